@@ -1,0 +1,54 @@
+"""mfu-doctor: why a PyTorch training run does not use its hardware fully, and what to do about it.
+
+The public names are imported on first use, so that `import mfu_doctor` costs almost nothing and never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mfu_doctor.capture import Recorder, count_flops, profile
+    from mfu_doctor.diagnosis import diagnose
+    from mfu_doctor.errors import DoctorError
+    from mfu_doctor.gate import Verdict
+    from mfu_doctor.report import Diagnosis, Report
+    from mfu_doctor.rules.contract import Finding
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Diagnosis": "mfu_doctor.report",
+    "DoctorError": "mfu_doctor.errors",
+    "Finding": "mfu_doctor.rules.contract",
+    "Recorder": "mfu_doctor.capture",
+    "Report": "mfu_doctor.report",
+    "Verdict": "mfu_doctor.gate",
+    "count_flops": "mfu_doctor.capture",
+    "diagnose": "mfu_doctor.diagnosis",
+    "profile": "mfu_doctor.capture",
+}
+
+__all__ = [
+    "Diagnosis",
+    "DoctorError",
+    "Finding",
+    "Recorder",
+    "Report",
+    "Verdict",
+    "__version__",
+    "count_flops",
+    "diagnose",
+    "profile",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'mfu_doctor' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

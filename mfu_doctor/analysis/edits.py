@@ -1,0 +1,105 @@
+"""Edits: declarative changes to the recorded timeline that replay can price, alone or together.
+
+A rule never computes its gain; it says what a fix would change (these host intervals vanish, these kernels run this much
+faster, these waits go away) and replay says what that is worth. Rows are event rows of the trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.intervals import Intervals
+
+Rows: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleHost:
+    """Host work inside `where` takes `factor` of its time (0 removes it)."""
+
+    where: Intervals
+    factor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShortenHost:
+    """Each host interval keeps only `keep_ns` of its length (start, end, keep: shape (k,)); for per-fetch floors."""
+
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    keep_ns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class DropWaits:
+    """These runtime calls no longer block the host (they keep their own small cost)."""
+
+    calls: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDevice:
+    """These device rows (kernels, copies; on a CPU: ops) take `factor` (shape of rows) of their time."""
+
+    rows: Rows
+    factor: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class SetDevice:
+    """These device rows take exactly `duration_ns` (shape of rows)."""
+
+    rows: Rows
+    duration_ns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncCopies:
+    """These copy rows no longer block their launch call, and take `duration_ns` each."""
+
+    rows: Rows
+    duration_ns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeLaunches:
+    """In each group (shape of rows: group number) the device rows become one operation.
+
+    The first row of a group takes `device_ns[group]`; the others take none and need no launch. Host time inside `where` is
+    scaled by `host_factor` (the loop that issued them), never below one launch per group.
+    """
+
+    rows: Rows
+    group: npt.NDArray[np.int64]
+    device_ns: npt.NDArray[np.int64]
+    where: Intervals
+    host_factor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MoveToStream:
+    """These device rows run on a stream of their own, starting as soon as they are launched (overlap)."""
+
+    rows: Rows
+
+
+Edit: TypeAlias = ScaleHost | ShortenHost | DropWaits | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fix as edits at its low, mid and high end (low: what this run shows it can reach; high: all of it gone)."""
+
+    low: tuple[Edit, ...]
+    mid: tuple[Edit, ...]
+    high: tuple[Edit, ...]
+
+    @staticmethod
+    def exactly(*edits: Edit) -> Change:
+        """A fix with one outcome."""
+        return Change(edits, edits, edits)

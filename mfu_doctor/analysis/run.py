@@ -1,0 +1,122 @@
+"""A run: lazy views on one trace, each computed once; the only argument that a rule receives.
+
+Each view lives in its own module and is a plain frozen value; `Run` only wires them together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from mfu_doctor.analysis.activity import Activity, device_activity
+from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
+from mfu_doctor.analysis.flops import FlopCount, count_flops
+from mfu_doctor.analysis.host import Host, host_view
+from mfu_doctor.analysis.kernels import KernelTable, classify
+from mfu_doctor.analysis.launches import Launches, link
+from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
+from mfu_doctor.analysis.nesting import OpTree, nest_ops
+from mfu_doctor.analysis.replay import Replay, build_replay
+from mfu_doctor.analysis.steps import Steps, find_steps
+from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
+from mfu_doctor.analysis.windows import timing_view
+from mfu_doctor.devices import Peaks, resolve
+from mfu_doctor.facts import Facts
+from mfu_doctor.trace import Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user may override; None means "find out"."""
+
+    peak_flops: float | None = None  # dense FLOP/s of the dtype in use
+    model_flops: float | None = None  # FLOP per step
+    steps: tuple[int, int] | None = None  # judge only these recorded steps, half-open
+
+
+class Run:
+    """One trace, analysed on demand.
+
+    Args:
+        trace: what a reader returned; where it holds two windows, times come from the first and shapes from the second.
+        options: the user's overrides.
+    """
+
+    def __init__(self, trace: Trace, options: Options | None = None) -> None:
+        self.recorded = trace
+        self.options = options or Options()
+
+    @property
+    def facts(self) -> Facts | None:
+        """What a live capture wrote, or None for a foreign trace."""
+        return self.recorded.facts
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The trace to analyse: the timing window, with shapes and source lines carried over from the shapes window."""
+        return timing_view(self.recorded)
+
+    @cached_property
+    def is_cpu(self) -> bool:
+        """Whether there is no device work in the trace, so that ops on the host are the device."""
+        return not self.activity.is_device
+
+    @cached_property
+    def ops(self) -> OpTree:
+        """Nesting of operators, annotations and runtime calls on their threads."""
+        return nest_ops(self.trace)
+
+    @cached_property
+    def activity(self) -> Activity:
+        """Device work: kernels, copies and memsets; on a CPU-only trace the self time of ops."""
+        return device_activity(self.trace, self.ops)
+
+    @cached_property
+    def launches(self) -> Launches:
+        """For each device operation the runtime call that launched it and the operator that owns it."""
+        return link(self.trace, self.activity, self.ops)
+
+    @cached_property
+    def host(self) -> Host:
+        """What the host threads did: data fetches, syncs, allocations, compilation."""
+        return host_view(self.trace)
+
+    @cached_property
+    def steps(self) -> Steps:
+        """Step windows and where they come from."""
+        return find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
+
+    @cached_property
+    def breakdown(self) -> Breakdowns:
+        """The exclusive split of each step."""
+        return split_steps(self.trace, self.activity, self.launches, self.host, self.steps, self.kernels)
+
+    @cached_property
+    def kernels(self) -> KernelTable:
+        """Class and dtype of each device operation, by its name and its operator."""
+        return classify(self.trace, self.activity, self.launches)
+
+    @cached_property
+    def flops(self) -> FlopCount:
+        """FLOPs of each device operation and per step."""
+        return count_flops(self.trace, self.activity, self.launches, self.ops, self.steps, self.kernels)
+
+    @cached_property
+    def peaks(self) -> Peaks:
+        """Dense peaks of the device in use, or the reason that they are unknown."""
+        return resolve(self.trace, self.options.peak_flops, is_cpu=self.is_cpu)
+
+    @cached_property
+    def mfu(self) -> MfuResult:
+        """MFU, HFU and their denominators."""
+        return measure_mfu(self)
+
+    @cached_property
+    def waterfall(self) -> Waterfall:
+        """Named bars that sum to the median step."""
+        return build_waterfall(self)
+
+    @cached_property
+    def replay(self) -> Replay:
+        """The timeline as a model that can be changed and run again."""
+        return build_replay(self)

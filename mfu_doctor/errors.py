@@ -1,0 +1,27 @@
+"""The one error type a user sees: a sentence, a remedy, an exit code.
+
+Everything the package raises on purpose is a `DoctorError`, so a caller can catch one name and the command line can print
+one line instead of a traceback.
+"""
+
+from __future__ import annotations
+
+
+class DoctorError(Exception):
+    """A problem with the input or the options, with what to do about it.
+
+    Args:
+        problem: one sentence, subject first, without a trailing full stop.
+        remedy: what the user can do, as an imperative sentence; may be empty.
+        exit_code: process exit status of the command line (2: unusable input or options).
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *, exit_code: int = 2) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        self.exit_code = exit_code
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+
+
+class NotATraceError(DoctorError):
+    """The input is not a PyTorch profiler trace (or not one of our reports)."""

@@ -1,0 +1,222 @@
+"""What only a live run knows, written by capture into the trace file under the key `mfu_doctor` and read back with it.
+
+Every field is optional and None means "not captured". Only named fields are written (an allow-list): never the
+environment, never argument values. Times are unix nanoseconds so that they line up with the trace's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FACTS_KEY = "mfu_doctor"
+FACTS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One recorded profiler window inside the file; `kind` is "timing" (light options) or "shapes" (shapes and stacks)."""
+
+    kind: str
+    start_ns: int
+    end_ns: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Phases in steps: as asked for and as they really happened."""
+
+    skip: int
+    timed: int
+    warmup: int
+    active: int
+    shapes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderFacts:
+    """A DataLoader the run iterated; from the iterator's own attributes."""
+
+    class_name: str
+    num_workers: int
+    pin_memory: bool | None = None
+    persistent_workers: bool | None = None
+    prefetch_factor: int | None = None
+    batch_size: int | None = None
+    fetches: int = 0
+    wait_s: float | None = None  # median seconds the training thread waited per fetch, un-profiled steps
+    first_wait_s: float | None = None  # first fetch: workers starting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerFacts:
+    """An optimizer that stepped."""
+
+    class_name: str
+    fused: bool | None = None
+    foreach: bool | None = None
+    capturable: bool | None = None
+    parameters: int | None = None  # tensors
+    elements: int | None = None
+    dtypes: tuple[str, ...] = ()
+    device_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionFacts:
+    """Precision settings in force during the recorded steps."""
+
+    float32_matmul_precision: str | None = None
+    matmul_tf32: bool | None = None
+    cudnn_tf32: bool | None = None
+    autocast_dtype: str | None = None  # dtype of autocast where it was on during a forward pass
+    fp16_accumulation: bool | None = None
+    cudnn_benchmark: bool | None = None
+    deterministic: bool | None = None
+    anomaly_mode: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileFacts:
+    """torch.compile as seen from Dynamo's own counters over the block."""
+
+    compiled_modules: int = 0
+    unique_graphs: int | None = None
+    graph_breaks: int | None = None
+    recompiles: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFacts:
+    """Allocator statistics of the device in use, over the block."""
+
+    total_bytes: int | None = None
+    allocated_peak_bytes: int | None = None
+    reserved_peak_bytes: int | None = None
+    alloc_retries: int | None = None
+    ooms: int | None = None
+    device_allocs: int | None = None
+    device_frees: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """The machine as this process may use it."""
+
+    cpu: str | None = None
+    cores: int | None = None  # logical cores of the machine
+    affinity: int | None = None  # cores this process may run on
+    cgroup_cpus: float | None = None
+    torch_threads: int | None = None
+    interop_threads: int | None = None
+    load_average: float | None = None  # 1-minute, at the end of the block
+    cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
+    other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, where /proc tells
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcPause:
+    """One run of Python's garbage collector on any thread."""
+
+    start_ns: int
+    duration_ns: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameSample:
+    """Where the training thread was, in the user's own code, at one moment."""
+
+    time_ns: int
+    place: str  # "train.py:41"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSamples:
+    """NVML (and GPM) readings of one device; every list has the length of `time_ns`, None where not measured."""
+
+    device: str  # UUID or index
+    name: str | None = None
+    time_ns: tuple[int, ...] = ()
+    util_gpu: tuple[float | None, ...] = ()  # percent
+    util_memory: tuple[float | None, ...] = ()  # percent
+    sm_mhz: tuple[float | None, ...] = ()
+    memory_mhz: tuple[float | None, ...] = ()
+    power_w: tuple[float | None, ...] = ()
+    temperature_c: tuple[float | None, ...] = ()
+    memory_used_bytes: tuple[float | None, ...] = ()
+    event_reasons: tuple[int | None, ...] = ()  # NVML clocks event reasons bit mask
+    sm_active: tuple[float | None, ...] = ()  # GPM, percent
+    tensor_active: tuple[float | None, ...] = ()  # GPM, percent
+    dram_active: tuple[float | None, ...] = ()  # GPM, percent
+    pcie_rx_bytes: tuple[float | None, ...] = ()  # cumulative
+    pcie_tx_bytes: tuple[float | None, ...] = ()
+    max_sm_mhz: float | None = None
+    power_limit_w: float | None = None
+    default_power_limit_w: float | None = None
+    memory_total_bytes: int | None = None
+    pcie_gen: int | None = None
+    pcie_gen_max: int | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    throttle_s: tuple[tuple[str, float], ...] = ()  # reason, seconds throttled over the block (counters)
+    processes: int | None = None  # processes computing on the device
+    driver: str | None = None
+    status: str = "stopped"  # unavailable, no-devices, stopped, hung, failed, all-devices-lost
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenNumbers:
+    """Numbers that the user gave to profile() and that therefore win."""
+
+    model_flops: float | None = None  # FLOP per step
+    peak_flops: float | None = None  # FLOP/s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPeak:
+    """A GEMM peak measured on this machine (accounting: CPU peaks are measured, never guessed)."""
+
+    dtype: str
+    flops: float  # FLOP/s
+    threads: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything capture wrote beside Kineto's events."""
+
+    version: int = FACTS_VERSION
+    tool_version: str | None = None
+    site: str | None = None  # "train.py:41": where profile() was written
+    rank: int | None = None
+    local_rank: int | None = None
+    world_size: int | None = None
+    versions: tuple[tuple[str, str], ...] = ()  # ("torch", "2.13.0"), ("python", ...), ("cuda", ...)
+    step_source: str | None = None  # optimizer, step(), fetch, block
+    asked: Schedule | None = None
+    recorded: Schedule | None = None
+    timed_steps_s: tuple[float, ...] = ()  # un-profiled step times
+    profiled_steps_s: tuple[float, ...] = ()  # the same, inside the timing window
+    after_steps_s: tuple[float, ...] = ()  # un-profiled, after the windows (does the profiler linger?)
+    micro_batches: float | None = None  # fetches per step
+    batch_shape: tuple[int, ...] | None = None
+    windows: tuple[Window, ...] = ()
+    precision: PrecisionFacts | None = None
+    loaders: tuple[LoaderFacts, ...] = ()
+    optimizers: tuple[OptimizerFacts, ...] = ()
+    parameter_elements: int | None = None
+    parameter_dtypes: tuple[str, ...] = ()
+    compile: CompileFacts | None = None
+    memory: MemoryFacts | None = None
+    host: HostFacts | None = None
+    gc_pauses: tuple[GcPause, ...] = ()
+    frames: tuple[FrameSample, ...] = ()
+    given: GivenNumbers | None = None
+    measured_peaks: tuple[MeasuredPeak, ...] = ()
+    samples: tuple[DeviceSamples, ...] = ()
+    sampler_status: str | None = None
+    notes: tuple[str, ...] = ()  # what could not be captured, and why

@@ -1,0 +1,191 @@
+"""What a trace is: every duration event as columns, the few arguments that matter, and what is wrong with the file.
+
+Readers build it, capture's facts travel in it, analysis only looks at it. It imports no analysis and no reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.facts import Facts
+
+
+class Category(IntEnum):
+    """Kind of an event; the names of Kineto's categories through the years map onto these (see `reading`)."""
+
+    OTHER = 0
+    CPU_OP = 1
+    ANNOTATION = 2  # user_annotation on a host thread: ProfilerStep#, Optimizer.step#, record_function
+    GPU_ANNOTATION = 3  # projection of an annotation on a stream: not busy time
+    KERNEL = 4
+    MEMCPY = 5
+    MEMSET = 6
+    RUNTIME = 7  # CUDA/HIP runtime call on a host thread
+    DRIVER = 8  # CUDA driver call on a host thread
+    SYNC = 9  # cuda_sync on a stream: a wait, not busy time
+    PYTHON = 10  # python_function frame
+    OVERHEAD = 11  # the profiler's own work
+
+
+DEVICE_CATEGORIES = (Category.KERNEL, Category.MEMCPY, Category.MEMSET)
+CALL_CATEGORIES = (Category.RUNTIME, Category.DRIVER)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Where an event ran: a host thread (`device` None) or a device stream.
+
+    For a host thread `pid`/`tid` are the ids in the file. For a stream `device` is the device index and `tid` the stream.
+    """
+
+    pid: str
+    tid: str
+    device: int | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether this is a device stream."""
+        return self.device is not None
+
+
+@dataclass(frozen=True, slots=True)
+class EventArgs:
+    """The arguments of one event that analysis reads; unknown ones are None. Interned: equal arguments are one object.
+
+    `dims` has one entry per operator argument: a shape, a tuple of shapes (tensor list) or () for a scalar or none.
+    """
+
+    dims: tuple[tuple[int, ...] | tuple[tuple[int, ...], ...], ...] | None = None
+    types: tuple[str, ...] | None = None
+    concrete: tuple[str, ...] | None = None
+    strides: tuple[tuple[int, ...] | tuple[tuple[int, ...], ...], ...] | None = None
+    grid: tuple[int, ...] | None = None
+    block: tuple[int, ...] | None = None
+    blocks_per_sm: float | None = None
+    occupancy: float | None = None  # estimated achieved occupancy, percent
+    copy_bytes: int | None = None
+    collective: str | None = None
+    collective_dtype: str | None = None
+    collective_in: int | None = None  # elements
+    collective_out: int | None = None
+    group_size: int | None = None
+    sync_kind: str | None = None  # Stream Sync, Event Sync, Stream Wait Event, Context Sync
+    wait_stream: int | None = None  # the stream waited on
+    wait_record_correlation: int | None = None  # correlation of the cudaEventRecord call waited on
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Columns of all duration events, sorted by start (ties: longer first), each of shape (n,).
+
+    `start` and `end` are nanoseconds since `Trace.origin_ns`; `name` indexes `Trace.names`, `track` indexes `Trace.tracks`,
+    `args` indexes `Trace.args` (-1: none kept); `correlation`, `external_id` and `sequence` are -1 where absent.
+    """
+
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    name: npt.NDArray[np.int32]
+    category: npt.NDArray[np.uint8]
+    track: npt.NDArray[np.int16]
+    correlation: npt.NDArray[np.int64]
+    external_id: npt.NDArray[np.int32]
+    sequence: npt.NDArray[np.int32]
+    args: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProperties:
+    """One entry of `deviceProperties`: what the trace says about an accelerator."""
+
+    index: int
+    name: str
+    compute_major: int | None = None
+    compute_minor: int | None = None
+    sms: int | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """`distributedInfo`: this rank's place in the job."""
+
+    rank: int | None = None
+    world_size: int | None = None
+    backend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the recording profiler was told to record; None where the file does not say."""
+
+    shapes: bool | None = None
+    stacks: bool | None = None
+    memory: bool | None = None
+    modules: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySamples:
+    """Allocator totals over time from `[memory]` events of one device type; arrays of shape (n,)."""
+
+    time: npt.NDArray[np.int64]  # ns since the origin
+    device: npt.NDArray[np.int16]  # -1: host memory
+    allocated: npt.NDArray[np.int64]  # bytes
+    reserved: npt.NDArray[np.int64]  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the file that a reader of the report must know.
+
+    `kind` is stable and machine-readable: truncated, events-dropped, events-repaired, invalid-text, no-footer, no-base-time,
+    bad-facts, clamped-times.
+    """
+
+    kind: str
+    text: str
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A recorded run. Everything that analysis knows about it."""
+
+    events: Events
+    names: tuple[str, ...]
+    tracks: tuple[Track, ...]
+    args: tuple[EventArgs, ...] = ()
+    devices: tuple[DeviceProperties, ...] = ()
+    distributed: Distributed = field(default_factory=Distributed)
+    recorded: Recorded = field(default_factory=Recorded)
+    memory: MemorySamples | None = None
+    facts: Facts | None = None
+    problems: tuple[Problem, ...] = ()
+    origin_ns: int = 0  # time of event time 0, unix nanoseconds; 0 where the file lost its base
+    label: str = ""  # file name to show
+    versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)
+
+    def rows(self, *categories: Category) -> npt.NDArray[np.int64]:
+        """Row numbers of the events of these categories, in time order, shape (k,)."""
+        mask = np.isin(self.events.category, np.array([int(c) for c in categories], np.uint8))
+        return np.flatnonzero(mask)
+
+    def name_of(self, row: int) -> str:
+        """Name of one event."""
+        return self.names[int(self.events.name[row])]
+
+    def args_of(self, row: int) -> EventArgs | None:
+        """Kept arguments of one event, or None."""
+        index = int(self.events.args[row])
+        return self.args[index] if index >= 0 else None
+
+    def name_ids(self, wanted: set[str] | frozenset[str]) -> npt.NDArray[np.int64]:
+        """Ids of the names in `wanted` that occur in this trace."""
+        return np.array([i for i, name in enumerate(self.names) if name in wanted], np.int64)

@@ -1,0 +1,48 @@
+"""Units: the constants that turn integer nanoseconds into what a person or JSON reads, and back."""
+
+from __future__ import annotations
+
+import re
+
+from mfu_doctor.errors import DoctorError
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+TERA = 1e12
+GIGA = 1e9
+
+_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*$")
+_SCALE = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def seconds(nanoseconds: float) -> float:
+    """Nanoseconds to seconds."""
+    return nanoseconds / NS_PER_S
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from a text such as "450ms" or "1.2s".
+
+    Raises:
+        DoctorError: the text has no unit or is not a number.
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise DoctorError(f"{text!r} is not a duration", "write a number with a unit, such as 450ms or 1.2s")
+    return float(match.group(1)) * _SCALE[match.group(2)]
+
+
+def parse_share(text: str) -> float:
+    """A fraction from a percentage such as "30%" (0.3).
+
+    Raises:
+        DoctorError: the text is not a percentage.
+    """
+    stripped = text.strip()
+    try:
+        if stripped.endswith("%"):
+            return float(stripped[:-1]) / 100
+    except ValueError:
+        pass
+    raise DoctorError(f"{text!r} is not a percentage", "write it with a percent sign, such as 30%")
