@@ -1,0 +1,157 @@
+"""A slow, obvious reader: one parsed Kineto object in, one `Trace` out.
+
+Two uses: the independent reference that the fast reader is compared with, and the way tests turn a drawn timeline (a list of
+event dicts) into a `Trace` without writing a file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mfu_doctor.trace import Category, DeviceProperties, Distributed, EventArgs, Events, Recorded, Trace, Track
+
+CATEGORIES = {
+    "cpu_op": Category.CPU_OP,
+    "operator": Category.CPU_OP,
+    "user_annotation": Category.ANNOTATION,
+    "gpu_user_annotation": Category.GPU_ANNOTATION,
+    "kernel": Category.KERNEL,
+    "gpu_memcpy": Category.MEMCPY,
+    "memcpy": Category.MEMCPY,
+    "gpu_memset": Category.MEMSET,
+    "memset": Category.MEMSET,
+    "cuda_runtime": Category.RUNTIME,
+    "runtime": Category.RUNTIME,
+    "cuda_driver": Category.DRIVER,
+    "cuda_sync": Category.SYNC,
+    "python_function": Category.PYTHON,
+    "overhead": Category.OVERHEAD,
+}
+ON_DEVICE = {Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION}
+
+
+def load(path: Path) -> Trace:
+    """Read a well-formed trace file with the standard library."""
+    raw = path.read_bytes()
+    data = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, parse_float=Fraction)
+    return from_json(data, label=path.name)
+
+
+def _ns(microseconds: Any) -> int:
+    return round(Fraction(microseconds) * 1000)
+
+
+def _shape(value: Any) -> Any:
+    return tuple(_shape(v) for v in value) if isinstance(value, list) else int(value)
+
+
+def _args(a: dict[str, Any]) -> EventArgs | None:
+    def get(key: str, kind: Any) -> Any:
+        return None if a.get(key) is None else kind(a[key])
+
+    args = EventArgs(
+        dims=get("Input Dims", _shape) or get("Input dims", _shape),
+        types=get("Input type", lambda v: tuple(str(x) for x in v)),
+        concrete=get("Concrete Inputs", lambda v: tuple(str(x) for x in v)),
+        strides=get("Input Strides", _shape),
+        grid=get("grid", _shape),
+        block=get("block", _shape),
+        blocks_per_sm=get("blocks per SM", float),
+        occupancy=get("est. achieved occupancy %", float),
+        copy_bytes=get("bytes", int),
+        collective=get("Collective name", str),
+        collective_dtype=get("dtype", str) if "Collective name" in a else None,
+        collective_in=get("In msg nelems", int),
+        collective_out=get("Out msg nelems", int),
+        group_size=get("Group size", int),
+        sync_kind=get("cuda_sync_kind", str),
+        wait_stream=get("wait_on_stream", int),
+        wait_record_correlation=get("wait_on_cuda_event_record_corr_id", int),
+    )
+    return None if args == EventArgs() else args
+
+
+def _columns(events: list[dict[str, Any]]) -> tuple[dict[str, list[int]], list[str], list[Track], list[EventArgs]]:
+    names: dict[str, int] = {}
+    tracks: dict[Track, int] = {}
+    kept: dict[EventArgs, int] = {}
+    keys = ("start", "end", "name", "category", "track", "correlation", "external_id", "sequence", "args")
+    cols: dict[str, list[int]] = {key: [] for key in keys}
+    for e in events:
+        a = e.get("args") or {}
+        category = CATEGORIES.get(str(e.get("cat", "")).lower(), Category.OTHER)
+        device = int(a.get("device", e.get("pid", 0))) if category in ON_DEVICE else None
+        tid = a.get("stream", e.get("tid")) if category in ON_DEVICE else e.get("tid")
+        track = Track(str(e.get("pid")), str(tid), device)
+        args = _args(a)
+        external = a.get("External id", a.get("external id", a.get("external ts", -1)))
+        start = _ns(e["ts"])
+        row = {
+            "start": start,
+            "end": start + _ns(e.get("dur", 0)),
+            "name": names.setdefault(str(e.get("name", "")), len(names)),
+            "category": int(category),
+            "track": tracks.setdefault(track, len(tracks)),
+            "correlation": int(a.get("correlation", -1)),
+            "external_id": int(external),
+            "sequence": int(a.get("Sequence number", -1)),
+            "args": -1 if args is None else kept.setdefault(args, len(kept)),
+        }
+        for key in keys:
+            cols[key].append(row[key])
+    return cols, list(names), list(tracks), list(kept)
+
+
+def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "drawn") -> Trace:
+    """Build a `Trace` from a parsed Kineto object (or a bare list of events); times in the file are microseconds."""
+    header: dict[str, Any] = data if isinstance(data, dict) else {}
+    listed = data["traceEvents"] if isinstance(data, dict) else data
+    events = [e for e in listed if e.get("ph") == "X" and str(e.get("cat")) != "Trace"]
+    cols, names, tracks, kept = _columns(events)
+    base = int(header.get("baseTimeNanoseconds", 0))
+    origin = min(cols["start"], default=0)
+    order = sorted(range(len(events)), key=lambda i: (cols["start"][i], -cols["end"][i]))
+
+    def column(key: str, kind: Any) -> Any:
+        values = np.array([cols[key][i] for i in order], np.int64)
+        return (values - origin if key in ("start", "end") else values).astype(kind)
+
+    spread = header.get("distributedInfo") or {}
+    flags = {k: bool(header[k]) if k in header else None for k in ("record_shapes", "with_stack", "profile_memory")}
+    return Trace(
+        events=Events(
+            start=column("start", np.int64),
+            end=column("end", np.int64),
+            name=column("name", np.int32),
+            category=column("category", np.uint8),
+            track=column("track", np.int16),
+            correlation=column("correlation", np.int64),
+            external_id=column("external_id", np.int32),
+            sequence=column("sequence", np.int32),
+            args=column("args", np.int32),
+        ),
+        names=tuple(names),
+        tracks=tuple(tracks),
+        args=tuple(kept),
+        devices=tuple(
+            DeviceProperties(
+                index=int(d.get("id", i)),
+                name=str(d.get("name", "")),
+                compute_major=d.get("computeMajor"),
+                compute_minor=d.get("computeMinor"),
+                sms=d.get("numSms"),
+                memory_bytes=d.get("totalGlobalMem"),
+            )
+            for i, d in enumerate(header.get("deviceProperties") or [])
+        ),
+        distributed=Distributed(spread.get("rank"), spread.get("world_size"), spread.get("backend")),
+        recorded=Recorded(flags["record_shapes"], flags["with_stack"], flags["profile_memory"]),
+        origin_ns=base + origin,
+        label=label,
+    )
