@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.trace import Category, Trace
+
 
 @dataclass(frozen=True, slots=True)
 class OpTree:
@@ -25,3 +27,35 @@ class OpTree:
             out.append(up)
             up = int(self.parent[up])
         return out
+
+
+def nest_ops(trace: Trace) -> OpTree:
+    """Find the parent of each operator, annotation and runtime call by time containment on its thread.
+
+    Events are sorted by start, longer first, so one stack per thread suffices. A parent is popped when it ends at or before
+    the next start: real traces have children that outlive their parent by a nanosecond or two, and they stay children.
+    Only these categories are nested (a tenth to a half of a trace): Python frames are left to those who need them.
+    """
+    events = trace.events
+    parent = np.full(len(events), -1, np.int32)
+    rows = trace.rows(Category.CPU_OP, Category.ANNOTATION, Category.RUNTIME, Category.DRIVER)
+    tracks = events.track[rows]
+    for track in np.unique(tracks):
+        mine = rows[tracks == track]
+        parent[mine] = _parents(mine, events.start[mine].tolist(), events.end[mine].tolist())
+    return OpTree(parent)
+
+
+def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int]) -> list[int]:
+    """Parents on one thread. A plain loop: it is as fast as numpy's depth trick here and exact where that is not."""
+    stack_row: list[int] = []
+    stack_end: list[int] = []
+    parents: list[int] = []
+    for row, begin, finish in zip(rows.tolist(), start, end, strict=True):
+        while stack_end and stack_end[-1] <= begin:
+            stack_end.pop()
+            stack_row.pop()
+        parents.append(stack_row[-1] if stack_row else -1)
+        stack_row.append(row)
+        stack_end.append(finish)
+    return parents

@@ -89,7 +89,7 @@ class Run:
     @cached_property
     def breakdown(self) -> Breakdowns:
         """The exclusive split of each step."""
-        return split_steps(self.trace, self.activity, self.launches, self.host, self.steps, self.kernels)
+        return split_steps(self.trace, self.activity, self.launches, self.host, self.steps)
 
     @cached_property
     def kernels(self) -> KernelTable:

@@ -1,0 +1,62 @@
+"""The names that PyTorch, CUDA, HIP and the collectives write into a trace, and what each tells us.
+
+One home for them, so that "which calls block" or "what is a data fetch" is answered once and can be checked against a trace.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.trace import Trace
+
+FETCH_MARK = "mfu_doctor.fetch"  # written by Recorder.batches
+STEP_MARK = re.compile(r"^ProfilerStep#(\d+)$")
+OPTIMIZER_MARK = re.compile(r"^Optimizer\.step#")
+# Spans that label a stretch of the program; old traces give them the category of operators.
+LABEL = re.compile(r"^(ProfilerStep#|Optimizer\.(step|zero_grad)#|enumerate\(DataLoader\)|mfu_doctor\.|\[pl\]|## Call )")
+FETCH = re.compile(
+    r"^(enumerate\(DataLoader\)#.*__next__$|mfu_doctor\.fetch$|\[pl\]\[profile\].*(dataloader_next|fetch_next|_next$))"
+)
+# torch/utils/data/dataloader.py frames, for traces with stacks but without annotations
+FETCH_FRAME = re.compile(r"torch/utils/data/dataloader\.py\(\d+\): __next__$")
+COMPILE = re.compile(r"\(dynamo_timed\)|_compile\.compile_inner|compile_fx|inductor_compile|backend_compile|async_compile")
+
+BLOCKING = re.compile(
+    r"^(cuda|hip)(Stream|Device|Event)Synchronize$|^cu(Ctx|Stream|Event)Synchronize$|^(cuda|hip)Memcpy(WithStream)?$"
+    r"|^cuMemcpy[HD]to[HD]$|^cuda(Memcpy|Memset)$"
+)
+SYNC_ALL = re.compile(r"DeviceSynchronize$|^cuCtxSynchronize$")
+EVENT_SYNC = re.compile(r"EventSynchronize$")
+ASYNC_COPY = re.compile(r"^(cuda|hip)Memcpy.*Async|^cuMemcpy.*Async|^hipMemcpyWithStream$|^cudaMemcpy$|^hipMemcpy$")
+DEVICE_TO_HOST_PAGEABLE = re.compile(r"DtoH.*Pageable|DtoH \(Device -> Host\)")
+HOST_TO_DEVICE_PAGEABLE = re.compile(r"HtoD.*Pageable")
+ALLOCATOR = re.compile(
+    r"^(cuda|hip)(Malloc|Free|HostAlloc|MallocHost|FreeHost|HostFree|HostMalloc|ExtMallocWithFlags)$"
+    r"|^cuMem(Create|Map|Unmap|Release|AddressReserve|SetAccess)$"
+)
+LAUNCH = re.compile(r"Launch(Kernel|CooperativeKernel|HostFunc)|LaunchKernel|GraphLaunch|Memcpy|Memset")
+GRAPH_LAUNCH = re.compile(r"GraphLaunch$")
+EVENT_RECORD = re.compile(r"EventRecord")
+WAIT_EVENT = re.compile(r"StreamWaitEvent")
+
+# Collectives by kernel name: NCCL, RCCL, MSCCL++, NVSHMEM, symmetric memory, vLLM's custom all-reduce. Not "^hip".
+COMMUNICATION_KERNEL = re.compile(r"nccl|rccl|msccl|nvshmem|multimem_|cross_device_reduce|quickreduce", re.IGNORECASE)
+COMMUNICATION_OP = re.compile(r"^(gloo:|mpi:|ucc:|nccl:|c10d::|record_param_comms$|_c10d_functional::)")
+
+# Operators that read a device value on the host, which stops the host until the device has it.
+SYNCING_OP = re.compile(r"^aten::(item|_local_scalar_dense|nonzero|is_nonzero|equal|unique\w*|masked_select|bincount)$")
+
+
+def ids_matching(trace: Trace, pattern: re.Pattern[str]) -> npt.NDArray[np.int64]:
+    """Ids of the names of this trace in which the pattern is found, shape (k,)."""
+    return np.array([i for i, name in enumerate(trace.names) if pattern.search(name)], np.int64)
+
+
+def rows_matching(trace: Trace, pattern: re.Pattern[str], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of `rows` whose name matches the pattern, shape (k,)."""
+    wanted = np.zeros(len(trace.names) + 1, np.bool_)
+    wanted[ids_matching(trace, pattern)] = True
+    return rows[wanted[trace.events.name[rows]]]
