@@ -1,0 +1,158 @@
+"""Budgets: the limits that a run must keep, parsed once from what the user wrote into numbers with a direction.
+
+Options, pyproject.toml and ``report.check(...)`` all come through here, so one spelling, one unit and one error message
+serve all three. A budget is absolute ("450ms", "30%", 0) or relative to the baseline ("+5%" of time, "+0" of a count).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.units import parse_duration, parse_share
+
+SECONDS, SHARE, COUNT = "s", "share", "count"
+
+_RELATIVE_TIME = re.compile(r"^\s*\+\s*([0-9]*\.?[0-9]+)\s*%\s*$")
+_PLAIN_COUNT = re.compile(r"^\s*(\+?)\s*([0-9]+(?:\.[0-9]+)?)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Something a budget can limit; `name` is its Python name, with dashes its name in configuration and options."""
+
+    name: str
+    title: str
+    unit: str
+    at_least: bool = False
+    structural: bool = False
+
+    @property
+    def option(self) -> str:
+        """The name with dashes."""
+        return self.name.replace("_", "-")
+
+
+MEASURES = (
+    Measure("step_time", "step time", SECONDS),
+    Measure("mfu", "MFU", SHARE, at_least=True),
+    Measure("data_loading", "data loading share", SHARE),
+    Measure("communication", "exposed communication share", SHARE),
+    Measure("memory_copy", "exposed copy share", SHARE),
+    Measure("idle", "idle share", SHARE),
+    Measure("syncs", "syncs a step", COUNT, structural=True),
+    Measure("launches", "launches a step", COUNT, structural=True),
+    Measure("pageable_copies", "pageable copies a step", COUNT, structural=True),
+    Measure("fp32_matmuls", "fp32 matmuls a step", COUNT, structural=True),
+    Measure("recompilations", "recompilations a step", COUNT, structural=True),
+    Measure("loader_workers", "loader workers", COUNT, at_least=True, structural=True),
+    Measure("unfused_optimizer_kernels", "unfused optimizer kernels a step", COUNT, structural=True),
+    Measure("collectives", "collectives a step", COUNT, structural=True),
+)
+BY_NAME = {measure.name: measure for measure in MEASURES}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One limit: `limit` is in the measure's unit, or where `relative` the allowed increase over the baseline.
+
+    A relative increase is a fraction for seconds (0.05) and a number for counts.
+    """
+
+    measure: Measure
+    limit: float
+    relative: bool
+    text: str  # as the user wrote it
+
+    @property
+    def name(self) -> str:
+        """The measure's name with dashes."""
+        return self.measure.option
+
+    def bound(self, baseline: float | None) -> float:
+        """The limit as an absolute number in the measure's unit."""
+        if not self.relative or baseline is None:
+            return self.limit
+        grown = baseline * (1 + self.limit) if self.measure.unit == SECONDS else baseline + self.limit
+        return baseline - self.limit if self.measure.at_least else grown
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """A remedy sentence for an unknown word: the nearest known one, or all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
+def parse_budgets(given: Mapping[str, object]) -> tuple[Budget, ...]:
+    """Budgets from names (dashes or underscores) and what the user wrote for each.
+
+    Raises:
+        DoctorError: an unknown name (with a suggestion) or a value that is not a budget of that measure.
+    """
+    budgets: dict[str, Budget] = {}
+    for name, value in given.items():
+        measure = BY_NAME.get(name.replace("-", "_"))
+        if measure is None:
+            raise DoctorError(f"there is no budget {name!r}", suggest(name, [m.option for m in MEASURES]))
+        budgets[measure.name] = parse_budget(measure, value)
+    return tuple(budgets[measure.name] for measure in MEASURES if measure.name in budgets)
+
+
+def parse_budget(measure: Measure, value: object) -> Budget:
+    """One budget from a text such as "+5%", "450ms", "30%", "+0", or from a number in the measure's unit.
+
+    Raises:
+        DoctorError: the value is not a budget of this measure.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DoctorError(f"the budget {measure.option} is {value!r}", _example(measure))
+    text = str(value)
+    if measure.unit == SECONDS:
+        limit, relative = _time(measure, value)
+    elif measure.unit == SHARE:
+        limit, relative = _share(measure, value), False
+    else:
+        limit, relative = _count(measure, text)
+    return Budget(measure, limit, relative, text.strip())
+
+
+def _time(measure: Measure, value: str | float) -> tuple[float, bool]:
+    if not isinstance(value, str):
+        if not 0 < value < float("inf"):
+            raise DoctorError(f"the budget {measure.option} is {value!r} seconds", _example(measure))
+        return float(value), False
+    grown = _RELATIVE_TIME.match(value)
+    if grown:
+        return float(grown.group(1)) / 100, True
+    try:
+        return parse_duration(value), False
+    except DoctorError as error:
+        raise DoctorError(f"the budget {measure.option} is {value!r}", _example(measure)) from error
+
+
+def _share(measure: Measure, value: str | float) -> float:
+    try:
+        share = parse_share(value) if isinstance(value, str) else float(value)
+    except DoctorError as error:
+        raise DoctorError(f"the budget {measure.option} is {value!r}", _example(measure)) from error
+    if not 0 <= share <= 1:
+        raise DoctorError(f"the budget {measure.option} is {value!r}, which is {100 * share:g} %", _example(measure))
+    return share
+
+
+def _count(measure: Measure, text: str) -> tuple[float, bool]:
+    match = _PLAIN_COUNT.match(text)
+    if match is None:
+        raise DoctorError(f"the budget {measure.option} is {text!r}", _example(measure))
+    return float(match.group(2)), bool(match.group(1))
+
+
+def _example(measure: Measure) -> str:
+    if measure.unit == SECONDS:
+        return 'write "450ms" for an absolute limit or "+5%" for one against the baseline'
+    if measure.unit == SHARE:
+        return 'write a percentage such as "30%"'
+    return 'write a count such as 0, or "+0" for no more than the baseline has'
