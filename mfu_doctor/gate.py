@@ -1,7 +1,7 @@
 """The gate: judge one or more reports of a run against budgets, rule levels and a baseline.
 
-It fails only on what it can stand behind: beyond the budget and beyond the noise. In between it says "inconclusive", and what
-it cannot judge at all (no steps, unlike devices, a budget on something unknown) is an error, never a pass.
+It fails only on what it can stand behind: beyond the budget and beyond the noise. In between it says "inconclusive", and
+what it cannot judge at all (no steps, unlike devices, a budget on something unknown) is an error, never a pass.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from mfu_doctor.verdict import (
     format_change,
     format_value,
 )
+
+__all__ = ["Policy", "Verdict", "check_report", "judge"]
 
 BASELINE_BUDGETS = {"step_time": "+5%", "syncs": "+0"}  # what a baseline is compared on where no budget says otherwise
 COUNT_SLACK = 1e-6  # counts per step are medians of whole numbers; this only absorbs float division
@@ -113,7 +115,7 @@ def _judge_budget(budget: Budget, reports: Sequence[Report], baseline: Sequence[
     measure = budget.measure
     if budget.relative and not baseline:
         raise DoctorError(
-            f"the budget {budget.name} = {budget.text!r} is relative", "pass --baseline, or an absolute limit"
+            f"the budget {budget.name} = {budget.text!r} is relative", "pass a baseline, or an absolute limit"
         )
     now = measure_sample(reports, measure)
     if now is None:

@@ -400,11 +400,16 @@ class Report:
         """Read a report from a JSON file written by `save`."""
         return Report.from_json(Path(path).read_bytes())
 
-    def check(self, **budgets: str | float) -> Verdict:
-        """Judge this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``."""
+    def check(self, *, baseline: Report | None = None, **budgets: str | float) -> Verdict:
+        """Judge this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``.
+
+        Args:
+            baseline: the report that relative budgets such as ``step_time="+5%"`` refer to.
+            budgets: limits by name; see `mfu_doctor.budgets.MEASURES`.
+        """
         from mfu_doctor.gate import check_report
 
-        return check_report(self, **budgets)
+        return check_report(self, baseline=baseline, **budgets)
 
     def __str__(self) -> str:
         from mfu_doctor.render import render

@@ -1,7 +1,7 @@
 """The rules' part of the checklist: each rule that ran on the judged runs becomes one check at the level set for it.
 
-Rules are advice by default, so a finding warns; a rule at level error fails, and where such a rule could not judge the check
-is inconclusive, because what was demanded was not shown.
+Rules are advice by default, so a finding warns; a rule at level error fails, and where such a rule could not judge the
+check is inconclusive, because what was demanded was not shown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Ch
 
 
 def _check(said: Sequence[Diagnosis], runs: int, level: str) -> list[Check]:
-    """The check of one rule; none where the finding is a symptom listed under its cause and nobody demanded the rule."""
+    """The check of one rule; none where the finding is a symptom listed under its cause that nobody demanded."""
     shown = _typical(said, runs)
     failed = shown.status == outcome.FAILED
     if failed and shown.explained_by is not None and level != ERROR:

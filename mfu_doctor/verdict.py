@@ -1,7 +1,7 @@
-"""What the gate says: one `Check` per budget, structural count and rule, and the `Verdict` over them with its exit code.
+"""What the gate says: one `Check` per budget, structural count and rule, and the `Verdict` with its exit code.
 
-The verdict is to `check` what the report is to `report`: one object, and every format (checklist, annotations, JUnit, JSON)
-is a pure function of it. Its text is written to be read in a failed assert.
+The verdict is to `check` what the report is to `report`: one object, and every format (checklist, annotations, JUnit,
+JSON) is a pure function of it. Its text is written to be read in a failed assert.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Check:
         unit: s, share or count, of `value`, `limit`, `baseline` and the spreads.
         limit: the budget as an absolute number; `at_least` says which side of it is good.
         budget: the budget as the user wrote it ("+5%"), None for rules.
-        spread: median absolute deviation of the samples behind `value`; None where fewer than three steps were measured.
+        spread: median absolute deviation of the samples behind `value`; None with fewer than three of them.
         change: `value` against `baseline`, relative for seconds and counts, in points (as a fraction) for shares.
         places: where in the user's code ("train.py:41"), most relevant first.
     """
@@ -110,7 +110,7 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """0: all checks pass or only warn; 1: at least one failed. (2, nothing to judge, is raised as DoctorError.)"""
+        """0 where all checks pass or only warn, 1 where one failed; "nothing to judge" (2) is raised as DoctorError."""
         return EXIT_OK if self.ok else EXIT_FAILED
 
     @property
@@ -129,7 +129,7 @@ class Verdict:
         return f"failed: {names}" + (f" ({rest})" if rest else "")
 
     def to_json(self) -> bytes:
-        """The verdict as UTF-8 JSON: everything the other formats show, SI units, no formatted numbers but in sentences."""
+        """The verdict as UTF-8 JSON: all that the other formats show, in SI units, formatted only inside sentences."""
         import msgspec
 
         head = {
