@@ -1,0 +1,7 @@
+"""Accelerators: what each one can do at most, from a table with sources, and how a trace's device is found in it."""
+
+from mfu_doctor.devices.peaks import Peaks
+from mfu_doctor.devices.resolve import resolve
+from mfu_doctor.devices.table import DeviceRow, lookup
+
+__all__ = ["DeviceRow", "Peaks", "lookup", "resolve"]

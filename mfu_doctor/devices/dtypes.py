@@ -1,0 +1,64 @@
+"""Number formats under one short name each, whatever a trace, torch or C++ calls them.
+
+Peaks, kernels and FLOPs are all kept per format, so the spellings ("c10::BFloat16", "bfloat16", "bf16") must meet.
+"""
+
+from __future__ import annotations
+
+DTYPES = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4")  # formats that have a peak, widest first
+
+_NAMES = {
+    "double": "fp64",
+    "float64": "fp64",
+    "float": "fp32",
+    "float32": "fp32",
+    "tfloat32": "tf32",
+    "c10::Half": "fp16",
+    "half": "fp16",
+    "float16": "fp16",
+    "c10::BFloat16": "bf16",
+    "bfloat16": "bf16",
+    "c10::complex<float>": "fp32",
+    "complex64": "fp32",
+    "c10::complex<double>": "fp64",
+    "complex128": "fp64",
+    "c10::complex<c10::Half>": "fp16",
+    "c10::Float4_e2m1fn_x2": "fp4",
+    "float4_e2m1fn_x2": "fp4",
+    "signed char": "int8",
+    "int8": "int8",
+    "unsigned char": "int8",
+    "uint8": "int8",
+}
+
+_SIZES = {
+    "fp64": 8,
+    "fp32": 4,
+    "tf32": 4,
+    "fp16": 2,
+    "bf16": 2,
+    "fp8": 1,
+    "fp4": 0.5,
+    "int8": 1,
+}
+
+
+def short_dtype(name: str | None) -> str | None:
+    """Short name of a number format, or None for what no matmul unit computes in ("long int", "Scalar", ...)."""
+    if not name:
+        return None
+    if name in DTYPES:
+        return name
+    if "float8" in name.lower():
+        return "fp8"
+    return _NAMES.get(name.removeprefix("torch."))
+
+
+def dtype_bytes(short: str | None) -> float | None:
+    """Bytes of one element of a short-named format, or None where the format is unknown."""
+    return None if short is None else _SIZES.get(short)
+
+
+def is_complex(name: str | None) -> bool:
+    """Whether a trace's type name is a complex format."""
+    return bool(name) and "complex" in str(name)

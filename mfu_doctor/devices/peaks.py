@@ -1,0 +1,41 @@
+"""The peaks of the device that a run used, as resolved: figures, where they come from, or why there are none.
+
+MFU is a ratio, and its denominator is where published MFU figures go wrong; so the denominator travels with its source,
+its confidence and every correction that was made to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Formats that training uses as a matter of course; the best of them is the headline denominator. fp8 recipes are measured
+# against fp8 where they run in fp8, but nobody is told that a bf16 run wastes an fp8 unit.
+TRAINING_DTYPES = ("bf16", "fp16", "tf32", "fp32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks:
+    """Dense peaks of one device in FLOP/s by number format; empty `dense` means unknown, and `reason` says why."""
+
+    name: str | None = None
+    kind: str = "gpu"  # gpu or cpu
+    dense: dict[str, float] = field(default_factory=dict)
+    bandwidth: float | None = None  # bytes/s
+    sms: int | None = None
+    boost_hz: float | None = None  # the clock at which `dense` holds
+    source: str | None = None
+    confidence: str | None = None  # given, vendor, scaled, derived, measured, unverified
+    reason: str | None = None  # why there are no peaks, with the flag that gives one
+    measured: bool = False  # measured on this machine: MFU is then MFU* and never mixed with datasheet MFU
+    given: float | None = None  # the user's own figure, FLOP/s; it stands in `dense` too
+    warnings: tuple[str, ...] = ()
+
+    def of(self, dtype: str | None) -> float | None:
+        """Dense FLOP/s for a number format ("bf16"), or None where the device has none or nothing is known."""
+        return self.dense.get(dtype) if dtype else None
+
+    @property
+    def best(self) -> str | None:
+        """The number format with the highest peak that training commonly uses (ties: bf16 first), or None."""
+        known = [d for d in TRAINING_DTYPES if d in self.dense]
+        return max(known, key=lambda d: self.dense[d]) if known else None

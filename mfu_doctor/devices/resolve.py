@@ -1,0 +1,194 @@
+"""Which peaks hold for the device of a trace: the user's figure, the table's, a derived one, a measured one, or none.
+
+In that order, and never a fallback device: an unknown accelerator that silently became an A100 is how other tools came to
+print 104 % and 563 % MFU. Every correction (fewer multiprocessors than the table's row, a derived clock) is said.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from mfu_doctor.devices.dtypes import DTYPES, short_dtype
+from mfu_doctor.devices.evidence import architecture
+from mfu_doctor.devices.peaks import TRAINING_DTYPES, Peaks
+from mfu_doctor.devices.table import DeviceRow, lookup, rate_key, rates, typical
+from mfu_doctor.trace import DEVICE_CATEGORIES, DeviceProperties, Trace
+from mfu_doctor.units import GIGA, TERA
+
+_MIG = re.compile(r" MIG \S+$")
+_GPU_LAUNCH = re.compile(r"^(cuda|hip|cu)\w*(LaunchKernel|GraphLaunch|ModuleLaunchKernel)")
+SLICE = 0.1  # a unit count this far from the row's is a slice of the device, whose memory bandwidth nobody publishes
+SPARSE = 2.0  # datasheets print figures with structured sparsity, twice the dense ones
+NEAR = 0.02  # datasheet figures are rounded by up to this much
+ASK = "pass --peak-flops with the device's dense FLOP/s for the dtype in use"
+
+
+def resolve(trace: Trace, peak_flops: float | None, *, is_cpu: bool) -> Peaks:
+    """Dense peaks of the device that the trace's work ran on.
+
+    Args:
+        trace: the trace; its facts may carry a figure that the user gave to `profile()` and measured CPU peaks.
+        peak_flops: the user's dense FLOP/s for the dtype in use; wins over everything else.
+        is_cpu: whether operators on the host are the device.
+    """
+    facts = trace.facts
+    if peak_flops is None and facts is not None and facts.given is not None:
+        peak_flops = facts.given.peak_flops
+    peaks = _cpu(trace) if is_cpu else _accelerator(trace)
+    return peaks if peak_flops is None else _override(peaks, peak_flops)
+
+
+def _override(peaks: Peaks, given: float) -> Peaks:
+    """The user's figure in place of the headline peak; other formats stay as the table has them."""
+    warnings = list(peaks.warnings)
+    best = peaks.of(peaks.best)
+    if best is not None and not peaks.measured and abs(given / best - SPARSE) < SPARSE * NEAR:
+        warnings.append(
+            f"the given peak {given / TERA:.6g} TFLOP/s is 2x the dense value {best / TERA:.6g} of {peaks.name}:"
+            " a figure with structured sparsity?"
+        )
+    return replace(
+        peaks,
+        dense=_with_reference(peaks, given),
+        source="given by the user",
+        confidence="given",
+        reason=None,
+        measured=False,
+        given=given,
+        warnings=tuple(warnings),
+    )
+
+
+def _with_reference(peaks: Peaks, given: float) -> dict[str, float]:
+    """Peaks with the user's figure as the best one: 16-bit formats take it, wider ones are capped by it."""
+    if peaks.kind == "cpu":
+        return dict.fromkeys(DTYPES, given)
+    if peaks.best is None:
+        return peaks.dense | {"bf16": given, "fp16": given}
+    capped = {d: min(peak, given) if d in TRAINING_DTYPES else peak for d, peak in peaks.dense.items()}
+    equal_best = {d: given for d, peak in peaks.dense.items() if d in TRAINING_DTYPES and peak == peaks.of(peaks.best)}
+    return capped | equal_best
+
+
+def _cpu(trace: Trace) -> Peaks:
+    facts = trace.facts
+    name = facts.host.cpu if facts is not None and facts.host is not None else None
+    if _launches_without_device(trace):
+        return Peaks(
+            kind="gpu", reason="the trace has kernel launches but no device events, so no device to measure against"
+        )
+    measured = facts.measured_peaks if facts is not None else ()
+    dense = {short: p.flops for p in measured if (short := short_dtype(p.dtype)) is not None}
+    if not dense:
+        reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
+        return Peaks(name=name, kind="cpu", reason=reason)
+    how = measured[0]
+    source = f"measured here: {how.how}, {how.threads} thread{'s' if how.threads != 1 else ''}"
+    return Peaks(name=name, kind="cpu", dense=dense, source=source, confidence="measured", measured=True)
+
+
+def _launches_without_device(trace: Trace) -> bool:
+    return any(_GPU_LAUNCH.search(n) for n in trace.names) and not len(trace.rows(*DEVICE_CATEGORIES))
+
+
+def _accelerator(trace: Trace) -> Peaks:
+    device = _device_in_use(trace)
+    if device is None:
+        return Peaks(reason=f"the trace does not say which accelerator it ran on: {ASK}")
+    name = device.name.strip()
+    is_slice = bool(_MIG.search(name))
+    row = lookup(_MIG.sub("", name))
+    if row is not None:
+        peaks = _from_row(row, device, is_slice=is_slice)
+    else:
+        peaks = _derived(trace, device)
+    return _accumulating_in_fp16(peaks, trace)
+
+
+def _device_in_use(trace: Trace) -> DeviceProperties | None:
+    """Properties of the accelerator with most device time; where the trace numbers them apart, of the only kind listed."""
+    rows = trace.rows(*DEVICE_CATEGORIES)
+    index = np.array([-1 if t.device is None else t.device for t in trace.tracks], np.int64)
+    if len(rows):
+        on = index[trace.events.track[rows]]
+        known = on >= 0
+        spent = (trace.events.end - trace.events.start)[rows]
+        busiest = int(np.bincount(on[known], weights=spent[known]).argmax()) if known.any() else -1
+        found = next((d for d in trace.devices if d.index == busiest), None)
+        if found is not None:
+            return found
+    kinds = {(d.name, d.compute_major, d.compute_minor, d.sms): d for d in trace.devices}
+    return next(iter(kinds.values())) if len(kinds) == 1 else None
+
+
+def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Peaks:
+    name, sms = device.name.strip(), device.sms
+    peaks = Peaks(
+        name=name,
+        dense=dict(row.dense),
+        bandwidth=row.bandwidth,
+        sms=sms or row.sms,
+        boost_hz=row.boost_hz,
+        source=row.source,
+        confidence=row.confidence,
+    )
+    if row.confidence == "unverified":
+        peaks = replace(peaks, warnings=(f"the peak of {name} is not confirmed by its vendor ({row.source})",))
+    if is_slice and (sms is None or row.sms is None):
+        reason = f"{name} is a slice of a device and the trace does not say how many multiprocessors it has: {ASK}"
+        return Peaks(name=name, reason=reason)
+    if sms is None or row.sms is None or sms == row.sms:
+        return peaks
+    return _scaled(peaks, row, sms, sms / row.sms)
+
+
+def _scaled(peaks: Peaks, row: DeviceRow, sms: int, ratio: float) -> Peaks:
+    """The row's peaks for another number of multiprocessors."""
+    cut = abs(ratio - 1) > SLICE
+    if not cut and not row.sms_certain:
+        return peaks  # the published figure is the product's; only the row's unit count is in doubt
+    note = f"{peaks.name} has {sms} multiprocessors here, its table row {row.sms}: peaks are scaled by {ratio:.3f}"
+    return replace(
+        peaks,
+        dense={d: peak * ratio for d, peak in peaks.dense.items()},
+        bandwidth=None if cut else peaks.bandwidth,
+        confidence="scaled",
+        warnings=(*peaks.warnings, note),
+    )
+
+
+def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
+    """Peaks from units x typical clock x rate of the architecture, flagged; or none, with the reason."""
+    shown = device.name.strip() or "the unnamed accelerator"
+    arch = architecture(trace, device)
+    key = rate_key(arch, device.name) if arch else ""
+    like = typical(key) if key else None
+    if like is None or not device.sms:
+        return Peaks(name=device.name.strip() or None, sms=device.sms, reason=f'no peak for "{shown}": {ASK}')
+    clock, rows = like
+    units = "compute units" if str(arch).startswith("gfx") else "multiprocessors"
+    same = {r.bandwidth for r in rows if r.sms == device.sms}
+    return Peaks(
+        name=device.name.strip() or None,
+        dense={d: device.sms * clock * rate for d, rate in rates()[key].items()},
+        bandwidth=same.pop() if len(same) == 1 else None,
+        sms=device.sms,
+        boost_hz=clock,
+        source=f"derived: {device.sms} {units} x {clock / GIGA:.2f} GHz (typical boost) x rate of {arch}",
+        confidence="derived",
+        warnings=(f"{shown} is in no table: its peak is derived from {arch} and {device.sms} {units}",),
+    )
+
+
+def _accumulating_in_fp16(peaks: Peaks, trace: Trace) -> Peaks:
+    """On GeForce fp16 runs at twice the rate where the run allows fp16 accumulation (torch's own switch)."""
+    precision = trace.facts.precision if trace.facts is not None else None
+    half_rate = bool(peaks.name) and "GeForce" in str(peaks.name)
+    if not half_rate or precision is None or not precision.fp16_accumulation or "fp16" not in peaks.dense:
+        return peaks
+    note = "fp16 accumulation is allowed in this run: the fp16 peak is twice the fp32-accumulate figure"
+    dense = peaks.dense | {"fp16": 2 * peaks.dense["fp16"]}
+    return replace(peaks, dense=dense, warnings=(*peaks.warnings, note))

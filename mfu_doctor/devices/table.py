@@ -1,0 +1,108 @@
+"""The table of accelerators: dense peaks per number format, each row with its source.
+
+The rows live in `peaks.csv` (one per device, matched by its exact name) and `rates.csv` (dense FLOP per clock per
+multiprocessor by architecture), beside this file, so that adding a device is adding one line with its source. Both are
+read once, when first asked for. Figures are dense, with fp32 accumulation, as PyTorch computes.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from statistics import median
+
+from mfu_doctor.devices.dtypes import DTYPES
+from mfu_doctor.units import GIGA, TERA
+
+MEGA = 1e6
+
+# GeForce and three data-centre boards accumulate 16-bit products in fp32 at half rate (NVIDIA architecture whitepapers).
+_HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)
+_NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """One device: its dense peaks in FLOP/s by number format and where they come from."""
+
+    pattern: re.Pattern[str]
+    vendor: str
+    arch: str
+    compute_capability: str  # "8.0", or the LLVM target of an AMD chip; "" where there is neither
+    sms: int | None  # multiprocessors, compute units or (Intel) execution units
+    boost_hz: float | None  # the clock that reproduces the tensor peak
+    dense: dict[str, float]
+    bandwidth: float | None  # bytes/s
+    confidence: str  # vendor (published figure), derived (units x clock x rate) or unverified
+    source: str
+
+    @property
+    def sms_certain(self) -> bool:
+        """Whether the vendor's figure is known to belong to this number of multiprocessors."""
+        return self.sms is not None and "SM count unverified" not in self.source
+
+    @property
+    def rate_key(self) -> str:
+        """Key into the table of rates; "" where the architecture has none."""
+        return rate_key(self.compute_capability, self.pattern.pattern)
+
+
+def lookup(name: str) -> DeviceRow | None:
+    """The row of exactly this device name, or None; a name that matches no row has no peak, never a neighbour's."""
+    return next((row for row in device_rows() if row.pattern.search(name)), None)
+
+
+def rate_key(compute_capability: str, name: str) -> str:
+    """Key into `rates` for an architecture ("8.6", "gfx942", ...) and a device name (which tells half-rate boards)."""
+    key = {"gfx1100": "rdna3", "gfx1101": "rdna3", "gfx1200": "rdna4", "gfx1201": "rdna4"}.get(
+        compute_capability, compute_capability
+    )
+    for suffix, pattern in (("n", _NO_TENSOR_CORES), ("g", _HALF_RATE)):
+        if pattern.search(name) and key + suffix in rates():
+            return key + suffix
+    return key if key in rates() else ""
+
+
+@lru_cache(maxsize=1)
+def device_rows() -> tuple[DeviceRow, ...]:
+    """All rows of the table, in file order."""
+    return tuple(_row(record) for record in _read("peaks.csv"))
+
+
+@lru_cache(maxsize=1)
+def rates() -> dict[str, dict[str, float]]:
+    """Dense FLOP per clock per multiprocessor: architecture key -> number format -> rate (absent: not supported)."""
+    return {r["rate_key"]: {d: float(r[d]) for d in DTYPES if float(r[d])} for r in _read("rates.csv")}
+
+
+def typical(key: str) -> tuple[float, tuple[DeviceRow, ...]] | None:
+    """Median boost clock in Hz of the table's devices with this rate key, and those devices; None without any."""
+    rows = tuple(r for r in device_rows() if r.boost_hz and r.rate_key == key)
+    return (median(r.boost_hz for r in rows if r.boost_hz), rows) if rows else None
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    text = files("mfu_doctor.devices").joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _row(record: dict[str, str]) -> DeviceRow:
+    def number(key: str, unit: float) -> float | None:
+        return float(record[key]) * unit if record[key] else None
+
+    dense = {d: number(f"{d}_tflops", TERA) for d in DTYPES}
+    return DeviceRow(
+        pattern=re.compile(record["name_regex"], re.IGNORECASE),
+        vendor=record["vendor"],
+        arch=record["arch"],
+        compute_capability=record["compute_capability"],
+        sms=int(record["sms"]) if record["sms"] else None,
+        boost_hz=number("boost_mhz", MEGA),
+        dense={d: peak for d, peak in dense.items() if peak is not None},
+        bandwidth=number("mem_gb_s", GIGA),
+        confidence=record["confidence"],
+        source=record["source"],
+    )
