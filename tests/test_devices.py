@@ -162,7 +162,7 @@ def test_every_row_names_its_source_and_confidence() -> None:
 
 
 def test_vendor_figures_are_reproduced_by_units_times_clock_times_rate() -> None:
-    """Each published 16-bit figure must follow from first principles within 1.2 %, or a typo has crept into the table."""
+    """Each published figure must follow from first principles within 1.2 %, or a typo has crept into the table."""
     checked = 0
     for row in device_rows():
         if (

@@ -1,7 +1,7 @@
 """Who made the device of a trace, decided from names before any number.
 
 A compute capability of 9.0 is an H100 on CUDA and an MI250 on ROCm, with overlapping unit counts; only names tell them
-apart: the device's own, the runtime's calls (hip*, cuda*) and the libraries' kernels (Tensile's Cijk_*, with the chip's ISA).
+apart: the device's own, the runtime's calls (hip*, cuda*) and library kernels (Tensile's Cijk_*, with the chip's ISA).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHIP_90_UNITS = {104: "gfx90a", 110: "gfx90a", 120: "gfx908"}
 
 
 def vendor(trace: Trace, name: str) -> str | None:
-    """ "AMD" or "NVIDIA" from the device's name, else from the runtime calls and kernels of the trace; None if neither."""
+    """AMD or NVIDIA: from the device's name, else from the calls and kernels of the trace; None if neither tells."""
     if _AMD_NAME.search(name):
         return "AMD"
     if _NVIDIA_NAME.search(name):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Formats that training uses as a matter of course; the best of them is the headline denominator. fp8 recipes are measured
-# against fp8 where they run in fp8, but nobody is told that a bf16 run wastes an fp8 unit.
+# Formats that training uses as a matter of course; the best of them is the headline denominator. An fp8 kernel is
+# measured against fp8, but nobody is told that a bf16 run wastes the fp8 units.
 TRAINING_DTYPES = ("bf16", "fp16", "tf32", "fp32")
 
 

@@ -1,7 +1,7 @@
 """Which peaks hold for the device of a trace: the user's figure, the table's, a derived one, a measured one, or none.
 
-In that order, and never a fallback device: an unknown accelerator that silently became an A100 is how other tools came to
-print 104 % and 563 % MFU. Every correction (fewer multiprocessors than the table's row, a derived clock) is said.
+In that order, and never a fallback device: an unknown accelerator that silently became an A100 is how other tools came
+to print 104 % and 563 % MFU. Every correction (fewer multiprocessors than the table's row, a derived clock) is said.
 """
 
 from __future__ import annotations
@@ -101,15 +101,12 @@ def _accelerator(trace: Trace) -> Peaks:
     name = device.name.strip()
     is_slice = bool(_MIG.search(name))
     row = lookup(_MIG.sub("", name))
-    if row is not None:
-        peaks = _from_row(row, device, is_slice=is_slice)
-    else:
-        peaks = _derived(trace, device)
+    peaks = _from_row(row, device, is_slice=is_slice) if row is not None else _derived(trace, device)
     return _accumulating_in_fp16(peaks, trace)
 
 
 def _device_in_use(trace: Trace) -> DeviceProperties | None:
-    """Properties of the accelerator with most device time; where the trace numbers them apart, of the only kind listed."""
+    """The accelerator with most device time; where that one is not listed, the only kind that is."""
     rows = trace.rows(*DEVICE_CATEGORIES)
     index = np.array([-1 if t.device is None else t.device for t in trace.tracks], np.int64)
     if len(rows):

@@ -19,7 +19,7 @@ from mfu_doctor.units import GIGA, TERA
 
 MEGA = 1e6
 
-# GeForce and three data-centre boards accumulate 16-bit products in fp32 at half rate (NVIDIA architecture whitepapers).
+# GeForce and three data-centre boards run 16-bit products with fp32 accumulation at half rate (NVIDIA whitepapers).
 _HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)
 _NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
 
