@@ -1,0 +1,68 @@
+"""The arrays of a replayable run: host calls in issue order, device operations in stream order, and who waits for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+MARK = -1  # row of a host-side step mark among the calls
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Host calls in order of their start, shape (m,). A CPU-only run has its operators' self time here.
+
+    A call starts when the call that ended last before it (`after`, any thread) has ended and `gap` of host work has passed,
+    never before the previous call of its own thread (`own`). It takes `cost`, plus what it waits.
+    """
+
+    row: npt.NDArray[np.int64]  # event row, MARK for step marks
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]  # index of a call, -1 for the first
+    own: npt.NDArray[np.int64]
+    gap: npt.NDArray[np.float64]
+    cost: npt.NDArray[np.float64]
+    tail: npt.NDArray[np.float64]  # from the end of what it waits for to its return
+    waits: tuple[tuple[int, tuple[int, ...]], ...]  # (call, device operations that must have ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Device operations in issue order, shape (k,); times in nanoseconds.
+
+    An operation starts at the latest of: its call's start + `latency`, the end of the one before it on its stream + `gap`, and
+    the end of each operation it waits for + `delay`.
+    """
+
+    entry: npt.NDArray[np.int64]  # index into Activity
+    call: npt.NDArray[np.int64]  # index into Calls, -1: issued before the trace began
+    start: npt.NDArray[np.int64]
+    stream: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.float64]
+    latency: npt.NDArray[np.float64]
+    gap: npt.NDArray[np.float64]
+    waits: tuple[tuple[int, int, float], ...]  # (operation, waits for, delay)
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Where a step begins: the start of a device operation, or a host mark (and the end of all device work before it)."""
+
+    operation: int = -1
+    call: int = -1
+    drained: bool = False  # the step also ends only when the device has finished
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Calls, operations and the step boundaries to be judged (steady steps only)."""
+
+    calls: Calls
+    operations: Operations
+    boundaries: tuple[Boundary, ...]
+    typical: Operations  # the operations with nothing of their own recorded delays: what the replay's error is measured on
+    measured_ns: float  # mean of the judged steps as recorded
+    queue_limit: int  # launches that may be outstanding on a stream before a launch blocks

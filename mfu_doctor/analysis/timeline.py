@@ -1,0 +1,149 @@
+"""The recorded run as a model that can be run again: host calls in issue order, device operations in stream order.
+
+`build_timeline` turns rows of the trace into plain arrays with every constraint made explicit (who issued what, who waits for
+whom, what is work and what is waiting). Replay walks these arrays; edits change copies of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.activity import Activity
+from mfu_doctor.analysis.launches import Launches
+from mfu_doctor.analysis.model import MARK, Boundary, Calls, Operations, Timeline
+from mfu_doctor.analysis.steps import Steps, issue_time
+from mfu_doctor.analysis.vocabulary import WAIT_EVENT, rows_matching
+from mfu_doctor.analysis.waits import Waits, find_device_waits, find_host_waits
+from mfu_doctor.trace import CALL_CATEGORIES, Trace
+
+# Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
+MAX_STEPS = 12
+
+
+def build_timeline(trace: Trace, activity: Activity, launches: Launches, steps: Steps, blocking: npt.NDArray[np.int64]) -> Timeline:
+    """Model the judged steps of a run (at most MAX_STEPS, with one step before them to fill the queue).
+
+    Args:
+        trace: the trace.
+        activity: device work.
+        launches: launch call of each device operation.
+        steps: windows; the steady ones are judged.
+        blocking: rows of runtime calls that wait for the device.
+    """
+    first, last = _judged(steps)
+    lead = max(first - 1, 0)
+    lo, hi = int(steps.host_start[lead]), int(max(steps.host_end[last], steps.end[last]))
+    if not activity.is_device:
+        return _cpu_timeline(activity, steps, (lead, first, last))
+    issued = issue_time(trace, activity, launches)
+    chosen = np.flatnonzero((activity.end > min(lo, int(steps.start[lead]))) & (activity.start <= hi))
+    order = chosen[np.lexsort((activity.start[chosen], np.where(launches.call[chosen] >= 0, issued[chosen], -1)))]
+    marks = [(MARK, int(steps.host_start[lead]))]
+    alone = steps.count == 1
+    if alone:
+        marks.append((MARK, int(steps.host_end[last])))
+    calls = _call_table(trace, np.unique(np.concatenate((launches.call[order], _between(trace, blocking, lo, hi)))), marks)
+    ops = _operations(activity, launches, order, calls)
+    waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
+    waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
+    ops, typical = find_device_waits(waits)
+    calls, limit = find_host_waits(replace(waits, operations=ops))
+    if alone:
+        host = np.flatnonzero(calls.row == MARK)
+        boundaries = (Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True))
+        return Timeline(calls, ops, boundaries, typical, float(steps.duration[0]), limit)
+    edges = np.append(steps.start[first : last + 1], steps.end[last])
+    boundaries = tuple(Boundary(operation=_operation_at(ops, int(edge))) for edge in edges)
+    return Timeline(calls, ops, boundaries, typical, float(edges[-1] - edges[0]) / (last + 1 - first), limit)
+
+
+def _judged(steps: Steps) -> tuple[int, int]:
+    """First and last index of a contiguous run of steady steps, at most MAX_STEPS long."""
+    steady = np.flatnonzero(steps.steady)
+    first = int(steady[0])
+    last = first
+    while last + 1 < steps.count and steps.steady[last + 1] and last + 1 - first < MAX_STEPS:
+        last += 1
+    return first, last
+
+
+def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt.NDArray[np.int64]:
+    start = trace.events.start[rows]
+    return rows[(start >= lo) & (start < hi)]
+
+
+def _operation_at(ops: Operations, start: int) -> int:
+    return int(np.flatnonzero(ops.start == start)[0])
+
+
+def _call_table(trace: Trace, rows: npt.NDArray[np.int64], marks: list[tuple[int, int]]) -> Calls:
+    rows = rows[rows >= 0]
+    events = trace.events
+    at = np.array([time for _, time in marks], np.int64)
+    row = np.concatenate((rows, np.full(len(at), MARK)))
+    start, end = np.concatenate((events.start[rows], at)), np.concatenate((events.end[rows], at))
+    thread = np.concatenate((events.track[rows].astype(np.int64), np.full(len(at), -1)))
+    return _chain(row, start, end, thread)
+
+
+def _chain(
+    row: npt.NDArray[np.int64], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], thread: npt.NDArray[np.int64]
+) -> Calls:
+    """Order calls by start and link each to the call that ended last before it, and to the last one of its thread."""
+    order = np.lexsort((-end, start))
+    row, start, end, thread = row[order], start[order], end[order], thread[order]
+    by_end = np.argsort(end, kind="stable")
+    position = np.searchsorted(end[by_end], start, side="right") - 1
+    after = np.where(position >= 0, by_end[np.maximum(position, 0)], -1)
+    index = np.arange(len(row))
+    after = np.where(after >= index, index - 1, after)  # calls of no length at the same instant: in order
+    own = np.full(len(row), -1, np.int64)
+    for t in np.unique(thread):
+        mine = np.flatnonzero(thread == t)
+        own[mine[1:]] = mine[:-1]
+    gap = np.where(after >= 0, start - end[np.maximum(after, 0)], 0).clip(min=0).astype(np.float64)
+    cost = (end - start).astype(np.float64)
+    return Calls(row, start, end, after, own, gap, cost, np.zeros(len(row)), ())
+
+
+def _operations(
+    activity: Activity, launches: Launches, order: npt.NDArray[np.int64], calls: Calls
+) -> Operations:
+    wanted = launches.call[order]
+    by_row = np.argsort(calls.row, kind="stable")
+    at = np.minimum(np.searchsorted(calls.row[by_row], wanted), len(by_row) - 1)
+    call = np.where((wanted >= 0) & (calls.row[by_row[at]] == wanted), by_row[at], -1)
+    duration = (activity.end - activity.start)[order].astype(np.float64)
+    resort = np.lexsort((activity.start[order], call))
+    zero = np.zeros(len(order))
+    return Operations(
+        entry=order[resort],
+        call=call[resort],
+        start=activity.start[order][resort],
+        stream=activity.track[order][resort].astype(np.int64),
+        duration=duration[resort],
+        latency=zero,
+        gap=zero.copy(),
+        waits=(),
+    )
+
+
+def _cpu_timeline(activity: Activity, steps: Steps, judged: tuple[int, int, int]) -> Timeline:
+    """A CPU-only run: operators' self time are the calls, there is no device to run ahead of."""
+    lead, first, last = judged
+    lo, hi = int(steps.start[lead]), int(steps.end[last])
+    keep = np.flatnonzero((activity.end > lo) & (activity.start < hi))
+    at = np.append(steps.start[first : last + 1], steps.end[last])
+    row = np.concatenate((activity.row[keep], np.full(len(at), MARK)))
+    start = np.concatenate((activity.start[keep], at))
+    end = np.concatenate((activity.end[keep], at))
+    thread = np.concatenate((activity.track[keep].astype(np.int64), np.full(len(at), -1)))
+    calls = _chain(row, start, end, thread)
+    none = np.zeros(0, np.int64)
+    empty = np.zeros(0)
+    ops = Operations(none, none, none, none, empty, empty, empty, ())
+    boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
+    return Timeline(calls, ops, boundaries, ops, float(at[-1] - at[0]) / (last + 1 - first), 0)

@@ -1,0 +1,251 @@
+"""Who waits for whom: cross-stream waits of device operations, and what blocked the host.
+
+A trace rarely says what an event was recorded after or which stream a synchronisation drained. Both can be read off the
+recorded times: what starts just as something else ends, and could not have been held back by its own stream or by its launch,
+was waiting for it. What the trace does say (`cuda_sync` events, wait calls around collectives) is used first, and every wait is
+checked against the recorded times before it is believed. Waiting is not work: it leaves the call's cost and becomes an edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.activity import COMMUNICATION, COPY, Activity
+from mfu_doctor.analysis.model import Calls, Operations
+from mfu_doctor.analysis.vocabulary import ASYNC_COPY, BLOCKING, EVENT_SYNC, SYNC_ALL, ids_matching
+from mfu_doctor.trace import Category, Trace
+from mfu_doctor.units import NS_PER_US
+
+# Clocks of host and device agree to about this; a wait may seem to end a little after its waiter starts.
+SLOP_NS = 1 * NS_PER_US
+# A start this much later than its own stream and launch explain is a wait for something else.
+HELD_BACK_NS = 10 * NS_PER_US
+# A waiter starts within this after what it waited for.
+RELEASE_NS = 30 * NS_PER_US
+# What a synchronisation costs when there is nothing to wait for.
+EMPTY_SYNC_NS = 5 * NS_PER_US
+# Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
+QUEUE_LIMIT = 1024
+# From the end of what a host call waited for to its return, where the trace shows no such wait.
+_RETURN_NS = 2.0 * NS_PER_US
+_BLOCKED_LAUNCH_NS = 50 * NS_PER_US
+_BLOCKED_OUTSTANDING = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What the inference looks at; `wait_rows` are the rows of cudaStreamWaitEvent calls."""
+
+    trace: Trace
+    activity: Activity
+    calls: Calls
+    operations: Operations
+    wait_rows: npt.NDArray[np.int64]
+
+    @property
+    def issued(self) -> npt.NDArray[np.int64]:
+        """When each operation's call began; far in the past where the call is not in the trace."""
+        ops, calls = self.operations, self.calls
+        return np.where(ops.call >= 0, calls.start[np.maximum(ops.call, 0)], np.iinfo(np.int64).min // 2)
+
+    @property
+    def ended(self) -> npt.NDArray[np.int64]:
+        """When each operation ended, as recorded."""
+        return self.operations.start + self.operations.duration.astype(np.int64)
+
+
+def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
+    """Fill in latency, gap and cross-stream waits of the operations.
+
+    Returns:
+        The operations with each one's own recorded latency and gap (what edits are priced on), and the same with only the
+        typical latency and gap of the whole run: nothing of a single operation's recorded start is left in these, so replaying
+        them tests the model and not the recording.
+    """
+    ops, issued, ended = waits.operations, waits.issued, waits.ended
+    previous_end = _previous_end(ops, ended)
+    first_of_call = np.concatenate((np.ones(1, np.bool_), np.diff(ops.call) != 0)) & (ops.call >= 0)
+    direct = (ops.start - issued)[first_of_call & (previous_end < issued)]
+    base = float(np.quantile(direct, 0.05)) if len(direct) else 0.0
+    ready = issued + base
+    queued = previous_end >= ready
+    held = ops.start - np.maximum(ready, previous_end)
+    edges = _declared(waits) | _around_collectives(waits)
+    inferred = _inferred(waits, np.flatnonzero(held > HELD_BACK_NS), np.maximum(ready, previous_end))
+    edges |= {k: edges.get(k, ()) + (j,) for k, j in inferred.items()}
+    bound = np.zeros(len(ops.start), np.bool_)
+    listed: list[tuple[int, int, float]] = []
+    typical = float(np.median((ops.start - previous_end)[queued & (held <= HELD_BACK_NS)])) if queued.any() else 0.0
+    for k, sources in edges.items():
+        for j in sources:
+            slack = float(ops.start[k] - ended[j])
+            if j >= k or slack < -SLOP_NS:
+                continue  # contradicted by the recorded times
+            if held[k] > HELD_BACK_NS and slack <= RELEASE_NS:
+                bound[k] = True
+                listed.append((k, j, max(slack, 0.0)))
+            else:
+                listed.append((k, j, 0.0))
+    own_latency = np.where(~queued & ~bound & (ops.call >= 0), (ops.start - issued).astype(np.float64), base)
+    gap = np.where(queued & ~bound, (ops.start - previous_end).astype(np.float64), typical)
+    own = replace(ops, latency=np.maximum(own_latency, 0), gap=gap, waits=tuple(sorted(listed)))
+    usual_latency = float(np.median(direct)) if len(direct) else base
+    usual = np.ones(len(ops.start))
+    return own, replace(own, latency=usual * usual_latency, gap=usual * typical)
+
+
+def _previous_end(ops: Operations, ended: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """End of the operation before each one on its stream; far in the past for the first."""
+    out = np.full(len(ended), np.iinfo(np.int64).min // 2, np.int64)
+    for stream in np.unique(ops.stream):
+        mine = np.flatnonzero(ops.stream == stream)
+        out[mine[1:]] = ended[mine[:-1]]
+    return out
+
+
+def _inferred(
+    waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.float64]
+) -> dict[int, int]:
+    """For operations held back for no reason of their own: the operation of another stream that ended just before."""
+    ops, ended = waits.operations, waits.ended
+    by_end = np.argsort(ended, kind="stable")
+    found: dict[int, int] = {}
+    for k in late.tolist():
+        at = int(np.searchsorted(ended[by_end], ops.start[k] + SLOP_NS, side="right")) - 1
+        while at >= 0 and ops.start[k] - ended[by_end[at]] <= RELEASE_NS:
+            j = int(by_end[at])
+            if j < k and ops.stream[j] != ops.stream[k] and ended[j] > free[k]:
+                found[k] = j
+                break
+            at -= 1
+    return found
+
+
+def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
+    """Waits that `cuda_sync` events spell out: stream, stream waited on, and the record call that was waited for."""
+    trace, ops, issued = waits.trace, waits.operations, waits.issued
+    record_at = {}
+    found: dict[int, tuple[int, ...]] = {}
+    call_at = dict(
+        zip(trace.events.correlation[waits.wait_rows].tolist(), trace.events.start[waits.wait_rows].tolist(), strict=True)
+    )
+    rows = [r for r in trace.rows(Category.SYNC).tolist() if (a := trace.args_of(r)) and a.wait_record_correlation]
+    if not rows:
+        return found
+    calls = trace.rows(Category.RUNTIME, Category.DRIVER)
+    record_at = dict(zip(trace.events.correlation[calls].tolist(), trace.events.start[calls].tolist(), strict=True))
+    for row in rows:
+        args = trace.args_of(row)
+        waited_at = call_at.get(int(trace.events.correlation[row]))
+        recorded_at = record_at.get(args.wait_record_correlation) if args else None
+        if args is None or waited_at is None or recorded_at is None:
+            continue
+        after = np.flatnonzero((ops.stream == trace.events.track[row]) & (issued >= waited_at))
+        before = np.flatnonzero((_stream_ids(trace, ops) == args.wait_stream) & (issued <= recorded_at))
+        if len(after) and len(before):
+            found[int(after[0])] = (*found.get(int(after[0]), ()), int(before[-1]))
+    return found
+
+
+def _stream_ids(trace: Trace, ops: Operations) -> npt.NDArray[np.int64]:
+    ids = np.array([int(t.tid) if t.is_stream and t.tid.lstrip("-").isdigit() else -1 for t in trace.tracks], np.int64)
+    return ids[ops.stream]
+
+
+def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
+    """Waits that PyTorch always issues around collectives.
+
+    ProcessGroupNCCL makes its stream wait for the current stream right before each collective, and `work.wait()` makes the
+    current stream wait for the collective. So a wait call followed by a collective's launch ties the collective to the last
+    computation issued before; any other wait call ties the next operation to the collectives issued before it.
+    """
+    ops, issued, trace = waits.operations, waits.issued, waits.trace
+    collective = waits.activity.kind[ops.entry] == COMMUNICATION
+    if not collective.any():
+        return {}
+    found: dict[int, tuple[int, ...]] = {}
+    # operations are in issue order except those issued before the trace began, which sort first
+    for at in trace.events.start[waits.wait_rows].tolist():
+        k = int(np.searchsorted(issued, at, side="left"))
+        if k >= len(issued):
+            continue
+        before = np.flatnonzero(collective[:k] != collective[k])
+        if collective[k]:
+            sources = before[-1:]
+        else:
+            sources = np.array([before[ops.stream[before] == s][-1] for s in np.unique(ops.stream[before])], np.int64)
+        found[k] = tuple(dict.fromkeys((*found.get(k, ()), *(int(j) for j in sources))))
+    return found
+
+
+def find_host_waits(waits: Waits) -> tuple[Calls, int]:
+    """Take blocked time out of the calls' cost and make it edges; also the launch queue's limit as this trace shows it."""
+    calls, limit = _blocked_launches(waits)
+    trace, ops, ended = waits.trace, waits.operations, waits.ended
+    cost = calls.cost.copy()
+    tail = np.full(len(cost), _RETURN_NS)
+    listed: list[tuple[int, tuple[int, ...]]] = []
+    name = np.where(calls.row >= 0, trace.events.name[np.maximum(calls.row, 0)], -1)
+    blocking = np.isin(name, ids_matching(trace, BLOCKING))
+    copying = np.isin(name, ids_matching(trace, ASYNC_COPY))
+    drains_all = np.isin(name, ids_matching(trace, SYNC_ALL))
+    by_event = np.isin(name, ids_matching(trace, EVENT_SYNC))
+    last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
+    for i in np.flatnonzero(blocking | copying).tolist():
+        own = np.flatnonzero(ops.call[: last_issued[i]] == i) if copying[i] else np.zeros(0, np.int64)
+        if copying[i] and len(own):
+            copied = waits.activity.kind[ops.entry[own[-1]]] == COPY
+            targets = (int(own[-1]),) if copied and calls.end[i] >= ended[own[-1]] - SLOP_NS else ()
+        else:
+            targets = _drained(waits, i, int(last_issued[i]), (bool(drains_all[i]), bool(by_event[i])))
+        if not targets:
+            continue
+        listed.append((i, targets))
+        done = int(ended[list(targets)].max())
+        if done > calls.start[i]:
+            tail[i] = max(float(calls.end[i] - done), 0.0)
+            cost[i] = min(cost[i], EMPTY_SYNC_NS)
+    return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
+
+
+def _drained(waits: Waits, i: int, issued: int, how: tuple[bool, bool]) -> tuple[int, ...]:
+    """What a synchronisation waited for: the last operation of every stream, of one stream, or one operation.
+
+    The stream is the one whose last operation ended last before the call returned; a stream that was still busy when the call
+    returned cannot have been drained.
+    """
+    ops, ended, calls = waits.operations, waits.ended, waits.calls
+    everything, by_event = how
+    last = [int(np.flatnonzero(ops.stream[:issued] == s)[-1]) for s in np.unique(ops.stream[:issued])]
+    done = [j for j in last if ended[j] <= calls.end[i] + SLOP_NS]
+    if everything:
+        return tuple(done)
+    if by_event and not any(ended[j] > calls.start[i] for j in done):
+        inside = np.flatnonzero((ended[:issued] > calls.start[i]) & (ended[:issued] <= calls.end[i] + SLOP_NS))
+        return (int(inside[np.argmax(ended[inside])]),) if len(inside) else ()
+    return (max(done, key=lambda j: int(ended[j])),) if done else ()
+
+
+def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
+    """Launches that took long because the stream's queue was full: their cost becomes the usual one of their name."""
+    calls, ops, trace = waits.calls, waits.operations, waits.trace
+    launching = ops.call >= 0
+    if not launching.any():
+        return calls, QUEUE_LIMIT
+    outstanding = np.zeros(len(ops.call), np.int64)
+    for stream in np.unique(ops.stream):
+        mine = np.flatnonzero((ops.stream == stream) & launching)
+        begun = np.searchsorted(ops.start[mine], calls.start[ops.call[mine]], side="right")
+        outstanding[mine] = np.arange(len(mine)) - begun
+    cost = calls.cost.copy()
+    slow = launching & (cost[ops.call] > _BLOCKED_LAUNCH_NS) & (outstanding >= _BLOCKED_OUTSTANDING)
+    slow &= waits.activity.kind[ops.entry] != COPY
+    if not slow.any():
+        return calls, QUEUE_LIMIT
+    usual = float(np.median(cost[ops.call[launching]]))
+    cost[ops.call[slow]] = usual
+    return replace(calls, cost=cost), int(min(outstanding[slow].min(), QUEUE_LIMIT))
+
