@@ -183,6 +183,7 @@ class MeasuredPeak:
     flops: float  # FLOP/s
     threads: int
     how: str
+    bandwidth_bytes_s: float | None = None  # a copy that no cache holds, bytes read and written per second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
