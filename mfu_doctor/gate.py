@@ -1,6 +1,6 @@
 """The gate: judge one or more reports of a run against budgets, rule levels and a baseline.
 
-It fails only on what it can stand behind: beyond the budget and beyond the noise. In between it says "inconclusive", and
+It fails only on what it can stand behind: beyond the budget and beyond the noise. In between it is "inconclusive", and
 what it cannot judge at all (no steps, unlike devices, a budget on something unknown) is an error, never a pass.
 """
 
