@@ -1,0 +1,78 @@
+"""Every output, each a pure function of a result object, listed in one explicit table.
+
+The table names modules instead of importing them, so that `--help` and a terminal report pay for no other renderer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mfu_doctor.errors import DoctorError
+
+if TYPE_CHECKING:
+    from mfu_doctor.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One output format.
+
+    Attributes:
+        name: what `--format` takes; the function is `render_<name>` in `mfu_doctor.render.<name>`.
+        takes: what it renders: a `report`, a `verdict`, or a `trace` with its report.
+        suffixes: file endings that choose it.
+    """
+
+    name: str
+    takes: str
+    suffixes: tuple[str, ...] = ()
+
+
+FORMATS = (
+    Format("terminal", "report", (".txt",)),
+    Format("markdown", "report", (".md",)),
+    Format("json", "report", (".json",)),
+    Format("html", "report", (".html", ".htm")),
+    Format("notebook", "report"),
+    Format("github", "verdict"),
+    Format("junit", "verdict", (".xml",)),
+    Format("perfetto", "trace"),
+)
+
+
+def names(takes: str = "report") -> tuple[str, ...]:
+    """Names of the formats that render this kind of object."""
+    return tuple(f.name for f in FORMATS if f.takes == takes)
+
+
+def format_of(path: str) -> str:
+    """The report format that a file name asks for by its ending.
+
+    Raises:
+        DoctorError: no report format has this ending.
+    """
+    for entry in FORMATS:
+        if entry.takes == "report" and path.lower().endswith(entry.suffixes or ("\0",)):
+            return entry.name
+    endings = ", ".join(s for f in FORMATS if f.takes == "report" for s in f.suffixes)
+    raise DoctorError(f"{path} does not say which format to write", f"end it in one of {endings}, or add --format")
+
+
+def render(report: Report, format: str, **options: Any) -> str:  # noqa: A002 - the word users know from --format
+    """The report as text in one format.
+
+    Args:
+        report: the result to show.
+        format: a name from `FORMATS`.
+        options: passed on to the renderer (the terminal takes `width`, `color`, `unicode`, `verbose`).
+
+    Raises:
+        DoctorError: there is no such format for a report.
+    """
+    if format not in names():
+        raise DoctorError(f"there is no report format {format!r}", f"use one of {', '.join(names())}")
+    module = import_module(f"mfu_doctor.render.{format}")
+    text: str = getattr(module, f"render_{format}")(report, **options)
+    return text
