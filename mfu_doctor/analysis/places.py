@@ -1,8 +1,8 @@
 """Where in the user's code something happened: the file and line behind an event.
 
-"4 syncs a step" starts a search; "a sync at train.py:41" ends it. Two sources, in this order: Python frames in the trace (their
-line is the first line of the function, which is all that the profiler records) and the positions of the training thread that
-a live capture sampled (exact lines, but only for what lasted long enough to be sampled).
+"4 syncs a step" starts a search; "a sync at train.py:41" ends it. Two sources, in this order: Python frames in the trace
+(their line is the first line of the function, which is all that the profiler records) and the positions of the training
+thread that a live capture sampled (exact lines, but only for what lasted long enough to be sampled).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "nump
 
 
 def places_of(trace: Trace, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
-    """For each event row the user's file:line it was issued from ("train.py:41"), or None where the trace does not tell."""
+    """For each event row the user's file:line that issued it ("train.py:41"), or None where the trace does not tell."""
     found = _from_stacks(trace, rows)
     sampled = _from_samples(trace, rows)
     return tuple(a if a is not None else b for a, b in zip(found, sampled, strict=True))

@@ -1,7 +1,7 @@
 """Structural counts per step: syncs, launches, copies, fp32 matmuls and their kin, which no noisy machine can blur.
 
-A time on a shared CI runner wavers by a quarter; the number of syncs in a step does not. These counts catch the commit that
-adds a `.item()` on any runner, without a GPU, so a gate can be strict about them where it must be lenient about time.
+A time on a shared CI runner wavers by a quarter; the number of syncs in a step does not. These counts catch the commit
+that adds a `.item()` on any runner, without a GPU, so a gate can be strict about them where it is lenient about time.
 
 Counts are medians over the steady steps (something done every hundredth step does not flip the check), except
 recompilations, where each one counts. On a CPU-only trace the operators stand in for what they would do on a device.
@@ -44,7 +44,7 @@ _FUSED = re.compile(r"multi_tensor_apply|fused|foreach|FusedAdam", re.IGNORECASE
 _ISSUED_COLLECTIVE = re.compile(r"^(c10d|_c10d_functional)::(?!_?wait)")
 _RUN_COLLECTIVE = re.compile(r"^(gloo|mpi|ucc):(?!barrier)")
 _SINGLE_PROCESS = re.compile(r"_SingleProcessDataLoaderIter")
-_MATMUL = re.compile(r"^aten::(mm|addmm|bmm|baddbmm|_scaled_mm|addmv|convolution_overrideable|mkldnn_convolution)$")
+_MATMUL = re.compile(r"^aten::(mm|addmm|bmm|baddbmm|mv|addmv)$")
 _FP32_TYPES = frozenset({"float", "float32"})
 
 
@@ -106,7 +106,10 @@ def _inside(run: Run, rows: Rows, pattern: re.Pattern[str]) -> npt.NDArray[np.bo
 
 
 def _syncs(run: Run) -> Rows:
-    """Calls that wait for the device; on a CPU the outermost operators that would (optimizers read their own CPU counters)."""
+    """Calls that wait for the device; on a CPU the outermost operators that would.
+
+    Optimizers read their own step counters and loaders their samples: those live on the CPU in any run and stop nothing.
+    """
     if not run.is_cpu:
         return _in_steps(run, run.host.blocking_rows)
     rows = _in_steps(run, rows_matching(run.trace, SYNCING_OP, run.trace.rows(Category.CPU_OP)))
@@ -140,12 +143,12 @@ def _pageable(run: Run) -> Rows | None:
 
 
 def _fp32_matmuls(run: Run) -> Rows | None:
-    """Matrix multiplications with float32 inputs, by operator; None where no matmul in the trace has its types recorded."""
+    """Matrix multiplications with float32 inputs, by operator; None where no matmul has its types recorded."""
     rows = rows_matching(run.trace, _MATMUL, run.trace.rows(Category.CPU_OP))
     types = [args.types if (args := run.trace.args_of(row)) is not None else None for row in rows.tolist()]
     if not len(rows) or all(kind is None for kind in types):
         return None
-    return rows[np.array([kind is not None and bool(kind) and kind[-1] in _FP32_TYPES for kind in types], np.bool_)]
+    return rows[np.array([kind is not None and not _FP32_TYPES.isdisjoint(kind) for kind in types], np.bool_)]
 
 
 def _unfused(run: Run) -> Rows | None:
