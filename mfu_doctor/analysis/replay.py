@@ -162,8 +162,8 @@ class _Walk:
         for k in range(lo, hi):
             s = self.stream[k]
             at = max(begin + self.latency[k], free[s] + self.op_gap[k])
-            if at == float("-inf"):
-                at = float(self.op_start0[k])  # issued before the trace began: as recorded
+            if begin == float("-inf"):
+                at = max(at, float(self.op_start0[k]))  # issued before the trace began: not before it was seen to start
             for j, delay in self.op_waits.get(k, ()):
                 at = max(at, op_end[j] + delay)
             op_start[k], op_end[k] = at, at + self.duration[k]

@@ -85,7 +85,7 @@ def find_steps(trace: Trace, activity: Activity, launches: Launches, host: Host,
             steps = _windows(marks, activity, issued)
             if steps is not None:
                 return _select(steps, wanted)
-    periodic = _from_period(trace, activity)
+    periodic = _from_period(trace, activity, launches)
     return _select(periodic if periodic is not None else _whole(activity), wanted)
 
 
@@ -167,8 +167,11 @@ def _steps(
     )
 
 
-def _from_period(trace: Trace, activity: Activity) -> Steps | None:
-    """Windows from the period of the sequence of operation names: the longest repeat that at least three times holds."""
+def _from_period(trace: Trace, activity: Activity, launches: Launches) -> Steps | None:
+    """Windows from the period of the sequence of operation names: the longest repeat that holds at least three times.
+
+    A repeat inside one graph launch is a layer, not a step, and a repeat that leaves much of the trace out is a loop in a step.
+    """
     names = trace.events.name[activity.row]
     best: npt.NDArray[np.int64] | None = None
     counts = np.bincount(names)
@@ -179,7 +182,9 @@ def _from_period(trace: Trace, activity: Activity) -> Steps | None:
         gaps = np.diff(at)
         period = int(np.median(gaps))
         same = [bool((names[i : i + period] == names[j : j + period]).all()) for i, j in zip(at, at[1:-1], strict=False)]
-        if (gaps == period).mean() >= _REGULAR and np.mean(same) >= _REGULAR:
+        covered = (at[-1] - at[0] + period) / len(names)
+        apart = not activity.is_device or len(np.unique(launches.call[at])) == len(at)
+        if apart and min(covered, (gaps == period).mean(), np.mean(same)) >= _REGULAR:
             best = at
             break
     if best is None or len(best) < _MIN_REPEATS + 1 or len(names) / len(best) < _MIN_PERIOD:

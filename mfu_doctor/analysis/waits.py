@@ -25,6 +25,8 @@ SLOP_NS = 1 * NS_PER_US
 HELD_BACK_NS = 10 * NS_PER_US
 # A waiter starts within this after what it waited for.
 RELEASE_NS = 30 * NS_PER_US
+# The last wave of a kernel that fills the device: another stream's kernel finds room this long before it ends.
+LAST_WAVE_NS = 200 * NS_PER_US
 # What a synchronisation costs when there is nothing to wait for.
 EMPTY_SYNC_NS = 5 * NS_PER_US
 # Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
@@ -78,15 +80,15 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
     edges |= {k: edges.get(k, ()) + (j,) for k, j in inferred.items()}
     bound = np.zeros(len(ops.start), np.bool_)
     listed: list[tuple[int, int, float]] = []
-    typical = float(np.median((ops.start - previous_end)[queued & (held <= HELD_BACK_NS)])) if queued.any() else 0.0
+    typical = _usual_gap(ops, (ops.start - previous_end).astype(np.float64), queued & (held <= HELD_BACK_NS))
     for k, sources in edges.items():
         for j in sources:
             slack = float(ops.start[k] - ended[j])
-            if j >= k or slack < -SLOP_NS:
+            if j >= k or (slack < -SLOP_NS and inferred.get(k) != j):
                 continue  # contradicted by the recorded times
             if held[k] > HELD_BACK_NS and slack <= RELEASE_NS:
                 bound[k] = True
-                listed.append((k, j, max(slack, 0.0)))
+                listed.append((k, j, slack))
             else:
                 listed.append((k, j, 0.0))
     own_latency = np.where(~queued & ~bound & (ops.call >= 0), (ops.start - issued).astype(np.float64), base)
@@ -94,7 +96,19 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
     own = replace(ops, latency=np.maximum(own_latency, 0), gap=gap, waits=tuple(sorted(listed)))
     usual_latency = float(np.median(direct)) if len(direct) else base
     usual = np.ones(len(ops.start))
-    return own, replace(own, latency=usual * usual_latency, gap=usual * typical)
+    return own, replace(own, latency=usual * usual_latency, gap=typical)
+
+
+def _usual_gap(
+    ops: Operations, gap: npt.NDArray[np.float64], believed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Mean pause between queued operations of each stream, spread over its operations; 0 where a stream never queued."""
+    out = np.zeros(len(gap))
+    for stream in np.unique(ops.stream):
+        mine = ops.stream == stream
+        if (mine & believed).any():
+            out[mine] = gap[mine & believed].mean()
+    return out
 
 
 def _previous_end(ops: Operations, ended: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -109,18 +123,27 @@ def _previous_end(ops: Operations, ended: npt.NDArray[np.int64]) -> npt.NDArray[
 def _inferred(
     waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.float64]
 ) -> dict[int, int]:
-    """For operations held back for no reason of their own: the operation of another stream that ended just before."""
+    """What held back each operation that neither its launch nor its own stream explains.
+
+    Either the operation of another stream that ended just before (an event), or one that filled the device and was in its last
+    wave when this one found room (no event, but the same consequence).
+    """
     ops, ended = waits.operations, waits.ended
     by_end = np.argsort(ended, kind="stable")
+    sorted_end = ended[by_end]
     found: dict[int, int] = {}
     for k in late.tolist():
-        at = int(np.searchsorted(ended[by_end], ops.start[k] + SLOP_NS, side="right")) - 1
-        while at >= 0 and ops.start[k] - ended[by_end[at]] <= RELEASE_NS:
-            j = int(by_end[at])
-            if j < k and ops.stream[j] != ops.stream[k] and ended[j] > free[k]:
-                found[k] = j
-                break
-            at -= 1
+        start = int(ops.start[k])
+        lo = int(np.searchsorted(sorted_end, start - RELEASE_NS, side="left"))
+        hi = int(np.searchsorted(sorted_end, start + LAST_WAVE_NS, side="right"))
+        near = by_end[lo:hi]
+        other = (near < k) & (ops.stream[near] != ops.stream[k]) & (ended[near] > free[k])
+        event = near[other & (ended[near] <= start + SLOP_NS)]
+        filled = near[other & (ended[near] > start + SLOP_NS) & (ops.start[near] <= free[k])]
+        if len(event):
+            found[k] = int(event[-1])
+        elif len(filled):
+            found[k] = int(filled[0])
     return found
 
 
