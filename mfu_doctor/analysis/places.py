@@ -1,6 +1,6 @@
 """Where in the user's code something happened: the file and line behind an event.
 
-"4 syncs a step" starts a search; "a sync at train.py:41" ends it. Two sources, in this order: Python frames in the trace
+"4 syncs a step" starts a search; "a sync at train.py:41" ends it. Two sources, in order: Python frames in a trace
 (their line is the first line of the function, which is all that the profiler records) and the positions of the training
 thread that a live capture sampled (exact lines, but only for what lasted long enough to be sampled).
 """

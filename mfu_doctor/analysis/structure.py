@@ -108,7 +108,7 @@ def _inside(run: Run, rows: Rows, pattern: re.Pattern[str]) -> npt.NDArray[np.bo
 def _syncs(run: Run) -> Rows:
     """Calls that wait for the device; on a CPU the outermost operators that would.
 
-    Optimizers read their own step counters and loaders their samples: those live on the CPU in any run and stop nothing.
+    Optimizers read their own step counters and loaders their samples: those are on the CPU in any run and stop nothing.
     """
     if not run.is_cpu:
         return _in_steps(run, run.host.blocking_rows)
