@@ -143,6 +143,7 @@ def _judge_budget(budget: Budget, reports: Sequence[Report], baseline: Sequence[
         spread=None if measure.unit == COUNT else now.spread,
         baseline_spread=before.spread if before and measure.unit != COUNT else None,
         change=_change(measure, now, before),
+        note=why or None,
         places=() if status == PASSED else _places(measure, reports, baseline),
     )
 

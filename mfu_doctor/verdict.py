@@ -38,6 +38,7 @@ class Check:
         limit: the budget as an absolute number; `at_least` says which side of it is good.
         budget: the budget as the user wrote it ("+5%"), None for rules.
         spread: median absolute deviation of the samples behind `value`; None with fewer than three of them.
+        note: what qualifies the status: why it is inconclusive, or what a pass could not have seen; part of `summary`.
         change: `value` against `baseline`, relative for seconds and counts, in points (as a fraction) for shares.
         places: where in the user's code ("train.py:41"), most relevant first.
     """
@@ -56,6 +57,7 @@ class Check:
     spread: float | None = None
     baseline_spread: float | None = None
     change: float | None = None
+    note: str | None = None
     fix: str | None = None
     saving: Saving | None = None
     places: tuple[str, ...] = ()
