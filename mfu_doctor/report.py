@@ -388,7 +388,9 @@ class Report:
         try:
             report = msgspec.json.decode(data, type=Report)
         except msgspec.MsgspecError as error:
-            raise NotATraceError(f"not an mfu-doctor report ({error})", "give a file written by -o report.json") from error
+            raise NotATraceError(
+                f"not an mfu-doctor report ({error})", "give a file written by -o report.json"
+            ) from error
         if report.schema != SCHEMA:
             raise NotATraceError(
                 f"the report has schema {report.schema}, this version reads {SCHEMA}", "re-create it from the trace"

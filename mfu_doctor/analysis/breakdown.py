@@ -88,9 +88,7 @@ def _split(owners: dict[str, Intervals], start: int, end: int) -> Split:
     )
 
 
-def _causes(
-    trace: Trace, activity: Activity, launches: Launches, host: Host, gaps: Intervals
-) -> dict[str, Intervals]:
+def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, gaps: Intervals) -> dict[str, Intervals]:
     """Owner of every idle nanosecond: data loading or one of IDLE_CAUSES, disjoint and complete."""
     owners = dict.fromkeys(IDLE_CAUSES, EMPTY)
     late = gaps
@@ -121,9 +119,7 @@ def _intervals(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Inte
     return Intervals(start[keep], end[keep])
 
 
-def _issued_end(
-    trace: Trace, activity: Activity, launches: Launches, gaps: Intervals
-) -> npt.NDArray[np.int64]:
+def _issued_end(trace: Trace, activity: Activity, launches: Launches, gaps: Intervals) -> npt.NDArray[np.int64]:
     """When the call that launched the operation after each gap returned; the gap's start where no call is known.
 
     Several operations can start when a gap ends; the one issued last kept the device waiting least, so the earliest counts.

@@ -88,7 +88,9 @@ class MoveToStream:
     rows: Rows
 
 
-Edit: TypeAlias = ScaleHost | ShortenHost | DropWaits | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream
+Edit: TypeAlias = (
+    ScaleHost | ShortenHost | DropWaits | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ def _fetches(trace: Trace, spans: npt.NDArray[np.int64], main: int | None) -> np
         return found
     reach = np.maximum.accumulate(trace.events.end[found])
     outer = np.concatenate((np.ones(1, np.bool_), trace.events.start[found][1:] >= reach[:-1]))
-    return found[outer]
+    kept: npt.NDArray[np.int64] = found[outer]
+    return kept
 
 
 def _gc(facts: Facts | None, origin_ns: int) -> Intervals:

@@ -63,6 +63,8 @@ class Timeline:
     calls: Calls
     operations: Operations
     boundaries: tuple[Boundary, ...]
-    typical: Operations  # the operations with nothing of their own recorded delays: what the replay's error is measured on
+    typical: (
+        Operations  # the operations with nothing of their own recorded delays: what the replay's error is measured on
+    )
     measured_ns: float  # mean of the judged steps as recorded
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks

@@ -102,7 +102,9 @@ def walk(timeline: Timeline) -> float:
     for boundary in timeline.boundaries:
         at = op_start[boundary.operation] if boundary.operation >= 0 else call_end[boundary.call]
         if boundary.drained and len(ops.call):
-            done = [op_end[k] for k in np.flatnonzero(calls.start[np.maximum(ops.call, 0)] <= calls.start[boundary.call])]
+            done = [
+                op_end[k] for k in np.flatnonzero(calls.start[np.maximum(ops.call, 0)] <= calls.start[boundary.call])
+            ]
             at = max(at, max(done, default=at))
         edges.append(at)
     return (edges[-1] - edges[0]) / max(len(edges) - 1, 1)

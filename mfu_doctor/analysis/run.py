@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from mfu_doctor.analysis.activity import Activity, device_activity
 from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.flops import FlopCount, count_flops
@@ -16,10 +19,11 @@ from mfu_doctor.analysis.kernels import KernelTable, classify
 from mfu_doctor.analysis.launches import Launches, link
 from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
 from mfu_doctor.analysis.nesting import OpTree, nest_ops
+from mfu_doctor.analysis.places import places_of
 from mfu_doctor.analysis.replay import Replay, build_replay
 from mfu_doctor.analysis.steps import Steps, find_steps
 from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
-from mfu_doctor.analysis.windows import timing_view
+from mfu_doctor.analysis.windows import TimingView, timing_view
 from mfu_doctor.devices import Peaks, resolve
 from mfu_doctor.facts import Facts
 from mfu_doctor.trace import Trace
@@ -52,9 +56,24 @@ class Run:
         return self.recorded.facts
 
     @cached_property
-    def trace(self) -> Trace:
-        """The trace to analyse: the timing window, with shapes and source lines carried over from the shapes window."""
+    def _view(self) -> TimingView:
         return timing_view(self.recorded)
+
+    @property
+    def trace(self) -> Trace:
+        """The trace to analyse: the timing window, with shapes carried over from the shapes window."""
+        return self._view.trace
+
+    def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
+        """The user's file:line behind each event row of `trace`, or None where neither stacks nor samples tell."""
+        twin = self._view.twin
+        found = places_of(self.trace, rows)
+        if twin is None:
+            return found
+        twins = twin[rows]
+        from_stacks = places_of(self.recorded, np.maximum(twins, 0))
+        known = (twins >= 0).tolist()
+        return tuple(s if k and s else f for f, s, k in zip(found, from_stacks, known, strict=True))
 
     @cached_property
     def is_cpu(self) -> bool:

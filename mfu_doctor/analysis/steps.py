@@ -7,6 +7,7 @@ A GPU runs behind the host, so host-side step marks cut the wrong kernels (accou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,9 @@ class Steps:
         return int(order[(len(order) - 1) // 2])
 
 
-def find_steps(trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None) -> Steps:
+def find_steps(
+    trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
+) -> Steps:
     """Find the step windows of a trace.
 
     Marks come from `ProfilerStep#`, else from optimizer steps, else from the period of the kernel sequence; without any of
@@ -79,8 +82,7 @@ def find_steps(trace: Trace, activity: Activity, launches: Launches, host: Host,
             "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
         )
     issued = issue_time(trace, activity, launches)
-    for find in (_from_profiler_steps, _from_optimizer):
-        marks = find(trace, host)
+    for marks in (_from_profiler_steps(trace, host), _from_optimizer(trace)):
         if marks is not None:
             steps = _windows(marks, activity, issued)
             if steps is not None:
@@ -119,7 +121,7 @@ def _from_profiler_steps(trace: Trace, host: Host) -> _Marks | None:
     return _Marks(number[keep], start[keep], end[keep], PROFILER_STEP)
 
 
-def _from_optimizer(trace: Trace, host: Host) -> _Marks | None:
+def _from_optimizer(trace: Trace) -> _Marks | None:
     """Each step ends where an optimizer step ends; the first recorded end opens the first whole step."""
     rows = rows_matching(trace, OPTIMIZER_MARK, trace.rows(Category.ANNOTATION, Category.CPU_OP))
     if not len(rows):
@@ -181,7 +183,7 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches) -> Steps 
         at = np.flatnonzero(names == name)
         gaps = np.diff(at)
         period = int(np.median(gaps))
-        same = [bool((names[i : i + period] == names[j : j + period]).all()) for i, j in zip(at, at[1:-1], strict=False)]
+        same = [bool((names[i : i + period] == names[j : j + period]).all()) for i, j in pairwise(at[:-1])]
         covered = (at[-1] - at[0] + period) / len(names)
         apart = not activity.is_device or len(np.unique(launches.call[at])) == len(at)
         if apart and min(covered, (gaps == period).mean(), np.mean(same)) >= _REGULAR:

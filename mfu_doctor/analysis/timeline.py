@@ -23,7 +23,9 @@ from mfu_doctor.trace import CALL_CATEGORIES, Trace
 MAX_STEPS = 12
 
 
-def build_timeline(trace: Trace, activity: Activity, launches: Launches, steps: Steps, blocking: npt.NDArray[np.int64]) -> Timeline:
+def build_timeline(
+    trace: Trace, activity: Activity, launches: Launches, steps: Steps, blocking: npt.NDArray[np.int64]
+) -> Timeline:
     """Model the judged steps of a run (at most MAX_STEPS, with one step before them to fill the queue).
 
     Args:
@@ -45,7 +47,9 @@ def build_timeline(trace: Trace, activity: Activity, launches: Launches, steps: 
     alone = steps.count == 1
     if alone:
         marks.append((MARK, int(steps.host_end[last])))
-    calls = _call_table(trace, np.unique(np.concatenate((launches.call[order], _between(trace, blocking, lo, hi)))), marks)
+    calls = _call_table(
+        trace, np.unique(np.concatenate((launches.call[order], _between(trace, blocking, lo, hi)))), marks
+    )
     ops = _operations(activity, launches, order, calls)
     waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
     waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
@@ -53,8 +57,8 @@ def build_timeline(trace: Trace, activity: Activity, launches: Launches, steps: 
     calls, limit = find_host_waits(replace(waits, operations=ops))
     if alone:
         host = np.flatnonzero(calls.row == MARK)
-        boundaries = (Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True))
-        return Timeline(calls, ops, boundaries, typical, float(steps.duration[0]), limit)
+        ends = (Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True))
+        return Timeline(calls, ops, ends, typical, float(steps.duration[0]), limit)
     edges = np.append(steps.start[first : last + 1], steps.end[last])
     boundaries = tuple(Boundary(operation=_operation_at(ops, int(edge))) for edge in edges)
     return Timeline(calls, ops, boundaries, typical, float(edges[-1] - edges[0]) / (last + 1 - first), limit)
@@ -109,9 +113,7 @@ def _chain(
     return Calls(row, start, end, after, own, gap, cost, np.zeros(len(row)), ())
 
 
-def _operations(
-    activity: Activity, launches: Launches, order: npt.NDArray[np.int64], calls: Calls
-) -> Operations:
+def _operations(activity: Activity, launches: Launches, order: npt.NDArray[np.int64], calls: Calls) -> Operations:
     wanted = launches.call[order]
     by_row = np.argsort(calls.row, kind="stable")
     at = np.minimum(np.searchsorted(calls.row[by_row], wanted), len(by_row) - 1)

@@ -16,13 +16,17 @@ FETCH_MARK = "mfu_doctor.fetch"  # written by Recorder.batches
 STEP_MARK = re.compile(r"^ProfilerStep#(\d+)$")
 OPTIMIZER_MARK = re.compile(r"^Optimizer\.step#")
 # Spans that label a stretch of the program; old traces give them the category of operators.
-LABEL = re.compile(r"^(ProfilerStep#|Optimizer\.(step|zero_grad)#|enumerate\(DataLoader\)|mfu_doctor\.|\[pl\]|## Call )")
+LABEL = re.compile(
+    r"^(ProfilerStep#|Optimizer\.(step|zero_grad)#|enumerate\(DataLoader\)|mfu_doctor\.|\[pl\]|## Call )"
+)
 FETCH = re.compile(
     r"^(enumerate\(DataLoader\)#.*__next__$|mfu_doctor\.fetch$|\[pl\]\[profile\].*(dataloader_next|fetch_next|_next$))"
 )
 # torch/utils/data/dataloader.py frames, for traces with stacks but without annotations
 FETCH_FRAME = re.compile(r"torch/utils/data/dataloader\.py\(\d+\): __next__$")
-COMPILE = re.compile(r"\(dynamo_timed\)|_compile\.compile_inner|compile_fx|inductor_compile|backend_compile|async_compile")
+COMPILE = re.compile(
+    r"\(dynamo_timed\)|_compile\.compile_inner|compile_fx|inductor_compile|backend_compile|async_compile"
+)
 
 BLOCKING = re.compile(
     r"^(cuda|hip)(Stream|Device|Event)Synchronize$|^cu(Ctx|Stream|Event)Synchronize$|^(cuda|hip)Memcpy(WithStream)?$"

@@ -77,7 +77,7 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
     held = ops.start - np.maximum(ready, previous_end)
     edges = _declared(waits) | _around_collectives(waits)
     inferred = _inferred(waits, np.flatnonzero(held > HELD_BACK_NS), np.maximum(ready, previous_end))
-    edges |= {k: edges.get(k, ()) + (j,) for k, j in inferred.items()}
+    edges |= {k: (*edges.get(k, ()), j) for k, j in inferred.items()}
     bound = np.zeros(len(ops.start), np.bool_)
     listed: list[tuple[int, int, float]] = []
     typical = _usual_gap(ops, (ops.start - previous_end).astype(np.float64), queued & (held <= HELD_BACK_NS))
@@ -120,9 +120,7 @@ def _previous_end(ops: Operations, ended: npt.NDArray[np.int64]) -> npt.NDArray[
     return out
 
 
-def _inferred(
-    waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.float64]
-) -> dict[int, int]:
+def _inferred(waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.float64]) -> dict[int, int]:
     """What held back each operation that neither its launch nor its own stream explains.
 
     Either the operation of another stream that ended just before (an event), or one that filled the device and was in its last
@@ -153,7 +151,11 @@ def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
     record_at = {}
     found: dict[int, tuple[int, ...]] = {}
     call_at = dict(
-        zip(trace.events.correlation[waits.wait_rows].tolist(), trace.events.start[waits.wait_rows].tolist(), strict=True)
+        zip(
+            trace.events.correlation[waits.wait_rows].tolist(),
+            trace.events.start[waits.wait_rows].tolist(),
+            strict=True,
+        )
     )
     rows = [r for r in trace.rows(Category.SYNC).tolist() if (a := trace.args_of(r)) and a.wait_record_correlation]
     if not rows:
@@ -190,18 +192,28 @@ def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
     if not collective.any():
         return {}
     found: dict[int, tuple[int, ...]] = {}
-    # operations are in issue order except those issued before the trace began, which sort first
+    collectives = _Latest(ops.stream, np.flatnonzero(collective))
+    computations = _Latest(ops.stream, np.flatnonzero(~collective))
+    # operations are in issue order; those issued before the trace began sort first
     for at in trace.events.start[waits.wait_rows].tolist():
         k = int(np.searchsorted(issued, at, side="left"))
         if k >= len(issued):
             continue
-        before = np.flatnonzero(collective[:k] != collective[k])
-        if collective[k]:
-            sources = before[-1:]
-        else:
-            sources = np.array([before[ops.stream[before] == s][-1] for s in np.unique(ops.stream[before])], np.int64)
-        found[k] = tuple(dict.fromkeys((*found.get(k, ()), *(int(j) for j in sources))))
+        sources = [max(computations.before(k), default=-1)] if collective[k] else collectives.before(k)
+        found[k] = tuple(dict.fromkeys((*found.get(k, ()), *(j for j in sources if j >= 0))))
     return found
+
+
+class _Latest:
+    """The latest operation of each stream before a position in issue order, among some operations."""
+
+    def __init__(self, stream: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> None:
+        self._positions = [among[stream[among] == s] for s in np.unique(stream[among])]
+
+    def before(self, position: int) -> list[int]:
+        """One operation per stream that has any before `position`."""
+        found = [(p, int(np.searchsorted(p, position, side="left")) - 1) for p in self._positions]
+        return [int(p[at]) for p, at in found if at >= 0]
 
 
 def find_host_waits(waits: Waits) -> tuple[Calls, int]:
@@ -216,14 +228,16 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
     copying = np.isin(name, ids_matching(trace, ASYNC_COPY))
     drains_all = np.isin(name, ids_matching(trace, SYNC_ALL))
     by_event = np.isin(name, ids_matching(trace, EVENT_SYNC))
+    latest = _Latest(ops.stream, np.arange(len(ops.stream)))
     last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
     for i in np.flatnonzero(blocking | copying).tolist():
-        own = np.flatnonzero(ops.call[: last_issued[i]] == i) if copying[i] else np.zeros(0, np.int64)
-        if copying[i] and len(own):
-            copied = waits.activity.kind[ops.entry[own[-1]]] == COPY
-            targets = (int(own[-1]),) if copied and calls.end[i] >= ended[own[-1]] - SLOP_NS else ()
+        own = int(last_issued[i]) - 1
+        targets: tuple[int, ...] = ()
+        if copying[i] and own >= 0 and ops.call[own] == i:
+            copied = waits.activity.kind[ops.entry[own]] == COPY
+            targets = (own,) if copied and calls.end[i] >= ended[own] - SLOP_NS else ()
         else:
-            targets = _drained(waits, i, int(last_issued[i]), (bool(drains_all[i]), bool(by_event[i])))
+            targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))
         if not targets:
             continue
         listed.append((i, targets))
@@ -234,27 +248,27 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
     return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
 
 
-def _drained(waits: Waits, i: int, issued: int, how: tuple[bool, bool]) -> tuple[int, ...]:
+def _drained(waits: Waits, i: int, last: list[int], how: tuple[bool, bool]) -> tuple[int, ...]:
     """What a synchronisation waited for: the last operation of every stream, of one stream, or one operation.
 
     The stream is the one whose last operation ended last before the call returned; a stream that was still busy when the call
     returned cannot have been drained.
     """
-    ops, ended, calls = waits.operations, waits.ended, waits.calls
+    ended, calls = waits.ended, waits.calls
     everything, by_event = how
-    last = [int(np.flatnonzero(ops.stream[:issued] == s)[-1]) for s in np.unique(ops.stream[:issued])]
     done = [j for j in last if ended[j] <= calls.end[i] + SLOP_NS]
     if everything:
         return tuple(done)
-    if by_event and not any(ended[j] > calls.start[i] for j in done):
-        inside = np.flatnonzero((ended[:issued] > calls.start[i]) & (ended[:issued] <= calls.end[i] + SLOP_NS))
-        return (int(inside[np.argmax(ended[inside])]),) if len(inside) else ()
+    if by_event and last and not any(ended[j] > calls.start[i] for j in done):
+        issued = ended[: max(last) + 1]
+        inside = np.flatnonzero((issued > calls.start[i]) & (issued <= calls.end[i] + SLOP_NS))
+        return (int(inside[np.argmax(issued[inside])]),) if len(inside) else ()
     return (max(done, key=lambda j: int(ended[j])),) if done else ()
 
 
 def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
     """Launches that took long because the stream's queue was full: their cost becomes the usual one of their name."""
-    calls, ops, trace = waits.calls, waits.operations, waits.trace
+    calls, ops = waits.calls, waits.operations
     launching = ops.call >= 0
     if not launching.any():
         return calls, QUEUE_LIMIT
@@ -271,4 +285,3 @@ def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
     usual = float(np.median(cost[ops.call[launching]]))
     cost[ops.call[slow]] = usual
     return replace(calls, cost=cost), int(min(outstanding[slow].min(), QUEUE_LIMIT))
-
