@@ -1,0 +1,300 @@
+"""What the page says, section by section: the values that the templates lay out, each computed from the report once.
+
+Templates contain no arithmetic and no decisions beyond "is there anything"; the sentences come from `wording`, as on every screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from mfu_doctor.render import numbers, wording
+from mfu_doctor.render.picture_split import pieces
+from mfu_doctor.render.svg import CAUSE_NAMES, swatch, typeset
+from mfu_doctor.report import BUCKETS, FAILED, IDLE_CAUSES, Breakdown, Diagnosis, PlanStep, Report, StepRow
+from mfu_doctor.rules.contract import HEADINGS
+
+DASH = "\u2013"
+UNKNOWN = "\u2014"
+# Sections of a rule's documentation that a reader of one finding needs; the rest is printed by `explain`.
+SHOWN_HEADINGS = ("Why it costs", "How the gain is predicted", "When it is wrong")
+_KINDS_IN_WORDS = {
+    "compute": "compute: matmul, attention, convolution",
+    "compute-2": "compute: other kernels",
+    "communication": "communication",
+    "memory_copy": "memory copy",
+    "data_loading": "data loading",
+    "host": "host: operators",
+    "host-forward": "host: forward",
+    "host-backward": "host: backward",
+    "host-optimizer": "host: optimizer",
+    "host-wait": "host: waiting for the device",
+    "idle": "device idle",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """A colour or pattern and what it stands for."""
+
+    swatch: Markup
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLine:
+    """One row of the table "where a step goes": a bucket, or (indented) a cause of idle time."""
+
+    swatch: Markup
+    name: str
+    time: str
+    share: str
+    low: str
+    high: str
+    note: str = ""
+    is_cause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """One finding with everything that a person needs to judge it."""
+
+    diagnosis: Diagnosis
+    number: int
+    saves: str
+    mfu_after: str
+    step_after: str
+    tags: tuple[str, ...]
+    evidence: tuple[tuple[str, str, str], ...]  # name, value, place
+    sections: tuple[tuple[str, tuple[tuple[bool, str], ...]], ...]  # heading, paragraphs as (is code, text)
+    symptoms: tuple[Diagnosis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """One row of the plan's table."""
+
+    number: int
+    rule: str
+    step: str
+    saves: str
+    mfu: str
+
+
+def legend(kinds: Iterable[str], scope: str) -> tuple[LegendEntry, ...]:
+    """Names of the kinds that a picture uses, each once."""
+    named = {kind: _kind_name(kind) for kind in kinds}
+    first = {name: kind for kind, name in reversed(list(named.items()))}
+    return tuple(LegendEntry(swatch(kind, scope), name) for name, kind in reversed(list(first.items())))
+
+
+def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
+    """Buckets of the median step in fixed order, idle followed by its causes, with the range over all steps."""
+    shares = {row.label: row for row in wording.buckets(report, empty=True)}
+    lines = []
+    for bucket in BUCKETS:
+        row = shares[wording.BUCKET_LABELS[bucket]]
+        low, high = _range(report.steps, bucket)
+        kind = "idle" if bucket == "idle" else bucket
+        mark = swatch(kind, scope)
+        lines.append(SplitLine(mark, row.label, numbers.duration(row.seconds), row.share, low, high, row.note))
+    for kind, seconds, _ in pieces(report.breakdown):
+        if kind in IDLE_CAUSES:
+            low, high = _range(report.steps, kind)
+            share = numbers.percent(seconds / report.breakdown.step_s)
+            name, time = CAUSE_NAMES[kind], numbers.duration(seconds)
+            lines.append(SplitLine(swatch(kind, scope), name, time, share, low, high, is_cause=True))
+    return tuple(lines)
+
+
+def fixes(report: Report) -> tuple[Fix, ...]:
+    """Failed rules that nothing else explains, best first, each with its symptoms."""
+    documents = _rule_documents()
+    return tuple(_fix(report, found, index, documents) for index, found in enumerate(report.failed, 1))
+
+
+def plan_lines(report: Report) -> tuple[PlanLine, ...]:
+    """The cumulative plan as a table."""
+    return tuple(_plan_line(step, index) for index, step in enumerate(report.plan.steps, 1))
+
+
+def headline_sentence(report: Report) -> str:
+    """What limits the run and what to do first, in at most two sentences."""
+    split = report.breakdown
+    if not split.step_s:
+        return ""
+    owner = max(BUCKETS, key=split.share)
+    share = numbers.percent(split.share(owner))
+    named = {
+        "compute": f"The device computes during {share} of the step.",
+        "communication": f"The device waits for collectives during {share} of the step.",
+        "memory_copy": f"The device waits for copies during {share} of the step.",
+        "data_loading": f"The device waits for data during {share} of the step.",
+        "idle": f"The device is idle during {share} of the step, while data is there.",
+    }
+    first = next(iter(report.failed), None)
+    if first is None:
+        return f"{named[owner]} {wording.nothing_found(report)}"
+    return f"{named[owner]} Fix first: {first.rule}, which would save {wording.saving(first, DASH)} a step."
+
+
+def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
+    """How the numbers were obtained: name and value of everything a reader might ask for."""
+    run, mfu, replay = report.run, report.mfu, report.replay
+    steps = f"{run.steps} judged, found from {run.steps_source}"
+    rows = [
+        ("trace", run.trace),
+        ("recorded by", "mfu-doctor" if run.captured else "another profiler"),
+        ("profile() at", run.site),
+        ("rank", None if run.rank is None else f"{run.rank} of {run.world_size or UNKNOWN}"),
+        ("steps", steps),
+        ("schedule", _schedule(report)),
+        ("model FLOPs", None if mfu.model_flops is None else f"{numbers.flops(mfu.model_flops)} a step ({mfu.method})"),
+        ("recomputed", None if not mfu.recompute_flops else f"{numbers.flops(mfu.recompute_flops)} a step"),
+        ("FLOP coverage", None if mfu.coverage is None else f"{numbers.percent(mfu.coverage)} of matmul time"),
+        ("peak", report.device.peak_source),
+        ("bandwidth", None if not report.device.bandwidth_bytes_s else _bandwidth(report.device.bandwidth_bytes_s)),
+        ("profiler", _inflation(report)),
+        ("replay", None if replay.error is None else f"{wording.replay_error(report)} on the unchanged step"),
+        *((name, version) for name, version in sorted(run.versions.items())),
+        *((name, str(value)) for name, value in sorted(run.settings.items()) if value is not None),
+        ("report", f"schema {report.schema}, mfu-doctor {report.version}, {report.created}"),
+    ]
+    return tuple((name, value) for name, value in rows if value)
+
+
+def baseline_rows(report: Report) -> tuple[tuple[str, str, str, str], ...]:
+    """Rows of name, baseline, this run, change; empty without a baseline."""
+    base, step = report.baseline, report.step_time_s
+    if base is None:
+        return ()
+    rows = []
+    if step is not None and base.step_time_s.median:
+        before, now = base.step_time_s.median, step.median
+        change = numbers.signed_percent(now / before - 1)
+        rows.append(("step time", _spread(before, base.step_time_s.mad), _spread(now, step.mad), change))
+    if base.mfu is not None and report.mfu.value is not None:
+        change = numbers.points(report.mfu.value - base.mfu)
+        rows.append(("MFU", numbers.percent(base.mfu), numbers.percent(report.mfu.value), change))
+    if base.breakdown.step_s and report.breakdown.step_s:
+        rows += [_share_row(bucket, base.breakdown, report.breakdown) for bucket in BUCKETS]
+    return tuple(rows)
+
+
+def link(source: str | None) -> str | None:
+    """The address if it may be followed: plain https and nothing else."""
+    return source if source and source.startswith("https://") and not set(source) & set(" \"'<>\\") else None
+
+
+def short_words(text: str) -> Markup:
+    """Escaped text with numbers kept beside their units, for templates."""
+    return Markup.escape(typeset(text))
+
+
+def paragraphs(document: str) -> tuple[tuple[bool, str], ...]:
+    """Blocks of a rule's documentation as (is code, text): indented blocks are code, others are joined into one line."""
+    out = []
+    for block in document.strip("\n").split("\n\n"):
+        rows = block.splitlines()
+        is_code = bool(rows) and all(row.startswith("    ") or not row.strip() for row in rows)
+        words = "\n".join(row[4:] for row in rows) if is_code else " ".join(row.strip() for row in rows)
+        if words.strip():
+            out.append((is_code, words))
+    return tuple(out)
+
+
+def _kind_name(kind: str) -> str:
+    if kind in CAUSE_NAMES:
+        return f"idle, {CAUSE_NAMES[kind].partition(':')[0]}"
+    if kind in ("matmul", "attention", "convolution"):
+        return _KINDS_IN_WORDS["compute"]
+    return _KINDS_IN_WORDS.get(kind, _KINDS_IN_WORDS["compute-2"])
+
+
+def _range(steps: tuple[StepRow, ...], owner: str) -> tuple[str, str]:
+    """Least and most of a bucket or cause over the steady steps."""
+    steady = [row.split for row in steps if row.steady] or [row.split for row in steps]
+    is_cause = owner in IDLE_CAUSES
+    values = [s.idle_causes.get(owner, 0.0) if is_cause else float(getattr(s, owner)) for s in steady]
+    return (numbers.duration(min(values)), numbers.duration(max(values))) if values else (UNKNOWN, UNKNOWN)
+
+
+def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dict[str, str]]) -> Fix:
+    saved = found.saving
+    after = ""
+    if saved is not None and saved.step_low_s is not None and saved.step_high_s is not None:
+        ends = sorted((saved.step_low_s, saved.step_high_s))
+        after = numbers.duration_range(ends[0], ends[1], 3, dash=DASH)
+    labels = (
+        f"effort: {found.effort}" if found.effort else "",
+        f"numerics: {wording.RISKS.get(found.risk, 'unchanged')}" if found.risk else "",
+        f"{found.confidence}" if found.confidence else "",
+    )
+    document = documents.get(found.rule, {})
+    return Fix(
+        diagnosis=found,
+        number=number,
+        saves=wording.saving(found, DASH),
+        mfu_after=wording.mfu_after(found, DASH),
+        step_after=after,
+        tags=tuple(label for label in labels if label),
+        evidence=tuple((e.name, numbers.measure(e.value, e.unit), e.place or "") for e in found.evidence),
+        sections=tuple((name, paragraphs(document[name])) for name in SHOWN_HEADINGS if document.get(name)),
+        symptoms=tuple(d for d in report.diagnoses if d.explained_by == found.rule and d.status == FAILED),
+    )
+
+
+def _rule_documents() -> dict[str, dict[str, str]]:
+    """The documentation of every rule of the catalogue: rule name to heading to text."""
+    from mfu_doctor.rules import CATALOGUE
+
+    return {rule.name: _headed(rule.doc) for rule in CATALOGUE}
+
+
+def _headed(document: str) -> dict[str, str]:
+    """Split a docstring at its fixed headings."""
+    out: dict[str, list[str]] = {}
+    current: list[str] = []
+    for row in document.splitlines():
+        heading = row.strip().rstrip(":")
+        if heading in HEADINGS:
+            current = out.setdefault(heading, [])
+        elif set(row.strip()) not in ({"-"}, {"="}):
+            current.append(row)
+    return {heading: "\n".join(rows) for heading, rows in out.items()}
+
+
+def _plan_line(step: PlanStep, number: int) -> PlanLine:
+    mfu = UNKNOWN if step.mfu is None else numbers.percent(step.mfu)
+    return PlanLine(number, step.rule, numbers.duration(step.step_s), numbers.duration(step.saving_s, 2), mfu)
+
+
+def _schedule(report: Report) -> str | None:
+    run = report.run
+    named = (("skipped", run.skip), ("timed", run.timed), ("warm-up", run.warmup), ("recorded", run.active))
+    known = [f"{count} {name}" for name, count in named if count is not None]
+    return ", ".join(known) or None
+
+
+def _bandwidth(bytes_per_second: float) -> str:
+    return f"{numbers.significant(bytes_per_second / 1e9, 4)} GB/s of device memory"
+
+
+def _inflation(report: Report) -> str | None:
+    step = report.step_time_s
+    if step is None or not step.profiled_median or step.source != "timed":
+        return None
+    change = numbers.signed_percent(step.profiled_median / step.median - 1)
+    return f"changed the step by {change}; shares are of the profiled step"
+
+
+def _spread(median: float, mad: float) -> str:
+    return numbers.duration(median) + (f" \u00b1 {numbers.duration(mad, 2)}" if mad else "")
+
+
+def _share_row(bucket: str, before: Breakdown, now: Breakdown) -> tuple[str, str, str, str]:
+    first, last = before.share(bucket), now.share(bucket)
+    name = wording.BUCKET_LABELS[bucket]
+    return name, numbers.percent(first), numbers.percent(last), numbers.points(last - first)

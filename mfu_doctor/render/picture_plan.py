@@ -1,0 +1,86 @@
+"""The plan as a curve: the step's time after fix 1, after 1 and 2, and so on, and how far it could go at the roofline."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from mfu_doctor.render.numbers import duration, percent
+from mfu_doctor.render.picture_step import nice_spacing
+from mfu_doctor.render.svg import WIDTH, line, picture, tag, text
+from mfu_doctor.render.text import shorten
+from mfu_doctor.report import Plan, Report
+
+MOST_POINTS = 8
+_TOP, _BOTTOM, _HEIGHT = 34.0, 214.0, 262.0
+_LEFT, _RIGHT = 70.0, 960.0
+
+
+def draw_plan(report: Report) -> Markup | None:
+    """The curve, or None where nothing is planned."""
+    split = report.breakdown.step_s
+    start = report.step_time_s.median if report.step_time_s else split
+    plan = report.plan
+    if not plan.steps or start <= 0:
+        return None
+    before = plan.steps[0].step_s + plan.steps[0].saving_s
+    top = max(before, *(step.step_s for step in plan.steps)) * 1.02
+    times = [before, *(step.step_s for step in plan.steps[:MOST_POINTS])]
+    shares = [report.mfu.value, *(step.mfu for step in plan.steps[:MOST_POINTS])]
+    names = ["now", *(step.rule for step in plan.steps[:MOST_POINTS])]
+    spots = [(_x(i, len(times)), _y(t, top)) for i, t in enumerate(times)]
+    drawn = [_axis(top), _curve(spots), *_roofline(plan, top)]
+    drawn += [_point(spot, (names[i], times[i], shares[i]), i) for i, spot in enumerate(spots)]
+    words = "; ".join(f"{name}: {duration(t)}" for name, t in zip(names, times, strict=True))
+    return picture("The plan, fix after fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
+
+
+def _x(index: int, points: int) -> float:
+    return _LEFT + 50 + index * (_RIGHT - _LEFT - 100) / max(points - 1, 1)
+
+
+def _y(seconds: float, top: float) -> float:
+    return _BOTTOM - (_BOTTOM - _TOP) * seconds / top
+
+
+def _axis(top: float) -> Markup:
+    spacing = nice_spacing(top, 4)
+    parts = []
+    for index in range(int(top / spacing) + 1):
+        y = _y(index * spacing, top)
+        parts.append(line((_LEFT, y, WIDTH - 2, y), class_="grid"))
+        parts.append(text(_LEFT - 8, y + 4, duration(index * spacing), text_anchor="end", class_="tick"))
+    return tag("g", *parts)
+
+
+def _curve(spots: list[tuple[float, float]]) -> Markup:
+    """Down at each fix and level between: nothing is predicted for half a fix."""
+    path = f"M{spots[0][0]:.1f} {spots[0][1]:.1f}"
+    for (x0, _), (x1, y1) in zip(spots, spots[1:], strict=False):
+        path += f"H{(x0 + x1) / 2:.1f}V{y1:.1f}H{x1:.1f}"
+    area = f"{path}V{_BOTTOM}H{spots[0][0]:.1f}Z"
+    return tag("path", d=area, class_="area") + tag("path", d=path, class_="curve")
+
+
+def _point(spot: tuple[float, float], values: tuple[str, float, float | None], index: int) -> Markup:
+    (x, y), (name, seconds, share) = spot, values
+    hint = tag("title", f"{name}: {duration(seconds)}" + ("" if share is None else f", MFU {percent(share)}"))
+    label = name if index == 0 else f"{index}. {name}"
+    parts = [
+        tag("circle", hint, cx=x, cy=y, r=5, class_="dot"),
+        text(x, y - 11, duration(seconds), text_anchor="middle", class_="strong"),
+        text(x, _BOTTOM + 19, shorten(label, 24, middle=True), text_anchor="middle"),
+    ]
+    if share is not None:
+        parts.append(text(x, _BOTTOM + 36, f"MFU {percent(share)}", text_anchor="middle", class_="quiet"))
+    return tag("g", *parts)
+
+
+def _roofline(plan: Plan, top: float) -> list[Markup]:
+    if plan.roofline_s is None:
+        return []
+    y = _y(plan.roofline_s, top)
+    words = f"every kernel at its roofline, nothing else: {duration(plan.roofline_s)}"
+    return [
+        line((_LEFT, y, WIDTH - 2, y), class_="limit"),
+        text(WIDTH - 4, y - 5 if y > _TOP + 12 else y + 14, words, text_anchor="end", class_="tick"),
+    ]

@@ -1,0 +1,147 @@
+"""The roofline plot: how fast each kernel that matters computes, against what its arithmetic intensity allows.
+
+A point under the slope is bound by memory, a point under the flat part by the arithmetic units; the distance to the roof is what
+a better kernel could gain (Williams, Waterman, Patterson 2009).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from mfu_doctor.render.numbers import duration, flops_rate, percent, significant
+from mfu_doctor.render.svg import line, paint, picture, tag, text
+from mfu_doctor.render.text import shorten
+from mfu_doctor.report import DeviceInfo, KernelRow, Report
+
+MOST_POINTS = 40
+_NAMED = 5  # points with a name beside them: the ones with most time
+_LEFT, _RIGHT, _TOP, _BOTTOM = 86.0, 986.0, 16.0, 318.0
+_HEIGHT = 362.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Logarithmic axes: decades from (x0, y0) to (x1, y1)."""
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    def x(self, intensity: float) -> float:
+        return _LEFT + (math.log10(intensity) - self.x0) / (self.x1 - self.x0) * (_RIGHT - _LEFT)
+
+    def y(self, rate: float) -> float:
+        return _BOTTOM - (math.log10(rate) - self.y0) / (self.y1 - self.y0) * (_BOTTOM - _TOP)
+
+
+def plotted(report: Report) -> tuple[KernelRow, ...]:
+    """Kernels with both coordinates, most time first."""
+    rows = [k for k in report.kernels if k.intensity and k.achieved_flops_s]
+    return tuple(sorted(rows, key=lambda k: -k.seconds)[:MOST_POINTS])
+
+
+def draw_roofline(report: Report, scope: str) -> Markup | None:
+    """The plot, or None where no kernel has counted FLOPs and bytes or the device's peak is not known."""
+    rows, peaks = plotted(report), _peaks(report.device)
+    if not rows or not peaks:
+        return None
+    plane = _plane(rows, report.device, max(peaks.values()))
+    roofs = [_roof(plane, report.device, name, peak) for name, peak in peaks.items()]
+    longest = rows[0].seconds
+    points = [_point(plane, row, longest, scope) for row in reversed(rows)]
+    names = _names(plane, rows[:_NAMED])
+    words = "; ".join(
+        f"{shorten(k.name, 40, middle=True)}: {flops_rate(k.achieved_flops_s or 0)} at {significant(k.intensity or 0)} FLOP/B"
+        for k in rows[:_NAMED]
+    )
+    drawn = (_axes(plane), *roofs, *points, *names)
+    return picture("Roofline", f"{len(rows)} kernels. {words}.", _HEIGHT, *drawn, class_="roofline")
+
+
+def _peaks(device: DeviceInfo) -> dict[str, float]:
+    """The peaks to draw: the one that MFU uses, and fp32's where it is another."""
+    peaks = {device.dtype or "peak": device.peak_flops} if device.peak_flops else {}
+    peaks |= {name: value for name, value in device.peaks.items() if name in ("float32", "fp32", "tf32")}
+    return {name: value for name, value in peaks.items() if value}
+
+
+def _plane(rows: tuple[KernelRow, ...], device: DeviceInfo, peak: float) -> _Plane:
+    intensities = [k.intensity for k in rows if k.intensity]
+    rates = [k.achieved_flops_s for k in rows if k.achieved_flops_s]
+    if device.bandwidth_bytes_s:
+        intensities.append(peak / device.bandwidth_bytes_s)
+    low, high = math.floor(math.log10(min(intensities))), math.ceil(math.log10(max(intensities) * 2))
+    return _Plane(low, max(high, low + 2), math.floor(math.log10(min(rates))), math.ceil(math.log10(peak * 1.01)))
+
+
+def _axes(plane: _Plane) -> Markup:
+    parts = []
+    for power in range(plane.x0, plane.x1 + 1):
+        x = plane.x(10.0**power)
+        parts.append(line((x, _TOP, x, _BOTTOM), class_="grid"))
+        parts.append(text(x, _BOTTOM + 18, f"{10.0**power:g}", text_anchor="middle", class_="tick"))
+    for power in range(plane.y0, plane.y1 + 1):
+        y = plane.y(10.0**power)
+        parts.append(line((_LEFT, y, _RIGHT, y), class_="grid"))
+        parts.append(text(_LEFT - 8, y + 4, flops_rate(10.0**power, 1), text_anchor="end", class_="tick"))
+    middle = (_LEFT + _RIGHT) / 2
+    parts.append(
+        text(middle, _BOTTOM + 38, "arithmetic intensity, FLOP per byte moved", text_anchor="middle", class_="tick")
+    )
+    return tag("g", *parts)
+
+
+def _roof(plane: _Plane, device: DeviceInfo, name: str, peak: float) -> Markup:
+    """Slope of the bandwidth up to the ridge, then flat at the peak; without a known bandwidth only the flat part."""
+    left = 10.0**plane.x0
+    y = plane.y(peak)
+    path = f"M{_LEFT} {y:.1f}H{_RIGHT}"
+    if device.bandwidth_bytes_s:
+        bandwidth = device.bandwidth_bytes_s
+        start = max(left, 10.0**plane.y0 / bandwidth)
+        path = (
+            f"M{plane.x(start):.1f} {plane.y(start * bandwidth):.1f}L{plane.x(peak / bandwidth):.1f} {y:.1f}H{_RIGHT}"
+        )
+    label = text(_RIGHT - 4, y - 6, f"{name} {flops_rate(peak, 4)}", text_anchor="end", class_="tick")
+    return tag("path", d=path, class_="roof") + label
+
+
+def _point(plane: _Plane, row: KernelRow, longest: float, scope: str) -> Markup:
+    if not row.intensity or not row.achieved_flops_s:
+        return Markup("")
+    radius = 4 + 9 * math.sqrt(row.seconds / longest)
+    hint = (
+        f"{shorten(row.name, 90, middle=True)}: {duration(row.seconds)} a step, "
+        f"{flops_rate(row.achieved_flops_s)}"
+        + ("" if row.peak_share is None else f", {percent(row.peak_share)} of peak")
+    )
+    look = paint(row.kind, scope)
+    x, y = plane.x(row.intensity), plane.y(row.achieved_flops_s)
+    return tag("circle", tag("title", hint), cx=x, cy=y, r=radius, class_=f"{look.get('class_', '')} point")
+
+
+def _names(plane: _Plane, rows: tuple[KernelRow, ...]) -> list[Markup]:
+    """Names beside the largest points, moved down where two would overlap."""
+    out: list[Markup] = []
+    taken: list[tuple[float, float]] = []
+    for row in rows:
+        if not row.intensity or not row.achieved_flops_s:
+            continue
+        x, y = plane.x(row.intensity), plane.y(row.achieved_flops_s) + 4
+        while any(abs(y - other_y) < 14 and abs(x - other_x) < 260 for other_x, other_y in taken):
+            y += 14
+        taken.append((x, y))
+        flip = x > _RIGHT - 280
+        out.append(
+            text(
+                x - 16 if flip else x + 16,
+                y,
+                shorten(row.name, 38, middle=True),
+                text_anchor="end" if flip else "start",
+            )
+        )
+    return out

@@ -1,0 +1,94 @@
+"""One step drawn: host rows, who owns the device's time, and each stream, on one time axis.
+
+Blocks that stand for many events are only as tall as the share of their time that was busy, so that a row of a hundred
+thousand kernels neither lies nor needs a hundred thousand rectangles.
+"""
+
+from __future__ import annotations
+
+import math
+
+from markupsafe import Markup
+
+from mfu_doctor.render.numbers import count, duration, percent
+from mfu_doctor.render.svg import CAUSE_NAMES, WIDTH, line, paint, picture, rect, tag, text
+from mfu_doctor.render.text import shorten
+from mfu_doctor.report import Block, Drawing
+
+_LABEL, _LANE, _GAP = 17.0, 30.0, 9.0
+_AXIS = 26.0
+_MARGIN = 1.0
+_CHARACTER = 6.6  # mean width of a character of block text (11 px), user units
+_HINT_WIDTH = 0.8  # blocks narrower than this on screen cannot be pointed at and carry no tooltip
+_TICKS = 8
+
+
+def draw_drawing(drawing: Drawing, scope: str) -> Markup:
+    """The picture of the median step."""
+    height = len(drawing.lanes) * (_LABEL + _LANE + _GAP) + _AXIS
+    lanes = [_lane(drawing, index, scope) for index in range(len(drawing.lanes))]
+    words = (
+        f"Step {drawing.step}, {duration(drawing.step_s)}, in {len(drawing.lanes)} rows: {', '.join(drawing.lanes)}."
+    )
+    return picture("One step", words, height, _axis(drawing.step_s, height), *lanes, class_="step")
+
+
+def kinds_drawn(drawing: Drawing) -> tuple[str, ...]:
+    """Kinds of blocks in the picture, for its legend, in order of first appearance."""
+    return tuple(dict.fromkeys(block.kind for block in drawing.blocks))
+
+
+def _lane(drawing: Drawing, index: int, scope: str) -> Markup:
+    top = index * (_LABEL + _LANE + _GAP)
+    floor = top + _LABEL + _LANE
+    name = text(_MARGIN, top + 12, shorten(drawing.lanes[index], 110, middle=True), class_="lane")
+    ground = rect(_MARGIN, top + _LABEL, WIDTH - 2 * _MARGIN, _LANE, class_="lane-ground")
+    blocks = [_block(block, floor, drawing.step_s, scope) for block in drawing.blocks if block.lane == index]
+    return tag("g", name, ground, *blocks)
+
+
+def _block(block: Block, floor: float, step_s: float, scope: str) -> Markup:
+    scale = (WIDTH - 2 * _MARGIN) / step_s
+    x, width = _MARGIN + block.start_s * scale, (block.end_s - block.start_s) * scale
+    length = block.end_s - block.start_s
+    filled = 1.0 if block.busy_s is None or length <= 0 else min(block.busy_s / length, 1.0)
+    height = max(_LANE * filled, 3.0)
+    look = paint(block.kind, scope)
+    hint = _hint(block, filled) if width >= _HINT_WIDTH else None
+    drawn = rect(x, floor - height, max(width, 0.4), height, hint=hint, **look)
+    label = shorten(block.label, 40, middle=True)
+    if not label or filled < 0.7 or len(label) * _CHARACTER + 8 > width:
+        return drawn
+    pill = Markup("")
+    if "fill" in look:  # idle's patterns would make the letters hard to read
+        pill = rect(x + 4, floor - 22, len(label) * _CHARACTER + 4, 15, rx=2, class_="pill")
+    words = text(x + 6, floor - 11, label, class_="block on-idle" if pill else f"block on-{look['class_']}")
+    return drawn + pill + words
+
+
+def _hint(block: Block, filled: float) -> str:
+    name = block.label or block.kind
+    parts = [shorten(name, 90, middle=True), duration(block.end_s - block.start_s)]
+    if block.kind in CAUSE_NAMES:
+        parts.insert(1, CAUSE_NAMES[block.kind])
+    if block.count > 1:
+        parts.append(f"{count(block.count)} events, busy {percent(filled, 0)}")
+    return ", ".join(parts)
+
+
+def _axis(step_s: float, height: float) -> Markup:
+    spacing = nice_spacing(step_s, _TICKS)
+    parts = []
+    for index in range(int(step_s / spacing) + 1):
+        x = _MARGIN + index * spacing / step_s * (WIDTH - 2 * _MARGIN)
+        anchor = "start" if index == 0 else "end" if x > WIDTH - 20 else "middle"
+        parts.append(line((x, 0, x, height - _AXIS + 4), class_="grid"))
+        parts.append(text(x, height - 7, duration(index * spacing), text_anchor=anchor, class_="tick"))
+    return tag("g", *parts)
+
+
+def nice_spacing(span: float, ticks: int) -> float:
+    """The distance of axis marks: 1, 2 or 5 times a power of ten, so that about `ticks` fit into `span`."""
+    rough = span / ticks
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
