@@ -1,0 +1,126 @@
+"""Cuts the list of events of a trace into small JSON lists, wherever in the file that list is.
+
+A cut is made at the exact bytes that separate two events in this file. They contain `}, {"letter`, which cannot occur
+inside a JSON string (its quote would be escaped), so the cut is safe in every layout, down to a file of one line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from mfu_doctor.errors import NotATraceError
+from mfu_doctor.reading.source import BLOCK, Source
+
+_LIST = re.compile(rb'"traceEvents"\s*:\s*\[')
+_BETWEEN = re.compile(rb'\}\s*,\s*\{(?=\s*"[A-Za-z])')
+_DEFAULT_SEPARATOR = b"},{"
+_MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
+_STALE_SEPARATOR = 8 * BLOCK  # bytes without the separator: this part of the file is laid out differently
+_REMEDY = "give a file written by torch.profiler's export_chrome_trace, plain or gzipped"
+
+
+class EventChunks:
+    """The events of a file as JSON lists of about one block each; the last one is open and runs to the end of the file.
+
+    Attributes:
+        head: the file up to and with the bracket that opens the list; empty where the file is a bare list.
+        is_bare: whether the file is a bare list of events.
+        is_last: whether the chunk handed out last is the last one.
+        separator: what stands between two events, braces included.
+
+    Raises:
+        NotATraceError: there is no list of events.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.head, self._rest = _find_list(source)
+        self.is_bare = not self.head
+        self.is_last = False
+        self.separator = _DEFAULT_SEPARATOR
+
+    def __iter__(self) -> Iterator[bytes]:
+        while len(self._rest) < BLOCK and (block := self._source.read()):
+            self._rest += block
+        self._find_separator()
+        cut = self._rest.rfind(self.separator)
+        if cut >= 0:
+            yield self._cut_rest(cut)
+        while not self.is_last and (block := self._source.read()):
+            cut = block.rfind(self.separator)
+            if cut >= 0:
+                chunk = b"".join((b"[", self._rest, block[: cut + 1], b"]"))
+                self._rest = block[cut + len(self.separator) - 1 :]
+                yield chunk
+                continue
+            cut = self._find_at_seam(block)
+            if cut >= 0:
+                yield self._cut_rest(cut)
+        if not self.is_last:
+            self.is_last = True
+            yield b"[" + self._rest
+
+    def end(self, after: bytes) -> bytes:
+        """Stop, because the list ended inside the last chunk.
+
+        Args:
+            after: what followed the closing bracket in that chunk.
+
+        Returns:
+            What follows the list in the file.
+        """
+        if self.is_last:
+            return after
+        # The chunk was closed by a bracket of ours, and the rest lost what stood between it and the chunk.
+        parts = [after[:-1], self.separator[1:-1], self._rest]
+        while block := self._source.read():
+            parts.append(block)
+        self.is_last, self._rest = True, b""
+        return b"".join(parts)
+
+    def _cut_rest(self, cut: int) -> bytes:
+        chunk = b"".join((b"[", self._rest[: cut + 1], b"]"))
+        self._rest = self._rest[cut + len(self.separator) - 1 :]
+        return chunk
+
+    def _find_at_seam(self, block: bytes) -> int:
+        """Add a block without a separator to the rest; where the rest can be cut now, -1 if nowhere."""
+        seam = max(0, len(self._rest) - len(self.separator))
+        self._rest += block
+        if len(self._rest) > _STALE_SEPARATOR:
+            self._find_separator()
+            seam = 0
+        return self._rest.rfind(self.separator, seam)
+
+    def _find_separator(self) -> None:
+        """Take the separator from after the first event, where a cut leaves an event that is whole."""
+        for match in _BETWEEN.finditer(self._rest):
+            try:
+                json.loads(self._rest[: match.start() + 1], strict=False)
+            except ValueError:
+                continue
+            self.separator = match.group()
+            return
+
+
+def _find_list(source: Source) -> tuple[bytes, bytes]:
+    """The bytes up to the bracket that opens the list of events, and those after it in the last block read."""
+    data = source.read()
+    while data and not data.strip():
+        data = source.read()
+    start = data.lstrip(b"\xef\xbb\xbf \t\r\n\0")
+    if start.startswith(b"["):
+        return b"", start[1:]
+    if not start.startswith(b"{"):
+        raise NotATraceError(f"{source.label} is {'not JSON' if start else 'empty'}", _REMEDY)
+    searched = 0
+    head = bytearray(data)
+    while (match := _LIST.search(head, searched)) is None:
+        searched = max(0, len(head) - BLOCK // 2)
+        block = source.read()
+        if not block or len(head) > _MAX_HEADER:
+            raise NotATraceError(f"{source.label} has no list of profiler events (traceEvents)", _REMEDY)
+        head += block
+    return bytes(head[: match.end()]), bytes(head[match.end() :])

@@ -1,0 +1,117 @@
+"""Microseconds in a file, in three eras of the format, to exact integer nanoseconds.
+
+Until torch 2.3 times are integer microseconds since 1970; some builds of 2024 added decimals to them, which a float64
+cannot hold (its steps are 0.25 us there); since 2.4 they are relative to a base that the file states in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.units import NS_PER_US
+
+_DECIMAL_EPOCH = re.compile(rb'"ts"\s*:\s*\d{16}\.\d')
+_EPOCH_PREFIX = re.compile(rb'("ts"\s*:\s*)(\d{6})(?=\d{10}(?!\d))')
+_KEPT_US = 10**10  # value of the first digit that is replaced: the last ten whole digits are kept
+_MAX_PREFIXES = 9
+EPOCH_US = 1e15  # times from here on are microseconds since 1970 (this is 2001)
+_MAX_US = 4e15  # beyond the year 2096: not a time; keeps sums of two times inside an int64 of nanoseconds
+
+# Kineto counts relative times from a multiple of this (a "trimonth"), libkineto/src/ApproximateClock.h
+TRIMONTH_NS = 7_889_238 * 1_000_000_000
+
+# A relative time of 0 this long before everything else is a start time that the profiler did not have.
+_LOST_START_NS = 3600 * 1_000_000_000
+
+
+class Clock:
+    """Converts the times of one file; remembers the leading digits that were cut from them."""
+
+    def __init__(self) -> None:
+        self._decimal_epoch = False
+        self._prefixes: list[int] = []
+
+    def look(self, chunk: bytes) -> None:
+        """Decide from the file's first events whether its times need the leading digits cut off."""
+        self._decimal_epoch = _DECIMAL_EPOCH.search(chunk) is not None
+
+    def shorten(self, chunk: bytes) -> bytes:
+        """Replace the six leading digits of epoch times by one that stands for them, so that a float64 is exact."""
+        if not self._decimal_epoch:
+            return chunk
+
+        def short(match: re.Match[bytes]) -> bytes:
+            prefix = int(match.group(2))
+            if prefix not in self._prefixes:
+                if len(self._prefixes) == _MAX_PREFIXES:
+                    return match.group(0)
+                self._prefixes.append(prefix)
+            return match.group(1) + b"%d" % (self._prefixes.index(prefix) + 1)
+
+        return _EPOCH_PREFIX.sub(short, chunk)
+
+    def nanoseconds(self, microseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Times in the file, shape (n,), as nanoseconds since the file's own zero."""
+        whole, ns = _split(microseconds)
+        if self._prefixes:
+            stands_for = np.array([0, *self._prefixes], np.int64)
+            leading = (whole // _KEPT_US).astype(np.int64)
+            cut = (leading >= 1) & (leading <= len(self._prefixes))
+            leading = np.where(cut, leading, 0)
+            ns += (stands_for[leading] - leading) * _KEPT_US * NS_PER_US
+        return ns
+
+
+def _split(microseconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Whole microseconds, and nanoseconds. Apart, because a product with 1000 would pass the 53 bits of a float64."""
+    bounded = np.clip(microseconds, -_MAX_US, _MAX_US)
+    whole = np.floor(bounded)
+    ns = whole.astype(np.int64) * NS_PER_US + np.rint((bounded - whole) * NS_PER_US).astype(np.int64)
+    return whole, ns
+
+
+def duration_ns(microseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Durations in the file, shape (n,), as nanoseconds."""
+    return _split(microseconds)[1]
+
+
+def clamp(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> int:
+    """Repair impossible times in place; how many events were touched.
+
+    An end before its start becomes the start. A start at or before zero while everything else is hours later is a start
+    that was lost (Kineto writes 0 for a time before its base): it becomes the first real start.
+    """
+    lost = start <= 0
+    if lost.any() and not lost.all():
+        first = int(start[~lost].min())
+        if first > _LOST_START_NS:
+            start[lost] = first
+        else:
+            lost[:] = False
+    else:
+        lost[:] = False
+    backwards = end < start
+    end[backwards] = start[backwards]
+    return int(np.count_nonzero(lost | backwards))
+
+
+def recover_base(first_ns: int, last_ns: int, seen_ns: tuple[int, int]) -> int | None:
+    """The base of relative times, given a unix interval that the recording is known to touch.
+
+    Args:
+        first_ns: first event, nanoseconds since the unknown base.
+        last_ns: end of the last event, likewise.
+        seen_ns: start and end of a stretch of the recording, unix nanoseconds.
+
+    Returns:
+        The base in unix nanoseconds, or None where no multiple of a trimonth fits.
+    """
+    newest = seen_ns[1] // TRIMONTH_NS
+    for count in (newest, newest - 1):
+        base = count * TRIMONTH_NS
+        if base + first_ns <= seen_ns[1] and base + last_ns >= seen_ns[0]:
+            return base
+    return None

@@ -1,0 +1,213 @@
+"""The columns of all events of a file, filled chunk by chunk.
+
+They are allocated once at a size that no file of that length can exceed: pages that are never written to are never
+resident, and there is no second copy to join parts at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.reading.arguments import KEPT_CATEGORIES, keeps_arguments
+from mfu_doctor.reading.clock import Clock, duration_ns
+from mfu_doctor.reading.dialects import CATEGORIES
+from mfu_doctor.reading.memory import MEMORY
+from mfu_doctor.reading.schema import Args, Complete, encode
+from mfu_doctor.reading.tracks import TrackTable
+from mfu_doctor.trace import Category
+
+_TYPES: dict[str, type[np.generic]] = {
+    "start": np.int64,
+    "end": np.int64,
+    "name": np.int32,
+    "category": np.uint8,
+    "track": np.int16,
+    "correlation": np.int64,
+    "external_id": np.int32,
+    "sequence": np.int32,
+    "args": np.int32,
+}
+_BYTES_PER_EVENT = 100  # no layout writes a duration event in fewer
+_GROWTH = 1.5
+
+DROPPED = 255  # code of a category that is no activity: the span of the whole recording
+_ON_DEVICE = (Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION)
+
+
+class _Codes(dict[Any, float]):
+    """Float codes in order of appearance."""
+
+    def __missing__(self, key: Any) -> float:
+        code = self[key] = float(len(self))
+        return code
+
+
+class _CategoryCodes(dict[Any, float]):
+    """The code of a `Category` for each spelling met."""
+
+    def __missing__(self, key: Any) -> float:
+        text = str(key)
+        code = self[key] = float(DROPPED if text == "Trace" else CATEGORIES.get(text.lower(), Category.OTHER))
+        return code
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of the events of one chunk: positions in the list that was added, shape (k,) each."""
+
+    kept: npt.NDArray[np.int64]  # events whose arguments are to be kept
+    rows: npt.NDArray[np.int64]  # their rows in the columns
+    memory: npt.NDArray[np.int64]  # allocator events, which were not added
+
+
+class Columns:
+    """All duration events so far.
+
+    Args:
+        expected_bytes: plain size of the file, an estimate is enough.
+        clock: converts the file's times.
+    """
+
+    def __init__(self, expected_bytes: int, clock: Clock) -> None:
+        self._capacity = max(1024, expected_bytes // _BYTES_PER_EVENT)
+        self._arrays: dict[str, npt.NDArray[Any]] = {k: np.empty(self._capacity, t) for k, t in _TYPES.items()}
+        self._clock = clock
+        self._names = _Codes()
+        self._categories = _CategoryCodes()
+        self._tracks = TrackTable()
+        self._kept_names = np.zeros(0, np.bool_)
+        self._mixed = False
+        self.count = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names by their code."""
+        return tuple(str(name) for name in self._names)
+
+    @property
+    def tracks(self) -> TrackTable:
+        """The threads and streams of the events."""
+        return self._tracks
+
+    def add(self, events: list[Complete]) -> Added:
+        """Append events, but for those that are no durations."""
+        records = self._encode(events)
+        categories = records["cat"].astype(np.uint8)
+        names = records["name"].astype(np.int32)
+        wanted = self._wanted(names, categories)
+        memory = self._is_memory(names)
+        keep = (categories != DROPPED) & ~memory
+        if not keep.all():
+            records, categories, names = records[keep], categories[keep], names[keep]
+        rows = self._write(records, names, categories) + np.cumsum(keep) - 1
+        positions = np.flatnonzero(wanted & keep)
+        return Added(positions, rows[positions], np.flatnonzero(memory))
+
+    def set_args(self, rows: npt.NDArray[np.int64], codes: list[int]) -> None:
+        """Say which kept arguments belong to these rows."""
+        self._arrays["args"][rows] = codes
+
+    def take(self, name: str) -> npt.NDArray[Any]:
+        """Hand out one column, shape (count,), and forget it."""
+        return self._arrays.pop(name)[: self.count]
+
+    def _write(
+        self, records: npt.NDArray[np.void], names: npt.NDArray[np.int32], categories: npt.NDArray[np.uint8]
+    ) -> int:
+        first, last = self.count, self.count + len(records)
+        if not len(records):
+            return first
+        self._reserve(last)
+        into = {key: array[first:last] for key, array in self._arrays.items()}
+        into["start"][:] = self._clock.nanoseconds(records["ts"].astype(np.float64))
+        into["end"][:] = into["start"] + duration_ns(records["dur"].astype(np.float64))
+        into["name"][:] = names
+        into["category"][:] = categories
+        into["track"][:] = self._tracks.assign(records, np.isin(categories, _ON_DEVICE))
+        into["correlation"][:] = _ids(records["correlation"], np.int64)
+        external = records["external"]
+        into["external_id"][:] = _ids(np.where(external == -1, records["external_2021"], external), np.int32)
+        into["sequence"][:] = _ids(records["sequence"], np.int32)
+        into["args"][:] = -1
+        self.count = last
+        return first
+
+    def _reserve(self, count: int) -> None:
+        if count <= self._capacity:
+            return
+        self._capacity = max(count, int(self._capacity * _GROWTH))
+        for key, array in self._arrays.items():
+            grown = np.empty(self._capacity, array.dtype)
+            grown[: self.count] = array[: self.count]
+            self._arrays[key] = grown
+
+    def _encode(self, events: list[Complete]) -> npt.NDArray[np.void]:
+        names, categories = self._names, self._categories
+        for event in events:
+            event.cat = categories[event.cat or _stand_in(event)]
+            event.name = names[event.name]
+        records = None if self._mixed else encode(events)
+        if records is None:
+            # Files that write ids as strings do so throughout: from now on they are replaced before encoding.
+            self._mixed = True
+            self._all_floats(events)
+            records = encode(events)
+        assert records is not None
+        return records
+
+    def _all_floats(self, events: list[Complete]) -> None:
+        code = self._tracks.code
+        for event in events:
+            if event.pid.__class__ is not float:
+                event.pid = code(event.pid)
+            if event.tid.__class__ is not float:
+                event.tid = code(event.tid)
+            if event.args is None:
+                event.args = _NO_ARGS
+                continue
+            args = event.args
+            for field in ("correlation", "external", "external_2021", "sequence"):
+                if getattr(args, field).__class__ is not float:
+                    setattr(args, field, _number(getattr(args, field)))
+            for field in ("stream", "device"):
+                if getattr(args, field).__class__ is not float:
+                    setattr(args, field, code(getattr(args, field)))
+
+    def _wanted(self, names: npt.NDArray[np.int32], categories: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        known = len(self._kept_names)
+        if known < len(self._names):
+            new = [keeps_arguments(str(name)) for name in list(self._names)[known:]]
+            self._kept_names = np.append(self._kept_names, np.array(new, np.bool_))
+        wanted: npt.NDArray[np.bool_] = self._kept_names[names] | np.isin(categories, KEPT_CATEGORIES)
+        return wanted
+
+    def _is_memory(self, names: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Allocator events; the Python exporter of torch writes these instants as durations."""
+        if MEMORY not in self._names:
+            return np.zeros(len(names), np.bool_)
+        return names == int(self._names[MEMORY])
+
+
+_NO_ARGS = Args()
+
+
+def _stand_in(event: Complete) -> float | str:
+    """Before Kineto events had no category, and the process id said where they ran (see dialects/autograd.py)."""
+    return event.pid if isinstance(event.pid, str) else ""
+
+
+def _number(value: object) -> float:
+    """An id that is written as a string or null; -1 where it is not a number."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return -1.0
+
+
+def _ids(values: npt.NDArray[np.floating[Any]], kind: type[np.signedinteger[Any]]) -> npt.NDArray[np.float64]:
+    """Ids that fit their column; -1 (absent) for the others."""
+    return np.where((values >= 0) & (values <= np.iinfo(kind).max), values, -1)

@@ -1,0 +1,174 @@
+"""What a trace says beside its events: devices, place in the job, what was recorded, versions, our own facts.
+
+Only the keys named here are looked at. A profiler's metadata can hold the whole environment of the process, with its
+secrets: other keys are skipped by the parser and never become objects.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from mfu_doctor.facts import FACTS_KEY, FACTS_VERSION, Facts
+from mfu_doctor.trace import DeviceProperties, Distributed, Problem, Recorded
+
+T = TypeVar("T")
+
+# Key in the file: (name of the version, how its number is written).
+_VERSIONS = ("cuda_runtime_version", "cuda_driver_version", "cupti_version", "hip_runtime_version", "hip_driver_version",
+             "roctracer_version")  # fmt: skip
+_FLAGS = ("record_shapes", "with_stack", "profile_memory", "with_modules")
+_DEVICES = ("deviceProperties", "computeProperties")
+KNOWN_KEYS = (*_DEVICES, "distributedInfo", "baseTimeNanoseconds", *_FLAGS, *_VERSIONS, FACTS_KEY)
+
+# Fewer threads per multiprocessor than this is a number of multiprocessors: torch 2.13's Python exporter mixes them up.
+_LEAST_THREADS_PER_SM = 1024
+
+_EMPTY = msgspec.Raw(b"")
+_Known: Any = msgspec.defstruct(
+    "_Known", [(f"key{i}", msgspec.Raw, _EMPTY) for i in range(len(KNOWN_KEYS))],
+    rename={f"key{i}": key for i, key in enumerate(KNOWN_KEYS)},
+)  # fmt: skip
+_Wrapped: Any = msgspec.defstruct("_Wrapped", [("metadata", _Known | None, None)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The known keys before and after the events; None where the file does not say."""
+
+    devices: tuple[DeviceProperties, ...] = ()
+    distributed: Distributed = field(default_factory=Distributed)
+    recorded: Recorded = field(default_factory=Recorded)
+    versions: tuple[tuple[str, str], ...] = ()
+    base_ns: int | None = None
+    facts: Facts | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def read_header(head: bytes, tail: bytes | None) -> Header:
+    """Parse what is before and after the events.
+
+    Args:
+        head: the file up to and with the bracket that opens the list of events; empty for a bare list.
+        tail: what follows the bracket that closes it; None where the file was cut off before.
+    """
+    if not head:
+        return Header()
+    values, problems = _known_values(head, tail)
+    facts, bad = _facts(values.get(FACTS_KEY))
+    flags = [_known(values.get(flag), bool) for flag in _FLAGS]
+    return Header(
+        devices=_known(values.get(_DEVICES[0]) or values.get(_DEVICES[1]), _devices) or (),
+        distributed=_known(values.get("distributedInfo"), _distributed) or Distributed(),
+        recorded=Recorded(shapes=flags[0], stacks=flags[1], memory=flags[2], modules=flags[3]),
+        versions=tuple((key.removesuffix("_version"), _version(key, v)) for key in _VERSIONS if (v := values.get(key))),
+        base_ns=_known(values.get("baseTimeNanoseconds"), int),
+        facts=facts,
+        problems=(*problems, *bad),
+    )
+
+
+def _known_values(head: bytes, tail: bytes | None) -> tuple[dict[str, bytes], list[Problem]]:
+    """The JSON text of each known key that is present."""
+    document = head + b"]" + (b"}" if tail is None else tail.rstrip(b"\0 \t\r\n"))
+    try:
+        known = msgspec.json.decode(document, type=_Known)
+        wrapped = msgspec.json.decode(document, type=_Wrapped).metadata
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        values = _search(head + b"]" + (tail or b""))
+        text = f"The file's header is damaged; {len(values)} of its known entries could be read"
+        return values, [Problem("invalid-text", text, 1)] if tail is not None else []
+    values = {}
+    for source in (wrapped, known):  # some tools move the metadata into an object of its own
+        for key, raw in zip(KNOWN_KEYS, msgspec.structs.astuple(source) if source else (), strict=bool(source)):
+            if bytes(raw) not in (b"", b"null"):
+                values[key] = bytes(raw)
+    return values, []
+
+
+def _search(text: bytes) -> dict[str, bytes]:
+    """Find known keys in a header that is not JSON: log lines with unescaped quotes broke many."""
+    decoded = text.decode("utf-8", "replace")
+    decoder = json.JSONDecoder(strict=False)
+    values = {}
+    for key in KNOWN_KEYS:
+        for match in re.finditer(rf'"{key}"\s*:\s*', decoded):
+            try:
+                value, _ = decoder.raw_decode(decoded, match.end())
+            except ValueError:
+                continue
+            values[key] = json.dumps(value).encode()
+    return values
+
+
+def _known(data: bytes | None, convert: Callable[[Any], T]) -> T | None:
+    """A known value, or None where it is absent or not what its key promises."""
+    if data is None:
+        return None
+    try:
+        return convert(json.loads(data.decode("utf-8", "replace"), strict=False))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _devices(listed: Any) -> tuple[DeviceProperties, ...]:
+    return tuple(_device(i, entry) for i, entry in enumerate(listed) if isinstance(entry, dict))
+
+
+def _device(position: int, entry: dict[str, Any]) -> DeviceProperties:
+    sms, threads = _int(entry.get("numSms")), _int(entry.get("maxThreadsPerMultiprocessor"))
+    if sms is None and threads is not None and threads < _LEAST_THREADS_PER_SM:
+        sms = threads
+    index = _int(entry.get("id"))
+    return DeviceProperties(
+        index=position if index is None else index,
+        name=str(entry.get("name", "")),
+        compute_major=_int(entry.get("computeMajor")),
+        compute_minor=_int(entry.get("computeMinor")),
+        sms=sms,
+        memory_bytes=_int(entry.get("totalGlobalMem")),
+    )
+
+
+def _distributed(entry: Any) -> Distributed:
+    backend = entry.get("backend")
+    return Distributed(
+        _int(entry.get("rank")), _int(entry.get("world_size")), None if backend is None else str(backend)
+    )
+
+
+def _int(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _version(key: str, data: bytes) -> str:
+    """A version as people write it: 12040 is CUDA 12.4, 70226015 is HIP 7.2.26015."""
+    number = _known(data, _int)
+    if number is None:
+        return data.decode("utf-8", "replace").strip('"')
+    if key.startswith("cuda"):
+        return f"{number // 1000}.{number % 1000 // 10}"
+    if key.startswith("hip"):
+        return f"{number // 10_000_000}.{number // 100_000 % 100}.{number % 100_000}"
+    return data.decode("ascii", "replace").strip('"')
+
+
+def _facts(data: bytes | None) -> tuple[Facts | None, tuple[Problem, ...]]:
+    if data is None:
+        return None, ()
+    try:
+        facts = msgspec.json.decode(data, type=Facts)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return None, (Problem("bad-facts", f"What mfu-doctor captured beside the events cannot be read ({error})"),)
+    if facts.version > FACTS_VERSION:
+        text = "A newer mfu-doctor wrote this file; what it captured beside the events is read as far as it is known"
+        return facts, (Problem("bad-facts", text),)
+    return facts, ()

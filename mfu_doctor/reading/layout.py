@@ -1,0 +1,104 @@
+"""Finds the traces of a run in a directory, in the layout that torch's `tensorboard_trace_handler` writes.
+
+Every directory with at least one `<worker>[.<span>].pt.trace.json[.gz]` is a run; each worker is a rank, and the span is
+the time of export, so that a run profiled twice has two spans per worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfu_doctor.errors import NotATraceError
+
+# As torch-tb-profiler reads it (torch_tb_profiler/consts.py): worker, then the span in digits.
+_TRACE_FILE = re.compile(r"^(.*?)(\.\d+)?\.pt\.trace\.json(?:\.gz)?$")
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFile:
+    """One trace of a run: which worker wrote it, and when (None where its name does not say)."""
+
+    path: Path
+    worker: str
+    span: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSet:
+    """The traces of one run, and what else is there.
+
+    Attributes:
+        run: the directory that holds them.
+        ranks: the newest trace of each worker, ordered by worker as people count (rank 2 before rank 10).
+        older: the other spans of these workers, newest first.
+        other_runs: directories beside or below that hold traces too.
+    """
+
+    run: Path
+    ranks: tuple[TraceFile, ...]
+    older: tuple[TraceFile, ...] = ()
+    other_runs: tuple[Path, ...] = ()
+
+    @property
+    def chosen(self) -> TraceFile:
+        """The trace to report on if only one is: the first rank's newest."""
+        return self.ranks[0]
+
+
+def find_traces(path: str | os.PathLike[str]) -> TraceSet:
+    """Find the traces of a run.
+
+    Args:
+        path: a directory that holds traces, or one above such directories: then the run written last is taken.
+
+    Raises:
+        NotATraceError: there is no trace in or below this directory.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise NotATraceError(f"{root} is not a directory", "check the path")
+    runs = {folder: found for folder in _folders(root) if (found := _traces_in(folder))}
+    if not runs:
+        raise NotATraceError(
+            f"{root} holds no file named <worker>.<span>.pt.trace.json or .gz",
+            "name a trace file, or give its directory",
+        )
+    run = root if root in runs else max(runs, key=lambda folder: max(_written(trace) for trace in runs[folder]))
+    newest_first = sorted(runs[run], key=_written, reverse=True)
+    newest: dict[str, TraceFile] = {}
+    for trace in newest_first:
+        newest.setdefault(trace.worker, trace)
+    return TraceSet(
+        run=run,
+        ranks=tuple(newest[worker] for worker in sorted(newest, key=_counting)),
+        older=tuple(trace for trace in newest_first if newest[trace.worker] is not trace),
+        other_runs=tuple(sorted(folder for folder in runs if folder != run)),
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    return [Path(folder) for folder, _, _ in os.walk(root)]
+
+
+def _traces_in(folder: Path) -> list[TraceFile]:
+    found = []
+    for path in folder.iterdir():
+        match = _TRACE_FILE.match(path.name)
+        if match is not None and path.is_file():
+            span = match.group(2)
+            found.append(TraceFile(path, match.group(1), int(span[1:]) if span else None))
+    return found
+
+
+def _written(trace: TraceFile) -> tuple[int, int]:
+    """Order of traces in time: by the span in their names, else by the time of the file."""
+    return trace.span or 0, trace.path.stat().st_mtime_ns
+
+
+def _counting(worker: str) -> list[tuple[int, str]]:
+    """Sorts rank2 before rank10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(worker)]

@@ -1,0 +1,59 @@
+"""Allocator totals over time, from the `[memory]` events of `profile_memory=True`.
+
+The C++ exporter writes them as events, torch's Python exporter as durations that last to the end of the trace; either
+way they are points in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mfu_doctor.reading.clock import Clock
+from mfu_doctor.reading.schema import MemoryEvent
+from mfu_doctor.trace import MemorySamples
+
+MEMORY = "[memory]"
+_CPU = 0  # c10::DeviceType::CPU
+_HOST_DEVICE = -1
+
+
+class MemoryTable:
+    """Collects `[memory]` events chunk by chunk."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rows: list[np.ndarray[tuple[int, int], np.dtype[np.int64]]] = []
+
+    def add(self, events: Iterable[MemoryEvent]) -> None:
+        """Append the `[memory]` events that state a total (those of 2021 state none, only their own size)."""
+        picked = [(e.ts, e.args) for e in events if e.name == MEMORY and e.args is not None and e.args.allocated >= 0]
+        if not picked:
+            return
+        rows = np.empty((len(picked), 4), np.int64)
+        rows[:, 0] = self._clock.nanoseconds(np.array([ts for ts, _ in picked]))
+        rows[:, 1] = [_HOST_DEVICE if args.type == _CPU else int(args.device) for _, args in picked]
+        rows[:, 2] = [int(args.allocated) for _, args in picked]
+        rows[:, 3] = [int(args.reserved) for _, args in picked]
+        self._rows.append(rows)
+
+    def samples(self, origin: int) -> MemorySamples | None:
+        """All samples in time order: those of accelerators where there are any, else those of the host.
+
+        Args:
+            origin: the file's time that becomes 0, in nanoseconds.
+        """
+        if not self._rows:
+            return None
+        rows = np.concatenate(self._rows)
+        on_device = rows[:, 1] != _HOST_DEVICE
+        if on_device.any():
+            rows = rows[on_device]
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        return MemorySamples(
+            time=rows[:, 0] - origin,
+            device=rows[:, 1].astype(np.int16),
+            allocated=rows[:, 2].copy(),
+            reserved=rows[:, 3].copy(),
+        )

@@ -1,0 +1,111 @@
+"""Reads one trace file: drives the parser over it and says what is wrong with the file."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from mfu_doctor.errors import NotATraceError
+from mfu_doctor.reading.assemble import assemble
+from mfu_doctor.reading.clock import EPOCH_US, recover_base
+from mfu_doctor.reading.header import Header, read_header
+from mfu_doctor.reading.parser import Parser
+from mfu_doctor.reading.source import MAX_EXPANSION, Source
+from mfu_doctor.trace import Problem, Trace
+from mfu_doctor.units import NS_PER_US
+
+
+def read_trace(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    progress: Callable[[float], None] | None = None,
+    max_expansion: float = MAX_EXPANSION,
+) -> Trace:
+    """Read a trace written by torch.profiler, in any layout and from any of its years.
+
+    Damaged files are read as far as they go; `Trace.problems` says what was lost.
+
+    Args:
+        path: a `.json` or gzip file (told apart by content), or an open binary stream.
+        progress: called now and then with the fraction of the input read, 0 to 1; not for streams.
+        max_expansion: how many times its own size a gzip file may grow: a guard against decompression bombs.
+
+    Raises:
+        NotATraceError: the input is not a trace, holds no events, or cannot be opened.
+    """
+    with Source(path, progress, max_expansion=max_expansion) as source, _no_collection():
+        parser = Parser(source)
+        parser.run()
+        if not parser.columns.count:
+            raise NotATraceError(
+                f"{source.label} holds no event with a duration",
+                "record at least one step, and export it when it is over",
+            )
+        header = read_header(parser.chunks.head, parser.tail)
+        names, tracks = parser.columns.names, parser.columns.tracks.tracks()
+        events, origin, clamped = assemble(parser.columns)
+        base = _base(header, origin, origin + int(events.end.max()))
+        return Trace(
+            events=events,
+            names=names,
+            tracks=tracks,
+            args=parser.args.values,
+            devices=header.devices,
+            distributed=header.distributed,
+            recorded=header.recorded,
+            memory=parser.memory.samples(origin),
+            facts=header.facts,
+            problems=(*_problems(source, parser, base=base, clamped=clamped), *header.problems),
+            origin_ns=0 if base is None else base + origin,
+            label=source.label,
+            versions=header.versions,
+        )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the cyclic garbage collector: millions of short-lived objects without cycles would each time be searched."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _base(header: Header, first: int, last: int) -> int | None:
+    """What to add to the file's times to make them unix nanoseconds; None where nothing says."""
+    if first >= EPOCH_US * NS_PER_US:
+        return 0
+    if header.base_ns is not None:
+        return header.base_ns
+    windows = header.facts.windows if header.facts else ()
+    return recover_base(first, last, (windows[0].start_ns, windows[-1].end_ns)) if windows else None
+
+
+def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int) -> Iterator[Problem]:
+    damage, unclosed = parser.damage, parser.tail is None
+    if source.truncated or parser.cut_event or (unclosed and not parser.chunks.is_bare):
+        how = "Its gzip stream is cut off or damaged" if source.truncated else "It was cut off"
+        yield Problem("truncated", f"The file is incomplete. {how}: what came after is missing", int(parser.cut_event))
+    elif unclosed or (not parser.tail and not parser.chunks.is_bare):
+        yield Problem("no-footer", "The file ends right after its events: what its footer would say is unknown")
+    if damage.dropped:
+        yield Problem("events-dropped", f"{damage.dropped:,} damaged events could not be read", damage.dropped)
+    if parser.pairs.unmatched:
+        text = f"{parser.pairs.unmatched:,} begin or end events have no other half"
+        yield Problem("events-dropped", text, parser.pairs.unmatched)
+    if damage.repaired:
+        yield Problem("events-repaired", f"{damage.repaired:,} malformed events were repaired", damage.repaired)
+    if damage.bad_text:
+        yield Problem(
+            "invalid-text", f"{damage.bad_text:,} characters were not text and were replaced", damage.bad_text
+        )
+    if base is None:
+        yield Problem("no-base-time", "Times are relative to a moment that the file does not state")
+    if clamped:
+        yield Problem("clamped-times", f"{clamped:,} events had impossible times", clamped)

@@ -1,0 +1,175 @@
+"""Damaged events: what is broken about them in the wild, and how each is mended before it is given up.
+
+A part of the file that does not parse is cut into its events; halves that parse are kept as they are, so that the work
+falls on the few bad events. Every kind of damage here comes from a public issue of pytorch or kineto: names with unescaped
+quotes, bare inf and nan, backslashes of Windows paths, control characters, bytes that are not UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from mfu_doctor.reading.schema import EVENTS, KNOWN_PHASES
+
+FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_KEYS = "ph|cat|name|pid|tid|ts|dur|args|id|bp|s"
+_BETWEEN = re.compile(rf'\}}\s*,\s*(?=\{{\s*"(?:{_KEYS})"\s*:)'.encode())
+_STRING_OR_BARE = re.compile(r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:inf(?:inity)?|nan|N/A)(?![\w"])', re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(rf'("name"\s*:\s*")(.*?)("\s*(?:,\s*"(?:{_KEYS})"\s*:|\}}))', re.DOTALL)
+_QUOTE = re.compile(r'(?<!\\)"')
+_BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+_ARGS = re.compile(r',?\s*"args"\s*:\s*\{.*', re.DOTALL)
+_ID_ARGUMENT = re.compile(r'"(correlation|External id|external id|stream|device|Sequence number)"\s*:\s*(-?\d+)')
+_TYPED = ("ts", "dur", "name", "cat", "pid", "tid", "args")
+_SUSPECT = re.compile(rb"[:,\[]\s*[-+]?(?:inf|nan|N/A)|[\x00-\x08\x0b\x0c\x0e-\x1f]", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+@dataclass(slots=True)
+class Damage:
+    """What was lost or changed so far, counted."""
+
+    dropped: int = 0  # events given up
+    repaired: int = 0  # events kept after mending them
+    bad_text: int = 0  # bytes replaced: not UTF-8, or control characters
+    examples: list[str] = field(default_factory=list)  # beginnings of dropped events
+
+
+def split_events(chunk: bytes) -> list[bytes]:
+    """The events of a list that does not parse, each with its braces."""
+    body = chunk.strip().removeprefix(b"[")
+    cuts = [match.start() + 1 for match in _BETWEEN.finditer(body)]
+    pieces = [body[i:j].lstrip(b", \t\r\n\0") for i, j in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    return [piece for piece in pieces if piece.strip(b", \t\r\n\0]")]
+
+
+def mend(pieces: list[bytes], damage: Damage) -> bytes:
+    """A JSON list of the events that could be read or repaired; counts the others in `damage`."""
+    looked_at = [_mend_one(piece, damage) if _SUSPECT.search(piece) else piece for piece in pieces]
+    kept = _mend([piece for piece in looked_at if piece is not None], damage)
+    return b"[" + b",".join(kept) + b"]"
+
+
+def is_event(piece: bytes) -> bool:
+    """Whether this is one event that the decoder accepts."""
+    return _decodes([piece])
+
+
+def _decodes(pieces: list[bytes]) -> bool:
+    try:
+        EVENTS.decode(b"[" + b",".join(pieces) + b"]")
+    except FAILURES:
+        return False
+    return True
+
+
+def _mend(pieces: list[bytes], damage: Damage) -> list[bytes]:
+    """The pieces that decode, unchanged, and the others mended or left out."""
+    if _decodes(pieces):
+        return pieces
+    if len(pieces) > 1:
+        half = len(pieces) // 2
+        return _mend(pieces[:half], damage) + _mend(pieces[half:], damage)
+    event = _mend_one(pieces[0], damage)
+    return [] if event is None else [event]
+
+
+def _mend_one(piece: bytes, damage: Damage) -> bytes | None:
+    """One event as strict JSON in the types the decoder knows, or None."""
+    if _decodes([piece]):
+        return piece
+    text, replaced = _text(piece)
+    for attempt, fix in enumerate(_FIXES):
+        try:
+            event = json.loads(fix(text), strict=False, parse_constant=_nothing)
+        except (ValueError, RecursionError):
+            continue
+        accepted = _accepted(event)
+        if accepted is None:
+            break
+        damage.bad_text += replaced
+        damage.repaired += attempt > 0 or accepted != event
+        return json.dumps(accepted).encode()
+    damage.dropped += 1
+    return None
+
+
+def _text(piece: bytes) -> tuple[str, int]:
+    """The event as text, and how many bytes of it were not text."""
+    clean, controls = _CONTROL.subn(b" ", piece)
+    text = clean.decode("utf-8", "replace")
+    return text, controls + text.count("\ufffd") - clean.count("\ufffd".encode())
+
+
+def _as_is(text: str) -> str:
+    return text.rstrip(", \t\r\n")
+
+
+def _bare_words(text: str) -> str:
+    """Null for inf, nan and N/A outside strings."""
+    return _STRING_OR_BARE.sub(lambda m: m.group() if m.group().startswith('"') else "null", _as_is(text))
+
+
+def _quotes(text: str) -> str:
+    """Escape the quotes inside the name: it ends where a known key follows."""
+    escaped = _BAD_ESCAPE.sub(r"\\\\", _as_is(text))
+    return _NAME.sub(lambda m: m.group(1) + _QUOTE.sub(r"\\\"", m.group(2)) + m.group(3), escaped, count=1)
+
+
+def _both(text: str) -> str:
+    return _TRAILING_COMMA.sub(r"\1", _bare_words(_quotes(text)))
+
+
+def _without_args(text: str) -> str:
+    """The event without its arguments but for the ids that link it to others."""
+    ids = ", ".join(f'"{key}": {value}' for key, value in _ID_ARGUMENT.findall(text))
+    return _ARGS.sub(f', "args": {{{ids}}}}}', _both(text), count=1)
+
+
+_FIXES = (_as_is, _bare_words, _quotes, _both, _without_args)
+
+
+def _nothing(word: str) -> None:
+    """What NaN, Infinity and -Infinity become."""
+
+
+def _accepted(event: Any) -> dict[str, Any] | None:
+    """The event in the types the decoder accepts; None where it is no event or has no usable time."""
+    if not isinstance(event, dict) or "ph" not in event:
+        return None
+    if event["ph"] not in KNOWN_PHASES:
+        return {"ph": "M"}  # a phase that we do not know: nothing that we read
+    known = {key: value for key, value in event.items() if key not in _TYPED}
+    for key in ("ts", "dur"):
+        if key in event:
+            known[key] = _finite(event[key])
+    if None in known.values():
+        return None
+    known |= {key: str(event[key]) for key in ("name", "cat") if event.get(key) is not None}
+    known |= {key: _id(event[key]) for key in ("pid", "tid") if key in event}
+    if isinstance(args := event.get("args"), dict):
+        known["args"] = args
+    for candidate in (known, known | {"args": {}}):
+        if _decodes([json.dumps(candidate).encode()]):
+            return candidate
+    return None
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _id(value: Any) -> float | str:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,89 @@
+"""Which thread or stream each event ran on, as small integers.
+
+Ids of processes and threads are numbers in most files and strings in some ("25738", "stream 7", "Spans"); both spellings
+of one number are the same track.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.errors import NotATraceError
+from mfu_doctor.reading.schema import ABSENT
+from mfu_doctor.trace import Track
+
+_FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
+_MAX_TRACKS = np.iinfo(np.int16).max
+_HOST = np.int64(np.iinfo(np.int64).min)  # "not on a device", where a device index would be
+
+
+class TrackTable:
+    """Gives each distinct (process, thread) or (device, stream) of a file its index."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, float] = {}
+        self._tracks: dict[Track, int] = {}
+        self._known: dict[tuple[int, int, int], int] = {}
+
+    def code(self, value: object) -> float:
+        """A float that stands for a process, thread, stream or device id."""
+        if isinstance(value, float):
+            return value
+        if isinstance(value, int):
+            return float(value)
+        text = "" if value is None else str(value)
+        if text.removeprefix("stream ").isdecimal() and len(text) < 24:
+            return float(text.removeprefix("stream "))
+        return self._texts.setdefault(text, float(_FIRST_TEXT - len(self._texts)))
+
+    def assign(self, records: npt.NDArray[np.void], on_device: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
+        """Track index of each record, shape (n,).
+
+        On a device the arguments `device` and `stream` win over pid and tid, which some files use for something else.
+        """
+        pid, tid = records["pid"].astype(np.float64), records["tid"].astype(np.float64)
+        device = np.full(len(records), _HOST)
+        if on_device.any():
+            stream, index = records["stream"], records["device"]
+            tid = np.where(on_device & (stream != ABSENT), stream, tid)
+            device = np.where(on_device, np.where(index != ABSENT, index, pid).astype(np.int64), _HOST)
+        keys = (pid.astype(np.int64), tid.astype(np.int64), device)
+        changed = np.zeros(len(records), np.bool_)
+        changed[0] = True
+        for key in keys:
+            changed[1:] |= key[1:] != key[:-1]
+        # Neighbours mostly share their track, so only the first of each run is looked up.
+        first = np.flatnonzero(changed)
+        runs = zip(*(key[first].tolist() for key in keys), strict=True)
+        found = np.array([self._known.get(run, -1) for run in runs], np.int64)
+        for i in np.flatnonzero(found < 0).tolist():
+            run = tuple(int(key[first[i]]) for key in keys)
+            found[i] = self._add((run[0], run[1], run[2]))
+        return np.repeat(found, np.diff(np.append(first, len(records)))).astype(np.int16)
+
+    def tracks(self) -> tuple[Track, ...]:
+        """All tracks, in order of their index."""
+        return tuple(self._tracks)
+
+    def _add(self, run: tuple[int, int, int]) -> int:
+        pid, tid, device = run
+        number = None if device == int(_HOST) else device if device > _FIRST_TEXT else self._digits(device)
+        track = Track(self._text(pid), self._text(tid), number)
+        index = self._tracks.setdefault(track, len(self._tracks))
+        if index > _MAX_TRACKS:
+            raise NotATraceError(
+                f"the file has more than {_MAX_TRACKS:,} threads and streams", "cut it to one process with a trace tool"
+            )
+        self._known[run] = index
+        return index
+
+    def _text(self, code: int) -> str:
+        if code > _FIRST_TEXT:
+            return str(code)
+        return list(self._texts)[_FIRST_TEXT - code]
+
+    def _digits(self, code: int) -> int:
+        """Device index from a process id such as "GPU 3"; 0 where it names none: the first device of the file."""
+        digits = "".join(c for c in self._text(code) if c.isdecimal())
+        return int(digits) if digits else 0
