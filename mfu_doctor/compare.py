@@ -93,7 +93,7 @@ class Comparison:
     places: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fixed: tuple[str, ...] = ()
     appeared: tuple[str, ...] = ()
-    prediction: Prediction = Prediction()
+    prediction: Prediction
     allowed: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mfu_doctor.compare import Change, Comparison, Prediction
+from mfu_doctor.compare import Change, Comparison
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.promise import Prediction
 from mfu_doctor.render import numbers
 from mfu_doctor.render.escape import inline
 from mfu_doctor.render.text import clean, each_text, pad, shorten, wrap
