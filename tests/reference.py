@@ -32,7 +32,13 @@ CATEGORIES = {
     "cuda_sync": Category.SYNC,
     "python_function": Category.PYTHON,
     "overhead": Category.OVERHEAD,
+    "privateuse1_runtime": Category.RUNTIME,
+    "privateuse1_driver": Category.DRIVER,
+    "xpu_runtime": Category.RUNTIME,
+    "xpu_driver": Category.DRIVER,
+    "xpu_sync": Category.SYNC,
 }
+EPOCH_NS = 10**18  # times from here on count from 1970 (this is 2001)
 ON_DEVICE = {Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION}
 
 
@@ -64,7 +70,7 @@ def _args(a: dict[str, Any]) -> EventArgs | None:
         block=get("block", _shape),
         blocks_per_sm=get("blocks per SM", float),
         occupancy=get("est. achieved occupancy %", float),
-        copy_bytes=get("bytes", int),
+        copy_bytes=get("bytes", int) if "bytes" in a else get("size", int),  # ROCm's calls say "size"
         collective=get("Collective name", str),
         collective_dtype=get("dtype", str) if "Collective name" in a else None,
         collective_in=get("In msg nelems", int),
@@ -88,9 +94,9 @@ def _columns(events: list[dict[str, Any]]) -> tuple[dict[str, list[int]], list[s
         category = CATEGORIES.get(str(e.get("cat", "")).lower(), Category.OTHER)
         device = int(a.get("device", e.get("pid", 0))) if category in ON_DEVICE else None
         tid = a.get("stream", e.get("tid")) if category in ON_DEVICE else e.get("tid")
-        track = Track(str(e.get("pid")), str(tid), device)
+        track = Track(str(e.get("pid", "")), str("" if tid is None else tid).removeprefix("stream "), device)
         args = _args(a)
-        external = a.get("External id", a.get("external id", a.get("external ts", -1)))
+        external = a.get("External id", a.get("external id", -1))
         start = _ns(e["ts"])
         row = {
             "start": start,
@@ -123,7 +129,10 @@ def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "draw
         return (values - origin if key in ("start", "end") else values).astype(kind)
 
     spread = header.get("distributedInfo") or {}
-    flags = {k: bool(header[k]) if k in header else None for k in ("record_shapes", "with_stack", "profile_memory")}
+    flags = {
+        k: bool(header[k]) if k in header else None
+        for k in ("record_shapes", "with_stack", "profile_memory", "with_modules")
+    }
     return Trace(
         events=Events(
             start=column("start", np.int64),
@@ -151,7 +160,7 @@ def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "draw
             for i, d in enumerate(header.get("deviceProperties") or [])
         ),
         distributed=Distributed(spread.get("rank"), spread.get("world_size"), spread.get("backend")),
-        recorded=Recorded(flags["record_shapes"], flags["with_stack"], flags["profile_memory"]),
-        origin_ns=base + origin,
+        recorded=Recorded(flags["record_shapes"], flags["with_stack"], flags["profile_memory"], flags["with_modules"]),
+        origin_ns=base + origin if base or origin >= EPOCH_NS else 0,
         label=label,
     )
