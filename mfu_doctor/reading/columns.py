@@ -34,8 +34,19 @@ _TYPES: dict[str, type[np.generic]] = {
 _BYTES_PER_EVENT = 100  # no layout writes a duration event in fewer
 _GROWTH = 1.5
 
-DROPPED = 255  # code of a category that is no activity: the span of the whole recording
-_ON_DEVICE = (Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION)
+# Codes beside those of `Category`: the span of the whole recording, which is no activity, and "has no category".
+_DROPPED, _UNSAID = 255, 254
+_CODES = 256
+
+
+def _lookup(*categories: Category) -> npt.NDArray[np.bool_]:
+    table = np.zeros(_CODES, np.bool_)
+    table[list(categories)] = True
+    return table
+
+
+_ON_DEVICE = _lookup(Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION)
+_KEPT = _lookup(*KEPT_CATEGORIES)
 
 
 class _Codes(dict[Any, float]):
@@ -50,9 +61,14 @@ class _CategoryCodes(dict[Any, float]):
     """The code of a `Category` for each spelling met."""
 
     def __missing__(self, key: Any) -> float:
-        text = str(key)
-        code = self[key] = float(DROPPED if text == "Trace" else CATEGORIES.get(text.lower(), Category.OTHER))
+        code = self[key] = float(_special(str(key)))
         return code
+
+
+def _special(text: str) -> int:
+    if text == "Trace":
+        return _DROPPED
+    return CATEGORIES.get(text.lower(), Category.OTHER) if text else _UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +112,11 @@ class Columns:
     def add(self, events: list[Complete]) -> Added:
         """Append events, but for those that are no durations."""
         records = self._encode(events)
-        categories = records["cat"].astype(np.uint8)
+        categories = self._category_codes(records)
         names = records["name"].astype(np.int32)
         wanted = self._wanted(names, categories)
         memory = self._is_memory(names)
-        keep = (categories != DROPPED) & ~memory
+        keep = (categories != _DROPPED) & ~memory
         if not keep.all():
             records, categories, names = records[keep], categories[keep], names[keep]
         rows = self._write(records, names, categories) + np.cumsum(keep) - 1
@@ -127,7 +143,7 @@ class Columns:
         into["end"][:] = into["start"] + duration_ns(records["dur"].astype(np.float64))
         into["name"][:] = names
         into["category"][:] = categories
-        into["track"][:] = self._tracks.assign(records, np.isin(categories, _ON_DEVICE))
+        into["track"][:] = self._tracks.assign(records, _ON_DEVICE[categories])
         into["correlation"][:] = _ids(records["correlation"], np.int64)
         external = records["external"]
         into["external_id"][:] = _ids(np.where(external == -1, records["external_2021"], external), np.int32)
@@ -148,7 +164,7 @@ class Columns:
     def _encode(self, events: list[Complete]) -> npt.NDArray[np.void]:
         names, categories = self._names, self._categories
         for event in events:
-            event.cat = categories[event.cat or _stand_in(event)]
+            event.cat = categories[event.cat]
             event.name = names[event.name]
         records = None if self._mixed else encode(events)
         if records is None:
@@ -177,27 +193,31 @@ class Columns:
                 if getattr(args, field).__class__ is not float:
                     setattr(args, field, code(getattr(args, field)))
 
+    def _category_codes(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+        """Category of each record; without one it is what the process id says (see dialects/autograd.py)."""
+        categories = records["cat"].astype(np.uint8)
+        for i in np.flatnonzero(categories == _UNSAID).tolist():
+            process = self._tracks.text(int(records["pid"][i]))
+            categories[i] = CATEGORIES.get(process.lower(), Category.OTHER)
+        return categories
+
     def _wanted(self, names: npt.NDArray[np.int32], categories: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         known = len(self._kept_names)
         if known < len(self._names):
             new = [keeps_arguments(str(name)) for name in list(self._names)[known:]]
             self._kept_names = np.append(self._kept_names, np.array(new, np.bool_))
-        wanted: npt.NDArray[np.bool_] = self._kept_names[names] | np.isin(categories, KEPT_CATEGORIES)
+        wanted: npt.NDArray[np.bool_] = self._kept_names[names] | _KEPT[categories]
         return wanted
 
     def _is_memory(self, names: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Allocator events; the Python exporter of torch writes these instants as durations."""
         if MEMORY not in self._names:
             return np.zeros(len(names), np.bool_)
-        return names == int(self._names[MEMORY])
+        found: npt.NDArray[np.bool_] = names == int(self._names[MEMORY])
+        return found
 
 
 _NO_ARGS = Args()
-
-
-def _stand_in(event: Complete) -> float | str:
-    """Before Kineto events had no category, and the process id said where they ran (see dialects/autograd.py)."""
-    return event.pid if isinstance(event.pid, str) else ""
 
 
 def _number(value: object) -> float:

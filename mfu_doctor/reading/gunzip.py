@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 MAGIC = b"\x1f\x8b"
 _WINDOW = 31  # zlib's wbits for "gzip header, largest window"
 
-try:
-    from isal import isal_zlib as _library
-except ImportError:
-    _library = zlib
 
-_ERRORS: tuple[type[Exception], ...] = (zlib.error, _library.error)
+def _library() -> ModuleType:
+    try:
+        return import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
+
+
+_LIBRARY = _library()
+_ERRORS = (zlib.error, _LIBRARY.error)
 
 
 class GzipStream:
@@ -34,7 +40,7 @@ class GzipStream:
         self._pending = first
         self._take = take
         self._size = size
-        self._member: Any = _library.decompressobj(_WINDOW)
+        self._member: Any = _LIBRARY.decompressobj(_WINDOW)
         self._ended = False
 
     def read(self) -> bytes:
@@ -58,7 +64,7 @@ class GzipStream:
             return out
         self._pending = self._member.unused_data or self._take()
         if self._pending.startswith(MAGIC):  # gzip streams may be chained
-            self._member = _library.decompressobj(_WINDOW)
+            self._member = _LIBRARY.decompressobj(_WINDOW)
         else:
             self._ended = True
         return out

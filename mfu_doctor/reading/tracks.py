@@ -22,7 +22,8 @@ class TrackTable:
     """Gives each distinct (process, thread) or (device, stream) of a file its index."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, float] = {}
+        self._codes: dict[str, float] = {}
+        self._texts: list[str] = []
         self._tracks: dict[Track, int] = {}
         self._known: dict[tuple[int, int, int], int] = {}
 
@@ -35,7 +36,10 @@ class TrackTable:
         text = "" if value is None else str(value)
         if text.removeprefix("stream ").isdecimal() and len(text) < 24:
             return float(text.removeprefix("stream "))
-        return self._texts.setdefault(text, float(_FIRST_TEXT - len(self._texts)))
+        if text not in self._codes:
+            self._codes[text] = float(_FIRST_TEXT - len(self._texts))
+            self._texts.append(text)
+        return self._codes[text]
 
     def assign(self, records: npt.NDArray[np.void], on_device: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
         """Track index of each record, shape (n,).
@@ -68,8 +72,8 @@ class TrackTable:
 
     def _add(self, run: tuple[int, int, int]) -> int:
         pid, tid, device = run
-        number = None if device == int(_HOST) else device if device > _FIRST_TEXT else self._digits(device)
-        track = Track(self._text(pid), self._text(tid), number)
+        number = None if device == int(_HOST) else device if device > _FIRST_TEXT else self._device(device, tid)
+        track = Track(self.text(pid), self.text(tid), number)
         index = self._tracks.setdefault(track, len(self._tracks))
         if index > _MAX_TRACKS:
             raise NotATraceError(
@@ -78,12 +82,13 @@ class TrackTable:
         self._known[run] = index
         return index
 
-    def _text(self, code: int) -> str:
+    def text(self, code: int) -> str:
+        """The id that a code stands for, as the file writes it."""
         if code > _FIRST_TEXT:
             return str(code)
-        return list(self._texts)[_FIRST_TEXT - code]
+        return self._texts[_FIRST_TEXT - code]
 
-    def _digits(self, code: int) -> int:
-        """Device index from a process id such as "GPU 3"; 0 where it names none: the first device of the file."""
-        digits = "".join(c for c in self._text(code) if c.isdecimal())
-        return int(digits) if digits else 0
+    def _device(self, pid: int, tid: int) -> int:
+        """Device index where the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
+        digits = "".join(c for c in self.text(pid) if c.isdecimal())
+        return int(digits) if digits else max(0, tid)
