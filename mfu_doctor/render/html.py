@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.render import numbers, page, wording
-from mfu_doctor.render.picture_device import reasons_seen, reasons_strip, span_s, sparklines
+from mfu_doctor.render.picture_device import reasons_strip, span_s, sparklines
 from mfu_doctor.render.picture_plan import draw_plan
 from mfu_doctor.render.picture_roofline import draw_roofline
 from mfu_doctor.render.picture_split import draw_split, draw_steps, rows_shown
@@ -116,7 +116,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
 def _page_context(report: Report, scope: str) -> dict[str, Any]:
     """What the sections after the fourth show."""
     return {
-        "devices": [(s, sparklines(s), reasons_strip(s), reasons_seen(s), span_s(s)) for s in report.samples],
+        "devices": [(s, sparklines(s), reasons_strip(s), span_s(s)) for s in report.samples],
         "roofline": draw_roofline(report, scope),
         "kernels": report.kernels[:TABLE_ROWS],
         "ops": report.ops[:TABLE_ROWS],

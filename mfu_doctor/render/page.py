@@ -20,6 +20,13 @@ DASH = "\u2013"
 UNKNOWN = "\u2014"
 # Sections of a rule's documentation that a reader of one finding needs; the rest is printed by `explain`.
 SHOWN_HEADINGS = ("Why it costs", "How the gain is predicted", "When it is wrong")
+_OWNERS = {
+    "input-bound": "data_loading",
+    "communication-bound": "communication",
+    "copy-bound": "memory_copy",
+    "compute-bound": "compute",
+    "host-bound": "idle",
+}
 _KINDS_IN_WORDS = {
     "compute": "compute: matmul, attention, convolution",
     "compute-2": "compute: other kernels",
@@ -71,6 +78,11 @@ class Fix:
     sections: tuple[tuple[str, tuple[tuple[bool, str], ...]], ...]  # heading, paragraphs as (is code, text)
     symptoms: tuple[Diagnosis, ...]
 
+    @property
+    def has_places(self) -> bool:
+        """Whether any evidence says where."""
+        return any(place for _, _, place in self.evidence)
+
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
@@ -85,9 +97,9 @@ class PlanLine:
 
 def legend(kinds: Iterable[str], scope: str) -> tuple[LegendEntry, ...]:
     """Names of the kinds that a picture uses, each once."""
-    named = {kind: _kind_name(kind) for kind in kinds}
-    first = {name: kind for kind, name in reversed(list(named.items()))}
-    return tuple(LegendEntry(swatch(kind, scope), name) for name, kind in reversed(list(first.items())))
+    by_name = {_kind_name(kind): kind for kind in kinds}
+    order = [*_KINDS_IN_WORDS.values(), *(_kind_name(cause) for cause in IDLE_CAUSES)]
+    return tuple(LegendEntry(swatch(by_name[name], scope), name) for name in order if name in by_name)
 
 
 def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
@@ -97,8 +109,7 @@ def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
     for bucket in BUCKETS:
         row = shares[wording.BUCKET_LABELS[bucket]]
         low, high = _range(report.steps, bucket)
-        kind = "idle" if bucket == "idle" else bucket
-        mark = swatch(kind, scope)
+        mark = swatch("launch" if bucket == "idle" else bucket, scope)  # idle's own pattern is empty
         lines.append(SplitLine(mark, row.label, numbers.duration(row.seconds), row.share, low, high, row.note))
     for kind, seconds, _ in pieces(report.breakdown):
         if kind in IDLE_CAUSES:
@@ -125,14 +136,15 @@ def headline_sentence(report: Report) -> str:
     split = report.breakdown
     if not split.step_s:
         return ""
-    owner = max(BUCKETS, key=split.share)
+    owner = _OWNERS.get(report.bound or "") or max(BUCKETS, key=split.share)
     share = numbers.percent(split.share(owner))
+    start = f"The run is {report.bound}: the" if report.bound else "The"
     named = {
-        "compute": f"The device computes during {share} of the step.",
-        "communication": f"The device waits for collectives during {share} of the step.",
-        "memory_copy": f"The device waits for copies during {share} of the step.",
-        "data_loading": f"The device waits for data during {share} of the step.",
-        "idle": f"The device is idle during {share} of the step, while data is there.",
+        "compute": f"{start} device computes during {share} of the step.",
+        "communication": f"{start} device waits for collectives during {share} of the step.",
+        "memory_copy": f"{start} device waits for copies during {share} of the step.",
+        "data_loading": f"{start} device waits for data during {share} of the step.",
+        "idle": f"{start} device is idle during {share} of the step although its data is there.",
     }
     first = next(iter(report.failed), None)
     if first is None:
@@ -248,9 +260,9 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
 
 def _rule_documents() -> dict[str, dict[str, str]]:
     """The documentation of every rule of the catalogue: rule name to heading to text."""
-    from mfu_doctor.rules import CATALOGUE
+    from mfu_doctor.rules.catalogue import RULES
 
-    return {rule.name: _headed(rule.doc) for rule in CATALOGUE}
+    return {rule.name: _headed(rule.doc) for rule in RULES}
 
 
 def _headed(document: str) -> dict[str, str]:

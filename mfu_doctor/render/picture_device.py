@@ -8,11 +8,12 @@ from markupsafe import Markup
 
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.render.numbers import significant, percent
-from mfu_doctor.render.svg import picture, rect, tag
+from mfu_doctor.render.svg import WIDTH, picture, rect, tag, text
 from mfu_doctor.units import GIGA, NS_PER_S
 
 MOST_POINTS = 240  # of a sparkline: finer than its pixels
 _WIDTH, _HEIGHT = 300.0, 56.0
+_STRIP_LEFT, _STRIP_WIDTH = 220.0, 640.0
 
 # Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, nvmlClocksEventReason*): name, what it means. Idle (bit 0) is no loss.
 REASONS = {
@@ -80,15 +81,15 @@ def reasons_strip(samples: DeviceSamples) -> Markup | None:
         return None
     rows, count = [], len(samples.event_reasons)
     for index, (bit, name, share) in enumerate(found):
-        y = index * 18.0
-        rows.append(rect(0, y + 2, _WIDTH, 12, class_="lane-ground"))
+        y = index * 22.0
+        rows.append(text(_STRIP_LEFT - 12, y + 14, name, text_anchor="end"))
+        rows.append(rect(_STRIP_LEFT, y + 3, _STRIP_WIDTH, 14, class_="lane-ground"))
         for first, last in _runs([bool((mask or 0) & bit) for mask in samples.event_reasons]):
-            hint = f"{name}: {percent(share)} of the samples"
-            rows.append(
-                rect(first / count * _WIDTH, y + 2, (last - first) / count * _WIDTH, 12, hint=hint, class_="held")
-            )
-    words = ", ".join(f"{name} in {percent(share)} of the samples" for _, name, share in found)
-    return picture("Held back", f"{words}.", 18.0 * len(found), *rows, width=int(_WIDTH), class_="sparkline")
+            x, width = _STRIP_LEFT + first / count * _STRIP_WIDTH, (last - first) / count * _STRIP_WIDTH
+            rows.append(rect(x, y + 3, width, 14, hint=REASONS[bit][1], class_="held"))
+        rows.append(text(WIDTH - 2, y + 14, f"{percent(share)} of readings", text_anchor="end", class_="quiet"))
+    words = ", ".join(f"{name} in {percent(share)} of the readings" for _, name, share in found)
+    return picture("Held back", f"{words}.", 22.0 * len(found), *rows, class_="steps")
 
 
 def reasons_seen(samples: DeviceSamples) -> tuple[tuple[int, str, float], ...]:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mfu_doctor.render.numbers import duration, flops_rate, percent, significant
+from mfu_doctor.analysis.short_names import short_name
+from mfu_doctor.render.numbers import dtype, duration, flops_rate, percent, significant
 from mfu_doctor.render.svg import line, paint, picture, tag, text
 from mfu_doctor.render.text import shorten
 from mfu_doctor.report import DeviceInfo, KernelRow, Report
 
 MOST_POINTS = 40
 _NAMED = 5  # points with a name beside them: the ones with most time
-_LEFT, _RIGHT, _TOP, _BOTTOM = 86.0, 986.0, 16.0, 318.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 104.0, 986.0, 20.0, 318.0
 _HEIGHT = 362.0
 
 
@@ -55,7 +56,7 @@ def draw_roofline(report: Report, scope: str) -> Markup | None:
     points = [_point(plane, row, longest, scope) for row in reversed(rows)]
     names = _names(plane, rows[:_NAMED])
     words = "; ".join(
-        f"{shorten(k.name, 40, middle=True)}: {flops_rate(k.achieved_flops_s or 0)} at {significant(k.intensity or 0)} FLOP/B"
+        f"{shorten(short_name(k.name), 40, middle=True)}: {flops_rate(k.achieved_flops_s or 0)} at {significant(k.intensity or 0)} FLOP/B"
         for k in rows[:_NAMED]
     )
     drawn = (_axes(plane), *roofs, *points, *names)
@@ -75,7 +76,7 @@ def _plane(rows: tuple[KernelRow, ...], device: DeviceInfo, peak: float) -> _Pla
     if device.bandwidth_bytes_s:
         intensities.append(peak / device.bandwidth_bytes_s)
     low, high = math.floor(math.log10(min(intensities))), math.ceil(math.log10(max(intensities) * 2))
-    return _Plane(low, max(high, low + 2), math.floor(math.log10(min(rates))), math.ceil(math.log10(peak * 1.01)))
+    return _Plane(low, max(high, low + 2), math.floor(math.log10(min(rates) * 0.8)), math.ceil(math.log10(peak * 1.01)))
 
 
 def _axes(plane: _Plane) -> Markup:
@@ -106,7 +107,7 @@ def _roof(plane: _Plane, device: DeviceInfo, name: str, peak: float) -> Markup:
         path = (
             f"M{plane.x(start):.1f} {plane.y(start * bandwidth):.1f}L{plane.x(peak / bandwidth):.1f} {y:.1f}H{_RIGHT}"
         )
-    label = text(_RIGHT - 4, y - 6, f"{name} {flops_rate(peak, 4)}", text_anchor="end", class_="tick")
+    label = text(_RIGHT - 4, y - 6, f"{dtype(name)} {flops_rate(peak, 4)}", text_anchor="end", class_="tick")
     return tag("path", d=path, class_="roof") + label
 
 
@@ -115,7 +116,7 @@ def _point(plane: _Plane, row: KernelRow, longest: float, scope: str) -> Markup:
         return Markup("")
     radius = 4 + 9 * math.sqrt(row.seconds / longest)
     hint = (
-        f"{shorten(row.name, 90, middle=True)}: {duration(row.seconds)} a step, "
+        f"{shorten(short_name(row.name), 90, middle=True)}: {duration(row.seconds)} a step, "
         f"{flops_rate(row.achieved_flops_s)}"
         + ("" if row.peak_share is None else f", {percent(row.peak_share)} of peak")
     )
@@ -140,8 +141,9 @@ def _names(plane: _Plane, rows: tuple[KernelRow, ...]) -> list[Markup]:
             text(
                 x - 16 if flip else x + 16,
                 y,
-                shorten(row.name, 38, middle=True),
+                shorten(short_name(row.name), 38, middle=True),
                 text_anchor="end" if flip else "start",
+                class_="halo",
             )
         )
     return out

@@ -10,7 +10,7 @@ from mfu_doctor.report import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
 MOST_ROWS = 24
 _ROW = 22.0
-_LEFT, _RIGHT = 92.0, 900.0
+_LEFT, _RIGHT = 92.0, 862.0
 
 
 def draw_split(split: Breakdown, scope: str) -> Markup:
@@ -23,7 +23,7 @@ def draw_split(split: Breakdown, scope: str) -> Markup:
         )
         x += width
     words = ", ".join(f"{BUCKET_NAMES[bucket]} {percent(split.share(bucket))}" for bucket in BUCKETS)
-    return picture("Where a step goes", f"{words}.", 26, *parts, class_="split")
+    return picture("Where a step goes", f"{words}.", 26, *parts, class_="split", preserveAspectRatio="none")
 
 
 def draw_steps(rows: tuple[StepRow, ...], scope: str) -> Markup:

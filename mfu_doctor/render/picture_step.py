@@ -10,6 +10,7 @@ import math
 
 from markupsafe import Markup
 
+from mfu_doctor.analysis.short_names import short_name
 from mfu_doctor.render.numbers import count, duration, percent
 from mfu_doctor.render.svg import CAUSE_NAMES, WIDTH, line, paint, picture, rect, tag, text
 from mfu_doctor.render.text import shorten
@@ -56,7 +57,7 @@ def _block(block: Block, floor: float, step_s: float, scope: str) -> Markup:
     look = paint(block.kind, scope)
     hint = _hint(block, filled) if width >= _HINT_WIDTH else None
     drawn = rect(x, floor - height, max(width, 0.4), height, hint=hint, **look)
-    label = shorten(block.label, 40, middle=True)
+    label = shorten(short_name(block.label), 40, middle=True)
     if not label or filled < 0.7 or len(label) * _CHARACTER + 8 > width:
         return drawn
     pill = Markup("")
@@ -68,7 +69,7 @@ def _block(block: Block, floor: float, step_s: float, scope: str) -> Markup:
 
 def _hint(block: Block, filled: float) -> str:
     name = block.label or block.kind
-    parts = [shorten(name, 90, middle=True), duration(block.end_s - block.start_s)]
+    parts = [shorten(short_name(name), 90, middle=True), duration(block.end_s - block.start_s)]
     if block.kind in CAUSE_NAMES:
         parts.insert(1, CAUSE_NAMES[block.kind])
     if block.count > 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mfu_doctor.render.numbers import significant, duration, percent
+from mfu_doctor.render.numbers import duration, percent
 from mfu_doctor.render.svg import line, paint, picture, rect, tag, text
 from mfu_doctor.render.text import shorten
 from mfu_doctor.report import IDLE_CAUSES, Bar, Report
@@ -79,7 +79,8 @@ def _peak_name(report: Report) -> str:
 
 
 def _achieved_name(bar: Bar, report: Report) -> str:
-    return "achieved = MFU" if report.mfu.value is not None and report.mfu.causal is None else bar.name
+    same = report.mfu.value is not None and report.mfu.causal in (None, report.mfu.value)
+    return "achieved: the MFU" if same else bar.name
 
 
 def _kind(bar: Bar) -> str:
@@ -124,9 +125,3 @@ def _draw(row: _Row, index: int, step: float, scope: str) -> Markup:
     if row.modelled:
         parts.insert(2, rect(start, y + 2, max(end - start, 1.5), _ROW - 8, class_="modelled"))
     return tag("g", *parts)
-
-
-def achieved_sentence(report: Report) -> str | None:
-    """How many FLOP/s each share stands for: "1 % of the step is worth 9.9 TFLOP/s"."""
-    peak = report.device.peak_flops
-    return None if not peak else f"1 % of the step stands for {significant(peak / 1e14)} TFLOP/s"

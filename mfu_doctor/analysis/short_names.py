@@ -1,0 +1,23 @@
+"""The short name of a kernel: what people call it, without types, arguments and namespaces.
+
+Full names stay in the tables; a C++ template of 300 characters says nothing in the label of a drawn block.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TEMPLATE = re.compile(r"<[^<>]*>")
+_ARGUMENTS = re.compile(r"\([^()]*\)\s*(?:const)?$")
+_ANONYMOUS = "(anonymous namespace)::"
+
+
+def short_name(name: str) -> str:
+    """What is left of ``void at::native::vectorized_elementwise_kernel<4, ...>(int, ...)``: "vectorized_elementwise_kernel"."""
+    bare = name.removeprefix("void ").replace(_ANONYMOUS, "").removesuffix(" [clone .kd]")
+    while (fewer := _TEMPLATE.sub("", bare)) != bare:
+        bare = fewer
+    bare = _ARGUMENTS.sub("", bare).partition("<")[0].strip()
+    if name != bare and not re.search(r"\s", bare):
+        bare = bare.rpartition("::")[2]
+    return bare or name
