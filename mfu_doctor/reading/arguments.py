@@ -1,61 +1,51 @@
 """Which events keep their arguments, decided by name and category before anything is parsed.
 
-Shapes of every operator would be most of a trace. Analysis counts FLOPs of the operators that have some, bytes of the
-memory-bound ones, and looks at kernels, copies, waits and collectives; the rest (views, `empty`, Python frames) is noise.
+Shapes of every operator would be a large part of a trace. Analysis needs them for operators that compute or move data: FLOPs,
+bytes, and the number format of the kernels they launch. Views, allocations and bookkeeping launch nothing; they are half
+of all operators, and Python frames and autograd nodes have no shapes of their own.
 """
 
 from __future__ import annotations
-
-import re
 
 from mfu_doctor.trace import Category
 
 # Every kernel has its grid and occupancy, every copy its bytes, every wait its kind.
 KEPT_CATEGORIES = (Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC)
 
-# Operators with a FLOP formula: products, by their name without namespace, `_` and overload.
-_PRODUCTS = {
-    "mm", "addmm", "bmm", "baddbmm", "addbmm", "linear", "mv", "addmv", "dot", "vdot", "addr", "ger", "outer", "inner",
-    "matmul", "einsum", "bilinear", "cdist", "tensordot", "addmm_activation", "int_mm", "weight_int4pack_mm",
-    "weight_int8pack_mm", "mixed_mm", "grouped_mm", "sparse_mm", "rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_cell",
-    "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "miopen_rnn",
-}  # fmt: skip
+# Operators that launch nothing: they make views, allocate, or ask. A list of what to leave out rather than of what to keep,
+# because an operator that we have never heard of may own the longest kernel.
+_LAUNCH_NOTHING = frozenset(
+    f"aten::{name}"
+    for name in (
+        # views
+        "_reshape_alias", "_unsafe_view", "adjoint", "alias", "as_strided", "as_strided_", "broadcast_tensors", "broadcast_to",
+        "chunk", "conj", "detach", "detach_", "diagonal", "expand", "expand_as", "flatten", "lift_fresh", "mT", "matrix_H",
+        "movedim", "narrow", "numpy_T", "permute", "positive", "real", "reshape", "reshape_as", "resolve_conj", "resolve_neg",
+        "select", "slice", "split", "split_with_sizes", "squeeze", "squeeze_", "swapaxes", "t", "t_", "tensor_split",
+        "transpose", "transpose_", "unbind", "unflatten", "unfold", "unsafe_chunk", "unsafe_split", "unsqueeze", "unsqueeze_",
+        "view", "view_as", "view_as_complex", "view_as_real",
+        # allocations
+        "empty", "empty_like", "empty_permuted", "empty_quantized", "empty_strided", "new_empty", "new_empty_strided",
+        "resize_", "resize_as_", "set_",
+        # questions and bookkeeping
+        "_has_compatible_shallow_copy_type", "_has_same_storage_numel", "dim", "is_floating_point",
+        "is_leaf", "is_pinned", "numel", "output_nr", "promote_types", "record_stream",
+        "requires_grad_", "result_type", "retain_grad", "size", "stride",
+    )
+)  # fmt: skip
 
-# Memory-bound operators: they move their shapes' bytes once or twice, which is what fusing or a better layout removes.
-_MEMORY_BOUND = {
-    "copy", "to", "to_copy", "contiguous", "clone", "cat", "stack", "add", "sub", "mul", "div", "pow", "neg", "exp", "log",
-    "sqrt", "rsqrt", "reciprocal", "abs", "sum", "mean", "var", "std", "max", "min", "amax", "argmax", "where", "clamp",
-    "sigmoid", "tanh", "relu", "gelu", "silu", "softplus", "leaky_relu", "elu", "threshold", "hardtanh", "fill", "zero",
-    "zeros_like", "dropout", "native_dropout", "bernoulli", "masked_fill", "addcmul", "addcdiv", "lerp", "cumsum",
-    "nll_loss_forward", "nll_loss", "cross_entropy_loss", "mse_loss", "binary_cross_entropy_with_logits", "embedding",
-    "embedding_dense", "embedding_bag", "index", "index_select", "index_put", "index_add", "gather", "scatter",
-    "scatter_add", "sort", "topk", "unique", "nonzero", "tril", "triu", "pad", "constant_pad_nd", "repeat", "expand_copy",
-    "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "upsample_nearest2d", "upsample_bilinear2d", "item",
-    "local_scalar_dense",
-}  # fmt: skip
+# Names that look like operators and are nodes of the autograd graph or C++ types: their operators are inside them.
+_NOT_OPERATORS = ("autograd::", "torch::", "std::", "c10::", "void ", "(anonymous")
 
-# Families whose members are many: convolutions, attention, normalisations, soft-maxes, scaled products, fused optimizers
-# and multi-tensor operators.
-_FAMILIES = re.compile(
-    r"conv|attention|attn|sdpa|scaled_mm|grouped_mm|_norm|norm_|rnn|lstm|gru|softmax|fused|foreach|fbgemm|flash|triton"
-)
-
-# Collectives: c10d's own operator, its namespaces, and the annotations of its back ends.
-_COLLECTIVES = ("record_param_comms", "c10d::", "_c10d_functional::", "nccl:", "gloo:", "mpi:", "ucc:")
+# Without a namespace, an operator all the same: the collective of c10d, annotations of its back ends, kernels of Triton.
+_BARE_OPERATORS = ("record_param_comms", "nccl:", "gloo:", "mpi:", "ucc:", "xccl:", "hccl:", "triton_")
 
 # ROCm leaves the size of some copies out of the copy itself; the call has it.
-_COPY_CALLS = re.compile(r"^hip(?:Memcpy|Memset)")
-
-_STEM = re.compile(r"^(?:aten::)?_*(.*?)(?:_?backward\w*|_)?(?:\.\w+)?$")
+_COPY_CALLS = ("hipMemcpy", "hipMemset")
 
 
 def keeps_arguments(name: str) -> bool:
     """Whether the events of this name keep their arguments whatever their category."""
-    if name.startswith(_COLLECTIVES) or _COPY_CALLS.match(name):
+    if name.startswith(_BARE_OPERATORS + _COPY_CALLS):
         return True
-    if "::" not in name or name.startswith(("autograd::", "torch::", "std::", "c10::", "void ")):
-        return False
-    if _FAMILIES.search(name):
-        return True
-    match = _STEM.match(name)
-    return match is not None and (match.group(1) in _PRODUCTS or match.group(1) in _MEMORY_BOUND)
+    return "::" in name and name not in _LAUNCH_NOTHING and not name.startswith(_NOT_OPERATORS)
