@@ -48,7 +48,9 @@ class RunOptions:
     print_report: bool = True
 
 
-def run_script(target: str, args: Sequence[str] = (), *, module: bool = False, options: RunOptions | None = None) -> int:
+def run_script(
+    target: str, args: Sequence[str] = (), *, module: bool = False, options: RunOptions | None = None
+) -> int:
     """Run a script (or, with `module`, what `python -m` would run) as `__main__` under `profile()`.
 
     Args:

@@ -1,0 +1,58 @@
+"""`Recorder.batches(iterable)`: data loading made visible for loaders that are not a torch DataLoader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from mfu_doctor.capture.capture import Capture
+
+T = TypeVar("T")
+
+MARK = "mfu_doctor.fetch"
+"""Name of the annotation around each fetch in the trace."""
+
+
+class Batches(Generic[T]):
+    """An iterable whose fetches are noted; has the length of what it wraps.
+
+    Args:
+        source: what yields batches.
+        capture: who is told.
+    """
+
+    def __init__(self, source: Iterable[T], capture: Capture) -> None:
+        self._source = source
+        self._capture = capture
+
+    def __len__(self) -> int:
+        """Number of batches, where the source has one."""
+        return len(self._source)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate once over the source."""
+        iterator = iter(self._source)
+        while True:
+            try:
+                batch = self._fetch(iterator)
+            except StopIteration:
+                return
+            yield batch
+
+    def _fetch(self, iterator: Iterator[T]) -> T:
+        capture = self._capture
+        if capture.over:
+            return next(iterator)
+        capture.fetch_begins(iterator, last=False)
+        start, batch, exhausted = time.perf_counter_ns(), None, False
+        try:
+            with capture.annotated(MARK):
+                batch = next(iterator)
+        except StopIteration:
+            exhausted = True
+            raise
+        finally:
+            capture.fetch_ends(iterator, batch, time.perf_counter_ns() - start, exhausted=exhausted)
+        return batch

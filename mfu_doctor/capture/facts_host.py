@@ -1,0 +1,129 @@
+"""Facts about the machine as this process may use it, and how busy it was while the timed steps ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfu_doctor.facts import HostFacts
+
+_PROC = Path("/proc")
+_MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /proc takes too long
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """CPU seconds used up to one moment; None where /proc does not tell."""
+
+    wall_s: float
+    own_s: float  # this process
+    tree_s: float | None  # this process and its descendants (loader workers)
+    machine_s: float | None  # all processes of the machine
+
+
+def busy_now() -> Busy:
+    """Read the CPU clocks (some milliseconds where many processes run: call it between steps)."""
+    return Busy(time.monotonic(), time.process_time(), _tree_seconds(), _machine_seconds())
+
+
+def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
+    """The machine, and the shares of CPU time between two moments.
+
+    Args:
+        before: when the timed steps began; None if they never did.
+        after: when they ended.
+    """
+    import torch
+
+    return HostFacts(
+        cpu=_cpu_name(),
+        cores=os.cpu_count(),
+        affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        cgroup_cpus=_cgroup_cpus(),
+        torch_threads=torch.get_num_threads(),
+        interop_threads=torch.get_num_interop_threads(),
+        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        cpu_share=_own_share(before, after),
+        other_cpu_share=_other_share(before, after),
+        system=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def _own_share(before: Busy | None, after: Busy | None) -> float | None:
+    if before is None or after is None or after.wall_s <= before.wall_s:
+        return None
+    return round((after.own_s - before.own_s) / (after.wall_s - before.wall_s), 4)
+
+
+def _other_share(before: Busy | None, after: Busy | None) -> float | None:
+    if before is None or after is None or after.wall_s <= before.wall_s:
+        return None
+    if before.machine_s is None or after.machine_s is None or before.tree_s is None or after.tree_s is None:
+        return None
+    others = (after.machine_s - before.machine_s) - (after.tree_s - before.tree_s)
+    return round(max(others, 0.0) / (after.wall_s - before.wall_s), 4)
+
+
+def _cpu_name() -> str | None:
+    text = _read(_PROC / "cpuinfo")
+    for line in (text or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model", "Hardware"):
+            return value.strip()
+    return platform.processor() or None
+
+
+def _cgroup_cpus() -> float | None:
+    """CPU quota of this container in cores; None if there is none."""
+    text = _read(Path("/sys/fs/cgroup/cpu.max"))
+    if text is not None:
+        quota, _, period = text.strip().partition(" ")
+        return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    quota_us = _read(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+    period_us = _read(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+    if quota_us is None or period_us is None or int(quota_us) <= 0:
+        return None
+    return int(quota_us) / int(period_us)
+
+
+def _machine_seconds() -> float | None:
+    """CPU seconds of everything but idle and I/O wait, from the first line of /proc/stat."""
+    fields = (_read(_PROC / "stat") or "").partition("\n")[0].split()[1:]
+    if len(fields) < 5:
+        return None
+    user, nice, system, _idle, _iowait, *rest = (int(field) for field in fields[:8])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _tree_seconds() -> float | None:
+    """CPU seconds of this process, its descendants and the children that they have waited for."""
+    try:
+        pids = [name for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 - names only, and fast
+    except OSError:
+        return None
+    if not pids or len(pids) > _MAX_PROCESSES:
+        return None
+    ticks: dict[int, int] = {}
+    parent: dict[int, int] = {}
+    for pid in pids:
+        fields = (_read(_PROC / pid / "stat") or "").rpartition(")")[2].split()
+        if len(fields) > 14:
+            parent[int(pid)] = int(fields[1])
+            ticks[int(pid)] = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+    own, total = os.getpid(), 0
+    for pid, used in ticks.items():
+        ancestor = pid
+        while ancestor not in (own, 0) and ancestor in parent:
+            ancestor = parent[ancestor]
+        total += used if ancestor == own else 0
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,94 @@
+"""Other profilers in this process: is one active, and is one about to start.
+
+Two torch profilers in one process crash it (a second start kills the first session, whose stop or export then segfaults),
+so ours refuses to start beside another one, and steps aside the moment another one starts.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+# With this variable set a daemon may start Kineto at any time, which cannot be seen from Python.
+_ON_DEMAND_VARIABLE = "KINETO_USE_DAEMON"
+
+
+def active_profiler() -> str | None:
+    """What forbids starting a profiler session now, as a sentence; None if nothing does.
+
+    A user's profiler in its warm-up shows in no flag, so the objects of the process are searched (tens of milliseconds).
+    """
+    import torch
+    import torch.autograd.profiler as autograd_profiler
+
+    if os.environ.get(_ON_DEMAND_VARIABLE):
+        return f"{_ON_DEMAND_VARIABLE} is set, so a daemon may start the profiler at any time"
+    enabled = getattr(torch._C._autograd, "_profiler_enabled", None)  # noqa: SLF001 - no public name exists
+    if enabled is None or enabled() or getattr(autograd_profiler, "_is_profiler_enabled", False):
+        return "another torch profiler is recording"
+    kind = getattr(torch._C._autograd, "_profiler_type", None)  # noqa: SLF001 - no public name exists
+    if kind is not None and getattr(kind(), "name", "NONE") not in ("NONE", "DISABLED"):
+        return "another torch profiler (NVTX or ITT ranges) is active"
+    wanted = autograd_profiler.profile
+    for found in gc.get_objects():
+        if type(found) is wanted and found.entered and found.kineto_results is None:  # type(): never runs user code
+            return "another torch profiler is warming up"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """One method of a profiler class that starts a session, replaced until `remove`."""
+
+    owner: type
+    name: str
+    original: Callable[..., Any]
+    replacement: Callable[..., Any]
+
+    def remove(self) -> None:
+        """Restore the original, unless somebody else replaced it meanwhile."""
+        if self.owner.__dict__.get(self.name) is self.replacement:
+            setattr(self.owner, self.name, self.original)
+
+
+def watch(starting: Callable[[object], None]) -> list[_Patch]:
+    """Call `starting(profiler)` just before any profiler starts a session.
+
+    Returns:
+        The patches; `remove()` each.
+    """
+    patches = []
+    for owner, name in _entrances():
+        original = owner.__dict__[name]
+        replacement = _announced(original, starting)
+        setattr(owner, name, replacement)
+        patches.append(_Patch(owner, name, original, replacement))
+    return patches
+
+
+def _entrances() -> Iterator[tuple[type, str]]:
+    import torch.autograd.profiler as modern
+    import torch.autograd.profiler_legacy as legacy
+
+    for module, owner, name in (
+        (modern, "profile", "_prepare_trace"),
+        (modern, "emit_itt", "__enter__"),
+        (modern, "emit_nvtx", "__enter__"),
+        (legacy, "profile", "__enter__"),
+    ):
+        found = getattr(module, owner, None)
+        if isinstance(found, type) and name in found.__dict__:
+            yield found, name
+
+
+def _announced(original: Callable[..., Any], starting: Callable[[object], None]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def announced(self: object, *args: Any, **kwargs: Any) -> Any:
+        starting(self)
+        return original(self, *args, **kwargs)
+
+    return announced

@@ -1,0 +1,69 @@
+"""Which phase each step belongs to, and how the phases shrink when the run is short.
+
+The length of a run is not known in advance. So: the asked-for schedule is fitted to the length of the data loader where
+that is known, and (see `conductor`) the second step is recorded early as an insurance against a run that ends first.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from mfu_doctor.facts import Schedule
+
+
+class Phase(Enum):
+    """What is done with a step."""
+
+    SKIP = "skip"  # the loop settles: compilation, autotuning, allocator
+    TIMED = "timed"  # no profiler: the honest step time
+    WARMUP = "warmup"  # the profiler is attached and records nothing
+    TIMING = "timing"  # window A: recorded with light options, for time
+    SHAPES = "shapes"  # window B: recorded with shapes and stacks, never for time
+    AFTER = "after"  # no profiler: does it linger?
+    DONE = "done"
+
+
+# One step to settle after the last window and three to compare with the timed ones.
+AFTER_STEPS = 4
+
+# What a short run gets, most valuable step first: a warm step to record, an honest time, shapes for the FLOP count, a second
+# recorded step (steps on a GPU need two marks), and a step for the profiler to attach.
+_FIRST_NEEDS = ("skip", "active", "timed", "shapes", "active", "warmup")
+
+
+def fit(asked: Schedule, available: int | None) -> Schedule:
+    """Shrink a schedule to a run of `available` steps; unchanged where the length is unknown or long enough.
+
+    Args:
+        asked: the schedule the user (or the defaults) asked for.
+        available: steps the run has, as far as its data loader tells.
+
+    Returns:
+        A schedule of at most `available` steps in which no phase is longer than asked.
+    """
+    want = {name: getattr(asked, name) for name in ("skip", "timed", "warmup", "active", "shapes")}
+    if available is None or sum(want.values()) <= available:
+        return asked
+    got = dict.fromkeys(want, 0)
+    left = max(available, 0)
+    for name in _FIRST_NEEDS:
+        if left and got[name] < want[name]:
+            got[name] += 1
+            left -= 1
+    for _ in range(left):  # fewer than the asked-for steps, so at least one phase still has room
+        neediest = min((n for n in want if got[n] < want[n]), key=lambda n: got[n] / want[n])
+        got[neediest] += 1
+    return Schedule(**got)
+
+
+def phases(schedule: Schedule) -> list[tuple[Phase, int]]:
+    """The phases of a schedule in order, empty ones left out."""
+    planned = [
+        (Phase.SKIP, schedule.skip),
+        (Phase.TIMED, schedule.timed),
+        (Phase.WARMUP, schedule.warmup),
+        (Phase.TIMING, schedule.active),
+        (Phase.SHAPES, schedule.shapes),
+        (Phase.AFTER, AFTER_STEPS),
+    ]
+    return [(phase, count) for phase, count in planned if count > 0]
