@@ -93,9 +93,11 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
     owners = dict.fromkeys(IDLE_CAUSES, EMPTY)
     late = gaps
     if activity.is_device:
-        issued = _issued_end(trace, activity, launches, gaps)
-        late = _intervals(gaps.start, np.clip(issued, gaps.start, gaps.end))
-        owners["queue"] = gaps - late
+        issued = np.clip(_issued_end(trace, activity, launches, gaps), gaps.start, gaps.end)
+        late = _intervals(gaps.start, issued)
+        on_time = issued == gaps.start
+        owners["queue"] = _intervals(gaps.start[on_time], gaps.end[on_time])
+        latency = _intervals(issued[~on_time], gaps.end[~on_time])  # of a launch that an idle device waited for
     after_sync = _after_sync(trace, host, late) if activity.is_device else EMPTY
     rest = late
     for name, where in (
@@ -108,7 +110,7 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
         owners[name] = rest & where
         rest = rest - where
     if activity.is_device:
-        owners["launch"] = rest & host.busy
+        owners["launch"] = (rest & host.busy) | latency
         rest = rest - host.busy
     owners["python"] = rest
     return owners

@@ -41,9 +41,20 @@ def nest_ops(trace: Trace) -> OpTree:
     rows = trace.rows(Category.CPU_OP, Category.ANNOTATION, Category.RUNTIME, Category.DRIVER)
     tracks = events.track[rows]
     for track in np.unique(tracks):
-        mine = rows[tracks == track]
+        mine = _outer_first(trace, rows[tracks == track])
         parent[mine] = _parents(mine, events.start[mine].tolist(), events.end[mine].tolist())
     return OpTree(parent)
+
+
+def _outer_first(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Among events with equal start and end (common where times are whole microseconds): labels, then operators, then calls."""
+    events = trace.events
+    start, end = events.start[rows], events.end[rows]
+    if not ((np.diff(start) == 0) & (np.diff(end) == 0)).any():
+        return rows
+    depth = np.zeros(256, np.int8)
+    depth[[Category.CPU_OP, Category.RUNTIME, Category.DRIVER]] = (1, 2, 3)
+    return rows[np.lexsort((depth[events.category[rows]], -end, start))]
 
 
 def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int]) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mfu_doctor.analysis.edit_timeline import apply
 from mfu_doctor.analysis.edits import Change, Edit
-from mfu_doctor.analysis.model import Timeline
+from mfu_doctor.analysis.model import Boundary, Timeline
 from mfu_doctor.analysis.timeline import build_timeline
 
 if TYPE_CHECKING:
@@ -70,8 +70,17 @@ class Replay:
         """Mean step with these edits, in nanoseconds of the recorded run (the replay's own bias taken out)."""
         if not edits:
             return self.measured_ns
-        changed = walk(apply(self.timeline, edits, self._row_of_entry))
-        return changed * self.measured_ns / self.base_ns
+        changed = apply(self.timeline, edits, self._row_of_entry)
+        if self._runs_ahead(changed):
+            after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
+        else:
+            after, before = walk(changed), self.base_ns
+        return after * self.measured_ns / before
+
+    def _runs_ahead(self, changed: Timeline) -> bool:
+        """Whether an edit moved an operation that begins a step to a stream of its own."""
+        begins = [b.operation for b in changed.boundaries if b.operation >= 0]
+        return bool((changed.operations.stream[begins] != self.timeline.operations.stream[begins]).any())
 
     def price(self, change: Change) -> Price:
         """What a change saves per step at its three ends, ordered and never below zero."""
@@ -89,25 +98,39 @@ def build_replay(run: Run) -> Replay:
     return Replay(timeline, run.activity.row)
 
 
-def walk(timeline: Timeline) -> float:
+def walk(timeline: Timeline, *, by_completion: bool = False) -> float:
     """Run the timeline; returns the mean time of its judged steps in nanoseconds.
 
     A plain loop over host calls with everything prepared as lists: about half a microsecond per call, linear, and easier to
     trust than a vectorised running maximum between blocking points.
+
+    Args:
+        timeline: as recorded or edited.
+        by_completion: measure from when all work issued before a step is done, not from its first operation's start. An edit
+            can let a step's first operation run ahead (a copy on its own stream); the step is not over sooner for that.
     """
-    calls, ops = timeline.calls, timeline.operations
-    ended = _Walk(timeline).run()
-    call_end, op_start, op_end = ended
-    edges: list[float] = []
-    for boundary in timeline.boundaries:
-        at = op_start[boundary.operation] if boundary.operation >= 0 else call_end[boundary.call]
-        if boundary.drained and len(ops.call):
-            done = [
-                op_end[k] for k in np.flatnonzero(calls.start[np.maximum(ops.call, 0)] <= calls.start[boundary.call])
-            ]
-            at = max(at, max(done, default=at))
-        edges.append(at)
+    call_end, op_start, op_end = _Walk(timeline).run()
+    edges = [_edge(timeline, b, call_end, (op_start, op_end), by_completion) for b in timeline.boundaries]
     return (edges[-1] - edges[0]) / max(len(edges) - 1, 1)
+
+
+def _edge(
+    timeline: Timeline,
+    boundary: Boundary,
+    call_end: list[float],
+    operations: tuple[list[float], list[float]],
+    by_completion: bool,
+) -> float:
+    op_start, op_end = operations
+    if boundary.operation >= 0:
+        if by_completion and boundary.operation > 0:
+            return max(op_end[: boundary.operation])
+        return op_start[boundary.operation]
+    at = call_end[boundary.call]
+    if boundary.drained:
+        issued = np.searchsorted(timeline.operations.call, boundary.call, side="right")
+        at = max(at, max(op_end[:issued], default=at))
+    return at
 
 
 class _Walk:

@@ -183,7 +183,7 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches) -> Steps 
         at = np.flatnonzero(names == name)
         gaps = np.diff(at)
         period = int(np.median(gaps))
-        same = [bool((names[i : i + period] == names[j : j + period]).all()) for i, j in pairwise(at[:-1])]
+        same = [np.array_equal(names[i : i + period], names[j : j + period]) for i, j in pairwise(at[:-1])]
         covered = (at[-1] - at[0] + period) / len(names)
         apart = not activity.is_device or len(np.unique(launches.call[at])) == len(at)
         if apart and min(covered, (gaps == period).mean(), np.mean(same)) >= _REGULAR:

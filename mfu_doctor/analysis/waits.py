@@ -33,8 +33,11 @@ EMPTY_SYNC_NS = 5 * NS_PER_US
 QUEUE_LIMIT = 1024
 # From the end of what a host call waited for to its return, where the trace shows no such wait.
 _RETURN_NS = 2.0 * NS_PER_US
-_BLOCKED_LAUNCH_NS = 50 * NS_PER_US
-_BLOCKED_OUTSTANDING = 500
+# A queue with fewer outstanding operations than this was never full; one within this share of its longest was.
+_FULL_OUTSTANDING = 500
+_FULL_SHARE = 0.95
+# A launch into a full queue that takes this many times the usual was blocked.
+_BLOCKED_RATIO = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +280,14 @@ def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
         mine = np.flatnonzero((ops.stream == stream) & launching)
         begun = np.searchsorted(ops.start[mine], calls.start[ops.call[mine]], side="right")
         outstanding[mine] = np.arange(len(mine)) - begun
-    cost = calls.cost.copy()
-    slow = launching & (cost[ops.call] > _BLOCKED_LAUNCH_NS) & (outstanding >= _BLOCKED_OUTSTANDING)
-    slow &= waits.activity.kind[ops.entry] != COPY
-    if not slow.any():
+    most = int(outstanding.max())
+    if most < _FULL_OUTSTANDING:
         return calls, QUEUE_LIMIT
-    usual = float(np.median(cost[ops.call[launching]]))
+    cost = calls.cost.copy()
+    plain = launching & (waits.activity.kind[ops.entry] != COPY)
+    usual = float(np.median(cost[ops.call[plain & (outstanding < most / 2)]]))
+    slow = plain & (outstanding >= _FULL_SHARE * most) & (cost[ops.call] > _BLOCKED_RATIO * usual)
+    if not slow.any():
+        return calls, max(most, QUEUE_LIMIT)
     cost[ops.call[slow]] = usual
-    return replace(calls, cost=cost), int(min(outstanding[slow].min(), QUEUE_LIMIT))
+    return replace(calls, cost=cost), int(outstanding[slow].max())

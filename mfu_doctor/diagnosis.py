@@ -1,0 +1,295 @@
+"""From a trace to the `Report`: run the views and the rules, price and rank what they find, and write everything down once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import TYPE_CHECKING
+
+import mfu_doctor
+from mfu_doctor.analysis.breakdown import Split
+from mfu_doctor.analysis.drawing import draw_step
+from mfu_doctor.analysis.mfu import device_info
+from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.analysis.structure import structure_of
+from mfu_doctor.analysis.tables import kernel_rows, module_rows, op_rows
+from mfu_doctor.analysis.waterfall import roofline_ns
+from mfu_doctor.examination import Examined, examine, findings
+from mfu_doctor.pricing import Priced, Scale, causes, make_plan, price_findings, rank
+from mfu_doctor.reading import read_trace
+from mfu_doctor.report import (
+    CRASHED,
+    FAILED,
+    NOT_MEASURED,
+    PASSED,
+    WITHHELD,
+    Breakdown,
+    Diagnosis,
+    ReplayInfo,
+    Report,
+    RunInfo,
+    StepRow,
+    StepTime,
+)
+from mfu_doctor.rules.catalogue import RULES, choose
+from mfu_doctor.rules.contract import Finding, Skip
+from mfu_doctor.trace import Trace
+from mfu_doctor.units import seconds
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.replay import Replay
+
+# The bucket that a run is bound by, by the owner of its largest removable share.
+_BOUND = {
+    "data_loading": "input-bound",
+    "idle": "host-bound",
+    "communication": "communication-bound",
+    "memory_copy": "copy-bound",
+}
+# Below this share of the step nothing removable is worth naming the run after.
+_BOUND_SHARE = 0.10
+
+
+def diagnose(
+    source: str | os.PathLike[str] | Trace,
+    *,
+    peak_flops: float | None = None,
+    model_flops: float | None = None,
+    steps: tuple[int, int] | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Report:
+    """Diagnose one trace.
+
+    Args:
+        source: a trace file (.json or .json.gz) or a `Trace`.
+        peak_flops: dense peak of the device in FLOP/s, where the table is wrong or does not know it.
+        model_flops: FLOP per step, where the trace cannot tell.
+        steps: judge only recorded steps A <= n < B.
+        select: run only these rules (names, codes or families).
+        ignore: leave these rules out.
+
+    Raises:
+        DoctorError: the file is not a trace, has no steps to judge, or a rule name is unknown.
+    """
+    trace = source if isinstance(source, Trace) else read_trace(source)
+    run = Run(trace, Options(peak_flops=peak_flops, model_flops=model_flops, steps=steps))
+    examined = examine(run, choose(RULES, select=select, ignore=ignore))
+    return _report(run, examined)
+
+
+def _report(run: Run, examined: list[Examined]) -> Report:
+    step_time = _step_time(run)
+    mfu = run.mfu.report
+    replay = run.replay
+    scale = Scale(step_time.median, replay.measured_ns, mfu.value)
+    ranked = rank(price_findings(replay, findings(examined), scale))
+    roofline = roofline_ns(run)
+    roofline_s = None if roofline is None else scale.saved_s(roofline)
+    structure, places = structure_of(run)
+    split = _breakdown(run.breakdown.median)
+    return Report(
+        version=mfu_doctor.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=_run_info(run),
+        device=device_info(run),
+        step_time_s=step_time,
+        mfu=mfu,
+        breakdown=split,
+        waterfall=run.waterfall.bars,
+        waterfall_note=run.waterfall.note,
+        bound=_bound(split),
+        steps=_step_rows(run),
+        drawing=draw_step(run),
+        diagnoses=tuple(_diagnoses(examined, ranked, replay)),
+        plan=make_plan(replay, ranked, scale, roofline_s),
+        replay=_replay_info(replay),
+        kernels=kernel_rows(run),
+        ops=op_rows(run),
+        modules=module_rows(run),
+        samples=run.facts.samples if run.facts is not None else (),
+        structure=structure,
+        places=places,
+        problems=tuple(p.text for p in run.trace.problems),
+        cautions=_cautions(run, examined),
+    )
+
+
+def _run_info(run: Run) -> RunInfo:
+    facts, trace = run.facts, run.trace
+    versions = dict(trace.versions) | (dict(facts.versions) if facts is not None else {})
+    recorded = facts.recorded if facts is not None else None
+    flags = trace.recorded
+    settings = {"record_shapes": flags.shapes, "with_stack": flags.stacks, "profile_memory": flags.memory}
+    return RunInfo(
+        trace=trace.label,
+        captured=facts is not None,
+        site=facts.site if facts is not None else None,
+        rank=trace.distributed.rank if facts is None or facts.rank is None else facts.rank,
+        world_size=trace.distributed.world_size if facts is None or facts.world_size is None else facts.world_size,
+        versions=versions,
+        steps_source=run.steps.source,
+        steps_note=run.steps.note,
+        steps=int(run.steps.steady.sum()),
+        skip=recorded.skip if recorded is not None else None,
+        timed=recorded.timed if recorded is not None else None,
+        warmup=recorded.warmup if recorded is not None else None,
+        active=recorded.active if recorded is not None else None,
+        settings={name: value for name, value in settings.items() if value is not None} | _facts_settings(run),
+    )
+
+
+def _facts_settings(run: Run) -> dict[str, str | int | float | bool | None]:
+    """Settings that `compare` can say changed: loader, optimizer, precision."""
+    facts = run.facts
+    if facts is None:
+        return {}
+    out: dict[str, str | int | float | bool | None] = {}
+    for loader in facts.loaders[:1]:
+        out |= {"num_workers": loader.num_workers, "pin_memory": loader.pin_memory, "batch_size": loader.batch_size}
+    for optimizer in facts.optimizers[:1]:
+        out |= {"optimizer": optimizer.class_name, "fused": optimizer.fused, "foreach": optimizer.foreach}
+    if facts.precision is not None:
+        out |= {
+            "float32_matmul_precision": facts.precision.float32_matmul_precision,
+            "autocast_dtype": facts.precision.autocast_dtype,
+        }
+    if facts.compile is not None:
+        out["compiled_modules"] = facts.compile.compiled_modules
+    return out
+
+
+def _step_time(run: Run) -> StepTime:
+    """Un-profiled steps where a live run timed them, else the recorded windows."""
+    windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
+    timed = run.facts.timed_steps_s if run.facts is not None else ()
+    samples = list(timed) if timed else windows
+    middle = median(samples)
+    return StepTime(
+        median=middle,
+        mad=median(abs(s - middle) for s in samples),
+        n=len(samples),
+        source="timed" if timed else "trace",
+        profiled_median=median(windows) if timed else None,
+        samples=tuple(samples),
+    )
+
+
+def _breakdown(split: Split) -> Breakdown:
+    return Breakdown(
+        step_s=seconds(split.total),
+        compute=seconds(split.compute),
+        communication=seconds(split.communication),
+        memory_copy=seconds(split.memory_copy),
+        data_loading=seconds(split.data_loading),
+        idle=seconds(split.idle),
+        idle_causes={name: seconds(ns) for name, ns in split.causes.items()},
+    )
+
+
+def _bound(split: Breakdown) -> str:
+    owner = max(_BOUND, key=split.share)
+    return _BOUND[owner] if split.share(owner) >= _BOUND_SHARE else "compute-bound"
+
+
+def _step_rows(run: Run) -> tuple[StepRow, ...]:
+    steps = run.steps
+    origin = int(steps.start[0])
+    return tuple(
+        StepRow(
+            number=int(steps.number[i]),
+            start_s=seconds(int(steps.start[i]) - origin),
+            split=_breakdown(run.breakdown.steps[i]),
+            steady=bool(steps.steady[i]),
+        )
+        for i in range(steps.count)
+    )
+
+
+def _replay_info(replay: Replay) -> ReplayInfo:
+    reason = None
+    if not replay.trusted:
+        reason = f"the unchanged replay is off by {replay.error:+.1%}: no predictions are given"
+    elif replay.widening:
+        reason = f"the unchanged replay is off by {replay.error:+.1%}: predictions are widened by as much"
+    return ReplayInfo(
+        error=replay.error,
+        predicted_s=seconds(replay.model_ns),
+        measured_s=seconds(replay.measured_ns),
+        trusted=replay.trusted,
+        reason=reason,
+    )
+
+
+def _diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
+    """Findings in rank order, then everything else in catalogue order."""
+    roots = causes(ranked)
+    for priced in ranked:
+        yield _priced_diagnosis(priced, roots, replay)
+    done = {p.rule.name for p in ranked}
+    for e in examined:
+        if e.rule.name not in done:
+            yield _other_diagnosis(e)
+
+
+def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> Diagnosis:
+    rule, finding, saving = priced.rule, priced.finding, priced.saving
+    reason = finding.withhold
+    if not priced.worth and reason is None and saving is not None:
+        reason = f"fixing it alone saves {saving.low * 1e3:.2g}-{saving.high * 1e3:.2g} ms a step here"
+    if saving is None and finding.change is not None and not replay.trusted:
+        reason = f"not priced: the unchanged replay is off by {replay.error:+.1%}"
+    return Diagnosis(
+        rule=rule.name,
+        code=rule.code,
+        status=FAILED if priced.worth else WITHHELD,
+        summary=finding.summary,
+        reason=reason,
+        fix=finding.fix,
+        detail=finding.detail,
+        effort=finding.effort,
+        risk=finding.risk,
+        confidence=finding.confidence,
+        saving=saving,
+        throughput_gain=finding.throughput_gain,
+        evidence=finding.evidence,
+        place=finding.place,
+        explains=tuple(name for name, root in roots.items() if root == rule.name),
+        explained_by=roots.get(rule.name),
+    )
+
+
+def _other_diagnosis(e: Examined) -> Diagnosis:
+    """A caution, a pass, a rule that could not judge, or one that crashed."""
+    if e.error is not None:
+        return Diagnosis(rule=e.rule.name, code=e.rule.code, status=CRASHED, reason=e.error, caution=e.rule.caution)
+    if isinstance(e.outcome, Skip):
+        return Diagnosis(
+            rule=e.rule.name, code=e.rule.code, status=NOT_MEASURED, reason=e.outcome.reason, caution=e.rule.caution
+        )
+    if isinstance(e.outcome, Finding):
+        f = e.outcome
+        return Diagnosis(
+            rule=e.rule.name,
+            code=e.rule.code,
+            status=FAILED,
+            summary=f.summary,
+            fix=f.fix,
+            detail=f.detail,
+            evidence=f.evidence,
+            caution=True,
+        )
+    return Diagnosis(rule=e.rule.name, code=e.rule.code, status=PASSED, summary=e.rule.title, caution=e.rule.caution)
+
+
+def _cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
+    """What a reader must know before believing a number, most important first."""
+    said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
+    if run.steps.note is not None:
+        said.append(run.steps.note)
+    said.extend(run.peaks.warnings)
+    if run.facts is not None:
+        said.extend(run.facts.notes)
+    return tuple(dict.fromkeys(said))

@@ -1,0 +1,65 @@
+"""Run the rules on a run: who could judge, who found something, who crashed. Nothing is priced here.
+
+A rule that raises is shown as crashed, never as passed: this runner is the only place that catches everything a rule can raise,
+and it records what it caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, Rule, Skip
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One rule's outcome; `error` is set where it crashed."""
+
+    rule: Rule
+    outcome: Outcome
+    error: str | None = None
+
+
+def _has_shapes(run: Run) -> bool:
+    return any(a.dims is not None for a in run.trace.args)
+
+
+def _has_stacks(run: Run) -> bool:
+    return bool(run.recorded.recorded.stacks) or run.facts is not None
+
+
+# What a rule may need, how to tell that a run has it, and what to say when it has not.
+REQUIREMENTS: dict[str, tuple[Callable[[Run], bool], str]] = {
+    "device": (lambda run: not run.is_cpu, "the trace has no device work: record where the training runs on a GPU"),
+    "shapes": (_has_shapes, "shapes were not recorded: record with record_shapes=True"),
+    "stacks": (_has_stacks, "stacks were not recorded: record with with_stack=True"),
+    "facts": (lambda run: run.facts is not None, "only a live run knows this: record with mfu_doctor.profile()"),
+    "samples": (
+        lambda run: run.facts is not None and any(s.time_ns for s in run.facts.samples),
+        "no device samples: record with mfu_doctor.profile() where an NVIDIA driver answers",
+    ),
+    "peak": (lambda run: bool(run.peaks.dense), "the device's peak is unknown: pass --peak-flops"),
+}
+
+
+def examine(run: Run, rules: Iterable[Rule]) -> list[Examined]:
+    """Ask each rule about the run, in the order given."""
+    return [_ask(run, rule) for rule in rules]
+
+
+def _ask(run: Run, rule: Rule) -> Examined:
+    try:
+        for need in rule.needs:
+            met, reason = REQUIREMENTS[need]
+            if not met(run):
+                return Examined(rule, Skip(reason))
+        return Examined(rule, rule.judge(run))
+    except Exception as error:  # noqa: BLE001  # a broken rule must not take the report down; it is shown as crashed
+        return Examined(rule, None, f"{type(error).__name__}: {error}")
+
+
+def findings(examined: Iterable[Examined]) -> list[tuple[Rule, Finding]]:
+    """The findings among the outcomes, cautions left out."""
+    return [(e.rule, e.outcome) for e in examined if isinstance(e.outcome, Finding) and not e.rule.caution]

@@ -1,0 +1,121 @@
+"""Step windows: on the device's clock, from whatever marks the trace has, and said so."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.errors import DoctorError
+from tests.reference import from_json, load
+from tests.timeline import Timeline
+from tests.traces import real_trace
+
+
+def train(t: Timeline, steps: int, *, kernel: int = 500) -> None:
+    for _ in range(steps):
+        with t.step():
+            t.fetch(100)
+            for name in ("aten::conv2d", "aten::relu", "aten::mm"):
+                t.op(name, kernel=kernel)
+            with t.span("Optimizer.step#SGD.step"):
+                t.op("aten::add_", kernel=kernel)
+
+
+def test_a_window_runs_from_first_kernel_to_first_kernel() -> None:
+    """Five marks give four windows, each as long as the device needs, although the host finished them all long before."""
+    t = Timeline()
+    train(t, 5)
+    run = Run(t.trace())
+    assert run.steps.source == "ProfilerStep"
+    assert run.steps.number.tolist() == [0, 1, 2, 3]
+    assert run.steps.duration.tolist() == [2_000_000] * 4
+    assert run.steps.steady.tolist() == [False, True, True, True]
+    assert (run.steps.host_end[-1] < run.steps.start[-1]) is True or run.steps.host_end[-1] < run.steps.end[-1]
+
+
+def test_windows_touch_so_that_no_time_is_lost_between_steps() -> None:
+    t = Timeline()
+    train(t, 6, kernel=30)
+    steps = Run(t.trace()).steps
+    assert steps.end[:-1].tolist() == steps.start[1:].tolist()
+
+
+def test_without_profiler_steps_the_optimizer_marks_the_steps() -> None:
+    t = Timeline()
+    train(t, 5)
+    events = [e for e in t.events if not e["name"].startswith("ProfilerStep")]
+    run = Run(from_json(t.header | {"traceEvents": events}))
+    assert run.steps.source == "optimizer"
+    assert set(run.steps.duration.tolist()) == {2_000_000}
+    assert run.steps.note is not None
+
+
+def test_without_marks_the_period_of_the_kernels_marks_the_steps() -> None:
+    t = Timeline()
+    for _ in range(6):
+        for i in range(12):
+            t.op(f"aten::op{i}", kernel=100)
+    run = Run(t.trace())
+    assert run.steps.source == "periodicity"
+    assert set(run.steps.duration.tolist()) == {1_200_000}
+
+
+def test_layers_inside_one_graph_launch_are_not_steps() -> None:
+    t = Timeline()
+    t.call("cudaGraphLaunch", 10, correlation=9)
+    for _ in range(6):
+        for i in range(12):
+            t.device(f"layer_kernel_{i}", 50, correlation=9)
+    assert Run(t.trace()).steps.source == "whole trace"
+
+
+def test_a_trace_without_any_repeat_is_one_step_and_says_so() -> None:
+    t = Timeline()
+    for i in range(5):
+        t.op(f"aten::op{i}", kernel=100)
+    steps = Run(t.trace()).steps
+    assert (steps.source, steps.count) == ("whole trace", 1)
+    assert steps.note is not None
+    assert "one step" in steps.note
+
+
+def test_a_stump_at_the_end_is_not_a_step() -> None:
+    """The profiler stops inside the last ProfilerStep: on a CPU it would count as a very fast step."""
+    t = Timeline(device=None)
+    for _ in range(4):
+        with t.step():
+            t.op("aten::mm", host=900)
+    with t.step():
+        t.op("aten::mm", host=20)
+    assert Run(t.trace()).steps.number.tolist() == [0, 1, 2, 3]
+
+
+def test_steps_option_selects_and_refuses_what_is_not_there() -> None:
+    t = Timeline()
+    train(t, 6)
+    assert Run(t.trace(), Options(steps=(2, 4))).steps.number.tolist() == [2, 3]
+    with pytest.raises(DoctorError, match="this trace has steps 0:5"):
+        _ = Run(t.trace(), Options(steps=(90, 95))).steps
+
+
+def test_a_trace_with_nothing_in_it_is_refused_with_a_remedy() -> None:
+    with pytest.raises(DoctorError, match="no operators and no kernels"):
+        _ = Run(from_json({"traceEvents": []})).steps
+
+
+def test_cpu_steps_are_the_marks_themselves() -> None:
+    t = Timeline(device=None)
+    for _ in range(3):
+        with t.step():
+            t.fetch(200)
+            t.op("aten::mm", host=800)
+    steps = Run(t.trace()).steps
+    assert steps.duration.tolist() == [1_000_000] * 3
+
+
+@pytest.mark.parametrize(("workers", "mean_ms"), [(0, 175.790), (4, 136.343)])
+def test_v100_windows_have_the_published_mean(workers: int, mean_ms: float) -> None:
+    """The GPU-side windows of the public ResNet-50 traces, independent analysis: 175.790 and 136.343 ms a step."""
+    steps = Run(load(real_trace(f"v100_resnet50_workers{workers}.pt.trace.json.gz"))).steps
+    assert steps.count == 5
+    assert steps.duration.mean() / 1e6 == pytest.approx(mean_ms, abs=1e-3)
