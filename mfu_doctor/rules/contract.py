@@ -65,6 +65,11 @@ class Skip:
 Outcome: TypeAlias = Finding | Skip | None
 
 
+def shown(name: str, value: float | str, unit: str = "", place: str | None = None) -> Evidence:
+    """One number (or name) that a finding rests on; `unit` as in `Evidence`."""
+    return Evidence(name=name, value=value, unit=unit, place=place)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule as the catalogue lists it."""
