@@ -169,6 +169,7 @@ class Trace:
     facts: Facts | None = None
     problems: tuple[Problem, ...] = ()
     origin_ns: int = 0  # time of event time 0, unix nanoseconds; 0 where the file lost its base
+    file_origin_ns: int = 0  # time of event time 0 on the file's own clock (its times are microseconds of that clock)
     label: str = ""  # file name to show
     versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)
 

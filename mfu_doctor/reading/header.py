@@ -73,6 +73,11 @@ def read_header(head: bytes, tail: bytes | None) -> Header:
     )
 
 
+def known_texts(head: bytes, tail: bytes | None) -> dict[str, bytes]:
+    """The JSON text of each known key that is present, for a copy of the file without what its header may hide."""
+    return _known_values(head, tail)[0] if head else {}
+
+
 def _known_values(head: bytes, tail: bytes | None) -> tuple[dict[str, bytes], list[Problem]]:
     """The JSON text of each known key that is present."""
     document = head + b"]" + (b"}" if tail is None else tail.rstrip(b"\0 \t\r\n"))

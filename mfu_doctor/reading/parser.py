@@ -7,6 +7,7 @@ picked out of the chunk by position and decoded again.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from mfu_doctor.reading.header import KNOWN_KEYS
 from mfu_doctor.reading.memory import MemoryTable
 from mfu_doctor.reading.pairs import PairTable
 from mfu_doctor.reading.salvage import FAILURES, Damage, is_event, mend, split_events
-from mfu_doctor.reading.schema import EVENTS, MEMORY_EVENTS, Begin, Complete, End, Instant
-from mfu_doctor.reading.source import Source
+from mfu_doctor.reading.schema import EVENTS, LIST, MEMORY_EVENTS, Begin, Complete, End, Instant
+from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
 
 _MAYBE_END = re.compile(rb"[}\[]\s*\]")
+# A chunk that does not parse is tried together with the next ones up to this many bytes before it counts as damaged.
+_LONGEST_HELD = 4 * BLOCK
 # Keys that follow the events somewhere; a list inside an event is not followed by one of these.
 _AFTER = "|".join((*KNOWN_KEYS, "traceName", "displayTimeUnit", "schemaVersion", "trace_id", "host_name"))
 _END_BEFORE_KEY = re.compile(rf'\}}\s*,?\s*\](?=\s*,\s*"(?:{_AFTER})"\s*:)'.encode())
@@ -51,35 +54,48 @@ class Parser:
 
     def run(self) -> None:
         """Read the whole file."""
-        for i, chunk in enumerate(self.chunks):
+        held = b""
+        for i, cut in enumerate(self.chunks):
+            chunk = self.chunks.join(held, cut) if held else cut
             if i == 0:
                 self.clock.look(chunk)
-            events, mended = self._decode(self.clock.shorten(chunk))
-            self._add(events, mended)
-
-    def _decode(self, chunk: bytes) -> tuple[list[Any], bytes]:
-        """The events of a chunk, and the chunk as it was decoded."""
-        try:
-            events = EVENTS.decode(chunk)
-        except FAILURES:
-            return self._decode_end(chunk)
-        if self.chunks.is_last:
-            self.tail = b""
-        return events, chunk
-
-    def _decode_end(self, chunk: bytes) -> tuple[list[Any], bytes]:
-        """A chunk that does not parse holds the end of the list, or damage, or both."""
-        for match in _MAYBE_END.finditer(chunk):
-            try:
-                events = EVENTS.decode(chunk[: match.end()])
-            except FAILURES:
+            chunk = self.clock.shorten(chunk)
+            events, chunk = self._decode(chunk)
+            if events is None and not self.chunks.is_last and len(chunk) < _LONGEST_HELD:
+                held = chunk  # the cut may have fallen inside an event, between objects in its arguments
                 continue
-            self.tail = self.chunks.end(chunk[match.end() :])
-            return events, chunk[: match.end()]
-        end = _END_BEFORE_KEY.search(chunk) or (_END_OF_FILE.search(chunk) if self.chunks.is_last else None)
-        if end is not None:
-            self.tail = self.chunks.end(chunk[end.end() :])
-            chunk = chunk[: end.end()]
+            if events is None:
+                events, chunk = self._salvage(chunk)
+            self._add(events, chunk)
+            held = b""
+
+    def lists(self) -> Iterator[bytes]:
+        """The events as JSON lists that parse, mended where needed and otherwise byte for byte; the tables stay empty."""
+        for chunk in self.chunks:
+            yield self._decode(chunk)[1]
+
+    def _decode(self, chunk: bytes) -> tuple[list[Any] | None, bytes]:
+        """The events of a chunk, or None where it does not parse; and the chunk, without what follows the list."""
+        events = _decoded(chunk)
+        if events is not None:
+            self.tail = b"" if self.chunks.is_last else None
+            return events, chunk
+        end = _end_of_list(chunk)
+        if end is None:
+            return None, chunk
+        if end < len(chunk) or self.chunks.is_last:
+            self.tail = self.chunks.end(chunk[end:])
+            chunk = chunk[:end]
+            events = _decoded(chunk)
+        return (events, chunk) if events is not None else self._salvage(chunk)
+
+    def _salvage(self, chunk: bytes) -> tuple[list[Any], bytes]:
+        """The events of a damaged chunk that can be read or repaired."""
+        if self.tail is None:
+            end = _END_BEFORE_KEY.search(chunk) or (_END_OF_FILE.search(chunk) if self.chunks.is_last else None)
+            if end is not None:
+                self.tail = self.chunks.end(chunk[end.end() :])
+                chunk = chunk[: end.end()]
         pieces = split_events(chunk)
         if self.chunks.is_last and self.tail is None and pieces and not is_event(pieces[-1]):
             self.cut_event = True
@@ -110,6 +126,24 @@ class Parser:
         if len(added.memory):
             samples = MEMORY_EVENTS.decode(_pick(parts, chunk, places[added.memory]))
             self.memory.add(samples if parts else [samples[i] for i in places[added.memory].tolist()])
+
+
+def _decoded(chunk: bytes) -> list[Any] | None:
+    try:
+        return EVENTS.decode(chunk)
+    except FAILURES:
+        return None
+
+
+def _end_of_list(chunk: bytes) -> int | None:
+    """Where the list that a chunk opens is closed, if it is and is sound JSON up to there."""
+    for match in _MAYBE_END.finditer(chunk):
+        try:
+            LIST.decode(chunk[: match.end()])
+        except FAILURES:
+            continue
+        return match.end()
+    return None
 
 
 def _parts(chunk: bytes, separator: bytes, count: int) -> list[bytes]:

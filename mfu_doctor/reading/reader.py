@@ -60,6 +60,7 @@ def read_trace(
             facts=header.facts,
             problems=(*_problems(source, parser, base=base, clamped=clamped), *header.problems),
             origin_ns=0 if base is None else base + origin,
+            file_origin_ns=origin,
             label=source.label,
             versions=header.versions,
         )
