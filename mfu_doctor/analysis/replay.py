@@ -10,17 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.edit_timeline import apply
 from mfu_doctor.analysis.edits import Change, Edit
 from mfu_doctor.analysis.model import Boundary, Timeline
-from mfu_doctor.analysis.timeline import build_timeline
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
@@ -38,23 +34,32 @@ class Price:
 class Replay:
     """A run that can be run again.
 
+    Args:
+        recorded: the timeline as recorded.
+        row_of_entry: event row of each Activity entry, shape (n,).
+        timeline: what edits are applied to, where it differs (the profiler's own time taken out).
+
     Attributes:
-        measured_ns: mean of the judged steps as recorded.
+        recorded_ns: mean of the judged steps as recorded.
+        measured_ns: the same without the profiler's time where that is known; what savings are relative to.
         base_ns: mean of the judged steps as replayed without edits.
         model_ns: the same from the model's typical delays alone, without each operation's own recorded delay.
     """
 
-    def __init__(self, timeline: Timeline, activity_row: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        self.timeline = timeline
-        self._row_of_entry = activity_row
-        self.measured_ns = timeline.measured_ns
-        self.base_ns = walk(timeline)
-        self.model_ns = walk(replace(timeline, operations=timeline.typical))
+    def __init__(
+        self, recorded: Timeline, row_of_entry: npt.NDArray[np.int64], timeline: Timeline | None = None
+    ) -> None:
+        self.timeline = timeline or recorded
+        self._row_of_entry = row_of_entry
+        self.recorded_ns = recorded.measured_ns
+        self.measured_ns = self.timeline.measured_ns
+        self.base_ns = walk(self.timeline)
+        self.model_ns = walk(replace(recorded, operations=recorded.typical))
 
     @property
     def error(self) -> float:
         """Signed relative error of the unchanged replay: of the model alone, not of the recording replayed to itself."""
-        return self.model_ns / self.measured_ns - 1.0
+        return self.model_ns / self.recorded_ns - 1.0
 
     @property
     def trusted(self) -> bool:
@@ -90,12 +95,6 @@ class Replay:
                 saved[id(edits)] = max(self.measured_ns - self.step_ns(edits), 0.0)
         low, mid, high = sorted(saved[id(edits)] for edits in (change.low, change.mid, change.high))
         return Price(low * (1 - self.widening), mid, min(high * (1 + self.widening), self.measured_ns))
-
-
-def build_replay(run: Run) -> Replay:
-    """Model a run and replay it once unchanged."""
-    timeline = build_timeline(run.trace, run.activity, run.launches, run.steps, run.host.blocking_rows)
-    return Replay(timeline, run.activity.row)
 
 
 def walk(timeline: Timeline, *, by_completion: bool = False) -> float:

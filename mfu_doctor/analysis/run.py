@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import Activity, device_activity
 from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
+from mfu_doctor.analysis.deflation import deflate
 from mfu_doctor.analysis.flops import FlopCount, count_flops
 from mfu_doctor.analysis.host import Host, host_view
 from mfu_doctor.analysis.kernels import KernelTable, classify
@@ -20,13 +22,15 @@ from mfu_doctor.analysis.launches import Launches, link
 from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
 from mfu_doctor.analysis.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.places import places_of
-from mfu_doctor.analysis.replay import Replay, build_replay
+from mfu_doctor.analysis.replay import Replay
 from mfu_doctor.analysis.steps import Steps, find_steps
+from mfu_doctor.analysis.timeline import build_timeline
 from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
 from mfu_doctor.analysis.windows import TimingView, timing_view
 from mfu_doctor.devices import Peaks, resolve
 from mfu_doctor.facts import Facts
 from mfu_doctor.trace import Trace
+from mfu_doctor.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ class Run:
     @cached_property
     def flops(self) -> FlopCount:
         """FLOPs of each device operation and per step."""
-        return count_flops(self.trace, self.activity, self.launches, self.ops, self.steps, self.kernels)
+        return count_flops(self)
 
     @cached_property
     def peaks(self) -> Peaks:
@@ -137,5 +141,8 @@ class Run:
 
     @cached_property
     def replay(self) -> Replay:
-        """The timeline as a model that can be changed and run again."""
-        return build_replay(self)
+        """The timeline as a model that can be changed and run again, without the profiler's time where a live run knows it."""
+        recorded = build_timeline(self.trace, self.activity, self.launches, self.steps, self.host.blocking_rows)
+        timed = self.facts.timed_steps_s if self.facts is not None else ()
+        plain = deflate(recorded, self.trace, median(timed) * NS_PER_S) if timed else None
+        return Replay(recorded, self.activity.row, plain)
