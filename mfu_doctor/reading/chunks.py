@@ -62,6 +62,10 @@ class EventChunks:
             self.is_last = True
             yield b"[" + self._rest
 
+    def join(self, chunk: bytes, following: bytes) -> bytes:
+        """Two neighbouring chunks as one."""
+        return chunk[:-1] + self.separator[1:-1] + following[1:]
+
     def end(self, after: bytes) -> bytes:
         """Stop, because the list ended inside the last chunk.
 

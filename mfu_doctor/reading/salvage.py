@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 
-from mfu_doctor.reading.schema import EVENTS, KNOWN_PHASES
+from mfu_doctor.reading.schema import EVENTS, KNOWN_PHASES, LIST
 
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _KEYS = "ph|cat|name|pid|tid|ts|dur|args|id|bp|s"
 _BETWEEN = re.compile(rf'\}}\s*,\s*(?=\{{\s*"(?:{_KEYS})"\s*:)'.encode())
+_LIST_END = re.compile(rb"(?<=\})[\s,]*\]\Z")
 _STRING_OR_BARE = re.compile(r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:inf(?:inity)?|nan|N/A)(?![\w"])', re.IGNORECASE | re.DOTALL)
 _NAME = re.compile(rf'("name"\s*:\s*")(.*?)("\s*(?:,\s*"(?:{_KEYS})"\s*:|\}}))', re.DOTALL)
 _QUOTE = re.compile(r'(?<!\\)"')
@@ -44,11 +45,15 @@ class Damage:
 
 
 def split_events(chunk: bytes) -> list[bytes]:
-    """The events of a list that does not parse, each with its braces."""
-    body = chunk.strip().removeprefix(b"[")
+    """The events of a list that does not decode, each with its braces."""
+    try:
+        return [bytes(raw) for raw in LIST.decode(chunk)]
+    except FAILURES:
+        pass  # not JSON: cut where the next event seems to begin
+    body = _LIST_END.sub(b"", chunk.strip().removeprefix(b"["))
     cuts = [match.start() + 1 for match in _BETWEEN.finditer(body)]
     pieces = [body[i:j].lstrip(b", \t\r\n\0") for i, j in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-    return [piece for piece in pieces if piece.strip(b", \t\r\n\0]")]
+    return [piece for piece in pieces if piece.strip(b", \t\r\n\0")]
 
 
 def mend(pieces: list[bytes], damage: Damage) -> bytes:
@@ -96,7 +101,8 @@ def _mend_one(piece: bytes, damage: Damage) -> bytes | None:
         if accepted is None:
             break
         damage.bad_text += replaced
-        damage.repaired += attempt > 0 or accepted != event
+        is_ours = accepted["ph"] == event["ph"]
+        damage.repaired += is_ours and (attempt > 0 or accepted != event)
         return json.dumps(accepted).encode()
     damage.dropped += 1
     return None

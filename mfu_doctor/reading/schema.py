@@ -105,6 +105,7 @@ for _phase in OTHER_PHASES:
 
 KNOWN_PHASES = frozenset(OTHER_PHASES + "XBEi")
 EVENTS: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Event])
+LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])  # any sound JSON list
 MEMORY_EVENTS: msgspec.json.Decoder[list[MemoryEvent]] = msgspec.json.Decoder(list[MemoryEvent])
 _ENCODER = msgspec.msgpack.Encoder()
 

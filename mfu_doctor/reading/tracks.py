@@ -34,8 +34,9 @@ class TrackTable:
         if isinstance(value, int):
             return float(value)
         text = "" if value is None else str(value)
-        if text.removeprefix("stream ").isdecimal() and len(text) < 24:
-            return float(text.removeprefix("stream "))
+        number = text.removeprefix("stream ")
+        if number.isascii() and number.isdecimal() and number == str(int(number)) and int(number) < -_FIRST_TEXT:
+            return float(number)
         if text not in self._codes:
             self._codes[text] = float(_FIRST_TEXT - len(self._texts))
             self._texts.append(text)
