@@ -17,7 +17,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"::_?(scaled_|scaled_grouped_|grouped_|int_|weight_int\d*pack_)?mm(_v2)?$|::(addmm|bmm|baddbmm|addbmm|mv|addmv)$"
             r"|::(dot|vdot|matmul|linear|linear_backward|mkldnn_rnn_layer\w*|_cudnn_rnn\w*|miopen_rnn\w*|addr|ger)$"
-            r"|_addmm_activation$|_linear_pointwise|sgemm|gemm"
+            r"|_addmm_activation$|_linear_pointwise|(?<!fb)gemm"
         ),
     ),
     ("softmax", re.compile(r"softmax")),
