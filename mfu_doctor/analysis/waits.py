@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMMUNICATION, COPY, Activity
 from mfu_doctor.analysis.model import Calls, Operations
-from mfu_doctor.analysis.vocabulary import ASYNC_COPY, BLOCKING, EVENT_SYNC, SYNC_ALL, ids_matching
+from mfu_doctor.analysis.vocabulary import (
+    ASYNC_COPY,
+    BLOCKING,
+    EVENT_SYNC,
+    HOST_TO_DEVICE_PAGEABLE,
+    SYNC_ALL,
+    ids_matching,
+)
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -27,6 +34,8 @@ HELD_BACK_NS = 10 * NS_PER_US
 RELEASE_NS = 30 * NS_PER_US
 # The last wave of a kernel that fills the device: another stream's kernel finds room this long before it ends.
 LAST_WAVE_NS = 200 * NS_PER_US
+# A copy from pageable memory returns when the last chunk is staged: this much, at most, before the copy ends on the device.
+STAGED_TAIL_NS = 100 * NS_PER_US
 # What a synchronisation costs when there is nothing to wait for.
 EMPTY_SYNC_NS = 5 * NS_PER_US
 # Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
@@ -231,6 +240,7 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
     copying = np.isin(name, ids_matching(trace, ASYNC_COPY))
     drains_all = np.isin(name, ids_matching(trace, SYNC_ALL))
     by_event = np.isin(name, ids_matching(trace, EVENT_SYNC))
+    staged = np.isin(trace.events.name[waits.activity.row[ops.entry]], ids_matching(trace, HOST_TO_DEVICE_PAGEABLE))
     latest = _Latest(ops.stream, np.arange(len(ops.stream)))
     last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
     for i in np.flatnonzero(blocking | copying).tolist():
@@ -238,7 +248,8 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
         targets: tuple[int, ...] = ()
         if copying[i] and own >= 0 and ops.call[own] == i:
             copied = waits.activity.kind[ops.entry[own]] == COPY
-            targets = (own,) if copied and calls.end[i] >= ended[own] - SLOP_NS else ()
+            early = STAGED_TAIL_NS if staged[own] and calls.end[i] > ops.start[own] else SLOP_NS
+            targets = (own,) if copied and calls.end[i] >= ended[own] - early else ()
         else:
             targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))
         if not targets:
@@ -246,7 +257,7 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
         listed.append((i, targets))
         done = int(ended[list(targets)].max())
         if done > calls.start[i]:
-            tail[i] = max(float(calls.end[i] - done), 0.0)
+            tail[i] = float(calls.end[i] - done)
             cost[i] = min(cost[i], EMPTY_SYNC_NS)
     return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
 
