@@ -80,7 +80,7 @@ def known_texts(head: bytes, tail: bytes | None) -> dict[str, bytes]:
 
 def _known_values(head: bytes, tail: bytes | None) -> tuple[dict[str, bytes], list[Problem]]:
     """The JSON text of each known key that is present."""
-    document = head + b"]" + (b"}" if tail is None else tail.rstrip(b"\0 \t\r\n"))
+    document = head + b"]" + ((tail or b"").strip(b"\0 \t\r\n") or b"}")
     try:
         known = msgspec.json.decode(document, type=_Known)
         wrapped = msgspec.json.decode(document, type=_Wrapped).metadata

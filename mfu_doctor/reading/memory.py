@@ -11,12 +11,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from mfu_doctor.reading.clock import Clock
-from mfu_doctor.reading.schema import MemoryEvent
+from mfu_doctor.reading.schema import MemoryArgs, MemoryEvent
 from mfu_doctor.trace import MemorySamples
 
 MEMORY = "[memory]"
 _CPU = 0  # c10::DeviceType::CPU
 _HOST_DEVICE = -1
+_MOST_BYTES = 2.0**53  # more is damage, and not exact
+_MOST_DEVICES = 2**15
 
 
 class MemoryTable:
@@ -28,7 +30,7 @@ class MemoryTable:
 
     def add(self, events: Iterable[MemoryEvent]) -> None:
         """Append the `[memory]` events that state a total (those of 2021 state none, only their own size)."""
-        picked = [(e.ts, e.args) for e in events if e.name == MEMORY and e.args is not None and e.args.allocated >= 0]
+        picked = [(e.ts, e.args) for e in events if e.name == MEMORY and e.args is not None and _is_sound(e.args)]
         if not picked:
             return
         rows = np.empty((len(picked), 4), np.int64)
@@ -57,3 +59,7 @@ class MemoryTable:
             allocated=rows[:, 2].copy(),
             reserved=rows[:, 3].copy(),
         )
+
+
+def _is_sound(args: MemoryArgs) -> bool:
+    return 0 <= args.allocated < _MOST_BYTES and abs(args.reserved) < _MOST_BYTES and -1 <= args.device < _MOST_DEVICES

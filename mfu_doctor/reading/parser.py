@@ -96,7 +96,7 @@ class Parser:
             if end is not None:
                 self.tail = self.chunks.end(chunk[end.end() :])
                 chunk = chunk[: end.end()]
-        pieces = split_events(chunk)
+        pieces = split_events(chunk, self.damage)
         if self.chunks.is_last and self.tail is None and pieces and not is_event(pieces[-1]):
             self.cut_event = True
             pieces.pop()

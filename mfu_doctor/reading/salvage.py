@@ -44,16 +44,18 @@ class Damage:
     examples: list[str] = field(default_factory=list)  # beginnings of dropped events
 
 
-def split_events(chunk: bytes) -> list[bytes]:
+def split_events(chunk: bytes, damage: Damage) -> list[bytes]:
     """The events of a list that does not decode, each with its braces."""
     try:
         return [bytes(raw) for raw in LIST.decode(chunk)]
     except FAILURES:
         pass  # not JSON: cut where the next event seems to begin
+    damage.bad_text += chunk.count(b"\0")
+    chunk = chunk.replace(b"\0", b" ")  # blocks that a crash left unwritten, also between events
     body = _LIST_END.sub(b"", chunk.strip().removeprefix(b"["))
     cuts = [match.start() + 1 for match in _BETWEEN.finditer(body)]
-    pieces = [body[i:j].lstrip(b", \t\r\n\0") for i, j in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-    return [piece for piece in pieces if piece.strip(b", \t\r\n\0")]
+    pieces = [body[i:j].strip(b", \t\r\n") for i, j in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    return [piece for piece in pieces if piece]
 
 
 def mend(pieces: list[bytes], damage: Damage) -> bytes:
@@ -94,7 +96,7 @@ def _mend_one(piece: bytes, damage: Damage) -> bytes | None:
     text, replaced = _text(piece)
     for attempt, fix in enumerate(_FIXES):
         try:
-            event = json.loads(fix(text), strict=False, parse_constant=_nothing)
+            event = json.loads(fix(text), strict=False, parse_constant=_refuse)
         except (ValueError, RecursionError):
             continue
         accepted = _accepted(event)
@@ -127,7 +129,7 @@ def _bare_words(text: str) -> str:
 def _quotes(text: str) -> str:
     """Escape the quotes inside the name: it ends where a known key follows."""
     escaped = _BAD_ESCAPE.sub(r"\\\\", _as_is(text))
-    return _NAME.sub(lambda m: m.group(1) + _QUOTE.sub(r"\\\"", m.group(2)) + m.group(3), escaped, count=1)
+    return _NAME.sub(lambda m: m.group(1) + _QUOTE.sub(r'\\"', m.group(2)) + m.group(3), escaped, count=1)
 
 
 def _both(text: str) -> str:
@@ -143,8 +145,9 @@ def _without_args(text: str) -> str:
 _FIXES = (_as_is, _bare_words, _quotes, _both, _without_args)
 
 
-def _nothing(word: str) -> None:
-    """What NaN, Infinity and -Infinity become."""
+def _refuse(word: str) -> None:
+    """Not JSON, although Python reads it: NaN, Infinity, -Infinity."""
+    raise ValueError(word)
 
 
 def _accepted(event: Any) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from mfu_doctor.reading.schema import ABSENT
 from mfu_doctor.trace import Track
 
 _FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
+_LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
 _MAX_TRACKS = np.iinfo(np.int16).max
 _HOST = np.int64(np.iinfo(np.int64).min)  # "not on a device", where a device index would be
 
@@ -52,8 +53,8 @@ class TrackTable:
         if on_device.any():
             stream, index = records["stream"], records["device"]
             tid = np.where(on_device & (stream != ABSENT), stream, tid)
-            device = np.where(on_device, np.where(index != ABSENT, index, pid).astype(np.int64), _HOST)
-        keys = (pid.astype(np.int64), tid.astype(np.int64), device)
+            device = np.where(on_device, _whole(np.where(index != ABSENT, index, pid)), _HOST)
+        keys = (_whole(pid), _whole(tid), device)
         changed = np.zeros(len(records), np.bool_)
         changed[0] = True
         for key in keys:
@@ -93,3 +94,7 @@ class TrackTable:
         """Device index where the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
         digits = "".join(c for c in self.text(pid) if c.isdecimal())
         return int(digits) if digits else max(0, tid)
+
+
+def _whole(ids: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return np.clip(ids, -_LARGEST_ID, _LARGEST_ID).astype(np.int64)

@@ -117,4 +117,4 @@ def test_every_layout_gives_what_the_slow_reader_gives(layout: str, data: dict[s
 def hours_apart(lasting: list[dict[str, Any]]) -> bool:
     """A start of 0 far before everything else is taken as lost (tested with the clock)."""
     starts = [e["ts"] for e in lasting]
-    return min(starts) <= 0 and max(starts) > 10**9
+    return bool(min(starts) <= 0 and max(starts) > 10**9)
