@@ -85,7 +85,8 @@ def _lanes(run: Run, start: int, end: int) -> tuple[tuple[str, ...], list[_Layer
 def _inside(run: Run, rows: npt.NDArray[np.int64], start: int, end: int) -> npt.NDArray[np.int64]:
     """Those of `rows` that overlap the step."""
     events = run.trace.events
-    return rows[(events.start[rows] < end) & (events.end[rows] > start)]
+    overlaps: npt.NDArray[np.bool_] = (events.start[rows] < end) & (events.end[rows] > start)
+    return rows[overlaps]
 
 
 def _outermost(run: Run, start: int, end: int) -> npt.NDArray[np.int64]:

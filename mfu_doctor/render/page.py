@@ -1,6 +1,6 @@
 """What the page says, section by section: the values that the templates lay out, each computed from the report once.
 
-Templates contain no arithmetic and no decisions beyond "is there anything"; the sentences come from `wording`, as on every screen.
+Templates hold no arithmetic and no decision beyond "is there anything"; the sentences come from `wording`, as on every screen.
 """
 
 from __future__ import annotations

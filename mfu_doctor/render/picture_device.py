@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.render.numbers import significant, percent
+from mfu_doctor.render.numbers import percent, significant
 from mfu_doctor.render.svg import WIDTH, picture, rect, tag, text
 from mfu_doctor.units import GIGA, NS_PER_S
 
@@ -145,7 +146,7 @@ def _thin(values: tuple[float | None, ...]) -> list[float | None]:
     if len(values) <= MOST_POINTS:
         return list(values)
     edges = [round(i * len(values) / MOST_POINTS) for i in range(MOST_POINTS + 1)]
-    stretches = ([v for v in values[a:b] if v is not None] for a, b in zip(edges, edges[1:], strict=False))
+    stretches = ([v for v in values[a:b] if v is not None] for a, b in itertools.pairwise(edges))
     return [sum(stretch) / len(stretch) if stretch else None for stretch in stretches]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from markupsafe import Markup
 
 from mfu_doctor.render.numbers import duration, percent
@@ -55,7 +57,7 @@ def _axis(top: float) -> Markup:
 def _curve(spots: list[tuple[float, float]]) -> Markup:
     """Down at each fix and level between: nothing is predicted for half a fix."""
     path = f"M{spots[0][0]:.1f} {spots[0][1]:.1f}"
-    for (x0, _), (x1, y1) in zip(spots, spots[1:], strict=False):
+    for (x0, _), (x1, y1) in itertools.pairwise(spots):
         path += f"H{(x0 + x1) / 2:.1f}V{y1:.1f}H{x1:.1f}"
     area = f"{path}V{_BOTTOM}H{spots[0][0]:.1f}Z"
     return tag("path", d=area, class_="area") + tag("path", d=path, class_="curve")

@@ -55,12 +55,14 @@ def draw_roofline(report: Report, scope: str) -> Markup | None:
     longest = rows[0].seconds
     points = [_point(plane, row, longest, scope) for row in reversed(rows)]
     names = _names(plane, rows[:_NAMED])
-    words = "; ".join(
-        f"{shorten(short_name(k.name), 40, middle=True)}: {flops_rate(k.achieved_flops_s or 0)} at {significant(k.intensity or 0)} FLOP/B"
-        for k in rows[:_NAMED]
-    )
+    words = "; ".join(_in_words(row) for row in rows[:_NAMED])
     drawn = (_axes(plane), *roofs, *points, *names)
     return picture("Roofline", f"{len(rows)} kernels. {words}.", _HEIGHT, *drawn, class_="roofline")
+
+
+def _in_words(row: KernelRow) -> str:
+    name = shorten(short_name(row.name), 40, middle=True)
+    return f"{name}: {flops_rate(row.achieved_flops_s or 0)} at {significant(row.intensity or 0)} FLOP/B"
 
 
 def _peaks(device: DeviceInfo) -> dict[str, float]:
