@@ -23,6 +23,7 @@ from mfu_doctor.capture.steps import Source
 from mfu_doctor.capture.stopwatch import cuda_in_use
 from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
 
+_ENOUGH_TIMES = 3  # timed steps below which other warm, un-profiled steps help the median
 _DIGITS = 9  # nanoseconds
 
 
@@ -112,9 +113,9 @@ def timed_rows(capture: Capture) -> list[StepRow]:
     """
     plain = [row for row in capture.conductor.rows if not row.recorded]
     timed = [row for row in plain if row.phase is Phase.TIMED]
-    if not timed:
-        warm = capture.detector.source is Source.BLOCK
-        timed = [row for row in plain if warm or (row.index > 0 and row.phase is not Phase.WARMUP)]
+    if len(timed) < min(_ENOUGH_TIMES, capture.request.asked.timed):
+        block = capture.detector.source is Source.BLOCK
+        timed = [row for row in plain if block or (row.index > 0 and row.phase is not Phase.WARMUP)]
     usual = Counter(row.fetches for row in timed).most_common(1)
     return [row for row in timed if row.fetches == usual[0][0]]
 

@@ -196,7 +196,8 @@ class Conductor:
     def _open(self, kind: str, *, record: bool) -> None:
         if not self._profiling:
             return
-        recording = self._current or Recording(Session(options_for(kind, self._step_s(), self.notes)), kind)
+        options = options_for(kind, self._step_s(), self.notes, alone=not self.plan.shapes)
+        recording = self._current or Recording(Session(options), kind)
         refused = recording.session.start() if record else recording.session.prepare()
         if refused is not None:
             self._profiling, self._current = False, None

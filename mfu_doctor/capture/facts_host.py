@@ -113,13 +113,14 @@ def _tree_seconds() -> float | None:
         if len(fields) > 14:
             parent[int(pid)] = int(fields[1])
             ticks[int(pid)] = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
-    own, total = os.getpid(), 0
-    for pid, used in ticks.items():
-        ancestor = pid
-        while ancestor not in (own, 0) and ancestor in parent:
-            ancestor = parent[ancestor]
-        total += used if ancestor == own else 0
+    total = sum(used for pid, used in ticks.items() if _descends(pid, os.getpid(), parent))
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def _descends(pid: int, ancestor: int, parent: dict[int, int]) -> bool:
+    while pid != ancestor and pid in parent:
+        pid = parent[pid]
+    return pid == ancestor
 
 
 def _read(path: Path) -> str | None:

@@ -23,18 +23,19 @@ _STACKS_SAFE = (2, 8)  # torch before 2.8 on Python 3.13 segfaults with stacks (
 _SESSIONS_SAFE = (12, 6)  # CUDA graphs before this CUDA crash when a second session attaches (pytorch#75504, #150957)
 
 
-def options_for(kind: str, step_s: float | None, notes: Notes) -> Options:
+def options_for(kind: str, step_s: float | None, notes: Notes, *, alone: bool) -> Options:
     """What a window of this kind records.
 
     Args:
         kind: "look" (host only: attaching to the device slows the timed steps that follow), "timing" or "shapes".
         step_s: seconds of a step, where known.
         notes: where to say what is left out.
+        alone: whether no shapes window follows, so that the timing window must have the shapes.
     """
     if kind == "look":
         return Options(cuda=False, shapes=True)
     if kind == "timing":
-        return Options(cuda_in_use(), shapes=single_session())
+        return Options(cuda_in_use(), shapes=alone or single_session())
     return Options(cuda_in_use(), shapes=True, stacks=_stacks_are_safe(step_s, notes))
 
 

@@ -73,7 +73,7 @@ def run_script(
     sys.modules["__main__"] = program.main
     outcome = _Outcome()
     with outcome, _profiled(target, options or RunOptions()):
-        exec(program.code, program.main.__dict__)
+        exec(program.code, program.main.__dict__)  # noqa: S102 - running the user's program is the purpose
     return outcome.status
 
 

@@ -42,7 +42,7 @@ class Options:
     stacks: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """A profiler session with a lease on the process's one profiler.
 
@@ -185,7 +185,8 @@ class _Silence:
 
 def _build(options: Options) -> Any:
     """A profiler object; only options that the installed torch accepts are passed."""
-    from torch.profiler import ProfilerActivity, _KinetoProfile
+    from torch.profiler import ProfilerActivity
+    from torch.profiler.profiler import _KinetoProfile
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if options.cuda else [])]
     return _KinetoProfile(

@@ -18,7 +18,7 @@ def cuda_in_use() -> bool:
     """Whether this process has initialised CUDA; asking does not initialise it."""
     import torch
 
-    return bool(torch.cuda.is_initialized())
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def capturing_graph() -> bool:
@@ -42,7 +42,7 @@ def mark() -> Mark:
         return Mark(time.perf_counter_ns())
     import torch
 
-    event = torch.cuda.Event(enable_timing=True)
+    event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return Mark(time.perf_counter_ns(), event)
 

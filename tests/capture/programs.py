@@ -1,0 +1,100 @@
+"""Pieces of the small training programs that capture tests run, with and without mfu-doctor around the loop."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mfu_doctor.facts import FACTS_KEY, Facts
+from tests.capture.zygote import Ended, Zygote
+
+TRACE = "out.pt.trace.json.gz"
+
+PRELUDE = """
+import contextlib, os, sys, threading, time
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+PLAIN = "plain" in sys.argv
+
+class Nothing:
+    path, report, notes = None, None, ()
+    def step(self): pass
+    def batches(self, it): return it
+
+def block(path="out.pt.trace.json.gz", **options):
+    if PLAIN:
+        return contextlib.nullcontext(Nothing())
+    import mfu_doctor
+    return mfu_doctor.profile(path, **{"print_report": False, **options})
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Dropout(0.1), nn.Linear(16, 4))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+
+def loader(steps, **options):
+    inputs = torch.arange(steps * 4 * 8, dtype=torch.float32).reshape(-1, 8).sin()
+    return DataLoader(TensorDataset(inputs, torch.arange(steps * 4) % 4), batch_size=4, shuffle=True, **options)
+
+def forward(x, y):
+    return nn.functional.cross_entropy(model(x), y)
+
+def train(x, y):
+    loss = forward(x, y)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    print("loss", loss.item().hex(), flush=True)
+"""
+
+LOOP = """
+with block() as doctor:
+    for x, y in loader(24):
+        train(x, y)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A trace file that a program left."""
+
+    facts: Facts
+    events: list[dict[str, Any]]
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """Duration events of this name."""
+        return [event for event in self.events if event["ph"] == "X" and event["name"] == name]
+
+    @property
+    def steps(self) -> list[int]:
+        """Numbers of the marked steps, in the order of the file."""
+        marks = [event["name"] for event in self.events if event["ph"] == "X" and event.get("cat") == "user_annotation"]
+        return [int(mark.partition("#")[2]) for mark in marks if mark.startswith("ProfilerStep#")]
+
+
+def read(path: Path) -> Written:
+    """Read a trace strictly, as other tools do."""
+    trace = json.loads(gzip.decompress(path.read_bytes()))
+    return Written(msgspec.convert(trace[FACTS_KEY], Facts), trace["traceEvents"])
+
+
+def with_and_without(zygote: Zygote, folder: Path, body: str) -> tuple[Ended, Ended]:
+    """Run a program under mfu-doctor and alone; its exit status and its losses must be the same, bit for bit."""
+    alone, ours = folder / "alone", folder / "ours"
+    alone.mkdir()
+    ours.mkdir()
+    plain = zygote.run(PRELUDE + body, alone, "plain")
+    watched = zygote.run(PRELUDE + body, ours)
+    assert watched.losses == plain.losses, watched.err
+    assert watched.code == plain.code, watched.err
+    return watched, plain
+
+
+def ours(folder: Path) -> Written:
+    """The trace that `with_and_without` left."""
+    return read(folder / "ours" / TRACE)
