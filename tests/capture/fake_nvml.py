@@ -1,7 +1,8 @@
 """A stand-in for the module pynvml: real structs and real exceptions, scripted values and failures.
 
-Importing the real pynvml needs no driver, so the fake raises the very classes that a driver would. Failures are scripted
-by function name: `errors` fail every call, `at` fails the n-th (from 1), `hang` blocks a call until `release` is set.
+Importing the real pynvml needs no driver, so the fake raises the very classes that a driver would. Failures are
+scripted by function name: `errors` fail every call, `at` fails the n-th (from 1), `hang` blocks a call until `release`
+is set.
 """
 
 # ruff: noqa: N802, N815 - the names are NVML's

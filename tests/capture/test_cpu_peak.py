@@ -1,0 +1,103 @@
+"""A CPU's peak is measured, plausible, recalled, and leaves no trace in the user's process."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mfu_doctor.capture import cpu_peak
+from mfu_doctor.capture.cpu_peak import cpu_model, measure_peaks
+
+
+@pytest.fixture(autouse=True)
+def small_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_peak, "SHAPES", ((64, 64, 64), (128, 128, 128)))
+    monkeypatch.setattr(cpu_peak, "COPY_BYTES", 1 << 20)
+
+
+def test_one_peak_per_known_dtype_in_the_order_asked_for(tmp_path: Path) -> None:
+    peaks = measure_peaks(("float64", "float32", "int7", "float32"), cache_dir=tmp_path)
+    assert [peak.dtype for peak in peaks] == ["float64", "float32"]
+    # More than any processor's scalar unit and less than any computer: a unit error would fall outside.
+    assert all(1e7 < peak.flops < 1e16 for peak in peaks)
+    assert all(peak.threads == torch.get_num_threads() for peak in peaks)
+    assert all(peak.bandwidth_bytes_s is not None and peak.bandwidth_bytes_s > 1e7 for peak in peaks)
+    assert "float64" in peaks[0].how
+
+
+def test_the_real_shapes_keep_to_their_budget_of_products(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # A clock that charges each look 0.06 s: the budget must end the measurement whatever the machine.
+    looks = iter(np.arange(0, 1e6) * 0.06)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(looks)))
+    measure_peaks(("float32",), cache_dir=tmp_path)
+    assert float(next(looks)) < 3.0
+
+
+def test_a_second_call_recalls_what_was_measured(tmp_path: Path) -> None:
+    measure_peaks(("float32",), cache_dir=tmp_path)
+    (file,) = tmp_path.iterdir()
+    stored = json.loads(file.read_text())
+    stored["peak"]["flops"] = 123.0
+    file.write_text(json.dumps(stored))
+    assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops == 123.0
+
+
+def test_another_thread_count_is_another_peak(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    measure_peaks(("float32",), cache_dir=tmp_path)
+    torch.set_num_threads(threads + 1)
+    try:
+        (peak,) = measure_peaks(("float32",), cache_dir=tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert peak.threads == threads + 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"key": 1}', '{"key": "x", "peak": {"flops": -1}}'])
+def test_a_damaged_cache_costs_a_measurement_and_nothing_else(tmp_path: Path, content: str) -> None:
+    measure_peaks(("float32",), cache_dir=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content)
+    assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops > 0
+    assert json.loads(file.read_text())["peak"]["dtype"] == "float32"
+
+
+def test_a_cache_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert measure_peaks(("float32",), cache_dir=blocked)[0].flops > 0
+
+
+def test_the_users_cache_directory_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measure_peaks(("float32",))
+    assert len(list((tmp_path / "mfu-doctor").iterdir())) == 1
+
+
+def test_random_state_and_settings_are_untouched(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    numpy_before = str(np.random.get_state())  # noqa: NPY002 - the user's global state
+    before = (torch.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype())
+    measure_peaks(("float32", "bfloat16"), cache_dir=tmp_path)
+    after = (torch.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype())
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert numpy_before == str(np.random.get_state())  # noqa: NPY002
+
+
+def test_autocast_does_not_change_what_is_measured(tmp_path: Path) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.profiler.profile() as profiler:
+        measure_peaks(("float32",), cache_dir=tmp_path)
+    names = {event.name for event in profiler.events() or ()}
+    assert "aten::mm" in names
+    assert "aten::to" not in names
+
+
+def test_the_processor_has_a_name() -> None:
+    assert cpu_model()
