@@ -20,7 +20,7 @@ from typing import Any, TextIO
 ROOT = Path(__file__).resolve().parent.parent
 TRACES = Path(os.environ.get("MFU_DOCTOR_TRACES", ROOT.parent / "shared" / "traces"))
 DEFAULT = "h100_timesformer_inference.pt.trace.json.gz"
-FALLBACK = ROOT / "tests" / "fixtures" / "torch213_cpu.json"
+FALLBACK = ROOT / "tests" / "fixtures" / "torch213_cpu.json.gz"
 # Arguments that number something: each copy of an event gets its own.
 IDS = {"External id", "external id", "correlation", "Ev Idx", "Python id", "Python parent id", "Sequence number"}
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
