@@ -31,6 +31,7 @@ from mfu_doctor.verdict import (
     Judged,
     Verdict,
     format_change,
+    format_spread,
     format_value,
 )
 
@@ -184,7 +185,7 @@ def _sentence(budget: Budget, now: Sample, before: Sample | None, limit: float, 
     side = "at least" if measure.at_least else "at most"
     text = f"{measure.title} {'is' if measure.unit != COUNT else 'are'} {format_value(now.value, measure.unit)}"
     if now.spread and measure.unit != COUNT:
-        text += f" +-{format_value(now.spread, measure.unit)}"
+        text += f" +-{format_spread(now.spread, now.value, measure.unit)}"
     if before is not None:
         text += f", {format_value(before.value, measure.unit)} in the baseline"
         change = _change(measure, now, before)
@@ -198,9 +199,9 @@ def _sentence(budget: Budget, now: Sample, before: Sample | None, limit: float, 
 def _change(measure: Measure, now: Sample, before: Sample | None) -> float | None:
     if before is None:
         return None
-    if measure.unit == SHARE:
+    if measure.unit != SECONDS:
         return now.value - before.value
-    return now.value / before.value - 1 if before.value else None
+    return now.value / before.value - 1
 
 
 def _places(measure: Measure, reports: Sequence[Report], baseline: Sequence[Report]) -> tuple[str, ...]:

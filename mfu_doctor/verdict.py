@@ -39,7 +39,7 @@ class Check:
         budget: the budget as the user wrote it ("+5%"), None for rules.
         spread: median absolute deviation of the samples behind `value`; None with fewer than three of them.
         note: what qualifies the status: why it is inconclusive, or what a pass could not have seen; part of `summary`.
-        change: `value` against `baseline`, relative for seconds and counts, in points (as a fraction) for shares.
+        change: `value` against `baseline`: relative for seconds, else the difference.
         places: where in the user's code ("train.py:41"), most relevant first.
     """
 
@@ -185,7 +185,17 @@ def format_seconds(value: float) -> str:
 
 
 def format_change(change: float | None, unit: str) -> str:
-    """A change with its sign: "+8.6 %" for seconds and counts, "+6.5 points" for shares."""
+    """A change with its sign: "+8.6 %" for seconds, "+6.5 points" for shares, "+1" for counts; never "-0.0"."""
     if change is None:
         return ""
-    return f"{100 * change:+.1f} points" if unit == "share" else f"{100 * change:+.1f} %"
+    if unit == "count":
+        return f"{change:+,.4g}"
+    return f"{round(100 * change, 1) or 0.0:+.1f} {'points' if unit == 'share' else '%'}"
+
+
+def format_spread(spread: float, value: float, unit: str) -> str:
+    """A spread as a number in the unit in which its value reads: 2.0 beside 447.6 ms, 0.3 beside 28.9 %."""
+    if unit != "s":
+        return f"{100 * spread:.1f}"
+    scale = 1.0 if abs(value) >= 1 else MS if abs(value) >= MS else US
+    return f"{spread / scale:.2g}"

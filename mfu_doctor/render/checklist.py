@@ -20,6 +20,7 @@ from mfu_doctor.verdict import (
     Check,
     Verdict,
     format_change,
+    format_spread,
     format_value,
 )
 
@@ -82,11 +83,7 @@ def _row(check: Check, *, plus: str) -> tuple[str, ...]:
 
 def _with_spread(value: float | None, spread: float | None, unit: str, plus: str) -> str:
     text = format_value(value, unit)
-    return text if not spread or value is None else f"{text} {plus}{_same_unit(spread, value, unit)}"
-
-
-def _same_unit(spread: float, value: float, unit: str) -> str:
-    return numbers.spread(spread, value).split(" ")[0] if unit == "s" else f"{100 * spread:.1f}"
+    return text if not spread or value is None else f"{text} {plus}{format_spread(spread, value, unit)}"
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -96,7 +93,9 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [min(max(len(row[i]) for row in shown), 24) for i in range(6)]
     return [
         "  "
-        + shorten("  ".join(pad(shorten(cell, width), width) for cell, width in zip(row, widths, strict=True)), WIDTH)
+        + shorten(
+            "  ".join(pad(shorten(cell, width), width) for cell, width in zip(row, widths, strict=True)), WIDTH - 2
+        )
         for row in shown
     ]
 

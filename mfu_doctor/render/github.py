@@ -71,10 +71,10 @@ def locate(place: str | None, root: Path) -> tuple[str, int] | None:
     if not file or not line.isascii() or not line.isdigit():
         return None
     path = Path(file)
-    if not path.is_absolute():
-        beside = Path.cwd() / path
-        path = beside if beside.is_relative_to(root) and beside.exists() else root / path
     try:
+        if not path.is_absolute():
+            beside = Path.cwd() / path
+            path = beside if beside.is_relative_to(root) and beside.exists() else root / path
         return path.resolve().relative_to(root.resolve()).as_posix(), int(line)
     except (ValueError, OSError):
         return None
