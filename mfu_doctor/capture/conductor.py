@@ -112,11 +112,12 @@ class Conductor:
         """The running step ends, now or at a mark taken earlier."""
         if self._running is None or self.done:
             return
-        row = StepRow(self.phase, self.index, self._running, ended or mark(), fetches, self.recording)
-        self._close_annotation()
+        marked, recording = self._annotation is not None, self.recording
+        row = StepRow(self.phase, self.index, self._running, ended or mark(), fetches, marked)
+        self._close_annotation(whole=recording)
         self._running = None
         self.rows.append(row)
-        if self._current is not None and self._current.session.state is State.RECORDING:
+        if self._current is not None and marked and recording:
             self._current.rows.append(row)
             self._current.end_ns = time.time_ns()
         self.index += 1
@@ -125,9 +126,7 @@ class Conductor:
 
     def void(self) -> None:
         """The running step turned out to be none."""
-        if self._annotation is not None and self._current is not None:
-            self._current.stumps.append(self.index)
-        self._close_annotation()
+        self._close_annotation(whole=False)
         self._running = None
 
     def pause(self) -> None:
@@ -223,10 +222,13 @@ class Conductor:
         self._annotation = record_function(f"ProfilerStep#{self.index}")
         self._annotation.__enter__()
 
-    def _close_annotation(self) -> None:
+    def _close_annotation(self, *, whole: bool) -> None:
         annotation, self._annotation = self._annotation, None
-        if annotation is not None:
-            annotation.__exit__(None, None, None)
+        if annotation is None:
+            return
+        if not whole and self._current is not None:  # the mark of a step that is none, or that lost its session on the way
+            self._current.stumps.append(self.index)
+        annotation.__exit__(None, None, None)
 
     def _after_step(self) -> None:
         current = self._current
