@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMMUNICATION
-from mfu_doctor.analysis.places import places_of
 from mfu_doctor.analysis.vocabulary import (
     FETCH,
     HOST_TO_DEVICE_PAGEABLE,
@@ -196,5 +195,5 @@ def _places(run: Run, rows: Rows | None) -> tuple[str, ...]:
     """Places of the rows in steady steps, most frequent first."""
     if rows is None or not len(rows):
         return ()
-    known = Counter(place for place in places_of(run.trace, _in_steps(run, rows)) if place is not None)
+    known = Counter(place for place in run.places(_in_steps(run, rows)) if place is not None)
     return tuple(place for place, _ in known.most_common())
