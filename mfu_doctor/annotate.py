@@ -26,10 +26,11 @@ from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
 from mfu_doctor.reading.source import Source
 from mfu_doctor.render.numbers import duration_range
-from mfu_doctor.render.perfetto import render_perfetto
+from mfu_doctor.render.perfetto import PID, render_perfetto
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.units import NS_PER_US, seconds
 
+_OURS = b'"pid":%d,' % PID  # how our own events look, to replace those of an earlier annotation
 _LEVEL = 5  # gzip: traces shrink 15 times, and more effort gains a few per cent
 
 
@@ -134,14 +135,16 @@ class _Copy:
     def _originals(self) -> Iterator[bytes]:
         """The events of the file, in pieces as large as they come."""
         for chunk in self._parser.lists():
-            events = _LIST.decode(chunk)
+            events = [bytes(event) for event in _LIST.decode(chunk)]
+            if _OURS in chunk:
+                events = [event for event in events if _OURS not in event]
             self.seen += len(events)
             kept = events if self._window is None else [event for event in events if self._is_inside(event)]
             self.kept += len(kept)
             if kept:
-                yield b",\n".join(bytes(event) for event in kept)
+                yield b",\n".join(kept)
 
-    def _is_inside(self, event: msgspec.Raw) -> bool:
+    def _is_inside(self, event: bytes) -> bool:
         """Whether an event belongs to the window; names of processes and threads always do."""
         assert self._window is not None
         first, last = self._window

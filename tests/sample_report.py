@@ -268,10 +268,6 @@ def kernels() -> tuple[KernelRow, ...]:
     return (
         matmul,
         replace(
-            matmul, name="ampere_sgemm_128x64_tn", seconds=0.029, share=0.07, count=12, dtype="float32", flops=1.1e12
-        )
-        if False
-        else replace(
             matmul,
             name="sm80_xmma_gemm_f32f32_f32f32_f32_nn_n_tilesize64x64x8_stage3_warpsize1x4x1_ffma_aligna4_alignc4_execute_kernel__5x_cublas",
             seconds=0.029,
