@@ -9,8 +9,9 @@ import pytest
 from mfu_doctor.devices import lookup, resolve
 from mfu_doctor.devices.table import device_rows, rates
 from mfu_doctor.facts import Facts, GivenNumbers, HostFacts, MeasuredPeak, PrecisionFacts
+from mfu_doctor.reading import read_trace
 from mfu_doctor.trace import Trace
-from tests.reference import from_json, load
+from tests.reference import from_json
 from tests.traces import real_trace
 
 # Names as drivers spell them (each must hit exactly one row) and the bf16 (else fp16) dense peak in TFLOP/s.
@@ -225,6 +226,7 @@ def test_an_exact_name_resolves_to_its_row() -> None:
     assert peaks.of("bf16") == 311.9e12
     assert peaks.of("tf32") == 155.9e12
     assert (peaks.best, peaks.bandwidth, peaks.confidence, peaks.warnings) == ("bf16", 2039e9, "vendor", ())
+    assert peaks.source == "A100 datasheet"
     assert (peaks.of("fp8"), peaks.of(None), peaks.reason) == (None, None, None)
 
 
@@ -367,7 +369,7 @@ def test_launches_without_device_events_are_not_a_cpu_run() -> None:
 )
 def test_devices_of_real_traces(trace: str, bf16: float, fp32: float) -> None:
     """Real names no other table has: `AMD Radeon Graphics` (an MI250 die), a pre-production A100, an empty name."""
-    peaks = resolve(load(real_trace(trace)), None, is_cpu=False)
+    peaks = resolve(read_trace(real_trace(trace)), None, is_cpu=False)
     assert peaks.of("bf16") == pytest.approx(bf16, rel=0.001)
     assert peaks.of("fp32") == pytest.approx(fp32, rel=0.001)
 

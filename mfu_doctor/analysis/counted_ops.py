@@ -49,6 +49,10 @@ class CountedOps:
             found = np.where(found < 0, index[current], found)
         return found
 
+    def wrappers(self, tree: OpTree) -> npt.NDArray[np.bool_]:
+        """Whether each event of the trace encloses a counted call, shape (number of events,)."""
+        return _encloses(tree, self.row, len(tree.parent))
+
 
 def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
     """Find the leaves among the operators that have a formula, with their costs and phases.

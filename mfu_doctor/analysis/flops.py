@@ -26,18 +26,7 @@ Int64 = npt.NDArray[np.int64]
 MODEL, CAUSAL, EXECUTED, SKIPPED = range(4)  # last axis of every count (see OpFlops)
 MEASURES = 4
 # Operators of these namespaces are PyTorch's own: one without a formula multiplies nothing.
-_OWN = (
-    "aten",
-    "prim",
-    "prims",
-    "c10d",
-    "_c10d_functional",
-    "autograd",
-    "profiler",
-    "record_param_comms",
-    "nccl",
-    "gloo",
-)
+_OWN = ("aten", "prim", "prims", "torch", "autograd", "profiler", "c10d", "_c10d_functional", "nccl", "gloo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +49,7 @@ class FlopCount:
     share: Floats  # (n,) part of that call's FLOPs that the entry bears
     dtype: npt.NDArray[np.uint8]  # (calls,) code of the format that each counted call ran in
     window: Int64  # (calls,) step in which each counted call began on the device, -1: outside or no device work
+    uncounted: npt.NDArray[np.bool_]  # (n,) matmul-like entries whose FLOPs are unknown
     counted_ns: Int64  # (steps,) device time of matmul-like work with counted FLOPs
     unknown_ns: Int64  # (steps,) the same with unknown FLOPs
     unknown: tuple[UnknownOp, ...]  # longest first
@@ -98,6 +88,9 @@ def count_flops(run: Run) -> FlopCount:
     dtype = _call_dtypes(activity, kernels, owner, ops)
     tally, window = _tally(activity, steps, owner, share, _Calls(ops, dtype))
     matmul_like = kernels.matmul_like & (activity.kind == COMPUTE)
+    uncounted = matmul_like & (enclosing < 0)
+    if not activity.is_device:  # `linear` around a counted `addmm` is a wrapper with a little time of its own
+        uncounted &= ~ops.wrappers(run.ops)[activity.row]
     return FlopCount(
         ops=ops,
         tally=tally,
@@ -105,9 +98,10 @@ def count_flops(run: Run) -> FlopCount:
         share=share,
         dtype=dtype,
         window=window,
+        uncounted=uncounted,
         counted_ns=_in_windows(activity, steps, matmul_like & (enclosing >= 0)),
-        unknown_ns=_in_windows(activity, steps, matmul_like & (enclosing < 0)),
-        unknown=_unknown(run, enclosing, matmul_like),
+        unknown_ns=_in_windows(activity, steps, uncounted),
+        unknown=_unknown(run, enclosing, uncounted),
         reason=_reason(ops, bool(matmul_like.any()), bool((owner >= 0).any())),
     )
 
@@ -213,7 +207,7 @@ def _in_windows(activity: Activity, steps: Steps, mask: npt.NDArray[np.bool_]) -
     return np.array(clipped, np.int64)
 
 
-def _unknown(run: Run, enclosing: Int64, matmul_like: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
+def _unknown(run: Run, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
     """Names of what multiplies without a count, and of foreign operators about whose kernels nothing is known."""
     activity, trace, op = run.activity, run.trace, run.launches.op
     start, end = int(run.steps.start.min()), int(run.steps.end.max())
@@ -221,14 +215,14 @@ def _unknown(run: Run, enclosing: Int64, matmul_like: npt.NDArray[np.bool_]) -> 
     foreign = np.array([_is_foreign(name) for name in trace.names] + [False], np.bool_)
     owner_name = np.where(op >= 0, trace.events.name[np.maximum(op, 0)], len(trace.names))
     mystery = run.kernels.is_kind("other") & foreign[owner_name]
-    entries = np.flatnonzero(judged & (matmul_like | mystery))
+    entries = np.flatnonzero(judged & (uncounted | mystery))
     shown = np.where(op[entries] >= 0, owner_name[entries], trace.events.name[activity.row[entries]])
     found = []
     for name in np.unique(shown).tolist():
         mine = entries[shown == name]
         spent = int((activity.end - activity.start)[mine].sum())
         calls = len(np.unique(np.where(op[mine] >= 0, op[mine], activity.row[mine])))
-        found.append(UnknownOp(trace.names[name], calls, spent, bool(matmul_like[mine].any())))
+        found.append(UnknownOp(trace.names[name], calls, spent, bool(uncounted[mine].any())))
     return tuple(sorted(found, key=lambda u: -u.duration_ns))
 
 

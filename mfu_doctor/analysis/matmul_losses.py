@@ -89,7 +89,8 @@ def _part_inside(run: Run, entry: Int64, step: int) -> Floats:
     """Part of each entry that lies in the window."""
     lo, hi = run.activity.start[entry], run.activity.end[entry]
     clipped = np.minimum(hi, run.steps.end[step]) - np.maximum(lo, run.steps.start[step])
-    return np.maximum(clipped, 0).astype(np.float64) / np.maximum(hi - lo, 1)
+    part: Floats = np.maximum(clipped, 0) / np.maximum(hi - lo, 1)
+    return part
 
 
 def _efficiencies(run: Run, entry: Int64) -> tuple[Floats, Floats]:

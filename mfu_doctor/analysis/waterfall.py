@@ -95,7 +95,7 @@ def roofline_ns(run: Run) -> float | None:
 def _compute_parts(run: Run, tau: Floats, step: int) -> list[_Part]:
     compute, kernels = run.activity.kind == COMPUTE, run.kernels
     counted = compute & (run.flops.owner >= 0)
-    unknown = compute & ~counted & kernels.matmul_like
+    unknown = compute & run.flops.uncounted
     moved = least_bytes(run)
     parts: list[_Part] = []
     if counted.any() and run.mfu.ideal_peaks:

@@ -129,7 +129,7 @@ def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Pe
         bandwidth=row.bandwidth,
         sms=sms or row.sms,
         boost_hz=row.boost_hz,
-        source=row.source,
+        source=row.citation,
         confidence=row.confidence,
     )
     if row.confidence == "unverified":

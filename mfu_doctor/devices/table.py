@@ -21,6 +21,7 @@ MEGA = 1e6
 
 # GeForce and three data-centre boards run 16-bit products with fp32 accumulation at half rate (NVIDIA whitepapers).
 _HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)
+_DOCUMENT = re.compile(r"^.*?(?:datasheet|whitepaper|docs)\b")
 _NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
 
 
@@ -38,6 +39,16 @@ class DeviceRow:
     bandwidth: float | None  # bytes/s
     confidence: str  # vendor (published figure), derived (units x clock x rate) or unverified
     source: str
+
+    @property
+    def citation(self) -> str:
+        """Where the figure comes from in a few words, for a line of a report; `source` has the whole of it."""
+        document = _DOCUMENT.match(self.source)
+        if document is not None:
+            return document.group(0)
+        return {"vendor": f"{self.vendor}'s figure", "derived": "units x boost clock x rate"}.get(
+            self.confidence, "unverified"
+        )
 
     @property
     def sms_certain(self) -> bool:
