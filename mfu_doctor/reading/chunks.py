@@ -1,7 +1,7 @@
 """Cuts the list of events of a trace into small JSON lists, wherever in the file that list is.
 
-A cut is made at the exact bytes that separate two events in this file. They contain `}, {"letter`, which cannot occur
-inside a JSON string (its quote would be escaped), so the cut is safe in every layout, down to a file of one line.
+A cut is made at the exact bytes that separate two events in this file, from a brace to the quote of the next event's first
+key. Inside a JSON string that quote would be escaped, so a cut is safe in every layout, down to a file of one line.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.source import BLOCK, Source
 
 _LIST = re.compile(rb'"traceEvents"\s*:\s*\[')
-_BETWEEN = re.compile(rb'\}\s*,\s*\{(?=\s*"[A-Za-z])')
-_DEFAULT_SEPARATOR = b"},{"
+_BETWEEN = re.compile(rb'\}\s*,\s*\{\s*"')
+_DEFAULT_SEPARATOR = b'},{"'
 _MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
 _STALE_SEPARATOR = 8 * BLOCK  # bytes without the separator: this part of the file is laid out differently
 _REMEDY = "give a file written by torch.profiler's export_chrome_trace, plain or gzipped"
@@ -28,7 +28,7 @@ class EventChunks:
         head: the file up to and with the bracket that opens the list; empty where the file is a bare list.
         is_bare: whether the file is a bare list of events.
         is_last: whether the chunk handed out last is the last one.
-        separator: what stands between two events, braces included.
+        separator: what stands between two events, from the brace of one to the first quote of the next.
 
     Raises:
         NotATraceError: there is no list of events.
@@ -52,7 +52,7 @@ class EventChunks:
             cut = block.rfind(self.separator)
             if cut >= 0:
                 chunk = b"".join((b"[", self._rest, block[: cut + 1], b"]"))
-                self._rest = block[cut + len(self.separator) - 1 :]
+                self._rest = block[cut + self._gap :]
                 yield chunk
                 continue
             cut = self._find_at_seam(block)
@@ -64,7 +64,7 @@ class EventChunks:
 
     def join(self, chunk: bytes, following: bytes) -> bytes:
         """Two neighbouring chunks as one."""
-        return chunk[:-1] + self.separator[1:-1] + following[1:]
+        return chunk[:-1] + self.separator[1 : self._gap] + following[1:]
 
     def end(self, after: bytes) -> bytes:
         """Stop, because the list ended inside the last chunk.
@@ -78,15 +78,20 @@ class EventChunks:
         if self.is_last:
             return after
         # The chunk was closed by a bracket of ours, and the rest lost what stood between it and the chunk.
-        parts = [after[:-1], self.separator[1:-1], self._rest]
+        parts = [after[:-1], self.separator[1 : self._gap], self._rest]
         while block := self._source.read():
             parts.append(block)
         self.is_last, self._rest = True, b""
         return b"".join(parts)
 
+    @property
+    def _gap(self) -> int:
+        """Bytes from the end of an event, its brace included, to the brace of the next."""
+        return self.separator.index(b"{")
+
     def _cut_rest(self, cut: int) -> bytes:
         chunk = b"".join((b"[", self._rest[: cut + 1], b"]"))
-        self._rest = self._rest[cut + len(self.separator) - 1 :]
+        self._rest = self._rest[cut + self._gap :]
         return chunk
 
     def _find_at_seam(self, block: bytes) -> int:

@@ -7,11 +7,8 @@ picked out of the chunk by position and decoded again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from mfu_doctor.reading.chunks import EventChunks
 from mfu_doctor.reading.clock import Clock
@@ -21,6 +18,7 @@ from mfu_doctor.reading.memory import MemoryTable
 from mfu_doctor.reading.pairs import PairTable
 from mfu_doctor.reading.salvage import FAILURES, Damage, is_event, mend, split_events
 from mfu_doctor.reading.schema import EVENTS, LIST, MEMORY_EVENTS, Begin, Complete, End, Instant
+from mfu_doctor.reading.second_look import SecondLook
 from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
 
@@ -54,25 +52,29 @@ class Parser:
 
     def run(self) -> None:
         """Read the whole file."""
+        for events, chunk in self._batches(self.clock.shorten):
+            self._add(events, chunk)
+
+    def lists(self) -> Iterator[bytes]:
+        """The events as JSON lists that parse, mended where needed and otherwise byte for byte; the tables stay empty."""
+        for _, chunk in self._batches(bytes):
+            yield chunk
+
+    def _batches(self, prepare: Callable[[bytes], bytes]) -> Iterator[tuple[list[Any], bytes]]:
+        """Each chunk that parses, or was mended until it did, with its events; `prepare` changes a chunk beforehand."""
         held = b""
         for i, cut in enumerate(self.chunks):
             chunk = self.chunks.join(held, cut) if held else cut
             if i == 0:
                 self.clock.look(chunk)
-            chunk = self.clock.shorten(chunk)
-            events, chunk = self._decode(chunk)
+            events, chunk = self._decode(prepare(chunk))
             if events is None and not self.chunks.is_last and len(chunk) < _LONGEST_HELD:
                 held = chunk  # the cut may have fallen inside an event, between objects in its arguments
                 continue
             if events is None:
                 events, chunk = self._salvage(chunk)
-            self._add(events, chunk)
+            yield events, chunk
             held = b""
-
-    def lists(self) -> Iterator[bytes]:
-        """The events as JSON lists that parse, mended where needed and otherwise byte for byte; the tables stay empty."""
-        for chunk in self.chunks:
-            yield self._decode(chunk)[1]
 
     def _decode(self, chunk: bytes) -> tuple[list[Any] | None, bytes]:
         """The events of a chunk, or None where it does not parse; and the chunk, without what follows the list."""
@@ -115,17 +117,11 @@ class Parser:
         added = self.columns.add(complete)
         if not len(added.kept) and not len(added.memory):
             return
-        places = np.arange(len(events))
-        if len(complete) < len(events):
-            places = np.flatnonzero(np.fromiter((type(event) is Complete for event in events), np.bool_, len(events)))
-        parts = _parts(chunk, self.chunks.separator, len(events))
+        look = SecondLook.at(chunk, self.chunks.separator, events, complete)
         if len(added.kept):
-            kept = ARGUMENTS.decode(_pick(parts, chunk, places[added.kept]))
-            picked = kept if parts else [kept[i] for i in places[added.kept].tolist()]
-            self.columns.set_args(added.rows, self.args.codes(picked))
+            self.columns.set_args(added.rows, self.args.codes(look.decode(added.kept, ARGUMENTS)))
         if len(added.memory):
-            samples = MEMORY_EVENTS.decode(_pick(parts, chunk, places[added.memory]))
-            self.memory.add(samples if parts else [samples[i] for i in places[added.memory].tolist()])
+            self.memory.add(look.decode(added.memory, MEMORY_EVENTS))
 
 
 def _decoded(chunk: bytes) -> list[Any] | None:
@@ -144,16 +140,3 @@ def _end_of_list(chunk: bytes) -> int | None:
             continue
         return match.end()
     return None
-
-
-def _parts(chunk: bytes, separator: bytes, count: int) -> list[bytes]:
-    """The events of a chunk without their outer braces; nothing where the separator does not tell them apart."""
-    parts = chunk[chunk.index(b"{") + 1 : chunk.rindex(b"}")].split(separator)
-    return parts if len(parts) == count else []
-
-
-def _pick(parts: list[bytes], chunk: bytes, places: npt.NDArray[np.int64]) -> bytes:
-    """A JSON list of only these events; the whole chunk where it could not be told apart."""
-    if not parts:
-        return chunk
-    return b"[{" + b"},{".join([parts[i] for i in places.tolist()]) + b"}]"

@@ -32,7 +32,7 @@ def row(trace: Trace, name: str) -> int:
 
 
 def track(trace: Trace, name: str) -> Track:
-    return trace.tracks[trace.events.track[row(trace, name)]]
+    return trace.tracks[int(trace.events.track[row(trace, name)])]
 
 
 def category(trace: Trace, name: str) -> Category:
