@@ -15,6 +15,7 @@ from mfu_doctor.analysis.annotations import Annotations, worst_spots
 from mfu_doctor.analysis.edits import (
     Change,
     DropWaits,
+    Edit,
     MergeLaunches,
     MoveToStream,
     ScaleDevice,
@@ -226,7 +227,7 @@ def test_worst_spots_are_the_dearest_of_each_kind_of_edit() -> None:
     length = (trace.events.end - trace.events.start)[kernels]
     host = Intervals(np.array([0, 50_000]), np.array([10_000, 90_000]))
     everything = (0, 10**12)
-    cases = [
+    cases: list[tuple[Edit, list[int]]] = [
         (ScaleDevice(kernels, np.array([0.0, 0.9, 0.5])), [0, 2, 1]),
         (SetDevice(kernels, length - np.array([3, 1, 2])), [0, 2, 1]),
         (DropWaits(kernels), [1, 2, 0]),

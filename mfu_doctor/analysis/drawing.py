@@ -86,7 +86,8 @@ def _inside(run: Run, rows: npt.NDArray[np.int64], start: int, end: int) -> npt.
     """Those of `rows` that overlap the step."""
     events = run.trace.events
     overlaps: npt.NDArray[np.bool_] = (events.start[rows] < end) & (events.end[rows] > start)
-    return rows[overlaps]
+    inside: npt.NDArray[np.int64] = rows[overlaps]
+    return inside
 
 
 def _outermost(run: Run, start: int, end: int) -> npt.NDArray[np.int64]:

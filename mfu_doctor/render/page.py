@@ -5,6 +5,7 @@ Templates hold no arithmetic and no decision beyond "is there anything"; the sen
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -275,7 +276,7 @@ def _headed(document: str) -> dict[str, str]:
             current = out.setdefault(heading, [])
         elif set(row.strip()) not in ({"-"}, {"="}):
             current.append(row)
-    return {heading: "\n".join(rows) for heading, rows in out.items()}
+    return {heading: textwrap.dedent("\n".join(rows)) for heading, rows in out.items()}
 
 
 def _plan_line(step: PlanStep, number: int) -> PlanLine:
