@@ -16,12 +16,12 @@ from tests.verdicts import golden_verdict, hostile_text, many_failures, passing_
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def annotations(text: str) -> list[str]:
+def errors_in(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("::error ")]
 
 
 def test_only_failures_are_annotated_each_at_its_line() -> None:
-    lines = annotations(render_github(golden_verdict(), root=ROOT))
+    lines = errors_in(render_github(golden_verdict(), root=ROOT))
     assert [re.search(r"title=mfu-doctor \(([\w-]+)\)", line)[1] for line in lines] == [  # type: ignore[index]
         "step-time",
         "syncs",
@@ -34,17 +34,17 @@ def test_only_failures_are_annotated_each_at_its_line() -> None:
 
 
 def test_a_pass_has_no_annotation() -> None:
-    assert annotations(render_github(passing_verdict(), root=ROOT)) == []
+    assert errors_in(render_github(passing_verdict(), root=ROOT)) == []
 
 
 def test_inconclusive_is_annotated_only_when_strict() -> None:
     strict = replace(golden_verdict(), strict=True)
-    assert len(annotations(render_github(strict, root=ROOT))) == 4
+    assert len(errors_in(render_github(strict, root=ROOT))) == 4
 
 
 @pytest.mark.parametrize("count", [9, 10, 11, 50])
 def test_at_most_ten_and_the_rest_is_counted(count: int) -> None:
-    lines = annotations(render_github(many_failures(count), root=ROOT))
+    lines = errors_in(render_github(many_failures(count), root=ROOT))
     assert len(lines) == min(count, MOST)
     if count > MOST:
         assert f"+{count - 9} more failures" in lines[-1]

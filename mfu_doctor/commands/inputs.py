@@ -1,0 +1,56 @@
+"""What a TRACE argument may be: a trace file, a directory of traces, or a report that was saved as JSON or HTML.
+
+A gate judges traces in one place and saved reports in another (a committed baseline is one), so every verb takes both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mfu_doctor.errors import NotATraceError
+from mfu_doctor.report import Report
+
+_PAGES = (".html", ".htm")
+_HEAD = 4096  # bytes that are enough to see which tool wrote a JSON file
+_OURS = b'"tool": "mfu-doctor"'
+
+
+def load_report(path: str, *, peak_flops: float | None = None, model_flops: float | None = None) -> Report:
+    """The report of a trace, or the one that was saved.
+
+    Args:
+        path: a trace (.json, .json.gz), a directory in TensorBoard's layout, or a saved report (.json, .html).
+        peak_flops: dense peak in FLOP/s for traces; a saved report keeps its own.
+        model_flops: FLOP per step for traces; likewise.
+
+    Raises:
+        DoctorError: the file is none of these, or cannot be read.
+    """
+    file = Path(path)
+    try:
+        if file.suffix.lower() in _PAGES:
+            from mfu_doctor.render.html import report_json_from_page
+
+            return Report.from_json(report_json_from_page(file.read_text(encoding="utf-8")))
+        if file.is_file() and _is_report(file):
+            return Report.load(file)
+    except OSError as error:
+        raise NotATraceError(f"{path} cannot be read ({error.strerror})", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise NotATraceError(f"{path} is not UTF-8 text", "give a page written by -o report.html") from error
+    return _diagnose(file, peak_flops, model_flops)
+
+
+def _diagnose(file: Path, peak_flops: float | None, model_flops: float | None) -> Report:
+    from mfu_doctor.diagnosis import diagnose
+
+    if not file.is_dir():
+        return diagnose(file, peak_flops=peak_flops, model_flops=model_flops)
+    from mfu_doctor.reading import find_traces
+
+    return diagnose(find_traces(file).chosen.path, peak_flops=peak_flops, model_flops=model_flops)
+
+
+def _is_report(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return _OURS in stream.read(_HEAD)
