@@ -141,7 +141,12 @@ def _async_copies(timeline: Timeline, rows: Rows, duration: Rows, row_of_entry: 
 
 
 def _merge(timeline: Timeline, edit: MergeLaunches, row_of_entry: Rows) -> Timeline:
-    """Each group becomes its first operation with the group's cost; the others cost nothing."""
+    """Each group becomes its first operation with the group's cost; the others cost nothing.
+
+    Host time shrinks first: on a CPU the merged operation is a call too, and its new cost is not to be scaled again.
+    """
+    weight = np.full(edit.where.count, 1.0 - edit.host_factor)
+    timeline = replace(timeline, calls=_shorten(timeline.calls, edit.where, weight))
     ordered = np.lexsort((edit.rows, edit.group))
     first = np.concatenate((np.ones(1, np.bool_), np.diff(edit.group[ordered]) != 0))
     duration = np.zeros(len(edit.rows))
@@ -155,8 +160,7 @@ def _merge(timeline: Timeline, edit: MergeLaunches, row_of_entry: Rows) -> Timel
         gap, latency = ops.gap.copy(), ops.latency.copy()
         gap[follower], latency[follower] = np.minimum(gap[follower], 0.0), 0.0
         timeline = replace(timeline, operations=replace(ops, gap=gap, latency=latency))
-    weight = np.full(edit.where.count, 1.0 - edit.host_factor)
-    return replace(timeline, calls=_shorten(timeline.calls, edit.where, weight))
+    return timeline
 
 
 def _move(timeline: Timeline, rows: Rows, row_of_entry: Rows) -> Timeline:
