@@ -189,3 +189,15 @@ def test_owners_are_disjoint() -> None:
     ends = np.concatenate([s.end for s in sets])
     order = np.argsort(starts, kind="stable")
     assert (starts[order][1:] >= ends[order][:-1]).all()
+
+
+def test_collectives_on_their_own_threads_are_communication_on_a_cpu_run() -> None:
+    """gloo runs on threads of its own, as annotations: what no operator covers of it is exposed."""
+    t = Timeline(device=None)
+    for _ in range(3):
+        with t.step():
+            t.add("user_annotation", "gloo:all_reduce", t.now + 400, 500, tid=300)
+            t.op("aten::mm", host=600)
+            t.python(400)
+    split = Run(t.trace()).breakdown.median
+    assert (split.compute, split.communication, split.causes["python"]) == (600_000, 300_000, 100_000)

@@ -85,11 +85,18 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     rows = rows[~np.isin(trace.events.name[rows], label)]
     rows = rows[~_inside(trace, ops, rows, ids_matching(trace, FETCH))]
     pieces = [_self_time(trace, rows[trace.events.track[rows] == t]) for t in np.unique(trace.events.track[rows])]
-    merged = np.concatenate(pieces, axis=1) if pieces else np.empty((3, 0), np.int64)
+    pieces.append(_host_collectives(trace))
+    merged = np.concatenate(pieces, axis=1)
     row, start, end = merged[:, np.argsort(merged[1], kind="stable")]
     communication = np.isin(trace.events.name[row], ids_matching(trace, COMMUNICATION_OP))
     kind = np.where(communication, COMMUNICATION, COMPUTE).astype(np.uint8)
     return Activity(False, None, row, start, end, kind, trace.events.track[row])
+
+
+def _host_collectives(trace: Trace) -> npt.NDArray[np.int64]:
+    """Collectives of gloo, MPI and their kin, which run on threads of their own as annotations: (3, k) of row, start, end."""
+    rows = rows_matching(trace, COMMUNICATION_OP, trace.rows(Category.ANNOTATION))
+    return np.stack((rows, trace.events.start[rows], trace.events.end[rows]))
 
 
 def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
