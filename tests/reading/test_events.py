@@ -1,0 +1,121 @@
+"""Single events: pairs, order, instants, kept arguments."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from mfu_doctor.reading import read_trace
+from mfu_doctor.reading.arguments import keeps_arguments
+from mfu_doctor.reading.assemble import time_order
+from mfu_doctor.trace import Trace
+from tests.reading.layouts import native
+
+
+def read(*events: dict[str, Any]) -> Trace:
+    return read_trace(io.BytesIO(native({"traceEvents": list(events), "baseTimeNanoseconds": 0})))
+
+
+def op(name: str, ts: float, dur: float = 1, **args: Any) -> dict[str, Any]:
+    return {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": dur, "args": args}
+
+
+def half(phase: str, name: str, ts: str, tid: int = 1) -> dict[str, Any]:
+    return {"ph": phase, "cat": "cpu_op", "name": name, "pid": 1, "tid": tid, "ts": msgspec.Raw(ts.encode())}
+
+
+def names(trace: Trace) -> list[str]:
+    return [trace.name_of(i) for i in range(len(trace.events))]
+
+
+def test_begin_and_end_pairs_are_durations_exact_to_the_nanosecond() -> None:
+    trace = read(
+        half("B", "outer", "4203669603018.756"),
+        half("B", "inner", "4203669603020.001"),
+        half("B", "elsewhere", "4203669603020.500", tid=2),
+        half("E", "inner", "4203669603021.999"),
+        half("E", "outer", "4203669603030.000"),
+        half("E", "elsewhere", "4203669603040.501", tid=2),
+    )
+    assert names(trace) == ["outer", "inner", "elsewhere"]
+    assert trace.events.start.tolist() == [0, 1_245, 1_744]
+    assert (trace.events.end - trace.events.start).tolist() == [11_244, 1_998, 20_001]
+    assert trace.problems == ()
+
+
+def test_halves_without_their_other_half_are_counted() -> None:
+    trace = read(op("whole", 1), half("E", "never begun", "5"), half("B", "never ended", "6"))
+    assert names(trace) == ["whole"]
+    assert [(p.kind, p.count) for p in trace.problems] == [("events-dropped", 2)]
+
+
+def test_events_are_sorted_by_start_and_the_longer_of_a_tie_is_first() -> None:
+    trace = read(
+        op("late", 9), op("short", 5, 1), op("long", 5, 3), op("middle", 5, 2), op("first", 2), op("again", 5, 3)
+    )
+    assert names(trace) == ["first", "long", "again", "middle", "short", "late"]
+
+
+def test_time_order_is_what_a_full_sort_gives() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (3, 50, 10_000):
+        start = rng.integers(0, spread, 500)
+        end = start + rng.integers(0, 5, 500)
+        np.testing.assert_array_equal(time_order(start, end), np.lexsort((-end, start)))
+
+
+def test_memory_samples_have_the_clock_of_the_events() -> None:
+    def sample(ts: float, device: int, total: int, kind: int) -> dict[str, Any]:
+        args = {"Device Type": kind, "Device Id": device, "Total Allocated": total, "Total Reserved": 2 * total}
+        return {"ph": "i", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": ts, "args": args}
+
+    trace = read(op("a", 10), sample(12.5, 0, 100, 1), sample(11, -1, 7, 0), sample(11.5, 1, 50, 1))
+    assert trace.memory is not None
+    assert trace.memory.time.tolist() == [1500, 2500]
+    assert trace.memory.device.tolist() == [1, 0]
+    assert trace.memory.allocated.tolist() == [50, 100]
+    assert trace.memory.reserved.tolist() == [100, 200]
+
+
+def test_equal_arguments_are_one_object() -> None:
+    dims = {"Input Dims": [[2, 3], [3, 4]]}
+    trace = read(op("aten::mm", 1, **dims, **{"Ev Idx": 1}), op("aten::mm", 2, **dims, **{"Ev Idx": 2}))
+    assert trace.args_of(0) is trace.args_of(1)
+    assert len(trace.args) == 1
+
+
+def test_lists_of_tensors_are_nested_one_deeper() -> None:
+    args = read(
+        op("aten::cat", 1, **{"Input Dims": [[[2, 3], [4, 3]], []], "Input type": ["TensorList", "Scalar"]})
+    ).args_of(0)
+    assert args is not None
+    assert args.dims == (((2, 3), (4, 3)), ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["aten::mm", "aten::_scaled_mm", "aten::convolution_backward", "aten::add_", "aten::copy_", "flash_attn::_flash_attn_forward",
+     "mkldnn::_linear_pointwise", "record_param_comms", "c10d::allreduce_", "nccl:all_reduce", "triton_poi_fused_add_0",
+     "aten::_fused_adam_", "aten::embedding_dense_backward", "aten::cross_entropy_loss"],
+)  # fmt: skip
+def test_operators_that_may_launch_keep_their_arguments(name: str) -> None:
+    assert keeps_arguments(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["aten::view", "aten::empty", "aten::t", "aten::as_strided", "autograd::engine::evaluate_function: MmBackward0",
+             "torch::autograd::AccumulateGrad", "AddmmBackward0", "train.py(3): step", "cudaLaunchKernel", "ProfilerStep#3"],
+)  # fmt: skip
+def test_what_launches_nothing_keeps_none(name: str) -> None:
+    assert not keeps_arguments(name)
+
+
+def test_ids_beyond_their_column_are_absent() -> None:
+    trace = read(op("a", 1, **{"External id": 2**40, "Sequence number": 2**31, "correlation": 2**50}))
+    assert trace.events.external_id.tolist() == [-1]
+    assert trace.events.sequence.tolist() == [-1]
+    assert trace.events.correlation.tolist() == [2**50]
