@@ -152,6 +152,10 @@ def test_a_run_without_a_device_draws_its_threads() -> None:
         ("ampere_sgemm_128x64_tn", "ampere_sgemm_128x64_tn"),
         ("aten::_local_scalar_dense", "aten::_local_scalar_dense"),
         ("Memcpy HtoD (Pageable -> Device)", "Memcpy HtoD"),
+        (
+            "void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_128x128>(Params)",
+            "cutlass_80_tensorop_s1688gemm_128x128",
+        ),
         ("<lambda>", "<lambda>"),
         ("", ""),
     ],

@@ -23,7 +23,7 @@ from mfu_doctor.units import seconds
 
 MOST_BLOCKS = 1500
 _COLUMNS = (500, 360, 250, 180, 125, 90, 60, 40)  # tried in this order until the drawing is small enough
-_AIM = 700  # blocks; a page of these stays well under 200 kB
+_AIM = 560  # blocks; a page of these is about 200 kB
 _HOST_LANES, _STREAM_LANES = 3, 6
 _LABEL_LENGTH = 48  # characters of a name kept in a block
 _OWNERS = ("compute", "communication", "memory_copy", "data_loading", *IDLE_CAUSES)
@@ -249,6 +249,8 @@ def _side_by_side(run: Run, layer: _Layer, rows: npt.NDArray[np.int64], grid: tu
 
 def _label(run: Run, layer: _Layer, index: int) -> str:
     name = int(layer.name[index])
+    if layer.kinds[int(layer.kind[index])] == "data_loading":
+        return "data loading"
     if name < 0:
         return layer.kinds[int(layer.kind[index])].replace("_", " ")
     return short_name(run.trace.names[name])[:_LABEL_LENGTH]

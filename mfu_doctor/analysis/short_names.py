@@ -9,11 +9,15 @@ import re
 
 _TEMPLATE = re.compile(r"<[^<>]*>")
 _ARGUMENTS = re.compile(r"\([^()]*\)\s*(?:const)?$")
+_WRAPPED = re.compile(r"\bKernel2?<\s*([\w:]+)")  # CUTLASS names a kernel by the template argument of its wrapper
 _ANONYMOUS = "(anonymous namespace)::"
 
 
 def short_name(name: str) -> str:
     """What is left of ``void at::native::vectorized_elementwise_kernel<4, ...>(int, ...)``: "vectorized_elementwise_kernel"."""
+    wrapped = _WRAPPED.search(name)
+    if wrapped is not None:
+        return wrapped.group(1).rpartition("::")[2]
     bare = name.removeprefix("void ").replace(_ANONYMOUS, "").removesuffix(" [clone .kd]")
     while (fewer := _TEMPLATE.sub("", bare)) != bare:
         bare = fewer

@@ -21,7 +21,7 @@ from mfu_doctor.render.picture_plan import draw_plan
 from mfu_doctor.render.picture_roofline import draw_roofline
 from mfu_doctor.render.picture_split import draw_split, draw_steps, rows_shown
 from mfu_doctor.render.picture_step import draw_drawing, kinds_drawn
-from mfu_doctor.render.picture_waterfall import draw_waterfall, nothing_lost
+from mfu_doctor.render.picture_waterfall import draw_waterfall, nothing_lost, small_ones
 from mfu_doctor.render.svg import patterns
 from mfu_doctor.render.text import clean, each_text
 from mfu_doctor.report import CRASHED, Report
@@ -100,6 +100,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "split_lines": page.split_lines(report, scope) if report.breakdown.step_s else (),
         "waterfall": draw_waterfall(report, scope),
         "nothing_lost": nothing_lost(report),
+        "small_ones": small_ones(report),
         "drawing": draw_drawing(drawing, scope) if drawing and drawing.blocks else None,
         "drawing_legend": page.legend(kinds_drawn(drawing), scope) if drawing else (),
         "steps": draw_steps(shown_steps, scope) if len(shown_steps) > 1 else None,
@@ -118,6 +119,7 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
     return {
         "devices": [(s, sparklines(s), reasons_strip(s), span_s(s)) for s in report.samples],
         "roofline": draw_roofline(report, scope),
+        "above_roof": any(k.peak_share is not None and k.peak_share > 1 for k in report.kernels),
         "kernels": report.kernels[:TABLE_ROWS],
         "ops": report.ops[:TABLE_ROWS],
         "modules": report.modules[:TABLE_ROWS],
@@ -131,6 +133,11 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
     }
 
 
+def _moment(created: str) -> str:
+    """A UTC time as people write it."""
+    return f"{created.replace('T', ' ').removesuffix('Z').removesuffix('+00:00')} UTC" if created else ""
+
+
 def _facts(report: Report) -> tuple[tuple[str, str], ...]:
     """The line under the headline: where the numbers come from."""
     device, run = report.device, report.run
@@ -141,6 +148,6 @@ def _facts(report: Report) -> tuple[tuple[str, str], ...]:
         ("steps", str(run.steps)),
         ("torch", run.versions.get("torch", "")),
         ("recorded", "with mfu-doctor" if run.captured else ""),
-        ("report of", report.created.replace("T", " ").removesuffix("Z") + (" UTC" if report.created else "")),
+        ("report of", _moment(report.created)),
     )
     return tuple((name, value) for name, value in rows if value)

@@ -63,6 +63,7 @@ class SplitLine:
     high: str
     note: str = ""
     is_cause: bool = False
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,11 @@ def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
         row = shares[wording.BUCKET_LABELS[bucket]]
         low, high = _range(report.steps, bucket)
         mark = swatch("launch" if bucket == "idle" else bucket, scope)  # idle's own pattern is empty
-        lines.append(SplitLine(mark, row.label, numbers.duration(row.seconds), row.share, low, high, row.note))
+        lines.append(
+            SplitLine(
+                mark, row.label, numbers.duration(row.seconds), row.share, low, high, row.note, is_empty=not row.seconds
+            )
+        )
     for kind, seconds, _ in pieces(report.breakdown):
         if kind in IDLE_CAUSES:
             low, high = _range(report.steps, kind)

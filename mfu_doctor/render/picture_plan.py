@@ -7,7 +7,7 @@ import itertools
 from markupsafe import Markup
 
 from mfu_doctor.render.numbers import duration, percent
-from mfu_doctor.render.picture_step import nice_spacing
+from mfu_doctor.render.picture_step import nice_spacing, tick
 from mfu_doctor.render.svg import WIDTH, line, picture, tag, text
 from mfu_doctor.render.text import shorten
 from mfu_doctor.report import Plan, Report
@@ -50,7 +50,7 @@ def _axis(top: float) -> Markup:
     for index in range(int(top / spacing) + 1):
         y = _y(index * spacing, top)
         parts.append(line((_LEFT, y, WIDTH - 2, y), class_="grid"))
-        parts.append(text(_LEFT - 8, y + 4, duration(index * spacing), text_anchor="end", class_="tick"))
+        parts.append(text(_LEFT - 8, y + 4, tick(index * spacing), text_anchor="end", class_="tick"))
     return tag("g", *parts)
 
 

@@ -18,19 +18,21 @@ from mfu_doctor.render.text import shorten
 from mfu_doctor.report import DeviceInfo, KernelRow, Report
 
 MOST_POINTS = 40
-_NAMED = 5  # points with a name beside them: the ones with most time
+_CHARACTER = 7.0  # mean width of a character of a name, user units
+_NAMED = 6  # points with a name beside them: the ones with most time
 _LEFT, _RIGHT, _TOP, _BOTTOM = 104.0, 986.0, 20.0, 318.0
 _HEIGHT = 362.0
+_FEW_DECADES = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """Logarithmic axes: decades from (x0, y0) to (x1, y1)."""
+    """Logarithmic axes from (x0, y0) to (x1, y1), as powers of ten."""
 
-    x0: int
-    x1: int
-    y0: int
-    y1: int
+    x0: float
+    x1: float
+    y0: float
+    y1: float
 
     def x(self, intensity: float) -> float:
         return _LEFT + (math.log10(intensity) - self.x0) / (self.x1 - self.x0) * (_RIGHT - _LEFT)
@@ -54,7 +56,7 @@ def draw_roofline(report: Report, scope: str) -> Markup | None:
     roofs = [_roof(plane, report.device, name, peak) for name, peak in peaks.items()]
     longest = rows[0].seconds
     points = [_point(plane, row, longest, scope) for row in reversed(rows)]
-    names = _names(plane, rows[:_NAMED])
+    names = _names(plane, rows)
     words = "; ".join(_in_words(row) for row in rows[:_NAMED])
     drawn = (_axes(plane), *roofs, *points, *names)
     return picture("Roofline", f"{len(rows)} kernels. {words}.", _HEIGHT, *drawn, class_="roofline")
@@ -77,20 +79,28 @@ def _plane(rows: tuple[KernelRow, ...], device: DeviceInfo, peak: float) -> _Pla
     rates = [k.achieved_flops_s for k in rows if k.achieved_flops_s]
     if device.bandwidth_bytes_s:
         intensities.append(peak / device.bandwidth_bytes_s)
-    low, high = math.floor(math.log10(min(intensities))), math.ceil(math.log10(max(intensities) * 2))
-    return _Plane(low, max(high, low + 2), math.floor(math.log10(min(rates) * 0.8)), math.ceil(math.log10(peak * 1.01)))
+    low, high = math.log10(min(intensities) / 1.6), math.log10(max(intensities) * 1.6)
+    return _Plane(low, max(high, low + 1.5), math.log10(min(rates) / 2), math.log10(max(peak, *rates) * 1.6))
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Powers of ten between two powers of ten, with 2 and 5 between them where that leaves few."""
+    factors = (1, 2, 5) if high - low < _FEW_DECADES else (1,)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    marks = [factor * 10.0**power for power in powers for factor in factors]
+    return [mark for mark in marks if low <= math.log10(mark) <= high]
 
 
 def _axes(plane: _Plane) -> Markup:
     parts = []
-    for power in range(plane.x0, plane.x1 + 1):
-        x = plane.x(10.0**power)
+    for intensity in _marks(plane.x0, plane.x1):
+        x = plane.x(intensity)
         parts.append(line((x, _TOP, x, _BOTTOM), class_="grid"))
-        parts.append(text(x, _BOTTOM + 18, f"{10.0**power:g}", text_anchor="middle", class_="tick"))
-    for power in range(plane.y0, plane.y1 + 1):
-        y = plane.y(10.0**power)
+        parts.append(text(x, _BOTTOM + 18, f"{intensity:g}", text_anchor="middle", class_="tick"))
+    for rate in _marks(plane.y0, plane.y1):
+        y = plane.y(rate)
         parts.append(line((_LEFT, y, _RIGHT, y), class_="grid"))
-        parts.append(text(_LEFT - 8, y + 4, flops_rate(10.0**power, 1), text_anchor="end", class_="tick"))
+        parts.append(text(_LEFT - 8, y + 4, flops_rate(rate, 1), text_anchor="end", class_="tick"))
     middle = (_LEFT + _RIGHT) / 2
     parts.append(
         text(middle, _BOTTOM + 38, "arithmetic intensity, FLOP per byte moved", text_anchor="middle", class_="tick")
@@ -116,36 +126,47 @@ def _roof(plane: _Plane, device: DeviceInfo, name: str, peak: float) -> Markup:
 def _point(plane: _Plane, row: KernelRow, longest: float, scope: str) -> Markup:
     if not row.intensity or not row.achieved_flops_s:
         return Markup("")
-    radius = 4 + 9 * math.sqrt(row.seconds / longest)
-    hint = (
-        f"{shorten(short_name(row.name), 90, middle=True)}: {duration(row.seconds)} a step, "
-        f"{flops_rate(row.achieved_flops_s)}"
-        + ("" if row.peak_share is None else f", {percent(row.peak_share)} of peak")
-    )
+    share = "" if row.peak_share is None else f", {percent(row.peak_share)} of peak"
+    name = shorten(short_name(row.name), 90, middle=True)
+    hint = f"{name}: {duration(row.seconds)} a step, {flops_rate(row.achieved_flops_s)}{share}"
     look = paint(row.kind, scope)
     x, y = plane.x(row.intensity), plane.y(row.achieved_flops_s)
-    return tag("circle", tag("title", hint), cx=x, cy=y, r=radius, class_=f"{look.get('class_', '')} point")
+    return tag(
+        "circle", tag("title", hint), cx=x, cy=y, r=_radius(row, longest), class_=f"{look.get('class_', '')} point"
+    )
 
 
 def _names(plane: _Plane, rows: tuple[KernelRow, ...]) -> list[Markup]:
-    """Names beside the largest points, moved down where two would overlap."""
+    """Names beside the largest points; a name that would cover a point or another name is left to the tooltip."""
+    spots = [
+        (plane.x(row.intensity or 1), plane.y(row.achieved_flops_s or 1), _radius(row, rows[0].seconds)) for row in rows
+    ]
+    taken = [(x - r, y - r, x + r, y + r) for x, y, r in spots]
     out: list[Markup] = []
-    taken: list[tuple[float, float]] = []
-    for row in rows:
-        if not row.intensity or not row.achieved_flops_s:
-            continue
-        x, y = plane.x(row.intensity), plane.y(row.achieved_flops_s) + 4
-        while any(abs(y - other_y) < 14 and abs(x - other_x) < 260 for other_x, other_y in taken):
-            y += 14
-        taken.append((x, y))
-        flip = x > _RIGHT - 280
-        out.append(
-            text(
-                x - 16 if flip else x + 16,
-                y,
-                shorten(short_name(row.name), 38, middle=True),
-                text_anchor="end" if flip else "start",
-                class_="halo",
-            )
+    for row, (x, y, r) in list(zip(rows, spots, strict=True))[:_NAMED]:
+        label = shorten(short_name(row.name), 36, middle=True)
+        width = len(label) * _CHARACTER
+        candidates = (
+            ("start", x + r + 6, y + 4, x + r + 6),
+            ("end", x - r - 6, y + 4, x - r - 6 - width),
+            ("middle", x, y - r - 7, x - width / 2),
+            ("middle", x, y + r + 15, x - width / 2),
         )
+        for anchor, at_x, at_y, left in candidates:
+            box = (left, at_y - 11, left + width, at_y + 3)
+            if box[0] > _LEFT and box[2] < _RIGHT and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                out.append(text(at_x, at_y, label, text_anchor=anchor, class_="halo"))
+                break
     return out
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _radius(row: KernelRow, longest: float) -> float:
+    return 4 + 9 * math.sqrt(row.seconds / longest)

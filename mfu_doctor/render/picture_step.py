@@ -7,6 +7,7 @@ thousand kernels neither lies nor needs a hundred thousand rectangles.
 from __future__ import annotations
 
 import math
+import re
 
 from markupsafe import Markup
 
@@ -20,8 +21,9 @@ _LABEL, _LANE, _GAP = 17.0, 30.0, 9.0
 _AXIS = 26.0
 _MARGIN = 1.0
 _CHARACTER = 6.6  # mean width of a character of block text (11 px), user units
-_HINT_WIDTH = 0.8  # blocks narrower than this on screen cannot be pointed at and carry no tooltip
+_HINT_WIDTH = 1.5  # blocks narrower than this on screen cannot be pointed at: no tooltip, one path for all of a kind
 _TICKS = 8
+_ZEROS = re.compile(r"\.0+(?= )")
 
 
 def draw_drawing(drawing: Drawing, scope: str) -> Markup:
@@ -44,19 +46,39 @@ def _lane(drawing: Drawing, index: int, scope: str) -> Markup:
     floor = top + _LABEL + _LANE
     name = text(_MARGIN, top + 12, shorten(drawing.lanes[index], 110, middle=True), class_="lane")
     ground = rect(_MARGIN, top + _LABEL, WIDTH - 2 * _MARGIN, _LANE, class_="lane-ground")
-    blocks = [_block(block, floor, drawing.step_s, scope) for block in drawing.blocks if block.lane == index]
-    return tag("g", name, ground, *blocks)
+    scale = (WIDTH - 2 * _MARGIN) / drawing.step_s
+    mine = [block for block in drawing.blocks if block.lane == index]
+    wide = [block for block in mine if (block.end_s - block.start_s) * scale >= _HINT_WIDTH]
+    thin = [block for block in mine if (block.end_s - block.start_s) * scale < _HINT_WIDTH]
+    blocks = [_block(block, floor, drawing.step_s, scope) for block in wide]
+    waits = [block for block in thin if block.kind == "host-wait"]  # the only thin ones that lie on others
+    under = [block for block in thin if block.kind != "host-wait"]
+    return tag("g", name, ground, *_thin(under, floor, scale, scope), *blocks, *_thin(waits, floor, scale, scope))
+
+
+def _thin(blocks: list[Block], floor: float, scale: float, scope: str) -> list[Markup]:
+    """Blocks too thin to point at, as one path for each kind."""
+    paths: dict[str, list[str]] = {}
+    for block in blocks:
+        x, width = _MARGIN + block.start_s * scale, max((block.end_s - block.start_s) * scale, 0.4)
+        top = floor - max(_LANE * _filled(block), 3.0)
+        paths.setdefault(block.kind, []).append(f"M{x:.1f} {floor:g}V{top:.1f}h{width:.1f}V{floor:g}")
+    return [tag("path", d="".join(parts), **paint(kind, scope)) for kind, parts in paths.items()]
+
+
+def _filled(block: Block) -> float:
+    """The share of the block's time that was busy."""
+    length = block.end_s - block.start_s
+    return 1.0 if block.busy_s is None or length <= 0 else min(block.busy_s / length, 1.0)
 
 
 def _block(block: Block, floor: float, step_s: float, scope: str) -> Markup:
     scale = (WIDTH - 2 * _MARGIN) / step_s
     x, width = _MARGIN + block.start_s * scale, (block.end_s - block.start_s) * scale
-    length = block.end_s - block.start_s
-    filled = 1.0 if block.busy_s is None or length <= 0 else min(block.busy_s / length, 1.0)
+    filled = _filled(block)
     height = max(_LANE * filled, 3.0)
     look = paint(block.kind, scope)
-    hint = _hint(block, filled) if width >= _HINT_WIDTH else None
-    drawn = rect(x, floor - height, max(width, 0.4), height, hint=hint, **look)
+    drawn = rect(x, floor - height, width, height, hint=_hint(block, filled), **look)
     label = shorten(short_name(block.label), 40, middle=True)
     if not label or filled < 0.7 or len(label) * _CHARACTER + 8 > width:
         return drawn
@@ -84,8 +106,13 @@ def _axis(step_s: float, height: float) -> Markup:
         x = _MARGIN + index * spacing / step_s * (WIDTH - 2 * _MARGIN)
         anchor = "start" if index == 0 else "end" if x > WIDTH - 20 else "middle"
         parts.append(line((x, 0, x, height - _AXIS + 4), class_="grid"))
-        parts.append(text(x, height - 7, duration(index * spacing), text_anchor=anchor, class_="tick"))
+        parts.append(text(x, height - 7, tick(index * spacing), text_anchor=anchor, class_="tick"))
     return tag("g", *parts)
+
+
+def tick(seconds: float) -> str:
+    """A round time without its zeros: "50 ms"."""
+    return _ZEROS.sub("", duration(seconds))
 
 
 def nice_spacing(span: float, ticks: int) -> float:

@@ -5,7 +5,7 @@ Every bar starts where the one above ends, so that the eye sees what the numbers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -17,6 +17,7 @@ from mfu_doctor.report import IDLE_CAUSES, Bar, Report
 _LEFT, _RIGHT = 262.0, 842.0  # the plot; names stand left of it, numbers right
 _ROW = 28.0
 _TOP = 30.0
+_SMALL = 0.001  # share of the step below which a loss has no row of its own
 _KINDS = {
     "achieved": "compute",
     "recompute": "compute-3",
@@ -68,10 +69,33 @@ def _rows(report: Report, step: float) -> list[_Row]:
     for bar in losses:
         rows.append(_Row(bar.name, left - bar.seconds, left, bar.seconds, _kind(bar), bar.basis == "modelled"))
         left -= bar.seconds
+    rows = _gather_small(rows, step)
     rows += [
         _Row(_achieved_name(bar, report), 0.0, bar.seconds, bar.seconds, "compute", total=True) for bar in achieved
     ]
     return rows
+
+
+def _gather_small(rows: list[_Row], step: float) -> list[_Row]:
+    """Losses too small to see become one row, so that the sum stays exact; it closes the gap above the last row."""
+    small = [row for row in rows if abs(row.seconds) < _SMALL * step]
+    if len(small) < 2:
+        return rows
+    kept = [row for row in rows if row not in small]
+    total = sum(row.seconds for row in small)
+    out, left = kept[:1], step
+    for row in kept[1:]:
+        out.append(replace(row, start=left - row.seconds, end=left))
+        left -= row.seconds
+    name = f"{len(small)} losses under {100 * _SMALL:g} % each"
+    return [*out, _Row(name, left - total, left, total, "compute-3")]
+
+
+def small_ones(report: Report) -> tuple[str, ...]:
+    """Names of the losses that the picture gathers in one row, with their times."""
+    step = report.breakdown.step_s or sum(bar.seconds for bar in report.waterfall)
+    small = [bar for bar in report.waterfall if bar.group != "achieved" and 0 < abs(bar.seconds) < _SMALL * step]
+    return tuple(f"{bar.name} {duration(bar.seconds)}" for bar in small) if len(small) > 1 else ()
 
 
 def _peak_name(report: Report) -> str:
