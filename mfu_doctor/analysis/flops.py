@@ -199,12 +199,19 @@ def _overlap(activity: Activity, entries: Int64, start: int, end: int) -> Floats
 
 def _in_windows(activity: Activity, steps: Steps, mask: npt.NDArray[np.bool_]) -> Int64:
     """Summed duration of these entries inside each window, ns, shape (steps,)."""
-    lo, hi = activity.start[mask], activity.end[mask]
-    clipped = [
-        int(np.clip(np.minimum(hi, end) - np.maximum(lo, start), 0, None).sum())
-        for start, end in zip(steps.start.tolist(), steps.end.tolist(), strict=True)
-    ]
-    return np.array(clipped, np.int64)
+    lo, hi = np.sort(activity.start[mask]), np.sort(activity.end[mask])
+    return _summed_before(lo, hi, steps.end) - _summed_before(lo, hi, steps.start)
+
+
+def _summed_before(lo: Int64, hi: Int64, time: Int64) -> Int64:
+    """How much all entries together (sorted starts, sorted ends) have run before each time, ns.
+
+    Intermediate sums may wrap around in a huge trace; the differences that are returned are exact all the same.
+    """
+    begun, done = np.searchsorted(lo, time), np.searchsorted(hi, time)
+    starts, ends = (np.concatenate((np.zeros(1, np.int64), np.cumsum(column))) for column in (lo, hi))
+    summed: Int64 = begun * time - starts[begun] - (done * time - ends[done])
+    return summed
 
 
 def _unknown(run: Run, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:

@@ -19,6 +19,7 @@ from mfu_doctor.analysis.kernels import DTYPE_CODES
 from mfu_doctor.analysis.steps import WHOLE, issue_time
 from mfu_doctor.analysis.traffic import least_bytes
 from mfu_doctor.analysis.vocabulary import LABEL, ids_matching
+from mfu_doctor.intervals import union
 from mfu_doctor.report import KernelRow, OpRow
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
@@ -118,10 +119,8 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
 
 def _steady(run: Run) -> _Steady:
     steps, activity = run.steps, run.activity
-    inside = np.zeros(activity.count)
-    for step in np.flatnonzero(steps.steady).tolist():
-        lo, hi = np.maximum(activity.start, steps.start[step]), np.minimum(activity.end, steps.end[step])
-        inside += np.clip(hi - lo, 0, None)
+    windows = union(steps.start[steps.steady], steps.end[steps.steady])
+    inside = windows.overlap_with(activity.start, activity.end).astype(np.float64)
     part = inside / np.maximum(activity.end - activity.start, 1)
     return _Steady(int(steps.steady.sum()), inside, part, float(steps.duration[steps.steady].mean()) / NS_PER_S)
 
