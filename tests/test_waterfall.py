@@ -212,6 +212,18 @@ def test_other_kernels_by_kind_with_the_floor_of_their_traffic() -> None:
     assert found["tiny kernels"] == pytest.approx(2e-6)
 
 
+def test_what_the_profiler_added_is_taken_out_of_host_idle() -> None:
+    """A step of 4 s recorded, of 3 s without the profiler: one of the two idle seconds is the profiler's."""
+    trace = steps_of(4, mixed).trace()
+    run = Run(replace(trace, facts=Facts(timed_steps_s=(3.0,))))
+    found, before = bars(run), bars(Run(trace))
+    assert found["idle: profiler"] == pytest.approx(1.0)
+    idle = [sum(v for k, v in b.items() if k in ("idle: launch", "idle: python")) for b in (before, found)]
+    assert idle[0] - idle[1] == pytest.approx(1.0)
+    assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
+    assert "with the profiler" in str(run.waterfall.note)
+
+
 def test_unknown_flops_are_a_bar_and_a_note() -> None:
     """Without shapes there is no achieved bar at all, rather than one of zero."""
     run = Run(steps_of(4, shapeless).trace())

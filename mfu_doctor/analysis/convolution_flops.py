@@ -37,7 +37,7 @@ def output_positions(x: Shape, weight: Shape, *, stride: Shape, padding: Shape, 
     """Spatial size of a convolution's output; one value stands for all dimensions. None where the lists do not fit."""
     spatial = len(x) - 2
     lists = [(value * spatial if len(value) == 1 else value) for value in (stride, padding, dilation)]
-    if any(len(value) != spatial for value in lists):
+    if any(len(value) != spatial for value in lists) or min(lists[0]) < 1:
         return None
     return tuple(
         (size + 2 * p - d * (kernel - 1) - 1) // s + 1

@@ -18,7 +18,8 @@ def shape(args: EventArgs, index: int) -> tuple[int, ...] | None:
     dims = args.dims[index]
     if not dims or isinstance(dims[0], tuple):
         return None
-    return tuple(d for d in dims if isinstance(d, int))
+    sizes = tuple(d for d in dims if isinstance(d, int))
+    return sizes if min(sizes) >= 0 else None  # jagged dimensions are printed as negative numbers
 
 
 def shapes(args: EventArgs, index: int) -> tuple[tuple[int, ...], ...]:

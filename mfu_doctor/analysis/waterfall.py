@@ -151,16 +151,35 @@ def _and_the_rest(
     run: Run, parts: list[_Part], whole: list[int], totals: dict[int, int]
 ) -> tuple[list[_Part], list[int]]:
     """Add what is not compute (all exact) and drop bars that are zero, except the first."""
-    split = run.breakdown.median
+    causes, overhead = _without_profiler(run)
     exact = [
         (_Part("exposed communication", "communication", 0.0), totals.get(COMMUNICATION, 0)),
         (_Part("exposed copies", "memory copy", 0.0), totals.get(COPY, 0)),
-        (_Part("data loading", "data loading", 0.0), split.data_loading),
-        *((_Part(f"idle: {cause.replace('_', ' ')}", "idle", 0.0), split.causes[cause]) for cause in IDLE_CAUSES),
+        (_Part("data loading", "data loading", 0.0), run.breakdown.median.data_loading),
+        *((_Part(f"idle: {cause.replace('_', ' ')}", "idle", 0.0), causes[cause]) for cause in IDLE_CAUSES),
+        (_Part("idle: profiler", "idle", 0.0, "modelled"), overhead),
     ]
     every = [*zip(parts, whole, strict=True), *exact]
     kept = [(part, ns) for i, (part, ns) in enumerate(every) if ns or (i == 0 and part.group == "achieved")]
     return [part for part, _ in kept], [ns for _, ns in kept]
+
+
+def _without_profiler(run: Run) -> tuple[dict[str, int], int]:
+    """Idle by cause without what the profiler adds to the host's work, and that part.
+
+    The profiler slows every operator and every launch, so where un-profiled steps were timed, what the recorded step takes
+    longer came out of launches and Python.
+    """
+    split = run.breakdown.median
+    causes = dict(split.causes)
+    host = causes["launch"] + causes["python"]
+    if run.facts is None or not run.facts.timed_steps_s or not host:
+        return causes, 0
+    overhead = min(max(split.total - round(run.mfu.step_s * NS_PER_S), 0), host)
+    from_launch = overhead * causes["launch"] // host
+    causes["launch"] -= from_launch
+    causes["python"] -= overhead - from_launch
+    return causes, overhead
 
 
 def _note(run: Run, step: int) -> str | None:
