@@ -176,7 +176,9 @@ def _device_layer(run: Run, entries: npt.NDArray[np.int64], lane: int, window: t
     start = np.maximum(activity.start[entries], window[0])
     end = np.minimum(activity.end[entries], window[1])
     kind = run.kernels.kind[entries].astype(np.int64)
-    kinds = tuple("memory_copy" if kind == "copy" else kind for kind in KINDS)
+    # "other" is also a cause of idle time; on a CPU a copy is work like any other.
+    renamed = {"other": "kernel"} | ({"copy": "memory_copy"} if activity.is_device else {})
+    kinds = tuple(renamed.get(kind, kind) for kind in KINDS)
     return _Layer(lane, start, end, kind, names[activity.row[entries]].astype(np.int64), kinds)
 
 

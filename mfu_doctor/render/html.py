@@ -128,6 +128,7 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "baseline_rows": page.baseline_rows(report),
         "method": page.method_rows(report),
         "commands": wording.commands(report),
+        "created": _moment(report.created),
         "peak_link": page.link(report.device.peak_source),
         "numbers": numbers,
     }

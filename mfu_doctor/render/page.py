@@ -144,17 +144,19 @@ def headline_sentence(report: Report) -> str:
         return ""
     owner = _OWNERS.get(report.bound or "") or max(BUCKETS, key=split.share)
     share = numbers.percent(split.share(owner))
-    start = f"The run is {report.bound}: the" if report.bound else "The"
+    device = "CPU" if report.device.kind == "cpu" else "device"
+    start = f"The run is {report.bound}: the {device}" if report.bound else f"The {device}"
     named = {
-        "compute": f"{start} device computes during {share} of the step.",
-        "communication": f"{start} device waits for collectives during {share} of the step.",
-        "memory_copy": f"{start} device waits for copies during {share} of the step.",
-        "data_loading": f"{start} device waits for data during {share} of the step.",
-        "idle": f"{start} device is idle during {share} of the step although its data is there.",
+        "compute": f"{start} computes during {share} of the step.",
+        "communication": f"{start} waits for collectives during {share} of the step.",
+        "memory_copy": f"{start} waits for copies during {share} of the step.",
+        "data_loading": f"{start} waits for data during {share} of the step.",
+        "idle": f"{start} is idle during {share} of the step although its data is there.",
     }
     first = next(iter(report.failed), None)
     if first is None:
-        return f"{named[owner]} {wording.nothing_found(report)}"
+        found = wording.nothing_found(report) if owner == "compute" else "No rule found a fix that is worth it."
+        return f"{named[owner]} {found}"
     return f"{named[owner]} Fix first: {first.rule}, which would save {wording.saving(first, DASH)} a step."
 
 

@@ -138,13 +138,13 @@ def _draw(row: _Row, index: int, step: float, scope: str) -> Markup:
     )
     look = {"class_": "outline"} if row.kind == "peak" else paint(row.kind, scope)
     weight = "strong" if row.total else None
-    sign = "" if row.total or share < 0 else "\u2212"
+    sign = "" if row.total else "+" if share < 0 else "\u2212"  # a negative loss: faster than the peak
     parts = [
         text(_LEFT - 12, y + 16, shorten(row.name, 40, middle=True), text_anchor="end", class_=weight),
         rect(start, y + 2, max(end - start, 1.5), _ROW - 8, hint=hint, **look),
         line((start, y + _ROW - 6, start, y + _ROW + 2), class_="step-line"),
         text(_RIGHT + 66, y + 16, f"{sign}{percent(abs(share))}", text_anchor="end", class_=weight),
-        text(998, y + 16, f"{duration(row.seconds)}", text_anchor="end", class_="quiet"),
+        text(998, y + 16, duration(abs(row.seconds)), text_anchor="end", class_="quiet"),
     ]
     if row.modelled:
         parts.insert(2, rect(start, y + 2, max(end - start, 1.5), _ROW - 8, class_="modelled"))
