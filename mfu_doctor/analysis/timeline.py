@@ -97,7 +97,7 @@ def _chain(
     row: npt.NDArray[np.int64], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], thread: npt.NDArray[np.int64]
 ) -> Calls:
     """Order calls by start and link each to the call that ended last before it, and to the last one of its thread."""
-    order = np.lexsort((-end, start))
+    order = np.lexsort((-end, end > start, start))  # a step mark comes before the call that starts with the step
     row, start, end, thread = row[order], start[order], end[order], thread[order]
     by_end = np.argsort(end, kind="stable")
     position = np.searchsorted(end[by_end], start, side="right") - 1
