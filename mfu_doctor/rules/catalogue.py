@@ -11,21 +11,42 @@ from collections.abc import Iterable, Sequence
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.device_sync import device_sync
+from mfu_doctor.rules.dropped_events import dropped_events
 from mfu_doctor.rules.exposed_communication import exposed_communication
+from mfu_doctor.rules.few_steps import few_steps
+from mfu_doctor.rules.fp32_matmul import fp32_matmul
+from mfu_doctor.rules.host_bound import host_bound
 from mfu_doctor.rules.input_bound import input_bound
+from mfu_doctor.rules.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.pageable_copy import pageable_copy
+from mfu_doctor.rules.partial_flop_count import partial_flop_count
+from mfu_doctor.rules.profiler_inflation import profiler_inflation
 from mfu_doctor.rules.unfused_optimizer import unfused_optimizer
+from mfu_doctor.rules.unknown_peak import unknown_peak
+from mfu_doctor.rules.unstable_steps import unstable_steps
+from mfu_doctor.rules.warmup_in_window import warmup_in_window
 
 RULES: tuple[Rule, ...] = (
     # IN: does the device wait for data?
     input_bound,
     pageable_copy,
     # HO: does the device wait for Python?
+    host_bound,
     device_sync,
     # KE: do the kernels use the chip?
+    fp32_matmul,
     unfused_optimizer,
     # CO: is communication exposed?
     exposed_communication,
+    # TR: can this trace be trusted?
+    dropped_events,
+    missing_gpu_events,
+    profiler_inflation,
+    unstable_steps,
+    few_steps,
+    warmup_in_window,
+    partial_flop_count,
+    unknown_peak,
 )
 
 FAMILIES = {

@@ -1,0 +1,175 @@
+"""The device waits for the host: Python and the framework cannot issue work as fast as the device does it.
+
+What it measures
+    Idle time of the device in which the host was launching operators (launch) or running Python between them (python), the
+    device operations per step, and whether the pauses between operators are short (dispatch) or long (other work).
+    On a CPU-only run operators are the device; what counts is Python between them.
+
+Why it costs
+    An eager operator costs the host 5 to 50 us. Kernels shorter than that leave the device idle, whatever its speed.
+
+How the gain is predicted
+    The host's time shrinks in the replayed timeline; where the device is the bottleneck nothing is saved. Low end: fewer
+    launches, as many as a fusing compiler would remove in this run; mid: dispatch shrinks to a graph launch (CUDA graphs, or
+    torch.compile with mode="reduce-overhead"), long pauses stay; high: no host time at all. Where long pauses
+    dominate, the low end removes half of them and the mid all.
+    On a CPU: the low end removes half of what pauses take above this run's typical one, the mid all of it.
+
+How to fix
+    model = torch.compile(model, mode="reduce-overhead"). Larger batches. Where long pauses dominate: move logging,
+    augmentation or metrics out of the step, or into a worker.
+
+When it is wrong
+    The profiler slows the host, not the device: a trace with stacks or shapes overstates this. CUDA graphs need static
+    shapes and no synchronisation inside.
+
+References
+    https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfu_doctor.analysis.edits import Change, Edit, ScaleHost, ShortenHost
+from mfu_doctor.analysis.hosting import Hosting, fusable_share, hosting_of, joined, longest_pause
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import Steady, steady_of
+from mfu_doctor.analysis.steps import WHOLE
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.phrasing import number, share, time_of
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.units import NS_PER_US, seconds
+
+# Idle below this share of the step is what every eager run has at its edges.
+SEEN_SHARE = 0.01
+# A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
+CPU_DISPATCH_SHARE = 0.15
+# Host cost of a node in a CUDA graph launch, and of the launch: NVIDIA, "Constant-time launch for straight-line CUDA graphs"
+# (2024) gives 2.5 us + 1 ns per node for new drivers; older ones take up to 1 us per node.
+GRAPH_NODE_NS = 1 * NS_PER_US
+_GRAPH_LEAST = 0.05  # inputs must still be copied and Python must still call the graph
+_COMPILED_DISPATCH = 0.5  # dispatch time left on a CPU where a compiler fuses operators and leaves Python out
+
+
+@rule("host-bound", "HO001", "the device waits for the host")
+def host_bound(run: Run) -> Outcome:
+    """Judge launch and Python time."""
+    if run.steps.source == WHOLE:
+        return Skip(
+            "the trace has no step marks, so start-up cannot be told from a steady step: call prof.step() in the loop"
+        )
+    steady = steady_of(run)
+    host = hosting_of(run, steady)
+    idle = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python"))
+    if idle < SEEN_SHARE * steady.step_ns:
+        return None
+    return _on_cpu(run, steady, host, idle) if run.is_cpu else _on_device(run, steady, host, idle)
+
+
+def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
+    pausing = _idle_in(run, host.pauses, steady)
+    if pausing > idle / 2:
+        return _pausing(run, steady, host, idle)
+    everything = joined(host.issuing, host.dispatch)
+    total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
+    graph = min(max(host.operations * GRAPH_NODE_NS / total, _GRAPH_LEAST), 1.0)
+    fewer = 1 - fusable_share(run, steady)
+    return Finding(
+        summary=f"GPU waits for the host {share(idle, steady.step_ns)} of the step: "
+        f"{number(host.operations)} launches a step",
+        fix='model = torch.compile(model, mode="reduce-overhead")',
+        detail=_pace(run, steady, host, total),
+        change=Change(
+            (ScaleHost(everything, max(fewer, graph)),),
+            (ScaleHost(everything, graph),),
+            (ScaleHost(joined(everything, host.pauses), 0.0),),
+        ),
+        evidence=(
+            shown("GPU idle, host launching", seconds(run.breakdown.mean_ns("launch", run.steps.steady)), "s"),
+            shown("GPU idle, Python", seconds(run.breakdown.mean_ns("python", run.steps.steady)), "s"),
+            shown("device operations", host.operations, "per step"),
+            shown("host time", seconds(total), "s"),
+            shown("fusable launches", 1 - fewer, "share"),
+        ),
+    )
+
+
+def _pausing(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
+    """Most of the idle time is long pauses: the program does something else than launching."""
+    pauses = host.pauses & steady.host
+    longest = longest_pause(host.pauses, steady)
+    place = _place(run, longest)
+    return Finding(
+        summary=f"GPU waits for Python {share(idle, steady.step_ns)} of the step",
+        fix="# move this work out of the training step, or into DataLoader workers" + (f": {place}" if place else ""),
+        detail=f"{number(steady.per_step(pauses.count))} pauses of more than 0.2 ms a step take "
+        f"{time_of(steady.per_step(pauses.total_ns))}"
+        + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
+        change=Change(
+            (ScaleHost(host.pauses, 0.5),),
+            (ScaleHost(host.pauses, 0.0),),
+            (ScaleHost(joined(host.issuing, host.dispatch, host.pauses), 0.0),),
+        ),
+        evidence=(
+            shown("GPU idle, Python", seconds(run.breakdown.mean_ns("python", run.steps.steady)), "s"),
+            shown("long pauses", seconds(steady.per_step(pauses.total_ns)), "s"),
+        ),
+        effort="refactor",
+        place=place,
+    )
+
+
+def _on_cpu(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding | None:
+    typical = int(host.typical_pause_ns)
+    pauses = host.pauses & run.breakdown.owners["python"]
+    length = pauses.lengths
+    excess = steady.per_step(float(np.maximum((pauses & steady.host).lengths - typical, 0).sum()))
+    half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
+    everything = (ScaleHost(joined(host.dispatch, host.pauses) & run.breakdown.owners["python"], 0.0),)
+    if excess >= SEEN_SHARE * steady.step_ns:
+        place = _place(run, longest_pause(pauses, steady))
+        return Finding(
+            summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
+            fix="# move this Python work out of the training step" + (f": {place}" if place else ""),
+            detail=f"{time_of(excess)} of it in pauses of more than 0.2 ms; a typical pause takes {time_of(typical)}",
+            change=Change((half,), (whole,), everything),
+            evidence=(shown("Python", seconds(idle), "s"), shown("in long pauses", seconds(excess), "s")),
+            effort="refactor",
+            place=place,
+        )
+    if idle < CPU_DISPATCH_SHARE * steady.step_ns:
+        return None
+    compiled = (ScaleHost(host.dispatch, _COMPILED_DISPATCH),)
+    return Finding(
+        summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
+        fix="model = torch.compile(model)",
+        detail=f"a typical pause between operators takes {time_of(typical)}",
+        change=Change(compiled, compiled, everything),
+        evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
+        confidence="hint",
+    )
+
+
+def _keep(where: Intervals, keep_ns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Edit:
+    return ShortenHost(where.start, where.end, keep_ns.astype(np.int64))
+
+
+def _idle_in(run: Run, where: Intervals, steady: Steady) -> float:
+    idle = joined(run.breakdown.owners["launch"], run.breakdown.owners["python"])
+    return steady.per_step(float((idle & where & steady.device).total_ns))
+
+
+def _pace(run: Run, steady: Steady, host: Hosting, total: float) -> str:
+    entries = steady.entries(run)
+    kernel = float(np.median((run.activity.end - run.activity.start)[entries])) if entries.any() else 0.0
+    return f"median kernel {time_of(kernel)}; the host spends {time_of(total / max(host.operations, 1))} on each"
+
+
+def _place(run: Run, pause: tuple[int, int] | None) -> str | None:
+    """The user's line that a live capture sampled during the pause, or None."""
+    if pause is None:
+        return None
+    frames = run.facts.frames if run.facts else ()
+    origin = run.trace.origin_ns
+    return next((f.place for f in frames if pause[0] <= f.time_ns - origin < pause[1]), None)

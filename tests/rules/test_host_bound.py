@@ -1,0 +1,81 @@
+"""host-bound: fires where the device waits for launches, is silent where it is busy, and tells pauses from dispatch."""
+
+from __future__ import annotations
+
+from mfu_doctor.facts import FrameSample
+from mfu_doctor.rules.contract import Skip
+from mfu_doctor.rules.host_bound import host_bound
+from tests.rules.judging import close, found, price_us, run_of
+from tests.timeline import Timeline
+
+
+def loop(ops: int, kernel: int, host: int, *, pause: int = 0, device: bool = True, between: int = 0) -> Timeline:
+    drawn = Timeline() if device else Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(ops):
+                drawn.op("aten::mm", kernel=kernel if device else None, host=host)
+                drawn.python(between)
+            drawn.python(pause)
+    return drawn
+
+
+def test_short_kernels_are_priced_up_to_what_the_device_needs() -> None:
+    # 100 operators of 40 us on the host and 10 us on the device: 4 ms, of which the device needs 1
+    price = price_us(host_bound, run_of(loop(100, 10, 40)))
+    assert price.high_ns == close(4_000 - 1_000)
+    assert price.mid_ns == close(4_000 - 1_000)  # a graph launch of 100 nodes takes the host 200 us: hidden
+    assert price.low_ns == close(0)  # matmuls have nothing to fuse
+    assert "100 launches" in found(host_bound, run_of(loop(100, 10, 40))).summary
+
+
+def test_pointwise_chains_give_the_low_end() -> None:
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(50):
+                drawn.op("aten::mm", kernel=5, host=40, kernel_name="ampere_sgemm_128x64_tn")
+                drawn.op("aten::add", kernel=5, host=40, kernel_name="vectorized_elementwise_kernel<4, add>")
+                drawn.op("aten::relu", kernel=5, host=40, kernel_name="vectorized_elementwise_kernel<4, relu>")
+    # 50 of 150 launches follow another pointwise one: a third of 6 ms
+    assert price_us(host_bound, run_of(drawn)).low_ns == close(6_000 / 3)
+
+
+def test_a_busy_device_is_no_finding() -> None:
+    assert host_bound.judge(run_of(loop(100, 60, 20))) is None
+
+
+def test_long_pauses_are_the_programs_own_and_cost_what_they_take() -> None:
+    run = run_of(loop(4, 1_000, 20, pause=9_000))
+    finding = found(host_bound, run)
+    assert finding.summary.startswith("GPU waits for Python")
+    price = price_us(host_bound, run)
+    # 80 us of issuing and 9 ms of Python against 4 ms of kernels: without half of the pause the host still decides
+    assert price.low_ns == close(4_500)
+    assert price.mid_ns == close(9_080 - 4_000)
+
+
+def test_a_trace_without_steps_is_not_judged() -> None:
+    drawn = Timeline()
+    drawn.op("aten::mm", kernel=10, host=4_000)
+    drawn.op("aten::mm", kernel=10, host=4_000)
+    assert isinstance(host_bound.judge(run_of(drawn)), Skip)
+
+
+def test_on_a_cpu_python_between_operators_is_priced() -> None:
+    run = run_of(loop(10, 0, 400, between=10, pause=4_000, device=False))
+    price = price_us(host_bound, run)
+    assert price.mid_ns == close(4_000)
+    assert price.low_ns == close(2_000)
+
+
+def test_on_a_cpu_ordinary_dispatch_is_no_finding() -> None:
+    assert host_bound.judge(run_of(loop(10, 0, 400, between=10, device=False))) is None
+
+
+def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
+    drawn = loop(10, 0, 400, between=10, pause=4_000, device=False)
+    drawn.header["baseTimeNanoseconds"] = 1_000_000_000
+    at = 1_000_000_000 + 6_000_000  # in the pause of the second step: 4.1 + 4 + 4.1 ... ms
+    frames = tuple(FrameSample(time_ns=at + i * 200_000, place="train.py:41") for i in range(200))
+    assert found(host_bound, run_of(drawn, frames=frames)).place == "train.py:41"
