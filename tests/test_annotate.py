@@ -30,7 +30,7 @@ from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.reading import read_trace
 from mfu_doctor.render.perfetto import PID, render_perfetto
 from mfu_doctor.report import IDLE_CAUSES
-from tests.sample_report import samples
+from tests.sample_device import samples
 from tests.timeline import Timeline
 from tests.traces import real_trace
 

@@ -6,10 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
@@ -17,9 +16,10 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.render import render
 from mfu_doctor.render.html import render_html, report_json_from_page
 from mfu_doctor.render.notebook import render_notebook
-from mfu_doctor.render.svg import patterns, tag
-from mfu_doctor.report import BUCKETS, IDLE_CAUSES, Block, Report, RunInfo
+from mfu_doctor.render.svg import tag
+from mfu_doctor.report import Block, Report, RunInfo
 from tests.browser import Tab, open_page, running_browser
+from tests.colours import contrast, rgb
 from tests.sample_report import drawing, full_report, kernels
 
 SECTIONS = ("headline", "waterfall", "step", "split", "fixes", "device", "kernels", "judged", "baseline", "method")
@@ -281,86 +281,3 @@ def test_json_in_the_page_is_plain_json() -> None:
 def test_svg_attributes_and_texts_are_escaped() -> None:
     drawn = str(tag("text", '<b>&"', class_='"><script>', x=1.50001))
     assert drawn == '<text class="&#34;&gt;&lt;script&gt;" x="1.5">&lt;b&gt;&amp;&#34;</text>'
-
-
-def test_every_idle_cause_has_a_pattern_of_its_own() -> None:
-    """Causes are told apart without colour."""
-    drawn = str(patterns("s"))
-    shapes = re.findall(r'<pattern[^>]*id="s-(\w+)"[^>]*>(.*?)</pattern>', drawn)
-    assert {name for name, _ in shapes} == set(IDLE_CAUSES)
-    assert len({shape for _, shape in shapes}) == len(IDLE_CAUSES)
-
-
-# Machado, Oliveira, Fernandes 2009, severity 1.0: how linear RGB looks without one kind of cone.
-SIGHT = {
-    "normal": np.eye(3),
-    "protanopia": np.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    ),
-    "deuteranopia": np.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
-    ),
-    "tritanopia": np.array(
-        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]]
-    ),
-}
-
-
-@pytest.mark.parametrize("sight", SIGHT)
-@pytest.mark.parametrize("scheme", [0, 1])
-def test_buckets_differ_for_every_kind_of_sight(sight: str, scheme: int) -> None:
-    """Any two buckets differ by ten just noticeable differences (CIE76), whatever the reader's eyes."""
-    colours = palette(scheme)
-    for one, other in combinations(BUCKETS, 2):
-        distance = np.linalg.norm(lab(colours[one], SIGHT[sight]) - lab(colours[other], SIGHT[sight]))
-        assert distance > 10, (one, other, float(distance))
-
-
-@pytest.mark.parametrize("scheme", [0, 1])
-def test_bars_and_their_labels_stand_out(scheme: int) -> None:
-    """WCAG 2.2, 1.4.11 and 1.4.3: bars 3:1 on their card, labels 4.5:1 on their bar."""
-    colours = palette(scheme)
-    for bucket in ("compute", "communication", "memory_copy", "data_loading"):
-        assert contrast(colours[bucket], colours["card"]) >= 3
-        assert contrast(colours["on"], colours[bucket]) >= 4.5
-    for host in ("host", "host-forward", "host-backward", "host-optimizer", "host-wait", "compute-2", "compute-3"):
-        assert contrast(colours["on-tint"], colours[host]) >= 4.5, host
-    assert contrast(colours["hatch"], colours["idle"]) >= 3
-
-
-Colour = tuple[float, float, float]
-
-
-def palette(scheme: int) -> dict[str, Colour]:
-    """Colour variables of the page: the first block is light, the second dark."""
-    blocks = re.findall(r"(--page:.*?)color-scheme", render_html(full_report()), re.DOTALL)
-    found = re.findall(r"--([\w-]+): #(\w\w)(\w\w)(\w\w);", blocks[scheme])
-    return {name: (int(r, 16) / 255, int(g, 16) / 255, int(b, 16) / 255) for name, r, g, b in found}
-
-
-def rgb(css: str) -> Colour:
-    red, green, blue = (int(float(part)) / 255 for part in re.findall(r"[\d.]+", css)[:3])
-    return red, green, blue
-
-
-def linear(colour: Colour) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    value = np.array(colour)
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def contrast(one: Colour, other: Colour) -> float:
-    """WCAG contrast ratio."""
-    weights = np.array([0.2126, 0.7152, 0.0722])
-    high, low = sorted((float(linear(one) @ weights), float(linear(other) @ weights)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def lab(
-    colour: Colour, sight: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """CIELAB (D65) of a colour as seen."""
-    seen = np.clip(sight @ linear(colour), 0, 1)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    x, y, z = to_xyz @ seen / np.array([0.95047, 1.0, 1.08883])
-    f = [t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in (x, y, z)]
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])

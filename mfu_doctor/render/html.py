@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from mfu_doctor.errors import NotATraceError
-from mfu_doctor.render import numbers, page, wording
+from mfu_doctor.render import numbers, page, page_fixes, wording
 from mfu_doctor.render.picture_device import reasons_strip, span_s, sparklines
 from mfu_doctor.render.picture_plan import draw_plan
 from mfu_doctor.render.picture_roofline import draw_roofline
@@ -105,10 +105,10 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "drawing_legend": page.legend(kinds_drawn(drawing), scope) if drawing else (),
         "steps": draw_steps(shown_steps, scope) if len(shown_steps) > 1 else None,
         "steps_hidden": len(report.steps) - len(shown_steps),
-        "fixes": page.fixes(report),
+        "fixes": page_fixes.fixes(report),
         "nothing_found": wording.nothing_found(report),
         "plan": draw_plan(report),
-        "plan_lines": page.plan_lines(report),
+        "plan_lines": page_fixes.plan_lines(report),
         "together": wording.together(report, page.DASH),
         "cautions": wording.cautions(report),
     }
