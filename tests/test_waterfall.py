@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -16,7 +15,6 @@ from mfu_doctor.analysis.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.exclusive import exclusive_time, whole_nanoseconds
 from mfu_doctor.analysis.matmul_losses import tile_efficiency, wave_efficiency
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.waterfall import roofline_ns
 from mfu_doctor.facts import DeviceSamples, Facts, MeasuredPeak
 from mfu_doctor.reading import read_trace
@@ -284,50 +282,3 @@ def test_a_checkpointed_run_on_mi300x() -> None:
     assert found["model FLOPs at peak"] == pytest.approx(0.0043, abs=1e-4)
     assert found["recomputation at peak"] == pytest.approx(0.0014, abs=1e-4)
     assert found["exposed communication"] == pytest.approx(0.628, abs=0.01)
-
-
-def tabled(draw: Callable[[Timeline], None]) -> Run:
-    """Three drawn steps of 10 ms."""
-    return Run(steps_of(0.01, draw).trace())
-
-
-def test_kernel_rows_carry_what_it_takes_to_judge_a_kernel() -> None:
-    """Per step: time, launches, FLOPs, traffic and the share of its own peak."""
-
-    def draw(t: Timeline) -> None:
-        gemm(t, 4096, 4096, 4096, 200)
-        gemm(t, 4096, 4096, 4096, 200)
-
-    (row,) = kernel_rows(tabled(draw))
-    flops = 2 * 2 * 4096**3
-    assert (row.kind, row.dtype, row.count, row.op) == ("matmul", "bf16", 2.0, "aten::mm")
-    assert row.seconds == pytest.approx(400e-6)
-    assert row.share == pytest.approx(0.04, rel=1e-3)
-    assert (row.flops, row.bytes) == (flops, 2 * 3 * 4096**2 * 2)
-    assert row.peak_share == pytest.approx(flops / 400e-6 / 989.4e12)
-    assert row.intensity == pytest.approx(4096 / 3)
-
-
-def test_op_rows_separate_host_and_device_time() -> None:
-    """10 us of host time launch 200 us of device time."""
-    (row,) = op_rows(tabled(lambda t: gemm(t, 4096, 4096, 4096, 200)))
-    assert row.name == "aten::mm"
-    assert row.host_s == pytest.approx(10e-6, rel=0.01)
-    assert row.device_s == pytest.approx(200e-6)
-    assert (row.count, row.flops) == (1.0, 2 * 4096**3)
-
-
-def test_module_rows_come_from_stacks_and_include_submodules() -> None:
-    """`nn.Module: Block_0` encloses what its children launch; without stacks there are none."""
-
-    def draw(t: Timeline) -> None:
-        with t.span("nn.Module: Block_0", "python_function"):
-            gemm(t, 64, 64, 64, 100)
-            with t.span("nn.Module: Linear_0", "python_function"):
-                gemm(t, 64, 64, 64, 100)
-
-    rows = {row.name: row for row in module_rows(tabled(draw))}
-    assert rows["Block_0"].device_s == pytest.approx(200e-6)
-    assert rows["Linear_0"].device_s == pytest.approx(100e-6)
-    assert rows["Linear_0"].flops == 2 * 64**3
-    assert module_rows(tabled(lambda t: gemm(t, 64, 64, 64, 100))) == ()

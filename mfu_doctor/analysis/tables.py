@@ -78,7 +78,7 @@ def op_rows(run: Run) -> tuple[OpRow, ...]:
             host_s=float(host[i]) / scale,
             device_s=float(device[i]) / scale,
             count=float(count[i]) / steady.steps,
-            flops=float(flops[i]) / steady.steps if flops[i] else None,
+            flops=float(round(flops[i] / steady.steps)) if flops[i] else None,
         )
         for i in longest
     )
@@ -111,7 +111,7 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
             host_s=float(host[i]) / n / NS_PER_S,
             device_s=float(on_device[i]) / n / NS_PER_S,
             count=float(count[i]) / n,
-            flops=float(done[i]) / n if done[i] else None,
+            flops=float(round(done[i] / n)) if done[i] else None,
         )
         for i in longest
     )
@@ -134,7 +134,7 @@ def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, 
     work, moved = known
     spent, part = steady.duration_ns[entries], steady.part[entries]
     total_s = float(spent.sum()) / NS_PER_S / steady.steps
-    flops = float((work[entries] * part).sum()) / steady.steps
+    flops = float(round((work[entries] * part).sum() / steady.steps))  # a count: no float noise
     traffic = float((moved[entries] * part).sum()) / steady.steps
     size = None if np.isnan(traffic) else traffic
     dtype = DTYPE_CODES[_most(run.kernels.dtype[entries], spent)]
@@ -147,7 +147,7 @@ def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, 
         kind=KINDS[_most(run.kernels.kind[entries], spent)],
         seconds=total_s,
         share=total_s / steady.step_s,
-        count=float(part.sum()) / steady.steps,
+        count=_calls(run, entries, part) / steady.steps,
         dtype=dtype,
         flops=flops or None,
         achieved_flops_s=achieved,
@@ -156,6 +156,14 @@ def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, 
         peak_share=achieved / peak if achieved and peak else None,
         op=run.trace.names[owner] if owner < len(run.trace.names) and run.activity.is_device else None,
     )
+
+
+def _calls(run: Run, entries: Int64, part: Floats) -> float:
+    """Operations among these entries; on a CPU one operator has several stretches of self time."""
+    if run.activity.is_device:
+        return float(part.sum())
+    rows, first = np.unique(run.activity.row[entries], return_index=True)
+    return float(part[first].sum()) if len(rows) else 0.0
 
 
 def _most(codes: npt.NDArray[np.integer], weight: Floats) -> int:

@@ -85,9 +85,8 @@ def _cpu(trace: Trace) -> Peaks:
     if not dense:
         reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
         return Peaks(name=name, kind="cpu", reason=reason)
-    how = measured[0]
-    source = f"measured here: {how.how}, {how.threads} thread{'s' if how.threads != 1 else ''}"
-    return Peaks(name=name, kind="cpu", dense=dense, source=source, confidence="measured", measured=True)
+    how = measured[0].how.removeprefix("measured: ")
+    return Peaks(name=name, kind="cpu", dense=dense, source=how, confidence="measured", measured=True)
 
 
 def _launches_without_device(trace: Trace) -> bool:
