@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.source import BLOCK, Source
@@ -17,6 +18,7 @@ _LIST = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BETWEEN = re.compile(rb'\}\s*,\s*\{\s*"')
 _DEFAULT_SEPARATOR = b'},{"'
 _MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
+_TRIES = 100  # places where the first event may end, before the separator is left as it is
 _STALE_SEPARATOR = 8 * BLOCK  # bytes without the separator: this part of the file is laid out differently
 _REMEDY = "give a file written by torch.profiler's export_chrome_trace, plain or gzipped"
 
@@ -36,7 +38,10 @@ class EventChunks:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.head: bytes
+        self._rest: bytes | bytearray
         self.head, self._rest = _find_list(source)
+        self._stale_at = _STALE_SEPARATOR
         self.is_bare = not self.head
         self.is_last = False
         self.separator = _DEFAULT_SEPARATOR
@@ -97,15 +102,18 @@ class EventChunks:
     def _find_at_seam(self, block: bytes) -> int:
         """Add a block without a separator to the rest; where the rest can be cut now, -1 if nowhere."""
         seam = max(0, len(self._rest) - len(self.separator))
+        if not isinstance(self._rest, bytearray):
+            self._rest = bytearray(self._rest)  # grows without being copied each time
+            self._stale_at = _STALE_SEPARATOR
         self._rest += block
-        if len(self._rest) > _STALE_SEPARATOR:
+        if len(self._rest) > self._stale_at:
             self._find_separator()
-            seam = 0
+            self._stale_at, seam = 2 * len(self._rest), 0
         return self._rest.rfind(self.separator, seam)
 
     def _find_separator(self) -> None:
         """Take the separator from after the first event, where a cut leaves an event that is whole."""
-        for match in _BETWEEN.finditer(self._rest):
+        for match in islice(_BETWEEN.finditer(self._rest), _TRIES):
             try:
                 json.loads(self._rest[: match.start() + 1], strict=False)
             except ValueError:

@@ -22,7 +22,7 @@ from mfu_doctor.reading.second_look import SecondLook
 from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
 
-_MAYBE_END = re.compile(rb"[}\[]\s*\]")
+_MAYBE_END = re.compile(rb"\A\[\s*\]|\}\s*\]")
 # A chunk that does not parse is tried together with the next ones up to this many bytes before it counts as damaged.
 _LONGEST_HELD = 4 * BLOCK
 # Keys that follow the events somewhere; a list inside an event is not followed by one of these.

@@ -20,8 +20,8 @@ def read(*events: dict[str, Any]) -> Trace:
     return read_trace(io.BytesIO(native({"traceEvents": list(events), "baseTimeNanoseconds": 0})))
 
 
-def op(name: str, ts: float, dur: float = 1, **args: Any) -> dict[str, Any]:
-    return {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": dur, "args": args}
+def op(name: str, ts: float, dur: float = 1, args: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": dur, "args": args or {}}
 
 
 def half(phase: str, name: str, ts: str, tid: int = 1) -> dict[str, Any]:
@@ -82,15 +82,15 @@ def test_memory_samples_have_the_clock_of_the_events() -> None:
 
 
 def test_equal_arguments_are_one_object() -> None:
-    dims = {"Input Dims": [[2, 3], [3, 4]]}
-    trace = read(op("aten::mm", 1, **dims, **{"Ev Idx": 1}), op("aten::mm", 2, **dims, **{"Ev Idx": 2}))
+    first, second = ({"Input Dims": [[2, 3], [3, 4]], "Ev Idx": i} for i in (1, 2))
+    trace = read(op("aten::mm", 1, args=first), op("aten::mm", 2, args=second))
     assert trace.args_of(0) is trace.args_of(1)
     assert len(trace.args) == 1
 
 
 def test_lists_of_tensors_are_nested_one_deeper() -> None:
     args = read(
-        op("aten::cat", 1, **{"Input Dims": [[[2, 3], [4, 3]], []], "Input type": ["TensorList", "Scalar"]})
+        op("aten::cat", 1, args={"Input Dims": [[[2, 3], [4, 3]], []], "Input type": ["TensorList", "Scalar"]})
     ).args_of(0)
     assert args is not None
     assert args.dims == (((2, 3), (4, 3)), ())
@@ -115,7 +115,7 @@ def test_what_launches_nothing_keeps_none(name: str) -> None:
 
 
 def test_ids_beyond_their_column_are_absent() -> None:
-    trace = read(op("a", 1, **{"External id": 2**40, "Sequence number": 2**31, "correlation": 2**50}))
+    trace = read(op("a", 1, args={"External id": 2**40, "Sequence number": 2**31, "correlation": 2**50}))
     assert trace.events.external_id.tolist() == [-1]
     assert trace.events.sequence.tolist() == [-1]
     assert trace.events.correlation.tolist() == [2**50]
