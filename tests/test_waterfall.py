@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mfu_doctor.analysis.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.exclusive import exclusive_time, whole_nanoseconds
 from mfu_doctor.analysis.matmul_losses import tile_efficiency, wave_efficiency
-from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.waterfall import roofline_ns
 from mfu_doctor.facts import DeviceSamples, Facts, MeasuredPeak
 from mfu_doctor.reading import read_trace
@@ -230,6 +230,21 @@ def test_unknown_flops_are_a_bar_and_a_note() -> None:
     assert "model FLOPs at peak" not in found
     assert "100 % of the matmul time" in str(run.waterfall.note)
     assert roofline_ns(run) is None
+
+
+def test_given_flops_split_matmuls_whose_shapes_are_unknown() -> None:
+    """A quarter second of work at peak in a second of kernels: the first bar is the MFU again."""
+    run = Run(steps_of(4, shapeless).trace(), Options(model_flops=989.4e12 / 4))
+    found = bars(run)
+    assert found["model FLOPs at peak"] / 4 == pytest.approx(float(run.mfu.report.value or 0))
+    assert found["kernel efficiency"] == pytest.approx(0.75)
+    assert "matmul with unknown FLOPs" not in found
+
+
+def test_recorded_stacks_make_host_idle_an_upper_bound() -> None:
+    """Stacks slow the host three times over; the note says so."""
+    run = Run(read_trace(real_trace("h100_timesformer_inference" + TRACE)))
+    assert "upper bound" in str(run.waterfall.note)
 
 
 def test_the_roofline_step_is_each_kernel_at_its_own_limit() -> None:

@@ -102,9 +102,19 @@ def _compute_parts(run: Run, tau: Floats, step: int) -> list[_Part]:
         parts += _matmul_parts(split_matmuls(run, tau, moved, step))
     elif counted.any():
         parts.append(_Part("matmul (no peak to split it by)", "matmul", float(tau[counted].sum())))
-    parts.append(_Part(_UNKNOWN_FLOPS, "matmul", float(tau[unknown].sum())))
+    parts += _uncounted_parts(run, float(tau[unknown].sum()), whole=not counted.any())
     rest = np.where(compute & ~counted & ~unknown, tau, 0.0)
     return parts + _other_parts(run, kernels, rest, _floor(run, moved))
+
+
+def _uncounted_parts(run: Run, spent: float, *, whole: bool) -> list[_Part]:
+    """Matmuls without counted FLOPs; if that is all of them and the user gave the FLOPs, what these need at peak is known."""
+    mfu = run.mfu
+    if not whole or mfu.report.method != "given" or mfu.report.model_flops is None or mfu.reference_peak is None:
+        return [_Part(_UNKNOWN_FLOPS, "matmul", spent)]
+    needed = mfu.report.model_flops / mfu.reference_peak * NS_PER_S
+    above = "kernel efficiency" if spent >= needed else "faster than the peak"
+    return [_Part("model FLOPs at peak", "achieved", needed), _Part(above, "matmul", spent - needed)]
 
 
 def _matmul_parts(split: MatmulSplit) -> list[_Part]:
@@ -188,7 +198,9 @@ def _note(run: Run, step: int) -> str | None:
         said.append("The first bar counts unmasked attention pairs; the headline counts the full square.")
     if run.facts is not None and run.facts.timed_steps_s:
         said.append("Bars are of a step recorded with the profiler; the headline is of steps without it.")
+    if run.trace.recorded.stacks or run.trace.recorded.memory:
+        said.append("Stacks or memory were recorded, which slows the host: its idle bars are an upper bound.")
     unknown, counted = int(run.flops.unknown_ns[step]), int(run.flops.counted_ns[step])
-    if unknown:
+    if unknown and mfu.method != "given":
         said.append(f"FLOPs of {100 * unknown / (unknown + counted):.0f} % of the matmul time are not known.")
     return " ".join(said) or None
