@@ -53,8 +53,9 @@ def chromium() -> str:
 @contextmanager
 def running_browser() -> Iterator[Browser]:
     """A browser for the tests of one module."""
+    path = chromium()
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
         browser.close()
 

@@ -128,15 +128,10 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "baseline_rows": page.baseline_rows(report),
         "method": page.method_rows(report),
         "commands": wording.commands(report),
-        "created": _moment(report.created),
+        "created": page.moment(report.created),
         "peak_link": page.link(report.device.peak_source),
         "numbers": numbers,
     }
-
-
-def _moment(created: str) -> str:
-    """A UTC time as people write it."""
-    return f"{created.replace('T', ' ').removesuffix('Z').removesuffix('+00:00')} UTC" if created else ""
 
 
 def _facts(report: Report) -> tuple[tuple[str, str], ...]:
@@ -149,6 +144,6 @@ def _facts(report: Report) -> tuple[tuple[str, str], ...]:
         ("steps", str(run.steps)),
         ("torch", run.versions.get("torch", "")),
         ("recorded", "with mfu-doctor" if run.captured else ""),
-        ("report of", _moment(report.created)),
+        ("report of", page.moment(report.created)),
     )
     return tuple((name, value) for name, value in rows if value)

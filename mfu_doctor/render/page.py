@@ -134,7 +134,8 @@ def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
         ("replay", None if replay.error is None else f"{wording.replay_error(report)} on the unchanged step"),
         *((name, version) for name, version in sorted(run.versions.items())),
         *((name, str(value)) for name, value in sorted(run.settings.items()) if value is not None),
-        ("report", f"schema {report.schema}, mfu-doctor {report.version}, {report.created}"),
+        ("report", ", ".join(part for part in (f"schema {report.schema}", moment(report.created)) if part)),
+        ("mfu-doctor", report.version),
     ]
     return tuple((name, value) for name, value in rows if value)
 
@@ -155,6 +156,11 @@ def baseline_rows(report: Report) -> tuple[tuple[str, str, str, str], ...]:
     if base.breakdown.step_s and report.breakdown.step_s:
         rows += [_share_row(bucket, base.breakdown, report.breakdown) for bucket in BUCKETS]
     return tuple(rows)
+
+
+def moment(created: str) -> str:
+    """A UTC time of ISO 8601 as people write it."""
+    return f"{created.replace('T', ' ').removesuffix('Z').removesuffix('+00:00')} UTC" if created else ""
 
 
 def link(source: str | None) -> str | None:
