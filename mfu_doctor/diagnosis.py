@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from statistics import median
+from statistics import median, median_low
 from typing import TYPE_CHECKING
 
 import mfu_doctor
@@ -166,7 +166,7 @@ def _step_time(run: Run) -> StepTime:
     windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
     timed = run.facts.timed_steps_s if run.facts is not None else ()
     samples = list(timed) if timed else windows
-    middle = median(samples)
+    middle = median(timed) if timed else median_low(windows)  # of windows: one that exists, the one that is split
     return StepTime(
         median=middle,
         mad=median(abs(s - middle) for s in samples),

@@ -100,41 +100,33 @@ def causes(ranked: list[Priced]) -> dict[str, str]:
 
 
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale, roofline_s: float | None) -> Plan:
-    """Apply the best fix, replay, price the rest again; stop when the next fix saves under WORTH_SHARE of the step.
+    """Apply the best fix, replay, price all the others again; stop when none of them saves WORTH_SHARE of the step.
 
-    Lazy greedy: a fix never gains from others having been applied as much as it could lose, so its last price is an upper bound
-    and only the head of the queue is priced again.
+    The bottleneck moves: a fix that was worth little alone can be worth much after another one (faster kernels on a run that
+    waited for its host), so advice withheld for its price takes part. The next fix is the one whose low end saves most, as in
+    the ranking; its mid end is what the plan states.
     """
     folded = causes(ranked)
-    queue = [
-        (p.price.mid_ns, p, p.finding.change)
-        for p in ranked
-        if p.worth and p.price is not None and p.finding.change is not None and p.rule.name not in folded
-    ]
-    chosen: list[tuple[Priced, Change]] = []
+    waiting = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
+    chosen: list[Change] = []
     edits: tuple[Edit, ...] = ()
     now = replay.measured_ns
     steps: list[PlanStep] = []
-    while queue:
-        queue.sort(key=lambda item: -item[0])
-        _, best, change = queue.pop(0)
-        after = replay.step_ns((*edits, *change.mid))
-        gain = now - after
-        if queue and gain < queue[0][0]:
-            if gain >= WORTH_SHARE * replay.measured_ns:
-                queue.append((gain, best, change))
-            continue
-        if gain < WORTH_SHARE * replay.measured_ns:
-            continue
-        edits, now = (*edits, *change.mid), after
-        chosen.append((best, change))
-        step_s = scale.step_s - scale.saved_s(replay.measured_ns - after)
-        steps.append(
-            PlanStep(rule=best.rule.name, step_s=step_s, saving_s=scale.saved_s(gain), mfu=scale.mfu_at(step_s))
-        )
+    while waiting:
+        sure = [now - replay.step_ns((*edits, *_change(p).low)) for p in waiting]
+        best = max(range(len(waiting)), key=sure.__getitem__)
+        if sure[best] < WORTH_SHARE * replay.measured_ns:
+            break
+        picked = waiting.pop(best)
+        edits = (*edits, *_change(picked).mid)
+        after = min(replay.step_ns(edits), now - sure[best])
+        chosen.append(_change(picked))
+        step_s, saved_s = scale.step_s - scale.saved_s(replay.measured_ns - after), scale.saved_s(now - after)
+        steps.append(PlanStep(rule=picked.rule.name, step_s=step_s, saving_s=saved_s, mfu=scale.mfu_at(step_s)))
+        now = after
     if not steps:
         return Plan(roofline_s=roofline_s)
-    ends = [[e for _, c in chosen for e in getattr(c, end)] for end in ("low", "high")]
+    ends = [[e for change in chosen for e in getattr(change, end)] for end in ("low", "high")]
     low, high = sorted(scale.saved_s(max(replay.measured_ns - replay.step_ns(e), 0.0)) for e in ends)
     return Plan(
         steps=tuple(steps),
@@ -145,6 +137,12 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale, roofline_s: fl
         roofline_s=roofline_s,
         stop=_stop(steps[-1].step_s, roofline_s),
     )
+
+
+def _change(priced: Priced) -> Change:
+    """The change of a finding that has a price."""
+    assert priced.finding.change is not None
+    return priced.finding.change
 
 
 def _stop(step_s: float, roofline_s: float | None) -> str:

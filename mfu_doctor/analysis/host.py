@@ -40,7 +40,7 @@ def host_view(trace: Trace) -> Host:
     fetch_rows = _fetches(trace, spans, main)
     blocking = rows_matching(trace, BLOCKING, calls)
     working = np.concatenate((trace.rows(Category.CPU_OP), calls))
-    working = np.setdiff1d(working, fetch_rows)
+    working = working[~np.isin(working, fetch_rows)]
     return Host(
         main_track=main,
         fetch_rows=fetch_rows,
