@@ -99,7 +99,8 @@ def _outermost(run: Run, start: int, end: int) -> npt.NDArray[np.int64]:
     is_label = label[trace.events.name] | (trace.events.category == Category.ANNOTATION)
     rows = rows[~is_label[rows]]
     parent = run.ops.parent[rows]
-    return rows[(parent < 0) | is_label[np.maximum(parent, 0)]]
+    outermost: npt.NDArray[np.int64] = rows[(parent < 0) | is_label[np.maximum(parent, 0)]]
+    return outermost
 
 
 def _host_tracks(run: Run, start: int, end: int) -> list[int]:
