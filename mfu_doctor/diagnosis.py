@@ -41,8 +41,9 @@ from mfu_doctor.units import seconds
 if TYPE_CHECKING:
     from mfu_doctor.analysis.replay import Replay
 
-# The bucket that a run is bound by, by the owner of its largest removable share.
-_BOUND = {
+# What a run is bound by: the family of the fix that saves most, else the owner of its largest removable share.
+_BOUND_BY_FAMILY = {"IN": "input-bound", "HO": "host-bound", "CO": "communication-bound"}
+_BOUND_BY_BUCKET = {
     "data_loading": "input-bound",
     "idle": "host-bound",
     "communication": "communication-bound",
@@ -100,7 +101,7 @@ def _report(run: Run, examined: list[Examined]) -> Report:
         breakdown=split,
         waterfall=run.waterfall.bars,
         waterfall_note=run.waterfall.note,
-        bound=_bound(split),
+        bound=_bound(split, ranked),
         steps=_step_rows(run),
         drawing=draw_step(run),
         diagnoses=tuple(_diagnoses(examined, ranked, replay)),
@@ -189,9 +190,12 @@ def _breakdown(split: Split) -> Breakdown:
     )
 
 
-def _bound(split: Breakdown) -> str:
-    owner = max(_BOUND, key=split.share)
-    return _BOUND[owner] if split.share(owner) >= _BOUND_SHARE else "compute-bound"
+def _bound(split: Breakdown, ranked: list[Priced]) -> str:
+    best = next((p for p in ranked if p.worth and p.price is not None), None)
+    if best is not None:
+        return _BOUND_BY_FAMILY.get(best.rule.code[:2], "compute-bound")
+    owner = max(_BOUND_BY_BUCKET, key=split.share)
+    return _BOUND_BY_BUCKET[owner] if split.share(owner) >= _BOUND_SHARE else "compute-bound"
 
 
 def _step_rows(run: Run) -> tuple[StepRow, ...]:

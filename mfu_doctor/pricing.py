@@ -148,4 +148,6 @@ def _change(priced: Priced) -> Change:
 def _stop(step_s: float, roofline_s: float | None) -> str:
     if roofline_s is None or roofline_s <= 0:
         return "after these, no known fix saves 1 % of the step"
+    if step_s < roofline_s:
+        return f"after these, the step is below the {roofline_s * 1e3:.3g} ms that today's number formats allow at best"
     return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {roofline_s * 1e3:.3g} ms"
