@@ -98,7 +98,7 @@ def clamp(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> int:
     return int(np.count_nonzero(lost | backwards))
 
 
-def recover_base(first_ns: int, last_ns: int, seen_ns: tuple[int, int]) -> int | None:
+def recover_base(first_ns: int, last_ns: int, *, seen_ns: tuple[int, int]) -> int | None:
     """The base of relative times, given a unix interval that the recording is known to touch.
 
     Args:

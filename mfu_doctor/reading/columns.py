@@ -119,7 +119,7 @@ class Columns:
         keep = (categories != _DROPPED) & ~memory
         if not keep.all():
             records, categories, names = records[keep], categories[keep], names[keep]
-        rows = self._write(records, names, categories) + np.cumsum(keep) - 1
+        rows = self._write(records, names, categories=categories) + np.cumsum(keep) - 1
         positions = np.flatnonzero(wanted & keep)
         return Added(positions, rows[positions], np.flatnonzero(memory))
 
@@ -132,7 +132,7 @@ class Columns:
         return self._arrays.pop(name)[: self.count]
 
     def _write(
-        self, records: npt.NDArray[np.void], names: npt.NDArray[np.int32], categories: npt.NDArray[np.uint8]
+        self, records: npt.NDArray[np.void], names: npt.NDArray[np.int32], *, categories: npt.NDArray[np.uint8]
     ) -> int:
         first, last = self.count, self.count + len(records)
         if not len(records):

@@ -35,7 +35,7 @@ class GzipStream:
         size: plain bytes to return at most per read.
     """
 
-    def __init__(self, first: bytes, take: Callable[[], bytes], size: int) -> None:
+    def __init__(self, first: bytes, take: Callable[[], bytes], *, size: int) -> None:
         self.truncated = False
         self._pending = first
         self._take = take

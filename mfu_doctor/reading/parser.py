@@ -117,7 +117,7 @@ class Parser:
         added = self.columns.add(complete)
         if not len(added.kept) and not len(added.memory):
             return
-        look = SecondLook.at(chunk, self.chunks.separator, events, complete)
+        look = SecondLook.at(chunk, self.chunks.separator, events=events, complete=complete)
         if len(added.kept):
             self.columns.set_args(added.rows, self.args.codes(look.decode(added.kept, ARGUMENTS)))
         if len(added.memory):

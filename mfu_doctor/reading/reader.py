@@ -85,7 +85,7 @@ def _base(header: Header, first: int, last: int) -> int | None:
     if header.base_ns is not None:
         return header.base_ns
     windows = header.facts.windows if header.facts else ()
-    return recover_base(first, last, (windows[0].start_ns, windows[-1].end_ns)) if windows else None
+    return recover_base(first, last, seen_ns=(windows[0].start_ns, windows[-1].end_ns)) if windows else None
 
 
 def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -41,7 +41,6 @@ class Damage:
     dropped: int = 0  # events given up
     repaired: int = 0  # events kept after mending them
     bad_text: int = 0  # bytes replaced: not UTF-8, or control characters
-    examples: list[str] = field(default_factory=list)  # beginnings of dropped events
 
 
 def split_events(chunk: bytes, damage: Damage) -> list[bytes]:
@@ -152,16 +151,15 @@ def _refuse(word: str) -> None:
 
 def _accepted(event: Any) -> dict[str, Any] | None:
     """The event in the types the decoder accepts; None where it is no event or has no usable time."""
-    if not isinstance(event, dict) or "ph" not in event:
+    if not isinstance(event, dict) or not isinstance(event.get("ph"), str):
         return None
     if event["ph"] not in KNOWN_PHASES:
         return {"ph": "M"}  # a phase that we do not know: nothing that we read
     known = {key: value for key, value in event.items() if key not in _TYPED}
-    for key in ("ts", "dur"):
-        if key in event:
-            known[key] = _finite(event[key])
-    if None in known.values():
+    times = {key: _finite(event[key]) for key in ("ts", "dur") if key in event}
+    if None in times.values():
         return None
+    known |= times
     known |= {key: str(event[key]) for key in ("name", "cat") if event.get(key) is not None}
     known |= {key: _id(event[key]) for key in ("pid", "tid") if key in event}
     if isinstance(args := event.get("args"), dict):

@@ -40,11 +40,11 @@ class Args(msgspec.Struct, gc=False, rename=_RENAMED):
 class Complete(msgspec.Struct, gc=False, tag_field="ph", tag="X"):
     """A duration event. Strings are replaced by their codes before the event is encoded as a record."""
 
+    ts: float
     name: float | str = ""
     cat: float | str = ""
     pid: Number = ""
     tid: Number = ""
-    ts: float = 0.0
     dur: float = 0.0
     args: Args | None = None
 

@@ -41,7 +41,7 @@ class SecondLook:
     parts: list[bytes]
 
     @classmethod
-    def at(cls, chunk: bytes, separator: bytes, events: list[Any], complete: list[Complete]) -> SecondLook:
+    def at(cls, chunk: bytes, separator: bytes, *, events: list[Any], complete: list[Complete]) -> SecondLook:
         """The second look at a chunk that was decoded into `events`; `complete` are the duration events among them."""
         places = np.arange(len(events))
         if len(complete) < len(events):

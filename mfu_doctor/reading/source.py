@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from mfu_doctor.errors import NotATraceError
@@ -48,15 +47,13 @@ class Source:
         self._taken = 0  # bytes of the input
         self._given = 0  # plain bytes handed out
         first = self._take()
-        self._gzip = GzipStream(first, self._take, BLOCK) if first.startswith(MAGIC) else None
+        self._gzip = GzipStream(first, self._take, size=BLOCK) if first.startswith(MAGIC) else None
         self._pending = first
 
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._owned:
             self._stream.close()
 

@@ -206,18 +206,35 @@ def test_an_event_that_cannot_be_read_is_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("time", [b"null", b"nan", b'"soon"', b"1e999"])
-def test_an_event_without_a_time_is_dropped(time: bytes) -> None:
+def test_an_event_without_a_usable_time_is_dropped(time: bytes) -> None:
     trace = read(NATIVE.replace(b'"ts": 4000000000008.000', b'"ts": ' + time))
     assert numbers(trace) == [i for i in range(COUNT) if i != 8]
     assert problems(trace) == {"events-dropped": 1}
 
 
 @pytest.mark.parametrize(
-    "odd", [b'"pid": true', b'"pid": [7]', b'"pid": 7, "args": [1]', b'"pid": 7, "cat": 5, "x": {"ph": 1}']
+    "odd",
+    [
+        b'"id": null, "pid": 7',
+        b'"pid": true',
+        b'"pid": [7]',
+        b'"pid": 7, "args": [1]',
+        b'"pid": 7, "cat": 5, "x": {"ph": 1}',
+    ],
 )
 def test_an_event_with_odd_types_is_kept(odd: bytes) -> None:
     trace = read(NATIVE.replace(b'"name": "event 8 of it", "pid": 7', b'"name": "event 8 of it", ' + odd))
     assert numbers(trace) == list(range(COUNT))
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"ph": ["X"], "ts": 1}', b'{"ph": "X", "name": "no time"}', b"{}", b"[]", b"null", b"7"]
+)
+def test_what_is_no_event_is_dropped_and_counted(event: bytes) -> None:
+    data = NATIVE.replace(b'"traceEvents": [', b'"traceEvents": [' + event + b",")
+    trace = read(data)
+    assert numbers(trace) == list(range(COUNT))
+    assert problems(trace) == {"events-dropped": 1}
 
 
 def test_a_broken_log_line_in_the_header_does_not_cost_the_known_keys() -> None:
