@@ -26,19 +26,27 @@ def load_report(path: str, *, peak_flops: float | None = None, model_flops: floa
     Raises:
         DoctorError: the file is none of these, or cannot be read.
     """
+    saved = load_saved(path)
+    return saved if saved is not None else _diagnose(Path(path), peak_flops, model_flops)
+
+
+def load_saved(path: str) -> Report | None:
+    """The report that was saved in this file, or None where it is not one of ours (a trace, a directory, missing).
+
+    Raises:
+        DoctorError: a page without a report, a report of another schema, or a file that cannot be read.
+    """
     file = Path(path)
     try:
         if file.suffix.lower() in _PAGES:
             from mfu_doctor.render.html import report_json_from_page
 
             return Report.from_json(report_json_from_page(file.read_text(encoding="utf-8")))
-        if file.is_file() and _is_report(file):
-            return Report.load(file)
+        return Report.load(file) if file.is_file() and is_report(file) else None
     except OSError as error:
         raise NotATraceError(f"{path} cannot be read ({error.strerror})", "check the path") from error
     except UnicodeDecodeError as error:
         raise NotATraceError(f"{path} is not UTF-8 text", "give a page written by -o report.html") from error
-    return _diagnose(file, peak_flops, model_flops)
 
 
 def _diagnose(file: Path, peak_flops: float | None, model_flops: float | None) -> Report:
@@ -51,6 +59,7 @@ def _diagnose(file: Path, peak_flops: float | None, model_flops: float | None) -
     return diagnose(find_traces(file).chosen.path, peak_flops=peak_flops, model_flops=model_flops)
 
 
-def _is_report(file: Path) -> bool:
+def is_report(file: Path) -> bool:
+    """Whether a JSON file was written by this tool, by its first bytes."""
     with file.open("rb") as stream:
         return _OURS in stream.read(_HEAD)

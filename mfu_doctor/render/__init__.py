@@ -17,28 +17,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One output format.
+    """One output format of one kind of object.
 
     Attributes:
-        name: what `--format` takes; the function is `render_<name>` in `mfu_doctor.render.<name>`.
-        takes: what it renders: a `report`, a `verdict`, or a `trace` with its report.
+        name: what `--format` takes.
+        takes: what it renders: a report, a verdict or a comparison.
+        module: the file in this folder that does it.
         suffixes: file endings that choose it.
     """
 
     name: str
     takes: str
+    module: str
     suffixes: tuple[str, ...] = ()
 
 
 FORMATS = (
-    Format("terminal", "report", (".txt",)),
-    Format("markdown", "report", (".md",)),
-    Format("json", "report", (".json",)),
-    Format("html", "report", (".html", ".htm")),
-    Format("notebook", "report"),
-    Format("github", "verdict"),
-    Format("junit", "verdict", (".xml",)),
-    Format("perfetto", "trace"),
+    Format("terminal", "report", "terminal", (".txt",)),
+    Format("markdown", "report", "markdown", (".md",)),
+    Format("json", "report", "json", (".json",)),
+    Format("html", "report", "html", (".html", ".htm")),
+    Format("notebook", "report", "notebook"),
+    Format("terminal", "verdict", "checklist", (".txt",)),
+    Format("markdown", "verdict", "checklist", (".md",)),
+    Format("github", "verdict", "github"),
+    Format("junit", "verdict", "junit", (".xml",)),
+    Format("json", "verdict", "checklist", (".json",)),
+    Format("terminal", "comparison", "compare", (".txt",)),
+    Format("markdown", "comparison", "compare", (".md",)),
+    Format("json", "comparison", "compare", (".json",)),
 )
 
 

@@ -170,7 +170,7 @@ def measure(value: float | int | str, unit: str) -> str:
     """A piece of evidence as a person reads it, by its unit."""
     if isinstance(value, str):
         return value if not unit else f"{value} {unit}"
-    known = {
+    forms: dict[str, Callable[[float], str]] = {
         "s": duration,
         "share": percent,
         "bytes": size,
@@ -179,6 +179,4 @@ def measure(value: float | int | str, unit: str) -> str:
         "count": count,
         "": count,
     }
-    if unit in known:
-        return known[unit](value)
-    return f"{significant(value)} {unit}"
+    return forms[unit](value) if unit in forms else f"{significant(value)} {unit}"

@@ -24,11 +24,12 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the screen is: columns, whether block characters may be used, whether to show everything."""
+    """How the screen is: columns, block characters or ASCII, everything or one screen, and the trace as the user named it."""
 
     width: int = 80
     unicode: bool = False
     verbose: bool = False
+    source: str | None = None
 
 
 def header(report: Report, look: Look) -> Block:
@@ -276,7 +277,7 @@ def caution(report: Report, look: Look) -> list[Block]:
 def following(report: Report, look: Look) -> Block:
     """What to type next."""
     rows: list[Line] = []
-    for command, note in wording.commands(report):
+    for command, note in wording.commands(report, look.source):
         text = f"{INDENT}{command}"
         room = look.width - len(text) - 4
         rows.append(line(f"{text}    {note}" if note and len(note) <= room else text, "quiet"))

@@ -20,7 +20,7 @@ from mfu_doctor.report import Report
 
 SCREEN_LINES = 40
 WIDTH = 80
-NARROWEST, WIDEST = 80, 100  # columns for which the layout is made
+WIDEST = 100  # columns beyond which lines become hard to read; below WIDTH the terminal wraps them
 
 # One hue for bars; everything else is weight. Red is kept for a failed gate.
 STYLES = {"head": "bold", "bar": "cyan", "number": "bold", "code": "cyan", "quiet": "dim"}
@@ -45,26 +45,26 @@ def abilities(stream: TextIO, environ: Mapping[str, str] | None = None) -> Abili
 
     console = Console(file=stream, _environ=dict(os.environ if environ is None else environ))
     real = bool(getattr(stream, "isatty", lambda: False)())
-    width = min(max(console.width, NARROWEST), WIDEST) if real else WIDTH
+    width = min(max(console.width, WIDTH), WIDEST) if real else WIDTH
     color = console.color_system is not None and not console.no_color and console.is_terminal
     unicode = real and (getattr(stream, "encoding", "") or "").lower().replace("-", "") == "utf8"
     return Abilities(width=width, color=color, unicode=unicode, terminal=real)
 
 
 def render_terminal(
-    report: Report, *, width: int = WIDTH, color: bool = False, unicode: bool = False, verbose: bool = False
+    report: Report, *, screen: Abilities | None = None, verbose: bool = False, source: str | None = None
 ) -> str:
     """The report as text for a terminal.
 
     Args:
         report: the result to show.
-        width: columns to use.
-        color: whether to add ANSI styles; the words stay the same.
-        unicode: whether block characters and non-ASCII names may be printed.
+        screen: what the stream can show; without it plain ASCII of 80 columns, as for a pipe.
         verbose: everything the report knows instead of one screen.
+        source: the trace as the user named it, for the commands to type next.
     """
-    shown = each_text(_without_bulk(report), clean if unicode else lambda text: to_ascii(clean(text)))
-    look = Look(width=width, unicode=unicode, verbose=verbose)
+    screen = screen or Abilities()
+    shown = each_text(_without_bulk(report), clean if screen.unicode else lambda text: to_ascii(clean(text)))
+    look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, source=source)
     blocks = [
         panels.header(shown, look),
         panels.number(shown, look),
@@ -77,7 +77,7 @@ def render_terminal(
         panels.following(shown, look),
     ]
     lines = fit(blocks, None if verbose else SCREEN_LINES)
-    return paint(lines) if color else "".join(f"{plain(row)}\n" for row in lines)
+    return paint(lines) if screen.color else "".join(f"{plain(row)}\n" for row in lines)
 
 
 def _without_bulk(report: Report) -> Report:

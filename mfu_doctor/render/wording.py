@@ -17,7 +17,7 @@ from mfu_doctor.report import BUCKETS, CRASHED, FAILED, NOT_MEASURED, Diagnosis,
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
 SAME = 0.0005  # two MFU figures closer than this print alike at one decimal
-LONGEST_COMMAND_NAME = 30  # characters of a trace name that still fit into an 80-column command line
+LONGEST_COMMAND_NAME = 38  # characters of a trace name that still fit into an 80-column command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +238,14 @@ def cautions(report: Report) -> list[str]:
     return list(dict.fromkeys([*report.problems, *found, *replay, *report.cautions, *notes, *report.mfu.notes]))
 
 
-def commands(report: Report) -> list[tuple[str, str]]:
-    """What to type next, each with what it gives; safe to paste whatever the trace is called."""
-    name = report.run.trace
+def commands(report: Report, source: str | None = None) -> list[tuple[str, str]]:
+    """What to type next, each with what it gives; safe to paste whatever the trace is called.
+
+    Args:
+        report: the result.
+        source: the trace as the user named it, where the report only knows the file's name.
+    """
+    name = source or report.run.trace
     quoted = shlex.quote(name)
     trace = quoted if name and name == clean(name) and len(quoted) <= LONGEST_COMMAND_NAME else "TRACE"
     first = next((d.rule for d in report.failed), None)

@@ -1,0 +1,130 @@
+"""What this machine can record: the facts that a bug report should contain, found without ever failing.
+
+Each probe answers for itself; one that cannot look says why, because a self-check that crashes is the bug it should explain.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mfu_doctor
+from mfu_doctor.capture import nvml
+from mfu_doctor.devices import lookup
+
+OK, WARN, NONE = "ok", "warn", "none"
+PARAMS = Path("/proc/driver/nvidia/params")  # written by the NVIDIA kernel module
+RESTRICTED = "RmProfilingAdminOnly: 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One line of the self-check; `state` is ok, warn (with what to do in `text`) or none (not here, which is fine)."""
+
+    name: str
+    state: str
+    text: str
+
+
+def selfcheck() -> tuple[Probe, ...]:
+    """Look at everything that recording depends on."""
+    looks: tuple[Callable[[], Iterator[Probe]], ...] = (_versions, _torch, _driver, _stray_pynvml, _permission)
+    out: list[Probe] = []
+    for look in looks:
+        found, error = nvml.attempt(lambda look=look: list(look()))  # type: ignore[misc]
+        name = look.__name__.strip("_").replace("_", " ")
+        out += found if found is not None else [Probe(name, WARN, f"could not look: {type(error).__name__}: {error}")]
+    return tuple(out)
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _versions() -> Iterator[Probe]:
+    yield Probe("mfu-doctor", OK, mfu_doctor.__version__)
+    yield Probe("python", OK, f"{platform.python_version()} on {platform.platform()} ({sys.executable})")
+
+
+def _torch() -> Iterator[Probe]:
+    if _installed("torch") is None:
+        yield Probe("torch", NONE, "not installed: traces can be read and judged here, not recorded")
+        return
+    import torch
+    import torch.profiler
+
+    built = torch.version.cuda or torch.version.hip
+    yield Probe("torch", OK, f"{torch.__version__}" + (f", built for {built}" if built else ", built for CPU only"))
+    if not torch.profiler.kineto_available():
+        yield Probe("profiler", WARN, "this torch has no Kineto profiler: install a build from pytorch.org")
+        return
+    if not torch.cuda.is_available():
+        why = "no usable device" if built else "torch is built for CPU only"
+        yield Probe("device", NONE, f"{why}: CPU runs can be recorded")
+        return
+    for index in range(torch.cuda.device_count()):
+        yield _device(torch.cuda.get_device_name(index))
+    yield _kernels_recorded()
+
+
+def _device(name: str) -> Probe:
+    row = lookup(name)
+    if row is None:
+        return Probe("device", WARN, f'"{name}" has no row in the table of peaks: pass --peak-flops for its MFU')
+    peaks = ", ".join(f"{dtype} {peak / 1e12:g}" for dtype, peak in row.dense.items())
+    return Probe("device", OK, f"{name}: dense TFLOP/s {peaks} ({row.source})")
+
+
+def _kernels_recorded() -> Probe:
+    """The only proof that counts: record one kernel and look for it."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
+        torch.ones(1024, device="cuda").mul_(2)
+        torch.cuda.synchronize()
+    on_device = [e for e in recorded.events() or [] if str(e.device_type).endswith("CUDA")]
+    if on_device:
+        return Probe("kernels", OK, f"the profiler records them ({len(on_device)} in a test of one operator)")
+    return Probe(
+        "kernels",
+        WARN,
+        "a test recorded none: another profiler may be attached, or recording needs permission (see below)",
+    )
+
+
+def _driver() -> Iterator[Probe]:
+    library = _installed("nvidia-ml-py")
+    module, error = nvml.attempt(nvml.load)
+    if module is not None:
+        _, error = nvml.attempt(module.nvmlInit)
+    if module is None or error is not None:
+        reason = nvml.meaning(error) if error is not None else "nvidia-ml-py is not installed"
+        yield Probe("NVML", NONE, f"device not sampled: {reason}")
+        return
+    driver, _ = nvml.attempt(module.nvmlSystemGetDriverVersion)
+    yield Probe("NVML", OK, f"driver {nvml.text(driver) if driver else 'unknown'}, nvidia-ml-py {library or 'unknown'}")
+    nvml.attempt(module.nvmlShutdown)
+
+
+def _stray_pynvml() -> Iterator[Probe]:
+    stray = _installed("pynvml")
+    if stray is not None:
+        yield Probe("pynvml", WARN, f"the deprecated package pynvml {stray} is installed too: pip uninstall pynvml")
+
+
+def _permission() -> Iterator[Probe]:
+    if not PARAMS.is_file():
+        return
+    if RESTRICTED in PARAMS.read_text(encoding="utf-8", errors="replace"):
+        hint = "GPU counters need administrator rights; where kernels are not recorded, ask the administrator for"
+        yield Probe("permission", WARN, f"{hint} NVreg_RestrictProfilingToAdminUsers=0 (a container: CAP_SYS_ADMIN)")
+    else:
+        yield Probe("permission", OK, "GPU counters are open to every user")

@@ -1,0 +1,99 @@
+"""`mfu-doctor explain [RULE]`: the documentation of the rules, from the rules' own docstrings, offline.
+
+One source for the terminal, the web page and the source code: what a rule says about itself cannot drift from what it does.
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.rules.catalogue import FAMILIES, RULES, choose, find
+from mfu_doctor.rules.contract import HEADINGS, Rule
+
+FORMATS = ("text", "markdown", "json")
+
+
+def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - the word users know from --format
+    """The documentation of one rule, of a family, or the list of all rules.
+
+    Args:
+        name: a rule's name or code, a family such as "IN", or None for the list.
+        format: text, markdown or json.
+
+    Raises:
+        DoctorError: there is no such rule or format.
+    """
+    if format not in FORMATS:
+        raise DoctorError(f"there is no format {format!r}", f"use one of {', '.join(FORMATS)}")
+    if name is None:
+        return _list(RULES, format)
+    if name.strip().upper() in FAMILIES:
+        return _list(choose(RULES, select=(name,)), format)
+    rule = find(name)
+    if format == "json":
+        return _json([described(rule)])
+    return (_markdown if format == "markdown" else _text)(rule)
+
+
+def sections(document: str) -> dict[str, str]:
+    """A rule's docstring by its fixed headings; the opening sentence stands under "". Indentation is taken out."""
+    parts: dict[str, list[str]] = {"": []}
+    current = parts[""]
+    for row in document.splitlines():
+        if row.strip() in HEADINGS and not row.startswith(" "):
+            current = parts.setdefault(row.strip(), [])
+        else:
+            current.append(row.removeprefix("    "))
+    return {heading: "\n".join(rows).strip("\n") for heading, rows in parts.items()}
+
+
+def described(rule: Rule) -> dict[str, object]:
+    """A rule as plain data."""
+    parts = sections(rule.doc)
+    return {
+        "name": rule.name,
+        "code": rule.code,
+        "title": rule.title,
+        "caution": rule.caution,
+        "needs": list(rule.needs),
+        "summary": " ".join(parts.pop("").split()),
+        "sections": parts,
+    }
+
+
+def _text(rule: Rule) -> str:
+    parts = sections(rule.doc)
+    rows = [f"{rule.name} ({rule.code}): {rule.title}", "", parts.pop("")]
+    for heading, body in parts.items():
+        rows += ["", heading, *(f"  {row}".rstrip() for row in body.splitlines())]
+    if rule.needs:
+        rows += ["", "Needs", f"  {', '.join(rule.needs)}"]
+    return "\n".join(rows) + "\n"
+
+
+def _markdown(rule: Rule) -> str:
+    parts = sections(rule.doc)
+    rows = [f"## {rule.name} ({rule.code})", "", parts.pop("")]
+    for heading, body in parts.items():
+        rows += ["", f"### {heading}", "", body]
+    return "\n".join(rows) + "\n"
+
+
+def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
+    if format == "json":
+        return _json([described(rule) for rule in rules])
+    rows: list[str] = []
+    for family, question in FAMILIES.items():
+        members = [rule for rule in rules if rule.code.startswith(family)]
+        if not members:
+            continue
+        if format == "markdown":
+            rows += [f"**{question}**", "", *(f"- `{r.name}` ({r.code}): {r.title}" for r in members), ""]
+        else:
+            rows += [question, *(f"  {r.code}  {r.name:<24} {r.title}" for r in members), ""]
+    return "\n".join(rows).rstrip("\n") + "\n"
+
+
+def _json(data: object) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(data), indent=1).decode() + "\n"

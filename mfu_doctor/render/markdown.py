@@ -1,0 +1,119 @@
+"""The report as markdown, for pull requests, issues and notes; the order is the terminal's.
+
+Everything that came out of a trace is escaped, because a kernel's name can hold any character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mfu_doctor.render import numbers, wording
+from mfu_doctor.render.escape import code, inline
+from mfu_doctor.render.text import clean, each_text, shorten
+from mfu_doctor.report import Diagnosis, Report
+
+DASH = "–"  # noqa: RUF001 - the range sign that markdown can show
+LONGEST = 400  # characters of one sentence
+MOST = 25  # fixes, reasons or cautions of one section; what is left out is counted
+
+
+def render_markdown(report: Report) -> str:
+    """The report as GitHub-flavoured markdown, far below the 64 kB at which comments are cut."""
+    shown: Report = each_text(report, lambda text: shorten(clean(text), LONGEST))
+    sections = (_number, _where, _fixes, _passed, _unmeasured, _cautions, _commands)
+    return "\n\n".join("\n".join(rows) for make in sections if (rows := make(shown))) + "\n"
+
+
+def _number(report: Report) -> list[str]:
+    label, text = wording.headline(report)
+    step, how = wording.step_time(report)
+    rows = [f"### mfu-doctor: {label}, {step}", ""]
+    device = report.device.name or ("CPU" if report.device.kind == "cpu" else "GPU")
+    many = f"{report.device.count} × " if report.device.count > 1 else ""  # noqa: RUF001 - the sign meant
+    about = [inline(report.run.trace), f"{numbers.count(report.run.steps)} steps", f"{many}{inline(device)}"]
+    if "torch" in report.run.versions:
+        about.append(f"torch {inline(report.run.versions['torch'])}")
+    rows.append(" · ".join(about))
+    facts = [(label, text), ("FLOPs", wording.basis(report)), (step, how.replace("+-", "±"))]
+    facts.append(("also", ", ".join(wording.other_figures(report))))
+    change = wording.baseline(report)
+    if change and report.baseline:
+        facts.append((f"against {report.baseline.trace}", change))
+    return [*rows, "", *(f"- **{inline(name)}**: {inline(words)}" for name, words in facts if words)]
+
+
+def _where(report: Report) -> list[str]:
+    rows = wording.buckets(report)
+    if not rows:
+        return []
+    scale, unit = numbers.table_unit(report.breakdown.step_s)
+    times = numbers.table_column([row.seconds / scale for row in rows])
+    table = [f"| where a step goes | {unit} | share | |", "| --- | ---: | ---: | --- |"]
+    for row, time in zip(rows, times, strict=True):
+        table.append(f"| {row.label} | {time} | {row.share} | {row.note} |")
+    causes = ", ".join(f"{inline(name)} {numbers.duration(value, 2)}" for name, value in wording.idle_causes(report))
+    return [*table, *(["", f"Idle by cause: {causes}"] if causes else [])]
+
+
+def _fixes(report: Report) -> list[str]:
+    found, rows = report.failed, []
+    if not found:
+        rows.append(wording.nothing_found(report))
+    else:
+        error = wording.replay_error(report)
+        rows += [f"**Fix first**{f' ({error})' if error else ''}", ""]
+        for index, diagnosis in enumerate(found[:MOST], 1):
+            rows += _fix(index, diagnosis)
+        rows += _left_out(found)
+        plan = wording.together(report, DASH)
+        if plan:
+            rows += [
+                "",
+                f"Together (not the sum): saves {plan[0]} a step" + (f", MFU then {plan[1]}" if plan[1] else ""),
+            ]
+    held = report.withheld
+    if held:
+        rows += ["", "Not worth it here:", ""]
+        rows += [f"- {inline(d.rule)}: {inline(d.reason or wording.saving(d))}" for d in held[:MOST]]
+        rows += _left_out(held)
+    return rows
+
+
+def _fix(index: int, diagnosis: Diagnosis) -> list[str]:
+    after = wording.mfu_after(diagnosis, DASH)
+    saves = wording.saving(diagnosis, DASH)
+    price = f"saves {saves} a step" if diagnosis.saving is not None else saves
+    rows = [
+        f"{index}. **{inline(diagnosis.rule)}**: {inline(diagnosis.summary)}; {price}"
+        + (f" (MFU {after})" if after else "")
+    ]
+    indent = " " * (len(str(index)) + 2)
+    rows += [f"{indent}{row}" for row in ["", *code(diagnosis.fix or ""), ""]] if diagnosis.fix else []
+    note = wording.remarks(diagnosis)
+    return [*rows, f"{indent}{inline(note)}"] if note else rows
+
+
+def _left_out(listed: Sequence[object]) -> list[str]:
+    return ["", f"... and {len(listed) - MOST} more"] if len(listed) > MOST else []
+
+
+def _passed(report: Report) -> list[str]:
+    return [f"Passed {len(report.passed)}: {', '.join(inline(d.rule) for d in report.passed)}"] if report.passed else []
+
+
+def _unmeasured(report: Report) -> list[str]:
+    groups = wording.unmeasured(report)
+    if not groups:
+        return []
+    rows = [f"- {', '.join(inline(rule) for rule in rules)}: {inline(reason)}" for rules, reason in groups[:MOST]]
+    return [f"Not measured {sum(len(rules) for rules, _ in groups)}:", "", *rows, *_left_out(groups)]
+
+
+def _cautions(report: Report) -> list[str]:
+    texts = wording.cautions(report)
+    rows = [f"- {inline(text)}" for text in texts[:MOST]]
+    return ["**Caution**", "", *rows, *_left_out(texts)] if rows else []
+
+
+def _commands(report: Report) -> list[str]:
+    return ["```", *(command for command, _ in wording.commands(report)), "```"]
