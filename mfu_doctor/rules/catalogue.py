@@ -9,11 +9,14 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.rules.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.device_sync import device_sync
 from mfu_doctor.rules.dropped_events import dropped_events
+from mfu_doctor.rules.emulated_dtype import emulated_dtype
 from mfu_doctor.rules.exposed_communication import exposed_communication
 from mfu_doctor.rules.few_steps import few_steps
+from mfu_doctor.rules.few_threads import few_threads
 from mfu_doctor.rules.fp32_matmul import fp32_matmul
 from mfu_doctor.rules.host_bound import host_bound
 from mfu_doctor.rules.input_bound import input_bound
@@ -33,9 +36,12 @@ RULES: tuple[Rule, ...] = (
     # HO: does the device wait for Python?
     host_bound,
     device_sync,
+    few_threads,
+    anomaly_mode,
     # KE: do the kernels use the chip?
     fp32_matmul,
     unfused_optimizer,
+    emulated_dtype,
     # CO: is communication exposed?
     exposed_communication,
     # TR: can this trace be trusted?

@@ -1,0 +1,90 @@
+"""Autograd's anomaly detection is left on.
+
+What it measures
+    Whether torch.is_anomaly_enabled() held during the recorded steps, and what it added: the operators that search every
+    gradient for NaN, and the stack that is formatted whenever an operator is recorded for backward.
+
+Why it costs
+    Each differentiable operator formats a Python stack, and each gradient is read once more.
+
+How the gain is predicted
+    Low end: the NaN searches in backward disappear. Mid and high: so does the stack, whose price per operator is read off this
+    run's own views (t, view, expand, ...): they compute nothing, so what they take beyond a microsecond is the stack. Replay
+    gives the step.
+
+How to fix
+    Delete torch.autograd.set_detect_anomaly(True), or keep it inside the few steps under investigation.
+
+When it is wrong
+    While hunting a NaN it is there on purpose.
+
+References
+    https://pytorch.org/docs/stable/autograd.html#anomaly-detection
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.edits import Change, Edit, ScaleDevice, SetDevice
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.vocabulary import rows_matching
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.trace import Category
+from mfu_doctor.units import NS_PER_US, seconds
+
+# Operators of the search: isnan is written as `x != x`, then any().item() decides.
+_SEARCH = re.compile(r"^aten::(isnan|ne|any|is_nonzero|item|_local_scalar_dense)$")
+_BACKWARD = re.compile(r"^autograd::engine::evaluate_function")
+_VIEW = re.compile(r"^aten::(t|view|transpose|expand|unsqueeze|squeeze|slice|select|permute|as_strided|detach|alias)$")
+# A view without anomaly mode takes about this long on the host.
+_PLAIN_VIEW_NS = 2 * NS_PER_US
+
+
+@rule("anomaly-mode", "HO031", "anomaly detection is on", needs=("facts",))
+def anomaly_mode(run: Run) -> Outcome:
+    """Judge whether anomaly detection is on."""
+    precision = run.facts.precision if run.facts is not None else None
+    if precision is None or precision.anomaly_mode is None:
+        return Skip("whether anomaly detection is on was not captured")
+    if not precision.anomaly_mode:
+        return None
+    searches = _searches(run)
+    stacks, each = _stacks(run)
+    low: tuple[Edit, ...] = (ScaleDevice(searches, np.zeros(len(searches))),)
+    mid = (*low, stacks)
+    return Finding(
+        summary="Anomaly detection is on: every operator keeps a stack, every gradient is searched for NaN",
+        fix="torch.autograd.set_detect_anomaly(False)",
+        change=Change(low, mid, mid),
+        evidence=(shown("NaN searches", len(searches), "count"), shown("stack per operator", seconds(each), "s")),
+        effort="line",
+    )
+
+
+def _searches(run: Run) -> npt.NDArray[np.int64]:
+    """Rows of the operators of the NaN searches: those directly under a node of backward."""
+    rows = rows_matching(run.trace, _SEARCH, run.trace.rows(Category.CPU_OP))
+    nodes = np.zeros(len(run.trace.events) + 1, np.bool_)
+    nodes[rows_matching(run.trace, _BACKWARD, run.trace.rows(Category.CPU_OP))] = True
+    inside = np.zeros(len(rows), np.bool_)
+    up = run.ops.parent[rows].astype(np.int64)
+    while (up >= 0).any():
+        inside |= nodes[np.where(up >= 0, up, -1)] & (up >= 0)
+        up = np.where(up >= 0, run.ops.parent[np.maximum(up, 0)], -1)
+    return rows[inside]
+
+
+def _stacks(run: Run) -> tuple[Edit, float]:
+    """Every differentiable operator without its stack, and what one stack costs in nanoseconds."""
+    events = run.trace.events
+    recorded = run.trace.rows(Category.CPU_OP)
+    recorded = recorded[events.sequence[recorded] >= 0]
+    recorded = recorded[np.isin(recorded, run.activity.row)]
+    own = np.bincount(run.activity.row, run.activity.end - run.activity.start, minlength=len(events))
+    views = rows_matching(run.trace, _VIEW, recorded)
+    each = max(float(np.median(own[views])) - _PLAIN_VIEW_NS, 0.0) if len(views) else 0.0
+    return SetDevice(recorded, np.maximum(own[recorded] - each, 0).astype(np.int64)), each
