@@ -226,7 +226,9 @@ class Conductor:
         annotation, self._annotation = self._annotation, None
         if annotation is None:
             return
-        if not whole and self._current is not None:  # the mark of a step that is none, or that lost its session on the way
+        if (
+            not whole and self._current is not None
+        ):  # the mark of a step that is none, or that lost its session on the way
             self._current.stumps.append(self.index)
         annotation.__exit__(None, None, None)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mfu_doctor.capture import foreign
+from mfu_doctor.capture.forking import guard_children
 
 _LOG_LEVEL = "KINETO_LOG_LEVEL"
 _SILENT = "6"  # libkineto: above ERROR; read once, when the first session of the process is prepared
@@ -77,7 +78,9 @@ class Session:
             self._profiler.prepare_trace()
         self.state = State.PREPARED
         self._patches = foreign.watch(self._other_starts)
+        guard_children(_forget_in_child)
         _live.append(self)
+        _of_thread.stopper = _Stopper(self)
         atexit.register(self._at_exit)
         return None
 
@@ -155,11 +158,24 @@ class Session:
         atexit.unregister(self._at_exit)
         if self in _live:
             _live.remove(self)
+            if threading.get_ident() == self._thread:
+                _of_thread.stopper = None
 
     def _at_exit(self) -> None:
         self.stop("the interpreter exited")
 
 
+class _Stopper:
+    """Lives as long as the thread that records: a thread that ends while recording would take the process down at exit."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __del__(self) -> None:
+        self._session.stop("its thread ended")
+
+
+_of_thread = threading.local()
 _live: list[Session] = []  # at most one; a forked child must switch its inherited recording off
 
 
@@ -208,16 +224,9 @@ def _experimental(options: Options) -> Any:
         return None
 
 
-def _in_forked_child() -> None:
-    if not _live:
-        return
-    import torch
-
-    for session in _live:
+def _forget_in_child() -> bool:
+    """In a forked child: the parent's session is not ours to stop; returns whether it was live."""
+    for session in tuple(_live):
         session.abandon()
-    switch = getattr(torch._C._autograd, "_enable_record_function", None)  # noqa: SLF001 - no public name exists
-    if switch is not None:
-        switch(False)
-
-
-os.register_at_fork(after_in_child=_in_forked_child)  # cannot be unregistered: it only looks at a list
+        return True
+    return False

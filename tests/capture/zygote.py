@@ -6,6 +6,7 @@ the seconds that importing torch takes. `python zygote.py` is the server; `Zygot
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -76,6 +77,8 @@ def _serve() -> None:
     import torch._inductor.config
 
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # a first optimizer imports Dynamo: two more seconds
+    gc.collect()
+    gc.freeze()  # the children's collectors need not walk (and copy) what was imported here
 
     for line in sys.stdin:
         job = json.loads(line)

@@ -1,0 +1,356 @@
+"""The run is sacred: whatever happens in or around the block, losses, exit status and exceptions are those of the script alone.
+
+Each case is a real process run twice (`with_and_without` compares losses bit for bit, and exit status).
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.capture.programs import LOOP, PRELUDE, TRACE, ours, read, with_and_without
+from tests.capture.zygote import Zygote
+
+# Program, how it ends, and how many timing steps it leaves; steps 13 to 17 are the timing window.
+ENDINGS = {
+    "exception inside the timing window": (
+        """
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15: raise ValueError("the user's own")
+""",
+        1,
+        3,
+    ),
+    "sys.exit inside the timing window": (
+        """
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15: sys.exit(7)
+""",
+        7,
+        3,
+    ),
+    "Ctrl-C inside the timing window": (
+        """
+import signal
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15: os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+""",
+        -signal.SIGINT,
+        3,
+    ),
+    "block left by break in the warm-up": (
+        """
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 11: break
+""",
+        0,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_however_the_block_ends_what_was_recorded_is_kept(zygote: Zygote, tmp_path: Path, name: str) -> None:
+    body, code, steps = ENDINGS[name]
+    watched, plain = with_and_without(zygote, tmp_path, body)
+    assert watched.code == code
+    assert watched.err.replace(str(tmp_path / "ours"), "") == plain.err.replace(str(tmp_path / "alone"), "")
+    facts = ours(tmp_path).facts
+    assert facts.windows[0].kind == "timing"
+    assert facts.windows[0].steps == steps
+
+
+# Programs that never leave the block: nothing is written, and nothing crashes.
+ABRUPT = {
+    "interpreter exit while recording": """
+doctor = block().__enter__()
+for i, (x, y) in enumerate(loader(24)):
+    train(x, y)
+    if i == 15: sys.exit(3)
+""",
+    "os._exit while recording": """
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15: os._exit(4)
+""",
+    "SIGTERM while recording": """
+import signal
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15: os.kill(os.getpid(), signal.SIGTERM)
+""",
+    "recorder dropped while recording": """
+import gc
+doctor = block()
+doctor.__enter__()
+for i, (x, y) in enumerate(loader(24)):
+    train(x, y)
+    if i == 15:
+        del doctor
+        gc.collect()
+""",
+    "a thread that ends while it records": """
+def work():
+    block().__enter__()
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15: return
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+""",
+    "exit while a daemon thread is still recording": """
+ready = threading.Event()
+def work():
+    block().__enter__()
+    for i, (x, y) in enumerate(loader(24)):
+        train(x, y)
+        if i == 15:
+            ready.set()
+            time.sleep(60)
+threading.Thread(target=work, daemon=True).start()
+ready.wait()
+""",
+}
+
+
+@pytest.mark.parametrize("name", ABRUPT)
+def test_a_process_that_ends_while_recording_ends_as_it_would_alone(zygote: Zygote, tmp_path: Path, name: str) -> None:
+    with_and_without(zygote, tmp_path, ABRUPT[name])
+
+
+# Programs with other processes and threads: the trace is complete, their results are those of the script alone.
+COMPANY = {
+    "forked loader workers": """
+with block() as doctor:
+    for x, y in loader(24, num_workers=2):
+        train(x, y)
+""",
+    "forked persistent workers over epochs": """
+with block() as doctor:
+    batches = loader(8, num_workers=1, persistent_workers=True)
+    for epoch in range(3):
+        for x, y in batches:
+            train(x, y)
+""",
+    "a child forked while recording trains on and leaves the block": """
+def pages():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+with block() as doctor:
+    for i, (x, y) in enumerate(loader(24)):
+        if i == 15:
+            child = os.fork()
+            if child == 0:
+                for _ in range(2000): torch.ones(1)
+                before = pages()
+                for _ in range(4000): torch.ones(1)
+                assert pages() - before < 400  # recording would take a kilobyte for each operator
+                train(x, y)
+                break
+            assert os.waitpid(child, 0)[1] == 0
+        train(x, y)
+""",
+    "training in a thread, evaluation in another": """
+def work():
+    with block() as doctor:
+        for x, y in loader(24):
+            train(x, y)
+stop = threading.Event()
+def evaluate():
+    other = nn.Linear(8, 4)
+    sgd = torch.optim.SGD(other.parameters())
+    inputs = torch.ones(4, 8)
+    while not stop.is_set():
+        other(inputs).sum().backward()
+        sgd.step()
+        for _ in DataLoader(inputs): pass
+        time.sleep(0.001)
+second = threading.Thread(target=evaluate)
+first = threading.Thread(target=work)
+state = torch.get_rng_state()
+second.start(); time.sleep(0.05)
+torch.set_rng_state(state)
+stop.set(); second.join()
+first.start(); first.join()
+""",
+}
+
+
+@pytest.mark.parametrize("name", COMPANY)
+def test_other_processes_and_threads_do_not_notice(zygote: Zygote, tmp_path: Path, name: str) -> None:
+    watched, _ = with_and_without(zygote, tmp_path, COMPANY[name])
+    assert watched.code == 0
+    facts = ours(tmp_path).facts
+    assert [window.kind for window in facts.windows] == ["timing", "shapes"]
+    assert facts.windows[0].steps >= 2
+
+
+def test_nothing_stays_changed_after_the_block(zygote: Zygote, tmp_path: Path) -> None:
+    body = """
+import gc, random, signal
+from torch.autograd import profiler, profiler_legacy
+from torch.optim import optimizer as optim
+from torch.utils.data import dataloader
+
+def world():
+    return {
+        "env": dict(os.environ),
+        "rng": torch.get_rng_state().tolist(), "random": random.getstate(),
+        "precision": torch.get_float32_matmul_precision(), "threads": torch.get_num_threads(),
+        "grad": torch.is_grad_enabled(), "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "gc": (gc.callbacks[:], gc.get_threshold(), gc.isenabled()),
+        "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
+        "hooks": (dict(optim._global_optimizer_post_hooks), dict(optim._global_optimizer_pre_hooks)),
+        "methods": [dataloader._BaseDataLoaderIter.__next__, torch.amp.GradScaler.step, torch.autocast.__enter__,
+                    profiler.profile._prepare_trace, profiler.emit_itt.__enter__, profiler.emit_nvtx.__enter__,
+                    profiler_legacy.profile.__enter__],
+        "threads running": sorted(t.name for t in threading.enumerate()),
+        "profiling": torch._C._autograd._profiler_enabled(),
+        "cuda": torch.cuda.is_initialized(),
+        "streams": (sys.stdout, sys.stderr, sys.excepthook),
+        "folder": os.getcwd(), "files": [f for f in os.listdir() if not f.startswith("out")],
+    }
+
+train(*next(iter(loader(1))))
+before = world()
+with block() as doctor:
+    pass
+between = world()
+assert before == between, [k for k in before if before[k] != between[k]]
+with block() as doctor:
+    for x, y in loader(24):
+        train(x, y)
+        inside = world()
+after = world()
+changed = [k for k in before if before[k] != after[k] and k != "rng"]
+assert not changed, changed
+assert inside["env"] == before["env"]
+print("cuda", torch.cuda.is_initialized())
+"""
+    watched, _ = with_and_without(zygote, tmp_path, body)
+    assert watched.code == 0, watched.err
+    assert "cuda False" in watched.out
+
+
+def test_a_place_that_cannot_be_written_costs_only_a_note(zygote: Zygote, tmp_path: Path) -> None:
+    body = """
+for number, path in enumerate(["/proc/nowhere/out.json.gz", "/dev/full", "a_file/out.json.gz"]):
+    open("a_file", "w").close()
+    with block(path) as doctor:
+        for x, y in loader(6):
+            train(x, y)
+    if not PLAIN:
+        print(number, doctor.path and doctor.path.is_file(), [n for n in doctor.notes if "could not be written" in n])
+        doctor.path.unlink()
+assert os.path.exists("/dev/full") and not os.path.isfile("/dev/full")
+"""
+    watched, _ = with_and_without(zygote, tmp_path, body)
+    assert watched.code == 0, watched.err
+    lines = [line for line in watched.out.splitlines() if not line.startswith("loss")]
+    assert all("True" in line and "the trace is" in line for line in lines), lines
+    assert len(lines) == 3
+
+
+def test_a_deleted_working_directory_costs_only_a_note(zygote: Zygote, tmp_path: Path) -> None:
+    body = """
+import shutil, tempfile
+gone = tempfile.mkdtemp()
+os.chdir(gone)
+shutil.rmtree(gone)
+with block() as doctor:
+    for x, y in loader(6):
+        train(x, y)
+if not PLAIN:
+    assert doctor.path.is_file(), doctor.notes
+    print(doctor.path.parent == __import__("pathlib").Path(tempfile.gettempdir()))
+    doctor.path.unlink()
+"""
+    watched, _ = with_and_without(zygote, tmp_path, body)
+    assert watched.code == 0, watched.err
+    assert "True" in watched.out
+
+
+def test_a_full_disk_keeps_the_report_possible(zygote: Zygote, tmp_path: Path) -> None:
+    body = """
+with block("tiny/out.pt.trace.json.gz") as doctor:
+    for x, y in loader(24):
+        train(x, y)
+if not PLAIN:
+    print(doctor.path, doctor.notes)
+"""
+    tiny = tmp_path / "ours" / "tiny"
+    import subprocess
+
+    (tmp_path / "ours").mkdir()
+    tiny.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tiny)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a tiny file system needs root")
+    try:
+        watched = zygote.run(PRELUDE + body, tmp_path / "ours")
+        assert watched.code == 0, watched.err
+        assert "No space left" in watched.out
+        assert "the trace is /tmp" in watched.out
+        assert not list(tiny.iterdir())
+        read(Path(watched.out.splitlines()[-1].split()[0])).facts.windows[1]
+        Path(watched.out.splitlines()[-1].split()[0]).unlink()
+    finally:
+        subprocess.run(["umount", str(tiny)], check=True)
+
+
+def test_failures_of_ours_become_notes(zygote: Zygote, tmp_path: Path) -> None:
+    body = """
+class Broken:
+    def __getattr__(self, name): raise RuntimeError("broken " + name)
+class Hung:
+    def nvmlInit(self): time.sleep(30)
+for nvml in (Broken(), Hung()):
+    started = time.monotonic()
+    with block(nvml=nvml) as doctor:
+        for x, y in loader(6):
+            train(x, y)
+    if not PLAIN:
+        assert doctor.path.is_file(), doctor.notes
+        assert time.monotonic() - started < 20
+# A batch that fights back, and an optimizer that does: neither can be described, both can be trained with.
+class Batch(list):
+    @property
+    def shape(self): raise OSError("no shape")
+class Odd(torch.optim.SGD):
+    @property
+    def param_groups(self): return self._groups if sys._getframe(1).f_code.co_name != "_optimizer_facts" else 1 / 0
+    @param_groups.setter
+    def param_groups(self, value): self._groups = value
+optimizer = Odd(model.parameters(), lr=0.1)
+with block() as doctor:
+    for batch in DataLoader(list(range(24 * 4)), 4, collate_fn=Batch):
+        x = torch.tensor(batch, dtype=torch.float32)[:, None].expand(4, 8).cos()
+        train(x, torch.tensor(batch) % 4)
+"""
+    watched, _ = with_and_without(zygote, tmp_path, body)
+    assert watched.code == 0, watched.err
+    written = read(tmp_path / "ours" / TRACE)
+    assert any("no shape" in note for note in written.facts.notes)
+    assert any("division by zero" in note for note in written.facts.notes)
+
+
+def test_names_that_kineto_leaves_unescaped_still_give_valid_json(zygote: Zygote, tmp_path: Path) -> None:
+    body = LOOP.replace(
+        "        train(x, y)", "        with torch.profiler.record_function('say \"hi\", then'): train(x, y)"
+    )
+    with_and_without(zygote, tmp_path, body)
+    assert len(ours(tmp_path).named('say "hi", then')) == 6
