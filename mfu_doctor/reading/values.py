@@ -62,7 +62,7 @@ class RawArgs(msgspec.Struct, gc=False, frozen=True, rename=_NAMES):
 class ArgsOnly(msgspec.Struct, gc=False):
     """An event of which only the arguments are wanted."""
 
-    ts: float = 0.0
+    ts: float
     args: RawArgs | None = None
 
 
