@@ -29,7 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Trace = Annotated[str, typer.Argument(help="A trace (.json, .json.gz), a directory of traces, or a saved report.")]
+TracePath = Annotated[
+    str, typer.Argument(metavar="TRACE", help="A trace (.json, .json.gz), a directory of traces, or a saved report.")
+]
 Output = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there; its suffix picks the format.")
 ]
@@ -68,9 +70,11 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @app.command()
 def report(
-    trace: Trace,
+    trace: TracePath,
     output: Output = None,
-    format: Annotated[str | None, typer.Option(help="terminal, markdown, json, html or notebook.")] = None,  # noqa: A002
+    format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="terminal, markdown, json, html or notebook.")
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(metavar="REPORT", help="A report or trace to show the change from.")
     ] = None,
@@ -119,7 +123,9 @@ def check(
     level: Annotated[
         list[str] | None, typer.Option(metavar="RULE=LEVEL", help="off, warn or error. Repeatable.")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="terminal, markdown, github, junit or json.")] = None,  # noqa: A002
+    format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="terminal, markdown, github, junit or json.")
+    ] = None,
     output: Output = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Append the checklist to the GitHub step summary.")
@@ -156,10 +162,10 @@ def check(
 
 @app.command()
 def compare(
-    before: Trace,
-    after: Trace,
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="A trace or saved report.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="The same with the change.")],
     output: Output = None,
-    format: Annotated[str | None, typer.Option(help="terminal, markdown or json.")] = None,  # noqa: A002
+    format: Annotated[str | None, typer.Option(metavar="FORMAT", help="terminal, markdown or json.")] = None,
     fix: Annotated[list[str] | None, typer.Option(metavar="RULE", help="The fix that was applied. Repeatable.")] = None,
     allow_different: AllowDifferent = None,
     peak_flops: PeakFlops = None,
@@ -213,8 +219,10 @@ def run(
 
 @app.command()
 def explain(
-    rule: Annotated[str | None, typer.Argument(help="A rule's name or code, or a family such as IN.")] = None,
-    format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",  # noqa: A002
+    rule: Annotated[
+        str | None, typer.Argument(metavar="[RULE]", help="A rule's name or code, or a family such as IN.")
+    ] = None,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, markdown or json.")] = "text",
 ) -> None:
     """Explain a rule: what it measures, how the gain is predicted, how to fix it, when it is wrong. Without one, list all."""
     from mfu_doctor.commands.explain import run_explain
@@ -224,7 +232,7 @@ def explain(
 
 @app.command()
 def annotate(
-    trace: Trace,
+    trace: TracePath,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="The trace to write (.json or .json.gz).")
     ],

@@ -212,6 +212,8 @@ def _entry(name: str, text: str, look: Look) -> tuple[Line, ...]:
     """A rule's name and a sentence beside it."""
     column = NAME + 1
     rows = wrap(text, look.width - 4 - column, lines=None if look.verbose else 2)
+    if look.verbose and cells(name) > NAME:
+        return (line(" " * 4 + name), *(line(" " * (4 + column) + row) for row in rows))
     label = pad(shorten(name, NAME), column)
     return tuple(line(" " * 4 + (label if i == 0 else " " * column) + row) for i, row in enumerate(rows or [""]))
 

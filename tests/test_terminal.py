@@ -1,0 +1,197 @@
+"""The promises of the terminal report: one screen, plain ASCII, fixed order, honest sums, no text that steers the terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from typing import TextIO
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from mfu_doctor.render import render
+from mfu_doctor.render.terminal import Abilities, abilities
+from mfu_doctor.report import Mfu
+from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_what_each_golden_report_looks_like(name: str, snapshot: SnapshotAssertion) -> None:
+    assert render(GOLDENS[name](), "terminal") == snapshot
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_one_screen_of_plain_ascii(name: str) -> None:
+    """40 lines of 80 columns, whatever the trace contains."""
+    text = render(GOLDENS[name](), "terminal")
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(len(row) for row in lines) <= 80
+    assert text.isascii()
+    assert all(c == "\n" or c.isprintable() for c in text)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_the_order_never_changes(name: str) -> None:
+    """number, where, fix, passed, not measured, caution, next command."""
+    text = render(GOLDENS[name](), "terminal")
+    marks = [
+        "MFU",
+        "Where a step goes",
+        "Fix first",
+        "Nothing found",
+        "Passed",
+        "Not measured",
+        "Caution",
+        "mfu-doctor report",
+    ]
+    places = [text.find(f"\n  {mark}") for mark in marks]
+    found = [place for place in places if place >= 0]
+    assert found == sorted(found)
+    assert len(found) >= 5
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_printed_shares_sum_to_a_hundred(name: str) -> None:
+    text = render(GOLDENS[name](), "terminal")
+    table = text[text.index("Where a step goes") :].split("\n\n")[0]
+    shares = [round(float(found) * 10) for found in re.findall(r"(\d+\.\d) %", table)]
+    assert sum(shares) == 1000
+
+
+def test_printed_milliseconds_sum_to_the_step() -> None:
+    text = render(loader_bound(), "terminal")
+    table = text[text.index("Where a step goes") :].split("\n\n")[0]
+    assert sum(int(found) for found in re.findall(r"(\d+) +\d+\.\d %", table)) == 412
+
+
+def test_the_first_four_lines_stand_alone() -> None:
+    """People paste them: trace, device, MFU with its denominator and numerator, step time."""
+    head = "\n".join(render(loader_bound(), "terminal").splitlines()[:4])
+    for word in (
+        "run.json.gz",
+        "H100",
+        "MFU 31.4 %",
+        "311 of 989.5 TFLOP/s bf16 dense",
+        "97 % of matmul",
+        "step 412 ms",
+    ):
+        assert word in head
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_colour_adds_no_words(name: str) -> None:
+    """Stripped of styles, the coloured report is the plain one: no meaning in colour alone, and no red."""
+    coloured = render(GOLDENS[name](), "terminal", screen=Abilities(color=True))
+    assert SGR.search(coloured)
+    assert SGR.sub("", coloured) == render(GOLDENS[name](), "terminal")
+    assert "\x1b[31" not in coloured
+
+
+def test_block_characters_only_on_a_terminal_that_can_show_them() -> None:
+    assert "█" in render(loader_bound(), "terminal", screen=Abilities(unicode=True))
+
+
+class _Stream(io.StringIO):
+    def __init__(self, encoding: str, *, terminal: bool) -> None:
+        super().__init__()
+        self._encoding, self._terminal = encoding, terminal
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("encoding", "terminal", "environ", "color", "unicode"),
+    [
+        ("utf-8", True, {"TERM": "xterm-256color"}, True, True),
+        ("ascii", True, {"TERM": "xterm-256color"}, True, False),
+        ("utf-8", False, {"TERM": "xterm-256color"}, False, False),
+        ("utf-8", True, {"TERM": "xterm-256color", "NO_COLOR": "1"}, False, True),
+        ("utf-8", False, {"TERM": "xterm-256color", "FORCE_COLOR": "1"}, True, False),
+        ("utf-8", False, {"TERM": "xterm-256color", "FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ("utf-8", True, {"TERM": "dumb"}, False, True),
+    ],
+)
+def test_what_a_stream_can_show(
+    encoding: str, terminal: bool, environ: dict[str, str], color: bool, unicode: bool
+) -> None:
+    stream: TextIO = _Stream(encoding, terminal=terminal)
+    found = abilities(stream, environ)
+    assert (found.color, found.unicode) == (color, unicode)
+
+
+def test_a_pipe_is_80_columns_wide_whatever_the_terminal_is() -> None:
+    assert abilities(_Stream("utf-8", terminal=False), {"COLUMNS": "200"}).width == 80
+
+
+def test_an_unknown_mfu_names_the_flag_that_gives_it() -> None:
+    text = render(unknown_peak(), "terminal")
+    assert "MFU unknown" in text
+    assert "--peak-flops" in text
+
+
+def test_an_unknown_mfu_names_a_flag_even_where_the_reason_does_not() -> None:
+    bare = replace(unknown_peak(), device=replace(unknown_peak().device, peak_reason="no row for this device"))
+    assert "--peak-flops" in render(bare, "terminal")
+    uncounted = replace(healthy(), mfu=Mfu(reason="no shapes were recorded"))
+    assert "--model-flops" in render(uncounted, "terminal")
+
+
+def test_partial_coverage_prints_an_interval() -> None:
+    assert "MFU 28.1-34.5 %" in render(interval(), "terminal")
+
+
+def test_a_measured_peak_is_marked() -> None:
+    text = render(GOLDENS["cpu_only"](), "terminal")
+    assert "MFU* 61.1 %" in text
+    assert "measured here" in text
+
+
+def test_a_healthy_run_says_so_and_what_limits_it() -> None:
+    text = " ".join(render(healthy(), "terminal").split())
+    assert "Nothing found. The next limit is kernel efficiency: 94.5 % of the step computes at 65 % of peak." in text
+
+
+def test_withheld_advice_keeps_its_number_and_replay_its_error() -> None:
+    text = render(loader_bound(), "terminal")
+    assert "removing them saves 0.0 ms" in text
+    assert "replay error -0.4 %" in text
+    assert "idle by cause: launch 41 ms, sync 11 ms, python 2.8 ms" in text
+
+
+def test_verbose_lists_every_rule_and_its_evidence() -> None:
+    report = worst()
+    text = render(report, "terminal", verbose=True)
+    assert "(-v: all)" not in text
+    for diagnosis in report.diagnoses:
+        if not diagnosis.caution:
+            assert diagnosis.rule[:20] in text
+    assert "wait per step: 88.0 ms at train.py:41" in render(loader_bound(), "terminal", verbose=True)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_names_from_a_trace_cannot_steer_the_terminal_or_the_ci_log(verbose: bool) -> None:
+    """Escapes, bidirectional overrides and line breaks are gone; no line can be read as a GitHub workflow command."""
+    assert "\x1b" in HOSTILE
+    text = render(worst(), "terminal", verbose=verbose, screen=Abilities(unicode=True))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert not any(row.lstrip().startswith("::") for row in text.splitlines())
+
+
+def test_commands_to_paste_are_quoted() -> None:
+    report = replace(healthy(), run=replace(healthy().run, trace="a b; rm -rf ~.json"))
+    assert "mfu-doctor report 'a b; rm -rf ~.json' -o report.html" in render(report, "terminal")
+
+
+def test_commands_name_the_trace_as_the_user_did() -> None:
+    assert "mfu-doctor report runs/exp1/good.json.gz -o" in render(
+        healthy(), "terminal", source="runs/exp1/good.json.gz"
+    )
