@@ -10,7 +10,7 @@ import builtins
 import importlib.util
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
@@ -66,14 +66,16 @@ def run_script(
     Raises:
         DoctorError: the script or module does not exist, or cannot be run.
     """
-    program = _load_module(target) if module else _load_script(target)
+    program = _find_module(target) if module else _find_script(target)
     sys.argv[:] = [program.argv0, *args]
     if not sys.flags.safe_path:
         sys.path[0] = program.path0
     sys.modules["__main__"] = program.main
     outcome = _Outcome()
-    with outcome, _profiled(target, options or RunOptions()):
-        exec(program.code, program.main.__dict__)  # noqa: S102 - running the user's program is the purpose
+    with outcome:
+        code = program.load()  # a syntax error is the program's own
+        with _profiled(target, options or RunOptions()):
+            exec(code, program.main.__dict__)  # noqa: S102 - running the user's program is the purpose
     return outcome.status
 
 
@@ -81,7 +83,7 @@ def run_script(
 class _Program:
     argv0: str
     path0: str  # what Python puts first on sys.path
-    code: types.CodeType
+    load: Callable[[], types.CodeType]
     main: types.ModuleType
 
 
@@ -135,38 +137,43 @@ def _profiled(target: str, options: RunOptions) -> Recorder:
     )
 
 
-def _load_script(target: str) -> _Program:
+def _find_script(target: str) -> _Program:
     path = Path(target)
     if path.is_dir():
         path = path / "__main__.py"
     try:
-        code = compile(path.read_bytes(), target, "exec")
+        source = path.read_bytes()
     except OSError as error:
         raise DoctorError(f"cannot read {target} ({error.strerror})", "give the path of a Python script") from error
     main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=target, __cached__=None, __spec__=None, __builtins__=builtins)
-    return _Program(target, str(path.resolve().parent), code, main)
+    main.__dict__.update(__file__=str(path), __cached__=None, __spec__=None, __builtins__=builtins)
+    return _Program(target, str(path.resolve().parent), lambda: compile(source, str(path), "exec"), main)
 
 
-def _load_module(target: str) -> _Program:
+def _find_module(target: str) -> _Program:
     if not sys.flags.safe_path:
         sys.path[0] = str(Path.cwd())
-    spec = _find(target)
+    spec = _spec(target)
     if spec is not None and spec.submodule_search_locations is not None:
-        spec = _find(f"{target}.__main__")
+        spec = _spec(f"{target}.__main__")
     loader = spec.loader if spec is not None else None
     if spec is None or not isinstance(loader, InspectLoader):
         raise DoctorError(f"no module named {target} that can be run", "give what you would give to python -m")
-    code = loader.get_code(spec.name)
-    if not isinstance(code, types.CodeType):
-        raise DoctorError(f"the module {target} has no Python code", "give what you would give to python -m")
+    name = spec.name
+
+    def load() -> types.CodeType:
+        code = loader.get_code(name)
+        if not isinstance(code, types.CodeType):
+            raise ImportError(f"No code object available for {name}")
+        return code
+
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=spec.origin, __cached__=spec.cached, __spec__=spec, __loader__=loader)
     main.__dict__.update(__package__=spec.parent, __builtins__=builtins)
-    return _Program(spec.origin or target, str(Path.cwd()), code, main)
+    return _Program(spec.origin or target, str(Path.cwd()), load, main)
 
 
-def _find(name: str) -> ModuleSpec | None:
+def _spec(name: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):
