@@ -38,7 +38,7 @@ def _number(report: Report) -> list[str]:
     facts.append(("also", ", ".join(wording.other_figures(report))))
     change = wording.baseline(report)
     if change and report.baseline:
-        facts.append((f"against {report.baseline.trace}", change))
+        facts.append((f"against {report.baseline.trace}", change.replace("->", "→")))
     return [*rows, "", *(f"- **{inline(name)}**: {inline(words)}" for name, words in facts if words)]
 
 
@@ -88,9 +88,10 @@ def _fix(index: int, diagnosis: Diagnosis) -> list[str]:
         + (f" (MFU {after})" if after else "")
     ]
     indent = " " * (len(str(index)) + 2)
-    rows += [f"{indent}{row}" for row in ["", *code(diagnosis.fix or ""), ""]] if diagnosis.fix else []
+    if diagnosis.fix:
+        rows += ["", *(f"{indent}{row}" for row in code(diagnosis.fix))]
     note = wording.remarks(diagnosis)
-    return [*rows, f"{indent}{inline(note)}"] if note else rows
+    return [*rows, "", f"{indent}{inline(note)}"] if note else rows
 
 
 def _left_out(listed: Sequence[object]) -> list[str]:
