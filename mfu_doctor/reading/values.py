@@ -6,6 +6,7 @@ A training loop repeats its shapes every step: of a million events' arguments a 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ class RawArgs(msgspec.Struct, gc=False, frozen=True, rename=_NAMES):
 class ArgsOnly(msgspec.Struct, gc=False):
     """An event of which only the arguments are wanted."""
 
-    ts: float
+    ts: float = math.nan  # unequal to every time: not an event
     args: RawArgs | None = None
 
 
