@@ -24,7 +24,8 @@ def assemble(columns: Columns) -> tuple[Events, int, int]:
     clamped = clamp(start, end)
     origin = int(start.min()) if len(start) else 0
     order = time_order(start, end)
-    start, end = start[order], end[order]
+    start = start[order]  # one after the other, so that the first is freed before the second exists twice
+    end = end[order]
     start -= origin
     end -= origin
 

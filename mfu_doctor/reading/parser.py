@@ -6,6 +6,7 @@ picked out of the chunk by position and decoded again.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +24,7 @@ from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
 
 _MAYBE_END = re.compile(rb"\A\[\s*\]|\}\s*\]")
-# A chunk that does not parse is tried together with the next ones up to this many bytes before it counts as damaged.
+# A chunk that is cut inside an event is joined with the next ones up to this many bytes before it counts as damaged.
 _LONGEST_HELD = 4 * BLOCK
 # Keys that follow the events somewhere; a list inside an event is not followed by one of these.
 _AFTER = "|".join((*KNOWN_KEYS, "traceName", "displayTimeUnit", "schemaVersion", "trace_id", "host_name"))
@@ -68,8 +69,8 @@ class Parser:
             if i == 0:
                 self.clock.look(chunk)
             events, chunk = self._decode(prepare(chunk))
-            if events is None and not self.chunks.is_last and len(chunk) < _LONGEST_HELD:
-                held = chunk  # the cut may have fallen inside an event, between objects in its arguments
+            if events is None and not self.chunks.is_last and len(chunk) < _LONGEST_HELD and _is_open(chunk):
+                held = chunk  # the cut fell inside an event, between objects in its arguments
                 continue
             if events is None:
                 events, chunk = self._salvage(chunk)
@@ -129,6 +130,18 @@ def _decoded(chunk: bytes) -> list[Any] | None:
         return EVENTS.decode(chunk)
     except FAILURES:
         return None
+
+
+def _is_open(chunk: bytes) -> bool:
+    """Whether a chunk that does not parse would be sound if it went on, rather than being damaged somewhere before."""
+    text = chunk.decode("utf-8", "replace")
+    try:
+        json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
+    except RecursionError:
+        return False
+    return False
 
 
 def _end_of_list(chunk: bytes) -> int | None:
