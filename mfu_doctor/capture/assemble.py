@@ -18,7 +18,7 @@ from mfu_doctor.capture.facts_settings import (
     precision,
     versions,
 )
-from mfu_doctor.capture.schedule import Phase
+from mfu_doctor.capture.schedule import Phase, length
 from mfu_doctor.capture.steps import Source
 from mfu_doctor.capture.stopwatch import cuda_in_use
 from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
@@ -130,7 +130,7 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
             + ("" if chosen.timing else "; call step(), or record the block whole with skip=0, timed=0, warmup=0")
         )
         return
-    wanted = asked.skip + asked.timed + asked.warmup + asked.active + asked.shapes
+    wanted = length(asked)
     if conductor.plan != asked:
         plan = conductor.plan
         notes.say(

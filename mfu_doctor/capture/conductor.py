@@ -87,6 +87,7 @@ class Conductor:
     _running: Mark | None = None
     _current: Recording | None = None
     _annotation: Any = None
+    _marked: bool = False  # the running step began with a mark in the trace
     _profiling: bool = True  # False once another profiler was met: the user's always wins
 
     def __post_init__(self) -> None:
@@ -112,10 +113,10 @@ class Conductor:
         """The running step ends, now or at a mark taken earlier."""
         if self._running is None or self.done:
             return
-        marked, recording = self._annotation is not None, self.recording
+        marked, recording = self._marked, self.recording
         row = StepRow(self.phase, self.index, self._running, ended or mark(), fetches, marked)
         self._close_annotation(whole=recording)
-        self._running = None
+        self._running, self._marked = None, False
         self.rows.append(row)
         if self._current is not None and marked and recording:
             self._current.rows.append(row)
@@ -127,7 +128,7 @@ class Conductor:
     def void(self) -> None:
         """The running step turned out to be none."""
         self._close_annotation(whole=False)
-        self._running = None
+        self._running, self._marked = None, False
 
     def pause(self) -> None:
         """The loop does something else (validation): close a window that has steps, so that it does not fill up."""
@@ -182,7 +183,7 @@ class Conductor:
         first = self._left == dict(phases(self.plan)).get(self.phase) or self.index == 0
         if first:
             self.enter(self.phase)
-        if self.phase is Phase.SKIP and self.index == 1 and self.plan.skip > 1 and not single_session():
+        if self._may_look():
             self._open("look", record=True)
         elif self.phase is Phase.WARMUP and first:
             self._open("timing", record=False)
@@ -192,11 +193,17 @@ class Conductor:
         elif self.phase is Phase.SHAPES and first and not single_session():
             self._open("shapes", record=True)
 
+    def _may_look(self) -> bool:
+        """Whether this is the second step and no window follows on it at once (see REST_STEPS)."""
+        plan = self.plan
+        apart = plan.skip > 2 or (plan.skip == 2 and plan.timed + plan.warmup > 0)
+        return self.phase is Phase.SKIP and self.index == 1 and apart and not single_session()
+
     def _open(self, kind: str, *, record: bool) -> None:
         if not self._profiling:
             return
         options = options_for(kind, self._step_s(), self.notes, alone=not self.plan.shapes)
-        recording = self._current or Recording(Session(options), kind)
+        recording = self._current or Recording(Session(options, self._before_yield), kind)
         refused = recording.session.start() if record else recording.session.prepare()
         if refused is not None:
             self._profiling, self._current = False, None
@@ -221,6 +228,7 @@ class Conductor:
 
         self._annotation = record_function(f"ProfilerStep#{self.index}")
         self._annotation.__enter__()
+        self._marked = True
 
     def _close_annotation(self, *, whole: bool) -> None:
         annotation, self._annotation = self._annotation, None
@@ -231,6 +239,10 @@ class Conductor:
         ):  # the mark of a step that is none, or that lost its session on the way
             self._current.stumps.append(self.index)
         annotation.__exit__(None, None, None)
+
+    def _before_yield(self) -> None:
+        """Another profiler starts inside this step: end our mark first, it must not end in their session."""
+        self._close_annotation(whole=False)
 
     def _after_step(self) -> None:
         current = self._current

@@ -18,6 +18,7 @@ class Phase(Enum):
     TIMED = "timed"  # no profiler: the honest step time
     WARMUP = "warmup"  # the profiler is attached and records nothing
     TIMING = "timing"  # window A: recorded with light options, for time
+    REST = "rest"  # no profiler: see REST_STEPS
     SHAPES = "shapes"  # window B: recorded with shapes and stacks, never for time
     AFTER = "after"  # no profiler: does it linger?
     DONE = "done"
@@ -25,6 +26,10 @@ class Phase(Enum):
 
 # One step to settle after the last window and three to compare with the timed ones.
 AFTER_STEPS = 4
+
+# A span that the first window opened and that ends while the second one records writes to freed memory (torch 2.13; cuts
+# made in an optimizer hook lie inside such a span). One step without a profiler between the windows lets every span end.
+REST_STEPS = 1
 
 # What a short run gets, most valuable step first: a warm step to record, an honest time, shapes for the FLOP count, a second
 # recorded step (steps on a GPU need two marks), and a step for the profiler to attach.
@@ -41,19 +46,30 @@ def fit(asked: Schedule, available: int | None) -> Schedule:
     Returns:
         A schedule of at most `available` steps in which no phase is longer than asked.
     """
-    want = {name: getattr(asked, name) for name in ("skip", "timed", "warmup", "active", "shapes")}
-    if available is None or sum(want.values()) <= available:
+    want = {
+        name: getattr(asked, name) for name in ("active", "timed", "skip", "warmup", "shapes")
+    }  # ties go to the first
+    if available is None or length(asked) <= available:
         return asked
     got = dict.fromkeys(want, 0)
     left = max(available, 0)
     for name in _FIRST_NEEDS:
-        if left and got[name] < want[name]:
+        cost = 1 + REST_STEPS if name == "shapes" else 1
+        if left >= cost and got[name] < want[name]:
             got[name] += 1
-            left -= 1
+            left -= cost
+    if not got["shapes"]:
+        return Schedule(**got)
     for _ in range(left):  # fewer than the asked-for steps, so at least one phase still has room
         neediest = min((n for n in want if got[n] < want[n]), key=lambda n: got[n] / want[n])
         got[neediest] += 1
     return Schedule(**got)
+
+
+def length(schedule: Schedule) -> int:
+    """Steps until the last window is recorded."""
+    rest = REST_STEPS if schedule.shapes else 0
+    return schedule.skip + schedule.timed + schedule.warmup + schedule.active + rest + schedule.shapes
 
 
 def phases(schedule: Schedule) -> list[tuple[Phase, int]]:
@@ -63,6 +79,7 @@ def phases(schedule: Schedule) -> list[tuple[Phase, int]]:
         (Phase.TIMED, schedule.timed),
         (Phase.WARMUP, schedule.warmup),
         (Phase.TIMING, schedule.active),
+        (Phase.REST, REST_STEPS if schedule.shapes else 0),
         (Phase.SHAPES, schedule.shapes),
         (Phase.AFTER, AFTER_STEPS),
     ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -43,17 +44,23 @@ class Options:
     stacks: bool = False
 
 
+def _nothing() -> None:
+    """The default of `before_yield`."""
+
+
 @dataclass(slots=True, eq=False)
 class Session:
     """A profiler session with a lease on the process's one profiler.
 
     Attributes:
         options: what to record.
+        before_yield: called before the session ends for another profiler, to close spans of ours.
         state: where in its life it is.
         ended_by: why it ended, where that was not its owner's wish.
     """
 
     options: Options
+    before_yield: Callable[[], None] = _nothing
     state: State = State.NEW
     ended_by: str | None = None
     _profiler: Any = None
@@ -144,6 +151,7 @@ class Session:
         if not self.live or profiler is getattr(self._profiler, "profiler", None):
             return
         if threading.get_ident() == self._thread:
+            self.before_yield()
             self.stop("another torch profiler started")
             return
         self._asked_to_stop = "another torch profiler started on another thread"

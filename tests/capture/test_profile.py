@@ -24,7 +24,7 @@ def test_an_ordinary_loop_gets_both_windows_and_honest_times(zygote: Zygote, tmp
     assert [window.steps for window in facts.windows] == [5, 1]
     assert len(facts.timed_steps_s) == len(facts.profiled_steps_s) == 5
     assert len(facts.after_steps_s) == 3
-    assert written.steps == [13, 14, 15, 16, 17, 18]
+    assert written.steps == [13, 14, 15, 16, 17, 19]
     assert facts.site == "program.py:17"  # where `profile(` is written
     assert facts.notes == ()
 
@@ -48,7 +48,7 @@ def test_windows_are_where_the_facts_say_and_ids_never_collide(zygote: Zygote, t
 
 
 @pytest.mark.parametrize(
-    ("steps", "timing", "shapes"), [(1, 0, 0), (2, 1, 0), (3, 1, 0), (4, 1, 1), (6, 2, 1), (12, 3, 1), (18, 4, 1)]
+    ("steps", "timing", "shapes"), [(1, 0, 0), (2, 1, 0), (3, 1, 0), (4, 2, 0), (6, 2, 1), (12, 3, 1), (19, 4, 1)]
 )
 def test_a_short_run_scales_its_phases_to_the_loader(
     zygote: Zygote, tmp_path: Path, steps: int, timing: int, shapes: int
@@ -73,7 +73,7 @@ with block() as doctor:
     written = ours(tmp_path)
     assert [window.kind for window in written.facts.windows] == ["timing"]
     assert written.steps == [1]
-    assert written.facts.notes == ("the block ended after 6 of 19 steps: only its second step was recorded",)
+    assert written.facts.notes == ("the block ended after 6 of 20 steps: only its second step was recorded",)
     assert len(written.facts.timed_steps_s) == 4
 
 

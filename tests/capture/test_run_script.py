@@ -47,7 +47,9 @@ def test_a_program_runs_as_itself_and_leaves_a_trace(zygote: Zygote, tmp_path: P
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "training.py").write_text(TRAIN)
-    plain = zygote.run(f"import runpy, sys; sys.argv[:] = {['training.py', '--code', '5']}; exec(open('training.py').read())", alone)
+    plain = zygote.run(
+        f"import runpy, sys; sys.argv[:] = {['training.py', '--code', '5']}; exec(open('training.py').read())", alone
+    )
     assert ran.code == plain.code == 5, ran.err
     assert ran.err == ""
     assert ran.losses == plain.losses
@@ -81,7 +83,9 @@ def test_it_ends_as_the_program_ends(zygote: Zygote, tmp_path: Path, source: str
 
 
 def test_a_profile_of_the_programs_own_takes_over(zygote: Zygote, tmp_path: Path) -> None:
-    source = PRELUDE + "with block('own.pt.trace.json.gz') as doctor:\n    for x, y in loader(24):\n        train(x, y)\n"
+    source = (
+        PRELUDE + "with block('own.pt.trace.json.gz') as doctor:\n    for x, y in loader(24):\n        train(x, y)\n"
+    )
     (tmp_path / "own.py").write_text(source)
     ran = zygote.run(RUN, tmp_path, "script", "own.py")
     assert ran.code == 0, ran.err
