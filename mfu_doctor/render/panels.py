@@ -16,7 +16,7 @@ from mfu_doctor.report import Diagnosis, Report
 INDENT = "  "
 LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"
 NAME = 20  # columns of a rule's name
-SAVES, AFTER = 13, 11  # columns of "saves/step" and "MFU then"
+SAVES, AFTER = 12, 13  # columns of "saves/step" and "MFU then"
 BAR = 26  # columns of the longest share bar
 FIXES = 3  # fixes on the one screen; -v shows all
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -70,7 +70,7 @@ def number(report: Report, look: Look) -> Block:
     base, others = wording.basis(report), ", ".join(wording.other_figures(report))
     if report.mfu.value is None:
         # Both ends of a long reason are kept, because the flag that helps stands at its end.
-        head = wrap(text if look.verbose else shorten(text, 2 * room - 20, middle=True), room)
+        head = wrap(text if look.verbose else shorten(text, 3 * room - 30, middle=True), room)
         base, others = "", base
     else:
         head = wrap(text, room, lines=None if look.verbose else 1)

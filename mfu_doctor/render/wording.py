@@ -85,11 +85,12 @@ def basis(report: Report) -> str:
     if mfu.model_flops is None:
         return ""
     rate = f"{numbers.flops_rate(mfu.achieved_flops_s)}, " if mfu.value is None and mfu.achieved_flops_s else ""
-    text = f"{rate}{numbers.flops(mfu.model_flops)} a step, {mfu.method or 'counted'}"
-    if mfu.coverage is not None and (mfu.method or "counted") == "counted":
-        # Rounded down: "100 %" must mean all of it.
-        text += f" for {math.floor(mfu.coverage * 100 + 1e-9)} % of matmul time"
-    return text
+    text = f"{rate}{numbers.flops(mfu.model_flops)} a step, "
+    method = mfu.method or "counted"
+    if mfu.coverage is None or method != "counted":
+        return text + method
+    # Rounded down: "100 %" must mean all of it.
+    return f"{text}{math.floor(mfu.coverage * 100 + 1e-9)} % of matmul time counted"
 
 
 def other_figures(report: Report) -> list[str]:

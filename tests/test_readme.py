@@ -1,0 +1,93 @@
+"""Every command that README shows is run, or stands on a list with the reason why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.settings import parse_settings
+from tests.traces import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIXTURE = ROOT / "tests" / "fixtures" / "torch213_cpu.json.gz"
+
+NOT_RUN = {
+    "python3 -m venv .venv": "sets up: CI does it before the tests",
+    ".venv/bin/pip install -q torch -e .": "sets up: CI does it before the tests",
+    ".ci/run": "runs these tests",
+}
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def _commands() -> list[str]:
+    rows = [row for block in _blocks("bash") for row in block.splitlines() if row.strip()]
+    return [part.strip() for row in rows for part in row.split("&&")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it: traces, and a training script with a package beside it."""
+    place = tmp_path_factory.mktemp("readme")
+    for name in ("run", "before", "after"):
+        (place / f"{name}.json.gz").write_bytes(FIXTURE.read_bytes())
+    script = "import sys\nassert sys.argv[1:] == ['--epochs', '1']\n"
+    (place / "train.py").write_text(script, encoding="utf-8")
+    (place / "package").mkdir()
+    (place / "package" / "train.py").write_text(script, encoding="utf-8")
+    (place / "examples").symlink_to(ROOT / "examples")
+    return place
+
+
+@pytest.mark.parametrize("command", [command for command in _commands() if command not in NOT_RUN])
+def test_a_command_of_the_readme_works(command: str, folder: Path) -> None:
+    """In the order of the README, in one folder: later commands read what earlier ones wrote."""
+    words = shlex.split(command)
+    assert words[0].rpartition("/")[2] == "mfu-doctor", f"{command} is neither ours nor on the list"
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "mfu_doctor", *words[1:]],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_list_of_exceptions_names_only_commands_of_the_readme() -> None:
+    assert set(NOT_RUN) <= set(_commands())
+
+
+def test_the_settings_shown_are_valid() -> None:
+    import tomllib
+
+    from mfu_doctor.rules.catalogue import RULES
+
+    table = tomllib.loads("\n".join(_blocks("toml")))["tool"]["mfu-doctor"]
+    assert parse_settings(table, Path("pyproject.toml"), [(r.name, r.code) for r in RULES]).budgets
+
+
+def test_the_python_shown_compiles() -> None:
+    for block in _blocks("python"):
+        compile(block, "README.md", "exec")
+
+
+def test_files_that_the_readme_links_to_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    assert ".ci/run" in _commands()
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
