@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Dispatching one module from Python takes 5 to 50 us (profiled up to 100); a longer pause is other work of the program.
 LONG_PAUSE_NS = 200 * NS_PER_US
+# Host cost of a node in a CUDA graph launch: NVIDIA, "Constant-time launch for straight-line CUDA graphs" (2024) gives 2.5 us
+# + 1 ns per node for new drivers; older ones take up to 1 us per node.
+GRAPH_NODE_NS = 1 * NS_PER_US
+GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied and Python must call the graph
 
 
 @dataclass(frozen=True, slots=True)

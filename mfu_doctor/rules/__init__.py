@@ -1,0 +1,1 @@
+"""One file per rule; `catalogue` lists them, `contract` says what a rule is."""

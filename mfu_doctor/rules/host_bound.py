@@ -32,23 +32,27 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost, ShortenHost
-from mfu_doctor.analysis.hosting import Hosting, fusable_share, hosting_of, joined, longest_pause
+from mfu_doctor.analysis.hosting import (
+    GRAPH_LEAST,
+    GRAPH_NODE_NS,
+    Hosting,
+    fusable_share,
+    hosting_of,
+    joined,
+    longest_pause,
+)
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Steady, steady_of
 from mfu_doctor.analysis.steps import WHOLE
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.phrasing import number, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.units import NS_PER_US, seconds
+from mfu_doctor.units import seconds
 
 # Idle below this share of the step is what every eager run has at its edges.
 SEEN_SHARE = 0.01
 # A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
 CPU_DISPATCH_SHARE = 0.15
-# Host cost of a node in a CUDA graph launch, and of the launch: NVIDIA, "Constant-time launch for straight-line CUDA graphs"
-# (2024) gives 2.5 us + 1 ns per node for new drivers; older ones take up to 1 us per node.
-GRAPH_NODE_NS = 1 * NS_PER_US
-_GRAPH_LEAST = 0.05  # inputs must still be copied and Python must still call the graph
 _COMPILED_DISPATCH = 0.5  # dispatch time left on a CPU where a compiler fuses operators and leaves Python out
 
 
@@ -73,7 +77,7 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
         return _pausing(run, steady, host, idle)
     everything = joined(host.issuing, host.dispatch)
     total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
-    graph = min(max(host.operations * GRAPH_NODE_NS / total, _GRAPH_LEAST), 1.0)
+    graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     fewer = 1 - fusable_share(run, steady)
     return Finding(
         summary=f"GPU waits for the host {share(idle, steady.step_ns)} of the step: "

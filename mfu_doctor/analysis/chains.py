@@ -1,0 +1,105 @@
+"""Chains of pointwise kernels: each reads what the one before it just wrote, which one fused kernel would keep in registers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfu_doctor.analysis.activity import COMPUTE
+from mfu_doctor.analysis.edits import Edit, MergeLaunches
+from mfu_doctor.analysis.ownership import spans_of, work_of
+from mfu_doctor.analysis.steady import Mask, Rows, Steady
+from mfu_doctor.intervals import Intervals
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+# A pair fuses into little; three kernels make six passes over memory where two would do.
+SHORTEST = 3
+_ELSEWHERE = re.compile(
+    r"^(Optimizer\.|autograd::engine::evaluate_function: torch::autograd::AccumulateGrad)|_foreach_|_fused_"
+)
+# What a fused chain takes: cautious, usual, ideal share of the time between its longest kernel and all of them.
+_EXCESS_LEFT = (0.5, 0.25, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """Chains of pointwise work in all recorded steps.
+
+    Attributes:
+        entry: index into the activity table of each member, shape (k,).
+        group: number of its chain, shape (k,), from 0.
+        total_ns: time of each chain now, shape (chains,).
+        longest_ns: time of the longest member of each, shape (chains,).
+    """
+
+    entry: Rows
+    group: Rows
+    total_ns: Rows
+    longest_ns: Rows
+
+    def per_step_ns(self, run: Run, steady: Steady) -> float:
+        """Device time per steady step of all members."""
+        inside = steady.entries(run)[self.entry]
+        return steady.per_step(float((run.activity.end - run.activity.start)[self.entry][inside].sum()))
+
+    def count_in(self, run: Run, steady: Steady) -> int:
+        """Chains that begin in the steady steps."""
+        first = np.concatenate((np.ones(1, np.bool_), np.diff(self.group) != 0))
+        return int(steady.entries(run)[self.entry[first]].sum())
+
+
+def pointwise_chains(run: Run) -> Chains | None:
+    """Runs of at least SHORTEST pointwise entries that follow each other on their stream, outside the optimizer."""
+    activity = run.activity
+    candidates = np.flatnonzero(activity.kind == COMPUTE)
+    # in issue order per stream, with time deciding: a chain is broken by anything else that computes
+    order = candidates[np.lexsort((activity.start[candidates], activity.track[candidates]))]
+    fits = run.kernels.is_kind("elementwise") & ~work_of(run, _ELSEWHERE)
+    return _chains(run, order, fits)
+
+
+def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
+    activity = run.activity
+    mine = fits[order]
+    if run.is_cpu:  # an operator's stretches are one member
+        same = np.concatenate((np.zeros(1, np.bool_), np.diff(activity.row[order]) == 0))
+        order, mine = order[~same], mine[~same]
+    breaks = np.concatenate((np.ones(1, np.bool_), (np.diff(activity.track[order]) != 0) | ~mine[:-1]))
+    number = np.cumsum(breaks | ~mine) - 1
+    size = np.bincount(number[mine], minlength=int(number.max()) + 1 if len(number) else 0)
+    keep = mine & (size[number] >= SHORTEST)
+    if not keep.any():
+        return None
+    entry = order[keep]
+    _, group = np.unique(number[keep], return_inverse=True)
+    length = activity.end[entry] - activity.start[entry]
+    total = np.bincount(group, length).astype(np.int64)
+    longest = np.zeros(len(total), np.int64)
+    np.maximum.at(longest, group, length)
+    return Chains(entry, group.astype(np.int64), total, longest)
+
+
+def fused(run: Run, chains: Chains) -> tuple[tuple[Edit, ...], tuple[Edit, ...], tuple[Edit, ...]]:
+    """Each chain as one operation, at the low, mid and high end; the host time of its operators shrinks with it."""
+    mask = np.zeros(run.activity.count, np.bool_)
+    mask[chains.entry] = True
+    spans = spans_of(run, mask)
+    host = spans - run.activity.busy() if run.is_cpu else spans
+    kept = float(len(chains.total_ns)) / len(chains.entry)
+    return (
+        (_merged(run, chains, host, (_EXCESS_LEFT[0], 1.0)),),
+        (_merged(run, chains, host, (_EXCESS_LEFT[1], kept)),),
+        (_merged(run, chains, host, (_EXCESS_LEFT[2], kept)),),
+    )
+
+
+def _merged(run: Run, chains: Chains, host: Intervals, left: tuple[float, float]) -> MergeLaunches:
+    """`left`: share of the excess over the longest member, and of the host time, that stays."""
+    after = chains.longest_ns + left[0] * (chains.total_ns - chains.longest_ns)
+    rows = run.activity.row[chains.entry]
+    return MergeLaunches(rows, chains.group, after.astype(np.int64), host, left[1])

@@ -1,0 +1,69 @@
+"""Loops in Python as they show in a trace: the same few operators over and over on the training thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfu_doctor.analysis.steady import Rows, outermost, under
+from mfu_doctor.analysis.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching
+from mfu_doctor.trace import Category
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+LONGEST_BODY = 4  # operators in one round
+LEAST_ROUNDS = 20  # PyTorch's own pattern matcher takes 10; layers of a deep network repeat about as often
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One loop: names of a round's operators, number of rounds, host time in nanoseconds, row of its first operator."""
+
+    names: tuple[str, ...]
+    rounds: int
+    start: int
+    end: int
+    row: int
+
+
+def find_loops(run: Run) -> list[Loop]:
+    """Loops among the outermost operators of the training thread, optimizer and data fetches left out."""
+    rows = _top_level(run)
+    names = run.trace.events.name[rows].astype(np.int64)
+    found: list[Loop] = []
+    taken = np.zeros(len(rows), np.bool_)
+    for body in range(1, LONGEST_BODY + 1):
+        for first, last in _repeats(names, body):
+            if taken[first:last].any():
+                continue
+            taken[first:last] = True
+            found.append(_loop(run, rows[first:last], body))
+    return sorted(found, key=lambda loop: loop.start)
+
+
+def _top_level(run: Run) -> Rows:
+    rows = run.trace.rows(Category.CPU_OP)
+    rows = rows[run.trace.events.track[rows] == run.host.main_track]
+    rows = rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, LABEL))]
+    rows = outermost(run, rows)
+    return rows[(under(run, rows, OPTIMIZER_MARK) < 0) & (under(run, rows, FETCH) < 0)]
+
+
+def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
+    """Half-open ranges in which the sequence repeats itself every `body` names, at least LEAST_ROUNDS times."""
+    if len(names) <= body * LEAST_ROUNDS:
+        return []
+    same = np.concatenate((np.zeros(1, np.bool_), names[body:] == names[:-body], np.zeros(1, np.bool_)))
+    change = np.flatnonzero(np.diff(same.astype(np.int8)))
+    starts, ends = change[::2], change[1::2]
+    long = ends - starts >= body * (LEAST_ROUNDS - 1)
+    return [(int(a), int(b) + body) for a, b in zip(starts[long], ends[long], strict=True)]
+
+
+def _loop(run: Run, rows: Rows, body: int) -> Loop:
+    events = run.trace.events
+    names = tuple(dict.fromkeys(run.trace.name_of(row) for row in rows[:body].tolist()))
+    return Loop(names, len(rows) // body, int(events.start[rows[0]]), int(events.end[rows].max()), int(rows[0]))

@@ -1,0 +1,74 @@
+"""A Python loop handles a tensor element by element, and pays for an operator each time.
+
+What it measures
+    The same one to four operators, an indexing one among them, at least twenty times in a row on the training thread.
+
+Why it costs
+    Each round costs several launches for work that a single vectorised operation does at once.
+
+How the gain is predicted
+    The host and device time of the loop shrinks to half (low), to a twentieth or one round (mid), to one round (high).
+
+How to fix
+    Index with a tensor, use torch.stack, torch.gather, unfold or vmap instead of the loop.
+
+When it is wrong
+    Recurrences in which each round needs the one before it.
+
+References
+    https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.edits import Change, ScaleHost
+from mfu_doctor.analysis.loops import Loop, find_loops
+from mfu_doctor.analysis.ownership import scaled, work_in
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.intervals import union
+from mfu_doctor.phrasing import number, share
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.units import seconds
+
+# Loops over elements index; a loop over layers does not.
+_INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
+
+
+@rule("tensor-loop", "HO009", "Python loops over the elements of a tensor")
+def tensor_loop(run: Run) -> Outcome:
+    """Look for the same few indexing operators over and over."""
+    steady = steady_of(run)
+    loops = [loop for loop in find_loops(run) if any(_INDEXING.match(name) for name in loop.names)]
+    inside = [loop for loop in loops if steady.host.contains(np.array([loop.start]))[0]]
+    if not inside:
+        return None
+    where = union(np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops]))
+    rounds = sum(loop.rounds for loop in loops) / len(loops)
+    once = 1.0 / rounds
+    spent = steady.per_step(float((where & steady.host).total_ns))
+    mask = work_in(run, where)
+    host = where - run.activity.busy() if run.is_cpu else where
+    longest: Loop = max(inside, key=lambda loop: loop.rounds)
+    return Finding(
+        summary=f"A loop repeats {', '.join(n.removeprefix('aten::') for n in longest.names)} {number(longest.rounds)} times, "
+        f"{share(spent, steady.step_ns)} of the step on the host",
+        fix="y = x[indices]  # one indexing operation instead of a loop over x[i]",
+        change=Change(
+            (ScaleHost(host, 0.5), *scaled(run, mask, 0.5)),
+            (ScaleHost(host, max(once, 0.05)), *scaled(run, mask, max(once, 0.1))),
+            (ScaleHost(host, once), *scaled(run, mask, once)),
+        ),
+        evidence=(
+            shown("loops", steady.per_step(len(inside)), "per step"),
+            shown("rounds", longest.rounds, "count"),
+            shown("host time", seconds(spent), "s"),
+        ),
+        place=run.places(np.array([longest.row]))[0],
+        effort="refactor",
+        symptom_of=("host-bound",) if not run.is_cpu else (),
+    )

@@ -1,0 +1,86 @@
+"""The model runs eagerly although a compiler would merge its small kernels and leave Python out of the step.
+
+What it measures
+    Idle time of the device while the host launches, and chains of pointwise kernels that follow one another on a stream.
+    A trace that shows compiled regions or Triton kernels is not judged.
+
+Why it costs
+    Eager mode pays for every operator twice: once on the host to launch it, once in memory traffic to hand its result to
+    the next.
+
+How the gain is predicted
+    Chains become one kernel each (see unfused-elementwise), and the host time of issuing shrinks to 70 %, 50 % or 30 %.
+    The time of compiling itself is not in the saving.
+
+How to fix
+    model = torch.compile(model), with mode="reduce-overhead" where launching dominates.
+
+When it is wrong
+    Changing shapes and graph breaks take the gain away (recompilation). A job of minutes does not earn the compile time
+    back.
+
+References
+    Ansel et al., PyTorch 2, ASPLOS 2024.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mfu_doctor.analysis.chains import fused, pointwise_chains
+from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
+from mfu_doctor.analysis.hosting import hosting_of, joined
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.analysis.steps import WHOLE
+from mfu_doctor.analysis.vocabulary import ids_matching
+from mfu_doctor.phrasing import share
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.units import seconds
+
+_COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|CompiledFunction|^## Call CompiledFxGraph")
+# Host time left by compiled code, by end. PyTorch's own benchmark of eager against compiled host overhead spans this.
+_HOST_LEFT = (0.7, 0.5, 0.3)
+# Launch idle and fusable work below this share together leave a compiler nothing to do.
+SEEN_SHARE = 0.05
+
+
+@rule("uncompiled", "HO008", "eager execution leaves launches and memory traffic to a compiler", needs=("device",))
+def uncompiled(run: Run) -> Outcome:
+    """Judge what torch.compile would find to do."""
+    if len(ids_matching(run.trace, _COMPILED)) or (
+        run.facts and run.facts.compile and run.facts.compile.compiled_modules
+    ):
+        return None
+    if run.steps.source == WHOLE:
+        return Skip(
+            "the trace has no step marks, so start-up cannot be told from a steady step: call prof.step() in the loop"
+        )
+    steady = steady_of(run)
+    chains = pointwise_chains(run)
+    idle = run.breakdown.mean_ns("launch", run.steps.steady) + run.breakdown.mean_ns("python", run.steps.steady)
+    fusable = chains.per_step_ns(run, steady) if chains is not None else 0.0
+    if idle + fusable < SEEN_SHARE * steady.step_ns:
+        return None
+    host = hosting_of(run, steady)
+    everything = joined(host.issuing, host.dispatch)
+    fusing = fused(run, chains) if chains is not None else ((), (), ())
+
+    def end(which: int) -> tuple[Edit, ...]:
+        return (*fusing[which], ScaleHost(everything, _HOST_LEFT[which]))
+
+    return Finding(
+        summary=f"Eager kernels: launching leaves the GPU idle {share(idle, steady.step_ns)}, fusable pointwise chains take "
+        f"{share(fusable, steady.step_ns)}",
+        fix="model = torch.compile(model)",
+        detail="compiling takes 0.5 to 3 minutes once; it pays when the job runs longer than that over the saving",
+        change=Change(end(0), end(1), end(2)),
+        evidence=(
+            shown("GPU idle, host launching", seconds(idle), "s"),
+            shown("pointwise chains", seconds(fusable), "s"),
+            shown("chains", steady.per_step(chains.count_in(run, steady)) if chains is not None else 0, "per step"),
+        ),
+        risk="rounding",
+        symptom_of=("host-bound",) if idle > fusable else (),
+        confidence="modelled" if chains is not None else "hint",
+    )
