@@ -21,7 +21,7 @@ class Format:
 
     Attributes:
         name: what `--format` takes.
-        takes: what it renders: a report, a verdict or a comparison.
+        takes: what it renders: a report, a verdict, a comparison, or a trace with the remarks to mark in it.
         module: the file in this folder that does it.
         suffixes: file endings that choose it.
     """
@@ -46,6 +46,7 @@ FORMATS = (
     Format("terminal", "comparison", "compare", (".txt",)),
     Format("markdown", "comparison", "compare", (".md",)),
     Format("json", "comparison", "compare", (".json",)),
+    Format("perfetto", "trace", "perfetto"),
 )
 
 
