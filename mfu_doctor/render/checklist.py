@@ -38,9 +38,8 @@ def render_checklist(verdict: Verdict) -> str:
     verdict = each_text(verdict, clean)
     lines = [*wrap(f"mfu-doctor check {verdict.headline}", WIDTH), *_indent(_judged(verdict)), ""]
     table = [check for check in verdict.checks if check.kind != "rule"]
-    rows = [_row(check, plus="+-") for check in table]
-    if rows:
-        lines += [*_columns(rows), ""]
+    if table:
+        lines += [*_columns([_terminal_row(check) for check in table]), ""]
         for check in table:
             lines += _detail(check) if check.status != PASSED or check.note else []
     for check in verdict.checks:
@@ -79,6 +78,14 @@ def _row(check: Check, *, plus: str) -> tuple[str, ...]:
         "" if check.baseline is None else _with_spread(check.baseline, check.baseline_spread, check.unit, plus),
         format_change(check.change, check.unit),
     )
+
+
+def _terminal_row(check: Check) -> tuple[str, ...]:
+    """The same in fewer columns: signs for "at least" and "at most", the baseline without its spread."""
+    status, name, value, budget, _, change = _row(check, plus="+-")
+    baseline = "" if check.baseline is None else format_value(check.baseline, check.unit)
+    budget = budget.replace("at least", ">=").replace("at most", "<=")
+    return status, name, value, budget, baseline, change
 
 
 def _with_spread(value: float | None, spread: float | None, unit: str, plus: str) -> str:
