@@ -84,6 +84,11 @@ def longest_pause(pauses: Intervals, steady: Steady) -> tuple[int, int] | None:
     return int(inside.start[at]), int(inside.end[at])
 
 
+def late(run: Run) -> Intervals:
+    """When the device was idle because the host had not issued the next operation yet: only host time in here is worth less."""
+    return joined(run.breakdown.owners["launch"], run.breakdown.owners["python"])
+
+
 def joined(*sets: Intervals) -> Intervals:
     """Union of interval sets."""
     return union(np.concatenate([s.start for s in sets]), np.concatenate([s.end for s in sets]))

@@ -31,6 +31,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.activity import COMMUNICATION
 from mfu_doctor.analysis.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
@@ -49,11 +50,11 @@ def exposed_communication(run: Run) -> Outcome:
     if every is None:
         return None
     inside = steady.entries(run)[every.entry]
-    exposed = steady.per_step(float(every.exposed_ns[inside].sum()))
+    exposed = run.breakdown.mean_ns("communication", run.steps.steady)  # of all together: collectives can overlap
     if not inside.any() or exposed <= 0:
         return None
-    total = steady.per_step(float(every.duration_ns[inside].sum()))
-    waiting = steady.per_step(float(every.exposed_wait_ns[inside].sum()))
+    total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
+    waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)
     return Finding(
         summary=f"Communication is exposed {share(exposed, steady.step_ns)} of the step",
         fix=_fix(every, inside),
@@ -81,9 +82,9 @@ def _fix(every: Collectives, inside: npt.NDArray[np.bool_]) -> str:
         return "FullyShardedDataParallel(..., forward_prefetch=True, backward_prefetch=BackwardPrefetch.BACKWARD_PRE)"
     if any("alltoall" in kind for kind in kinds):
         return "# issue the all-to-all of the next batch before this batch's backward pass (TrainPipelineSparseDist)"
-    return (
-        "model.register_comm_hook(None, torch.distributed.algorithms.ddp_comm_hooks.default_hooks.bf16_compress_hook)"
-    )
+    if any("send" in kind for kind in kinds):  # NCCL issues all-to-all as sends and receives
+        return "# issue the exchange of the next batch before this batch's backward pass (TrainPipelineSparseDist)"
+    return "DistributedDataParallel(model, bucket_cap_mb=10, gradient_as_bucket_view=True, static_graph=True)"
 
 
 def _evidence(

@@ -10,9 +10,9 @@ Why it costs
 
 How the gain is predicted
     The host's time shrinks in the replayed timeline; where the device is the bottleneck nothing is saved. Low end: fewer
-    launches, as many as a fusing compiler would remove in this run; mid: dispatch shrinks to a graph launch (CUDA graphs, or
-    torch.compile with mode="reduce-overhead"), long pauses stay; high: no host time at all. Where long pauses
-    dominate, the low end removes half of them and the mid all.
+    launches, as many as a fusing compiler would remove in this run, and only in the time that the device waits for; mid:
+    dispatch shrinks to a graph launch (CUDA graphs, or torch.compile with mode="reduce-overhead"), long pauses stay; high:
+    no host time at all. Where long pauses dominate, the low end removes half of them and the mid all.
     On a CPU: the low end removes half of what pauses take above this run's typical one, the mid all of it.
 
 How to fix
@@ -39,6 +39,7 @@ from mfu_doctor.analysis.hosting import (
     fusable_share,
     hosting_of,
     joined,
+    late,
     longest_pause,
 )
 from mfu_doctor.analysis.run import Run
@@ -77,6 +78,7 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
         return _pausing(run, steady, host, idle)
     everything = joined(host.issuing, host.dispatch)
     total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
+    waited_for = everything & late(run)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     fewer = 1 - fusable_share(run, steady)
     return Finding(
@@ -85,7 +87,7 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
         fix='model = torch.compile(model, mode="reduce-overhead")',
         detail=_pace(run, steady, host, total),
         change=Change(
-            (ScaleHost(everything, max(fewer, graph)),),
+            (ScaleHost(waited_for, max(fewer, graph)),),
             (ScaleHost(everything, graph),),
             (ScaleHost(joined(everything, host.pauses), 0.0),),
         ),
@@ -111,7 +113,7 @@ def _pausing(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
         f"{time_of(steady.per_step(pauses.total_ns))}"
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
         change=Change(
-            (ScaleHost(host.pauses, 0.5),),
+            (ScaleHost(host.pauses & late(run), 0.5),),
             (ScaleHost(host.pauses, 0.0),),
             (ScaleHost(joined(host.issuing, host.dispatch, host.pauses), 0.0),),
         ),
@@ -160,8 +162,7 @@ def _keep(where: Intervals, keep_ns: np.ndarray[tuple[int], np.dtype[np.int64]])
 
 
 def _idle_in(run: Run, where: Intervals, steady: Steady) -> float:
-    idle = joined(run.breakdown.owners["launch"], run.breakdown.owners["python"])
-    return steady.per_step(float((idle & where & steady.device).total_ns))
+    return steady.per_step(float((late(run) & where & steady.device).total_ns))
 
 
 def _pace(run: Run, steady: Steady, host: Hosting, total: float) -> str:

@@ -29,7 +29,7 @@ import re
 
 from mfu_doctor.analysis.chains import fused, pointwise_chains
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
-from mfu_doctor.analysis.hosting import hosting_of, joined
+from mfu_doctor.analysis.hosting import hosting_of, joined, late
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.analysis.steps import WHOLE
@@ -64,10 +64,11 @@ def uncompiled(run: Run) -> Outcome:
         return None
     host = hosting_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
+    where = (everything & late(run), everything, everything)
     fusing = fused(run, chains) if chains is not None else ((), (), ())
 
     def end(which: int) -> tuple[Edit, ...]:
-        return (*fusing[which], ScaleHost(everything, _HOST_LEFT[which]))
+        return (*fusing[which], ScaleHost(where[which], _HOST_LEFT[which]))
 
     return Finding(
         summary=f"Eager kernels: launching leaves the GPU idle {share(idle, steady.step_ns)}, fusable pointwise chains take "

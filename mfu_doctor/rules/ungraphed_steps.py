@@ -30,7 +30,7 @@ import re
 import numpy as np
 
 from mfu_doctor.analysis.edits import Change, ScaleHost
-from mfu_doctor.analysis.hosting import GRAPH_LEAST, GRAPH_NODE_NS, hosting_of, joined
+from mfu_doctor.analysis.hosting import GRAPH_LEAST, GRAPH_NODE_NS, hosting_of, joined, late
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Rows, steady_of
 from mfu_doctor.analysis.steps import WHOLE
@@ -67,6 +67,7 @@ def ungraphed_steps(run: Run) -> Outcome:
         )
     host = hosting_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
+    waited_for = everything & late(run)
     total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     return Finding(
@@ -75,7 +76,7 @@ def ungraphed_steps(run: Run) -> Outcome:
         fix="step = torch.cuda.make_graphed_callables(model, (example_batch,))",
         detail="the same kernels in the same order in every step and no synchronisation inside: a CUDA graph fits",
         change=Change(
-            (ScaleHost(everything, max(_CAUTIOUS, graph)),),
+            (ScaleHost(waited_for, max(_CAUTIOUS, graph)),),
             (ScaleHost(everything, graph),),
             (ScaleHost(everything, 0.0),),
         ),

@@ -37,8 +37,8 @@ def test_pointwise_chains_give_the_low_end() -> None:
                 drawn.op("aten::mm", kernel=5, host=40, kernel_name="ampere_sgemm_128x64_tn")
                 drawn.op("aten::add", kernel=5, host=40, kernel_name="vectorized_elementwise_kernel<4, add>")
                 drawn.op("aten::relu", kernel=5, host=40, kernel_name="vectorized_elementwise_kernel<4, relu>")
-    # 50 of 150 launches follow another pointwise one: a third of 6 ms
-    assert price_us(host_bound, run_of(drawn)).low_ns == close(6_000 / 3)
+    # 50 of 150 launches follow another pointwise one: L (1 - r), a third of the 150 times 35 us that the device waits
+    assert price_us(host_bound, run_of(drawn)).low_ns == close(150 * 35 / 3)
 
 
 def test_a_busy_device_is_no_finding() -> None:
@@ -50,8 +50,8 @@ def test_long_pauses_are_the_programs_own_and_cost_what_they_take() -> None:
     finding = found(host_bound, run)
     assert finding.summary.startswith("GPU waits for Python")
     price = price_us(host_bound, run)
-    # 80 us of issuing and 9 ms of Python against 4 ms of kernels: without half of the pause the host still decides
-    assert price.low_ns == close(4_500)
+    # 80 us of issuing and 9 ms of Python against 4 ms of kernels: the device waits 5 ms for the host
+    assert price.low_ns == close(5_080 / 2)
     assert price.mid_ns == close(9_080 - 4_000)
 
 
