@@ -34,7 +34,7 @@ HELD_BACK_NS = 10 * NS_PER_US
 RELEASE_NS = 30 * NS_PER_US
 # The last wave of a kernel that fills the device: another stream's kernel finds room this long before it ends.
 LAST_WAVE_NS = 200 * NS_PER_US
-# A copy from pageable memory returns when the last chunk is staged: this much, at most, before the copy ends on the device.
+# A copy from pageable memory returns with its last chunk staged: at most this long before it ends on the device.
 STAGED_TAIL_NS = 100 * NS_PER_US
 # What a synchronisation costs when there is nothing to wait for.
 EMPTY_SYNC_NS = 5 * NS_PER_US
@@ -160,24 +160,14 @@ def _inferred(waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.fl
 def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
     """Waits that `cuda_sync` events spell out: stream, stream waited on, and the record call that was waited for."""
     trace, ops, issued = waits.trace, waits.operations, waits.issued
-    record_at = {}
     found: dict[int, tuple[int, ...]] = {}
-    call_at = dict(
-        zip(
-            trace.events.correlation[waits.wait_rows].tolist(),
-            trace.events.start[waits.wait_rows].tolist(),
-            strict=True,
-        )
-    )
+    call_at = _start_of(trace, waits.wait_rows)
     rows = [r for r in trace.rows(Category.SYNC).tolist() if (a := trace.args_of(r)) and a.wait_record_correlation]
-    if not rows:
-        return found
-    calls = trace.rows(Category.RUNTIME, Category.DRIVER)
-    record_at = dict(zip(trace.events.correlation[calls].tolist(), trace.events.start[calls].tolist(), strict=True))
+    record_at = _start_of(trace, trace.rows(Category.RUNTIME, Category.DRIVER))
     for row in rows:
         args = trace.args_of(row)
-        waited_at = call_at.get(int(trace.events.correlation[row]))
-        recorded_at = record_at.get(args.wait_record_correlation) if args else None
+        recorded = args.wait_record_correlation if args is not None else None
+        waited_at, recorded_at = call_at.get(int(trace.events.correlation[row])), record_at.get(recorded or -1)
         if args is None or waited_at is None or recorded_at is None:
             continue
         after = np.flatnonzero((ops.stream == trace.events.track[row]) & (issued >= waited_at))
@@ -185,6 +175,11 @@ def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
         if len(after) and len(before):
             found[int(after[0])] = (*found.get(int(after[0]), ()), int(before[-1]))
     return found
+
+
+def _start_of(trace: Trace, rows: npt.NDArray[np.int64]) -> dict[int, int]:
+    """Start of each call by its correlation."""
+    return dict(zip(trace.events.correlation[rows].tolist(), trace.events.start[rows].tolist(), strict=True))
 
 
 def _stream_ids(trace: Trace, ops: Operations) -> npt.NDArray[np.int64]:

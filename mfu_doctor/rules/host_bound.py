@@ -42,9 +42,11 @@ from mfu_doctor.analysis.hosting import (
     late,
     longest_pause,
 )
+from mfu_doctor.analysis.ownership import calls_of
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import Steady, steady_of
+from mfu_doctor.analysis.steady import Steady, spans, steady_of
 from mfu_doctor.analysis.steps import WHOLE
+from mfu_doctor.analysis.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.phrasing import number, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -69,7 +71,7 @@ def host_bound(run: Run) -> Outcome:
     idle = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python"))
     if idle < SEEN_SHARE * steady.step_ns:
         return None
-    return _on_cpu(run, steady, host, idle) if run.is_cpu else _on_device(run, steady, host, idle)
+    return _on_cpu(run, steady, host) if run.is_cpu else _on_device(run, steady, host, idle)
 
 
 def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
@@ -126,13 +128,16 @@ def _pausing(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
     )
 
 
-def _on_cpu(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding | None:
+def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
     typical = int(host.typical_pause_ns)
-    pauses = host.pauses & run.breakdown.owners["python"]
+    updating = spans(run, calls_of(run, OPTIMIZER_MARK))  # Python in there is a matter of the optimizer
+    python = run.breakdown.owners["python"] - updating
+    idle = steady.per_step(float((python & steady.host).total_ns))
+    pauses = host.pauses & python
     length = pauses.lengths
     excess = steady.per_step(float(np.maximum((pauses & steady.host).lengths - typical, 0).sum()))
     half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
-    everything = (ScaleHost(joined(host.dispatch, host.pauses) & run.breakdown.owners["python"], 0.0),)
+    everything = (ScaleHost(python, 0.0),)
     if excess >= SEEN_SHARE * steady.step_ns:
         place = _place(run, longest_pause(pauses, steady))
         return Finding(
@@ -146,7 +151,7 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding | N
         )
     if idle < CPU_DISPATCH_SHARE * steady.step_ns:
         return None
-    compiled = (ScaleHost(host.dispatch, _COMPILED_DISPATCH),)
+    compiled = (ScaleHost(host.dispatch & python, _COMPILED_DISPATCH),)
     return Finding(
         summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
         fix="model = torch.compile(model)",

@@ -64,7 +64,7 @@ def input_bound(run: Run) -> Outcome:
     who = "Training" if run.is_cpu else "GPU"
     return Finding(
         summary=f"{who} waits for data {share(loading.waiting_ns, loading.step_ns)} of the step",
-        fix=_fix(run, wanted),
+        fix=_fix(run, f"{wanted}" if loading.workers is not None or not is_pipelined(run) else "2 * num_workers"),
         detail=_detail(loading),
         change=_change(run, loading, wanted),
         evidence=_evidence(loading),
@@ -109,7 +109,7 @@ def _saturated(run: Run, loading: Loading) -> str | None:
     )
 
 
-def _fix(run: Run, wanted: int) -> str:
+def _fix(run: Run, wanted: str) -> str:
     options = [f"num_workers={wanted}"]
     if not run.is_cpu:
         options.append("pin_memory=True")

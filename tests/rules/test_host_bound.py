@@ -69,6 +69,17 @@ def test_on_a_cpu_python_between_operators_is_priced() -> None:
     assert price.low_ns == close(2_000)
 
 
+def test_on_a_cpu_python_inside_the_optimizer_is_the_optimizers() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=4_000)
+            with drawn.span("Optimizer.step#AdamW.step"):
+                drawn.python(1_000)
+                drawn.op("aten::add_", host=50)
+    assert host_bound.judge(run_of(drawn)) is None
+
+
 def test_on_a_cpu_ordinary_dispatch_is_no_finding() -> None:
     assert host_bound.judge(run_of(loop(10, 0, 400, between=10, device=False))) is None
 
