@@ -1,0 +1,119 @@
+"""How a patient of the clinic is run: one small training loop with a fault planted, or with its fix.
+
+Every patient file builds the same loop twice, differing in one thing only. Run one alone:
+
+    python examples/clinic/patients/slow_loader.py --fault
+    python examples/clinic/patients/slow_loader.py --fix
+
+or all of them, in turn, with a scoreboard (predicted against measured):
+
+    python examples/clinic/run.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+import mfu_doctor
+
+Batch = Any
+Loop = tuple[Iterable[Batch], Callable[[Batch], None]]
+
+SKIP, TIMED, WARMUP, ACTIVE = 4, 12, 2, 5
+STEPS = SKIP + TIMED + WARMUP + ACTIVE + 2 + 4  # the shapes window and a few steps after it
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A training loop with one planted fault.
+
+    Attributes:
+        name: file name with dashes.
+        expects: the rule that must come first, or None for a healthy control.
+        build: makes (batches, step) with the fault (False) or with its fix (True).
+        device: "cpu", or "cuda" where the fault exists only there.
+    """
+
+    name: str
+    expects: str | None
+    build: Callable[[bool], Loop]
+    device: str = "cpu"
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def repeat(batch: Batch) -> Iterator[Batch]:
+    """The same batch for ever: data loading that costs nothing."""
+    while True:
+        yield batch
+
+
+def treat(patient: Patient, *, fixed: bool, trace: Path) -> dict[str, Any]:
+    """Run the loop under the doctor; returns what the scoreboard needs.
+
+    `step_s` is the median of the steps that ran without the profiler.
+    """
+    torch.manual_seed(0)
+    batches, step = patient.build(fixed)
+    options = {"skip": SKIP, "timed": TIMED, "warmup": WARMUP, "active": ACTIVE, "print_report": False}
+    with mfu_doctor.profile(trace, **options) as doctor:
+        for number, batch in enumerate(batches):
+            step(batch)
+            if number + 1 == STEPS:
+                break
+    report = doctor.report
+    found = [
+        {
+            "rule": d.rule,
+            "saving_s": [d.saving.low, d.saving.mid, d.saving.high] if d.saving else None,
+            "summary": d.summary,
+            "fix": d.fix,
+        }
+        for d in report.failed
+    ]
+    timed = report.step_time_s
+    return {
+        "patient": patient.name,
+        "expects": patient.expects,
+        "fixed": fixed,
+        "step_s": timed.median,
+        "mad_s": timed.mad,
+        "findings": found,
+        "withheld": [d.rule for d in report.withheld],
+        "replay_error": report.replay.error,
+    }
+
+
+def main(patient: Patient) -> None:
+    """Command line of one patient."""
+    parser = argparse.ArgumentParser(description=f"patient {patient.name}: expects {patient.expects or 'no finding'}")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--fault", action="store_true", help="with the fault (default)")
+    group.add_argument("--fix", action="store_true", help="with its fix")
+    parser.add_argument(
+        "--trace", type=Path, default=Path(f"{patient.name}.pt.trace.json.gz"), help="where to write the trace"
+    )
+    parser.add_argument("--json", action="store_true", help="print what the scoreboard reads")
+    given = parser.parse_args()
+    result = treat(patient, fixed=given.fix, trace=given.trace)
+    if given.json:
+        print(json.dumps(result))
+    else:
+        print(mfu_doctor.diagnose(given.trace))
+
+
+def spread(values: list[float]) -> float:
+    """Median absolute deviation."""
+    middle = median(values)
+    return median(abs(v - middle) for v in values)

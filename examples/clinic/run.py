@@ -1,0 +1,184 @@
+"""Run every patient of the clinic with its fault and with its fix, and write the scoreboard.
+
+    python examples/clinic/run.py                          all patients, three repeats, SCOREBOARD.md beside this file
+    python examples/clinic/run.py --only slow-loader gc-pause --repeats 1
+    python examples/clinic/run.py --record tests/fixtures/clinic     one small trace of each fault, for regression tests
+
+Each run is a process of its own; fault and fix alternate, so that a drifting machine hurts both alike. The predicted step is what
+the doctor said on the faulty run (step minus the mid saving of the planted fault's rule), the measured one is the median
+un-profiled step of the fixed run that followed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+TARGETS = "targets: planted fault first >= 95 %, median |error| <= 5 %, 90th percentile <= 15 %, no finding on controls"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run with the fault and the run with the fix that followed."""
+
+    fault: dict[str, Any]
+    fix: dict[str, Any]
+
+    @property
+    def saving(self) -> float | None:
+        """Predicted saving in seconds a step (mid), None where the planted fault was not found."""
+        found = next((f for f in self.fault["findings"] if f["rule"] == self.fault["expects"]), None)
+        return None if found is None or found["saving_s"] is None else float(found["saving_s"][1])
+
+    @property
+    def first(self) -> bool:
+        """Whether the planted fault was ranked first."""
+        found = self.fault["findings"]
+        return bool(found) and found[0]["rule"] == self.fault["expects"]
+
+    @property
+    def error(self) -> float | None:
+        """Relative error of the predicted step against the measured one."""
+        if self.saving is None:
+            return None
+        return float((self.fault["step_s"] - self.saving) / self.fix["step_s"] - 1.0)
+
+
+def patients() -> dict[str, Path]:
+    """Name and file of every patient."""
+    return {path.stem.replace("_", "-"): path for path in sorted((HERE / "patients").glob("*.py"))}
+
+
+def measure(path: Path, *, fixed: bool, trace: Path) -> dict[str, Any]:
+    """Run one patient in a process of its own."""
+    command = [sys.executable, str(path), "--fix" if fixed else "--fault", "--json", "--trace", str(trace)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{path.name} failed:\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def treat(path: Path, repeats: int, folder: Path) -> list[Pair]:
+    """Alternate fault and fix."""
+    return [
+        Pair(
+            measure(path, fixed=False, trace=folder / "fault.pt.trace.json.gz"),
+            measure(path, fixed=True, trace=folder / "fix.pt.trace.json.gz"),
+        )
+        for _ in range(repeats)
+    ]
+
+
+def row(name: str, pairs: list[Pair]) -> str:
+    """One line of the table."""
+    expects = pairs[0].fault["expects"]
+    before, after = (median(getattr(p, side)["step_s"] for p in pairs) * 1e3 for side in ("fault", "fix"))
+    if expects is None:
+        found = sorted({f["rule"] for p in pairs for side in (p.fault, p.fix) for f in side["findings"]})
+        verdict = f"found: {', '.join(found)}" if found else "no finding"
+        return f"| {name} | healthy control | {verdict} | {before:.1f} | | {after:.1f} | |"
+    errors = [p.error for p in pairs if p.error is not None]
+    ranked = f"first in {sum(p.first for p in pairs)} of {len(pairs)}"
+    if not errors:
+        return f"| {name} | {expects} | {ranked} | {before:.1f} | not found | {after:.1f} | |"
+    predicted = median(p.fault["step_s"] - (p.saving or 0.0) for p in pairs) * 1e3
+    return f"| {name} | {expects} | {ranked} | {before:.1f} | {predicted:.1f} | {after:.1f} | {median(errors):+.1%} |"
+
+
+def summary(results: dict[str, list[Pair]]) -> list[str]:
+    """The figures that the targets are about; the worst predictions by name."""
+    planted = {n: pairs for n, pairs in results.items() if pairs[0].fault["expects"] is not None}
+    runs = [p for pairs in planted.values() for p in pairs]
+    errors = {n: median(e) for n, pairs in planted.items() if (e := [p.error for p in pairs if p.error is not None])}
+    sizes = sorted(abs(e) for e in errors.values())
+    controls = [p for pairs in results.values() for p in pairs if p.fault["expects"] is None]
+    false = sum(len(side["findings"]) for p in controls for side in (p.fault, p.fix))
+    worst = sorted(errors, key=lambda n: -abs(errors[n]))[:3]
+    lines = []
+    if runs:
+        lines.append(f"- planted fault first: {sum(p.first for p in runs)} of {len(runs)} runs")
+    if sizes:
+        ninth = sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)]
+        lines.append(f"- |error| of the predicted step: median {median(sizes):.1%}, 90th percentile {ninth:.1%}")
+        lines.append(f"- worst predictions: {', '.join(f'{n} {errors[n]:+.1%}' for n in worst)}")
+    if controls:
+        lines.append(f"- findings on healthy controls: {false} in {2 * len(controls)} runs")
+    return lines
+
+
+def machine() -> str:
+    """The machine in a line."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    cpu = next(
+        (
+            text.partition(":")[2].strip()
+            for text in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if text.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return f"{cpu}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
+
+
+def scoreboard(results: dict[str, list[Pair]], repeats: int) -> str:
+    """The markdown that is committed."""
+    head = [
+        "# Scoreboard of the clinic",
+        "",
+        f"Written by `python examples/clinic/run.py --repeats {repeats}` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
+        f"Times are medians in milliseconds a step; {TARGETS}.",
+        "",
+        "| patient | planted fault | ranked | step with fault | predicted | measured with fix | error |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    rows = [row(name, pairs) for name, pairs in results.items()]
+    return "\n".join([*head, *rows, "", *summary(results), ""])
+
+
+def record(folder: Path, names: list[str]) -> None:
+    """Write one trace of each patient's fault, and of each control."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        result = measure(patients()[name], fixed=False, trace=folder / f"{name}.pt.trace.json.gz")
+        print(name, [f["rule"] for f in result["findings"]])
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=list(patients()), help="names of patients")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=HERE / "SCOREBOARD.md")
+    parser.add_argument("--record", type=Path, help="only write one trace per patient into this folder")
+    given = parser.parse_args()
+    if unknown := set(given.only) - set(patients()):
+        parser.error(f"no such patient: {', '.join(sorted(unknown))}")
+    if given.record is not None:
+        record(given.record, given.only)
+        return
+    results: dict[str, list[Pair]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.only:
+            results[name] = treat(patients()[name], given.repeats, Path(folder))
+            print(row(name, results[name]), flush=True)
+    given.output.write_text(scoreboard(results, given.repeats), encoding="utf-8")
+    print(*summary(results), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
