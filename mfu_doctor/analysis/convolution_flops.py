@@ -45,13 +45,13 @@ def output_positions(x: Shape, weight: Shape, *, stride: Shape, padding: Shape, 
     )
 
 
-def _cost(args: EventArgs, x: Shape, weight: Shape, positions: Shape, *, passes: int = 1, at: int = 0) -> OpFlops:
-    """`passes` convolutions of x with weight over these positions; the format is that of argument `at`."""
+def _cost(args: EventArgs, x: Shape, weight: Shape, positions: Shape, *, passes: int = 1) -> OpFlops:
+    """`passes` convolutions of x with weight over these positions; the format is that of the first argument."""
     flops = 2 * x[0] * prod(weight) * prod(positions)
-    size = element_bytes(args, at)
+    size = element_bytes(args, 0)
     out = x[0] * weight[0] * prod(positions)
     least = passes * (prod(x) + prod(weight) + out) * size if size else None
-    return OpFlops.plain(flops * passes, dtype=short_dtype(operand_type(args, at)), size=least)
+    return OpFlops.plain(flops * passes, dtype=short_dtype(operand_type(args, 0)), size=least)
 
 
 def forward(positions: _Positions, *, transposed: bool = False) -> Formula:
