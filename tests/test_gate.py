@@ -49,7 +49,7 @@ def test_a_run_within_every_budget_passes() -> None:
     ],
 )
 def test_each_budget_fails_on_its_own_side(budget: str, value: str | int) -> None:
-    verdict = gate([report_of(steady(0.412))], **{budget: value})
+    verdict = judge([report_of(steady(0.412))], Policy(budgets=parse_budgets({budget: value})))
     assert verdict.exit_code == 1
     assert [check.name for check in verdict.failures] == [budget.replace("_", "-")]
 
