@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.host import Host
-from mfu_doctor.analysis.launches import Launches
+from mfu_doctor.analysis.launches import Launches, blocking_reads
 from mfu_doctor.analysis.steps import Steps
 from mfu_doctor.intervals import EMPTY, Intervals, complement, union
 from mfu_doctor.report import IDLE_CAUSES
@@ -98,7 +98,8 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
         on_time = issued == gaps.start
         owners["queue"] = _intervals(gaps.start[on_time], gaps.end[on_time])
         latency = _intervals(issued[~on_time], gaps.end[~on_time])  # of a launch that an idle device waited for
-    after_sync = _after_sync(trace, host, late) if activity.is_device else EMPTY
+    waits = np.union1d(host.blocking_rows, blocking_reads(trace, activity, launches))
+    after_sync = _after_sync(trace, waits, late) if activity.is_device else EMPTY
     rest = late
     for name, where in (
         ("data_loading", host.fetch),
@@ -132,13 +133,12 @@ def _issued_end(trace: Trace, activity: Activity, launches: Launches, gaps: Inte
     return np.where(call >= 0, trace.events.end[np.maximum(call, 0)], gaps.start)
 
 
-def _after_sync(trace: Trace, host: Host, late: Intervals) -> Intervals:
+def _after_sync(trace: Trace, rows: npt.NDArray[np.int64], late: Intervals) -> Intervals:
     """The part of the host's lateness that a blocking call explains.
 
     If the host was already waiting when the device ran dry, everything until the next launch is the price of the wait (the
     queue has to be filled again). A wait that began on a dry device costs only itself.
     """
-    rows = host.blocking_rows
     if not len(rows) or not late.count:
         return EMPTY
     start, end = trace.events.start[rows], trace.events.end[rows]

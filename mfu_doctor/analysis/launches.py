@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.activity import Activity
+from mfu_doctor.analysis.activity import COPY, Activity
 from mfu_doctor.analysis.nesting import OpTree
+from mfu_doctor.analysis.vocabulary import TO_HOST, ids_matching
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 
 _MAX_DEPTH = 64  # deeper than operators nest in any trace seen (54); bounds the walk
@@ -75,3 +76,11 @@ def _enclosing_op(trace: Trace, ops: OpTree, rows: npt.NDArray[np.int64]) -> npt
             break
     is_op = (current >= 0) & (category[np.maximum(current, 0)] == Category.CPU_OP) & (current != rows)
     return np.where(is_op, current, -1)
+
+
+def blocking_reads(trace: Trace, activity: Activity, launches: Launches) -> npt.NDArray[np.int64]:
+    """Launch calls of copies to the host that returned only when the copy had ended (pageable memory), in time order."""
+    to_host = (activity.kind == COPY) & np.isin(trace.events.name[activity.row], ids_matching(trace, TO_HOST))
+    known = to_host & (launches.call >= 0)
+    waited = trace.events.end[np.maximum(launches.call, 0)] >= activity.end
+    return np.unique(launches.call[known & waited]).astype(np.int64)

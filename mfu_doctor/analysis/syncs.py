@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mfu_doctor.analysis.activity import COPY
+from mfu_doctor.analysis.launches import blocking_reads
 from mfu_doctor.analysis.steady import Rows, Steady, under
 from mfu_doctor.analysis.vocabulary import FETCH, ids_matching
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
 _FROM_HOST = re.compile(r"HtoD|Host -> Device")
-_TO_HOST = re.compile(r"DtoH|Device -> (Pageable|Pinned|Host)")
 # Operators whose result's shape or control flow depends on values: their wait cannot be dropped, only avoided.
 _DATA_DEPENDENT = re.compile(r"^aten::(nonzero|nonzero_numpy|masked_select|unique\w*|is_nonzero|equal|bincount)$")
 # The innermost named reason wins: what the program wrote, not the plumbing below it.
@@ -52,7 +51,7 @@ class Syncs:
 
 def find_syncs(run: Run, steady: Steady) -> Syncs:
     """Blocking calls of the steady steps that read from or wait for the device, copies to the device left out."""
-    rows = steady.issued(run, np.union1d(run.host.blocking_rows, blocking_reads(run)))
+    rows = steady.issued(run, np.union1d(run.host.blocking_rows, blocking_reads(run.trace, run.activity, run.launches)))
     rows = rows[~_belongs_to_upload(run, rows)]
     rows = rows[(under(run, rows, FETCH) < 0) & _followed_by_work(run, rows)]
     top = under(run, rows, _REASON)
@@ -65,17 +64,6 @@ def find_syncs(run: Run, steady: Steady) -> Syncs:
     owner = np.where(outer >= 0, outer, under(run, rows, _ANY_OP))
     reason = tuple(run.trace.name_of(o if o >= 0 else r) for o, r in zip(owner.tolist(), rows.tolist(), strict=True))
     return Syncs(rows, owner, reason)
-
-
-def blocking_reads(run: Run) -> Rows:
-    """Launch calls of copies to the host that returned only when the copy had ended (pageable memory)."""
-    activity = run.activity
-    names = run.trace.events.name[activity.row]
-    to_host = (activity.kind == COPY) & np.isin(names, ids_matching(run.trace, _TO_HOST))
-    call = run.launches.call
-    known = to_host & (call >= 0)
-    waited = run.trace.events.end[np.maximum(call, 0)] >= activity.end
-    return np.unique(call[known & waited]).astype(np.int64)
 
 
 def upload_syncs(run: Run, calls: Rows) -> Rows:

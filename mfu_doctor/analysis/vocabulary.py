@@ -35,7 +35,7 @@ BLOCKING = re.compile(
 SYNC_ALL = re.compile(r"DeviceSynchronize$|^cuCtxSynchronize$")
 EVENT_SYNC = re.compile(r"EventSynchronize$")
 ASYNC_COPY = re.compile(r"^(cuda|hip)Memcpy.*Async|^cuMemcpy.*Async|^hipMemcpyWithStream$|^cudaMemcpy$|^hipMemcpy$")
-DEVICE_TO_HOST_PAGEABLE = re.compile(r"DtoH.*Pageable|DtoH \(Device -> Host\)")
+TO_HOST = re.compile(r"DtoH|Device -> (Pageable|Pinned|Host)")
 HOST_TO_DEVICE_PAGEABLE = re.compile(r"HtoD.*Pageable")
 ALLOCATOR = re.compile(
     r"^(cuda|hip)(Malloc|Free|HostAlloc|MallocHost|FreeHost|HostFree|HostMalloc|ExtMallocWithFlags)$"
