@@ -94,7 +94,7 @@ def test_a_profile_of_the_programs_own_takes_over(zygote: Zygote, tmp_path: Path
 
 
 def test_what_cannot_be_run_says_so_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(DoctorError, match="cannot read .*missing.py"):
+    with pytest.raises(DoctorError, match=r"cannot read .*missing\.py"):
         run_script(str(tmp_path / "missing.py"), options=RunOptions())
     with pytest.raises(DoctorError, match="no module named nowhere"):
         run_script("nowhere.to.be.found", module=True)
