@@ -1,5 +1,7 @@
 """mfu-doctor in a Hugging Face Trainer: copy the class, pass `callbacks=[MfuDoctor()]`."""
 
+# ruff: noqa: ARG002 - the signatures are the library's
+
 from __future__ import annotations
 
 from contextlib import ExitStack

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 FAULTS = ("none", "slow-loader", "sync", "tiny-batch", "python")
@@ -56,7 +56,7 @@ class Block(nn.Module):
         batch, length, width = x.shape
         parts = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(x.shape))
         if self.loop:  # the same arithmetic, one sample at a time
             return torch.stack([sample + self.mlp(self.norm2(sample)) for sample in x])
@@ -75,7 +75,7 @@ class GPT(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         hidden = self.token(x) + self.position.weight[: x.shape[1]]
         logits = self.head(self.norm(self.blocks(hidden)))
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        return functional.cross_entropy(logits.flatten(0, 1), target.flatten())
 
 
 def arguments() -> argparse.Namespace:

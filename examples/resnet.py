@@ -9,7 +9,7 @@ import argparse
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 import mfu_doctor
@@ -26,8 +26,8 @@ class Residual(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 def resnet(classes: int) -> nn.Module:
@@ -57,7 +57,7 @@ def main() -> None:
 
     with mfu_doctor.profile(options.output):
         for x, y in DataLoader(TensorDataset(images, labels), options.batch, shuffle=True):
-            loss = F.cross_entropy(model(x.to(device)), y.to(device))
+            loss = functional.cross_entropy(model(x.to(device)), y.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -28,7 +28,14 @@ def exported(path: Path, events: list[str], *, base: int = BASE, footer: bool = 
 
 def event(name: str, ts: float, **args: Any) -> str:
     rest = "".join(f'"{key}": {value},' for key, value in args.items()).rstrip(",")
-    return f'  {{\n    "ph": "X",\n    "name": "{name}",\n    "ts": {ts:.3f},\n    "dur": 1.500,\n    "args": {{\n      {rest}\n    }}\n  }}'
+    lines = [
+        '    "ph": "X",',
+        f'    "name": "{name}",',
+        f'    "ts": {ts:.3f},',
+        '    "dur": 1.500,',
+        f'    "args": {{{rest}}}',
+    ]
+    return "\n".join(["  {", *lines, "  }"])
 
 
 def merged(*exports: Export, facts: bytes = b'{"version":1}') -> dict[str, Any]:
