@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.trace import Category, Trace
+from mfu_doctor.units import NS_PER_US
+
+_SLACK_NS = 2 * NS_PER_US  # old traces have whole microseconds; a child may outlive its parent by what rounding adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ def nest_ops(trace: Trace) -> OpTree:
     Events are sorted by start, longer first, so one stack per thread suffices. A parent is popped when it ends at or before
     the next start: real traces have children that outlive their parent by a nanosecond or two, and they stay children.
     Only these categories are nested (a tenth to a half of a trace): Python frames are left to those who need them.
+    A span that begins shortly before its neighbour ends is no child of it: where steps are counted by the optimizer, a step
+    mark begins inside the optimizer's span of the step before.
     """
     events = trace.events
     parent = np.full(len(events), -1, np.int32)
@@ -42,7 +47,8 @@ def nest_ops(trace: Trace) -> OpTree:
     tracks = events.track[rows]
     for track in np.unique(tracks):
         mine = _outer_first(trace, rows[tracks == track])
-        parent[mine] = _parents(mine, events.start[mine].tolist(), events.end[mine].tolist())
+        spans = (events.category[mine] == Category.ANNOTATION).tolist()
+        parent[mine] = _parents(mine, events.start[mine].tolist(), events.end[mine].tolist(), spans)
     return OpTree(parent)
 
 
@@ -57,13 +63,13 @@ def _outer_first(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
     return rows[np.lexsort((depth[events.category[rows]], -end, start))]
 
 
-def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int]) -> list[int]:
+def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int], spans: list[bool]) -> list[int]:
     """Parents on one thread. A plain loop: it is as fast as numpy's depth trick here and exact where that is not."""
     stack_row: list[int] = []
     stack_end: list[int] = []
     parents: list[int] = []
-    for row, begin, finish in zip(rows.tolist(), start, end, strict=True):
-        while stack_end and stack_end[-1] <= begin:
+    for row, begin, finish, span in zip(rows.tolist(), start, end, spans, strict=True):
+        while stack_end and (stack_end[-1] <= begin or (span and finish > stack_end[-1] + _SLACK_NS)):
             stack_end.pop()
             stack_row.pop()
         parents.append(stack_row[-1] if stack_row else -1)
