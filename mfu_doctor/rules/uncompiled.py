@@ -39,7 +39,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
 _COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|CompiledFunction|^## Call CompiledFxGraph")
-# Host time left by compiled code, by end. PyTorch's own benchmark of eager against compiled host overhead spans this.
+# Host time left by compiled code, by end: an estimate, not a measurement.
 _HOST_LEFT = (0.7, 0.5, 0.3)
 # Launch idle and fusable work below this share together leave a compiler nothing to do.
 SEEN_SHARE = 0.05
