@@ -1,20 +1,24 @@
-"""Tensors are copied only to put their elements into another order.
+"""Tensors are copied into another order only to be copied back, or for an operator that takes any order.
 
 What it measures
-    The device work of contiguous() and clone().
+    The device work of contiguous() and clone() on tensors whose elements lie in another order, by what reads the copy: another
+    such copy, an operator that takes strides (products, pointwise operators), or one that needs the copy (a view, a norm).
 
 Why it costs
-    A copy reads and writes the whole tensor and computes nothing.
+    A copy reads and writes the whole tensor and computes nothing; a transposing one reads or writes across cache lines.
 
 How the gain is predicted
-    A quarter (low), half (mid) or all (high) of these copies vanish: which of them are needed only the program knows.
+    Low: copies vanish whose result is copied again at once, both where the second brings back the first order. Mid: so does
+    half of the copies that are read by operators that take strides; high: all of those. Copies that are needed, and those
+    that autograd makes in backward, stay.
 
 How to fix
-    Drop .contiguous() before operators that accept strides; use reshape instead of contiguous().view(); choose the layout
-    in which the next operator wants its input.
+    Drop .contiguous() before operators that accept strides; use reshape instead of contiguous().view(); keep the layout that
+    the next operator wants from the start.
 
 When it is wrong
-    Kernels that need contiguous input copy for themselves, and slower.
+    What reads the copy is taken to be the next operator on the thread; a copy that is kept for later may be needed there.
+    Kernels that need contiguous input copy for themselves.
 
 References
     https://pytorch.org/docs/stable/tensor_view.html
@@ -22,37 +26,48 @@ References
 
 from __future__ import annotations
 
-import re
-
 from mfu_doctor.analysis.edits import Change
-from mfu_doctor.analysis.ownership import calls_of, device_ns, first_place, scaled, work_of
+from mfu_doctor.analysis.ownership import device_ns, first_place, removed, scaled
+from mfu_doctor.analysis.rearranging import NEEDED, NEEDLESS, PERHAPS, rearranging_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.phrasing import counted, share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-_COPYING = re.compile(r"^aten::(contiguous|clone)$")
-# One copy per attention block is common and cheap.
-SEEN_SHARE = 0.02
-_AVOIDED = (0.75, 0.5, 0.0)  # what stays: a copy is often needed, and which one only the program knows
+# Below this share of the step nobody would look for them.
+SEEN_SHARE = 0.01
 
 
 @rule("contiguous-copies", "KE012", "tensors are copied to make them contiguous")
 def contiguous_copies(run: Run) -> Outcome:
     """Judge copies that only rearrange."""
-    steady = steady_of(run)
-    mask = work_of(run, _COPYING)
-    spent = device_ns(run, steady, mask)
-    if spent < SEEN_SHARE * steady.step_ns:
+    copies = rearranging_of(run)
+    if copies is None:
         return None
-    calls = steady.issued(run, calls_of(run, _COPYING))
+    steady = steady_of(run)
+    needless, perhaps = copies.work(NEEDLESS), copies.work(PERHAPS)
+    avoidable = device_ns(run, steady, needless | perhaps)
+    if avoidable < SEEN_SHARE * steady.step_ns:
+        return None
+    calls = steady.issued(run, copies.calls[copies.verdict != NEEDED])
+    again = steady.issued(run, copies.calls[copies.verdict == NEEDLESS])
+    sure = removed(run, needless, copies.calls[copies.verdict == NEEDLESS]) if needless.any() else ()
+    everything = device_ns(run, steady, copies.call_of >= 0)
     return Finding(
-        summary=f"{counted(steady.per_step(len(calls)), 'copy')} that only rearrange take {share(spent, steady.step_ns)} "
-        "of the step",
+        summary=f"{counted(steady.per_step(len(calls)), 'copy')} that only rearrange take "
+        f"{share(avoidable, steady.step_ns)} of the step",
         fix="# drop .contiguous() and .clone() where the next operator takes strides (matmul and attention do)",
-        change=Change(*(scaled(run, mask, left) for left in _AVOIDED)),
-        evidence=(shown("copies", steady.per_step(len(calls)), "per step"), shown("device time", seconds(spent), "s")),
+        detail=f"{counted(steady.per_step(len(again)), 'copy')} undo each other or are copied again at once"
+        if len(again)
+        else None,
+        change=Change(sure, (*sure, *scaled(run, perhaps, 0.5)), (*sure, *scaled(run, perhaps, 0.0))),
+        evidence=(
+            shown("avoidable copies", steady.per_step(len(calls)), "per step"),
+            shown("of them undone or repeated", steady.per_step(len(again)), "per step"),
+            shown("avoidable", seconds(avoidable), "s"),
+            shown("all rearranging copies", seconds(everything), "s"),
+        ),
         place=first_place(run, calls),
-        confidence="hint",
+        confidence="modelled" if len(again) else "hint",
     )

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from mfu_doctor.facts import MemoryFacts, PrecisionFacts
-from mfu_doctor.rules.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.layout_conversion import layout_conversion
@@ -178,13 +177,6 @@ def convolutions(bias: list[int]) -> Timeline:
 def test_a_bias_before_a_batch_norm_is_priced_at_its_kernel() -> None:
     assert price_us(conv_bias_before_norm, run_of(convolutions([64]))).low_ns == close(80)
     assert conv_bias_before_norm.judge(run_of(convolutions([]))) is None
-
-
-def test_rearranging_copies_are_priced_cautiously() -> None:
-    price = price_us(contiguous_copies, run_of(between(("aten::contiguous", 400, POINTWISE))))
-    assert price.low_ns == close(100)
-    assert price.high_ns == close(400)
-    assert contiguous_copies.judge(run_of(between(("aten::add", 400, POINTWISE)))) is None
 
 
 def clipping(norms: int) -> Timeline:
