@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.steady import Rows, outermost, under
-from mfu_doctor.analysis.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching
+from mfu_doctor.analysis.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching, rows_matching
+from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
+_NODE = re.compile(r"^autograd::engine::evaluate_function")
 LONGEST_BODY = 4  # operators in one round
 LEAST_ROUNDS = 20  # PyTorch's own pattern matcher takes 10; layers of a deep network repeat about as often
 
@@ -67,3 +71,32 @@ def _loop(run: Run, rows: Rows, body: int) -> Loop:
     events = run.trace.events
     names = tuple(dict.fromkeys(run.trace.name_of(row) for row in rows[:body].tolist()))
     return Loop(names, len(rows) // body, int(events.start[rows[0]]), int(events.end[rows].max()), int(rows[0]))
+
+
+def time_of_loops(run: Run, loops: list[Loop]) -> Intervals:
+    """Host time of these loops and of their nodes in backward.
+
+    Autograd gives an operator and its node in backward the same sequence number; an operator without a node carries the number
+    of the next one, so numbers that are seen again after the loop are not its own.
+    """
+    start, end = np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops])
+    forward = union(start, end)
+    ops = run.trace.rows(Category.CPU_OP)
+    nodes = rows_matching(run.trace, _NODE, ops)
+    others = np.setdiff1d(ops[run.trace.events.sequence[ops] >= 0], nodes)
+    looping = forward.contains(run.trace.events.start[others])
+    sequence = run.trace.events.sequence
+    own = np.setdiff1d(sequence[others[looping]], sequence[others[~looping]])
+    edges = [
+        _stretches(run, nodes[run.trace.events.track[nodes] == t], own)
+        for t in np.unique(run.trace.events.track[nodes])
+    ]
+    return union(np.concatenate((start, *(a for a, _ in edges))), np.concatenate((end, *(b for _, b in edges))))
+
+
+def _stretches(run: Run, nodes: Rows, own: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
+    """Starts and ends of the stretches of one thread's nodes (in time order) that belong to the loops."""
+    mine = np.isin(run.trace.events.sequence[nodes], own)
+    change = np.flatnonzero(np.diff(np.concatenate(([False], mine, [False])).astype(np.int8)))
+    first, last = change[::2], change[1::2] - 1
+    return run.trace.events.start[nodes[first]], run.trace.events.end[nodes[last]]

@@ -1,19 +1,22 @@
 """A Python loop handles a tensor element by element, and pays for an operator each time.
 
 What it measures
-    The same one to four operators, an indexing one among them, at least twenty times in a row on the training thread.
+    The same one to four operators, an indexing one among them and no matrix product, at least twenty times in a row on the
+    training thread, and the nodes of backward that belong to them.
 
 Why it costs
-    Each round costs several launches for work that a single vectorised operation does at once.
+    Each round costs several operators for work that a single vectorised one does at once, and each x[i] that needs a gradient
+    writes one as large as x in backward.
 
 How the gain is predicted
-    The host and device time of the loop shrinks to half (low), to a twentieth or one round (mid), to one round (high).
+    Of the loop and its backward stay a quarter of the host time and half of the device time (low), a twentieth and a tenth, or
+    one round where that is more (mid), one round (high).
 
 How to fix
     Index with a tensor, use torch.stack, torch.gather, unfold or vmap instead of the loop.
 
 When it is wrong
-    Recurrences in which each round needs the one before it.
+    Recurrences in which each round needs the one before it; loops with a matrix product in them are left out for that.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
@@ -26,28 +29,33 @@ import re
 import numpy as np
 
 from mfu_doctor.analysis.edits import Change, ScaleHost
-from mfu_doctor.analysis.loops import Loop, find_loops
+from mfu_doctor.analysis.loops import Loop, find_loops, time_of_loops
 from mfu_doctor.analysis.ownership import scaled, work_in
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.intervals import union
 from mfu_doctor.phrasing import number, share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 # Loops over elements index; a loop over layers does not.
 _INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
+# A loop with a layer in it is a recurrence or a stack of layers.
+_LAYER = re.compile(
+    r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|embedding|scaled_dot_product_attention)$"
+)
+# What stays of the host's and the device's time: vectorised, one round is left of the host's and the data of the device's.
+_LOW, _MID = (0.25, 0.5), (0.05, 0.1)
 
 
 @rule("tensor-loop", "HO009", "Python loops over the elements of a tensor")
 def tensor_loop(run: Run) -> Outcome:
     """Look for the same few indexing operators over and over."""
     steady = steady_of(run)
-    loops = [loop for loop in find_loops(run) if any(_INDEXING.match(name) for name in loop.names)]
+    loops = [loop for loop in find_loops(run) if _over_elements(loop)]
     inside = [loop for loop in loops if steady.host.contains(np.array([loop.start]))[0]]
     if not inside:
         return None
-    where = union(np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops]))
+    where = time_of_loops(run, loops)
     rounds = sum(loop.rounds for loop in loops) / len(loops)
     once = 1.0 / rounds
     spent = steady.per_step(float((where & steady.host).total_ns))
@@ -59,8 +67,8 @@ def tensor_loop(run: Run) -> Outcome:
         f"{share(spent, steady.step_ns)} of the step on the host",
         fix="y = x[indices]  # one indexing operation instead of a loop over x[i]",
         change=Change(
-            (ScaleHost(host, 0.5), *scaled(run, mask, 0.5)),
-            (ScaleHost(host, max(once, 0.05)), *scaled(run, mask, max(once, 0.1))),
+            (ScaleHost(host, max(once, _LOW[0])), *scaled(run, mask, max(once, _LOW[1]))),
+            (ScaleHost(host, max(once, _MID[0])), *scaled(run, mask, max(once, _MID[1]))),
             (ScaleHost(host, once), *scaled(run, mask, once)),
         ),
         evidence=(
@@ -72,3 +80,7 @@ def tensor_loop(run: Run) -> Outcome:
         effort="refactor",
         symptom_of=("host-bound",) if not run.is_cpu else (),
     )
+
+
+def _over_elements(loop: Loop) -> bool:
+    return any(_INDEXING.match(name) for name in loop.names) and not any(_LAYER.match(name) for name in loop.names)

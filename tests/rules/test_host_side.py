@@ -1,4 +1,4 @@
-"""allocator-churn, ungraphed-steps, uncompiled, tensor-loop, outlier-steps, needless-grad-scaler."""
+"""allocator-churn, ungraphed-steps, uncompiled, outlier-steps, needless-grad-scaler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from mfu_doctor.rules.allocator_churn import allocator_churn
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.needless_grad_scaler import needless_grad_scaler
 from mfu_doctor.rules.outlier_steps import outlier_steps
-from mfu_doctor.rules.tensor_loop import tensor_loop
 from mfu_doctor.rules.uncompiled import uncompiled
 from mfu_doctor.rules.ungraphed_steps import ungraphed_steps
 from tests.rules.drawing import POINTWISE, compute, steps
@@ -90,37 +89,6 @@ def test_compiled_code_is_no_finding() -> None:
             drawn.op("triton", kernel=10, host=40, kernel_name="triton_poi_fused_add_0")
 
     assert uncompiled.judge(run_of(steps(body))) is None
-
-
-def looping(rounds: int, *, device: bool = True) -> Timeline:
-    def body(drawn: Timeline) -> None:
-        compute(drawn, 500, host=100)
-        for _ in range(rounds):
-            drawn.op("aten::select", host=20)
-            drawn.op("aten::add_", kernel=5 if device else None, host=30, kernel_name=POINTWISE)
-        compute(drawn, 500, host=100)
-
-    return steps(body, device=device)
-
-
-def test_a_loop_over_elements_is_priced_as_one_round() -> None:
-    run = run_of(looping(100))
-    finding = found(tensor_loop, run)
-    assert "select, add_ 100 times" in finding.summary
-    assert price_us(tensor_loop, run).low_ns == close(2_500)
-
-
-def test_layers_are_no_loop_over_elements() -> None:
-    def body(drawn: Timeline) -> None:
-        for _ in range(100):
-            drawn.op("aten::linear", kernel=30, host=20)
-            drawn.op("aten::relu", kernel=5, host=20)
-
-    assert tensor_loop.judge(run_of(steps(body))) is None
-
-
-def test_a_short_loop_is_no_finding() -> None:
-    assert tensor_loop.judge(run_of(looping(5))) is None
 
 
 def saving(pause: int) -> Timeline:
