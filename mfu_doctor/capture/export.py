@@ -122,5 +122,7 @@ def _peaks(capture: Capture) -> tuple[MeasuredPeak, ...]:
     from mfu_doctor.capture.cpu_peak import measure_peaks
 
     loop = capture.seen.loop
-    dtypes = dict.fromkeys([*loop.parameter_dtypes, "float32", *([loop.autocast_dtype] if loop.autocast_dtype else [])])
+    # bfloat16 is measured too: whether it would be faster is what fp32-matmul must know
+    used = [*loop.parameter_dtypes, "float32", "bfloat16", *([loop.autocast_dtype] if loop.autocast_dtype else [])]
+    dtypes = dict.fromkeys(used)
     return measure_peaks(tuple(dtypes))

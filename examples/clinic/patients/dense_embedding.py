@@ -28,6 +28,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("dense-embedding", "dense-embedding-gradient", build)
+PATIENT = Patient("dense-embedding", "dense-embedding-grad", build)
 if __name__ == "__main__":
     main(PATIENT)

@@ -14,13 +14,13 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(depth=1)
+    model = mlp(width=256, depth=2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(256, 1024), torch.randint(0, 16, (256,))
-    scale = torch.rand(256)
+    x, y = torch.randn(1024, 256), torch.randint(0, 16, (1024,))
+    scale = torch.rand(1024)
 
     def step(batch: None) -> None:
-        scaled = x * scale[:, None] if fixed else torch.stack([x[i] * scale[i] for i in range(256)])
+        scaled = x * scale[:, None] if fixed else torch.stack([x[i] * scale[i] for i in range(1024)])
         loss = functional.cross_entropy(model(scaled), y)
         optimizer.zero_grad()
         loss.backward()
@@ -29,6 +29,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("indexing-loop", "indexing-loop", build)
+PATIENT = Patient("indexing-loop", "tensor-loop", build)
 if __name__ == "__main__":
     main(PATIENT)

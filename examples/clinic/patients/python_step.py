@@ -14,10 +14,10 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(depth=2)
+    model = mlp(width=512, depth=2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(64, 1024), torch.randint(0, 16, (64,))
-    table = [[float(i * j % 7) for j in range(400)] for i in range(500)]
+    x, y = torch.randn(64, 512), torch.randint(0, 16, (64,))
+    table = [[float(i * j % 7) for j in range(400)] for i in range(1500)]
     as_tensor = torch.tensor(table)
 
     def step(batch: None) -> None:
