@@ -137,13 +137,15 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
             f"the data loader has {conductor.available} steps: recorded with skip={plan.skip}, timed={plan.timed}, "
             f"warmup={plan.warmup}, active={plan.active}"
         )
+    if seen >= wanted:
+        return  # a window that is missing all the same has its own note
     if chosen.timing is None:
         notes.say(
             f"the block ended after {seen} of {wanted} steps: none recorded; lower skip, timed and warmup, or run more steps"
         )
     elif chosen.timing.kind == "look":
         notes.say(f"the block ended after {seen} of {wanted} steps: only its second step was recorded")
-    elif len(chosen.timing.rows) < conductor.plan.active and seen < wanted:
+    elif len(chosen.timing.rows) < conductor.plan.active:
         notes.say(f"the block ended after {seen} of {wanted} steps: {len(chosen.timing.rows)} recorded")
 
 

@@ -22,7 +22,7 @@ from mfu_doctor.capture.frames import FrameSampler
 from mfu_doctor.capture.guard import Notes
 from mfu_doctor.capture.hooks import Hooks
 from mfu_doctor.capture.schedule import Phase
-from mfu_doctor.capture.steps import Edge, Source, StepDetector
+from mfu_doctor.capture.steps import CUT, Edge, Source, StepDetector
 from mfu_doctor.capture.stopwatch import Mark, capturing_graph, mark
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
@@ -152,9 +152,9 @@ class Capture:
     # What is done about it.
 
     def _safely(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        said = len(self.notes.said)
+        failures = self.notes.failures
         self.notes.guarded(what, call, *args, **kwargs)
-        if any(note.startswith(f"{what}: ") for note in self.notes.said[said:]):
+        if self.notes.failures != failures:
             self._end()
 
     def _install(self) -> None:
@@ -176,12 +176,15 @@ class Capture:
             return
         training = torch.is_grad_enabled()
         edge = self.detector.fetch(training=training, last=last)
-        self._act(edge)
-        if Edge.END in edge and Edge.BEGIN not in edge and not training and not last:
+        if edge:
+            self._act(edge)
+        if edge & CUT == Edge.END and not training and not last:
             self.conductor.pause()
 
     def _fetch_ends(self, *, exhausted: bool) -> None:
-        self._act(self.detector.fetched(exhausted=exhausted))
+        edge = self.detector.fetched(exhausted=exhausted)
+        if edge:
+            self._act(edge)
 
     def _optimizer_stepped(self, optimizer: object) -> None:
         if not capturing_graph():
@@ -192,16 +195,16 @@ class Capture:
         if not capturing_graph():
             self._act(self.detector.explicit())
 
-    def _act(self, edge: Edge) -> None:
-        if Edge.RESTART in edge:
+    def _act(self, edge: int) -> None:
+        if edge & Edge.RESTART:
             self.conductor.restart()
-        if Edge.VOID in edge:
+        if edge & Edge.VOID:
             self.conductor.void()
-        if Edge.HOLD in edge:
+        if edge & Edge.HOLD:
             self._held = mark()
-        if Edge.END in edge:
+        if edge & Edge.END:
             self.conductor.end(self.detector.ended_fetches)
-        if Edge.BEGIN in edge:
+        if edge & Edge.BEGIN:
             self.conductor.available = self._steps_ahead()
             self.conductor.begin()
         if self.conductor.done:

@@ -83,6 +83,7 @@ class Conductor:
     phase: Phase = Phase.SKIP
     index: int = 0
     _left: int = 0
+    _fresh: bool = True  # the next step is the first of its phase
     _queue: list[tuple[Phase, int]] = field(default_factory=list)
     _running: Mark | None = None
     _current: Recording | None = None
@@ -171,6 +172,7 @@ class Conductor:
         self.plan = schedule
         self._queue = phases(schedule)
         self.phase, self._left = self._queue.pop(0)
+        self._fresh = passed == 0
         self._left -= passed
         if self._left <= 0:
             self._advance()
@@ -178,12 +180,13 @@ class Conductor:
     def _advance(self) -> None:
         while self._left <= 0 and not self.done:
             self.phase, self._left = self._queue.pop(0) if self._queue else (Phase.DONE, 1)
+            self._fresh = True
 
     def _open_sessions(self) -> None:
-        first = self._left == dict(phases(self.plan)).get(self.phase) or self.index == 0
+        first, self._fresh = self._fresh, False
         if first:
             self.enter(self.phase)
-        if self._may_look():
+        if self.index == 1 and self._may_look():
             self._open("look", record=True)
         elif self.phase is Phase.WARMUP and first:
             self._open("timing", record=False)
@@ -194,10 +197,10 @@ class Conductor:
             self._open("shapes", record=True)
 
     def _may_look(self) -> bool:
-        """Whether this is the second step and no window follows on it at once (see REST_STEPS)."""
+        """Whether no window follows at once on this, the second step (see REST_STEPS)."""
         plan = self.plan
         apart = plan.skip > 2 or (plan.skip == 2 and plan.timed + plan.warmup > 0)
-        return self.phase is Phase.SKIP and self.index == 1 and apart and not single_session()
+        return self.phase is Phase.SKIP and apart and not single_session()
 
     def _open(self, kind: str, *, record: bool) -> None:
         if not self._profiling:

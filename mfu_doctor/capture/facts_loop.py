@@ -21,7 +21,6 @@ _DEPTH = 3  # how far into a batch's containers to look for its first tensor
 @dataclass(slots=True)
 class _Loader:
     facts: dict[str, Any]
-    iterators: set[int] = field(default_factory=set)
     fetches: int = 0
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
@@ -41,21 +40,20 @@ class LoopFacts:
     autocast_dtype: str | None = None
     length: int | None = None
     _shape_sought: bool = False
+    _latest: _Loader | None = None
+    _latest_id: int = 0
     _loaders: dict[tuple[Any, ...], _Loader] = field(default_factory=dict)
     _optimizers: dict[int, OptimizerFacts] = field(default_factory=dict)
 
     def fetched(self, iterator: Any, batch: Any, wait_ns: int, *, plain: bool) -> None:
         """A loader's iterator returned a batch after `wait_ns`; `plain`: no profiler was recording."""
-        facts = _loader_facts(iterator)
-        loader = self._loaders.get(tuple(facts.values()))
+        loader, first = self._latest, id(iterator) != self._latest_id
+        if first:
+            loader = self._loader_of(iterator)
         if loader is None:
-            if len(self._loaders) >= _MAX_LOADERS:
-                return
-            loader = self._loaders[tuple(facts.values())] = _Loader(facts)
-            self._note_length(iterator)
+            return
         loader.fetches += 1
-        if id(iterator) not in loader.iterators:
-            loader.iterators.add(id(iterator))
+        if first:
             loader.firsts_ns.append(wait_ns)
         elif plain and len(loader.waits_ns) < _MAX_WAITS:
             loader.waits_ns.append(wait_ns)
@@ -94,6 +92,18 @@ class LoopFacts:
     def parameter_dtypes(self) -> tuple[str, ...]:
         """Dtypes of these parameters."""
         return tuple(sorted({dtype for optimizer in self._optimizers.values() for dtype in optimizer.dtypes}))
+
+    def _loader_of(self, iterator: Any) -> _Loader | None:
+        """The record of an iterator's loader; epochs of one loader, and loaders with equal settings, share it."""
+        facts = _loader_facts(iterator)
+        key = tuple(facts.values())
+        if key not in self._loaders:
+            if len(self._loaders) >= _MAX_LOADERS:
+                return None
+            self._loaders[key] = _Loader(facts)
+            self._note_length(iterator)
+        self._latest, self._latest_id = self._loaders[key], id(iterator)
+        return self._latest
 
     def _note_length(self, iterator: Any) -> None:
         try:

@@ -18,6 +18,7 @@ class Notes:
     """What could not be captured, and why; each sentence once, in order."""
 
     said: list[str] = field(default_factory=list)
+    failures: int = 0  # of guarded calls
 
     def say(self, sentence: str) -> None:
         """Add a sentence."""
@@ -29,5 +30,6 @@ class Notes:
         try:
             return call(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the run is sacred: our failure must not become the user's
+            self.failures += 1
             self.say(f"{what}: {type(error).__name__}: {error}"[:300])
             return None

@@ -10,7 +10,7 @@ holds its own data loading and no cut falls inside an optimizer step.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, Flag, auto
+from enum import Enum
 
 
 class Source(Enum):
@@ -22,15 +22,15 @@ class Source(Enum):
     EXPLICIT = "step()"
 
 
-class Edge(Flag):
-    """What to do at this moment, in this order."""
+class Edge:
+    """What to do at this moment, in this order: bits of an int (an `enum.Flag` costs microseconds in every step)."""
 
     NOTHING = 0
-    RESTART = auto()  # steps counted so far were no steps (a better source appeared): forget them
-    VOID = auto()  # the running step is no step: forget its time
-    END = auto()  # the running step ends
-    BEGIN = auto()  # a step begins
-    HOLD = auto()  # the running step is over, its cut follows at the next fetch: take the time now
+    RESTART = 1  # steps counted so far were no steps (a better source appeared): forget them
+    VOID = 2  # the running step is no step: forget its time
+    END = 4  # the running step ends
+    BEGIN = 8  # a step begins
+    HOLD = 16  # the running step is over, its cut follows at the next fetch: take the time now
 
 
 CUT = Edge.END | Edge.BEGIN
@@ -64,7 +64,7 @@ class StepDetector:
         """Whether the running step is over although its cut has not been made."""
         return self._held
 
-    def fetch(self, *, training: bool, last: bool) -> Edge:
+    def fetch(self, *, training: bool, last: bool) -> int:
         """A data fetch is about to begin.
 
         Args:
@@ -80,7 +80,7 @@ class StepDetector:
             return self._fetch_after_optimizer(begins=training and not last)
         return self._cut(begins=not last)
 
-    def fetched(self, *, exhausted: bool) -> Edge:
+    def fetched(self, *, exhausted: bool) -> int:
         """The fetch returned a batch, or the loader turned out to be exhausted."""
         if not exhausted:
             self.fetches += 1
@@ -91,7 +91,7 @@ class StepDetector:
             return Edge.VOID
         return Edge.NOTHING
 
-    def optimizer(self, key: int) -> Edge:
+    def optimizer(self, key: int) -> int:
         """An optimizer has stepped (or its step was skipped by a gradient scaler)."""
         if self.source is Source.EXPLICIT:
             return Edge.NOTHING
@@ -107,7 +107,7 @@ class StepDetector:
             return edge
         return edge | self._anchor_stepped()
 
-    def explicit(self) -> Edge:
+    def explicit(self) -> int:
         """The user called `step()`."""
         edge = Edge.NOTHING
         if self.source is not Source.EXPLICIT:
@@ -115,19 +115,19 @@ class StepDetector:
             edge = self._restart()
         return edge | self._cut(begins=True)
 
-    def _restart(self) -> Edge:
+    def _restart(self) -> int:
         restart = Edge.RESTART if self.ended else Edge.NOTHING
         self.ended = 0
         return restart
 
-    def _cut(self, *, begins: bool) -> Edge:
+    def _cut(self, *, begins: bool) -> int:
         edge = Edge.NOTHING
         if not self.between:
             edge, self.ended, self.ended_fetches = Edge.END, self.ended + 1, self.fetches
         self.between, self.fetches = not begins, 0
         return edge | (Edge.BEGIN if begins else Edge.NOTHING)
 
-    def _fetch_after_optimizer(self, *, begins: bool) -> Edge:
+    def _fetch_after_optimizer(self, *, begins: bool) -> int:
         if self._held:
             self._held = False
             return self._cut(begins=begins)
@@ -135,7 +135,7 @@ class StepDetector:
             return self._cut(begins=True)
         return Edge.NOTHING
 
-    def _anchor_stepped(self) -> Edge:
+    def _anchor_stepped(self) -> int:
         fetched, self._since_anchor = self._since_anchor, 0
         if self._held:  # two steps without a fetch between them: this loop does not fetch for every step
             self._at_fetches = self._held = False

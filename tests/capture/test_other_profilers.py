@@ -121,6 +121,7 @@ def test_the_users_profiler_wins_and_nothing_crashes(zygote: Zygote, tmp_path: P
     assert "theirs True" in watched.out  # their data is complete
     written = ours(tmp_path)
     assert any("profiler" in note for note in written.facts.notes), written.facts.notes
+    assert not any("more steps" in note for note in written.facts.notes)  # the run was long enough
     assert written.facts.timed_steps_s  # what needs no profiler is still there
 
 

@@ -48,7 +48,7 @@ def test_windows_are_where_the_facts_say_and_ids_never_collide(zygote: Zygote, t
 
 
 @pytest.mark.parametrize(
-    ("steps", "timing", "shapes"), [(1, 0, 0), (2, 1, 0), (3, 1, 0), (4, 2, 0), (6, 2, 1), (12, 3, 1), (19, 4, 1)]
+    ("steps", "timing", "shapes"), [(1, 0, 0), (2, 1, 0), (3, 1, 0), (4, 2, 0), (6, 2, 1), (12, 3, 1), (19, 5, 1)]
 )
 def test_a_short_run_scales_its_phases_to_the_loader(
     zygote: Zygote, tmp_path: Path, steps: int, timing: int, shapes: int

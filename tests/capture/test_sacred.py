@@ -146,6 +146,12 @@ with block() as doctor:
         for x, y in batches:
             train(x, y)
 """,
+    "a spawned loader worker": """
+if __name__ == "__main__":
+    with block() as doctor:
+        for x, y in loader(24, num_workers=1, multiprocessing_context="spawn"):
+            train(x, y)
+""",
     "a child forked while recording trains on and leaves the block": """
 def pages():
     with open("/proc/self/statm") as file:
@@ -170,22 +176,18 @@ def work():
         for x, y in loader(24):
             train(x, y)
 stop = threading.Event()
+other = nn.Linear(8, 4)
+sgd = torch.optim.SGD(other.parameters())
+inputs = torch.ones(8, 8)
 def evaluate():
-    other = nn.Linear(8, 4)
-    sgd = torch.optim.SGD(other.parameters())
-    inputs = torch.ones(4, 8)
-    while not stop.is_set():
-        other(inputs).sum().backward()
-        sgd.step()
-        for _ in DataLoader(inputs): pass
-        time.sleep(0.001)
+    while not stop.is_set():  # draws nothing from the global generator, which only the training may
+        for x in DataLoader(inputs, 4, generator=torch.Generator()):
+            other(x).sum().backward()
+            sgd.step()
 second = threading.Thread(target=evaluate)
 first = threading.Thread(target=work)
-state = torch.get_rng_state()
-second.start(); time.sleep(0.05)
-torch.set_rng_state(state)
-stop.set(); second.join()
-first.start(); first.join()
+second.start(); first.start()
+first.join(); stop.set(); second.join()
 """,
 }
 

@@ -39,7 +39,7 @@ def test_windows_are_a_step_apart() -> None:
     assert length(DEFAULT) == 20
 
 
-def fetch(detector: StepDetector, *, training: bool = True, last: bool = False) -> Edge:
+def fetch(detector: StepDetector, *, training: bool = True, last: bool = False) -> int:
     edge = detector.fetch(training=training, last=last)
     detector.fetched(exhausted=last)
     return edge
