@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
 _NODE = re.compile(r"^autograd::engine::evaluate_function")
+_JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack)$")
 LONGEST_BODY = 4  # operators in one round
 LEAST_ROUNDS = 20  # PyTorch's own pattern matcher takes 10; layers of a deep network repeat about as often
 
@@ -44,7 +45,7 @@ def find_loops(run: Run) -> list[Loop]:
             if taken[first:last].any():
                 continue
             taken[first:last] = True
-            found.append(_loop(run, rows[first:last], body))
+            found.append(_loop(run, rows[first:last], rows[last : last + 1], body))
     return sorted(found, key=lambda loop: loop.start)
 
 
@@ -67,10 +68,13 @@ def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
     return [(int(a), int(b) + body) for a, b in zip(starts[long], ends[long], strict=True)]
 
 
-def _loop(run: Run, rows: Rows, body: int) -> Loop:
+def _loop(run: Run, rows: Rows, after: Rows, body: int) -> Loop:
+    """One loop; the operator that joins the results of its rounds (stack, cat) is part of it."""
     events = run.trace.events
     names = tuple(dict.fromkeys(run.trace.name_of(row) for row in rows[:body].tolist()))
-    return Loop(names, len(rows) // body, int(events.start[rows[0]]), int(events.end[rows].max()), int(rows[0]))
+    joining = after if len(after) and _JOIN.match(run.trace.name_of(int(after[0]))) else after[:0]
+    end = int(events.end[np.concatenate((rows, joining))].max())
+    return Loop(names, len(rows) // body, int(events.start[rows[0]]), end, int(rows[0]))
 
 
 def time_of_loops(run: Run, loops: list[Loop]) -> Intervals:

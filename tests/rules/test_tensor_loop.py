@@ -67,6 +67,18 @@ def test_on_a_cpu_the_operators_are_the_work() -> None:
     assert price.high_ns == close(0.99 * ROUNDS * 40)
 
 
+def test_joining_the_results_is_part_of_the_loop() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(ROUNDS):
+                drawn.op("aten::select", host=20)
+                drawn.op("aten::mul", host=20)
+            drawn.op("aten::stack", host=1_000)
+            drawn.op("aten::mm", host=1_000)
+    assert price_us(tensor_loop, run_of(drawn)).low_ns == close(0.5 * (ROUNDS * 40 + 1_000))
+
+
 def test_the_nodes_of_the_loop_in_backward_belong_to_it_and_others_do_not() -> None:
     price = price_us(tensor_loop, loop(("aten::select", "aten::mul"), device=False, backward=True))
     assert price.mid_ns == close(0.9 * ROUNDS * (40 + 30))
