@@ -165,7 +165,7 @@ def _facts_settings(run: Run) -> dict[str, str | int | float | bool | None]:
 def _step_time(run: Run) -> StepTime:
     """Un-profiled steps where a live run timed them, else the recorded windows."""
     windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
-    timed = run.facts.timed_steps_s if run.facts is not None else ()
+    timed = run.timed_steps_s
     samples = list(timed) if timed else windows
     middle = median(timed) if timed else median_low(windows)  # of windows: one that exists, the one that is split
     return StepTime(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mfu_doctor.analysis.edits import ScaleHost
-from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.run import Run, evened
 from mfu_doctor.facts import Facts, Window
 from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline
@@ -125,3 +125,10 @@ def test_places_come_from_the_stacks_of_the_deep_window() -> None:
     rows = run.trace.rows(Category.CPU_OP)
     assert run.places(rows[-1:]) == ("train.py:41",)
     assert run.places(rows[:1]) == (None,)
+
+
+def test_bursts_of_a_starved_loader_are_evened_out() -> None:
+    """Two workers that cannot keep up deliver two batches at a time: the step is 64 ms, not 120 or 8."""
+    assert evened((0.120, 0.008, 0.120, 0.008, 0.120, 0.008), 2) == pytest.approx((0.064,) * 5)
+    assert evened((0.120, 0.008, 0.120), 0) == (0.120, 0.008, 0.120)
+    assert evened((0.1, 0.2), 2) == (0.1, 0.2)

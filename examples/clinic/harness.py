@@ -27,7 +27,7 @@ import mfu_doctor
 Batch = Any
 Loop = tuple[Iterable[Batch], Callable[[Batch], None]]
 
-SKIP, TIMED, WARMUP, ACTIVE = 4, 12, 2, 5
+SKIP, TIMED, WARMUP, ACTIVE = 6, 12, 2, 5
 STEPS = SKIP + TIMED + WARMUP + ACTIVE + 2 + 4  # the shapes window and a few steps after it
 
 
@@ -39,18 +39,31 @@ class Patient:
         name: file name with dashes.
         expects: the rule that must come first, or None for a healthy control.
         build: makes (batches, step) with the fault (False) or with its fix (True).
-        device: "cpu", or "cuda" where the fault exists only there.
+        fp32: the fault is about number formats; the others run in bf16 where the device has it, so that fp32 is no second
+            fault.
     """
 
     name: str
     expects: str | None
     build: Callable[[bool], Loop]
-    device: str = "cpu"
+    fp32: bool = False
 
 
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(patient: Patient) -> Any:
+    """The autocast that the patient's step runs under."""
+    place = device()
+    has = torch.cuda.is_bf16_supported() if place.type == "cuda" else "avx512_bf16" in _cpu_flags()
+    return torch.autocast(place.type, dtype=torch.bfloat16, enabled=has and not patient.fp32)
+
+
+def _cpu_flags() -> str:
+    info = Path("/proc/cpuinfo")
+    return info.read_text(encoding="utf-8") if info.exists() else ""
 
 
 def repeat(batch: Batch) -> Iterator[Batch]:
@@ -69,7 +82,8 @@ def treat(patient: Patient, *, fixed: bool, trace: Path) -> dict[str, Any]:
     options = {"skip": SKIP, "timed": TIMED, "warmup": WARMUP, "active": ACTIVE, "print_report": False}
     with mfu_doctor.profile(trace, **options) as doctor:
         for number, batch in enumerate(batches):
-            step(batch)
+            with precision(patient):
+                step(batch)
             if number + 1 == STEPS:
                 break
     report = doctor.report

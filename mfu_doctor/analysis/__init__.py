@@ -1,0 +1,1 @@
+"""Pure analysis: lazy views of one trace, and the replay that prices changes to it."""

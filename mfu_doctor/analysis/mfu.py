@@ -76,7 +76,7 @@ def reference_dtype(run: Run) -> str | None:
 
 def step_seconds(run: Run) -> float:
     """T: the median un-profiled step where a live run timed some, else the median steady window of the trace."""
-    timed = run.facts.timed_steps_s if run.facts is not None else ()
+    timed = run.timed_steps_s
     return median(timed) if timed else seconds(int(run.steps.duration[run.steps.median]))
 
 

@@ -42,6 +42,13 @@ class Options:
     steps: tuple[int, int] | None = None  # judge only these recorded steps, half-open
 
 
+def evened(times: tuple[float, ...], burst: int) -> tuple[float, ...]:
+    """Means of `burst` consecutive times, where that leaves at least three; the times themselves otherwise."""
+    if burst < 2 or len(times) < burst + 2:
+        return times
+    return tuple(sum(times[i : i + burst]) / burst for i in range(len(times) - burst + 1))
+
+
 class Run:
     """One trace, analysed on demand.
 
@@ -53,6 +60,18 @@ class Run:
     def __init__(self, trace: Trace, options: Options | None = None) -> None:
         self.recorded = trace
         self.options = options or Options()
+
+    @property
+    def timed_steps_s(self) -> tuple[float, ...]:
+        """Un-profiled step times of a live run in seconds, evened out over the bursts of its loader; empty for other traces.
+
+        Workers that cannot keep up deliver in bursts, one batch each at about the same time: single steps are then long or
+        short but never typical, and the mean of as many steps as there are workers is.
+        """
+        if self.facts is None:
+            return ()
+        burst = max((loader.num_workers for loader in self.facts.loaders), default=0)
+        return evened(self.facts.timed_steps_s, burst)
 
     @property
     def facts(self) -> Facts | None:
@@ -143,6 +162,6 @@ class Run:
     def replay(self) -> Replay:
         """The timeline as a model that can be changed and run again, without the profiler's time where a live run knows it."""
         recorded = build_timeline(self.trace, self.activity, self.launches, self.steps, self.host.blocking_rows)
-        timed = self.facts.timed_steps_s if self.facts is not None else ()
+        timed = self.timed_steps_s
         plain = deflate(recorded, self.trace, median(timed) * NS_PER_S) if timed else None
         return Replay(recorded, self.activity.row, plain)

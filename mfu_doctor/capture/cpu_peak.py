@@ -36,7 +36,10 @@ COPY_REPEATS = 3
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+
+# A peak can only be measured too low (a busy machine), never too high: the largest of this many measurements is kept for good.
+TRUSTED_AFTER = 5
 
 
 def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> tuple[MeasuredPeak, ...]:
@@ -72,12 +75,14 @@ def cpu_model() -> str:
 def _recall_or_measure(dtype: str, folder: Path | None) -> MeasuredPeak | None:
     key = _key(dtype)
     path = None if folder is None else folder / f"cpu-peak-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    known = _read(path, key)
-    if known is not None:
+    known, times = _read(path, key)
+    if known is not None and times >= TRUSTED_AFTER:
         return known
-    peak = _measure(dtype)
+    measured = _measure(dtype)
+    candidates = [p for p in (known, measured) if p is not None]
+    peak = max(candidates, key=lambda p: p.flops) if candidates else None
     if peak is not None:
-        _write(path, key, peak)
+        _write(path, key, peak, times + 1)
     return peak
 
 
@@ -176,22 +181,25 @@ def _user_cache() -> Path | None:
         return None
 
 
-def _read(path: Path | None, key: str) -> MeasuredPeak | None:
+def _read(path: Path | None, key: str) -> tuple[MeasuredPeak | None, int]:
+    """What is kept, and how many measurements it is the largest of."""
     try:
         stored = json.loads(path.read_bytes()) if path is not None else {}
-        return MeasuredPeak(**stored["peak"]) if stored["key"] == key and stored["peak"]["flops"] > 0 else None
+        if stored["key"] == key and stored["peak"]["flops"] > 0:
+            return MeasuredPeak(**stored["peak"]), int(stored["times"])
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # nothing kept, or not by this version: measure
+        pass  # nothing kept, or not by this version: measure
+    return None, 0
 
 
-def _write(path: Path | None, key: str, peak: MeasuredPeak) -> None:
+def _write(path: Path | None, key: str, peak: MeasuredPeak, times: int) -> None:
     if path is None:
         return
     content = {name: getattr(peak, name) for name in ("dtype", "flops", "threads", "how", "bandwidth_bytes_s")}
     partial = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"key": key, "peak": content}))
+        partial.write_text(json.dumps({"key": key, "times": times, "peak": content}))
         partial.replace(path)
     except OSError:
         return  # a read-only or full disk: the next run measures again

@@ -8,9 +8,9 @@ Why it costs
     Each differentiable operator formats a Python stack, and each gradient is read once more.
 
 How the gain is predicted
-    Low end: the NaN searches in backward disappear. Mid and high: so does the stack, whose price per operator is read off this
-    run's own views (t, view, expand, ...): they compute nothing, so what they take beyond a microsecond is the stack. Replay
-    gives the step.
+    The NaN searches in backward disappear, and so does the stack, whose price per operator is read off this run's own views
+    (t, view, expand, ...): they compute nothing, so what they take beyond two microseconds is the stack. At the low end only
+    half of the stacks' time is counted. Replay gives the step.
 
 How to fix
     Delete torch.autograd.set_detect_anomaly(True), or keep it inside the few steps under investigation.
@@ -53,9 +53,9 @@ def anomaly_mode(run: Run) -> Outcome:
     if not precision.anomaly_mode:
         return None
     searches = _searches(run)
-    stacks, each = _stacks(run)
-    low: tuple[Edit, ...] = (ScaleDevice(searches, np.zeros(len(searches))),)
-    mid = (*low, stacks)
+    each = _stack_ns(run)
+    gone = ScaleDevice(searches, np.zeros(len(searches)))
+    low, mid = (gone, _without_stacks(run, each / 2)), (gone, _without_stacks(run, each))
     return Finding(
         summary="Anomaly detection is on: every operator keeps a stack, every gradient is searched for NaN",
         fix="torch.autograd.set_detect_anomaly(False)",
@@ -78,13 +78,25 @@ def _searches(run: Run) -> npt.NDArray[np.int64]:
     return rows[inside]
 
 
-def _stacks(run: Run) -> tuple[Edit, float]:
-    """Every differentiable operator without its stack, and what one stack costs in nanoseconds."""
-    events = run.trace.events
-    recorded = run.trace.rows(Category.CPU_OP)
-    recorded = recorded[events.sequence[recorded] >= 0]
-    recorded = recorded[np.isin(recorded, run.activity.row)]
-    own = np.bincount(run.activity.row, run.activity.end - run.activity.start, minlength=len(events))
-    views = rows_matching(run.trace, _VIEW, recorded)
-    each = max(float(np.median(own[views])) - _PLAIN_VIEW_NS, 0.0) if len(views) else 0.0
-    return SetDevice(recorded, np.maximum(own[recorded] - each, 0).astype(np.int64)), each
+def _stack_ns(run: Run) -> float:
+    """What formatting one stack costs in nanoseconds, as the views of this run show it."""
+    views = rows_matching(run.trace, _VIEW, _differentiable(run))
+    return max(float(np.median(_own_ns(run)[views])) - _PLAIN_VIEW_NS, 0.0) if len(views) else 0.0
+
+
+def _without_stacks(run: Run, each_ns: float) -> Edit:
+    rows = _differentiable(run)
+    return SetDevice(rows, np.maximum(_own_ns(run)[rows] - each_ns, 0).astype(np.int64))
+
+
+def _differentiable(run: Run) -> npt.NDArray[np.int64]:
+    """Operators that recorded a node for backward: they have a sequence number."""
+    rows = run.trace.rows(Category.CPU_OP)
+    rows = rows[run.trace.events.sequence[rows] >= 0]
+    return rows[np.isin(rows, run.activity.row)]
+
+
+def _own_ns(run: Run) -> npt.NDArray[np.float64]:
+    """Time of each event of its own, without its children, in nanoseconds."""
+    activity = run.activity
+    return np.bincount(activity.row, activity.end - activity.start, minlength=len(run.trace.events))

@@ -51,6 +51,7 @@ FASTER = 1.2
 _KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.7, 0.8  # of today's; of the peak (large GEMMs on H100 and A100 reach 0.6 to 0.8)
 # Casting an operand reads 4 bytes and writes 2 per element, where the product reads 4: about the product's own traffic.
 _CASTS = (1.0, 0.5, 0.0)
+_CAST_NS = 10_000  # two small operators more per product: about 5 us each to dispatch in eager mode
 _LOG_SHARE = (0.5, 0.7, 1.0)  # without FLOPs: exponent of the ratio of the peaks that becomes speed
 
 
@@ -142,15 +143,17 @@ def _change(table: _Slow) -> Change:
     ratio = table.peak16 / table.peak
     moved = np.nan_to_num(table.bytes) / table.bandwidth * NS_PER_S if table.bandwidth else np.zeros(len(table.rows))
     by_work = table.flops / table.peak16 * NS_PER_S
+    arithmetic = np.minimum(table.flops / (_BEST_EFFICIENCY * table.peak) * NS_PER_S, table.duration)
     computed = (
-        table.duration / np.sqrt(ratio),
+        # what is not arithmetic today stays as it is, and large products gain no more than the root of the ratio
+        np.maximum(table.duration - arithmetic * (1.0 - 1.0 / ratio), table.duration / np.sqrt(ratio)),
         by_work / (_KEPT_EFFICIENCY * efficiency),
         by_work / _BEST_EFFICIENCY,
     )
     ends = []
     for with_flops, exponent, casts in zip(computed, _LOG_SHARE, _CASTS, strict=True):
         alone = np.where(table.flops > 0, with_flops, table.duration / ratio**exponent)
-        after = np.maximum(alone, moved / 2) + casts * moved
+        after = np.maximum(alone, moved / 2) + casts * (moved + _CAST_NS)
         ends.append((SetDevice(table.rows, np.minimum(after, table.duration).astype(np.int64)),))
     return Change(*ends)
 

@@ -54,6 +54,8 @@ from mfu_doctor.units import seconds
 
 # Idle below this share of the step is what every eager run has at its edges.
 SEEN_SHARE = 0.01
+# On a CPU other processes preempt the training thread, which looks like Python: a little of it is no finding.
+CPU_SEEN_SHARE = 0.03
 # A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
 CPU_DISPATCH_SHARE = 0.15
 _COMPILED_DISPATCH = 0.5  # dispatch time left on a CPU where a compiler fuses operators and leaves Python out
@@ -135,10 +137,10 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
     idle = steady.per_step(float((python & steady.host).total_ns))
     pauses = host.pauses & python
     length = pauses.lengths
-    excess = steady.per_step(float(np.maximum((pauses & steady.host).lengths - typical, 0).sum()))
+    excess = _typical_excess(run, pauses & steady.host, typical)
     half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
     everything = (ScaleHost(python, 0.0),)
-    if excess >= SEEN_SHARE * steady.step_ns:
+    if excess >= CPU_SEEN_SHARE * steady.step_ns:
         place = _place(run, longest_pause(pauses, steady))
         return Finding(
             summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
@@ -160,6 +162,14 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         confidence="hint",
     )
+
+
+def _typical_excess(run: Run, pauses: Intervals, typical_ns: int) -> float:
+    """How much longer than a typical pause the long ones are in the median steady step, in nanoseconds."""
+    steps = run.steps
+    step = np.searchsorted(steps.host_start, pauses.start, side="right") - 1
+    excess = np.bincount(step, np.maximum(pauses.lengths - typical_ns, 0), minlength=steps.count)
+    return float(np.median(excess[steps.steady]))
 
 
 def _keep(where: Intervals, keep_ns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Edit:

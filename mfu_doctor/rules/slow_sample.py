@@ -37,7 +37,8 @@ ABOVE_MEDIAN = 3.0
 LEAST_NS = 1 * NS_PER_MS
 # If more than this share of the fetches is slow, they are not exceptions: the loader as a whole is too slow.
 EXCEPTIONS = 0.3
-_FEW = 4  # fetches without which there is no median worth the name
+_FEW = 8  # fetches without which one slow one among them may be anything
+_LEAST_SLOW = 2  # slow fetches that make a pattern
 _DEFAULT_PREFETCH = 2  # batches per worker, torch.utils.data.DataLoader
 
 
@@ -52,7 +53,7 @@ def slow_sample(run: Run) -> Outcome:
     length = end - start
     usual = int(np.median(length))
     slow = (length > ABOVE_MEDIAN * usual) & (length > LEAST_NS)
-    if not slow.any() or slow.mean() > EXCEPTIONS:
+    if slow.sum() < _LEAST_SLOW or slow.mean() > EXCEPTIONS:
         return None
     excess = steady.per_step(float((length[slow] - usual).sum()))
     half = ShortenHost(start[slow], end[slow], (length[slow] + usual) // 2)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mfu_doctor.capture import cpu_peak
-from mfu_doctor.capture.cpu_peak import cpu_model, measure_peaks
+from mfu_doctor.capture.cpu_peak import TRUSTED_AFTER, cpu_model, measure_peaks
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +38,29 @@ def test_the_real_shapes_keep_to_their_budget_of_products(monkeypatch: pytest.Mo
     assert float(next(looks)) < 3.0
 
 
-def test_a_second_call_recalls_what_was_measured(tmp_path: Path) -> None:
-    measure_peaks(("float32",), cache_dir=tmp_path)
-    (file,) = tmp_path.iterdir()
+def kept(folder: Path, **changes: float) -> None:
+    """Change what is kept of the one measurement in the folder."""
+    (file,) = folder.iterdir()
     stored = json.loads(file.read_text())
-    stored["peak"]["flops"] = 123.0
+    stored["peak"]["flops"] = changes["flops"]
+    stored["times"] = changes["times"]
     file.write_text(json.dumps(stored))
+
+
+def test_what_was_measured_often_enough_is_recalled(tmp_path: Path) -> None:
+    measure_peaks(("float32",), cache_dir=tmp_path)
+    kept(tmp_path, flops=123.0, times=TRUSTED_AFTER)
     assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops == 123.0
+
+
+def test_a_first_measurement_on_a_busy_machine_is_not_believed_for_ever(tmp_path: Path) -> None:
+    measure_peaks(("float32",), cache_dir=tmp_path)
+    kept(tmp_path, flops=123.0, times=1)
+    assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops > 123.0
+    kept(tmp_path, flops=1e30, times=1)
+    assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops == 1e30
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["times"] == 2
 
 
 def test_another_thread_count_is_another_peak(tmp_path: Path) -> None:

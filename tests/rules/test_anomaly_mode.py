@@ -28,7 +28,7 @@ def loop(*, on: bool | None) -> Run:
 
 def test_searches_and_stacks_are_what_it_costs() -> None:
     price = price_us(anomaly_mode, loop(on=True))
-    assert price.low_ns == close(10 * 30)
+    assert price.low_ns == close(10 * 30 + 20 * 25)
     assert price.mid_ns == close(10 * 30 + 20 * 50)
     assert "set_detect_anomaly(False)" in found(anomaly_mode, loop(on=True)).fix
 

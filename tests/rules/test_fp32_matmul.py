@@ -36,6 +36,19 @@ def test_an_fp32_product_is_priced_by_the_16_bit_roofline() -> None:
     assert price.high_ns == close(us - flops / BF16_PEAK * 1e6 / 0.8)
 
 
+def test_small_products_that_are_all_overhead_promise_nothing_at_the_low_end() -> None:
+    """64 x 64 products of 50 us reach 1 % of the peak: halving their arithmetic halves nothing."""
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            for _ in range(20):
+                drawn.op("aten::mm", host=50, dims=[[64, 64], [64, 64]], types=["float", "float"])
+    peaks = tuple(
+        MeasuredPeak(dtype=d, flops=f, threads=2, how="drawn") for d, f in (("float32", 1e11), ("bfloat16", 3e11))
+    )
+    assert price_us(fp32_matmul, run_of(drawn, measured_peaks=peaks)).low_ns < 0.01 * 1000
+
+
 def test_without_shapes_only_the_ratio_of_the_peaks_is_used_and_it_is_a_hint() -> None:
     run = run_of(loop(SGEMM, 9_000, shapes=False))
     assert found(fp32_matmul, run).confidence == "hint"

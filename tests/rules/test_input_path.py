@@ -78,10 +78,14 @@ def uneven(slow: int, at: tuple[int, ...]) -> Timeline:
     return drawn
 
 
-def test_one_slow_batch_in_ten_is_priced_by_what_it_takes_above_the_others() -> None:
-    price = price_us(slow_sample, run_of(uneven(10_500, (5,))))
-    assert price.mid_ns == close(10_000 / 10)
-    assert price.low_ns == close(5_000 / 10)
+def test_slow_batches_are_priced_by_what_they_take_above_the_others() -> None:
+    price = price_us(slow_sample, run_of(uneven(10_500, (5, 9))))
+    assert price.mid_ns == close(2 * 10_000 / 10)
+    assert price.low_ns == close(2 * 5_000 / 10)
+
+
+def test_a_single_slow_batch_is_no_pattern() -> None:
+    assert slow_sample.judge(run_of(uneven(10_500, (5,)))) is None
 
 
 def test_even_batches_are_no_finding_and_few_are_not_judged() -> None:

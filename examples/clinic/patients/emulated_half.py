@@ -14,9 +14,9 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(width=384, depth=2)
+    model = mlp(width=768, depth=2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(64, 384), torch.randint(0, 16, (64,))
+    x, y = torch.randn(128, 768), torch.randint(0, 16, (128,))
 
     def step(batch: None) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16 if fixed else torch.float16):
@@ -28,6 +28,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("emulated-half", "emulated-dtype", build)
+PATIENT = Patient("emulated-half", "emulated-dtype", build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

@@ -29,6 +29,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("fp32-matmul", "fp32-matmul", build)
+PATIENT = Patient("fp32-matmul", "fp32-matmul", build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

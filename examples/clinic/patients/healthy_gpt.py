@@ -30,6 +30,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("healthy-gpt", None, build)
+PATIENT = Patient("healthy-gpt", None, build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

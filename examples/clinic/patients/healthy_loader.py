@@ -31,6 +31,6 @@ def build(fixed: bool) -> Loop:
     return loader, step
 
 
-PATIENT = Patient("healthy-loader", None, build)
+PATIENT = Patient("healthy-loader", None, build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

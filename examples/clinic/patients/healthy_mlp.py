@@ -29,6 +29,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("healthy-mlp", None, build)
+PATIENT = Patient("healthy-mlp", None, build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

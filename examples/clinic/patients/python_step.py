@@ -14,9 +14,9 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(width=512, depth=2)
+    model = mlp(depth=3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(64, 512), torch.randint(0, 16, (64,))
+    x, y = torch.randn(128, 1024), torch.randint(0, 16, (128,))
     table = [[float(i * j % 7) for j in range(400)] for i in range(1500)]
     as_tensor = torch.tensor(table)
 
