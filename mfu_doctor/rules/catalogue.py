@@ -31,8 +31,8 @@ from mfu_doctor.rules.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.input_bound import input_bound
 from mfu_doctor.rules.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.late_gathers import late_gathers
-from mfu_doctor.rules.layout_conversion import layout_conversion
 from mfu_doctor.rules.late_optimizer import late_optimizer
+from mfu_doctor.rules.layout_conversion import layout_conversion
 from mfu_doctor.rules.misaligned_matmul import misaligned_matmul
 from mfu_doctor.rules.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.needless_grad_scaler import needless_grad_scaler
