@@ -95,7 +95,7 @@ def main() -> None:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     batch = 1 if options.fault == "tiny-batch" else options.batch
-    delay_s = 0.03 if options.fault == "slow-loader" else 0.0
+    delay_s = 0.02 if options.fault == "slow-loader" else 0.0
     data = Characters(options.text.read_text(encoding="utf-8"), options.block, delay_s)
     model = GPT(data.vocabulary, options.block, options.width, options.layers, loop=options.fault == "python").to(
         device
