@@ -59,6 +59,7 @@ from mfu_doctor.rules.unfused_optimizer import unfused_optimizer
 from mfu_doctor.rules.ungraphed_steps import ungraphed_steps
 from mfu_doctor.rules.unknown_peak import unknown_peak
 from mfu_doctor.rules.unstable_steps import unstable_steps
+from mfu_doctor.rules.unused_gradients import unused_gradients
 from mfu_doctor.rules.warmup_in_window import warmup_in_window
 from mfu_doctor.rules.wide_batch import wide_batch
 from mfu_doctor.rules.zeroed_gradients import zeroed_gradients
@@ -100,6 +101,7 @@ RULES: tuple[Rule, ...] = (
     large_vocab_loss,
     unbenchmarked_convolution,
     emulated_dtype,
+    unused_gradients,
     # ME: does memory cost or leave time?
     needless_recompute,
     # CO: is communication exposed?
