@@ -56,7 +56,10 @@ class Chains:
 def pointwise_chains(run: Run) -> Chains | None:
     """Runs of at least SHORTEST pointwise entries that follow each other on their stream, outside the optimizer."""
     activity = run.activity
-    candidates = np.flatnonzero(activity.kind == COMPUTE)
+    work = activity.kind == COMPUTE
+    if run.is_cpu:  # wrappers (autograd's nodes, views) have a little time of their own and touch no memory
+        work &= ~run.kernels.is_kind("other")
+    candidates = np.flatnonzero(work)
     # in issue order per stream, with time deciding: a chain is broken by anything else that computes
     order = candidates[np.lexsort((activity.start[candidates], activity.track[candidates]))]
     fits = run.kernels.is_kind("elementwise") & ~work_of(run, _ELSEWHERE)

@@ -265,3 +265,16 @@ def test_recomputation_is_priced_and_withheld_where_memory_is_full() -> None:
     )
     assert full.withhold is not None
     assert needless_recompute.judge(run_of(checkpointed(False), memory=free)) is None
+
+
+def test_on_a_cpu_the_nodes_of_backward_do_not_break_a_chain() -> None:
+    """MulBackward0 and its kin have a little time of their own around each operator, and touch no memory."""
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+            for _ in range(4):
+                with drawn.span("autograd::engine::evaluate_function: MulBackward0", "cpu_op"):
+                    drawn.python(3)
+                    drawn.op("aten::mul", host=400)
+    assert price_us(unfused_elementwise, run_of(drawn)).high_ns == close(3 * 400 + 3 * 3)
