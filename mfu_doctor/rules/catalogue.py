@@ -26,6 +26,7 @@ from mfu_doctor.rules.few_steps import few_steps
 from mfu_doctor.rules.few_threads import few_threads
 from mfu_doctor.rules.fp32_gradients import fp32_gradients
 from mfu_doctor.rules.fp32_matmul import fp32_matmul
+from mfu_doctor.rules.fp8_eligible import fp8_eligible
 from mfu_doctor.rules.host_bound import host_bound
 from mfu_doctor.rules.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.input_bound import input_bound
@@ -102,6 +103,7 @@ RULES: tuple[Rule, ...] = (
     unbenchmarked_convolution,
     emulated_dtype,
     unused_gradients,
+    fp8_eligible,
     # ME: does memory cost or leave time?
     needless_recompute,
     # CO: is communication exposed?
