@@ -24,9 +24,9 @@ from mfu_doctor.rules.emulated_dtype import emulated_dtype
 from mfu_doctor.rules.exposed_communication import exposed_communication
 from mfu_doctor.rules.few_steps import few_steps
 from mfu_doctor.rules.few_threads import few_threads
+from mfu_doctor.rules.fp8_eligible import fp8_eligible
 from mfu_doctor.rules.fp32_gradients import fp32_gradients
 from mfu_doctor.rules.fp32_matmul import fp32_matmul
-from mfu_doctor.rules.fp8_eligible import fp8_eligible
 from mfu_doctor.rules.host_bound import host_bound
 from mfu_doctor.rules.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.input_bound import input_bound
