@@ -39,6 +39,7 @@ class DeviceRow:
     bandwidth: float | None  # bytes/s
     confidence: str  # vendor (published figure), derived (units x clock x rate) or unverified
     source: str
+    link: float | None = None  # NVLink or its like to other devices, both directions together, bytes/s
 
     @property
     def citation(self) -> str:
@@ -116,4 +117,5 @@ def _row(record: dict[str, str]) -> DeviceRow:
         bandwidth=number("mem_gb_s", GIGA),
         confidence=record["confidence"],
         source=record["source"],
+        link=number("nvlink_gb_s", GIGA),
     )

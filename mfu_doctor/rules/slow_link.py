@@ -2,7 +2,7 @@
 
 What it measures
     Bytes over duration of collectives of at least 4 MiB in groups of at most eight ranks, by the bus bandwidth convention
-    of NCCL, against the datasheet of NVLink.
+    of NCCL, against NVLink in the device table (half of the published figure: one direction).
 
 Why it costs
     Traffic that goes through host memory or a slower link than NVLink takes several times as long.
@@ -14,7 +14,8 @@ How to fix
     NCCL_DEBUG=INFO tells which transport is in use; nvidia-smi topo -m how the devices are connected.
 
 When it is wrong
-    Machines without NVLink (PCIe cards), devices spread over machines, and collectives that waited for a late rank.
+    Boards whose NVLink is not wired up, devices spread over machines, and collectives that waited for a late rank. Cards that
+    need an NVLink bridge (PCIe, NVL) are not judged.
 
 References
     https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md
@@ -22,18 +23,21 @@ References
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from mfu_doctor.analysis.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.devices.table import lookup
 from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import GIGA, NS_PER_S
 
-# NVLink bandwidth of one device in one direction, bytes/s (NVIDIA datasheets state the sum of both directions).
-_LINKS = {"V100": 150e9, "A100": 300e9, "H100": 450e9, "H200": 450e9, "B200": 900e9}
+# Cards in PCIe slots have NVLink only where somebody has put a bridge between two of them, which a trace does not tell.
+_CARD = re.compile(r"PCIe|NVL$", re.IGNORECASE)
 # Eight devices are one machine; larger groups cross a network whose speed a trace does not tell.
 ONE_MACHINE = 8
 LARGE_BYTES = 4 << 20
@@ -47,9 +51,11 @@ def slow_link(run: Run) -> Outcome:
     every = collectives_of(run)
     if every is None:
         return None
-    link = next((rate for name, rate in _LINKS.items() if name in (run.peaks.name or "")), None)
+    link = _link(run)
     if link is None:
-        return Skip("the link between these devices is unknown")
+        return Skip(
+            "the link between these devices is unknown (no NVLink in the device table, or cards that need a bridge)"
+        )
     moved = _bus_bytes(run, every)
     steady = steady_of(run)
     inside = steady.entries(run)[every.entry] & (every.size >= LARGE_BYTES)
@@ -73,6 +79,13 @@ def slow_link(run: Run) -> Outcome:
         symptom_of=("exposed-communication",),
         confidence="hint",
     )
+
+
+def _link(run: Run) -> float | None:
+    """Bytes per second of NVLink in one direction, by the device table (which has both directions together)."""
+    name = run.trace.devices[0].name if run.trace.devices else run.peaks.name
+    row = lookup(name) if name and not _CARD.search(name) else None
+    return row.link / 2 if row is not None and row.link is not None else None
 
 
 def _bus_bytes(run: Run, every: Collectives) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -95,6 +95,16 @@ def test_a_fast_link_is_no_finding_and_a_network_is_not_judged() -> None:
     assert isinstance(slow_link.judge(run_of(communicating((16 * MILLION, 3_900), ranks=64))), Skip)
 
 
+def test_cards_whose_link_needs_a_bridge_are_not_judged() -> None:
+    drawn = Timeline(device="NVIDIA H100 PCIe")
+    for _ in range(4):
+        with drawn.step():
+            compute(drawn, 2_000)
+            collective(drawn, 20_000, size=16 * MILLION)
+            wait_for_collectives(drawn)
+    assert isinstance(slow_link.judge(run_of(drawn)), Skip)
+
+
 def test_gloo_on_a_gpu_is_priced_at_its_host_time() -> None:
     def body(drawn: Timeline) -> None:
         compute(drawn, 1_000)
