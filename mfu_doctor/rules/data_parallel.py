@@ -33,7 +33,8 @@ from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-_REPLICATION = re.compile(r"^(DataParallel\.forward|Broadcast|Gather|Scatter|ReduceAddCoalesced)(Backward)?$")
+# Not DataParallel.forward itself: the replicas compute inside it.
+_REPLICATION = re.compile(r"^(Broadcast|Gather|Scatter|ReduceAddCoalesced)(Backward)?$")
 _SURE = re.compile(r"^(DataParallel\.forward|Broadcast|BroadcastBackward)$")
 
 

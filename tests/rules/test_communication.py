@@ -81,6 +81,18 @@ def test_the_replication_of_data_parallel_is_priced() -> None:
     assert data_parallel.judge(run_of(replicating(parallel=False))) is None
 
 
+def test_what_replicas_compute_inside_data_parallel_stays() -> None:
+    def body(drawn: Timeline) -> None:
+        with drawn.span("DataParallel.forward"):
+            drawn.python(1)
+            with drawn.span("Broadcast", "cpu_op"):
+                drawn.python(500)
+            compute(drawn, 1_000, host=400)
+        drawn.sync()
+
+    assert price_us(data_parallel, run_of(steps(body))).high_ns == close(500)
+
+
 def test_a_collective_at_a_tenth_of_the_link_is_priced_at_four_fifths_of_it() -> None:
     # 64 MiB over 8 ranks: 117 MB on the bus; at 30 GB/s 3.9 ms, at 0.8 * 300 GB/s 0.49 ms
     size = 16 * MILLION
