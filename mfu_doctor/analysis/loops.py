@@ -88,6 +88,7 @@ def time_of_loops(run: Run, loops: list[Loop]) -> Intervals:
     ops = run.trace.rows(Category.CPU_OP)
     nodes = rows_matching(run.trace, _NODE, ops)
     others = np.setdiff1d(ops[run.trace.events.sequence[ops] >= 0], nodes)
+    others = others[under(run, others, _NODE) < 0]
     looping = forward.contains(run.trace.events.start[others])
     sequence = run.trace.events.sequence
     own = np.setdiff1d(sequence[others[looping]], sequence[others[~looping]])

@@ -36,7 +36,10 @@ def loop(names: tuple[str, ...], rounds: int = ROUNDS, *, device: bool = True, b
 
 def node(drawn: Timeline, name: str, sequence: int) -> None:
     with drawn.span(f"autograd::engine::evaluate_function: {name}", "cpu_op", sequence=sequence):
-        drawn.op("aten::fill_", host=30)
+        drawn.python(1)
+        with drawn.span(name, "cpu_op", sequence=sequence):
+            drawn.python(1)
+            drawn.op("aten::fill_", host=28)
 
 
 def test_a_loop_shrinks_to_one_round_at_best() -> None:
