@@ -67,6 +67,8 @@ def pointwise_chains(run: Run) -> Chains | None:
 
 
 def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
+    if not len(order):
+        return None
     activity = run.activity
     mine = fits[order]
     if run.is_cpu:  # an operator's stretches are one member

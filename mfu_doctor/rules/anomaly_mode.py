@@ -99,4 +99,5 @@ def _differentiable(run: Run) -> npt.NDArray[np.int64]:
 def _own_ns(run: Run) -> npt.NDArray[np.float64]:
     """Time of each event of its own, without its children, in nanoseconds."""
     activity = run.activity
-    return np.bincount(activity.row, activity.end - activity.start, minlength=len(run.trace.events))
+    spent = np.bincount(activity.row, activity.end - activity.start, minlength=len(run.trace.events))
+    return spent.astype(np.float64)
