@@ -160,6 +160,15 @@ def test_a_healthy_run_says_so_and_what_limits_it() -> None:
     assert "Nothing found. The next limit is kernel efficiency: 94.5 % of the step computes at 65 % of peak." in text
 
 
+def test_a_vanishing_mfu_keeps_the_columns_apart() -> None:
+    report = loader_bound()
+    (first, *rest) = report.diagnoses
+    assert first.saving is not None
+    tiny = replace(first, saving=replace(first.saving, mfu_low=2.3e-7, mfu_high=2.7e-7))
+    text = render(replace(report, diagnoses=(tiny, *rest)), "terminal")
+    assert "74-88 ms      <0.01 %" in text
+
+
 def test_withheld_advice_keeps_its_number_and_replay_its_error() -> None:
     text = render(loader_bound(), "terminal")
     assert "removing them saves 0.0 ms" in text

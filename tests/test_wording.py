@@ -40,6 +40,12 @@ def test_rates_share_the_unit_of_the_peak_and_the_peak_keeps_its_digits() -> Non
     assert numbers.flops(1.28e14) == "128 TFLOP"
 
 
+def test_tiny_shares_and_rates_do_not_print_strings_of_zeros() -> None:
+    assert numbers.percent(1.9e-7) == "<0.01 %"
+    assert numbers.percent_range(2.3e-7, 2.7e-7) == "<0.01 %"
+    assert numbers.flops_of_peak(35.3e6, 181e12) == "35.3 MFLOP/s of 181 TFLOP/s"
+
+
 def test_changes_never_print_a_negative_zero() -> None:
     assert numbers.signed_percent(-0.0001) == "+0.0 %"
     assert numbers.points(-0.00001) == "+0.0 points"

@@ -13,6 +13,9 @@ from mfu_doctor.units import GIGA, TERA
 PETA, MEGA, KILO = 1e15, 1e6, 1e3
 GIB, MIB, KIB = 2.0**30, 2.0**20, 2.0**10
 
+SMALLEST_PERCENT = 0.01  # smaller ones have no meaning that their digits would carry
+TOO_SMALL = 1e-4  # of a peak: a rate below would start with zeros in the peak's unit
+
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32", "float64": "fp64"}
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
@@ -84,8 +87,10 @@ def table_column(values: Sequence[float]) -> list[str]:
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """A fraction as a percentage: 31.4 %; below 1 % two significant digits."""
+    """A fraction as a percentage: 31.4 %; below 1 % two significant digits, below 0.01 % just that."""
     value = share * 100
+    if 0 < value < SMALLEST_PERCENT:
+        return f"<{SMALLEST_PERCENT} %"
     if value != 0 and abs(value) < 1:
         return f"{significant(value, 2)} %"
     return f"{value:.{decimals}f} %"
@@ -93,6 +98,8 @@ def percent(share: float, decimals: int = 1) -> str:
 
 def percent_range(low: float, high: float, digits: int = 2, dash: str = "-") -> str:
     """A range of fractions as percentages: 38-40 %."""
+    if 0 < high * 100 < SMALLEST_PERCENT:
+        return f"<{SMALLEST_PERCENT} %"
     return f"{_ends(low * 100, high * 100, digits, dash)} %"
 
 
@@ -133,10 +140,11 @@ def flops_in(value: float, like: float, digits: int = 3) -> str:
 
 
 def flops_of_peak(achieved: float, peak: float) -> str:
-    """Both rates in the peak's unit: 311 of 989.5 TFLOP/s."""
-    rate, unit = flops_in(achieved, peak).split(" ")[0], flops_in(peak, peak, 4)
-    number, name = unit.split(" ")
-    return f"{rate} of {number.rstrip('0').rstrip('.') if '.' in number else number} {name}"
+    """Both rates in the peak's unit: 311 of 989.5 TFLOP/s; a rate too small for it keeps its own."""
+    number, name = flops_in(peak, peak, 4).split(" ")
+    shown = number.rstrip("0").rstrip(".") if "." in number else number
+    far = achieved < peak * TOO_SMALL
+    return f"{flops_rate(achieved) if far else flops_in(achieved, peak).split(' ')[0]} of {shown} {name}"
 
 
 def size(n_bytes: float) -> str:

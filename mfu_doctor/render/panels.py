@@ -18,6 +18,8 @@ LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"
 NAME = 20  # columns of a rule's name
 SAVES, AFTER = 12, 13  # columns of "saves/step" and "MFU then"
 BAR = 26  # columns of the longest share bar
+ENTRY = 26  # columns of a rule's name before its reason
+SHORT_TRACE = 16  # columns below which a trace's name is not cut in favour of the device's
 FIXES = 3  # fixes on the one screen; -v shows all
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -46,7 +48,7 @@ def header(report: Report, look: Look) -> Block:
     if sum(cells(part) + 3 for part in [*fixed, run.trace, kind] if part) - 3 > look.width:
         fixed[3] = ""
     room = look.width - sum(cells(part) + 3 for part in fixed if part) - 3
-    kind = shorten(kind, max(room // 2, room - cells(run.trace)))
+    kind = shorten(kind, max(room // 2, room - min(cells(run.trace), SHORT_TRACE)))
     trace = shorten(run.trace, max(room - cells(kind), 8), middle=True)
     text = "   ".join(part for part in (fixed[0], trace, steps, kind, rank, fixed[3]) if part)
     return Block((line(shorten(text, look.width), "quiet"),))
@@ -210,12 +212,11 @@ def plan_rows(report: Report) -> list[str]:
 
 def _entry(name: str, text: str, look: Look) -> tuple[Line, ...]:
     """A rule's name and a sentence beside it."""
-    column = NAME + 1
-    rows = wrap(text, look.width - 4 - column, lines=None if look.verbose else 2)
-    if look.verbose and cells(name) > NAME:
-        return (line(" " * 4 + name), *(line(" " * (4 + column) + row) for row in rows))
-    label = pad(shorten(name, NAME), column)
-    return tuple(line(" " * 4 + (label if i == 0 else " " * column) + row) for i, row in enumerate(rows or [""]))
+    rows = wrap(text, look.width - 4 - ENTRY, lines=None if look.verbose else 2)
+    if look.verbose and cells(name) >= ENTRY:
+        return (line(" " * 4 + name), *(line(" " * (4 + ENTRY) + row) for row in rows))
+    label = pad(shorten(name, ENTRY - 1), ENTRY)
+    return tuple(line(" " * 4 + (label if i == 0 else " " * ENTRY) + row) for i, row in enumerate(rows or [""]))
 
 
 def _withheld(report: Report, look: Look) -> list[Block]:
@@ -259,7 +260,7 @@ def unmeasured(report: Report, look: Look) -> list[Block]:
             entries += [_entry(rule, reason, look) for rule in rules]
             continue
         more = f" +{len(rules) - 1}" if len(rules) > 1 else ""
-        entries.append(_entry(shorten(rules[0], NAME - len(more)) + more, reason, look))
+        entries.append(_entry(shorten(rules[0], ENTRY - 1 - len(more)) + more, reason, look))
     return [Block((line(f"{INDENT}Not measured {number_of}", "head"),), tuple(entries), urgency=1)]
 
 
