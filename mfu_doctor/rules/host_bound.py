@@ -56,6 +56,8 @@ from mfu_doctor.units import seconds
 SEEN_SHARE = 0.01
 # On a CPU other processes preempt the training thread, which looks like Python: a little of it is no finding.
 CPU_SEEN_SHARE = 0.03
+# Shorter pauses than this share of the step lie between any two steps: the loop's own lines, freeing the last batch.
+CPU_PAUSE_SHARE = 0.05
 # A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
 CPU_DISPATCH_SHARE = 0.15
 _COMPILED_DISPATCH = 0.5  # dispatch time left on a CPU where a compiler fuses operators and leaves Python out
@@ -135,7 +137,7 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
     updating = spans(run, calls_of(run, OPTIMIZER_MARK))  # Python in there is a matter of the optimizer
     python = run.breakdown.owners["python"] - updating
     idle = steady.per_step(float((python & steady.host).total_ns))
-    pauses = host.pauses & python
+    pauses = _longer_than(host.pauses & python, CPU_PAUSE_SHARE * steady.step_ns)
     length = pauses.lengths
     excess = _typical_excess(run, pauses & steady.host, typical)
     half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
@@ -145,7 +147,7 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
         return Finding(
             summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
             fix="# move this Python work out of the training step" + (f": {place}" if place else ""),
-            detail=f"{time_of(excess)} of it in pauses of more than 0.2 ms; a typical pause takes {time_of(typical)}",
+            detail=f"{time_of(excess)} of it in long pauses; a typical pause takes {time_of(typical)}",
             change=Change((half,), (whole,), everything),
             evidence=(shown("Python", seconds(idle), "s"), shown("in long pauses", seconds(excess), "s")),
             effort="refactor",
@@ -162,6 +164,11 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         confidence="hint",
     )
+
+
+def _longer_than(where: Intervals, least_ns: float) -> Intervals:
+    keep = where.lengths > least_ns
+    return Intervals(where.start[keep], where.end[keep])
 
 
 def _typical_excess(run: Run, pauses: Intervals, typical_ns: int) -> float:

@@ -13,7 +13,8 @@ How the gain is predicted
     operation is its memory traffic (parameter, gradient and state read once, parameter and state written once) over the
     device's bandwidth. Low end: the floor at half the bandwidth, with 30 % of a single-tensor step's host time (60 % of a
     foreach step's) left; mid: 70 % of the bandwidth and the host time measured for fused steps; high: the floor itself.
-    Where bytes or bandwidth are unknown, the low end keeps the device time.
+    Where bytes or bandwidth are unknown, 60 %, 35 % or 20 % of a single-tensor step's device time stays, and all of a foreach
+    step's at the low end.
 
 How to fix
     torch.optim.AdamW(model.parameters(), lr=..., fused=True), or foreach=True where fused does not exist. On a CPU fused
@@ -45,8 +46,9 @@ from mfu_doctor.units import NS_PER_S, seconds
 _HOST_LEFT = {SINGLE: (0.3, 0.2, 0.15), FOREACH: (0.6, 0.35, 0.25)}
 # Share of the bandwidth that one streaming kernel reaches: cautious, usual, ideal.
 _REACHED = (0.5, 0.7, 1.0)
-# Without known bytes: share of the present device time of passes that remain (Adam makes about 3 times as many).
-_PASSES_LEFT = (1.0, 0.6, 0.35)
+# Without known bytes: share of the present device time that remains. Adam makes about a dozen passes tensor by tensor, foreach
+# about three times as many as the fused one.
+_PASSES_LEFT = {SINGLE: (0.6, 0.35, 0.2), FOREACH: (1.0, 0.6, 0.35)}
 # Optimizers that have a fused implementation in PyTorch.
 _HAS_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 
@@ -93,8 +95,8 @@ def _change(run: Run, optimizer: Optimizing) -> Change:
     now = np.bincount(optimizer.group[by_row], length, minlength=optimizer.spans.count)
     # on a CPU the operators are the device work that is replaced; only what lies between them is host time
     host = optimizer.spans - run.activity.busy() if run.is_cpu else optimizer.spans
-    ends = []
-    for host_left, reached, passes in zip(_HOST_LEFT[optimizer.style], _REACHED, _PASSES_LEFT, strict=True):
+    ends, style = [], optimizer.style
+    for host_left, reached, passes in zip(_HOST_LEFT[style], _REACHED, _PASSES_LEFT[style], strict=True):
         floor = _floor_ns(run, optimizer)
         after = np.minimum(now, floor / reached) if floor is not None else now * passes
         merged = MergeLaunches(optimizer.rows, optimizer.group, after.astype(np.int64), host, host_left)

@@ -58,9 +58,9 @@ def test_inference_is_not_judged() -> None:
 
 
 def test_on_a_cpu_the_operators_are_the_work() -> None:
-    # without a known bandwidth the low end keeps the operators' own time, the mid 60 % of it
+    # without a known bandwidth 60 % of the operators' own time stays at the low end, 35 % at the mid
     run = run_of(loop(["aten::mul_"] * 100, 0, 50, compute=3_000, device=False))
     price = price_us(unfused_optimizer, run)
-    assert price.low_ns == close(0)
-    assert price.mid_ns == close(0.4 * 5_000)
+    assert price.low_ns == close(0.4 * 5_000)
+    assert price.mid_ns == close(0.65 * 5_000)
     assert "100 operators" in found(unfused_optimizer, run).summary

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 def build(fixed: bool) -> Loop:
     torch.autograd.set_detect_anomaly(not fixed)
-    model = narrow(depth=40)
+    model = narrow(width=256, depth=40)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(64, 48), torch.randint(0, 16, (64,))
+    x, y = torch.randn(256, 256), torch.randint(0, 16, (256,))
 
     def step(batch: None) -> None:
         loss = functional.cross_entropy(model(x), y)
@@ -28,6 +28,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("anomaly-mode", "anomaly-mode", build)
+PATIENT = Patient("anomaly-mode", "anomaly-mode", build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

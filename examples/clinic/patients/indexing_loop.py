@@ -14,9 +14,9 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(width=256, depth=2)
+    model = mlp(width=512, depth=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(1024, 256), torch.randint(0, 16, (1024,))
+    x, y = torch.randn(1024, 512), torch.randint(0, 16, (1024,))
     scale = torch.rand(1024)
 
     def step(batch: None) -> None:
@@ -29,6 +29,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("indexing-loop", "tensor-loop", build)
+PATIENT = Patient("indexing-loop", "tensor-loop", build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)

@@ -28,6 +28,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("unfused-optimizer", "unfused-optimizer", build)
+PATIENT = Patient("unfused-optimizer", "unfused-optimizer", build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)
