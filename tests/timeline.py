@@ -1,10 +1,10 @@
 """Draw a timeline in microseconds, get a `Trace`: how tests state the situation that a rule or the replay must judge.
 
-    t = Timeline()
-    with t.step():                      # ProfilerStep#0, host side
-        t.fetch(300)                    # DataLoader __next__ for 300 us
-        t.op("aten::mm", kernel=500)    # 10 us of host time, launches a 500 us kernel
-    trace = t.trace()
+t = Timeline()
+with t.step():                      # ProfilerStep#0, host side
+    t.fetch(300)                    # DataLoader __next__ for 300 us
+    t.op("aten::mm", kernel=500)    # 10 us of host time, launches a 500 us kernel
+trace = t.trace()
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ FETCH = "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"
 class Timeline:
     """A host thread that issues work and a device with in-order streams, simulated as simply as possible."""
 
-    def __init__(self, *, device: str | None = "NVIDIA A100-SXM4-80GB", sms: int = 108, launch_latency: int = 5) -> None:
+    def __init__(
+        self, *, device: str | None = "NVIDIA A100-SXM4-80GB", sms: int = 108, launch_latency: int = 5
+    ) -> None:
         self.now = 0
         self.free: dict[int, int] = {}
         self.events: list[dict[str, Any]] = []
@@ -36,9 +38,16 @@ class Timeline:
             props = {"id": 0, "name": device, "computeMajor": 8, "computeMinor": 0, "numSms": sms}
             self.header["deviceProperties"] = [props | {"totalGlobalMem": 85_000_000_000}]
 
-    def add(self, cat: str, name: str, start: int, dur: int, *, tid: int = HOST, pid: int = 1, **args: Any) -> dict[str, Any]:
+    def add(
+        self, cat: str, name: str, start: int, dur: int, *, tid: int = HOST, pid: int = 1, **args: Any
+    ) -> dict[str, Any]:
         """Append one raw event; `args` keys use underscores for spaces in the known names below."""
-        spelled = {"external_id": "External id", "dims": "Input Dims", "types": "Input type", "concrete": "Concrete Inputs"}
+        spelled = {
+            "external_id": "External id",
+            "dims": "Input Dims",
+            "types": "Input type",
+            "concrete": "Concrete Inputs",
+        }
         spelled |= {"sequence": "Sequence number", "strides": "Input Strides", "blocks_per_sm": "blocks per SM"}
         named = {spelled.get(key, key): value for key, value in args.items() if value is not None}
         event = {"ph": "X", "cat": cat, "name": name, "pid": pid, "tid": tid, "ts": start, "dur": dur, "args": named}
@@ -75,7 +84,9 @@ class Timeline:
         self.now += us
         return event
 
-    def device(self, name: str, us: int, *, stream: int = STREAM, cat: str = "kernel", ready: int = 0, **args: Any) -> int:
+    def device(
+        self, name: str, us: int, *, stream: int = STREAM, cat: str = "kernel", ready: int = 0, **args: Any
+    ) -> int:
         """Queue device work now; returns its end. `ready` is an extra earliest start (events waited for)."""
         start = max(self.now + self.latency, self.free.get(stream, 0), ready)
         self.free[stream] = start + us
@@ -88,14 +99,20 @@ class Timeline:
         """A CPU operator of `host` us that launches one kernel of `kernel` us in its last 4 us; returns the kernel's end."""
         self.ids += 1
         start, stream = self.now, args.pop("stream", STREAM)
-        cat, launch, grid = args.pop("cat", "kernel"), args.pop("launch", "cudaLaunchKernel"), args.pop("grid", [1000, 1, 1])
+        cat, launch, grid = (
+            args.pop("cat", "kernel"),
+            args.pop("launch", "cudaLaunchKernel"),
+            args.pop("grid", [1000, 1, 1]),
+        )
         ready, end = args.pop("ready", 0), 0
         extra = {"bytes": args.pop("bytes", None)}
         if kernel is not None:
             self.now = start + max(host - 4, 0)
             ids = {"correlation": self.ids, "external_id": self.ids}
             self.call(launch, min(4, host), **ids)
-            end = self.device(kernel_name or name, kernel, stream=stream, cat=cat, ready=ready, grid=grid, **ids, **extra)
+            end = self.device(
+                kernel_name or name, kernel, stream=stream, cat=cat, ready=ready, grid=grid, **ids, **extra
+            )
         self.now = start + host
         self.add("cpu_op", name, start, host, external_id=self.ids, **args)
         return end
@@ -109,8 +126,9 @@ class Timeline:
 
     def item(self, copy_us: int = 2) -> None:
         """`loss.item()`: a device-to-host copy of 4 bytes and a stream synchronise inside aten::_local_scalar_dense."""
-        with self.span("aten::item", "cpu_op", external_id=self._id()), self.span(
-            "aten::_local_scalar_dense", "cpu_op", external_id=self._id()
+        with (
+            self.span("aten::item", "cpu_op", external_id=self._id()),
+            self.span("aten::_local_scalar_dense", "cpu_op", external_id=self._id()),
         ):
             ids = {"correlation": self._id()}
             self.call("cudaMemcpyAsync", 4, **ids)
