@@ -51,6 +51,7 @@ from mfu_doctor.rules.small_buckets import small_buckets
 from mfu_doctor.rules.small_matmul import small_matmul
 from mfu_doctor.rules.sync_every_microbatch import sync_every_microbatch
 from mfu_doctor.rules.tensor_loop import tensor_loop
+from mfu_doctor.rules.thermal_throttle import thermal_throttle
 from mfu_doctor.rules.unbenchmarked_convolution import unbenchmarked_convolution
 from mfu_doctor.rules.uncompiled import uncompiled
 from mfu_doctor.rules.unfused_attention import unfused_attention
@@ -117,6 +118,8 @@ RULES: tuple[Rule, ...] = (
     fp32_gradients,
     late_gathers,
     late_optimizer,
+    # DV: is the device itself held back?
+    thermal_throttle,
     # TR: can this trace be trusted?
     dropped_events,
     missing_gpu_events,
