@@ -165,6 +165,12 @@ def _change(export: Export, *, shifted: bool, late_ns: int) -> Callable[[bytes],
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
+    try:  # torch before 2.13 writes several keys on a line: what is JSON already needs no repair
+        json.loads(b"{" + found[0].strip().rstrip(b",") + b"}")
+    except ValueError:
+        pass
+    else:
+        return found[0]
     return found[1] + _BARE_QUOTE.sub(rb"\"", found[2]) + found[3]
 
 

@@ -85,6 +85,17 @@ def test_bare_quotes_and_bare_infinities_are_repaired_and_good_names_kept(tmp_pa
     assert trace["traceEvents"][0]["args"]["memory bandwidth (GB/s)"] is None
 
 
+def test_the_layout_of_older_torch_keeps_its_several_keys_on_a_line(tmp_path: Path) -> None:
+    """torch 2.8 writes `"name": "...", "ph": "i", ...` on one line, which looks like a name full of bare quotes."""
+    path = tmp_path / "old.json"
+    line = '"name": "Iteration Start: PyTorch Profiler", "ph": "i", "s": "g",'
+    path.write_text(
+        f'{{\n"baseTimeNanoseconds": {BASE},\n"traceEvents": [\n  {{\n    {line}\n    "ts": 1.5\n  }}\n]\n}}\n'
+    )
+    (kept,) = merged(Export(path))["traceEvents"]
+    assert kept == {"name": "Iteration Start: PyTorch Profiler", "ph": "i", "s": "g", "ts": 1.5}
+
+
 def test_pieces_smaller_than_an_event_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exports = [
         exported(tmp_path / str(n), [event(f'e"{i}', i, correlation=i + 1) for i in range(50)]) for n in range(2)
