@@ -42,6 +42,7 @@ from mfu_doctor.rules.non_nccl_backend import non_nccl_backend
 from mfu_doctor.rules.outlier_steps import outlier_steps
 from mfu_doctor.rules.pageable_copy import pageable_copy
 from mfu_doctor.rules.partial_flop_count import partial_flop_count
+from mfu_doctor.rules.power_cap import power_cap
 from mfu_doctor.rules.profiler_inflation import profiler_inflation
 from mfu_doctor.rules.repeated_cast import repeated_cast
 from mfu_doctor.rules.scalar_collectives import scalar_collectives
@@ -120,6 +121,7 @@ RULES: tuple[Rule, ...] = (
     late_optimizer,
     # DV: is the device itself held back?
     thermal_throttle,
+    power_cap,
     # TR: can this trace be trusted?
     dropped_events,
     missing_gpu_events,

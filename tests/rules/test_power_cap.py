@@ -1,0 +1,55 @@
+"""power-cap: a fault where somebody capped the card or the hardware brakes; at the default limit it is normal and withheld."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mfu_doctor.rules.contract import Skip
+from mfu_doctor.rules.power_cap import power_cap
+from tests.rules.judging import close, found, price_us
+from tests.rules.sampling import PRODUCT_US, sampled_run
+
+CLOCKS: dict[str, Any] = {"sm_mhz": (1269.0,) * 20, "max_sm_mhz": 1410.0}
+CAPPED: dict[str, Any] = {"power_limit_w": 300.0, "default_power_limit_w": 400.0}
+DEFAULT: dict[str, Any] = {"power_limit_w": 400.0, "default_power_limit_w": 400.0}
+
+
+def test_a_capped_card_gains_its_clock_back() -> None:
+    run = sampled_run(event_reasons=(0x4,) * 20, power_w=(299.0,) * 20, **CLOCKS, **CAPPED)
+    price = price_us(power_cap, run)
+    assert price.low_ns == close(PRODUCT_US * 0.05)
+    assert price.mid_ns == price.high_ns == close(PRODUCT_US * 0.1)
+    finding = found(power_cap, run)
+    assert finding.withhold is None
+    assert finding.fix == "sudo nvidia-smi -i 0 -pl 400"
+    assert {e.name: e.value for e in finding.evidence}["clock lost"] == pytest.approx(0.1)
+
+
+def test_at_the_default_limit_it_is_withheld_with_the_lost_clock() -> None:
+    finding = found(power_cap, sampled_run(event_reasons=(0x4,) * 20, **CLOCKS, **DEFAULT))
+    assert finding.withhold == "the limit is the card's default of 400 W; under full load 1269 of 1410 MHz is normal"
+
+
+def test_unknown_limits_are_said_to_be_unknown() -> None:
+    finding = found(power_cap, sampled_run(event_reasons=(0x4,) * 20, **CLOCKS))
+    assert finding.withhold is not None
+    assert "was not read" in finding.withhold
+
+
+def test_the_power_brake_is_a_fault_at_any_limit() -> None:
+    finding = found(power_cap, sampled_run(event_reasons=(0x88,) * 20, **CLOCKS, **DEFAULT))
+    assert finding.withhold is None
+    assert "power brake" in finding.summary
+
+
+@pytest.mark.parametrize("reasons", [(0,) * 20, (0x4,) + (0,) * 19, (0x20,) * 20, (0x2,) * 20])
+def test_other_reasons_and_passing_events_are_silent(reasons: tuple[int, ...]) -> None:
+    assert power_cap.judge(sampled_run(event_reasons=reasons, **CLOCKS, **CAPPED)) is None
+
+
+def test_without_enough_readings_it_cannot_judge() -> None:
+    assert isinstance(power_cap.judge(sampled_run(4, event_reasons=(0x4,) * 4, **CAPPED)), Skip)
+    assert isinstance(power_cap.judge(sampled_run(**CLOCKS, **CAPPED)), Skip)
+    assert isinstance(power_cap.judge(sampled_run(event_reasons=(0x4,) * 20, max_sm_mhz=1410.0)), Skip)
