@@ -46,6 +46,7 @@ from mfu_doctor.rules.power_cap import power_cap
 from mfu_doctor.rules.profiler_inflation import profiler_inflation
 from mfu_doctor.rules.repeated_cast import repeated_cast
 from mfu_doctor.rules.scalar_collectives import scalar_collectives
+from mfu_doctor.rules.shared_device import shared_device
 from mfu_doctor.rules.slow_link import slow_link
 from mfu_doctor.rules.slow_sample import slow_sample
 from mfu_doctor.rules.small_buckets import small_buckets
@@ -122,6 +123,7 @@ RULES: tuple[Rule, ...] = (
     # DV: is the device itself held back?
     thermal_throttle,
     power_cap,
+    shared_device,
     # TR: can this trace be trusted?
     dropped_events,
     missing_gpu_events,
