@@ -34,6 +34,7 @@ from mfu_doctor.rules.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.late_gathers import late_gathers
 from mfu_doctor.rules.late_optimizer import late_optimizer
 from mfu_doctor.rules.layout_conversion import layout_conversion
+from mfu_doctor.rules.low_clocks import low_clocks
 from mfu_doctor.rules.misaligned_matmul import misaligned_matmul
 from mfu_doctor.rules.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.needless_grad_scaler import needless_grad_scaler
@@ -124,6 +125,7 @@ RULES: tuple[Rule, ...] = (
     thermal_throttle,
     power_cap,
     shared_device,
+    low_clocks,
     # TR: can this trace be trusted?
     dropped_events,
     missing_gpu_events,
