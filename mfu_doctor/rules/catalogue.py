@@ -49,6 +49,7 @@ from mfu_doctor.rules.repeated_cast import repeated_cast
 from mfu_doctor.rules.scalar_collectives import scalar_collectives
 from mfu_doctor.rules.shared_device import shared_device
 from mfu_doctor.rules.slow_link import slow_link
+from mfu_doctor.rules.slow_pcie_link import slow_pcie_link
 from mfu_doctor.rules.slow_sample import slow_sample
 from mfu_doctor.rules.small_buckets import small_buckets
 from mfu_doctor.rules.small_matmul import small_matmul
@@ -126,6 +127,7 @@ RULES: tuple[Rule, ...] = (
     power_cap,
     shared_device,
     low_clocks,
+    slow_pcie_link,
     # TR: can this trace be trusted?
     dropped_events,
     missing_gpu_events,
