@@ -29,6 +29,7 @@ from mfu_doctor.rules.fp32_gradients import fp32_gradients
 from mfu_doctor.rules.fp32_matmul import fp32_matmul
 from mfu_doctor.rules.host_bound import host_bound
 from mfu_doctor.rules.host_made_tensor import host_made_tensor
+from mfu_doctor.rules.idle_tensor_cores import idle_tensor_cores
 from mfu_doctor.rules.input_bound import input_bound
 from mfu_doctor.rules.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.late_gathers import late_gathers
@@ -109,6 +110,7 @@ RULES: tuple[Rule, ...] = (
     emulated_dtype,
     unused_gradients,
     fp8_eligible,
+    idle_tensor_cores,
     # ME: does memory cost or leave time?
     needless_recompute,
     # CO: is communication exposed?
