@@ -17,6 +17,7 @@ from mfu_doctor.analysis.structure import structure_of
 from mfu_doctor.analysis.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.waterfall import roofline_ns
 from mfu_doctor.examination import Examined, examine, findings
+from mfu_doctor.phrasing import span_of
 from mfu_doctor.pricing import Priced, Scale, causes, make_plan, price_findings, rank
 from mfu_doctor.reading import read_trace
 from mfu_doctor.report import (
@@ -36,7 +37,7 @@ from mfu_doctor.report import (
 from mfu_doctor.rules.catalogue import RULES, choose
 from mfu_doctor.rules.contract import Finding, Skip
 from mfu_doctor.trace import Trace
-from mfu_doctor.units import seconds
+from mfu_doctor.units import NS_PER_S, seconds
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.replay import Replay
@@ -242,7 +243,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
     rule, finding, saving = priced.rule, priced.finding, priced.saving
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
-        reason = f"fixing it alone saves {saving.low * 1e3:.2g}-{saving.high * 1e3:.2g} ms a step here"
+        reason = f"fixing it alone saves {span_of(saving.low * NS_PER_S, saving.high * NS_PER_S)} a step here"
     if saving is None and finding.change is not None and not replay.trusted:
         reason = f"not priced: the unchanged replay is off by {replay.error:+.1%}"
     return Diagnosis(

@@ -29,6 +29,26 @@ def time_of(nanoseconds: float) -> str:
     return f"{_three_digits(nanoseconds / scale)} {unit}"
 
 
+def span_of(low_ns: float, high_ns: float) -> str:
+    """A range of predicted durations with two significant digits in one unit: 74-88 ms, 0.3-2.1 ms, 0.0 ms."""
+    scale, unit = next(((s, u) for s, u in _TIMES if high_ns >= s), _TIMES[-1])
+    if unit in ("us", "ns"):
+        scale, unit = (NS_PER_MS, "ms") if high_ns < NS_PER_US / 2 else (NS_PER_US, "us")
+    low, high = _two_digits(low_ns / scale), _two_digits(high_ns / scale)
+    return f"{high} {unit}" if low == high else f"{low}-{high} {unit}"
+
+
+def _two_digits(value: float) -> str:
+    if value < 0.05:
+        return "0.0"
+    decimals = max(1 - math.floor(math.log10(value)), 0)
+    return (
+        f"{round(value, decimals):,.{decimals}f}"
+        if decimals
+        else f"{round(value, 1 - math.floor(math.log10(value))):,.0f}"
+    )
+
+
 def size_of(size: float) -> str:
     """A number of bytes: 74.2 MiB, 512 B."""
     for scale, unit in _SIZES:

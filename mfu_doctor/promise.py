@@ -72,6 +72,9 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
         return Prediction(fixes=fixes, measured_s=new.value, reason=_no_promise(before, fixes))
     slow, middle, quick = (old.value - part for part in saved)
     noise = NOISE_FACTOR * (joint_spread(old, new) or 0.0)
+    if noise >= saved[1]:
+        told = f"the noise of +-{noise * 1e3:.2g} ms hides the predicted {saved[1] * 1e3:.2g} ms: repeat with more runs"
+        return Prediction(fixes=fixes, measured_s=new.value, reason=told)
     within = slow + noise >= new.value >= quick - noise
     return Prediction(
         fixes=fixes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,7 +141,7 @@ kernels = st.lists(
 @given(kernels)
 def test_the_split_closes_for_any_overlap(drawn: list[tuple[str, int, int, int]]) -> None:
     """Overlapping, nested and zero-length operations on several streams, launched at any time."""
-    events = []
+    events: list[dict[str, Any]] = []
     for i, (kind, ts, dur, stream) in enumerate(drawn):
         name = "ncclDevKernel_X" if kind == "nccl" else kind
         cat = "kernel" if kind == "nccl" else kind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -144,7 +146,7 @@ def pageable() -> Run:
     t = Timeline()
     for _ in range(8):
         with t.step():
-            ids = {"correlation": t._id()}
+            ids: dict[str, Any] = {"correlation": t._id()}
             t.add("cuda_runtime", "cudaMemcpyAsync", t.now, 800, **ids)
             t.device("Memcpy HtoD (Pageable -> Device)", 790, cat="gpu_memcpy", bytes=8_000_000, **ids)
             t.now += 800
@@ -196,7 +198,7 @@ def test_a_full_queue_blocks_the_host() -> None:
             for _ in range(600):
                 if len(queue) >= limit and queue[-limit] > t.now:
                     at, wait = t.now, queue[-limit] - t.now
-                    ids = {"correlation": t._id()}
+                    ids: dict[str, Any] = {"correlation": t._id()}
                     t.call("cudaLaunchKernel", wait + 4, **ids)
                     t.now = at + wait
                     queue.append(t.device("aten::add", kernel, **ids) - kernel)

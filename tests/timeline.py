@@ -108,7 +108,7 @@ class Timeline:
         extra = {"bytes": args.pop("bytes", None)}
         if kernel is not None:
             self.now = start + max(host - 4, 0)
-            ids = {"correlation": self.ids, "external_id": self.ids}
+            ids: dict[str, Any] = {"correlation": self.ids, "external_id": self.ids}
             self.call(launch, min(4, host), **ids)
             end = self.device(
                 kernel_name or name, kernel, stream=stream, cat=cat, ready=ready, grid=grid, **ids, **extra
@@ -130,7 +130,7 @@ class Timeline:
             self.span("aten::item", "cpu_op", external_id=self._id()),
             self.span("aten::_local_scalar_dense", "cpu_op", external_id=self._id()),
         ):
-            ids = {"correlation": self._id()}
+            ids: dict[str, Any] = {"correlation": self._id()}
             self.call("cudaMemcpyAsync", 4, **ids)
             self.device("Memcpy DtoH (Device -> Pageable)", copy_us, cat="gpu_memcpy", bytes=4, **ids)
             self.sync()

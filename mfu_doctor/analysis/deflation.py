@@ -33,7 +33,8 @@ class Boundaries:
         """How many boundaries' recording cost lies in each ``[begin, end)``: starts in (begin, end], ends in [begin, end)."""
         starts = np.searchsorted(self.start, end, side="right") - np.searchsorted(self.start, begin, side="right")
         ends = np.searchsorted(self.end, end, side="left") - np.searchsorted(self.end, begin, side="left")
-        return np.maximum(starts, 0) + np.maximum(ends, 0)
+        inside: npt.NDArray[np.int64] = np.maximum(starts, 0) + np.maximum(ends, 0)
+        return inside
 
 
 def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
