@@ -74,4 +74,5 @@ def low_clocks(run: Run) -> Outcome:
             shown("held by a setting", fixed, "share"),
         ),
         effort="setting",
+        symptom_of=("thermal-throttle",),  # where the counter tells of heat, both price the same lost clock
     )

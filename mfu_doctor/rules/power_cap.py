@@ -63,6 +63,7 @@ def power_cap(run: Run) -> Outcome:
         return Skip(f"a power limit lowers the clock {share(held, 1.0)} of the time, but by how much was not sampled")
     is_braked = braked > OFTEN
     lost = f"{clocks.mean_mhz:.0f} of {clocks.reach_mhz:.0f} MHz"
+    withhold = None if is_braked else _normal(samples.device, lost)
     by = "The hardware's power brake" if is_braked else _named(samples.device)
     return Finding(
         summary=f"{by} lowers the clock {share(held, 1.0)} of the time: {lost}",
@@ -70,7 +71,9 @@ def power_cap(run: Run) -> Outcome:
         change=at_full_clock(run, clocks),
         evidence=_evidence(samples, held, clocks),
         effort="setting",
-        withhold=None if is_braked else _normal(samples.device, lost),
+        # Both price the same lost clock, which a plan must not count twice.
+        symptom_of=() if withhold else ("thermal-throttle",),
+        withhold=withhold,
     )
 
 
@@ -92,7 +95,7 @@ def _normal(device: DeviceSamples, lost: str) -> str | None:
         return None
     if device.power_limit_w is None or device.default_power_limit_w is None:
         return f"whether the power limit is below the card's default was not read; the clock is {lost}"
-    return f"the limit is the card's default of {device.default_power_limit_w:.0f} W; under full load {lost} is normal"
+    return f"nobody capped the card: {device.default_power_limit_w:.0f} W is its default limit; the clock is {lost}"
 
 
 def _fix(device: DeviceSamples, is_braked: bool) -> str:

@@ -60,17 +60,17 @@ def thermal_throttle(run: Run) -> Outcome:
     if clocks is None:
         return Skip(f"heat lowers the clock {share(held, 1.0)} of the time, but by how much was not sampled")
     hottest = samples.highest(samples.device.temperature_c)
-    heat = "" if hottest is None else f" at up to {hottest:.0f} \u00b0C"
+    heat = "" if hottest is None else f" at {hottest:.0f} C"
     evidence = [
         shown("held back by heat", held, "share"),
         shown("mean busy clock", clocks.mean_mhz, "MHz"),
         shown("clock to reach", clocks.reach_mhz, "MHz"),
     ]
     if hottest is not None:
-        evidence.append(shown("hottest", hottest, "\u00b0C"))
+        evidence.append(shown("hottest", hottest, "C"))
     return Finding(
-        summary=f"Heat lowers the clock {share(held, 1.0)} of the time{heat}: "
-        f"{clocks.mean_mhz:.0f} of {clocks.reach_mhz:.0f} MHz",
+        summary=f"Heat lowers the clock to {clocks.mean_mhz:.0f} of {clocks.reach_mhz:.0f} MHz{heat}, "
+        f"{share(held, 1.0)} of the time",
         fix="nvidia-smi -q -d TEMPERATURE,PERFORMANCE  # improve cooling: air flow, fans, inlet temperature",
         change=at_full_clock(run, clocks),
         detail="the card is slow until it is cooler: no change to the program helps",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mfu_doctor.diagnosis import diagnose
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.power_cap import power_cap
 from tests.rules.judging import close, found, price_us
@@ -29,7 +30,7 @@ def test_a_capped_card_gains_its_clock_back() -> None:
 
 def test_at_the_default_limit_it_is_withheld_with_the_lost_clock() -> None:
     finding = found(power_cap, sampled_run(event_reasons=(0x4,) * 20, **CLOCKS, **DEFAULT))
-    assert finding.withhold == "the limit is the card's default of 400 W; under full load 1269 of 1410 MHz is normal"
+    assert finding.withhold == "nobody capped the card: 400 W is its default limit; the clock is 1269 of 1410 MHz"
 
 
 def test_unknown_limits_are_said_to_be_unknown() -> None:
@@ -42,6 +43,13 @@ def test_the_power_brake_is_a_fault_at_any_limit() -> None:
     finding = found(power_cap, sampled_run(event_reasons=(0x88,) * 20, **CLOCKS, **DEFAULT))
     assert finding.withhold is None
     assert "power brake" in finding.summary
+
+
+def test_a_clock_lost_to_heat_and_power_is_counted_once() -> None:
+    run = sampled_run(event_reasons=(0x24,) * 20, **CLOCKS, **CAPPED)
+    told = {d.rule: d for d in diagnose(run.recorded, select=["DV"]).diagnoses}
+    assert told["power-cap"].explained_by == "thermal-throttle"
+    assert told["thermal-throttle"].explains == ("power-cap",)
 
 
 @pytest.mark.parametrize("reasons", [(0,) * 20, (0x4,) + (0,) * 19, (0x20,) * 20, (0x2,) * 20])
