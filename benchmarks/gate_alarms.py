@@ -1,6 +1,6 @@
 """Does the gate cry wolf, and does it bark when it should? A/A and A/B comparisons of a small training loop on this machine.
 
-    python benchmarks/gate_alarms.py                     32 rounds, about ten minutes
+    python benchmarks/gate_alarms.py                     32 rounds, about a quarter of an hour
     python benchmarks/gate_alarms.py --rounds 4 --runs 1
 
 Every round runs four processes in rotating order: the loop (A), the same loop again (A'), and the loop with a slowdown of 10 %
@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 
 VARIANTS = {"A": 0.0, "A'": 0.0, "+10 %": 0.10, "+30 %": 0.30}
-WIDTH, LAYERS, BATCH = 256, 4, 128  # about 15 ms a step on one core
-SKIP, TIMED, WARMUP, ACTIVE = 5, 30, 1, 3  # steps
+WIDTH, LAYERS, BATCH = 384, 6, 256  # about 20 ms a step on one core
+SKIP, TIMED, WARMUP, ACTIVE = 5, 60, 1, 3  # steps
 MOST_DEATHS = 100
 PEAK_FLOPS = 1e11  # given, so that no run measures the CPU's peak; MFU is not judged here
 
