@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mfu_doctor.capture import Recorder, count_flops, profile
+    from mfu_doctor.capture import FlopReport, Recorder, count_flops, flop_formula, profile
     from mfu_doctor.diagnosis import diagnose
     from mfu_doctor.errors import DoctorError
     from mfu_doctor.gate import Verdict
@@ -22,11 +22,13 @@ _HOMES = {
     "Diagnosis": "mfu_doctor.report",
     "DoctorError": "mfu_doctor.errors",
     "Finding": "mfu_doctor.rules.contract",
+    "FlopReport": "mfu_doctor.capture",
     "Recorder": "mfu_doctor.capture",
     "Report": "mfu_doctor.report",
     "Verdict": "mfu_doctor.gate",
     "count_flops": "mfu_doctor.capture",
     "diagnose": "mfu_doctor.diagnosis",
+    "flop_formula": "mfu_doctor.capture",
     "profile": "mfu_doctor.capture",
 }
 
@@ -34,12 +36,14 @@ __all__ = [
     "Diagnosis",
     "DoctorError",
     "Finding",
+    "FlopReport",
     "Recorder",
     "Report",
     "Verdict",
     "__version__",
     "count_flops",
     "diagnose",
+    "flop_formula",
     "profile",
 ]
 
