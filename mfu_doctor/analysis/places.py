@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,65 @@ _INSTALLED = re.compile(
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
 
 
-def places_of(trace: Trace, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
-    """For each event row the user's file:line that issued it ("train.py:41"), or None where the trace does not tell."""
-    found = _from_stacks(trace, rows)
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    """The user's frames of one thread, sorted by start, each with the index of the frame around it (-1: none)."""
+
+    name: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    around: npt.NDArray[np.int64]
+
+    def innermost(self, time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Index of the innermost frame that covers each time, or -1.
+
+        The frame that began last before a time either covers it or has ended; then the candidate is the frame around it.
+        """
+        at = np.searchsorted(self.start, time, side="right") - 1
+        while (over := (at >= 0) & (self.end[np.maximum(at, 0)] <= time)).any():
+            at[over] = self.around[at[over]]
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class UserFrames:
+    """The Python frames of the user's own code, nested once, so that many places can be looked up cheaply."""
+
+    places: dict[int, str]  # name id -> file:line
+    threads: dict[int, _Thread]  # track -> its frames
+
+
+def user_frames(trace: Trace) -> UserFrames:
+    """Collect and nest the user's frames of a trace."""
+    places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
+    frames = trace.rows(Category.PYTHON)
+    frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
+    tracks = trace.events.track[frames]
+    threads = {int(track): _thread(trace, frames[tracks == track]) for track in np.unique(tracks)}
+    return UserFrames(places, threads)
+
+
+def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> _Thread:
+    start, end = trace.events.start[rows], trace.events.end[rows]
+    around: list[int] = []
+    stack: list[tuple[int, int]] = []  # (end, index)
+    for index, (begin, finish) in enumerate(zip(start.tolist(), end.tolist(), strict=True)):
+        while stack and stack[-1][0] <= begin:
+            stack.pop()
+        around.append(stack[-1][1] if stack else -1)
+        stack.append((finish, index))
+    return _Thread(trace.events.name[rows], start, end, np.array(around, np.int64))
+
+
+def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | None = None) -> tuple[str | None, ...]:
+    """For each event row the user's file:line that issued it ("train.py:41"), or None where the trace does not tell.
+
+    Args:
+        trace: the trace.
+        rows: event rows.
+        frames: what `user_frames` returned for this trace, where many rows are looked up in several calls.
+    """
+    found = _from_stacks(trace, rows, frames or user_frames(trace))
     sampled = _from_samples(trace, rows)
     return tuple(a if a is not None else b for a, b in zip(found, sampled, strict=True))
 
@@ -44,39 +101,15 @@ def user_place(frame: str) -> str | None:
     return f"{file}:{match['line']}"
 
 
-def _from_stacks(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | None]:
+def _from_stacks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> list[str | None]:
     """Innermost enclosing frame of the user on the row's own thread."""
-    places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
-    frames = trace.rows(Category.PYTHON)
-    frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
-    if not len(frames):
-        return [None] * len(rows)
     out: list[str | None] = [None] * len(rows)
     tracks = trace.events.track[rows]
-    for track in np.unique(tracks):
+    for track, thread in frames.threads.items():
         mine = np.flatnonzero(tracks == track)
-        inside = _innermost(trace, frames[trace.events.track[frames] == track], trace.events.start[rows[mine]])
-        for index, frame in zip(mine.tolist(), inside, strict=True):
-            out[index] = places[int(trace.events.name[frame])] if frame >= 0 else None
-    return out
-
-
-def _innermost(trace: Trace, frames: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> list[int]:
-    """For each time the innermost of the frames (of one thread, sorted by start) that covers it, or -1."""
-    start, end = trace.events.start[frames].tolist(), trace.events.end[frames].tolist()
-    out = [-1] * len(times)
-    stack: list[int] = []
-    upto = 0
-    for query in np.argsort(times, kind="stable").tolist():
-        now = int(times[query])
-        while upto < len(start) and start[upto] <= now:
-            while stack and end[stack[-1]] <= start[upto]:
-                stack.pop()
-            stack.append(upto)
-            upto += 1
-        while stack and end[stack[-1]] <= now:
-            stack.pop()
-        out[query] = int(frames[stack[-1]]) if stack else -1
+        inside = thread.innermost(trace.events.start[rows[mine]])
+        for index, frame in zip(mine.tolist(), inside.tolist(), strict=True):
+            out[index] = frames.places[int(thread.name[frame])] if frame >= 0 else None
     return out
 
 

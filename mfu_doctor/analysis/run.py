@@ -21,7 +21,7 @@ from mfu_doctor.analysis.kernels import KernelTable, classify
 from mfu_doctor.analysis.launches import Launches, link
 from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
 from mfu_doctor.analysis.nesting import OpTree, nest_ops
-from mfu_doctor.analysis.places import places_of
+from mfu_doctor.analysis.places import UserFrames, places_of, user_frames
 from mfu_doctor.analysis.replay import Replay
 from mfu_doctor.analysis.steps import Steps, find_steps
 from mfu_doctor.analysis.timeline import build_timeline
@@ -87,14 +87,22 @@ class Run:
         """The trace to analyse: the timing window, with shapes carried over from the shapes window."""
         return self._view.trace
 
+    @cached_property
+    def _frames(self) -> UserFrames:
+        return user_frames(self.trace)
+
+    @cached_property
+    def _recorded_frames(self) -> UserFrames:
+        return user_frames(self.recorded)
+
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
         """The user's file:line behind each event row of `trace`, or None where neither stacks nor samples tell."""
         twin = self._view.twin
-        found = places_of(self.trace, rows)
+        found = places_of(self.trace, rows, self._frames)
         if twin is None:
             return found
         twins = twin[rows]
-        from_stacks = places_of(self.recorded, np.maximum(twins, 0))
+        from_stacks = places_of(self.recorded, np.maximum(twins, 0), self._recorded_frames)
         known = (twins >= 0).tolist()
         return tuple(s if k and s else f for f, s, k in zip(found, from_stacks, known, strict=True))
 
