@@ -7,9 +7,10 @@ This is the count to trust: no shapes to guess, no formula for an architecture. 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ _ENGINE = ("torch.autograd.graph", "torch.autograd")
 
 # What lies between an operator and this file in Python: torch's own calls of a dispatch mode.
 _DISPATCH = (__name__, "torch._ops", "torch._compile", "torch._dynamo.eval_frame", "torch.utils._python_dispatch")
+
+# The module tracker's hooks are such hooks; a compiled module calling them once more changes no count.
+_HOOKS_WARNING = r"Using `torch\.compile\(module\)` when there are global hooks"
 
 _META_NOTE = "on the meta device attention is plain products: masked pairs are counted as if they were not masked"
 _META_ATTENTION = ("aten::bmm", "aten::baddbmm")  # what attention is made of there
@@ -62,10 +66,10 @@ def count_flops(step_or_model: Callable[..., Any], *args: Any, **kwargs: Any) ->
     """
     counter = FlopCounter()
     if isinstance(step_or_model, torch.nn.Module):
-        with left_as_found(step_or_model), counter:
+        with left_as_found(step_or_model), counter.counting():
             forward_and_backward(step_or_model, args, kwargs)
     else:
-        with counter:
+        with counter.counting():
             step_or_model(*args, **kwargs)
     return counter.report()
 
@@ -80,7 +84,6 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._counts: defaultdict[CallKind, OpFlops] = defaultdict(OpFlops)
         self._unknown: Counter[str] = Counter()
         self._notes: dict[str, None] = {}
-        self._stack = ExitStack()
         self._graph_task = getattr(torch._C, "_current_graph_task_id", None)  # noqa: SLF001 - nothing public tells
         self._fake = _fake_tensor()
         self._modules = _module_tracker()
@@ -94,20 +97,21 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Let Dynamo work while this mode is active: flex_attention calls it even in eager mode."""
         return True
 
-    def __enter__(self) -> FlopCounter:
-        if hasattr(torch.compiler, "set_stance"):
-            # An active dispatch mode would make Dynamo give compiled functions up for good.
-            self._stack.enter_context(torch.compiler.set_stance("force_eager"))
-        else:
-            self._notes[_COMPILE_NOTE] = None
-        if self._modules is not None:
-            self._stack.enter_context(self._modules)
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        super().__exit__(*details)  # type: ignore[no-untyped-call]
-        self._stack.close()
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what runs in the block. Not the mode's own `with`, which torch enters again for every composite operator."""
+        with ExitStack() as stack:
+            if hasattr(torch.compiler, "set_stance"):
+                # An active dispatch mode would make Dynamo give compiled functions up for good.
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            else:
+                self._notes[_COMPILE_NOTE] = None
+            if self._modules is not None:
+                stack.enter_context(self._modules)
+                stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", message=_HOOKS_WARNING)
+            stack.enter_context(self)
+            yield
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator and count it."""
