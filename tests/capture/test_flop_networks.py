@@ -8,7 +8,11 @@ from typing import TypeAlias
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from mfu_doctor import count_flops
 from mfu_doctor.analysis.flops import CAUSAL, EXECUTED, MODEL
@@ -150,3 +154,19 @@ def test_the_live_count_is_the_trace_count(
     offline = Run(read_trace(path)).flops
     for kind, counted in ((MODEL, live.model), (CAUSAL, live.causal), (EXECUTED, live.executed)):
         assert offline.flops(1, kind) == pytest.approx(counted, rel=1e-3)
+
+
+def test_tensor_parallel_ranks_count_their_own_share() -> None:
+    """Local shapes of a distributed tensor, whose global shapes would count everything four times; also in the first step,
+    when torch propagates shapes through operators that run nothing."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=4)
+    try:
+        module = nn.Sequential(nn.Linear(32, 32, bias=False), nn.ReLU(), nn.Linear(32, 32, bias=False))
+        plan: dict[str, ParallelStyle] = {"0": ColwiseParallel(), "2": RowwiseParallel()}
+        parallelize_module(module, init_device_mesh("cpu", (4,)), plan)
+        x = torch.randn(16, 32)
+        counts = [count_flops(lambda: torch.autograd.backward(module(x).sum())).model for _ in range(2)]
+    finally:
+        dist.destroy_process_group()
+    product = 2 * 16 * 32 * 32
+    assert counts == [5 * product // 4] * 2
