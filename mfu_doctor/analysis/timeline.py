@@ -20,7 +20,7 @@ from mfu_doctor.analysis.waits import Waits, find_device_waits, find_host_waits
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
-MAX_STEPS = 8
+MAX_STEPS = 12
 
 
 def build_timeline(

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.allocator_churn import allocator_churn
+from mfu_doctor.rules.allocator_retry import allocator_retry
 from mfu_doctor.rules.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.blocking_copy import blocking_copy
 from mfu_doctor.rules.cold_workers import cold_workers
 from mfu_doctor.rules.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.conv_bias_before_norm import conv_bias_before_norm
+from mfu_doctor.rules.cpu_contention import cpu_contention
 from mfu_doctor.rules.data_parallel import data_parallel
 from mfu_doctor.rules.dense_embedding_grad import dense_embedding_grad
 from mfu_doctor.rules.device_sync import device_sync
@@ -27,6 +29,7 @@ from mfu_doctor.rules.few_threads import few_threads
 from mfu_doctor.rules.fp8_eligible import fp8_eligible
 from mfu_doctor.rules.fp32_gradients import fp32_gradients
 from mfu_doctor.rules.fp32_matmul import fp32_matmul
+from mfu_doctor.rules.gc_pause import gc_pause
 from mfu_doctor.rules.host_bound import host_bound
 from mfu_doctor.rules.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.idle_tensor_cores import idle_tensor_cores
@@ -46,6 +49,7 @@ from mfu_doctor.rules.pageable_copy import pageable_copy
 from mfu_doctor.rules.partial_flop_count import partial_flop_count
 from mfu_doctor.rules.power_cap import power_cap
 from mfu_doctor.rules.profiler_inflation import profiler_inflation
+from mfu_doctor.rules.recompilation import recompilation
 from mfu_doctor.rules.repeated_cast import repeated_cast
 from mfu_doctor.rules.scalar_collectives import scalar_collectives
 from mfu_doctor.rules.shared_device import shared_device
@@ -54,8 +58,10 @@ from mfu_doctor.rules.slow_pcie_link import slow_pcie_link
 from mfu_doctor.rules.slow_sample import slow_sample
 from mfu_doctor.rules.small_buckets import small_buckets
 from mfu_doctor.rules.small_matmul import small_matmul
+from mfu_doctor.rules.spare_memory import spare_memory
 from mfu_doctor.rules.sync_every_microbatch import sync_every_microbatch
 from mfu_doctor.rules.tensor_loop import tensor_loop
+from mfu_doctor.rules.tf32_off import tf32_off
 from mfu_doctor.rules.thermal_throttle import thermal_throttle
 from mfu_doctor.rules.unbenchmarked_convolution import unbenchmarked_convolution
 from mfu_doctor.rules.uncompiled import uncompiled
@@ -83,7 +89,10 @@ RULES: tuple[Rule, ...] = (
     # HO: does the device wait for Python?
     host_bound,
     device_sync,
+    recompilation,
+    gc_pause,
     allocator_churn,
+    cpu_contention,
     ungraphed_steps,
     uncompiled,
     tensor_loop,
@@ -93,6 +102,7 @@ RULES: tuple[Rule, ...] = (
     anomaly_mode,
     # KE: do the kernels use the chip?
     fp32_matmul,
+    tf32_off,
     unfused_elementwise,
     unfused_optimizer,
     unfused_attention,
@@ -112,6 +122,8 @@ RULES: tuple[Rule, ...] = (
     fp8_eligible,
     idle_tensor_cores,
     # ME: does memory cost or leave time?
+    allocator_retry,
+    spare_memory,
     needless_recompute,
     # CO: is communication exposed?
     exposed_communication,

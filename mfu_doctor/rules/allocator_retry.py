@@ -1,0 +1,54 @@
+"""The allocator ran out of device memory and had to free its cache and try again.
+
+What it measures
+    num_alloc_retries and num_ooms of torch.cuda.memory_stats over the block, and the cudaMalloc and cudaFree calls in the steps.
+
+Why it costs
+    A retry waits for the device, frees every cached block with cudaFree and allocates anew: tens of milliseconds each time.
+
+How the gain is predicted
+    The allocator's calls vanish from the host in the steps (half of them at the low end). Replay gives the step.
+
+How to fix
+    PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True lessens fragmentation; otherwise a smaller batch or recomputation.
+
+When it is wrong
+    Retries of the first steps settle by themselves; those counted before the recorded steps have no price here.
+
+References
+    https://pytorch.org/docs/stable/notes/cuda.html#optimizing-memory-usage-with-pytorch-cuda-alloc-conf
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.edits import Change, ScaleHost
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.phrasing import counted, time_of
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+
+
+@rule("allocator-retry", "ME001", "device memory ran out and was freed", needs=("device", "facts"))
+def allocator_retry(run: Run) -> Outcome:
+    """Judge the allocator's retries."""
+    memory = run.facts.memory if run.facts is not None else None
+    if memory is None or memory.alloc_retries is None:
+        return Skip("allocator statistics were not captured")
+    if not memory.alloc_retries and not memory.ooms:
+        return None
+    steady = steady_of(run)
+    spent = steady.per_step(float((run.host.allocator & steady.host).total_ns))
+    gone = (ScaleHost(run.host.allocator, 0.0),)
+    return Finding(
+        summary=f"Device memory ran out {counted(memory.alloc_retries, 'time')} and the cache was freed",
+        fix="export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+        change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
+        detail=f"the allocator takes {time_of(spent)} of each recorded step",
+        evidence=(
+            shown("retries", memory.alloc_retries, "count"),
+            shown("out of memory", memory.ooms or 0, "count"),
+            *((shown("peak reserved", memory.reserved_peak_bytes, "bytes"),) if memory.reserved_peak_bytes else ()),
+        ),
+        effort="setting",
+        confidence="measured",
+    )

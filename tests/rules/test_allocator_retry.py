@@ -1,0 +1,32 @@
+"""allocator-retry: retries are priced by the allocator's calls in the steps; none, or no statistics, is no finding."""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import MemoryFacts
+from mfu_doctor.rules.allocator_retry import allocator_retry
+from mfu_doctor.rules.contract import Skip
+from tests.rules.judging import close, price_us, run_of
+from tests.timeline import Timeline
+
+
+def loop(retries: int | None) -> Run:
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", kernel=100)
+            drawn.call("cudaFree", 600)
+            drawn.call("cudaMalloc", 400)
+    memory = None if retries is None else MemoryFacts(alloc_retries=retries, ooms=0)
+    return run_of(drawn, memory=memory, tool_version="0.1.0")
+
+
+def test_the_allocators_calls_are_what_a_retry_costs() -> None:
+    price = price_us(allocator_retry, loop(4))
+    assert price.low_ns == close(500)
+    assert price.high_ns == close(910)  # then the 100 us kernel is the limit of the 1010 us step
+
+
+def test_no_retries_is_no_finding_and_no_statistics_is_not_judged() -> None:
+    assert allocator_retry.judge(loop(0)) is None
+    assert isinstance(allocator_retry.judge(loop(None)), Skip)
