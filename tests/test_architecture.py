@@ -83,7 +83,7 @@ MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_PARAMETERS, MAX_POSITIONAL = 300, 50, 3
 # Files that may be longer, with the reason.
 LONG = {"report.py": "the types of the result are one page, in the order in which a report is read"}
 # Built from pieces, so that this file does not mention what it forbids.
-FORBIDDEN = ("/work/" + "shared", "." + "library", "BRIEF" + ".md", "/work/" + "venv", "/work/" + "main")
+FORBIDDEN = ("/work/" + "shared", "/." + "library/", "BRIEF" + ".md", "/work/" + "venv", "/work/" + "main")
 VAGUE = re.compile(r"(utils?|helpers?|common|manager|misc)")
 
 
