@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import library, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
@@ -160,7 +160,7 @@ def test_modules_operators_and_phases_are_parts_of_the_model() -> None:
 def product_op() -> Iterator[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
     """A custom operator, and the registered formulas as they were afterwards."""
 
-    @torch.library.custom_op("mfu_doctor_test::product", mutates_args=())
+    @library.custom_op("mfu_doctor_test::product", mutates_args=())
     def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a @ b
 
