@@ -21,6 +21,7 @@ NOT_RUN = {
     "python3 -m venv .venv": "sets up: CI does it before the tests",
     ".venv/bin/pip install -q torch -e .": "sets up: CI does it before the tests",
     ".ci/run": "runs these tests",
+    "python examples/clinic/run.py": "takes minutes; its recorded patients have a test of their own",
 }
 
 
