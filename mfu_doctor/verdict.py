@@ -6,6 +6,7 @@ JSON) is a pure function of it. Its text is written to be read in a failed asser
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mfu_doctor.report import Saving
@@ -20,7 +21,7 @@ NOT_MEASURED = "not measured"
 STATUSES = (FAILED, INCONCLUSIVE, WARNING, NOT_MEASURED, PASSED)
 
 EXIT_OK, EXIT_FAILED, EXIT_UNUSABLE = 0, 1, 2
-LISTED_PASSES = 6  # names in the one line that lists what passed
+LISTED = 6  # names in a line that lists what passed or was not measured
 MS, US = 1e-3, 1e-6
 
 
@@ -100,6 +101,14 @@ class Verdict:
         """Whether this check makes the verdict fail."""
         return check.status == FAILED or (self.strict and check.status == INCONCLUSIVE)
 
+    def unmeasured(self) -> list[tuple[str, str]]:
+        """Names of the checks that were not measured, and why: one entry for each reason, the commonest first."""
+        by_reason: dict[str, list[str]] = {}
+        for check in self.with_status(NOT_MEASURED):
+            by_reason.setdefault(check.summary, []).append(check.name)
+        ordered = sorted(by_reason.items(), key=lambda entry: -len(entry[1]))
+        return [(some_of(names), reason) for reason, names in ordered]
+
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that make the verdict fail, in order."""
@@ -150,11 +159,16 @@ class Verdict:
             lines += _lines(check)
         passed = [check.name for check in self.with_status(PASSED)]
         if passed:
-            more = f", and {len(passed) - LISTED_PASSES} more" if len(passed) > LISTED_PASSES else ""
-            lines.append(f"  passed: {', '.join(passed[:LISTED_PASSES])}{more}")
-        lines += [f"  not measured: {check.name}: {check.summary}" for check in self.with_status(NOT_MEASURED)]
+            lines.append(f"  passed: {some_of(passed)}")
+        lines += [f"  not measured: {names}: {reason}" for names, reason in self.unmeasured()]
         lines += [f"  caution: {text}" for text in self.cautions]
         return "\n".join(lines)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names and how many more there are."""
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def _lines(check: Check) -> list[str]:

@@ -87,3 +87,12 @@ def test_code_is_fenced_by_more_backticks_than_it_holds() -> None:
     assert code("`b`") == ["`` `b` ``"]
     assert code("a\n```\nb") == ["````python", "a", "```", "b", "````"]
     assert code("") == []
+
+
+def test_what_was_not_measured_is_one_line_for_each_reason() -> None:
+    golden = golden_verdict()
+    unseen = next(check for check in golden.checks if check.name == "straggler")
+    many = replace(golden, checks=(*golden.checks, *(replace(unseen, name=f"rank-{i}") for i in range(30))))
+    for text in (render_checklist(many), render_checklist_markdown(many), str(many)):
+        assert len(re.findall(r"^ *-? ?not measured: ", text, flags=re.MULTILINE)) == 1
+        assert "and 25 more" in text

@@ -13,7 +13,6 @@ from mfu_doctor.render.text import clean, each_text, pad, shorten, wrap
 from mfu_doctor.verdict import (
     FAILED,
     INCONCLUSIVE,
-    LISTED_PASSES,
     NOT_MEASURED,
     PASSED,
     WARNING,
@@ -22,12 +21,14 @@ from mfu_doctor.verdict import (
     format_change,
     format_spread,
     format_value,
+    some_of,
 )
 
 WIDTH = 80  # columns
 MAX_BYTES = 64 * 1024 - 1  # of markdown; GitHub drops a step summary above 1 MiB and a comment above 65,536 characters
 LONGEST_TEXT = 600  # characters of one sentence or fix in markdown
 MOST_RULES = 40  # findings listed in markdown
+MOST_CAUTIONS = 4  # listed in the terminal
 
 _WORDS = {FAILED: "FAILED", INCONCLUSIVE: "UNSURE", WARNING: "warn", NOT_MEASURED: "-", PASSED: "ok"}
 _EMOJI = {FAILED: "❌", INCONCLUSIVE: "⚠️", WARNING: "⚠️", NOT_MEASURED: "➖", PASSED: "✅"}  # noqa: RUF001 - the sign meant
@@ -97,7 +98,9 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The table of budgets with its heading, shortened to fit."""
     shown: list[tuple[str, ...]] = [("", "check", "this run", "budget", "baseline", "change")]
     shown += [(_WORDS[row[0]], *row[1:]) for row in rows]
-    widths = [min(max(len(row[i]) for row in shown), 24) for i in range(6)]
+    if not any(row[4] for row in rows):
+        shown = [row[:4] for row in shown]  # without a baseline there is no change either
+    widths = [min(max(len(row[i]) for row in shown), 24) for i in range(len(shown[0]))]
     return [
         "  "
         + shorten(
@@ -129,17 +132,13 @@ def _saving(check: Check, dash: str) -> str:
 
 def _rest(verdict: Verdict) -> list[str]:
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
-    lines = _indent(f"passed {len(passed)}: {_listed(passed)}") if passed else []
-    for check in verdict.with_status(NOT_MEASURED):
-        lines += _indent(f"not measured: {check.name}: {check.summary}")
-    for text in verdict.cautions:
+    lines = _indent(f"passed {len(passed)}: {some_of(passed)}") if passed else []
+    for names, reason in verdict.unmeasured():
+        lines += _indent(f"not measured: {names}: {reason}")
+    for text in verdict.cautions[:MOST_CAUTIONS]:
         lines += _indent(f"caution: {text}")
-    return lines
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - LISTED_PASSES} more" if len(names) > LISTED_PASSES else ""
-    return ", ".join(names[:LISTED_PASSES]) + more
+    more = len(verdict.cautions) - MOST_CAUTIONS
+    return [*lines, f"  and {more} more cautions: see the reports of the runs"] if more > 0 else lines
 
 
 def render_checklist_markdown(verdict: Verdict) -> str:
@@ -157,9 +156,8 @@ def render_checklist_markdown(verdict: Verdict) -> str:
     if len(found) > MOST_RULES:
         lines.append(f"- and {len(found) - MOST_RULES} more findings: see the report")
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
-    lines += [f"- [x] {len(passed)} passed: {inline(_listed(passed))}"] if passed else []
-    unseen = [f"{check.name} ({check.summary})" for check in verdict.with_status(NOT_MEASURED)]
-    lines += [f"- not measured: {inline('; '.join(unseen[:MOST_RULES]))}"] if unseen else []
+    lines += [f"- [x] {len(passed)} passed: {inline(some_of(passed))}"] if passed else []
+    lines += [f"- not measured: {inline(f'{names} ({reason})')}" for names, reason in verdict.unmeasured()[:MOST_RULES]]
     lines += ["", *_markdown_details(verdict)]
     return _cut("\n".join(lines) + "\n")
 
