@@ -61,6 +61,10 @@ def recompilation(run: Run) -> Outcome:
             confidence="measured",
             withhold="no compilation in the recorded steps: it saves 0.0 ms of them",
         )
-    if facts is None and run.facts is None:
+    if run.host.compile.count:
+        return None  # it compiles, and not in the steady steps
+    if run.facts is None:
         return Skip("whether the run compiles is not in this trace: record with mfu_doctor.profile()")
+    if facts is not None and recompiles is None:
+        return Skip("the run is compiled, but this torch does not count recompilations")
     return None

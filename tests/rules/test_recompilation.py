@@ -35,3 +35,17 @@ def test_recompilations_elsewhere_are_withheld_with_their_number() -> None:
 def test_a_stable_run_is_no_finding_and_a_foreign_trace_is_not_judged() -> None:
     assert recompilation.judge(loop(0, compile=CompileFacts(compiled_modules=1, recompiles=0))) is None
     assert isinstance(recompilation.judge(loop(0)), Skip)
+
+
+def test_a_torch_that_does_not_count_is_not_judged() -> None:
+    assert isinstance(recompilation.judge(loop(0, compile=CompileFacts(compiled_modules=1))), Skip)
+
+
+def test_a_foreign_trace_that_compiled_before_its_steady_steps_is_no_finding() -> None:
+    drawn = Timeline(device=None)
+    with drawn.span("_compile.compile_inner (dynamo_timed)"):
+        drawn.python(50_000)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+    assert recompilation.judge(run_of(drawn)) is None
