@@ -32,23 +32,31 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 def allocator_retry(run: Run) -> Outcome:
     """Judge the allocator's retries."""
     memory = run.facts.memory if run.facts is not None else None
-    if memory is None or memory.alloc_retries is None:
+    if memory is None or (memory.alloc_retries is None and not memory.ooms):
         return Skip("allocator statistics were not captured")
-    if not memory.alloc_retries and not memory.ooms:
+    retries, ooms = memory.alloc_retries or 0, memory.ooms or 0
+    if not retries and not ooms:
         return None
     steady = steady_of(run)
     spent = steady.per_step(float((run.host.allocator & steady.host).total_ns))
     gone = (ScaleHost(run.host.allocator, 0.0),)
     return Finding(
-        summary=f"Device memory ran out {counted(memory.alloc_retries, 'time')} and the cache was freed",
+        summary=_summary(retries, ooms),
         fix="export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
         detail=f"the allocator takes {time_of(spent)} of each recorded step",
         evidence=(
-            shown("retries", memory.alloc_retries, "count"),
-            shown("out of memory", memory.ooms or 0, "count"),
+            *((shown("retries", retries, "count"),) if memory.alloc_retries is not None else ()),
+            *((shown("out of memory", ooms, "count"),) if memory.ooms is not None else ()),
             *((shown("peak reserved", memory.reserved_peak_bytes, "bytes"),) if memory.reserved_peak_bytes else ()),
         ),
         effort="setting",
         confidence="measured",
     )
+
+
+def _summary(retries: int, ooms: int) -> str:
+    """An allocation that failed for good is the worse news; a retry freed the cache and went on."""
+    if ooms:
+        return f"Device memory ran out for good {counted(ooms, 'time')}, after {counted(retries, 'retry')}"
+    return f"Device memory ran out {counted(retries, 'time')} and the cache was freed"
