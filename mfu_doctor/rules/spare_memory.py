@@ -49,14 +49,14 @@ def spare_memory(run: Run) -> Outcome:
     used = memory.allocated_peak_bytes / memory.total_bytes
     if used >= FULL_SHARE or memory.alloc_retries:
         return None
-    growth = min(USABLE_SHARE / used, MOST_GROWTH)
+    batch = run.facts.loaders[0].batch_size if run.facts is not None and run.facts.loaders else None
+    growth = _growth(used, batch)
     fixed = _fixed_ns(run)
     step = steady_of(run).step_ns
     gain = growth * step / (fixed + (step - fixed) * growth) - 1.0
     if gain < LEAST_GAIN:
         return None
-    batch = run.facts.loaders[0].batch_size if run.facts is not None and run.facts.loaders else None
-    wanted = f"{int(batch * growth)}" if batch else f"...  # {growth:.1f} times as large"
+    wanted = f"{round(batch * growth)}" if batch else f"...  # {growth:.1f} times as large"
     return Finding(
         summary=f"{share(1 - used, 1.0)} of the device's memory is free, {share(fixed, step)} of the step is paid per step",
         fix=f"batch_size={wanted}",
@@ -69,6 +69,12 @@ def spare_memory(run: Run) -> Outcome:
         risk="convergence",
         throughput_gain=gain,
     )
+
+
+def _growth(used: float, batch: int | None) -> float:
+    """How many times as large the batch may become: as memory allows, in whole samples where the batch is known."""
+    growth = min(USABLE_SHARE / used, MOST_GROWTH)
+    return int(batch * growth) / batch if batch else growth
 
 
 def _fixed_ns(run: Run) -> float:
