@@ -1,0 +1,39 @@
+"""The clinic's recorded patients: the planted fault is found first in each trace that is kept."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.diagnosis import diagnose
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "tests" / "fixtures" / "clinic"
+PATIENT = re.compile(r'PATIENT = Patient\("([a-z0-9-]+)", (?:"([a-z0-9-]+)"|None)')
+
+
+def patients() -> dict[str, str | None]:
+    """Name and planted rule of every patient, read from its source."""
+    found = {}
+    for path in sorted((ROOT / "examples" / "clinic" / "patients").glob("*.py")):
+        match = PATIENT.search(path.read_text(encoding="utf-8"))
+        assert match is not None, path
+        found[match[1]] = match[2]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.gz")), ids=lambda path: path.name.partition(".")[0])
+def test_a_recorded_patient_is_diagnosed(path: Path) -> None:
+    rule = patients()[path.name.removesuffix(".pt.trace.json.gz")]
+    report = diagnose(path)
+    assert [d.rule for d in report.failed][:1] == ([rule] if rule else [])
+    assert not report.with_status("crashed")
+
+
+def test_there_are_patients_and_controls() -> None:
+    known = patients()
+    assert len(known) >= 16
+    assert sum(rule is None for rule in known.values()) >= 3
+    assert len(list(RECORDED.glob("*.gz"))) >= 6
