@@ -1,7 +1,9 @@
 """Other processes take CPU time that the training thread or its workers need.
 
 What it measures
-    CPU time of this process and of all others during the timed steps, against the cores that this process may use.
+    CPU time of this process and of all others during the timed steps, against the cores that this process may run on. Where it
+    is pinned to some of the machine's cores, only the others' time that the remaining cores cannot have held counts. On a GPU run
+    the device must wait for the host or for data.
 
 Why it costs
     A preempted training thread launches nothing; on a CPU-only run every operator waits for its cores.
@@ -15,7 +17,7 @@ How to fix
 
 When it is wrong
     The machine's other work may be this training's own helpers. Time that others use on cores which training would have left idle
-    costs nothing.
+    costs nothing. Others that crowd onto the cores of a pinned process while the rest of the machine is idle are not seen.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
@@ -23,9 +25,12 @@ References
 
 from __future__ import annotations
 
+import numpy as np
+
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.intervals import Intervals
 from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 
@@ -33,6 +38,10 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 SEEN_SHARE = 0.25
 # Cores are contended for where all processes together use this share of them.
 BUSY_SHARE = 0.9
+# A device that waits for the host for less than this share of the step hides whatever the host suffers.
+CRITICAL_SHARE = 0.01
+# A fair scheduler leaves this process at least a part of its cores; the high end takes no more than this from the host's time.
+_MOST_TAKEN = 0.75
 
 
 @rule("cpu-contention", "HO006", "other processes use the cores", needs=("facts",))
@@ -41,28 +50,41 @@ def cpu_contention(run: Run) -> Outcome:
     host = run.facts.host if run.facts is not None else None
     if host is None or host.cpu_share is None or host.other_cpu_share is None:
         return Skip("CPU times of this and other processes were not captured")
-    known = [c for c in (host.affinity, host.cgroup_cpus, host.cores) if c is not None]
-    if not known:
-        return Skip("the number of usable cores was not captured")
-    cores = float(min(known))
-    others = host.other_cpu_share / cores
-    if others < SEEN_SHARE or host.cpu_share + host.other_cpu_share < BUSY_SHARE * cores:
+    if host.cores is None:
+        return Skip("the number of the machine's cores was not captured")
+    cores = min(host.affinity or host.cores, host.cores)
+    others = max(host.other_cpu_share - (host.cores - cores), 0.0)  # the rest of the machine may have held that much
+    if others < SEEN_SHARE * cores or host.cpu_share + others < BUSY_SHARE * cores or not _host_is_critical(run):
         return None
-    taken = min(others, 1.0 - SEEN_SHARE)
+    taken = min(others / cores, _MOST_TAKEN)
     return Finding(
-        summary=f"Other processes use {share(others, 1.0)} of the {cores:g} cores",
+        summary=f"Other processes use {share(others, cores)} of the {cores} cores",
         fix="taskset -c 0-N python train.py  # cores that no other process uses",
         change=Change(_scaled(run, 1.0), _scaled(run, 1.0 - taken / 2), _scaled(run, 1.0 - taken)),
         evidence=(
             shown("this process", host.cpu_share, "cores"),
             shown("other processes", host.other_cpu_share, "cores"),
             shown("usable cores", cores, "count"),
+            *((shown("load average", host.load_average, "processes"),) if host.load_average is not None else ()),
         ),
         effort="setting",
         confidence="hint",
     )
 
 
+def _host_is_critical(run: Run) -> bool:
+    """Whether the host's speed is the step's: operators run on it, or the device waits for it or for its loader."""
+    if run.is_cpu:
+        return True
+    waits = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python", "data_loading"))
+    return waits >= CRITICAL_SHARE * steady_of(run).step_ns
+
+
 def _scaled(run: Run, factor: float) -> tuple[Edit, ...]:
-    """The host's time in the steps, operators of a CPU-only run included, times a factor."""
-    return (ScaleHost(steady_of(run).host, factor),)
+    """The host's time in the steps, operators of a CPU-only run included, times a factor.
+
+    From the first step's start on the host to the last one's end on the device, which a launch of the next step sets.
+    """
+    steps = run.steps
+    first, last = steps.host_start.min(keepdims=True), np.maximum(steps.host_end, steps.end).max(keepdims=True)
+    return (ScaleHost(Intervals(first, last), factor),)
