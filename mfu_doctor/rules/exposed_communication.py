@@ -11,7 +11,8 @@ Why it costs
 How the gain is predicted
     The exposed part of each collective shrinks in the replayed timeline. Low end: half of the exposed transfer; mid: all of
     the exposed transfer; high: all exposed time, waiting for other ranks included, which only holds if the ranks are balanced
-    too. A collective hidden behind computation saves nothing.
+    too. Never more than computation can cover: what runs beside no collective yet. A collective hidden behind computation
+    saves nothing.
 
 How to fix
     DistributedDataParallel(..., gradient_as_bucket_view=True, static_graph=True) with bucket_cap_mb chosen so that the first
@@ -60,20 +61,26 @@ def exposed_communication(run: Run) -> Outcome:
         fix=_fix(every, inside),
         detail=f"{share(total - exposed, total)} of {time_of(total)} is hidden behind computation; "
         f"{time_of(waiting)} of the rest looks like waiting for other ranks",
-        change=_change(run, every),
+        change=_change(run, every, _coverable(run, total, exposed)),
         evidence=_evidence(steady, every, inside, (total, exposed, waiting)),
         confidence="hint" if waiting > exposed / 2 else "modelled",
     )
 
 
-def _change(run: Run, every: Collectives) -> Change:
+def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:
+    """Share of the exposed time that computation could cover: what runs beside no collective yet, and no more than that."""
+    free = run.breakdown.mean_ns("compute", run.steps.steady) - (total_ns - exposed_ns)
+    return min(max(free, 0.0) / exposed_ns, 1.0)
+
+
+def _change(run: Run, every: Collectives, coverable: float) -> Change:
     rows = run.activity.row[every.entry]
-    transfer = every.exposed_ns - every.exposed_wait_ns
+    transfer = (every.exposed_ns - every.exposed_wait_ns) * coverable
 
     def less(saved: npt.NDArray[np.float64]) -> tuple[SetDevice]:
         return (SetDevice(rows, np.maximum(every.duration_ns - saved, 0).astype(np.int64)),)
 
-    return Change(less(transfer / 2), less(transfer.astype(np.float64)), less(every.exposed_ns.astype(np.float64)))
+    return Change(less(transfer / 2), less(transfer), less(every.exposed_ns * coverable))
 
 
 def _fix(every: Collectives, inside: npt.NDArray[np.bool_]) -> str:

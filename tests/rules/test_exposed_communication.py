@@ -58,3 +58,16 @@ def test_a_single_rank_is_no_finding() -> None:
     with drawn.step():
         drawn.op("aten::mm", kernel=3_000)
     assert exposed_communication.judge(run_of(drawn)) is None
+
+
+def test_more_communication_than_computation_cannot_be_hidden() -> None:
+    """300 us of computation can cover 300 of 2000 us of collectives, whatever the buckets."""
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            end = drawn.op("aten::mm", kernel=300)
+            comm = drawn.op(
+                "c10d::allreduce_", kernel=2_000, kernel_name="ncclDevKernel_AllReduce", stream=20, ready=end
+            )
+            drawn.op("aten::add_", kernel=1, ready=comm)
+    assert price_us(exposed_communication, run_of(drawn)).high_ns == close(301)
