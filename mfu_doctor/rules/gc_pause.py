@@ -48,7 +48,7 @@ def gc_pause(run: Run) -> Outcome:
     gone = (ScaleHost(run.host.gc, 0.0),)
     return Finding(
         summary=f"Python's garbage collector takes {share(spent, steady.step_ns)} of the step",
-        fix="gc.collect(); gc.freeze()  # once, after the model and the data are built",
+        fix="gc.collect(); gc.freeze()  # after building model and data; then gc.collect() every N steps outside the step",
         change=Change((ScaleHost(run.host.gc, 0.5),), gone, gone),
         detail=f"{counted(times, 'collection')} a step, the longest {time_of(longest)}",
         evidence=(
