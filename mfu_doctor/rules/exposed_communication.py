@@ -75,7 +75,7 @@ def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:
 
 def _change(run: Run, every: Collectives, coverable: float) -> Change:
     rows = run.activity.row[every.entry]
-    transfer = (every.exposed_ns - every.exposed_wait_ns) * coverable
+    transfer = ((every.exposed_ns - every.exposed_wait_ns) * coverable).astype(np.float64)
 
     def less(saved: npt.NDArray[np.float64]) -> tuple[SetDevice]:
         return (SetDevice(rows, np.maximum(every.duration_ns - saved, 0).astype(np.int64)),)
