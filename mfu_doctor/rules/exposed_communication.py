@@ -80,7 +80,7 @@ def _change(run: Run, every: Collectives, coverable: float) -> Change:
     def less(saved: npt.NDArray[np.float64]) -> tuple[SetDevice]:
         return (SetDevice(rows, np.maximum(every.duration_ns - saved, 0).astype(np.int64)),)
 
-    return Change(less(transfer / 2), less(transfer), less(every.exposed_ns * coverable))
+    return Change(less(transfer / 2), less(transfer), less((every.exposed_ns * coverable).astype(np.float64)))
 
 
 def _fix(every: Collectives, inside: npt.NDArray[np.bool_]) -> str:
