@@ -69,7 +69,7 @@ def test_the_price_of_a_sync_is_the_drain_after_it() -> None:
             for _ in range(5):
                 t.op("aten::add", kernel=50)
     split = Run(t.trace()).breakdown.median
-    assert 0 < split.causes["sync"] < 40_000
+    assert split.causes["sync"] == 12_000  # 2 us of the wait itself would be left without the drain after it
     assert split.compute == 1_250_000
 
 

@@ -1,4 +1,9 @@
-"""The clinic's recorded patients: the planted fault is found first in each trace that is kept."""
+"""The clinic's recorded patients: a diagnosis that was right once stays right.
+
+This guards against regressions and measures nothing: only recordings that were diagnosed rightly and are small are kept. The one
+of few-workers, made on a busy machine, put another rule first and was left out; healthy-gpt and anomaly-mode are too large; the
+others were not recorded. How often the doctor is right is for the scoreboard to say.
+"""
 
 from __future__ import annotations
 

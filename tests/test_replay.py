@@ -234,6 +234,12 @@ def test_merging_an_unfused_optimizer() -> None:
     assert run.replay.step_ns([edit]) == pytest.approx(550 * US, rel=0.06)
 
 
+def test_merging_nothing_changes_nothing() -> None:
+    run = loader_bound()
+    none = np.zeros(0, np.int64)
+    assert run.replay.step_ns([MergeLaunches(none, none, none, EMPTY)]) == run.replay.measured_ns
+
+
 def test_a_cpu_run_is_its_operators_and_the_gaps_between() -> None:
     t = Timeline(device=None)
     for _ in range(6):

@@ -147,6 +147,8 @@ def _merge(timeline: Timeline, edit: MergeLaunches, row_of_entry: Rows) -> Timel
     """
     weight = np.full(edit.where.count, 1.0 - edit.host_factor)
     timeline = replace(timeline, calls=_shorten(timeline.calls, edit.where, weight))
+    if not len(edit.rows):
+        return timeline
     ordered = np.lexsort((edit.rows, edit.group))
     first = np.concatenate((np.ones(1, np.bool_), np.diff(edit.group[ordered]) != 0))
     duration = np.zeros(len(edit.rows))

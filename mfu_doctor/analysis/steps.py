@@ -76,9 +76,9 @@ def find_steps(
     Raises:
         DoctorError: the trace has nothing that could be a step, or none in the wanted range.
     """
-    if not activity.count:
+    if not activity.count or not (activity.end > activity.start).any():
         raise DoctorError(
-            f"{trace.label or 'the trace'} has no operators and no kernels",
+            f"{trace.label or 'the trace'} has no operators and no kernels that take time",
             "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
         )
     issued = issue_time(trace, activity, launches)
