@@ -21,6 +21,7 @@ from mfu_doctor.capture.facts_settings import Compiled, allocator_now, compiled_
 from mfu_doctor.capture.frames import FrameSampler
 from mfu_doctor.capture.guard import Notes
 from mfu_doctor.capture.hooks import Hooks
+from mfu_doctor.capture.own_devices import own_devices
 from mfu_doctor.capture.schedule import Phase
 from mfu_doctor.capture.steps import CUT, Edge, Source, StepDetector
 from mfu_doctor.capture.stopwatch import Mark, capturing_graph, mark
@@ -40,6 +41,7 @@ class Request:
     site: str
     given: GivenNumbers
     nvml: Any = None
+    own_devices: Callable[[], tuple[str, ...] | None] = own_devices
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class Capture:
         self._finish = finish
         self._hooks: Hooks | None = None
         self._sampler: Any = None
+        self._own_devices: tuple[str, ...] | None = None
         self._frames: FrameSampler | None = None
         self._held: Mark | None = None
         self._fetching = 0  # depth: a loader may be iterated by another
@@ -166,8 +169,13 @@ class Capture:
     def _start_sampler(self) -> None:
         from mfu_doctor.capture.sampler import DeviceSampler
 
-        self._sampler = DeviceSampler(self.request.nvml)
+        self._find_devices()
+        self._sampler = DeviceSampler(self.request.nvml, own=lambda: self._own_devices)
         self._sampler.start()
+
+    def _find_devices(self) -> None:
+        found = self.notes.guarded("the GPU in use could not be told", self.request.own_devices)
+        self._own_devices = found or self._own_devices
 
     def _fetch_begins(self, *, last: bool) -> None:
         import torch
@@ -205,6 +213,8 @@ class Capture:
         if edge & Edge.END:
             self.conductor.end(self.detector.ended_fetches)
         if edge & Edge.BEGIN:
+            if self._own_devices is None:
+                self._find_devices()
             self.conductor.available = self._steps_ahead()
             self.conductor.begin()
         if self.conductor.done:
@@ -216,6 +226,7 @@ class Capture:
         return length // fetches if length and fetches else None
 
     def _enter(self, phase: Phase) -> None:
+        self._find_devices()  # a script may begin to use another one
         if phase is Phase.TIMED:
             self.seen.busy = (busy_now(), None)
         elif phase is Phase.TIMING:
@@ -248,5 +259,10 @@ class Capture:
         if self._frames is not None:
             self.seen.frames, self._frames = self._frames.stop(), None
         if self._sampler is not None:
-            self.seen.samples, self.seen.sampler_status = self._sampler.stop()
+            self._find_devices()
+            self.seen.samples, status = self._sampler.stop()
+            reason = self._sampler.reason
+            self.seen.sampler_status = f"{status}: {reason}" if reason else status
+            if reason and self._own_devices:
+                self.notes.say(f"device samples: {reason}")
             self._sampler = None

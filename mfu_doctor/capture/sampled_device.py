@@ -64,12 +64,13 @@ class Handles:
     instance: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SampledDevice:
     """State of one device; `target` is an NVML index or a UUID, with or without its prefix."""
 
     target: int | str
     uuid: str | None = None
+    card_uuid: str | None = None  # of the physical GPU: another one only for a MIG instance
     static: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rows: list[tuple[int, dict[str, float | int | None]]] = field(default_factory=list)
@@ -95,7 +96,7 @@ class SampledDevice:
         first, self.opened = not self.opened, True
         if first:
             self.static = _describe(nvml, handles)
-            self.uuid = self.static.pop("uuid", None)
+            self.uuid, self.card_uuid = self.static.pop("uuid"), self.static.pop("card_uuid")
             self.notes.extend(_mig_notes(nvml, handles))
             self._throttled = self._counters(nvml)
         self._connect(nvml, handles, first)
@@ -112,6 +113,11 @@ class SampledDevice:
             self.notes.append(reason)
         if first and FIELD_POWER_INSTANT not in (supported or ()):
             self.notes.append("power is the driver's 1 s average on this GPU or driver")
+
+    def answers_to(self, uuid: str) -> bool:
+        """Whether CUDA may mean this device by a UUID: of a MIG instance it may give the card's."""
+        known = {_bare(own) for own in (self.uuid, self.card_uuid) if own is not None}
+        return self.opened and _bare(uuid) in known
 
     def sample(self, clock: Callable[[], int]) -> Fault | None:
         """Read what is due and append a row; returns the fault that ends the device or the session."""
@@ -194,10 +200,15 @@ def find(nvml: Nvml, target: int | str) -> Handles:
     return Handles(own, card, instance)
 
 
+def _bare(uuid: str) -> str:
+    return uuid.removeprefix("GPU-").removeprefix("MIG-")
+
+
 def _describe(nvml: Nvml, handles: Handles) -> dict[str, Any]:
     own, card = handles.own, handles.card
     readings: dict[str, Callable[[], Any]] = {
         "uuid": lambda: text(nvml.nvmlDeviceGetUUID(own)),
+        "card_uuid": lambda: text(nvml.nvmlDeviceGetUUID(card)),
         "name": lambda: text(nvml.nvmlDeviceGetName(own)),
         "driver": lambda: text(nvml.nvmlSystemGetDriverVersion()),
         "max_sm_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(card, _CLOCK_SM),

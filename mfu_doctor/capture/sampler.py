@@ -30,7 +30,8 @@ _NS_PER_S = 1_000_000_000
 class DeviceSampler:
     """Samples the devices of this process until it is stopped.
 
-    Each tick reads one device with at most five C calls; several devices take turns.
+    Each tick reads one device with at most five C calls; several devices take turns. Until `own` answers, the devices are
+    those that CUDA_VISIBLE_DEVICES shows; from then on they are its answer and no other.
 
     Args:
         nvml: a pynvml-shaped module; None imports pynvml on the thread.
@@ -38,6 +39,7 @@ class DeviceSampler:
         clock: unix time in nanoseconds, the trace's clock.
         sleep: waits so many seconds and returns whether to stop; None waits for `stop`.
         targets: NVML indices or UUIDs (torch's, with or without prefix); None: what CUDA_VISIBLE_DEVICES shows.
+        own: called on the thread at each tick; UUIDs of the devices that this process uses, None while unknown.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class DeviceSampler:
         clock: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], bool] | None = None,
         targets: Sequence[int | str] | None = None,
+        own: Callable[[], tuple[str, ...] | None] | None = None,
     ) -> None:
         self._nvml = nvml
         self._base_period_ns = int(_NS_PER_S / hz)
@@ -55,6 +58,9 @@ class DeviceSampler:
         self._stopping = threading.Event()
         self._sleep = sleep if sleep is not None else self._stopping.wait
         self._targets = targets
+        self._own = own
+        self._followed: tuple[str, ...] | None = None  # the last answer of `own`
+        self._doubt: str | None = None  # about the devices that CUDA_VISIBLE_DEVICES shows
         self._devices: list[SampledDevice] = []
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -103,6 +109,10 @@ class DeviceSampler:
 
     def _all_notes(self) -> list[str]:
         notes = list(self._notes)
+        if self._followed is None and self._doubt is not None:
+            notes.append(self._doubt)
+        if self._followed is None and self._own is not None:
+            notes.append("this process had not used a GPU through CUDA: these are the devices that it may use")
         if self._longest_period_ns > self._base_period_ns:
             longest = self._longest_period_ns / _NS_PER_S
             notes.append(f"NVML calls are slow here: sampling backed off to one reading in {longest:.2g} s")
@@ -131,16 +141,45 @@ class DeviceSampler:
 
     def _session(self) -> None:
         targets = self._choose_targets()
+        if self._answer() is not None:
+            targets = tuple(target for target in targets if isinstance(target, str))  # MIG: CUDA may name its card
         self._devices = [SampledDevice(target) for target in targets]
         for device in self._devices:
             device.open(self._nvml)
-        if not any(device.opened for device in self._devices):
-            self._end("no-devices", "NVML shows no device that this process may use")
-            return
-        self.status = "running"
-        self._loop()
+        self._follow_own()
+        if self._any_opened():
+            self.status = "running"
+            self._loop()
+            self._follow_own()  # what the last steps told counts for all rows
         if self.status == "running":
             self._end("stopped", None)
+        if not self._any_opened():
+            unknown = self._followed and f"NVML does not know the GPU of this process ({', '.join(self._followed)})"
+            self._end("no-devices", unknown or "NVML shows no device that this process may use")
+
+    def _any_opened(self) -> bool:
+        return any(device.opened for device in self._devices)
+
+    def _answer(self) -> tuple[str, ...] | None:
+        return self._own() if self._own is not None else None
+
+    def _follow_own(self) -> None:
+        """Keep the devices that this process uses, open those that are not sampled yet, and leave all others."""
+        answer = self._answer()
+        if answer is None or answer == self._followed:
+            return
+        before, self._followed = self._devices, answer
+        self._devices = [self._device_of(uuid, before) for uuid in answer]
+        for device in before:
+            if device not in self._devices:
+                device.close(self._nvml)
+
+    def _device_of(self, uuid: str, sampled: Sequence[SampledDevice]) -> SampledDevice:
+        found = next((device for device in sampled if device.answers_to(uuid)), None)
+        if found is None:
+            found = SampledDevice(uuid)
+            found.open(self._nvml)
+        return found
 
     def _choose_targets(self) -> tuple[int | str, ...]:
         if self._targets is not None:
@@ -151,24 +190,22 @@ class DeviceSampler:
         for index in range(nvml.nvmlDeviceGetCount()):
             uuids.append(attempt(partial(_identity, nvml, index, "nvmlDeviceGetUUID"))[0])
             names.append(attempt(partial(_identity, nvml, index, "nvmlDeviceGetName"))[0])
-        targets, note = visible_targets(os.environ, uuids, names)
-        if note is not None:
-            self._notes.append(note)
+        targets, self._doubt = visible_targets(os.environ, uuids, names)
         return targets
 
     def _loop(self) -> None:
         """Tick on an absolute schedule; a tick that comes late starts a new one, and slow ticks stretch it."""
-        live = [device for device in self._devices if device.opened]
         turn, due_ns = 0, self._clock()
         while not self._stopping.is_set():
+            self._follow_own()
+            live = [device for device in self._devices if device.opened and not device.lost]
+            if not live:
+                self._end("all-devices-lost", "; ".join(device.notes[-1] for device in self._devices if device.lost))
+                return
             begun = self._clock()
             fault = live[turn % len(live)].sample(self._clock)
             if fault is Fault.SESSION and not self._reopen():
                 self._end("failed", "another library shut NVML down twice")
-                return
-            live = [device for device in live if not device.lost]
-            if not live:
-                self._end("all-devices-lost", "; ".join(device.notes[-1] for device in self._devices if device.lost))
                 return
             turn += 1
             now = self._clock()

@@ -117,3 +117,44 @@ def test_names_that_kineto_leaves_unescaped_still_give_valid_json(zygote: Zygote
     )
     with_and_without(zygote, tmp_path, body)
     assert len(ours(tmp_path).named('say "hi", then')) == 6
+
+
+def test_the_sampler_is_told_which_gpu_is_the_ranks_own_at_the_step_that_first_uses_it(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    """Two GPUs, the rank uses the second, CUDA comes up in the middle of the loop; then one that NVML does not know."""
+    body = """
+sys.path.insert(0, os.environ["PYTHONPATH"])
+if not PLAIN:
+    from mfu_doctor.capture.capture import Request
+    from mfu_doctor.capture.destination import Destination
+    from mfu_doctor.capture.recorder import DEFAULT, Recorder
+    from mfu_doctor.facts import GivenNumbers
+    from tests.capture.fake_nvml import FakeNvml
+used = []
+for uuid in ("1", "7"):
+    used.clear()
+    recorder = block()
+    if not PLAIN:
+        nvml = FakeNvml(2)
+        if uuid == "7":
+            import pynvml
+            nvml.errors["nvmlDeviceGetHandleByUUID"] = pynvml.NVMLError_NotFound
+        request = Request(asked=DEFAULT, destination=Destination.of(f"{uuid}.pt.trace.json.gz"), site="here",
+                          given=GivenNumbers(), nvml=nvml, own_devices=lambda: tuple(used) or None)
+        recorder = Recorder(request, print_report=False, enabled=True, yields=False)
+    with recorder:
+        for i, (x, y) in enumerate(loader(24)):
+            if i == 6: used.append(uuid)
+            if i == 10: time.sleep(0.4)  # ticks of the sampler
+            train(x, y)
+"""
+    watched, _ = with_and_without(zygote, tmp_path, body)
+    assert watched.code == 0, watched.err
+    known = read(tmp_path / "ours" / "1.pt.trace.json.gz").facts
+    assert [sample.device for sample in known.samples] == ["GPU-1"]
+    assert known.samples[0].time_ns
+    assert known.sampler_status == "stopped"
+    unknown = read(tmp_path / "ours" / "7.pt.trace.json.gz").facts
+    assert [(sample.device, sample.time_ns, sample.status) for sample in unknown.samples] == [("7", (), "unavailable")]
+    assert "device samples: NVML does not know the GPU of this process (7)" in unknown.notes

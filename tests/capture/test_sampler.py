@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 
 import pynvml
@@ -398,3 +399,75 @@ def test_field_values_are_taken_from_the_member_of_their_type() -> None:
             return values
 
     assert field_values(OneField(), None, (FIELD_POWER,)) == {FIELD_POWER: 1.5}
+
+
+def sample_own(
+    nvml: FakeNvml, own: Callable[[], tuple[str, ...] | None], *, ticks: int = 20
+) -> tuple[tuple[DeviceSamples, ...], str, DeviceSampler]:
+    """Sample without targets, told by `own` which devices the process uses."""
+    pace = Pace(ticks)
+    sampler = DeviceSampler(nvml, clock=pace.clock, sleep=pace.sleep, own=own)
+    sampler.start()
+    assert sampler._thread is not None
+    sampler._thread.join(30)
+    samples, status = sampler.stop()
+    return samples, status, sampler
+
+
+def test_a_rank_samples_the_gpu_that_cuda_says_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two visible GPUs the rank uses the second: the first must be in no row, and is never even asked."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvml = FakeNvml(2)
+    samples, status, _ = sample_own(nvml, lambda: ("1",))
+    assert ([device.device for device in samples], status) == (["GPU-1"], "stopped")
+    assert len(samples[0].time_ns) == 20
+    assert nvml.calls["nvmlGpmQueryDeviceSupport"] == 1  # asked once for each opened device
+
+
+def test_cuda_that_is_initialised_later_narrows_the_devices_at_the_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    answers = iter([None] * 11 + [("1",)] * 100)
+    nvml = FakeNvml(2, gpm=GPM)
+    samples, status, _ = sample_own(nvml, lambda: next(answers))
+    assert ([device.device for device in samples], status) == (["GPU-1"], "stopped")
+    # Before, the two GPUs took turns; what was read of the right one is kept, and then it has every tick.
+    assert 15 <= len(samples[0].time_ns) < 20
+    assert nvml.buffers == []  # those of the GPU that was left are freed too
+
+
+def test_until_cuda_says_which_gpu_the_visible_ones_are_sampled_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    samples, _, _ = sample_own(FakeNvml(2), lambda: None)
+    assert [device.device for device in samples] == ["GPU-0", "GPU-1"]
+    assert all("had not used a GPU through CUDA" in " ".join(device.notes) for device in samples)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_gpu_that_nvml_does_not_know_gives_a_reason_and_no_other_gpu(
+    monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    answers = iter([None] * (5 if late else 0) + [("7",)] * 100)
+    nvml = FakeNvml(2)
+    nvml.errors["nvmlDeviceGetHandleByUUID"] = pynvml.NVMLError_NotFound
+    samples, status, sampler = sample_own(nvml, lambda: next(answers))
+    assert status == "no-devices"
+    assert sampler.reason == "NVML does not know the GPU of this process (7)"
+    assert [(device.device, device.time_ns, device.status) for device in samples] == [("7", (), "unavailable")]
+    assert "device 7 was not found" in samples[0].notes[0]
+
+
+def test_a_mig_instance_of_the_environment_is_kept_where_cuda_names_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA may give the card's UUID for an instance; the whole card's memory would be somebody else's too."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-0")
+    nvml = FakeNvml(mig=True)
+    (device,), _, _ = sample_own(nvml, lambda: ("GPU-0",))
+    assert (device.device, device.memory_total_bytes) == ("MIG-0", 10 << 30)
+
+
+def test_a_process_that_begins_to_use_another_gpu_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    answers = iter([("0",)] * 8 + [("1", "0")] * 100)
+    samples, _, _ = sample_own(FakeNvml(3), lambda: next(answers))
+    assert [device.device for device in samples] == ["GPU-1", "GPU-0"]
+    assert all(device.time_ns for device in samples)
