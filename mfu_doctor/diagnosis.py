@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import median, median_low
 from typing import TYPE_CHECKING
@@ -17,27 +17,14 @@ from mfu_doctor.analysis.structure import structure_of
 from mfu_doctor.analysis.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.waterfall import roofline_ns
 from mfu_doctor.examination import Examined, examine, findings
-from mfu_doctor.phrasing import span_of
-from mfu_doctor.pricing import Priced, Scale, causes, make_plan, price_findings, rank
+from mfu_doctor.outcomes import cautions, diagnoses
+from mfu_doctor.planning import make_plan
+from mfu_doctor.pricing import Priced, Scale, price_findings, rank
 from mfu_doctor.reading import read_trace
-from mfu_doctor.report import (
-    CRASHED,
-    FAILED,
-    NOT_MEASURED,
-    PASSED,
-    WITHHELD,
-    Breakdown,
-    Diagnosis,
-    ReplayInfo,
-    Report,
-    RunInfo,
-    StepRow,
-    StepTime,
-)
+from mfu_doctor.report import Breakdown, ReplayInfo, Report, RunInfo, StepRow, StepTime
 from mfu_doctor.rules.catalogue import RULES, choose
-from mfu_doctor.rules.contract import Finding, Skip
 from mfu_doctor.trace import Trace
-from mfu_doctor.units import NS_PER_S, seconds
+from mfu_doctor.units import seconds
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.replay import Replay
@@ -79,17 +66,18 @@ def diagnose(
     trace = source if isinstance(source, Trace) else read_trace(source)
     run = Run(trace, Options(peak_flops=peak_flops, model_flops=model_flops, steps=steps))
     examined = examine(run, choose(RULES, select=select, ignore=ignore))
-    return _report(run, examined)
+    return report_of(run, examined)
 
 
-def _report(run: Run, examined: list[Examined]) -> Report:
+def report_of(run: Run, examined: list[Examined]) -> Report:
+    """The report of a run and of what the rules said about it."""
     step_time = _step_time(run)
     mfu = run.mfu.report
     replay = run.replay
-    scale = Scale(step_time.median, replay.measured_ns, mfu.value)
-    ranked = rank(price_findings(replay, findings(examined), scale))
     roofline = roofline_ns(run)
-    roofline_s = None if roofline is None else scale.saved_s(roofline)
+    roofline_s = None if roofline is None else roofline / replay.measured_ns * step_time.median
+    scale = Scale(step_time.median, replay.measured_ns, mfu.value, roofline_s)
+    ranked = rank(price_findings(replay, findings(examined), scale))
     structure, places = structure_of(run)
     split = _breakdown(run.breakdown.median)
     return Report(
@@ -105,8 +93,8 @@ def _report(run: Run, examined: list[Examined]) -> Report:
         bound=_bound(split, ranked),
         steps=_step_rows(run),
         drawing=draw_step(run),
-        diagnoses=tuple(_diagnoses(examined, ranked, replay)),
-        plan=make_plan(replay, ranked, scale, roofline_s),
+        diagnoses=tuple(diagnoses(examined, ranked, replay)),
+        plan=make_plan(replay, ranked, scale),
         replay=_replay_info(replay),
         kernels=kernel_rows(run),
         ops=op_rows(run),
@@ -115,7 +103,7 @@ def _report(run: Run, examined: list[Examined]) -> Report:
         structure=structure,
         places=places,
         problems=tuple(p.text for p in run.trace.problems),
-        cautions=_cautions(run, examined),
+        cautions=cautions(run, examined),
     )
 
 
@@ -226,75 +214,3 @@ def _replay_info(replay: Replay) -> ReplayInfo:
         trusted=replay.trusted,
         reason=reason,
     )
-
-
-def _diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
-    """Findings in rank order, then everything else in catalogue order."""
-    roots = causes(ranked)
-    for priced in ranked:
-        yield _priced_diagnosis(priced, roots, replay)
-    done = {p.rule.name for p in ranked}
-    for e in examined:
-        if e.rule.name not in done:
-            yield _other_diagnosis(e)
-
-
-def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> Diagnosis:
-    rule, finding, saving = priced.rule, priced.finding, priced.saving
-    reason = finding.withhold
-    if not priced.worth and reason is None and saving is not None:
-        reason = f"fixing it alone saves {span_of(saving.low * NS_PER_S, saving.high * NS_PER_S)} a step here"
-    if saving is None and finding.change is not None and not replay.trusted:
-        reason = f"not priced: the unchanged replay is off by {replay.error:+.1%}"
-    return Diagnosis(
-        rule=rule.name,
-        code=rule.code,
-        status=FAILED if priced.worth else WITHHELD,
-        summary=finding.summary,
-        reason=reason,
-        fix=finding.fix,
-        detail=finding.detail,
-        effort=finding.effort,
-        risk=finding.risk,
-        confidence=finding.confidence,
-        saving=saving,
-        throughput_gain=finding.throughput_gain,
-        evidence=finding.evidence,
-        place=finding.place,
-        explains=tuple(name for name, root in roots.items() if root == rule.name),
-        explained_by=roots.get(rule.name),
-    )
-
-
-def _other_diagnosis(e: Examined) -> Diagnosis:
-    """A caution, a pass, a rule that could not judge, or one that crashed."""
-    if e.error is not None:
-        return Diagnosis(rule=e.rule.name, code=e.rule.code, status=CRASHED, reason=e.error, caution=e.rule.caution)
-    if isinstance(e.outcome, Skip):
-        return Diagnosis(
-            rule=e.rule.name, code=e.rule.code, status=NOT_MEASURED, reason=e.outcome.reason, caution=e.rule.caution
-        )
-    if isinstance(e.outcome, Finding):
-        f = e.outcome
-        return Diagnosis(
-            rule=e.rule.name,
-            code=e.rule.code,
-            status=FAILED,
-            summary=f.summary,
-            fix=f.fix,
-            detail=f.detail,
-            evidence=f.evidence,
-            caution=True,
-        )
-    return Diagnosis(rule=e.rule.name, code=e.rule.code, status=PASSED, summary=e.rule.title, caution=e.rule.caution)
-
-
-def _cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
-    """What a reader must know before believing a number, most important first."""
-    said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
-    if run.steps.note is not None:
-        said.append(run.steps.note)
-    said.extend(run.peaks.warnings)
-    if run.facts is not None:
-        said.extend(run.facts.notes)
-    return tuple(dict.fromkeys(said))

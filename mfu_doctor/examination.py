@@ -1,16 +1,19 @@
 """Run the rules on a run: who could judge, who found something, who crashed. Nothing is priced here.
 
-A rule that raises is shown as crashed, never as passed: this runner is the only place that catches everything a rule can raise,
-and it records what it caught.
+A rule that raises is shown as crashed, never as passed, and so is one whose change cannot be replayed: `attempt` is the only
+place that catches everything a rule can cause, and it returns what it caught.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, Rule, Skip
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,25 @@ def examine(run: Run, rules: Iterable[Rule]) -> list[Examined]:
     return [_ask(run, rule) for rule in rules]
 
 
-def _ask(run: Run, rule: Rule) -> Examined:
+def attempt(work: Callable[[], T]) -> tuple[T | None, str | None]:
+    """What the work returned and None, or None and what it raised: a broken rule must not take the report down."""
     try:
-        for need in rule.needs:
-            met, reason = REQUIREMENTS[need]
-            if not met(run):
-                return Examined(rule, Skip(reason))
-        return Examined(rule, rule.judge(run))
-    except Exception as error:  # noqa: BLE001  # a broken rule must not take the report down; it is shown as crashed
-        return Examined(rule, None, f"{type(error).__name__}: {error}")
+        return work(), None
+    except Exception as error:  # noqa: BLE001  # recorded by the caller, who shows the rule as crashed
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _ask(run: Run, rule: Rule) -> Examined:
+    outcome, error = attempt(lambda: _judge(run, rule))
+    return Examined(rule, outcome, error)
+
+
+def _judge(run: Run, rule: Rule) -> Outcome:
+    for need in rule.needs:
+        met, reason = REQUIREMENTS[need]
+        if not met(run):
+            return Skip(reason)
+    return rule.judge(run)
 
 
 def findings(examined: Iterable[Examined]) -> list[tuple[Rule, Finding]]:

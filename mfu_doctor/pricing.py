@@ -1,15 +1,17 @@
-"""Price findings by replay, rank them, fold symptoms under their cause, and make a plan.
+"""Price findings by replay, rank them, and fold symptoms under their cause.
 
-Savings are never summed: the plan applies one fix after another and replays each time, because the bottleneck moves.
+Each finding is priced alone, and never beyond what the device can do: a step below its roofline is no prediction. What the fixes
+give together is `planning`'s: savings are never summed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mfu_doctor.analysis.edits import Change, Edit
+from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.replay import Price, Replay
-from mfu_doctor.report import Plan, PlanStep, Saving
+from mfu_doctor.examination import attempt
+from mfu_doctor.report import Saving
 from mfu_doctor.rules.contract import Finding, Rule
 
 # A fix is worth reporting when it saves at least this share of the step at its low end.
@@ -26,15 +28,30 @@ class Scale:
         step_s: the step that the report states (un-profiled where it was timed).
         trace_ns: the same step in the trace (profiled).
         mfu: MFU of the stated step, or None.
+        roofline_s: the stated step if every kernel ran at its roofline and nothing else cost time; None where unknown.
     """
 
     step_s: float
     trace_ns: float
     mfu: float | None
+    roofline_s: float | None = None
+
+    @property
+    def floor_s(self) -> float:
+        """The shortest step that may be predicted: the roofline, and the model's FLOPs at peak (MFU 100 %); 0 where unknown.
+
+        A bound that the run as measured already breaks says nothing (a wrong peak), so it is no bound.
+        """
+        ideal_s = (self.mfu or 0.0) * self.step_s
+        return max((b for b in (self.roofline_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
 
     def saved_s(self, nanoseconds: float) -> float:
         """Seconds of the stated step that correspond to nanoseconds saved in the trace."""
         return nanoseconds / self.trace_ns * self.step_s
+
+    def possible_s(self, nanoseconds: float) -> float:
+        """The same as a prediction: not below zero, and not more than what leaves the step at its floor."""
+        return min(max(self.saved_s(nanoseconds), 0.0), self.step_s - self.floor_s)
 
     def mfu_at(self, step_s: float) -> float | None:
         """MFU if the same work took `step_s`."""
@@ -43,13 +60,17 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A finding with its price; `worth` is False for advice that replay shows to save too little."""
+    """A finding with its price; `worth` is False for advice that replay shows to save too little.
+
+    `error` is set where its change could not be replayed: the rule is broken.
+    """
 
     rule: Rule
     finding: Finding
     price: Price | None
     saving: Saving | None
     worth: bool
+    error: str | None = None
 
 
 def price_findings(replay: Replay, found: list[tuple[Rule, Finding]], scale: Scale) -> list[Priced]:
@@ -58,15 +79,19 @@ def price_findings(replay: Replay, found: list[tuple[Rule, Finding]], scale: Sca
 
 
 def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced:
-    if finding.change is None or not replay.trusted:
+    change = finding.change
+    if change is None or not replay.trusted:
         return Priced(rule, finding, None, None, finding.withhold is None)
-    price = replay.price(finding.change)
-    worth = price.low_ns >= WORTH_SHARE * scale.trace_ns and finding.withhold is None
-    return Priced(rule, finding, price, _saving(price, scale), worth)
+    price, error = attempt(lambda: replay.price(change))
+    if price is None:
+        return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
+    saving = _saving(price, scale)
+    worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
+    return Priced(rule, finding, price, saving, worth)
 
 
 def _saving(price: Price, scale: Scale) -> Saving:
-    low, mid, high = (scale.saved_s(ns) for ns in (price.low_ns, price.mid_ns, price.high_ns))
+    low, mid, high = (scale.possible_s(ns) for ns in (price.low_ns, price.mid_ns, price.high_ns))
     after_low, after_high = scale.step_s - low, scale.step_s - high
     return Saving(
         low=low,
@@ -99,55 +124,7 @@ def causes(ranked: list[Priced]) -> dict[str, str]:
     return found
 
 
-def make_plan(replay: Replay, ranked: list[Priced], scale: Scale, roofline_s: float | None) -> Plan:
-    """Apply the best fix, replay, price all the others again; stop when none of them saves WORTH_SHARE of the step.
-
-    The bottleneck moves: a fix that was worth little alone can be worth much after another one (faster kernels on a run that
-    waited for its host), so advice withheld for its price takes part. The next fix is the one whose low end saves most, as in
-    the ranking; its mid end is what the plan states.
-    """
-    folded = causes(ranked)
-    waiting = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
-    chosen: list[Change] = []
-    edits: tuple[Edit, ...] = ()
-    now = replay.measured_ns
-    steps: list[PlanStep] = []
-    while waiting:
-        sure = [now - replay.step_ns((*edits, *_change(p).low)) for p in waiting]
-        best = max(range(len(waiting)), key=sure.__getitem__)
-        if sure[best] < WORTH_SHARE * replay.measured_ns:
-            break
-        picked = waiting.pop(best)
-        edits = (*edits, *_change(picked).mid)
-        after = min(replay.step_ns(edits), now - sure[best])
-        chosen.append(_change(picked))
-        step_s, saved_s = scale.step_s - scale.saved_s(replay.measured_ns - after), scale.saved_s(now - after)
-        steps.append(PlanStep(rule=picked.rule.name, step_s=step_s, saving_s=saved_s, mfu=scale.mfu_at(step_s)))
-        now = after
-    if not steps:
-        return Plan(roofline_s=roofline_s)
-    ends = [[e for change in chosen for e in getattr(change, end)] for end in ("low", "high")]
-    low, high = sorted(scale.saved_s(max(replay.measured_ns - replay.step_ns(e), 0.0)) for e in ends)
-    return Plan(
-        steps=tuple(steps),
-        saving_low_s=low,
-        saving_high_s=high,
-        mfu_low=scale.mfu_at(scale.step_s - low),
-        mfu_high=scale.mfu_at(scale.step_s - high),
-        roofline_s=roofline_s,
-        stop=_stop(steps[-1].step_s, roofline_s),
-    )
-
-
-def _change(priced: Priced) -> Change:
+def change_of(priced: Priced) -> Change:
     """The change of a finding that has a price."""
     assert priced.finding.change is not None
     return priced.finding.change
-
-
-def _stop(step_s: float, roofline_s: float | None) -> str:
-    if roofline_s is None or roofline_s <= 0:
-        return "after these, no known fix saves 1 % of the step"
-    if step_s < roofline_s:
-        return f"after these, the step is below the {roofline_s * 1e3:.3g} ms that today's number formats allow at best"
-    return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {roofline_s * 1e3:.3g} ms"

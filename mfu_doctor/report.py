@@ -225,6 +225,7 @@ class PlanStep:
     step_s: float
     saving_s: float  # against the step before this fix
     mfu: float | None = None
+    pays_after: str | None = None  # the fix without which this one would not pay; None where it pays alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,7 @@ class Plan:
     mfu_high: float | None = None
     roofline_s: float | None = None  # the step if every kernel ran at its roofline and nothing else cost time
     stop: str | None = None  # sentence: where the plan stops and why
+    notes: tuple[str, ...] = ()  # fixes that could not be replayed after the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

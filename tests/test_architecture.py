@@ -40,6 +40,8 @@ FLOORS = {
     "rules": 4,
     "examination": 5,
     "pricing": 5,
+    "planning": 5,
+    "outcomes": 5,
     "diagnosis": 5,
     "budgets": 5,
     "baseline": 5,
