@@ -194,3 +194,19 @@ def test_devices_of_real_traces(trace: str, bf16: float, fp32: float) -> None:
     peaks = resolve(read_trace(real_trace(trace)), None, is_cpu=False)
     assert peaks.of("bf16") == pytest.approx(bf16, rel=0.001)
     assert peaks.of("fp32") == pytest.approx(fp32, rel=0.001)
+
+
+def test_the_bandwidth_measured_beside_a_cpu_peak_is_the_devices() -> None:
+    """Without it the roofline of a CPU has no slope, and nothing knows the least time of memory traffic."""
+    measured = tuple(
+        MeasuredPeak(dtype=dtype, flops=flops, threads=2, how="measured", bandwidth_bytes_s=bandwidth)
+        for dtype, flops, bandwidth in (
+            ("float32", 1.66e11, None),
+            ("bfloat16", 4e11, 4.1e10),
+            ("float64", 8e10, 4.7e10),
+        )
+    )
+    peaks = resolve(with_facts(CPU_ONLY, Facts(measured_peaks=measured)), None, is_cpu=True)
+    assert peaks.bandwidth == 4.7e10  # each was measured on its own; a busy machine makes it only smaller
+    unknown = resolve(with_facts(CPU_ONLY, Facts(measured_peaks=measured[:1])), None, is_cpu=True)
+    assert unknown.bandwidth is None

@@ -86,7 +86,10 @@ def _cpu(trace: Trace) -> Peaks:
         reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
         return Peaks(name=name, kind="cpu", reason=reason)
     how = measured[0].how.removeprefix("measured: ")
-    return Peaks(name=name, kind="cpu", dense=dense, source=how, confidence="measured", measured=True)
+    bandwidth = max((p.bandwidth_bytes_s for p in measured if p.bandwidth_bytes_s), default=None)
+    return Peaks(
+        name=name, kind="cpu", dense=dense, bandwidth=bandwidth, source=how, confidence="measured", measured=True
+    )
 
 
 def _launches_without_device(trace: Trace) -> bool:
