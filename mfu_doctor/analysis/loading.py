@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfu_doctor.analysis.edits import Edit, ScaleHost, ShortenHost
-from mfu_doctor.analysis.steady import Rows, Steady, steady_of
+from mfu_doctor.analysis.steady import Part, Rows, Steady, part_of, steady_of
 from mfu_doctor.facts import HostFacts, LoaderFacts
 from mfu_doctor.units import NS_PER_US
 
@@ -36,7 +36,7 @@ class Loading:
         workers: worker processes, None where neither the capture nor the span's name tells.
         fetches: fetches per step.
         fetch_ns: mean length of a fetch on the training thread.
-        waiting_ns: per step, what the device waits for data (on a CPU: what training waits).
+        waiting: what the device waits for data (on a CPU: what training waits).
         step_ns: the step.
         free_ns: the step if every batch were ready when asked for (by replay).
         batch_ns: what one batch costs one worker; None where the number of workers is unknown.
@@ -47,7 +47,7 @@ class Loading:
     workers: int | None
     fetches: float
     fetch_ns: float
-    waiting_ns: float
+    waiting: Part
     step_ns: float
     free_ns: float
     batch_ns: float | None
@@ -77,7 +77,7 @@ def loading_of(run: Run) -> Loading | None:
         workers=workers,
         fetches=fetches,
         fetch_ns=float(length.mean()),
-        waiting_ns=run.breakdown.mean_ns("data_loading", run.steps.steady),
+        waiting=part_of(run, "data_loading"),
         step_ns=run.replay.measured_ns,
         free_ns=free,
         batch_ns=_batch_ns(workers, float(length.mean()), run.replay.measured_ns / fetches),

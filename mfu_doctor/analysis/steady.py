@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.breakdown import Split
 from mfu_doctor.analysis.vocabulary import ids_matching
 from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.phrasing import share
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+# The shown step speaks for a cause as long as its share of it is within half of the mean one; bursts of a loader are not.
+_TYPICAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +33,18 @@ class Steady:
 
     Attributes:
         device: their windows on the device.
-        host: their windows on the host (the same on a CPU-only run).
+        host: when the host issued what opens each window until it issued what opens the next (on a CPU-only run the same
+            windows): what happens in between is what the windows' idle time is owed to, the fetch of the next batch too.
         count: how many they are.
-        step_ns: their mean length on the device.
+        step_ns: length of the step that the report shows (the median one).
+        mean_ns: their mean length, which what happens in few of them is a part of.
     """
 
     device: Intervals
     host: Intervals
     count: int
     step_ns: float
+    mean_ns: float
 
     def issued(self, run: Run, rows: Rows) -> Rows:
         """Those host-side event rows that begin in a steady step."""
@@ -51,15 +59,63 @@ class Steady:
         return total / self.count
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A bucket or an idle cause (or several together) of the steady steps, as a rule judges and as it states them.
+
+    Attributes:
+        mean_ns: mean over the steady steps: what decides.
+        stated_ns: the same in the step that the report shows, else the mean where that step is not typical of it.
+        of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the step on average".
+    """
+
+    mean_ns: float
+    stated_ns: float
+    of_step: str
+
+
 def steady_of(run: Run) -> Steady:
     """The steady steps of a run."""
     steps, keep = run.steps, run.steps.steady
+    device = union(steps.start[keep], steps.end[keep])
     return Steady(
-        union(steps.start[keep], steps.end[keep]),
-        union(steps.host_start[keep], steps.host_end[keep]),
+        device,
+        device if run.is_cpu else _issued_windows(run, np.flatnonzero(keep)),
         int(keep.sum()),
+        float(steps.duration[steps.median]),
         float(steps.duration[keep].mean()),
     )
+
+
+def part_of(run: Run, *owners: str) -> Part:
+    """What these buckets or idle causes take of a step together."""
+    keep = np.flatnonzero(run.steps.steady).tolist()
+    mean = float(np.mean([_owned(run.breakdown.steps[i], owners) for i in keep]))
+    whole = float(run.steps.duration[run.steps.steady].mean())
+    median = run.breakdown.median
+    typical = _owned(median, owners)
+    if abs(typical * whole - mean * median.total) > _TYPICAL * mean * median.total:
+        return Part(mean, mean, f"{share(mean, whole)} of the step on average")
+    return Part(mean, float(typical), f"{share(typical, median.total)} of the step")
+
+
+def _owned(split: Split, owners: tuple[str, ...]) -> int:
+    return sum(split.causes[name] if name in split.causes else int(getattr(split, name)) for name in owners)
+
+
+def _issued_windows(run: Run, index: Rows) -> Intervals:
+    """From the launch that opens each window to the launch that opens the next; the host's mark where no launch is known."""
+    steps, events = run.steps, run.trace.events
+
+    def issued(entry: Rows, mark: Rows) -> Rows:
+        known = np.maximum(entry, 0)
+        row = np.where(run.launches.call[known] >= 0, run.launches.call[known], run.launches.op[known])
+        return np.where((entry >= 0) & (row >= 0), events.start[np.maximum(row, 0)], mark)
+
+    start = issued(steps.opening[index], steps.host_start[index])
+    end = issued(steps.closing[index], steps.host_end[index])
+    ordered = end > start
+    return union(start[ordered], end[ordered])
 
 
 def under(run: Run, rows: Rows, pattern: re.Pattern[str]) -> Rows:

@@ -29,7 +29,7 @@ import numpy as np
 
 from mfu_doctor.analysis.edits import Change, DropWaits, ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.analysis.steady import part_of, steady_of
 from mfu_doctor.analysis.steps import WHOLE
 from mfu_doctor.analysis.vocabulary import ALLOCATOR, rows_matching
 from mfu_doctor.phrasing import counted, share
@@ -68,7 +68,7 @@ def allocator_churn(run: Run) -> Outcome:
             shown("driver calls", count, "per step"),
             shown("of them frees", steady.per_step(frees), "per step"),
             shown("host time", seconds(spent), "s"),
-            shown("GPU idle", seconds(run.breakdown.mean_ns("allocator", run.steps.steady)), "s"),
+            shown("GPU idle", seconds(part_of(run, "allocator").stated_ns), "s"),
         ),
         place=_place(run, inside),
         effort="setting",

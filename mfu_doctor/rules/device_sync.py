@@ -34,9 +34,9 @@ import numpy as np
 
 from mfu_doctor.analysis.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import Steady, steady_of
+from mfu_doctor.analysis.steady import Part, Steady, part_of, steady_of
 from mfu_doctor.analysis.syncs import Syncs, find_syncs
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
@@ -58,7 +58,7 @@ def device_sync(run: Run) -> Outcome:
     places = run.places(np.where(syncs.owner >= 0, syncs.owner, syncs.calls))
     groups = Counter(zip(syncs.reason, places, strict=True))
     (reason, place), most = groups.most_common(1)[0]
-    idle = run.breakdown.mean_ns("sync", run.steps.steady)
+    idle = part_of(run, "sync")
     stops = counted(steady.per_step(len(syncs.calls)), "time")
     return Finding(
         summary=f"Host waits for the GPU {stops} a step" + _then_idle(idle, steady.step_ns),
@@ -68,7 +68,7 @@ def device_sync(run: Run) -> Outcome:
         change=_change(syncs, places, (reason, place)),
         evidence=_evidence(steady, syncs, groups, idle),
         place=place,
-        symptom_of=("host-bound",) if _host_is_slower(run, idle) else (),
+        symptom_of=("host-bound",) if _host_is_slower(run, idle.mean_ns) else (),
     )
 
 
@@ -86,8 +86,8 @@ def _host_is_slower(run: Run, idle: float) -> bool:
     return launching > idle
 
 
-def _then_idle(idle_ns: float, step_ns: float) -> str:
-    return f"; the GPU then idles {share(idle_ns, step_ns)} of it" if idle_ns >= SEEN_SHARE * step_ns else ""
+def _then_idle(idle: Part, step_ns: float) -> str:
+    return f"; the GPU then idles {idle.of_step}" if idle.stated_ns >= SEEN_SHARE * step_ns else ""
 
 
 def _plain(reason: str) -> str:
@@ -111,13 +111,13 @@ def _fix(reason: str) -> str:
 
 
 def _evidence(
-    steady: Steady, syncs: Syncs, groups: Counter[tuple[str, str | None]], idle: float
+    steady: Steady, syncs: Syncs, groups: Counter[tuple[str, str | None]], idle: Part
 ) -> tuple[Evidence, ...]:
     listed = [
         shown(_plain(reason), steady.per_step(n), "per step", place) for (reason, place), n in groups.most_common(5)
     ]
     return (
         shown("waits", steady.per_step(len(syncs.calls)), "per step"),
-        shown("GPU idle after a wait", seconds(idle), "s"),
+        shown("GPU idle after a wait", seconds(idle.stated_ns), "s"),
         *listed,
     )

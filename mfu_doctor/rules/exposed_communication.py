@@ -36,7 +36,7 @@ from mfu_doctor.analysis.activity import COMMUNICATION
 from mfu_doctor.analysis.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import Steady, steady_of
+from mfu_doctor.analysis.steady import Steady, part_of, steady_of
 from mfu_doctor.phrasing import counted, share, time_of
 from mfu_doctor.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -51,13 +51,14 @@ def exposed_communication(run: Run) -> Outcome:
     if every is None:
         return None
     inside = steady.entries(run)[every.entry]
-    exposed = run.breakdown.mean_ns("communication", run.steps.steady)  # of all together: collectives can overlap
+    part = part_of(run, "communication")  # of all together: collectives can overlap
+    exposed = part.mean_ns
     if not inside.any() or exposed <= 0:
         return None
     total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
     waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)
     return Finding(
-        summary=f"Communication is exposed {share(exposed, steady.step_ns)} of the step",
+        summary=f"Communication is exposed {part.of_step}",
         fix=_fix(every, inside),
         detail=f"{share(total - exposed, total)} of {time_of(total)} is hidden behind computation; "
         f"{time_of(waiting)} of the rest looks like waiting for other ranks",

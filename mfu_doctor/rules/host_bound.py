@@ -44,7 +44,7 @@ from mfu_doctor.analysis.hosting import (
 )
 from mfu_doctor.analysis.ownership import calls_of
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import Steady, spans, steady_of
+from mfu_doctor.analysis.steady import Part, Steady, part_of, spans, steady_of
 from mfu_doctor.analysis.steps import WHOLE
 from mfu_doctor.analysis.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.intervals import Intervals
@@ -72,24 +72,23 @@ def host_bound(run: Run) -> Outcome:
         )
     steady = steady_of(run)
     host = hosting_of(run, steady)
-    idle = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python"))
-    if idle < SEEN_SHARE * steady.step_ns:
+    idle = part_of(run, "launch", "python")
+    if idle.mean_ns < SEEN_SHARE * steady.step_ns:
         return None
     return _on_cpu(run, steady, host) if run.is_cpu else _on_device(run, steady, host, idle)
 
 
-def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
+def _on_device(run: Run, steady: Steady, host: Hosting, idle: Part) -> Finding:
     pausing = _idle_in(run, host.pauses, steady)
-    if pausing > idle / 2:
-        return _pausing(run, steady, host, idle)
+    if pausing > idle.mean_ns / 2:
+        return _pausing(run, steady, host)
     everything = joined(host.issuing, host.dispatch)
     total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
     waited_for = everything & late(run)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     fewer = 1 - fusable_share(run, steady)
     return Finding(
-        summary=f"GPU waits for the host {share(idle, steady.step_ns)} of the step: "
-        f"{number(host.operations)} launches a step",
+        summary=f"GPU waits for the host {idle.of_step}: {number(host.operations)} launches a step",
         fix='model = torch.compile(model, mode="reduce-overhead")',
         detail=_pace(run, steady, host, total),
         change=Change(
@@ -98,8 +97,8 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
             (ScaleHost(joined(everything, host.pauses), 0.0),),
         ),
         evidence=(
-            shown("GPU idle, host launching", seconds(run.breakdown.mean_ns("launch", run.steps.steady)), "s"),
-            shown("GPU idle, Python", seconds(run.breakdown.mean_ns("python", run.steps.steady)), "s"),
+            shown("GPU idle, host launching", seconds(part_of(run, "launch").stated_ns), "s"),
+            shown("GPU idle, Python", seconds(part_of(run, "python").stated_ns), "s"),
             shown("device operations", host.operations, "per step"),
             shown("host time", seconds(total), "s"),
             shown("fusable launches", 1 - fewer, "share"),
@@ -107,13 +106,13 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
     )
 
 
-def _pausing(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
+def _pausing(run: Run, steady: Steady, host: Hosting) -> Finding:
     """Most of the idle time is long pauses: the program does something else than launching."""
     pauses = host.pauses & steady.host
     longest = longest_pause(host.pauses, steady)
     place = _place(run, longest)
     return Finding(
-        summary=f"GPU waits for Python {share(idle, steady.step_ns)} of the step",
+        summary=f"GPU waits for Python {part_of(run, 'python').of_step}",
         fix="# move this work out of the training step, or into DataLoader workers" + (f": {place}" if place else ""),
         detail=f"{number(steady.per_step(pauses.count))} pauses of more than 0.2 ms a step take "
         f"{time_of(steady.per_step(pauses.total_ns))}"
@@ -124,7 +123,7 @@ def _pausing(run: Run, steady: Steady, host: Hosting, idle: float) -> Finding:
             (ScaleHost(joined(host.issuing, host.dispatch, host.pauses), 0.0),),
         ),
         evidence=(
-            shown("GPU idle, Python", seconds(run.breakdown.mean_ns("python", run.steps.steady)), "s"),
+            shown("GPU idle, Python", seconds(part_of(run, "python").stated_ns), "s"),
             shown("long pauses", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",

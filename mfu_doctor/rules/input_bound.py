@@ -39,7 +39,7 @@ from mfu_doctor.analysis.loading import (
     shared_core_period,
 )
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.phrasing import share, time_of
+from mfu_doctor.phrasing import time_of
 from mfu_doctor.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
@@ -58,12 +58,12 @@ def input_bound(run: Run) -> Outcome:
     loading = loading_of(run)
     if loading is None:
         return Skip("no data fetch was recorded: iterate a DataLoader, or wrap the loader in doctor.batches(loader)")
-    if is_pipelined(run) and loading.waiting_ns < KEEPS_UP_SHARE * loading.step_ns:
+    if is_pipelined(run) and loading.waiting.mean_ns < KEEPS_UP_SHARE * loading.step_ns:
         return None
     wanted = _recommended(loading)
     who = "Training" if run.is_cpu else "GPU"
     return Finding(
-        summary=f"{who} waits for data {share(loading.waiting_ns, loading.step_ns)} of the step",
+        summary=f"{who} waits for data {loading.waiting.of_step}",
         fix=_fix(run, f"{wanted}" if loading.workers is not None or not is_pipelined(run) else "2 * num_workers"),
         detail=_detail(loading),
         change=_change(run, loading, wanted),
@@ -126,7 +126,7 @@ def _detail(loading: Loading) -> str:
 
 def _evidence(loading: Loading) -> tuple[Evidence, ...]:
     found = [
-        shown("waiting for data", seconds(loading.waiting_ns), "s"),
+        shown("waiting for data", seconds(loading.waiting.stated_ns), "s"),
         shown("fetch", seconds(loading.fetch_ns), "s"),
         shown("fetches per step", loading.fetches, "count"),
         shown("step with every batch ready", seconds(loading.free_ns), "s"),

@@ -27,6 +27,7 @@ from __future__ import annotations
 import statistics
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import part_of
 from mfu_doctor.phrasing import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import NS_PER_S
@@ -63,14 +64,14 @@ def _suspected(run: Run) -> Outcome:
     """A foreign trace: options that slow the host two- to threefold, and idle time that the host explains."""
     recorded = run.recorded.recorded
     heavy = [option for option, on in (("with_stack", recorded.stacks), ("profile_memory", recorded.memory)) if on]
-    idle = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python"))
-    if not heavy or idle <= IN_DOUBT * run.replay.measured_ns:
+    idle = part_of(run, "launch", "python")
+    if not heavy or idle.mean_ns <= IN_DOUBT * run.replay.measured_ns:
         return None
     return Finding(
         summary=f"Recorded with {' and '.join(heavy)}, which slows the host: its idle time is an upper bound",
         fix="torch.profiler.profile(with_stack=False, profile_memory=False, ...)  # for times; stacks in a second run",
-        detail=f"host-bound idle is {share(idle, run.replay.measured_ns)} of the step in this recording",
-        evidence=(shown("host-bound idle", idle / NS_PER_S, "s"),),
+        detail=f"host-bound idle is {idle.of_step} in this recording",
+        evidence=(shown("host-bound idle", idle.stated_ns / NS_PER_S, "s"),),
         effort="setting",
         confidence="hint",
     )

@@ -31,7 +31,7 @@ from mfu_doctor.analysis.chains import fused, pointwise_chains
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.hosting import hosting_of, joined, late
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.analysis.steady import part_of, steady_of
 from mfu_doctor.analysis.steps import WHOLE
 from mfu_doctor.analysis.vocabulary import ids_matching
 from mfu_doctor.phrasing import number, share
@@ -60,9 +60,9 @@ def uncompiled(run: Run) -> Outcome:
         )
     steady = steady_of(run)
     chains = pointwise_chains(run)
-    idle = run.breakdown.mean_ns("launch", run.steps.steady) + run.breakdown.mean_ns("python", run.steps.steady)
+    idle = part_of(run, "launch", "python")
     fusable = chains.per_step_ns(run, steady) if chains is not None else 0.0
-    if idle + fusable < SEEN_SHARE * steady.step_ns:
+    if idle.mean_ns + fusable < SEEN_SHARE * steady.step_ns:
         return None
     host = hosting_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
@@ -73,18 +73,18 @@ def uncompiled(run: Run) -> Outcome:
         return (*fusing[which], ScaleHost(where[which], _HOST_LEFT[which]))
 
     return Finding(
-        summary=f"Eager kernels: launching leaves the GPU idle {share(idle, steady.step_ns)}, fusable pointwise chains take "
-        f"{share(fusable, steady.step_ns)}",
+        summary=f"Eager kernels: launching leaves the GPU idle {idle.of_step}, fusable pointwise chains take "
+        f"{share(fusable, steady.step_ns)} of it",
         fix="model = torch.compile(model)",
         detail=_earned_back(run, end(1)),
         change=Change(end(0), end(1), end(2)),
         evidence=(
-            shown("GPU idle, host launching", seconds(idle), "s"),
+            shown("GPU idle, host launching", seconds(idle.stated_ns), "s"),
             shown("pointwise chains", seconds(fusable), "s"),
             shown("chains", steady.per_step(chains.count_in(run, steady)) if chains is not None else 0, "per step"),
         ),
         risk="rounding",
-        symptom_of=("host-bound",) if idle > fusable else (),
+        symptom_of=("host-bound",) if idle.mean_ns > fusable else (),
         confidence="modelled" if chains is not None else "hint",
     )
 

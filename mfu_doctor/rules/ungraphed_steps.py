@@ -32,11 +32,11 @@ import numpy as np
 from mfu_doctor.analysis.edits import Change, ScaleHost
 from mfu_doctor.analysis.hosting import GRAPH_LEAST, GRAPH_NODE_NS, hosting_of, joined, late
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import Rows, steady_of
+from mfu_doctor.analysis.steady import Rows, part_of, steady_of
 from mfu_doctor.analysis.steps import WHOLE
 from mfu_doctor.analysis.syncs import find_syncs
 from mfu_doctor.analysis.vocabulary import GRAPH_LAUNCH, ids_matching
-from mfu_doctor.phrasing import counted, number, share
+from mfu_doctor.phrasing import counted, number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -51,8 +51,8 @@ _COPY = re.compile(r"^Mem(cpy|set)")
 def ungraphed_steps(run: Run) -> Outcome:
     """Judge whether steps could be CUDA graphs."""
     steady = steady_of(run)
-    idle = run.breakdown.mean_ns("launch", run.steps.steady) + run.breakdown.mean_ns("python", run.steps.steady)
-    if idle < SEEN_SHARE * steady.step_ns or len(ids_matching(run.trace, GRAPH_LAUNCH)):
+    idle = part_of(run, "launch", "python")
+    if idle.mean_ns < SEEN_SHARE * steady.step_ns or len(ids_matching(run.trace, GRAPH_LAUNCH)):
         return None
     if steady.count < 2 or run.steps.source == WHOLE:
         return Skip("whether steps are equal needs two steady steps: record more")
@@ -72,7 +72,7 @@ def ungraphed_steps(run: Run) -> Outcome:
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     return Finding(
         summary=f"{number(len(sequences[0]))} equal launches in each of {steady.count} steps; launching leaves the GPU idle "
-        f"{share(idle, steady.step_ns)}",
+        f"{idle.of_step}",
         fix="step = torch.cuda.make_graphed_callables(model, (example_batch,))",
         detail="the same kernels in the same order in every step and no synchronisation inside: a CUDA graph fits",
         change=Change(
@@ -83,7 +83,7 @@ def ungraphed_steps(run: Run) -> Outcome:
         evidence=(
             shown("launches", len(sequences[0]), "per step"),
             shown("equal steps", steady.count, "count"),
-            shown("GPU idle", seconds(idle), "s"),
+            shown("GPU idle", seconds(idle.stated_ns), "s"),
         ),
         effort="refactor",
         symptom_of=("host-bound",),

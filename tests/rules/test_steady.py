@@ -1,0 +1,70 @@
+"""The window that rules look through: host evidence belongs to the device windows it explains, and shares are the report's."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import part_of, steady_of
+from mfu_doctor.rules.exposed_communication import exposed_communication
+from mfu_doctor.rules.host_bound import host_bound
+from mfu_doctor.rules.input_bound import input_bound
+from tests.rules.drawing import collective, compute, wait_for_collectives
+from tests.rules.judging import found, run_of
+from tests.timeline import Timeline
+
+
+def fetching(fetches: tuple[int, ...]) -> Run:
+    """A GPU run whose step begins with a fetch: the device waits for it at the end of the window before."""
+    drawn = Timeline()
+    for us in fetches:
+        with drawn.step():
+            drawn.fetch(us)
+            drawn.op("aten::mm", kernel=1_000, host=100)
+    return run_of(drawn)
+
+
+def test_the_fetch_that_a_window_waits_for_is_counted_in_that_window() -> None:
+    run = fetching((500, 500, 500, 500, 500, 9_000))
+    steady = steady_of(run)
+    rows = steady.issued(run, run.host.fetch_rows)
+    # windows open with the kernels of steps 1 to 4 and end with those of steps 2 to 5, whose fetches lie in between
+    assert len(rows) == steady.count == 4
+    assert (run.trace.events.end - run.trace.events.start)[rows].max() == 9_000_000
+
+
+def test_the_host_windows_of_a_device_run_are_as_many_launches_as_the_device_windows_have_kernels() -> None:
+    run = fetching((100,) * 6)
+    steady = steady_of(run)
+    launches = run.launches.call[steady.entries(run)]
+    assert set(steady.issued(run, launches).tolist()) == set(launches.tolist())
+
+
+def test_shares_are_those_of_the_step_that_the_report_shows() -> None:
+    # the median of 1.6, 1.6, 1.6, 2.6 ms steps waits 0.6 ms of 1.6, the mean step 0.85 of 1.85
+    run = fetching((500, 500, 500, 500, 500, 1_500))
+    split = run.breakdown.median
+    assert f"{100 * split.data_loading / split.total:.0f} % of the step" in found(input_bound, run).summary
+    assert part_of(run, "data_loading").stated_ns == split.data_loading
+
+
+def test_a_share_that_the_shown_step_is_not_typical_of_says_that_it_is_an_average() -> None:
+    run = fetching((0, 0, 20, 20, 20, 20, 20, 60_000))
+    assert found(input_bound, run).summary.endswith("of the step on average")
+
+
+@pytest.mark.parametrize("slow", [0, 600])
+def test_host_and_communication_shares_agree_with_the_split(slow: int) -> None:
+    drawn = Timeline()
+    for i in range(7):
+        with drawn.step():
+            compute(drawn, 300)
+            compute(drawn, 100, host=900 + slow * (i == 5))
+            collective(drawn, 300 + slow * (i == 5), size=1 << 20)
+            wait_for_collectives(drawn)
+    run = run_of(drawn)
+    split = run.breakdown.median
+    exposed = f"{100 * split.communication / split.total:.0f} % of the step"
+    assert exposed in found(exposed_communication, run).summary
+    waits = split.causes["launch"] + split.causes["python"]
+    assert f"{100 * waits / split.total:.0f} % of the step" in found(host_bound, run).summary
