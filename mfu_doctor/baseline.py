@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mfu_doctor.budgets import SECONDS, SHARE, Measure, suggest
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.report import FAILED, Breakdown, Report, StepTime
+from mfu_doctor.report import FAILED, RECORDED, TIMED, Breakdown, Report, StepTime, step_time_of
 
 MIN_SAMPLES = 3  # steps: with fewer, a median absolute deviation says nothing
 NOISE_FACTOR = 2.0  # a change is real beyond this many joint spreads
@@ -52,15 +52,18 @@ def beyond_noise(difference: float, spread: float | None) -> bool | None:
 
 
 def step_sample(reports: Sequence[Report]) -> Sample:
-    """Step time in seconds: the median of the timed steps of all runs (of the recorded steps where none were timed).
+    """Step time in seconds: of one run what its report states, of several what `typical_step` makes of all their steps.
 
     Raises:
         DoctorError: a run has no step to judge.
     """
     times = [_judgeable(report) for report in reports]
-    if len(times) == 1 and len(times[0].samples) < times[0].n:
+    if len(times) == 1:
         return Sample(times[0].median, times[0].mad if times[0].n >= MIN_SAMPLES else None, times[0].n)
-    return pool([value for time in times for value in (time.samples or (time.median,))])
+    values = [value for time in times for value in (time.samples or (time.median,))]
+    source = TIMED if all(time.source == TIMED for time in times) else RECORDED
+    whole = step_time_of(values, source)
+    return Sample(whole.median, whole.mad if whole.n >= MIN_SAMPLES else None, whole.n)
 
 
 def share_sample(reports: Sequence[Report], bucket: str) -> Sample:

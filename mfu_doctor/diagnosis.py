@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from statistics import median, median_low
 from typing import TYPE_CHECKING
 
 import mfu_doctor
@@ -21,7 +20,18 @@ from mfu_doctor.outcomes import cautions, diagnoses
 from mfu_doctor.planning import make_plan
 from mfu_doctor.pricing import Priced, Scale, price_findings, rank
 from mfu_doctor.reading import read_trace
-from mfu_doctor.report import Breakdown, ReplayInfo, Report, RunInfo, StepRow, StepTime
+from mfu_doctor.report import (
+    RECORDED,
+    TIMED,
+    Breakdown,
+    ReplayInfo,
+    Report,
+    RunInfo,
+    StepRow,
+    StepTime,
+    step_time_of,
+    typical_step,
+)
 from mfu_doctor.rules.catalogue import RULES, choose
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import seconds
@@ -155,16 +165,9 @@ def _step_time(run: Run) -> StepTime:
     """Un-profiled steps where a live run timed them, else the recorded windows."""
     windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
     timed = run.timed_steps_s
-    samples = list(timed) if timed else windows
-    middle = median(timed) if timed else median_low(windows)  # of windows: one that exists, the one that is split
-    return StepTime(
-        median=middle,
-        mad=median(abs(s - middle) for s in samples),
-        n=len(samples),
-        source="timed" if timed else "trace",
-        profiled_median=median(windows) if timed else None,
-        samples=tuple(samples),
-    )
+    if timed:
+        return step_time_of(timed, TIMED, profiled=typical_step(windows, RECORDED))
+    return step_time_of(windows, RECORDED)
 
 
 def _breakdown(split: Split) -> Breakdown:

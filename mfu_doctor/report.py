@@ -7,8 +7,10 @@ known is None and a neighbouring `reason` says why. Nothing is on any screen tha
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median, median_low
 from typing import TYPE_CHECKING
 
 from mfu_doctor.facts import DeviceSamples
@@ -71,12 +73,47 @@ class DeviceInfo:
 class StepTime:
     """Wall time of one optimizer step in seconds."""
 
-    median: float
+    median: float  # see typical_step
     mad: float = 0.0  # median absolute deviation
     n: int = 1
     source: str = "trace"  # timed (un-profiled steps) or trace (profiled steps)
     profiled_median: float | None = None
     samples: tuple[float, ...] = ()
+
+
+TIMED, RECORDED = "timed", "trace"  # sources of a step time
+
+
+def typical_step(samples: Sequence[float], source: str) -> float:
+    """The step time that stands for these, in seconds: what `report` states is what `check` and `compare` judge.
+
+    Of un-profiled steps the median. Of recorded steps the lower median: one that exists, because its split, its MFU and its
+    drawing stand beside it and must be of the step that is stated.
+
+    Args:
+        samples: step times, not empty.
+        source: `TIMED` or `RECORDED`.
+    """
+    return median(samples) if source == TIMED else median_low(samples)
+
+
+def step_time_of(samples: Sequence[float], source: str, profiled: float | None = None) -> StepTime:
+    """The step time of a run.
+
+    Args:
+        samples: step times in seconds, not empty.
+        source: `TIMED` or `RECORDED`.
+        profiled: the same step with the profiler, where un-profiled ones were timed.
+    """
+    middle = typical_step(samples, source)
+    return StepTime(
+        median=middle,
+        mad=median(abs(s - middle) for s in samples),
+        n=len(samples),
+        source=source,
+        profiled_median=profiled,
+        samples=tuple(samples),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
