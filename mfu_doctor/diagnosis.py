@@ -15,10 +15,11 @@ from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.structure import structure_of
 from mfu_doctor.analysis.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.waterfall import roofline_ns
+from mfu_doctor.bound import bound_by
 from mfu_doctor.examination import Examined, examine, findings
 from mfu_doctor.outcomes import cautions, diagnoses
 from mfu_doctor.planning import make_plan
-from mfu_doctor.pricing import Priced, Scale, price_findings, rank
+from mfu_doctor.pricing import Scale, price_findings, rank
 from mfu_doctor.reading import read_trace
 from mfu_doctor.report import (
     RECORDED,
@@ -38,17 +39,6 @@ from mfu_doctor.units import seconds
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.replay import Replay
-
-# What a run is bound by: the family of the fix that saves most, else the owner of its largest removable share.
-_BOUND_BY_FAMILY = {"IN": "input-bound", "HO": "host-bound", "CO": "communication-bound"}
-_BOUND_BY_BUCKET = {
-    "data_loading": "input-bound",
-    "idle": "host-bound",
-    "communication": "communication-bound",
-    "memory_copy": "copy-bound",
-}
-# Below this share of the step nothing removable is worth naming the run after.
-_BOUND_SHARE = 0.10
 
 
 def diagnose(
@@ -100,7 +90,7 @@ def report_of(run: Run, examined: list[Examined]) -> Report:
         breakdown=split,
         waterfall=run.waterfall.bars,
         waterfall_note=run.waterfall.note,
-        bound=_bound(split, ranked),
+        bound=bound_by(split),
         steps=_step_rows(run),
         drawing=draw_step(run),
         diagnoses=tuple(diagnoses(examined, ranked, replay)),
@@ -180,14 +170,6 @@ def _breakdown(split: Split) -> Breakdown:
         idle=seconds(split.idle),
         idle_causes={name: seconds(ns) for name, ns in split.causes.items()},
     )
-
-
-def _bound(split: Breakdown, ranked: list[Priced]) -> str:
-    best = next((p for p in ranked if p.worth and p.price is not None), None)
-    if best is not None:
-        return _BOUND_BY_FAMILY.get(best.rule.code[:2], "compute-bound")
-    owner = max(_BOUND_BY_BUCKET, key=split.share)
-    return _BOUND_BY_BUCKET[owner] if split.share(owner) >= _BOUND_SHARE else "compute-bound"
 
 
 def _step_rows(run: Run) -> tuple[StepRow, ...]:

@@ -203,7 +203,7 @@ def loader_bound() -> Report:
             Bar(name="data loading", seconds=0.088, group="data loading"),
             Bar(name="idle", seconds=0.055, group="idle"),
         ),
-        bound="host-bound",
+        bound="input-bound",
         steps=tuple(StepRow(number=i, start_s=0.412 * i, split=split) for i in range(5)),
         drawing=Drawing(
             step=2,
@@ -449,7 +449,7 @@ def worst() -> Report:
         breakdown=replace(split, idle_causes=causes),
         waterfall=(Bar(name=HOSTILE + long, seconds=123.4567, group="idle"),),
         waterfall_note=HOSTILE,
-        bound="communication-bound",
+        bound="host-bound",
         diagnoses=failed + others + passed + caution,
         plan=replace(base.plan, saving_low_s=11.1, saving_high_s=99.9, stop=HOSTILE + long),
         replay=ReplayInfo(error=-0.2345, predicted_s=94.5, measured_s=123.4567, reason=HOSTILE + long),

@@ -39,6 +39,7 @@ FLOORS = {
     "phrasing": 3,
     "rules": 4,
     "examination": 5,
+    "bound": 5,
     "pricing": 5,
     "planning": 5,
     "outcomes": 5,
