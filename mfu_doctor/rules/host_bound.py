@@ -11,13 +11,14 @@ Why it costs
 How the gain is predicted
     The host's time shrinks in the replayed timeline; where the device is the bottleneck nothing is saved. Low end: fewer
     launches, as many as a fusing compiler would remove in this run, and only in the time that the device waits for; mid:
-    dispatch shrinks to a graph launch (CUDA graphs, or torch.compile with mode="reduce-overhead"), long pauses stay; high:
-    no host time at all. Where long pauses dominate, the low end removes half of them and the mid all.
+    dispatch shrinks to a graph launch where this run shows that one fits (the same kernels in each step, no synchronisation
+    inside), else to half, as compiled code leaves it; long pauses stay; high: no host time at all. Where long pauses
+    dominate, the low end removes half of them and the mid all.
     On a CPU: the low end removes half of what pauses take above this run's typical one, the mid all of it.
 
 How to fix
-    model = torch.compile(model, mode="reduce-overhead"). Larger batches. Where long pauses dominate: move logging,
-    augmentation or metrics out of the step, or into a worker.
+    model = torch.compile(model), with mode="reduce-overhead" where a graph fits. Larger batches. Where long pauses dominate:
+    move logging, augmentation or metrics out of the step, or into a worker.
 
 When it is wrong
     The profiler slows the host, not the device: a trace with stacks or shapes overstates this. CUDA graphs need static
@@ -29,10 +30,14 @@ References
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost, ShortenHost
+from mfu_doctor.analysis.graphing import is_compiled, is_graphed, obstacle_to_graph
 from mfu_doctor.analysis.hosting import (
+    COMPILED_HOST_LEFT,
     GRAPH_LEAST,
     GRAPH_NODE_NS,
     Hosting,
@@ -87,13 +92,15 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: Part) -> Finding:
     waited_for = everything & late(run)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     fewer = 1 - fusable_share(run, steady)
+    advice = _advice(run, steady)
+    mid = graph if advice.graph_fits else max(COMPILED_HOST_LEFT[1], graph)
     return Finding(
         summary=f"GPU waits for the host {idle.of_step}: {number(host.operations)} launches a step",
-        fix='model = torch.compile(model, mode="reduce-overhead")',
-        detail=_pace(run, steady, host, total),
+        fix=advice.fix,
+        detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
         change=Change(
             (ScaleHost(waited_for, max(fewer, graph)),),
-            (ScaleHost(everything, graph),),
+            (ScaleHost(everything, mid),),
             (ScaleHost(joined(everything, host.pauses), 0.0),),
         ),
         evidence=(
@@ -102,8 +109,37 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: Part) -> Finding:
             shown("device operations", host.operations, "per step"),
             shown("host time", seconds(total), "s"),
             shown("fusable launches", 1 - fewer, "share"),
+            shown("CUDA graph", "fits" if advice.graph_fits else "not shown to fit"),
         ),
+        risk="rounding",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Advice:
+    """What to do about launching, whether a graph of the step is known to fit, and what is unknown otherwise."""
+
+    fix: str
+    graph_fits: bool
+    unknown: str | None
+
+
+def _advice(run: Run, steady: Steady) -> _Advice:
+    obstacle = obstacle_to_graph(run, steady)
+    compiled = is_compiled(run)
+    if is_graphed(run):
+        return _Advice(
+            "# enlarge the batch, or take the launches outside the CUDA graphs of this run into one of them",
+            False,
+            "graphs are in use already",
+        )
+    if obstacle is None:
+        return _Advice('model = torch.compile(model, mode="reduce-overhead")', True, None)
+    if compiled:
+        return _Advice(
+            '# enlarge the batch, or make mode="reduce-overhead" possible for the compiled model', False, obstacle
+        )
+    return _Advice("model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") yet: {obstacle}')
 
 
 def _pausing(run: Run, steady: Steady, host: Hosting) -> Finding:
@@ -161,6 +197,7 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
         detail=f"a typical pause between operators takes {time_of(typical)}",
         change=Change(compiled, compiled, everything),
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
+        risk="rounding",
         confidence="hint",
     )
 

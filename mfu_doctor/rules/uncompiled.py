@@ -25,22 +25,17 @@ References
 
 from __future__ import annotations
 
-import re
-
 from mfu_doctor.analysis.chains import fused, pointwise_chains
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
-from mfu_doctor.analysis.hosting import hosting_of, joined, late
+from mfu_doctor.analysis.graphing import is_compiled
+from mfu_doctor.analysis.hosting import COMPILED_HOST_LEFT, hosting_of, joined, late
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import part_of, steady_of
 from mfu_doctor.analysis.steps import WHOLE
-from mfu_doctor.analysis.vocabulary import ids_matching
 from mfu_doctor.phrasing import number, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 
-_COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|CompiledFunction|^## Call CompiledFxGraph")
-# Host time left by compiled code, by end: an estimate, not a measurement.
-_HOST_LEFT = (0.7, 0.5, 0.3)
 # What compiling a training step takes once: half a minute for a small model, three minutes for a large one.
 _COMPILE_NS = (30 * NS_PER_S, 180 * NS_PER_S)
 # Launch idle and fusable work below this share together leave a compiler nothing to do.
@@ -50,9 +45,7 @@ SEEN_SHARE = 0.05
 @rule("uncompiled", "HO008", "eager execution leaves launches and memory traffic to a compiler", needs=("device",))
 def uncompiled(run: Run) -> Outcome:
     """Judge what torch.compile would find to do."""
-    if len(ids_matching(run.trace, _COMPILED)) or (
-        run.facts and run.facts.compile and run.facts.compile.compiled_modules
-    ):
+    if is_compiled(run):
         return None
     if run.steps.source == WHOLE:
         return Skip(
@@ -70,7 +63,7 @@ def uncompiled(run: Run) -> Outcome:
     fusing = fused(run, chains) if chains is not None else ((), (), ())
 
     def end(which: int) -> tuple[Edit, ...]:
-        return (*fusing[which], ScaleHost(where[which], _HOST_LEFT[which]))
+        return (*fusing[which], ScaleHost(where[which], COMPILED_HOST_LEFT[which]))
 
     return Finding(
         summary=f"Eager kernels: launching leaves the GPU idle {idle.of_step}, fusable pointwise chains take "

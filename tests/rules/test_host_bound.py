@@ -90,3 +90,36 @@ def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
     at = 1_000_000_000 + 6_000_000  # in the pause of the second step: 4.1 + 4 + 4.1 ... ms
     frames = tuple(FrameSample(time_ns=at + i * 200_000, place="train.py:41") for i in range(200))
     assert found(host_bound, run_of(drawn, frames=frames)).place == "train.py:41"
+
+
+def launching(*, sync: bool = False, changing: bool = False, marker: str | None = None) -> Timeline:
+    drawn = Timeline()
+    for i in range(6):
+        with drawn.step():
+            for _ in range(50 + i * changing):
+                drawn.op(marker or "aten::mm", kernel=10, host=40)
+            if sync:
+                drawn.item()
+    return drawn
+
+
+def test_a_graph_is_advised_only_where_the_run_shows_that_one_fits() -> None:
+    fits = found(host_bound, run_of(launching()))
+    assert fits.fix == 'model = torch.compile(model, mode="reduce-overhead")'
+    for drawn, reason in (
+        (launching(sync=True), "1 synchronisation a step"),
+        (launching(changing=True), "differ from step to step"),
+    ):
+        finding = found(host_bound, run_of(drawn))
+        assert finding.fix == "model = torch.compile(model)"
+        assert reason in (finding.detail or "")
+        assert price_us(host_bound, run_of(drawn)).mid_ns < price_us(host_bound, run_of(launching())).mid_ns
+
+
+def test_compiling_can_change_rounding() -> None:
+    assert found(host_bound, run_of(launching())).risk == "rounding"
+
+
+def test_a_compiled_run_is_not_told_to_compile() -> None:
+    finding = found(host_bound, run_of(launching(changing=True, marker="Torch-Compiled Region: 0/0")))
+    assert "torch.compile(" not in finding.fix
