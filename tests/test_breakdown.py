@@ -203,3 +203,60 @@ def test_collectives_on_their_own_threads_are_communication_on_a_cpu_run() -> No
             t.python(400)
     split = Run(t.trace()).breakdown.median
     assert (split.compute, split.communication, split.causes["python"]) == (600_000, 300_000, 100_000)
+
+
+def without_calls(t: Timeline) -> dict[str, Any]:
+    """The drawn trace with no runtime calls and with operator ids of their own (not copies of the correlation)."""
+    events = [e for e in t.events if e["cat"] != "cuda_runtime"]
+    for event in events:
+        if "External id" in event["args"]:
+            event["args"]["External id"] += 100_000
+    return t.header | {"traceEvents": events}
+
+
+def test_without_launch_calls_a_fetch_still_owns_its_gap() -> None:
+    """No runtime calls were recorded: an operator's end says when its kernel was issued, so a loader's gap stays its own."""
+    t = Timeline()
+    for _ in range(5):
+        with t.step():
+            t.fetch(1000)
+            t.op("aten::mm", kernel=400)
+    split = Run(from_json(without_calls(t))).breakdown.median
+    assert split.data_loading == pytest.approx(595_000, abs=6_000)
+    assert split.causes["queue"] < 10_000
+    assert closes(split)
+
+
+def test_marks_that_cannot_be_tied_to_kernels_are_said_to_be_unused() -> None:
+    t = Timeline()
+    for _ in range(5):
+        with t.step():
+            t.device("orphan_kernel", 40)
+            t.now += 100
+    steps = Run(t.trace()).steps
+    assert steps.source == "whole trace"
+    assert "ties its ProfilerStep marks to kernels" in str(steps.note)
+
+
+def test_a_gap_that_nothing_explains_is_said_to_be_unexplained() -> None:
+    """Kernels alone, with no call and no operator: why the device was idle cannot be known."""
+    t = Timeline()
+    for _ in range(6):
+        for i in range(10):
+            t.device(f"kernel_{i}", 40)
+            t.now += 60
+    split = Run(t.trace()).breakdown.median
+    assert split.causes["other"] == split.idle > 0
+    assert closes(split)
+
+
+def test_after_the_last_operation_the_host_is_late_not_the_queue() -> None:
+    """One step: the device finishes, then Python works 700 us until the step's mark ends."""
+    t = Timeline()
+    with t.step():
+        t.op("aten::mm", kernel=100)
+        t.python(800)
+    split = Run(t.trace()).breakdown.median
+    assert split.causes["queue"] == 0
+    assert split.causes["python"] > 650_000
+    assert closes(split)

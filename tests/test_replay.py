@@ -22,10 +22,10 @@ from mfu_doctor.analysis.edits import (
     ShortenHost,
 )
 from mfu_doctor.analysis.replay import Replay
-from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.intervals import EMPTY, Intervals
 from mfu_doctor.trace import Category, Trace
-from tests.reference import load
+from tests.reference import from_json, load
 from tests.timeline import Timeline
 from tests.traces import real_trace
 
@@ -277,6 +277,161 @@ def test_no_fix_makes_a_run_slower_and_none_saves_more_than_the_step(ops: list[t
         after = replay.step_ns([edit])
         assert 0 <= after <= replay.measured_ns * (1 + 1e-9)
     assert abs(replay.base_ns / replay.measured_ns - 1) < 1e-3
+
+
+def without_call_of(t: Timeline, nth: int) -> Run:
+    """The drawn run with the launch call of every nth kernel lost."""
+    ids = [e["args"]["correlation"] for e in t.events if e["cat"] == "kernel"][::nth]
+    lost = [e for e in t.events if e["cat"] == "cuda_runtime" and e["args"].get("correlation") in set(ids)]
+    return Run(from_json(t.header | {"traceEvents": [e for e in t.events if e not in lost]}))
+
+
+@pytest.mark.parametrize("nth", [2, 3, 7])
+def test_kernels_whose_launch_calls_were_lost_stay_where_they_ran(nth: int) -> None:
+    """CUPTI drops records: such a kernel is issued when its operator begins, not before the trace."""
+    t = Timeline()
+    for _ in range(8):
+        with t.step():
+            t.fetch(500)
+            for _ in range(5):
+                t.op("aten::mm", kernel=100)
+    run = without_call_of(t, nth)
+    assert abs(run.replay.error) < 0.02
+    assert run.replay.step_ns([ScaleHost(run.host.fetch)]) == pytest.approx(500 * US, rel=0.05)
+
+
+def test_a_kernel_without_call_and_operator_follows_the_one_before_it() -> None:
+    t = Timeline()
+    for _ in range(8):
+        with t.step():
+            t.fetch(500)
+            t.op("aten::mm", kernel=100)
+            t.device("orphan_kernel", 100)
+    run = Run(t.trace())
+    assert abs(run.replay.error) < 0.02
+    assert run.replay.step_ns([ScaleHost(run.host.fetch)]) == pytest.approx(200 * US, rel=0.05)
+
+
+def test_without_any_launch_call_no_prediction_is_made() -> None:
+    t = Timeline()
+    for _ in range(8):
+        with t.step():
+            t.fetch(500)
+            t.op("aten::mm", kernel=100)
+    run = without_call_of(t, 1)
+    assert not run.replay.trusted
+    assert "launch calls" in str(run.replay.distrust)
+
+
+def test_a_whole_trace_without_steps_gets_faster_with_its_kernels() -> None:
+    """No marks and no period: the window is all the device's work, and it ends when that ends."""
+    t = Timeline()
+    for i in range(6):
+        t.op(f"aten::op{i}", kernel=1000 + i)
+    run = Run(t.trace())
+    assert run.steps.source == "whole trace"
+    rows = run.activity.row
+    assert run.replay.measured_ns == pytest.approx(6015 * US, rel=0.01)
+    assert run.replay.step_ns([ScaleDevice(rows, np.full(len(rows), 0.5))]) == pytest.approx(3007 * US, rel=0.02)
+
+
+def test_one_chosen_step_of_many_is_replayed_like_all_of_them() -> None:
+    run = loader_bound()
+    one = Run(run.recorded, Options(steps=(3, 4))).replay
+    assert one.measured_ns == run.replay.measured_ns
+    assert abs(one.error) < 0.02
+    assert one.step_ns([ScaleHost(run.host.fetch)]) == pytest.approx(
+        run.replay.step_ns([ScaleHost(run.host.fetch)]), rel=0.1
+    )
+
+
+def host_only(pieces: int = 4, steps: int = 6) -> Run:
+    t = Timeline(device=None)
+    for _ in range(steps):
+        with t.step():
+            for _ in range(pieces):
+                t.python(200)
+                t.op("aten::mm", host=100)
+    return Run(t.trace())
+
+
+def halves(run: Run) -> tuple[Intervals, Intervals]:
+    """The host time between operators, its first and second 100 us of each piece."""
+    rows = run.activity.row
+    start = np.sort(run.trace.events.start[rows])
+    return Intervals(start - 200 * US, start - 100 * US), Intervals(start - 100 * US, start)
+
+
+def test_host_edits_on_disjoint_time_add_up() -> None:
+    run = host_only()
+    first, second = halves(run)
+    apart = run.replay.step_ns([ScaleHost(first), ScaleHost(second)])
+    assert apart == run.replay.step_ns([ScaleHost(first | second)]) == pytest.approx(400 * US)
+    assert run.replay.step_ns([ScaleHost(first, 0.5)]) == pytest.approx(1000 * US)
+
+
+def test_asking_for_the_same_host_time_twice_saves_it_once() -> None:
+    run = host_only()
+    first, second = halves(run)
+    once = run.replay.step_ns([ScaleHost(first, 0.5)])
+    assert run.replay.step_ns([ScaleHost(first, 0.5), ScaleHost(first, 0.5)]) == once
+    keep = np.full(first.count, 20 * US)
+    assert run.replay.step_ns([ScaleHost(first, 0.5), ShortenHost(first.start, first.end, keep)]) == pytest.approx(
+        880 * US
+    )
+    wide = ScaleHost(first | second, 0.75)
+    assert run.replay.step_ns([wide, ScaleHost(first, 0.5)]) == pytest.approx((1200 - 4 * 50 - 4 * 25) * US)
+
+
+def mixed(*, device: bool) -> Run:
+    t = Timeline() if device else Timeline(device=None)
+    for _ in range(6):
+        with t.step():
+            t.fetch(300)
+            for kernel in (200, 20, 80):
+                t.op(f"aten::op{kernel}", kernel=kernel if device else None, host=60)
+                t.python(40)
+    return Run(t.trace())
+
+
+DRAWN = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 500), st.integers(1, 300), st.floats(0.0, 1.0)), min_size=1, max_size=5
+)
+
+
+def edit_of(run: Run, drawn: tuple[int, int, int, float]) -> Edit:
+    """An edit that does the same in every step: to the host time at an offset, or to the operators of one name."""
+    kind, at, length, factor = drawn
+    begin = run.steps.host_start + at * US
+    where = Intervals(begin, begin + length * US)
+    name = run.trace.events.name[run.activity.row]
+    rows = np.unique(run.activity.row[name == np.unique(name)[at % 3]])
+    took = run.trace.events.end[rows] - run.trace.events.start[rows]
+    if kind == 0:
+        return ScaleHost(where, factor)
+    if kind == 1:
+        return ShortenHost(where.start, where.end, np.full(where.count, int(factor * length * US)))
+    if kind == 2:
+        return ScaleDevice(rows, np.full(len(rows), factor))
+    if kind == 3:
+        return SetDevice(rows, (took * factor).astype(np.int64))
+    return MergeLaunches(rows, np.arange(len(rows)), (took * factor).astype(np.int64), where, factor)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DRAWN, st.booleans(), st.randoms(use_true_random=False))
+def test_edits_compose_in_any_order_and_one_more_never_slows(
+    drawn: list[tuple[int, int, int, float]], device: bool, random: Any
+) -> None:
+    """Any set of edits has one price whatever its order, and one more edit that only shortens cannot lengthen the step."""
+    run = mixed(device=device)
+    edits = [edit_of(run, d) for d in drawn]
+    base = run.replay.step_ns(edits)
+    shuffled = list(edits)
+    random.shuffle(shuffled)
+    assert run.replay.step_ns(shuffled) == pytest.approx(base, rel=1e-9)
+    for more in ((0, 0, 400, 0.3), (2, 1, 1, 0.4), (3, 2, 1, 0.1)):
+        assert run.replay.step_ns([*edits, edit_of(run, more)]) <= base * (1 + 1e-6)
 
 
 TRAINING = {

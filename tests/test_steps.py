@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mfu_doctor.analysis.run import Options, Run
@@ -118,6 +120,83 @@ def test_cpu_steps_are_the_marks_themselves() -> None:
             t.op("aten::mm", host=800)
     steps = Run(t.trace()).steps
     assert steps.duration.tolist() == [1_000_000] * 3
+
+
+def test_a_prefetching_copy_on_its_own_stream_opens_no_step() -> None:
+    """The copy for the next batch runs ahead on stream 20: windows stay those of the stream that computes (500 us)."""
+    t = Timeline()
+    for _ in range(6):
+        with t.step():
+            t.op("aten::copy_", kernel=20, kernel_name="Memcpy HtoD (Pinned -> Device)", cat="gpu_memcpy", stream=20)
+            t.op("aten::mm", kernel=500)
+    assert Run(t.trace()).steps.duration.tolist() == [500_000] * 5
+
+
+def test_a_copy_in_every_other_step_leaves_windows_and_replay_whole() -> None:
+    t = Timeline()
+    for i in range(7):
+        with t.step():
+            if i % 2:
+                t.op(
+                    "aten::copy_", kernel=20, kernel_name="Memcpy HtoD (Pinned -> Device)", cat="gpu_memcpy", stream=20
+                )
+            t.op("aten::mm", kernel=500)
+    run = Run(t.trace())
+    assert run.steps.duration.tolist() == [500_000] * 6
+    assert run.replay.measured_ns == 500_000
+    assert run.replay.error == pytest.approx(0, abs=0.01)
+
+
+def test_operations_that_start_together_do_not_swap_a_window_for_another_stream() -> None:
+    """A copy starts in the same microsecond as the kernel that opens the step; it is not the step's opening."""
+    t = Timeline()
+    for _ in range(5):
+        with t.step():
+            t.op("aten::mm", kernel=400)
+            last = [e for e in t.events if e["cat"] == "kernel"][-1]
+            ids: dict[str, Any] = {"correlation": t._id()}
+            t.call("cudaMemcpyAsync", 2, **ids)
+            t.add(
+                "gpu_memcpy", "Memcpy HtoD (Pinned -> Device)", last["ts"], 5, pid=0, tid=20, device=0, stream=20, **ids
+            )
+    run = Run(t.trace())
+    opening = run.activity.row[run.steps.opening]
+    assert {run.trace.name_of(int(r)) for r in opening} == {"aten::mm"}
+    assert run.replay.error == pytest.approx(0, abs=0.01)
+
+
+def test_a_period_is_found_without_launch_calls() -> None:
+    t = Timeline()
+    for _ in range(6):
+        for i in range(12):
+            t.op(f"aten::op{i}", kernel=100)
+    events = [e for e in t.events if e["cat"] != "cuda_runtime"]
+    assert Run(from_json(t.header | {"traceEvents": events})).steps.source == "periodicity"
+
+
+def test_leading_steps_that_warm_up_are_left_out_and_said_to_be() -> None:
+    t = Timeline()
+    for kernel in (3000, 2500, 500, 500, 500, 500, 500, 500):
+        with t.step():
+            t.op("aten::mm", kernel=kernel)
+    steps = Run(t.trace()).steps
+    assert steps.steady.tolist() == [False, False, True, True, True, True, True]
+    assert steps.note is not None
+    assert "first 2 steps" in steps.note
+
+
+def test_a_marked_thread_that_runs_no_operator_does_not_train() -> None:
+    """The loop is marked on one thread and a worker thread computes: the worker's operators are the run."""
+    t = Timeline(device=None)
+    for _ in range(4):
+        with t.step():
+            t.op("aten::mm", host=900)
+    for event in t.events:
+        if event["cat"] == "cpu_op":
+            event["tid"] = 555
+    run = Run(t.trace())
+    assert run.steps.duration.tolist() == [900_000] * 4
+    assert run.breakdown.median.compute == 900_000
 
 
 @pytest.mark.parametrize(("workers", "mean_ms"), [(0, 175.790), (4, 136.343)])

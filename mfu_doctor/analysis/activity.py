@@ -100,13 +100,17 @@ def _host_collectives(trace: Trace) -> npt.NDArray[np.int64]:
 
 
 def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
-    """Operator rows on the threads that train: the thread with step marks (else with most operators), and autograd's."""
+    """Operator rows on the threads that train: the thread with step marks (else with most operators), and autograd's.
+
+    A loop can be marked on one thread and run on another; a marked thread without any operator does not train.
+    """
     rows = trace.rows(Category.CPU_OP)
     if not len(rows):
         return rows
     hosts = trace.rows(Category.CPU_OP, Category.ANNOTATION)
     marks = rows_matching(trace, STEP_MARK, hosts)
-    main = np.bincount(trace.events.track[marks if len(marks) else rows]).argmax()
+    marked = np.isin(trace.events.track[rows], trace.events.track[marks])
+    main = np.bincount(trace.events.track[rows[marked] if marked.any() else rows]).argmax()
     autograd = trace.events.track[rows_matching(trace, _AUTOGRAD, rows)]
     return rows[np.isin(trace.events.track[rows], np.append(autograd, main))]
 

@@ -91,9 +91,13 @@ def _split(owners: dict[str, Intervals], start: int, end: int) -> Split:
 def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, gaps: Intervals) -> dict[str, Intervals]:
     """Owner of every idle nanosecond: data loading or one of IDLE_CAUSES, disjoint and complete."""
     owners = dict.fromkeys(IDLE_CAUSES, EMPTY)
-    late = gaps
+    late, unknown = gaps, EMPTY
     if activity.is_device:
-        issued = np.clip(_issued_end(trace, activity, launches, gaps), gaps.start, gaps.end)
+        issued, known = _issued_end(trace, activity, launches, gaps)
+        issued = np.clip(issued, gaps.start, gaps.end)
+        unknown = _intervals(gaps.start[~known], gaps.end[~known])
+        gaps = Intervals(gaps.start[known], gaps.end[known])
+        issued = issued[known]
         late = _intervals(gaps.start, issued)
         on_time = issued == gaps.start
         owners["queue"] = _intervals(gaps.start[on_time], gaps.end[on_time])
@@ -113,6 +117,8 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
     if activity.is_device:
         owners["launch"] = (rest & host.busy) | latency
         rest = rest - host.busy
+        owners["other"] = unknown - host.fetch
+        owners["data_loading"] = owners["data_loading"] | (unknown & host.fetch)
     owners["python"] = rest
     return owners
 
@@ -122,15 +128,21 @@ def _intervals(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Inte
     return Intervals(start[keep], end[keep])
 
 
-def _issued_end(trace: Trace, activity: Activity, launches: Launches, gaps: Intervals) -> npt.NDArray[np.int64]:
-    """When the call that launched the operation after each gap returned; the gap's start where no call is known.
+def _issued_end(
+    trace: Trace, activity: Activity, launches: Launches, gaps: Intervals
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """When the host had issued the operation after each gap, and whether that is known.
 
-    Several operations can start when a gap ends; the one issued last kept the device waiting least, so the earliest counts.
+    That is when its launch call returned, or where the trace has none when its operator did; after the last operation of the
+    trace nothing was issued any more, so the host was late until the gap's end. Several operations can start when a gap ends;
+    the one issued last kept the device waiting least, so the earliest counts.
     """
     following = np.searchsorted(activity.start, gaps.end, side="left")
+    last = following >= activity.count
     following = np.minimum(following, activity.count - 1)
-    call = launches.call[following]
-    return np.where(call >= 0, trace.events.end[np.maximum(call, 0)], gaps.start)
+    row = np.where(launches.call[following] >= 0, launches.call[following], launches.op[following])
+    ended = np.where(last, gaps.end, trace.events.end[np.maximum(row, 0)])
+    return ended, last | (row >= 0)
 
 
 def _after_sync(trace: Trace, rows: npt.NDArray[np.int64], late: Intervals) -> Intervals:

@@ -7,6 +7,7 @@ fixes that touch many small operators look better than they are, and waiting for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,8 @@ from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 
 # A profiled step this much longer than an un-profiled one is corrected; less is within what steps differ by anyway.
 CORRECT_ABOVE = 0.02
-_ROUNDS = 6
+_DOUBLINGS = 6
+_ROUNDS = 16
 _CLOSE = 0.002  # of the step
 
 
@@ -54,19 +56,45 @@ def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
     rows = trace.rows(Category.CPU_OP, Category.ANNOTATION, *CALL_CATEGORIES)
     edges = Boundaries(np.sort(trace.events.start[rows]), np.sort(trace.events.end[rows]))
     counts = _counts(timeline.calls, edges)
-    cost, step = 0.0, walk(timeline)
+    step = walk(timeline)
     goal = target_ns * step / timeline.measured_ns
-    slope = max(float(counts[0].sum() + counts[1].sum()) / max(len(timeline.boundaries) - 1, 1), 1.0)
-    changed = timeline
-    for _ in range(_ROUNDS):
-        if abs(step - goal) <= _CLOSE * goal:
-            break
-        cost = max(cost + (step - goal) / slope, 0.0)
-        changed = replace(timeline, calls=_reduced(timeline.calls, counts, cost))
-        step = walk(changed)
-    if step > goal * (1 + CORRECT_ABOVE):
+
+    def reduced(cost: float) -> Timeline:
+        return replace(timeline, calls=_reduced(timeline.calls, counts, cost))
+
+    per_step = max(float(counts[0].sum() + counts[1].sum()) / max(len(timeline.boundaries) - 1, 1), 1.0)
+    cost = _solve(lambda c: walk(reduced(c)) - goal, (step - goal) / per_step, step - goal, _CLOSE * goal)
+    changed = reduced(cost)
+    if walk(changed) > goal * (1 + CORRECT_ABOVE):
         return timeline
     return replace(changed, measured_ns=target_ns)
+
+
+def _solve(excess: Callable[[float], float], guess: float, at_zero: float, close: float) -> float:
+    """The cost at which a falling function that is `at_zero` at 0 crosses zero, or the largest tried where it never does.
+
+    Doubling finds a bracket; false position closes it, an end that stays put counting half (the Illinois algorithm).
+    """
+    low, f_low = 0.0, at_zero
+    high, f_high = guess, excess(guess)
+    for _ in range(_DOUBLINGS):
+        if f_high <= close:
+            break
+        low, f_low = high, f_high
+        high, f_high = high * 2.0, excess(high * 2.0)
+    middle, f_middle, stayed = high, f_high, 0
+    for _ in range(_ROUNDS):
+        if abs(f_middle) <= close or f_high > 0:
+            break
+        middle = (low * f_high - high * f_low) / (f_high - f_low)
+        f_middle = excess(middle)
+        if f_middle > 0:
+            low, f_low = middle, f_middle
+            f_high, stayed = (f_high / 2.0 if stayed > 0 else f_high), 1
+        else:
+            high, f_high = middle, f_middle
+            f_low, stayed = (f_low / 2.0 if stayed < 0 else f_low), -1
+    return middle
 
 
 def _counts(calls: Calls, edges: Boundaries) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,12 +1,14 @@
 """Apply declarative edits to a timeline: a new timeline comes back, the recorded one is never changed.
 
-Edits compose by being applied in order, so a plan is just a longer list of edits.
+Edits compose whatever their order: all host edits become one map of how much of each nanosecond stays (where two fixes remove the
+same time it is gone once), then durations are set, groups merged, durations scaled, and last the waits and streams change. A plan
+is just a longer list of edits, and asking for the same thing twice changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,55 +25,126 @@ from mfu_doctor.analysis.edits import (
     ShortenHost,
 )
 from mfu_doctor.analysis.model import Calls, Timeline
-from mfu_doctor.intervals import Intervals
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+
+
+# The order in which kinds of edits take effect: what sets a duration before what scales it, links last.
+_ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream)
 
 
 def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows) -> Timeline:
     """The timeline with these edits made.
 
     Args:
-        timeline: the recorded (or an already edited) timeline.
-        edits: applied in order.
+        timeline: the recorded timeline.
+        edits: in any order.
         row_of_entry: event row of each Activity entry, shape (n,).
     """
-    for edit in edits:
-        timeline = _apply_one(timeline, edit, row_of_entry)
-    return timeline
+    changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
+    work = _Work(timeline, row_of_entry)
+    for edit in sorted((e for e in edits if isinstance(e, _ORDER)), key=lambda e: _ORDER.index(type(e))):
+        changed = _apply_one(changed, edit, work)
+    return changed
 
 
-def _apply_one(timeline: Timeline, edit: Edit, row_of_entry: Rows) -> Timeline:
+class _Work:
+    """The recorded durations (operations, or on a CPU the calls' own cost) and which event row each belongs to."""
+
+    def __init__(self, recorded: Timeline, row_of_entry: Rows) -> None:
+        self.on_device = len(recorded.operations.entry) > 0
+        self.row = row_of_entry[recorded.operations.entry] if self.on_device else recorded.calls.row
+        self.recorded = recorded.operations.duration if self.on_device else recorded.calls.cost
+
+    def of(self, timeline: Timeline) -> Floats:
+        """The present durations of a timeline, as a copy."""
+        return (timeline.operations.duration if self.on_device else timeline.calls.cost).copy()
+
+    def put(self, timeline: Timeline, duration: Floats) -> Timeline:
+        """The timeline with these durations."""
+        if self.on_device:
+            return replace(timeline, operations=replace(timeline.operations, duration=duration))
+        return replace(timeline, calls=replace(timeline.calls, cost=duration))
+
+
+def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
     match edit:
-        case ScaleHost(where, factor):
-            weight = np.full(where.count, 1.0 - factor)
-            return replace(timeline, calls=_shorten(timeline.calls, where, weight))
-        case ShortenHost(start, end, keep):
-            length = np.maximum(end - start, 1)
-            weight = np.clip(1.0 - keep / length, 0.0, 1.0)
-            return replace(timeline, calls=_shorten(timeline.calls, Intervals(start, end), weight))
         case DropWaits(rows):
             return replace(timeline, calls=_drop_waits(timeline.calls, rows))
         case ScaleDevice(rows, factor):
-            return _set_durations(timeline, rows, row_of_entry, scale=factor)
-        case SetDevice(rows, duration):
-            return _set_durations(timeline, rows, row_of_entry, set_to=duration.astype(np.float64))
-        case AsyncCopies(rows, duration):
-            return _async_copies(timeline, rows, duration, row_of_entry)
+            at, which = _positions(work.row, rows)
+            duration = work.of(timeline)
+            duration[at] *= factor[which]
+            return work.put(timeline, duration)
+        case SetDevice(rows, duration_ns):
+            return _set_durations(timeline, rows, duration_ns.astype(np.float64), work)
+        case AsyncCopies(rows, duration_ns):
+            return _async_copies(timeline, rows, duration_ns, work)
         case MergeLaunches():
-            return _merge(timeline, edit, row_of_entry)
+            return _merge(timeline, edit, work)
         case MoveToStream(rows):
-            return _move(timeline, rows, row_of_entry)
+            return _move(timeline, rows, work)
+    return timeline  # host edits are made together, before these
 
 
-def _shorten(calls: Calls, where: Intervals, weight: Floats) -> Calls:
-    """Take `weight` of the host time inside each interval out of gaps and costs."""
-    if not where.count:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How much of each nanosecond of host time stays: `share` from each `edge` to the next, 1 outside; shape (k,)."""
+
+    edge: Rows
+    share: Floats
+
+    def lost(self, start: Rows, end: Rows) -> Floats:
+        """Nanoseconds that go from each ``[start, end)``."""
+        if not len(self.edge):
+            return np.zeros(len(start))
+        gone = np.concatenate((np.zeros(1), np.cumsum(np.diff(self.edge) * (1.0 - self.share[:-1]))))
+
+        def before(time: Rows) -> Floats:
+            at = np.maximum(np.searchsorted(self.edge, time, side="right") - 1, 0)
+            inside = np.clip(time - self.edge[at], 0, None)
+            removed: Floats = gone[at] + inside * (1.0 - self.share[at])
+            return removed
+
+        return before(end) - before(start)
+
+
+def _kept(edits: Sequence[Edit]) -> _Kept:
+    """All host edits as one map: where several of them shorten the same time, the one that leaves least of it counts."""
+    pieces = [_piece(e) for e in edits if isinstance(e, ScaleHost | ShortenHost | MergeLaunches)]
+    pieces = [p for p in pieces if len(p[0])]
+    if not pieces:
+        return _Kept(np.zeros(0, np.int64), np.zeros(0))
+    edge = np.unique(np.concatenate([np.concatenate((start, end)) for start, end, _ in pieces]))
+    share = np.ones(len(edge))
+    for start, end, keep in pieces:
+        at = np.maximum(np.searchsorted(start, edge, side="right") - 1, 0)
+        covered = (edge >= start[at]) & (edge < end[at])
+        share = np.where(covered, np.minimum(share, keep[at]), share)
+    return _Kept(edge, share)
+
+
+def _piece(edit: ScaleHost | ShortenHost | MergeLaunches) -> tuple[Rows, Rows, Floats]:
+    """Start, end and share kept of each interval that a host edit shortens, in time order."""
+    match edit:
+        case ScaleHost(where, factor):
+            start, end, keep = where.start, where.end, np.full(where.count, factor)
+        case ShortenHost(start, end, keep_ns):
+            keep = keep_ns / np.maximum(end - start, 1)
+        case MergeLaunches():
+            start, end, keep = edit.where.start, edit.where.end, np.full(edit.where.count, edit.host_factor)
+    order = np.argsort(start, kind="stable")
+    return start[order], end[order], np.clip(keep[order], 0.0, 1.0)
+
+
+def _shorten(calls: Calls, kept: _Kept) -> Calls:
+    """Take the host time that goes out of gaps and costs."""
+    if not len(kept.edge):
         return calls
     before = np.where(calls.after >= 0, calls.end[np.maximum(calls.after, 0)], calls.start)
-    lost_gap = _weighted(where, weight, np.minimum(before, calls.start), calls.start)
-    lost_cost = _weighted(where, weight, calls.start, calls.start + calls.cost.astype(np.int64))
+    lost_gap = kept.lost(np.minimum(before, calls.start), calls.start)
+    lost_cost = kept.lost(calls.start, calls.start + calls.cost.astype(np.int64))
     recorded_gap = np.maximum(calls.start - before, 1)
     recorded_cost = np.maximum(calls.cost, 1.0)
     gap = calls.gap * np.clip(1.0 - lost_gap / recorded_gap, 0.0, 1.0)
@@ -79,46 +152,23 @@ def _shorten(calls: Calls, where: Intervals, weight: Floats) -> Calls:
     return replace(calls, gap=gap, cost=cost)
 
 
-def _weighted(where: Intervals, weight: Floats, start: Rows, end: Rows) -> Floats:
-    """Weighted length of the intervals inside each ``[start, end)``."""
-
-    def before(time: Rows) -> Floats:
-        total = np.concatenate((np.zeros(1), np.cumsum(where.lengths * weight)))
-        index = np.searchsorted(where.start, time, side="right")
-        at = np.maximum(index - 1, 0)
-        inside = np.clip(time, where.start[at], where.end[at]) - where.start[at]
-        return np.where(index > 0, total[at] + inside * weight[at], 0.0)
-
-    return before(end) - before(start)
-
-
 def _drop_waits(calls: Calls, rows: Rows) -> Calls:
     dropped = set(np.flatnonzero(np.isin(calls.row, rows) & (calls.row >= 0)).tolist())
     return replace(calls, waits=tuple(w for w in calls.waits if w[0] not in dropped))
 
 
-def _set_durations(
-    timeline: Timeline,
-    rows: Rows,
-    row_of_entry: Rows,
-    *,
-    scale: Floats | None = None,
-    set_to: Floats | None = None,
-) -> Timeline:
-    """New durations of device operations, or on a CPU of the operators' own stretches."""
-    ops, calls = timeline.operations, timeline.calls
-    on_device = len(ops.entry) > 0
-    mine = row_of_entry[ops.entry] if on_device else calls.row
-    at, which = _positions(mine, rows)
-    target = (ops.duration if on_device else calls.cost).copy()
-    if scale is not None:
-        target[at] = target[at] * scale[which]
-    elif set_to is not None:
-        total = np.bincount(which, weights=target[at], minlength=len(rows))
-        target[at] = target[at] / np.maximum(total[which], 1.0) * set_to[which]
-    if on_device:
-        return replace(timeline, operations=replace(ops, duration=target))
-    return replace(timeline, calls=replace(calls, cost=target))
+def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) -> Timeline:
+    """New durations of device operations, or on a CPU of the operators' own stretches.
+
+    One that shortens leaves what is shorter already as it is.
+    """
+    at, which = _positions(work.row, rows)
+    total = np.bincount(which, weights=work.recorded[at], minlength=len(rows))
+    aim = work.recorded[at] / np.maximum(total[which], 1.0) * set_to[which]
+    duration = work.of(timeline)
+    shortens = aim <= work.recorded[at]
+    duration[at] = np.where(shortens, np.minimum(duration[at], aim), np.maximum(duration[at], aim))
+    return work.put(timeline, duration)
 
 
 def _positions(mine: Rows, rows: Rows) -> tuple[Rows, Rows]:
@@ -131,43 +181,45 @@ def _positions(mine: Rows, rows: Rows) -> tuple[Rows, Rows]:
     return hit, order[at[hit]]
 
 
-def _async_copies(timeline: Timeline, rows: Rows, duration: Rows, row_of_entry: Rows) -> Timeline:
-    ops, calls = timeline.operations, timeline.calls
-    timeline = _set_durations(timeline, rows, row_of_entry, set_to=duration.astype(np.float64))
-    at, _ = _positions(row_of_entry[ops.entry], rows)
-    launching = set(ops.call[at].tolist())
-    kept = tuple((i, targets) for i, targets in calls.waits if i not in launching)
-    return replace(timeline, calls=replace(calls, waits=kept))
+def _async_copies(timeline: Timeline, rows: Rows, duration_ns: Rows, work: _Work) -> Timeline:
+    timeline = _set_durations(timeline, rows, duration_ns.astype(np.float64), work)
+    at, _ = _positions(work.row, rows)
+    launching = set(timeline.operations.call[at].tolist())
+    kept = tuple((i, targets) for i, targets in timeline.calls.waits if i not in launching)
+    return replace(timeline, calls=replace(timeline.calls, waits=kept))
 
 
-def _merge(timeline: Timeline, edit: MergeLaunches, row_of_entry: Rows) -> Timeline:
-    """Each group becomes its first operation with the group's cost; the others cost nothing.
+def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
+    """Each group becomes its first operation with the group's cost (never more than it took); the others cost nothing.
 
-    Host time shrinks first: on a CPU the merged operation is a call too, and its new cost is not to be scaled again.
+    Host time has shrunk before: on a CPU the merged operation is a call too, and its new cost is not to be scaled again.
     """
-    weight = np.full(edit.where.count, 1.0 - edit.host_factor)
-    timeline = replace(timeline, calls=_shorten(timeline.calls, edit.where, weight))
     if not len(edit.rows):
         return timeline
+    at, which = _positions(work.row, edit.rows)
     ordered = np.lexsort((edit.rows, edit.group))
     first = np.concatenate((np.ones(1, np.bool_), np.diff(edit.group[ordered]) != 0))
-    duration = np.zeros(len(edit.rows))
-    leaders = ordered[first]
-    duration[leaders] = edit.device_ns[edit.group[leaders]]
-    timeline = _set_durations(timeline, edit.rows, row_of_entry, set_to=duration)
-    ops = timeline.operations
-    if len(ops.entry):
-        at, which = _positions(row_of_entry[ops.entry], edit.rows)
-        follower = at[~np.isin(which, leaders)]
-        gap, latency = ops.gap.copy(), ops.latency.copy()
-        gap[follower], latency[follower] = np.minimum(gap[follower], 0.0), 0.0
-        timeline = replace(timeline, operations=replace(ops, gap=gap, latency=latency))
-    return timeline
+    leads = np.zeros(len(edit.rows), np.bool_)
+    leads[ordered[first]] = True
+    groups = len(edit.device_ns)
+    took = np.bincount(edit.group[which], weights=work.recorded[at], minlength=groups)
+    cost = np.minimum(edit.device_ns.astype(np.float64), took)
+    of_row = np.bincount(which, weights=work.recorded[at], minlength=len(edit.rows))
+    part = work.recorded[at] / np.maximum(of_row[which], 1.0)  # on a CPU one row can be several stretches
+    duration = work.of(timeline)
+    duration[at] = np.where(leads[which], part * cost[edit.group[which]], 0.0)
+    timeline = work.put(timeline, duration)
+    if not work.on_device:
+        return timeline
+    ops, follower = timeline.operations, at[~leads[which]]
+    gap, latency = ops.gap.copy(), ops.latency.copy()
+    gap[follower], latency[follower] = np.minimum(gap[follower], 0.0), 0.0
+    return replace(timeline, operations=replace(ops, gap=gap, latency=latency))
 
 
-def _move(timeline: Timeline, rows: Rows, row_of_entry: Rows) -> Timeline:
+def _move(timeline: Timeline, rows: Rows, work: _Work) -> Timeline:
     ops = timeline.operations
-    at, _ = _positions(row_of_entry[ops.entry], rows)
+    at, _ = _positions(work.row, rows)
     stream = ops.stream.copy()
     stream[at] = (stream.max() if len(stream) else 0) + 1
     return replace(timeline, operations=replace(ops, stream=stream))

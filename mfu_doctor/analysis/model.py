@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 MARK = -1  # row of a host-side step mark among the calls
+STAND_IN = -2  # row of an operator's start that stands in for launch calls that were not recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Calls:
     never before the previous call of its own thread (`own`). It takes `cost`, plus what it waits.
     """
 
-    row: npt.NDArray[np.int64]  # event row, MARK for step marks
+    row: npt.NDArray[np.int64]  # event row, MARK for step marks, STAND_IN for unrecorded calls
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     after: npt.NDArray[np.int64]  # index of a call, -1 for the first
@@ -49,7 +50,10 @@ class Operations:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """Where a step begins: the start of a device operation, or a host mark (and the end of all device work before it)."""
+    """Where a step begins: the start of a device operation, or a host mark (and the end of all device work before it).
+
+    With neither an operation nor a call it is the end of all device work.
+    """
 
     operation: int = -1
     call: int = -1
@@ -68,3 +72,4 @@ class Timeline:
     )
     measured_ns: float  # mean of the judged steps as recorded
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks
+    without_calls: bool = False  # a device's timeline without launch calls: what the host waited for is not known

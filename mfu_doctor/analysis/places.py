@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Category, Trace
 
-_FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): ")
+_FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): (?P<function>.*)")
 _INSTALLED = re.compile(
     r"(^|/)(site-packages|dist-packages)/(torch|numpy|triton|mfu_doctor)\w*/|/lib/python3[^/]*/(?!site-)"
 )
+_MOST = 0.5  # share of a time from which on it was spent in a function
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
 
 
@@ -41,6 +44,20 @@ class _Thread:
         while (over := (at >= 0) & (self.end[np.maximum(at, 0)] <= time)).any():
             at[over] = self.around[at[over]]
         return at
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where time was spent: file:line, and the function's name where the trace has its frame."""
+
+    place: str
+    function: str | None = None
+
+    @property
+    def spelled(self) -> str:
+        """In a sentence: "augment() at train.py:12", or the line alone."""
+        named = self.function is not None and self.function.isidentifier()
+        return f"{self.function}() at {self.place}" if named else self.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,59 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
     found = _from_stacks(trace, rows, frames or user_frames(trace))
     sampled = _from_samples(trace, rows)
     return tuple(a if a is not None else b for a, b in zip(found, sampled, strict=True))
+
+
+def spent_at(trace: Trace, where: Intervals, frames: UserFrames) -> Spot | None:
+    """The user's code in which most of this time went by, or None where the trace does not tell.
+
+    Positions that a live capture sampled have the exact line; Python frames have the function, at its first line. Of the frames
+    it is the innermost function that covers half of the time, else the one in whose own lines most of it passed.
+
+    Args:
+        trace: the trace.
+        where: host time in which no operator ran.
+        frames: what `user_frames` returned for this trace.
+    """
+    sampled = _sampled_in(trace, where)
+    if sampled is not None:
+        return Spot(sampled)
+    best: tuple[int, int] | None = None  # time, name
+    for thread in frames.threads.values():
+        found = _heaviest(thread, where)
+        if found is not None and (best is None or found[0] > best[0]):
+            best = found
+    if best is None:
+        return None
+    match = _FRAME.match(trace.names[best[1]])
+    return Spot(frames.places[best[1]], match["function"] if match else None)
+
+
+def _heaviest(thread: _Thread, where: Intervals) -> tuple[int, int] | None:
+    """Time in `where` and name id of the innermost frame that covers half of what frames cover, else of the largest own time."""
+    inside = where.overlap_with(thread.start, thread.end)
+    covered = int(inside[thread.around < 0].sum())
+    if not covered:
+        return None
+    own, nested = inside.copy(), thread.around >= 0
+    np.subtract.at(own, thread.around[nested], inside[nested])
+    total = np.bincount(thread.name, inside)
+    wide = np.flatnonzero(total[thread.name] >= covered * _MOST)
+    if len(wide):
+        inner = wide[::-1]  # of equal ones the last to begin lies deepest
+        name = int(thread.name[inner[np.argmin(total[thread.name[inner]])]])
+        return int(total[name]), name
+    alone = np.bincount(thread.name, own)
+    name = int(np.argmax(alone))
+    return int(alone[name]), name
+
+
+def _sampled_in(trace: Trace, where: Intervals) -> str | None:
+    """The position that capture sampled most often in this time."""
+    if trace.facts is None or not trace.facts.frames or not trace.origin_ns:
+        return None
+    times = np.array([frame.time_ns - trace.origin_ns for frame in trace.facts.frames], np.int64)
+    hits = Counter(trace.facts.frames[i].place for i in np.flatnonzero(where.contains(times)).tolist())
+    return hits.most_common(1)[0][0] if hits else None
 
 
 def user_place(frame: str) -> str | None:

@@ -62,9 +62,23 @@ class Replay:
         return self.model_ns / self.recorded_ns - 1.0
 
     @property
+    def tested(self) -> bool:
+        """Whether the error says anything: a host-only timeline has nothing but recorded delays and repeats itself."""
+        return len(self.timeline.operations.entry) > 0
+
+    @property
+    def distrust(self) -> str | None:
+        """Why predictions may not be given, or None where they may."""
+        if self.timeline.without_calls:
+            return "the trace has no launch calls, so what the host waited for is not known: record CPU activity too"
+        if abs(self.error) > WITHHOLD_ABOVE:
+            return f"the unchanged replay is off by {self.error:+.1%}"
+        return None
+
+    @property
     def trusted(self) -> bool:
         """Whether predictions may be given."""
-        return abs(self.error) <= WITHHOLD_ABOVE
+        return self.distrust is None
 
     @property
     def widening(self) -> float:
@@ -125,6 +139,8 @@ def _edge(
         if by_completion and boundary.operation > 0:
             return max(op_end[: boundary.operation])
         return op_start[boundary.operation]
+    if boundary.call < 0:
+        return max(op_end)
     at = call_end[boundary.call]
     if boundary.drained:
         issued = np.searchsorted(timeline.operations.call, boundary.call, side="right")

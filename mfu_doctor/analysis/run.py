@@ -21,14 +21,15 @@ from mfu_doctor.analysis.kernels import KernelTable, classify
 from mfu_doctor.analysis.launches import Launches, link
 from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
 from mfu_doctor.analysis.nesting import OpTree, nest_ops
-from mfu_doctor.analysis.places import UserFrames, places_of, user_frames
+from mfu_doctor.analysis.places import Spot, UserFrames, places_of, spent_at, user_frames
 from mfu_doctor.analysis.replay import Replay
 from mfu_doctor.analysis.steps import Steps, find_steps
 from mfu_doctor.analysis.timeline import build_timeline
 from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
-from mfu_doctor.analysis.windows import TimingView, timing_view
+from mfu_doctor.analysis.windows import SHAPES, TimingView, timing_view
 from mfu_doctor.devices import Peaks, resolve
 from mfu_doctor.facts import Facts
+from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import NS_PER_S
 
@@ -105,6 +106,23 @@ class Run:
         from_stacks = places_of(self.recorded, np.maximum(twins, 0), self._recorded_frames)
         known = (twins >= 0).tolist()
         return tuple(s if k and s else f for f, s, k in zip(found, from_stacks, known, strict=True))
+
+    def spent_at(self, where: Intervals) -> Spot | None:
+        """The user's code in which most of this host time of `trace` went by.
+
+        A live capture records stacks in a window of its own: where the time was not sampled, that window's time outside
+        operators tells.
+        """
+        spot = spent_at(self.trace, where, self._frames)
+        if spot is not None or self._view.twin is None:
+            return spot
+        outside = self._recorded_window(SHAPES) - host_view(self.recorded).busy
+        return spent_at(self.recorded, outside, self._recorded_frames)
+
+    def _recorded_window(self, kind: str) -> Intervals:
+        windows = [w for w in self.facts.windows if w.kind == kind] if self.facts is not None else []
+        edges = np.array([(w.start_ns, w.end_ns) for w in windows], np.int64).reshape(-1, 2) - self.recorded.origin_ns
+        return union(edges[:, 0], edges[:, 1])
 
     @cached_property
     def is_cpu(self) -> bool:

@@ -1,18 +1,19 @@
 """Where each step begins and ends on the device.
 
 A GPU runs behind the host, so host-side step marks cut the wrong kernels (accounting on them is up to 3x off). Step i is
-``[start of the first kernel launched by step i, start of the first kernel launched by step i+1)``.
+``[start of the first operation launched by step i, start of the first operation launched by step i+1)``, both on the stream that
+computes most: a copy that prefetches on a stream of its own runs ahead and opens no step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.activity import Activity
+from mfu_doctor.analysis.activity import COMPUTE, Activity
 from mfu_doctor.analysis.host import Host
 from mfu_doctor.analysis.launches import Launches
 from mfu_doctor.analysis.vocabulary import OPTIMIZER_MARK, STEP_MARK, rows_matching
@@ -23,6 +24,7 @@ PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "per
 _MIN_REPEATS = 3  # a period is believed when it is seen this often
 _REGULAR = 0.8  # share of repeats that must be equal
 _MIN_PERIOD = 8  # operations in a period: shorter ones are a loop inside a step
+_WARM_UP = 1.5  # leading steps longer than this many medians are warm-up (compilation, autotuning, a cold loader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Steps:
     """Judged step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
 
     `host_start`/`host_end` are the host-side marks (equal to the window on a CPU-only trace).
+    `opening`/`closing` are the entries of `Activity` whose starts bound the window, -1 where something else does (a host mark,
+    the end of all work).
     """
 
     number: npt.NDArray[np.int64]
@@ -37,7 +41,9 @@ class Steps:
     end: npt.NDArray[np.int64]
     host_start: npt.NDArray[np.int64]
     host_end: npt.NDArray[np.int64]
-    steady: npt.NDArray[np.bool_]  # False for a first step that is warm-up; at least one step is steady
+    opening: npt.NDArray[np.int64]
+    closing: npt.NDArray[np.int64]
+    steady: npt.NDArray[np.bool_]  # False for leading steps that are warm-up; at least one step is steady
     source: str  # ProfilerStep, optimizer, periodicity, whole trace
     note: str | None = None  # what the reader of the report must know about the choice
 
@@ -82,17 +88,21 @@ def find_steps(
             "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
         )
     issued = issue_time(trace, activity, launches)
-    for marks in (_from_profiler_steps(trace, host), _from_optimizer(trace)):
-        if marks is not None:
-            steps = _windows(marks, activity, issued)
-            if steps is not None:
-                return _select(steps, wanted)
-    periodic = _from_period(trace, activity, launches)
-    return _select(periodic if periodic is not None else _whole(activity), wanted)
+    marked = [m for m in (_from_profiler_steps(trace, host), _from_optimizer(trace)) if m is not None]
+    for marks in marked:
+        steps = _windows(marks, activity, issued)
+        if steps is not None:
+            return _select(steps, wanted)
+    why = f"no launch call ties its {marked[0].source} marks to kernels" if marked else "no step marks"
+    periodic = _from_period(trace, activity, launches, why)
+    return _select(periodic if periodic is not None else _whole(activity, issued, why), wanted)
 
 
 def issue_time(trace: Trace, activity: Activity, launches: Launches) -> npt.NDArray[np.int64]:
-    """When the host issued each device operation: start of its launch call, else of its operator; -1 unknown; shape (n,)."""
+    """When the host issued each device operation: start of its launch call, else of its operator; -1 unknown; shape (n,).
+
+    On a CPU-only trace an operation is issued when it starts.
+    """
     start = trace.events.start
     by_op = np.where(launches.op >= 0, start[np.maximum(launches.op, 0)], -1)
     if not activity.is_device:
@@ -136,40 +146,88 @@ def _from_optimizer(trace: Trace) -> _Marks | None:
 
 def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -> Steps | None:
     if not activity.is_device:
-        ends = np.append(marks.start[1:], marks.end[-1])
-        return _steps(marks, np.arange(len(marks.number)), marks.start, ends)
+        return _host_windows(marks)
     inside = np.searchsorted(marks.start, issued, side="right") - 1
     inside[(inside < 0) | (issued < 0) | (issued >= marks.end[np.maximum(inside, 0)])] = -1
-    first = np.full(len(marks.number), -1, np.int64)
+    for track in _streams_by_compute(activity):
+        owned = np.flatnonzero((inside >= 0) & (activity.track == track))
+        step_of, at = np.unique(
+            inside[owned], return_index=True
+        )  # activity is sorted by start: the first is the earliest
+        first = owned[at]
+        start = activity.start[first]
+        later = np.append(True, start[1:] > np.maximum.accumulate(start)[:-1])  # a window of no length is no step
+        have, first = step_of[later[: len(start)]], first[later[: len(start)]]
+        if len(have) > 1:
+            return _steps(marks, have[:-1], activity, first)
     owned = np.flatnonzero(inside >= 0)
-    step_of, at = np.unique(inside[owned], return_index=True)  # activity is sorted by start: the first is the earliest
-    first[step_of] = activity.start[owned[at]]
-    have = np.flatnonzero(first >= 0)
-    if not len(have):
-        return None
-    if len(have) == 1:
-        only = int(have[0])
-        end = max(int(marks.end[only]), int(activity.end[inside == only].max()))
-        return _steps(marks, have, marks.start[have], np.array([end], np.int64))
-    return _steps(marks, have[:-1], first[have[:-1]], first[have[1:]])
+    return _single(marks, activity, inside, owned) if len(owned) else None
 
 
-def _steps(
-    marks: _Marks, index: npt.NDArray[np.int64], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
-) -> Steps:
-    steady = np.ones(len(index), np.bool_)
-    if len(index) > 1:
-        steady[0] = False  # cold queue and warm-up
-    notes = {
-        OPTIMIZER: "no ProfilerStep# marks: a step ends where the optimizer's step ends",
-        PROFILER_STEP: "only one step was recorded" if len(index) == 1 else None,
-    }
+def _streams_by_compute(activity: Activity) -> list[int]:
+    """Streams that compute, the busiest first; then those that only copy or communicate."""
+    length = (activity.end - activity.start).astype(np.float64)
+    tracks = np.unique(activity.track)
+    computing = np.bincount(activity.track, weights=length * (activity.kind == COMPUTE))[tracks]
+    busy = np.bincount(activity.track, weights=length)[tracks]
+    ordered: list[int] = tracks[np.lexsort((-busy, -computing))].tolist()
+    return ordered
+
+
+def _host_windows(marks: _Marks) -> Steps:
+    none = np.full(len(marks.number), -1, np.int64)
+    end = np.append(marks.start[1:], marks.end[-1])
+    steady = _steady(end - marks.start)
     return Steps(
-        marks.number[index], start, end, marks.start[index], marks.end[index], steady, marks.source, notes[marks.source]
+        marks.number, marks.start, end, marks.start, marks.end, none, none, steady, marks.source, _note(marks, steady)
     )
 
 
-def _from_period(trace: Trace, activity: Activity, launches: Launches) -> Steps | None:
+def _single(marks: _Marks, activity: Activity, inside: npt.NDArray[np.int64], owned: npt.NDArray[np.int64]) -> Steps:
+    """The one step that issued device work: from its mark to the end of all that it issued."""
+    only = int(inside[owned[0]])
+    start, mark_end = marks.start[only : only + 1], marks.end[only : only + 1]
+    end = np.maximum(mark_end, activity.end[inside == only].max())
+    none, steady = np.full(1, -1, np.int64), np.ones(1, np.bool_)
+    number = marks.number[only : only + 1]
+    return Steps(number, start, end, start, mark_end, none, none, steady, marks.source, _note(marks, steady))
+
+
+def _steps(marks: _Marks, index: npt.NDArray[np.int64], activity: Activity, first: npt.NDArray[np.int64]) -> Steps:
+    """Windows between the operations `first` (one more than there are windows) that open the steps `index`."""
+    start, end = activity.start[first[:-1]], activity.start[first[1:]]
+    steady = _steady(end - start)
+    host_start, host_end = marks.start[index], marks.end[index]
+    note = _note(marks, steady)
+    return Steps(
+        marks.number[index], start, end, host_start, host_end, first[:-1], first[1:], steady, marks.source, note
+    )
+
+
+def _steady(duration: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """All but the first step (cold queue) and the leading ones that still warm up, as long as most steps remain."""
+    steady = np.ones(len(duration), np.bool_)
+    if len(duration) < 2:
+        return steady
+    long = duration > _WARM_UP * np.median(duration[1:])
+    warm = int(np.argmin(np.append(long, False)))  # leading long steps
+    steady[: max(warm if warm <= len(duration) // 2 else 1, 1)] = False
+    return steady
+
+
+def _note(marks: _Marks, steady: npt.NDArray[np.bool_]) -> str | None:
+    notes = []
+    if marks.source == OPTIMIZER:
+        notes.append("no ProfilerStep# marks: a step ends where the optimizer's step ends")
+    elif len(steady) == 1:
+        notes.append("only one step was recorded")
+    warm = int((~steady).sum())
+    if warm > 1:
+        notes.append(f"the first {warm} steps are far longer than the others: they are left out as warm-up")
+    return "; ".join(notes) or None
+
+
+def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str) -> Steps | None:
     """Windows from the period of the sequence of operation names: the longest repeat that holds at least three times.
 
     A repeat inside one graph launch is a layer, not a step, and a repeat that leaves much of the trace out is a loop in a step.
@@ -185,25 +243,32 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches) -> Steps 
         period = int(np.median(gaps))
         same = [np.array_equal(names[i : i + period], names[j : j + period]) for i, j in pairwise(at[:-1])]
         covered = (at[-1] - at[0] + period) / len(names)
-        apart = not activity.is_device or len(np.unique(launches.call[at])) == len(at)
+        call = launches.call[at]
+        apart = len(np.unique(call[call >= 0])) == (call >= 0).sum()
         if apart and min(covered, (gaps == period).mean(), np.mean(same)) >= _REGULAR:
             best = at
             break
     if best is None or len(best) < _MIN_REPEATS + 1 or len(names) / len(best) < _MIN_PERIOD:
         return None
     start = activity.start[best]
-    steady = np.ones(len(start) - 1, np.bool_)
-    steady[0] = False
-    note = "no step marks: windows follow the period of the kernel sequence"
-    number = np.arange(len(start) - 1)
-    return Steps(number, start[:-1], start[1:], start[:-1], start[1:], steady, PERIODICITY, note)
+    if (np.diff(start) <= 0).any():
+        return None
+    note = f"{why}: windows follow the period of the kernel sequence"
+    issued = issue_time(trace, activity, launches)[best]
+    host = np.where(issued >= 0, issued, start)
+    opening, closing = (best[:-1], best[1:]) if activity.is_device else (np.full(len(best) - 1, -1, np.int64),) * 2
+    number, steady = np.arange(len(start) - 1), _steady(np.diff(start))
+    return Steps(number, start[:-1], start[1:], host[:-1], host[1:], opening, closing, steady, PERIODICITY, note)
 
 
-def _whole(activity: Activity) -> Steps:
+def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps:
     start, end = activity.start[:1], activity.end.max(keepdims=True)
-    note = "no step marks and no repeating sequence: the whole trace is treated as one step"
-    zero = np.zeros(1, np.int64)
-    return Steps(zero, start, end, start, end, np.ones(1, np.bool_), WHOLE, note)
+    note = f"{why} and no repeating sequence: the whole trace is treated as one step"
+    zero, none = np.zeros(1, np.int64), np.full(1, -1, np.int64)
+    opening = zero if activity.is_device else none
+    known = issued[issued >= 0]
+    host = np.minimum(start, known.min(keepdims=True)) if len(known) else start
+    return Steps(zero, start, end, host, end, opening, none, np.ones(1, np.bool_), WHOLE, note)
 
 
 def _select(steps: Steps, wanted: tuple[int, int] | None) -> Steps:
@@ -213,6 +278,14 @@ def _select(steps: Steps, wanted: tuple[int, int] | None) -> Steps:
     if not keep.any():
         have = f"{int(steps.number[0])}:{int(steps.number[-1]) + 1}"
         raise DoctorError(f"no recorded step in {wanted[0]}:{wanted[1]}", f"this trace has steps {have}")
-    columns = (steps.number, steps.start, steps.end, steps.host_start, steps.host_end)
-    number, start, end, host_start, host_end = (column[keep] for column in columns)
-    return Steps(number, start, end, host_start, host_end, np.ones(len(number), np.bool_), steps.source, steps.note)
+    return replace(
+        steps,
+        number=steps.number[keep],
+        start=steps.start[keep],
+        end=steps.end[keep],
+        host_start=steps.host_start[keep],
+        host_end=steps.host_end[keep],
+        opening=steps.opening[keep],
+        closing=steps.closing[keep],
+        steady=np.ones(int(keep.sum()), np.bool_),
+    )

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import Activity
+from mfu_doctor.analysis.host_waits import find_host_waits
 from mfu_doctor.analysis.launches import Launches
-from mfu_doctor.analysis.model import MARK, Boundary, Calls, Operations, Timeline
+from mfu_doctor.analysis.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
 from mfu_doctor.analysis.steps import Steps, issue_time
 from mfu_doctor.analysis.vocabulary import WAIT_EVENT, rows_matching
-from mfu_doctor.analysis.waits import Waits, find_device_waits, find_host_waits
+from mfu_doctor.analysis.waits import Waits, find_device_waits
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
@@ -42,26 +43,33 @@ def build_timeline(
         return _cpu_timeline(activity, steps, (lead, first, last))
     issued = issue_time(trace, activity, launches)
     chosen = np.flatnonzero((activity.end > min(lo, int(steps.start[lead]))) & (activity.start <= hi))
-    order = chosen[np.lexsort((activity.start[chosen], np.where(launches.call[chosen] >= 0, issued[chosen], -1)))]
-    marks = [(MARK, int(steps.host_start[lead]))]
-    alone = steps.count == 1
-    if alone:
+    marks = [(MARK, lo)]
+    if steps.opening[first] < 0:  # a step that host marks bound
         marks.append((MARK, int(steps.host_end[last])))
+    stand_in = np.unique(issued[chosen[(launches.call[chosen] < 0) & (issued[chosen] >= 0)]])
+    marks += [(STAND_IN, int(at)) for at in stand_in]
     calls = _call_table(
-        trace, np.unique(np.concatenate((launches.call[order], _between(trace, blocking, lo, hi)))), marks
+        trace, np.unique(np.concatenate((launches.call[chosen], _between(trace, blocking, lo, hi)))), marks
     )
-    ops = _operations(activity, launches, order, calls)
+    ops = _operations(activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
     waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
     waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
     ops, typical = find_device_waits(waits)
     calls, limit = find_host_waits(replace(waits, operations=ops))
-    if alone:
+    boundaries = _boundaries(steps, (first, last), calls, ops)
+    measured = float(steps.end[last] - steps.start[first]) / (last + 1 - first)
+    return Timeline(calls, ops, boundaries, typical, measured, limit, without_calls=not (launches.call >= 0).any())
+
+
+def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
+    """Where each judged step begins and the last one ends."""
+    first, last = judged
+    if steps.opening[first] < 0:
         host = np.flatnonzero(calls.row == MARK)
-        ends = (Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True))
-        return Timeline(calls, ops, ends, typical, float(steps.duration[0]), limit)
-    edges = np.append(steps.start[first : last + 1], steps.end[last])
-    boundaries = tuple(Boundary(operation=_operation_at(ops, int(edge))) for edge in edges)
-    return Timeline(calls, ops, boundaries, typical, float(edges[-1] - edges[0]) / (last + 1 - first), limit)
+        return Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True)
+    edges = [*steps.opening[first : last + 1].tolist(), int(steps.closing[last])]
+    position = {entry: i for i, entry in enumerate(ops.entry.tolist()) if entry in set(edges)}
+    return tuple(Boundary(operation=position[e]) if e >= 0 else Boundary(drained=True) for e in edges)
 
 
 def _judged(steps: Steps) -> tuple[int, int]:
@@ -79,15 +87,11 @@ def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt
     return rows[(start >= lo) & (start < hi)]
 
 
-def _operation_at(ops: Operations, start: int) -> int:
-    return int(np.flatnonzero(ops.start == start)[0])
-
-
 def _call_table(trace: Trace, rows: npt.NDArray[np.int64], marks: list[tuple[int, int]]) -> Calls:
     rows = rows[rows >= 0]
     events = trace.events
     at = np.array([time for _, time in marks], np.int64)
-    row = np.concatenate((rows, np.full(len(at), MARK)))
+    row = np.concatenate((rows, np.array([kind for kind, _ in marks], np.int64)))
     start, end = np.concatenate((events.start[rows], at)), np.concatenate((events.end[rows], at))
     thread = np.concatenate((events.track[rows].astype(np.int64), np.full(len(at), -1)))
     return _chain(row, start, end, thread)
@@ -113,20 +117,53 @@ def _chain(
     return Calls(row, start, end, after, own, gap, cost, np.zeros(len(row)), ())
 
 
-def _operations(activity: Activity, launches: Launches, order: npt.NDArray[np.int64], calls: Calls) -> Operations:
-    wanted = launches.call[order]
+def _issuing_calls(
+    activity: Activity,
+    launches: Launches,
+    chosen: npt.NDArray[np.int64],
+    known: tuple[Calls, npt.NDArray[np.int64]],
+) -> npt.NDArray[np.int64]:
+    """Index of the call that issued each chosen operation; -1 for those issued before the trace began.
+
+    An operation whose call was not recorded was issued when its operator began; one without an operator, when the one before it
+    on its stream was. Only what has nothing before it and began before the first recorded call was issued before the trace.
+    """
+    calls, issued = known
+    wanted = launches.call[chosen]
     by_row = np.argsort(calls.row, kind="stable")
     at = np.minimum(np.searchsorted(calls.row[by_row], wanted), len(by_row) - 1)
     call = np.where((wanted >= 0) & (calls.row[by_row[at]] == wanted), by_row[at], -1)
-    duration = (activity.end - activity.start)[order].astype(np.float64)
-    resort = np.lexsort((activity.start[order], call))
+    standing = np.flatnonzero(calls.row == STAND_IN)
+    guessed = np.flatnonzero((wanted < 0) & (issued[chosen] >= 0))
+    call[guessed] = standing[np.searchsorted(calls.start[standing], issued[chosen[guessed]])]
+    for track in np.unique(activity.track[chosen]):
+        mine = np.flatnonzero(activity.track[chosen] == track)  # in order of their start
+        if (call[mine] < 0).any():
+            call[mine] = _filled(call[mine], activity.start[chosen[mine]], calls)
+    return call
+
+
+def _filled(call: npt.NDArray[np.int64], start: npt.NDArray[np.int64], calls: Calls) -> npt.NDArray[np.int64]:
+    """The calls of one stream's operations with unknown ones taken from the operation before, or else from the clock."""
+    index = np.maximum.accumulate(np.where(call >= 0, np.arange(len(call)), -1))
+    filled = np.where(index >= 0, call[np.maximum(index, 0)], -1)
+    leading = np.flatnonzero(index < 0)
+    by_clock = np.searchsorted(calls.start, start[leading], side="right") - 1
+    following = call[len(leading)] if len(leading) < len(call) else len(calls.start) - 1
+    filled[leading] = np.minimum(by_clock, following)
+    return filled
+
+
+def _operations(activity: Activity, call: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> Operations:
+    order = np.lexsort((activity.start[chosen], call))
+    entry = chosen[order]
     zero = np.zeros(len(order))
     return Operations(
-        entry=order[resort],
-        call=call[resort],
-        start=activity.start[order][resort],
-        stream=activity.track[order][resort].astype(np.int64),
-        duration=duration[resort],
+        entry=entry,
+        call=call[order],
+        start=activity.start[entry],
+        stream=activity.track[entry].astype(np.int64),
+        duration=(activity.end - activity.start)[entry].astype(np.float64),
         latency=zero,
         gap=zero.copy(),
         waits=(),

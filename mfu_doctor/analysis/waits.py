@@ -1,9 +1,9 @@
-"""Who waits for whom: cross-stream waits of device operations, and what blocked the host.
+"""Which device operation waits for which across streams.
 
-A trace rarely says what an event was recorded after or which stream a synchronisation drained. Both can be read off the
-recorded times: what starts just as something else ends, and could not have been held back by its own stream or by its launch,
-was waiting for it. What the trace does say (`cuda_sync` events, wait calls around collectives) is used first, and every wait is
-checked against the recorded times before it is believed. Waiting is not work: it leaves the call's cost and becomes an edge.
+A trace rarely says what an event was recorded after. It can be read off the recorded times: what starts just as something else
+ends, and could not have been held back by its own stream or by its launch, was waiting for it. What the trace does say
+(`cuda_sync` events, wait calls around collectives) is used first, and every wait is checked against the recorded times before it
+is believed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.activity import COMMUNICATION, COPY, Activity
-from mfu_doctor.analysis.model import Calls, Operations
-from mfu_doctor.analysis.vocabulary import (
-    ASYNC_COPY,
-    BLOCKING,
-    EVENT_SYNC,
-    HOST_TO_DEVICE_PAGEABLE,
-    SYNC_ALL,
-    ids_matching,
-)
+from mfu_doctor.analysis.activity import COMMUNICATION, Activity
+from mfu_doctor.analysis.model import MARK, Calls, Operations
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -34,19 +26,6 @@ HELD_BACK_NS = 10 * NS_PER_US
 RELEASE_NS = 30 * NS_PER_US
 # The last wave of a kernel that fills the device: another stream's kernel finds room this long before it ends.
 LAST_WAVE_NS = 200 * NS_PER_US
-# A copy from pageable memory returns with its last chunk staged: at most this long before it ends on the device.
-STAGED_TAIL_NS = 100 * NS_PER_US
-# What a synchronisation costs when there is nothing to wait for.
-EMPTY_SYNC_NS = 5 * NS_PER_US
-# Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
-QUEUE_LIMIT = 1024
-# From the end of what a host call waited for to its return, where the trace shows no such wait.
-_RETURN_NS = 2.0 * NS_PER_US
-# A queue with fewer outstanding operations than this was never full; one within this share of its longest was.
-_FULL_OUTSTANDING = 500
-_FULL_SHARE = 0.95
-# A launch into a full queue that takes this many times the usual was blocked.
-_BLOCKED_RATIO = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +60,8 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
     """
     ops, issued, ended = waits.operations, waits.issued, waits.ended
     previous_end = _previous_end(ops, ended)
-    first_of_call = np.concatenate((np.ones(1, np.bool_), np.diff(ops.call) != 0)) & (ops.call >= 0)
+    launched = (ops.call >= 0) & (waits.calls.row[np.maximum(ops.call, 0)] != MARK)
+    first_of_call = np.concatenate((np.ones(1, np.bool_), np.diff(ops.call) != 0)) & launched
     direct = (ops.start - issued)[first_of_call & (previous_end < issued)]
     base = float(np.quantile(direct, 0.05)) if len(direct) else 0.0
     ready = issued + base
@@ -164,16 +144,21 @@ def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
     call_at = _start_of(trace, waits.wait_rows)
     rows = [r for r in trace.rows(Category.SYNC).tolist() if (a := trace.args_of(r)) and a.wait_record_correlation]
     record_at = _start_of(trace, trace.rows(Category.RUNTIME, Category.DRIVER))
+    ids = _stream_ids(trace, ops)
+    on_track = {int(t): np.flatnonzero(ops.stream == t) for t in np.unique(ops.stream)}
+    on_stream = {int(t): np.flatnonzero(ids == t) for t in np.unique(ids)}
+    none = np.zeros(0, np.int64)
     for row in rows:
         args = trace.args_of(row)
         recorded = args.wait_record_correlation if args is not None else None
         waited_at, recorded_at = call_at.get(int(trace.events.correlation[row])), record_at.get(recorded or -1)
-        if args is None or waited_at is None or recorded_at is None:
+        if args is None or args.wait_stream is None or waited_at is None or recorded_at is None:
             continue
-        after = np.flatnonzero((ops.stream == trace.events.track[row]) & (issued >= waited_at))
-        before = np.flatnonzero((_stream_ids(trace, ops) == args.wait_stream) & (issued <= recorded_at))
-        if len(after) and len(before):
-            found[int(after[0])] = (*found.get(int(after[0]), ()), int(before[-1]))
+        waiting, source = on_track.get(int(trace.events.track[row]), none), on_stream.get(args.wait_stream, none)
+        after = int(np.searchsorted(issued[waiting], waited_at, side="left"))  # operations are in order of issue
+        before = int(np.searchsorted(issued[source], recorded_at, side="right")) - 1
+        if after < len(waiting) and before >= 0:
+            found[int(waiting[after])] = (*found.get(int(waiting[after]), ()), int(source[before]))
     return found
 
 
@@ -199,8 +184,8 @@ def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
     if not collective.any():
         return {}
     found: dict[int, tuple[int, ...]] = {}
-    collectives = _Latest(ops.stream, np.flatnonzero(collective))
-    computations = _Latest(ops.stream, np.flatnonzero(~collective))
+    collectives = Latest(ops.stream, np.flatnonzero(collective))
+    computations = Latest(ops.stream, np.flatnonzero(~collective))
     # operations are in issue order; those issued before the trace began sort first
     for at in trace.events.start[waits.wait_rows].tolist():
         k = int(np.searchsorted(issued, at, side="left"))
@@ -211,7 +196,7 @@ def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
     return found
 
 
-class _Latest:
+class Latest:
     """The latest operation of each stream before a position in issue order, among some operations."""
 
     def __init__(self, stream: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> None:
@@ -221,79 +206,3 @@ class _Latest:
         """One operation per stream that has any before `position`."""
         found = [(p, int(np.searchsorted(p, position, side="left")) - 1) for p in self._positions]
         return [int(p[at]) for p, at in found if at >= 0]
-
-
-def find_host_waits(waits: Waits) -> tuple[Calls, int]:
-    """Take blocked time out of the calls' cost and make it edges; also the launch queue's limit as this trace shows it."""
-    calls, limit = _blocked_launches(waits)
-    trace, ops, ended = waits.trace, waits.operations, waits.ended
-    cost = calls.cost.copy()
-    tail = np.full(len(cost), _RETURN_NS)
-    listed: list[tuple[int, tuple[int, ...]]] = []
-    name = np.where(calls.row >= 0, trace.events.name[np.maximum(calls.row, 0)], -1)
-    blocking = np.isin(name, ids_matching(trace, BLOCKING))
-    copying = np.isin(name, ids_matching(trace, ASYNC_COPY))
-    drains_all = np.isin(name, ids_matching(trace, SYNC_ALL))
-    by_event = np.isin(name, ids_matching(trace, EVENT_SYNC))
-    staged = np.isin(trace.events.name[waits.activity.row[ops.entry]], ids_matching(trace, HOST_TO_DEVICE_PAGEABLE))
-    latest = _Latest(ops.stream, np.arange(len(ops.stream)))
-    last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
-    for i in np.flatnonzero(blocking | copying).tolist():
-        own = int(last_issued[i]) - 1
-        targets: tuple[int, ...] = ()
-        if copying[i] and own >= 0 and ops.call[own] == i:
-            copied = waits.activity.kind[ops.entry[own]] == COPY
-            early = STAGED_TAIL_NS if staged[own] and calls.end[i] > ops.start[own] else SLOP_NS
-            targets = (own,) if copied and calls.end[i] >= ended[own] - early else ()
-        else:
-            targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))
-        if not targets:
-            continue
-        listed.append((i, targets))
-        done = int(ended[list(targets)].max())
-        if done > calls.start[i]:
-            tail[i] = float(calls.end[i] - done)
-            cost[i] = min(cost[i], EMPTY_SYNC_NS)
-    return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
-
-
-def _drained(waits: Waits, i: int, last: list[int], how: tuple[bool, bool]) -> tuple[int, ...]:
-    """What a synchronisation waited for: the last operation of every stream, of one stream, or one operation.
-
-    The stream is the one whose last operation ended last before the call returned; a stream that was still busy when the call
-    returned cannot have been drained.
-    """
-    ended, calls = waits.ended, waits.calls
-    everything, by_event = how
-    done = [j for j in last if ended[j] <= calls.end[i] + SLOP_NS]
-    if everything:
-        return tuple(done)
-    if by_event and last and not any(ended[j] > calls.start[i] for j in done):
-        issued = ended[: max(last) + 1]
-        inside = np.flatnonzero((issued > calls.start[i]) & (issued <= calls.end[i] + SLOP_NS))
-        return (int(inside[np.argmax(issued[inside])]),) if len(inside) else ()
-    return (max(done, key=lambda j: int(ended[j])),) if done else ()
-
-
-def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
-    """Launches that took long because the stream's queue was full: their cost becomes the usual one of their name."""
-    calls, ops = waits.calls, waits.operations
-    launching = ops.call >= 0
-    if not launching.any():
-        return calls, QUEUE_LIMIT
-    outstanding = np.zeros(len(ops.call), np.int64)
-    for stream in np.unique(ops.stream):
-        mine = np.flatnonzero((ops.stream == stream) & launching)
-        begun = np.searchsorted(ops.start[mine], calls.start[ops.call[mine]], side="right")
-        outstanding[mine] = np.arange(len(mine)) - begun
-    most = int(outstanding.max())
-    if most < _FULL_OUTSTANDING:
-        return calls, QUEUE_LIMIT
-    cost = calls.cost.copy()
-    plain = launching & (waits.activity.kind[ops.entry] != COPY)
-    usual = float(np.median(cost[ops.call[plain & (outstanding < most / 2)]]))
-    slow = plain & (outstanding >= _FULL_SHARE * most) & (cost[ops.call] > _BLOCKED_RATIO * usual)
-    if not slow.any():
-        return calls, max(most, QUEUE_LIMIT)
-    cost[ops.call[slow]] = usual
-    return replace(calls, cost=cost), int(outstanding[slow].max())
