@@ -103,7 +103,7 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
     return tuple(a if a is not None else b for a, b in zip(found, sampled, strict=True))
 
 
-def spent_at(trace: Trace, where: Intervals, frames: UserFrames) -> Spot | None:
+def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
     """The user's code in which most of this time went by, or None where the trace does not tell.
 
     Positions that a live capture sampled have the exact line; Python frames have the function, at its first line. Of the frames
@@ -113,38 +113,32 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames) -> Spot | None:
         trace: the trace.
         where: host time in which no operator ran.
         frames: what `user_frames` returned for this trace.
+        track: the thread that trains; a progress bar's thread is in its own frame all the time.
     """
     sampled = _sampled_in(trace, where)
     if sampled is not None:
         return Spot(sampled)
-    best: tuple[int, int] | None = None  # time, name
-    for thread in frames.threads.values():
-        found = _heaviest(thread, where)
-        if found is not None and (best is None or found[0] > best[0]):
-            best = found
-    if best is None:
+    thread = frames.threads.get(track) if track is not None else None
+    name = _heaviest(thread, where) if thread is not None else None
+    if name is None:
         return None
-    match = _FRAME.match(trace.names[best[1]])
-    return Spot(frames.places[best[1]], match["function"] if match else None)
+    match = _FRAME.match(trace.names[name])
+    return Spot(frames.places[name], match["function"] if match else None)
 
 
-def _heaviest(thread: _Thread, where: Intervals) -> tuple[int, int] | None:
-    """Time in `where` and name id of the innermost frame that covers half of what frames cover, else of the largest own time."""
+def _heaviest(thread: _Thread, where: Intervals) -> int | None:
+    """Name id of the innermost frame that covers half of what frames cover of this time, else of the largest own time."""
     inside = where.overlap_with(thread.start, thread.end)
     covered = int(inside[thread.around < 0].sum())
     if not covered:
         return None
+    total = np.bincount(thread.name, inside)
+    inner = np.flatnonzero(total[thread.name] >= covered * _MOST)[::-1]
+    if len(inner):  # of equal ones the last to begin lies deepest
+        return int(thread.name[inner[np.argmin(total[thread.name[inner]])]])
     own, nested = inside.copy(), thread.around >= 0
     np.subtract.at(own, thread.around[nested], inside[nested])
-    total = np.bincount(thread.name, inside)
-    wide = np.flatnonzero(total[thread.name] >= covered * _MOST)
-    if len(wide):
-        inner = wide[::-1]  # of equal ones the last to begin lies deepest
-        name = int(thread.name[inner[np.argmin(total[thread.name[inner]])]])
-        return int(total[name]), name
-    alone = np.bincount(thread.name, own)
-    name = int(np.argmax(alone))
-    return int(alone[name]), name
+    return int(np.argmax(np.bincount(thread.name, own)))
 
 
 def _sampled_in(trace: Trace, where: Intervals) -> str | None:

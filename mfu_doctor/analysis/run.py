@@ -113,11 +113,12 @@ class Run:
         A live capture records stacks in a window of its own: where the time was not sampled, that window's time outside
         operators tells.
         """
-        spot = spent_at(self.trace, where, self._frames)
+        spot = spent_at(self.trace, where, self._frames, self.host.main_track)
         if spot is not None or self._view.twin is None:
             return spot
-        outside = self._recorded_window(SHAPES) - host_view(self.recorded).busy
-        return spent_at(self.recorded, outside, self._recorded_frames)
+        host = host_view(self.recorded)
+        outside = self._recorded_window(SHAPES) - host.busy - host.fetch
+        return spent_at(self.recorded, outside, self._recorded_frames, host.main_track)
 
     def _recorded_window(self, kind: str) -> Intervals:
         windows = [w for w in self.facts.windows if w.kind == kind] if self.facts is not None else []

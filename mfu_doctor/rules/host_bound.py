@@ -48,6 +48,7 @@ from mfu_doctor.analysis.hosting import (
     longest_pause,
 )
 from mfu_doctor.analysis.ownership import calls_of
+from mfu_doctor.analysis.places import Spot
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Part, Steady, part_of, spans, steady_of
 from mfu_doctor.analysis.steps import WHOLE
@@ -80,6 +81,8 @@ def host_bound(run: Run) -> Outcome:
     idle = part_of(run, "launch", "python")
     if idle.mean_ns < SEEN_SHARE * steady.step_ns:
         return None
+    if run.is_cpu and not host.operations:
+        return Skip("no operator was recorded in the steps, so what ran between communication is unknown")
     return _on_cpu(run, steady, host) if run.is_cpu else _on_device(run, steady, host, idle)
 
 
@@ -146,10 +149,10 @@ def _pausing(run: Run, steady: Steady, host: Hosting) -> Finding:
     """Most of the idle time is long pauses: the program does something else than launching."""
     pauses = host.pauses & steady.host
     longest = longest_pause(host.pauses, steady)
-    place = _place(run, longest)
+    spot = run.spent_at(pauses)
     return Finding(
         summary=f"GPU waits for Python {part_of(run, 'python').of_step}",
-        fix="# move this work out of the training step, or into DataLoader workers" + (f": {place}" if place else ""),
+        fix=_move(spot, "out of the training step, or into DataLoader workers"),
         detail=f"{number(steady.per_step(pauses.count))} pauses of more than 0.2 ms a step take "
         f"{time_of(steady.per_step(pauses.total_ns))}"
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
@@ -163,8 +166,12 @@ def _pausing(run: Run, steady: Steady, host: Hosting) -> Finding:
             shown("long pauses", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",
-        place=place,
+        place=spot.place if spot else None,
     )
+
+
+def _move(spot: Spot | None, where: str) -> str:
+    return f"# move {spot.spelled} {where}" if spot else f"# move this Python work {where}"
 
 
 def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
@@ -178,15 +185,15 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
     half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
     everything = (ScaleHost(python, 0.0),)
     if excess >= CPU_SEEN_SHARE * steady.step_ns:
-        place = _place(run, longest_pause(pauses, steady))
+        spot = run.spent_at(pauses & steady.host)
         return Finding(
             summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
-            fix="# move this Python work out of the training step" + (f": {place}" if place else ""),
+            fix=_move(spot, "out of the training step"),
             detail=f"{time_of(excess)} of it in long pauses; a typical pause takes {time_of(typical)}",
             change=Change((half,), (whole,), everything),
             evidence=(shown("Python", seconds(idle), "s"), shown("in long pauses", seconds(excess), "s")),
             effort="refactor",
-            place=place,
+            place=spot.place if spot else None,
         )
     if idle < CPU_DISPATCH_SHARE * steady.step_ns:
         return None
@@ -227,12 +234,3 @@ def _pace(run: Run, steady: Steady, host: Hosting, total: float) -> str:
     entries = steady.entries(run)
     kernel = float(np.median((run.activity.end - run.activity.start)[entries])) if entries.any() else 0.0
     return f"median kernel {time_of(kernel)}; the host spends {time_of(total / max(host.operations, 1))} on each"
-
-
-def _place(run: Run, pause: tuple[int, int] | None) -> str | None:
-    """The user's line that a live capture sampled during the pause, or None."""
-    if pause is None:
-        return None
-    frames = run.facts.frames if run.facts else ()
-    origin = run.trace.origin_ns
-    return next((f.place for f in frames if pause[0] <= f.time_ns - origin < pause[1]), None)

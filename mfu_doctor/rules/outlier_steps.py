@@ -59,11 +59,13 @@ def outlier_steps(run: Run) -> Outcome:
     pauses = hosting_of(run, steady).pauses & windows
     if not pauses.count:
         return None
-    pause = longest_pause(pauses, steady)
+    pause, spot = longest_pause(pauses, steady), run.spent_at(pauses)
     return Finding(
         summary=f"{counted(len(steps), 'step')} of {len(index)} took up to {time_of(float(length.max()))}, the others "
         f"{time_of(middle)}",
-        fix="# write checkpoints and logs from another thread or less often",
+        fix=f"# call {spot.spelled} less often, or from another thread"
+        if spot
+        else "# write checkpoints and logs from another thread or less often",
         detail=f"the longest pause takes {time_of(pause[1] - pause[0])}" if pause else None,
         change=Change((ScaleHost(pauses, 0.5),), (ScaleHost(pauses, 0.0),), (ScaleHost(pauses, 0.0),)),
         evidence=(
@@ -72,6 +74,7 @@ def outlier_steps(run: Run) -> Outcome:
             shown("median step", seconds(middle), "s"),
         ),
         effort="refactor",
+        place=spot.place if spot else None,
         symptom_of=("host-bound",),
         confidence="hint",
     )

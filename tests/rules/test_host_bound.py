@@ -123,3 +123,44 @@ def test_compiling_can_change_rounding() -> None:
 def test_a_compiled_run_is_not_told_to_compile() -> None:
     finding = found(host_bound, run_of(launching(changing=True, marker="Torch-Compiled Region: 0/0")))
     assert "torch.compile(" not in finding.fix
+
+
+def test_recorded_python_frames_name_the_function_that_the_pause_went_by_in() -> None:
+    drawn = Timeline()
+    for _ in range(6):
+        with (
+            drawn.step(),
+            drawn.span("train.py(3): train", "python_function"),
+            drawn.span("tqdm/_monitor.py(60): run", "python_function", tid=999),
+        ):
+            drawn.op("aten::mm", kernel=100, host=20)
+            with drawn.span("train.py(40): augment", "python_function"):
+                with drawn.span("train.py(50): quick", "python_function"):
+                    drawn.python(300)
+                with drawn.span("<built-in method sleep>", "python_function"):
+                    drawn.python(8_000)
+    finding = found(host_bound, run_of(drawn))
+    assert finding.place == "train.py:40"
+    assert "augment() at train.py:40" in finding.fix
+
+
+def test_a_pause_in_many_functions_names_the_one_that_takes_most() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=400)
+            for line, us in ((10, 900), (20, 1_000), (30, 900)):
+                with drawn.span(f"train.py({line}): part_{line}", "python_function"):
+                    drawn.python(us)
+            drawn.op("aten::mm", host=400)
+    assert "part_20() at train.py:20" in found(host_bound, run_of(drawn)).fix
+
+
+def test_steps_in_which_no_operator_was_recorded_are_not_called_python() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(4):
+        with drawn.step():
+            drawn.add("user_annotation", "gloo:all_reduce", drawn.now, 2_000, tid=300)
+            drawn.python(3_000)
+    drawn.op("aten::empty", host=2)
+    assert isinstance(host_bound.judge(run_of(drawn)), Skip)
