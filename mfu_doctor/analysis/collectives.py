@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfu_doctor.analysis.activity import COMMUNICATION
-from mfu_doctor.analysis.steady import Rows
+from mfu_doctor.analysis.steady import Mask, Rows
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
@@ -34,6 +34,7 @@ _BYTES = {
     "double": 8,
 }
 _BYTES |= {"byte": 1, "char": 1, "bool": 1, "int8": 1, "uint8": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "int32": 4}
+FEW_BYTES = 4096
 _OTHER = "collective"
 # Fewer equal collectives than this say nothing about which of them waited.
 _ENOUGH = 3
@@ -60,6 +61,12 @@ class Collectives:
     duration_ns: Rows
     exposed_ns: Rows
     exposed_wait_ns: Rows
+
+    @property
+    def tiny(self) -> Mask:
+        """Which of them carry a few numbers (a metric, a flag, the buffers of a norm) or nothing (a barrier); shape (n,)."""
+        barrier = np.array([kind == "barrier" for kind in self.kind], np.bool_)
+        return ((self.size >= 0) & (self.size <= FEW_BYTES)) | barrier
 
 
 def collectives_of(run: Run) -> Collectives | None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _NODE = re.compile(r"^autograd::engine::evaluate_function")
 _JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack)$")
+# Loops over elements index; a loop over layers does not.
+_INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
+# A loop with a layer in it is a recurrence or a stack of layers.
+_LAYER = re.compile(
+    r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|embedding|scaled_dot_product_attention)$"
+)
 LONGEST_BODY = 4  # operators in one round
 LEAST_ROUNDS = 20  # PyTorch's own pattern matcher takes 10; layers of a deep network repeat about as often
 
@@ -47,6 +53,15 @@ def find_loops(run: Run) -> list[Loop]:
             taken[first:last] = True
             found.append(_loop(run, rows[first:last], rows[last : last + 1], body))
     return sorted(found, key=lambda loop: loop.start)
+
+
+def element_loops(run: Run) -> list[Loop]:
+    """Loops over the elements of a tensor: they index, and no layer is in them."""
+
+    def indexes(loop: Loop) -> bool:
+        return any(_INDEXING.match(name) for name in loop.names) and not any(_LAYER.match(name) for name in loop.names)
+
+    return [loop for loop in find_loops(run) if indexes(loop)]
 
 
 def _top_level(run: Run) -> Rows:

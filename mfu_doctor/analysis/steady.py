@@ -66,11 +66,13 @@ class Part:
     Attributes:
         mean_ns: mean over the steady steps: what decides.
         stated_ns: the same in the step that the report shows, else the mean where that step is not typical of it.
+        is_typical: whether that step has about as much of it as the others.
         of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the step on average".
     """
 
     mean_ns: float
     stated_ns: float
+    is_typical: bool
     of_step: str
 
 
@@ -95,8 +97,8 @@ def part_of(run: Run, *owners: str) -> Part:
     median = run.breakdown.median
     typical = _owned(median, owners)
     if abs(typical * whole - mean * median.total) > _TYPICAL * mean * median.total:
-        return Part(mean, mean, f"{share(mean, whole)} of the step on average")
-    return Part(mean, float(typical), f"{share(typical, median.total)} of the step")
+        return Part(mean, mean, False, f"{share(mean, whole)} of the step on average")
+    return Part(mean, float(typical), True, f"{share(typical, median.total)} of the step")
 
 
 def _owned(split: Split, owners: tuple[str, ...]) -> int:

@@ -64,8 +64,16 @@ def exposed_communication(run: Run) -> Outcome:
         f"{time_of(waiting)} of the rest looks like waiting for other ranks",
         change=_change(run, every, _coverable(run, total, exposed)),
         evidence=_evidence(steady, every, inside, (total, exposed, waiting)),
+        symptom_of=_roots(every, inside),
         confidence="hint" if waiting > exposed / 2 else "modelled",
     )
+
+
+def _roots(every: Collectives, inside: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    """What would explain that communication does not fit behind computation: a slow link, or more of it than is needed."""
+    roots = ("slow-link", "sync-every-microbatch", "small-buckets", "late-gathers")
+    mostly_tiny = every.exposed_ns[inside & every.tiny].sum() * 2 > every.exposed_ns[inside].sum()
+    return (*roots, "scalar-collectives") if mostly_tiny else roots
 
 
 def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:

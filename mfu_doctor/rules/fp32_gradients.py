@@ -66,5 +66,5 @@ def fp32_gradients(run: Run) -> Outcome:
             shown("exposed", seconds(exposed), "s"),
         ),
         risk="rounding",
-        symptom_of=("exposed-communication",),
+        symptom_of=("slow-link", "sync-every-microbatch", "small-buckets", "exposed-communication"),
     )

@@ -47,6 +47,7 @@ from mfu_doctor.analysis.hosting import (
     late,
     longest_pause,
 )
+from mfu_doctor.analysis.loops import element_loops, time_of_loops
 from mfu_doctor.analysis.ownership import calls_of
 from mfu_doctor.analysis.places import Spot
 from mfu_doctor.analysis.run import Run
@@ -115,7 +116,16 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: Part) -> Finding:
             shown("CUDA graph", "fits" if advice.graph_fits else "not shown to fit"),
         ),
         risk="rounding",
+        symptom_of=_roots(run, steady, idle),
     )
+
+
+def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
+    """What would explain that the device waits: a loop over elements, or a few steps that stop for other work."""
+    rare = ("outlier-steps",) if not idle.is_typical else ()
+    loops = element_loops(run)
+    looping = loops and _idle_in(run, time_of_loops(run, loops), steady) > idle.mean_ns / 2
+    return (*rare, "tensor-loop") if looping else rare
 
 
 @dataclass(frozen=True, slots=True)

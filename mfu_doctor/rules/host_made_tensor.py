@@ -70,5 +70,4 @@ def host_made_tensor(run: Run) -> Outcome:
             shown("host time", seconds(steady.per_step(float(spent))), "s"),
         ),
         place=run.places(issuers[:1])[0],
-        symptom_of=("host-bound",),
     )

@@ -59,5 +59,5 @@ def late_gathers(run: Run) -> Outcome:
             shown("all-gathers", steady.per_step(int(inside.sum())), "per step"),
             shown("exposed", seconds(exposed), "s"),
         ),
-        symptom_of=("exposed-communication",),
+        symptom_of=("slow-link",),
     )

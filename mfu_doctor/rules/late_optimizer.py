@@ -86,7 +86,7 @@ def late_optimizer(run: Run) -> Outcome:
             shown("could run earlier", seconds(tail.movable_ns), "s"),
         ),
         effort="refactor",
-        symptom_of=("exposed-communication",),
+        symptom_of=("slow-link", "sync-every-microbatch", "small-buckets", "exposed-communication"),
     )
 
 

@@ -75,6 +75,5 @@ def outlier_steps(run: Run) -> Outcome:
         ),
         effort="refactor",
         place=spot.place if spot else None,
-        symptom_of=("host-bound",),
         confidence="hint",
     )

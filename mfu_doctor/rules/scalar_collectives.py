@@ -31,9 +31,7 @@ from mfu_doctor.phrasing import counted, share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# A collective of a few numbers: a metric, a flag, a barrier, the buffers of a norm.
-FEW_BYTES = 4096
-RARE = 0.5
+RARE = 0.5  # fewer than one in two steps is what the advice asks for
 
 
 @rule("scalar-collectives", "CO008", "single numbers are reduced across ranks in each step", needs=("device",))
@@ -43,8 +41,7 @@ def scalar_collectives(run: Run) -> Outcome:
     if every is None:
         return None
     steady = steady_of(run)
-    barrier = np.array([kind == "barrier" for kind in every.kind])
-    tiny = ((every.size >= 0) & (every.size <= FEW_BYTES)) | barrier
+    tiny = every.tiny
     inside = tiny & steady.entries(run)[every.entry]
     count = steady.per_step(int(inside.sum()))
     if count < RARE:
@@ -64,5 +61,4 @@ def scalar_collectives(run: Run) -> Outcome:
         else "if step % 100 == 0: torch.distributed.all_reduce(metrics)  # all metrics in one tensor, and not each step",
         change=Change(left(0.5), left(0.0), left(0.0)),
         evidence=(shown("tiny collectives", count, "per step"), shown("exposed", seconds(exposed), "s")),
-        symptom_of=("exposed-communication",),
     )

@@ -89,7 +89,6 @@ def slow_link(run: Run) -> Outcome:
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),
         effort="setting",
-        symptom_of=("exposed-communication",),
         confidence="hint",
     )
 

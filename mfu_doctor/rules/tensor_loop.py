@@ -24,12 +24,10 @@ References
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from mfu_doctor.analysis.edits import Change, ScaleHost
-from mfu_doctor.analysis.loops import Loop, find_loops, time_of_loops
+from mfu_doctor.analysis.loops import Loop, element_loops, time_of_loops
 from mfu_doctor.analysis.ownership import scaled, work_in
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
@@ -37,12 +35,6 @@ from mfu_doctor.phrasing import number, share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# Loops over elements index; a loop over layers does not.
-_INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
-# A loop with a layer in it is a recurrence or a stack of layers.
-_LAYER = re.compile(
-    r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|embedding|scaled_dot_product_attention)$"
-)
 # What stays of the host's and the device's time: vectorised, one round is left of the host's and the data of the device's.
 _LOW, _MID = (0.25, 0.5), (0.05, 0.1)
 
@@ -51,7 +43,7 @@ _LOW, _MID = (0.25, 0.5), (0.05, 0.1)
 def tensor_loop(run: Run) -> Outcome:
     """Look for the same few indexing operators over and over."""
     steady = steady_of(run)
-    loops = [loop for loop in find_loops(run) if _over_elements(loop)]
+    loops = element_loops(run)
     inside = [loop for loop in loops if steady.host.contains(np.array([loop.start]))[0]]
     if not inside:
         return None
@@ -78,9 +70,4 @@ def tensor_loop(run: Run) -> Outcome:
         ),
         place=run.places(np.array([longest.row]))[0],
         effort="refactor",
-        symptom_of=("host-bound",) if not run.is_cpu else (),
     )
-
-
-def _over_elements(loop: Loop) -> bool:
-    return any(_INDEXING.match(name) for name in loop.names) and not any(_LAYER.match(name) for name in loop.names)
