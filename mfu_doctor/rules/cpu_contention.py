@@ -9,8 +9,9 @@ Why it costs
     A preempted training thread launches nothing; on a CPU-only run every operator waits for its cores.
 
 How the gain is predicted
-    Nothing is promised at the low end. At the high end the host's time in the steps shrinks by the share of the cores that others
-    took; the mid end is half of that. Replay gives the step, so a busy device hides it.
+    Load is not waiting: whether a thread that could run was kept from a core is in no trace, so nothing is promised at the low
+    end and the advice is withheld with what it could be worth. At the high end the host's time in the steps shrinks by the share
+    of the cores that others took; the mid end is half of that. Replay gives the step, so a busy device hides it.
 
 How to fix
     Run alone on the machine, or pin processes to cores of their own (taskset, numactl, the scheduler's --cpus-per-task).
@@ -31,7 +32,7 @@ from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.intervals import Intervals
-from mfu_doctor.phrasing import share
+from mfu_doctor.phrasing import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 
 # Others using less than this share of the cores leave enough to spare.
@@ -69,6 +70,15 @@ def cpu_contention(run: Run) -> Outcome:
         ),
         effort="setting",
         confidence="hint",
+        withhold=_unproved(run, _scaled(run, 1.0 - taken)),
+    )
+
+
+def _unproved(run: Run, alone: tuple[Edit, ...]) -> str:
+    """Load is not waiting: a trace does not tell when a thread that could run was kept from a core, so this stays a hint."""
+    most = run.replay.measured_ns - run.replay.step_ns(alone)
+    return (
+        f"how much of it this run waited for is unknown: from nothing to {time_of(most)} a step; time it alone to know"
     )
 
 

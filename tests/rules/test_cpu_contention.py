@@ -32,6 +32,12 @@ def test_nothing_is_promised_and_the_cores_taken_are_the_most() -> None:
     assert price.high_ns == close(500)
 
 
+def test_it_is_withheld_with_what_it_could_be_worth_because_load_proves_no_waiting() -> None:
+    reason = found(cpu_contention, loop(machine(2.0, 2.0))).withhold
+    assert reason is not None
+    assert "from nothing to 500 us a step" in reason
+
+
 def test_it_is_a_hint_with_the_load_as_evidence() -> None:
     finding = found(cpu_contention, loop(machine(2.0, 2.0)))
     assert finding.confidence == "hint"
