@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from mfu_doctor.analysis.tables import TOP
 from mfu_doctor.baseline import (
     COUNT,
     DEVICE,
@@ -33,7 +34,7 @@ class Change:
     """One quantity before and after; seconds per step unless the field that holds it says otherwise.
 
     Attributes:
-        before: None where the run before does not have it (or does not list it among its largest).
+        before: None where the run before does not know it; of a kernel: where it is not in that run's list of the longest.
         after: None likewise.
         spread: joint median absolute deviation; None where it is unknown.
         real: whether the change is beyond the noise; None where the spread is unknown.
@@ -46,14 +47,14 @@ class Change:
     real: bool | None = None
 
     @property
-    def delta(self) -> float:
-        """After minus before; what is absent on one side counts as nothing there."""
-        return (self.after or 0.0) - (self.before or 0.0)
+    def delta(self) -> float | None:
+        """After minus before; None where one of them is not known."""
+        return None if self.before is None or self.after is None else self.after - self.before
 
     @property
     def relative(self) -> float | None:
-        """Delta over before, None where there is no before."""
-        return self.delta / self.before if self.before else None
+        """Delta over before, None where there is none of either."""
+        return self.delta / self.before if self.before and self.delta is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,8 @@ class Comparison:
         step: step time.
         mfu: MFU as fractions.
         buckets: the exclusive split, then the causes of idle time as "idle: launch".
-        kernels: by the size of the change, largest first; seconds of device time per step.
+        kernels: by the size of the change, largest first; seconds of device time per step. A kernel that is only in one run's
+            list of the longest is listed where even so it must have changed; by how much is not known.
         counts: structural counts per step that differ.
         settings: settings and versions that differ.
         places: what has new source lines ("syncs" -> "train.py:41").
@@ -173,10 +175,27 @@ def _cause(name: str) -> Callable[[Breakdown], float]:
 
 
 def _kernels(before: Sequence[KernelRow], after: Sequence[KernelRow]) -> tuple[Change, ...]:
-    """Device time by kernel name. A report lists its largest kernels, so one that is missing may only have become small."""
+    """Device time by kernel name, by the least that each must have changed.
+
+    A report lists its longest kernels: one that is missing there took at most as long as the shortest that is listed, and where
+    the list is not full, no time at all.
+    """
     old, new = _by_name(before), _by_name(after)
-    rows = [Change(name=name, before=old.get(name), after=new.get(name)) for name in dict.fromkeys((*old, *new))]
-    return tuple(sorted(rows, key=lambda row: -abs(row.delta)))
+    least_old, least_new = _cut(before, old), _cut(after, new)
+    moved: list[tuple[float, Change]] = []
+    for name in dict.fromkeys((*old, *new)):
+        was, now = old.get(name, None if least_old else 0.0), new.get(name, None if least_new else 0.0)
+        change = Change(name=name, before=was, after=now)
+        bound = least_new if now is None else least_old
+        least = abs(change.delta) if change.delta is not None else (now or was or 0.0) - bound
+        if least > 0:
+            moved.append((least, change))
+    return tuple(change for _, change in sorted(moved, key=lambda row: -row[0]))
+
+
+def _cut(rows: Sequence[KernelRow], by_name: Mapping[str, float]) -> float:
+    """Seconds of the shortest kernel of a list that may have left some out; 0 of a list that has all."""
+    return min(by_name.values()) if len(rows) >= TOP else 0.0
 
 
 def _by_name(rows: Sequence[KernelRow]) -> dict[str, float]:

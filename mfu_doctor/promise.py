@@ -27,6 +27,7 @@ class Prediction:
         high_s: step time if the saving was at its low end.
         measured_s: step time of the run after.
         error: predicted over measured, minus 1.
+        noise_s: how far the two step times can be apart by chance: what the outcome allows beyond the range.
         outcome: one of `HELD`, `BETTER`, `SHORT`; None where nothing was predicted.
         reason: why nothing was predicted.
     """
@@ -37,6 +38,7 @@ class Prediction:
     high_s: float | None = None
     measured_s: float | None = None
     error: float | None = None
+    noise_s: float | None = None
     outcome: str | None = None
     reason: str | None = None
 
@@ -83,6 +85,7 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
         high_s=slow,
         measured_s=new.value,
         error=middle / new.value - 1,
+        noise_s=noise,
         outcome=HELD if within else SHORT if new.value > slow else BETTER,
     )
 

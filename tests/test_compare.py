@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from mfu_doctor.analysis.tables import TOP
 from mfu_doctor.compare import Change, Comparison, compare
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.promise import BETTER, HELD, SHORT
@@ -101,14 +102,37 @@ def test_kernels_settings_and_counts_that_changed_are_listed() -> None:
     )
     comparison = compare(before, after)
     assert [(row.name, row.before, row.after) for row in comparison.kernels] == [
-        ("sgemm", 0.1, None),
-        ("hgemm", None, 0.03),
+        ("sgemm", 0.1, 0.0),
+        ("hgemm", 0.0, 0.03),
     ]
     changed = {s.name: (s.before, s.after) for s in comparison.settings}
     assert changed == {"tf32": ("False", "True"), "torch": ("2.13.0", "2.12.0")}
     assert [(row.name, row.delta) for row in comparison.counts] == [("syncs", 2.0)]
     assert comparison.places == (("syncs", ("train.py:57",)),)
     assert "new syncs at train.py:57" in render_compare(comparison)
+
+
+def test_a_kernel_that_fell_out_of_a_list_is_not_shown_as_a_change_of_all_its_time() -> None:
+    """It took at most what the last of the list takes: 1 ms here, so 1.2 ms may be 1.01 ms, but 9 ms fell by 8 ms or more."""
+    before, after = before_after(0.330)
+    rest = tuple(
+        KernelRow(name=f"k{i}", kind="matmul", seconds=0.001 + 1e-4 * i, share=0.0, count=1) for i in range(TOP - 1)
+    )
+    gone = KernelRow(name="gone_kernel", kind="matmul", seconds=0.009, share=0.0, count=1)
+    small = KernelRow(name="small", kind="matmul", seconds=0.00099, share=0.0, count=1)
+    comparison = compare(replace(before, kernels=(*rest, gone)), replace(after, kernels=(*rest, small)))
+    assert [(row.name, row.before, row.after, row.delta) for row in comparison.kernels] == [
+        ("gone_kernel", 0.009, None, None)
+    ]
+    assert "gone_kernel  9.00 ms  unlisted" in render_compare(comparison)
+
+
+def test_the_prediction_does_not_repeat_itself() -> None:
+    """A prediction without a range was once "120 ms (middle 120 ms)"."""
+    exact = Saving(low=0.08, mid=0.08, high=0.08)
+    text = " ".join(render_compare(compare(*before_after(0.330, saving=exact))).split())
+    assert "a step of 332 ms was predicted and 330 ms measured; error +0.6 %, noise" in text
+    assert "middle" not in text
 
 
 @pytest.mark.parametrize("key", ["device", "count", "model-flops"])

@@ -195,13 +195,20 @@ def test_a_partly_counted_mfu_may_be_above_the_budget() -> None:
     assert named(check_report(partly, mfu="40%"), "mfu").status == FAILED
 
 
-def test_a_new_sync_against_the_baseline_fails_with_its_line_without_any_budget() -> None:
+def test_a_new_sync_against_the_baseline_fails_with_its_line() -> None:
     base = report_of(steady(0.4), structure={"syncs": 1.0}, places={"syncs": ("train.py:30",)})
     run = report_of(steady(0.4), structure={"syncs": 2.0}, places={"syncs": ("train.py:30", "train.py:57")})
-    verdict = judge([run], Policy(), baseline=[base])
+    policy = Policy(budgets=parse_budgets({"syncs": "+0"}))
+    verdict = judge([run], policy, baseline=[base])
     assert [check.name for check in verdict.failures] == ["syncs"]
     assert named(verdict, "syncs").places == ("train.py:57",)
-    assert judge([base], Policy(), baseline=[run]).ok
+    assert judge([base], policy, baseline=[run]).ok
+
+
+def test_a_baseline_brings_a_step_time_budget_and_nothing_that_nobody_asked_for() -> None:
+    """A check of the syncs once appeared in every comparison with a baseline."""
+    base, run = (report_of(steady(0.4), structure={"syncs": n}) for n in (1.0, 2.0))
+    assert [check.name for check in judge([run], Policy(), baseline=[base]).checks] == ["step-time"]
 
 
 def test_rule_levels_decide_what_a_finding_does() -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mfu_doctor.phrasing import counted
 from mfu_doctor.render import numbers
 from mfu_doctor.render.escape import code, inline
+from mfu_doctor.render.pasteable import shown_code
 from mfu_doctor.render.text import clean, each_text, pad, shorten, wrap
 from mfu_doctor.verdict import (
     FAILED,
@@ -41,8 +43,7 @@ def render_checklist(verdict: Verdict) -> str:
     table = [check for check in verdict.checks if check.kind != "rule"]
     if table:
         lines += [*_columns([_terminal_row(check) for check in table]), ""]
-        for check in table:
-            lines += _detail(check) if check.status != PASSED or check.note else []
+        lines += [row for check in table for row in _below_table(check)]
     for check in verdict.checks:
         if check.kind == "rule" and check.status in (FAILED, INCONCLUSIVE, WARNING):
             lines += _detail(check)
@@ -54,7 +55,8 @@ def _judged(verdict: Verdict) -> str:
     """What was judged, in one sentence."""
     judged = verdict.judged
     runs = f"{len(judged.runs)} runs" if len(judged.runs) > 1 else judged.runs[0]
-    steps = f"{judged.steps} steps {'without the profiler' if judged.step_source == 'timed' else 'under the profiler'}"
+    profiled = "without the profiler" if judged.step_source == "timed" else "under the profiler"
+    steps = f"{counted(judged.steps, 'step')} {profiled}"
     parts = [runs, steps, judged.device or "", f"torch {judged.torch}" if judged.torch else ""]
     if judged.baseline:
         many = len(judged.baseline) > 1
@@ -110,12 +112,31 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
+def _below_table(check: Check) -> list[str]:
+    """What the table has no room for: a relative budget as a number, what qualifies the outcome, and where."""
+    said = _qualified(check)
+    text = f"{_WORDS[check.status]} {check.name}: " if check.status != PASSED else f"{check.name}: "
+    lines = _indent(text + said) if said else []
+    at = f"at {', '.join(check.places)}"
+    return lines + (_indent(at if lines else text + at, 6 if lines else 2) if check.places else [])
+
+
+def _qualified(check: Check) -> str:
+    """Sentences about a budget that repeat nothing of its row."""
+    relative = check.budget is not None and check.budget.startswith("+")
+    parts = []
+    if relative and check.status != PASSED:
+        side = "at least" if check.at_least else "at most"
+        parts.append(f"{check.budget} of the baseline means {side} {format_value(check.limit, check.unit)}")
+    return "; ".join([*parts, *([check.note] if check.note else [])])
+
+
 def _detail(check: Check) -> list[str]:
     lines = _indent(f"{_WORDS[check.status]} {check.name}: {check.summary}")
     if check.saving is not None and check.kind == "rule":
         lines += _indent(f"fixing saves {_saving(check, '-')}", 6)
     lines += _indent(f"at {', '.join(check.places)}", 6) if check.places else []
-    lines += [f"      {shorten(row, WIDTH - 6)}" for row in (check.fix or "").splitlines()]
+    lines += [f"      {row}" for row in shown_code(check.fix or "", WIDTH - 6)]
     return lines
 
 
@@ -149,7 +170,9 @@ def render_checklist_markdown(verdict: Verdict) -> str:
     if table:
         lines += [*_markdown_table(table), ""]
     for check in table:
-        lines += [f"- {inline(check.summary)}{_at(check)}"] if check.status != PASSED or check.note else []
+        said = _qualified(check)
+        if said or check.places:
+            lines.append(f"- {inline(check.title)}{': ' if said else ''}{inline(said)}{_at(check)}")
     found = [c for c in verdict.checks if c.kind == "rule" and c.status in (FAILED, INCONCLUSIVE, WARNING)]
     for check in found[:MOST_RULES]:
         lines += _markdown_finding(check)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mfu_doctor.analysis.tables import TOP
 from mfu_doctor.compare import Change, Comparison
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.promise import Prediction
 from mfu_doctor.render import numbers
 from mfu_doctor.render.escape import inline
-from mfu_doctor.render.text import clean, each_text, pad, shorten, wrap
+from mfu_doctor.render.text import clean, each_text, kernel_name, pad, shorten, wrap
 
 WIDTH = 80  # columns
 MOST_KERNELS = 10
+NAME = 40  # columns of the first column
+NOT_AMONG = "unlisted"
+UNLISTED = f"{NOT_AMONG}: not among the {TOP} longest kernels of that run, so the change is not known exactly"
 MOST_ROWS = 40  # settings, counts
 SMALLEST = 0.001  # of the step: a bucket or kernel that moved less is not listed
 
@@ -41,7 +45,7 @@ def _terminal(comparison: Comparison) -> str:
     lines += [f"  {row}" for row in wrap(_promise(comparison.prediction), WIDTH - 2)]
     for title, rows in _tables(comparison):
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        widths[0] = min(widths[0], 40)
+        widths[0] = min(widths[0], NAME)
         lines += ["", f"  {title}"]
         for row in rows:
             cells = [pad(shorten(row[0], widths[0], middle=True), widths[0])]
@@ -83,7 +87,7 @@ def _step(comparison: Comparison) -> str:
     if step.relative is not None:
         text += f" ({numbers.signed_percent(step.relative)}), {_sure(step)}"
     if mfu is not None and mfu.before is not None and mfu.after is not None:
-        text += f"; MFU {numbers.percent(mfu.before)} to {numbers.percent(mfu.after)} ({numbers.points(mfu.delta)})"
+        text += f"; MFU {numbers.percent(mfu.before)} to {numbers.percent(mfu.after)} ({numbers.points(mfu.after - mfu.before)})"
     return text
 
 
@@ -98,10 +102,12 @@ def _promise(prediction: Prediction) -> str:
     if prediction.predicted_s is None or prediction.low_s is None or prediction.high_s is None:
         return f"no prediction to check: {prediction.reason}"
     span = numbers.duration_range(prediction.low_s, prediction.high_s, 3)
+    of = "" if numbers.duration(prediction.low_s) == numbers.duration(prediction.high_s) else " of its middle"
     error = numbers.signed_percent(prediction.error or 0.0)
+    noise = f", noise +-{numbers.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
     return (
-        f"the prediction {prediction.outcome}: {' and '.join(prediction.fixes)} predicted a step of {span}"
-        f" (middle {_time(prediction.predicted_s)}), measured {_time(prediction.measured_s)}; error {error}"
+        f"the prediction {prediction.outcome}: with {' and '.join(prediction.fixes)} fixed, a step of {span} was predicted and"
+        f" {_time(prediction.measured_s)} measured; error{of} {error}{noise}"
     )
 
 
@@ -109,39 +115,48 @@ def _tables(comparison: Comparison) -> list[Table]:
     """Titles and rows of what changed; empty tables are left out."""
     floor = SMALLEST * max(comparison.step.before or 0.0, comparison.step.after or 0.0)
     moved = [row for row in comparison.buckets if max(row.before or 0.0, row.after or 0.0) >= floor]
-    kernels = [row for row in comparison.kernels if abs(row.delta) >= floor][:MOST_KERNELS]
+    kernels = [row for row in comparison.kernels if row.delta is None or abs(row.delta) >= floor][:MOST_KERNELS]
     counts = [_count_row(row) for row in comparison.counts[:MOST_ROWS]]
     settings: list[tuple[str, ...]] = [
         (setting.name, setting.before or "unknown", setting.after or "unknown")
         for setting in comparison.settings[:MOST_ROWS]
     ]
     tables: list[Table] = [
-        ("Where a step goes", [_time_row(row, sure=True) for row in moved]),
-        ("Kernels that changed most", [_time_row(row, sure=False) for row in kernels]),
+        ("Where a step goes", [_time_row(row) for row in moved]),
+        ("Kernels that changed most", [_kernel_row(row) for row in kernels]),
         ("Counts per step", counts),
         ("Settings", settings),
     ]
     return [table for table in tables if table[1]]
 
 
-def _time_row(row: Change, *, sure: bool) -> tuple[str, ...]:
-    change = f"{'+' if row.delta >= 0 else '-'}{_time(abs(row.delta))}"
-    cells = (row.name.replace("_", " ") if sure else row.name, _time(row.before), _time(row.after), change)
-    return (*cells, "" if row.real else "within the noise" if row.real is False else "noise unknown") if sure else cells
+def _time_row(row: Change) -> tuple[str, ...]:
+    sure = "" if row.real else "within the noise" if row.real is False else "noise unknown"
+    return (row.name.replace("_", " "), _time(row.before), _time(row.after), _signed(row.delta), sure)
+
+
+def _kernel_row(row: Change) -> tuple[str, ...]:
+    times = (NOT_AMONG if value is None else _time(value) for value in (row.before, row.after))
+    return (kernel_name(row.name, NAME), *times, _signed(row.delta))
+
+
+def _signed(delta: float | None) -> str:
+    return "" if delta is None else f"{'+' if delta >= 0 else '-'}{_time(abs(delta))}"
 
 
 def _count_row(row: Change) -> tuple[str, ...]:
     cells = ["unknown" if value is None else numbers.count(value) for value in (row.before, row.after)]
-    known = row.before is not None and row.after is not None
-    return (row.name.replace("_", " "), *cells, f"{row.delta:+,.4g}" if known else "")
+    return (row.name.replace("_", " "), *cells, f"{row.delta:+,.4g}" if row.delta is not None else "")
 
 
 def _time(value: float | None) -> str:
-    return "not listed" if value is None else numbers.duration(value)
+    return "unknown" if value is None else numbers.duration(value)
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    notes = [f"new {name.replace('_', ' ')} at {', '.join(places)}" for name, places in comparison.places]
+    listed = comparison.kernels[:MOST_KERNELS]
+    notes = [UNLISTED] if any(row.before is None or row.after is None for row in listed) else []
+    notes += [f"new {name.replace('_', ' ')} at {', '.join(places)}" for name, places in comparison.places]
     notes += _rules("no longer found", comparison.fixed) + _rules("newly found", comparison.appeared)
     notes += [f"allowed to differ: {', '.join(comparison.allowed)}"] if comparison.allowed else []
     return notes + [f"caution: {text}" for text in comparison.cautions]

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from mfu_doctor.analysis.short_names import short_name
+
 # ECMA-48 control sequences: CSI (parameters, intermediates, final byte), OSC/DCS/SOS/PM/APC strings up to their
 # terminator, and two-byte escapes; each also with its single C1 byte.
 _ESCAPES = re.compile(
@@ -84,6 +86,22 @@ def shorten(text: str, width: int, *, middle: bool = False) -> str:
         tail = _prefix(text[::-1], (width - 3) * 2 // 3)[::-1]
         return _prefix(text, width - 3 - cells(tail)) + "..." + tail
     return _prefix(text, width - 3).rstrip() + "..."
+
+
+def kernel_name(name: str, width: int) -> str:
+    """A kernel's own name and as much of its template arguments as fit: what tells it from others, not its namespaces.
+
+    Args:
+        name: as recorded, such as ``void at::native::vectorized_elementwise_kernel<4, ...>(int, ...)``.
+        width: columns.
+    """
+    if name.startswith(("Memcpy", "Memset")):
+        return shorten(name, width)
+    own = short_name(name)
+    template = name[name.index(own) + len(own) :] if own in name else ""
+    if not template.startswith("<"):
+        return shorten(own, width, middle=True)
+    return shorten(own + template.partition("(")[0].replace("at::native::", "").replace(", ", ","), width)
 
 
 def _prefix(text: str, width: int) -> str:
