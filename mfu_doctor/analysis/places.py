@@ -28,22 +28,43 @@ _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "nump
 
 @dataclass(frozen=True, slots=True)
 class _Thread:
-    """The user's frames of one thread, sorted by start, each with the index of the frame around it (-1: none)."""
+    """The user's frames of one thread, sorted by start.
+
+    `latest` holds, level by level, the latest end in blocks of 1, 2, 4, ... frames, so that a search takes a few numpy calls.
+    """
 
     name: npt.NDArray[np.int32]
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
-    around: npt.NDArray[np.int64]
+    latest: tuple[npt.NDArray[np.int64], ...]
 
     def innermost(self, time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Index of the innermost frame that covers each time, or -1.
+        """Index of the innermost frame that covers each time, or -1."""
+        return self._last_open(time, np.searchsorted(self.start, time, side="right"))
 
-        The frame that began last before a time either covers it or has ended; then the candidate is the frame around it.
-        """
-        at = np.searchsorted(self.start, time, side="right") - 1
-        while (over := (at >= 0) & (self.end[np.maximum(at, 0)] <= time)).any():
-            at[over] = self.around[at[over]]
-        return at
+    def around(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Index of the frame around each of these frames, or -1."""
+        return self._last_open(self.start[index], index)
+
+    def _last_open(self, time: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Of the frames 0..before that have not ended at a time, the one that began last; -1 where there is none."""
+        found = np.full(len(time), -1, np.int64)
+        level, block = np.zeros(len(time), np.int64), before.astype(np.int64)
+        # upwards: the last block of those left of `before` with a frame that has not ended
+        for height, latest in enumerate(self.latest):
+            odd = (found < 0) & ((block & 1) == 1)
+            here = odd & (latest[np.maximum(block - 1, 0)] > time)
+            found[here], level[here] = block[here] - 1, height
+            block >>= 1
+        # downwards: in that block the last such frame
+        for height in range(len(self.latest) - 1, 0, -1):
+            inside = (found >= 0) & (level == height)
+            right = found[inside] * 2 + 1
+            lower = self.latest[height - 1]
+            held = lower[np.minimum(right, len(lower) - 1)] > time[inside]
+            found[inside] = np.where(held & (right < len(lower)), right, right - 1)
+            level[inside] = height - 1
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +100,12 @@ def user_frames(trace: Trace) -> UserFrames:
 
 
 def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> _Thread:
-    start, end = trace.events.start[rows], trace.events.end[rows]
-    around: list[int] = []
-    stack: list[tuple[int, int]] = []  # (end, index)
-    for index, (begin, finish) in enumerate(zip(start.tolist(), end.tolist(), strict=True)):
-        while stack and stack[-1][0] <= begin:
-            stack.pop()
-        around.append(stack[-1][1] if stack else -1)
-        stack.append((finish, index))
-    return _Thread(trace.events.name[rows], start, end, np.array(around, np.int64))
+    end = trace.events.end[rows]
+    levels = [end]
+    while len(levels[-1]) > 1:
+        below = levels[-1] if len(levels[-1]) % 2 == 0 else np.append(levels[-1], np.iinfo(np.int64).min)
+        levels.append(np.maximum(below[::2], below[1::2]))
+    return _Thread(trace.events.name[rows], trace.events.start[rows], end, tuple(levels))
 
 
 def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | None = None) -> tuple[str | None, ...]:
@@ -128,16 +146,18 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
 
 def _heaviest(thread: _Thread, where: Intervals) -> int | None:
     """Name id of the innermost frame that covers half of what frames cover of this time, else of the largest own time."""
-    inside = where.overlap_with(thread.start, thread.end)
-    covered = int(inside[thread.around < 0].sum())
+    overlap = where.overlap_with(thread.start, thread.end)
+    frames = np.flatnonzero(overlap)
+    inside, name, around = overlap[frames], thread.name[frames], thread.around(frames)
+    covered = int(inside[around < 0].sum())
     if not covered:
         return None
-    total = np.bincount(thread.name, inside)
-    inner = np.flatnonzero(total[thread.name] >= covered * _MOST)[::-1]
+    total = np.bincount(name, inside)
+    inner = np.flatnonzero(total[name] >= covered * _MOST)[::-1]
     if len(inner):  # of equal ones the last to begin lies deepest
-        return int(thread.name[inner[np.argmin(total[thread.name[inner]])]])
-    own, nested = inside.copy(), thread.around >= 0
-    np.subtract.at(own, thread.around[nested], inside[nested])
+        return int(name[inner[np.argmin(total[name[inner]])]])
+    own, nested = overlap, around >= 0
+    np.subtract.at(own, around[nested], inside[nested])
     return int(np.argmax(np.bincount(thread.name, own)))
 
 

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.model import Boundary, Timeline
 
 WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
+_LONG_AGO = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def _edge(
 
 
 class _Walk:
-    """Lists of one timeline, ready for the loop."""
+    """Lists of one timeline, ready for the loop, and the state of its device."""
 
     def __init__(self, timeline: Timeline) -> None:
         calls, ops = timeline.calls, timeline.operations
@@ -158,58 +159,64 @@ class _Walk:
         self.gap, self.cost, self.tail = calls.gap.tolist(), calls.cost.tolist(), calls.tail.tolist()
         self.call_waits = dict(timeline.calls.waits)
         self.first_op = np.searchsorted(ops.call, np.arange(-1, len(self.start) + 1), side="left").tolist()
-        streams, self.stream = np.unique(ops.stream, return_inverse=True)
-        self.stream = self.stream.tolist()
-        self.streams = len(streams)
+        streams, stream = np.unique(ops.stream, return_inverse=True)
+        self.stream = stream.tolist()
         self.duration, self.latency, self.op_gap = ops.duration.tolist(), ops.latency.tolist(), ops.gap.tolist()
-        self.op_start0 = ops.start.tolist()
+        self.recorded_start = ops.start.tolist()
         self.limit = timeline.queue_limit
         self.op_waits: dict[int, list[tuple[int, float]]] = {}
         for k, j, delay in ops.waits:
             self.op_waits.setdefault(k, []).append((j, delay))
+        self.op_start, self.op_end = [0.0] * len(self.stream), [0.0] * len(self.stream)
+        self.queued: list[list[float]] = [[] for _ in streams]  # starts of each stream's operations so far
+        self.free = [_LONG_AGO] * len(streams)
 
     def run(self) -> tuple[list[float], list[float], list[float]]:
         """Walk all calls; returns ends of calls, starts and ends of operations."""
-        n = len(self.start)
-        call_end = [0.0] * n
-        op_start, op_end = [0.0] * len(self.stream), [0.0] * len(self.stream)
-        history: list[list[int]] = [[] for _ in range(self.streams)]
-        free = [float("-inf")] * self.streams
-        first = self.first_op
-        self._issue(0, first[1], float("-inf"), (op_start, op_end, free, history))
-        for i in range(n):
-            before, own = self.after[i], self.own[i]
-            begin = call_end[before] + self.gap[i] if before >= 0 else float(self.start[i])
-            if own >= 0 and call_end[own] > begin:
-                begin = call_end[own]
-            end = begin + self.cost[i]
+        after, own, gap, cost, start = self.after, self.own, self.gap, self.cost, self.start
+        first, call_waits, op_end, issue = self.first_op, self.call_waits, self.op_end, self._issue
+        call_end = [0.0] * len(start)
+        self._before_the_trace(first[1])
+        for i, previous in enumerate(after):
+            begin = call_end[previous] + gap[i] if previous >= 0 else float(start[i])
+            mine = own[i]
+            if mine >= 0 and call_end[mine] > begin:
+                begin = call_end[mine]
+            end = begin + cost[i]
             lo, hi = first[i + 1], first[i + 2]
-            if hi > lo:
-                blocked = self._issue(lo, hi, begin, (op_start, op_end, free, history))
-                end = max(end, blocked)
-            waited = self.call_waits.get(i)
-            if waited is not None:
-                end = max(end, max(op_end[k] for k in waited) + self.tail[i])
+            if hi > lo and (blocked := issue(lo, hi, begin)) > end:
+                end = blocked
+            if i in call_waits:
+                end = max(end, max(op_end[k] for k in call_waits[i]) + self.tail[i])
             call_end[i] = end
-        return call_end, op_start, op_end
+        return call_end, self.op_start, op_end
 
-    def _issue(
-        self, lo: int, hi: int, begin: float, state: tuple[list[float], list[float], list[float], list[list[int]]]
-    ) -> float:
-        """Queue operations lo..hi; returns the time until which a full queue blocks the launch."""
-        op_start, op_end, free, history = state
-        blocked = float("-inf")
+    def _before_the_trace(self, count: int) -> None:
+        """Queue the operations that were issued before the trace began: not before each was seen to start."""
+        for k in range(count):
+            s = self.stream[k]
+            at = max(self.free[s] + self.op_gap[k], float(self.recorded_start[k]))
+            self.op_start[k], self.op_end[k] = at, at + self.duration[k]
+            self.free[s] = self.op_end[k]
+            self.queued[s].append(at)
+
+    def _issue(self, lo: int, hi: int, begin: float) -> float:
+        """Queue operations lo..hi of one call; returns the time until which a full queue blocks it."""
+        op_end, free, limit, op_waits = self.op_end, self.free, self.limit, self.op_waits
+        blocked = _LONG_AGO
         for k in range(lo, hi):
             s = self.stream[k]
-            at = max(begin + self.latency[k], free[s] + self.op_gap[k])
-            if begin == float("-inf"):
-                at = max(at, float(self.op_start0[k]))  # issued before the trace began: not before it was seen to start
-            for j, delay in self.op_waits.get(k, ()):
-                at = max(at, op_end[j] + delay)
-            op_start[k], op_end[k] = at, at + self.duration[k]
-            free[s] = max(free[s], op_end[k])
-            queue = history[s]
-            if len(queue) >= self.limit:
-                blocked = max(blocked, op_start[queue[-self.limit]])
-            queue.append(k)
+            at, ready = begin + self.latency[k], free[s] + self.op_gap[k]
+            if ready > at:
+                at = ready
+            if k in op_waits:
+                at = max(at, *(op_end[j] + delay for j, delay in op_waits[k]))
+            self.op_start[k] = at
+            op_end[k] = done = at + self.duration[k]
+            if done > free[s]:
+                free[s] = done
+            queue = self.queued[s]
+            if len(queue) >= limit:
+                blocked = max(blocked, queue[-limit])
+            queue.append(at)
         return blocked
