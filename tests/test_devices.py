@@ -210,3 +210,37 @@ def test_the_bandwidth_measured_beside_a_cpu_peak_is_the_devices() -> None:
     assert peaks.bandwidth == 4.7e10  # each was measured on its own; a busy machine makes it only smaller
     unknown = resolve(with_facts(CPU_ONLY, Facts(measured_peaks=measured[:1])), None, is_cpu=True)
     assert unknown.bandwidth is None
+
+
+def with_products(*durations_us: float, name: str = "aten::mm", kind: str = "float") -> Trace:
+    """Products of 1000 x 1000 matrices on a CPU (2 GFLOP each) beside a measured peak of 100 GFLOP/s."""
+    dims = {"aten::mm": [[1000, 1000], [1000, 1000]], "aten::addmm": [[1000], [1000, 1000], [1000, 1000], [], []]}
+    types = {"aten::mm": [kind, kind], "aten::addmm": [kind, kind, kind, "Scalar", "Scalar"]}
+    args = {"Input Dims": dims[name], "Input type": types[name]}
+    events = [
+        {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": i * 1e6, "dur": duration, "args": args}
+        for i, duration in enumerate(durations_us)
+    ]
+    measured = (MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="measured"),)
+    return with_facts(from_json(events), Facts(measured_peaks=measured))
+
+
+@pytest.mark.parametrize("name", ["aten::mm", "aten::addmm"])
+def test_a_measured_peak_is_never_below_what_the_run_itself_reached(name: str) -> None:
+    """The machine was busy while its peak was measured: MFU against that figure would be flattery."""
+    peaks = resolve(with_products(30_000, 10_000, 20_000, name=name), None, is_cpu=True)
+    assert peaks.of("fp32") == pytest.approx(2e11)
+    (warning,) = peaks.warnings
+    assert "100 GFLOP/s, is too low" in warning
+    assert "reached 200" in warning
+
+
+def test_a_product_below_the_measured_peak_or_of_another_format_or_too_short_to_time_changes_nothing() -> None:
+    for trace in (
+        with_products(25_000),
+        with_products(19_900),  # within what a measurement is good for
+        with_products(10_000, kind="double"),
+        with_products(50),
+    ):
+        peaks = resolve(trace, None, is_cpu=True)
+        assert (peaks.dense, peaks.warnings) == ({"fp32": 1e11}, ())

@@ -265,3 +265,22 @@ def test_the_device_is_reported_with_its_peaks() -> None:
     assert (device.name, device.dtype, device.peak_flops) == ("Tesla V100-DGXS-32GB", "fp16", 125.3e12)
     assert (device.sms, device.bandwidth_bytes_s, device.peak_reason) == (80, 900e9, None)
     assert device.peaks["fp32"] == 15.67e12
+
+
+def test_mfu_above_a_measured_peak_is_said_with_its_likely_cause() -> None:
+    """A convolution or attention counts against the peak too, and no product of the run proved it too low."""
+    run = cpu_run(Facts(measured_peaks=(MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="GEMM"),)))
+    assert not [note for note in run.mfu.report.notes if "above 100 %" in note]
+    timed = Facts(
+        measured_peaks=(MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="GEMM"),),
+        timed_steps_s=(0.4, 0.4, 0.4),
+    )
+    (note,) = [note for note in cpu_run(timed).mfu.report.notes if "above 100 %" in note]
+    assert note.startswith("MFU and HFU above 100 %")
+    assert "measured here while the machine was busy" in note
+    (other,) = [
+        note
+        for note in cpu_run(replace(timed, measured_peaks=()), Options(peak_flops=1e11)).mfu.report.notes
+        if "above 100 %" in note
+    ]
+    assert "Winograd" in other

@@ -137,7 +137,7 @@ def _given(run: Run, result: MfuResult, flops: float) -> Mfu:
         achieved_flops_s=flops / result.step_s,
         method="given",
         reason=_no_peak(run, result.reference) if value is None else None,
-        notes=(*notes, *_above_peak(value)),
+        notes=(*notes, *_above_peak(value, measured=run.peaks.measured)),
     )
 
 
@@ -170,7 +170,7 @@ def _counted(run: Run, result: MfuResult) -> Mfu:
         method="counted",
         coverage=count.coverage,
         reason=_no_peak(run, result.reference) if value is None else None,
-        notes=(*_notes(run, skipped, model), *_above_peak(value)),
+        notes=(*_notes(run, skipped, model), *_above_peak(value, hfu, measured=run.peaks.measured)),
         conventions=_conventions(run, result),
     )
 
@@ -212,12 +212,15 @@ def _notes(run: Run, skipped: int, model: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _above_peak(value: float | None) -> tuple[str, ...]:
+def _above_peak(value: float | None, hfu: float | None = None, *, measured: bool) -> tuple[str, ...]:
     """A tool that clamps at 100 % hides its own bug; this one says what to suspect."""
-    if value is None or value <= 1:
+    above = [name for name, share in (("MFU", value), ("HFU", hfu)) if share is not None and share > 1]
+    if not above:
         return ()
     causes = "the peak, a clock above its specification, Winograd or FFT convolutions, credit for masked attention, a cut step"
-    return (f"MFU above 100 %: suspect {causes}",)
+    if measured:
+        causes = "the peak, measured here while the machine was busy: record again on a quiet one, or pass --peak-flops"
+    return (f"{' and '.join(above)} above 100 %: suspect {causes}",)
 
 
 def _conventions(run: Run, result: MfuResult) -> tuple[Convention, ...]:

@@ -18,6 +18,8 @@ from mfu_doctor.capture.sampled_device import SampledDevice
 from mfu_doctor.capture.visible import visible_targets
 from mfu_doctor.facts import DeviceSamples
 
+TICKS_PER_S = 10
+
 # A tick may take this share of its period; a slower driver is asked less often.
 BUSY_SHARE = 0.5
 
@@ -35,7 +37,6 @@ class DeviceSampler:
 
     Args:
         nvml: a pynvml-shaped module; None imports pynvml on the thread.
-        hz: ticks per second.
         clock: unix time in nanoseconds, the trace's clock.
         sleep: waits so many seconds and returns whether to stop; None waits for `stop`.
         targets: NVML indices or UUIDs (torch's, with or without prefix); None: what CUDA_VISIBLE_DEVICES shows.
@@ -46,14 +47,13 @@ class DeviceSampler:
         self,
         nvml: Nvml | None = None,
         *,
-        hz: float = 10.0,
         clock: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], bool] | None = None,
         targets: Sequence[int | str] | None = None,
         own: Callable[[], tuple[str, ...] | None] | None = None,
     ) -> None:
         self._nvml = nvml
-        self._base_period_ns = int(_NS_PER_S / hz)
+        self._base_period_ns = _NS_PER_S // TICKS_PER_S
         self._clock = clock
         self._stopping = threading.Event()
         self._sleep = sleep if sleep is not None else self._stopping.wait

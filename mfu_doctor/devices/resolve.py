@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mfu_doctor.devices.achieved import achieved
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture
 from mfu_doctor.devices.peaks import TRAINING_DTYPES, Peaks
@@ -81,15 +82,34 @@ def _cpu(trace: Trace) -> Peaks:
             kind="gpu", reason="the trace has kernel launches but no device events, so no device to measure against"
         )
     measured = facts.measured_peaks if facts is not None else ()
-    dense = {short: p.flops for p in measured if (short := short_dtype(p.dtype)) is not None}
-    if not dense:
+    kept = {short: p.flops for p in measured if (short := short_dtype(p.dtype)) is not None}
+    if not kept:
         reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
         return Peaks(name=name, kind="cpu", reason=reason)
     how = measured[0].how.removeprefix("measured: ")
+    dense, warnings = _at_least(kept, achieved(trace))
     bandwidth = max((p.bandwidth_bytes_s for p in measured if p.bandwidth_bytes_s), default=None)
     return Peaks(
-        name=name, kind="cpu", dense=dense, bandwidth=bandwidth, source=how, confidence="measured", measured=True
+        name=name,
+        kind="cpu",
+        dense=dense,
+        bandwidth=bandwidth,
+        source=how,
+        confidence="measured",
+        measured=True,
+        warnings=warnings,
     )
+
+
+def _at_least(measured: dict[str, float], reached: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Measured peaks, raised to what products of the run itself reached, and what to say about it."""
+    low = {d: peak for d, peak in measured.items() if reached.get(d, 0.0) > peak * (1 + NEAR)}
+    warnings = tuple(
+        f"the {d} peak measured here, {peak / GIGA:.4g} GFLOP/s, is too low (a busy machine?): a product of this run reached"
+        f" {reached[d] / GIGA:.4g}, which is taken as the peak; MFU may still be too high"
+        for d, peak in low.items()
+    )
+    return {d: max(peak, reached[d]) if d in low else peak for d, peak in measured.items()}, warnings
 
 
 def _launches_without_device(trace: Trace) -> bool:

@@ -1,0 +1,62 @@
+"""What the matrix products of a recording on a CPU reached, so that a measured peak below it is not believed.
+
+A CPU's peak is measured beside the run, and a machine that is busy just then gives too low a figure: MFU would be too good.
+The run's own products are a measurement too: what one of them reached, the processor can do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfu_doctor.devices.dtypes import is_complex, short_dtype
+from mfu_doctor.trace import Category, EventArgs, Trace
+from mfu_doctor.units import NS_PER_S
+
+# Plain products only (their operands' positions): 2 M N K is what they execute, while a convolution may do with less.
+_OPERANDS = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1)}
+_MATRIX, _BATCHED = 2, 3
+
+# A product must last so long for its recorded time to be right to a hundredth: the profiler's own share is below 1 us.
+LEAST_NS = 100_000
+
+
+def achieved(trace: Trace) -> dict[str, float]:
+    """FLOP/s of the fastest recorded product of each number format; empty where shapes were not recorded."""
+    events = trace.events
+    rows = trace.rows(Category.CPU_OP)
+    kept = np.isin(events.name[rows], trace.name_ids(frozenset(_OPERANDS)))
+    kept &= (events.end - events.start)[rows] >= LEAST_NS
+    best: dict[str, float] = {}
+    for row in _fastest_of_each(trace, rows[kept]):
+        found = _product(trace.name_of(row), trace.args_of(row))
+        if found is not None:
+            dtype, flops = found
+            rate = flops / int(events.end[row] - events.start[row]) * NS_PER_S
+            best[dtype] = max(best.get(dtype, 0.0), rate)
+    return best
+
+
+def _fastest_of_each(trace: Trace, rows: np.typing.NDArray[np.int64]) -> list[int]:
+    """The shortest row of each distinct set of arguments: equal arguments are one object."""
+    events = trace.events
+    told = rows[events.args[rows] >= 0]
+    order = told[np.lexsort((events.end[told] - events.start[told], events.name[told], events.args[told]))]
+    keys = np.stack([events.args[order], events.name[order]])
+    first = np.ones(len(order), bool)
+    first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    rows_of_each: list[int] = order[first].tolist()
+    return rows_of_each
+
+
+def _product(name: str, args: EventArgs | None) -> tuple[str, float] | None:
+    """Number format and FLOPs of a product, None where the recording does not tell or it is complex."""
+    a, b = _OPERANDS[name]
+    if args is None or args.dims is None or args.types is None or max(a, b) >= min(len(args.dims), len(args.types)):
+        return None
+    left, right, kind = args.dims[a], args.dims[b], args.types[a]
+    dtype = short_dtype(kind)
+    sizes = [size for shape in (left, right) for size in shape if isinstance(size, int)]
+    rank = _BATCHED if name == "aten::bmm" else _MATRIX
+    if dtype is None or is_complex(kind) or len(sizes) != 2 * rank or len(left) != rank:
+        return None
+    return dtype, 2.0 * float(np.prod(sizes[:rank])) * sizes[-1]
