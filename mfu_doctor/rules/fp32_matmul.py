@@ -11,7 +11,9 @@ How the gain is predicted
     Per kernel, by roofline: FLOPs over the 16-bit peak times an efficiency, never below half of the kernel's bytes over the
     bandwidth. Low end: only the square root of the ratio of the peaks, and every operand is cast at each call; mid: 70 % of the
     efficiency that this kernel has now, half of the casts; high: 80 % of the 16-bit peak, no casts. Without shapes the FLOPs
-    are unknown and only the ratio of the peaks is used (a hint). On a CPU both peaks are measured ones.
+    are unknown and only the ratio of the peaks is used (a hint). On a CPU both peaks are measured products of the same library,
+    not data sheets: mid: the part of a product that is arithmetic at the peak of today shrinks by the ratio of the peaks, the
+    rest stays; high: the 16-bit peak itself.
 
 How to fix
     with torch.autocast("cuda", dtype=torch.bfloat16): around forward and loss; fp16 with a GradScaler before Ampere. The
@@ -66,6 +68,7 @@ class _Slow:
     peak: npt.NDArray[np.float64]
     peak16: float
     bandwidth: float | None
+    reached: float  # part of its peak that a large product reaches: all of a measured one
 
 
 @rule("fp32-matmul", "KE001", "matrix products run in 32 bits", needs=("peak",))
@@ -130,6 +133,7 @@ def _table(run: Run, slow: Mask, target: str) -> _Slow:
         peak=np.array([by_code[int(code)] for code in run.kernels.dtype[first]], np.float64),
         peak16=run.peaks.of(target) or 1.0,
         bandwidth=run.peaks.bandwidth,
+        reached=1.0 if run.is_cpu else _BEST_EFFICIENCY,
     )
 
 
@@ -143,12 +147,14 @@ def _change(table: _Slow) -> Change:
     ratio = table.peak16 / table.peak
     moved = np.nan_to_num(table.bytes) / table.bandwidth * NS_PER_S if table.bandwidth else np.zeros(len(table.rows))
     by_work = table.flops / table.peak16 * NS_PER_S
-    arithmetic = np.minimum(table.flops / (_BEST_EFFICIENCY * table.peak) * NS_PER_S, table.duration)
+    arithmetic = np.minimum(table.flops / (table.reached * table.peak) * NS_PER_S, table.duration)
+    rest_stays = table.duration - arithmetic * (1.0 - 1.0 / ratio)
     computed = (
-        # what is not arithmetic today stays as it is, and large products gain no more than the root of the ratio
-        np.maximum(table.duration - arithmetic * (1.0 - 1.0 / ratio), table.duration / np.sqrt(ratio)),
-        by_work / (_KEPT_EFFICIENCY * efficiency),
-        by_work / _BEST_EFFICIENCY,
+        np.maximum(
+            rest_stays, table.duration / np.sqrt(ratio)
+        ),  # large products gain no more than the root of the ratio
+        rest_stays if table.reached == 1.0 else by_work / (_KEPT_EFFICIENCY * efficiency),
+        by_work / table.reached,
     )
     ends = []
     for with_flops, exponent, casts in zip(computed, _LOG_SHARE, _CASTS, strict=True):
