@@ -52,6 +52,7 @@ class Replay:
     ) -> None:
         self.timeline = timeline or recorded
         self._row_of_entry = row_of_entry
+        self._walked: dict[tuple[int, ...], tuple[tuple[Edit, ...], float]] = {}  # the edits are held so that ids stay theirs
         self.recorded_ns = recorded.measured_ns
         self.measured_ns = self.timeline.measured_ns
         self.base_ns = walk(self.timeline)
@@ -90,6 +91,12 @@ class Replay:
         """Mean step with these edits, in nanoseconds of the recorded run (the replay's own bias taken out)."""
         if not edits:
             return self.measured_ns
+        key = tuple(id(edit) for edit in edits)
+        if key not in self._walked:  # a plan asks again for what was priced alone
+            self._walked[key] = (tuple(edits), self._replayed(edits))
+        return self._walked[key][1]
+
+    def _replayed(self, edits: Sequence[Edit]) -> float:
         changed = apply(self.timeline, edits, self._row_of_entry)
         if self._runs_ahead(changed):
             after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
@@ -104,11 +111,8 @@ class Replay:
 
     def price(self, change: Change) -> Price:
         """What a change saves per step at its three ends, ordered and never below zero."""
-        saved: dict[int, float] = {}  # ends that are the same tuple are walked once
-        for edits in (change.low, change.mid, change.high):
-            if id(edits) not in saved:
-                saved[id(edits)] = max(self.measured_ns - self.step_ns(edits), 0.0)
-        low, mid, high = sorted(saved[id(edits)] for edits in (change.low, change.mid, change.high))
+        ends = (change.low, change.mid, change.high)
+        low, mid, high = sorted(max(self.measured_ns - self.step_ns(edits), 0.0) for edits in ends)
         return Price(low * (1 - self.widening), mid, min(high * (1 + self.widening), self.measured_ns))
 
 
