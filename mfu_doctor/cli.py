@@ -154,7 +154,7 @@ def check(
         peak_flops=peak_flops,
         model_flops=model_flops,
     )
-    with _progress(f"reading {len(traces)} runs"):
+    with _progress("reading " + (traces[0] if len(traces) == 1 else f"{len(traces)} runs")):
         text, status = run_check(traces, chosen, environ=os.environ, folder=Path.cwd())
     _show(text)
     raise typer.Exit(status)

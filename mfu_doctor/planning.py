@@ -117,6 +117,7 @@ def _whole(
     ends = [_replayed(replay, _edits(chosen, end))[0] for end in ("low", "high")]
     saved = [replay.measured_ns - ns for ns in ends if ns is not None]
     middle = scale.step_s - steps[-1].step_s
+    at_floor = scale.floor_s > 0 and steps[-1].step_s <= scale.floor_s * (1 + WORTH_SHARE)
     low = min([middle, *(scale.possible_s(ns * (1 - replay.widening)) for ns in saved)])
     high = max([middle, *(scale.possible_s(ns * (1 + replay.widening)) for ns in saved)])
     return Plan(
@@ -126,21 +127,18 @@ def _whole(
         mfu_low=scale.mfu_at(scale.step_s - low),
         mfu_high=scale.mfu_at(scale.step_s - high),
         roofline_s=roofline_s,
-        stop=_stop(steps[-1].step_s, scale, roofline_s),
+        stop=_stop(scale, roofline_s, step_s=steps[-1].step_s, at_floor=at_floor),
+        at_floor=at_floor,
         notes=notes,
     )
 
 
-def _stop(step_s: float, scale: Scale, roofline_s: float | None) -> str:
+def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bool) -> str:
     """Where the plan stops and why."""
-    if scale.floor_s and step_s <= scale.floor_s * (1 + WORTH_SHARE):
-        return f"no step below {time_of(scale.floor_s * NS_PER_S)} is predicted: {_floor_name(scale, roofline_s)}"
+    if at_floor:
+        is_roofline = roofline_s is not None and roofline_s >= scale.floor_s
+        why = "that is every kernel at its roofline" if is_roofline else "that is MFU 100 %"
+        return f"no step below {time_of(scale.floor_s * NS_PER_S)} is predicted: {why}"
     if roofline_s is None:
         return "after these, no known fix saves 1 % of the step"
     return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {time_of(roofline_s * NS_PER_S)}"
-
-
-def _floor_name(scale: Scale, roofline_s: float | None) -> str:
-    if roofline_s is not None and roofline_s >= scale.floor_s:
-        return "today's kernels at their roofline, in today's number formats"
-    return "the model's FLOPs at the device's peak"

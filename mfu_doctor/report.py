@@ -276,6 +276,7 @@ class Plan:
     mfu_high: float | None = None
     roofline_s: float | None = None  # the step if every kernel ran at its roofline and nothing else cost time
     stop: str | None = None  # sentence: where the plan stops and why
+    at_floor: bool = False  # the plan ends at the shortest step that is predicted at all; `stop` says which
     notes: tuple[str, ...] = ()  # fixes that could not be replayed after the others
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mfu_doctor.phrasing import counted
 from mfu_doctor.report import Saving
 
 SCHEMA = 1
@@ -128,12 +129,14 @@ class Verdict:
     def headline(self) -> str:
         """The outcome in one line: "failed: step-time, input-bound (1 inconclusive, 2 warnings, 9 passed)"."""
         counts = [
-            (len(self.with_status(INCONCLUSIVE)), "inconclusive"),
-            (len(self.with_status(WARNING)), "warning" if len(self.with_status(WARNING)) == 1 else "warnings"),
-            (len(self.with_status(PASSED)), "passed"),
-            (len(self.with_status(NOT_MEASURED)), "not measured"),
+            (INCONCLUSIVE, "{} inconclusive"),
+            (WARNING, counted(len(self.with_status(WARNING)), "warning")),
+            (PASSED, "{} passed"),
+            (NOT_MEASURED, "{} not measured"),
         ]
-        rest = ", ".join(f"{count} {word}" for count, word in counts if count)
+        rest = ", ".join(
+            words.format(len(self.with_status(status))) for status, words in counts if self.with_status(status)
+        )
         if self.ok:
             return f"passed ({rest})" if rest else "passed (nothing was asked)"
         names = ", ".join(check.name for check in self.failures)

@@ -128,8 +128,102 @@ def test_what_a_stream_can_show(
     assert (found.color, found.unicode) == (color, unicode)
 
 
-def test_a_pipe_is_80_columns_wide_whatever_the_terminal_is() -> None:
-    assert abilities(_Stream("utf-8", terminal=False), {"COLUMNS": "200"}).width == 80
+@pytest.mark.parametrize("terminal", [False, True])
+def test_columns_is_honoured_in_a_pipe_as_on_a_terminal(terminal: bool) -> None:
+    stream = _Stream("utf-8", terminal=terminal)
+    assert abilities(stream, {"COLUMNS": "120"}).width == 120
+    assert abilities(stream, {"COLUMNS": "20"}).width == 60  # the tables need as many
+
+
+def test_a_pipe_is_80_columns_wide_where_nobody_asks() -> None:
+    assert abilities(_Stream("utf-8", terminal=False), {}).width == 80
+    assert abilities(_Stream("utf-8", terminal=False), {"COLUMNS": "wide"}).width == 80
+
+
+@pytest.mark.parametrize("width", [60, 72, 120])
+@pytest.mark.parametrize("name", GOLDENS)
+def test_no_line_is_wider_than_the_screen(name: str, width: int) -> None:
+    report = GOLDENS[name]()
+    rows = render(report, "terminal", screen=Abilities(width=width)).splitlines()
+    assert not [row for row in rows if len(row) > width and " -o " not in row]  # a command to paste is never cut
+
+
+def test_lines_to_paste_are_never_cut() -> None:
+    """A fix was once shown as "DistributedDataParallel(model, gradient_as_bucket_vie..."."""
+    report = loader_bound()
+    long = "model = DistributedDataParallel(model, bucket_cap_mb=10, gradient_as_bucket_view=True, static_graph=True)"
+    first = replace(report.diagnoses[0], fix=long)
+    shown = render(replace(report, diagnoses=(first, *report.diagnoses[1:])), "terminal")
+    assert long in " ".join(shown.split())
+    for text in (shown, render(worst(), "terminal")):
+        assert not re.search(r"^ {6}\S.*[=(,].*\.\.\.$", text, re.MULTILINE)
+    assert "(the line to paste is too long for this screen)" in render(worst(), "terminal")
+    assert "x" * 200 in render(worst(), "terminal", verbose=True)
+
+
+def test_the_plan_names_its_fixes_in_order_and_what_pays_only_after_another() -> None:
+    """ "Together" once summed up fixes of which some were nowhere on the screen."""
+    report = loader_bound()
+    late = replace(report.plan.steps[1], rule="tf32-off", pays_after="input-bound")
+    tf32 = replace(report.diagnoses[2], rule="tf32-off", status="withheld", reason="it saves 0.0 ms", fix="tf32 = True")
+    steps = (report.plan.steps[0], late, report.plan.steps[2])
+    plan = replace(report.plan, steps=steps, at_floor=True, stop="no step below 280 ms is predicted: MFU 100 %")
+    shown = replace(report, plan=plan, diagnoses=(*report.diagnoses, tf32))
+    screen = " ".join(render(shown, "terminal").split())
+    assert "input-bound, tf32-off (pays after input-bound), fp32-matmul" in screen
+    assert "no step below 280 ms is predicted" in screen
+    every = render(shown, "terminal", verbose=True)
+    assert "      tf32 = True" in every
+    assert "it saves 0.0 ms; pays after input-bound" in every
+    for form in ("markdown", "html"):
+        assert "pays after input-bound" in render(shown, form)
+        assert "tf32 = True" in render(shown, form)
+
+
+def test_a_plan_of_the_first_fix_alone_is_not_told_twice() -> None:
+    report = loader_bound()
+    alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1]))
+    assert "Together" not in render(alone, "terminal")
+
+
+def test_cautions_do_not_repeat_each_other_or_the_headline() -> None:
+    report = unknown_peak()
+    few = replace(
+        report.diagnoses[-1], rule="few-steps", summary="Only 1 steady step", detail="only one step", caution=True
+    )
+    peak = replace(few, rule="unknown-peak", summary="No peak is known, so MFU is unknown", detail=None)
+    doubled = replace(
+        report,
+        diagnoses=(few, peak),
+        run=replace(report.run, steps_note="only one step"),
+        cautions=("Only 1 steady step", "No peak is known, so MFU is unknown", "only one step"),
+    )
+    text = render(doubled, "terminal")
+    assert "  Caution       Only 1 steady step\n" in text
+    assert "only one step" not in text
+    assert "No peak is known" not in text
+
+
+def test_the_star_at_a_measured_peak_is_explained() -> None:
+    for form in ("terminal", "markdown", "html"):
+        text = render(GOLDENS["cpu_only"](), form)
+        assert "not comparable with" in " ".join(text.split())
+        assert "not comparable with" not in render(loader_bound(), form)
+
+
+def test_verbose_tables_line_up_and_keep_the_names_that_matter() -> None:
+    report = loader_bound()
+    names = (
+        "void cudnn::detail::dgrad_engine<float, 512, 6, 5, 3, 3, 3, false>(int, int, int)",
+        "volta_scudnn_128x64_stridedB_splitK_medium_nn_v1",
+    )
+    kernels = tuple(replace(report.kernels[0], name=name, seconds=0.01 / (i + 1)) for i, name in enumerate(names))
+    text = render(replace(report, kernels=kernels), "terminal", verbose=True)
+    table = text[text.index("Kernels, per step") :].split("\n\n")[0].splitlines()[1:]
+    column = table[0].index("name")
+    assert all(row[column - 1] == " " and row[column] != " " for row in table)
+    assert "dgrad_engine" in "".join(row[column:] for row in table)
+    assert names[1] in "".join(row[column:] for row in table)
 
 
 def test_an_unknown_mfu_names_the_flag_that_gives_it() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfu_doctor.render import numbers
-from mfu_doctor.render.text import cells, clean, each_text, shorten, to_ascii, wrap
+from mfu_doctor.render.text import cells, clean, each_text, kernel_name, shorten, to_ascii, wrap
 from mfu_doctor.report import Diagnosis
 
 
@@ -44,6 +44,38 @@ def test_tiny_shares_and_rates_do_not_print_strings_of_zeros() -> None:
     assert numbers.percent(1.9e-7) == "<0.01 %"
     assert numbers.percent_range(2.3e-7, 2.7e-7) == "<0.01 %"
     assert numbers.flops_of_peak(35.3e6, 181e12) == "35.3 MFLOP/s of 181 TFLOP/s"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (12.4e9, "bytes/s", "12.4 GB/s"),
+        (3.35e12, "bytes/s", "3.35 TB/s"),
+        (5e5, "bytes/s", "500 kB/s"),
+        (487 * 2**20, "bytes", "487 MiB"),
+        (2**30, "bytes per step", "1.00 GiB per step"),
+        (483, "per step", "483 per step"),
+    ],
+)
+def test_evidence_reads_in_units_for_people(value: float, unit: str, text: str) -> None:
+    """A bandwidth was once printed as 12400000000 bytes/s."""
+    assert numbers.measure(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("void cudnn::detail::dgrad_engine<float, 512, 6>(int, int)", "dgrad_engine<float,512,6>"),
+        ("volta_sgemm_64x64_nt", "volta_sgemm_64x64_nt"),
+        ("Memcpy HtoD (Pageable -> Device)", "Memcpy HtoD (Pageable -> Device)"),
+        (
+            "void at::native::vectorized_elementwise_kernel<4, at::native::f()::{lambda(float)#1}, at::Array<char*, 2> >(int)",
+            "vectorized_elementwise_kernel<4,f()::{lambda(floa...",
+        ),
+    ],
+)
+def test_a_kernel_keeps_its_own_name(name: str, text: str) -> None:
+    assert kernel_name(name, 52) == text
 
 
 def test_changes_never_print_a_negative_zero() -> None:

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.phrasing import counted
 from mfu_doctor.render import numbers, page, page_fixes, wording
 from mfu_doctor.render.picture_device import reasons_strip, span_s, sparklines
 from mfu_doctor.render.picture_plan import draw_plan
@@ -74,6 +75,7 @@ def environment() -> jinja2.Environment:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters["words"] = page.short_words
+    made.filters["counted"] = counted
     return made
 
 
@@ -91,6 +93,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "scope": scope,
         "patterns": patterns(scope),
         "headline": wording.headline(report),
+        "footnote": wording.footnote(report),
         "other_figures": wording.other_figures(report),
         "step_time": wording.step_time(report),
         "sentence": page.headline_sentence(report),

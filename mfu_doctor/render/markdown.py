@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mfu_doctor.phrasing import counted
 from mfu_doctor.render import numbers, wording
 from mfu_doctor.render.escape import code, inline
 from mfu_doctor.render.text import clean, each_text, shorten
@@ -30,12 +31,13 @@ def _number(report: Report) -> list[str]:
     rows = [f"### mfu-doctor: {label}, {step}", ""]
     device = report.device.name or ("CPU" if report.device.kind == "cpu" else "GPU")
     many = f"{report.device.count} × " if report.device.count > 1 else ""  # noqa: RUF001 - the sign meant
-    about = [inline(report.run.trace), f"{numbers.count(report.run.steps)} steps", f"{many}{inline(device)}"]
+    about = [inline(report.run.trace), counted(report.run.steps, "step"), f"{many}{inline(device)}"]
     if "torch" in report.run.versions:
         about.append(f"torch {inline(report.run.versions['torch'])}")
     rows.append(" · ".join(about))
     facts = [(label, text), ("FLOPs", wording.basis(report)), (step, how.replace("+-", "±"))]
     facts.append(("also", ", ".join(wording.other_figures(report))))
+    facts.append(("*", (wording.footnote(report) or "").removeprefix("* ")))
     change = wording.baseline(report)
     if change and report.baseline:
         facts.append((f"against {report.baseline.trace}", change.replace("->", "→")))
@@ -69,12 +71,15 @@ def _fixes(report: Report) -> list[str]:
         if plan:
             rows += [
                 "",
-                f"Together (not the sum): saves {plan[0]} a step" + (f", MFU then {plan[1]}" if plan[1] else ""),
+                f"Together (not the sum): saves {plan[0]} a step" + (f", MFU then {plan[1]}" if plan[1] else "") + ".",
+                f"In this order: {inline(wording.plan_names(report))}."
+                + (f" {inline(_sentence(report.plan.stop))}" if report.plan.stop else ""),
             ]
+            rows += _unlisted(report)
     held = report.withheld
     if held:
         rows += ["", "Not worth it here:", ""]
-        rows += [f"- {inline(d.rule)}: {inline(d.reason or wording.saving(d))}" for d in held[:MOST]]
+        rows += [f"- {inline(d.rule)}: {inline(wording.why_withheld(report, d))}" for d in held[:MOST]]
         rows += _left_out(held)
     return rows
 
@@ -92,6 +97,18 @@ def _fix(index: int, diagnosis: Diagnosis) -> list[str]:
         rows += ["", *(f"{indent}{row}" for row in code(diagnosis.fix))]
     note = wording.remarks(diagnosis)
     return [*rows, "", f"{indent}{inline(note)}"] if note else rows
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _unlisted(report: Report) -> list[str]:
+    """Lines to paste of the plan's fixes that are not in the list above it."""
+    rows = []
+    for found in wording.unlisted_fixes(report):
+        rows += ["", f"{inline(found.rule)}:", "", *code(found.fix or "")]
+    return rows
 
 
 def _left_out(listed: Sequence[object]) -> list[str]:

@@ -155,6 +155,14 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def bandwidth(bytes_per_second: float) -> str:
+    """A rate of bytes in decimal units, as links and memories are sold: 12.4 GB/s, 3.35 TB/s."""
+    for scale, unit in ((TERA, "TB/s"), (GIGA, "GB/s"), (MEGA, "MB/s"), (KILO, "kB/s")):
+        if abs(bytes_per_second) >= scale:
+            return f"{significant(bytes_per_second / scale)} {unit}"
+    return f"{bytes_per_second:.0f} B/s"
+
+
 def dtype(name: str) -> str:
     """The short name of a number format: bf16 for torch.bfloat16."""
     bare = name.removeprefix("torch.").lower()
@@ -182,9 +190,12 @@ def measure(value: float | int | str, unit: str) -> str:
         "s": duration,
         "share": percent,
         "bytes": size,
+        "bytes/s": bandwidth,
         "FLOP": flops,
         "FLOP/s": flops_rate,
         "count": count,
         "": count,
     }
+    if unit.startswith("bytes "):
+        return f"{size(value)} {unit.removeprefix('bytes ')}"
     return forms[unit](value) if unit in forms else f"{significant(value)} {unit}"

@@ -47,6 +47,8 @@ class PlanLine:
     step: str
     saves: str
     mfu: str
+    note: str  # after which fix it pays, where it does not alone
+    fix: str  # to paste, where the fix is not among the listed ones
 
 
 def fixes(report: Report) -> tuple[Fix, ...]:
@@ -57,7 +59,8 @@ def fixes(report: Report) -> tuple[Fix, ...]:
 
 def plan_lines(report: Report) -> tuple[PlanLine, ...]:
     """The cumulative plan as a table."""
-    return tuple(_plan_line(step, index) for index, step in enumerate(report.plan.steps, 1))
+    unlisted = {found.rule: found.fix or "" for found in wording.unlisted_fixes(report)}
+    return tuple(_plan_line(step, index, unlisted) for index, step in enumerate(report.plan.steps, 1))
 
 
 def paragraphs(document: str) -> tuple[tuple[bool, str], ...]:
@@ -117,6 +120,13 @@ def _headed(document: str) -> dict[str, str]:
     return {heading: textwrap.dedent("\n".join(rows)) for heading, rows in out.items()}
 
 
-def _plan_line(step: PlanStep, number: int) -> PlanLine:
-    mfu = UNKNOWN if step.mfu is None else numbers.percent(step.mfu)
-    return PlanLine(number, step.rule, numbers.duration(step.step_s), numbers.duration(step.saving_s, 2), mfu)
+def _plan_line(step: PlanStep, number: int, unlisted: dict[str, str]) -> PlanLine:
+    return PlanLine(
+        number=number,
+        rule=step.rule,
+        step=numbers.duration(step.step_s, 2),
+        saves=numbers.duration(step.saving_s, 2),
+        mfu=UNKNOWN if step.mfu is None else f"{numbers.significant(step.mfu * 100, 2)} %",
+        note=f"pays after {step.pays_after}" if step.pays_after else "",
+        fix=unlisted.get(step.rule, ""),
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mfu_doctor.render.text import cells, wrap
 
-
 NO_ROOM = "(the line to paste is too long for this screen)"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mfu_doctor.analysis.short_names import short_name
+from mfu_doctor.phrasing import counted
 from mfu_doctor.render.numbers import dtype, duration, flops_rate, percent, significant
 from mfu_doctor.render.svg import line, paint, picture, tag, text
 from mfu_doctor.render.text import shorten
@@ -59,7 +60,7 @@ def draw_roofline(report: Report, scope: str) -> Markup | None:
     names = _names(plane, rows)
     words = "; ".join(_in_words(row) for row in rows[:_NAMED])
     drawn = (_axes(plane), *roofs, *points, *names)
-    return picture("Roofline", f"{len(rows)} kernels. {words}.", _HEIGHT, *drawn, class_="roofline")
+    return picture("Roofline", f"{counted(len(rows), 'kernel')}. {words}.", _HEIGHT, *drawn, class_="roofline")
 
 
 def _in_words(row: KernelRow) -> str:

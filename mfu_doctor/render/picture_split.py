@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from mfu_doctor.phrasing import counted
 from mfu_doctor.render.numbers import duration, percent
 from mfu_doctor.render.svg import BUCKET_NAMES, WIDTH, paint, picture, rect, tag, text
 from mfu_doctor.report import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
@@ -30,7 +31,7 @@ def draw_steps(rows: tuple[StepRow, ...], scope: str) -> Markup:
     """Stacked bars of the recorded steps (at most `MOST_ROWS`, see `rows_shown`) on one axis."""
     longest = max(row.split.step_s for row in rows)
     drawn = [_bar(row, index, longest, scope) for index, row in enumerate(rows)]
-    words = f"{len(rows)} steps, from {duration(min(r.split.step_s for r in rows))} to {duration(longest)}."
+    words = f"{counted(len(rows), 'step')}, from {duration(min(r.split.step_s for r in rows))} to {duration(longest)}."
     return picture("Every recorded step", words, _ROW * len(rows) + 4, *drawn, class_="steps")
 
 

@@ -12,7 +12,8 @@ import re
 from markupsafe import Markup
 
 from mfu_doctor.analysis.short_names import short_name
-from mfu_doctor.render.numbers import count, duration, percent
+from mfu_doctor.phrasing import counted
+from mfu_doctor.render.numbers import duration, percent
 from mfu_doctor.render.svg import CAUSE_NAMES, WIDTH, line, paint, picture, rect, tag, text
 from mfu_doctor.render.text import shorten
 from mfu_doctor.report import Block, Drawing
@@ -95,7 +96,7 @@ def _hint(block: Block, filled: float) -> str:
     if block.kind in CAUSE_NAMES:
         parts.insert(1, CAUSE_NAMES[block.kind])
     if block.count > 1:
-        parts.append(f"{count(block.count)} events, busy {percent(filled, 0)}")
+        parts.append(f"{counted(block.count, 'event')}, busy {percent(filled, 0)}")
     return ", ".join(parts)
 
 

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TextIO
 
-from mfu_doctor.render import panels
+from mfu_doctor.render import panel_fixes, panels
 from mfu_doctor.render.panels import Look
-from mfu_doctor.render.screen import Line, fit, plain
+from mfu_doctor.render.screen import Block, Line, fit, plain
 from mfu_doctor.render.tables import appendix
 from mfu_doctor.render.text import clean, each_text, to_ascii
 from mfu_doctor.report import Report
 
 SCREEN_LINES = 40
 WIDTH = 80
-WIDEST = 100  # columns beyond which lines become hard to read; below WIDTH the terminal wraps them
+WIDEST = 100  # columns beyond which lines become hard to read, where nobody asks for more
+NARROWEST, FARTHEST = (
+    60,
+    400,
+)  # columns that $COLUMNS may ask for: below, the tables do not fit; above, no line is that long
+FIXES = (3, 2, 1)  # fixes shown in full, as many as the one screen has room for
 
 # One hue for bars; everything else is weight. Red is kept for a failed gate.
 STYLES = {"head": "bold", "bar": "cyan", "number": "bold", "code": "cyan", "quiet": "dim"}
@@ -39,16 +44,24 @@ class Abilities:
 def abilities(stream: TextIO, environ: Mapping[str, str] | None = None) -> Abilities:
     """What the stream can show, honouring NO_COLOR, FORCE_COLOR, TTY_COMPATIBLE, TERM and COLUMNS as rich does.
 
-    Unicode needs a real terminal that says UTF-8; forcing colour does not turn it on.
+    Unicode needs a real terminal that says UTF-8; forcing colour does not turn it on. COLUMNS counts for a pipe as well.
     """
     from rich.console import Console
 
     console = Console(file=stream, _environ=dict(os.environ if environ is None else environ))
     real = bool(getattr(stream, "isatty", lambda: False)())
-    width = min(max(console.width, WIDTH), WIDEST) if real else WIDTH
+    width = _width(console.width, os.environ if environ is None else environ, real=real)
     color = console.color_system is not None and not console.no_color and console.is_terminal
     unicode = real and (getattr(stream, "encoding", "") or "").lower().replace("-", "") == "utf8"
     return Abilities(width=width, color=color, unicode=unicode, terminal=real)
+
+
+def _width(found: int, environ: Mapping[str, str], *, real: bool) -> int:
+    """Columns to use: what COLUMNS says, else the terminal's up to `WIDEST`, else `WIDTH`."""
+    asked = environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and int(asked) > 0:
+        return min(max(int(asked), NARROWEST), FARTHEST)
+    return min(max(found, NARROWEST), WIDEST) if real else WIDTH
 
 
 def render_terminal(
@@ -65,25 +78,31 @@ def render_terminal(
     screen = screen or Abilities()
     shown = each_text(_without_bulk(report), clean if screen.unicode else lambda text: to_ascii(clean(text)))
     look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, source=source)
-    blocks = [
-        panels.header(shown, look),
-        panels.number(shown, look),
-        panels.where(shown, look),
-        *panels.fixes(shown, look),
-        panels.passed(shown, look),
-        *panels.unmeasured(shown, look),
-        *panels.caution(shown, look),
-        *(appendix(shown, look) if verbose else []),
-        panels.following(shown, look),
-    ]
-    lines = fit(blocks, None if verbose else SCREEN_LINES)
+    lines = fit(_blocks(shown, look), None)
+    for most in () if verbose else FIXES:
+        lines = fit(_blocks(shown, replace(look, fixes=most)), SCREEN_LINES)
+        if len(lines) <= SCREEN_LINES:
+            break
     return paint(lines) if screen.color else "".join(f"{plain(row)}\n" for row in lines)
+
+
+def _blocks(report: Report, look: Look) -> list[Block]:
+    """All sections in their fixed order."""
+    return [
+        panels.header(report, look),
+        panels.number(report, look),
+        panels.where(report, look),
+        *panel_fixes.fixes(report, look),
+        panels.passed(report, look),
+        *panels.unmeasured(report, look),
+        *panels.caution(report, look),
+        *(appendix(report, look) if look.verbose else []),
+        panels.following(report, look),
+    ]
 
 
 def _without_bulk(report: Report) -> Report:
     """The report without what no terminal shows, so that cleaning its texts stays cheap."""
-    from dataclasses import replace
-
     return replace(report, drawing=None, samples=())
 
 

@@ -25,6 +25,9 @@ _ESCAPES = re.compile(
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 # GitHub's runner obeys "::command::" at the start of a line (after spaces) and "##[command]" anywhere in a log.
 _COMMANDS = re.compile(r"(?<!\S)::|##\[")
+# The last name before a template's arguments, behind a return type and namespaces.
+_OWN_NAME = re.compile(r"(?:void )?(?:\w+::|\(anonymous namespace\)::)*([A-Za-z_]\w*)(?=<)")
+_ARGUMENTS = re.compile(r"\([^()]*\)$")
 _ASCII = {
     "\N{MICRO SIGN}": "u",
     "\N{GREEK SMALL LETTER MU}": "u",
@@ -98,10 +101,13 @@ def kernel_name(name: str, width: int) -> str:
     if name.startswith(("Memcpy", "Memset")):
         return shorten(name, width)
     own = short_name(name)
+    if not own.isidentifier():  # a lambda among its arguments
+        found = _OWN_NAME.match(name)
+        own = found[1] if found else own
     template = name[name.index(own) + len(own) :] if own in name else ""
     if not template.startswith("<"):
         return shorten(own, width, middle=True)
-    return shorten(own + template.partition("(")[0].replace("at::native::", "").replace(", ", ","), width)
+    return shorten(own + _ARGUMENTS.sub("", template).replace("at::native::", "").replace(", ", ","), width)
 
 
 def _prefix(text: str, width: int) -> str:

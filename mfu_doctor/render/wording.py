@@ -17,7 +17,8 @@ from mfu_doctor.report import BUCKETS, CRASHED, FAILED, NOT_MEASURED, Diagnosis,
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
 SAME = 0.0005  # two MFU figures closer than this print alike at one decimal
-LONGEST_COMMAND_NAME = 38  # characters of a trace name that still fit into an 80-column command line
+LONGEST_COMMAND_NAME = 58  # characters of a trace name that still fit into 80 columns on a line of their own
+_SAID_BY_HEADLINE = ("unknown-peak", "partial-flop-count")  # cautions that say again why there is no MFU
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +140,12 @@ def buckets(report: Report, *, empty: bool = False) -> list[BucketRow]:
     values = [float(getattr(split, name)) for name in BUCKETS]
     parts = numbers.apportion(values, 1000)
     notes = {"communication": "exposed", "memory_copy": "exposed"}
-    if report.bound:
+    if report.bound and any(values):
         owner = {"input-bound": "data_loading", "communication-bound": "communication", "copy-bound": "memory_copy"}
         owner |= {"compute-bound": "compute", "host-bound": "idle"}
         notes[owner.get(report.bound, "")] = report.bound
     rows = zip(BUCKETS, values, parts, strict=True)
-    return [BucketRow(BUCKET_LABELS[n], v, p, notes.get(n, "")) for n, v, p in rows if v > 0 or empty]
+    return [BucketRow(BUCKET_LABELS[n], v, p, notes.get(n, "") if v > 0 else "") for n, v, p in rows if v > 0 or empty]
 
 
 def idle_causes(report: Report) -> list[tuple[str, float]]:
@@ -209,14 +210,43 @@ def replay_error(report: Report) -> str | None:
 
 
 def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
-    """The saving of all fixes applied in turn, and MFU then; None where no plan was made."""
+    """The saving of all fixes applied in turn, and MFU then; None where that is no more than the price of the first fix."""
     plan = report.plan
     if not plan.steps or plan.saving_high_s <= 0:
+        return None
+    if len(plan.steps) == 1 and plan.steps[0].rule in {found.rule for found in report.failed}:
         return None
     after = ""
     if plan.mfu_low is not None and plan.mfu_high is not None:
         after = numbers.percent_range(plan.mfu_low, plan.mfu_high, dash=dash)
     return numbers.duration_range(plan.saving_low_s, plan.saving_high_s, dash=dash), after
+
+
+def plan_names(report: Report) -> str:
+    """The fixes of the plan in their order; one that pays only after another says so."""
+    steps = report.plan.steps
+    return ", ".join(s.rule + (f" (pays after {s.pays_after})" if s.pays_after else "") for s in steps)
+
+
+def unlisted_fixes(report: Report) -> list[Diagnosis]:
+    """Diagnoses of the plan's fixes that are not among the listed ones: they pay only after another."""
+    listed = {found.rule for found in report.failed}
+    found = [report.diagnosis(step.rule) for step in report.plan.steps if step.rule not in listed]
+    return [d for d in found if d is not None and d.fix]
+
+
+def why_withheld(report: Report, diagnosis: Diagnosis) -> str:
+    """Why advice is withheld, with its number, and after which fix it is worth something."""
+    reason = diagnosis.reason or saving(diagnosis)
+    after = next((s.pays_after for s in report.plan.steps if s.rule == diagnosis.rule and s.pays_after), None)
+    return f"{reason}; pays after {after}" if after else reason
+
+
+def footnote(report: Report) -> str | None:
+    """What the star at MFU* means, or None where there is none."""
+    if not report.device.peak_measured:
+        return None
+    return "* against the peak that this machine reached when measured: not comparable with MFU against a datasheet"
 
 
 def unmeasured(report: Report) -> list[tuple[list[str], str]]:
@@ -233,10 +263,15 @@ def unmeasured(report: Report) -> list[tuple[list[str], str]]:
 
 def cautions(report: Report) -> list[str]:
     """What a reader must know before believing the numbers, most important first, each once."""
-    found = [d.summary for d in report.diagnoses if d.caution and d.status == FAILED and d.summary]
+    told = {d.rule: d for d in report.diagnoses if d.caution and d.status == FAILED and d.summary}
+    found = [d.summary for d in told.values()]
     replay = [report.replay.reason] if report.replay.reason else []
     notes = [report.run.steps_note] if report.run.steps_note else []
-    return list(dict.fromkeys([*report.problems, *found, *replay, *report.cautions, *notes, *report.mfu.notes]))
+    repeated = {told[rule].summary for rule in _SAID_BY_HEADLINE if rule in told and report.mfu.value is None}
+    if "few-steps" in told:
+        repeated |= set(notes) & {told["few-steps"].detail}  # the rule says it in a sentence of its own
+    every = dict.fromkeys([*report.problems, *found, *replay, *report.cautions, *notes, *report.mfu.notes])
+    return [text for text in every if text not in repeated]
 
 
 def commands(report: Report, source: str | None = None) -> list[tuple[str, str]]:
