@@ -24,6 +24,7 @@ class MfuDoctor(TrainerCallback):
         self.block = ExitStack()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.block.close()  # a training that failed left it open: the Trainer tells its callbacks nothing of that
         self.doctor = self.block.enter_context(mfu_doctor.profile(**self.options))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

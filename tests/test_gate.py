@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import statistics
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -300,30 +299,6 @@ def test_budgets_are_parsed_into_the_measures_unit() -> None:
 
 def test_measures_have_unique_names() -> None:
     assert len({measure.name for measure in MEASURES}) == len(MEASURES)
-
-
-def test_metrics_go_to_tensorboard_in_one_line(tmp_path: Path) -> None:
-    tensorboard = pytest.importorskip("torch.utils.tensorboard", reason="tensorboard is not installed")
-    report = report_of(steady(0.4))
-    with tensorboard.SummaryWriter(str(tmp_path)) as writer:
-        for name, value in report.metrics().items():
-            writer.add_scalar(name, value, 1)
-    assert any(tmp_path.iterdir())
-
-
-def test_metrics_go_to_mlflow_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tmp_path.as_uri())
-    mlflow.set_tracking_uri(tmp_path.as_uri())
-    with mlflow.start_run():
-        mlflow.log_metrics(report_of(steady(0.4)).metrics())
-
-
-def test_metrics_go_to_wandb_in_one_line(tmp_path: Path) -> None:
-    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
-    run = wandb.init(mode="offline", dir=str(tmp_path))
-    wandb.log(report_of(steady(0.4)).metrics())
-    run.finish()
 
 
 def test_metrics_are_plain_numbers_and_leave_out_what_is_unknown() -> None:

@@ -65,7 +65,22 @@ class Model(torch.nn.Module):
 data = [{{"x": torch.ones(8) * i, "labels": i % 2}} for i in range(96)]
 arguments = TrainingArguments("out", max_steps=24, per_device_train_batch_size=2, gradient_accumulation_steps=2,
                               report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True)
-Trainer(Model(), arguments, train_dataset=data, callbacks=[MfuDoctor(path="cb.pt.trace.json.gz", print_report=False)]).train()
+doctor = MfuDoctor(path="cb.pt.trace.json.gz", print_report=False)
+trainer = Trainer(Model(), arguments, train_dataset=data, callbacks=[doctor])
+"""
+
+FAILS_FIRST = """
+from transformers import TrainerCallback
+class Failing(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 4: raise ValueError("the user's own")
+failing = Failing()
+trainer.add_callback(failing)
+try:
+    trainer.train()
+except ValueError as error:
+    print(error)
+trainer.remove_callback(failing)
 """
 
 LIGHTNING = """
@@ -92,7 +107,14 @@ trainer.fit(Model(), data)
 """
 
 
-@pytest.mark.parametrize(("library", "program"), [("transformers", HUGGING_FACE), ("lightning", LIGHTNING)])
+CALLBACKS = [
+    ("transformers", HUGGING_FACE + "trainer.train()"),
+    ("transformers", HUGGING_FACE + FAILS_FIRST + "trainer.train()"),  # in a notebook the second try is the usual one
+    ("lightning", LIGHTNING),
+]
+
+
+@pytest.mark.parametrize(("library", "program"), CALLBACKS, ids=["transformers", "transformers-again", "lightning"])
 def test_callbacks_work_in_the_real_libraries(zygote: Zygote, tmp_path: Path, library: str, program: str) -> None:
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
