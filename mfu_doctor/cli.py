@@ -240,11 +240,15 @@ def annotate(
 ) -> None:
     """Write a copy of the trace with our findings in it, for ui.perfetto.dev."""
     from mfu_doctor.annotate import annotate as write
+    from mfu_doctor.commands.choosing import one_trace
     from mfu_doctor.commands.report import parse_steps
     from mfu_doctor.render.numbers import size
 
-    with _progress(f"reading {trace}"):
-        made = write(trace, output, steps=parse_steps(steps))
+    chosen = one_trace(trace)
+    for note in chosen.notes:
+        _note(note)
+    with _progress(f"reading {chosen.path}"):
+        made = write(chosen.path, output, steps=parse_steps(steps))
     _note(
         f"wrote {made.path} ({size(made.size_bytes)}, {made.kept:,} of {made.events:,} events); open it at ui.perfetto.dev"
     )

@@ -54,9 +54,9 @@ def _diagnose(file: Path, peak_flops: float | None, model_flops: float | None) -
 
     if not file.is_dir():
         return diagnose(file, peak_flops=peak_flops, model_flops=model_flops)
-    from mfu_doctor.reading import find_traces
+    from mfu_doctor.commands.choosing import choose_trace
 
-    return diagnose(find_traces(file).chosen.path, peak_flops=peak_flops, model_flops=model_flops)
+    return diagnose(choose_trace(file).path, peak_flops=peak_flops, model_flops=model_flops)
 
 
 def is_report(file: Path) -> bool:

@@ -100,20 +100,11 @@ def make_report(source: str, options: dict[str, Any]) -> tuple[Report, tuple[str
 
         return diagnose(replace(read_trace(sys.stdin.buffer), label="stdin"), **options), ()
     if Path(source).is_dir():
-        path, notes = _choose(source)
-        return diagnose(path, **options), notes
+        from mfu_doctor.commands.choosing import choose_trace
+
+        chosen = choose_trace(source)
+        return diagnose(chosen.path, **options), chosen.notes
     return diagnose(source, **options), ()
-
-
-def _choose(folder: str) -> tuple[Path, tuple[str, ...]]:
-    """The trace of a directory to report on, and what else is there."""
-    from mfu_doctor.reading import find_traces
-
-    found = find_traces(folder)
-    chosen = found.chosen.path
-    others = [trace.path.name for trace in (*found.ranks[1:], *found.older)] + [str(run) for run in found.other_runs]
-    notes = (f"reporting on {chosen}",)
-    return chosen, (*notes, f"also there: {', '.join(others)}") if others else notes
 
 
 def _configured(options: dict[str, Any]) -> dict[str, Any]:
