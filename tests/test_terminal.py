@@ -204,6 +204,28 @@ def test_cautions_do_not_repeat_each_other_or_the_headline() -> None:
     assert "No peak is known" not in text
 
 
+def test_an_efficiency_is_not_stated_where_most_flops_are_unknown() -> None:
+    """A step whose FLOPs were counted for 3 % was once said to compute at 0.27 % of peak."""
+    quiet = replace(healthy(), mfu=replace(healthy().mfu, value=0.003, upper=0.807, hfu=None, coverage=0.03))
+    text = " ".join(render(quiet, "terminal").split())
+    assert "94.5 % of the step computes." in text
+    assert "of peak." not in text
+
+
+def test_widened_predictions_are_no_caution_where_nothing_is_predicted() -> None:
+    widened = replace(healthy().replay, reason="predictions are widened", trusted=True)
+    assert "widened" not in render(replace(healthy(), replay=widened), "terminal")
+    assert "widened" in render(replace(loader_bound(), replay=widened), "terminal")
+    assert "widened" in render(replace(healthy(), replay=replace(widened, trusted=False)), "terminal")
+
+
+def test_the_device_is_not_cut_in_favour_of_what_every_trace_is_called() -> None:
+    run = replace(healthy().run, trace="v100_resnet50_workers0.pt.trace.json.gz", rank=None, world_size=None)
+    head = render(replace(healthy(), run=run), "terminal").splitlines()[0]
+    assert "v100_resnet50_workers0" in head
+    assert "NVIDIA H100 80GB HBM3" in head
+
+
 def test_the_star_at_a_measured_peak_is_explained() -> None:
     for form in ("terminal", "markdown", "html"):
         text = render(GOLDENS["cpu_only"](), form)

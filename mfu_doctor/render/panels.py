@@ -5,6 +5,7 @@ Their order is fixed: number, where, fix, passed, not measured, caution, next co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ BAR = 26  # columns of the longest share bar
 BESIDE_BAR = 54  # columns of its label, figures and note
 ENTRY = 26  # columns of a rule's name before its reason
 SHORT_TRACE = 16  # columns below which a trace's name is not cut in favour of the device's
+_SUFFIX = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")  # what every trace's name ends in says nothing
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -46,10 +48,10 @@ def header(report: Report, look: Look) -> Block:
     """Who says so, about which trace, on what device; the trace's name and the device give way last."""
     run, device = report.run, report.device
     name = device.name or ("CPU" if device.kind == "cpu" else "GPU")
-    kind = f"{device.count} x {name}" if device.count > 1 else name
     rank = (
         f"rank {run.rank} of {run.world_size}" if run.world_size and run.world_size > 1 and run.rank is not None else ""
     )
+    kind = f"{device.count} x {name}" if device.count > 1 and not rank else name
     torch = f"torch {run.versions['torch'].split('+')[0]}" if "torch" in run.versions else ""
     steps = counted(run.steps, "step")
     fixed = [f"{report.tool} {report.version}".strip(), steps, rank, torch]
@@ -57,7 +59,8 @@ def header(report: Report, look: Look) -> Block:
         fixed[3] = ""
     room = look.width - sum(cells(part) + 3 for part in fixed if part) - 3
     kind = shorten(kind, max(room // 2, room - min(cells(run.trace), SHORT_TRACE)))
-    trace = shorten(run.trace, max(room - cells(kind), 8), middle=True)
+    name = run.trace if cells(run.trace) + cells(kind) <= room else _SUFFIX.sub("", run.trace)
+    trace = shorten(name, max(room - cells(kind), 8), middle=True)
     text = "   ".join(part for part in (fixed[0], trace, steps, kind, rank, fixed[3]) if part)
     return Block((line(shorten(text, look.width), "quiet"),))
 
@@ -181,11 +184,19 @@ def unmeasured(report: Report, look: Look) -> list[Block]:
     entries = []
     for rules, reason in groups:
         if look.verbose:
-            entries += [entry(rule, reason, look) for rule in rules]
+            entries.append(_together(rules, reason, look))
             continue
         more = f" +{len(rules) - 1}" if len(rules) > 1 else ""
         entries.append(entry(shorten(rules[0], ENTRY - 1 - len(more)) + more, reason, look))
     return [Block((line(f"{INDENT}Not measured {number_of}", "head"),), tuple(entries), urgency=2)]
+
+
+def _together(rules: Sequence[str], reason: str, look: Look) -> tuple[Line, ...]:
+    """All rules of one reason, then the reason."""
+    if len(rules) == 1:
+        return entry(rules[0], reason, look)
+    names = [line(" " * 4 + row) for row in wrap(", ".join(rules) + ":", look.width - 4)]
+    return (*names, *(line(" " * 6 + row) for row in wrap(reason, look.width - 6)))
 
 
 def caution(report: Report, look: Look) -> list[Block]:

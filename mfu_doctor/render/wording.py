@@ -164,8 +164,10 @@ def nothing_found(report: Report) -> str:
     top = rows[0]
     if top.label != "compute":
         return f"{start} The next limit is {top.label}: {top.share} of the step."
-    rate, peak = report.mfu.hfu or report.mfu.value, report.device.peak_flops
-    if rate is None or peak is None:
+    mfu, peak = report.mfu, report.device.peak_flops
+    rate = mfu.hfu or mfu.value
+    partly = mfu.upper is not None and mfu.value is not None and mfu.upper - mfu.value >= SAME
+    if rate is None or peak is None or partly:
         return f"{start} The next limit is kernel efficiency: {top.share} of the step computes."
     efficiency = rate * report.breakdown.step_s / top.seconds
     return (
@@ -265,7 +267,8 @@ def cautions(report: Report) -> list[str]:
     """What a reader must know before believing the numbers, most important first, each once."""
     told = {d.rule: d for d in report.diagnoses if d.caution and d.status == FAILED and d.summary}
     found = [d.summary for d in told.values()]
-    replay = [report.replay.reason] if report.replay.reason else []
+    predicts = bool(report.plan.steps) or any(d.saving for d in report.diagnoses)
+    replay = [report.replay.reason] if report.replay.reason and (predicts or not report.replay.trusted) else []
     notes = [report.run.steps_note] if report.run.steps_note else []
     repeated = {told[rule].summary for rule in _SAID_BY_HEADLINE if rule in told and report.mfu.value is None}
     if "few-steps" in told:
