@@ -8,6 +8,7 @@ substrings catch: `fbgemm_gpu::permute_2D_data_kernel` contains "gemm", `convert
 from __future__ import annotations
 
 import re
+from functools import cache
 
 # Kinds of device work; a `KernelTable` holds indices into this tuple.
 KINDS = (
@@ -228,6 +229,7 @@ _TILES = (
 )
 
 
+@cache
 def tile_of(name: str) -> tuple[int, int] | None:
     """Output tile (rows, columns) of one thread block, or None where the name does not tell."""
     for pattern in _TILES:
@@ -236,6 +238,7 @@ def tile_of(name: str) -> tuple[int, int] | None:
     return None
 
 
+@cache
 def is_persistent(name: str) -> bool:
     """Whether the kernel launches one block per multiprocessor and walks its tiles itself, so the grid hides them."""
     return bool(re.search(r"warpgroup|^nvjet|persistent|stream_?k", name, re.IGNORECASE))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category, Trace
 
 _FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): (?P<function>.*)")
@@ -146,18 +146,18 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
 
 def _heaviest(thread: _Thread, where: Intervals) -> int | None:
     """Name id of the innermost frame that covers half of what frames cover of this time, else of the largest own time."""
-    overlap = where.overlap_with(thread.start, thread.end)
-    frames = np.flatnonzero(overlap)
-    inside, name, around = overlap[frames], thread.name[frames], thread.around(frames)
-    covered = int(inside[around < 0].sum())
+    covered = (where & union(thread.start, thread.end)).total_ns
     if not covered:
         return None
-    total = np.bincount(name, inside)
+    overlap = where.overlap_with(thread.start, thread.end)
+    frames = np.flatnonzero(overlap)
+    name = thread.name[frames]
+    total = np.bincount(name, overlap[frames])
     inner = np.flatnonzero(total[name] >= covered * _MOST)[::-1]
     if len(inner):  # of equal ones the last to begin lies deepest
         return int(name[inner[np.argmin(total[name[inner]])]])
-    own, nested = overlap, around >= 0
-    np.subtract.at(own, around[nested], inside[nested])
+    own, around = overlap.copy(), thread.around(frames)
+    np.subtract.at(own, around[around >= 0], overlap[frames[around >= 0]])
     return int(np.argmax(np.bincount(thread.name, own)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +88,7 @@ def _strides(args: EventArgs) -> tuple[int, ...] | None:
 
 
 def _dense(dims: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(np.prod(dims[i + 1 :], dtype=np.int64)) for i in range(len(dims)))
+    return tuple(prod(dims[i + 1 :]) for i in range(len(dims)))
 
 
 def _verdicts(run: Run, calls: Rows) -> Rows:

@@ -52,7 +52,9 @@ class Replay:
     ) -> None:
         self.timeline = timeline or recorded
         self._row_of_entry = row_of_entry
-        self._walked: dict[tuple[int, ...], tuple[tuple[Edit, ...], float]] = {}  # the edits are held so that ids stay theirs
+        self._walked: dict[
+            tuple[int, ...], tuple[tuple[Edit, ...], float]
+        ] = {}  # the edits are held so that ids stay theirs
         self.recorded_ns = recorded.measured_ns
         self.measured_ns = self.timeline.measured_ns
         self.base_ns = walk(self.timeline)
