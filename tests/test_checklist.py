@@ -96,3 +96,14 @@ def test_what_was_not_measured_is_one_line_for_each_reason() -> None:
     for text in (render_checklist(many), render_checklist_markdown(many), str(many)):
         assert len(re.findall(r"^ *-? ?not measured: ", text, flags=re.MULTILINE)) == 1
         assert "and 25 more" in text
+
+
+def test_a_spread_that_rounds_to_nothing_is_not_printed() -> None:
+    """A small MFU was once "1.4 % +-0.0"."""
+    golden = golden_verdict()
+    narrow = tuple(replace(check, spread=1e-6) if check.name == "mfu" else check for check in golden.checks)
+    shown = replace(golden, checks=narrow)
+    for text in (render_checklist(shown), render_checklist_markdown(shown)):
+        rows = [row for row in text.splitlines() if "mfu" in row.lower() and "28.9 %" in row]
+        assert rows
+        assert not any("0.0" in row for row in rows)

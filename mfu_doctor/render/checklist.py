@@ -93,7 +93,8 @@ def _terminal_row(check: Check) -> tuple[str, ...]:
 
 def _with_spread(value: float | None, spread: float | None, unit: str, plus: str) -> str:
     text = format_value(value, unit)
-    return text if not spread or value is None else f"{text} {plus}{format_spread(spread, value, unit)}"
+    told = format_spread(spread, value, unit) if spread and value is not None else "0"
+    return text if float(told) == 0 else f"{text} {plus}{told}"
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
