@@ -180,6 +180,17 @@ def test_the_plan_names_its_fixes_in_order_and_what_pays_only_after_another() ->
         assert "tf32 = True" in render(shown, form)
 
 
+def test_a_listed_fix_that_is_not_in_the_plan_is_told_from_forgotten_ones() -> None:
+    report = loader_bound()
+    short = replace(
+        report, plan=replace(report.plan, steps=report.plan.steps[:2], notes=("x is left out: ValueError",))
+    )
+    for form, options in (("terminal", {"verbose": True}), ("markdown", {}), ("html", {})):
+        text = " ".join(render(short, form, **options).split()).lower()
+        assert "not in the plan: fp32-matmul, which saves less than 1 %" in text
+        assert "x is left out: valueerror" in text
+
+
 def test_a_plan_of_the_first_fix_alone_is_not_told_twice() -> None:
     report = loader_bound()
     alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1]))

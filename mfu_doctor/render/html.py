@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.phrasing import counted
-from mfu_doctor.render import numbers, page, page_fixes, wording
+from mfu_doctor.render import numbers, page, page_fixes, plan_wording, wording
 from mfu_doctor.render.picture_device import reasons_strip, span_s, sparklines
 from mfu_doctor.render.picture_plan import draw_plan
 from mfu_doctor.render.picture_roofline import draw_roofline
@@ -112,7 +112,8 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "nothing_found": wording.nothing_found(report),
         "plan": draw_plan(report),
         "plan_lines": page_fixes.plan_lines(report),
-        "together": wording.together(report, page.DASH),
+        "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],
+        "together": plan_wording.together(report, page.DASH),
         "cautions": wording.cautions(report),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mfu_doctor.phrasing import counted
-from mfu_doctor.render import numbers, wording
+from mfu_doctor.render import numbers, plan_wording, wording
 from mfu_doctor.render.escape import code, inline
 from mfu_doctor.render.text import clean, each_text, shorten
 from mfu_doctor.report import Diagnosis, Report
@@ -67,19 +67,23 @@ def _fixes(report: Report) -> list[str]:
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(index, diagnosis)
         rows += _left_out(found)
-        plan = wording.together(report, DASH)
+        plan = plan_wording.together(report, DASH)
         if plan:
             rows += [
                 "",
                 f"Together (not the sum): saves {plan[0]} a step" + (f", MFU then {plan[1]}" if plan[1] else "") + ".",
-                f"In this order: {inline(wording.plan_names(report))}."
-                + (f" {inline(_sentence(report.plan.stop))}" if report.plan.stop else ""),
+                " ".join(
+                    [
+                        f"In this order: {inline(plan_wording.plan_names(report))}.",
+                        *(inline(_sentence(text)) for text in plan_wording.plan_notes(report)),
+                    ]
+                ),
             ]
             rows += _unlisted(report)
     held = report.withheld
     if held:
         rows += ["", "Not worth it here:", ""]
-        rows += [f"- {inline(d.rule)}: {inline(wording.why_withheld(report, d))}" for d in held[:MOST]]
+        rows += [f"- {inline(d.rule)}: {inline(plan_wording.why_withheld(report, d))}" for d in held[:MOST]]
         rows += _left_out(held)
     return rows
 
@@ -106,7 +110,7 @@ def _sentence(text: str) -> str:
 def _unlisted(report: Report) -> list[str]:
     """Lines to paste of the plan's fixes that are not in the list above it."""
     rows = []
-    for found in wording.unlisted_fixes(report):
+    for found in plan_wording.unlisted_fixes(report):
         rows += ["", f"{inline(found.rule)}:", "", *code(found.fix or "")]
     return rows
 

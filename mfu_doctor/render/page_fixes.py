@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from mfu_doctor.render import numbers, wording
+from mfu_doctor.render import numbers, plan_wording, wording
 from mfu_doctor.report import FAILED, Diagnosis, PlanStep, Report
 from mfu_doctor.rules.contract import HEADINGS
 
@@ -59,7 +59,7 @@ def fixes(report: Report) -> tuple[Fix, ...]:
 
 def plan_lines(report: Report) -> tuple[PlanLine, ...]:
     """The cumulative plan as a table."""
-    unlisted = {found.rule: found.fix or "" for found in wording.unlisted_fixes(report)}
+    unlisted = {found.rule: found.fix or "" for found in plan_wording.unlisted_fixes(report)}
     return tuple(_plan_line(step, index, unlisted) for index, step in enumerate(report.plan.steps, 1))
 
 

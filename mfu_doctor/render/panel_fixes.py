@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.render import numbers, wording
+from mfu_doctor.render import numbers, plan_wording, wording
 from mfu_doctor.render.panels import INDENT, Look, entry
 from mfu_doctor.render.pasteable import shown_code, wrap_code
 from mfu_doctor.render.screen import Block, Line, line
@@ -77,11 +77,11 @@ def evidence(found: Diagnosis) -> list[str]:
 
 def _plan(report: Report, look: Look) -> list[Block]:
     """What the fixes give together, which they are and in which order, and where they stop."""
-    plan = wording.together(report)
+    plan = plan_wording.together(report)
     blocks = []
     if plan:
         head = line(_columns(INDENT + "Together (not the sum)", *plan, look), "head")
-        names = wrap(wording.plan_names(report), look.width - len(TEXT), lines=None if look.verbose else 3)
+        names = wrap(plan_wording.plan_names(report), look.width - len(TEXT), lines=None if look.verbose else 3)
         rows = [head, *(line(TEXT + t) for t in names)]
         if report.plan.at_floor and report.plan.stop and not look.verbose:
             rows += [line(TEXT + t, "quiet") for t in wrap(report.plan.stop, look.width - len(TEXT), lines=2)]
@@ -104,8 +104,7 @@ def _plan_rows(report: Report, look: Look) -> list[str]:
             rows += [f"{TEXT}{row}" for row in wrap_code(found.fix, room)]
     if report.plan.roofline_s is not None:
         rows.append(f"{INDENT * 2}roofline of the step: {numbers.duration(report.plan.roofline_s, 2)}")
-    said = [*([report.plan.stop] if report.plan.stop else []), *report.plan.notes]
-    return rows + [INDENT * 2 + row for text in said for row in wrap(text, look.width - 4)]
+    return rows + [INDENT * 2 + row for text in plan_wording.plan_notes(report) for row in wrap(text, look.width - 4)]
 
 
 def _withheld(report: Report, look: Look) -> list[Block]:
@@ -113,5 +112,5 @@ def _withheld(report: Report, look: Look) -> list[Block]:
     held = report.withheld
     if not held:
         return []
-    entries = tuple(entry(d.rule, wording.why_withheld(report, d), look) for d in held)
+    entries = tuple(entry(d.rule, plan_wording.why_withheld(report, d), look) for d in held)
     return [Block((line(f"{INDENT}Not worth it here {len(held)}", "head"),), entries, urgency=3)]

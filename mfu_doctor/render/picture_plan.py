@@ -6,7 +6,7 @@ import itertools
 
 from markupsafe import Markup
 
-from mfu_doctor.render.numbers import duration, percent
+from mfu_doctor.render.numbers import duration, percent, significant
 from mfu_doctor.render.picture_step import nice_spacing, tick
 from mfu_doctor.render.svg import WIDTH, line, picture, tag, text
 from mfu_doctor.render.text import shorten
@@ -32,7 +32,9 @@ def draw_plan(report: Report) -> Markup | None:
     spots = [(_x(i, len(times)), _y(t, top)) for i, t in enumerate(times)]
     drawn = [_axis(top), _curve(spots), *_roofline(plan, top)]
     drawn += [_point(spot, (names[i], times[i], shares[i]), i) for i, spot in enumerate(spots)]
-    words = "; ".join(f"{name}: {duration(t)}" for name, t in zip(names, times, strict=True))
+    words = "; ".join(
+        f"{name}: {duration(t, 2 if i else 3)}" for i, (name, t) in enumerate(zip(names, times, strict=True))
+    )
     return picture("The plan, fix after fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
 
 
@@ -65,15 +67,18 @@ def _curve(spots: list[tuple[float, float]]) -> Markup:
 
 def _point(spot: tuple[float, float], values: tuple[str, float, float | None], index: int) -> Markup:
     (x, y), (name, seconds, share) = spot, values
-    hint = tag("title", f"{name}: {duration(seconds)}" + ("" if share is None else f", MFU {percent(share)}"))
+    digits = 3 if index == 0 else 2  # measured, then predicted
+    shown = duration(seconds, digits)
+    mfu = "" if share is None else percent(share) if index == 0 else f"{significant(share * 100, digits)} %"
+    hint = tag("title", f"{name}: {shown}" + (f", MFU {mfu}" if mfu else ""))
     label = name if index == 0 else f"{index}. {name}"
     parts = [
         tag("circle", hint, cx=x, cy=y, r=5, class_="dot"),
-        text(x, y - 11, duration(seconds), text_anchor="middle", class_="strong"),
+        text(x, y - 11, shown, text_anchor="middle", class_="strong"),
         text(x, _BOTTOM + 19, shorten(label, 24, middle=True), text_anchor="middle"),
     ]
-    if share is not None:
-        parts.append(text(x, _BOTTOM + 36, f"MFU {percent(share)}", text_anchor="middle", class_="quiet"))
+    if mfu:
+        parts.append(text(x, _BOTTOM + 36, f"MFU {mfu}", text_anchor="middle", class_="quiet"))
     return tag("g", *parts)
 
 
@@ -84,5 +89,7 @@ def _roofline(plan: Plan, top: float) -> list[Markup]:
     words = f"every kernel at its roofline, nothing else: {duration(plan.roofline_s)}"
     return [
         line((_LEFT, y, WIDTH - 2, y), class_="limit"),
-        text(WIDTH - 4, y - 5 if y > _TOP + 12 else y + 14, words, text_anchor="end", class_="tick"),
+        text(
+            _LEFT + 8, y + 14 if y < _BOTTOM - 18 else y - 5, words, text_anchor="start", class_="tick"
+        ),  # points go right
     ]
