@@ -70,6 +70,11 @@ def counted(value: float, noun: str) -> str:
     return f"{number(value)} {plural}"
 
 
+def first_of(count: int, noun: str) -> str:
+    """The first so many of something: "first judged step", "first 3 judged steps"."""
+    return f"first {noun}" if count == 1 else f"first {counted(count, noun)}"
+
+
 def _three_digits(value: float) -> str:
     decimals = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
     return f"{value:,.{decimals}f}"

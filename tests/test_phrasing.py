@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.phrasing import span_of
+from mfu_doctor.phrasing import counted, first_of, span_of
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,17 @@ from mfu_doctor.phrasing import span_of
 )
 def test_a_range_of_savings(low: float, high: float, text: str) -> None:
     assert span_of(low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "noun", "text"),
+    [(1, "step", "1 step"), (2, "copy", "2 copies"), (1.02, "launch", "1 launch"), (0, "launch", "0 launches")],
+)
+def test_one_thing_is_singular(value: float, noun: str, text: str) -> None:
+    assert counted(value, noun) == text
+
+
+def test_the_first_of_several() -> None:
+    """A caution once began "The first 1 judged step"."""
+    assert first_of(1, "judged step") == "first judged step"
+    assert first_of(3, "judged step") == "first 3 judged steps"

@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.phrasing import counted, share, time_of
+from mfu_doctor.phrasing import first_of, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -49,7 +49,7 @@ def warmup_in_window(run: Run) -> Outcome:
     last = int(steady[slow - 1])
     busy = run.host.compile.clip(int(run.steps.start[steady[0]]), int(run.steps.end[last])).total_ns
     return Finding(
-        summary=f"The first {counted(slow, 'judged step')} took {time_of(float(lengths[0]))}, the median "
+        summary=f"The {first_of(slow, 'judged step')} took {time_of(float(lengths[0]))}, the median "
         f"{time_of(middle)}: warm-up",
         fix=f"mfu-doctor report TRACE --steps {int(run.steps.number[last]) + 1}:{int(run.steps.number[-1]) + 1}",
         detail=f"compilation takes {share(busy, float(lengths[:slow].sum()))} of it" if busy else None,
