@@ -1,7 +1,7 @@
 """What replay says a change saves, against the closed form that a sheet of paper gives for a timeline this simple.
 
-Notation per steady step: T wall, C compute, X exposed communication, M exposed copies, D idle while fetching, S idle after a sync until
-the queue refills, L idle while the host launches.
+Notation per steady step: T wall, C compute, X exposed communication, M exposed copies, S idle after a sync until the queue
+refills, L idle while the host launches, H the host's own time.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ def copying(copy: int, kernel: int, *, blocks: bool) -> Run:
             kind = "Pageable" if blocks else "Pinned"
             end = max(t.now + t.latency, t.free.get(7, 0)) + copy
             t.call("cudaMemcpyAsync", end - t.now if blocks else 4, **ids)
-            t.now -= end - t.now if False else 0
             t.free[7] = end
             t.add(
                 "gpu_memcpy",
@@ -165,15 +164,7 @@ def test_a_fused_optimizer_is_one_pass(fused: int) -> None:
         of_name(run, "aten::addcdiv_"),
         spans(run, of_name(run, "Optimizer.step#AdamW.step", Category.ANNOTATION)),
     )
-    group = (
-        np.searchsorted(loops.start, run.trace.events.start[run.launches.op[np.isin(run.activity.row, rows)]], "right")
-        - 1
-    )
-    group = (
-        np.searchsorted(run.steps.host_start[1:], run.trace.events.start[rows], side="right")
-        if (group < 0).any()
-        else group
-    )
+    group = np.searchsorted(run.steps.host_start[1:], run.trace.events.start[rows], side="right")
     edit = MergeLaunches(rows, group, np.full(int(group.max()) + 1, fused * US), loops, host_factor=1 / 60)
     assert run.replay.step_ns([edit]) / US == pytest.approx(400 + fused, rel=0.05)
 
