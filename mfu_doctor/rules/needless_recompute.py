@@ -1,7 +1,8 @@
 """Activation checkpointing computes activations again in the backward pass although memory may be free.
 
 What it measures
-    Forward operators that run inside the backward pass (recomputation), their time, and the memory that stayed free.
+    Forward operators that run inside the backward pass (recomputation) with all that belongs to them (casts, activations,
+    Python), their time, and the memory that stayed free.
 
 Why it costs
     Checkpointing trades a third more computation for memory. Where the memory is there, the trade is a loss.
@@ -23,18 +24,24 @@ References
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from mfu_doctor.analysis.counted_ops import RECOMPUTE
 from mfu_doctor.analysis.edits import Change, Edit
 from mfu_doctor.analysis.ownership import device_ns, first_place, scaled, without_host, work_in
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.analysis.steady import Rows, steady_of
+from mfu_doctor.analysis.vocabulary import ids_matching, rows_matching
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.phrasing import share, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
+_EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
+_NODE = re.compile(r"Backward\d*$")  # a node of the autograd graph running its gradient
 # Free memory below this share of the device is needed as reserve; checkpointing is then what makes the model fit.
 RESERVE = 0.10
 _DROPPED = (
@@ -80,18 +87,34 @@ def needless_recompute(run: Run) -> Outcome:
 
 
 def _recomputing(run: Run) -> Intervals:
-    """Host time of runs of recomputed operators on their thread, up to the next operator of another phase."""
+    """Host time of recomputation: from the start of the backward node that asks for it to the last forward operator in it.
+
+    What is not a product (casts, activations, the checkpoint's own Python) would not run either, so it counts. Forward operators
+    carry the number of the node that they make; those of the gradient itself carry none.
+    """
     ops, events = run.flops.ops, run.trace.events
-    spans: list[tuple[int, int]] = []
-    for track in np.unique(events.track[ops.row]):
-        mine = np.flatnonzero(events.track[ops.row] == track)
-        again = ops.phase[mine] == RECOMPUTE
-        edges = np.flatnonzero(
-            np.diff(np.concatenate((np.zeros(1, np.int8), again.astype(np.int8), np.zeros(1, np.int8))))
-        )
-        for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            spans.append((int(events.start[ops.row[mine[first]]]), int(events.end[ops.row[mine[last - 1]]])))
-    return union(np.array([s for s, _ in spans], np.int64), np.array([e for _, e in spans], np.int64))
+    top = ops.row[ops.phase == RECOMPUTE].astype(np.int64)
+    node = _node_of(run, top)
+    nodes = np.unique(node[node >= 0])
+    host = run.trace.rows(Category.CPU_OP)
+    forward = host[(events.sequence[host] >= 0) & np.isin(run.ops.parent[host], nodes)]
+    forward = np.setdiff1d(forward, rows_matching(run.trace, _EVALUATE, forward))
+    last = dict(zip(nodes.tolist(), events.start[nodes].tolist(), strict=True))
+    for row in forward.tolist():
+        parent = int(run.ops.parent[row])
+        last[parent] = max(last[parent], int(events.end[row]))
+    outside = top[node < 0]
+    start = np.concatenate((events.start[nodes], events.start[outside]))
+    return union(start, np.concatenate((np.array([last[n] for n in nodes.tolist()], np.int64), events.end[outside])))
+
+
+def _node_of(run: Run, rows: Rows) -> Rows:
+    """Row of the innermost node of the autograd graph around each operator, -1 without one."""
+    named = np.append(np.isin(run.trace.events.name, ids_matching(run.trace, _NODE)), False)
+    up = run.ops.parent[rows].astype(np.int64)
+    while (climbing := (up >= 0) & ~named[up]).any():
+        up[climbing] = run.ops.parent[up[climbing]]
+    return up
 
 
 def _free_share(run: Run) -> float | None:
