@@ -188,12 +188,12 @@ def _step_rows(run: Run) -> tuple[StepRow, ...]:
 
 def _replay_info(replay: Replay) -> ReplayInfo:
     reason = None
-    if not replay.trusted:
-        reason = f"the unchanged replay is off by {replay.error:+.1%}: no predictions are given"
+    if replay.distrust is not None:
+        reason = f"no predictions are given: {replay.distrust}"
     elif replay.widening:
         reason = f"the unchanged replay is off by {replay.error:+.1%}: predictions are widened by as much"
     return ReplayInfo(
-        error=replay.error,
+        error=replay.error if replay.tested else None,
         predicted_s=seconds(replay.model_ns),
         measured_s=seconds(replay.measured_ns),
         trusted=replay.trusted,

@@ -38,8 +38,8 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
         reason = f"fixing it alone saves {span_of(saving.low * NS_PER_S, saving.high * NS_PER_S)} a step here"
-    if saving is None and finding.change is not None and not replay.trusted:
-        reason = f"not priced: the unchanged replay is off by {replay.error:+.1%}"
+    if saving is None and finding.change is not None and replay.distrust is not None:
+        reason = f"not priced: {replay.distrust}"
     return Diagnosis(
         rule=rule.name,
         code=rule.code,

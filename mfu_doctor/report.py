@@ -284,7 +284,7 @@ class Plan:
 class ReplayInfo:
     """How well the unchanged replay reproduces the measured steps."""
 
-    error: float | None = None  # signed relative error
+    error: float | None = None  # signed, relative; None on a CPU-only run, whose replay is exact by construction
     predicted_s: float | None = None
     measured_s: float | None = None
     trusted: bool = False
