@@ -59,7 +59,7 @@ def ungraphed_steps(run: Run) -> Outcome:
     return Finding(
         summary=f"{number(launched)} equal launches in each of {steady.count} steps; launching leaves the GPU idle "
         f"{idle.of_step}",
-        fix="step = torch.cuda.make_graphed_callables(model, (example_batch,))",
+        fix="model = torch.cuda.make_graphed_callables(model, (example_batch,))",
         detail="the same kernels in the same order in every step and no synchronisation inside: a CUDA graph fits",
         change=Change(
             (ScaleHost(waited_for, max(_CAUTIOUS, graph)),),

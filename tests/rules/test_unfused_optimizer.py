@@ -45,6 +45,11 @@ def test_a_fused_optimizer_is_no_finding() -> None:
     assert unfused_optimizer.judge(run_of(loop(["aten::_fused_adamw_"], 300, 100))) is None
 
 
+def test_one_foreach_kernel_a_step_is_one_pass_already() -> None:
+    assert unfused_optimizer.judge(run_of(loop(["aten::_foreach_add_"], 300, 100))) is None
+    assert found(unfused_optimizer, run_of(loop(["aten::_foreach_add_"] * 4, 300, 100))).fix.endswith("fused=True)")
+
+
 def test_behind_a_busy_device_the_launches_save_nothing() -> None:
     price = price_us(unfused_optimizer, run_of(loop(["aten::mul_"] * 10, 2, 5, compute=60_000)))
     assert price.low_ns < 0.01 * 60_000
