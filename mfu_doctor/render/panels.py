@@ -59,10 +59,14 @@ def header(report: Report, look: Look) -> Block:
         fixed[3] = ""
     room = look.width - sum(cells(part) + 3 for part in fixed if part) - 3
     kind = shorten(kind, max(room // 2, room - min(cells(run.trace), SHORT_TRACE)))
-    name = run.trace if cells(run.trace) + cells(kind) <= room else _SUFFIX.sub("", run.trace)
-    trace = shorten(name, max(room - cells(kind), 8), middle=True)
+    trace = shorten(_named(run.trace, room - cells(kind)), max(room - cells(kind), 8), middle=True)
     text = "   ".join(part for part in (fixed[0], trace, steps, kind, rank, fixed[3]) if part)
     return Block((line(shorten(text, look.width), "quiet"),))
+
+
+def _named(trace: str, room: int) -> str:
+    """A trace's name, without what every trace's name ends in where there is no room for it."""
+    return trace if cells(trace) <= room else _SUFFIX.sub("", trace)
 
 
 def _labelled(rows: Sequence[tuple[str, list[str]]]) -> list[Line]:
@@ -95,7 +99,9 @@ def number(report: Report, look: Look) -> Block:
         rows.append(("*", wrap(star.removeprefix("* "), room, lines=None if look.verbose else 2)))
     change = wording.baseline(report)
     if change and report.baseline:
-        against = shorten(report.baseline.trace, max(room - len(change) - 3, 8), middle=True)
+        against = shorten(
+            _named(report.baseline.trace, room - len(change) - 3), max(room - len(change) - 3, 8), middle=True
+        )
         rows.append(("baseline", [shorten(f"{change} ({against})", room)]))
     return Block(tuple(_labelled(rows)))
 
