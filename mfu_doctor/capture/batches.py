@@ -45,7 +45,7 @@ class Batches(Generic[T]):
         capture = self._capture
         if capture.over:
             return next(iterator)
-        capture.fetch_begins(iterator, last=False)
+        capture.fetch_begins(iterator)
         start, batch, exhausted = time.perf_counter_ns(), None, False
         try:
             with capture.annotated(MARK):

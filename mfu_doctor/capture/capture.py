@@ -20,11 +20,12 @@ from mfu_doctor.capture.facts_loop import LoopFacts
 from mfu_doctor.capture.facts_settings import Compiled, allocator_now, compiled_now
 from mfu_doctor.capture.frames import FrameSampler
 from mfu_doctor.capture.guard import Notes
-from mfu_doctor.capture.hooks import Hooks
+from mfu_doctor.capture.hooks import Hooks, exhausted
 from mfu_doctor.capture.own_devices import own_devices
 from mfu_doctor.capture.schedule import Phase
 from mfu_doctor.capture.steps import CUT, Edge, Source, StepDetector
 from mfu_doctor.capture.stopwatch import Mark, capturing_graph, mark
+from mfu_doctor.capture.unseen import UnseenSpan, unseen
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
 P = ParamSpec("P")
@@ -104,12 +105,13 @@ class Capture:
 
     # What the loop does: the Listener of `Hooks`.
 
-    def fetch_begins(self, iterator: object, *, last: bool) -> None:
+    def fetch_begins(self, iterator: object) -> None:
         """See `Listener`."""
-        del iterator
         self._fetching += 1
         if self._fetching == 1 and not self.over:
-            self._safely("a data fetch could not be noted", self._fetch_begins, last=last)
+            with unseen():
+                last = self.notes.guarded("the loader does not tell its length", exhausted, iterator)
+            self._safely("a data fetch could not be noted", self._fetch_begins, last=bool(last))
 
     def fetch_ends(self, iterator: object, batch: object, wait_ns: int, *, exhausted: bool) -> None:
         """See `Listener`."""
@@ -118,9 +120,10 @@ class Capture:
             return
         if batch is not None:
             plain = not self.conductor.recording
-            self.notes.guarded(
-                "a batch could not be described", self.seen.loop.fetched, iterator, batch, wait_ns, plain=plain
-            )
+            with unseen():
+                self.notes.guarded(
+                    "a batch could not be described", self.seen.loop.fetched, iterator, batch, wait_ns, plain=plain
+                )
         if self._fetching == 0:
             self._safely("a data fetch could not be noted", self._fetch_ends, exhausted=exhausted)
 
@@ -139,24 +142,28 @@ class Capture:
         if not self.over and len(self.seen.pauses) < _MAX_PAUSES:
             self.seen.pauses.append(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation))
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether this is the thread that records: only it may stop the profiler."""
+        return threading.get_ident() == self._thread
+
     def stepped(self) -> None:
         """The user called `step()`."""
-        if not self.over and threading.get_ident() == self._thread:
+        if not self.over and self.runs_here:
             self._safely("a step could not be noted", self._step)
 
     def annotated(self, name: str) -> AbstractContextManager[object]:
         """A span of this name in the trace while a profiler records, else nothing."""
         if not self.conductor.recording:
             return nullcontext()
-        from torch.autograd.profiler import record_function
-
-        return record_function(name)
+        return UnseenSpan(name)
 
     # What is done about it.
 
     def _safely(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         failures = self.notes.failures
-        self.notes.guarded(what, call, *args, **kwargs)
+        with unseen():
+            self.notes.guarded(what, call, *args, **kwargs)
         if self.notes.failures != failures:
             self._end()
 
@@ -249,9 +256,10 @@ class Capture:
         if self.over:
             return
         self.over = True
-        self.notes.guarded("the profiler could not be stopped", self.conductor.finish)
-        self.notes.guarded("the hooks could not be taken off", self._take_off)
-        self.notes.guarded("the trace could not be written", self._finish, self)
+        with unseen():
+            self.notes.guarded("the profiler could not be stopped", self.conductor.finish)
+            self.notes.guarded("the hooks could not be taken off", self._take_off)
+            self.notes.guarded("the trace could not be written", self._finish, self)
 
     def _take_off(self) -> None:
         if self._hooks is not None:

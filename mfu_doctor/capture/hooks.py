@@ -18,8 +18,8 @@ from typing import Any, Protocol
 class Listener(Protocol):
     """Who is told. Every call comes from the training thread, and none may raise."""
 
-    def fetch_begins(self, iterator: object, *, last: bool) -> None:
-        """A data loader iterator is about to fetch; `last`: it is known to be exhausted."""
+    def fetch_begins(self, iterator: object) -> None:
+        """A data loader iterator is about to fetch."""
 
     def fetch_ends(self, iterator: object, batch: object, wait_ns: int, *, exhausted: bool) -> None:
         """The fetch took `wait_ns`; `batch` is None when the iterator was exhausted or failed."""
@@ -60,7 +60,7 @@ class Hooks:
         self._patch(autocast, "__enter__", self._autocasting)
         watch = self._garbage_watch()
         gc.callbacks.append(watch)
-        self._removals.append(lambda: gc.callbacks.remove(watch))
+        self._removals.append(lambda: gc.callbacks.remove(watch) if watch in gc.callbacks else None)
 
     def remove(self) -> None:
         """Take everything off; safe to call twice."""
@@ -92,7 +92,7 @@ class Hooks:
         def __next__(iterator: Any) -> Any:  # noqa: N807 - it stands in for one
             if not self._here():
                 return original(iterator)
-            self._listener.fetch_begins(iterator, last=_exhausted(iterator))
+            self._listener.fetch_begins(iterator)
             start, batch, exhausted = time.perf_counter_ns(), None, False
             try:
                 batch = original(iterator)
@@ -138,8 +138,12 @@ class Hooks:
         return watch
 
 
-def _exhausted(iterator: Any) -> bool:
-    """Whether a map-style loader has yielded all its batches, so that this fetch only ends the epoch."""
+def exhausted(iterator: Any) -> bool:
+    """Whether a map-style loader has yielded all its batches, so that this fetch only ends the epoch.
+
+    Raises:
+        Exception: whatever the user's sampler or dataset raises when it is asked for its length.
+    """
     sampler = getattr(iterator, "_index_sampler", None)
     if getattr(iterator, "_dataset_kind", None) != 0 or sampler is None:  # 0: map-style (torch's _DatasetKind.Map)
         return False

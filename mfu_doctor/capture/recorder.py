@@ -7,6 +7,7 @@ through the capture boundary, so a failure of ours becomes a note in the report.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterable
@@ -110,6 +111,7 @@ class Recorder:
         self._report: Report | None = None
         self._asked_report = False
         self._pid = 0  # the process that entered the block
+        self._left = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -147,6 +149,7 @@ class Recorder:
             return self
         _take_the_floor(self)
         self._pid = os.getpid()
+        atexit.register(self._at_exit)
         self._capture.start()
         return self
 
@@ -154,14 +157,22 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what was recorded and show the report; an exception of the block passes unchanged."""
-        if self._capture is None or not self._mine:
+        if self._left or self._capture is None or not self._mine:
             return
+        self._left = True
+        atexit.unregister(self._at_exit)
         try:
             self._capture.stop()
         finally:
             _leave_the_floor(self)
         if self._print and (place_in_job().rank or 0) == 0 and not self._capture.abandoned:
             self._capture.notes.guarded("the report could not be shown", self._show)
+
+    def _at_exit(self) -> None:
+        """The interpreter exits inside the block, as with a generator that nobody finished: report what there is."""
+        if self._capture is not None and self._capture.runs_here:
+            self.__exit__(None, None, None)
+        self._left = True  # whoever leaves the block during shutdown finds half of Python gone
 
     @property
     def is_open_here(self) -> bool:

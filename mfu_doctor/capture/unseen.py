@@ -1,0 +1,47 @@
+"""Keeps what we do with tensors out of the user's own modes.
+
+A user may have a torch mode around the loop: a FLOP counter, a logger of operators, fake tensors. What we read or measure
+inside it would be counted, logged or faked with the rest, which changes the user's result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """No torch-function or torch-dispatch mode of the user sees what happens inside."""
+    import torch
+
+    with torch._C.DisableTorchFunction():  # noqa: SLF001 - no public name exists
+        if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 - no public name exists
+            yield
+            return
+        from torch.utils._python_dispatch import _disable_current_modes
+
+        with _disable_current_modes():
+            yield
+
+
+class UnseenSpan:
+    """A `record_function` whose two operators no mode of the user sees, while all that runs inside it is seen as ever."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._span: Any = None
+
+    def __enter__(self) -> Self:
+        from torch.autograd.profiler import record_function
+
+        with unseen():
+            self._span = record_function(self._name)
+            self._span.__enter__()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        with unseen():
+            self._span.__exit__(None, None, None)
