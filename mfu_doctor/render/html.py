@@ -127,6 +127,7 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "kernels": report.kernels[:TABLE_ROWS],
         "ops": report.ops[:TABLE_ROWS],
         "modules": report.modules[:TABLE_ROWS],
+        "withheld": [(found, plan_wording.why_withheld(report, found)) for found in report.withheld],
         "crashed": report.with_status(CRASHED),
         "unmeasured": wording.unmeasured(report),
         "baseline_rows": page.baseline_rows(report),

@@ -80,7 +80,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     after = ""
     if saved is not None and saved.step_low_s is not None and saved.step_high_s is not None:
         ends = sorted((saved.step_low_s, saved.step_high_s))
-        after = numbers.duration_range(ends[0], ends[1], 3, dash=DASH)
+        after = numbers.duration_range(ends[0], ends[1], dash=DASH)
     labels = (
         f"effort: {found.effort}" if found.effort else "",
         f"numerics: {wording.RISKS.get(found.risk, 'unchanged')}" if found.risk else "",
