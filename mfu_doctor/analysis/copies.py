@@ -61,6 +61,12 @@ def copied_bytes(run: Run, row: int) -> int:
     return args.copy_bytes or 0 if args else 0
 
 
+def is_link_known(run: Run) -> bool:
+    """Whether `pinned_bandwidth` is this run's own or its link's; else it is the least that a training GPU comes with."""
+    seen = len(copies_matching(run, _PINNED_UPLOAD, _LARGE_BYTES).entry) > 0
+    return seen or any(s.pcie_gen_max for s in (run.facts.samples if run.facts else ()))
+
+
 def pinned_bandwidth(run: Run) -> float:
     """Bytes per second of a large copy from pinned memory: seen in this run, else from the link, else PCIe 3.0 x16."""
     seen = copies_matching(run, _PINNED_UPLOAD, _LARGE_BYTES)

@@ -58,10 +58,11 @@ def allocator_churn(run: Run) -> Outcome:
     spent = steady.per_step(float((run.trace.events.end - run.trace.events.start)[inside].sum()))
     gone = (ScaleHost(run.host.allocator, 0.0), DropWaits(rows))
     return Finding(
-        summary=f"{counted(count, 'driver call')} a step allocate or free memory, {share(spent, steady.step_ns)} of it",
+        summary=f"Allocating and freeing through the driver takes {share(spent, steady.step_ns)} of the step, "
+        f"{counted(count, 'call')} in it",
         fix="# remove torch.cuda.empty_cache() from the loop"
         if frees
-        else "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+        else "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
         detail="cudaFree waits for the whole device" if frees else None,
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
         evidence=(
@@ -72,6 +73,7 @@ def allocator_churn(run: Run) -> Outcome:
         ),
         place=_place(run, inside),
         effort="setting",
+        symptom_of=("allocator-retry",),
     )
 
 

@@ -65,7 +65,8 @@ def blocking_copy(run: Run) -> Outcome:
         summary=f"Copies of {size_of(steady.per_step(float(copies.size.sum())))} to the GPU are exposed "
         f"{share(exposed, steady.step_ns)} of the step",
         fix="with torch.cuda.stream(copy_stream): next_batch = batch.to(device, non_blocking=True)",
-        detail=f"the host waits for {counted(steady.per_step(blocked), 'copy')} a step" if blocked else None,
+        detail="copy_stream = torch.cuda.Stream(), and torch.cuda.current_stream().wait_stream(copy_stream) before its use"
+        + (f"; the host waits for {counted(steady.per_step(blocked), 'copy')} a step" if blocked else ""),
         change=Change(unblocked if blocked else hidden, hidden, hidden),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),

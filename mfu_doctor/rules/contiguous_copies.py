@@ -55,8 +55,8 @@ def contiguous_copies(run: Run) -> Outcome:
     sure = removed(run, needless, copies.calls[copies.verdict == NEEDLESS]) if needless.any() else ()
     everything = device_ns(run, steady, copies.call_of >= 0)
     return Finding(
-        summary=f"{counted(steady.per_step(len(calls)), 'copy')} that only rearrange take "
-        f"{share(avoidable, steady.step_ns)} of the step",
+        summary=f"Copies that only rearrange take {share(avoidable, steady.step_ns)} of the step, "
+        f"{counted(steady.per_step(len(calls)), 'copy')} in it",
         fix="# drop .contiguous() and .clone() where the next operator takes strides (matmul and attention do)",
         detail=f"{counted(steady.per_step(len(again)), 'copy')} undo each other or are copied again at once"
         if len(again)

@@ -54,7 +54,7 @@ def conv_bias_before_norm(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(steady.issued(run, convolutions)))
     return Finding(
-        summary=f"{counted(count, 'convolution')} before a batch norm add a bias, {share(spent, steady.step_ns)} of the step",
+        summary=f"Biases before a batch norm take {share(spent, steady.step_ns)} of the step, in {counted(count, 'convolution')}",
         fix="nn.Conv2d(..., bias=False)  # the norm subtracts the mean, and the bias with it",
         change=Change(scaled(run, adding, 0.0), scaled(run, both, 0.0), scaled(run, both, 0.0)),
         evidence=(shown("convolutions", count, "per step"), shown("bias kernels", seconds(spent), "s")),

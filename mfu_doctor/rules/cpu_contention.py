@@ -60,7 +60,7 @@ def cpu_contention(run: Run) -> Outcome:
     taken = min(others / cores, _MOST_TAKEN)
     return Finding(
         summary=f"Other processes use {share(others, cores)} of the {cores} cores",
-        fix="taskset -c 0-N python train.py  # cores that no other process uses",
+        fix="ps -eo pcpu,pid,args --sort=-pcpu | head  # end what need not run here, or keep it off these cores: taskset -cp",
         change=Change(_scaled(run, 1.0), _scaled(run, 1.0 - taken / 2), _scaled(run, 1.0 - taken)),
         evidence=(
             shown("this process", host.cpu_share, "cores"),

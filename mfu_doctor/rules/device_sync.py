@@ -36,7 +36,7 @@ from mfu_doctor.analysis.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Part, Steady, part_of, steady_of
 from mfu_doctor.analysis.syncs import Syncs, find_syncs
-from mfu_doctor.phrasing import counted
+from mfu_doctor.phrasing import counted, number
 from mfu_doctor.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
@@ -59,11 +59,11 @@ def device_sync(run: Run) -> Outcome:
     groups = Counter(zip(syncs.reason, places, strict=True))
     (reason, place), most = groups.most_common(1)[0]
     idle = part_of(run, "sync")
-    stops = counted(steady.per_step(len(syncs.calls)), "time")
+    stops = _times(steady.per_step(len(syncs.calls)))
     return Finding(
         summary=f"Host waits for the GPU {stops} a step" + _then_idle(idle, steady.step_ns),
         fix=_fix(reason),
-        detail=f"most often by {_plain(reason)}, {counted(steady.per_step(most), 'time')} a step"
+        detail=f"most often by {_plain(reason)}, {_times(steady.per_step(most))} a step"
         + (f", at {place}" if place else ""),
         change=_change(syncs, places, (reason, place)),
         evidence=_evidence(steady, syncs, groups, idle),
@@ -84,6 +84,10 @@ def _host_is_slower(run: Run, idle: float) -> bool:
     """Whether the device waits for launches more than it waits after synchronisations: then the host is the root cause."""
     launching = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python"))
     return launching > idle
+
+
+def _times(count: float) -> str:
+    return "once" if number(count) == "1" else counted(count, "time")
 
 
 def _then_idle(idle: Part, step_ns: float) -> str:

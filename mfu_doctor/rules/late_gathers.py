@@ -50,7 +50,7 @@ def late_gathers(run: Run) -> Outcome:
     rows, duration = run.activity.row[every.entry[gathers]], every.duration_ns[gathers]
     ends = [(SetDevice(rows, (duration - hidden * every.exposed_ns[gathers]).astype(np.int64)),) for hidden in _HIDDEN]
     return Finding(
-        summary=f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} a step are exposed "
+        summary=f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} a step, exposed "
         f"{share(exposed, steady.step_ns)} of it",
         fix="FullyShardedDataParallel(model, forward_prefetch=True, limit_all_gathers=True)",
         detail="with fully_shard: module.set_modules_to_forward_prefetch([next_module])",

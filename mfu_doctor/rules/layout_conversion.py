@@ -53,9 +53,10 @@ def layout_conversion(run: Run) -> Outcome:
     inside = mask & steady.entries(run)
     ops = run.launches.op[inside]
     return Finding(
-        summary=f"{counted(steady.per_step(int(inside.sum())), 'layout conversion')} a step take "
-        f"{share(spent, steady.step_ns)} of it",
+        summary=f"Converting layouts takes {share(spent, steady.step_ns)} of the step, "
+        f"{counted(steady.per_step(int(inside.sum())), 'kernel')} in it",
         fix="model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)",
+        risk="rounding",  # convolutions then run other kernels
         change=Change(scaled(run, mask, 0.5), scaled(run, mask, 0.1), scaled(run, mask, 0.0)),
         evidence=tuple(
             shown("kernel", seconds(steady.per_step(ns)), "s", name) for name, ns in longest_kernels(run, inside)

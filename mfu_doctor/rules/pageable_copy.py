@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.activity import COPY
-from mfu_doctor.analysis.copies import Copies, copies_matching, pinned_bandwidth
+from mfu_doctor.analysis.copies import Copies, copies_matching, is_link_known, pinned_bandwidth
 from mfu_doctor.analysis.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
@@ -57,11 +57,12 @@ def pageable_copy(run: Run) -> Outcome:
     total = int(copies.size.sum())
     rate = total / max(int(copies.duration_ns.sum()), 1) * NS_PER_S
     pinned = pinned_bandwidth(run)
+    least = "about" if is_link_known(run) else "at least"
     return Finding(
         summary=f"{counted(steady.per_step(len(copies.entry)), 'copy')} from pageable memory a step, exposed "
         f"{share(steady.per_step(float(exposed.sum())), steady.step_ns)} of it",
         fix="DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)",
-        detail=f"{size_of(steady.per_step(total))} a step at {rate / GIGA:.1f} GB/s; pinned memory gives about "
+        detail=f"{size_of(steady.per_step(total))} a step at {rate / GIGA:.1f} GB/s; pinned memory gives {least} "
         f"{pinned / GIGA:.0f} GB/s and does not stop the host",
         change=_change(run, every, pinned),
         evidence=(

@@ -66,7 +66,7 @@ def repeated_cast(run: Run) -> Outcome:
         evidence=(shown("casts", seconds(spent), "s"), shown("micro-batches", micro, "per step")),
         place=run.places(casts[:1])[0],
         effort="refactor",
-        risk="rounding",
+        risk="convergence",
     )
 
 

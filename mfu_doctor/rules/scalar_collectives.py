@@ -54,7 +54,7 @@ def scalar_collectives(run: Run) -> Outcome:
         return (ScaleDevice(rows, np.full(len(rows), factor)),)
 
     return Finding(
-        summary=f"{counted(count, 'tiny collective')} a step ({', '.join(sorted(kinds))}) are exposed "
+        summary=f"{counted(count, 'tiny collective')} a step ({', '.join(sorted(kinds))}), exposed "
         f"{share(exposed, steady.step_ns)} of it",
         fix="DistributedDataParallel(model, broadcast_buffers=False)"
         if kinds == {"broadcast"}

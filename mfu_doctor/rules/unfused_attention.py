@@ -51,7 +51,8 @@ def unfused_attention(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))
     return Finding(
-        summary=f"{counted(count, 'attention')} a step as matmul, softmax, matmul take {share(spent, steady.step_ns)} of it",
+        summary=f"Attention as matmul, softmax, matmul takes {share(spent, steady.step_ns)} of the step, "
+        f"{counted(count, 'time')} in it",
         fix="y = F.scaled_dot_product_attention(q, k, v)  # with attn_mask=mask where scores are masked",
         detail=f"scores of shape {chains.shape} are written to memory and read again",
         change=Change(*(_merged(run, chains, share_of_peak) for share_of_peak in _EFFICIENCY)),

@@ -56,3 +56,12 @@ def test_small_pageable_copies_are_staged_and_no_finding() -> None:
 def test_a_copy_beside_a_long_step_saves_next_to_nothing() -> None:
     run = run_of(loop(PAGEABLE, 20, 128 * 1024, kernel=40_000))
     assert price_us(pageable_copy, run).high_ns < 0.01 * 40_000
+
+
+def test_an_assumed_link_is_called_the_least_there_is() -> None:
+    drawn = Timeline()
+    for _ in range(5):
+        with drawn.step():
+            upload(drawn, PAGEABLE, 3_000, 20 * MEGABYTE)
+            drawn.op("aten::mm", kernel=500)
+    assert "at least" in (found(pageable_copy, run_of(drawn)).detail or "")
