@@ -9,6 +9,7 @@ Why it costs
 
 How the gain is predicted
     Each large collective takes its bytes over 80 (mid) or 90 % (high) of the link, or comes half the way to 40 % of it (low).
+    What a collective takes beyond the slowest link inside a machine is waiting for a late rank; the low end leaves it.
     Hidden ones save nothing.
 
 How to fix
@@ -43,6 +44,8 @@ _CARD = re.compile(r"PCIe|NVL$", re.IGNORECASE)
 ONE_MACHINE = 8
 LARGE_BYTES = 4 << 20
 SLOW = 0.2  # of the link: nsys-ai calls this slow; ring all-reduces reach 0.7 to 0.8 (NCCL tests)
+# Through host memory over PCIe 3.0 x16 (16 lanes of 0.985 GB/s, 80 % reached), in and out at once: the slowest way there is.
+SLOWEST = 0.8 * 16 * 0.985 * GIGA / 2
 _REACHED = (0.4, 0.8, 0.9)
 _FOUND = (
     0.5,
@@ -78,14 +81,17 @@ def slow_link(run: Run) -> Outcome:
     large = (every.size >= LARGE_BYTES) & (moved > 0)
     rows, ideal = run.activity.row[every.entry[large]], moved[large] / link * NS_PER_S
     now = every.duration_ns[large].astype(np.float64)
+    by_link = np.minimum(now, moved[large] / SLOWEST * NS_PER_S)  # what is longer than this, no link explains
     ends = [
-        (SetDevice(rows, (now - part * np.maximum(now - ideal / reached, 0.0)).astype(np.int64)),)
-        for reached, part in zip(_REACHED, _FOUND, strict=True)
+        (SetDevice(rows, (now - part * np.maximum(told - ideal / reached, 0.0)).astype(np.int64)),)
+        for reached, part, told in zip(_REACHED, _FOUND, (by_link, now, now), strict=True)
     ]
+    waiting = "that is slower than any link inside a machine, so part of it is waiting for a late rank"
+    unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
         summary=f"Collectives run at {rate / GIGA:.3g} GB/s, {share(rate, link)} of {called}",
         fix="NCCL_DEBUG=INFO  # look for 'via P2P' (the link between devices); 'via SHM' or 'via NET' means that it is not used",
-        detail=f"{tool} shows how the GPUs are connected; collectives that wait for a late rank look slow too",
+        detail=f"{tool} shows how the GPUs are connected; {unsure}",
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),
         effort="setting",
