@@ -71,12 +71,12 @@ def diagnose(
 
 def report_of(run: Run, examined: list[Examined]) -> Report:
     """The report of a run and of what the rules said about it."""
-    step_time = _step_time(run)
+    step_time, device = _step_time(run), device_info(run)
     mfu = run.mfu.report
     replay = run.replay
     roofline = roofline_ns(run)
     roofline_s = None if roofline is None else roofline / replay.measured_ns * step_time.median
-    scale = Scale(step_time.median, replay.measured_ns, mfu.value, roofline_s)
+    scale = Scale(step_time.median, replay.measured_ns, mfu.value, roofline_s, device.peak_flops)
     ranked = rank(price_findings(replay, findings(examined), scale))
     structure, places = structure_of(run)
     split = _breakdown(run.breakdown.median)
@@ -84,7 +84,7 @@ def report_of(run: Run, examined: list[Examined]) -> Report:
         version=mfu_doctor.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=_run_info(run),
-        device=device_info(run),
+        device=device,
         step_time_s=step_time,
         mfu=mfu,
         breakdown=split,

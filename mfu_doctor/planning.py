@@ -45,13 +45,14 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
         best, broken = found[0], {name for name, _ in found[1]}
         if best is None or best.sure_ns < WORTH_SHARE * replay.measured_ns:
             break
-        after_s = scale.step_s - scale.possible_s(replay.measured_ns - best.after_ns)
+        then = _after(scale, [*chosen, best.picked])
+        after_s = then.step_s - then.possible_s(replay.measured_ns - best.after_ns)
         if step_s - after_s < WORTH_SHARE * scale.step_s:
             break  # what is left above the floor is not worth another fix
         name, pays_after = best.picked.rule.name, _enabler(replay, chosen, best.picked)
         steps.append(
             PlanStep(
-                rule=name, step_s=after_s, saving_s=step_s - after_s, mfu=scale.mfu_at(after_s), pays_after=pays_after
+                rule=name, step_s=after_s, saving_s=step_s - after_s, mfu=then.mfu_at(after_s), pays_after=pays_after
             )
         )
         chosen.append(best.picked)
@@ -90,6 +91,12 @@ def _replayed(replay: Replay, edits: tuple[Edit, ...]) -> tuple[float | None, st
     return step_ns, error or ""
 
 
+def _after(scale: Scale, chosen: list[Priced]) -> Scale:
+    for p in chosen:
+        scale = scale.after(p.finding)
+    return scale
+
+
 def _edits(chosen: list[Priced], end: str) -> tuple[Edit, ...]:
     """All edits of one end of the chosen fixes, in order."""
     return tuple(edit for p in chosen for edit in getattr(change_of(p), end))
@@ -117,17 +124,18 @@ def _whole(
     ends = [_replayed(replay, _edits(chosen, end))[0] for end in ("low", "high")]
     saved = [replay.measured_ns - ns for ns in ends if ns is not None]
     middle = scale.step_s - steps[-1].step_s
-    at_floor = scale.floor_s > 0 and steps[-1].step_s <= scale.floor_s * (1 + WORTH_SHARE)
-    low = min([middle, *(scale.possible_s(ns * (1 - replay.widening)) for ns in saved)])
-    high = max([middle, *(scale.possible_s(ns * (1 + replay.widening)) for ns in saved)])
+    then = _after(scale, chosen)
+    at_floor = then.floor_s > 0 and steps[-1].step_s <= then.floor_s * (1 + WORTH_SHARE)
+    low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
+    high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])
     return Plan(
         steps=steps,
         saving_low_s=low,
         saving_high_s=high,
-        mfu_low=scale.mfu_at(scale.step_s - low),
-        mfu_high=scale.mfu_at(scale.step_s - high),
+        mfu_low=then.mfu_at(scale.step_s - low),
+        mfu_high=then.mfu_at(scale.step_s - high),
         roofline_s=roofline_s,
-        stop=_stop(scale, roofline_s, step_s=steps[-1].step_s, at_floor=at_floor),
+        stop=_stop(then, roofline_s, step_s=steps[-1].step_s, at_floor=at_floor),
         at_floor=at_floor,
         notes=notes,
     )
@@ -141,4 +149,6 @@ def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bo
         return f"no step below {time_of(scale.floor_s * NS_PER_S)} is predicted: {why}"
     if roofline_s is None:
         return "after these, no known fix saves 1 % of the step"
+    if step_s < roofline_s:
+        return f"after these, the step is below the {time_of(roofline_s * NS_PER_S)} that today's number formats allow at best"
     return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {time_of(roofline_s * NS_PER_S)}"

@@ -6,7 +6,7 @@ give together is `planning`'s: savings are never summed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.replay import Price, Replay
@@ -29,12 +29,14 @@ class Scale:
         trace_ns: the same step in the trace (profiled).
         mfu: MFU of the stated step, or None.
         roofline_s: the stated step if every kernel ran at its roofline and nothing else cost time; None where unknown.
+        peak_flops: what `mfu` is relative to, in FLOP/s; None where unknown.
     """
 
     step_s: float
     trace_ns: float
     mfu: float | None
     roofline_s: float | None = None
+    peak_flops: float | None = None
 
     @property
     def floor_s(self) -> float:
@@ -44,6 +46,14 @@ class Scale:
         """
         ideal_s = (self.mfu or 0.0) * self.step_s
         return max((b for b in (self.roofline_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
+
+    def after(self, finding: Finding) -> Scale:
+        """The scale once this fix is made: in a faster number format the roofline of today's kernels bounds nothing."""
+        if finding.format_peak is None:
+            return self
+        faster = max(finding.format_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
+        mfu = None if self.mfu is None else self.mfu / faster
+        return replace(self, roofline_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
 
     def saved_s(self, nanoseconds: float) -> float:
         """Seconds of the stated step that correspond to nanoseconds saved in the trace."""
@@ -85,7 +95,7 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     price, error = attempt(lambda: replay.price(change))
     if price is None:
         return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
-    saving = _saving(price, scale)
+    saving = _saving(price, scale.after(finding))
     worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
     return Priced(rule, finding, price, saving, worth)
 

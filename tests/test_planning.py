@@ -100,6 +100,22 @@ def test_a_bound_that_the_measured_run_already_breaks_is_no_bound() -> None:
     assert Scale(1.0, 1e9, 1.3, roofline_s=0.4).floor_s == 0.4
 
 
+def test_a_faster_number_format_is_not_bound_by_the_roofline_of_todays_kernels() -> None:
+    """fp32 to bf16: products run below their fp32 roofline, and MFU is then against the faster format's peak."""
+    run = drawn()
+    whole = run.replay.measured_ns
+    scale = Scale(whole / 1e9, whole, 0.5, roofline_s=0.9 * whole / 1e9, peak_flops=1e13)
+    found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), format_peak=8e13)
+    rule = Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")
+    ranked, plan = planned(run, [rule], scale)
+    assert ranked[0].saving is not None
+    assert ranked[0].saving.mid == pytest.approx(0.75 * whole / 1e9, rel=0.01)
+    assert plan.steps[0].step_s == pytest.approx(0.25 * whole / 1e9, rel=0.01)
+    assert plan.steps[0].mfu == pytest.approx(0.5 / 0.25 / 8, rel=0.01)
+    assert plan.roofline_s == scale.roofline_s
+    assert "number formats" in str(plan.stop)
+
+
 def test_the_ends_of_the_plan_are_widened_as_each_price_is() -> None:
     """The plan once stated one number where the price of its only fix was a range."""
     run = drawn()

@@ -100,9 +100,9 @@ def _sizes(args: EventArgs, call: _Call) -> _Sizes | None:
     if q is None or k is None or v is None:
         return None
     lengths = shape(args, call.packed) if call.packed is not None else None
-    if lengths is not None:
+    if lengths:
         return _equal_lengths(args, call, (q, k, v), lengths[0] - 1)
-    if len(q) != 4 or len(k) != 4:
+    if not len(q) == len(k) == len(v) == 4:
         return None
     time, head = (2, 1) if call.heads_first else (1, 2)
     return _Sizes(q[0] * q[head], q[time], k[time], q[3], v[3])
@@ -112,7 +112,7 @@ def _equal_lengths(args: EventArgs, call: _Call, operands: tuple[tuple[int, ...]
     """Packed sequences: their lengths are data, so they are known only if all are as long as the longest."""
     q, k, v = operands
     longest = integers(args, call.longest), integers(args, call.longest + 1)
-    if longest[0] is None or longest[1] is None or count < 1:
+    if not longest[0] or not longest[1] or count < 1 or min(map(len, operands)) < 3:
         return None
     queries, keys = longest[0][0], longest[1][0]
     rows = prod(q[:-2]), prod(k[:-2])

@@ -33,7 +33,9 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 _BYTES_PER_EVENT = 100  # no layout writes a duration event in fewer
 _GROWTH = 1.5
-_TOGETHER = 8  # chunks whose records are converted at once: numpy's cost per call counts less, and they still fit the cache
+_TOGETHER = (
+    8  # chunks whose records are converted at once: numpy's cost per call counts less, and they still fit the cache
+)
 
 # Codes beside those of `Category`: the span of the whole recording, which is no activity, and "has no category".
 _DROPPED, _UNSAID = 255, 254
