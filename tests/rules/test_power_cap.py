@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from mfu_doctor.diagnosis import diagnose
+from mfu_doctor.examination import examine
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.power_cap import power_cap
-from tests.rules.judging import close, found, price_us
-from tests.rules.sampling import PRODUCT_US, sampled_run
+from tests.rules.judging import close, found, price_us, run_of
+from tests.rules.sampling import PRODUCT_US, products, sampled_run
 
 CLOCKS: dict[str, Any] = {"sm_mhz": (1269.0,) * 20, "max_sm_mhz": 1410.0}
 CAPPED: dict[str, Any] = {"power_limit_w": 300.0, "default_power_limit_w": 400.0}
@@ -55,6 +56,12 @@ def test_a_clock_lost_to_heat_and_power_is_counted_once() -> None:
 @pytest.mark.parametrize("reasons", [(0,) * 20, (0x4,) + (0,) * 19, (0x20,) * 20, (0x2,) * 20])
 def test_other_reasons_and_passing_events_are_silent(reasons: tuple[int, ...]) -> None:
     assert power_cap.judge(sampled_run(event_reasons=reasons, **CLOCKS, **CAPPED)) is None
+
+
+def test_without_samples_the_sampler_says_why() -> None:
+    run = run_of(products(), sampler_status="unavailable: no NVIDIA driver on this machine")
+    (skipped,) = examine(run, [power_cap])
+    assert skipped.outcome == Skip("no device samples: no NVIDIA driver on this machine")
 
 
 def test_without_enough_readings_it_cannot_judge() -> None:
