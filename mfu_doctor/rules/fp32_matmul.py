@@ -12,8 +12,8 @@ How the gain is predicted
     bandwidth. Low end: only the square root of the ratio of the peaks, and every operand is cast at each call; mid: 70 % of the
     efficiency that this kernel has now, half of the casts; high: 80 % of the 16-bit peak, no casts. Without shapes the FLOPs
     are unknown and only the ratio of the peaks is used (a hint). On a CPU both peaks are measured products of the same library,
-    not data sheets: mid: the part of a product that is arithmetic at the peak of today shrinks by the ratio of the peaks, the
-    rest stays; high: the 16-bit peak itself.
+    not data sheets: mid: a product shrinks by the ratio of the peaks, up to twice its arithmetic at the peak of today (edges of
+    tiles and packing scale with it); what is longer (dispatch, waking threads) stays; high: the 16-bit peak itself.
 
 How to fix
     with torch.autocast("cuda", dtype=torch.bfloat16): around forward and loss; fp16 with a GradScaler before Ampere. The
@@ -51,6 +51,8 @@ ALREADY_SHARE = 0.05
 # A 16-bit peak must exceed the one in use by this factor to be worth the change of format.
 FASTER = 1.2
 _KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.7, 0.8  # of today's; of the peak (large GEMMs on H100 and A100 reach 0.6 to 0.8)
+# Part of a measured peak that a product's inner loops reach at the least, with odd edges and with packing.
+_LEAST_OF_MEASURED = 0.5
 # Casting an operand reads 4 bytes and writes 2 per element, where the product reads 4: about the product's own traffic.
 _CASTS = (1.0, 0.5, 0.0)
 _CAST_NS = 10_000  # two small operators more per product: about 5 us each to dispatch in eager mode
@@ -150,11 +152,13 @@ def _change(table: _Slow) -> Change:
     by_work = table.flops / table.peak16 * NS_PER_S
     arithmetic = np.minimum(table.flops / (table.reached * table.peak) * NS_PER_S, table.duration)
     rest_stays = table.duration - arithmetic * (1.0 - 1.0 / ratio)
+    in_loops = np.minimum(arithmetic / _LEAST_OF_MEASURED, table.duration)
+    loops_scale = table.duration - in_loops * (1.0 - 1.0 / ratio)
     computed = (
         np.maximum(
             rest_stays, table.duration / np.sqrt(ratio)
         ),  # large products gain no more than the root of the ratio
-        rest_stays if table.reached == 1.0 else by_work / (_KEPT_EFFICIENCY * efficiency),
+        loops_scale if table.reached == 1.0 else by_work / (_KEPT_EFFICIENCY * efficiency),
         by_work / table.reached,
     )
     ends = []
