@@ -16,7 +16,7 @@ from mfu_doctor.reading.arguments import KEPT_CATEGORIES, keeps_arguments
 from mfu_doctor.reading.clock import Clock, duration_ns
 from mfu_doctor.reading.dialects import CATEGORIES
 from mfu_doctor.reading.memory import MEMORY
-from mfu_doctor.reading.schema import RECORD, Args, Complete, encode
+from mfu_doctor.reading.schema import Args, Complete, encode
 from mfu_doctor.reading.tracks import TrackTable
 from mfu_doctor.trace import Category
 
@@ -33,9 +33,6 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 _BYTES_PER_EVENT = 100  # no layout writes a duration event in fewer
 _GROWTH = 1.5
-_TOGETHER = (
-    8  # chunks whose records are converted at once: numpy's cost per call counts less, and they still fit the cache
-)
 
 # Codes beside those of `Category`: the span of the whole recording, which is no activity, and "has no category".
 _DROPPED, _UNSAID = 255, 254
@@ -83,15 +80,6 @@ class Added:
     memory: npt.NDArray[np.int64]  # allocator events, which were not added
 
 
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """Events of one chunk, encoded, with the codes of their names and categories; shape (n,) each."""
-
-    raw: npt.NDArray[np.void]
-    names: npt.NDArray[np.int32]
-    categories: npt.NDArray[np.uint8]
-
-
 class Columns:
     """All duration events so far.
 
@@ -109,7 +97,6 @@ class Columns:
         self._tracks = TrackTable()
         self._kept_names = np.zeros(0, np.bool_)
         self._mixed = False
-        self._waiting: list[_Records] = []
         self.count = 0
 
     @property
@@ -119,8 +106,7 @@ class Columns:
 
     @property
     def tracks(self) -> TrackTable:
-        """The threads and streams of the events so far."""
-        self._convert()
+        """The threads and streams of the events."""
         return self._tracks
 
     def add(self, events: list[Complete]) -> Added:
@@ -133,8 +119,7 @@ class Columns:
         keep = (categories != _DROPPED) & ~memory
         if not keep.all():
             records, categories, names = records[keep], categories[keep], names[keep]
-        first = self._append(_Records(records, names, categories))
-        rows = first + np.cumsum(keep) - 1
+        rows = self._write(records, names, categories=categories) + np.cumsum(keep) - 1
         positions = np.flatnonzero(wanted & keep)
         return Added(positions, rows[positions], np.flatnonzero(memory))
 
@@ -143,41 +128,29 @@ class Columns:
         self._arrays["args"][rows] = codes
 
     def take(self, name: str) -> npt.NDArray[Any]:
-        """Hand out one column, shape (count,), and forget it; nothing can be added any more."""
-        self._convert()
+        """Hand out one column, shape (count,), and forget it."""
         return self._arrays.pop(name)[: self.count]
 
-    def _append(self, records: _Records) -> int:
-        """Make room for records, to be converted with those of the next chunks; returns the row of the first."""
-        first, last = self.count, self.count + len(records.raw)
-        if first == last:
+    def _write(
+        self, records: npt.NDArray[np.void], names: npt.NDArray[np.int32], *, categories: npt.NDArray[np.uint8]
+    ) -> int:
+        first, last = self.count, self.count + len(records)
+        if not len(records):
             return first
         self._reserve(last)
-        self._arrays["args"][first:last] = -1
-        self._waiting.append(records)
-        self.count = last
-        if len(self._waiting) >= _TOGETHER:
-            self._convert()
-        return first
-
-    def _convert(self) -> None:
-        """Turn the records that wait into rows of the columns."""
-        if not self._waiting:
-            return
-        plain = f"V{RECORD.itemsize}"  # joined as bytes: numpy would take records apart field by field
-        records = np.concatenate([part.raw.view(plain) for part in self._waiting]).view(RECORD)
-        categories = np.concatenate([part.categories for part in self._waiting])
-        into = {key: array[self.count - len(records) : self.count] for key, array in self._arrays.items()}
-        into["name"][:] = np.concatenate([part.names for part in self._waiting])
-        into["category"][:] = categories
-        self._waiting.clear()
+        into = {key: array[first:last] for key, array in self._arrays.items()}
         into["start"][:] = self._clock.nanoseconds(records["ts"].astype(np.float64))
         into["end"][:] = into["start"] + duration_ns(records["dur"].astype(np.float64))
+        into["name"][:] = names
+        into["category"][:] = categories
         into["track"][:] = self._tracks.assign(records, _ON_DEVICE[categories])
         into["correlation"][:] = _ids(records["correlation"], np.int64)
         external = records["external"]
         into["external_id"][:] = _ids(np.where(external == -1, records["external_2021"], external), np.int32)
         into["sequence"][:] = _ids(records["sequence"], np.int32)
+        into["args"][:] = -1
+        self.count = last
+        return first
 
     def _reserve(self, count: int) -> None:
         if count <= self._capacity:
