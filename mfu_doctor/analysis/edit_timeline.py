@@ -44,9 +44,14 @@ def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows) -> Time
     """
     changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
     work = _Work(timeline, row_of_entry)
-    for edit in sorted((e for e in edits if isinstance(e, _ORDER)), key=lambda e: _ORDER.index(type(e))):
+    for edit in sorted((e for e in edits if isinstance(e, _ORDER)), key=_turn):
         changed = _apply_one(changed, edit, work)
     return changed
+
+
+def _turn(edit: Edit) -> tuple[int, int]:
+    """When an edit takes effect; of merges that share rows the cheapest comes last and decides."""
+    return _ORDER.index(type(edit)), -int(edit.device_ns.sum()) if isinstance(edit, MergeLaunches) else 0
 
 
 class _Work:

@@ -124,11 +124,11 @@ def under(run: Run, rows: Rows, pattern: re.Pattern[str]) -> Rows:
     """For each row the nearest enclosing row on its thread whose name matches, else -1; shape of `rows`."""
     named = np.zeros(len(run.trace.names) + 1, np.bool_)
     named[ids_matching(run.trace, pattern)] = True
-    hit = named[run.trace.events.name]
+    name = run.trace.events.name
     found = np.full(len(rows), -1, np.int64)
     up = np.where(rows >= 0, run.ops.parent[np.maximum(rows, 0)], -1).astype(np.int64)
     while (up >= 0).any():
-        reached = (up >= 0) & (found < 0) & hit[np.maximum(up, 0)]
+        reached = (up >= 0) & (found < 0) & named[name[np.maximum(up, 0)]]
         found[reached] = up[reached]
         up = np.where((up >= 0) & (found < 0), run.ops.parent[np.maximum(up, 0)], -1)
     return found

@@ -6,6 +6,7 @@ One home for them, so that "which calls block" or "what is a data fetch" is answ
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,14 @@ SYNCING_OP = re.compile(r"^aten::(item|_local_scalar_dense|nonzero|is_nonzero|eq
 
 def ids_matching(trace: Trace, pattern: re.Pattern[str]) -> npt.NDArray[np.int64]:
     """Ids of the names of this trace in which the pattern is found, shape (k,)."""
-    return np.array([i for i, name in enumerate(trace.names) if pattern.search(name)], np.int64)
+    return _ids_matching(trace.names, pattern)
+
+
+@lru_cache(maxsize=256)
+def _ids_matching(names: tuple[str, ...], pattern: re.Pattern[str]) -> npt.NDArray[np.int64]:
+    found = np.array([i for i, name in enumerate(names) if pattern.search(name)], np.int64)
+    found.flags.writeable = False  # every rule that asks gets this one
+    return found
 
 
 def rows_matching(trace: Trace, pattern: re.Pattern[str], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import compress
 from typing import Any
+
+import numpy as np
 
 from mfu_doctor.reading.chunks import EventChunks
 from mfu_doctor.reading.clock import Clock
@@ -107,7 +110,8 @@ class Parser:
         return EVENTS.decode(mended), mended
 
     def _add(self, events: list[Any], chunk: bytes) -> None:
-        complete = [event for event in events if type(event) is Complete]
+        is_complete = [type(event) is Complete for event in events]
+        complete = list(compress(events, is_complete))
         if len(complete) < len(events):
             self.memory.add(event for event in events if type(event) is Instant)
             halves = [event for event in events if type(event) is Begin or type(event) is End]
@@ -118,7 +122,8 @@ class Parser:
         added = self.columns.add(complete)
         if not len(added.kept) and not len(added.memory):
             return
-        look = SecondLook.at(chunk, self.chunks.separator, events=events, complete=complete)
+        places = np.flatnonzero(is_complete)
+        look = SecondLook.at(chunk, self.chunks.separator, complete=complete, places=places, count=len(events))
         if len(added.kept):
             self.columns.set_args(added.rows, self.args.codes(look.decode(added.kept, ARGUMENTS)))
         if len(added.memory):

@@ -126,7 +126,8 @@ def _layout() -> np.dtype[np.void]:
 
 
 RECORD = _layout()
-_MARKS = np.array([RECORD.fields[name][1] - 1 for name in RECORD.names or ()] if RECORD.fields else [])
+# Type bytes of the fields that a file can write as strings; the others are floats whatever it writes.
+_MARKS = [RECORD.fields[name][1] - 1 for name in ("pid", "tid", *_ARGS)] if RECORD.fields else []
 
 
 def encode(events: list[Complete]) -> npt.NDArray[np.void] | None:
@@ -138,6 +139,9 @@ def encode(events: list[Complete]) -> npt.NDArray[np.void] | None:
         return None
     raw = np.frombuffer(data, np.uint8, n * width, header).reshape(n, width)
     # An eight-character string is as wide as a float: the type bytes must be looked at.
-    if not (raw[:, _MARKS] == _FLOAT64[0]).all():
+    different = np.zeros(n, np.uint8)
+    for mark in _MARKS:
+        different |= raw[:, mark] ^ _FLOAT64[0]
+    if different.any():
         return None
     return np.frombuffer(data, RECORD, n, header)

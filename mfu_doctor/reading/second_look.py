@@ -7,7 +7,7 @@ costs one split of the chunk instead of a second parse of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -41,13 +41,12 @@ class SecondLook:
     parts: list[bytes]
 
     @classmethod
-    def at(cls, chunk: bytes, separator: bytes, *, events: list[Any], complete: list[Complete]) -> SecondLook:
-        """The second look at a chunk that was decoded into `events`; `complete` are the duration events among them."""
-        places = np.arange(len(events))
-        if len(complete) < len(events):
-            places = np.flatnonzero(np.fromiter((type(event) is Complete for event in events), np.bool_, len(events)))
+    def at(
+        cls, chunk: bytes, separator: bytes, *, complete: list[Complete], places: npt.NDArray[np.int64], count: int
+    ) -> SecondLook:
+        """The second look at a chunk of `count` events, of which those at `places` were decoded into `complete`."""
         parts = chunk[chunk.index(b'"') + 1 : chunk.rindex(b"}")].split(separator)
-        return cls(chunk, complete, places, parts if len(parts) == len(events) else [])
+        return cls(chunk, complete, places, parts if len(parts) == count else [])
 
     def decode(self, positions: npt.NDArray[np.int64], decoder: msgspec.json.Decoder[list[E]]) -> list[E]:
         """The complete events at these positions, decoded in another type."""
