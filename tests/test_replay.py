@@ -402,7 +402,7 @@ DRAWN = st.lists(
 def edit_of(run: Run, drawn: tuple[int, int, int, float]) -> Edit:
     """An edit that does the same in every step: to the host time at an offset, or to the operators of one name."""
     kind, at, length, factor = drawn
-    begin = run.steps.host_start + at * US
+    begin = run.trace.events.start[run.host.fetch_rows] + at * US  # every step, the one that closes the last window too
     where = Intervals(begin, begin + length * US)
     name = run.trace.events.name[run.activity.row]
     rows = np.unique(run.activity.row[name == np.unique(name)[at % 3]])
@@ -431,8 +431,7 @@ def test_edits_compose_in_any_order_and_one_more_never_slows(
     random.shuffle(shuffled)
     assert run.replay.step_ns(shuffled) == pytest.approx(base, rel=1e-9)
     for more in ((0, 0, 400, 0.3), (2, 1, 1, 0.4), (3, 2, 1, 0.1)):
-        # a mean over four steps: what moves the first boundary alone (a launch, a microsecond) is a quarter of itself
-        assert run.replay.step_ns([*edits, edit_of(run, more)]) <= base + 0.005 * run.replay.measured_ns
+        assert run.replay.step_ns([*edits, edit_of(run, more)]) <= base + US  # a boundary may move within a launch
 
 
 TRAINING = {
