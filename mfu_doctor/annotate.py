@@ -17,12 +17,10 @@ from typing import BinaryIO, cast
 import msgspec
 
 from mfu_doctor.analysis.annotations import Annotations, Remark, annotate_run, window_of, worst_spots
-from mfu_doctor.analysis.mfu import device_info
 from mfu_doctor.analysis.run import Options, Run
-from mfu_doctor.analysis.waterfall import roofline_ns
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.examination import examine, findings
-from mfu_doctor.pricing import Scale, causes, price_findings, rank
+from mfu_doctor.pricing import causes, price_findings, rank, scale_of
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
@@ -95,9 +93,7 @@ def annotate(
 
 def _remarks(run: Run) -> tuple[Remark, ...]:
     """Findings worth fixing, root causes only, each with its worst places."""
-    step_ns, roofline = run.replay.measured_ns, roofline_ns(run)
-    roofline_s = None if roofline is None else seconds(int(roofline))
-    scale = Scale(seconds(int(step_ns)), step_ns, run.mfu.report.value, roofline_s, device_info(run).peak_flops)
+    scale = scale_of(run, seconds(int(run.replay.measured_ns)))
     ranked = rank(price_findings(run.replay, findings(examine(run, RULES)), scale))
     folded = causes(ranked)
     window = window_of(run)

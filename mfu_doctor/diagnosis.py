@@ -14,12 +14,11 @@ from mfu_doctor.analysis.mfu import device_info
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.structure import structure_of
 from mfu_doctor.analysis.tables import kernel_rows, module_rows, op_rows
-from mfu_doctor.analysis.waterfall import roofline_ns
 from mfu_doctor.bound import bound_by
 from mfu_doctor.examination import Examined, examine, findings
 from mfu_doctor.outcomes import cautions, diagnoses
 from mfu_doctor.planning import make_plan
-from mfu_doctor.pricing import Scale, price_findings, rank
+from mfu_doctor.pricing import price_findings, rank, scale_of
 from mfu_doctor.reading import read_trace
 from mfu_doctor.report import (
     RECORDED,
@@ -71,12 +70,10 @@ def diagnose(
 
 def report_of(run: Run, examined: list[Examined]) -> Report:
     """The report of a run and of what the rules said about it."""
-    step_time, device = _step_time(run), device_info(run)
+    step_time = _step_time(run)
     mfu = run.mfu.report
     replay = run.replay
-    roofline = roofline_ns(run)
-    roofline_s = None if roofline is None else roofline / replay.measured_ns * step_time.median
-    scale = Scale(step_time.median, replay.measured_ns, mfu.value, roofline_s, device.peak_flops)
+    scale = scale_of(run, step_time.median)
     ranked = rank(price_findings(replay, findings(examined), scale))
     structure, places = structure_of(run)
     split = _breakdown(run.breakdown.median)
@@ -84,7 +81,7 @@ def report_of(run: Run, examined: list[Examined]) -> Report:
         version=mfu_doctor.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=_run_info(run),
-        device=device,
+        device=device_info(run),
         step_time_s=step_time,
         mfu=mfu,
         breakdown=split,

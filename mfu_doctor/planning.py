@@ -144,11 +144,10 @@ def _whole(
 def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bool) -> str:
     """Where the plan stops and why."""
     if at_floor:
-        is_roofline = roofline_s is not None and roofline_s >= scale.floor_s
-        why = "that is every kernel at its roofline" if is_roofline else "that is MFU 100 %"
+        why = "that is every matrix product at peak" if scale.floor_s == scale.products_s else "that is MFU 100 %"
         return f"no step below {time_of(scale.floor_s * NS_PER_S)} is predicted: {why}"
     if roofline_s is None:
         return "after these, no known fix saves 1 % of the step"
     if step_s < roofline_s:
-        return f"after these, the step is below the {time_of(roofline_s * NS_PER_S)} that today's number formats allow at best"
+        return f"after these, the step is below the {time_of(roofline_s * NS_PER_S)} that today's kernels allow at best"
     return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {time_of(roofline_s * NS_PER_S)}"

@@ -1,7 +1,7 @@
 """Price findings by replay, rank them, and fold symptoms under their cause.
 
-Each finding is priced alone, and never beyond what the device can do: a step below its roofline is no prediction. What the fixes
-give together is `planning`'s: savings are never summed.
+Each finding is priced alone, and never beyond what the device can do: a step shorter than its products at peak is no prediction.
+What the fixes give together is `planning`'s: savings are never summed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.replay import Price, Replay
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.waterfall import least_times
 from mfu_doctor.examination import attempt
 from mfu_doctor.report import Saving
 from mfu_doctor.rules.contract import Finding, Rule
@@ -28,7 +30,8 @@ class Scale:
         step_s: the step that the report states (un-profiled where it was timed).
         trace_ns: the same step in the trace (profiled).
         mfu: MFU of the stated step, or None.
-        roofline_s: the stated step if every kernel ran at its roofline and nothing else cost time; None where unknown.
+        roofline_s: the stated step if every kernel of today ran at its roofline and nothing else cost time; None where unknown.
+        products_s: the stated step if only its matrix products cost time, at the peak of their format; None where unknown.
         peak_flops: what `mfu` is relative to, in FLOP/s; None where unknown.
     """
 
@@ -36,24 +39,26 @@ class Scale:
     trace_ns: float
     mfu: float | None
     roofline_s: float | None = None
+    products_s: float | None = None
     peak_flops: float | None = None
 
     @property
     def floor_s(self) -> float:
-        """The shortest step that may be predicted: the roofline, and the model's FLOPs at peak (MFU 100 %); 0 where unknown.
+        """The shortest step that may be predicted: all its products, or the model's FLOPs (MFU 100 %), at peak; 0 where unknown.
 
-        A bound that the run as measured already breaks says nothing (a wrong peak), so it is no bound.
+        The roofline of today's kernels is no such bound, because fusing removes kernels and their traffic. A bound that the run
+        as measured already breaks says nothing (a wrong peak), so it is none.
         """
         ideal_s = (self.mfu or 0.0) * self.step_s
-        return max((b for b in (self.roofline_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
+        return max((b for b in (self.products_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
 
     def after(self, finding: Finding) -> Scale:
-        """The scale once this fix is made: in a faster number format the roofline of today's kernels bounds nothing."""
+        """The scale once this fix is made: in a faster number format today's products are no bound."""
         if finding.format_peak is None:
             return self
         faster = max(finding.format_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
         mfu = None if self.mfu is None else self.mfu / faster
-        return replace(self, roofline_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
+        return replace(self, products_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
 
     def saved_s(self, nanoseconds: float) -> float:
         """Seconds of the stated step that correspond to nanoseconds saved in the trace."""
@@ -66,6 +71,20 @@ class Scale:
     def mfu_at(self, step_s: float) -> float | None:
         """MFU if the same work took `step_s`."""
         return None if self.mfu is None or step_s <= 0 else self.mfu * self.step_s / step_s
+
+
+def scale_of(run: Run, step_s: float) -> Scale:
+    """The scale of a run whose stated step takes `step_s`."""
+    trace_ns, least = run.replay.measured_ns, least_times(run)
+    kernels, products = (None, None) if least is None else (least.kernels, least.products)
+    return Scale(
+        step_s,
+        trace_ns,
+        run.mfu.report.value,
+        roofline_s=None if kernels is None else kernels / trace_ns * step_s,
+        products_s=None if products is None else products / trace_ns * step_s,
+        peak_flops=run.mfu.reference_peak,
+    )
 
 
 @dataclass(frozen=True, slots=True)

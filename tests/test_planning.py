@@ -74,11 +74,11 @@ def test_a_fix_that_cannot_be_replayed_is_one_crashed_rule_and_the_report_goes_o
     assert [step.rule for step in report.plan.steps] == ["sound"]
 
 
-def test_no_step_below_the_roofline_is_predicted_and_the_plan_says_so() -> None:
-    """A plan once promised 58 ms where today's kernels cannot run below 68 ms."""
+def test_no_step_shorter_than_its_products_at_peak_is_predicted_and_the_plan_says_so() -> None:
+    """Fusing removes kernels, but no fix removes the model's own products."""
     run = drawn()
     whole = run.replay.measured_ns
-    scale = Scale(whole / 1e9, whole, 0.2, roofline_s=0.8 * whole / 1e9)
+    scale = Scale(whole / 1e9, whole, 0.2, products_s=0.8 * whole / 1e9)
     ranked, plan = planned(run, [rule_with("a", halved(run, 0.01)), rule_with("b", without_fetches(run))], scale)
     assert all(p.saving is not None and p.saving.high <= 0.2 * scale.step_s + 1e-12 for p in ranked)
     assert all(step.step_s >= scale.floor_s - 1e-12 for step in plan.steps)
@@ -96,15 +96,16 @@ def test_mfu_above_one_is_not_predicted_where_no_roofline_is_known() -> None:
 
 
 def test_a_bound_that_the_measured_run_already_breaks_is_no_bound() -> None:
-    assert Scale(1.0, 1e9, None, roofline_s=1.2).floor_s == 0.0
-    assert Scale(1.0, 1e9, 1.3, roofline_s=0.4).floor_s == 0.4
+    assert Scale(1.0, 1e9, None, products_s=1.2).floor_s == 0.0
+    assert Scale(1.0, 1e9, 1.3, products_s=0.4).floor_s == 0.4
 
 
-def test_a_faster_number_format_is_not_bound_by_the_roofline_of_todays_kernels() -> None:
+def test_a_faster_number_format_is_not_bound_by_todays_products() -> None:
     """fp32 to bf16: products run below their fp32 roofline, and MFU is then against the faster format's peak."""
     run = drawn()
     whole = run.replay.measured_ns
-    scale = Scale(whole / 1e9, whole, 0.5, roofline_s=0.9 * whole / 1e9, peak_flops=1e13)
+    least_s = 0.9 * whole / 1e9
+    scale = Scale(whole / 1e9, whole, 0.5, roofline_s=least_s, products_s=least_s, peak_flops=1e13)
     found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), format_peak=8e13)
     rule = Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")
     ranked, plan = planned(run, [rule], scale)
@@ -113,7 +114,7 @@ def test_a_faster_number_format_is_not_bound_by_the_roofline_of_todays_kernels()
     assert plan.steps[0].step_s == pytest.approx(0.25 * whole / 1e9, rel=0.01)
     assert plan.steps[0].mfu == pytest.approx(0.5 / 0.25 / 8, rel=0.01)
     assert plan.roofline_s == scale.roofline_s
-    assert "number formats" in str(plan.stop)
+    assert "below the" in str(plan.stop)
 
 
 def test_the_ends_of_the_plan_are_widened_as_each_price_is() -> None:

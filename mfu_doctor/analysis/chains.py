@@ -12,7 +12,9 @@ from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.ownership import spans_of, work_of
 from mfu_doctor.analysis.steady import Mask, Rows, Steady
+from mfu_doctor.analysis.traffic import least_bytes
 from mfu_doctor.intervals import Intervals
+from mfu_doctor.units import NS_PER_S
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
@@ -22,7 +24,7 @@ SHORTEST = 3
 _ELSEWHERE = re.compile(
     r"^(Optimizer\.|autograd::engine::evaluate_function: torch::autograd::AccumulateGrad)|_foreach_|_fused_"
 )
-# What a fused chain takes: cautious, usual, ideal share of the time between its longest kernel and all of them.
+# What a fused chain takes: cautious, usual, ideal share of the time between what it must take and what it takes now.
 _EXCESS_LEFT = (0.5, 0.25, 0.0)
 
 
@@ -34,13 +36,13 @@ class Chains:
         entry: index into the activity table of each member, shape (k,).
         group: number of its chain, shape (k,), from 0.
         total_ns: time of each chain now, shape (chains,).
-        longest_ns: time of the longest member of each, shape (chains,).
+        fused_ns: what each must take as one kernel, shape (chains,): its longest member; on a CPU also what the others compute.
     """
 
     entry: Rows
     group: Rows
     total_ns: Rows
-    longest_ns: Rows
+    fused_ns: Rows
 
     def per_step_ns(self, run: Run, steady: Steady) -> float:
         """Device time per steady step of all members."""
@@ -84,9 +86,24 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
     _, group = np.unique(number[keep], return_inverse=True)
     length = activity.end[entry] - activity.start[entry]
     total = np.bincount(group, length).astype(np.int64)
-    longest = np.zeros(len(total), np.int64)
-    np.maximum.at(longest, group, length)
-    return Chains(entry, group.astype(np.int64), total, longest)
+    return Chains(entry, group.astype(np.int64), total, _fused_ns(run, entry, group, length))
+
+
+def _fused_ns(run: Run, entry: Rows, group: Rows, length: Rows) -> Rows:
+    """What each chain must take as one kernel.
+
+    Fusing spares the others of a chain their passes over memory. A GPU's pointwise kernel is nothing else; on a CPU, where the
+    measured bandwidth bounds what a pass can take, the rest of an operator's time is arithmetic (tanh, exp) that stays.
+    """
+    stays = np.zeros(len(length))
+    if run.is_cpu and run.peaks.bandwidth:
+        passes = least_bytes(run)[entry] / run.peaks.bandwidth * NS_PER_S
+        stays += length - np.minimum(length, np.where(np.isnan(passes), length, passes))
+    longest = np.lexsort((-length, group))
+    longest = longest[np.concatenate((np.ones(1, np.bool_), np.diff(group[longest]) != 0))]
+    stays[longest] = length[longest]
+    fused: Rows = np.bincount(group, stays).astype(np.int64)
+    return fused
 
 
 def fused(run: Run, chains: Chains) -> tuple[tuple[Edit, ...], tuple[Edit, ...], tuple[Edit, ...]]:
@@ -104,7 +121,7 @@ def fused(run: Run, chains: Chains) -> tuple[tuple[Edit, ...], tuple[Edit, ...],
 
 
 def _merged(run: Run, chains: Chains, host: Intervals, left: tuple[float, float]) -> MergeLaunches:
-    """`left`: share of the excess over the longest member, and of the host time, that stays."""
-    after = chains.longest_ns + left[0] * (chains.total_ns - chains.longest_ns)
+    """`left`: share of the time that fusing can spare, and of the host time, that stays."""
+    after = chains.fused_ns + left[0] * (chains.total_ns - chains.fused_ns)
     rows = run.activity.row[chains.entry]
     return MergeLaunches(rows, chains.group, after.astype(np.int64), host, left[1])

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMMUNICATION, COMPUTE, COPY
 from mfu_doctor.analysis.exclusive import exclusive_time, whole_nanoseconds
+from mfu_doctor.analysis.flops import EXECUTED, MODEL
 from mfu_doctor.analysis.kernels import KernelTable
 from mfu_doctor.analysis.matmul_losses import MatmulSplit, split_matmuls
 from mfu_doctor.analysis.traffic import least_bytes
@@ -76,11 +77,16 @@ def build_waterfall(run: Run) -> Waterfall:
     return Waterfall(bars, tuple(whole), end - start, _note(run, step))
 
 
-def roofline_ns(run: Run) -> float | None:
-    """The step in nanoseconds if every kernel ran at its roofline and nothing else cost time; None without a peak.
+@dataclass(frozen=True, slots=True)
+class LeastTimes:
+    """The median step in nanoseconds at its best: if only the model's products cost time, and if all kernels of today did."""
 
-    A kernel whose FLOPs and traffic are unknown is taken as it is.
-    """
+    products: float  # without recomputation, at the peak of their own format and at full bandwidth
+    kernels: float  # the roofline of the step; a kernel whose FLOPs and traffic are unknown is taken as it is
+
+
+def least_times(run: Run) -> LeastTimes | None:
+    """What the step would take if nothing but kernels at their roofline cost time; None without a peak."""
     if not run.mfu.ideal_peaks or not (run.flops.owner >= 0).any():
         return None
     step = run.steps.median
@@ -89,7 +95,10 @@ def roofline_ns(run: Run) -> float | None:
     split = split_matmuls(run, tau, moved, step)
     others = (run.activity.kind == COMPUTE) & (run.flops.owner < 0)
     floor = np.where(np.isnan(_floor(run, moved)), tau, np.minimum(_floor(run, moved), tau))
-    return float(split.at_own_peak.sum() + floor[others].sum())
+    products = float(split.at_own_peak.sum())
+    executed, model = (float(run.flops.per_entry(part)[tau > 0].sum()) for part in (EXECUTED, MODEL))
+    needed = min(model / executed, 1.0) if executed else 1.0
+    return LeastTimes(products * needed, products + float(floor[others].sum()))
 
 
 def _compute_parts(run: Run, tau: Floats, step: int) -> list[_Part]:
