@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.edits import Edit, MergeLaunches
@@ -18,6 +19,8 @@ from mfu_doctor.units import NS_PER_S
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
+
+Floats = npt.NDArray[np.float64]
 
 # A pair fuses into little; three kernels make six passes over memory where two would do.
 SHORTEST = 3
@@ -35,19 +38,20 @@ class Chains:
     Attributes:
         entry: index into the activity table of each member, shape (k,).
         group: number of its chain, shape (k,), from 0.
+        length_ns: time of each member, shape (k,).
         total_ns: time of each chain now, shape (chains,).
         fused_ns: what each must take as one kernel, shape (chains,): its longest member; on a CPU also what the others compute.
     """
 
     entry: Rows
     group: Rows
+    length_ns: Floats
     total_ns: Rows
     fused_ns: Rows
 
     def per_step_ns(self, run: Run, steady: Steady) -> float:
         """Device time per steady step of all members."""
-        inside = steady.entries(run)[self.entry]
-        return steady.per_step(float((run.activity.end - run.activity.start)[self.entry][inside].sum()))
+        return steady.per_step(float(self.length_ns[steady.entries(run)[self.entry]].sum()))
 
     def count_in(self, run: Run, steady: Steady) -> int:
         """Chains that begin in the steady steps."""
@@ -65,7 +69,22 @@ def pointwise_chains(run: Run) -> Chains | None:
     # in issue order per stream, with time deciding: a chain is broken by anything else that computes
     order = candidates[np.lexsort((activity.start[candidates], activity.track[candidates]))]
     fits = run.kernels.is_kind("elementwise") & ~work_of(run, _ELSEWHERE)
-    return _chains(run, order, fits)
+    return _chains(run, _whole_operators(run, order, fits) if run.is_cpu else order, fits)
+
+
+def _whole_operators(run: Run, order: Rows, fits: Mask) -> Rows:
+    """On a CPU: each operator once, at its first stretch, without what runs inside a pointwise one (a scalar made a tensor)."""
+    rows = run.activity.row[order]
+    pointwise = np.zeros(len(run.trace.events) + 1, np.bool_)
+    pointwise[rows[fits[order]]] = True
+    inside = np.zeros(len(order), np.bool_)
+    up = run.ops.parent[rows].astype(np.int64)
+    while (up >= 0).any():
+        inside |= pointwise[up]  # the last place stands for "no parent" and is never pointwise
+        up = np.where(up >= 0, run.ops.parent[np.maximum(up, 0)], -1)
+    order = order[~inside]
+    _, first = np.unique(run.activity.row[order], return_index=True)
+    return order[np.sort(first)]
 
 
 def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
@@ -73,9 +92,6 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
         return None
     activity = run.activity
     mine = fits[order]
-    if run.is_cpu:  # an operator's stretches are one member
-        same = np.concatenate((np.zeros(1, np.bool_), np.diff(activity.row[order]) == 0))
-        order, mine = order[~same], mine[~same]
     breaks = np.concatenate((np.ones(1, np.bool_), (np.diff(activity.track[order]) != 0) | ~mine[:-1]))
     number = np.cumsum(breaks | ~mine) - 1
     size = np.bincount(number[mine], minlength=int(number.max()) + 1 if len(number) else 0)
@@ -84,12 +100,17 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
         return None
     entry = order[keep]
     _, group = np.unique(number[keep], return_inverse=True)
-    length = activity.end[entry] - activity.start[entry]
+    length = _of_rows(run, entry, (activity.end - activity.start).astype(np.float64))
     total = np.bincount(group, length).astype(np.int64)
-    return Chains(entry, group.astype(np.int64), total, _fused_ns(run, entry, group, length))
+    return Chains(entry, group.astype(np.int64), length, total, _fused_ns(run, entry, group, length))
 
 
-def _fused_ns(run: Run, entry: Rows, group: Rows, length: Rows) -> Rows:
+def _of_rows(run: Run, entry: Rows, value: Floats) -> Floats:
+    """Of each entry's event the sum over all its entries (on a CPU an operator can have several)."""
+    return np.bincount(run.activity.row, value).astype(np.float64)[run.activity.row[entry]]
+
+
+def _fused_ns(run: Run, entry: Rows, group: Rows, length: Floats) -> Rows:
     """What each chain must take as one kernel.
 
     Fusing spares the others of a chain their passes over memory. A GPU's pointwise kernel is nothing else; on a CPU, where the
@@ -97,7 +118,7 @@ def _fused_ns(run: Run, entry: Rows, group: Rows, length: Rows) -> Rows:
     """
     stays = np.zeros(len(length))
     if run.is_cpu and run.peaks.bandwidth:
-        passes = least_bytes(run)[entry] / run.peaks.bandwidth * NS_PER_S
+        passes = _of_rows(run, entry, least_bytes(run)) / run.peaks.bandwidth * NS_PER_S
         stays += length - np.minimum(length, np.where(np.isnan(passes), length, passes))
     longest = np.lexsort((-length, group))
     longest = longest[np.concatenate((np.ones(1, np.bool_), np.diff(group[longest]) != 0))]

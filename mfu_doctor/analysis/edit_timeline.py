@@ -201,6 +201,8 @@ def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
     """
     if not len(edit.rows):
         return timeline
+    if len(np.unique(edit.rows)) < len(edit.rows):
+        raise ValueError("a row cannot be merged twice")
     at, which = _positions(work.row, edit.rows)
     ordered = np.lexsort((edit.rows, edit.group))
     first = np.concatenate((np.ones(1, np.bool_), np.diff(edit.group[ordered]) != 0))

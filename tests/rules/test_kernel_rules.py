@@ -267,6 +267,26 @@ def test_recomputation_is_priced_and_withheld_where_memory_is_full() -> None:
     assert needless_recompute.judge(run_of(checkpointed(False), memory=free)) is None
 
 
+def test_on_a_cpu_a_scalar_made_a_tensor_inside_an_operator_does_not_break_a_chain() -> None:
+    """`0.5 * x` copies its scalar between two stretches of aten::mul: still one member, whose two stretches count once each.
+
+    Three operators of 400 us around conversions of 2: fused, 400 stay, and 2 x 400 go (and their conversions are other work).
+    """
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=2000)
+            for _ in range(3):
+                with drawn.span("aten::mul", "cpu_op"):
+                    drawn.python(100)
+                    drawn.op("aten::copy_", host=2)
+                    drawn.python(300)
+            drawn.op("aten::mm", host=2000)
+    price = price_us(unfused_elementwise, run_of(drawn))
+    assert price.high_ns == close(2 * 400)
+    assert price.low_ns == close(0.5 * 2 * 400)
+
+
 def test_on_a_cpu_the_nodes_of_backward_do_not_break_a_chain() -> None:
     """MulBackward0 and its kin have a little time of their own around each operator, and touch no memory."""
     drawn = Timeline(device=None)

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(depth=2)
+    model = mlp(width=2048, depth=4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(64, 1024), torch.randint(0, 16, (64,))
-    heap = [{"index": i, "items": [i]} for i in range(200_000)]
+    x, y = torch.randn(256, 2048), torch.randint(0, 16, (256,))
+    heap = [{"index": i, "items": [i]} for i in range(60_000)]
     if fixed:
         gc.freeze()
 

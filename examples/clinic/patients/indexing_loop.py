@@ -14,13 +14,13 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = mlp(width=512, depth=1)
+    model = mlp(width=512, depth=3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    x, y = torch.randn(1024, 512), torch.randint(0, 16, (1024,))
-    scale = torch.rand(1024)
+    x, y = torch.randn(2048, 512), torch.randint(0, 16, (2048,))
+    scale = torch.rand(2048)
 
     def step(batch: None) -> None:
-        scaled = x * scale[:, None] if fixed else torch.stack([x[i] * scale[i] for i in range(1024)])
+        scaled = x * scale[:, None] if fixed else torch.stack([x[i] * scale[i] for i in range(2048)])
         loss = functional.cross_entropy(model(scaled), y)
         optimizer.zero_grad()
         loss.backward()
@@ -29,6 +29,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("indexing-loop", "tensor-loop", build, fp32=True)
+PATIENT = Patient("indexing-loop", "tensor-loop", build)
 if __name__ == "__main__":
     main(PATIENT)

@@ -18,9 +18,9 @@ def written_out(x: Tensor) -> Tensor:
 
 
 def build(fixed: bool) -> Loop:
-    first, second = nn.Linear(128, 1024), nn.Linear(1024, 16)
+    first, second = nn.Linear(256, 1024), nn.Linear(1024, 256)
     optimizer = torch.optim.SGD([*first.parameters(), *second.parameters()], lr=0.01)
-    x, y = torch.randn(2048, 128), torch.randint(0, 16, (2048,))
+    x, y = torch.randn(4096, 256), torch.randint(0, 256, (4096,))
 
     def step(batch: None) -> None:
         hidden = first(x)

@@ -1,4 +1,4 @@
-"""Adam that updates 120 small tensors one by one, several operators each."""
+"""Adam that updates 240 small tensors one by one, several operators each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch.nn import functional
 
 
 def build(fixed: bool) -> Loop:
-    model = narrow()
+    model = narrow(depth=120)
     options = {"fused": True} if fixed else {"foreach": False}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **options)
-    x, y = torch.randn(256, 48), torch.randint(0, 16, (256,))
+    x, y = torch.randn(64, 48), torch.randint(0, 16, (64,))
 
     def step(batch: None) -> None:
         loss = functional.cross_entropy(model(x), y)
