@@ -112,6 +112,7 @@ class HostFacts:
     load_average: float | None = None  # 1-minute, at the end of the block
     cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
     other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, where /proc tells
+    memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
 
 

@@ -53,10 +53,10 @@ class Scale:
         return max((b for b in (self.products_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
 
     def after(self, finding: Finding) -> Scale:
-        """The scale once this fix is made: in a faster number format today's products are no bound."""
-        if finding.format_peak is None:
+        """The scale once this fix is made: where it raises the peak, today's products are no bound."""
+        if finding.raised_peak is None:
             return self
-        faster = max(finding.format_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
+        faster = max(finding.raised_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
         mfu = None if self.mfu is None else self.mfu / faster
         return replace(self, products_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
 

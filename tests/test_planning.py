@@ -106,7 +106,7 @@ def test_a_faster_number_format_is_not_bound_by_todays_products() -> None:
     whole = run.replay.measured_ns
     least_s = 0.9 * whole / 1e9
     scale = Scale(whole / 1e9, whole, 0.5, roofline_s=least_s, products_s=least_s, peak_flops=1e13)
-    found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), format_peak=8e13)
+    found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), raised_peak=8e13)
     rule = Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")
     ranked, plan = planned(run, [rule], scale)
     assert ranked[0].saving is not None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.op_args import element_bytes, operand_type, shape
-from mfu_doctor.analysis.ownership import work_in
+from mfu_doctor.analysis.ownership import of_events, work_in
 from mfu_doctor.analysis.steady import Rows
 from mfu_doctor.analysis.vocabulary import rows_matching
 from mfu_doctor.devices.dtypes import short_dtype
@@ -36,6 +36,7 @@ class AttentionChains:
 
     Attributes:
         entry, group: members (index into the activity table) and the number of their chain, shape (k,).
+        length_ns: time of each member, shape (k,).
         softmax: operator row in the middle of each chain, shape (chains,).
         shape: score matrices of the first, as text.
         flops, bytes: what a fused kernel must do and move, shape (chains,).
@@ -44,6 +45,7 @@ class AttentionChains:
 
     entry: Rows
     group: Rows
+    length_ns: npt.NDArray[np.float64]
     softmax: Rows
     shape: str
     flops: npt.NDArray[np.float64]
@@ -52,7 +54,7 @@ class AttentionChains:
 
     def floor_ns(self, run: Run, share_of_peak: float) -> npt.NDArray[np.int64]:
         """Nanoseconds of each chain as one kernel at this share of the peak, never more than it takes now."""
-        now = np.bincount(self.group, (run.activity.end - run.activity.start)[self.entry], minlength=len(self.softmax))
+        now = np.bincount(self.group, self.length_ns, minlength=len(self.softmax))
         computing = self.flops / np.maximum(self.peak, 1.0) * NS_PER_S / share_of_peak
         moving = self.bytes / run.peaks.bandwidth * NS_PER_S if run.peaks.bandwidth else np.zeros(len(self.bytes))
         return np.where(self.peak > 0, np.minimum(np.maximum(computing, moving), now), now).astype(np.int64)
@@ -141,6 +143,7 @@ def _members(run: Run, chains: list[_Chain], start: Rows, end: Rows) -> Attentio
     return AttentionChains(
         entry,
         number,
+        of_events(run, entry, (run.activity.end - run.activity.start).astype(np.float64)),
         np.array([c.row for c in chains], np.int64),
         " x ".join(str(s) for s in chains[0].shape),
         np.array([c.flops for c in chains]),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.edits import Edit, MergeLaunches
-from mfu_doctor.analysis.ownership import spans_of, work_of
+from mfu_doctor.analysis.ownership import of_events, spans_of, work_of
 from mfu_doctor.analysis.steady import Mask, Rows, Steady
 from mfu_doctor.analysis.traffic import least_bytes
 from mfu_doctor.intervals import Intervals
@@ -100,14 +100,9 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
         return None
     entry = order[keep]
     _, group = np.unique(number[keep], return_inverse=True)
-    length = _of_rows(run, entry, (activity.end - activity.start).astype(np.float64))
+    length = of_events(run, entry, (activity.end - activity.start).astype(np.float64))
     total = np.bincount(group, length).astype(np.int64)
     return Chains(entry, group.astype(np.int64), length, total, _fused_ns(run, entry, group, length))
-
-
-def _of_rows(run: Run, entry: Rows, value: Floats) -> Floats:
-    """Of each entry's event the sum over all its entries (on a CPU an operator can have several)."""
-    return np.bincount(run.activity.row, value).astype(np.float64)[run.activity.row[entry]]
 
 
 def _fused_ns(run: Run, entry: Rows, group: Rows, length: Floats) -> Rows:
@@ -118,7 +113,7 @@ def _fused_ns(run: Run, entry: Rows, group: Rows, length: Floats) -> Rows:
     """
     stays = np.zeros(len(length))
     if run.is_cpu and run.peaks.bandwidth:
-        passes = _of_rows(run, entry, least_bytes(run)) / run.peaks.bandwidth * NS_PER_S
+        passes = of_events(run, entry, least_bytes(run)) / run.peaks.bandwidth * NS_PER_S
         stays += length - np.minimum(length, np.where(np.isnan(passes), length, passes))
     longest = np.lexsort((-length, group))
     longest = longest[np.concatenate((np.ones(1, np.bool_), np.diff(group[longest]) != 0))]

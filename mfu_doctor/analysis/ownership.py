@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.edits import Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.steady import Mask, Rows, Steady, outermost, under
@@ -44,6 +45,11 @@ def work_in(run: Run, where: Intervals) -> Mask:
     start = run.trace.events.start
     issued = np.where(op >= 0, start[np.maximum(op, 0)], np.where(call >= 0, start[np.maximum(call, 0)], -1))
     return where.contains(issued)
+
+
+def of_events(run: Run, entry: Rows, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """For each entry the sum of `value` (shape (n,)) over all entries of its event: on a CPU an operator can have several."""
+    return np.bincount(run.activity.row, value).astype(np.float64)[run.activity.row[entry]]
 
 
 def device_ns(run: Run, steady: Steady, mask: Mask) -> float:

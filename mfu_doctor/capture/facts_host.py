@@ -48,6 +48,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         cpu_share=_own_share(before, after),
         other_cpu_share=_other_share(before, after),
+        memory_available_bytes=_memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )
 
@@ -87,6 +88,19 @@ def _cgroup_cpus() -> float | None:
     if quota_us is None or period_us is None or int(quota_us) <= 0:
         return None
     return int(quota_us) / int(period_us)
+
+
+def _memory_available() -> int | None:
+    """Memory in bytes that processes can still have, as the kernel estimates it; less in a container with a limit."""
+    lines = (_read(_PROC / "meminfo") or "").splitlines()
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    if not kilobytes or not kilobytes[0].isdigit():
+        return None
+    limit, used = _read(Path("/sys/fs/cgroup/memory.max")), _read(Path("/sys/fs/cgroup/memory.current"))
+    within = [int(kilobytes[0]) * 1024]
+    if limit is not None and used is not None and limit.strip().isdigit() and used.strip().isdigit():
+        within.append(max(int(limit) - int(used), 0))
+    return min(within)
 
 
 def _machine_seconds() -> float | None:

@@ -39,8 +39,8 @@ class Finding:
         symptom_of: names of rules that explain this finding when they fire too (root cause first).
         withhold: a reason with its number not to give this advice although the fault exists; shown as withheld.
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
-        format_peak: dense FLOP/s of the number format that the fix moves work to; what today's kernels can reach at best is no
-            bound then.
+        raised_peak: dense FLOP/s that products can reach once fixed, where the fix raises it (a faster number format, more
+            threads of a CPU): what today's kernels can reach at best is no bound then.
     """
 
     summary: str
@@ -55,7 +55,7 @@ class Finding:
     symptom_of: tuple[str, ...] = ()
     withhold: str | None = None
     throughput_gain: float | None = None
-    format_peak: float | None = None
+    raised_peak: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

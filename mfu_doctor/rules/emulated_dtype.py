@@ -76,7 +76,7 @@ def emulated_dtype(run: Run) -> Outcome:
             shown(f"{instead} peak", peak, "FLOP/s"),
         ),
         risk="rounding",
-        format_peak=peak,
+        raised_peak=peak,
     )
 
 

@@ -58,6 +58,7 @@ def few_threads(run: Run) -> Outcome:
         evidence=(shown("threads", threads, "count"), shown("usable cores", cores, "count")),
         effort="setting",
         risk="rounding",
+        raised_peak=max(run.peaks.dense.values(), default=0.0) * cores / threads or None,
     )
 
 

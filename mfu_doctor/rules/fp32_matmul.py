@@ -99,7 +99,7 @@ def fp32_matmul(run: Run) -> Outcome:
         risk="rounding",
         confidence="modelled" if known else "hint",
         place=_place(run, slow & inside),
-        format_peak=table.peak16,
+        raised_peak=table.peak16,
     )
 
 

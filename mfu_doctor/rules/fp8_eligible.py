@@ -69,7 +69,7 @@ def fp8_eligible(run: Run) -> Outcome:
         effort="refactor",
         risk="convergence",
         confidence="hint",
-        format_peak=peak,
+        raised_peak=peak,
         withhold="fp8 can cost convergence: an experiment for when nothing cheaper is left, with both loss curves compared",
     )
 

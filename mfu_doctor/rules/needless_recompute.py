@@ -8,8 +8,9 @@ Why it costs
     Checkpointing trades a third more computation for memory. Where the memory is there, the trade is a loss.
 
 How the gain is predicted
-    A quarter (low), half (mid) or all (high) of the recomputation vanishes; how much fits only a try can tell. With less
-    than 10 % of the memory free the advice is withheld.
+    Where the activations (at most what the recomputed operators read and write) fit twice into the free memory, three quarters
+    (low) or all of the recomputation vanishes. Else a quarter (low), half (mid) or all (high) of it: how much fits only a try
+    can tell. With less than 10 % of the memory free the advice is withheld.
 
 How to fix
     Checkpoint every other block, or only attention; raise the share until memory is used.
@@ -32,7 +33,8 @@ from mfu_doctor.analysis.counted_ops import RECOMPUTE
 from mfu_doctor.analysis.edits import Change, Edit
 from mfu_doctor.analysis.ownership import device_ns, first_place, scaled, without_host, work_in
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import Rows, steady_of
+from mfu_doctor.analysis.steady import Mask, Rows, Steady, steady_of
+from mfu_doctor.analysis.traffic import least_bytes
 from mfu_doctor.analysis.vocabulary import ids_matching, rows_matching
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.phrasing import share, size_of
@@ -44,11 +46,11 @@ _EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
 _NODE = re.compile(r"Backward\d*$")  # a node of the autograd graph running its gradient
 # Free memory below this share of the device is needed as reserve; checkpointing is then what makes the model fit.
 RESERVE = 0.10
-_DROPPED = (
-    0.25,
-    0.5,
-    1.0,
-)  # share of the recomputation that free memory can replace, where nobody knows the activations
+# Share of the recomputation that free memory can replace, where the activations are known to fit and where nobody knows.
+_FITTING = (0.75, 1.0, 1.0)
+_DROPPED = (0.25, 0.5, 1.0)
+_SPARE = 2.0  # activations that fit this many times fit beside what else a longer lifetime of theirs keeps
+_KNOWN = 0.8  # share of the recomputation's time whose traffic must be known to say how large the activations are
 
 
 @rule("needless-recompute", "ME003", "activations are computed twice", needs=("shapes",))
@@ -62,7 +64,9 @@ def needless_recompute(run: Run) -> Outcome:
     spent = device_ns(run, steady, mask)
     if spent <= 0:
         return None
-    free = _free_share(run)
+    free, needed = _free_share(run), _activations(run, steady, mask)
+    available = _free_bytes(run)
+    fits = needed is not None and available is not None and available >= _SPARE * needed
     ops = run.launches.op[mask & steady.entries(run)]
     host = without_host(run, where)
 
@@ -72,14 +76,14 @@ def needless_recompute(run: Run) -> Outcome:
     return Finding(
         summary=f"Recomputing activations takes {share(spent, steady.step_ns)} of the step",
         fix="# checkpoint fewer blocks: x = checkpoint(block, x) if i % 2 else block(x)",
-        detail=_detail(run, free),
-        change=Change(*(dropped(part) for part in _DROPPED)),
+        detail=_detail(run, free) if needed is None or available is None else _room(needed, available),
+        change=Change(*(dropped(part) for part in (_FITTING if fits else _DROPPED))),
         evidence=(
             shown("recomputation", seconds(spent), "s"),
             *((shown("free memory", free, "share"),) if free is not None else ()),
         ),
         place=first_place(run, ops[ops >= 0]),
-        confidence="modelled" if free is not None else "hint",
+        confidence="modelled" if free is not None or fits else "hint",
         withhold=f"only {share(free, 1.0)} of the memory is free, which checkpointing makes possible"
         if free is not None and free < RESERVE
         else None,
@@ -122,6 +126,36 @@ def _free_share(run: Run) -> float | None:
     if memory is None or not memory.total_bytes or memory.reserved_peak_bytes is None:
         return None
     return 1.0 - memory.reserved_peak_bytes / memory.total_bytes
+
+
+def _free_bytes(run: Run) -> float | None:
+    """Memory that stayed free: of the device, or on a CPU-only run of the machine."""
+    facts = run.facts
+    if facts is None:
+        return None
+    if run.is_cpu:
+        return facts.host.memory_available_bytes if facts.host is not None else None
+    memory = facts.memory
+    if memory is None or not memory.total_bytes or memory.reserved_peak_bytes is None:
+        return None
+    return float(memory.total_bytes - memory.reserved_peak_bytes)
+
+
+def _activations(run: Run, steady: Steady, mask: Mask) -> float | None:
+    """Most bytes a step that keeping the activations can take; None where too few shapes are known.
+
+    What the recomputed operators read and write includes all that they would keep. Wrappers (views, autograd's nodes) touch none.
+    """
+    mask = mask & steady.entries(run) & ~run.kernels.is_kind("other")
+    moved, length = least_bytes(run)[mask], (run.activity.end - run.activity.start)[mask]
+    known = ~np.isnan(moved)
+    if float(length[known].sum()) < _KNOWN * float(length.sum()):
+        return None
+    return steady.per_step(float(moved[known].sum()))
+
+
+def _room(needed: float, available: float) -> str:
+    return f"keeping them takes at most {size_of(needed)}, and {size_of(available)} stayed free"
 
 
 def _detail(run: Run, free: float | None) -> str:

@@ -76,7 +76,7 @@ def tf32_off(run: Run) -> Outcome:
         risk="rounding",
         confidence="modelled" if (run.flops.per_entry(EXECUTED)[mask] > 0).mean() > 0.5 else "hint",
         symptom_of=("fp32-matmul",),
-        format_peak=tf32,
+        raised_peak=tf32,
     )
 
 

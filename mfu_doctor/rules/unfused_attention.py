@@ -46,7 +46,7 @@ def unfused_attention(run: Run) -> Outcome:
     if chains is None:
         return None
     inside = steady.entries(run)[chains.entry]
-    spent = steady.per_step(float((run.activity.end - run.activity.start)[chains.entry][inside].sum()))
+    spent = steady.per_step(float(chains.length_ns[inside].sum()))
     if spent < SEEN_SHARE * steady.step_ns:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))

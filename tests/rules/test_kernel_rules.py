@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mfu_doctor.facts import MemoryFacts, PrecisionFacts
+from mfu_doctor.facts import MeasuredPeak, MemoryFacts, PrecisionFacts
 from mfu_doctor.rules.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.layout_conversion import layout_conversion
@@ -265,6 +265,38 @@ def test_recomputation_is_priced_and_withheld_where_memory_is_full() -> None:
     )
     assert full.withhold is not None
     assert needless_recompute.judge(run_of(checkpointed(False), memory=free)) is None
+
+
+def test_recomputation_goes_where_its_activations_are_known_to_fit() -> None:
+    """The recomputed product reads and writes 12 MiB: with 30 free it is certain, with 20 only a try can tell."""
+    product = 3 * 1024 * 1024 * 4
+    for free, mid in ((2.5 * product, 1_000), (1.5 * product, 500)):
+        memory = MemoryFacts(total_bytes=4 * product, reserved_peak_bytes=int(4 * product - free))
+        run = run_of(checkpointed(True), memory=memory)
+        assert price_us(needless_recompute, run).mid_ns == close(mid)
+        assert "12.0 MiB" in str(found(needless_recompute, run).detail)
+
+
+def test_a_written_out_attention_on_a_cpu_counts_all_stretches_of_an_operator() -> None:
+    """A product that resolves its operand midway is two stretches of 500 us; fused, 2 x 1000 of products become their FLOPs."""
+    heads, length, width = 8, 512, 64
+    operand, scores = [heads, length, width], [heads, length, length]
+    peak = MeasuredPeak(dtype="fp32", flops=4.0 * heads * length * length * width / 0.5e-3, threads=1, how="a test")
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=3_000)
+            for operands, softmax in (([operand, [heads, width, length]], True), ([scores, operand], False)):
+                with drawn.span("aten::bmm", "cpu_op", dims=operands, types=["float", "float"]):
+                    drawn.python(500)
+                    drawn.op("aten::resolve_conj", host=2)
+                    drawn.python(500)
+                if softmax:
+                    drawn.op("aten::_softmax", host=400, dims=[scores, [], []], types=["float", "Scalar", "Scalar"])
+            drawn.op("aten::mm", host=3_000)
+    run = run_of(drawn, measured_peaks=(peak,))
+    now = 2 * 1_002 + 400
+    assert price_us(unfused_attention, run).mid_ns == close(now - 500 / 0.5)
 
 
 def test_on_a_cpu_a_scalar_made_a_tensor_inside_an_operator_does_not_break_a_chain() -> None:
