@@ -112,6 +112,8 @@ class HostFacts:
     load_average: float | None = None  # 1-minute, at the end of the block
     cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
     other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, where /proc tells
+    page_faults_per_s: float | None = None  # of this process over the timed steps; those that needed no disk
+    page_fault_s: float | None = None  # what one costs here; measured where there are enough to matter
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
 

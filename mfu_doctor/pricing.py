@@ -143,14 +143,20 @@ def rank(priced: list[Priced]) -> list[Priced]:
 
 
 def causes(ranked: list[Priced]) -> dict[str, str]:
-    """For each finding that another worthwhile finding explains: the name of that root cause."""
+    """For each finding that another worthwhile finding explains: the name of that root cause, which nothing explains in turn."""
     worthwhile = {p.rule.name for p in ranked if p.worth}
     found: dict[str, str] = {}
     for p in ranked:
-        root = next((name for name in p.finding.symptom_of if name in worthwhile and name != p.rule.name), None)
-        if root is not None and found.get(root) != p.rule.name:
-            found[p.rule.name] = root
-    return found
+        cause = next((name for name in p.finding.symptom_of if name in worthwhile and name != p.rule.name), None)
+        if cause is not None and _root(found, cause) != p.rule.name:
+            found[p.rule.name] = cause
+    return {name: _root(found, cause) for name, cause in found.items()}
+
+
+def _root(found: dict[str, str], name: str) -> str:
+    while name in found:
+        name = found[name]
+    return name
 
 
 def change_of(priced: Priced) -> Change:

@@ -14,7 +14,7 @@ from mfu_doctor.diagnosis import report_of
 from mfu_doctor.examination import Examined, examine
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.planning import make_plan
-from mfu_doctor.pricing import Priced, Scale, price_findings, rank
+from mfu_doctor.pricing import Priced, Scale, causes, price_findings, rank
 from mfu_doctor.report import CRASHED, FAILED, Plan
 from mfu_doctor.rules.contract import Finding, Rule
 from tests.timeline import Timeline
@@ -163,3 +163,16 @@ def test_examined_rules_keep_their_order() -> None:
     assert [e.rule.name for e in outcomes] == ["a", "b"]
     assert all(isinstance(e, Examined) for e in outcomes)
     assert replace(outcomes[0], error="x").error == "x"
+
+
+def test_a_symptom_of_a_symptom_is_laid_to_the_root() -> None:
+    """Pointwise chains because nothing is compiled, that because the host is slow: all stand under the host."""
+    run = drawn()
+
+    def symptom(name: str, code: str, *of: str) -> Rule:
+        found = Finding(summary=name, fix="pass", change=halved(run), symptom_of=of)
+        return Rule(name, code, name, (), lambda run: found, "")
+
+    rules = [symptom("chains", "KE097", "eager"), symptom("eager", "HO097", "host"), symptom("host", "HO096")]
+    ranked, _ = planned(run, rules)
+    assert causes(ranked) == {"chains": "host", "eager": "host"}

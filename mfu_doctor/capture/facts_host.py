@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfu_doctor.capture.page_faults import fault_seconds, faults_so_far
 from mfu_doctor.facts import HostFacts
 
 _PROC = Path("/proc")
+_MANY_FAULTS = 5_000  # a second: fewer cost less than a hundredth of the time at 2 us each
 _MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /proc takes too long
 
 
@@ -22,11 +24,12 @@ class Busy:
     own_s: float  # this process
     tree_s: float | None  # this process and its descendants (loader workers)
     machine_s: float | None  # all processes of the machine
+    faults: int | None = None  # page faults of this process
 
 
 def busy_now() -> Busy:
     """Read the CPU clocks (some milliseconds where many processes run: call it between steps)."""
-    return Busy(time.monotonic(), time.process_time(), _tree_seconds(), _machine_seconds())
+    return Busy(time.monotonic(), time.process_time(), _tree_seconds(), _machine_seconds(), faults_so_far())
 
 
 def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
@@ -38,6 +41,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
     """
     import torch
 
+    faults = _fault_rate(before, after)
     return HostFacts(
         cpu=_cpu_name(),
         cores=os.cpu_count(),
@@ -48,9 +52,19 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         cpu_share=_own_share(before, after),
         other_cpu_share=_other_share(before, after),
+        page_faults_per_s=faults,
+        page_fault_s=fault_seconds() if faults is not None and faults >= _MANY_FAULTS else None,
         memory_available_bytes=_memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )
+
+
+def _fault_rate(before: Busy | None, after: Busy | None) -> float | None:
+    if before is None or after is None or after.wall_s <= before.wall_s:
+        return None
+    if before.faults is None or after.faults is None:
+        return None
+    return round((after.faults - before.faults) / (after.wall_s - before.wall_s), 1)
 
 
 def _own_share(before: Busy | None, after: Busy | None) -> float | None:

@@ -13,6 +13,7 @@ from mfu_doctor.rules.allocator_churn import allocator_churn
 from mfu_doctor.rules.allocator_retry import allocator_retry
 from mfu_doctor.rules.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.blocking_copy import blocking_copy
+from mfu_doctor.rules.busy_machine import busy_machine
 from mfu_doctor.rules.cold_workers import cold_workers
 from mfu_doctor.rules.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.contract import Rule
@@ -51,6 +52,7 @@ from mfu_doctor.rules.power_cap import power_cap
 from mfu_doctor.rules.profiler_inflation import profiler_inflation
 from mfu_doctor.rules.recompilation import recompilation
 from mfu_doctor.rules.repeated_cast import repeated_cast
+from mfu_doctor.rules.returned_heap import returned_heap
 from mfu_doctor.rules.scalar_collectives import scalar_collectives
 from mfu_doctor.rules.shared_device import shared_device
 from mfu_doctor.rules.slow_link import slow_link
@@ -125,6 +127,7 @@ RULES: tuple[Rule, ...] = (
     allocator_retry,
     spare_memory,
     needless_recompute,
+    returned_heap,
     # CO: is communication exposed?
     exposed_communication,
     small_buckets,
@@ -148,6 +151,7 @@ RULES: tuple[Rule, ...] = (
     profiler_inflation,
     unstable_steps,
     few_steps,
+    busy_machine,
     warmup_in_window,
     partial_flop_count,
     unknown_peak,

@@ -28,19 +28,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.contention import contention_of, host_is_critical
 from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.phrasing import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 
-# Others using less than this share of the cores leave enough to spare.
-SEEN_SHARE = 0.25
-# Cores are contended for where all processes together use this share of them.
-BUSY_SHARE = 0.9
-# A device that waits for the host for less than this share of the step hides whatever the host suffers.
-CRITICAL_SHARE = 0.01
 # A fair scheduler leaves this process at least a part of its cores; the high end takes no more than this from the host's time.
 _MOST_TAKEN = 0.75
 
@@ -48,25 +42,23 @@ _MOST_TAKEN = 0.75
 @rule("cpu-contention", "HO006", "other processes use the cores", needs=("facts",))
 def cpu_contention(run: Run) -> Outcome:
     """Judge the load of the machine."""
-    host = run.facts.host if run.facts is not None else None
-    if host is None or host.cpu_share is None or host.other_cpu_share is None:
-        return Skip("CPU times of this and other processes were not captured")
-    if host.cores is None:
-        return Skip("the number of the machine's cores was not captured")
-    cores = min(host.affinity or host.cores, host.cores)
-    others = max(host.other_cpu_share - (host.cores - cores), 0.0)  # the rest of the machine may have held that much
-    if others < SEEN_SHARE * cores or host.cpu_share + others < BUSY_SHARE * cores or not _host_is_critical(run):
+    contention = contention_of(run)
+    if isinstance(contention, str):
+        return Skip(contention)
+    if not contention.is_contended or not host_is_critical(run):
         return None
+    cores, others = contention.cores, contention.others
+    load = run.facts.host.load_average if run.facts is not None and run.facts.host is not None else None
     taken = min(others / cores, _MOST_TAKEN)
     return Finding(
         summary=f"Other processes use {share(others, cores)} of the {cores} cores",
         fix="ps -eo pcpu,pid,args --sort=-pcpu | head  # end what need not run here, or keep it off these cores: taskset -cp",
         change=Change(_scaled(run, 1.0), _scaled(run, 1.0 - taken / 2), _scaled(run, 1.0 - taken)),
         evidence=(
-            shown("this process", host.cpu_share, "cores"),
-            shown("other processes", host.other_cpu_share, "cores"),
+            shown("this process", contention.own, "cores"),
+            shown("other processes", others, "cores"),
             shown("usable cores", cores, "count"),
-            *((shown("load average", host.load_average, "processes"),) if host.load_average is not None else ()),
+            *((shown("load average", load, "processes"),) if load is not None else ()),
         ),
         effort="setting",
         confidence="hint",
@@ -80,14 +72,6 @@ def _unproved(run: Run, alone: tuple[Edit, ...]) -> str:
     return (
         f"how much of it this run waited for is unknown: from nothing to {time_of(most)} a step; time it alone to know"
     )
-
-
-def _host_is_critical(run: Run) -> bool:
-    """Whether the host's speed is the step's: operators run on it, or the device waits for it or for its loader."""
-    if run.is_cpu:
-        return True
-    waits = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python", "data_loading"))
-    return waits >= CRITICAL_SHARE * steady_of(run).step_ns
 
 
 def _scaled(run: Run, factor: float) -> tuple[Edit, ...]:

@@ -8,8 +8,9 @@ Why it costs
     Matrix products and convolutions on a CPU scale almost with the cores; on one thread the others are idle.
 
 How the gain is predicted
-    Products, convolutions and attention take threads/cores of their time, at 70 % efficiency (low), 85 % (mid); at the high end
-    every operator scales perfectly. Replay gives the step. Cores are divided by the ranks that share the machine.
+    Products, convolutions and attention take threads/cores of their time, at 70 % efficiency (low), 85 % (mid). PyTorch splits
+    every other operator over more than 32,768 elements too: at the mid end those scale at 70 %, for memory is shared; at the
+    high end every operator scales perfectly. Replay gives the step. Cores are divided by the ranks that share the machine.
 
 How to fix
     torch.set_num_threads(N), or OMP_NUM_THREADS=N before Python starts.
@@ -30,10 +31,15 @@ import numpy as np
 from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.traffic import least_bytes
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 
 _LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense products on two to eight cores reach 0.8 to 0.95
+
+
+_GRAIN = 32_768  # elements below which PyTorch does not split an operator (at::internal::GRAIN_SIZE)
+_FLOAT_BYTES = 4
 
 
 @rule("few-threads", "HO030", "operators use fewer threads than there are cores", needs=("facts",))
@@ -71,10 +77,14 @@ def _usable_cores(host: HostFacts, world_size: int | None) -> int | None:
 def _change(run: Run, threads: int, cores: int) -> Change:
     compute = run.activity.kind == COMPUTE
     products = np.unique(run.activity.row[compute & run.kernels.matmul_like])
+    moved = least_bytes(run)
+    large = compute & ~run.kernels.matmul_like & (moved > _GRAIN * _FLOAT_BYTES)
+    others = np.unique(run.activity.row[large])
     everything = np.unique(run.activity.row[compute])
 
-    def scaled(rows: np.ndarray[tuple[int], np.dtype[np.int64]], efficiency: float) -> tuple[ScaleDevice]:
+    def scaled(rows: np.ndarray[tuple[int], np.dtype[np.int64]], efficiency: float) -> ScaleDevice:
         speedup = 1.0 + (cores / threads - 1.0) * efficiency
-        return (ScaleDevice(rows, np.full(len(rows), 1.0 / speedup)),)
+        return ScaleDevice(rows, np.full(len(rows), 1.0 / speedup))
 
-    return Change(scaled(products, _LOW_EFFICIENCY), scaled(products, _MID_EFFICIENCY), scaled(everything, 1.0))
+    usual = (scaled(products, _MID_EFFICIENCY), scaled(others, _LOW_EFFICIENCY))
+    return Change((scaled(products, _LOW_EFFICIENCY),), usual, (scaled(everything, 1.0),))

@@ -31,6 +31,18 @@ def test_products_spread_over_the_idle_cores() -> None:
     assert found(few_threads, run).fix == "torch.set_num_threads(4)"
 
 
+def test_large_operators_beside_the_products_are_split_too() -> None:
+    """A relu over a million elements uses the cores at 70 %; one over a thousand stays on its thread."""
+    for size, spared in ((1_000_000, 200 - 200 / (1 + 3 * 0.7)), (1_000, 0.0)):
+        drawn = Timeline(device=None)
+        for _ in range(5):
+            with drawn.step():
+                drawn.op("aten::addmm", host=800)
+                drawn.op("aten::relu", host=200, dims=[[size]], types=["float"])
+        price = price_us(few_threads, run_of(drawn, host=HostFacts(torch_threads=1, affinity=4)))
+        assert price.mid_ns == close(800 - 800 / (1 + 3 * 0.85) + spared)
+
+
 @pytest.mark.parametrize(
     ("host", "world_size"),
     [

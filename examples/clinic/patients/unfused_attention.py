@@ -28,6 +28,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("unfused-attention", "unfused-attention", build, fp32=True)
+PATIENT = Patient("unfused-attention", "unfused-attention", build)
 if __name__ == "__main__":
     main(PATIENT)
