@@ -72,14 +72,14 @@ def repeat(batch: Batch) -> Iterator[Batch]:
         yield batch
 
 
-def treat(patient: Patient, *, fixed: bool, trace: Path) -> dict[str, Any]:
+def treat(patient: Patient, *, fixed: bool, trace: Path, active: int = ACTIVE) -> dict[str, Any]:
     """Run the loop under the doctor; returns what the scoreboard needs.
 
     `step_s` is the median of the steps that ran without the profiler.
     """
     torch.manual_seed(0)
     batches, step = patient.build(fixed)
-    options = {"skip": SKIP, "timed": TIMED, "warmup": WARMUP, "active": ACTIVE, "print_report": False}
+    options = {"skip": SKIP, "timed": TIMED, "warmup": WARMUP, "active": active, "print_report": False}
     with mfu_doctor.profile(trace, **options) as doctor:
         for number, batch in enumerate(batches):
             with precision(patient):
@@ -119,8 +119,9 @@ def main(patient: Patient) -> None:
         "--trace", type=Path, default=Path(f"{patient.name}.pt.trace.json.gz"), help="where to write the trace"
     )
     parser.add_argument("--json", action="store_true", help="print what the scoreboard reads")
+    parser.add_argument("--active", type=int, default=ACTIVE, help="steps to record for times")
     given = parser.parse_args()
-    result = treat(patient, fixed=given.fix, trace=given.trace)
+    result = treat(patient, fixed=given.fix, trace=given.trace, active=given.active)
     if given.json:
         print(json.dumps(result))
     else:

@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+RECORDED_STEPS = 2  # in a trace that is kept in the repository
 # glibc gives a step's activations back to the system and faults them in again at the next step, except while a profiler's buffers
 # lie above them in the heap. On a CPU that is a second fault beside the planted one, and it comes and goes: keep the memory.
 KEEP_HEAP = {"MALLOC_TRIM_THRESHOLD_": str(2**32 - 1), "MALLOC_MMAP_THRESHOLD_": str(2**32 - 1)}
@@ -63,9 +64,9 @@ def patients() -> dict[str, Path]:
     return {path.stem.replace("_", "-"): path for path in sorted((HERE / "patients").glob("*.py"))}
 
 
-def measure(path: Path, *, fixed: bool, trace: Path) -> dict[str, Any]:
+def measure(path: Path, *, fixed: bool, trace: Path, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Run one patient in a process of its own."""
-    command = [sys.executable, str(path), "--fix" if fixed else "--fault", "--json", "--trace", str(trace)]
+    command = [sys.executable, str(path), "--fix" if fixed else "--fault", "--json", "--trace", str(trace), *extra]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | KEEP_HEAP)
     if done.returncode:
         raise SystemExit(f"{path.name} failed:\n{done.stderr}")
@@ -157,7 +158,8 @@ def record(folder: Path, names: list[str]) -> None:
     """Write one trace of each patient's fault, and of each control."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        result = measure(patients()[name], fixed=False, trace=folder / f"{name}.pt.trace.json.gz")
+        trace = folder / f"{name}.pt.trace.json.gz"
+        result = measure(patients()[name], fixed=False, trace=trace, extra=("--active", str(RECORDED_STEPS)))
         print(name, [f["rule"] for f in result["findings"]])
 
 

@@ -107,7 +107,8 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
     flops, moved = 4.0 * heads * queries * keys * width, heads * 2.0 * (queries + keys) * width
     backward = names[i] == _BACKWARD
     size = element_bytes(product, 0) or 4.0
-    dtype = short_dtype(operand_type(product, 0) or "")
+    # A CPU's fused kernel works in fp32 inside, whatever the format of its operands.
+    dtype = "fp32" if run.is_cpu else short_dtype(operand_type(product, 0) or "")
     return _Chain(
         rows[i],
         int(run.trace.events.start[rows[i - reach]]),

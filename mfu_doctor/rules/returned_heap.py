@@ -15,8 +15,8 @@ How to fix
     Keep the memory in the process: raise glibc's thresholds before Python starts, or preload tcmalloc or jemalloc.
 
 When it is wrong
-    Faults also come from reading mapped files and from forked workers' copies. The process holds its peak memory for good. An old
-    glibc ignores thresholds above 32 MiB: preload an allocator there.
+    Faults also come from mapped files; where loader workers hand over batches in shared memory it is not judged. The process
+    holds its peak memory for good. glibc may map the largest blocks afresh all the same: preload an allocator then.
 
 References
     https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html;
@@ -49,6 +49,8 @@ def returned_heap(run: Run) -> Outcome:
         return Skip("page faults were not counted")
     if host.page_faults_per_s < MANY:
         return None
+    if run.facts is not None and any(loader.num_workers for loader in run.facts.loaders):
+        return Skip("loader workers hand over batches in shared memory, whose pages fault too")
     if host.page_fault_s is None:
         return Skip("what a page fault costs here could not be measured")
     spent = host.page_faults_per_s * host.page_fault_s  # of each second

@@ -16,7 +16,7 @@ from torch.nn import functional
 def build(fixed: bool) -> Loop:
     model = Gpt(fused=fixed)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    tokens = torch.randint(0, 96, (4, 513))
+    tokens = torch.randint(0, 96, (2, 1025))
 
     def step(batch: None) -> None:
         out = model(tokens[:, :-1])
@@ -28,6 +28,6 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("unfused-attention", "unfused-attention", build)
+PATIENT = Patient("unfused-attention", "unfused-attention", build, fp32=True)
 if __name__ == "__main__":
     main(PATIENT)
