@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.facts import Facts
 from tests.reference import from_json, load
 from tests.timeline import Timeline
 from tests.traces import real_trace
@@ -183,6 +185,20 @@ def test_leading_steps_that_warm_up_are_left_out_and_said_to_be() -> None:
     assert steps.steady.tolist() == [False, False, True, True, True, True, True]
     assert steps.note is not None
     assert "first 2 steps" in steps.note
+
+
+def test_a_recorded_step_that_no_unprofiled_one_explains_is_left_out() -> None:
+    """Something else ran while step 3 was recorded: 3000 us where the un-profiled steps took 520 at most."""
+    t = Timeline()
+    for kernel in (500, 500, 500, 3000, 500, 500, 500, 500):
+        with t.step():
+            t.op("aten::mm", kernel=kernel)
+    trace = t.trace()
+    live = Run(replace(trace, facts=Facts(timed_steps_s=(500e-6, 520e-6, 510e-6))))
+    assert live.steps.steady.tolist() == [False, True, True, False, True, True, True]
+    assert "left out" in str(live.steps.note)
+    assert live.replay.recorded_ns == 500_000
+    assert Run(trace).steps.steady.tolist() == [False, True, True, True, True, True, True]
 
 
 def test_a_marked_thread_that_runs_no_operator_does_not_train() -> None:

@@ -14,7 +14,7 @@ from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.op_args import element_bytes, operand_type, shape
 from mfu_doctor.analysis.ownership import of_events, work_in
 from mfu_doctor.analysis.steady import Rows
-from mfu_doctor.analysis.vocabulary import rows_matching
+from mfu_doctor.analysis.vocabulary import ids_matching, rows_matching
 from mfu_doctor.devices.dtypes import short_dtype
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LINKS = re.compile(r"^aten::(bmm|baddbmm|_softmax|_softmax_backward_data)$")
 _FORWARD, _BACKWARD = "aten::_softmax", "aten::_softmax_backward_data"
+_MASK = re.compile(r"^aten::(masked_fill_?|where|triu|tril)$")
+_TRIANGLE = re.compile(r"^aten::(triu|tril)_?$")
 _SHORTEST_SEQUENCE = 16
 # FLOPs and bytes of the backward pass against the forward pass: five products for two, and gradients beside their operands.
 _BACKWARD_FLOPS, _BACKWARD_BYTES = 2.5, 2.0
@@ -41,6 +43,8 @@ class AttentionChains:
         shape: score matrices of the first, as text.
         flops, bytes: what a fused kernel must do and move, shape (chains,).
         peak: FLOP/s of each chain's format, 0 where unknown.
+        masked: whether a square of scores is masked in it, as causal attention does, shape (chains,).
+        causal: whether the run makes triangular masks, so that such a mask is known to be causal.
     """
 
     entry: Rows
@@ -51,11 +55,20 @@ class AttentionChains:
     flops: npt.NDArray[np.float64]
     bytes: npt.NDArray[np.float64]
     peak: npt.NDArray[np.float64]
+    masked: npt.NDArray[np.bool_]
+    causal: bool
 
-    def floor_ns(self, run: Run, share_of_peak: float) -> npt.NDArray[np.int64]:
-        """Nanoseconds of each chain as one kernel at this share of the peak, never more than it takes now."""
+    def floor_ns(self, run: Run, share_of_peak: float, unmasked: float = 1.0) -> npt.NDArray[np.int64]:
+        """Nanoseconds of each chain as one kernel, never more than it takes now.
+
+        Args:
+            run: the run.
+            share_of_peak: what the kernel reaches.
+            unmasked: share of a masked chain's scores that the kernel computes: a half where it skips by a causal mask.
+        """
         now = np.bincount(self.group, self.length_ns, minlength=len(self.softmax))
-        computing = self.flops / np.maximum(self.peak, 1.0) * NS_PER_S / share_of_peak
+        needed = self.flops * np.where(self.masked, unmasked, 1.0)
+        computing = needed / np.maximum(self.peak, 1.0) * NS_PER_S / share_of_peak
         moving = self.bytes / run.peaks.bandwidth * NS_PER_S if run.peaks.bandwidth else np.zeros(len(self.bytes))
         return np.where(self.peak > 0, np.minimum(np.maximum(computing, moving), now), now).astype(np.int64)
 
@@ -150,4 +163,14 @@ def _members(run: Run, chains: list[_Chain], start: Rows, end: Rows) -> Attentio
         np.array([c.flops for c in chains]),
         np.array([c.bytes for c in chains]),
         np.array([c.peak for c in chains]),
+        _masked(run, chains, entry, number),
+        len(rows_matching(run.trace, _TRIANGLE, run.trace.rows(Category.CPU_OP))) > 0,
     )
+
+
+def _masked(run: Run, chains: list[_Chain], entry: Rows, number: Rows) -> npt.NDArray[np.bool_]:
+    """Chains with as many queries as keys in which scores are masked; backward masks the gradient of the scores again."""
+    masks = np.isin(run.trace.events.name[run.launches.op[entry]], ids_matching(run.trace, _MASK))
+    square = np.array([c.shape[-1] == c.shape[-2] for c in chains], np.bool_)
+    found: npt.NDArray[np.bool_] = (np.bincount(number[masks], minlength=len(chains)) > 0) & square
+    return found

@@ -12,6 +12,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.accidents import without_accidents
 from mfu_doctor.analysis.activity import Activity, device_activity
 from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.deflation import deflate
@@ -153,7 +154,9 @@ class Run:
     @cached_property
     def steps(self) -> Steps:
         """Step windows and where they come from."""
-        return find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
+        found = find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
+        timed = self.facts.timed_steps_s if self.facts is not None else ()
+        return without_accidents(found, max(timed) * NS_PER_S if timed else None)
 
     @cached_property
     def breakdown(self) -> Breakdowns:

@@ -24,7 +24,7 @@ PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "per
 _MIN_REPEATS = 3  # a period is believed when it is seen this often
 _REGULAR = 0.8  # share of repeats that must be equal
 _MIN_PERIOD = 8  # operations in a period: shorter ones are a loop inside a step
-_WARM_UP = 1.5  # leading steps longer than this many medians are warm-up (compilation, autotuning, a cold loader)
+WARM_UP = 1.5  # leading steps longer than this many medians are warm-up (compilation, autotuning, a cold loader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _steady(duration: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     steady = np.ones(len(duration), np.bool_)
     if len(duration) < 2:
         return steady
-    long = duration > _WARM_UP * np.median(duration[1:])
+    long = duration > WARM_UP * np.median(duration[1:])
     warm = int(np.argmin(np.append(long, False)))  # leading long steps
     steady[: max(warm if warm <= len(duration) // 2 else 1, 1)] = False
     return steady

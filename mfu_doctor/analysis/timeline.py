@@ -73,13 +73,12 @@ def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operat
 
 
 def _judged(steps: Steps) -> tuple[int, int]:
-    """First and last index of a contiguous run of steady steps, at most MAX_STEPS long."""
-    steady = np.flatnonzero(steps.steady)
-    first = int(steady[0])
-    last = first
-    while last + 1 < steps.count and steps.steady[last + 1] and last + 1 - first < MAX_STEPS:
-        last += 1
-    return first, last
+    """First and last index of the longest contiguous run of steady steps, of which at most the first MAX_STEPS."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], steps.steady, [False])).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(np.minimum(ends - starts, MAX_STEPS)))
+    first = int(starts[longest])
+    return first, min(int(ends[longest]), first + MAX_STEPS) - 1
 
 
 def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt.NDArray[np.int64]:

@@ -1,0 +1,33 @@
+"""Recorded steps that something else on the machine made long, left out of what is judged.
+
+A live run knows how long its steps take without a profiler. A recorded one that is far longer than the longest of those says
+nothing about the run: its operators only look slow, and prices made from them would promise what cannot be had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mfu_doctor.analysis.steps import WARM_UP, Steps
+
+
+def without_accidents(steps: Steps, longest_ns: float | None) -> Steps:
+    """The steps, those that took far longer than any un-profiled one no longer steady.
+
+    Args:
+        steps: recorded windows.
+        longest_ns: the longest un-profiled step of a live run; None for a foreign trace, of which nothing else is known.
+    """
+    if longest_ns is None:
+        return steps
+    usual = float(np.median(steps.duration[steps.steady]))
+    long = steps.steady & (steps.duration > WARM_UP * max(usual, longest_ns))
+    count = int(long.sum())
+    if not count:
+        return steps
+    which = "one recorded step is" if count == 1 else f"{count} recorded steps are"
+    said = f"{which} left out: {WARM_UP:g} times as long as any un-profiled one, by no doing of the run"
+    note = said if steps.note is None else f"{steps.note}; {said}"
+    return replace(steps, steady=steps.steady & ~long, note=note)
