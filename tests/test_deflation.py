@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfu_doctor.analysis.deflation import deflate
-from mfu_doctor.analysis.edits import ScaleHost
+from mfu_doctor.analysis.edits import ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay import Replay, walk
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import Facts
 from tests.timeline import Timeline
 
 US = 1000
@@ -75,3 +79,18 @@ def test_prices_are_about_the_run_without_the_profiler() -> None:
     python = ScaleHost(run.breakdown.owners["python"])
     assert replay.step_ns([python]) == pytest.approx(40 * 5 * US, rel=0.05)
     assert walk(run.replay.timeline) == pytest.approx(40 * 19 * US, rel=0.01)
+
+
+def test_a_recording_on_a_machine_that_had_slowed_stretches_what_a_fix_would_take() -> None:
+    """Recorded at half speed (2000 us for 1000): a kernel that a fix brings to 300 us would have taken 600 in that recording."""
+    t = Timeline()
+    for _ in range(6):
+        with t.step():
+            t.op("aten::mm", kernel=2000)
+    facts = Facts(timed_steps_s=(1e-3, 1e-3, 1e-3))
+    run = Run(replace(t.trace(), facts=facts))
+    rows = run.activity.row
+    step = run.replay.step_ns([SetDevice(rows, np.full(len(rows), 300 * US))])
+    assert step / run.replay.measured_ns == pytest.approx(0.3, rel=0.02)
+    scaled = run.replay.step_ns([ScaleDevice(rows, np.full(len(rows), 0.5))])
+    assert scaled / run.replay.measured_ns == pytest.approx(0.5, rel=0.02)

@@ -34,16 +34,17 @@ Rows = npt.NDArray[np.int64]
 _ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream)
 
 
-def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows) -> Timeline:
+def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, stretch: float = 1.0) -> Timeline:
     """The timeline with these edits made.
 
     Args:
         timeline: the recorded timeline.
         edits: in any order.
         row_of_entry: event row of each Activity entry, shape (n,).
+        stretch: how much longer everything took while it was recorded than it takes; so do durations that edits set.
     """
     changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
-    work = _Work(timeline, row_of_entry)
+    work = _Work(timeline, row_of_entry, stretch)
     for edit in sorted((e for e in edits if isinstance(e, _ORDER)), key=_turn):
         changed = _apply_one(changed, edit, work)
     return changed
@@ -57,7 +58,8 @@ def _turn(edit: Edit) -> tuple[int, int]:
 class _Work:
     """The recorded durations (operations, or on a CPU the calls' own cost) and which event row each belongs to."""
 
-    def __init__(self, recorded: Timeline, row_of_entry: Rows) -> None:
+    def __init__(self, recorded: Timeline, row_of_entry: Rows, stretch: float) -> None:
+        self.stretch = stretch
         self.on_device = len(recorded.operations.entry) > 0
         self.row = row_of_entry[recorded.operations.entry] if self.on_device else recorded.calls.row
         self.recorded = recorded.operations.duration if self.on_device else recorded.calls.cost
@@ -169,7 +171,7 @@ def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) 
     """
     at, which = _positions(work.row, rows)
     total = np.bincount(which, weights=work.recorded[at], minlength=len(rows))
-    aim = work.recorded[at] / np.maximum(total[which], 1.0) * set_to[which]
+    aim = work.recorded[at] / np.maximum(total[which], 1.0) * set_to[which] * work.stretch
     duration = work.of(timeline)
     shortens = aim <= work.recorded[at]
     duration[at] = np.where(shortens, np.minimum(duration[at], aim), np.maximum(duration[at], aim))
@@ -210,7 +212,7 @@ def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
     leads[ordered[first]] = True
     groups = len(edit.device_ns)
     took = np.bincount(edit.group[which], weights=work.recorded[at], minlength=groups)
-    cost = np.minimum(edit.device_ns.astype(np.float64), took)
+    cost = np.minimum(edit.device_ns * work.stretch, took)
     of_row = np.bincount(which, weights=work.recorded[at], minlength=len(edit.rows))
     part = work.recorded[at] / np.maximum(of_row[which], 1.0)  # on a CPU one row can be several stretches
     duration = work.of(timeline)

@@ -39,6 +39,7 @@ class Replay:
         recorded: the timeline as recorded.
         row_of_entry: event row of each Activity entry, shape (n,).
         timeline: what edits are applied to, where it differs (the profiler's own time taken out).
+        stretch: how much longer that timeline's step is than the run's own without a profiler (1: not, or not known).
 
     Attributes:
         recorded_ns: mean of the judged steps as recorded.
@@ -48,8 +49,14 @@ class Replay:
     """
 
     def __init__(
-        self, recorded: Timeline, row_of_entry: npt.NDArray[np.int64], timeline: Timeline | None = None
+        self,
+        recorded: Timeline,
+        row_of_entry: npt.NDArray[np.int64],
+        timeline: Timeline | None = None,
+        *,
+        stretch: float = 1.0,
     ) -> None:
+        self._stretch = stretch
         self.timeline = timeline or recorded
         self._row_of_entry = row_of_entry
         self._walked: dict[
@@ -99,7 +106,7 @@ class Replay:
         return self._walked[key][1]
 
     def _replayed(self, edits: Sequence[Edit]) -> float:
-        changed = apply(self.timeline, edits, self._row_of_entry)
+        changed = apply(self.timeline, edits, self._row_of_entry, self._stretch)
         if self._runs_ahead(changed):
             after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
         else:

@@ -193,5 +193,8 @@ class Run:
         """The timeline as a model that can be changed and run again, without the profiler's time where a live run knows it."""
         recorded = build_timeline(self.trace, self.activity, self.launches, self.steps, self.host.blocking_rows)
         timed = self.timed_steps_s
-        plain = deflate(recorded, self.trace, median(timed) * NS_PER_S) if timed else None
-        return Replay(recorded, self.activity.row, plain)
+        if not timed:
+            return Replay(recorded, self.activity.row)
+        step_ns = median(timed) * NS_PER_S
+        plain = deflate(recorded, self.trace, step_ns)
+        return Replay(recorded, self.activity.row, plain, stretch=max(plain.measured_ns / step_ns, 1.0))

@@ -11,9 +11,9 @@ Why it costs
 How the gain is predicted
     Each chain becomes one kernel: its FLOPs over the peak at 30, 50 or 70 % efficiency (25, 40, 60 on a CPU), never below the
     bytes of q, k, v and the result over the bandwidth (backward: 2.5 times the FLOPs, twice the bytes). On a CPU the peak is
-    that of fp32, in which its fused kernel works whatever the format of the operands: written-out attention in bf16 can be as fast there. A
-    square of scores that is masked is computed whole (low), to three quarters or to a half (high), for a causal mask is skipped
-    by; where the run makes triangular masks, it is known to be a half.
+    that of fp32, in which its fused kernel works whatever the format of the operands: written-out attention in bf16 can be as
+    fast there. A square of scores that is masked is computed whole (low), to three quarters or to a half (high), for a causal
+    mask is skipped by; where the run makes triangular masks, it is known to be a half.
 
 How to fix
     F.scaled_dot_product_attention, with is_causal or attn_mask instead of adding a mask to the scores.
