@@ -22,10 +22,11 @@ BOUND_SHARE = 0.10
 def bound_by(split: Breakdown) -> str:
     """The name for the largest removable share of the step, if it is at least `BOUND_SHARE`; else compute-bound.
 
-    Idle time of a device that had its work queued ("queue") is the device's own; it makes no run host-bound.
+    Idle time of a device that had its work queued ("queue") is the device's own, and one whose cause is not known ("other")
+    is nobody's: neither makes a run host-bound.
     """
     removable = {owner: float(getattr(split, owner)) for owner in BOUND_BY_OWNER}
-    removable["idle"] -= split.idle_causes.get("queue", 0.0)
+    removable["idle"] -= split.idle_causes.get("queue", 0.0) + split.idle_causes.get("other", 0.0)
     owner = max(removable, key=removable.__getitem__)
     if not split.step_s or removable[owner] < BOUND_SHARE * split.step_s:
         return COMPUTE_BOUND

@@ -41,3 +41,17 @@ def test_a_report_without_a_split_is_not_called_anything_removable() -> None:
 def test_golden_reports_are_named_as_a_real_one_would_be(name: str) -> None:
     report = GOLDENS[name]()
     assert report.bound == bound_by(report.breakdown)
+
+
+def test_idle_time_whose_cause_is_not_known_names_nobody() -> None:
+    """Kernels alone, without a host in the trace: that the host was late is a guess."""
+    split = Breakdown(
+        step_s=1.0,
+        compute=0.5,
+        communication=0.0,
+        memory_copy=0.0,
+        data_loading=0.0,
+        idle=0.5,
+        idle_causes={"other": 0.5},
+    )
+    assert bound_by(split) == "compute-bound"

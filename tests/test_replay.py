@@ -434,6 +434,27 @@ def test_edits_compose_in_any_order_and_one_more_never_slows(
         assert run.replay.step_ns([*edits, edit_of(run, more)]) <= base + US  # a boundary may move within a launch
 
 
+def test_of_two_merges_that_share_an_operation_the_one_that_removes_more_is_made() -> None:
+    """Five kernels of 100 us: all of them in one of 150 saves 350; the middle three in one of 120 would save 180. Both: 350."""
+    t = Timeline()
+    for _ in range(6):
+        with t.step():
+            for _ in range(5):
+                t.op("aten::mul", kernel=100)
+            t.op("aten::mm", kernel=300)
+    run = Run(t.trace())
+    rows = rows_named(run.trace, "aten::mul").reshape(-1, 5)
+    steps = np.arange(len(rows))
+
+    def merged(some: Any, cost: int) -> Edit:
+        return MergeLaunches(some.ravel(), np.repeat(steps, some.shape[1]), np.full(len(rows), cost * US), EMPTY, 1.0)
+
+    wide, narrow = merged(rows, 150), merged(rows[:, 1:4], 120)
+    assert run.replay.step_ns([wide]) == pytest.approx(450 * US, rel=0.01)
+    assert run.replay.step_ns([narrow]) == pytest.approx(620 * US, rel=0.01)
+    assert run.replay.step_ns([wide, narrow]) == run.replay.step_ns([narrow, wide]) == run.replay.step_ns([wide])
+
+
 TRAINING = {
     "v100_resnet50_workers0.pt.trace.json.gz": 0.01,
     "v100_resnet50_workers4.pt.trace.json.gz": 0.01,

@@ -221,3 +221,17 @@ def test_v100_windows_have_the_published_mean(workers: int, mean_ms: float) -> N
     steps = Run(load(real_trace(f"v100_resnet50_workers{workers}.pt.trace.json.gz"))).steps
     assert steps.count == 5
     assert steps.duration.mean() / 1e6 == pytest.approx(mean_ms, abs=1e-3)
+
+
+def test_a_stream_that_computes_most_but_seldom_opens_no_steps() -> None:
+    """Two of twelve steps also compute 5 ms on another stream: windows stay those of the stream that every step uses."""
+    t = Timeline()
+    for i in range(13):
+        with t.step():
+            for _ in range(5):
+                t.op("aten::mm", kernel=100)
+            if i in (3, 9):
+                t.op("aten::conv2d", kernel=5000, stream=20)
+    steps = Run(t.trace()).steps
+    assert steps.count == 12
+    assert steps.number.tolist() == list(range(12))

@@ -28,6 +28,6 @@ def without_accidents(steps: Steps, longest_ns: float | None) -> Steps:
     if not count:
         return steps
     which = "one recorded step is" if count == 1 else f"{count} recorded steps are"
-    said = f"{which} left out: {WARM_UP:g} times as long as any un-profiled one, by no doing of the run"
+    said = f"{which} left out: more than {WARM_UP:g} times as long as any un-profiled one"
     note = said if steps.note is None else f"{steps.note}; {said}"
     return replace(steps, steady=steps.steady & ~long, note=note)

@@ -45,14 +45,30 @@ def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, stretch
     """
     changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
     work = _Work(timeline, row_of_entry, stretch)
-    for edit in sorted((e for e in edits if isinstance(e, _ORDER)), key=_turn):
+    merges = _apart([e for e in edits if isinstance(e, MergeLaunches)], work)
+    others = [e for e in edits if isinstance(e, _ORDER) and not isinstance(e, MergeLaunches)]
+    for edit in sorted((*others, *merges), key=lambda e: _ORDER.index(type(e))):
         changed = _apply_one(changed, edit, work)
     return changed
 
 
-def _turn(edit: Edit) -> tuple[int, int]:
-    """When an edit takes effect; of merges that share rows the cheapest comes last and decides."""
-    return _ORDER.index(type(edit)), -int(edit.device_ns.sum()) if isinstance(edit, MergeLaunches) else 0
+def _apart(merges: list[MergeLaunches], work: _Work) -> list[MergeLaunches]:
+    """Merges that share no row: of two groups that do, the one of the merge that removes more is made, the other not."""
+    taken = np.zeros(0, np.int64)
+    kept = []
+    for merge in sorted(merges, key=lambda m: (-_removed(m, work), int(m.rows.min(initial=0)), len(m.rows))):
+        clash = np.unique(merge.group[np.isin(merge.rows, taken)])
+        free = ~np.isin(merge.group, clash)
+        kept.append(replace(merge, rows=merge.rows[free], group=merge.group[free]))
+        taken = np.concatenate((taken, merge.rows[free]))
+    return kept
+
+
+def _removed(merge: MergeLaunches, work: _Work) -> float:
+    """Device time that a merge takes away by itself."""
+    at, which = _positions(work.row, merge.rows)
+    took = np.bincount(merge.group[which], weights=work.recorded[at], minlength=len(merge.device_ns))
+    return float(np.maximum(took - merge.device_ns * work.stretch, 0.0).sum())
 
 
 class _Work:

@@ -40,6 +40,7 @@ class MatmulSplit:
     recompute: Floats
     losses: dict[str, Floats]  # by LOSSES, each >= 0
     above_peak: Floats  # <= 0: the kernel was faster than the peak allows
+    products: Floats  # the model's part of them alone, at the peak of its own format
     at_own_peak: Floats  # least time at the peak of its own format and at full bandwidth
 
 
@@ -82,7 +83,7 @@ def split_matmuls(run: Run, tau: Floats, bytes_moved: Floats, step: int) -> Matm
         left = left - losses[name]
     losses["kernel"] = left
     roofline = np.minimum(np.maximum(compute, traffic), tau[entry])
-    return MatmulSplit(entry, causal / best, recompute / best, losses, above, roofline)
+    return MatmulSplit(entry, causal / best, recompute / best, losses, above, causal / own, roofline)
 
 
 def _part_inside(run: Run, entry: Int64, step: int) -> Floats:

@@ -156,7 +156,8 @@ class Run:
         """Step windows and where they come from."""
         found = find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
         timed = self.facts.timed_steps_s if self.facts is not None else ()
-        return without_accidents(found, max(timed) * NS_PER_S if timed else None)
+        chosen = self.options.steps is not None  # the user wants these very steps
+        return without_accidents(found, max(timed) * NS_PER_S if timed and not chosen else None)
 
     @cached_property
     def breakdown(self) -> Breakdowns:

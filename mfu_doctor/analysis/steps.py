@@ -149,7 +149,7 @@ def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -
         return _host_windows(marks)
     inside = np.searchsorted(marks.start, issued, side="right") - 1
     inside[(inside < 0) | (issued < 0) | (issued >= marks.end[np.maximum(inside, 0)])] = -1
-    for track in _streams_by_compute(activity):
+    for track in _streams_by_compute(activity, inside):
         owned = np.flatnonzero((inside >= 0) & (activity.track == track))
         step_of, at = np.unique(
             inside[owned], return_index=True
@@ -164,13 +164,15 @@ def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -
     return _single(marks, activity, inside, owned) if len(owned) else None
 
 
-def _streams_by_compute(activity: Activity) -> list[int]:
-    """Streams that compute, the busiest first; then those that only copy or communicate."""
+def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> list[int]:
+    """Streams with work in most steps first, of these the one that computes most; then those that only copy or communicate."""
     length = (activity.end - activity.start).astype(np.float64)
     tracks = np.unique(activity.track)
     computing = np.bincount(activity.track, weights=length * (activity.kind == COMPUTE))[tracks]
     busy = np.bincount(activity.track, weights=length)[tracks]
-    ordered: list[int] = tracks[np.lexsort((-busy, -computing))].tolist()
+    seen = [len(np.unique(inside[(inside >= 0) & (activity.track == track)])) for track in tracks.tolist()]
+    seldom = np.array(seen) < _REGULAR * max(seen)
+    ordered: list[int] = tracks[np.lexsort((-busy, -computing, (computing == 0), seldom))].tolist()
     return ordered
 
 

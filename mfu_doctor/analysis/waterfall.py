@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMMUNICATION, COMPUTE, COPY
 from mfu_doctor.analysis.exclusive import exclusive_time, whole_nanoseconds
-from mfu_doctor.analysis.flops import EXECUTED, MODEL
 from mfu_doctor.analysis.kernels import KernelTable
 from mfu_doctor.analysis.matmul_losses import MatmulSplit, split_matmuls
 from mfu_doctor.analysis.traffic import least_bytes
@@ -81,7 +80,7 @@ def build_waterfall(run: Run) -> Waterfall:
 class LeastTimes:
     """The median step in nanoseconds at its best: if only the model's products cost time, and if all kernels of today did."""
 
-    products: float  # without recomputation, at the peak of their own format and at full bandwidth
+    products: float  # without recomputation, at the peak of their own format
     kernels: float  # the roofline of the step; a kernel whose FLOPs and traffic are unknown is taken as it is
 
 
@@ -95,10 +94,8 @@ def least_times(run: Run) -> LeastTimes | None:
     split = split_matmuls(run, tau, moved, step)
     others = (run.activity.kind == COMPUTE) & (run.flops.owner < 0)
     floor = np.where(np.isnan(_floor(run, moved)), tau, np.minimum(_floor(run, moved), tau))
-    products = float(split.at_own_peak.sum())
-    executed, model = (float(run.flops.per_entry(part)[tau > 0].sum()) for part in (EXECUTED, MODEL))
-    needed = min(model / executed, 1.0) if executed else 1.0
-    return LeastTimes(products * needed, products + float(floor[others].sum()))
+    kernels = float(split.at_own_peak.sum()) + float(floor[others].sum())
+    return LeastTimes(min(float(split.products.sum()), kernels), kernels)
 
 
 def _compute_parts(run: Run, tau: Floats, step: int) -> list[_Part]:

@@ -181,7 +181,9 @@ class Capture:
         self._sampler.start()
 
     def _find_devices(self) -> None:
+        failures = self.notes.failures
         found = self.notes.guarded("the GPU in use could not be told", self.request.own_devices)
+        self.notes.failures = failures  # the recording does not need it
         self._own_devices = found or self._own_devices
 
     def _fetch_begins(self, *, last: bool) -> None:

@@ -148,6 +148,7 @@ class Recorder:
         if self._capture is None:
             return self
         _take_the_floor(self)
+        self._left = False
         self._pid = os.getpid()
         atexit.register(self._at_exit)
         self._capture.start()

@@ -7,24 +7,31 @@ inside it would be counted, logged or faked with the rest, which changes the use
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """No torch-function or torch-dispatch mode of the user sees what happens inside."""
-    import torch
+    """No torch-function or torch-dispatch mode of the user sees what happens inside, as far as this torch lets us hide."""
+    with _hiding():
+        yield
 
-    with torch._C.DisableTorchFunction():  # noqa: SLF001 - no public name exists
-        if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 - no public name exists
-            yield
-            return
+
+def _hiding() -> ExitStack:
+    """What hides us. These names are private: where a torch has moved one, we are seen rather than raise into the run."""
+    stack = ExitStack()
+    try:
+        import torch
         from torch.utils._python_dispatch import _disable_current_modes
 
-        with _disable_current_modes():
-            yield
+        stack.enter_context(torch._C.DisableTorchFunction())  # noqa: SLF001 - no public name exists
+        if torch._C._len_torch_dispatch_stack():  # noqa: SLF001 - no public name exists
+            stack.enter_context(_disable_current_modes())
+    except (AttributeError, ImportError):
+        stack.close()
+    return stack
 
 
 class UnseenSpan:

@@ -36,7 +36,7 @@ def busy_machine(run: Run) -> Outcome:
     if not found.is_contended or not host_is_critical(run):
         return None
     return Finding(
-        summary=f"Other processes used {found.others:.2g} of the {found.cores} cores while this was recorded: its times "
+        summary=f"Other processes used {found.others:.2g} of the {found.cores} cores during the un-profiled steps: the times may "
         "include waiting for them",
         fix="# record again alone on the machine before acting on these numbers",
         evidence=(

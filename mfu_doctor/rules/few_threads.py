@@ -40,6 +40,9 @@ _LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense products
 
 _GRAIN = 32_768  # elements below which PyTorch does not split an operator (at::internal::GRAIN_SIZE)
 _FLOAT_BYTES = 4
+_OPERANDS = (
+    3  # that an operator reads or writes at most as a rule: its traffic above so many grains means one of them is split
+)
 
 
 @rule("few-threads", "HO030", "operators use fewer threads than there are cores", needs=("facts",))
@@ -78,7 +81,7 @@ def _change(run: Run, threads: int, cores: int) -> Change:
     compute = run.activity.kind == COMPUTE
     products = np.unique(run.activity.row[compute & run.kernels.matmul_like])
     moved = least_bytes(run)
-    large = compute & ~run.kernels.matmul_like & (moved > _GRAIN * _FLOAT_BYTES)
+    large = compute & ~run.kernels.matmul_like & (moved > _OPERANDS * _GRAIN * _FLOAT_BYTES)
     others = np.unique(run.activity.row[large])
     everything = np.unique(run.activity.row[compute])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mfu_doctor
 from mfu_doctor.facts import Facts
 from tests.capture.programs import LOOP, ours, with_and_without
 from tests.capture.zygote import Zygote
@@ -103,3 +104,13 @@ with block(model_flops=1e6) as doctor, torch.autocast("cpu", torch.bfloat16, ena
     assert facts.given.model_flops == 1e6
     assert dict(facts.versions)["torch"].startswith("2.")
     assert {peak.dtype for peak in facts.measured_peaks} == {"float32", "bfloat16"}
+
+
+def test_a_recorder_entered_twice_leaves_the_floor_to_the_next(tmp_path: Path) -> None:
+    """The second block of one recorder once stayed open for good, and the next profile() raised into the training."""
+    again = mfu_doctor.profile(tmp_path / "again.pt.trace.json.gz", print_report=False)
+    for _ in range(2):
+        with again:
+            pass
+    with mfu_doctor.profile(tmp_path / "next.pt.trace.json.gz", print_report=False):
+        pass
