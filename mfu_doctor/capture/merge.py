@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -68,13 +69,13 @@ class _Parts:
 
 
 def merge(exports: list[Export], target: IO[bytes], facts: bytes, *, name: str) -> None:
-    """Write one gzipped Chrome trace from one or two exported windows (none: a trace without events).
+    """Write one Chrome trace from one or two exported windows (none: a trace without events), gzipped unless named `.json`.
 
     Args:
         exports: the timing window first.
         target: binary file to write to.
         facts: JSON of `Facts`, written under the key `mfu_doctor`.
-        name: value of `traceName`.
+        name: the file's name, also the value of `traceName`; readers that go by the suffix expect plain text behind `.json`.
 
     Raises:
         MergeError: an export is incomplete.
@@ -85,7 +86,7 @@ def merge(exports: list[Export], target: IO[bytes], facts: bytes, *, name: str) 
     keys.setdefault("schemaVersion", 1)
     keys["traceName"] = name
     base = keys.get("baseTimeNanoseconds")
-    with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_GZIP_LEVEL, filename="", mtime=0) as out:
+    with nullcontext(target) if name.endswith(".json") else _zipped(target) as out:
         head = json.dumps(keys).encode()
         out.write(head[:-1] + b',\n"mfu_doctor": ' + facts + b',\n"traceEvents": [\n')
         for number, (export, part) in enumerate(zip(exports, parts, strict=True)):
@@ -96,6 +97,10 @@ def merge(exports: list[Export], target: IO[bytes], facts: bytes, *, name: str) 
             for chunk in _chunks(export.path, part.start, part.end):
                 out.write(change(chunk))
         out.write(b"\n]}\n")
+
+
+def _zipped(target: IO[bytes]) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_GZIP_LEVEL, filename="", mtime=0)
 
 
 def _split(path: Path) -> _Parts:

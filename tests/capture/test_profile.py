@@ -106,6 +106,14 @@ with block(model_flops=1e6) as doctor, torch.autocast("cpu", torch.bfloat16, ena
     assert {peak.dtype for peak in facts.measured_peaks} == {"float32", "bfloat16"}
 
 
+def test_a_file_named_json_is_plain_and_one_named_gz_is_not(tmp_path: Path) -> None:
+    """TensorBoard's plugin goes by the suffix: it cannot read gzip behind `.json`."""
+    for name, begins in (("run.pt.trace.json", b"{"), ("run.pt.trace.json.gz", b"\x1f\x8b")):
+        with mfu_doctor.profile(tmp_path / name, print_report=False):
+            pass
+        assert (tmp_path / name).read_bytes().startswith(begins)
+
+
 def test_a_recorder_entered_twice_leaves_the_floor_to_the_next(tmp_path: Path) -> None:
     """The second block of one recorder once stayed open for good, and the next profile() raised into the training."""
     again = mfu_doctor.profile(tmp_path / "again.pt.trace.json.gz", print_report=False)
