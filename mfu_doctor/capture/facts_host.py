@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.capture.page_faults import fault_seconds, faults_so_far
-from mfu_doctor.facts import HostFacts
+from mfu_doctor.facts import MANY_PAGE_FAULTS, HostFacts
 
 _PROC = Path("/proc")
-_MANY_FAULTS = 5_000  # a second: fewer cost less than a hundredth of the time at 2 us each
 _MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /proc takes too long
 
 
@@ -53,7 +52,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         cpu_share=_own_share(before, after),
         other_cpu_share=_other_share(before, after),
         page_faults_per_s=faults,
-        page_fault_s=fault_seconds() if faults is not None and faults >= _MANY_FAULTS else None,
+        page_fault_s=fault_seconds() if faults is not None and faults >= MANY_PAGE_FAULTS else None,
         memory_available_bytes=_memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )

@@ -31,11 +31,11 @@ import numpy as np
 from mfu_doctor.analysis.activity import COMPUTE
 from mfu_doctor.analysis.edits import Change, Edit, ScaleDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import MANY_PAGE_FAULTS
 from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S
 
-MANY = 5_000  # faults a second: fewer cost less than a hundredth of the time at 2 us each
 SEEN_SHARE = 0.02  # of the step; loading code and reading files fault a little in any run
 _GONE = (0.5, 1.0, 1.0)  # share of the faults that the fix removes, by end
 
@@ -48,7 +48,7 @@ def returned_heap(run: Run) -> Outcome:
     host = run.facts.host if run.facts is not None else None
     if host is None or host.page_faults_per_s is None:
         return Skip("page faults were not counted")
-    if host.page_faults_per_s < MANY:
+    if host.page_faults_per_s < MANY_PAGE_FAULTS:
         return None
     if run.facts is not None and any(loader.num_workers for loader in run.facts.loaders):
         return Skip("loader workers hand over batches in shared memory, whose pages fault too")

@@ -38,7 +38,7 @@ from mfu_doctor.units import seconds
 
 # Share of the peak that fused attention reaches: cautious, usual, good (FlashAttention-2 paper: 0.5 to 0.73 on A100).
 _EFFICIENCY = (0.3, 0.5, 0.7)
-# The same of a CPU's fused kernel and its fp32 peak: 0.26 at 512 keys and 0.40 at 1024 with a causal mask (measured on a Zen 4).
+# The same of a CPU's fused kernel and its fp32 peak: about 0.26 at 512 keys and 0.4 at 1024 with a causal mask (on an AMD EPYC).
 _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
 # Share of a masked square of scores that it computes: all (the mask is any), half (it is causal and skipped by), the middle.
 _UNMASKED = (1.0, 0.75, 0.5)
