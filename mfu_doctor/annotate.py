@@ -93,7 +93,7 @@ def annotate(
 
 def _remarks(run: Run) -> tuple[Remark, ...]:
     """Findings worth fixing, root causes only, each with its worst places."""
-    scale = scale_of(run, seconds(int(run.replay.measured_ns)))
+    scale = scale_of(run, seconds(run.replay.timeline.usual_ns))
     ranked = rank(price_findings(run.replay, findings(examine(run, RULES)), scale))
     folded = causes(ranked)
     window = window_of(run)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mfu_doctor.examination import Examined
-from mfu_doctor.phrasing import span_of
+from mfu_doctor.phrasing import span_of, time_of
 from mfu_doctor.pricing import Priced, causes
 from mfu_doctor.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.rules.contract import Finding, Skip
@@ -88,6 +88,9 @@ def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
     said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
     if run.steps.note is not None:
         said.append(run.steps.note)
+    if run.replay.rarely > 1:
+        mean = time_of(run.mfu.step_s * run.replay.rarely * NS_PER_S)
+        said.append(f"a few steps took much longer than the others: fixes are priced on the mean step, {mean}")
     said.extend(run.peaks.warnings)
     if run.facts is not None:
         said.extend(run.facts.notes)

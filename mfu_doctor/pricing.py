@@ -27,11 +27,11 @@ class Scale:
     """From the replayed run's nanoseconds to the report's seconds and MFU.
 
     Attributes:
-        step_s: the step that the report states (un-profiled where it was timed).
-        trace_ns: the same step in the trace (profiled).
-        mfu: MFU of the stated step, or None.
-        roofline_s: the stated step if every kernel of today ran at its roofline and nothing else cost time; None where unknown.
-        products_s: the stated step if only its matrix products cost time, at the peak of their format; None where unknown.
+        step_s: the mean step: the one that the report states, with its share of what only a few steps do.
+        trace_ns: the same step as replayed.
+        mfu: MFU of the mean step, or None.
+        roofline_s: the step if every kernel of today ran at its roofline and nothing else cost time; None where unknown.
+        products_s: the step if only its matrix products cost time, at the peak of their format; None where unknown.
         peak_flops: what `mfu` is relative to, in FLOP/s; None where unknown.
     """
 
@@ -61,7 +61,7 @@ class Scale:
         return replace(self, products_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
 
     def saved_s(self, nanoseconds: float) -> float:
-        """Seconds of the stated step that correspond to nanoseconds saved in the trace."""
+        """Seconds of the mean step that correspond to nanoseconds saved in the trace."""
         return nanoseconds / self.trace_ns * self.step_s
 
     def possible_s(self, nanoseconds: float) -> float:
@@ -73,14 +73,15 @@ class Scale:
         return None if self.mfu is None or step_s <= 0 else self.mfu * self.step_s / step_s
 
 
-def scale_of(run: Run, step_s: float) -> Scale:
-    """The scale of a run whose stated step takes `step_s`."""
-    trace_ns, least = run.replay.measured_ns, least_times(run)
+def scale_of(run: Run, stated_s: float) -> Scale:
+    """The scale of a run whose stated step takes `stated_s`: savings are per mean step, which has its share of rare work."""
+    trace_ns, rarely, least = run.replay.measured_ns, run.replay.rarely, least_times(run)
+    step_s, mfu = stated_s * rarely, run.mfu.report.value
     kernels, products = (None, None) if least is None else (least.kernels, least.products)
     return Scale(
         step_s,
         trace_ns,
-        run.mfu.report.value,
+        None if mfu is None else mfu / rarely,
         roofline_s=None if kernels is None else kernels / trace_ns * step_s,
         products_s=None if products is None else products / trace_ns * step_s,
         peak_flops=run.mfu.reference_peak,

@@ -9,21 +9,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.steps import WARM_UP, Steps
+from mfu_doctor.intervals import Intervals, union
 
 
-def without_accidents(steps: Steps, longest_ns: float | None) -> Steps:
+def without_accidents(steps: Steps, longest_ns: float | None, own: tuple[Intervals, ...] = ()) -> Steps:
     """The steps, those that took far longer than any un-profiled one no longer steady.
 
     Args:
         steps: recorded windows.
         longest_ns: the longest un-profiled step of a live run; None for a foreign trace, of which nothing else is known.
+        own: what the run did for itself however rarely (compiling, collecting garbage): a step that is long because of that
+            is no accident.
     """
     if longest_ns is None:
         return steps
     usual = float(np.median(steps.duration[steps.steady]))
-    long = steps.steady & (steps.duration > WARM_UP * max(usual, longest_ns))
+    expected = WARM_UP * max(usual, longest_ns)
+    long = steps.steady & (steps.duration - _spent(steps, own) > expected)
     count = int(long.sum())
     if not count:
         return steps
@@ -31,3 +36,13 @@ def without_accidents(steps: Steps, longest_ns: float | None) -> Steps:
     said = f"{which} left out: more than {WARM_UP:g} times as long as any un-profiled one"
     note = said if steps.note is None else f"{steps.note}; {said}"
     return replace(steps, steady=steps.steady & ~long, note=note)
+
+
+def _spent(steps: Steps, own: tuple[Intervals, ...]) -> npt.NDArray[np.int64]:
+    """Nanoseconds of each step that these cover, shape (steps,)."""
+    spent = np.zeros(steps.count, np.int64)
+    for index in np.flatnonzero(steps.steady).tolist():
+        window = union(steps.host_start[index : index + 1], steps.host_end[index : index + 1])
+        covered = [(where & window).total_ns for where in own]
+        spent[index] = sum(covered)
+    return spent

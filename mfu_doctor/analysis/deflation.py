@@ -45,7 +45,7 @@ def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
     Args:
         timeline: as recorded.
         trace: the trace it was built from.
-        target_ns: the un-profiled step in nanoseconds.
+        target_ns: the mean un-profiled step in nanoseconds.
 
     Returns:
         A timeline whose `measured_ns` is the target, or the timeline unchanged where the profiler cost nothing to speak of or
@@ -67,7 +67,7 @@ def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
     changed = reduced(cost)
     if walk(changed) > goal * (1 + CORRECT_ABOVE):
         return timeline
-    return replace(changed, measured_ns=target_ns)
+    return replace(changed, measured_ns=target_ns, usual_ns=timeline.usual_ns * target_ns / timeline.measured_ns)
 
 
 def _solve(excess: Callable[[float], float], guess: float, at_zero: float, close: float) -> float:

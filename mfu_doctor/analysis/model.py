@@ -71,5 +71,6 @@ class Timeline:
         Operations  # the operations with nothing of their own recorded delays: what the replay's error is measured on
     )
     measured_ns: float  # mean of the judged steps as recorded
+    usual_ns: float  # the step that stands for them: their (lower) median where some are exceptional, else their mean
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks
     without_calls: bool = False  # a device's timeline without launch calls: what the host waited for is not known

@@ -73,6 +73,11 @@ class Replay:
         return self.model_ns / self.recorded_ns - 1.0
 
     @property
+    def rarely(self) -> float:
+        """Mean step over usual step: above 1 where a few judged steps took much longer than the others, else 1."""
+        return self.measured_ns / self.timeline.usual_ns
+
+    @property
     def tested(self) -> bool:
         """Whether the error says anything: a host-only timeline has nothing but recorded delays and repeats itself."""
         return len(self.timeline.operations.entry) > 0

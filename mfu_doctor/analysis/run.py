@@ -5,7 +5,7 @@ Each view lives in its own module and is a plain frozen value; `Run` only wires 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 
@@ -157,7 +157,10 @@ class Run:
         found = find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
         timed = self.facts.timed_steps_s if self.facts is not None else ()
         chosen = self.options.steps is not None  # the user wants these very steps
-        return without_accidents(found, max(timed) * NS_PER_S if timed and not chosen else None)
+        host = self.host
+        return without_accidents(
+            found, max(timed) * NS_PER_S if timed and not chosen else None, (host.compile, host.gc)
+        )
 
     @cached_property
     def breakdown(self) -> Breakdowns:
@@ -196,6 +199,8 @@ class Run:
         timed = self.timed_steps_s
         if not timed:
             return Replay(recorded, self.activity.row)
-        step_ns = median(timed) * NS_PER_S
+        if self.facts is not None and timed != self.facts.timed_steps_s:  # evened out: the mean is what is stated
+            recorded = replace(recorded, usual_ns=recorded.measured_ns)
+        step_ns = median(timed) * NS_PER_S * recorded.measured_ns / recorded.usual_ns
         plain = deflate(recorded, self.trace, step_ns)
         return Replay(recorded, self.activity.row, plain, stretch=max(plain.measured_ns / step_ns, 1.0))

@@ -7,6 +7,7 @@ whom, what is work and what is waiting). Replay walks these arrays; edits change
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median_low
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
 MAX_STEPS = 12
+# Steps this much longer than the median one are exceptional: what happens in them is seen by the mean step only.
+EXCEPTIONAL = 1.5
 
 
 def build_timeline(
@@ -57,8 +60,8 @@ def build_timeline(
     ops, typical = find_device_waits(waits)
     calls, limit = find_host_waits(replace(waits, operations=ops))
     boundaries = _boundaries(steps, (first, last), calls, ops)
-    measured = float(steps.end[last] - steps.start[first]) / (last + 1 - first)
-    return Timeline(calls, ops, boundaries, typical, measured, limit, without_calls=not (launches.call >= 0).any())
+    unlinked = not (launches.call >= 0).any()
+    return Timeline(calls, ops, boundaries, typical, *_lengths(steps, first, last), limit, without_calls=unlinked)
 
 
 def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
@@ -70,6 +73,14 @@ def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operat
     edges = [*steps.opening[first : last + 1].tolist(), int(steps.closing[last])]
     position = {entry: i for i, entry in enumerate(ops.entry.tolist()) if entry in set(edges)}
     return tuple(Boundary(operation=position[e]) if e >= 0 else Boundary(drained=True) for e in edges)
+
+
+def _lengths(steps: Steps, first: int, last: int) -> tuple[float, float]:
+    """Mean of the judged steps, and the step that stands for them."""
+    mean = float(steps.end[last] - steps.start[first]) / (last + 1 - first)
+    middle = float(median_low(steps.duration[first : last + 1].tolist()))
+    exceptional = float(steps.duration[first : last + 1].max()) > EXCEPTIONAL * middle
+    return mean, min(middle, mean) if exceptional else mean
 
 
 def _judged(steps: Steps) -> tuple[int, int]:
@@ -184,4 +195,4 @@ def _cpu_timeline(activity: Activity, steps: Steps, judged: tuple[int, int, int]
     empty = np.zeros(0)
     ops = Operations(none, none, none, none, empty, empty, empty, ())
     boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
-    return Timeline(calls, ops, boundaries, ops, float(at[-1] - at[0]) / (last + 1 - first), 0)
+    return Timeline(calls, ops, boundaries, ops, *_lengths(steps, first, last), 0)

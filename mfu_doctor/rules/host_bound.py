@@ -197,7 +197,7 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
     if excess >= CPU_SEEN_SHARE * steady.step_ns:
         spot = run.spent_at(pauses & steady.host)
         return Finding(
-            summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
+            summary=f"Python runs between operators {share(idle, steady.mean_ns)} of the step",
             fix=_move(spot, "out of the training step"),
             detail=f"{time_of(excess)} of it in long pauses; a typical pause takes {time_of(typical)}",
             change=Change((half,), (whole,), everything),
@@ -205,11 +205,11 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
             effort="refactor",
             place=spot.place if spot else None,
         )
-    if idle < CPU_DISPATCH_SHARE * steady.step_ns:
+    if idle < CPU_DISPATCH_SHARE * steady.mean_ns:
         return None
     compiled = (ScaleHost(host.dispatch & python, _COMPILED_DISPATCH),)
     return Finding(
-        summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
+        summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.mean_ns)} of the step",
         fix="model = torch.compile(model)",
         detail=f"a typical pause between operators takes {time_of(typical)}",
         change=Change(compiled, compiled, everything),

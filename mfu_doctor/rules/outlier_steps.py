@@ -28,14 +28,14 @@ from mfu_doctor.analysis.edits import Change, ScaleHost
 from mfu_doctor.analysis.hosting import hosting_of, longest_pause
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
+from mfu_doctor.analysis.timeline import EXCEPTIONAL
 from mfu_doctor.intervals import union
 from mfu_doctor.phrasing import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# Steps beyond the median by three robust standard deviations (1.4826 x MAD) and by half of it are outliers, not spread.
+# Steps beyond the median by three robust standard deviations (1.4826 x MAD) that are also exceptional are outliers, not spread.
 _SIGMA, _TO_SIGMA = 3.0, 1.4826
-_HALF_AGAIN = 1.5
 # More of them than this share are a second kind of step, not exceptions.
 EXCEPTIONS = 0.25
 ENOUGH = 5
@@ -51,7 +51,7 @@ def outlier_steps(run: Run) -> Outcome:
     length = run.steps.duration[index].astype(np.float64)
     middle = float(np.median(length))
     spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
-    long = (length > middle + spread) & (length > _HALF_AGAIN * middle)
+    long = (length > middle + spread) & (length > EXCEPTIONAL * middle)
     if not long.any() or long.mean() > EXCEPTIONS:
         return None
     steps = index[long]
