@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
+from collections.abc import Callable
+
+import pytest
 
 from mfu_doctor.capture.facts_host import Busy, host_facts
 from mfu_doctor.capture.page_faults import fault_seconds, faults_so_far
@@ -19,9 +23,25 @@ def test_touching_fresh_memory_is_counted() -> None:
     assert after > before
 
 
-def test_a_fault_costs_something_or_is_not_known() -> None:
-    cost = fault_seconds()
-    assert cost is None or cost > 0
+def clock_of(*seconds: float) -> Callable[[], float]:
+    """A clock by which the first touch takes `seconds[0]`, the second `seconds[1]`, and so on in a circle."""
+    edges = [edge for took in seconds for edge in (0.0, took)]
+    return itertools.cycle(edges).__next__
+
+
+def test_a_fault_costs_what_the_first_touch_takes_beyond_the_second() -> None:
+    counted = itertools.count(0, 1024).__next__
+    assert fault_seconds(clock_of(1.536e-3, 0.512e-3), counted) == pytest.approx(1e-6)
+
+
+def test_the_quickest_try_counts() -> None:
+    counted = itertools.count(0, 1024).__next__
+    assert fault_seconds(clock_of(9.0, 0.512e-3, 1.536e-3, 0.512e-3), counted) == pytest.approx(1e-6)
+
+
+def test_pages_that_do_not_fault_singly_give_no_price() -> None:
+    assert fault_seconds(clock_of(2e-3, 1e-3), itertools.count(0, 2).__next__) is None
+    assert fault_seconds(clock_of(2e-3, 1e-3), lambda: None) is None
 
 
 def test_the_rate_is_that_of_the_timed_steps_and_cheap_where_it_is_low() -> None:
