@@ -3,8 +3,9 @@
     python benchmarks/reading.py --sizes 100MB,500MB --peers-python /path/to/venv/bin/python
 
 Each contender reads the same file in a process of its own, from the page cache, and is charged for all of that process:
-start-up and imports too. Contenders that are not installed are left out. Compare within one run only, and by processor time
-where the machine is shared: wall time is then mostly waiting.
+start-up and imports too, and for the processes that it starts, whose memory is added up while they run. Contenders that are
+not installed are left out. Compare within one run only, and by processor time where the machine is shared: wall time is then
+mostly waiting.
 
 To measure the others: python -m venv peers && peers/bin/pip install torch HolisticTraceAnalysis torch-tb-profiler tensorboard
 """
@@ -24,6 +25,7 @@ from make_trace import make, parse_size, small_trace
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1e6
+LOOK_EVERY_S = 0.01
 MIB_PER_KIB = 1 / 1024  # wait4 counts peak memory in KiB on Linux
 
 
@@ -38,7 +40,12 @@ class Contender:
 
 CONTENDERS = (
     Contender(
-        "mfu-doctor, reading only", "import sys; from mfu_doctor.reading import read_trace; read_trace(sys.argv[1])"
+        "mfu-doctor, reading only",
+        "import sys; from mfu_doctor.reading import read_trace; from mfu_doctor.commands.inputs import processors\n"
+        "read_trace(sys.argv[1], processes=processors())",
+    ),
+    Contender(
+        "the same, one process", "import sys; from mfu_doctor.reading import read_trace; read_trace(sys.argv[1])"
     ),
     Contender("mfu-doctor report", "from mfu_doctor.cli import main; import sys; sys.argv[1:1] = ['report']; main()"),
     Contender("json.load", "import json, sys; json.load(open(sys.argv[1]))"),
@@ -80,9 +87,23 @@ def measure(python: str, code: str, trace: Path) -> Measured:
         os.dup2(quiet, 2)
         os.chdir(ROOT)
         os.execv(python, [python, "-c", code, str(trace)])
-    _, status, usage = os.wait4(child, 0)
+    together = 0.0
+    while not (waited := os.wait4(child, os.WNOHANG))[0]:
+        together = max(together, resident_mib(child))
+        time.sleep(LOOK_EVERY_S)
+    _, status, usage = waited
     wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-    return Measured(wall, cpu, usage.ru_maxrss * MIB_PER_KIB, os.waitstatus_to_exitcode(status))
+    return Measured(wall, cpu, max(together, usage.ru_maxrss * MIB_PER_KIB), os.waitstatus_to_exitcode(status))
+
+
+def resident_mib(process: int) -> float:
+    """What a process and its children hold in memory now; what they share is counted for each."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except (OSError, IndexError):  # it ended
+        return 0.0
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20 + sum(resident_mib(int(child)) for child in children)
 
 
 def batch(trace: Path, contenders: list[tuple[str, Contender]], runs: int) -> dict[str, Measured]:

@@ -48,6 +48,7 @@ def diagnose(
     steps: tuple[int, int] | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    processes: int = 1,
 ) -> Report:
     """Diagnose one trace.
 
@@ -58,11 +59,12 @@ def diagnose(
         steps: judge only recorded steps A <= n < B.
         select: run only these rules (names, codes or families).
         ignore: leave these rules out.
+        processes: how many may read a large file at once, this one included.
 
     Raises:
         DoctorError: the file is not a trace, has no steps to judge, or a rule name is unknown.
     """
-    trace = source if isinstance(source, Trace) else read_trace(source)
+    trace = source if isinstance(source, Trace) else read_trace(source, processes=processes)
     run = Run(trace, Options(peak_flops=peak_flops, model_flops=model_flops, steps=steps))
     examined = examine(run, choose(RULES, select=select, ignore=ignore))
     return report_of(run, examined)

@@ -181,33 +181,43 @@ class _Walk:
         self.stream = stream.tolist()
         self.duration, self.latency, self.op_gap = ops.duration.tolist(), ops.latency.tolist(), ops.gap.tolist()
         self.recorded_start = ops.start.tolist()
-        self.limit = timeline.queue_limit
+        self.full_behind = _full_behind(stream, timeline.queue_limit).tolist()
         self.op_waits: dict[int, list[tuple[int, float]]] = {}
         for k, j, delay in ops.waits:
             self.op_waits.setdefault(k, []).append((j, delay))
         self.op_start, self.op_end = [0.0] * len(self.stream), [0.0] * len(self.stream)
-        self.queued: list[list[float]] = [[] for _ in streams]  # starts of each stream's operations so far
         self.free = [_LONG_AGO] * len(streams)
 
     def run(self) -> tuple[list[float], list[float], list[float]]:
         """Walk all calls; returns ends of calls, starts and ends of operations."""
-        after, own, gap, cost, start = self.after, self.own, self.gap, self.cost, self.start
-        first, call_waits, op_end, issue = self.first_op, self.call_waits, self.op_end, self._issue
+        gap, cost, start, first = self.gap, self.cost, self.start, self.first_op
+        call_waits, op_waits, full_behind = self.call_waits, self.op_waits, self.full_behind
+        stream, duration, latency, op_gap = self.stream, self.duration, self.latency, self.op_gap
+        op_start, op_end, free = self.op_start, self.op_end, self.free
         call_end = [0.0] * len(start)
         self._before_the_trace(first[1])
-        for i, previous in enumerate(after):
+        for i, (previous, mine) in enumerate(zip(self.after, self.own, strict=True)):
             begin = call_end[previous] + gap[i] if previous >= 0 else float(start[i])
-            mine = own[i]
             if mine >= 0 and call_end[mine] > begin:
                 begin = call_end[mine]
             end = begin + cost[i]
-            lo, hi = first[i + 1], first[i + 2]
-            if hi > lo and (blocked := issue(lo, hi, begin)) > end:
-                end = blocked
+            for k in range(first[i + 1], first[i + 2]):
+                s = stream[k]
+                at, ready = begin + latency[k], free[s] + op_gap[k]
+                if ready > at:
+                    at = ready
+                if k in op_waits:
+                    at = max(at, *(op_end[j] + delay for j, delay in op_waits[k]))
+                op_start[k] = at
+                op_end[k] = done = at + duration[k]
+                if done > free[s]:
+                    free[s] = done
+                if full_behind[k] >= 0 and op_start[full_behind[k]] > end:  # the queue is full: the call blocks
+                    end = op_start[full_behind[k]]
             if i in call_waits:
                 end = max(end, max(op_end[k] for k in call_waits[i]) + self.tail[i])
             call_end[i] = end
-        return call_end, self.op_start, op_end
+        return call_end, op_start, op_end
 
     def _before_the_trace(self, count: int) -> None:
         """Queue the operations that were issued before the trace began: not before each was seen to start."""
@@ -216,25 +226,12 @@ class _Walk:
             at = max(self.free[s] + self.op_gap[k], float(self.recorded_start[k]))
             self.op_start[k], self.op_end[k] = at, at + self.duration[k]
             self.free[s] = self.op_end[k]
-            self.queued[s].append(at)
 
-    def _issue(self, lo: int, hi: int, begin: float) -> float:
-        """Queue operations lo..hi of one call; returns the time until which a full queue blocks it."""
-        op_end, free, limit, op_waits = self.op_end, self.free, self.limit, self.op_waits
-        blocked = _LONG_AGO
-        for k in range(lo, hi):
-            s = self.stream[k]
-            at, ready = begin + self.latency[k], free[s] + self.op_gap[k]
-            if ready > at:
-                at = ready
-            if k in op_waits:
-                at = max(at, *(op_end[j] + delay for j, delay in op_waits[k]))
-            self.op_start[k] = at
-            op_end[k] = done = at + self.duration[k]
-            if done > free[s]:
-                free[s] = done
-            queue = self.queued[s]
-            if len(queue) >= limit:
-                blocked = max(blocked, queue[-limit])
-            queue.append(at)
-        return blocked
+
+def _full_behind(stream: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """For each operation the one that must have started before its call can return: `limit` before it on its stream, else -1."""
+    behind = np.full(len(stream), -1, np.int64)
+    for s in range(int(stream.max(initial=-1)) + 1):
+        mine = np.flatnonzero(stream == s)
+        behind[mine[limit:]] = mine[: max(len(mine) - limit, 0)]
+    return behind

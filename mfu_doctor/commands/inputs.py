@@ -5,6 +5,7 @@ A gate judges traces in one place and saved reports in another (a committed base
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mfu_doctor.errors import NotATraceError
@@ -49,14 +50,21 @@ def load_saved(path: str) -> Report | None:
         raise NotATraceError(f"{path} is not UTF-8 text", "give a page written by -o report.html") from error
 
 
+def processors() -> int:
+    """Processors that this process may use: a command has them to itself while it reads."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(allowed)
+
+
 def _diagnose(file: Path, peak_flops: float | None, model_flops: float | None) -> Report:
     from mfu_doctor.diagnosis import diagnose
 
     if not file.is_dir():
-        return diagnose(file, peak_flops=peak_flops, model_flops=model_flops)
+        return diagnose(file, peak_flops=peak_flops, model_flops=model_flops, processes=processors())
     from mfu_doctor.commands.choosing import choose_trace
 
-    return diagnose(choose_trace(file).path, peak_flops=peak_flops, model_flops=model_flops)
+    chosen = choose_trace(file).path
+    return diagnose(chosen, peak_flops=peak_flops, model_flops=model_flops, processes=processors())
 
 
 def is_report(file: Path) -> bool:

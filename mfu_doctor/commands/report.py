@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mfu_doctor.commands.inputs import load_saved
+from mfu_doctor.commands.inputs import load_saved, processors
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.render import format_of, names, render
 from mfu_doctor.report import Baseline, Report
@@ -103,8 +103,8 @@ def make_report(source: str, options: dict[str, Any]) -> tuple[Report, tuple[str
         from mfu_doctor.commands.choosing import choose_trace
 
         chosen = choose_trace(source)
-        return diagnose(chosen.path, **options), chosen.notes
-    return diagnose(source, **options), ()
+        return diagnose(chosen.path, processes=processors(), **options), chosen.notes
+    return diagnose(source, processes=processors(), **options), ()
 
 
 def _configured(options: dict[str, Any]) -> dict[str, Any]:

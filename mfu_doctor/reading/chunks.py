@@ -32,28 +32,51 @@ class EventChunks:
         is_last: whether the chunk handed out last is the last one.
         separator: what stands between two events, from the brace of one to the first quote of the next.
 
+    Args:
+        source: the file.
+        after: begin in the middle of the file, at the first event after this byte; the separator to tell it by.
+
     Raises:
-        NotATraceError: there is no list of events.
+        NotATraceError: there is no list of events, or no event after that byte.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, after: tuple[int, bytes] | None = None) -> None:
         self._source = source
         self.head: bytes
         self._rest: bytes | bytearray
-        self.head, self._rest = _find_list(source)
+        self.head, self._rest = _find_list(source) if after is None else (b"", _find_event(source, *after))
         self._stale_at = _STALE_SEPARATOR
-        self.is_bare = not self.head
+        self.is_bare = after is None and not self.head
         self.is_last = False
         self.separator = _DEFAULT_SEPARATOR
 
-    def __iter__(self) -> Iterator[bytes]:
+    @property
+    def position(self) -> int:
+        """Plain bytes of the file before what is handed out next."""
+        return self._source.given - len(self._rest)
+
+    def prepare(self) -> bytes:
+        """Read a block ahead where that was not done, and find the separator in it; what was read."""
         while len(self._rest) < BLOCK and (block := self._source.read()):
             self._rest += block
         self._find_separator()
+        return bytes(self._rest)
+
+    def skip_to(self, position: int) -> None:
+        """Leave out what lies before this byte, where an event begins."""
+        self._rest = self._source.skip_to(position)
+
+    def until(self, limit: float) -> Iterator[bytes]:
+        """The chunks up to the first cut at or after this byte; a second call goes on from there."""
+        self.prepare()
         cut = self._rest.rfind(self.separator)
         if cut >= 0:
             yield self._cut_rest(cut)
         while not self.is_last and (block := self._source.read()):
+            if self._source.given > limit and (cut := self._first_cut(block, limit)) >= 0:
+                self._rest += block
+                yield self._cut_rest(cut)
+                return
             cut = block.rfind(self.separator)
             if cut >= 0:
                 chunk = b"".join((b"[", self._rest, block[: cut + 1], b"]"))
@@ -94,6 +117,11 @@ class EventChunks:
         """Bytes from the end of an event, its brace included, to the brace of the next."""
         return self.separator.index(b"{")
 
+    def _first_cut(self, block: bytes, limit: float) -> int:
+        """Where the rest and the block after it can be cut first at or after a byte of the file; -1 if nowhere."""
+        begin = self._source.given - len(block) - len(self._rest)
+        return (self._rest + block).find(self.separator, max(int(limit) - begin, 0))
+
     def _cut_rest(self, cut: int) -> bytes:
         chunk = b"".join((b"[", self._rest[: cut + 1], b"]"))
         self._rest = self._rest[cut + self._gap :]
@@ -120,6 +148,19 @@ class EventChunks:
                 continue
             self.separator = match.group()
             return
+
+
+def _find_event(source: Source, position: int, separator: bytes) -> bytes:
+    """The bytes from the first event that begins after this byte of the file to the end of the block that it begins in."""
+    data = bytearray(source.skip_to(position))
+    searched = 0
+    while (found := data.find(separator, searched)) < 0:
+        searched = max(0, len(data) - len(separator))
+        block = source.read()
+        if not block or len(data) > _STALE_SEPARATOR:
+            raise NotATraceError(f"{source.label} has no event after byte {position:,}", _REMEDY)
+        data += block
+    return bytes(data[found + separator.index(b"{") :])
 
 
 def _find_list(source: Source) -> tuple[bytes, bytes]:

@@ -28,19 +28,23 @@ _LOST_START_NS = 3600 * 1_000_000_000
 
 
 class Clock:
-    """Converts the times of one file; remembers the leading digits that were cut from them."""
+    """Converts the times of one file; remembers the leading digits that were cut from them.
 
-    def __init__(self) -> None:
-        self._decimal_epoch = False
+    Args:
+        decimal_epoch: whether its times are microseconds since 1970 with decimals; see `look`.
+    """
+
+    def __init__(self, *, decimal_epoch: bool = False) -> None:
+        self.decimal_epoch = decimal_epoch
         self._prefixes: list[int] = []
 
     def look(self, chunk: bytes) -> None:
         """Decide from the file's first events whether its times need the leading digits cut off."""
-        self._decimal_epoch = _DECIMAL_EPOCH.search(chunk) is not None
+        self.decimal_epoch = _DECIMAL_EPOCH.search(chunk) is not None
 
     def shorten(self, chunk: bytes) -> bytes:
         """Replace the six leading digits of epoch times by one that stands for them, so that a float64 is exact."""
-        if not self._decimal_epoch:
+        if not self.decimal_epoch:
             return chunk
 
         def short(match: re.Match[bytes]) -> bytes:

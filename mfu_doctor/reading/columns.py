@@ -6,6 +6,7 @@ resident, and there is no second copy to join parts at the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "sequence": np.int32,
     "args": np.int32,
 }
+COLUMNS = tuple(_TYPES)
 _BYTES_PER_EVENT = 100  # no layout writes a duration event in fewer
 _GROWTH = 1.5
 
@@ -126,6 +128,27 @@ class Columns:
     def set_args(self, rows: npt.NDArray[np.int64], codes: list[int]) -> None:
         """Say which kept arguments belong to these rows."""
         self._arrays["args"][rows] = codes
+
+    def extend(self, count: int, fill: Callable[[npt.NDArray[Any]], None], codes: dict[str, list[int]]) -> None:
+        """Append events of a later part of the file.
+
+        Args:
+            count: how many.
+            fill: writes their values into the array it is given, once for each column in order of `COLUMNS`.
+            codes: for the columns that hold codes of another table, what each code is here.
+        """
+        first, last = self.count, self.count + count
+        self._reserve(last)
+        for key in COLUMNS:
+            fill(self._arrays[key][first:last])
+        for key, here in codes.items():
+            part = self._arrays[key][first:last]
+            part[:] = np.array([*here, -1], part.dtype)[part]  # -1, which is none, stays what it is
+        self.count = last
+
+    def name_codes(self, names: Iterable[str]) -> list[int]:
+        """Code of each of these names."""
+        return [int(self._names[name]) for name in names]
 
     def take(self, name: str) -> npt.NDArray[Any]:
         """Hand out one column, shape (count,), and forget it."""

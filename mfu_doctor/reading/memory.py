@@ -15,6 +15,7 @@ from mfu_doctor.reading.schema import MemoryArgs, MemoryEvent
 from mfu_doctor.trace import MemorySamples
 
 MEMORY = "[memory]"
+_COLUMNS = 4  # time, device, allocated and reserved bytes
 _CPU = 0  # c10::DeviceType::CPU
 _HOST_DEVICE = -1
 _MOST_BYTES = 2.0**53  # more is damage, and not exact
@@ -33,12 +34,21 @@ class MemoryTable:
         picked = [(e.ts, e.args) for e in events if e.name == MEMORY and e.args is not None and _is_sound(e.args)]
         if not picked:
             return
-        rows = np.empty((len(picked), 4), np.int64)
+        rows = np.empty((len(picked), _COLUMNS), np.int64)
         rows[:, 0] = self._clock.nanoseconds(np.array([ts for ts, _ in picked]))
         rows[:, 1] = [_HOST_DEVICE if args.type == _CPU else int(args.device) for _, args in picked]
         rows[:, 2] = [int(args.allocated) for _, args in picked]
         rows[:, 3] = [int(args.reserved) for _, args in picked]
         self._rows.append(rows)
+
+    def to_bytes(self) -> bytes:
+        """What was collected, for `extend`."""
+        return b"".join(rows.tobytes() for rows in self._rows)
+
+    def extend(self, collected: bytes) -> None:
+        """Append what another table collected from a later part of the file."""
+        if collected:
+            self._rows.append(np.frombuffer(collected, np.int64).reshape(-1, _COLUMNS))
 
     def samples(self, origin: int) -> MemorySamples | None:
         """All samples in time order: those of accelerators where there are any, else those of the host.

@@ -27,6 +27,11 @@ class PairTable:
         """Begins and ends that have no other half."""
         return self._lone_ends + sum(len(stack) for stack in self._open.values())
 
+    @property
+    def seen(self) -> bool:
+        """Whether there were any begins or ends."""
+        return bool(self._open)
+
     def match(self, events: list[Begin | End]) -> list[Complete]:
         """The durations that end in this part of the file."""
         begins, ends = [], []

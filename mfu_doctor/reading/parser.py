@@ -7,8 +7,10 @@ picked out of the chunk by position and decoded again.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
@@ -35,17 +37,36 @@ _END_BEFORE_KEY = re.compile(rf'\}}\s*,?\s*\](?=\s*,\s*"(?:{_AFTER})"\s*:)'.enco
 _END_OF_FILE = re.compile(rb"\}\s*,?\s*\](?=\s*\}?[\s\0]*\Z)")
 
 
+@dataclass(frozen=True, slots=True)
+class PartOf:
+    """Where in a file to begin, and how the file is written: what the one who reads its beginning knows.
+
+    Attributes:
+        after: byte of the plain file after which the first event begins.
+        separator: what stands between two events.
+        decimal_epoch: whether times are microseconds since 1970 with decimals.
+    """
+
+    after: int
+    separator: bytes
+    decimal_epoch: bool
+
+
 class Parser:
     """Everything that the list of events of one file says.
+
+    Args:
+        source: the file.
+        part: where to begin, if not at the beginning.
 
     Attributes:
         tail: what follows the list in the file; None where the file ends before it.
         cut_event: whether the file ends inside an event.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.clock = Clock()
-        self.chunks = EventChunks(source)
+    def __init__(self, source: Source, part: PartOf | None = None) -> None:
+        self.clock = Clock(decimal_epoch=part.decimal_epoch) if part else Clock()
+        self.chunks = EventChunks(source, (part.after, part.separator) if part else None)
         self.columns = Columns(source.expected_size, self.clock)
         self.args = ArgsTable()
         self.memory = MemoryTable(self.clock)
@@ -53,32 +74,53 @@ class Parser:
         self.damage = Damage()
         self.tail: bytes | None = None
         self.cut_event = False
+        self._held = b""
+        self._looked = part is not None
 
-    def run(self) -> None:
-        """Read the whole file."""
-        for events, chunk in self._batches(self.clock.shorten):
+    @property
+    def is_over(self) -> bool:
+        """Whether the list of events has ended, or the file has."""
+        return self.tail is not None or self.chunks.is_last
+
+    @property
+    def is_between(self) -> bool:
+        """Whether everything so far was read to the end of an event, with more to come."""
+        return not self._held and not self.is_over
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what was read stands for itself: nothing damaged, nothing that begins or ends elsewhere."""
+        return not (self._held or self.cut_event or self.pairs.seen or self.damage != Damage())
+
+    def prepare(self) -> None:
+        """Look at the first events, which tell how this file is written; `run` does so where nobody did before."""
+        if not self._looked:
+            self.clock.look(self.chunks.prepare())
+            self._looked = True
+
+    def run(self, until: float = math.inf) -> None:
+        """Read the file, up to the first event that begins after this byte; a second call goes on from there."""
+        for events, chunk in self._batches(self.clock.shorten, until):
             self._add(events, chunk)
 
     def lists(self) -> Iterator[bytes]:
         """The events as JSON lists that parse, mended where needed and otherwise byte for byte; the tables stay empty."""
-        for _, chunk in self._batches(bytes):
+        for _, chunk in self._batches(bytes, math.inf):
             yield chunk
 
-    def _batches(self, prepare: Callable[[bytes], bytes]) -> Iterator[tuple[list[Any], bytes]]:
+    def _batches(self, prepare: Callable[[bytes], bytes], until: float) -> Iterator[tuple[list[Any], bytes]]:
         """Each chunk that parses, or was mended until it did, with its events; `prepare` changes a chunk beforehand."""
-        held = b""
-        for i, cut in enumerate(self.chunks):
-            chunk = self.chunks.join(held, cut) if held else cut
-            if i == 0:
-                self.clock.look(chunk)
+        self.prepare()
+        for cut in self.chunks.until(until):
+            chunk = self.chunks.join(self._held, cut) if self._held else cut
             events, chunk = self._decode(prepare(chunk))
             if events is None and not self.chunks.is_last and len(chunk) < _LONGEST_HELD and _is_open(chunk):
-                held = chunk  # the cut fell inside an event, between objects in its arguments
+                self._held = chunk  # the cut fell inside an event, between objects in its arguments
                 continue
             if events is None:
                 events, chunk = self._salvage(chunk)
+            self._held = b""
             yield events, chunk
-            held = b""
 
     def _decode(self, chunk: bytes) -> tuple[list[Any] | None, bytes]:
         """The events of a chunk, or None where it does not parse; and the chunk, without what follows the list."""

@@ -23,6 +23,7 @@ def read_trace(
     *,
     progress: Callable[[float], None] | None = None,
     max_expansion: float = MAX_EXPANSION,
+    processes: int = 1,
 ) -> Trace:
     """Read a trace written by torch.profiler, in any layout and from any of its years.
 
@@ -32,13 +33,19 @@ def read_trace(
         path: a `.json` or gzip file (told apart by content), or an open binary stream.
         progress: called now and then with the fraction of the input read, 0 to 1; not for streams.
         max_expansion: how many times its own size a gzip file may grow: a guard against decompression bombs.
+        processes: how many may read at once, where the file is large enough for that to be quicker; not for streams.
 
     Raises:
         NotATraceError: the input is not a trace, holds no events, or cannot be opened.
     """
     with Source(path, progress, max_expansion=max_expansion) as source, _no_collection():
         parser = Parser(source)
-        parser.run()
+        if processes > 1 and isinstance(path, (str, os.PathLike)):
+            from mfu_doctor.reading.parts import read_in_parts
+
+            read_in_parts(parser, source, path, processes)
+        else:
+            parser.run()
         if not parser.columns.count:
             raise NotATraceError(
                 f"{source.label} holds no event with a duration",

@@ -8,7 +8,7 @@ as a numpy record array: no Python per field. Names and categories are replaced 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,6 +24,15 @@ _RENAMED = {
 }
 
 Number = float | str | None
+E = TypeVar("E")
+
+
+class Decoders(Generic[E]):
+    """Reads events as one type: a list of them, or one after the other on lines of their own."""
+
+    def __init__(self, kind: type[E]) -> None:
+        self.listed: msgspec.json.Decoder[list[E]] = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+        self.lines: msgspec.json.Decoder[E] = msgspec.json.Decoder(kind)
 
 
 class Args(msgspec.Struct, gc=False, rename=_RENAMED):
@@ -86,6 +95,7 @@ class MemoryEvent(msgspec.Struct, gc=False):
 
     name: str = ""
     ts: float = 0.0
+    dur: float = 0.0
     args: MemoryArgs | None = None
 
 
@@ -106,7 +116,7 @@ for _phase in OTHER_PHASES:
 KNOWN_PHASES = frozenset(OTHER_PHASES + "XBEi")
 EVENTS: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Event])
 LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])  # any sound JSON list
-MEMORY_EVENTS: msgspec.json.Decoder[list[MemoryEvent]] = msgspec.json.Decoder(list[MemoryEvent])
+MEMORY_EVENTS = Decoders(MemoryEvent)
 _ENCODER = msgspec.msgpack.Encoder()
 
 _TOP = ("name", "cat", "pid", "tid", "ts", "dur")

@@ -19,6 +19,7 @@ _BOMB_CHECK_FROM = 256 << 20  # bytes
 # Plain size to expect where it is not known: so many times the gzip file's size, or this many bytes for a stream.
 _TYPICAL_EXPANSION = 16
 _UNKNOWN_SIZE = 64 << 20
+_SIZE_BYTES = 4  # a gzip member ends with its plain size, RFC 1952 section 2.3.1
 
 
 class Source:
@@ -45,7 +46,7 @@ class Source:
         self._progress = progress
         self._max_expansion = max_expansion
         self._taken = 0  # bytes of the input
-        self._given = 0  # plain bytes handed out
+        self.given = 0  # plain bytes handed out
         first = self._take()
         self._gzip = GzipStream(first, self._take, size=BLOCK) if first.startswith(MAGIC) else None
         self._pending = first
@@ -68,19 +69,44 @@ class Source:
         size = self._size or _UNKNOWN_SIZE
         return size if self._gzip is None else size * _TYPICAL_EXPANSION
 
+    @property
+    def plain_size(self) -> int | None:
+        """Plain bytes of a file: what its length or the end of its gzip stream says; None for other streams."""
+        if not self._owned or not self._size:
+            return None
+        if self._gzip is None:
+            return self._size
+        with Path(self._stream.name).open("rb") as file:
+            file.seek(-_SIZE_BYTES, os.SEEK_END)
+            stated = int.from_bytes(file.read(_SIZE_BYTES), "little")
+        return stated if stated >= self._size else self.expected_size  # of several members, or of more than 4 GiB
+
     def read(self) -> bytes:
         """The next stretch of plain bytes; nothing at the end."""
         if self._gzip is None:
             data, self._pending = self._pending or self._take(), b""
+            self.given += len(data)
             return data
         data = self._gzip.read()
-        self._given += len(data)
-        if self._given > max(_BOMB_CHECK_FROM, self._taken * self._max_expansion):
+        self.given += len(data)
+        if self.given > max(_BOMB_CHECK_FROM, self._taken * self._max_expansion):
             raise NotATraceError(
                 f"{self.label} grows more than {self._max_expansion:g} times when it is decompressed",
                 "unpack it yourself if you trust it, and give the plain file",
             )
         return data
+
+    def skip_to(self, position: int) -> bytes:
+        """Go on at a byte of the plain text that was not handed out yet; the bytes after it that had to be read already."""
+        if self._gzip is None:
+            self._pending = b""
+            self._stream.seek(position)
+            self.given = self._taken = position
+            return b""
+        data = b""
+        while self.given < position and (data := self.read()):
+            pass
+        return data[len(data) - (self.given - position) :] if self.given > position else b""
 
     def _take(self) -> bytes:
         data = self._stream.read(BLOCK)

@@ -6,6 +6,8 @@ of one number are the same track.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -72,16 +74,23 @@ class TrackTable:
         """All tracks, in order of their index."""
         return tuple(self._tracks)
 
+    def indices(self, tracks: Iterable[Track]) -> list[int]:
+        """Index of each of these tracks, which another table met in a later part of the file."""
+        return [self._index(track) for track in tracks]
+
     def _add(self, run: tuple[int, int, int]) -> int:
         pid, tid, device = run
         number = None if device == int(_HOST) else device if device > _FIRST_TEXT else self._device(device, tid)
-        track = Track(self.text(pid), self.text(tid), number)
+        index = self._index(Track(self.text(pid), self.text(tid), number))
+        self._known[run] = index
+        return index
+
+    def _index(self, track: Track) -> int:
         index = self._tracks.setdefault(track, len(self._tracks))
         if index > _MAX_TRACKS:
             raise NotATraceError(
                 f"the file has more than {_MAX_TRACKS:,} threads and streams", "cut it to one process with a trace tool"
             )
-        self._known[run] = index
         return index
 
     def text(self, code: int) -> str:

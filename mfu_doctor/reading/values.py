@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mfu_doctor.reading.schema import Decoders
 from mfu_doctor.trace import EventArgs
 
 T = TypeVar("T")
@@ -64,10 +65,11 @@ class ArgsOnly(msgspec.Struct, gc=False):
     """An event of which only the arguments are wanted."""
 
     ts: float = math.nan  # unequal to every time: not an event
+    dur: float = 0.0
     args: RawArgs | None = None
 
 
-ARGUMENTS: msgspec.json.Decoder[list[ArgsOnly]] = msgspec.json.Decoder(list[ArgsOnly])
+ARGUMENTS = Decoders(ArgsOnly)
 
 
 class ArgsTable:
@@ -86,11 +88,25 @@ class ArgsTable:
         """All distinct arguments, in order of their index."""
         return tuple(self._by_value)
 
+    @property
+    def keys(self) -> tuple[tuple[bytes, ...], ...]:
+        """One spelling of all distinct arguments, in order of their index."""
+        spelled: dict[int, tuple[bytes, ...]] = {}
+        for key, code in self._by_bytes.items():
+            spelled.setdefault(code, key)
+        return tuple(spelled[code] for code in range(len(self._by_value)))
+
+    def indices(self, keys: Iterable[tuple[bytes, ...]]) -> list[int]:
+        """Index of each of these arguments, which another table met in a later part of the file."""
+        return [self._index(key) for key in keys]
+
     def _code(self, raw: RawArgs) -> int:
-        key = tuple(map(bytes, msgspec.structs.astuple(raw)))
+        return self._index(tuple(map(bytes, msgspec.structs.astuple(raw))))
+
+    def _index(self, key: tuple[bytes, ...]) -> int:
         code = self._by_bytes.get(key)
         if code is None:
-            args = _parse(raw)
+            args = _parse(RawArgs(*map(msgspec.Raw, key)))
             code = -1 if args == EventArgs() else self._by_value.setdefault(args, len(self._by_value))
             self._by_bytes[key] = code
         return code

@@ -1,0 +1,167 @@
+"""A file that several processes read gives what one gives, whatever is wrong with it and wherever it is cut."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mfu_doctor.reading.columns import COLUMNS
+from mfu_doctor.reading.parser import Parser
+from mfu_doctor.reading.parts import read_in_parts
+from mfu_doctor.reading.source import Source
+from tests.reading.layouts import LAYOUTS, native
+from tests.traces import ROOT
+
+EVENTS = 12_000
+HEAD_START = 400_000  # bytes: parts of a megabyte or less, so that a small file has several
+FOOTER = {"with_stack": True, "baseTimeNanoseconds": 1_700_000_000_000_000_000}
+
+
+def event(i: int, **changes: Any) -> dict[str, Any]:
+    """Kernels and operators with arguments that repeat, on several threads and streams; now and then an allocation."""
+    if i % 50 == 49:
+        args: dict[str, Any] = {"Device Type": 1, "Device Id": 0, "Total Allocated": i, "Total Reserved": 2 * i}
+        return {"ph": "i", "name": "[memory]", "pid": 1, "tid": 1, "ts": i, "s": "t", "args": args} | changes
+    shapes = {"Input Dims": [[i % 7, 8], [8, 4]], "Input type": ["float", "float"]}
+    where = {"device": 0, "stream": 7 + i % 3, "correlation": i} if i % 2 else {"External id": i} | shapes
+    kind = {"cat": "kernel", "name": f"kernel_{i // 900}"} if i % 2 else {"cat": "cpu_op", "name": f"aten::op_{i % 11}"}
+    return {"ph": "X", "pid": 1, "tid": i % 5, "ts": i + 0.125, "dur": 1.5, "args": where} | kind | changes
+
+
+def many(change: Callable[[int], dict[str, Any]] = lambda i: {}) -> dict[str, Any]:
+    return {"schemaVersion": 1, "traceEvents": [event(i, **change(i)) for i in range(EVENTS)], **FOOTER}
+
+
+def everything(path: Path, processes: int, head_start: int = HEAD_START) -> dict[str, Any]:
+    """All that reading a file found out."""
+    with Source(path) as source:
+        parser = Parser(source)
+        read_in_parts(parser, source, path, processes, head_start=head_start)
+    found = {
+        "names": parser.columns.names,
+        "tracks": parser.columns.tracks.tracks(),
+        "args": parser.args.values,
+        "tail": parser.tail,
+        "damage": parser.damage,
+        "cut": parser.cut_event,
+        "unmatched": parser.pairs.unmatched,
+        "truncated": source.truncated,
+        "memory": parser.memory.to_bytes(),
+    }
+    return found | {name: parser.columns.take(name) for name in COLUMNS}
+
+
+def assert_same_in_parts(path: Path, processes: tuple[int, ...] = (2, 3)) -> dict[str, Any]:
+    alone = everything(path, 1)
+    for count in processes:
+        together = everything(path, count)
+        for key, value in alone.items():
+            if isinstance(value, np.ndarray):
+                np.testing.assert_array_equal(together[key], value, err_msg=key)
+            else:
+                assert together[key] == value, key
+    return alone
+
+
+def written(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "trace.json"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(tmp_path: Path, layout: str) -> None:
+    alone = assert_same_in_parts(written(tmp_path, LAYOUTS[layout](many())))
+    assert len(alone["start"]) == EVENTS - EVENTS // 50
+    assert alone["tail"]
+
+
+def test_gzip_and_more_processes_than_parts(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzip.compress(native(many())))
+    assert_same_in_parts(path, (2, 4, 64))
+
+
+def test_a_real_recording() -> None:
+    assert_same_in_parts(ROOT / "tests" / "fixtures" / "clinic" / "few-workers.pt.trace.json.gz")
+
+
+def test_times_since_1970_with_decimals(tmp_path: Path) -> None:
+    data = many(lambda i: {"ts": 1_712_190_000_000_000 + i})
+    text = native(data).replace(b'"ts": 171219', b'"ts": 171219').replace(b', "dur"', b'.25, "dur"')
+    alone = assert_same_in_parts(written(tmp_path, text))
+    assert int(alone["start"][0]) == 1_712_190_000_000_000_250
+
+
+def test_pairs_that_span_the_parts(tmp_path: Path) -> None:
+    """A begin in one part and its end in another: no part can tell alone."""
+    data = many()
+    span = {"name": "epoch", "cat": "user_annotation", "pid": 1, "tid": 1}
+    data["traceEvents"].insert(10, span | {"ph": "B", "ts": 10})
+    data["traceEvents"].append({"ph": "E", "pid": 1, "tid": 1, "ts": EVENTS})
+    alone = assert_same_in_parts(written(tmp_path, native(data)))
+    assert "epoch" in alone["names"]
+    assert alone["unmatched"] == 0
+
+
+@pytest.mark.parametrize("at", [EVENTS // 3, EVENTS - 5])
+def test_damage_in_any_part(tmp_path: Path, at: int) -> None:
+    text = native(many(lambda i: {"name": "MARK"} if i == at else {}))
+    alone = assert_same_in_parts(written(tmp_path, text.replace(b'"MARK"', b'"say "hello""')))
+    assert alone["damage"].repaired == 1
+
+
+def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
+    text = native(many())
+    alone = assert_same_in_parts(written(tmp_path, text[: int(len(text) * 0.9)]))
+    assert alone["tail"] is None
+    packed = tmp_path / "cut.json.gz"
+    packed.write_bytes(gzip.compress(text)[:-2000])
+    assert assert_same_in_parts(packed)["truncated"]
+
+
+def test_events_end_long_before_the_file_does(tmp_path: Path) -> None:
+    """What follows the list looks like events, and the later parts begin in it."""
+    data = many() | {"with_modules": True, "ours": [event(i) for i in range(EVENTS)]}
+    alone = assert_same_in_parts(written(tmp_path, native(data)))
+    assert len(alone["start"]) == EVENTS - EVENTS // 50
+
+
+def test_a_part_that_begins_inside_an_event(tmp_path: Path) -> None:
+    """Objects in the arguments are separated as events are."""
+    nested = [{"ph": "X", "ts": j, "cat": "kernel", "name": "no event"} for j in range(8)]
+    data = many(lambda i: {"args": {"list": nested}} if i % 10 == 0 else {})
+    path = written(tmp_path, LAYOUTS["compact"](data))
+    alone = everything(path, 1)
+    assert "no event" not in alone["names"]
+    for head_start in range(
+        HEAD_START, HEAD_START + 3000, 300
+    ):  # the second part begins in an event and in the next ones
+        together = everything(path, 2, head_start)
+        assert together["names"] == alone["names"]
+        np.testing.assert_array_equal(together["start"], alone["start"])
+
+
+@pytest.mark.parametrize("interpreter", ["/no/such/python", "/bin/false"])
+def test_no_other_process_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
+    path = written(tmp_path, native(many()))
+    expected = everything(path, 1)
+    monkeypatch.setattr(sys, "executable", interpreter)
+    found = everything(path, 3)
+    assert found["names"] == expected["names"]
+    np.testing.assert_array_equal(found["start"], expected["start"])
+
+
+def test_what_lies_in_the_users_directory_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, native(many()))
+    for name in ("numpy", "msgspec", "trace", "gc", "mfu_doctor"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert_same_in_parts(path)
+    assert not (tmp_path / "imported").exists()
