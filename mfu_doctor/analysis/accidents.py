@@ -38,6 +38,12 @@ def without_accidents(steps: Steps, longest_ns: float | None, own: tuple[Interva
     return replace(steps, steady=steps.steady & ~long, note=note)
 
 
+def rare_ns(steps: Steps, own: tuple[Intervals, ...]) -> float:
+    """Mean nanoseconds per steady step of what only a few of them do: what `own` takes on average beyond the median."""
+    spent = _spent(steps, own)[steps.steady]
+    return float(spent.mean()) - min(float(np.median(spent)), float(spent.mean()))
+
+
 def _spent(steps: Steps, own: tuple[Intervals, ...]) -> npt.NDArray[np.int64]:
     """Nanoseconds of each step that these cover, shape (steps,)."""
     spent = np.zeros(steps.count, np.int64)

@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.accidents import without_accidents
+from mfu_doctor.analysis.accidents import rare_ns, without_accidents
 from mfu_doctor.analysis.activity import Activity, device_activity
 from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.deflation import deflate
@@ -24,6 +24,7 @@ from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
 from mfu_doctor.analysis.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.places import Spot, UserFrames, places_of, spent_at, user_frames
 from mfu_doctor.analysis.replay import Replay
+from mfu_doctor.analysis.stalls import without_stalls
 from mfu_doctor.analysis.steps import Steps, find_steps
 from mfu_doctor.analysis.timeline import build_timeline
 from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
@@ -157,10 +158,12 @@ class Run:
         found = find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
         timed = self.facts.timed_steps_s if self.facts is not None else ()
         chosen = self.options.steps is not None  # the user wants these very steps
-        host = self.host
-        return without_accidents(
-            found, max(timed) * NS_PER_S if timed and not chosen else None, (host.compile, host.gc)
-        )
+        return without_accidents(found, max(timed) * NS_PER_S if timed and not chosen else None, self._own)
+
+    @property
+    def _own(self) -> tuple[Intervals, ...]:
+        """What a run does for itself however rarely."""
+        return self.host.compile, self.host.gc
 
     @cached_property
     def breakdown(self) -> Breakdowns:
@@ -199,8 +202,8 @@ class Run:
         timed = self.timed_steps_s
         if not timed:
             return Replay(recorded, self.activity.row)
-        if self.facts is not None and timed != self.facts.timed_steps_s:  # evened out: the mean is what is stated
-            recorded = replace(recorded, usual_ns=recorded.measured_ns)
-        step_ns = median(timed) * NS_PER_S * recorded.measured_ns / recorded.usual_ns
-        plain = deflate(recorded, self.trace, step_ns)
+        calm = without_stalls(recorded, self.trace, median(timed) * NS_PER_S)
+        calm = replace(calm, usual_ns=calm.measured_ns - rare_ns(self.steps, self._own))
+        step_ns = median(timed) * NS_PER_S * calm.measured_ns / calm.usual_ns
+        plain = deflate(calm, self.trace, step_ns)
         return Replay(recorded, self.activity.row, plain, stretch=max(plain.measured_ns / step_ns, 1.0))
