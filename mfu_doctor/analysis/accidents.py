@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.steps import WARM_UP, Steps
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.intervals import EMPTY, Intervals, union
 
 
-def without_accidents(steps: Steps, longest_ns: float | None, own: tuple[Intervals, ...] = ()) -> Steps:
+def without_accidents(steps: Steps, longest_ns: float | None, own: Intervals = EMPTY) -> Steps:
     """The steps, those that took far longer than any un-profiled one no longer steady.
 
     Args:
@@ -38,17 +38,16 @@ def without_accidents(steps: Steps, longest_ns: float | None, own: tuple[Interva
     return replace(steps, steady=steps.steady & ~long, note=note)
 
 
-def rare_ns(steps: Steps, own: tuple[Intervals, ...]) -> float:
+def rare_ns(steps: Steps, own: Intervals) -> float:
     """Mean nanoseconds per steady step of what only a few of them do: what `own` takes on average beyond the median."""
     spent = _spent(steps, own)[steps.steady]
     return float(spent.mean()) - min(float(np.median(spent)), float(spent.mean()))
 
 
-def _spent(steps: Steps, own: tuple[Intervals, ...]) -> npt.NDArray[np.int64]:
-    """Nanoseconds of each step that these cover, shape (steps,)."""
+def _spent(steps: Steps, own: Intervals) -> npt.NDArray[np.int64]:
+    """Nanoseconds of each steady step that these cover, shape (steps,)."""
     spent = np.zeros(steps.count, np.int64)
     for index in np.flatnonzero(steps.steady).tolist():
         window = union(steps.host_start[index : index + 1], steps.host_end[index : index + 1])
-        covered = [(where & window).total_ns for where in own]
-        spent[index] = sum(covered)
+        spent[index] = (own & window).total_ns
     return spent

@@ -161,9 +161,9 @@ class Run:
         return without_accidents(found, max(timed) * NS_PER_S if timed and not chosen else None, self._own)
 
     @property
-    def _own(self) -> tuple[Intervals, ...]:
+    def _own(self) -> Intervals:
         """What a run does for itself however rarely."""
-        return self.host.compile, self.host.gc
+        return self.host.compile | self.host.gc
 
     @cached_property
     def breakdown(self) -> Breakdowns:
