@@ -16,6 +16,7 @@ from mfu_doctor.commands.report import ReportOptions, parse_steps, run_report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import HEADINGS
+from mfu_doctor.rules.topics import TOPICS
 from tests.goldens import FOLDER
 from tests.traces import ROOT
 
@@ -177,6 +178,19 @@ def test_explain_lists_every_rule_and_shows_every_heading() -> None:
     assert run_explain("IN001") == run_explain("input-bound")
     assert "input-bound" in run_explain("IN")
     assert "host-bound" not in run_explain("IN")
+
+
+def test_explain_finds_a_rule_by_what_others_call_it() -> None:
+    assert run_explain("no_sync") == run_explain("sync-every-microbatch")
+    assert "prefetch-factor" in run_explain("slow-sample")
+
+
+def test_every_topic_belongs_to_one_rule_and_hides_none() -> None:
+    rules = {rule.name for rule in RULES}
+    names = [topic for topics in TOPICS.values() for topic in topics]
+    assert set(TOPICS) <= rules
+    assert len(set(names)) == len(names)
+    assert not set(names) & rules
 
 
 def test_explain_as_data_and_markdown() -> None:

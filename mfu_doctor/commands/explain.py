@@ -8,6 +8,7 @@ from __future__ import annotations
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.catalogue import FAMILIES, RULES, choose, find
 from mfu_doctor.rules.contract import HEADINGS, Rule
+from mfu_doctor.rules.topics import TOPICS
 
 FORMATS = ("text", "markdown", "json")
 
@@ -55,6 +56,7 @@ def described(rule: Rule) -> dict[str, object]:
         "title": rule.title,
         "caution": rule.caution,
         "needs": list(rule.needs),
+        "topics": list(TOPICS.get(rule.name, ())),
         "summary": " ".join(parts.pop("").split()),
         "sections": parts,
     }
@@ -67,6 +69,8 @@ def _text(rule: Rule) -> str:
         rows += ["", heading, *(f"  {row}".rstrip() for row in body.splitlines())]
     if rule.needs:
         rows += ["", "Needs", f"  {', '.join(rule.needs)}"]
+    if rule.name in TOPICS:
+        rows += ["", "Judges what is also called", f"  {', '.join(TOPICS[rule.name])}"]
     return "\n".join(rows) + "\n"
 
 

@@ -65,6 +65,7 @@ from mfu_doctor.rules.sync_every_microbatch import sync_every_microbatch
 from mfu_doctor.rules.tensor_loop import tensor_loop
 from mfu_doctor.rules.tf32_off import tf32_off
 from mfu_doctor.rules.thermal_throttle import thermal_throttle
+from mfu_doctor.rules.topics import TOPICS
 from mfu_doctor.rules.unbenchmarked_convolution import unbenchmarked_convolution
 from mfu_doctor.rules.uncompiled import uncompiled
 from mfu_doctor.rules.unfused_attention import unfused_attention
@@ -180,14 +181,14 @@ def choose(rules: Iterable[Rule], *, select: Sequence[str] = (), ignore: Sequenc
 
 
 def find(name: str) -> Rule:
-    """The rule with this name or code.
+    """The rule with this name or code, or the one that judges what people call so (`topics`).
 
     Raises:
         DoctorError: there is none; the message names the nearest.
     """
-    wanted = name.strip().lower()
+    wanted = name.strip().lower().replace("_", "-")
     for rule in RULES:
-        if wanted in (rule.name, rule.code.lower()):
+        if wanted in (rule.name, rule.code.lower(), *TOPICS.get(rule.name, ())):
             return rule
     raise _unknown(name, RULES)
 
@@ -204,7 +205,7 @@ def _named(rules: tuple[Rule, ...], names: Sequence[str]) -> set[Rule]:
 
 
 def _unknown(name: str, rules: tuple[Rule, ...]) -> DoctorError:
-    known = [spelling for r in rules for spelling in (r.name, r.code)]
+    known = [spelling for r in rules for spelling in (r.name, r.code, *TOPICS.get(r.name, ()))]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "mfu-doctor explain lists all rules"
     return DoctorError(f"no rule is called {name!r}", hint)
