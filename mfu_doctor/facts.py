@@ -118,6 +118,7 @@ class HostFacts:
     other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, where /proc tells
     page_faults_per_s: float | None = None  # of this process over the timed steps; those that needed no disk
     page_fault_s: float | None = None  # what one costs here; measured where there are enough to matter
+    disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, where /proc tells
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
 

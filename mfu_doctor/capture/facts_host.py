@@ -1,10 +1,11 @@
-"""Facts about the machine as this process may use it, and how busy it was while the timed steps ran."""
+"""Facts about the machine as this process may use it, and how busy it and its storage were while the timed steps ran."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,31 @@ _MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /pro
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """CPU seconds used up to one moment; None where /proc does not tell."""
+    """CPU seconds used and bytes read up to one moment; None where /proc does not tell."""
 
     wall_s: float
     own_s: float  # this process
     tree_s: float | None  # this process and its descendants (loader workers)
     machine_s: float | None  # all processes of the machine
     faults: int | None = None  # page faults of this process
+    read_bytes: int | None = None  # from storage, by this process and its descendants
 
 
-def busy_now() -> Busy:
-    """Read the CPU clocks (some milliseconds where many processes run: call it between steps)."""
-    return Busy(time.monotonic(), time.process_time(), _tree_seconds(), _machine_seconds(), faults_so_far())
+def busy_now(proc: Path = _PROC) -> Busy:
+    """Read the clocks (some milliseconds where many processes run: call it between steps).
+
+    Args:
+        proc: where the system tells of its processes, in the form of Linux's /proc.
+    """
+    tree = _tree_ticks(proc)
+    return Busy(
+        time.monotonic(),
+        time.process_time(),
+        None if tree is None else sum(tree.values()) / os.sysconf("SC_CLK_TCK"),
+        _machine_seconds(proc),
+        faults_so_far(),
+        None if tree is None else _read_bytes(proc, tree),
+    )
 
 
 def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
@@ -53,6 +67,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         other_cpu_share=_other_share(before, after),
         page_faults_per_s=faults,
         page_fault_s=fault_seconds() if faults is not None and faults >= MANY_PAGE_FAULTS else None,
+        disk_read_bytes_s=_read_rate(before, after),
         memory_available_bytes=_memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )
@@ -64,6 +79,17 @@ def _fault_rate(before: Busy | None, after: Busy | None) -> float | None:
     if before.faults is None or after.faults is None:
         return None
     return round((after.faults - before.faults) / (after.wall_s - before.wall_s), 1)
+
+
+def _read_rate(before: Busy | None, after: Busy | None) -> float | None:
+    """Bytes per second; None where they are not counted, or where a process left with what it had read before."""
+    if before is None or after is None or after.wall_s <= before.wall_s:
+        return None
+    if before.read_bytes is None or after.read_bytes is None or after.read_bytes < before.read_bytes:
+        return None
+    if after.read_bytes == 0:  # a process that never read anything is rarer than a system that does not count (gVisor)
+        return None
+    return round((after.read_bytes - before.read_bytes) / (after.wall_s - before.wall_s), 1)
 
 
 def _own_share(before: Busy | None, after: Busy | None) -> float | None:
@@ -116,19 +142,19 @@ def _memory_available() -> int | None:
     return min(within)
 
 
-def _machine_seconds() -> float | None:
+def _machine_seconds(proc: Path) -> float | None:
     """CPU seconds of everything but idle and I/O wait, from the first line of /proc/stat."""
-    fields = (_read(_PROC / "stat") or "").partition("\n")[0].split()[1:]
+    fields = (_read(proc / "stat") or "").partition("\n")[0].split()[1:]
     if len(fields) < 5:
         return None
     user, nice, system, _idle, _iowait, *rest = (int(field) for field in fields[:8])
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
-def _tree_seconds() -> float | None:
-    """CPU seconds of this process, its descendants and the children that they have waited for."""
+def _tree_ticks(proc: Path) -> dict[int, int] | None:
+    """CPU ticks of this process and of each of its descendants, with the children that they have waited for, by process."""
     try:
-        pids = [name for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 - names only, and fast
+        pids = [name for name in os.listdir(proc) if name.isdigit()]  # noqa: PTH208 - names only, and fast
     except OSError:
         return None
     if not pids or len(pids) > _MAX_PROCESSES:
@@ -136,12 +162,28 @@ def _tree_seconds() -> float | None:
     ticks: dict[int, int] = {}
     parent: dict[int, int] = {}
     for pid in pids:
-        fields = (_read(_PROC / pid / "stat") or "").rpartition(")")[2].split()
+        fields = (_read(proc / pid / "stat") or "").rpartition(")")[2].split()
         if len(fields) > 14:
             parent[int(pid)] = int(fields[1])
             ticks[int(pid)] = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
-    total = sum(used for pid, used in ticks.items() if _descends(pid, os.getpid(), parent))
-    return total / os.sysconf("SC_CLK_TCK")
+    return {pid: used for pid, used in ticks.items() if _descends(pid, os.getpid(), parent)}
+
+
+def _read_bytes(proc: Path, tree: Iterable[int]) -> int | None:
+    """Bytes that these processes made storage deliver; None where this one's count cannot be read.
+
+    Linux adds the count of a child that ended to that of the parent that waited for it, so a worker that ends in between takes
+    nothing away.
+    """
+    counts = {pid: _counted_reads(_read(proc / str(pid) / "io") or "") for pid in tree}
+    if counts.get(os.getpid()) is None:
+        return None
+    return sum(count or 0 for count in counts.values())  # one that ended since /proc was listed has none
+
+
+def _counted_reads(text: str) -> int | None:
+    values = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("read_bytes:")]
+    return int(values[0]) if values and values[0].isdigit() else None
 
 
 def _descends(pid: int, ancestor: int, parent: dict[int, int]) -> bool:
