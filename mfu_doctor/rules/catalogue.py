@@ -14,6 +14,7 @@ from mfu_doctor.rules.allocator_retry import allocator_retry
 from mfu_doctor.rules.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.blocking_copy import blocking_copy
 from mfu_doctor.rules.busy_machine import busy_machine
+from mfu_doctor.rules.cold_cache import cold_cache
 from mfu_doctor.rules.cold_workers import cold_workers
 from mfu_doctor.rules.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.contract import Rule
@@ -89,6 +90,7 @@ RULES: tuple[Rule, ...] = (
     slow_sample,
     host_made_tensor,
     wide_batch,
+    cold_cache,
     # HO: does the device wait for Python?
     host_bound,
     device_sync,

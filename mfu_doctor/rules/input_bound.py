@@ -20,7 +20,8 @@ How to fix
     saturated more workers deliver no more: make the transforms cheaper, or decode on the GPU.
 
 When it is wrong
-    Workers that share one slow disk do not scale. A loader that is no DataLoader (a generator) needs its own prefetching.
+    Workers that share one slow disk do not scale: where most of the wait is seen to be storage's, cold-cache stands above this.
+    A loader that is no DataLoader (a generator) needs its own prefetching.
     Batches that take very different times hide in a mean; slow-sample looks at those.
 
 References
@@ -29,6 +30,7 @@ References
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.caching import is_mostly_storage
 from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.loading import (
     Loading,
@@ -69,6 +71,7 @@ def input_bound(run: Run) -> Outcome:
         change=_change(run, loading, wanted),
         evidence=_evidence(loading),
         place=run.places(loading.rows[:1])[0],
+        symptom_of=("cold-cache",) if is_mostly_storage(run) else (),
         withhold=_saturated(run, loading),
     )
 

@@ -10,6 +10,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "input-bound": ("num-workers", "collate", "main-thread-transforms", "saturated-loader"),
     "slow-sample": ("prefetch-factor", "worker-imbalance"),
     "cold-workers": ("persistent-workers", "epoch-start"),
+    "cold-cache": ("page-cache", "disk-io"),
     "pageable-copy": ("pin-memory",),
     "blocking-copy": ("non-blocking", "prefetch-stream"),
     "wide-batch": ("uint8-images", "pcie-saturation"),
