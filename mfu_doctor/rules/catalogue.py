@@ -46,6 +46,7 @@ from mfu_doctor.rules.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.needless_grad_scaler import needless_grad_scaler
 from mfu_doctor.rules.needless_recompute import needless_recompute
 from mfu_doctor.rules.non_nccl_backend import non_nccl_backend
+from mfu_doctor.rules.offloaded_state import offloaded_state
 from mfu_doctor.rules.outlier_steps import outlier_steps
 from mfu_doctor.rules.pageable_copy import pageable_copy
 from mfu_doctor.rules.partial_flop_count import partial_flop_count
@@ -131,6 +132,7 @@ RULES: tuple[Rule, ...] = (
     spare_memory,
     needless_recompute,
     returned_heap,
+    offloaded_state,
     # CO: is communication exposed?
     exposed_communication,
     small_buckets,
