@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfu_doctor.analysis.activity import COPY
-from mfu_doctor.analysis.steady import Mask, Rows
-from mfu_doctor.analysis.vocabulary import ids_matching
+from mfu_doctor.analysis.steady import Mask, Rows, under
+from mfu_doctor.analysis.vocabulary import OPTIMIZER_MARK, ids_matching
 from mfu_doctor.units import GIGA, NS_PER_S
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ def copies_matching(run: Run, pattern: re.Pattern[str], least_bytes: int = 1) ->
     keep = size >= least_bytes
     entry = entry[keep]
     return Copies(entry, size[keep], (activity.end - activity.start)[entry])
+
+
+def without_optimizer(run: Run, copies: Copies) -> Copies:
+    """Those copies that no optimizer makes: what it moves is state (`offloaded-state`), not a batch."""
+    return copies.only(under(run, copies.issuer(run), OPTIMIZER_MARK) < 0)
 
 
 def copied_bytes(run: Run, row: int) -> int:

@@ -30,7 +30,7 @@ import re
 
 import numpy as np
 
-from mfu_doctor.analysis.copies import copies_matching
+from mfu_doctor.analysis.copies import copies_matching, without_optimizer
 from mfu_doctor.analysis.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
@@ -50,7 +50,7 @@ SEEN_SHARE = 0.001
 def blocking_copy(run: Run) -> Outcome:
     """Judge copies from pinned memory."""
     steady = steady_of(run)
-    every = copies_matching(run, _PINNED, LEAST_BYTES)
+    every = without_optimizer(run, copies_matching(run, _PINNED, LEAST_BYTES))
     copies = every.only(steady.entries(run)[every.entry])
     start, end = run.activity.start[copies.entry], run.activity.end[copies.entry]
     exposed = steady.per_step(float(run.breakdown.owners["memory_copy"].overlap_with(start, end).sum()))

@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.activity import COPY
-from mfu_doctor.analysis.copies import Copies, copies_matching, is_link_known, pinned_bandwidth
+from mfu_doctor.analysis.copies import Copies, copies_matching, is_link_known, pinned_bandwidth, without_optimizer
 from mfu_doctor.analysis.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
@@ -47,7 +47,7 @@ STAGED_BYTES = 64 * 1024
 def pageable_copy(run: Run) -> Outcome:
     """Judge copies from pageable host memory."""
     steady = steady_of(run)
-    every = copies_matching(run, HOST_TO_DEVICE_PAGEABLE, STAGED_BYTES)
+    every = without_optimizer(run, copies_matching(run, HOST_TO_DEVICE_PAGEABLE, STAGED_BYTES))
     copies = every.only(steady.entries(run)[every.entry])
     if not len(copies.entry):
         return None

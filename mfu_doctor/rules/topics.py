@@ -44,6 +44,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "large-vocab-loss": ("cross-entropy", "logits"),
     "dense-embedding-grad": ("sparse-embedding", "embedding-backward"),
     "needless-recompute": ("activation-checkpointing", "recomputation"),
+    "offloaded-state": ("zero-offload", "cpu-offload"),
     "spare-memory": ("batch-size", "memory-headroom"),
     "unused-gradients": ("frozen-parameters", "requires-grad"),
     "idle-tensor-cores": ("gpu-util", "sm-activity", "occupancy"),

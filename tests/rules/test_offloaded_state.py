@@ -9,7 +9,9 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MemoryFacts
 from mfu_doctor.pricing import Scale, price_findings
+from mfu_doctor.rules.blocking_copy import blocking_copy
 from mfu_doctor.rules.offloaded_state import offloaded_state
+from mfu_doctor.rules.pageable_copy import pageable_copy
 from tests.rules.drawing import steps, upload
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
@@ -82,6 +84,12 @@ def test_state_that_is_fetched_and_put_back_is_worth_its_exposed_copies() -> Non
     assert finding.confidence == "hint"
     assert finding.detail == "0.1 GB must fit on the device; whether that is free was not recorded"
     assert "keep 0.1 GB" in finding.fix
+
+
+def test_the_state_is_no_batch_that_should_be_copied_in_another_way() -> None:
+    run = swapping()
+    assert blocking_copy.judge(run) is None
+    assert pageable_copy.judge(run) is None
 
 
 def test_copies_that_block_the_host_are_worth_the_same() -> None:
