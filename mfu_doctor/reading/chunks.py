@@ -118,9 +118,11 @@ class EventChunks:
         return self.separator.index(b"{")
 
     def _first_cut(self, block: bytes, limit: float) -> int:
-        """Where the rest and the block after it can be cut first at or after a byte of the file; -1 if nowhere."""
-        begin = self._source.given - len(block) - len(self._rest)
-        return (self._rest + block).find(self.separator, max(int(limit) - begin, 0))
+        """Where the rest and the block after it can be cut first at or after a byte of the file; -1 if not in this block."""
+        seam = bytes(self._rest[-(len(self.separator) - 1) :])  # a separator may begin in it
+        begin = self._source.given - len(block) - len(seam)
+        found = (seam + block).find(self.separator, max(int(limit) - begin, 0))
+        return found if found < 0 else len(self._rest) - len(seam) + found
 
     def _cut_rest(self, cut: int) -> bytes:
         chunk = b"".join((b"[", self._rest[: cut + 1], b"]"))

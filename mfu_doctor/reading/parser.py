@@ -114,7 +114,8 @@ class Parser:
         for cut in self.chunks.until(until):
             chunk = self.chunks.join(self._held, cut) if self._held else cut
             events, chunk = self._decode(prepare(chunk))
-            if events is None and not self.chunks.is_last and len(chunk) < _LONGEST_HELD and _is_open(chunk):
+            may_go_on = not self.chunks.is_last and (len(chunk) < _LONGEST_HELD or self.chunks.position >= until)
+            if events is None and may_go_on and _is_open(chunk):
                 self._held = chunk  # the cut fell inside an event, between objects in its arguments
                 continue
             if events is None:

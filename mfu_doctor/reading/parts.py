@@ -30,6 +30,8 @@ from mfu_doctor.trace import Track
 # A process takes about 0.15 s to start. Meanwhile this one reads so many plain bytes, and smaller parts are not worth it.
 HEAD_START = 32 << 20
 _PIPE = 1 << 20  # bytes; the kernel's usual 64 KiB would make the two processes take turns
+# The other process may be another version of ours, if that comes first on its path.
+_GREETING = f"mfu-doctor {mfu_doctor.__version__} {' '.join(COLUMNS)}\n".encode()
 _LENGTH = 8  # bytes that state the length of what is written before the columns
 MOST_PARTS = 4  # the last ones of a gzip file are inflated from its beginning: more would do that again and no sooner
 
@@ -41,7 +43,8 @@ _CHILD = "import sys; sys.path.append(sys.argv[1]); from mfu_doctor.reading.part
 class Order:
     """What a process is to read."""
 
-    path: str
+    path: bytes
+    identity: tuple[int, int, int, int]  # see Source
     part: PartOf
     until: int | None  # byte of the plain file; None: to its end
 
@@ -71,7 +74,7 @@ class Part:
 
 def read_in_parts(
     parser: Parser, source: Source, path: str | os.PathLike[str], processes: int, *, head_start: int = HEAD_START
-) -> None:
+) -> int:
     """Read a whole file, with so many processes at most.
 
     Args:
@@ -80,27 +83,32 @@ def read_in_parts(
         path: the file.
         processes: this one included.
         head_start: plain bytes that this process reads until another has started; no part is smaller.
+
+    Returns:
+        How many parts other processes read.
     """
     parser.prepare()
     limits = _limits(parser.chunks.position, source.plain_size or 0, processes, head_start)
-    if not limits:
+    if not limits or not sys.executable or getattr(sys, "frozen", False):  # a frozen program is no interpreter
         parser.run()
-        return
+        return 0
     how = (parser.chunks.separator, parser.clock.decimal_epoch)
     ends = [*limits[1:], None]
-    orders = [Order(os.fspath(path), PartOf(a, *how), b) for a, b in zip(limits, ends, strict=True)]
+    orders = [Order(os.fsencode(path), source.identity, PartOf(a, *how), b) for a, b in zip(limits, ends, strict=True)]
     with _children(orders) as streams:
         parser.run(until=limits[0])
-        reached = parser.chunks.position
+        reached, absorbed = parser.chunks.position, 0
         for stream in streams:
-            end = _absorb(parser, stream, reached) if parser.is_between else None
+            # where all before it is sound, a part begins where an event does
+            end = _absorb(parser, stream, reached) if parser.is_between and parser.is_sound else None
             if end is None:
                 break
-            reached = end
+            reached, absorbed = end, absorbed + 1
     if not parser.is_over:
         if reached > parser.chunks.position:
             parser.chunks.skip_to(reached)
         parser.run()
+    return absorbed
 
 
 def _limits(begin: int, size: int, processes: int, head_start: int) -> list[int]:
@@ -126,7 +134,17 @@ def _children(orders: list[Order]) -> Iterator[list[BinaryIO]]:
 
 def _start(order: Order) -> subprocess.Popen[bytes]:
     # -P: nothing that lies in the user's directory is imported
-    command = [sys.executable, "-P", "-c", _CHILD, str(_ROOT), msgspec.json.encode(order).decode()]
+    flags = sys.flags
+    asked = {"-I": flags.isolated, "-E": flags.ignore_environment, "-s": flags.no_user_site, "-S": flags.no_site}
+    command = [
+        sys.executable,
+        "-P",
+        *(flag for flag, given in asked.items() if given),
+        "-c",
+        _CHILD,
+        str(_ROOT),
+        msgspec.json.encode(order).decode(),
+    ]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pipesize=_PIPE
     )
@@ -153,6 +171,13 @@ def _absorb(parser: Parser, stream: BinaryIO, start: int) -> int | None:
 
 
 def _received(stream: BinaryIO) -> Part:
+    """What the other process found.
+
+    Raises:
+        EOFError: it found nothing sound, or something else than ours wrote to its standard output.
+    """
+    if stream.read(len(_GREETING)) != _GREETING:
+        raise EOFError
     size = int.from_bytes(stream.read(_LENGTH), "little")
     return msgspec.msgpack.decode(stream.read(size), type=Part)
 
@@ -179,7 +204,9 @@ def main() -> None:
 
 
 def _write_part(order: Order, out: BinaryIO) -> None:
-    with Source(order.path) as source:
+    with Source(os.fsdecode(order.path)) as source:
+        if source.identity != order.identity:
+            return
         parser = Parser(source, order.part)
         start = parser.chunks.position
         parser.run(until=inf if order.until is None else order.until)
@@ -198,5 +225,5 @@ def _write_part(order: Order, out: BinaryIO) -> None:
             tail=parser.tail,
         )
         head = msgspec.msgpack.encode(part)
-        out.write(len(head).to_bytes(_LENGTH, "little") + head)
+        out.write(_GREETING + len(head).to_bytes(_LENGTH, "little") + head)
         out.writelines(columns.take(name).data.cast("B") for name in COLUMNS if part.count)

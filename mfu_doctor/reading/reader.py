@@ -40,7 +40,7 @@ def read_trace(
     """
     with Source(path, progress, max_expansion=max_expansion) as source, _no_collection():
         parser = Parser(source)
-        if processes > 1 and isinstance(path, (str, os.PathLike)):
+        if processes > 1 and isinstance(path, (str, os.PathLike)) and max_expansion == MAX_EXPANSION:
             from mfu_doctor.reading.parts import read_in_parts
 
             read_in_parts(parser, source, path, processes)

@@ -8,7 +8,7 @@ as a numpy record array: no Python per field. Names and categories are replaced 
 from __future__ import annotations
 
 import struct
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,15 +24,6 @@ _RENAMED = {
 }
 
 Number = float | str | None
-E = TypeVar("E")
-
-
-class Decoders(Generic[E]):
-    """Reads events as one type: a list of them, or one after the other on lines of their own."""
-
-    def __init__(self, kind: type[E]) -> None:
-        self.listed: msgspec.json.Decoder[list[E]] = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
-        self.lines: msgspec.json.Decoder[E] = msgspec.json.Decoder(kind)
 
 
 class Args(msgspec.Struct, gc=False, rename=_RENAMED):
@@ -116,7 +107,7 @@ for _phase in OTHER_PHASES:
 KNOWN_PHASES = frozenset(OTHER_PHASES + "XBEi")
 EVENTS: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Event])
 LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])  # any sound JSON list
-MEMORY_EVENTS = Decoders(MemoryEvent)
+MEMORY_EVENTS: msgspec.json.Decoder[MemoryEvent] = msgspec.json.Decoder(MemoryEvent)
 _ENCODER = msgspec.msgpack.Encoder()
 
 _TOP = ("name", "cat", "pid", "tid", "ts", "dur")

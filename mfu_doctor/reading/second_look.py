@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.reading.salvage import FAILURES
-from mfu_doctor.reading.schema import Complete, Decoders
+from mfu_doctor.reading.schema import LIST, Complete
 
 
 class _Timed(Protocol):
@@ -48,17 +49,17 @@ class SecondLook:
         parts = chunk[chunk.index(b'"') + 1 : chunk.rindex(b"}")].split(separator)
         return cls(chunk, complete, places, parts if len(parts) == count else [])
 
-    def decode(self, positions: npt.NDArray[np.int64], decoders: Decoders[E]) -> list[E]:
+    def decode(self, positions: npt.NDArray[np.int64], decoder: msgspec.json.Decoder[E]) -> list[E]:
         """The complete events at these positions, decoded in another type."""
         places = self.places[positions].tolist()
         if self.parts:
             try:  # without commas between them, so that pieces of one event do not grow together again
-                found = decoders.lines.decode_lines(b'{"' + b'}\n{"'.join([self.parts[i] for i in places]) + b"}")
+                found = decoder.decode_lines(b'{"' + b'}\n{"'.join([self.parts[i] for i in places]) + b"}")
             except FAILURES:
                 found = []
             # Separators of several kinds could add up to the right number of wrong parts: their times tell.
             expected = [self.complete[i] for i in positions.tolist()]
             if [(e.ts, e.dur) for e in found] == [(e.ts, e.dur) for e in expected]:
                 return found
-        everything = decoders.listed.decode(self.chunk)
-        return [everything[i] for i in places]
+        everything = LIST.decode(self.chunk)
+        return [decoder.decode(everything[i]) for i in places]

@@ -70,15 +70,24 @@ class Source:
         return size if self._gzip is None else size * _TYPICAL_EXPANSION
 
     @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """What tells this file from another of the same name: device, inode, size, and when it was written."""
+        found = os.fstat(self._stream.fileno())
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    @property
     def plain_size(self) -> int | None:
         """Plain bytes of a file: what its length or the end of its gzip stream says; None for other streams."""
         if not self._owned or not self._size:
             return None
         if self._gzip is None:
             return self._size
-        with Path(self._stream.name).open("rb") as file:
-            file.seek(-_SIZE_BYTES, os.SEEK_END)
-            stated = int.from_bytes(file.read(_SIZE_BYTES), "little")
+        try:
+            with Path(self._stream.name).open("rb") as file:
+                file.seek(-_SIZE_BYTES, os.SEEK_END)
+                stated = int.from_bytes(file.read(_SIZE_BYTES), "little")
+        except OSError:  # it was moved meanwhile
+            return None
         return stated if stated >= self._size else self.expected_size  # of several members, or of more than 4 GiB
 
     def read(self) -> bytes:

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mfu_doctor.reading.schema import Decoders
 from mfu_doctor.trace import EventArgs
 
 T = TypeVar("T")
@@ -69,7 +68,7 @@ class ArgsOnly(msgspec.Struct, gc=False):
     args: RawArgs | None = None
 
 
-ARGUMENTS = Decoders(ArgsOnly)
+ARGUMENTS: msgspec.json.Decoder[ArgsOnly] = msgspec.json.Decoder(ArgsOnly)
 
 
 class ArgsTable:
