@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -154,9 +155,10 @@ def _step_time(run: Run) -> StepTime:
     """Un-profiled steps where a live run timed them, else the recorded windows."""
     windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
     timed = run.timed_steps_s
-    if timed:
-        return step_time_of(timed, TIMED, profiled=typical_step(windows, RECORDED))
-    return step_time_of(windows, RECORDED)
+    profiled = typical_step(windows, RECORDED)
+    found = step_time_of(timed, TIMED, profiled=profiled) if timed else step_time_of(windows, RECORDED)
+    rarely = run.replay.rarely
+    return replace(found, mean=found.median * rarely) if rarely > 1 else found
 
 
 def _breakdown(split: Split) -> Breakdown:

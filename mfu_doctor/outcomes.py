@@ -90,7 +90,10 @@ def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
         said.append(run.steps.note)
     if run.replay.rarely > 1:
         mean = time_of(run.mfu.step_s * run.replay.rarely * NS_PER_S)
-        said.append(f"a few steps took much longer than the others: fixes are priced on the mean step, {mean}")
+        many = len(run.replay.timeline.boundaries) - 1
+        said.append(
+            f"some steps took much longer than the others: fixes are priced on the mean of {many} steps, {mean}"
+        )
     said.extend(run.peaks.warnings)
     if run.facts is not None:
         said.extend(run.facts.notes)

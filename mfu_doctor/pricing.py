@@ -66,7 +66,7 @@ class Scale:
 
     def possible_s(self, nanoseconds: float) -> float:
         """The same as a prediction: not below zero, and not more than what leaves the step at its floor."""
-        return min(max(self.saved_s(nanoseconds), 0.0), self.step_s - self.floor_s)
+        return max(min(self.saved_s(nanoseconds), self.step_s - self.floor_s), 0.0)
 
     def mfu_at(self, step_s: float) -> float | None:
         """MFU if the same work took `step_s`."""

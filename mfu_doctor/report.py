@@ -78,6 +78,7 @@ class StepTime:
     n: int = 1
     source: str = "trace"  # timed (un-profiled steps) or trace (profiled steps)
     profiled_median: float | None = None
+    mean: float | None = None  # what savings are of, where a few steps take much longer than the median one; else None
     samples: tuple[float, ...] = ()
 
 

@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.compare import compare
 from mfu_doctor.diagnosis import diagnose, report_of
 from mfu_doctor.examination import examine
 from mfu_doctor.facts import Facts
+from mfu_doctor.promise import HELD
+from mfu_doctor.render import render
 from mfu_doctor.rules.catalogue import RULES
 from tests.timeline import Timeline
 
@@ -73,3 +76,35 @@ def test_a_live_step_that_something_else_stopped_is_left_out() -> None:
     report = report_of(run := live(PAUSE_US), examine(run, RULES))
     assert any("left out" in text for text in report.cautions)
     assert run.replay.rarely == 1
+
+
+@pytest.mark.parametrize("at", [1, 6, 11, 15, 19])
+def test_wherever_the_rare_step_is_no_step_becomes_negative(at: int) -> None:
+    """At most twelve steps are replayed, and the one that compiles may be none of them."""
+    t = Timeline()
+    for step in range(20):
+        with t.step():
+            if step == at:
+                with t.span("compile_fx_inner (dynamo_timed)", "cpu_op"):
+                    t.python(PAUSE_US)
+            t.op("aten::mm", kernel=KERNELS_US)
+            t.sync()
+    run = Run(replace(t.trace(), facts=Facts(timed_steps_s=(KERNELS_US * 1.02e-6,) * 9)))
+    report = report_of(run, examine(run, RULES))
+    assert run.replay.rarely >= 1
+    found = report.diagnosis("recompilation")
+    assert found is not None
+    assert found.saving is None or found.saving.low >= 0
+
+
+def test_the_headline_and_the_promise_are_of_the_mean_step() -> None:
+    """The fix that removes the pause leaves what it said: the promise comes true."""
+    before, after = diagnose(drawn().trace()), diagnose(drawn(0).trace())
+    assert before.step_time_s is not None
+    assert before.step_time_s.mean == pytest.approx((KERNELS_US + PAUSE_US / 10) * 1e-6, rel=0.05)
+    assert "mean 3.0" in render(before, "markdown")
+    assert after.step_time_s is not None
+    assert after.step_time_s.mean is None
+    found = compare(before, after, fixes=("outlier-steps",)).prediction
+    assert found.predicted_s == pytest.approx(after.step_time_s.median, rel=0.02)
+    assert found.outcome == HELD

@@ -17,8 +17,11 @@ STEP_US = sum(USUAL_US.values())
 STALL_US = 500
 
 
-def run_of(stalls: dict[int, str], *, timed_us: float | None = STEP_US, extra: dict[int, str] | None = None) -> Run:
+def run_of(
+    stalls: dict[int, str], *, timed_us: float | tuple[float, ...] | None = STEP_US, extra: dict[int, str] | None = None
+) -> Run:
     """Six CPU steps of three operators; in some of them one takes half a millisecond longer, or another operator runs too."""
+    times = timed_us if isinstance(timed_us, tuple) else (timed_us or 0.0,) * 9
     t = Timeline(device=None)
     for step in range(6):
         with t.step():
@@ -26,7 +29,7 @@ def run_of(stalls: dict[int, str], *, timed_us: float | None = STEP_US, extra: d
                 t.op(name, host=us + (STALL_US if stalls.get(step) == name else 0))
             if extra and step in extra:
                 t.op(extra[step], host=STALL_US)
-    facts = None if timed_us is None else Facts(timed_steps_s=(timed_us * 1e-6,) * 9)
+    facts = None if timed_us is None else Facts(timed_steps_s=tuple(us * 1e-6 for us in times))
     return Run(replace(t.trace(), facts=facts))
 
 
@@ -62,3 +65,24 @@ def test_steps_that_do_something_else_are_not_compared() -> None:
     recorded = (300 * 5 + STALL_US) / 5
     share = without(run, "aten::mm") / (run.replay.measured_ns / 1000)
     assert share == pytest.approx(recorded / (STEP_US + STALL_US), rel=0.02)
+
+
+def test_what_the_un_profiled_steps_do_too_is_the_runs_own() -> None:
+    """Two steps of five do more, recorded or not: most un-profiled steps are short, and yet nothing was stopped."""
+    times = tuple(STEP_US + (STALL_US if i % 5 in (1, 3) else 0) for i in range(10))
+    run = run_of({2: "aten::softmax", 4: "aten::softmax"}, timed_us=times)
+    assert run.replay.measured_ns / 1000 == pytest.approx(STEP_US + STALL_US * 2 / 5, rel=0.01)  # per mean step
+    assert without(run, "aten::softmax") == pytest.approx(100 + STALL_US * 2 / 5, rel=0.02)
+
+
+def test_compiling_inside_an_operator_is_no_stall() -> None:
+    t = Timeline(device=None)
+    for step in range(6):
+        with t.step():
+            for name, us in USUAL_US.items():
+                compiling = step == 3 and name == "aten::mm"
+                with t.span("compile_fx_inner (dynamo_timed)" if compiling else "block"):
+                    t.op(name, host=us + (20_000 if compiling else 0))
+    run = Run(replace(t.trace(), facts=Facts(timed_steps_s=(STEP_US * 1e-6,) * 9)))
+    assert run.replay.rarely > 5
+    assert run.replay.timeline.usual_ns > 0

@@ -6,13 +6,19 @@ nothing about the run: its operators only look slow, and prices made from them w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median, median_low
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.steps import WARM_UP, Steps
+from mfu_doctor.analysis.timeline import EXCEPTIONAL
 from mfu_doctor.intervals import EMPTY, Intervals, union
+
+# Share of the un-profiled steps: one in five comes again, a single long one among a dozen may be the machine.
+_OFTEN = 0.2
 
 
 def without_accidents(steps: Steps, longest_ns: float | None, own: Intervals = EMPTY) -> Steps:
@@ -27,8 +33,7 @@ def without_accidents(steps: Steps, longest_ns: float | None, own: Intervals = E
     if longest_ns is None:
         return steps
     usual = float(np.median(steps.duration[steps.steady]))
-    expected = WARM_UP * max(usual, longest_ns)
-    long = steps.steady & (steps.duration - _spent(steps, own) > expected)
+    long = steps.steady & (steps.duration > WARM_UP * max(usual, longest_ns)) & ~_explained(steps, own)
     count = int(long.sum())
     if not count:
         return steps
@@ -38,16 +43,25 @@ def without_accidents(steps: Steps, longest_ns: float | None, own: Intervals = E
     return replace(steps, steady=steps.steady & ~long, note=note)
 
 
-def rare_ns(steps: Steps, own: Intervals) -> float:
-    """Mean nanoseconds per steady step of what only a few of them do: what `own` takes on average beyond the median."""
-    spent = _spent(steps, own)[steps.steady]
-    return float(spent.mean()) - min(float(np.median(spent)), float(spent.mean()))
+def is_rarely_long(steps: Steps, own: Intervals) -> bool:
+    """Whether a few steady steps took much longer than the others because of what the run did in them by itself."""
+    middle = median_low(steps.duration[steps.steady].tolist())
+    exceptional = steps.steady & (steps.duration > EXCEPTIONAL * middle)
+    return bool((exceptional & _explained(steps, own)).any())
 
 
-def _spent(steps: Steps, own: Intervals) -> npt.NDArray[np.int64]:
-    """Nanoseconds of each steady step that these cover, shape (steps,)."""
-    spent = np.zeros(steps.count, np.int64)
-    for index in np.flatnonzero(steps.steady).tolist():
-        window = union(steps.host_start[index : index + 1], steps.host_end[index : index + 1])
-        spent[index] = (own & window).total_ns
-    return spent
+def are_often_long(timed: Sequence[float]) -> bool:
+    """Whether so many un-profiled steps took much longer than the median one that they are no accidents."""
+    middle = median(timed)
+    return sum(took > EXCEPTIONAL * middle for took in timed) >= _OFTEN * len(timed)
+
+
+def _explained(steps: Steps, own: Intervals) -> npt.NDArray[np.bool_]:
+    """Steady steps that `own` covers for at least half of what they take beyond the median one, shape (steps,)."""
+    found = np.zeros(steps.count, np.bool_)
+    middle = float(np.median(steps.duration[steps.steady]))
+    for i in np.flatnonzero(steps.steady & (steps.duration > middle)).tolist():
+        # what the host does while it issues a step, or while the device waits in it
+        window = union(np.array([steps.start[i], steps.host_start[i]]), np.array([steps.end[i], steps.host_end[i]]))
+        found[i] = (own & window).total_ns >= (float(steps.duration[i]) - middle) / 2
+    return found

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.accidents import rare_ns, without_accidents
+from mfu_doctor.analysis.accidents import are_often_long, is_rarely_long, without_accidents
 from mfu_doctor.analysis.activity import Activity, device_activity
 from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.deflation import deflate
@@ -202,8 +202,11 @@ class Run:
         timed = self.timed_steps_s
         if not timed:
             return Replay(recorded, self.activity.row)
-        calm = without_stalls(recorded, self.trace, median(timed) * NS_PER_S)
-        calm = replace(calm, usual_ns=calm.measured_ns - rare_ns(self.steps, self._own))
+        calm = without_stalls(recorded, self.trace, timed, self._own)
+        if are_often_long(timed):
+            calm = replace(calm, usual_ns=calm.measured_ns * median(timed) / fmean(timed))
+        elif not is_rarely_long(self.steps, self._own):
+            calm = replace(calm, usual_ns=calm.measured_ns)
         step_ns = median(timed) * NS_PER_S * calm.measured_ns / calm.usual_ns
         plain = deflate(calm, self.trace, step_ns)
         return Replay(recorded, self.activity.row, plain, stretch=max(plain.measured_ns / step_ns, 1.0))

@@ -112,6 +112,7 @@ def step_time(report: Report) -> tuple[str, str]:
     whole = report.run.steps_source == "whole trace"
     label = f"{'trace' if whole else 'step'} {numbers.duration(step.median)}"
     spread = f"+-{numbers.spread(step.mad, step.median)}, " if step.n > 1 else ""
+    spread += f"mean {numbers.duration(step.mean)}, " if step.mean is not None else ""
     if step.source == "timed":
         with_it = f" (with it: {numbers.duration(step.profiled_median)})" if step.profiled_median else ""
         return label, f"{spread}measured without the profiler{with_it}"
