@@ -1,7 +1,7 @@
 """Operators that something stopped while they were recorded, set to what they take in the other steps.
 
 A live CPU run knows how long its steps take without a profiler. A recording that took longer often did so in a few operators,
-each in one step only: the profiler's buffers make the heap grow under a large tensor, another process takes the processor.
+each in few of its steps: the profiler's buffers make the heap grow under a large tensor, another process takes the processor.
 Fixes of those operators would look far better than they are.
 """
 

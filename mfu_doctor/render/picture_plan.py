@@ -27,9 +27,8 @@ def draw_plan(report: Report) -> Markup | None:
     before = plan.steps[0].step_s + plan.steps[0].saving_s
     top = max(before, *(step.step_s for step in plan.steps)) * 1.02
     times = [before, *(step.step_s for step in plan.steps[:MOST_POINTS])]
-    mean = (
-        report.step_time_s.mean if report.step_time_s else None
-    )  # the plan begins there, and MFU is of the median step
+    # The plan begins at the mean step where there is one; the report's MFU is of the median step.
+    mean = report.step_time_s.mean if report.step_time_s else None
     now = report.mfu.value * start / mean if report.mfu.value is not None and mean else report.mfu.value
     shares = [now, *(step.mfu for step in plan.steps[:MOST_POINTS])]
     names = ["now", *(step.rule for step in plan.steps[:MOST_POINTS])]
