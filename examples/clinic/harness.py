@@ -86,7 +86,12 @@ def treat(patient: Patient, *, fixed: bool, trace: Path, active: int = ACTIVE) -
                 step(batch)
             if number + 1 == STEPS:
                 break
-    report = doctor.report
+    known = {"patient": patient.name, "expects": patient.expects, "fixed": fixed}
+    return known | judged(doctor.report)
+
+
+def judged(report: mfu_doctor.Report) -> dict[str, Any]:
+    """What the scoreboard needs of a report."""
     found = [
         {
             "rule": d.rule,
@@ -96,13 +101,9 @@ def treat(patient: Patient, *, fixed: bool, trace: Path, active: int = ACTIVE) -
         }
         for d in report.failed
     ]
-    timed = report.step_time_s
     return {
-        "patient": patient.name,
-        "expects": patient.expects,
-        "fixed": fixed,
-        "step_s": timed.median,
-        "mad_s": timed.mad,
+        "step_s": report.step_time_s.median,
+        "mad_s": report.step_time_s.mad,
         "findings": found,
         "withheld": [d.rule for d in report.withheld],
         "replay_error": report.replay.error,

@@ -2,11 +2,18 @@
 
     python examples/clinic/run.py                          all patients, three repeats, SCOREBOARD.md beside this file
     python examples/clinic/run.py --only slow-loader gc-pause --repeats 1
+    python examples/clinic/run.py --keep DIR               keep every trace and what was measured; then, after a change to a rule,
+    python examples/clinic/run.py --again DIR              judge the same traces again: no noise between the old code and the new
     python examples/clinic/run.py --record tests/fixtures/clinic     one small trace of each fault, for regression tests
 
-Each run is a process of its own; fault and fix alternate, so that a drifting machine hurts both alike. The predicted step is what
-the doctor said on the faulty run (step minus the mid saving of the planted fault's rule), the measured one is the median
-un-profiled step of the fixed run that followed.
+Each run is a process of its own. A pair is the fault and the fix right after or before it; all patients have one pair before
+any has the next, and every other round begins with the fix: a machine that is slow for a few minutes spoils one pair of some
+patients, not every pair of one, and one that gets slower favours neither side. The predicted step is what the doctor said on the
+faulty run (step minus the mid saving of the planted fault's rule), the measured one is the median un-profiled step of the fixed
+run.
+
+Controls are the same program on both sides. How far their two runs differ is how far the machine differs from itself, so no
+prediction can be shown to be better than that.
 """
 
 from __future__ import annotations
@@ -24,6 +31,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from harness import judged
+
+import mfu_doctor
+
 HERE = Path(__file__).resolve().parent
 RECORDED_STEPS = 2  # in a trace that is kept in the repository
 # glibc gives a step's activations back to the system and faults them in again at the next step, except while a profiler's buffers
@@ -34,7 +45,7 @@ TARGETS = "targets: planted fault first >= 95 %, median |error| <= 5 %, 90th per
 
 @dataclass(frozen=True)
 class Pair:
-    """One run with the fault and the run with the fix that followed."""
+    """One run with the fault and the run with the fix beside it."""
 
     fault: dict[str, Any]
     fix: dict[str, Any]
@@ -74,15 +85,32 @@ def measure(path: Path, *, fixed: bool, trace: Path, extra: tuple[str, ...] = ()
     return result
 
 
-def treat(path: Path, repeats: int, folder: Path) -> list[Pair]:
-    """Alternate fault and fix."""
-    return [
-        Pair(
-            measure(path, fixed=False, trace=folder / "fault.pt.trace.json.gz"),
-            measure(path, fixed=True, trace=folder / "fix.pt.trace.json.gz"),
-        )
-        for _ in range(repeats)
-    ]
+def treat(name: str, number: int, folder: Path) -> Pair:
+    """One pair of a patient in a round, its traces and results left in the folder."""
+    results = {}
+    for fixed in (True, False) if number % 2 else (False, True):
+        trace = kept(folder, name, number, fixed=fixed)
+        results[fixed] = measure(patients()[name], fixed=fixed, trace=trace)
+        trace.with_suffix(".json").write_text(json.dumps(results[fixed]), encoding="utf-8")
+    return Pair(results[False], results[True])
+
+
+def kept(folder: Path, name: str, number: int, *, fixed: bool) -> Path:
+    """Where the trace of one run is; its results lie beside it."""
+    return folder / f"{name}-{number}-{'fix' if fixed else 'fault'}.trace.gz"
+
+
+def judge_again(name: str, folder: Path) -> list[Pair]:
+    """Pairs that were kept, their traces judged by the present code."""
+    pairs = []
+    for number in range(len(list(folder.glob(f"{name}-*-fault.trace.gz")))):
+        sides = []
+        for fixed in (False, True):
+            trace = kept(folder, name, number, fixed=fixed)
+            old = json.loads(trace.with_suffix(".json").read_text(encoding="utf-8"))
+            sides.append(old | judged(mfu_doctor.diagnose(trace)))
+        pairs.append(Pair(*sides))
+    return pairs
 
 
 def row(name: str, pairs: list[Pair]) -> str:
@@ -109,17 +137,24 @@ def summary(results: dict[str, list[Pair]]) -> list[str]:
     sizes = sorted(abs(e) for e in errors.values())
     controls = [p for pairs in results.values() for p in pairs if p.fault["expects"] is None]
     false = sum(len(side["findings"]) for p in controls for side in (p.fault, p.fix))
+    same = sorted(abs(p.fault["step_s"] / p.fix["step_s"] - 1.0) for p in controls)
+    single = sorted(abs(p.error) for p in runs if p.error is not None)
     worst = sorted(errors, key=lambda n: -abs(errors[n]))[:3]
     lines = []
     if runs:
         lines.append(f"- planted fault first: {sum(p.first for p in runs)} of {len(runs)} runs")
     if sizes:
-        ninth = sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)]
-        lines.append(f"- |error| of the predicted step: median {median(sizes):.1%}, 90th percentile {ninth:.1%}")
+        lines.append(f"- |error| of the predicted step: {_spread(sizes)} (single pairs: {_spread(single)})")
         lines.append(f"- worst predictions: {', '.join(f'{n} {errors[n]:+.1%}' for n in worst)}")
     if controls:
         lines.append(f"- findings on healthy controls: {false} in {2 * len(controls)} runs")
+        lines.append(f"- the same control run twice differs from itself: {_spread(same)}")
     return lines
+
+
+def _spread(sizes: list[float]) -> str:
+    """Of sorted sizes."""
+    return f"median {median(sizes):.1%}, 90th percentile {sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)]:.1%}"
 
 
 def machine() -> str:
@@ -169,6 +204,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(patients()), help="names of patients")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=HERE / "SCOREBOARD.md")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every trace and what was measured here")
+    parser.add_argument("--again", type=Path, metavar="DIR", help="only judge again what was kept here; writes nothing")
     parser.add_argument("--record", type=Path, help="only write one trace per patient into this folder")
     given = parser.parse_args()
     if unknown := set(given.only) - set(patients()):
@@ -176,11 +213,18 @@ def main() -> None:
     if given.record is not None:
         record(given.record, given.only)
         return
-    results: dict[str, list[Pair]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.only:
-            results[name] = treat(patients()[name], given.repeats, Path(folder))
-            print(row(name, results[name]), flush=True)
+    if given.again is not None:
+        results = {name: pairs for name in given.only if (pairs := judge_again(name, given.again))}
+        print(*(row(name, pairs) for name, pairs in results.items()), *summary(results), sep="\n")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        results = {name: [] for name in given.only}
+        for number in range(given.repeats):
+            for name, pairs in results.items():
+                pairs.append(treat(name, number, folder))
+                print(row(name, pairs[-1:]), flush=True)
     given.output.write_text(scoreboard(results, given.repeats), encoding="utf-8")
     print(*summary(results), sep="\n")
 

@@ -84,12 +84,23 @@ def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
 
 
 def _loop(run: Run, rows: Rows, after: Rows, body: int) -> Loop:
-    """One loop; the operator that joins the results of its rounds (stack, cat) is part of it."""
+    """One loop; the operator that joins the results of its rounds (stack, cat) is part of it, and so is freeing them."""
     events = run.trace.events
     names = tuple(dict.fromkeys(run.trace.name_of(row) for row in rows[:body].tolist()))
-    joining = after if len(after) and _JOIN.match(run.trace.name_of(int(after[0]))) else after[:0]
-    end = int(events.end[np.concatenate((rows, joining))].max())
-    return Loop(names, len(rows) // body, int(events.start[rows[0]]), end, int(rows[0]))
+    start, end = int(events.start[rows[0]]), int(events.end[rows].max())
+    if len(after) and _JOIN.match(run.trace.name_of(int(after[0]))):
+        between = end - start - int((events.end[rows] - events.start[rows]).sum())
+        joined = int(events.end[after[0]])
+        end = joined + min(_idle_after(run, joined), max(between, 0))
+    return Loop(names, len(rows) // body, start, end, int(rows[0]))
+
+
+def _idle_after(run: Run, at: int) -> int:
+    """Nanoseconds from `at` until the training thread starts the next event; 0 after the last."""
+    events = run.trace.events
+    starts = events.start[events.track == run.host.main_track]
+    later = starts[starts >= at]
+    return int(later.min()) - at if len(later) else 0
 
 
 def time_of_loops(run: Run, loops: list[Loop]) -> Intervals:

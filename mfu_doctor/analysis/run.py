@@ -24,7 +24,6 @@ from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
 from mfu_doctor.analysis.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.places import Spot, UserFrames, places_of, spent_at, user_frames
 from mfu_doctor.analysis.replay import Replay
-from mfu_doctor.analysis.stalls import without_stalls
 from mfu_doctor.analysis.steps import Steps, find_steps
 from mfu_doctor.analysis.timeline import build_timeline
 from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
@@ -202,11 +201,11 @@ class Run:
         timed = self.timed_steps_s
         if not timed:
             return Replay(recorded, self.activity.row)
-        calm = without_stalls(recorded, self.trace, timed, self._own)
+        live = recorded
         if are_often_long(timed):
-            calm = replace(calm, usual_ns=calm.measured_ns * median(timed) / fmean(timed))
+            live = replace(recorded, usual_ns=recorded.measured_ns * median(timed) / fmean(timed))
         elif not is_rarely_long(self.steps, self._own):
-            calm = replace(calm, usual_ns=calm.measured_ns)
-        step_ns = median(timed) * NS_PER_S * calm.measured_ns / calm.usual_ns
-        plain = deflate(calm, self.trace, step_ns)
+            live = replace(recorded, usual_ns=recorded.measured_ns)
+        step_ns = median(timed) * NS_PER_S * live.measured_ns / live.usual_ns
+        plain = deflate(live, self.trace, step_ns)
         return Replay(recorded, self.activity.row, plain, stretch=max(plain.measured_ns / step_ns, 1.0))

@@ -10,7 +10,8 @@ Why it costs
 
 How the gain is predicted
     Of the loop and its backward stay a quarter of the host time and half of the device time (low), a twentieth and a tenth, or
-    one round where that is more (mid), one round (high).
+    one round where that is more (mid), one round (high). Where stack or cat joins what the rounds made, it belongs to the loop,
+    and so does freeing the parts: the pause after it, as long as the loop spent between its operators at most.
 
 How to fix
     Index with a tensor, use torch.stack, torch.gather, unfold or vmap instead of the loop.

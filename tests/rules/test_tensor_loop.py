@@ -82,6 +82,21 @@ def test_joining_the_results_is_part_of_the_loop() -> None:
     assert price_us(tensor_loop, run_of(drawn)).low_ns == close(0.5 * (ROUNDS * 40 + 1_000))
 
 
+@pytest.mark.parametrize(("after_us", "freed_us"), [(300, 300), (5_000, ROUNDS * 10)])
+def test_freeing_the_results_is_part_of_the_loop_no_longer_than_its_own_python(after_us: int, freed_us: int) -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(ROUNDS):
+                drawn.op("aten::select", host=20)
+                drawn.python(10)
+            drawn.op("aten::stack", host=1_000)
+            drawn.python(after_us)
+            drawn.op("aten::mm", host=1_000)
+    price = price_us(tensor_loop, run_of(drawn))
+    assert price.high_ns == close(0.99 * (ROUNDS * 30 + 1_000 + freed_us))
+
+
 def test_the_nodes_of_the_loop_in_backward_belong_to_it_and_others_do_not() -> None:
     price = price_us(tensor_loop, loop(("aten::select", "aten::mul"), device=False, backward=True))
     assert price.mid_ns == close(0.9 * ROUNDS * (40 + 30))
