@@ -174,12 +174,13 @@ def machine() -> str:
     return f"{cpu}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
 
 
-def scoreboard(results: dict[str, list[Pair]], repeats: int) -> str:
-    """The markdown that is committed."""
+def scoreboard(results: dict[str, list[Pair]], repeats: int, *, again: bool = False) -> str:
+    """The markdown that is committed; `again`: of runs that were kept and have been judged by the present code."""
+    judged_again = ", its kept traces judged again" if again else ""
     head = [
         "# Scoreboard of the clinic",
         "",
-        f"Written by `python examples/clinic/run.py --repeats {repeats}` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
+        f"Written by `python examples/clinic/run.py --repeats {repeats}`{judged_again} on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
         f"Times are medians in milliseconds a step; {TARGETS}.",
         "",
         "| patient | planted fault | ranked | step with fault | predicted | measured with fix | error |",
@@ -203,9 +204,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(patients()), help="names of patients")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=HERE / "SCOREBOARD.md")
+    parser.add_argument("--output", type=Path, help="of the scoreboard (default: SCOREBOARD.md beside this file)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every trace and what was measured here")
-    parser.add_argument("--again", type=Path, metavar="DIR", help="only judge again what was kept here; writes nothing")
+    parser.add_argument("--again", type=Path, metavar="DIR", help="only judge again what was kept here")
     parser.add_argument("--record", type=Path, help="only write one trace per patient into this folder")
     given = parser.parse_args()
     if unknown := set(given.only) - set(patients()):
@@ -215,6 +216,9 @@ def main() -> None:
         return
     if given.again is not None:
         results = {name: pairs for name in given.only if (pairs := judge_again(name, given.again))}
+        if given.output is not None:
+            repeats = max(len(pairs) for pairs in results.values())
+            given.output.write_text(scoreboard(results, repeats, again=True), encoding="utf-8")
         print(*(row(name, pairs) for name, pairs in results.items()), *summary(results), sep="\n")
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -225,7 +229,8 @@ def main() -> None:
             for name, pairs in results.items():
                 pairs.append(treat(name, number, folder))
                 print(row(name, pairs[-1:]), flush=True)
-    given.output.write_text(scoreboard(results, given.repeats), encoding="utf-8")
+    output = given.output or HERE / "SCOREBOARD.md"
+    output.write_text(scoreboard(results, given.repeats), encoding="utf-8")
     print(*summary(results), sep="\n")
 
 

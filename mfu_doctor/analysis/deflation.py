@@ -28,6 +28,7 @@ _CLOSE = 0.002  # of the step
 # Recording takes 0.3 us per boundary in runs of many small operators (solved for in the clinic's: 308 to 384 ns), and leaves
 # caches behind that the next operator has to fill again.
 _MOST_NS = 10_000.0
+_MOST_QUICKER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,8 @@ class Boundaries:
 def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
     """The timeline with so much taken out per recorded boundary that its steps take `target_ns`.
 
-    On a host-only timeline a boundary explains `_MOST_NS` at most; what is more was something that stopped the run while it was
-    recorded, and is taken from the calls that took longer than in other steps. Where that does not explain it all either, the
-    machine was slower as a whole, and the steps stay longer than the target.
+    On a host-only timeline a boundary explains `_MOST_NS` at most; what is more was something that stopped or slowed operators
+    while they were recorded, and is taken from the calls that took longer than in other steps, then from all.
 
     Args:
         timeline: as recorded.
@@ -59,7 +59,8 @@ def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
 
     Returns:
         A timeline whose `measured_ns` is the target or as near to it as the above comes. The timeline unchanged where the
-        profiler cost nothing to speak of, or where no host time can explain the difference (a device-bound run).
+        profiler cost nothing to speak of, or where no host time can explain the difference (a device-bound run). Steps that are
+        longer for the gaps between their operators stay so.
     """
     if timeline.measured_ns <= target_ns * (1 + CORRECT_ABOVE):
         return timeline
@@ -91,14 +92,25 @@ def _without_recording(timeline: Timeline, trace: Trace, step: float, goal: floa
 
 
 def _without_stalls(timeline: Timeline, trace: Trace, goal: float) -> Timeline:
-    """A host-only timeline brought to the goal, or as far towards it as the fastest of its alike steps allow."""
+    """A host-only timeline brought to the goal: what calls took beyond their fastest goes first, then a part of all they took.
+
+    Gaps between calls stay: nothing is recorded in the user's own Python, and it needs one processor where operators use all.
+    Where that would leave less than half of the operators, gaps were longer too, and the timeline stays as it is.
+    """
     above = walk(timeline) - goal
     if above <= _CLOSE * goal:
         return timeline
     fastest = fastest_of(timeline, trace)
-    if walk(fastest.nearer(1.0)) >= goal:
-        return fastest.nearer(1.0)
-    return fastest.nearer(_solve(lambda share: walk(fastest.nearer(share)) - goal, 1.0, above, _CLOSE * goal))
+
+    def solved(taken: Callable[[float], Timeline], above: float) -> Timeline:
+        return taken(_solve(lambda share: walk(taken(share)) - goal, 1.0, above, _CLOSE * goal))
+
+    left = walk(fastest.nearer(1.0)) - goal
+    if left <= 0:
+        return solved(fastest.nearer, above)
+    if walk(fastest.quicker(_MOST_QUICKER)) <= goal:
+        return solved(fastest.quicker, left)
+    return timeline
 
 
 def _solve(excess: Callable[[float], float], guess: float, at_zero: float, close: float) -> float:

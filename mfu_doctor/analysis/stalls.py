@@ -3,7 +3,8 @@
 A step can take longer while it is recorded for reasons that no recording cost explains: the profiler's buffers make the heap grow
 under a large tensor, another process takes the processor. That hits few calls at a time, and the same calls in other steps show
 what they take without. So the surplus is taken from each call in proportion to what it took beyond the fastest of the steps that
-did the same; fixes of what happened to be hit would look better than they are.
+did the same; fixes of what happened to be hit would look better than they are. What is longer in all steps alike comes off all
+operators alike.
 """
 
 from __future__ import annotations
@@ -29,29 +30,30 @@ class Fastest:
 
     timeline: Timeline
     cost: Times
-    gap: Times
 
     def nearer(self, share: float) -> Timeline:
         """The timeline with this share (0 to 1) of what each call took beyond its fastest taken out."""
         calls = self.timeline.calls
-        cost = calls.cost - share * (calls.cost - self.cost)
-        gap = calls.gap - share * (calls.gap - self.gap)
-        return replace(self.timeline, calls=replace(calls, cost=cost, gap=gap))
+        return replace(self.timeline, calls=replace(calls, cost=calls.cost - share * (calls.cost - self.cost)))
+
+    def quicker(self, share: float) -> Timeline:
+        """The timeline of the fastest calls, each this share (0 to 1) shorter still."""
+        calls = self.timeline.calls
+        return replace(self.timeline, calls=replace(calls, cost=(1.0 - share) * self.cost))
 
 
 def fastest_of(timeline: Timeline, trace: Trace) -> Fastest:
-    """The least that each call of a host-only timeline took, and the gap before it; its own where too few steps are alike."""
+    """The least that each call of a host-only timeline took; its own time where too few steps are alike."""
     calls = timeline.calls
     step = np.cumsum(calls.row == MARK)
-    cost, gap = calls.cost.copy(), calls.gap.copy()
+    cost = calls.cost.copy()
     real = np.flatnonzero(calls.row >= 0)
     track = trace.events.track[calls.row[real]]
     for thread in np.unique(track):
         mine = real[track == thread]
         for alike in _alike(mine, step[mine], trace.events.name[calls.row[mine]]):
             cost[alike] = calls.cost[alike].min(axis=0)
-            gap[alike] = calls.gap[alike].min(axis=0)
-    return Fastest(timeline, cost, gap)
+    return Fastest(timeline, cost)
 
 
 def _alike(mine: Rows, step: Rows, name: npt.NDArray[np.int32]) -> list[Rows]:
