@@ -176,11 +176,12 @@ def machine() -> str:
 
 def scoreboard(results: dict[str, list[Pair]], repeats: int, *, again: bool = False) -> str:
     """The markdown that is committed; `again`: of runs that were kept and have been judged by the present code."""
+    command = f"python examples/clinic/run.py --repeats {repeats}"
     judged_again = ", its kept traces judged again" if again else ""
     head = [
         "# Scoreboard of the clinic",
         "",
-        f"Written by `python examples/clinic/run.py --repeats {repeats}`{judged_again} on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
+        f"Written by `{command}`{judged_again} on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
         f"Times are medians in milliseconds a step; {TARGETS}.",
         "",
         "| patient | planted fault | ranked | step with fault | predicted | measured with fix | error |",
