@@ -171,6 +171,20 @@ def test_a_measured_cpu_peak_is_labelled() -> None:
     assert peaks.source == "best GEMM 2048^3 with 2 threads"
 
 
+def test_a_format_slower_than_fp32_has_no_peak_on_a_cpu() -> None:
+    """A processor without bf16 emulates it: against the emulation's own speed a run a hundred times too slow would look fine."""
+    measured = tuple(
+        MeasuredPeak(dtype=dtype, flops=flops, threads=2, how="measured")
+        for dtype, flops in (("float32", 1.66e11), ("bfloat16", 1.4e9), ("float16", 2e11), ("float64", 8e10))
+    )
+    peaks = resolve(with_facts(CPU_ONLY, Facts(measured_peaks=measured)), None, is_cpu=True)
+    assert peaks.emulated == {"bf16"}
+    assert set(peaks.dense) == {"fp32", "fp16", "fp64"}
+    assert peaks.warnings == ()
+    given = resolve(with_facts(CPU_ONLY, Facts(measured_peaks=measured)), 2e11, is_cpu=True)
+    assert (given.of("fp32"), given.of("bf16")) == (2e11, None)
+
+
 def test_launches_without_device_events_are_not_a_cpu_run() -> None:
     """CUPTI was missing: measuring the host's op times against a CPU peak would be nonsense."""
     events = [{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1, "ts": 1, "dur": 2}]

@@ -203,13 +203,13 @@ def test_conventions_of_others_are_labelled() -> None:
     assert set(conventions) == {"6N", "6N + 12LHQT (PaLM, nanoGPT)"}
 
 
-def cpu_run(facts: Facts | None = None, options: Options | None = None) -> Run:
+def cpu_run(facts: Facts | None = None, options: Options | None = None, kind: str = "float") -> Run:
     """Two steps of one second on a CPU with a product of 5e10 FLOP."""
     events: list[dict[str, Any]] = []
     for i in range(2):
         at = {"ph": "X", "pid": 1, "tid": 1, "ts": i * SECOND, "dur": SECOND}
         events.append(at | {"cat": "user_annotation", "name": f"ProfilerStep#{i}"})
-        shapes = {"Input Dims": [[1000, 1000], [1000, 25_000]], "Input type": ["float", "float"]}
+        shapes = {"Input Dims": [[1000, 1000], [1000, 25_000]], "Input type": [kind, kind]}
         events.append(at | {"cat": "cpu_op", "name": "aten::mm", "dur": SECOND // 2, "args": shapes})
     return Run(replace(from_json(events), facts=facts), options)
 
@@ -224,6 +224,21 @@ def test_a_cpu_is_measured_against_its_measured_peak() -> None:
     assert run.mfu.report.value == pytest.approx(0.5)
     device = device_info(run)
     assert (device.kind, device.dtype, device.peak_flops, device.peak_measured) == ("cpu", "fp32", 1e11, True)
+
+
+def test_work_in_a_format_that_this_cpu_emulates_is_measured_against_the_best_it_has() -> None:
+    """As bf16 on a V100 is against fp16; against the emulation's own speed the run would look fully used."""
+    run = cpu_run(
+        Facts(
+            measured_peaks=(
+                MeasuredPeak(dtype="float32", flops=2e11, threads=2, how="GEMM"),
+                MeasuredPeak(dtype="bfloat16", flops=1e9, threads=2, how="GEMM"),
+            )
+        ),
+        kind="c10::BFloat16",
+    )
+    assert run.mfu.report.value == pytest.approx(0.25)
+    assert (run.mfu.reference, run.mfu.reference_peak) == ("fp32", 2e11)
 
 
 def test_a_cpu_without_a_peak_has_no_mfu() -> None:

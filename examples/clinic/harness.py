@@ -41,12 +41,14 @@ class Patient:
         build: makes (batches, step) with the fault (False) or with its fix (True).
         fp32: the fault is about number formats; the others run in bf16 where the device has it, so that fp32 is no second
             fault.
+        absent: why this machine cannot have the fault, None where it can.
     """
 
     name: str
     expects: str | None
     build: Callable[[bool], Loop]
     fp32: bool = False
+    absent: str | None = None
 
 
 def device() -> torch.device:
@@ -56,9 +58,14 @@ def device() -> torch.device:
 
 def precision(patient: Patient) -> Any:
     """The autocast that the patient's step runs under."""
-    place = device()
-    has = torch.cuda.is_bf16_supported() if place.type == "cuda" else "avx512_bf16" in _cpu_flags()
-    return torch.autocast(place.type, dtype=torch.bfloat16, enabled=has and not patient.fp32)
+    return torch.autocast(device().type, dtype=torch.bfloat16, enabled=has_bf16() and not patient.fp32)
+
+
+def has_bf16() -> bool:
+    """Whether the device multiplies bf16 in hardware: a processor without it is a hundred times slower than in fp32."""
+    if device().type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpu_flags().split()))  # the last on Arm
 
 
 def _cpu_flags() -> str:
@@ -122,6 +129,9 @@ def main(patient: Patient) -> None:
     parser.add_argument("--json", action="store_true", help="print what the scoreboard reads")
     parser.add_argument("--active", type=int, default=ACTIVE, help="steps to record for times")
     given = parser.parse_args()
+    if patient.absent is not None:
+        print(json.dumps({"absent": patient.absent}) if given.json else f"{patient.name}: {patient.absent}")
+        return
     result = treat(patient, fixed=given.fix, trace=given.trace, active=given.active)
     if given.json:
         print(json.dumps(result))

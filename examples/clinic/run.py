@@ -85,12 +85,14 @@ def measure(path: Path, *, fixed: bool, trace: Path, extra: tuple[str, ...] = ()
     return result
 
 
-def treat(name: str, number: int, folder: Path) -> Pair:
-    """One pair of a patient in a round, its traces and results left in the folder."""
+def treat(name: str, number: int, folder: Path) -> Pair | str:
+    """One pair of a patient in a round, its traces and results left in the folder; why there is none on this machine."""
     results = {}
     for fixed in (True, False) if number % 2 else (False, True):
         trace = kept(folder, name, number, fixed=fixed)
         results[fixed] = measure(patients()[name], fixed=fixed, trace=trace)
+        if "absent" in results[fixed]:
+            return str(results[fixed]["absent"])
         trace.with_suffix(".json").write_text(json.dumps(results[fixed]), encoding="utf-8")
     return Pair(results[False], results[True])
 
@@ -174,7 +176,7 @@ def machine() -> str:
     return f"{cpu}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
 
 
-def scoreboard(results: dict[str, list[Pair]], repeats: int, *, again: bool = False) -> str:
+def scoreboard(results: dict[str, list[Pair]], absent: dict[str, str], repeats: int, *, again: bool = False) -> str:
     """The markdown that is committed; `again`: of runs that were kept and have been judged by the present code."""
     command = f"python examples/clinic/run.py --repeats {repeats}"
     judged_again = ", its kept traces judged again" if again else ""
@@ -188,7 +190,9 @@ def scoreboard(results: dict[str, list[Pair]], repeats: int, *, again: bool = Fa
         "|---|---|---|---:|---:|---:|---:|",
     ]
     rows = [row(name, pairs) for name, pairs in results.items()]
-    return "\n".join([*head, *rows, "", *summary(results), ""])
+    return "\n".join(
+        [*head, *rows, "", *summary(results), *(f"- not run: {n}: {why}" for n, why in absent.items()), ""]
+    )
 
 
 def record(folder: Path, names: list[str]) -> None:
@@ -219,20 +223,35 @@ def main() -> None:
         results = {name: pairs for name in given.only if (pairs := judge_again(name, given.again))}
         if given.output is not None:
             repeats = max(len(pairs) for pairs in results.values())
-            given.output.write_text(scoreboard(results, repeats, again=True), encoding="utf-8")
+            given.output.write_text(scoreboard(results, {}, repeats, again=True), encoding="utf-8")
         print(*(row(name, pairs) for name, pairs in results.items()), *summary(results), sep="\n")
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        results = {name: [] for name in given.only}
-        for number in range(given.repeats):
-            for name, pairs in results.items():
-                pairs.append(treat(name, number, folder))
-                print(row(name, pairs[-1:]), flush=True)
+        results, absent = in_rounds(given.only, given.repeats, folder)
     output = given.output or HERE / "SCOREBOARD.md"
-    output.write_text(scoreboard(results, given.repeats), encoding="utf-8")
+    output.write_text(scoreboard(results, absent, given.repeats), encoding="utf-8")
     print(*summary(results), sep="\n")
+
+
+def in_rounds(names: list[str], repeats: int, folder: Path) -> tuple[dict[str, list[Pair]], dict[str, str]]:
+    """Pairs of each patient, one a round; the patients that this machine cannot have, with the reason."""
+    results: dict[str, list[Pair]] = {name: [] for name in names}
+    absent: dict[str, str] = {}
+    for number in range(repeats):
+        for name in names:
+            if name in absent:
+                continue
+            pair = treat(name, number, folder)
+            if isinstance(pair, str):
+                absent[name] = pair
+                del results[name]
+                print(f"{name}: not run: {pair}", flush=True)
+                continue
+            results[name].append(pair)
+            print(row(name, [pair]), flush=True)
+    return results, absent
 
 
 if __name__ == "__main__":

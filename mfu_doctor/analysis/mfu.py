@@ -66,12 +66,13 @@ def reference_dtype(run: Run) -> str | None:
     """Format whose peak is the headline denominator.
 
     On an accelerator the best that training commonly uses; on a CPU, where a second format is no free choice, the one that
-    did most of the FLOPs.
+    did most of the FLOPs, unless this CPU only emulates that: then the best it has, as on a GPU without bf16.
     """
     if run.peaks.kind != "cpu":
         return run.peaks.best
     totals = {d: int(run.flops.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
-    return max(totals, key=lambda d: totals[d]) if any(totals.values()) else run.peaks.best
+    used = max(totals, key=lambda d: totals[d])
+    return used if totals[used] and used not in run.peaks.emulated else run.peaks.best
 
 
 def step_seconds(run: Run) -> float:

@@ -58,6 +58,10 @@ class Steady:
         """A total over the steady steps as a mean per step."""
         return total / self.count
 
+    def share(self, per_step_ns: float) -> str:
+        """A mean per step as a share of the mean step, never above 100 % for what cannot overlap: "21 %"."""
+        return share(per_step_ns, self.mean_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

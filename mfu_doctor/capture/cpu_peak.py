@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mfu_doctor.capture.processor import cpu_model, processor_identity
 from mfu_doctor.facts import MeasuredPeak
 
 if TYPE_CHECKING:
@@ -47,12 +47,15 @@ COPY_SECONDS = 0.1
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 
 # A peak can only be measured too low (a busy machine), never too high: the largest of several measurements is kept for good,
 # of these many where each was believed, of four times as many where none was.
 TRUSTED_AFTER = 20
 BELIEVED, DOUBTED = 4, 1
+
+# A format this much slower than another has no arithmetic here. (Measured without it: bf16 1/120 of fp32; with it: fp64 1/2.)
+EMULATED = 0.1
 
 
 def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> tuple[MeasuredPeak, ...]:
@@ -69,29 +72,21 @@ def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> 
         One peak per dtype that this CPU can multiply, dense, in FLOP/s, in the order asked for.
     """
     folder = cache_dir or _user_cache()
-    wanted = [name for name in dict.fromkeys(dtypes) if name in DTYPES]
-    return tuple(peak for name in wanted if (peak := _recall_or_measure(name, folder)) is not None)
+    peaks: list[MeasuredPeak] = []
+    for name in dict.fromkeys(dtypes):
+        slow = EMULATED * max((p.flops for p in peaks), default=0.0)
+        if name in DTYPES and (peak := _recall_or_measure(name, folder, slow)) is not None:
+            peaks.append(peak)
+    return tuple(peaks)
 
 
-def cpu_model() -> str:
-    """The processor's name as the system tells it, or its architecture."""
-    try:
-        with Path("/proc/cpuinfo").open(errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux, or /proc is hidden: the platform module answers below
-    return platform.processor() or platform.machine()
-
-
-def _recall_or_measure(dtype: str, folder: Path | None) -> MeasuredPeak | None:
+def _recall_or_measure(dtype: str, folder: Path | None, slow: float) -> MeasuredPeak | None:
     key = _key(dtype)
     path = None if folder is None else folder / f"cpu-peak-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     known, trust = _read(path, key)
     if known is not None and trust >= TRUSTED_AFTER:
         return known
-    found = _measure(dtype)
+    found = _measure(dtype, slow)
     if found is None:
         return known
     peak, believed = found
@@ -126,8 +121,11 @@ class _Tries:
         return self.undisturbed and len(close) >= AGREEING
 
 
-def _measure(dtype: str) -> tuple[MeasuredPeak, bool] | None:
-    """The best rate over the shapes, and whether it is believed; None where this CPU does not multiply the dtype."""
+def _measure(dtype: str, slow: float) -> tuple[MeasuredPeak, bool] | None:
+    """The best rate over the shapes, and whether it is believed; None where this CPU does not multiply the dtype.
+
+    Below `slow` FLOP/s the dtype is emulated, on one thread: how slowly exactly is not worth another second.
+    """
     import torch
 
     tries = [_Tries(shape) for shape in SHAPES]
@@ -135,7 +133,7 @@ def _measure(dtype: str) -> tuple[MeasuredPeak, bool] | None:
     try:
         with torch.no_grad():
             _round(tries, getattr(torch, dtype), deadline=deadline, each=SHAPE_SECONDS)
-            while not _fastest(tries).believed and time.perf_counter() < deadline + DOUBT_SECONDS:
+            while not _settled(tries, slow) and time.perf_counter() < deadline + DOUBT_SECONDS:
                 time.sleep(REST_SECONDS)
                 each = SHAPE_SECONDS / ROUNDS_IN_DOUBT
                 _round(tries[:2], getattr(torch, dtype), deadline=deadline + DOUBT_SECONDS, each=each)
@@ -143,12 +141,18 @@ def _measure(dtype: str) -> tuple[MeasuredPeak, bool] | None:
     except RuntimeError:
         return None  # this build has no product of this dtype, or memory ran out: no peak is better than a wrong one
     best = _fastest(tries)
-    doubt = "" if best.believed else ", in doubt: the tries were disturbed"
+    settled = _settled(tries, slow)
+    doubt = "" if settled else ", in doubt: the tries were disturbed"
     how = f"best {dtype} matrix product, {'x'.join(map(str, best.shape))}{doubt}"
     peak = MeasuredPeak(
         dtype=dtype, flops=best.best, threads=torch.get_num_threads(), how=how, bandwidth_bytes_s=bandwidth
     )
-    return peak, best.believed
+    return peak, settled
+
+
+def _settled(tries: list[_Tries], slow: float) -> bool:
+    best = _fastest(tries)
+    return best.believed or best.best < slow
 
 
 def _fastest(tries: list[_Tries]) -> _Tries:
@@ -222,6 +226,7 @@ def _key(dtype: str) -> str:
     parts = {
         "version": _CACHE_VERSION,
         "cpu": cpu_model(),
+        "processor": processor_identity(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "dtype": dtype,

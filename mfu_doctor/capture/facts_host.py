@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.capture.page_faults import fault_seconds, faults_so_far
+from mfu_doctor.capture.processor import cpu_model
 from mfu_doctor.facts import MANY_PAGE_FAULTS, HostFacts
 
 _PROC = Path("/proc")
@@ -56,7 +57,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
 
     faults = _fault_rate(before, after)
     return HostFacts(
-        cpu=_cpu_name(),
+        cpu=cpu_model(),
         cores=os.cpu_count(),
         affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         cgroup_cpus=_cgroup_cpus(),
@@ -105,15 +106,6 @@ def _other_share(before: Busy | None, after: Busy | None) -> float | None:
         return None
     others = (after.machine_s - before.machine_s) - (after.tree_s - before.tree_s)
     return round(max(others, 0.0) / (after.wall_s - before.wall_s), 4)
-
-
-def _cpu_name() -> str | None:
-    text = _read(_PROC / "cpuinfo")
-    for line in (text or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "Hardware"):
-            return value.strip()
-    return platform.processor() or None
 
 
 def _cgroup_cpus() -> float | None:

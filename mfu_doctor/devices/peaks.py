@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 # Formats that training uses as a matter of course; the best of them is the headline denominator. An fp8 kernel is
 # measured against fp8, but nobody is told that a bf16 run wastes the fp8 units.
 TRAINING_DTYPES = ("bf16", "fp16", "tf32", "fp32")
+SIXTEEN_BITS = ("bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Peaks:
     reason: str | None = None  # why there are no peaks, with the flag that gives one
     measured: bool = False  # measured on this machine: MFU is then MFU* and never mixed with datasheet MFU
     given: float | None = None  # the user's own figure, FLOP/s; it stands in `dense` too
+    emulated: frozenset[str] = frozenset()  # formats known to be slower here than fp32: they have no peak
     warnings: tuple[str, ...] = ()
 
     def of(self, dtype: str | None) -> float | None:

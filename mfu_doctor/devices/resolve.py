@@ -14,7 +14,7 @@ import numpy as np
 from mfu_doctor.devices.achieved import achieved
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture
-from mfu_doctor.devices.peaks import TRAINING_DTYPES, Peaks
+from mfu_doctor.devices.peaks import SIXTEEN_BITS, TRAINING_DTYPES, Peaks
 from mfu_doctor.devices.table import DeviceRow, lookup, rate_key, rates, typical
 from mfu_doctor.trace import DEVICE_CATEGORIES, DeviceProperties, Trace
 from mfu_doctor.units import GIGA, TERA
@@ -66,7 +66,7 @@ def _override(peaks: Peaks, given: float) -> Peaks:
 def _with_reference(peaks: Peaks, given: float) -> dict[str, float]:
     """Peaks with the user's figure as the best one: 16-bit formats take it, wider ones are capped by it."""
     if peaks.kind == "cpu":
-        return dict.fromkeys(DTYPES, given)
+        return dict.fromkeys((d for d in DTYPES if d not in peaks.emulated), given)
     if peaks.best is None:
         return peaks.dense | {"bf16": given, "fp16": given}
     capped = {d: min(peak, given) if d in TRAINING_DTYPES else peak for d, peak in peaks.dense.items()}
@@ -87,7 +87,9 @@ def _cpu(trace: Trace) -> Peaks:
         reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
         return Peaks(name=name, kind="cpu", reason=reason)
     how = measured[0].how.removeprefix("measured: ")
-    dense, warnings = _at_least(kept, achieved(trace))
+    reached = achieved(trace)
+    emulated = _emulated(kept, reached)
+    dense, warnings = _at_least({d: peak for d, peak in kept.items() if d not in emulated}, reached)
     bandwidth = max((p.bandwidth_bytes_s for p in measured if p.bandwidth_bytes_s), default=None)
     return Peaks(
         name=name,
@@ -97,8 +99,15 @@ def _cpu(trace: Trace) -> Peaks:
         source=how,
         confidence="measured",
         measured=True,
+        emulated=emulated,
         warnings=warnings,
     )
+
+
+def _emulated(measured: dict[str, float], reached: dict[str, float]) -> frozenset[str]:
+    """16-bit formats that are slower here than fp32: this CPU has no arithmetic for them, so no peak either."""
+    fp32 = measured.get("fp32", 0.0)
+    return frozenset(d for d in SIXTEEN_BITS if d in measured and max(measured[d], reached.get(d, 0.0)) < fp32)
 
 
 def _at_least(measured: dict[str, float], reached: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:

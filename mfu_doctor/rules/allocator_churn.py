@@ -32,7 +32,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import part_of, steady_of
 from mfu_doctor.analysis.steps import WHOLE
 from mfu_doctor.analysis.vocabulary import ALLOCATOR, rows_matching
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import CALL_CATEGORIES
 from mfu_doctor.units import seconds
@@ -58,7 +58,7 @@ def allocator_churn(run: Run) -> Outcome:
     spent = steady.per_step(float((run.trace.events.end - run.trace.events.start)[inside].sum()))
     gone = (ScaleHost(run.host.allocator, 0.0), DropWaits(rows))
     return Finding(
-        summary=f"Allocating and freeing through the driver takes {share(spent, steady.step_ns)} of the step, "
+        summary=f"Allocating and freeing through the driver takes {steady.share(spent)} of the step, "
         f"{counted(count, 'call')} in it",
         fix="# remove torch.cuda.empty_cache() from the loop"
         if frees

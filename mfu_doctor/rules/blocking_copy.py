@@ -35,7 +35,7 @@ from mfu_doctor.analysis.edits import AsyncCopies, Change, DropWaits, MoveToStre
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.analysis.syncs import upload_syncs
-from mfu_doctor.phrasing import counted, share, size_of
+from mfu_doctor.phrasing import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -63,7 +63,7 @@ def blocking_copy(run: Run) -> Outcome:
     blocked = len(steady.issued(run, waits))
     return Finding(
         summary=f"Copies of {size_of(steady.per_step(float(copies.size.sum())))} to the GPU are exposed "
-        f"{share(exposed, steady.step_ns)} of the step",
+        f"{steady.share(exposed)} of the step",
         fix="with torch.cuda.stream(copy_stream): next_batch = batch.to(device, non_blocking=True)",
         detail="copy_stream = torch.cuda.Stream(), and torch.cuda.current_stream().wait_stream(copy_stream) before its use"
         + (f"; the host waits for {counted(steady.per_step(blocked), 'copy')} a step" if blocked else ""),

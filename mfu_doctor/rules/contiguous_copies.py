@@ -31,7 +31,7 @@ from mfu_doctor.analysis.ownership import device_ns, first_place, removed, scale
 from mfu_doctor.analysis.rearranging import NEEDED, NEEDLESS, PERHAPS, rearranging_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -55,7 +55,7 @@ def contiguous_copies(run: Run) -> Outcome:
     sure = removed(run, needless, copies.calls[copies.verdict == NEEDLESS]) if needless.any() else ()
     everything = device_ns(run, steady, copies.call_of >= 0)
     return Finding(
-        summary=f"Copies that only rearrange take {share(avoidable, steady.step_ns)} of the step, "
+        summary=f"Copies that only rearrange take {steady.share(avoidable)} of the step, "
         f"{counted(steady.per_step(len(calls)), 'copy')} in it",
         fix="# drop .contiguous() and .clone() where the next operator takes strides (matmul and attention do)",
         detail=f"{counted(steady.per_step(len(again)), 'copy')} undo each other or are copied again at once"

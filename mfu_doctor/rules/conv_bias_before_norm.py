@@ -30,7 +30,7 @@ from mfu_doctor.analysis.op_args import shape
 from mfu_doctor.analysis.ownership import calls_of, device_ns, scaled, work_in, work_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Rows, spans, steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -54,7 +54,7 @@ def conv_bias_before_norm(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(steady.issued(run, convolutions)))
     return Finding(
-        summary=f"Biases before a batch norm take {share(spent, steady.step_ns)} of the step, in {counted(count, 'convolution')}",
+        summary=f"Biases before a batch norm take {steady.share(spent)} of the step, in {counted(count, 'convolution')}",
         fix="nn.Conv2d(..., bias=False)  # the norm subtracts the mean, and the bias with it",
         change=Change(scaled(run, adding, 0.0), scaled(run, both, 0.0), scaled(run, both, 0.0)),
         evidence=(shown("convolutions", count, "per step"), shown("bias kernels", seconds(spent), "s")),

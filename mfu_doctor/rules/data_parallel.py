@@ -29,7 +29,6 @@ from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.ownership import calls_of, device_ns, scaled, work_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import spans, steady_of
-from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -53,7 +52,7 @@ def data_parallel(run: Run) -> Outcome:
         return (*scaled(run, mask, factor), ScaleHost(where, factor))
 
     return Finding(
-        summary=f"nn.DataParallel copies the model in each step, {share(host, steady.step_ns)} of it on the host",
+        summary=f"nn.DataParallel copies the model in each step, {steady.share(host)} of it on the host",
         fix="model = DistributedDataParallel(model, device_ids=[local_rank])  # torchrun --nproc-per-node=N train.py",
         change=Change(left(0.5), left(0.1), left(0.0)),
         evidence=(shown("device time", seconds(device), "s"), shown("host time", seconds(host), "s")),

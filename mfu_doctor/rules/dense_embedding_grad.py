@@ -39,7 +39,7 @@ from mfu_doctor.analysis.optimizing import optimizing_of
 from mfu_doctor.analysis.ownership import calls_of, device_ns, scaled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Steady, spans, steady_of
-from mfu_doctor.phrasing import number, share
+from mfu_doctor.phrasing import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -64,7 +64,7 @@ def dense_embedding_grad(run: Run) -> Outcome:
     if backward + updating < SEEN_SHARE * steady.step_ns:
         return None
     return Finding(
-        summary=f"Dense gradients of embeddings take {share(backward + updating, steady.step_ns)} of the step, the "
+        summary=f"Dense gradients of embeddings take {steady.share(backward + updating)} of the step, the "
         "optimizer's pass over them included",
         fix=_fix(run, steady),
         detail=_detail(tables),

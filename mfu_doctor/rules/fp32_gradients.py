@@ -28,7 +28,7 @@ from mfu_doctor.analysis.collectives import collectives_of
 from mfu_doctor.analysis.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import share, size_of
+from mfu_doctor.phrasing import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -58,7 +58,7 @@ def fp32_gradients(run: Run) -> Outcome:
     ends = [(SetDevice(rows, (waiting + transfer * left).astype(np.int64)),) for left in _LEFT]
     return Finding(
         summary=f"{size_of(steady.per_step(float(every.size[inside].sum())))} of fp32 gradients a step, exposed "
-        f"{share(exposed, steady.step_ns)} of it",
+        f"{steady.share(exposed)} of it",
         fix="model.register_comm_hook(None, torch.distributed.algorithms.ddp_comm_hooks.default_hooks.bf16_compress_hook)",
         change=Change(*ends),
         evidence=(

@@ -91,7 +91,7 @@ def fp32_matmul(run: Run) -> Outcome:
     used = " and ".join(d for d in ("fp32", "tf32") if (slow & (run.kernels.dtype == DTYPE_CODE[d])).any())
     known = bool((table.flops > 0).mean() > 0.5)
     return Finding(
-        summary=f"{share(spent, total)} of matmul time runs in {used}, {share(per_step, steady.step_ns)} of the step",
+        summary=f"{share(spent, total)} of matmul time runs in {used}, {steady.share(per_step)} of the step",
         fix=_fix(run, target),
         detail=f"peak {table.peak16 / TERA:.3g} TFLOP/s in {target}, {float(np.median(table.peak)) / TERA:.3g} in {used}",
         change=_change(table),

@@ -32,7 +32,7 @@ from mfu_doctor.analysis.edits import Change, SetDevice
 from mfu_doctor.analysis.gemms import Gemms, gemms_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import NS_PER_S, TERA, seconds
 
@@ -61,7 +61,7 @@ def fp8_eligible(run: Run) -> Outcome:
         return None
     count = steady.per_step(int(inside.sum()))
     return Finding(
-        summary=f"{counted(count, 'large 16-bit product')} a step, {share(spent, steady.step_ns)} of it, could run in fp8",
+        summary=f"{counted(count, 'large 16-bit product')} a step, {steady.share(spent)} of it, could run in fp8",
         fix="torchao.float8.convert_to_float8_training(model)  # and torch.compile; keep the first and last layer in bf16",
         detail=f"peak {peak / TERA:.4g} TFLOP/s in fp8, {float(np.median(chosen.peak)) / TERA:.4g} now",
         change=Change(*(_end(run, chosen, peak, *end) for end in _ENDS)),

@@ -30,7 +30,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.analysis.syncs import upload_syncs
 from mfu_doctor.analysis.vocabulary import HOST_TO_DEVICE_PAGEABLE
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -60,7 +60,7 @@ def host_made_tensor(run: Run) -> Outcome:
     spent = (run.trace.events.end - run.trace.events.start)[np.unique(issuers)].sum()
     return Finding(
         summary=f"{counted(count, 'small tensor')} a step come from the host, "
-        f"{share(steady.per_step(float(spent)), steady.step_ns)} of the step on the host",
+        f"{steady.share(steady.per_step(float(spent)))} of the step on the host",
         fix='torch.zeros(n, device="cuda")  # instead of torch.zeros(n).to("cuda"); constants once, before the loop',
         detail=f"the host waits for {counted(steady.per_step(blocked), 'copy')} of them a step" if blocked else None,
         change=Change((waits,), gone, gone),

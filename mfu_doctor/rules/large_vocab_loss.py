@@ -31,7 +31,7 @@ from mfu_doctor.analysis.op_args import shape
 from mfu_doctor.analysis.ownership import owner_of, scaled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import number, share
+from mfu_doctor.phrasing import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -57,7 +57,7 @@ def large_vocab_loss(run: Run) -> Outcome:
     first = next(iter(wide))
     tokens, vocabulary = wide[first]
     return Finding(
-        summary=f"The loss over {number(tokens)} x {number(vocabulary)} logits takes {share(spent, steady.step_ns)} of the step",
+        summary=f"The loss over {number(tokens)} x {number(vocabulary)} logits takes {steady.share(spent)} of the step",
         fix="loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()",
         detail="chunks (each under torch.utils.checkpoint), or a fused linear cross entropy, never hold all logits at once",
         change=Change(*(scaled(run, mask, left) for left in _LEFT)),

@@ -27,7 +27,7 @@ from mfu_doctor.analysis.collectives import collectives_of
 from mfu_doctor.analysis.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -51,7 +51,7 @@ def late_gathers(run: Run) -> Outcome:
     ends = [(SetDevice(rows, (duration - hidden * every.exposed_ns[gathers]).astype(np.int64)),) for hidden in _HIDDEN]
     return Finding(
         summary=f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} a step, exposed "
-        f"{share(exposed, steady.step_ns)} of it",
+        f"{steady.share(exposed)} of it",
         fix="FullyShardedDataParallel(model, forward_prefetch=True, limit_all_gathers=True)",
         detail="with fully_shard: module.set_modules_to_forward_prefetch([next_module])",
         change=Change(*ends),

@@ -75,7 +75,7 @@ def late_optimizer(run: Run) -> Outcome:
     rows = optimizer.rows
     return Finding(
         summary=f"The GPU waits {time_of(tail.exposed_ns)} for the last reduction, then the optimizer takes "
-        f"{share(tail.optimizer_ns, steady.step_ns)} of the step",
+        f"{steady.share(tail.optimizer_ns)} of the step",
         fix=f"torch.distributed.optim._apply_optimizer_in_backward(torch.optim.{optimizer.name or 'AdamW'}, "
         "model.parameters(), {'lr': lr})  # before wrapping in DistributedDataParallel",
         detail=f"{share(tail.movable_ns, tail.optimizer_ns)} of its work has its gradients before the last reduction ends",

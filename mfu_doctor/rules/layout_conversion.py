@@ -31,7 +31,7 @@ from mfu_doctor.analysis.ownership import device_ns, first_place, longest_kernel
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.analysis.vocabulary import ids_matching
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -53,7 +53,7 @@ def layout_conversion(run: Run) -> Outcome:
     inside = mask & steady.entries(run)
     ops = run.launches.op[inside]
     return Finding(
-        summary=f"Converting layouts takes {share(spent, steady.step_ns)} of the step, "
+        summary=f"Converting layouts takes {steady.share(spent)} of the step, "
         f"{counted(steady.per_step(int(inside.sum())), 'kernel')} in it",
         fix="model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)",
         risk="rounding",  # convolutions then run other kernels

@@ -32,7 +32,6 @@ from mfu_doctor.analysis.gemms import Gemms, gemms_of, reference_efficiency
 from mfu_doctor.analysis.ownership import longest_kernels
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Mask, Rows, steady_of
-from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -63,7 +62,7 @@ def misaligned_matmul(run: Run) -> Outcome:
     kernels = longest_kernels(run, mask)
     return Finding(
         summary=f"Products with sizes that are no multiple of {int(multiple[worst])} take "
-        f"{share(spent, steady.step_ns)} of the step",
+        f"{steady.share(spent)} of the step",
         fix=f"# pad {_spelled(now)} to {_spelled(padded)}",
         detail=f"the longest is M x N x K = {_spelled(now)} in {gemms.dtype[worst]}",
         change=_change(run, gemms, odd, multiple),

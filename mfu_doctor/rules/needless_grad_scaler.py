@@ -32,7 +32,6 @@ from mfu_doctor.analysis.ownership import calls_of, device_ns, removed, work_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.analysis.syncs import find_syncs
-from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import NS_PER_MS, seconds
 
@@ -56,7 +55,7 @@ def needless_grad_scaler(run: Run) -> Outcome:
     gone = removed(run, mask)
     spent = device_ns(run, steady, mask)
     return Finding(
-        summary=f"GradScaler checks bf16 gradients in each step, {share(spent, steady.step_ns)} of it and "
+        summary=f"GradScaler checks bf16 gradients in each step, {steady.share(spent)} of it and "
         f"{int(near.sum()) / steady.count:.3g} waits",
         fix="loss.backward(); optimizer.step()  # bf16 has the range of fp32: no GradScaler",
         change=Change(gone, (*gone, DropWaits(syncs[near])), (*gone, DropWaits(syncs[near]))),

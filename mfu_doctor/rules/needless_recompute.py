@@ -74,7 +74,7 @@ def needless_recompute(run: Run) -> Outcome:
         return (*scaled(run, mask, 1.0 - part), *(host if part == 1.0 else ()))
 
     return Finding(
-        summary=f"Recomputing activations takes {share(spent, steady.step_ns)} of the step",
+        summary=f"Recomputing activations takes {steady.share(spent)} of the step",
         fix="# checkpoint fewer blocks: x = checkpoint(block, x) if i % 2 else block(x)",
         detail=_detail(run, free) if needed is None or available is None else _room(needed, available),
         change=Change(*(dropped(part) for part in (_FITTING if fits else _DROPPED))),

@@ -27,7 +27,7 @@ from mfu_doctor.analysis.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import spans, steady_of
 from mfu_doctor.analysis.vocabulary import rows_matching
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
@@ -47,7 +47,7 @@ def non_nccl_backend(run: Run) -> Outcome:
     spent = steady.per_step(float((where & steady.host).total_ns))
     return Finding(
         summary=f"{counted(steady.per_step(len(inside)), 'collective')} a step run on the CPU, "
-        f"{share(spent, steady.step_ns)} of it",
+        f"{steady.share(spent)} of it",
         fix='torch.distributed.init_process_group("nccl")',
         change=Change((ScaleHost(where, 0.5),), (ScaleHost(where, 0.1),), (ScaleHost(where, 0.0),)),
         evidence=(

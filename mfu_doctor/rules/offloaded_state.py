@@ -47,7 +47,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Mask, Rows, Steady, steady_of
 from mfu_doctor.analysis.vocabulary import OPTIMIZER_MARK, TO_HOST, ids_matching, rows_matching
 from mfu_doctor.intervals import Intervals, union
-from mfu_doctor.phrasing import share, size_of
+from mfu_doctor.phrasing import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.trace import Category
 from mfu_doctor.units import GIGA, seconds
@@ -119,7 +119,7 @@ def offloaded_state(run: Run) -> Outcome:
     exposed = _exposed_ns(run, steady, moved)
     needed, free = _needed(moved, optimizer), _free_bytes(run)
     return Finding(
-        summary=f"{_what(moved, optimizer)} each step, exposed {share(exposed, steady.step_ns)} of it",
+        summary=f"{_what(moved, optimizer)} each step, exposed {steady.share(exposed)} of it",
         fix=_fix(optimizer, needed[0]),
         detail=_room(needed, free),
         change=_change(run, moved, optimizer),

@@ -35,7 +35,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.analysis.syncs import upload_syncs
 from mfu_doctor.analysis.vocabulary import HOST_TO_DEVICE_PAGEABLE
-from mfu_doctor.phrasing import counted, share, size_of
+from mfu_doctor.phrasing import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import GIGA, NS_PER_S, seconds
 
@@ -60,7 +60,7 @@ def pageable_copy(run: Run) -> Outcome:
     least = "about" if is_link_known(run) else "at least"
     return Finding(
         summary=f"{counted(steady.per_step(len(copies.entry)), 'copy')} from pageable memory a step, exposed "
-        f"{share(steady.per_step(float(exposed.sum())), steady.step_ns)} of it",
+        f"{steady.share(steady.per_step(float(exposed.sum())))} of it",
         fix="DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)",
         detail=f"{size_of(steady.per_step(total))} a step at {rate / GIGA:.1f} GB/s; pinned memory gives {least} "
         f"{pinned / GIGA:.0f} GB/s and does not stop the host",

@@ -32,7 +32,7 @@ from mfu_doctor.analysis.op_args import operand_type, shape
 from mfu_doctor.analysis.ownership import owner_of, scaled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -59,7 +59,7 @@ def repeated_cast(run: Run) -> Outcome:
     once = 1.0 / micro
     return Finding(
         summary=f"{counted(steady.per_step(len(steady.issued(run, casts))), 'weight')} a step are cast to 16 bits, "
-        f"{micro} times each, {share(spent, steady.step_ns)} of it",
+        f"{micro} times each, {steady.share(spent)} of it",
         fix="model = model.to(torch.bfloat16)  # with an optimizer that keeps fp32 master weights",
         detail=f"the weights change once a step, so {micro - 1} of {micro} casts give the same result",
         change=Change(scaled(run, mask, (1 + once) / 2), scaled(run, mask, once), scaled(run, mask, 0.0)),

@@ -27,7 +27,7 @@ from mfu_doctor.analysis.collectives import collectives_of
 from mfu_doctor.analysis.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -55,7 +55,7 @@ def scalar_collectives(run: Run) -> Outcome:
 
     return Finding(
         summary=f"{counted(count, 'tiny collective')} a step ({', '.join(sorted(kinds))}), exposed "
-        f"{share(exposed, steady.step_ns)} of it",
+        f"{steady.share(exposed)} of it",
         fix="DistributedDataParallel(model, broadcast_buffers=False)"
         if kinds == {"broadcast"}
         else "if step % 100 == 0: torch.distributed.all_reduce(metrics)  # all metrics in one tensor, and not each step",

@@ -29,7 +29,7 @@ from mfu_doctor.analysis.collectives import collectives_of
 from mfu_doctor.analysis.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share, size_of
+from mfu_doctor.phrasing import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -65,7 +65,7 @@ def small_buckets(run: Run) -> Outcome:
 
     return Finding(
         summary=f"{counted(count, 'all-reduce')} a step of {size_of(float(np.median(every.size[inside])))} each take "
-        f"{share(now, steady.step_ns)} of it",
+        f"{steady.share(now)} of it",
         fix="DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
         detail=f"{size_of(total)} a step would fit into {counted(buckets, 'bucket')}",
         change=Change(shorter((1 + left) / 2), shorter(left), shorter(left)),

@@ -31,7 +31,7 @@ from mfu_doctor.analysis.gemms import Gemms, gemms_of, reference_efficiency
 from mfu_doctor.analysis.kernel_names import is_persistent, tile_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Mask, steady_of
-from mfu_doctor.phrasing import number, share
+from mfu_doctor.phrasing import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_US, seconds
 
@@ -61,7 +61,7 @@ def small_matmul(run: Run) -> Outcome:
     worst = int(np.argmax(np.where(small & inside, gemms.duration, -1)))
     used = float(np.average(blocks[small & inside], weights=gemms.duration[small & inside]))
     return Finding(
-        summary=f"Products that fill {number(used)} of {sms} multiprocessors take {share(spent, steady.step_ns)} of the step",
+        summary=f"Products that fill {number(used)} of {sms} multiprocessors take {steady.share(spent)} of the step",
         fix="# join products that share an input (one Linear for q, k and v), or raise the batch",
         detail=f"the longest is M x N x K = {int(gemms.m[worst])} x {int(gemms.n[worst])} x {int(gemms.k[worst])} on "
         f"{int(blocks[worst])} blocks",

@@ -28,7 +28,6 @@ from mfu_doctor.analysis.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -55,7 +54,7 @@ def sync_every_microbatch(run: Run) -> Outcome:
 
     return Finding(
         summary=f"Gradients are reduced {micro} times a step; {micro - 1} of them are exposed "
-        f"{share(exposed, steady.step_ns)} of it",
+        f"{steady.share(exposed)} of it",
         fix="with model.no_sync():  # around forward and backward of all micro-batches but the last",
         change=Change(left(0.25), left(0.0), left(0.0)),
         evidence=(

@@ -32,7 +32,7 @@ from mfu_doctor.analysis.loops import Loop, element_loops, time_of_loops
 from mfu_doctor.analysis.ownership import scaled, work_in
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import number, share
+from mfu_doctor.phrasing import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -57,7 +57,7 @@ def tensor_loop(run: Run) -> Outcome:
     longest: Loop = max(inside, key=lambda loop: loop.rounds)
     return Finding(
         summary=f"A loop repeats {', '.join(n.removeprefix('aten::') for n in longest.names)} {number(longest.rounds)} times, "
-        f"{share(spent, steady.step_ns)} of the step on the host",
+        f"{steady.share(spent)} of the step on the host",
         fix="y = x[indices]  # one indexing operation instead of a loop over x[i]",
         change=Change(
             (ScaleHost(host, max(once, _LOW[0])), *scaled(run, mask, max(once, _LOW[1]))),

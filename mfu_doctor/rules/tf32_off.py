@@ -37,7 +37,6 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Mask, steady_of
 from mfu_doctor.analysis.traffic import least_bytes
 from mfu_doctor.facts import PrecisionFacts
-from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 
@@ -63,7 +62,7 @@ def tf32_off(run: Run) -> Outcome:
         return None
     setting = precision.float32_matmul_precision if precision is not None else None
     return Finding(
-        summary=f"fp32 products on CUDA cores take {share(spent, steady.step_ns)} of the step",
+        summary=f"fp32 products on CUDA cores take {steady.share(spent)} of the step",
         fix=_fix(run, mask),
         change=_change(run, mask, (fp32, tf32)),
         detail=f'float32_matmul_precision is "{setting}"' if setting else None,

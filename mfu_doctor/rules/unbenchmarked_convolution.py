@@ -25,7 +25,6 @@ from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.ownership import device_ns, scaled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -48,7 +47,7 @@ def unbenchmarked_convolution(run: Run) -> Outcome:
     if spent < SEEN_SHARE * steady.step_ns:
         return None
     return Finding(
-        summary=f"Convolutions take {share(spent, steady.step_ns)} of the step with algorithms chosen by a heuristic",
+        summary=f"Convolutions take {steady.share(spent)} of the step with algorithms chosen by a heuristic",
         fix="torch.backends.cudnn.benchmark = True",
         change=Change(*(scaled(run, mask, left) for left in _LEFT)),
         evidence=(shown("convolutions", seconds(spent), "s"),),

@@ -32,7 +32,7 @@ from mfu_doctor.analysis.hosting import COMPILED_HOST_LEFT, hosting_of, joined, 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import part_of, steady_of
 from mfu_doctor.analysis.steps import WHOLE
-from mfu_doctor.phrasing import number, share
+from mfu_doctor.phrasing import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 
@@ -67,7 +67,7 @@ def uncompiled(run: Run) -> Outcome:
 
     return Finding(
         summary=f"Eager kernels: launching leaves the GPU idle {idle.of_step}, fusable pointwise chains take "
-        f"{share(fusable, steady.step_ns)} of it",
+        f"{steady.share(fusable)} of it",
         fix="model = torch.compile(model)",
         detail=_earned_back(run, end(1)),
         change=Change(end(0), end(1), end(2)),

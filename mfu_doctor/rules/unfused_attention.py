@@ -32,7 +32,7 @@ from mfu_doctor.analysis.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
 from mfu_doctor.intervals import EMPTY
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -58,7 +58,7 @@ def unfused_attention(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))
     return Finding(
-        summary=f"Attention as matmul, softmax, matmul takes {share(spent, steady.step_ns)} of the step, "
+        summary=f"Attention as matmul, softmax, matmul takes {steady.share(spent)} of the step, "
         f"{counted(count, 'time')} in it",
         fix=f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}",
         detail=f"scores of shape {chains.shape} are written to memory and read again",

@@ -31,7 +31,7 @@ from mfu_doctor.analysis.ownership import calls_of, device_ns, first_place, work
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import spans, steady_of, under
 from mfu_doctor.analysis.vocabulary import OPTIMIZER_MARK
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -65,7 +65,7 @@ def unfused_clipping(run: Run) -> Outcome:
     host_ns = steady.per_step(float((where & steady.host).total_ns))
     return Finding(
         summary=f"{counted(count, 'norm')} of single gradients a step keep the host busy for "
-        f"{share(host_ns, steady.step_ns)} of it",
+        f"{steady.share(host_ns)} of it",
         fix="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)",
         change=Change(*(merged(*left) for left in _LEFT)),
         evidence=(

@@ -30,7 +30,7 @@ from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.ownership import first_place
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -53,7 +53,7 @@ def unfused_elementwise(run: Run) -> Outcome:
     count = steady.per_step(chains.count_in(run, steady))
     return Finding(
         summary=f"{counted(steady.per_step(len(inside)), 'pointwise operation')} a step in {counted(count, 'chain')} take "
-        f"{share(spent, steady.step_ns)} of it",
+        f"{steady.share(spent)} of it",
         fix="@torch.compile  # on the function that holds the pointwise operations",
         detail="each reads from memory what the one before it has just written",
         change=Change(*fused(run, chains)),

@@ -36,7 +36,7 @@ from mfu_doctor.analysis.edits import Change, MergeLaunches
 from mfu_doctor.analysis.optimizing import FOREACH, FUSED, SINGLE, Optimizing, optimizing_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import Steady, steady_of
-from mfu_doctor.phrasing import counted, share, time_of
+from mfu_doctor.phrasing import counted, time_of
 from mfu_doctor.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
@@ -72,7 +72,7 @@ def unfused_optimizer(run: Run) -> Outcome:
     launched = "operator" if run.is_cpu else "kernel"
     return Finding(
         summary=f"{optimizer.style} {name} runs {counted(optimizer.launches, launched)} a step and keeps the host busy for "
-        f"{share(_host_ns(steady, optimizer), steady.step_ns)} of it",
+        f"{steady.share(_host_ns(steady, optimizer))} of it",
         fix=f"torch.optim.{optimizer.name or 'AdamW'}(model.parameters(), ..., {option})",
         detail=_detail(run, optimizer),
         change=_change(run, optimizer),

@@ -30,7 +30,7 @@ from mfu_doctor.analysis.edits import Change
 from mfu_doctor.analysis.ownership import device_ns, scaled, without_host, work_in
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -53,7 +53,7 @@ def unused_gradients(run: Run) -> Outcome:
     spent = device_ns(run, steady, mask)
     return Finding(
         summary=f"{counted(count, 'gradient')} a step are computed and never used; what could be left out takes "
-        f"{share(spent, steady.step_ns)} of the step",
+        f"{steady.share(spent)} of the step",
         fix="for parameter in frozen.parameters(): parameter.requires_grad_(False)",
         detail="no optimizer resets these gradients; if the parameters should be trained, hand them to the optimizer",
         change=Change(on_device, everything, everything),

@@ -31,7 +31,7 @@ from mfu_doctor.analysis.edits import Change, ScaleDevice
 from mfu_doctor.analysis.op_args import operand_type, shape
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import steady_of
-from mfu_doctor.phrasing import share, size_of
+from mfu_doctor.phrasing import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -63,7 +63,7 @@ def wide_batch(run: Run) -> Outcome:
 
     return Finding(
         summary=f"Images are sent as fp32, {size_of(steady.per_step(float(copies.size.sum())))} a step, exposed "
-        f"{share(exposed, steady.step_ns)} of it",
+        f"{steady.share(exposed)} of it",
         fix="x = batch.to(device, non_blocking=True).float().div_(255)  # send uint8, convert on the GPU",
         change=Change(smaller(_AS_HALF), smaller(_AS_BYTES), smaller(_AS_BYTES)),
         evidence=(

@@ -30,7 +30,7 @@ from mfu_doctor.analysis.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.ownership import calls_of, device_ns, scaled, without_host, work_in
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.steady import spans, steady_of
-from mfu_doctor.phrasing import counted, share
+from mfu_doctor.phrasing import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -55,7 +55,7 @@ def zeroed_gradients(run: Run) -> Outcome:
     launched = counted(steady.per_step(len(np.unique(run.activity.row[inside]))), "operation")
     return Finding(
         summary=f"zero_grad writes zeros with {launched} a step and keeps the host busy for "
-        f"{share(host_ns, steady.step_ns)} of it",
+        f"{steady.share(host_ns)} of it",
         fix="optimizer.zero_grad(set_to_none=True)",
         detail="the first gradient is then written, not added to zeros",
         change=Change(half, gone, gone),

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from mfu_doctor.capture import cpu_peak
-from mfu_doctor.capture.cpu_peak import BELIEVED, DOUBTED, TRUSTED_AFTER, cpu_model, measure_peaks
+from mfu_doctor.capture import cpu_peak, processor
+from mfu_doctor.capture.cpu_peak import BELIEVED, DOUBTED, TRUSTED_AFTER, measure_peaks
+from mfu_doctor.capture.processor import cpu_model
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +104,20 @@ def test_another_thread_count_is_another_peak(tmp_path: Path) -> None:
         torch.set_num_threads(threads)
     assert peak.threads == threads + 1
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_processor_of_the_same_name_is_another_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home directory is shared between machines, and "AMD EPYC" with bf16 arithmetic must not answer for one without."""
+    for number, flags in enumerate(("avx2 avx512_bf16", "avx2")):
+        told = tmp_path / f"cpuinfo{number}"
+        told.write_text(f"processor : 0\nmodel name : AMD EPYC\nflags : {flags}\ncpu MHz : {number}\n\nprocessor : 1\n")
+        monkeypatch.setattr(processor, "CPUINFO", told)
+        measure_peaks(("float32",), cache_dir=tmp_path / "cache")
+        assert cpu_model() == "AMD EPYC"
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    told.write_text(told.read_text().replace("MHz : 1", "MHz : 2"))  # its clock of the moment is not what it is
+    measure_peaks(("float32",), cache_dir=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": 1}', '{"key": "x", "peak": {"flops": -1}}'])

@@ -1,6 +1,8 @@
-"""emulated-dtype: fp16 on a CPU and bf16 on a V100 are found; a format that reaches a good part of the peak is not."""
+"""emulated-dtype: fp16 or bf16 on a CPU and bf16 on a V100 are found; a format that reaches a good part of the peak is not."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MeasuredPeak
@@ -12,30 +14,54 @@ FLOP = 2 * 256**3  # of a 256 x 256 x 256 product
 DIMS = [[256, 256], [256, 256]]
 
 
-def cpu(dtype: str, host_us: int) -> Run:
+def cpu(*dtypes: str, host_us: int = 3_000, cast_us: int = 0, bf16: float | None = None, **facts: Any) -> Run:
+    """A product (and the cast of an operand) of each format a step where fp32 reaches 100 GFLOP/s; `bf16`: its measured peak."""
     drawn = Timeline(device=None)
     for _ in range(5):
         with drawn.step():
-            drawn.op("aten::mm", host=host_us, dims=DIMS, types=[dtype, dtype])
-    peaks = (MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="measured"),)
-    return run_of(drawn, measured_peaks=peaks)
+            for dtype in dtypes:
+                if cast_us:
+                    drawn.op("aten::_to_copy", host=cast_us, dims=DIMS[:1], types=["float"])
+                drawn.op("aten::mm", host=host_us, dims=DIMS, types=[dtype, dtype])
+    measured = {"float32": 1e11} | ({} if bf16 is None else {"bfloat16": bf16})
+    peaks = tuple(MeasuredPeak(dtype=d, flops=flops, threads=2, how="measured") for d, flops in measured.items())
+    return run_of(drawn, measured_peaks=peaks, **facts)
 
 
 def test_half_precision_on_a_cpu_is_priced_at_the_supported_formats_peak() -> None:
-    run = cpu("c10::Half", 3_000)  # 11 GFLOP/s where 100 were measured
+    run = cpu("c10::Half", bf16=2e11)  # 11 GFLOP/s where 200 were measured
     price = price_us(emulated_dtype, run)
-    assert price.high_ns == close(3_000 - FLOP / 1e11 * 1e6)
-    assert price.mid_ns == close(3_000 - FLOP / (0.75 * 1e11) * 1e6)
-    assert price.low_ns == close(3_000 - FLOP / (0.5 * 1e11) * 1e6)
-    assert "bfloat16" in found(emulated_dtype, run).fix
+    assert price.high_ns == close(3_000 - FLOP / 2e11 * 1e6)
+    assert price.mid_ns == close(3_000 - FLOP / (0.75 * 2e11) * 1e6)
+    assert price.low_ns == close(3_000 - FLOP / (0.5 * 2e11) * 1e6)
+    assert found(emulated_dtype, run).fix.startswith('with torch.autocast("cpu", dtype=torch.bfloat16):')
 
 
-def test_a_processor_with_half_arithmetic_is_left_alone() -> None:
-    assert emulated_dtype.judge(cpu("c10::Half", 500)) is None
+def test_a_processor_without_bf16_is_sent_to_fp32_and_its_casts_go() -> None:
+    """bf16 would be as slow there: measured, 6.4 s a step where fp32 took 0.18 s."""
+    bf16, half = "c10::BFloat16", "c10::Half"
+    for dtypes, used in (((half,), "fp16"), ((bf16,), "bf16"), ((bf16, half), "bf16 and fp16")):
+        run = cpu(*dtypes, cast_us=400, bf16=1e9)
+        finding, price, count = found(emulated_dtype, run), price_us(emulated_dtype, run), len(dtypes)
+        assert f"Products in {used} take" in finding.summary
+        assert finding.fix.startswith('with torch.autocast("cpu", enabled=False):')
+        assert price.high_ns == close(count * (3_400 - FLOP / 1e11 * 1e6))
+        assert price.low_ns == close(count * (3_000 - FLOP / (0.5 * 1e11) * 1e6))
+
+
+def test_a_model_stored_in_an_emulated_format_is_to_be_stored_in_fp32() -> None:
+    run = cpu("c10::BFloat16", bf16=1e9, parameter_dtypes=("bfloat16",))
+    assert found(emulated_dtype, run).fix.startswith("model.float()")
+
+
+def test_a_processor_with_arithmetic_in_the_format_is_left_alone() -> None:
+    assert emulated_dtype.judge(cpu("c10::Half", host_us=500)) is None
+    assert emulated_dtype.judge(cpu("c10::BFloat16", bf16=2e11)) is None
+    assert emulated_dtype.judge(cpu("c10::BFloat16")) is None  # its peak is not known: nothing can be said
 
 
 def test_single_precision_is_no_emulation() -> None:
-    assert emulated_dtype.judge(cpu("float", 30_000)) is None
+    assert emulated_dtype.judge(cpu("float", host_us=30_000)) is None
 
 
 def volta(dtype: str) -> Run:

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from harness import Loop, Patient, device, main, repeat
+from harness import Loop, Patient, device, has_bf16, main, repeat
 from models import mlp
 from torch.nn import functional
 
@@ -29,6 +29,7 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-PATIENT = Patient("fp32-matmul", "fp32-matmul", build, fp32=True)
+ABSENT = None if has_bf16() else "this processor has no arithmetic in bf16"
+PATIENT = Patient("fp32-matmul", "fp32-matmul", build, fp32=True, absent=ABSENT)
 if __name__ == "__main__":
     main(PATIENT)

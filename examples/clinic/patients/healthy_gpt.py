@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from harness import Loop, Patient, device, main, repeat
+from harness import Loop, Patient, device, has_bf16, main, repeat
 from models import Gpt
 from torch.nn import functional
 
@@ -20,7 +20,7 @@ def build(fixed: bool) -> Loop:
     tokens = torch.randint(0, 96, (8, 257), device=place)
 
     def step(batch: None) -> None:
-        with torch.autocast(place.type, dtype=torch.bfloat16):
+        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=has_bf16()):
             out = model(tokens[:, :-1])
             loss = functional.cross_entropy(out.flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from harness import Loop, Patient, main
+from harness import Loop, Patient, has_bf16, main
 from models import mlp
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,7 +22,7 @@ def build(fixed: bool) -> Loop:
     optimizer = torch.optim.SGD([*first.parameters(), *model.parameters()], lr=0.01, fused=True)
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bf16()):
             loss = functional.cross_entropy(model(first(batch[0])), batch[1])
         optimizer.zero_grad()
         loss.backward()

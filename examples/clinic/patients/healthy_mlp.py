@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from harness import Loop, Patient, device, main, repeat
+from harness import Loop, Patient, device, has_bf16, main, repeat
 from models import mlp
 from torch.nn import functional
 
@@ -20,7 +20,7 @@ def build(fixed: bool) -> Loop:
     x, y = torch.randn(512, 1536, device=place), torch.randint(0, 16, (512,), device=place)
 
     def step(batch: None) -> None:
-        with torch.autocast(place.type, dtype=torch.bfloat16):
+        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=has_bf16()):
             loss = functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()

@@ -1,0 +1,41 @@
+"""Which processor this machine has: its name for people, and what tells processors of one name apart."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+# Fields of it that name the processor, and that say which it is, on x86 and on Arm.
+NAMES = frozenset(("model name", "Model", "Hardware"))
+IDENTITY = frozenset(
+    ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")
+)
+
+
+def cpu_model() -> str | None:
+    """The processor's name as the system tells it; None where it does not."""
+    for line in _told().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in NAMES:
+            return value.strip()
+    return platform.processor() or None
+
+
+def processor_identity() -> str:
+    """Hash of what tells processors of one name apart ("AMD EPYC" is several generations); "" where it is not told.
+
+    Home directories are shared between machines: one with bf16 arithmetic must not answer for one without.
+    """
+    first = _told().partition("\n\n")[0].splitlines()
+    told = sorted(line for line in first if line.partition(":")[0].strip() in IDENTITY)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16] if told else ""
+
+
+def _told() -> str:
+    try:
+        return CPUINFO.read_text(errors="replace")
+    except OSError:
+        return ""  # not Linux, or /proc is hidden
