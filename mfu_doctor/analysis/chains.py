@@ -14,6 +14,7 @@ from mfu_doctor.analysis.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.ownership import of_events, spans_of, work_of
 from mfu_doctor.analysis.steady import Mask, Rows, Steady
 from mfu_doctor.analysis.traffic import least_bytes
+from mfu_doctor.analysis.vocabulary import ids_matching
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.units import NS_PER_S
 
@@ -27,6 +28,12 @@ SHORTEST = 3
 _ELSEWHERE = re.compile(
     r"^(Optimizer\.|autograd::engine::evaluate_function: torch::autograd::AccumulateGrad)|_foreach_|_fused_"
 )
+# Operators that compute much per element even in vector instructions; what others take beyond their traffic is waiting for memory
+# (fresh pages, caches, other cores), which goes with the pass.
+_COSTLY = re.compile(
+    r"^aten::_?(tanh|sigmoid|log_sigmoid|exp|exp2|expm1|log|log2|log10|log1p|erf|erfc|erfinv|pow|a?sinh?|a?cosh?|tan|atan2?"
+    r"|gelu|gelu_backward|silu|silu_backward|mish|mish_backward|softplus|softplus_backward|elu|celu|selu|logit|lgamma|digamma)_?$"
+)
 # What a fused chain takes: cautious, usual, ideal share of the time between what it must take and what it takes now.
 _EXCESS_LEFT = (0.5, 0.25, 0.0)
 
@@ -38,8 +45,8 @@ class Chains:
     Attributes:
         entry: index into the activity table of each member, shape (k,).
         group: number of its chain, shape (k,), from 0.
-        length_ns: time of each member, shape (k,).
-        total_ns: time of each chain now, shape (chains,).
+        length_ns: recorded time of each member, shape (k,).
+        total_ns: time of each chain now, without recording, shape (chains,).
         fused_ns: what each must take as one kernel, shape (chains,): its longest member; on a CPU also what the others compute.
     """
 
@@ -101,20 +108,22 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
     entry = order[keep]
     _, group = np.unique(number[keep], return_inverse=True)
     length = of_events(run, entry, (activity.end - activity.start).astype(np.float64))
-    total = np.bincount(group, length).astype(np.int64)
-    return Chains(entry, group.astype(np.int64), length, total, _fused_ns(run, entry, group, length))
+    plain = of_events(run, entry, run.unrecorded_ns)
+    total = np.bincount(group, plain).astype(np.int64)
+    return Chains(entry, group.astype(np.int64), length, total, _fused_ns(run, entry, group, plain))
 
 
 def _fused_ns(run: Run, entry: Rows, group: Rows, length: Floats) -> Rows:
     """What each chain must take as one kernel.
 
     Fusing spares the others of a chain their passes over memory. A GPU's pointwise kernel is nothing else; on a CPU, where the
-    measured bandwidth bounds what a pass can take, the rest of an operator's time is arithmetic (tanh, exp) that stays.
+    measured bandwidth bounds what a pass can take, the rest of a costly operator's time (tanh, exp) is arithmetic that stays.
     """
     stays = np.zeros(len(length))
+    costly = np.isin(run.trace.events.name[run.activity.row[entry]], ids_matching(run.trace, _COSTLY))
     if run.is_cpu and run.peaks.bandwidth:
         passes = of_events(run, entry, least_bytes(run)) / run.peaks.bandwidth * NS_PER_S
-        stays += length - np.minimum(length, np.where(np.isnan(passes), length, passes))
+        stays += np.where(costly, length - np.fmin(length, passes), 0.0)
     longest = np.lexsort((-length, group))
     longest = longest[np.concatenate((np.ones(1, np.bool_), np.diff(group[longest]) != 0))]
     stays[longest] = length[longest]

@@ -42,6 +42,7 @@ class Replay:
         stretch: how much longer that timeline's step is than the run's own without a profiler (1: not, or not known).
 
     Attributes:
+        recorded: the timeline as recorded.
         recorded_ns: mean of the judged steps as recorded.
         measured_ns: the same without the profiler's time where that is known; what savings are relative to.
         base_ns: mean of the judged steps as replayed without edits.
@@ -57,6 +58,7 @@ class Replay:
         stretch: float = 1.0,
     ) -> None:
         self._stretch = stretch
+        self.recorded = recorded
         self.timeline = timeline or recorded
         self._row_of_entry = row_of_entry
         self._walked: dict[
@@ -100,6 +102,15 @@ class Replay:
     def widening(self) -> float:
         """Fraction by which a prediction's ends move apart because the replay itself is off."""
         return abs(self.error) if abs(self.error) > WIDEN_ABOVE else 0.0
+
+    def unrecorded_share(self, rows: int) -> npt.NDArray[np.float64]:
+        """For each event row (of so many) what its calls take without recording, over what they took; 1 outside of the replay."""
+        mine = np.flatnonzero(self.timeline.calls.row >= 0)
+        row = self.timeline.calls.row[mine]
+        took = np.bincount(row, self.recorded.calls.cost[mine], minlength=rows)
+        takes = np.bincount(row, self.timeline.calls.cost[mine], minlength=rows) / self._stretch
+        share: npt.NDArray[np.float64] = np.divide(takes, took, out=np.ones(rows), where=took > 0)
+        return share
 
     def step_ns(self, edits: Sequence[Edit]) -> float:
         """Mean step with these edits, in nanoseconds of the recorded run (the replay's own bias taken out)."""

@@ -98,6 +98,4 @@ def _differentiable(run: Run) -> npt.NDArray[np.int64]:
 
 def _own_ns(run: Run) -> npt.NDArray[np.float64]:
     """Time of each event of its own, without its children, in nanoseconds."""
-    activity = run.activity
-    spent = np.bincount(activity.row, activity.end - activity.start, minlength=len(run.trace.events))
-    return spent.astype(np.float64)
+    return np.bincount(run.activity.row, run.unrecorded_ns, minlength=len(run.trace.events)).astype(np.float64)

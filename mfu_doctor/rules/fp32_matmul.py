@@ -130,7 +130,7 @@ def _table(run: Run, slow: Mask, target: str) -> _Slow:
     by_code = {DTYPE_CODE[d]: run.peaks.of(d) or run.peaks.of("fp32") or 1.0 for d in ("fp32", "tf32")}
     return _Slow(
         rows=rows,
-        duration=_summed(which, (run.activity.end - run.activity.start)[entry], count),
+        duration=_summed(which, run.unrecorded_ns[entry], count),
         flops=_summed(which, run.flops.per_entry(EXECUTED)[entry], count),
         bytes=_summed(which, least_bytes(run)[entry], count),
         peak=np.array([by_code[int(code)] for code in run.kernels.dtype[first]], np.float64),

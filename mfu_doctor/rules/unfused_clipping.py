@@ -57,7 +57,7 @@ def unfused_clipping(run: Run) -> Outcome:
     step = np.searchsorted(run.steps.host_start, run.trace.events.start[run.launches.op[entry]], side="right") - 1
     entry, step = entry[step >= 0], step[step >= 0]
     rows = run.activity.row[entry]
-    now = np.bincount(step, (run.activity.end - run.activity.start)[entry], minlength=run.steps.count)
+    now = np.bincount(step, run.unrecorded_ns[entry], minlength=run.steps.count)
 
     def merged(device: float, host: float) -> tuple[Edit, ...]:
         return (MergeLaunches(rows, step.astype(np.int64), (now * device).astype(np.int64), where, host),)

@@ -9,7 +9,7 @@ Why it costs
 How the gain is predicted
     Each chain becomes one operation. It takes as long as its longest member (high), plus a quarter (mid) or half (low) of
     what the others take now; the launches of the others vanish in the mid and high. On a CPU whose memory bandwidth was
-    measured, only the others' passes over memory go: what they take beyond that is arithmetic, which a fused kernel does too.
+    measured, what a tanh, exp or the like takes beyond its pass over memory is arithmetic, which a fused kernel does too.
 
 How to fix
     torch.compile on the function that holds them, or a fused implementation (F.gelu, F.layer_norm,

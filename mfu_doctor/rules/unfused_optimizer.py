@@ -94,9 +94,8 @@ def _host_ns(steady: Steady, optimizer: Optimizing) -> float:
 
 def _change(run: Run, optimizer: Optimizing) -> Change:
     mine = optimizer.entries
-    length = (run.activity.end - run.activity.start)[mine].astype(np.float64)
     by_row = np.searchsorted(optimizer.rows, run.activity.row[mine])
-    now = np.bincount(optimizer.group[by_row], length, minlength=optimizer.spans.count)
+    now = np.bincount(optimizer.group[by_row], run.unrecorded_ns[mine], minlength=optimizer.spans.count)
     # on a CPU the operators are the device work that is replaced; only what lies between them is host time
     host = optimizer.spans - run.activity.busy() if run.is_cpu else optimizer.spans
     ends, style = [], optimizer.style
