@@ -249,6 +249,21 @@ def test_a_measured_peak_is_never_below_what_the_run_itself_reached(name: str) -
     assert "reached 200" in warning
 
 
+def test_a_product_at_which_recomputation_stopped_reached_nothing() -> None:
+    """Checkpointing stops inside an operator that has not computed: 136 us for 268 MFLOP made a 2-core peak of 2 TFLOP/s."""
+    args = {"Input Dims": [[1000, 1000], [1000, 1000]], "Input type": ["float", "float"], "Sequence number": 7}
+    at = {"ph": "X", "cat": "cpu_op", "pid": 1, "tid": 1}
+    node = {"name": "autograd::engine::evaluate_function: AddmmBackward0", "args": {"Sequence number": 5}}
+    events = [
+        at | node | {"ts": 0, "dur": 90_000},
+        at | {"name": "aten::mm", "ts": 100, "dur": 150, "args": args},
+        at | {"name": "aten::mm", "ts": 100_000, "dur": 25_000, "args": args | {"Sequence number": 5}},
+    ]
+    facts = Facts(measured_peaks=(MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="measured"),))
+    peaks = resolve(with_facts(from_json(events), facts), None, is_cpu=True)
+    assert (peaks.dense, peaks.warnings) == ({"fp32": 1e11}, ())
+
+
 def test_a_product_below_the_measured_peak_or_of_another_format_or_too_short_to_time_changes_nothing() -> None:
     for trace in (
         with_products(25_000),

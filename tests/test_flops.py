@@ -186,6 +186,22 @@ def test_recomputation_carries_a_sequence_number_inside_backward() -> None:
     assert run.flops.flops(0) == 2 * 8192
 
 
+@pytest.mark.parametrize(("again_us", "computed"), [(190, 1), (40, 0)])
+def test_on_a_cpu_recomputation_that_stops_inside_an_operator_has_not_computed_it(again_us: int, computed: int) -> None:
+    """What the same arguments took in forward tells; on a GPU there would be no kernel."""
+    t = Timeline(device=None)
+    product: dict[str, Any] = {"dims": [[8, 16], [16, 32]], **FLOATS}
+    with t.step():
+        t.op("aten::mm", host=200, **product, sequence=1)
+        with t.span("autograd::engine::evaluate_function: AddmmBackward0", "cpu_op", sequence=1):
+            t.op("aten::mm", host=again_us, **product, sequence=9)
+            t.op("aten::mm", host=30, **product)
+    flops = Run(t.trace()).flops
+    phases = [flops.flops(0, EXECUTED, phase) for phase in (FORWARD, BACKWARD, RECOMPUTE)]
+    assert phases == [8192, 8192, computed * 8192]
+    assert flops.coverage == 1.0
+
+
 def test_a_custom_operator_without_formula_is_unknown_and_listed() -> None:
     """Its multiplications are in no total, and its name and time say so."""
 

@@ -217,13 +217,14 @@ def cpu_run(facts: Facts | None = None, options: Options | None = None, kind: st
 def test_a_cpu_is_measured_against_its_measured_peak() -> None:
     """Against the peak of the format it used, labelled as measured."""
     peaks = (
-        MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="GEMM"),
-        MeasuredPeak(dtype="bfloat16", flops=4e11, threads=2, how="GEMM"),
+        MeasuredPeak(dtype="bfloat16", flops=4e11, threads=2, how="measured: a product in bf16"),
+        MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="measured: a product in fp32"),
     )
     run = cpu_run(Facts(measured_peaks=peaks))
     assert run.mfu.report.value == pytest.approx(0.5)
     device = device_info(run)
     assert (device.kind, device.dtype, device.peak_flops, device.peak_measured) == ("cpu", "fp32", 1e11, True)
+    assert device.peak_source == "a product in fp32"
 
 
 def test_work_in_a_format_that_this_cpu_emulates_is_measured_against_the_best_it_has() -> None:

@@ -7,7 +7,7 @@ calls with a known cost inside which no other call has one. Costs are computed o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ Rows = npt.NDArray[np.int64]
 
 FORWARD, BACKWARD, RECOMPUTE = 0, 1, 2
 PHASES = ("forward", "backward", "recompute")
+
+# A recomputed operator that took less than this part of the fastest forward call with the same arguments did not run to its end.
+STOPPED = 0.5
 
 _EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
 _NODE = re.compile(r"(Backward\d*|^torch::autograd::\w+)$")  # a node of the autograd graph running its gradient
@@ -76,6 +79,25 @@ def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
     missing = rows[cost < 0]
     uncounted = (inside.owners(tree, missing) < 0) & ~_encloses(tree, kept, len(trace.events))[missing]
     return CountedOps(kept, kept_cost, phase, costs, int(uncounted.sum()))
+
+
+def without_stopped(ops: CountedOps, trace: Trace) -> CountedOps:
+    """The calls of a CPU-only trace, those at which recomputation stopped (they computed nothing) at no cost.
+
+    Checkpointing ends as soon as all tensors that backward asked for are there, which can be inside the last operator: its inputs
+    are kept before it computes. Its forward call had the same arguments and tells how long it takes.
+    """
+    length = (trace.events.end - trace.events.start)[ops.row]
+    usual = np.full(len(ops.costs), np.iinfo(np.int64).max)
+    first = ops.phase == FORWARD
+    np.minimum.at(usual, ops.cost[first], length[first])
+    known = usual[ops.cost] < np.iinfo(np.int64).max
+    stopped = (ops.phase == RECOMPUTE) & known & (length < STOPPED * usual[ops.cost])
+    if not stopped.any():
+        return ops
+    nothing = OpFlops(model=0, executed=0, causal=0)
+    cost = np.where(stopped, len(ops.costs), ops.cost)
+    return replace(ops, cost=cost, costs=(*ops.costs, nothing))
 
 
 def _encloses(tree: OpTree, rows: Rows, count: int) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.activity import COMPUTE, Activity
-from mfu_doctor.analysis.counted_ops import BACKWARD, FORWARD, PHASES, RECOMPUTE, CountedOps, find_counted_ops
+from mfu_doctor.analysis.counted_ops import (
+    BACKWARD,
+    FORWARD,
+    PHASES,
+    RECOMPUTE,
+    CountedOps,
+    find_counted_ops,
+    without_stopped,
+)
 from mfu_doctor.analysis.kernels import DTYPE_CODE, DTYPE_CODES, KernelTable
 from mfu_doctor.analysis.steps import Steps
 
@@ -81,6 +89,8 @@ def count_flops(run: Run) -> FlopCount:
     """Count the FLOPs of a run from its operators' recorded shapes."""
     activity, steps, kernels = run.activity, run.steps, run.kernels
     ops = find_counted_ops(run.trace, run.ops)
+    if not activity.is_device:
+        ops = without_stopped(ops, run.trace)
     enclosing = ops.owners(run.ops, run.launches.op)
     bearing = _bearing(activity, kernels, enclosing, len(ops.row))
     owner = np.where(bearing, enclosing, -1)

@@ -99,7 +99,7 @@ def device_info(run: Run) -> DeviceInfo:
         count=world or 1,
         dtype=mfu.reference if mfu.reference_peak is not None else None,
         peak_flops=mfu.reference_peak,
-        peak_source=peaks.source,
+        peak_source=peaks.sources.get(mfu.reference or "", peaks.source),
         peak_reason=_no_peak(run, mfu.reference),
         peak_measured=peaks.measured,
         sms=peaks.sms,

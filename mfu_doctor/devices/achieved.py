@@ -7,10 +7,14 @@ The run's own products are a measurement too: what one of them reached, the proc
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.devices.dtypes import is_complex, short_dtype
+from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category, EventArgs, Trace
 from mfu_doctor.units import NS_PER_S
+
+Rows = npt.NDArray[np.int64]
 
 # Plain products only (their operands' positions): 2 M N K is what they execute, while a convolution may do with less.
 _OPERANDS = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1)}
@@ -18,6 +22,8 @@ _MATRIX, _BATCHED = 2, 3
 
 # A product must last so long for its recorded time to be right to a hundredth: the profiler's own share is below 1 us.
 LEAST_NS = 100_000
+
+_NODE = "autograd::engine::evaluate_function: "
 
 
 def achieved(trace: Trace) -> dict[str, float]:
@@ -27,7 +33,8 @@ def achieved(trace: Trace) -> dict[str, float]:
     kept = np.isin(events.name[rows], trace.name_ids(frozenset(_OPERANDS)))
     kept &= (events.end - events.start)[rows] >= LEAST_NS
     best: dict[str, float] = {}
-    for row in _fastest_of_each(trace, rows[kept]):
+    rows = rows[kept]
+    for row in _fastest_of_each(trace, rows[~_recomputed(trace, rows)]):
         found = _product(trace.name_of(row), trace.args_of(row))
         if found is not None:
             dtype, flops = found
@@ -36,7 +43,23 @@ def achieved(trace: Trace) -> dict[str, float]:
     return best
 
 
-def _fastest_of_each(trace: Trace, rows: np.typing.NDArray[np.int64]) -> list[int]:
+def _recomputed(trace: Trace, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which rows run again in backward what forward did: they record for autograd, inside a node of it, shape of `rows`.
+
+    Checkpointing stops its recomputation inside an operator that has its inputs but has not computed yet.
+    """
+    events = trace.events
+    nodes = trace.rows(Category.CPU_OP)
+    is_node = np.array([name.startswith(_NODE) for name in trace.names], np.bool_)
+    nodes = nodes[is_node[events.name[nodes]]]
+    inside = np.zeros(len(rows), np.bool_)
+    for track in np.unique(events.track[rows]):
+        mine, own = events.track[rows] == track, nodes[events.track[nodes] == track]
+        inside[mine] = union(events.start[own], events.end[own]).contains(events.start[rows[mine]])
+    return inside & (events.sequence[rows] >= 0)
+
+
+def _fastest_of_each(trace: Trace, rows: Rows) -> list[int]:
     """The shortest row of each distinct set of arguments: equal arguments are one object."""
     events = trace.events
     told = rows[events.args[rows] >= 0]

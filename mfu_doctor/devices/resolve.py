@@ -55,6 +55,7 @@ def _override(peaks: Peaks, given: float) -> Peaks:
         peaks,
         dense=_with_reference(peaks, given),
         source="given by the user",
+        sources={},
         confidence="given",
         reason=None,
         measured=False,
@@ -86,7 +87,7 @@ def _cpu(trace: Trace) -> Peaks:
     if not kept:
         reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
         return Peaks(name=name, kind="cpu", reason=reason)
-    how = measured[0].how.removeprefix("measured: ")
+    how = {short: p.how.removeprefix("measured: ") for p in measured if (short := short_dtype(p.dtype)) is not None}
     reached = achieved(trace)
     emulated = _emulated(kept, reached)
     dense, warnings = _at_least({d: peak for d, peak in kept.items() if d not in emulated}, reached)
@@ -96,7 +97,8 @@ def _cpu(trace: Trace) -> Peaks:
         kind="cpu",
         dense=dense,
         bandwidth=bandwidth,
-        source=how,
+        source=next(iter(how.values())),
+        sources=how,
         confidence="measured",
         measured=True,
         emulated=emulated,

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.edits import Change, Edit, ScaleDevice, SetDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.steady import outermost, steady_of, under
 from mfu_doctor.analysis.vocabulary import rows_matching
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
@@ -52,7 +53,8 @@ def anomaly_mode(run: Run) -> Outcome:
         return Skip("whether anomaly detection is on was not captured")
     if not precision.anomaly_mode:
         return None
-    searches = _searches(run)
+    steady, searches = steady_of(run), _searches(run)
+    searched = steady.per_step(len(steady.issued(run, outermost(run, searches))))
     each = _stack_ns(run)
     gone = ScaleDevice(searches, np.zeros(len(searches)))
     low, mid = (gone, _without_stacks(run, each / 2)), (gone, _without_stacks(run, each))
@@ -60,22 +62,16 @@ def anomaly_mode(run: Run) -> Outcome:
         summary="Anomaly detection is on: every operator keeps a stack, every gradient is searched for NaN",
         fix="torch.autograd.set_detect_anomaly(False)",
         change=Change(low, mid, mid),
-        evidence=(shown("NaN searches", len(searches), "count"), shown("stack per operator", seconds(each), "s")),
+        evidence=(shown("NaN searches", searched, "per step"), shown("stack per operator", seconds(each), "s")),
         effort="line",
     )
 
 
 def _searches(run: Run) -> npt.NDArray[np.int64]:
-    """Rows of the operators of the NaN searches: those directly under a node of backward."""
-    rows = rows_matching(run.trace, _SEARCH, run.trace.rows(Category.CPU_OP))
-    nodes = np.zeros(len(run.trace.events) + 1, np.bool_)
-    nodes[rows_matching(run.trace, _BACKWARD, run.trace.rows(Category.CPU_OP))] = True
-    inside = np.zeros(len(rows), np.bool_)
-    up = run.ops.parent[rows].astype(np.int64)
-    while (up >= 0).any():
-        inside |= nodes[np.where(up >= 0, up, -1)] & (up >= 0)
-        up = np.where(up >= 0, run.ops.parent[np.maximum(up, 0)], -1)
-    return rows[inside]
+    """Rows of the operators of the NaN searches: those inside a node of backward, with all that they call."""
+    rows = run.trace.rows(Category.CPU_OP)
+    named = np.isin(rows, rows_matching(run.trace, _SEARCH, rows))
+    return rows[(named | (under(run, rows, _SEARCH) >= 0)) & (under(run, rows, _BACKWARD) >= 0)]
 
 
 def _stack_ns(run: Run) -> float:

@@ -22,7 +22,8 @@ def loop(*, on: bool | None) -> Run:
                 with drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op"):
                     drawn.op("aten::mm", host=200)
                     drawn.op("aten::isnan", host=20)
-                    drawn.op("aten::any", host=10)
+                    with drawn.span("aten::any", "cpu_op"):
+                        drawn.op("aten::fill_", host=10)
     return run_of(drawn, precision=PrecisionFacts(anomaly_mode=on))
 
 
@@ -30,7 +31,9 @@ def test_searches_and_stacks_are_what_it_costs() -> None:
     price = price_us(anomaly_mode, loop(on=True))
     assert price.low_ns == close(10 * 30 + 20 * 25)
     assert price.mid_ns == close(10 * 30 + 20 * 50)
-    assert "set_detect_anomaly(False)" in found(anomaly_mode, loop(on=True)).fix
+    finding = found(anomaly_mode, loop(on=True))
+    assert "set_detect_anomaly(False)" in finding.fix
+    assert finding.evidence[0].value == 20
 
 
 def test_off_is_no_finding_and_unknown_is_not_judged() -> None:
