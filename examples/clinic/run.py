@@ -201,7 +201,7 @@ def record(folder: Path, names: list[str]) -> None:
     for name in names:
         trace = folder / f"{name}.pt.trace.json.gz"
         result = measure(patients()[name], fixed=False, trace=trace, extra=("--active", str(RECORDED_STEPS)))
-        print(name, [f["rule"] for f in result["findings"]])
+        print(name, result["absent"] if "absent" in result else [f["rule"] for f in result["findings"]])
 
 
 def main() -> None:
@@ -221,6 +221,8 @@ def main() -> None:
         return
     if given.again is not None:
         results = {name: pairs for name in given.only if (pairs := judge_again(name, given.again))}
+        if not results:
+            parser.error(f"nothing of these patients was kept in {given.again}")
         if given.output is not None:
             repeats = max(len(pairs) for pairs in results.values())
             given.output.write_text(scoreboard(results, {}, repeats, again=True), encoding="utf-8")
