@@ -232,14 +232,16 @@ def test_work_in_a_format_that_this_cpu_emulates_is_measured_against_the_best_it
     run = cpu_run(
         Facts(
             measured_peaks=(
-                MeasuredPeak(dtype="float32", flops=2e11, threads=2, how="GEMM"),
+                MeasuredPeak(dtype="float32", flops=4e11, threads=2, how="GEMM"),
                 MeasuredPeak(dtype="bfloat16", flops=1e9, threads=2, how="GEMM"),
             )
         ),
         kind="c10::BFloat16",
     )
-    assert run.mfu.report.value == pytest.approx(0.25)
-    assert (run.mfu.reference, run.mfu.reference_peak) == ("fp32", 2e11)
+    assert run.mfu.report.value == pytest.approx(0.125)
+    assert (run.mfu.reference, run.mfu.reference_peak) == ("fp32", 4e11)
+    given = Run(run.recorded, Options(peak_flops=8e11))
+    assert (given.mfu.reference, given.mfu.reference_peak) == ("fp32", 8e11)
 
 
 def test_a_cpu_without_a_peak_has_no_mfu() -> None:

@@ -61,9 +61,9 @@ def precision(patient: Patient) -> Any:
     return torch.autocast(device().type, dtype=torch.bfloat16, enabled=has_bf16() and not patient.fp32)
 
 
-def has_bf16() -> bool:
-    """Whether the device multiplies bf16 in hardware: a processor without it is a hundred times slower than in fp32."""
-    if device().type == "cuda":
+def has_bf16(place: str | None = None) -> bool:
+    """Whether a place ("cpu"; None: the device) has bf16 arithmetic; one without is a hundred times slower than in fp32."""
+    if (place or device().type) == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpu_flags().split()))  # the last on Arm
 

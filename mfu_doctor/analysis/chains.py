@@ -28,11 +28,12 @@ SHORTEST = 3
 _ELSEWHERE = re.compile(
     r"^(Optimizer\.|autograd::engine::evaluate_function: torch::autograd::AccumulateGrad)|_foreach_|_fused_"
 )
-# Operators that compute much per element even in vector instructions; what others take beyond their traffic is waiting for memory
-# (fresh pages, caches, other cores), which goes with the pass.
+# Operators that compute much per element even in vector instructions, or draw random numbers; what others take beyond their
+# traffic is waiting for memory (fresh pages, caches, other cores), which goes with the pass.
 _COSTLY = re.compile(
-    r"^aten::_?(tanh|sigmoid|log_sigmoid|exp|exp2|expm1|log|log2|log10|log1p|erf|erfc|erfinv|pow|a?sinh?|a?cosh?|tan|atan2?"
-    r"|gelu|gelu_backward|silu|silu_backward|mish|mish_backward|softplus|softplus_backward|elu|celu|selu|logit|lgamma|digamma)_?$"
+    r"^aten::_?(tanh|sigmoid|log_sigmoid_forward|exp|exp2|expm1|log|log2|log10|log1p|erf|erfc|erfinv|pow|a?sinh?|a?cosh?|tan|atan2?"
+    r"|gelu|gelu_backward|silu|silu_backward|mish|mish_backward|softplus|softplus_backward|elu|elu_backward|celu|selu|logit|lgamma|digamma"
+    r"|bernoulli|native_dropout|normal|log_normal|uniform|exponential|geometric|cauchy|random)_?$"
 )
 # What a fused chain takes: cautious, usual, ideal share of the time between what it must take and what it takes now.
 _EXCESS_LEFT = (0.5, 0.25, 0.0)

@@ -72,7 +72,9 @@ def reference_dtype(run: Run) -> str | None:
         return run.peaks.best
     totals = {d: int(run.flops.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
     used = max(totals, key=lambda d: totals[d])
-    return used if totals[used] and used not in run.peaks.emulated else run.peaks.best
+    if totals[used] and used not in run.peaks.emulated:
+        return used
+    return run.peaks.best if run.peaks.given is None else "fp32"  # the user's figure stands for every format
 
 
 def step_seconds(run: Run) -> float:

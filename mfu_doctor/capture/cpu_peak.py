@@ -54,7 +54,7 @@ _CACHE_VERSION = 4
 TRUSTED_AFTER = 20
 BELIEVED, DOUBTED = 4, 1
 
-# A format this much slower than another has no arithmetic here. (Measured without it: bf16 1/120 of fp32; with it: fp64 1/2.)
+# A format this much slower than fp32 has no arithmetic here. (Measured without it: bf16 1/120 of fp32; with it: fp64 1/2.)
 EMULATED = 0.1
 
 
@@ -74,7 +74,7 @@ def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> 
     folder = cache_dir or _user_cache()
     peaks: list[MeasuredPeak] = []
     for name in dict.fromkeys(dtypes):
-        slow = EMULATED * max((p.flops for p in peaks), default=0.0)
+        slow = EMULATED * max((p.flops for p in peaks if p.dtype == "float32"), default=0.0)
         if name in DTYPES and (peak := _recall_or_measure(name, folder, slow)) is not None:
             peaks.append(peak)
     return tuple(peaks)

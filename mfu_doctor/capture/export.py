@@ -123,6 +123,6 @@ def _peaks(capture: Capture) -> tuple[MeasuredPeak, ...]:
 
     loop = capture.seen.loop
     # bfloat16 is measured too: whether it would be faster is what fp32-matmul must know
-    used = [*loop.parameter_dtypes, "float32", "bfloat16", *([loop.autocast_dtype] if loop.autocast_dtype else [])]
+    used = ["float32", *loop.parameter_dtypes, "bfloat16", *([loop.autocast_dtype] if loop.autocast_dtype else [])]
     dtypes = dict.fromkeys(used)
     return measure_peaks(tuple(dtypes))

@@ -30,7 +30,7 @@ class Peaks:
     reason: str | None = None  # why there are no peaks, with the flag that gives one
     measured: bool = False  # measured on this machine: MFU is then MFU* and never mixed with datasheet MFU
     given: float | None = None  # the user's own figure, FLOP/s; it stands in `dense` too
-    emulated: frozenset[str] = frozenset()  # formats known to be slower here than fp32: they have no peak
+    emulated: frozenset[str] = frozenset()  # formats known to be far slower here than fp32: they have no peak
     warnings: tuple[str, ...] = ()
 
     def of(self, dtype: str | None) -> float | None:

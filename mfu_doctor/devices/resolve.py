@@ -23,6 +23,9 @@ _MIG = re.compile(r" MIG \S+$")
 _GPU_LAUNCH = re.compile(r"^(cuda|hip|cu)\w*(LaunchKernel|GraphLaunch|ModuleLaunchKernel)")
 SLICE = 0.1  # a unit count this far from the row's is a slice of the device, whose memory bandwidth nobody publishes
 SPARSE = 2.0  # datasheets print figures with structured sparsity, twice the dense ones
+EMULATED = (
+    0.5  # a 16-bit format below this part of fp32's measured speed has no arithmetic on this CPU (measured: 1/120)
+)
 NEAR = 0.02  # datasheet figures are rounded by up to this much
 ASK = "pass --peak-flops with the device's dense FLOP/s for the dtype in use"
 
@@ -107,9 +110,11 @@ def _cpu(trace: Trace) -> Peaks:
 
 
 def _emulated(measured: dict[str, float], reached: dict[str, float]) -> frozenset[str]:
-    """16-bit formats that are slower here than fp32: this CPU has no arithmetic for them, so no peak either."""
+    """16-bit formats that are far slower here than fp32: this CPU has no arithmetic for them, so no peak either."""
     fp32 = measured.get("fp32", 0.0)
-    return frozenset(d for d in SIXTEEN_BITS if d in measured and max(measured[d], reached.get(d, 0.0)) < fp32)
+    return frozenset(
+        d for d in SIXTEEN_BITS if d in measured and max(measured[d], reached.get(d, 0.0)) < EMULATED * fp32
+    )
 
 
 def _at_least(measured: dict[str, float], reached: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:

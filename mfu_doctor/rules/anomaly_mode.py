@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.edits import Change, Edit, ScaleDevice, SetDevice
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import outermost, steady_of, under
+from mfu_doctor.analysis.steady import steady_of, under
 from mfu_doctor.analysis.vocabulary import rows_matching
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
@@ -39,6 +39,7 @@ from mfu_doctor.units import NS_PER_US, seconds
 
 # Operators of the search: isnan is written as `x != x`, then any().item() decides.
 _SEARCH = re.compile(r"^aten::(isnan|ne|any|is_nonzero|item|_local_scalar_dense)$")
+_ANSWER = re.compile(r"^aten::any$")  # once a search
 _BACKWARD = re.compile(r"^autograd::engine::evaluate_function")
 _VIEW = re.compile(r"^aten::(t|view|transpose|expand|unsqueeze|squeeze|slice|select|permute|as_strided|detach|alias)$")
 # A view without anomaly mode takes about this long on the host.
@@ -54,7 +55,7 @@ def anomaly_mode(run: Run) -> Outcome:
     if not precision.anomaly_mode:
         return None
     steady, searches = steady_of(run), _searches(run)
-    searched = steady.per_step(len(steady.issued(run, outermost(run, searches))))
+    searched = steady.per_step(len(steady.issued(run, rows_matching(run.trace, _ANSWER, searches))))
     each = _stack_ns(run)
     gone = ScaleDevice(searches, np.zeros(len(searches)))
     low, mid = (gone, _without_stacks(run, each / 2)), (gone, _without_stacks(run, each))
@@ -93,5 +94,5 @@ def _differentiable(run: Run) -> npt.NDArray[np.int64]:
 
 
 def _own_ns(run: Run) -> npt.NDArray[np.float64]:
-    """Time of each event of its own, without its children, in nanoseconds."""
+    """Time of each event of its own, without its children and without recording, in nanoseconds."""
     return np.bincount(run.activity.row, run.unrecorded_ns, minlength=len(run.trace.events)).astype(np.float64)

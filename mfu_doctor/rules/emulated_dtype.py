@@ -1,9 +1,9 @@
 """Matrix products run in a number format that this device has no fast path for.
 
 What it measures
-    The time of products in fp16 on a CPU, in bf16 on a CPU whose measured bf16 peak is below its fp32 one, or in bf16 on a GPU
-    whose tensor cores do not know it, and the FLOP/s that they reach against the peak of the format next to it that the device
-    does know.
+    The time of products in fp16 on a CPU, in bf16 on a CPU whose measured bf16 peak is below half of its fp32 one, or in bf16 on
+    a GPU whose tensor cores do not know it, and the FLOP/s that they reach against the peak of the format next to it that the
+    device does know.
 
 Why it costs
     A format without hardware is converted element by element. fp16 products on a CPU, and bf16 ones on a CPU without
@@ -116,15 +116,21 @@ def _change(run: Run, mask: Mask, flops: npt.NDArray[np.float64], found: _Emulat
 
 
 def _casts(run: Run) -> Mask:
-    """Work that only changes the format of floating-point tensors, as autocast inserts it."""
+    """Copies between fp32 and 16 bits with all that they call, as autocast inserts them."""
     owner = owner_of(run, _TO_COPY)
-    rows = [row for row in np.unique(owner[owner >= 0]).tolist() if _is_float(run, row)]
-    return np.isin(owner, np.array(rows, np.int64))
+    copying = np.unique(run.launches.op[(owner >= 0) & (run.launches.op >= 0)])
+    casts = np.array([row for row in copying.tolist() if _is_cast(run, row)], np.int64)
+    mine = owner[np.isin(run.launches.op, casts)]
+    return np.isin(owner, mine[mine >= 0])
 
 
-def _is_float(run: Run, row: int) -> bool:
+def _is_cast(run: Run, row: int) -> bool:
+    """Whether an operator copies between fp32 and 16 bits: aten::copy_(to, from)."""
     args = run.trace.args_of(row)
-    return args is not None and short_dtype(operand_type(args, 0)) in ("fp32", *SIXTEEN_BITS)
+    if args is None:
+        return False
+    ends = {short_dtype(operand_type(args, i)) for i in (0, 1)}
+    return "fp32" in ends and bool(ends & set(SIXTEEN_BITS))
 
 
 def _emulated(run: Run) -> _Emulated | None:

@@ -33,7 +33,7 @@ def test_searches_and_stacks_are_what_it_costs() -> None:
     assert price.mid_ns == close(10 * 30 + 20 * 50)
     finding = found(anomaly_mode, loop(on=True))
     assert "set_detect_anomaly(False)" in finding.fix
-    assert finding.evidence[0].value == 20
+    assert finding.evidence[0].value == 10
 
 
 def test_off_is_no_finding_and_unknown_is_not_judged() -> None:

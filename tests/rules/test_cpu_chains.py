@@ -28,7 +28,10 @@ def chain(*names: str, stopped_us: int = 0) -> Run:
     return run_of(drawn, measured_peaks=(PEAK,), timed_steps_s=timed)
 
 
-@pytest.mark.parametrize(("names", "arithmetic"), [(("neg", "abs", "neg"), 0), (("tanh", "neg", "tanh"), 2_000)])
+@pytest.mark.parametrize(
+    ("names", "arithmetic"),
+    [(("neg", "abs", "neg"), 0), (("tanh", "neg", "tanh"), 2_000), (("bernoulli_", "neg", "bernoulli_"), 2_000)],
+)
 def test_of_the_others_only_arithmetic_stays(names: tuple[str, ...], arithmetic: int) -> None:
     """A negation that takes three times its pass over memory waits for memory, a tanh computes; one of the three stays whole."""
     price = price_us(unfused_elementwise, chain(*(f"aten::{name}" for name in names)))

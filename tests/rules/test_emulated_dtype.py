@@ -21,7 +21,10 @@ def cpu(*dtypes: str, host_us: int = 3_000, cast_us: int = 0, bf16: float | None
         with drawn.step():
             for dtype in dtypes:
                 if cast_us:
-                    drawn.op("aten::_to_copy", host=cast_us, dims=DIMS[:1], types=["float"])
+                    drawn.op("aten::_to_copy", host=100, dims=DIMS[:1], types=["float"])  # to another layout: stays
+                    with drawn.span("aten::_to_copy", "cpu_op", dims=DIMS[:1], types=["float"]):
+                        drawn.python(1)
+                        drawn.op("aten::copy_", host=cast_us, dims=DIMS, types=[dtype, "float"])
                 drawn.op("aten::mm", host=host_us, dims=DIMS, types=[dtype, dtype])
     measured = {"float32": 1e11} | ({} if bf16 is None else {"bfloat16": bf16})
     peaks = tuple(MeasuredPeak(dtype=d, flops=flops, threads=2, how="measured") for d, flops in measured.items())

@@ -30,7 +30,7 @@ def build(fixed: bool) -> Loop:
     return repeat(None), step
 
 
-ABSENT = "this processor multiplies bf16 in hardware" if has_bf16() else None
+ABSENT = "this processor multiplies bf16 in hardware" if has_bf16("cpu") else None
 PATIENT = Patient("emulated-bf16", "emulated-dtype", build, fp32=True, absent=ABSENT)
 if __name__ == "__main__":
     main(PATIENT)

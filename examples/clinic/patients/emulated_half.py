@@ -19,7 +19,7 @@ def build(fixed: bool) -> Loop:
     body, head = nn.Sequential(*mlp(depth=4)[:-1]), nn.Sequential(nn.Linear(1024, 96), nn.ReLU(), nn.Linear(96, 16))
     optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.01)
     x, y = torch.randn(128, 1024), torch.randint(0, 16, (128,))
-    bf16 = has_bf16()
+    bf16 = has_bf16("cpu")
 
     def step(batch: None) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):

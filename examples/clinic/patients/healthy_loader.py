@@ -22,7 +22,7 @@ def build(fixed: bool) -> Loop:
     optimizer = torch.optim.SGD([*first.parameters(), *model.parameters()], lr=0.01, fused=True)
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bf16()):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bf16("cpu")):
             loss = functional.cross_entropy(model(first(batch[0])), batch[1])
         optimizer.zero_grad()
         loss.backward()
