@@ -73,6 +73,7 @@ def emulated_dtype(run: Run) -> Outcome:
     flops = run.flops.per_entry(EXECUTED)
     products = (run.activity.kind == COMPUTE) & run.kernels.matmul_like & (flops > 0)
     length = (run.activity.end - run.activity.start).astype(np.float64)
+    products &= length > 0
     mask = np.zeros(len(products), bool)
     used = []
     for slow in found.formats:
