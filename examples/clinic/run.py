@@ -232,6 +232,8 @@ def main() -> None:
         folder = given.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         results, absent = in_rounds(given.only, given.repeats, folder)
+    if not results:
+        return  # nothing of it can run on this machine: a scoreboard that is there stays
     output = given.output or HERE / "SCOREBOARD.md"
     output.write_text(scoreboard(results, absent, given.repeats), encoding="utf-8")
     print(*summary(results), sep="\n")

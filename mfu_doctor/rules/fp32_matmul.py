@@ -171,8 +171,9 @@ def _change(table: _Slow) -> Change:
 
 def _fix(run: Run, target: str) -> str:
     if run.is_cpu:
-        dtype = "bfloat16" if target == "bf16" else "float16"
-        return f'with torch.autocast("cpu", dtype=torch.{dtype}):  # around forward and loss'
+        if target == "fp16":
+            return 'with torch.autocast("cpu", dtype=torch.float16):  # around forward and loss, with torch.amp.GradScaler("cpu")'
+        return 'with torch.autocast("cpu", dtype=torch.bfloat16):  # around forward and loss'
     if target == "fp16":
         return (
             'with torch.autocast("cuda", dtype=torch.float16):  # around forward and loss, with torch.amp.GradScaler()'

@@ -120,6 +120,17 @@ def test_another_processor_of_the_same_name_is_another_peak(tmp_path: Path, monk
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_a_format_far_slower_than_fp32_is_not_tried_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emulated product runs on one thread, so no try ever has all processors: its figure is settled all the same."""
+    monkeypatch.setattr(cpu_peak, "UNDISTURBED", 2.0)  # no try can be undisturbed
+    monkeypatch.setattr(cpu_peak, "EMULATED", 1e6)  # every other format is far slower than a million times fp32
+    fp32, fp64 = measure_peaks(("float32", "float64"), cache_dir=tmp_path)
+    assert "in doubt" in fp32.how
+    assert "in doubt" not in fp64.how
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": 1}', '{"key": "x", "peak": {"flops": -1}}'])
 def test_a_damaged_cache_costs_a_measurement_and_nothing_else(tmp_path: Path, content: str) -> None:
     measure_peaks(("float32",), cache_dir=tmp_path)
