@@ -69,7 +69,7 @@ def test_a_first_measurement_on_a_busy_machine_is_not_believed_for_ever(tmp_path
 
 
 def test_a_doubted_measurement_is_said_and_trusted_more_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine no try has the processor to itself; here none can: time comes in ticks, so only infinity is out of reach."""
+    """On a busy machine no try has the processor to itself; here none can: time comes in ticks, only infinity is out of reach."""
     monkeypatch.setattr(cpu_peak, "UNDISTURBED", math.inf)
     (peak,) = measure_peaks(("float32",), cache_dir=tmp_path)
     assert "in doubt" in peak.how
