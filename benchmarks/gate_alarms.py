@@ -76,8 +76,8 @@ def record(folder: Path, rounds: int) -> dict[str, list[Path]]:
 
 def outcomes(base: list[Path], other: list[Path], runs: int) -> dict[str, int]:
     """Statuses of the step-time check over all windows of `runs` consecutive rounds, and how many verdicts failed."""
-    from mfu_doctor.gate import Policy, judge
-    from mfu_doctor.report import Report
+    from mfu_doctor.gate.judge import Policy, judge
+    from mfu_doctor.result.report import Report
 
     before, after = ([Report.load(path) for path in paths] for paths in (base, other))
     counts: dict[str, int] = {"comparisons": 0, "verdict fails": 0}
@@ -113,7 +113,7 @@ def spreads(paths: dict[str, list[Path]]) -> str:
     """How noisy the machine was: the medians of the runs of A, and the spread inside a run."""
     import statistics
 
-    from mfu_doctor.report import Report
+    from mfu_doctor.result.report import Report
 
     times = [report.step_time_s for report in map(Report.load, paths["A"]) if report.step_time_s is not None]
     medians = [t.median for t in times]

@@ -41,13 +41,15 @@ class Contender:
 CONTENDERS = (
     Contender(
         "mfu-doctor, reading only",
-        "import sys; from mfu_doctor.reading import read_trace; from mfu_doctor.commands.inputs import processors\n"
+        "import sys; from mfu_doctor.reading import read_trace; from mfu_doctor.inputs.load import processors\n"
         "read_trace(sys.argv[1], processes=processors())",
     ),
     Contender(
         "the same, one process", "import sys; from mfu_doctor.reading import read_trace; read_trace(sys.argv[1])"
     ),
-    Contender("mfu-doctor report", "from mfu_doctor.cli import main; import sys; sys.argv[1:1] = ['report']; main()"),
+    Contender(
+        "mfu-doctor report", "from mfu_doctor.cli.main import main; import sys; sys.argv[1:1] = ['report']; main()"
+    ),
     Contender("json.load", "import json, sys; json.load(open(sys.argv[1]))"),
     Contender(
         "HolisticTraceAnalysis",

@@ -9,27 +9,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mfu_doctor.capture import FlopReport, Recorder, count_flops, flop_formula, profile
-    from mfu_doctor.diagnosis import diagnose
+    from mfu_doctor.capture.flops.counter import count_flops
+    from mfu_doctor.capture.flops.op_formulas import flop_formula
+    from mfu_doctor.capture.flops.report import FlopReport
+    from mfu_doctor.diagnosis.diagnose import diagnose
     from mfu_doctor.errors import DoctorError
-    from mfu_doctor.gate import Verdict
-    from mfu_doctor.report import Diagnosis, Report
+    from mfu_doctor.gate.judge import Verdict
+    from mfu_doctor.result.report import Diagnosis, Report
     from mfu_doctor.rules.contract import Finding
+    from mfu_doctor.session.recorder import Recorder, profile
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Diagnosis": "mfu_doctor.report",
+    "Diagnosis": "mfu_doctor.result.report",
     "DoctorError": "mfu_doctor.errors",
     "Finding": "mfu_doctor.rules.contract",
-    "FlopReport": "mfu_doctor.capture",
-    "Recorder": "mfu_doctor.capture",
-    "Report": "mfu_doctor.report",
-    "Verdict": "mfu_doctor.gate",
-    "count_flops": "mfu_doctor.capture",
-    "diagnose": "mfu_doctor.diagnosis",
-    "flop_formula": "mfu_doctor.capture",
-    "profile": "mfu_doctor.capture",
+    "FlopReport": "mfu_doctor.capture.flops.report",
+    "Recorder": "mfu_doctor.session.recorder",
+    "Report": "mfu_doctor.result.report",
+    "Verdict": "mfu_doctor.result.verdict",
+    "count_flops": "mfu_doctor.capture.flops.counter",
+    "diagnose": "mfu_doctor.diagnosis.diagnose",
+    "flop_formula": "mfu_doctor.capture.flops.op_formulas",
+    "profile": "mfu_doctor.session.recorder",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.cli import main
+from mfu_doctor.cli.main import main
 
 if __name__ == "__main__":
     main()

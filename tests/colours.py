@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from mfu_doctor.render.html import render_html
+from mfu_doctor.render.html.html import render_html
 from tests.sample_report import full_report
 
 # Machado, Oliveira, Fernandes 2009, severity 1.0: how linear RGB looks without one kind of cone.

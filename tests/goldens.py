@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.report import (
+from mfu_doctor.result.report import (
     IDLE_CAUSES,
     Bar,
     Baseline,

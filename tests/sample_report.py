@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mfu_doctor.report import (
+from mfu_doctor.result.report import (
     Bar,
     Baseline,
     Block,

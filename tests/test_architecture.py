@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.commands.check import FORMATS as CHECK_FORMATS
-from mfu_doctor.commands.explain import sections
+from mfu_doctor.cli.check import FORMATS as CHECK_FORMATS
+from mfu_doctor.cli.explain import sections
 from mfu_doctor.render import FORMATS, names
-from mfu_doctor.render.compare import COMPARE_FORMATS
+from mfu_doctor.render.comparison import COMPARE_FORMATS
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import HEADINGS
 from tests.traces import ROOT
@@ -29,62 +29,49 @@ FLOORS = {
     "errors": 0,
     "units": 0,
     "intervals": 0,
+    "sentences": 1,
     "trace": 1,
     "facts": 1,
-    "report": 1,
-    "devices": 1,
-    "reading": 2,
-    "capture": 2,
-    "analysis": 3,
-    "phrasing": 3,
-    "rules": 4,
-    "examination": 5,
-    "bound": 5,
-    "pricing": 5,
-    "planning": 5,
-    "outcomes": 5,
-    "diagnosis": 5,
-    "budgets": 5,
-    "baseline": 5,
-    "levels": 5,
-    "rulechecks": 5,
-    "verdict": 5,
-    "gate": 5,
-    "promise": 5,
-    "compare": 5,
-    "settings": 5,
-    "schema": 5,
-    "render": 6,
-    "annotate": 6,
-    "commands": 7,
-    "cli": 7,
-    "__main__": 7,
-    "__init__": 7,
+    "result": 2,
+    "devices": 2,
+    "flops": 3,
+    "reading": 3,
+    "capture": 3,
+    "analysis": 4,
+    "rules": 5,
+    "diagnosis": 6,
+    "comparison": 7,
+    "gate": 8,
+    "inputs": 9,
+    "render": 9,
+    "annotation": 10,
+    "session": 11,
+    "cli": 12,
+    "__main__": 12,
+    "__init__": 12,
 }
 # A function that must look up, imports there and only when called. Each stands here with its reason.
 UPWARD = {
-    ("report", "render"): "Report.__str__ and _repr_html_ show the report",
-    ("report", "gate"): "Report.check judges the report",
-    ("capture", "diagnosis"): "profile() reports at the end of the block",
-    ("capture", "render"): "profile() prints that report",
-    ("capture", "analysis"): "exact FLOP counts use the formulas of the trace count",
+    ("result", "render"): "Report.__str__ and _repr_html_ show the report",
+    ("result", "gate"): "Report.check judges the report",
+    ("inputs", "render"): "a saved page is read back",
 }
 # Heavy or foreign modules and the only files that may import them ("/" at the end: a folder).
 HOMES = {
-    "torch": ("capture/",),
-    "pynvml": ("capture/nvml.py",),
-    "typer": ("cli.py",),
-    "rich": ("render/terminal.py",),
-    "jinja2": ("render/html.py",),
+    "torch": ("capture/", "session/"),
+    "pynvml": ("capture/device/nvml.py",),
+    "typer": ("cli/main.py",),
+    "rich": ("render/terminal/terminal.py",),
+    "jinja2": ("render/html/html.py",),
     "pandas": (),
     "torch_tb_profiler": (),
     "tensorboard": (),
 }
 # What may catch everything, because what it guards must go on: rules, the training loop, device sampling. Each records it.
-BROAD = ("examination.py", "capture/nvml.py", "capture/guard.py")
+BROAD = ("diagnosis/rule_runner.py", "capture/device/nvml.py", "capture/boundary.py")
 MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_PARAMETERS, MAX_POSITIONAL = 300, 50, 3, 5, 2
 # Files that may be longer, with the reason.
-LONG = {"report.py": "the types of the result are one page, in the order in which a report is read"}
+LONG = {"result/report.py": "the types of the result are one page, in the order in which a report is read"}
 # Built from pieces, so that this file does not mention what it forbids.
 FORBIDDEN = ("/work/" + "shared", "/." + "library/", "BRIEF" + ".md", "/work/" + "venv", "/work/" + "main")
 VAGUE = re.compile(r"(utils?|helpers?|common|manager|misc)")
@@ -197,7 +184,7 @@ def test_functions_take_few_parameters(path: Path) -> None:
         assert options or len(positional) + len(node.args.kwonlyargs) <= MAX_PARAMETERS, f"{node.name} takes too many"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if inner(p) != "cli.py"], ids=inner)
+@pytest.mark.parametrize("path", [p for p in SOURCES if inner(p) != "cli/main.py"], ids=inner)
 def test_only_the_command_line_prints_or_exits(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
@@ -226,10 +213,8 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 def test_every_rule_file_is_in_the_catalogue() -> None:
     """A rule that is written but not listed never runs."""
-    files = {path.stem for path in (PACKAGE / "rules").glob("*.py")} - {"__init__", "contract", "catalogue", "topics"}
-    rule_files = {
-        stem for stem in files if re.search(r"^@rule\(", (PACKAGE / "rules" / f"{stem}.py").read_text(), re.MULTILINE)
-    }
+    files = (PACKAGE / "rules").rglob("*.py")
+    rule_files = {path.stem for path in files if re.search(r"^@rule\(", path.read_text(), re.MULTILINE)}
     assert rule_files == {rule.name.replace("-", "_") for rule in RULES}
 
 
@@ -253,8 +238,8 @@ def test_every_rule_documents_itself_under_the_fixed_headings(rule: object) -> N
 def test_every_renderer_is_in_the_catalogue() -> None:
     """A renderer that is written but not listed cannot be chosen, and one that is listed exists."""
     defining = {
-        path.stem
-        for path in (PACKAGE / "render").glob("*.py")
+        ".".join(path.relative_to(PACKAGE / "render").with_suffix("").parts)
+        for path in (PACKAGE / "render").rglob("*.py")
         if any(isinstance(n, ast.FunctionDef) and n.name == f"render_{path.stem}" for n in tree(path).body)
     }
     assert defining == {entry.module for entry in FORMATS}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.settings import parse_settings
+from mfu_doctor.inputs.settings import parse_settings
 from tests.traces import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from mfu_doctor.budgets import parse_budgets
-from mfu_doctor.gate import Policy, judge
-from mfu_doctor.verdict import FAILED, Check, Verdict
+from mfu_doctor.comparison.measures import parse_budgets
+from mfu_doctor.gate.judge import Policy, judge
+from mfu_doctor.result.verdict import FAILED, Check, Verdict
 from tests.runs import finding, report_of, steady
 
 # Long in place of random, and the pieces of text that end or begin something in each format.

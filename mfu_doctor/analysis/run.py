@@ -12,22 +12,22 @@ from statistics import fmean, median
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.accidents import are_often_long, is_rarely_long, without_accidents
-from mfu_doctor.analysis.activity import Activity, device_activity
-from mfu_doctor.analysis.breakdown import Breakdowns, split_steps
-from mfu_doctor.analysis.deflation import deflate
-from mfu_doctor.analysis.flops import FlopCount, count_flops
-from mfu_doctor.analysis.host import Host, host_view
-from mfu_doctor.analysis.kernels import KernelTable, classify
-from mfu_doctor.analysis.launches import Launches, link
-from mfu_doctor.analysis.mfu import MfuResult, measure_mfu
-from mfu_doctor.analysis.nesting import OpTree, nest_ops
-from mfu_doctor.analysis.places import Spot, UserFrames, places_of, spent_at, user_frames
-from mfu_doctor.analysis.replay import Replay
-from mfu_doctor.analysis.steps import Steps, find_steps
-from mfu_doctor.analysis.timeline import build_timeline
-from mfu_doctor.analysis.waterfall import Waterfall, build_waterfall
-from mfu_doctor.analysis.windows import SHAPES, TimingView, timing_view
+from mfu_doctor.analysis.replay.profiler_overhead import deflate
+from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.replay.timeline import build_timeline
+from mfu_doctor.analysis.utilization.flops import FlopCount, count_flops
+from mfu_doctor.analysis.utilization.mfu import MfuResult, measure_mfu
+from mfu_doctor.analysis.utilization.waterfall import Waterfall, build_waterfall
+from mfu_doctor.analysis.views.activity import Activity, device_activity
+from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
+from mfu_doctor.analysis.views.disturbed_steps import are_often_long, is_rarely_long, without_accidents
+from mfu_doctor.analysis.views.host import Host, host_view
+from mfu_doctor.analysis.views.kernels import KernelTable, classify
+from mfu_doctor.analysis.views.launches import Launches, link
+from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
+from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
+from mfu_doctor.analysis.views.steps import Steps, find_steps
+from mfu_doctor.analysis.views.windows import SHAPES, TimingView, timing_view
 from mfu_doctor.devices import Peaks, resolve
 from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import Intervals, union

@@ -13,19 +13,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
-from mfu_doctor.capture.conductor import Conductor
-from mfu_doctor.capture.destination import Destination, working_directory
-from mfu_doctor.capture.facts_host import Busy, busy_now
-from mfu_doctor.capture.facts_loop import LoopFacts
-from mfu_doctor.capture.facts_settings import Compiled, allocator_now, compiled_now
-from mfu_doctor.capture.frames import FrameSampler
-from mfu_doctor.capture.guard import Notes
-from mfu_doctor.capture.hooks import Hooks, exhausted
-from mfu_doctor.capture.own_devices import own_devices
-from mfu_doctor.capture.schedule import Phase
-from mfu_doctor.capture.steps import CUT, Edge, Source, StepDetector
-from mfu_doctor.capture.stopwatch import Mark, capturing_graph, mark
-from mfu_doctor.capture.unseen import UnseenSpan, unseen
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.device.current_devices import own_devices
+from mfu_doctor.capture.export.destination import Destination, working_directory
+from mfu_doctor.capture.facts.host import Busy, busy_now
+from mfu_doctor.capture.facts.loop import LoopFacts
+from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
+from mfu_doctor.capture.loop.hooks import Hooks, exhausted
+from mfu_doctor.capture.loop.schedule import Phase
+from mfu_doctor.capture.loop.stack_sampler import FrameSampler
+from mfu_doctor.capture.loop.steps import CUT, Edge, Source, StepDetector
+from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
+from mfu_doctor.capture.profiler.mode_isolation import UnseenSpan, unseen
+from mfu_doctor.capture.profiler.phase_runner import Conductor
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
 P = ParamSpec("P")
@@ -174,7 +174,7 @@ class Capture:
         self._hooks.install()
 
     def _start_sampler(self) -> None:
-        from mfu_doctor.capture.sampler import DeviceSampler
+        from mfu_doctor.capture.device.sampler import DeviceSampler
 
         self._find_devices()
         self._sampler = DeviceSampler(self.request.nvml, own=lambda: self._own_devices)

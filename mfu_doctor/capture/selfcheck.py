@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mfu_doctor
-from mfu_doctor.capture import nvml
+from mfu_doctor.capture.device import nvml
 from mfu_doctor.devices import lookup
 
 OK, WARN, NONE = "ok", "warn", "none"

@@ -22,9 +22,9 @@ from mfu_doctor.reading.columns import Columns
 from mfu_doctor.reading.header import KNOWN_KEYS
 from mfu_doctor.reading.memory import MemoryTable
 from mfu_doctor.reading.pairs import PairTable
+from mfu_doctor.reading.partial_decode import SecondLook
 from mfu_doctor.reading.salvage import FAILURES, Damage, is_event, mend, split_events
 from mfu_doctor.reading.schema import EVENTS, LIST, MEMORY_EVENTS, Begin, Complete, End, Instant
-from mfu_doctor.reading.second_look import SecondLook
 from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
 

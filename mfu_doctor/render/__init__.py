@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mfu_doctor.errors import DoctorError
 
 if TYPE_CHECKING:
-    from mfu_doctor.report import Report
+    from mfu_doctor.result.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Format:
 
     Attributes:
         name: what `--format` takes.
-        takes: what it renders: a report, a verdict, a comparison, or a trace with the remarks to mark in it.
-        module: the file in this folder that does it.
+        takes: what it renders: a report, a verdict or a comparison.
+        module: the module below this folder that does it.
         suffixes: file endings that choose it.
     """
 
@@ -33,20 +33,19 @@ class Format:
 
 
 FORMATS = (
-    Format("terminal", "report", "terminal", (".txt",)),
+    Format("terminal", "report", "terminal.terminal", (".txt",)),
     Format("markdown", "report", "markdown", (".md",)),
     Format("json", "report", "json", (".json",)),
-    Format("html", "report", "html", (".html", ".htm")),
-    Format("notebook", "report", "notebook"),
-    Format("terminal", "verdict", "checklist", (".txt",)),
-    Format("markdown", "verdict", "checklist", (".md",)),
-    Format("github", "verdict", "github"),
-    Format("junit", "verdict", "junit", (".xml",)),
-    Format("json", "verdict", "checklist", (".json",)),
-    Format("terminal", "comparison", "compare", (".txt",)),
-    Format("markdown", "comparison", "compare", (".md",)),
-    Format("json", "comparison", "compare", (".json",)),
-    Format("perfetto", "trace", "perfetto"),
+    Format("html", "report", "html.html", (".html", ".htm")),
+    Format("notebook", "report", "html.notebook"),
+    Format("terminal", "verdict", "verdict.checklist", (".txt",)),
+    Format("markdown", "verdict", "verdict.checklist", (".md",)),
+    Format("github", "verdict", "verdict.github"),
+    Format("junit", "verdict", "verdict.junit", (".xml",)),
+    Format("json", "verdict", "verdict.checklist", (".json",)),
+    Format("terminal", "comparison", "comparison", (".txt",)),
+    Format("markdown", "comparison", "comparison", (".md",)),
+    Format("json", "comparison", "comparison", (".json",)),
 )
 
 
@@ -79,8 +78,9 @@ def render(report: Report, format: str, **options: Any) -> str:  # noqa: A002 - 
     Raises:
         DoctorError: there is no such format for a report.
     """
-    if format not in names():
+    entry = next((f for f in FORMATS if f.takes == "report" and f.name == format), None)
+    if entry is None:
         raise DoctorError(f"there is no report format {format!r}", f"use one of {', '.join(names())}")
-    module = import_module(f"mfu_doctor.render.{format}")
+    module = import_module(f"mfu_doctor.render.{entry.module}")
     text: str = getattr(module, f"render_{format}")(report, **options)
     return text

@@ -5,7 +5,7 @@ It exists as a renderer so that every output is chosen the same way; the bytes a
 
 from __future__ import annotations
 
-from mfu_doctor.report import Report
+from mfu_doctor.result.report import Report
 
 
 def render_json(report: Report) -> str:

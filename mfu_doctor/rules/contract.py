@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from mfu_doctor.analysis.edits import Change
-from mfu_doctor.report import Evidence
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.result.report import Evidence
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run

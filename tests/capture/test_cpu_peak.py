@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from mfu_doctor.capture import cpu_peak, processor
-from mfu_doctor.capture.cpu_peak import BELIEVED, DOUBTED, TRUSTED_AFTER, measure_peaks
-from mfu_doctor.capture.processor import cpu_model
+from mfu_doctor.capture.facts import cpu_peak, processor
+from mfu_doctor.capture.facts.cpu_peak import BELIEVED, DOUBTED, TRUSTED_AFTER, measure_peaks
+from mfu_doctor.capture.facts.processor import cpu_model
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.capture.facts_host import Busy, busy_now, host_facts
+from mfu_doctor.capture.facts.host import Busy, busy_now, host_facts
 
 OWN = os.getpid()
 WORKER, GRANDCHILD, STRANGER = OWN + 1, OWN + 2, OWN + 3

@@ -16,7 +16,7 @@ SMALL = ["--steps", "9", "--batch", "2", "--block", "16", "--width", "16", "--la
 
 RUN = """
 import sys
-from mfu_doctor.capture.run_script import RunOptions, run_script
+from mfu_doctor.session.run_script import RunOptions, run_script
 sys.exit(run_script(sys.argv[1], sys.argv[2:], options=RunOptions(output="run.pt.trace.json.gz", print_report=False,
                                                                skip=2, timed=2, warmup=1, active=2)))
 """

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mfu_doctor import FlopReport, count_flops, flop_formula
-from mfu_doctor.capture import op_formulas
+from mfu_doctor.capture.flops import op_formulas
 
 UNIT = 2 * 2 * 16 * 32 * 32  # forward of `mlp` on 16 rows
 

@@ -15,8 +15,8 @@ from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, Ro
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from mfu_doctor import count_flops
-from mfu_doctor.analysis.flops import CAUSAL, EXECUTED, MODEL
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, MODEL
 from mfu_doctor.reading import read_trace
 from tests.capture.flop_models import Gpt, mobilenet_v2, resnet50
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mfu_doctor import count_flops
-from mfu_doctor.capture.attention_formulas import pairs
+from mfu_doctor.capture.flops.attention_formulas import pairs
 
 A, B = torch.randn(8, 16), torch.randn(16, 32)
 BATCH_A, BATCH_B = torch.randn(3, 8, 16), torch.randn(3, 16, 32)

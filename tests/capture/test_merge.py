@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mfu_doctor.capture import merge as merging
-from mfu_doctor.capture.merge import ID_SHIFT, Export, MergeError, merge
+from mfu_doctor.capture.export import merge as merging
+from mfu_doctor.capture.export.merge import ID_SHIFT, Export, MergeError, merge
 
 BASE = 1_790_857_026_000_000_000
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mfu_doctor.capture.facts_host import Busy, host_facts
-from mfu_doctor.capture.page_faults import fault_seconds, faults_so_far
+from mfu_doctor.capture.facts.host import Busy, host_facts
+from mfu_doctor.capture.facts.page_faults import fault_seconds, faults_so_far
 
 
 def test_touching_fresh_memory_is_counted() -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.capture.run_script import RunOptions, run_script
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.session.run_script import RunOptions, run_script
 from tests.capture.programs import PRELUDE, TRACE, read
 from tests.capture.zygote import ROOT, Zygote
 
 # What `mfu-doctor run` does, without the command line around it.
 RUN = """
 import sys
-from mfu_doctor.capture.run_script import RunOptions, run_script
+from mfu_doctor.session.run_script import RunOptions, run_script
 options = RunOptions(output="out.pt.trace.json.gz", print_report=False)
 sys.exit(run_script(sys.argv[2], sys.argv[3:], module=sys.argv[1] == "-m", options=options))
 """

@@ -10,10 +10,10 @@ from itertools import pairwise
 import pynvml
 import pytest
 
-from mfu_doctor.capture.nvml import field_values
-from mfu_doctor.capture.probes import CALLS_PER_TICK
-from mfu_doctor.capture.sampled_device import COLUMNS, MAX_ROWS, SampledDevice
-from mfu_doctor.capture.sampler import DeviceSampler
+from mfu_doctor.capture.device.nvml import field_values
+from mfu_doctor.capture.device.probes import CALLS_PER_TICK
+from mfu_doctor.capture.device.sampled_device import COLUMNS, MAX_ROWS, SampledDevice
+from mfu_doctor.capture.device.sampler import DeviceSampler
 from mfu_doctor.facts import DeviceSamples
 from tests.capture.fake_nvml import FIELD_POWER, FIELD_RX, THROTTLE_POWER, THROTTLE_THERMAL, FakeNvml, Pace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.capture.visible import visible_targets
+from mfu_doctor.capture.device.visible_devices import visible_targets
 
 UUIDS = ("GPU-aa11", "GPU-aa22", "GPU-bb33")
 SAME = ("H100", "H100", "H100")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mfu_doctor.analysis.replay import Price
+from mfu_doctor.analysis.replay.replay import Price
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import Facts
 from mfu_doctor.rules.contract import HEADINGS, Finding, Rule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MemoryFacts
-from mfu_doctor.rules.allocator_retry import allocator_retry
 from mfu_doctor.rules.contract import Skip
+from mfu_doctor.rules.memory.allocator_retry import allocator_retry
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

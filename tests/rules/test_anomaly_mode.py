@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import PrecisionFacts
-from mfu_doctor.rules.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.contract import Skip
+from mfu_doctor.rules.host.anomaly_mode import anomaly_mode
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mfu_doctor.diagnosis import diagnose
+from mfu_doctor.diagnosis.diagnose import diagnose
 from mfu_doctor.facts import HostFacts
-from mfu_doctor.rules.busy_machine import busy_machine
 from mfu_doctor.rules.contract import Skip
+from mfu_doctor.rules.trace.busy_machine import busy_machine
 from tests.rules.judging import found, run_of
 from tests.timeline import Timeline
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Rule, Skip
-from mfu_doctor.rules.dropped_events import dropped_events
-from mfu_doctor.rules.few_steps import few_steps
-from mfu_doctor.rules.missing_gpu_events import missing_gpu_events
-from mfu_doctor.rules.partial_flop_count import partial_flop_count
-from mfu_doctor.rules.profiler_inflation import profiler_inflation
-from mfu_doctor.rules.unknown_peak import unknown_peak
-from mfu_doctor.rules.unstable_steps import unstable_steps
-from mfu_doctor.rules.warmup_in_window import warmup_in_window
+from mfu_doctor.rules.trace.dropped_events import dropped_events
+from mfu_doctor.rules.trace.few_steps import few_steps
+from mfu_doctor.rules.trace.missing_gpu_events import missing_gpu_events
+from mfu_doctor.rules.trace.partial_flop_count import partial_flop_count
+from mfu_doctor.rules.trace.profiler_inflation import profiler_inflation
+from mfu_doctor.rules.trace.unknown_peak import unknown_peak
+from mfu_doctor.rules.trace.unstable_steps import unstable_steps
+from mfu_doctor.rules.trace.warmup_in_window import warmup_in_window
 from mfu_doctor.trace import Problem
 from tests.rules.judging import found, run_of
 from tests.timeline import Timeline

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.diagnosis import diagnose
+from mfu_doctor.diagnosis.diagnose import diagnose
 from mfu_doctor.facts import HostFacts, LoaderFacts
-from mfu_doctor.report import FAILED, WITHHELD
-from mfu_doctor.rules.cold_cache import cold_cache
+from mfu_doctor.result.report import FAILED, WITHHELD
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.input_bound import input_bound
+from mfu_doctor.rules.input.cold_cache import cold_cache
+from mfu_doctor.rules.input.input_bound import input_bound
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from mfu_doctor.rules.communication.data_parallel import data_parallel
+from mfu_doctor.rules.communication.fp32_gradients import fp32_gradients
+from mfu_doctor.rules.communication.late_gathers import late_gathers
+from mfu_doctor.rules.communication.non_nccl_backend import non_nccl_backend
+from mfu_doctor.rules.communication.scalar_collectives import scalar_collectives
+from mfu_doctor.rules.communication.slow_link import slow_link
+from mfu_doctor.rules.communication.small_buckets import small_buckets
+from mfu_doctor.rules.communication.sync_every_microbatch import sync_every_microbatch
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.data_parallel import data_parallel
-from mfu_doctor.rules.fp32_gradients import fp32_gradients
-from mfu_doctor.rules.late_gathers import late_gathers
-from mfu_doctor.rules.non_nccl_backend import non_nccl_backend
-from mfu_doctor.rules.scalar_collectives import scalar_collectives
-from mfu_doctor.rules.slow_link import slow_link
-from mfu_doctor.rules.small_buckets import small_buckets
-from mfu_doctor.rules.sync_every_microbatch import sync_every_microbatch
 from tests.rules.drawing import collective, compute, steps, wait_for_collectives
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

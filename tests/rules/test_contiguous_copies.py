@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.rules.contiguous_copies import contiguous_copies
+from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from tests.rules.drawing import POINTWISE, steps
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

@@ -6,7 +6,7 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MeasuredPeak
-from mfu_doctor.rules.unfused_elementwise import unfused_elementwise
+from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
 from tests.rules.judging import close, price_us, run_of
 from tests.timeline import Timeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.cpu_contention import cpu_contention
+from mfu_doctor.rules.host.cpu_contention import cpu_contention
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

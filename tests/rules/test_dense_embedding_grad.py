@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.rules.dense_embedding_grad import dense_embedding_grad
+from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
 from tests.rules.drawing import POINTWISE, compute, steps
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mfu_doctor.rules.device_sync import device_sync
+from mfu_doctor.rules.host.device_sync import device_sync
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MeasuredPeak
-from mfu_doctor.rules.emulated_dtype import emulated_dtype
+from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.rules.exposed_communication import exposed_communication
+from mfu_doctor.rules.communication.exposed_communication import exposed_communication
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

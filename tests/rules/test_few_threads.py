@@ -7,7 +7,7 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.few_threads import few_threads
+from mfu_doctor.rules.host.few_threads import few_threads
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.facts import MeasuredPeak
-from mfu_doctor.rules.fp32_matmul import fp32_matmul
+from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.rules.fp8_eligible import fp8_eligible
+from mfu_doctor.rules.kernels.fp8_eligible import fp8_eligible
 from tests.rules.drawing import TENSOR
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import GcPause
-from mfu_doctor.rules.gc_pause import gc_pause
+from mfu_doctor.rules.host.gc_pause import gc_pause
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.host_bound import host_bound
+from mfu_doctor.rules.host.host_bound import host_bound
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from mfu_doctor.facts import PrecisionFacts
-from mfu_doctor.rules.allocator_churn import allocator_churn
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.needless_grad_scaler import needless_grad_scaler
-from mfu_doctor.rules.outlier_steps import outlier_steps
-from mfu_doctor.rules.uncompiled import uncompiled
-from mfu_doctor.rules.ungraphed_steps import ungraphed_steps
+from mfu_doctor.rules.host.allocator_churn import allocator_churn
+from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
+from mfu_doctor.rules.host.outlier_steps import outlier_steps
+from mfu_doctor.rules.host.uncompiled import uncompiled
+from mfu_doctor.rules.host.ungraphed_steps import ungraphed_steps
 from tests.rules.drawing import POINTWISE, compute, steps
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

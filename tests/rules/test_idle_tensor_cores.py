@@ -8,10 +8,10 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.idle_tensor_cores import idle_tensor_cores
+from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
+from tests.analysis.test_mfu import BF16_GEMM, FP32_GEMM, product, shapeless, steps_of
 from tests.rules.judging import found
 from tests.rules.sampling import sampled_run
-from tests.test_mfu import BF16_GEMM, FP32_GEMM, product, shapeless, steps_of
 from tests.timeline import Timeline
 
 BF16_SECOND = 989_400_000_000_000  # FLOP of an H100 in one second at its peak

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.loading import READY_FETCH_NS
+from mfu_doctor.analysis.evidence.loading import READY_FETCH_NS
 from mfu_doctor.facts import HostFacts, LoaderFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.input_bound import input_bound
+from mfu_doctor.rules.input.input_bound import input_bound
 from mfu_doctor.units import NS_PER_US
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from mfu_doctor.facts import LoaderFacts
-from mfu_doctor.rules.blocking_copy import blocking_copy
-from mfu_doctor.rules.cold_workers import cold_workers
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.host_made_tensor import host_made_tensor
-from mfu_doctor.rules.slow_sample import slow_sample
-from mfu_doctor.rules.wide_batch import wide_batch
+from mfu_doctor.rules.input.blocking_copy import blocking_copy
+from mfu_doctor.rules.input.cold_workers import cold_workers
+from mfu_doctor.rules.input.host_made_tensor import host_made_tensor
+from mfu_doctor.rules.input.slow_sample import slow_sample
+from mfu_doctor.rules.input.wide_batch import wide_batch
 from tests.rules.drawing import compute, steps, upload
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

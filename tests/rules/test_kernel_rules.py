@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from mfu_doctor.facts import MeasuredPeak, MemoryFacts, PrecisionFacts
-from mfu_doctor.rules.conv_bias_before_norm import conv_bias_before_norm
-from mfu_doctor.rules.large_vocab_loss import large_vocab_loss
-from mfu_doctor.rules.layout_conversion import layout_conversion
-from mfu_doctor.rules.misaligned_matmul import misaligned_matmul
-from mfu_doctor.rules.needless_recompute import needless_recompute
-from mfu_doctor.rules.repeated_cast import repeated_cast
-from mfu_doctor.rules.small_matmul import small_matmul
-from mfu_doctor.rules.unbenchmarked_convolution import unbenchmarked_convolution
-from mfu_doctor.rules.unfused_attention import unfused_attention
-from mfu_doctor.rules.unfused_clipping import unfused_clipping
-from mfu_doctor.rules.unfused_elementwise import unfused_elementwise
-from mfu_doctor.rules.zeroed_gradients import zeroed_gradients
+from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
+from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
+from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
+from mfu_doctor.rules.kernels.misaligned_matmul import misaligned_matmul
+from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
+from mfu_doctor.rules.kernels.small_matmul import small_matmul
+from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
+from mfu_doctor.rules.kernels.unfused_attention import unfused_attention
+from mfu_doctor.rules.kernels.unfused_clipping import unfused_clipping
+from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
+from mfu_doctor.rules.kernels.zeroed_gradients import zeroed_gradients
+from mfu_doctor.rules.memory.needless_recompute import needless_recompute
 from tests.rules.drawing import POINTWISE, TENSOR, compute, steps
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

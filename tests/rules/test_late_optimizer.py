@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.communication.late_optimizer import late_optimizer
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.late_optimizer import late_optimizer
 from tests.rules.drawing import COMMUNICATION, POINTWISE, collective, compute, steps
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

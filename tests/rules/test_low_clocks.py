@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.low_clocks import low_clocks
+from mfu_doctor.rules.device.low_clocks import low_clocks
 from tests.rules.judging import close, found, price_us
 from tests.rules.sampling import PRODUCT_US, sampled_run
 

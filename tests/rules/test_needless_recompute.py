@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mfu_doctor.rules.needless_recompute import needless_recompute
+from mfu_doctor.rules.memory.needless_recompute import needless_recompute
 from tests.rules.judging import close, price_us, run_of
 from tests.timeline import Timeline
 

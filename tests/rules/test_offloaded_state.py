@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.diagnosis.pricing import Scale, price_findings
 from mfu_doctor.facts import MemoryFacts
-from mfu_doctor.pricing import Scale, price_findings
-from mfu_doctor.rules.blocking_copy import blocking_copy
-from mfu_doctor.rules.offloaded_state import offloaded_state
-from mfu_doctor.rules.pageable_copy import pageable_copy
+from mfu_doctor.rules.input.blocking_copy import blocking_copy
+from mfu_doctor.rules.input.pageable_copy import pageable_copy
+from mfu_doctor.rules.memory.offloaded_state import offloaded_state
 from tests.rules.drawing import steps, upload
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

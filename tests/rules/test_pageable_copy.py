@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.rules.pageable_copy import pageable_copy
+from mfu_doctor.rules.input.pageable_copy import pageable_copy
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mfu_doctor.diagnosis import diagnose
-from mfu_doctor.examination import examine
+from mfu_doctor.diagnosis.diagnose import diagnose
+from mfu_doctor.diagnosis.rule_runner import examine
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.power_cap import power_cap
+from mfu_doctor.rules.device.power_cap import power_cap
 from tests.rules.judging import close, found, price_us, run_of
 from tests.rules.sampling import PRODUCT_US, products, sampled_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import CompileFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.recompilation import recompilation
+from mfu_doctor.rules.host.recompilation import recompilation
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -9,7 +9,7 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import HostFacts, LoaderFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.returned_heap import returned_heap
+from mfu_doctor.rules.memory.returned_heap import returned_heap
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

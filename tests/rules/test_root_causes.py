@@ -10,10 +10,10 @@ import pytest
 
 import mfu_doctor.rules.catalogue as catalogue
 from mfu_doctor.rules.catalogue import RULES, find
+from mfu_doctor.rules.communication.exposed_communication import exposed_communication
+from mfu_doctor.rules.communication.slow_link import slow_link
 from mfu_doctor.rules.contract import Finding
-from mfu_doctor.rules.exposed_communication import exposed_communication
-from mfu_doctor.rules.host_bound import host_bound
-from mfu_doctor.rules.slow_link import slow_link
+from mfu_doctor.rules.host.host_bound import host_bound
 from tests.rules.drawing import collective, compute, wait_for_collectives
 from tests.rules.judging import found, run_of
 from tests.timeline import Timeline
@@ -33,7 +33,8 @@ NAMED = {
 
 def declared(name: str) -> list[str]:
     """Names of rules that a rule's module may give as `symptom_of`, in the order in which it gives them."""
-    tree = ast.parse((FOLDER / f"{name.replace('-', '_')}.py").read_text())
+    [path] = FOLDER.rglob(f"{name.replace('-', '_')}.py")
+    tree = ast.parse(path.read_text())
     functions = {f.name: f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)}
     given = [k.value for k in ast.walk(tree) if isinstance(k, ast.keyword) and k.arg == "symptom_of"]
     called = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.shared_device import shared_device
+from mfu_doctor.rules.device.shared_device import shared_device
 from tests.rules.judging import found
 from tests.rules.sampling import sampled_run
 

@@ -8,7 +8,7 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.slow_pcie_link import slow_pcie_link
+from mfu_doctor.rules.device.slow_pcie_link import slow_pcie_link
 from tests.rules.judging import close, found, price_us
 from tests.rules.sampling import sampled_run
 from tests.timeline import Timeline

@@ -7,7 +7,7 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import LoaderFacts, MemoryFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.spare_memory import spare_memory
+from mfu_doctor.rules.memory.spare_memory import spare_memory
 from tests.rules.judging import found, run_of
 from tests.timeline import Timeline
 

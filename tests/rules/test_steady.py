@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.steady import part_of, steady_of
-from mfu_doctor.rules.exposed_communication import exposed_communication
-from mfu_doctor.rules.host_bound import host_bound
-from mfu_doctor.rules.input_bound import input_bound
+from mfu_doctor.rules.communication.exposed_communication import exposed_communication
+from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.input.input_bound import input_bound
 from tests.rules.drawing import collective, compute, wait_for_collectives
 from tests.rules.judging import found, run_of
 from tests.timeline import Timeline

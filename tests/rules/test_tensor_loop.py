@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.rules.tensor_loop import tensor_loop
+from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from tests.rules.drawing import POINTWISE
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

@@ -6,7 +6,7 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import PrecisionFacts
-from mfu_doctor.rules.tf32_off import tf32_off
+from mfu_doctor.rules.kernels.tf32_off import tf32_off
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -8,7 +8,7 @@ import pytest
 
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.thermal_throttle import thermal_throttle
+from mfu_doctor.rules.device.thermal_throttle import thermal_throttle
 from tests.rules.judging import close, found, price_us, run_of
 from tests.rules.sampling import PRODUCT_US, products, recorded_between, sampled_run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.facts import OptimizerFacts
 from mfu_doctor.rules.contract import Skip
-from mfu_doctor.rules.unfused_optimizer import unfused_optimizer
+from mfu_doctor.rules.kernels.unfused_optimizer import unfused_optimizer
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.rules.unused_gradients import unused_gradients
+from mfu_doctor.rules.kernels.unused_gradients import unused_gradients
 from tests.rules.drawing import compute, steps
 from tests.rules.judging import close, found, price_us, run_of
 from tests.timeline import Timeline

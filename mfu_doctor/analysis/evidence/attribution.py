@@ -1,0 +1,102 @@
+"""Device work by the operator that caused it, and the edits that take such work away.
+
+Rules speak of operators ("the casts", "the norms"), the timeline of kernels and host calls; this is the bridge between them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost, under
+from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
+from mfu_doctor.analysis.replay.edits import Edit, ScaleDevice, ScaleHost
+from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.trace import Category
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+
+def calls_of(run: Run, pattern: re.Pattern[str]) -> Rows:
+    """Host rows of these operators or annotations, outermost only, in time order."""
+    return outermost(run, rows_matching(run.trace, pattern, run.trace.rows(Category.CPU_OP, Category.ANNOTATION)))
+
+
+def work_of(run: Run, pattern: re.Pattern[str]) -> Mask:
+    """Entries of the activity table whose operator, or one that encloses it, has such a name; shape (n,)."""
+    return owner_of(run, pattern) >= 0
+
+
+def owner_of(run: Run, pattern: re.Pattern[str]) -> Rows:
+    """For each entry the nearest operator row with such a name that is or encloses its operator, else -1; shape (n,)."""
+    ops, which = np.unique(run.launches.op, return_inverse=True)
+    named = np.isin(run.trace.events.name[np.maximum(ops, 0)], ids_matching(run.trace, pattern)) & (ops >= 0)
+    found = np.where(named, ops, under(run, ops, pattern))
+    return found[which]
+
+
+def work_in(run: Run, where: Intervals) -> Mask:
+    """Entries whose operator (else launch call) began inside these host times; shape (n,)."""
+    op, call = run.launches.op, run.launches.call
+    start = run.trace.events.start
+    issued = np.where(op >= 0, start[np.maximum(op, 0)], np.where(call >= 0, start[np.maximum(call, 0)], -1))
+    return where.contains(issued)
+
+
+def of_events(run: Run, entry: Rows, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """For each entry the sum of `value` (shape (n,)) over all entries of its event: on a CPU an operator can have several."""
+    return np.bincount(run.activity.row, value).astype(np.float64)[run.activity.row[entry]]
+
+
+def device_ns(run: Run, steady: Steady, mask: Mask) -> float:
+    """Device time per steady step of these entries, in nanoseconds."""
+    inside = mask & steady.entries(run)
+    return steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
+
+
+def scaled(run: Run, mask: Mask, factor: float) -> tuple[Edit, ...]:
+    """These entries take `factor` of their device time."""
+    rows = np.unique(run.activity.row[mask])
+    return (ScaleDevice(rows, np.full(len(rows), factor)),) if len(rows) else ()
+
+
+def removed(run: Run, mask: Mask, calls: Rows | None = None) -> tuple[Edit, ...]:
+    """These entries vanish, and with them the host time of the operators that issued them (of `calls` where given)."""
+    return (*scaled(run, mask, 0.0), *without_host(run, spans_of(run, mask) if calls is None else _spans(run, calls)))
+
+
+def without_host(run: Run, where: Intervals) -> tuple[Edit, ...]:
+    """Host time in `where` vanishes; on a CPU only what is not an operator's own (that is device work there)."""
+    host = where - run.activity.busy() if run.is_cpu else where
+    return (ScaleHost(host, 0.0),) if host.count else ()
+
+
+def spans_of(run: Run, mask: Mask) -> Intervals:
+    """Host time of the innermost operators that issued these entries."""
+    ops = np.unique(run.launches.op[mask])
+    return _spans(run, ops[ops >= 0])
+
+
+def _spans(run: Run, rows: Rows) -> Intervals:
+    if not len(rows):
+        return EMPTY
+    return union(run.trace.events.start[rows], run.trace.events.end[rows])
+
+
+def longest_kernels(run: Run, mask: Mask, count: int = 3) -> list[tuple[str, float]]:
+    """Names and total nanoseconds of the kernels (operators) that take most of these entries' time."""
+    names = run.trace.events.name[run.activity.row[mask]]
+    time = np.bincount(names, (run.activity.end - run.activity.start)[mask], minlength=len(run.trace.names))
+    return [(run.trace.names[int(i)], float(time[i])) for i in np.argsort(-time)[:count] if time[i] > 0]
+
+
+def first_place(run: Run, rows: Rows) -> str | None:
+    """The user's line behind the longest of these host rows, or None."""
+    if not len(rows):
+        return None
+    length = run.trace.events.end[rows] - run.trace.events.start[rows]
+    return run.places(rows[[int(np.argmax(length))]])[0]

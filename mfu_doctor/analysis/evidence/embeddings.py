@@ -1,0 +1,121 @@
+"""Embedding tables with dense gradients: how large they are, how many of their rows a batch touches, and who walks over all.
+
+A dense gradient is as large as its table. Writing its zeros, and the optimizer's pass over it, are work that the batch did
+not ask for; adding up the rows of the batch is work that stays.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
+from mfu_doctor.analysis.evidence.optimizer import optimizing_of
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.flops.op_args import integers, shape, shapes
+from mfu_doctor.trace import Category
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+DENSE = re.compile(r"^aten::(embedding_dense_backward|_embedding_bag_dense_backward)$")
+_ZEROING = re.compile(r"^aten::(zero_|fill_|zeros)$")
+_PRODUCT = re.compile(r"^aten::(mm|addmm|linear|matmul)$")
+# Position of num_weights among the arguments (native_functions.yaml of PyTorch).
+_ROWS_IN_TABLE = {"aten::embedding_dense_backward": 2, "aten::_embedding_bag_dense_backward": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class DenseTables:
+    """Tables with dense gradients in a run.
+
+    Attributes:
+        calls: host rows of the gradients, all steps.
+        zeroing: entries of the activity table that write a gradient's zeros, shape (n,).
+        adding: entries that add up the rows of the batch, shape (n,).
+        tables: (rows of the table, width, indices of the batch) of each distinct table; empty where shapes were not recorded.
+        optimizer_rows: device rows of the optimizer that walk over a table.
+        in_tables: for each of them the part of its elements that belongs to these tables.
+        tied: whether a matrix product has the shape of a table too, so that its weight may be shared with the output layer.
+    """
+
+    calls: Rows
+    zeroing: Mask
+    adding: Mask
+    tables: tuple[tuple[int, int, int], ...]
+    optimizer_rows: Rows
+    in_tables: npt.NDArray[np.float64]
+    tied: bool
+
+    @property
+    def touched(self) -> float:
+        """Indices of a batch over rows of the tables, at most 1: the share of the rows that have a gradient."""
+        rows = sum(rows for rows, _, _ in self.tables)
+        return min(sum(min(batch, rows) for rows, _, batch in self.tables) / rows, 1.0) if rows else 1.0
+
+    @property
+    def elements(self) -> int:
+        """Elements of all tables."""
+        return sum(rows * width for rows, width, _ in self.tables)
+
+
+def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
+    """The tables with dense gradients, or None where there are none."""
+    calls = calls_of(run, DENSE)
+    if not len(calls):
+        return None
+    owned = owner_of(run, DENSE) >= 0
+    zeroing = owned & ((owner_of(run, _ZEROING) >= 0) | (run.activity.kind == COPY))  # a memset is of kind copy
+    tables = tuple(sorted({t for row in calls.tolist() if (t := _table(run, row)) is not None}))
+    sizes = {(rows, width) for rows, width, _ in tables}
+    rows, part = _optimizer(run, steady, sizes)
+    return DenseTables(calls, zeroing, owned & ~zeroing, tables, rows, part, _is_tied(run, sizes))
+
+
+def _table(run: Run, row: int) -> tuple[int, int, int] | None:
+    args = run.trace.args_of(row)
+    gradient = shape(args, 0) if args is not None else None
+    indices = shape(args, 1) if args is not None else None
+    known = integers(args, _ROWS_IN_TABLE[run.trace.name_of(row)]) if args is not None else None
+    if gradient is None or indices is None or known is None:
+        return None
+    return known[0], gradient[-1], prod(indices)
+
+
+def _optimizer(run: Run, steady: Steady, sizes: set[tuple[int, int]]) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """Device rows of the optimizer whose first operand is a table, or a list with tables in it."""
+    optimizer = optimizing_of(run, steady) if sizes else None
+    if optimizer is None:
+        return np.empty(0, np.int64), np.empty(0, np.float64)
+    entry = np.flatnonzero(optimizer.entries)
+    rows, first = np.unique(run.activity.row[entry], return_index=True)
+    args = run.trace.events.args[np.maximum(run.launches.op[entry[first]], 0)]
+    part_of = {int(a): _part(run, int(a), sizes) for a in np.unique(args).tolist()}
+    part = np.array([part_of[int(a)] for a in args.tolist()], np.float64)
+    return rows[part > 0], part[part > 0]
+
+
+def _part(run: Run, index: int, sizes: set[tuple[int, int]]) -> float:
+    """Part of the elements of an operator's first argument (a tensor or a list of them) that lies in tables."""
+    if index < 0:
+        return 0.0
+    args = run.trace.args[index]
+    single = shape(args, 0)
+    tensors = (single,) if single is not None else shapes(args, 0)
+    total = sum(prod(t) for t in tensors)
+    return sum(prod(t) for t in tensors if t in sizes) / total if total else 0.0
+
+
+def _is_tied(run: Run, sizes: set[tuple[int, int]]) -> bool:
+    either = sizes | {(width, rows) for rows, width in sizes}
+    products = rows_matching(run.trace, _PRODUCT, run.trace.rows(Category.CPU_OP))
+    kinds = np.unique(run.trace.events.args[products])
+    known = [run.trace.args[int(i)] for i in kinds.tolist() if i >= 0]
+    return any(shape(args, position) in either for args in known for position in range(3))

@@ -1,0 +1,65 @@
+"""Whether the steps could be one CUDA graph each, or what stands against it.
+
+A graph replays exactly the kernels that were captured, with the sizes they had, and the host cannot look in between. Advice to
+use one must rest on having seen that in this run; where it was not seen, the reason is part of the advice.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
+from mfu_doctor.analysis.evidence.syncs import find_syncs
+from mfu_doctor.analysis.names.vocabulary import GRAPH_LAUNCH, ids_matching
+from mfu_doctor.analysis.views.steps import WHOLE
+from mfu_doctor.sentences import counted
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+_COPY = re.compile(r"^Mem(cpy|set)")
+_COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|CompiledFunction|^## Call CompiledFxGraph")
+
+
+def obstacle_to_graph(run: Run, steady: Steady) -> str | None:
+    """Why a CUDA graph of the step cannot be proposed, as half a sentence; None where this run shows that it fits."""
+    if steady.count < 2 or run.steps.source == WHOLE:
+        return "whether steps are equal needs two steady steps: record more"
+    sequences = kernels_by_step(run)
+    if any(len(s) != len(sequences[0]) or (s != sequences[0]).any() for s in sequences):
+        return "the kernels differ from step to step (changing shapes or branches), so a graph cannot be proposed"
+    waits = len(find_syncs(run, steady).calls)
+    if waits:
+        per_step = counted(steady.per_step(waits), "synchronisation")
+        return f"{per_step} a step would have to go first: a graph cannot be captured across one (see device-sync)"
+    return None
+
+
+def kernels_by_step(run: Run) -> list[Rows]:
+    """Names and grids of the kernels of each steady step in order, as one number per kernel."""
+    edges = zip(run.steps.start[run.steps.steady], run.steps.end[run.steps.steady], strict=True)
+    return [_kernels(run, int(start), int(end)) for start, end in edges]
+
+
+def is_graphed(run: Run) -> bool:
+    """Whether graphs are launched already."""
+    return len(ids_matching(run.trace, GRAPH_LAUNCH)) > 0
+
+
+def is_compiled(run: Run) -> bool:
+    """Whether torch.compile is at work, by its spans and kernels or by what a live capture saw."""
+    compiled = run.facts.compile if run.facts is not None else None
+    return len(ids_matching(run.trace, _COMPILED)) > 0 or bool(compiled and compiled.compiled_modules)
+
+
+def _kernels(run: Run, start: int, end: int) -> Rows:
+    activity, events = run.activity, run.trace.events
+    row = activity.row[(activity.start >= start) & (activity.start < end)]
+    row = row[~np.isin(events.name[row], ids_matching(run.trace, _COPY))]
+    order = np.lexsort((events.start[row], events.track[row]))
+    grids = {grid: i for i, grid in enumerate(dict.fromkeys(a.grid for a in run.trace.args))}
+    of_args = np.array([grids[a.grid] for a in run.trace.args] + [-1], np.int64)
+    return events.name[row][order].astype(np.int64) * (len(grids) + 2) + of_args[events.args[row][order]]

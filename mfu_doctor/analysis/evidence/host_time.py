@@ -1,0 +1,96 @@
+"""What keeps the host busy in a step: operators and launches, short Python between them, and long Python of the user.
+
+A short pause between two operators is the price of dispatching from Python; a long one is the program doing something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.steady_steps import Steady
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.intervals import Intervals, complement, union
+from mfu_doctor.units import NS_PER_US
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+# Dispatching one module from Python takes 5 to 50 us (profiled up to 100); a longer pause is other work of the program.
+LONG_PAUSE_NS = 200 * NS_PER_US
+# Host cost of a node in a CUDA graph launch: NVIDIA, "Constant-time launch for straight-line CUDA graphs" (2024) gives 2.5 us
+# + 1 ns per node for new drivers; older ones take up to 1 us per node.
+GRAPH_NODE_NS = 1 * NS_PER_US
+# Share of the host time of issuing that stays with compiled code, by end: an estimate, not a measurement.
+COMPILED_HOST_LEFT = (0.7, 0.5, 0.3)
+GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied and Python must call the graph
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """Host time of the steps, disjoint sets in nanoseconds over all recorded steps; waiting for data or the device excluded.
+
+    Attributes:
+        issuing: operators and runtime calls (on a CPU empty: operators are the device).
+        dispatch: short pauses between them.
+        pauses: long ones.
+        operations: device operations per step (on a CPU: operators' stretches).
+        typical_pause_ns: median of the short pauses.
+    """
+
+    issuing: Intervals
+    dispatch: Intervals
+    pauses: Intervals
+    operations: float
+    typical_pause_ns: float
+
+
+def hosting_of(run: Run, steady: Steady) -> Hosting:
+    """Split the host time of the recorded steps."""
+    lo, hi = int(run.steps.host_start.min()), int(run.steps.host_end.max())
+    host = run.host
+    excused = host.fetch | host.blocking | host.compile | host.allocator | host.gc
+    working = host.busy.clip(lo, hi)
+    between = complement(working | excused, lo, hi)
+    long = between.lengths > LONG_PAUSE_NS
+    short = between.lengths[~long]
+    done = int((steady.entries(run) & (run.activity.kind == COMPUTE)).sum())
+    return Hosting(
+        issuing=working - excused,
+        dispatch=Intervals(between.start[~long], between.end[~long]),
+        pauses=Intervals(between.start[long], between.end[long]),
+        operations=steady.per_step(done),
+        typical_pause_ns=float(np.median(short)) if len(short) else 0.0,
+    )
+
+
+def fusable_share(run: Run, steady: Steady) -> float:
+    """Share of the device operations that a fusing compiler would make part of the one before: streaming after streaming."""
+    mask = steady.entries(run) & (run.activity.kind == COMPUTE)
+    entry = np.flatnonzero(mask)
+    streaming = run.kernels.is_kind("elementwise", "reduction", "normalization", "softmax", "layout")[entry]
+    if len(entry) < 2:
+        return 0.0
+    follows = streaming[1:] & streaming[:-1] & (run.activity.track[entry][1:] == run.activity.track[entry][:-1])
+    return float(follows.mean())
+
+
+def longest_pause(pauses: Intervals, steady: Steady) -> tuple[int, int] | None:
+    """Start and end of the longest pause in the steady steps, or None."""
+    inside = pauses & steady.host
+    if not inside.count:
+        return None
+    at = int(np.argmax(inside.lengths))
+    return int(inside.start[at]), int(inside.end[at])
+
+
+def late(run: Run) -> Intervals:
+    """When the device was idle because the host had not issued the next operation yet: only host time in here is worth less."""
+    return joined(run.breakdown.owners["launch"], run.breakdown.owners["python"])
+
+
+def joined(*sets: Intervals) -> Intervals:
+    """Union of interval sets."""
+    return union(np.concatenate([s.start for s in sets]), np.concatenate([s.end for s in sets]))

@@ -1,0 +1,182 @@
+"""How a run gets its batches: how many workers there are, how fast they deliver, and what more of them would deliver.
+
+Workers are a pipeline beside the step: a batch takes one worker `batch_ns`, so `w` workers deliver one every `batch_ns / w`, and
+the step takes the longer of that and of the step without any waiting.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.steady_steps import Part, Rows, Steady, part_of, steady_of
+from mfu_doctor.analysis.replay.edits import Edit, ScaleHost, ShortenHost
+from mfu_doctor.facts import HostFacts, LoaderFacts
+from mfu_doctor.units import NS_PER_US
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+# What fetching a ready batch from a worker costs the training thread: queue, unpickling, pinning. Measured on real traces:
+# 100 to 300 us (V100 ResNet-50 with 4 workers: median 0.2 ms).
+READY_FETCH_NS = 150 * NS_PER_US
+_SINGLE, _MULTI = "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"
+_SEARCH_STEPS = 7  # halvings of the search for a fetch time: within 1 % of the batch time
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The data path of the steady steps; times in nanoseconds.
+
+    Attributes:
+        rows: fetch rows in the steady steps.
+        workers: worker processes, None where neither the capture nor the span's name tells.
+        fetches: fetches per step.
+        fetch_ns: mean length of a fetch on the training thread.
+        waiting: what the device waits for data (on a CPU: what training waits).
+        step_ns: the step.
+        free_ns: the step if every batch were ready when asked for (by replay).
+        batch_ns: what one batch costs one worker; None where the number of workers is unknown.
+        cores: cores that this process may use, None where unknown.
+    """
+
+    rows: Rows
+    workers: int | None
+    fetches: float
+    fetch_ns: float
+    waiting: Part
+    step_ns: float
+    free_ns: float
+    batch_ns: float | None
+    cores: float | None
+
+    @property
+    def workers_needed(self) -> int | None:
+        """Workers that deliver a batch as fast as the step could take one; None where `batch_ns` is unknown."""
+        if self.batch_ns is None:
+            return None
+        return max(math.ceil(self.batch_ns * self.fetches / max(self.free_ns, 1.0)), 2)
+
+
+def loading_of(run: Run) -> Loading | None:
+    """The data path of a run, or None where no fetch was recorded in a steady step."""
+    steady = steady_of(run)
+    rows = steady.issued(run, run.host.fetch_rows)
+    if not len(rows):
+        return None
+    events = run.trace.events
+    length = events.end[rows] - events.start[rows]
+    workers = workers_of(run)
+    fetches = steady.per_step(len(rows))
+    free = run.replay.step_ns((ScaleHost(run.host.fetch),))
+    return Loading(
+        rows=rows,
+        workers=workers,
+        fetches=fetches,
+        fetch_ns=float(length.mean()),
+        waiting=part_of(run, "data_loading"),
+        step_ns=run.replay.measured_ns,
+        free_ns=free,
+        batch_ns=_batch_ns(workers, float(length.mean()), run.replay.measured_ns / fetches),
+        cores=cores_of(run.facts.host if run.facts else None),
+    )
+
+
+def loader_facts(run: Run) -> LoaderFacts | None:
+    """The loader that was fetched from most, as the capture saw it."""
+    if run.facts is None or not run.facts.loaders:
+        return None
+    return max(run.facts.loaders, key=lambda loader: loader.fetches)
+
+
+def workers_of(run: Run) -> int | None:
+    """Worker processes of the run's loader: from the capture, else 0 where the span names the single-process iterator."""
+    facts = loader_facts(run)
+    if facts is not None:
+        return facts.num_workers
+    names = {run.trace.name_of(row) for row in run.host.fetch_rows.tolist()}
+    return 0 if names and all(_SINGLE in name for name in names) else None
+
+
+def is_pipelined(run: Run) -> bool:
+    """Whether worker processes fetch ahead of the step."""
+    workers = workers_of(run)
+    if workers is not None:
+        return workers > 0
+    return any(_MULTI in run.trace.name_of(row) for row in run.host.fetch_rows.tolist())
+
+
+def cores_of(host: HostFacts | None) -> float | None:
+    """Cores that the process may use: the least of affinity, cgroup quota and machine."""
+    if host is None:
+        return None
+    known = [float(c) for c in (host.affinity, host.cgroup_cpus, host.cores) if c]
+    return min(known, default=None)
+
+
+def _batch_ns(workers: int | None, fetch_ns: float, period_ns: float) -> float | None:
+    """One batch on one worker: the fetch itself without workers; with starved ones, one batch per worker and period."""
+    if workers is None:
+        return None
+    return fetch_ns if workers == 0 else workers * period_ns
+
+
+def deliver_every(run: Run, loading: Loading, period_ns: float) -> tuple[Edit, ...]:
+    """The edit after which a batch is ready every `period_ns`: each fetch keeps just the wait that this leaves."""
+    wanted = max(loading.fetches * period_ns, loading.free_ns)
+    keep = float(READY_FETCH_NS)
+    if wanted > loading.free_ns:
+        keep = max(_search(run, wanted, period_ns), keep)
+    return (_keeping(run, keep),)
+
+
+def _keeping(run: Run, keep_ns: float) -> ShortenHost:
+    fetch = run.host.fetch
+    return ShortenHost(fetch.start, fetch.end, np.minimum(fetch.lengths, int(keep_ns)))
+
+
+def _search(run: Run, wanted_ns: float, most_ns: float) -> float:
+    """The time that each fetch must keep for the step to take `wanted_ns`; the step grows with it, so halving finds it."""
+    least = 0.0
+    for _ in range(_SEARCH_STEPS):
+        middle = (least + most_ns) / 2
+        if run.replay.step_ns((_keeping(run, middle),)) < wanted_ns:
+            least = middle
+        else:
+            most_ns = middle
+    return (least + most_ns) / 2
+
+
+def shared_core_period(run: Run, loading: Loading, busy: float) -> float:
+    """On a CPU-only run workers and training share the cores: the least time per batch that the cores allow.
+
+    Args:
+        run: the run.
+        loading: its data path.
+        busy: share of a batch's time in which a worker keeps a core busy (0 for one that waits for a disk).
+    """
+    host = run.facts.host if run.facts else None
+    if not run.is_cpu or loading.cores is None or loading.batch_ns is None:
+        return 0.0
+    threads = min(float(host.torch_threads) if host and host.torch_threads else loading.cores, loading.cores)
+    core_time = threads * loading.free_ns / loading.fetches + busy * loading.batch_ns
+    return core_time / loading.cores
+
+
+def busy_share(run: Run, loading: Loading) -> float | None:
+    """Share of a fetch without workers in which it keeps a core busy, from the process's CPU time; None where unknown."""
+    host = run.facts.host if run.facts else None
+    if not run.is_cpu or loading.workers != 0 or host is None or host.cpu_share is None or not host.torch_threads:
+        return None
+    fetching = loading.fetches * loading.fetch_ns
+    computing = host.torch_threads * (loading.step_ns - fetching)
+    return float(np.clip((host.cpu_share * loading.step_ns - computing) / fetching, 0.0, 1.0))
+
+
+def steady_fetch_lengths(run: Run, steady: Steady) -> Rows:
+    """Lengths in nanoseconds of the fetches in the steady steps, in order."""
+    rows = steady.issued(run, run.host.fetch_rows)
+    return run.trace.events.end[rows] - run.trace.events.start[rows]

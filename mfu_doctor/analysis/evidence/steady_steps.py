@@ -1,0 +1,153 @@
+"""The judged steps: what happens inside them is evidence, and per step is how it is told.
+
+Warm-up steps and what surrounds the steps would blur every count a rule states, so rules look through this one window.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.sentences import share
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+# The shown step speaks for a cause as long as its share of it is within half of the mean one; bursts of a loader are not.
+_TYPICAL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """The steady steps of a run as sets of time, in nanoseconds.
+
+    Attributes:
+        device: their windows on the device.
+        host: when the host issued what opens each window until it issued what opens the next (on a CPU-only run the same
+            windows): what happens in between is what the windows' idle time is owed to, the fetch of the next batch too.
+        count: how many they are.
+        step_ns: length of the step that the report shows (the median one).
+        mean_ns: their mean length, which what happens in few of them is a part of.
+    """
+
+    device: Intervals
+    host: Intervals
+    count: int
+    step_ns: float
+    mean_ns: float
+
+    def issued(self, run: Run, rows: Rows) -> Rows:
+        """Those host-side event rows that begin in a steady step."""
+        return rows[self.host.contains(run.trace.events.start[rows])]
+
+    def entries(self, run: Run) -> Mask:
+        """Which entries of the activity table begin in a steady step, shape (n,)."""
+        return self.device.contains(run.activity.start)
+
+    def per_step(self, total: float) -> float:
+        """A total over the steady steps as a mean per step."""
+        return total / self.count
+
+    def share(self, per_step_ns: float) -> str:
+        """A mean per step as a share of the mean step, never above 100 % for what cannot overlap: "21 %"."""
+        return share(per_step_ns, self.mean_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A bucket or an idle cause (or several together) of the steady steps, as a rule judges and as it states them.
+
+    Attributes:
+        mean_ns: mean over the steady steps: what decides.
+        stated_ns: the same in the step that the report shows, else the mean where that step is not typical of it.
+        is_typical: whether that step has about as much of it as the others.
+        of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the step on average".
+    """
+
+    mean_ns: float
+    stated_ns: float
+    is_typical: bool
+    of_step: str
+
+
+def steady_of(run: Run) -> Steady:
+    """The steady steps of a run."""
+    steps, keep = run.steps, run.steps.steady
+    device = union(steps.start[keep], steps.end[keep])
+    return Steady(
+        device,
+        device if run.is_cpu else _issued_windows(run, np.flatnonzero(keep)),
+        int(keep.sum()),
+        float(steps.duration[steps.median]),
+        float(steps.duration[keep].mean()),
+    )
+
+
+def part_of(run: Run, *owners: str) -> Part:
+    """What these buckets or idle causes take of a step together."""
+    keep = np.flatnonzero(run.steps.steady).tolist()
+    mean = float(np.mean([_owned(run.breakdown.steps[i], owners) for i in keep]))
+    whole = float(run.steps.duration[run.steps.steady].mean())
+    median = run.breakdown.median
+    typical = _owned(median, owners)
+    if abs(typical * whole - mean * median.total) > _TYPICAL * mean * median.total:
+        return Part(mean, mean, False, f"{share(mean, whole)} of the step on average")
+    return Part(mean, float(typical), True, f"{share(typical, median.total)} of the step")
+
+
+def _owned(split: Split, owners: tuple[str, ...]) -> int:
+    return sum(split.causes[name] if name in split.causes else int(getattr(split, name)) for name in owners)
+
+
+def _issued_windows(run: Run, index: Rows) -> Intervals:
+    """From the launch that opens each window to the launch that opens the next; the host's mark where no launch is known."""
+    steps, events = run.steps, run.trace.events
+
+    def issued(entry: Rows, mark: Rows) -> Rows:
+        known = np.maximum(entry, 0)
+        row = np.where(run.launches.call[known] >= 0, run.launches.call[known], run.launches.op[known])
+        return np.where((entry >= 0) & (row >= 0), events.start[np.maximum(row, 0)], mark)
+
+    start = issued(steps.opening[index], steps.host_start[index])
+    end = issued(steps.closing[index], steps.host_end[index])
+    ordered = end > start
+    return union(start[ordered], end[ordered])
+
+
+def under(run: Run, rows: Rows, pattern: re.Pattern[str]) -> Rows:
+    """For each row the nearest enclosing row on its thread whose name matches, else -1; shape of `rows`."""
+    named = np.zeros(len(run.trace.names) + 1, np.bool_)
+    named[ids_matching(run.trace, pattern)] = True
+    name = run.trace.events.name
+    found = np.full(len(rows), -1, np.int64)
+    up = np.where(rows >= 0, run.ops.parent[np.maximum(rows, 0)], -1).astype(np.int64)
+    while (up >= 0).any():
+        reached = (up >= 0) & (found < 0) & named[name[np.maximum(up, 0)]]
+        found[reached] = up[reached]
+        up = np.where((up >= 0) & (found < 0), run.ops.parent[np.maximum(up, 0)], -1)
+    return found
+
+
+def outermost(run: Run, rows: Rows) -> Rows:
+    """Those host rows that no other of them encloses (same thread; rows in time order)."""
+    kept = np.ones(len(rows), np.bool_)
+    for track in np.unique(run.trace.events.track[rows]):
+        mine = np.flatnonzero(run.trace.events.track[rows] == track)
+        reach = np.maximum.accumulate(run.trace.events.end[rows[mine]])
+        kept[mine[1:]] = run.trace.events.start[rows[mine]][1:] >= reach[:-1]
+    return rows[kept]
+
+
+def spans(run: Run, rows: Rows) -> Intervals:
+    """The time that these rows cover."""
+    return union(run.trace.events.start[rows], run.trace.events.end[rows])

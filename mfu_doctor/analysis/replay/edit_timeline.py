@@ -1,0 +1,250 @@
+"""Apply declarative edits to a timeline: a new timeline comes back, the recorded one is never changed.
+
+Edits compose whatever their order: all host edits become one map of how much of each nanosecond stays (where two fixes remove the
+same time it is gone once), then durations are set, groups merged, durations scaled, and last the waits and streams change. A plan
+is just a longer list of edits, and asking for the same thing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.replay.edits import (
+    AsyncCopies,
+    DropWaits,
+    Edit,
+    MergeLaunches,
+    MoveToStream,
+    ScaleDevice,
+    ScaleHost,
+    SetDevice,
+    ShortenHost,
+)
+from mfu_doctor.analysis.replay.model import Calls, Timeline
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+# The order in which kinds of edits take effect: what sets a duration before what scales it, links last.
+_ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream)
+
+
+def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, stretch: float = 1.0) -> Timeline:
+    """The timeline with these edits made.
+
+    Args:
+        timeline: the recorded timeline.
+        edits: in any order.
+        row_of_entry: event row of each Activity entry, shape (n,).
+        stretch: how much longer everything took while it was recorded than it takes; so do durations that edits set.
+    """
+    changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
+    work = _Work(timeline, row_of_entry, stretch)
+    merges = _apart([e for e in edits if isinstance(e, MergeLaunches)], work)
+    others = [e for e in edits if isinstance(e, _ORDER) and not isinstance(e, MergeLaunches)]
+    for edit in sorted((*others, *merges), key=lambda e: _ORDER.index(type(e))):
+        changed = _apply_one(changed, edit, work)
+    return changed
+
+
+def _apart(merges: list[MergeLaunches], work: _Work) -> list[MergeLaunches]:
+    """Merges that share no row: of two groups that do, the one of the merge that removes more is made, the other not."""
+    taken = np.zeros(0, np.int64)
+    kept = []
+    for merge in sorted(merges, key=lambda m: (-_removed(m, work), int(m.rows.min(initial=0)), len(m.rows))):
+        clash = np.unique(merge.group[np.isin(merge.rows, taken)])
+        free = ~np.isin(merge.group, clash)
+        kept.append(replace(merge, rows=merge.rows[free], group=merge.group[free]))
+        taken = np.concatenate((taken, merge.rows[free]))
+    return kept
+
+
+def _removed(merge: MergeLaunches, work: _Work) -> float:
+    """Device time that a merge takes away by itself."""
+    at, which = _positions(work.row, merge.rows)
+    took = np.bincount(merge.group[which], weights=work.recorded[at], minlength=len(merge.device_ns))
+    return float(np.maximum(took - merge.device_ns * work.stretch, 0.0).sum())
+
+
+class _Work:
+    """The recorded durations (operations, or on a CPU the calls' own cost) and which event row each belongs to."""
+
+    def __init__(self, recorded: Timeline, row_of_entry: Rows, stretch: float) -> None:
+        self.stretch = stretch
+        self.on_device = len(recorded.operations.entry) > 0
+        self.row = row_of_entry[recorded.operations.entry] if self.on_device else recorded.calls.row
+        self.recorded = recorded.operations.duration if self.on_device else recorded.calls.cost
+
+    def of(self, timeline: Timeline) -> Floats:
+        """The present durations of a timeline, as a copy."""
+        return (timeline.operations.duration if self.on_device else timeline.calls.cost).copy()
+
+    def put(self, timeline: Timeline, duration: Floats) -> Timeline:
+        """The timeline with these durations."""
+        if self.on_device:
+            return replace(timeline, operations=replace(timeline.operations, duration=duration))
+        return replace(timeline, calls=replace(timeline.calls, cost=duration))
+
+
+def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
+    match edit:
+        case DropWaits(rows):
+            return replace(timeline, calls=_drop_waits(timeline.calls, rows))
+        case ScaleDevice(rows, factor):
+            at, which = _positions(work.row, rows)
+            duration = work.of(timeline)
+            duration[at] *= factor[which]
+            return work.put(timeline, duration)
+        case SetDevice(rows, duration_ns):
+            return _set_durations(timeline, rows, duration_ns.astype(np.float64), work)
+        case AsyncCopies(rows, duration_ns):
+            return _async_copies(timeline, rows, duration_ns, work)
+        case MergeLaunches():
+            return _merge(timeline, edit, work)
+        case MoveToStream(rows):
+            return _move(timeline, rows, work)
+    return timeline  # host edits are made together, before these
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How much of each nanosecond of host time stays: `share` from each `edge` to the next, 1 outside; shape (k,)."""
+
+    edge: Rows
+    share: Floats
+
+    def lost(self, start: Rows, end: Rows) -> Floats:
+        """Nanoseconds that go from each ``[start, end)``."""
+        if not len(self.edge):
+            return np.zeros(len(start))
+        gone = np.concatenate((np.zeros(1), np.cumsum(np.diff(self.edge) * (1.0 - self.share[:-1]))))
+
+        def before(time: Rows) -> Floats:
+            at = np.maximum(np.searchsorted(self.edge, time, side="right") - 1, 0)
+            inside = np.clip(time - self.edge[at], 0, None)
+            removed: Floats = gone[at] + inside * (1.0 - self.share[at])
+            return removed
+
+        return before(end) - before(start)
+
+
+def _kept(edits: Sequence[Edit]) -> _Kept:
+    """All host edits as one map: where several of them shorten the same time, the one that leaves least of it counts."""
+    pieces = [_piece(e) for e in edits if isinstance(e, ScaleHost | ShortenHost | MergeLaunches)]
+    pieces = [p for p in pieces if len(p[0])]
+    if not pieces:
+        return _Kept(np.zeros(0, np.int64), np.zeros(0))
+    edge = np.unique(np.concatenate([np.concatenate((start, end)) for start, end, _ in pieces]))
+    share = np.ones(len(edge))
+    for start, end, keep in pieces:
+        at = np.maximum(np.searchsorted(start, edge, side="right") - 1, 0)
+        covered = (edge >= start[at]) & (edge < end[at])
+        share = np.where(covered, np.minimum(share, keep[at]), share)
+    return _Kept(edge, share)
+
+
+def _piece(edit: ScaleHost | ShortenHost | MergeLaunches) -> tuple[Rows, Rows, Floats]:
+    """Start, end and share kept of each interval that a host edit shortens, in time order."""
+    match edit:
+        case ScaleHost(where, factor):
+            start, end, keep = where.start, where.end, np.full(where.count, factor)
+        case ShortenHost(start, end, keep_ns):
+            keep = keep_ns / np.maximum(end - start, 1)
+        case MergeLaunches():
+            start, end, keep = edit.where.start, edit.where.end, np.full(edit.where.count, edit.host_factor)
+    order = np.argsort(start, kind="stable")
+    return start[order], end[order], np.clip(keep[order], 0.0, 1.0)
+
+
+def _shorten(calls: Calls, kept: _Kept) -> Calls:
+    """Take the host time that goes out of gaps and costs."""
+    if not len(kept.edge):
+        return calls
+    before = np.where(calls.after >= 0, calls.end[np.maximum(calls.after, 0)], calls.start)
+    lost_gap = kept.lost(np.minimum(before, calls.start), calls.start)
+    lost_cost = kept.lost(calls.start, calls.start + calls.cost.astype(np.int64))
+    recorded_gap = np.maximum(calls.start - before, 1)
+    recorded_cost = np.maximum(calls.cost, 1.0)
+    gap = calls.gap * np.clip(1.0 - lost_gap / recorded_gap, 0.0, 1.0)
+    cost = calls.cost * np.clip(1.0 - lost_cost / recorded_cost, 0.0, 1.0)
+    return replace(calls, gap=gap, cost=cost)
+
+
+def _drop_waits(calls: Calls, rows: Rows) -> Calls:
+    dropped = set(np.flatnonzero(np.isin(calls.row, rows) & (calls.row >= 0)).tolist())
+    return replace(calls, waits=tuple(w for w in calls.waits if w[0] not in dropped))
+
+
+def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) -> Timeline:
+    """New durations of device operations, or on a CPU of the operators' own stretches.
+
+    One that shortens leaves what is shorter already as it is.
+    """
+    at, which = _positions(work.row, rows)
+    total = np.bincount(which, weights=work.recorded[at], minlength=len(rows))
+    aim = work.recorded[at] / np.maximum(total[which], 1.0) * set_to[which] * work.stretch
+    duration = work.of(timeline)
+    shortens = aim <= work.recorded[at]
+    duration[at] = np.where(shortens, np.minimum(duration[at], aim), np.maximum(duration[at], aim))
+    return work.put(timeline, duration)
+
+
+def _positions(mine: Rows, rows: Rows) -> tuple[Rows, Rows]:
+    """Positions in `mine` whose value is in `rows`, and where in `rows` it is."""
+    if not len(rows):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    order = np.argsort(rows, kind="stable")
+    at = np.minimum(np.searchsorted(rows[order], mine), len(rows) - 1)
+    hit = np.flatnonzero(rows[order][at] == mine)
+    return hit, order[at[hit]]
+
+
+def _async_copies(timeline: Timeline, rows: Rows, duration_ns: Rows, work: _Work) -> Timeline:
+    timeline = _set_durations(timeline, rows, duration_ns.astype(np.float64), work)
+    at, _ = _positions(work.row, rows)
+    launching = set(timeline.operations.call[at].tolist())
+    kept = tuple((i, targets) for i, targets in timeline.calls.waits if i not in launching)
+    return replace(timeline, calls=replace(timeline.calls, waits=kept))
+
+
+def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
+    """Each group becomes its first operation with the group's cost (never more than it took); the others cost nothing.
+
+    Host time has shrunk before: on a CPU the merged operation is a call too, and its new cost is not to be scaled again.
+    """
+    if not len(edit.rows):
+        return timeline
+    if len(np.unique(edit.rows)) < len(edit.rows):
+        raise ValueError("a row cannot be merged twice")
+    at, which = _positions(work.row, edit.rows)
+    ordered = np.lexsort((edit.rows, edit.group))
+    first = np.concatenate((np.ones(1, np.bool_), np.diff(edit.group[ordered]) != 0))
+    leads = np.zeros(len(edit.rows), np.bool_)
+    leads[ordered[first]] = True
+    groups = len(edit.device_ns)
+    took = np.bincount(edit.group[which], weights=work.recorded[at], minlength=groups)
+    cost = np.minimum(edit.device_ns * work.stretch, took)
+    of_row = np.bincount(which, weights=work.recorded[at], minlength=len(edit.rows))
+    part = work.recorded[at] / np.maximum(of_row[which], 1.0)  # on a CPU one row can be several stretches
+    duration = work.of(timeline)
+    duration[at] = np.where(leads[which], part * cost[edit.group[which]], 0.0)
+    timeline = work.put(timeline, duration)
+    if not work.on_device:
+        return timeline
+    ops, follower = timeline.operations, at[~leads[which]]
+    gap, latency = ops.gap.copy(), ops.latency.copy()
+    gap[follower], latency[follower] = np.minimum(gap[follower], 0.0), 0.0
+    return replace(timeline, operations=replace(ops, gap=gap, latency=latency))
+
+
+def _move(timeline: Timeline, rows: Rows, work: _Work) -> Timeline:
+    ops = timeline.operations
+    at, _ = _positions(work.row, rows)
+    stream = ops.stream.copy()
+    stream[at] = (stream.max() if len(stream) else 0) + 1
+    return replace(timeline, operations=replace(ops, stream=stream))

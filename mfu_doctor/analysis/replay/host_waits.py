@@ -1,0 +1,114 @@
+"""What blocked the host: synchronisations, copies that return only when they are done, launches into a full queue.
+
+Blocked time is not work. It leaves the call's cost and becomes an edge to the device operation that was waited for, so that a
+faster device shortens it and a dropped wait removes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mfu_doctor.analysis.names.vocabulary import (
+    ASYNC_COPY,
+    BLOCKING,
+    EVENT_SYNC,
+    HOST_TO_DEVICE_PAGEABLE,
+    SYNC_ALL,
+    ids_matching,
+)
+from mfu_doctor.analysis.replay.model import Calls
+from mfu_doctor.analysis.replay.waits import SLOP_NS, Latest, Waits
+from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.units import NS_PER_US
+
+# A copy from pageable memory returns with its last chunk staged: at most this long before it ends on the device.
+STAGED_TAIL_NS = 100 * NS_PER_US
+# What a synchronisation costs when there is nothing to wait for.
+EMPTY_SYNC_NS = 5 * NS_PER_US
+# Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
+QUEUE_LIMIT = 1024
+# From the end of what a host call waited for to its return, where the trace shows no such wait.
+_RETURN_NS = 2.0 * NS_PER_US
+# A queue with fewer outstanding operations than this was never full; one within this share of its longest was.
+_FULL_OUTSTANDING = 500
+_FULL_SHARE = 0.95
+# A launch into a full queue that takes this many times the usual was blocked.
+_BLOCKED_RATIO = 2.0
+
+
+def find_host_waits(waits: Waits) -> tuple[Calls, int]:
+    """Take blocked time out of the calls' cost and make it edges; also the launch queue's limit as this trace shows it."""
+    calls, limit = _blocked_launches(waits)
+    trace, ops, ended = waits.trace, waits.operations, waits.ended
+    cost = calls.cost.copy()
+    tail = np.full(len(cost), _RETURN_NS)
+    listed: list[tuple[int, tuple[int, ...]]] = []
+    name = np.where(calls.row >= 0, trace.events.name[np.maximum(calls.row, 0)], -1)
+    blocking = np.isin(name, ids_matching(trace, BLOCKING))
+    copying = np.isin(name, ids_matching(trace, ASYNC_COPY))
+    drains_all = np.isin(name, ids_matching(trace, SYNC_ALL))
+    by_event = np.isin(name, ids_matching(trace, EVENT_SYNC))
+    staged = np.isin(trace.events.name[waits.activity.row[ops.entry]], ids_matching(trace, HOST_TO_DEVICE_PAGEABLE))
+    latest = Latest(ops.stream, np.arange(len(ops.stream)))
+    last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
+    for i in np.flatnonzero(blocking | copying).tolist():
+        own = int(last_issued[i]) - 1
+        targets: tuple[int, ...] = ()
+        if copying[i] and own >= 0 and ops.call[own] == i:
+            copied = waits.activity.kind[ops.entry[own]] == COPY
+            early = STAGED_TAIL_NS if staged[own] and calls.end[i] > ops.start[own] else SLOP_NS
+            targets = (own,) if copied and calls.end[i] >= ended[own] - early else ()
+        else:
+            targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))
+        if not targets:
+            continue
+        listed.append((i, targets))
+        done = int(ended[list(targets)].max())
+        if done > calls.start[i]:
+            tail[i] = float(calls.end[i] - done)
+            cost[i] = min(cost[i], EMPTY_SYNC_NS)
+    return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
+
+
+def _drained(waits: Waits, i: int, last: list[int], how: tuple[bool, bool]) -> tuple[int, ...]:
+    """What a synchronisation waited for: the last operation of every stream, of one stream, or one operation.
+
+    The stream is the one whose last operation ended last before the call returned; a stream that was still busy when the call
+    returned cannot have been drained.
+    """
+    ended, calls = waits.ended, waits.calls
+    everything, by_event = how
+    done = [j for j in last if ended[j] <= calls.end[i] + SLOP_NS]
+    if everything:
+        return tuple(done)
+    if by_event and last and not any(ended[j] > calls.start[i] for j in done):
+        issued = ended[: max(last) + 1]
+        inside = np.flatnonzero((issued > calls.start[i]) & (issued <= calls.end[i] + SLOP_NS))
+        return (int(inside[np.argmax(issued[inside])]),) if len(inside) else ()
+    return (max(done, key=lambda j: int(ended[j])),) if done else ()
+
+
+def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
+    """Launches that took long because the stream's queue was full: their cost becomes the usual one of their name."""
+    calls, ops = waits.calls, waits.operations
+    launching = ops.call >= 0
+    if not launching.any():
+        return calls, QUEUE_LIMIT
+    outstanding = np.zeros(len(ops.call), np.int64)
+    for stream in np.unique(ops.stream):
+        mine = np.flatnonzero((ops.stream == stream) & launching)
+        begun = np.searchsorted(ops.start[mine], calls.start[ops.call[mine]], side="right")
+        outstanding[mine] = np.arange(len(mine)) - begun
+    most = int(outstanding.max())
+    if most < _FULL_OUTSTANDING:
+        return calls, QUEUE_LIMIT
+    cost = calls.cost.copy()
+    plain = launching & (waits.activity.kind[ops.entry] != COPY)
+    usual = float(np.median(cost[ops.call[plain & (outstanding < most / 2)]]))
+    slow = plain & (outstanding >= _FULL_SHARE * most) & (cost[ops.call] > _BLOCKED_RATIO * usual)
+    if not slow.any():
+        return calls, max(most, QUEUE_LIMIT)
+    cost[ops.call[slow]] = usual
+    return replace(calls, cost=cost), int(outstanding[slow].max())

@@ -1,0 +1,198 @@
+"""The recorded run as a model that can be run again: host calls in issue order, device operations in stream order.
+
+`build_timeline` turns rows of the trace into plain arrays with every constraint made explicit (who issued what, who waits for
+whom, what is work and what is waiting). Replay walks these arrays; edits change copies of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import median_low
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import WAIT_EVENT, rows_matching
+from mfu_doctor.analysis.replay.host_waits import find_host_waits
+from mfu_doctor.analysis.replay.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
+from mfu_doctor.analysis.replay.waits import Waits, find_device_waits
+from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.steps import Steps, issue_time
+from mfu_doctor.trace import CALL_CATEGORIES, Trace
+
+# Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
+MAX_STEPS = 12
+# Steps this much longer than the median one are exceptional: what happens in them is seen by the mean step only.
+EXCEPTIONAL = 1.5
+
+
+def build_timeline(
+    trace: Trace, activity: Activity, launches: Launches, steps: Steps, blocking: npt.NDArray[np.int64]
+) -> Timeline:
+    """Model the judged steps of a run (at most MAX_STEPS, with one step before them to fill the queue).
+
+    Args:
+        trace: the trace.
+        activity: device work.
+        launches: launch call of each device operation.
+        steps: windows; the steady ones are judged.
+        blocking: rows of runtime calls that wait for the device.
+    """
+    first, last = _judged(steps)
+    lead = max(first - 1, 0)
+    lo, hi = int(steps.host_start[lead]), int(max(steps.host_end[last], steps.end[last]))
+    if not activity.is_device:
+        return _cpu_timeline(activity, steps, (lead, first, last))
+    issued = issue_time(trace, activity, launches)
+    chosen = np.flatnonzero((activity.end > min(lo, int(steps.start[lead]))) & (activity.start <= hi))
+    marks = [(MARK, lo)]
+    if steps.opening[first] < 0:  # a step that host marks bound
+        marks.append((MARK, int(steps.host_end[last])))
+    stand_in = np.unique(issued[chosen[(launches.call[chosen] < 0) & (issued[chosen] >= 0)]])
+    marks += [(STAND_IN, int(at)) for at in stand_in]
+    calls = _call_table(
+        trace, np.unique(np.concatenate((launches.call[chosen], _between(trace, blocking, lo, hi)))), marks
+    )
+    ops = _operations(activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
+    waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
+    waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
+    ops, typical = find_device_waits(waits)
+    calls, limit = find_host_waits(replace(waits, operations=ops))
+    boundaries = _boundaries(steps, (first, last), calls, ops)
+    unlinked = not (launches.call >= 0).any()
+    return Timeline(calls, ops, boundaries, typical, *_lengths(steps, first, last), limit, without_calls=unlinked)
+
+
+def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
+    """Where each judged step begins and the last one ends."""
+    first, last = judged
+    if steps.opening[first] < 0:
+        host = np.flatnonzero(calls.row == MARK)
+        return Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True)
+    edges = [*steps.opening[first : last + 1].tolist(), int(steps.closing[last])]
+    position = {entry: i for i, entry in enumerate(ops.entry.tolist()) if entry in set(edges)}
+    return tuple(Boundary(operation=position[e]) if e >= 0 else Boundary(drained=True) for e in edges)
+
+
+def _lengths(steps: Steps, first: int, last: int) -> tuple[float, float]:
+    """Mean of the judged steps, and the step that stands for them."""
+    mean = float(steps.end[last] - steps.start[first]) / (last + 1 - first)
+    middle = float(median_low(steps.duration[first : last + 1].tolist()))
+    exceptional = float(steps.duration[first : last + 1].max()) > EXCEPTIONAL * middle
+    return mean, min(middle, mean) if exceptional else mean
+
+
+def _judged(steps: Steps) -> tuple[int, int]:
+    """First and last index of the longest contiguous run of steady steps, of which at most the first MAX_STEPS."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], steps.steady, [False])).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(np.minimum(ends - starts, MAX_STEPS)))
+    first = int(starts[longest])
+    return first, min(int(ends[longest]), first + MAX_STEPS) - 1
+
+
+def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt.NDArray[np.int64]:
+    start = trace.events.start[rows]
+    return rows[(start >= lo) & (start < hi)]
+
+
+def _call_table(trace: Trace, rows: npt.NDArray[np.int64], marks: list[tuple[int, int]]) -> Calls:
+    rows = rows[rows >= 0]
+    events = trace.events
+    at = np.array([time for _, time in marks], np.int64)
+    row = np.concatenate((rows, np.array([kind for kind, _ in marks], np.int64)))
+    start, end = np.concatenate((events.start[rows], at)), np.concatenate((events.end[rows], at))
+    thread = np.concatenate((events.track[rows].astype(np.int64), np.full(len(at), -1)))
+    return _chain(row, start, end, thread)
+
+
+def _chain(
+    row: npt.NDArray[np.int64], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], thread: npt.NDArray[np.int64]
+) -> Calls:
+    """Order calls by start and link each to the call that ended last before it, and to the last one of its thread."""
+    order = np.lexsort((-end, end > start, start))  # a step mark comes before the call that starts with the step
+    row, start, end, thread = row[order], start[order], end[order], thread[order]
+    by_end = np.argsort(end, kind="stable")
+    position = np.searchsorted(end[by_end], start, side="right") - 1
+    after = np.where(position >= 0, by_end[np.maximum(position, 0)], -1)
+    index = np.arange(len(row))
+    after = np.where(after >= index, index - 1, after)  # calls of no length at the same instant: in order
+    own = np.full(len(row), -1, np.int64)
+    for t in np.unique(thread):
+        mine = np.flatnonzero(thread == t)
+        own[mine[1:]] = mine[:-1]
+    gap = np.where(after >= 0, start - end[np.maximum(after, 0)], 0).clip(min=0).astype(np.float64)
+    cost = (end - start).astype(np.float64)
+    return Calls(row, start, end, after, own, gap, cost, np.zeros(len(row)), ())
+
+
+def _issuing_calls(
+    activity: Activity,
+    launches: Launches,
+    chosen: npt.NDArray[np.int64],
+    known: tuple[Calls, npt.NDArray[np.int64]],
+) -> npt.NDArray[np.int64]:
+    """Index of the call that issued each chosen operation; -1 for those issued before the trace began.
+
+    An operation whose call was not recorded was issued when its operator began; one without an operator, when the one before it
+    on its stream was. Only what has nothing before it and began before the first recorded call was issued before the trace.
+    """
+    calls, issued = known
+    wanted = launches.call[chosen]
+    by_row = np.argsort(calls.row, kind="stable")
+    at = np.minimum(np.searchsorted(calls.row[by_row], wanted), len(by_row) - 1)
+    call = np.where((wanted >= 0) & (calls.row[by_row[at]] == wanted), by_row[at], -1)
+    standing = np.flatnonzero(calls.row == STAND_IN)
+    guessed = np.flatnonzero((wanted < 0) & (issued[chosen] >= 0))
+    call[guessed] = standing[np.searchsorted(calls.start[standing], issued[chosen[guessed]])]
+    for track in np.unique(activity.track[chosen]):
+        mine = np.flatnonzero(activity.track[chosen] == track)  # in order of their start
+        if (call[mine] < 0).any():
+            call[mine] = _filled(call[mine], activity.start[chosen[mine]], calls)
+    return call
+
+
+def _filled(call: npt.NDArray[np.int64], start: npt.NDArray[np.int64], calls: Calls) -> npt.NDArray[np.int64]:
+    """The calls of one stream's operations with unknown ones taken from the operation before, or else from the clock."""
+    index = np.maximum.accumulate(np.where(call >= 0, np.arange(len(call)), -1))
+    filled = np.where(index >= 0, call[np.maximum(index, 0)], -1)
+    leading = np.flatnonzero(index < 0)
+    by_clock = np.searchsorted(calls.start, start[leading], side="right") - 1
+    following = call[len(leading)] if len(leading) < len(call) else len(calls.start) - 1
+    filled[leading] = np.minimum(by_clock, following)
+    return filled
+
+
+def _operations(activity: Activity, call: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> Operations:
+    order = np.lexsort((activity.start[chosen], call))
+    entry = chosen[order]
+    zero = np.zeros(len(order))
+    return Operations(
+        entry=entry,
+        call=call[order],
+        start=activity.start[entry],
+        stream=activity.track[entry].astype(np.int64),
+        duration=(activity.end - activity.start)[entry].astype(np.float64),
+        latency=zero,
+        gap=zero.copy(),
+        waits=(),
+    )
+
+
+def _cpu_timeline(activity: Activity, steps: Steps, judged: tuple[int, int, int]) -> Timeline:
+    """A CPU-only run: operators' self time are the calls, there is no device to run ahead of."""
+    lead, first, last = judged
+    lo, hi = int(steps.start[lead]), int(steps.end[last])
+    keep = np.flatnonzero((activity.end > lo) & (activity.start < hi))
+    at = np.append(steps.start[first : last + 1], steps.end[last])
+    row = np.concatenate((activity.row[keep], np.full(len(at), MARK)))
+    start = np.concatenate((activity.start[keep], at))
+    end = np.concatenate((activity.end[keep], at))
+    thread = np.concatenate((activity.track[keep].astype(np.int64), np.full(len(at), -1)))
+    calls = _chain(row, start, end, thread)
+    none = np.zeros(0, np.int64)
+    empty = np.zeros(0)
+    ops = Operations(none, none, none, none, empty, empty, empty, ())
+    boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
+    return Timeline(calls, ops, boundaries, ops, *_lengths(steps, first, last), 0)

@@ -1,0 +1,208 @@
+"""Which device operation waits for which across streams.
+
+A trace rarely says what an event was recorded after. It can be read off the recorded times: what starts just as something else
+ends, and could not have been held back by its own stream or by its launch, was waiting for it. What the trace does say
+(`cuda_sync` events, wait calls around collectives) is used first, and every wait is checked against the recorded times before it
+is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.replay.model import MARK, Calls, Operations
+from mfu_doctor.analysis.views.activity import COMMUNICATION, Activity
+from mfu_doctor.trace import Category, Trace
+from mfu_doctor.units import NS_PER_US
+
+# Clocks of host and device agree to about this; a wait may seem to end a little after its waiter starts.
+SLOP_NS = 1 * NS_PER_US
+# A start this much later than its own stream and launch explain is a wait for something else.
+HELD_BACK_NS = 10 * NS_PER_US
+# A waiter starts within this after what it waited for.
+RELEASE_NS = 30 * NS_PER_US
+# The last wave of a kernel that fills the device: another stream's kernel finds room this long before it ends.
+LAST_WAVE_NS = 200 * NS_PER_US
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What the inference looks at; `wait_rows` are the rows of cudaStreamWaitEvent calls."""
+
+    trace: Trace
+    activity: Activity
+    calls: Calls
+    operations: Operations
+    wait_rows: npt.NDArray[np.int64]
+
+    @property
+    def issued(self) -> npt.NDArray[np.int64]:
+        """When each operation's call began; far in the past where the call is not in the trace."""
+        ops, calls = self.operations, self.calls
+        return np.where(ops.call >= 0, calls.start[np.maximum(ops.call, 0)], np.iinfo(np.int64).min // 2)
+
+    @property
+    def ended(self) -> npt.NDArray[np.int64]:
+        """When each operation ended, as recorded."""
+        return self.operations.start + self.operations.duration.astype(np.int64)
+
+
+def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
+    """Fill in latency, gap and cross-stream waits of the operations.
+
+    Returns:
+        The operations with each one's own recorded latency and gap (what edits are priced on), and the same with only the
+        typical latency and gap of the whole run: nothing of a single operation's recorded start is left in these, so replaying
+        them tests the model and not the recording.
+    """
+    ops, issued, ended = waits.operations, waits.issued, waits.ended
+    previous_end = _previous_end(ops, ended)
+    launched = (ops.call >= 0) & (waits.calls.row[np.maximum(ops.call, 0)] != MARK)
+    first_of_call = np.concatenate((np.ones(1, np.bool_), np.diff(ops.call) != 0)) & launched
+    direct = (ops.start - issued)[first_of_call & (previous_end < issued)]
+    base = float(np.quantile(direct, 0.05)) if len(direct) else 0.0
+    ready = issued + base
+    queued = previous_end >= ready
+    held = ops.start - np.maximum(ready, previous_end)
+    edges = _declared(waits) | _around_collectives(waits)
+    inferred = _inferred(waits, np.flatnonzero(held > HELD_BACK_NS), np.maximum(ready, previous_end))
+    edges |= {k: (*edges.get(k, ()), j) for k, j in inferred.items()}
+    bound = np.zeros(len(ops.start), np.bool_)
+    listed: list[tuple[int, int, float]] = []
+    typical = _usual_gap(ops, (ops.start - previous_end).astype(np.float64), queued & (held <= HELD_BACK_NS))
+    for k, sources in edges.items():
+        for j in sources:
+            slack = float(ops.start[k] - ended[j])
+            if j >= k or (slack < -SLOP_NS and inferred.get(k) != j):
+                continue  # contradicted by the recorded times
+            if held[k] > HELD_BACK_NS and slack <= RELEASE_NS:
+                bound[k] = True
+                listed.append((k, j, slack))
+            else:
+                listed.append((k, j, 0.0))
+    own_latency = np.where(~queued & ~bound & (ops.call >= 0), (ops.start - issued).astype(np.float64), base)
+    gap = np.where(queued & ~bound, (ops.start - previous_end).astype(np.float64), typical)
+    own = replace(ops, latency=np.maximum(own_latency, 0), gap=gap, waits=tuple(sorted(listed)))
+    usual_latency = float(np.median(direct)) if len(direct) else base
+    usual = np.ones(len(ops.start))
+    return own, replace(own, latency=usual * usual_latency, gap=typical)
+
+
+def _usual_gap(
+    ops: Operations, gap: npt.NDArray[np.float64], believed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Mean pause between queued operations of each stream, spread over its operations; 0 where a stream never queued."""
+    out = np.zeros(len(gap))
+    for stream in np.unique(ops.stream):
+        mine = ops.stream == stream
+        if (mine & believed).any():
+            out[mine] = gap[mine & believed].mean()
+    return out
+
+
+def _previous_end(ops: Operations, ended: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """End of the operation before each one on its stream; far in the past for the first."""
+    out = np.full(len(ended), np.iinfo(np.int64).min // 2, np.int64)
+    for stream in np.unique(ops.stream):
+        mine = np.flatnonzero(ops.stream == stream)
+        out[mine[1:]] = ended[mine[:-1]]
+    return out
+
+
+def _inferred(waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.float64]) -> dict[int, int]:
+    """What held back each operation that neither its launch nor its own stream explains.
+
+    Either the operation of another stream that ended just before (an event), or one that filled the device and was in its last
+    wave when this one found room (no event, but the same consequence).
+    """
+    ops, ended = waits.operations, waits.ended
+    by_end = np.argsort(ended, kind="stable")
+    sorted_end = ended[by_end]
+    found: dict[int, int] = {}
+    for k in late.tolist():
+        start = int(ops.start[k])
+        lo = int(np.searchsorted(sorted_end, start - RELEASE_NS, side="left"))
+        hi = int(np.searchsorted(sorted_end, start + LAST_WAVE_NS, side="right"))
+        near = by_end[lo:hi]
+        other = (near < k) & (ops.stream[near] != ops.stream[k]) & (ended[near] > free[k])
+        event = near[other & (ended[near] <= start + SLOP_NS)]
+        filled = near[other & (ended[near] > start + SLOP_NS) & (ops.start[near] <= free[k])]
+        if len(event):
+            found[k] = int(event[-1])
+        elif len(filled):
+            found[k] = int(filled[0])
+    return found
+
+
+def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
+    """Waits that `cuda_sync` events spell out: stream, stream waited on, and the record call that was waited for."""
+    trace, ops, issued = waits.trace, waits.operations, waits.issued
+    found: dict[int, tuple[int, ...]] = {}
+    call_at = _start_of(trace, waits.wait_rows)
+    rows = [r for r in trace.rows(Category.SYNC).tolist() if (a := trace.args_of(r)) and a.wait_record_correlation]
+    record_at = _start_of(trace, trace.rows(Category.RUNTIME, Category.DRIVER))
+    ids = _stream_ids(trace, ops)
+    on_track = {int(t): np.flatnonzero(ops.stream == t) for t in np.unique(ops.stream)}
+    on_stream = {int(t): np.flatnonzero(ids == t) for t in np.unique(ids)}
+    none = np.zeros(0, np.int64)
+    for row in rows:
+        args = trace.args_of(row)
+        recorded = args.wait_record_correlation if args is not None else None
+        waited_at, recorded_at = call_at.get(int(trace.events.correlation[row])), record_at.get(recorded or -1)
+        if args is None or args.wait_stream is None or waited_at is None or recorded_at is None:
+            continue
+        waiting, source = on_track.get(int(trace.events.track[row]), none), on_stream.get(args.wait_stream, none)
+        after = int(np.searchsorted(issued[waiting], waited_at, side="left"))  # operations are in order of issue
+        before = int(np.searchsorted(issued[source], recorded_at, side="right")) - 1
+        if after < len(waiting) and before >= 0:
+            found[int(waiting[after])] = (*found.get(int(waiting[after]), ()), int(source[before]))
+    return found
+
+
+def _start_of(trace: Trace, rows: npt.NDArray[np.int64]) -> dict[int, int]:
+    """Start of each call by its correlation."""
+    return dict(zip(trace.events.correlation[rows].tolist(), trace.events.start[rows].tolist(), strict=True))
+
+
+def _stream_ids(trace: Trace, ops: Operations) -> npt.NDArray[np.int64]:
+    ids = np.array([int(t.tid) if t.is_stream and t.tid.lstrip("-").isdigit() else -1 for t in trace.tracks], np.int64)
+    return ids[ops.stream]
+
+
+def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
+    """Waits that PyTorch always issues around collectives.
+
+    ProcessGroupNCCL makes its stream wait for the current stream right before each collective, and `work.wait()` makes the
+    current stream wait for the collective. So a wait call followed by a collective's launch ties the collective to the last
+    computation issued before; any other wait call ties the next operation to the collectives issued before it.
+    """
+    ops, issued, trace = waits.operations, waits.issued, waits.trace
+    collective = waits.activity.kind[ops.entry] == COMMUNICATION
+    if not collective.any():
+        return {}
+    found: dict[int, tuple[int, ...]] = {}
+    collectives = Latest(ops.stream, np.flatnonzero(collective))
+    computations = Latest(ops.stream, np.flatnonzero(~collective))
+    # operations are in issue order; those issued before the trace began sort first
+    for at in trace.events.start[waits.wait_rows].tolist():
+        k = int(np.searchsorted(issued, at, side="left"))
+        if k >= len(issued):
+            continue
+        sources = [max(computations.before(k), default=-1)] if collective[k] else collectives.before(k)
+        found[k] = tuple(dict.fromkeys((*found.get(k, ()), *(j for j in sources if j >= 0))))
+    return found
+
+
+class Latest:
+    """The latest operation of each stream before a position in issue order, among some operations."""
+
+    def __init__(self, stream: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> None:
+        self._positions = [among[stream[among] == s] for s in np.unique(stream[among])]
+
+    def before(self, position: int) -> list[int]:
+        """One operation per stream that has any before `position`."""
+        found = [(p, int(np.searchsorted(p, position, side="left")) - 1) for p in self._positions]
+        return [int(p[at]) for p, at in found if at >= 0]

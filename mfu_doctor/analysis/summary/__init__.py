@@ -1,0 +1,1 @@
+"""What a report shows beside its findings: the drawn step, tables and counts."""

@@ -1,0 +1,1 @@
+"""How well the device is used: FLOPs of a step, MFU, and the waterfall from peak to MFU."""

@@ -1,0 +1,199 @@
+"""Which operator calls are counted, what each costs, and whether it belongs to forward, backward or recomputation.
+
+Operators nest (`linear` > `addmm`, `conv2d` > `convolution` > `_convolution` > `cudnn_convolution`), so only leaves count:
+calls with a known cost inside which no other call has one. Costs are computed once per distinct (name, arguments).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.flops.convolution import GRADIENT_POSITION, NEEDS_OUTPUT, NEEDS_PARENT
+from mfu_doctor.flops.formulas import FORMULAS, op_flops
+from mfu_doctor.flops.op_args import shape
+from mfu_doctor.flops.op_flops import OpFlops, Surroundings
+from mfu_doctor.trace import Category, Trace
+
+Rows = npt.NDArray[np.int64]
+
+FORWARD, BACKWARD, RECOMPUTE = 0, 1, 2
+PHASES = ("forward", "backward", "recompute")
+
+# A recomputed operator that took less than this part of the fastest forward call with the same arguments did not run to its end.
+STOPPED = 0.5
+
+_EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
+_NODE = re.compile(r"(Backward\d*|^torch::autograd::\w+)$")  # a node of the autograd graph running its gradient
+
+
+@dataclass(frozen=True, slots=True)
+class CountedOps:
+    """Counted operator calls in time order; arrays of shape (m,)."""
+
+    row: Rows  # event row
+    cost: npt.NDArray[np.int64]  # index into `costs`
+    phase: npt.NDArray[np.uint8]  # FORWARD, BACKWARD or RECOMPUTE
+    costs: tuple[OpFlops, ...]
+    without_shapes: int  # calls that have a formula but whose arguments were not recorded or do not tell
+
+    def owners(self, tree: OpTree, rows: Rows) -> npt.NDArray[np.int64]:
+        """For each operator row the index of the counted call that is or encloses it, -1 without one; shape of `rows`."""
+        index = np.full(len(tree.parent) + 1, -1, np.int64)  # the last one serves row == -1
+        index[self.row] = np.arange(len(self.row))
+        found, current = index[rows], rows.copy()
+        while ((current >= 0) & (found < 0)).any():
+            current = np.where((current >= 0) & (found < 0), tree.parent[current], -1)
+            found = np.where(found < 0, index[current], found)
+        return found
+
+    def wrappers(self, tree: OpTree) -> npt.NDArray[np.bool_]:
+        """Whether each event of the trace encloses a counted call, shape (number of events,)."""
+        return _encloses(tree, self.row, len(tree.parent))
+
+
+def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
+    """Find the leaves among the operators that have a formula, with their costs and phases.
+
+    Args:
+        trace: the trace.
+        tree: nesting of its operators.
+    """
+    rows = trace.rows(Category.CPU_OP)
+    wanted = np.zeros(len(trace.names) + 1, np.bool_)
+    wanted[trace.name_ids(frozenset(FORMULAS))] = True
+    rows = rows[wanted[trace.events.name[rows]]]
+    cost, costs = _costs(trace, tree, rows)
+    known = rows[cost >= 0]
+    leaf = ~_encloses(tree, known, len(trace.events))[known]
+    kept, kept_cost = known[leaf], cost[cost >= 0][leaf]
+    natural = np.array([c.backward for c in costs], np.bool_)
+    phase = _phases(trace, tree, kept)
+    phase[(phase == FORWARD) & natural[kept_cost]] = BACKWARD
+    inside = CountedOps(kept, kept_cost, phase, costs, 0)
+    missing = rows[cost < 0]
+    uncounted = (inside.owners(tree, missing) < 0) & ~_encloses(tree, kept, len(trace.events))[missing]
+    return CountedOps(kept, kept_cost, phase, costs, int(uncounted.sum()))
+
+
+def without_stopped(ops: CountedOps, trace: Trace) -> CountedOps:
+    """The calls of a CPU-only trace, those at which recomputation stopped (they computed nothing) at no cost.
+
+    Checkpointing ends as soon as all tensors that backward asked for are there, which can be inside the last operator: its inputs
+    are kept before it computes. Its forward call had the same arguments and tells how long it takes.
+    """
+    length = (trace.events.end - trace.events.start)[ops.row]
+    usual = np.full(len(ops.costs), np.iinfo(np.int64).max)
+    first = ops.phase == FORWARD
+    np.minimum.at(usual, ops.cost[first], length[first])
+    known = usual[ops.cost] < np.iinfo(np.int64).max
+    stopped = (ops.phase == RECOMPUTE) & known & (length < STOPPED * usual[ops.cost])
+    if not stopped.any():
+        return ops
+    nothing = OpFlops(model=0, executed=0, causal=0)
+    cost = np.where(stopped, len(ops.costs), ops.cost)
+    return replace(ops, cost=cost, costs=(*ops.costs, nothing))
+
+
+def _encloses(tree: OpTree, rows: Rows, count: int) -> npt.NDArray[np.bool_]:
+    """Whether each event has one of these rows inside it, shape (count,)."""
+    marked = np.zeros(count, np.bool_)
+    current = tree.parent[rows].astype(np.int64)
+    while len(current := np.unique(current[current >= 0])):
+        current = current[~marked[current]]
+        marked[current] = True
+        current = tree.parent[current].astype(np.int64)
+    return marked
+
+
+def _costs(trace: Trace, tree: OpTree, rows: Rows) -> tuple[npt.NDArray[np.int64], tuple[OpFlops, ...]]:
+    """Index of each row's cost (-1: unknown) and the distinct costs."""
+    events = trace.events
+    names = events.name[rows].astype(np.int64)
+    around, known_around = _surroundings(trace, tree, rows)
+    keys = np.stack((names, events.args[rows].astype(np.int64), around), axis=1)
+    distinct, which = np.unique(keys, axis=0, return_inverse=True)
+    costs: list[OpFlops] = []
+    index = np.full(len(distinct), -1, np.int64)
+    for i, (name, arguments, where) in enumerate(distinct.tolist()):
+        given = trace.args[arguments] if arguments >= 0 else None
+        found = op_flops(trace.names[name], given, known_around[where])
+        if found is not None:
+            index[i] = len(costs)
+            costs.append(found)
+    return (index[which.reshape(-1)] if len(distinct) else np.empty(0, np.int64)), tuple(costs)
+
+
+def _surroundings(trace: Trace, tree: OpTree, rows: Rows) -> tuple[npt.NDArray[np.int64], list[Surroundings]]:
+    """For the few operators that need it, what their neighbours know: an index per row into a list (0: nothing)."""
+    known = [Surroundings()]
+    index = np.zeros(len(rows), np.int64)
+    events = trace.events
+    needy = np.isin(events.name[rows], trace.name_ids(NEEDS_PARENT))
+    for at in np.flatnonzero(needy).tolist():
+        up = int(tree.parent[rows[at]])
+        if up >= 0 and (parent := trace.args_of(up)) is not None:
+            index[at] = len(known)
+            known.append(Surroundings(parent=parent))
+    silent = np.array([a.concrete is None for a in trace.args] + [True], np.bool_)
+    forward = np.isin(events.name[rows], trace.name_ids(NEEDS_OUTPUT)) & silent[events.args[rows]]
+    outputs = _outputs(trace, tree) if forward.any() else {}
+    for at in np.flatnonzero(forward).tolist():
+        output = outputs.get(int(events.sequence[rows[at]]))
+        if output is not None:
+            index[at] = len(known)
+            known.append(Surroundings(output=output))
+    return _merged(index, known)
+
+
+def _merged(
+    index: npt.NDArray[np.int64], known: list[Surroundings]
+) -> tuple[npt.NDArray[np.int64], list[Surroundings]]:
+    """Equal surroundings under one index, so that equal calls are costed once."""
+    first: dict[Surroundings, int] = {}
+    renumber = np.array([first.setdefault(s, len(first)) for s in known], np.int64)
+    return renumber[index], list(first)
+
+
+def _outputs(trace: Trace, tree: OpTree) -> dict[int, tuple[int, ...]]:
+    """Shape of a forward convolution's output by its sequence number, from the gradient its backward operator received."""
+    found: dict[int, tuple[int, ...]] = {}
+    rows = trace.rows(Category.CPU_OP)
+    rows = rows[np.isin(trace.events.name[rows], trace.name_ids(frozenset(GRADIENT_POSITION)))]
+    for row in rows.tolist():
+        arguments = trace.args_of(row)
+        gradient = shape(arguments, GRADIENT_POSITION[trace.name_of(row)]) if arguments is not None else None
+        sequence = next((s for up in tree.ancestors(row) if (s := int(trace.events.sequence[up])) >= 0), -1)
+        if gradient is not None and sequence >= 0:
+            found[sequence] = gradient
+    return found
+
+
+def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
+    """Forward, backward, or recomputation: an operator inside the backward pass that itself records for autograd.
+
+    Gradient operators run with recording off and carry no sequence number; what checkpointing runs again carries one.
+    """
+    events = trace.events
+    node = np.zeros(len(trace.names) + 1, np.bool_)
+    node[ids_matching(trace, _NODE)] = True
+    evaluate = node.copy()
+    evaluate[ids_matching(trace, _EVALUATE)] = True
+    records = (events.sequence >= 0) & ~evaluate[events.name] & (events.category == Category.CPU_OP)
+    in_backward = np.zeros(len(rows), np.bool_)
+    recorded = records[rows]
+    current = tree.parent[rows].astype(np.int64)
+    while (current >= 0).any():
+        safe = np.maximum(current, 0)
+        in_backward |= (current >= 0) & evaluate[events.name[safe]]
+        recorded |= (current >= 0) & ~in_backward & records[safe]
+        current = np.where(current >= 0, tree.parent[safe], -1)
+    phase = np.full(len(rows), FORWARD, np.uint8)
+    phase[in_backward] = BACKWARD
+    phase[in_backward & recorded] = RECOMPUTE
+    return phase

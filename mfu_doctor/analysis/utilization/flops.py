@@ -1,0 +1,270 @@
+"""How many FLOPs each step and each device operation did, and for how much of the time that is known.
+
+Every counted operator call is counted once. Its FLOPs go to the matmul-like kernels that it launched, by duration (their
+helpers get none), and from there to the step windows that those kernels ran in, in proportion to the overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.utilization.counted_ops import (
+    BACKWARD,
+    FORWARD,
+    PHASES,
+    RECOMPUTE,
+    CountedOps,
+    find_counted_ops,
+    without_stopped,
+)
+from mfu_doctor.analysis.views.activity import COMPUTE, Activity
+from mfu_doctor.analysis.views.kernels import DTYPE_CODE, DTYPE_CODES, KernelTable
+from mfu_doctor.analysis.views.steps import Steps
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+Floats = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+MODEL, CAUSAL, EXECUTED, SKIPPED = range(4)  # last axis of every count (see OpFlops)
+MEASURES = 4
+# Operators of these namespaces are PyTorch's own: one without a formula multiplies nothing.
+_OWN = ("aten", "prim", "prims", "torch", "autograd", "profiler", "c10d", "_c10d_functional", "nccl", "gloo")
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOp:
+    """Operators (or kernels without one) of one name whose FLOPs are unknown, inside the judged windows."""
+
+    name: str
+    count: int
+    duration_ns: int
+    matmul_like: bool  # their kernels multiply; else only that nobody knows what they do
+
+
+@dataclass(frozen=True, slots=True)
+class FlopCount:
+    """FLOPs per step and per entry of `Activity` (shape (n,)); the unit is FLOP, one multiply-accumulate being two."""
+
+    ops: CountedOps
+    tally: Int64  # (steps, PHASES, DTYPE_CODES, MEASURES): FLOP in each window, exact where no call straddles its edge
+    owner: Int64  # (n,) index into `ops` of the call whose FLOPs the entry bears, -1: none
+    share: Floats  # (n,) part of that call's FLOPs that the entry bears
+    dtype: npt.NDArray[np.uint8]  # (calls,) code of the format that each counted call ran in
+    window: Int64  # (calls,) step in which each counted call began on the device, -1: outside or no device work
+    uncounted: npt.NDArray[np.bool_]  # (n,) matmul-like entries whose FLOPs are unknown
+    counted_ns: Int64  # (steps,) device time of matmul-like work with counted FLOPs
+    unknown_ns: Int64  # (steps,) the same with unknown FLOPs
+    unknown: tuple[UnknownOp, ...]  # longest first
+    reason: str | None  # why nothing (or nothing complete) could be counted
+
+    def flops(self, step: int, measure: int = MODEL, phase: int | None = None) -> int:
+        """FLOP of one step under a measure, of one phase or all."""
+        where = self.tally[step] if phase is None else self.tally[step, phase : phase + 1]
+        return int(where[..., measure].sum())
+
+    def by_dtype(self, step: int, measure: int = MODEL) -> dict[str | None, int]:
+        """FLOP of one step by the number format that they ran in (None: unknown)."""
+        totals = self.tally[step, :, :, measure].sum(axis=0).tolist()
+        return {dtype: flops for dtype, flops in zip(DTYPE_CODES, totals, strict=True) if flops}
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of matmul-like device time whose FLOPs are counted; None where nothing matmul-like ran."""
+        counted, unknown = int(self.counted_ns.sum()), int(self.unknown_ns.sum())
+        return counted / (counted + unknown) if counted + unknown else None
+
+    def per_entry(self, measure: int = MODEL) -> Floats:
+        """FLOP that each entry bears, not clipped to any window; shape (n,)."""
+        values = _measures(self.ops)[:, measure].astype(np.float64)
+        return np.where(self.owner >= 0, np.append(values, 0.0)[self.owner] * self.share, 0.0)
+
+
+def count_flops(run: Run) -> FlopCount:
+    """Count the FLOPs of a run from its operators' recorded shapes."""
+    activity, steps, kernels = run.activity, run.steps, run.kernels
+    ops = find_counted_ops(run.trace, run.ops)
+    if not activity.is_device:
+        ops = without_stopped(ops, run.trace)
+    enclosing = ops.owners(run.ops, run.launches.op)
+    bearing = _bearing(activity, kernels, enclosing, len(ops.row))
+    owner = np.where(bearing, enclosing, -1)
+    share = _shares(activity, owner, len(ops.row))
+    dtype = _call_dtypes(activity, kernels, owner, ops)
+    tally, window = _tally(activity, steps, owner, share, _Calls(ops, dtype))
+    matmul_like = kernels.matmul_like & (activity.kind == COMPUTE)
+    uncounted = matmul_like & (enclosing < 0)
+    if not activity.is_device:  # `linear` around a counted `addmm` is a wrapper with a little time of its own
+        uncounted &= ~ops.wrappers(run.ops)[activity.row]
+    return FlopCount(
+        ops=ops,
+        tally=tally,
+        owner=owner,
+        share=share,
+        dtype=dtype,
+        window=window,
+        uncounted=uncounted,
+        counted_ns=_in_windows(activity, steps, matmul_like & (enclosing >= 0)),
+        unknown_ns=_in_windows(activity, steps, uncounted),
+        unknown=_unknown(run, enclosing, uncounted),
+        reason=_reason(ops, bool(matmul_like.any()), bool((owner >= 0).any())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """The counted calls with the format that each ran in."""
+
+    ops: CountedOps
+    dtype: npt.NDArray[np.uint8]
+
+
+def _measures(ops: CountedOps) -> Int64:
+    """Model, causal, executed and skipped FLOP of each call, shape (calls, MEASURES); recomputation is no model work."""
+    table = np.array([(c.model, c.causal, c.executed, c.skipped) for c in ops.costs], np.int64).reshape(-1, MEASURES)
+    out = table[ops.cost]
+    out[ops.phase == RECOMPUTE, MODEL] = 0
+    out[ops.phase == RECOMPUTE, CAUSAL] = 0
+    return out
+
+
+def _bearing(activity: Activity, kernels: KernelTable, enclosing: Int64, calls: int) -> npt.NDArray[np.bool_]:
+    """Which entries bear their call's FLOPs: its matmul-like ones; if it has none, all but its helpers; else all."""
+    inside = (enclosing >= 0) & (activity.kind == COMPUTE)
+    bearing = np.zeros(len(enclosing), np.bool_)
+    served = np.zeros(calls + 1, np.bool_)  # the last one serves enclosing == -1
+    for candidates in (
+        kernels.matmul_like,
+        ~kernels.is_kind("helper", "layout", "copy"),
+        np.ones(len(enclosing), np.bool_),
+    ):
+        chosen = inside & candidates & ~served[enclosing]
+        bearing |= chosen
+        served[enclosing[chosen]] = True
+    return bearing
+
+
+def _shares(activity: Activity, owner: Int64, calls: int) -> Floats:
+    """Each entry's part of its call, by duration (equal parts where all took no time); shape (n,)."""
+    duration = np.where(owner >= 0, activity.end - activity.start, 0).astype(np.float64)
+    total = np.bincount(owner[owner >= 0], duration[owner >= 0], minlength=calls + 1)
+    count = np.bincount(owner[owner >= 0], minlength=calls + 1)
+    by_time = duration / np.maximum(total[owner], 1.0)
+    share = np.where(total[owner] > 0, by_time, 1.0 / np.maximum(count[owner], 1))
+    return np.where(owner >= 0, share, 0.0)
+
+
+def _call_dtypes(activity: Activity, kernels: KernelTable, owner: Int64, ops: CountedOps) -> npt.NDArray[np.uint8]:
+    """Format of each call: that of its longest kernel; where no kernel tells, that of its operands."""
+    by_operands = np.array([DTYPE_CODE.get(c.dtype, 0) for c in ops.costs], np.uint8)
+    out = by_operands[ops.cost] if len(by_operands) else np.empty(0, np.uint8)
+    entries = np.flatnonzero((owner >= 0) & (kernels.dtype > 0))
+    longest_last = entries[np.argsort((activity.end - activity.start)[entries], kind="stable")]
+    out[owner[longest_last]] = kernels.dtype[longest_last]
+    return out
+
+
+def _tally(activity: Activity, steps: Steps, owner: Int64, share: Floats, calls: _Calls) -> tuple[Int64, Int64]:
+    """FLOP per window: whole calls as exact integers, straddling ones by the overlap of their entries (rounded)."""
+    ops, dtype = calls.ops, calls.dtype
+    measures = _measures(ops)
+    shape = (steps.count, len(PHASES), len(DTYPE_CODES), MEASURES)
+    exact, partial = np.zeros(shape, np.int64), np.zeros(shape, np.float64)
+    entries = np.flatnonzero(owner >= 0)
+    call = owner[entries]
+    begin = np.searchsorted(steps.start, activity.start[entries], side="right") - 1
+    inside = (begin >= 0) & (activity.end[entries] <= steps.end[np.maximum(begin, 0)])
+    begin = np.where((begin >= 0) & (activity.start[entries] < steps.end[np.maximum(begin, 0)]), begin, -1)
+    first = np.full(len(ops.row), steps.count, np.int64)
+    last = np.full(len(ops.row), -1, np.int64)
+    np.minimum.at(first, call, np.where(begin >= 0, begin, steps.count))
+    np.maximum.at(last, call, begin)
+    whole = np.ones(len(ops.row), np.bool_)
+    np.logical_and.at(whole, call, inside & (begin >= 0))
+    whole &= (first == last) & (last >= 0)
+    one = np.flatnonzero(whole)
+    np.add.at(exact, (first[one], ops.phase[one], dtype[one]), measures[one])
+    rest = entries[~whole[call]]
+    for step in range(steps.count):
+        overlap = _overlap(activity, rest, int(steps.start[step]), int(steps.end[step]))
+        part = (share[rest] * overlap)[:, None] * measures[owner[rest]]
+        np.add.at(partial[step], (ops.phase[owner[rest]], dtype[owner[rest]]), part)
+    window = np.where(first < steps.count, first, -1)
+    return exact + np.rint(partial).astype(np.int64), window
+
+
+def _overlap(activity: Activity, entries: Int64, start: int, end: int) -> Floats:
+    """Part of each entry that lies in ``[start, end)``; an entry without duration counts where it is."""
+    lo, hi = activity.start[entries], activity.end[entries]
+    length = np.maximum(hi - lo, 0)
+    inside = np.clip(np.minimum(hi, end) - np.maximum(lo, start), 0, None)
+    point = ((lo >= start) & (lo < end)).astype(np.float64)
+    return np.where(length > 0, inside / np.maximum(length, 1), point)
+
+
+def _in_windows(activity: Activity, steps: Steps, mask: npt.NDArray[np.bool_]) -> Int64:
+    """Summed duration of these entries inside each window, ns, shape (steps,)."""
+    lo, hi = np.sort(activity.start[mask]), np.sort(activity.end[mask])
+    return _summed_before(lo, hi, steps.end) - _summed_before(lo, hi, steps.start)
+
+
+def _summed_before(lo: Int64, hi: Int64, time: Int64) -> Int64:
+    """How much all entries together (sorted starts, sorted ends) have run before each time, ns.
+
+    Intermediate sums may wrap around in a huge trace; the differences that are returned are exact all the same.
+    """
+    begun, done = np.searchsorted(lo, time), np.searchsorted(hi, time)
+    starts, ends = (np.concatenate((np.zeros(1, np.int64), np.cumsum(column))) for column in (lo, hi))
+    summed: Int64 = begun * time - starts[begun] - (done * time - ends[done])
+    return summed
+
+
+def _unknown(run: Run, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
+    """Names of what multiplies without a count, and of foreign operators about whose kernels nothing is known."""
+    activity, trace, op = run.activity, run.trace, run.launches.op
+    start, end = int(run.steps.start.min()), int(run.steps.end.max())
+    judged = (activity.start < end) & (activity.end > start) & (enclosing < 0) & (activity.kind == COMPUTE)
+    foreign = np.array([_is_foreign(name) for name in trace.names] + [False], np.bool_)
+    owner_name = np.where(op >= 0, trace.events.name[np.maximum(op, 0)], len(trace.names))
+    mystery = run.kernels.is_kind("other") & foreign[owner_name]
+    entries = np.flatnonzero(judged & (uncounted | mystery))
+    shown = np.where(op[entries] >= 0, owner_name[entries], trace.events.name[activity.row[entries]])
+    found = []
+    for name in np.unique(shown).tolist():
+        mine = entries[shown == name]
+        spent = int((activity.end - activity.start)[mine].sum())
+        calls = len(np.unique(np.where(op[mine] >= 0, op[mine], activity.row[mine])))
+        found.append(UnknownOp(trace.names[name], calls, spent, bool(uncounted[mine].any())))
+    return tuple(sorted(found, key=lambda u: -u.duration_ns))
+
+
+def _is_foreign(name: str) -> bool:
+    namespace, separator, _ = name.partition("::")
+    return bool(separator) and namespace.isidentifier() and namespace not in _OWN
+
+
+def _reason(ops: CountedOps, multiplies: bool, counted: bool) -> str | None:
+    if counted:
+        return None
+    if ops.without_shapes or multiplies:
+        return "operator shapes were not recorded: record with record_shapes=True, or pass --model-flops"
+    return "no matrix multiplication ran in the judged steps"
+
+
+__all__ = [
+    "BACKWARD",
+    "CAUSAL",
+    "EXECUTED",
+    "FORWARD",
+    "MODEL",
+    "RECOMPUTE",
+    "SKIPPED",
+    "FlopCount",
+    "UnknownOp",
+    "count_flops",
+]

@@ -1,0 +1,158 @@
+"""Why a matmul kernel takes longer than its FLOPs at peak: a telescoping split in which each cause has what it can explain.
+
+From the bottom: the work at the best peak (achieved), recomputation, a slower number format, a shape bound by memory, tiles
+that hang over the matrix, a last wave of blocks that does not fill the device, a clock below its specification, and the
+kernel itself for what is left. Every term is capped by what remains, so the terms always sum to the kernel's time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.kernel_names import is_persistent, tile_of
+from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, SKIPPED
+from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.run import Run
+
+Floats = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+LOSSES = ("precision", "roofline", "tile", "wave", "clock", "kernel")
+LARGE_TILE = 128 * 128  # of such blocks one fills a multiprocessor's registers; smaller ones share it
+BUSY_UTILIZATION = 50.0  # percent; clocks are averaged over samples in which the device worked
+MHZ = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulSplit:
+    """Nanoseconds of each entry that bears FLOPs, arrays of shape (k,); the rows sum to its exclusive time."""
+
+    entry: Int64  # index into `Activity`
+    achieved: Floats  # model FLOPs (unmasked pairs) at the best peak
+    recompute: Floats
+    losses: dict[str, Floats]  # by LOSSES, each >= 0
+    above_peak: Floats  # <= 0: the kernel was faster than the peak allows
+    products: Floats  # the model's part of them alone, at the peak of its own format
+    at_own_peak: Floats  # least time at the peak of its own format and at full bandwidth
+
+
+def split_matmuls(run: Run, tau: Floats, bytes_moved: Floats, step: int) -> MatmulSplit:
+    """Split the exclusive time of every entry that bears FLOPs.
+
+    Args:
+        run: the run; its peaks must be known.
+        tau: exclusive nanoseconds of each entry of `Activity`.
+        bytes_moved: least traffic of each entry in bytes, NaN where unknown.
+        step: the window that is judged.
+    """
+    count, peaks = run.flops, run.peaks
+    entry = np.flatnonzero((count.owner >= 0) & (tau > 0))
+    inside = _part_inside(run, entry, step)
+    causal = count.per_entry(CAUSAL)[entry] * inside
+    recompute = (count.per_entry(EXECUTED) - count.per_entry(SKIPPED))[entry] * inside - causal
+    code = count.dtype[count.owner[entry]]
+    best = np.array([run.mfu.ideal_peaks[d] for d in DTYPE_CODES])[code] / NS_PER_S  # FLOP per ns
+    own = np.array([peaks.of(d) or run.mfu.ideal_peaks[d] for d in DTYPE_CODES])[code] / NS_PER_S
+    work = causal + recompute
+    compute = work / own
+    traffic = np.zeros(len(entry))
+    if peaks.bandwidth is not None:
+        traffic = np.nan_to_num(bytes_moved[entry] * inside) / peaks.bandwidth * NS_PER_S
+    tile, wave = _efficiencies(run, entry)
+    wanted = (
+        compute - work / best,
+        np.maximum(traffic - compute, 0.0),
+        compute * (1 / tile - 1),
+        compute / tile * (1 / wave - 1),
+        compute / tile / wave * (_clock_ratio(run) - 1),
+    )
+    left = tau[entry] - work / best
+    above = np.minimum(left, 0.0)
+    left = np.maximum(left, 0.0)
+    losses: dict[str, Floats] = {}
+    for name, want in zip(LOSSES, wanted, strict=False):
+        losses[name] = np.minimum(np.maximum(want, 0.0), left)
+        left = left - losses[name]
+    losses["kernel"] = left
+    roofline = np.minimum(np.maximum(compute, traffic), tau[entry])
+    return MatmulSplit(entry, causal / best, recompute / best, losses, above, causal / own, roofline)
+
+
+def _part_inside(run: Run, entry: Int64, step: int) -> Floats:
+    """Part of each entry that lies in the window."""
+    lo, hi = run.activity.start[entry], run.activity.end[entry]
+    clipped = np.minimum(hi, run.steps.end[step]) - np.maximum(lo, run.steps.start[step])
+    part: Floats = np.maximum(clipped, 0) / np.maximum(hi - lo, 1)
+    return part
+
+
+def _efficiencies(run: Run, entry: Int64) -> tuple[Floats, Floats]:
+    """Tile and wave efficiency of each entry, 1 where its name or its shape does not tell."""
+    count, trace = run.flops, run.trace
+    rows = run.activity.row[entry]
+    cost = count.ops.cost[count.owner[entry]]
+    keys = np.stack((trace.events.name[rows].astype(np.int64), cost, trace.events.args[rows].astype(np.int64)), axis=1)
+    distinct, which = np.unique(keys, axis=0, return_inverse=True)
+    pairs = [_efficiency(run, int(name), int(c), int(args)) for name, c, args in distinct.tolist()]
+    table = np.array(pairs, np.float64).reshape(-1, 2)[which.reshape(-1)]
+    return table[:, 0], table[:, 1]
+
+
+def _efficiency(run: Run, name: int, cost: int, args: int) -> tuple[float, float]:
+    text, gemm = run.trace.names[name], run.flops.ops.costs[cost].gemm
+    tile = tile_of(text)
+    if gemm is None or tile is None or not run.activity.is_device:
+        return 1.0, 1.0
+    grid = run.trace.args[args].grid if args >= 0 else None
+    launched = prod(grid) if grid is not None and not is_persistent(text) else 0
+    filled, blocks = tile_efficiency(gemm, tile)
+    one_each = is_persistent(text) or tile[0] * tile[1] >= LARGE_TILE
+    return filled, wave_efficiency(max(blocks, launched), run.peaks.sms, one_each=one_each)
+
+
+def tile_efficiency(gemm: tuple[int, int, int, int], tile: tuple[int, int]) -> tuple[float, int]:
+    """Share of the tiles' area that lies on the matrix, and the number of tiles.
+
+    Libraries compute the product or its transpose; the orientation that wastes less is assumed.
+    """
+    batch, m, n, _ = gemm
+
+    def counted(rows: int, columns: int) -> int:
+        return ceil(m / rows) * ceil(n / columns)
+
+    blocks = min(counted(*tile), counted(*tile[::-1]))
+    return m * n / (blocks * tile[0] * tile[1]), blocks * batch
+
+
+def wave_efficiency(blocks: int, multiprocessors: int | None, *, one_each: bool) -> float:
+    """Share of the multiprocessors that have a block, averaged over the waves.
+
+    Where several blocks share a multiprocessor their number is not in a trace, so only an underfilled device is counted.
+    """
+    if not multiprocessors or not blocks:
+        return 1.0
+    waves = ceil(blocks / multiprocessors) if one_each else 1
+    return min(blocks / (multiprocessors * waves), 1.0)
+
+
+def _clock_ratio(run: Run) -> float:
+    """Specified clock over the mean clock of busy samples; 1 where clocks were not sampled or were not lower."""
+    if run.facts is None or not run.peaks.boost_hz:
+        return 1.0
+    clocks = [
+        mhz
+        for device in run.facts.samples
+        for mhz, busy in zip(device.sm_mhz, device.util_gpu, strict=False)
+        if mhz and busy is not None and busy >= BUSY_UTILIZATION
+    ]
+    if not clocks:
+        return 1.0
+    return max(run.peaks.boost_hz / (sum(clocks) / len(clocks) * MHZ), 1.0)

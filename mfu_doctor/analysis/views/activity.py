@@ -1,0 +1,157 @@
+"""Device work: what ran on the accelerator, or on a CPU-only trace what its operators did themselves.
+
+Everything downstream (steps, split, FLOPs, replay) looks at this one table, so that a CPU run and a GPU run are accounted
+by the same code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import (
+    COMMUNICATION_KERNEL,
+    COMMUNICATION_OP,
+    FETCH,
+    LABEL,
+    STEP_MARK,
+    ids_matching,
+    rows_matching,
+)
+from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
+
+_AUTOGRAD = re.compile(r"^autograd::engine::")
+
+COMPUTE, COMMUNICATION, COPY = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Device operations sorted by start; arrays of shape (n,).
+
+    On a device each entry is one kernel, memcpy or memset. On a CPU-only trace each entry is one stretch of an operator's
+    self time, so one operator (`row`) can have several entries.
+    """
+
+    is_device: bool
+    device: int | None  # the accelerator judged: the busiest one of the trace
+    row: npt.NDArray[np.int64]  # event row
+    start: npt.NDArray[np.int64]  # ns
+    end: npt.NDArray[np.int64]  # ns
+    kind: npt.NDArray[np.uint8]  # COMPUTE, COMMUNICATION or COPY
+    track: npt.NDArray[np.int16]  # index into Trace.tracks: the stream (or thread)
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return len(self.row)
+
+    def busy(self, *kinds: int) -> Intervals:
+        """Union of the entries of these kinds (all kinds if none are given)."""
+        if not kinds:
+            return union(self.start, self.end)
+        mask = np.isin(self.kind, kinds)
+        return union(self.start[mask], self.end[mask])
+
+
+def device_activity(trace: Trace, ops: OpTree) -> Activity:
+    """Device operations of the busiest accelerator; without any, the self time of operators on the training threads."""
+    rows = trace.rows(*DEVICE_CATEGORIES)
+    if not len(rows):
+        return _cpu_activity(trace, ops)
+    events = trace.events
+    of_track = np.array([-1 if t.device is None else t.device for t in trace.tracks], np.int64)
+    device_of = of_track[events.track[rows]]
+    busy = np.bincount(np.maximum(device_of, 0), weights=(events.end - events.start)[rows])
+    device = int(np.argmax(busy))
+    rows = rows[device_of == device]
+    category = events.category[rows]
+    kind = np.full(len(rows), COPY, np.uint8)
+    kind[category == Category.KERNEL] = COMPUTE
+    communication = np.isin(events.name[rows], ids_matching(trace, COMMUNICATION_KERNEL))
+    kind[communication & (category == Category.KERNEL)] = COMMUNICATION
+    return Activity(True, device, rows, events.start[rows], events.end[rows], kind, events.track[rows])
+
+
+def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
+    """Self time of operators that are not part of a data fetch, on the threads that train."""
+    rows = training_ops(trace)
+    label = ids_matching(trace, LABEL)
+    rows = rows[~np.isin(trace.events.name[rows], label)]
+    rows = rows[~_inside(trace, ops, rows, ids_matching(trace, FETCH))]
+    pieces = [_self_time(trace, rows[trace.events.track[rows] == t]) for t in np.unique(trace.events.track[rows])]
+    pieces.append(_host_collectives(trace))
+    merged = np.concatenate(pieces, axis=1)
+    row, start, end = merged[:, np.argsort(merged[1], kind="stable")]
+    communication = np.isin(trace.events.name[row], ids_matching(trace, COMMUNICATION_OP))
+    kind = np.where(communication, COMMUNICATION, COMPUTE).astype(np.uint8)
+    return Activity(False, None, row, start, end, kind, trace.events.track[row])
+
+
+def _host_collectives(trace: Trace) -> npt.NDArray[np.int64]:
+    """Collectives of gloo, MPI and their kin, which run on threads of their own as annotations: (3, k) of row, start, end."""
+    rows = rows_matching(trace, COMMUNICATION_OP, trace.rows(Category.ANNOTATION))
+    return np.stack((rows, trace.events.start[rows], trace.events.end[rows]))
+
+
+def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
+    """Operator rows on the threads that train: the thread with step marks (else with most operators), and autograd's.
+
+    A loop can be marked on one thread and run on another; a marked thread without any operator does not train.
+    """
+    rows = trace.rows(Category.CPU_OP)
+    if not len(rows):
+        return rows
+    hosts = trace.rows(Category.CPU_OP, Category.ANNOTATION)
+    marks = rows_matching(trace, STEP_MARK, hosts)
+    marked = np.isin(trace.events.track[rows], trace.events.track[marks])
+    main = np.bincount(trace.events.track[rows[marked] if marked.any() else rows]).argmax()
+    autograd = trace.events.track[rows_matching(trace, _AUTOGRAD, rows)]
+    return rows[np.isin(trace.events.track[rows], np.append(autograd, main))]
+
+
+def _inside(
+    trace: Trace, ops: OpTree, rows: npt.NDArray[np.int64], label_ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether each row has an ancestor with one of these names."""
+    named = np.isin(trace.events.name, label_ids)
+    found = np.zeros(len(rows), np.bool_)
+    up = ops.parent[rows].astype(np.int64)
+    while (up >= 0).any():
+        found |= (up >= 0) & named[np.maximum(up, 0)]
+        up = np.where(up >= 0, ops.parent[np.maximum(up, 0)], -1)
+    return found
+
+
+def _self_time(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Stretches in which each operator of one thread is innermost: an array (3, k) of row, start, end."""
+    out_row: list[int] = []
+    out_start: list[int] = []
+    out_end: list[int] = []
+    stack: list[tuple[int, int]] = []  # (end, row)
+    cursor = 0
+
+    def emit(until: int) -> None:
+        if until > cursor:
+            out_row.append(stack[-1][1])
+            out_start.append(cursor)
+            out_end.append(until)
+
+    events = trace.events
+    for row, start, end in zip(rows.tolist(), events.start[rows].tolist(), events.end[rows].tolist(), strict=True):
+        while stack and stack[-1][0] <= start:
+            emit(stack[-1][0])
+            cursor = max(cursor, stack.pop()[0])
+        if stack:
+            emit(start)
+        cursor = start
+        stack.append((min(end, stack[-1][0]) if stack else end, row))
+    while stack:
+        emit(stack[-1][0])
+        cursor = max(cursor, stack.pop()[0])
+    return np.array([out_row, out_start, out_end], np.int64)

@@ -1,0 +1,164 @@
+"""Where each step went: an exclusive split in which every nanosecond has one owner and the sum is the step exactly.
+
+Priority: compute, then exposed communication, then exposed copies; what is left is idle, which belongs to data loading where the
+training thread was fetching, else to the cause that kept the next operation from starting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
+from mfu_doctor.analysis.views.host import Host
+from mfu_doctor.analysis.views.launches import Launches, blocking_reads
+from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.intervals import EMPTY, Intervals, complement, union
+from mfu_doctor.result.report import IDLE_CAUSES
+from mfu_doctor.trace import Trace
+from mfu_doctor.units import NS_PER_US
+
+# A sync that returned this long before a gap still explains it: the host needs some time to issue again.
+SYNC_REACH_NS = 50 * NS_PER_US
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The split of one step in nanoseconds; the five buckets sum to `total`, the causes sum to `idle`."""
+
+    total: int
+    compute: int
+    communication: int
+    memory_copy: int
+    data_loading: int
+    idle: int
+    causes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdowns:
+    """The split of every step window, and the sets behind it over the whole judged span."""
+
+    steps: tuple[Split, ...]
+    median: Split  # of the median steady step
+    owners: dict[str, Intervals]  # compute, communication, memory_copy, data_loading and each idle cause
+    idle: Intervals  # device idle for any reason but data loading
+
+    def mean_ns(self, owner: str, steady: npt.NDArray[np.bool_]) -> float:
+        """Mean over the steady steps of a bucket or an idle cause, in nanoseconds."""
+        values = [getattr(s, owner, None) if owner not in s.causes else s.causes[owner] for s in self.steps]
+        kept = [v for v, keep in zip(values, steady.tolist(), strict=True) if keep and v is not None]
+        return float(np.mean(kept)) if kept else 0.0
+
+
+def split_steps(trace: Trace, activity: Activity, launches: Launches, host: Host, steps: Steps) -> Breakdowns:
+    """Split each step window exclusively.
+
+    Args:
+        trace: the trace.
+        activity: device work.
+        launches: launch call of each device operation (says whether the host was late).
+        host: what the host threads did.
+        steps: the windows.
+    """
+    lo, hi = int(steps.start.min()), int(steps.end.max())
+    compute = activity.busy(COMPUTE).clip(lo, hi)
+    communication = activity.busy(COMMUNICATION).clip(lo, hi) - compute
+    copies = activity.busy(COPY).clip(lo, hi) - compute - communication
+    gaps = complement(compute | communication | copies, lo, hi)
+    causes = _causes(trace, activity, launches, host, gaps)
+    owners = {"compute": compute, "communication": communication, "memory_copy": copies} | causes
+    splits = tuple(_split(owners, int(a), int(b)) for a, b in zip(steps.start, steps.end, strict=True))
+    return Breakdowns(splits, splits[steps.median], owners, gaps - causes["data_loading"])
+
+
+def _split(owners: dict[str, Intervals], start: int, end: int) -> Split:
+    inside = {name: where.clip(start, end).total_ns for name, where in owners.items()}
+    causes = {name: inside[name] for name in IDLE_CAUSES}
+    return Split(
+        total=end - start,
+        compute=inside["compute"],
+        communication=inside["communication"],
+        memory_copy=inside["memory_copy"],
+        data_loading=inside["data_loading"],
+        idle=sum(causes.values()),
+        causes=causes,
+    )
+
+
+def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, gaps: Intervals) -> dict[str, Intervals]:
+    """Owner of every idle nanosecond: data loading or one of IDLE_CAUSES, disjoint and complete."""
+    owners = dict.fromkeys(IDLE_CAUSES, EMPTY)
+    late, unknown = gaps, EMPTY
+    if activity.is_device:
+        issued, known = _issued_end(trace, activity, launches, gaps)
+        issued = np.clip(issued, gaps.start, gaps.end)
+        unknown = _intervals(gaps.start[~known], gaps.end[~known])
+        gaps = Intervals(gaps.start[known], gaps.end[known])
+        issued = issued[known]
+        late = _intervals(gaps.start, issued)
+        on_time = issued == gaps.start
+        owners["queue"] = _intervals(gaps.start[on_time], gaps.end[on_time])
+        latency = _intervals(issued[~on_time], gaps.end[~on_time])  # of a launch that an idle device waited for
+    waits = np.union1d(host.blocking_rows, blocking_reads(trace, activity, launches))
+    after_sync = _after_sync(trace, waits, late) if activity.is_device else EMPTY
+    rest = late
+    for name, where in (
+        ("data_loading", host.fetch),
+        ("compile", host.compile),
+        ("allocator", host.allocator),
+        ("gc", host.gc),
+        ("sync", after_sync),
+    ):
+        owners[name] = rest & where
+        rest = rest - where
+    if activity.is_device:
+        owners["launch"] = (rest & host.busy) | latency
+        rest = rest - host.busy
+        owners["other"] = unknown - host.fetch
+        owners["data_loading"] = owners["data_loading"] | (unknown & host.fetch)
+    owners["python"] = rest
+    return owners
+
+
+def _intervals(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Intervals:
+    keep = end > start
+    return Intervals(start[keep], end[keep])
+
+
+def _issued_end(
+    trace: Trace, activity: Activity, launches: Launches, gaps: Intervals
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """When the host had issued the operation after each gap, and whether that is known.
+
+    That is when its launch call returned, or where the trace has none when its operator did; after the last operation of the
+    trace nothing was issued any more, so the host was late until the gap's end. Several operations can start when a gap ends;
+    the one issued last kept the device waiting least, so the earliest counts.
+    """
+    following = np.searchsorted(activity.start, gaps.end, side="left")
+    last = following >= activity.count
+    following = np.minimum(following, activity.count - 1)
+    row = np.where(launches.call[following] >= 0, launches.call[following], launches.op[following])
+    ended = np.where(last, gaps.end, trace.events.end[np.maximum(row, 0)])
+    return ended, last | (row >= 0)
+
+
+def _after_sync(trace: Trace, rows: npt.NDArray[np.int64], late: Intervals) -> Intervals:
+    """The part of the host's lateness that a blocking call explains.
+
+    If the host was already waiting when the device ran dry, everything until the next launch is the price of the wait (the
+    queue has to be filled again). A wait that began on a dry device costs only itself.
+    """
+    if not len(rows) or not late.count:
+        return EMPTY
+    start, end = trace.events.start[rows], trace.events.end[rows]
+    order = np.argsort(end, kind="stable")
+    start, end = start[order], end[order]
+    last = np.searchsorted(end, late.end, side="right") - 1  # last wait that returned before the launch
+    known = np.maximum(last, 0)
+    explains = (last >= 0) & (end[known] >= late.start - SYNC_REACH_NS)
+    drained = explains & (start[known] <= late.start)
+    whole = _intervals(late.start[drained], late.end[drained])
+    return whole | (union(start, end) & late)

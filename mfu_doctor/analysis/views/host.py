@@ -1,0 +1,95 @@
+"""What the host threads did: waiting for data, blocked on the device, allocating, compiling, or busy issuing work.
+
+The idle time of the device is explained by these interval sets, and the rules take their evidence from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import (
+    ALLOCATOR,
+    BLOCKING,
+    COMPILE,
+    FETCH,
+    FETCH_FRAME,
+    STEP_MARK,
+    rows_matching,
+)
+from mfu_doctor.facts import Facts
+from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Interval sets and rows of the host side; intervals in nanoseconds, rows are event rows in time order."""
+
+    main_track: int | None  # the thread that trains
+    fetch_rows: npt.NDArray[np.int64]  # data fetches on the training thread, one per batch (outermost only)
+    fetch: Intervals
+    blocking_rows: npt.NDArray[np.int64]  # runtime calls that wait for the device
+    blocking: Intervals
+    allocator: Intervals  # cudaMalloc, cudaFree and their kin
+    compile: Intervals  # Dynamo, Inductor, Triton at work
+    gc: Intervals  # garbage collection, where a live capture timed it
+    busy: Intervals  # an operator or a runtime call is active on a training thread
+
+
+def host_view(trace: Trace) -> Host:
+    """Collect the host's interval sets from one trace."""
+    events = trace.events
+    spans = trace.rows(Category.CPU_OP, Category.ANNOTATION)
+    calls = trace.rows(*CALL_CATEGORIES)
+    main = _main_track(trace, spans, calls)
+    fetch_rows = _fetches(trace, spans, main)
+    blocking = rows_matching(trace, BLOCKING, calls)
+    working = np.concatenate((trace.rows(Category.CPU_OP), calls))
+    working = working[~np.isin(working, fetch_rows)]
+    return Host(
+        main_track=main,
+        fetch_rows=fetch_rows,
+        fetch=_set(trace, fetch_rows),
+        blocking_rows=blocking,
+        blocking=_set(trace, blocking),
+        allocator=_set(trace, rows_matching(trace, ALLOCATOR, calls)),
+        compile=_set(trace, rows_matching(trace, COMPILE, spans)),
+        gc=_gc(trace.facts, trace.origin_ns),
+        busy=union(events.start[working], events.end[working]),
+    )
+
+
+def _set(trace: Trace, rows: npt.NDArray[np.int64]) -> Intervals:
+    return union(trace.events.start[rows], trace.events.end[rows])
+
+
+def _main_track(trace: Trace, spans: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> int | None:
+    """The thread with the step marks, else the one with most runtime calls, else with most operators."""
+    for rows in (rows_matching(trace, STEP_MARK, spans), calls, spans):
+        if len(rows):
+            return int(np.bincount(trace.events.track[rows]).argmax())
+    return None
+
+
+def _fetches(trace: Trace, spans: npt.NDArray[np.int64], main: int | None) -> npt.NDArray[np.int64]:
+    """Outermost data fetches on the training thread; fetches on other threads are overlap, not waiting."""
+    found = rows_matching(trace, FETCH, spans)
+    if not len(found):
+        found = rows_matching(trace, FETCH_FRAME, trace.rows(Category.PYTHON))
+    found = found[trace.events.track[found] == main] if main is not None else found
+    if not len(found):
+        return found
+    reach = np.maximum.accumulate(trace.events.end[found])
+    outer = np.concatenate((np.ones(1, np.bool_), trace.events.start[found][1:] >= reach[:-1]))
+    kept: npt.NDArray[np.int64] = found[outer]
+    return kept
+
+
+def _gc(facts: Facts | None, origin_ns: int) -> Intervals:
+    if facts is None or not facts.gc_pauses or not origin_ns:
+        return EMPTY
+    start = np.array([p.start_ns - origin_ns for p in facts.gc_pauses], np.int64)
+    return union(start, start + np.array([p.duration_ns for p in facts.gc_pauses], np.int64))

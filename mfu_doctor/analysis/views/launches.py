@@ -1,0 +1,86 @@
+"""Which runtime call launched each device operation, and which operator owns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import TO_HOST, ids_matching
+from mfu_doctor.analysis.views.activity import COPY, Activity
+from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
+
+_MAX_DEPTH = 64  # deeper than operators nest in any trace seen (54); bounds the walk
+
+
+@dataclass(frozen=True, slots=True)
+class Launches:
+    """For each entry of `Activity`, shape (n,): event rows, -1 where the trace does not say.
+
+    On a CPU-only trace `call` is -1 and `op` is the entry's own row.
+    """
+
+    call: npt.NDArray[np.int64]  # runtime or driver call that launched it (many kernels share one graph launch)
+    op: npt.NDArray[np.int64]  # innermost CPU operator that owns it
+
+
+def link(trace: Trace, activity: Activity, ops: OpTree) -> Launches:
+    """Join device operations to their launch call (correlation) and to their operator (External id, else nesting).
+
+    Before 2024 the `External id` of a kernel was a copy of its correlation; such ids are not trusted and the operator is found
+    through the launch call's parent.
+    """
+    if not activity.is_device:
+        return Launches(np.full(activity.count, -1, np.int64), activity.row.copy())
+    events = trace.events
+    calls = trace.rows(*CALL_CATEGORIES)
+    calls = calls[events.correlation[calls] > 0]
+    call = _join(events.correlation[activity.row], events.correlation[calls], calls)
+    op = np.full(activity.count, -1, np.int64)
+    external = events.external_id[activity.row].astype(np.int64)
+    linked = external > 0
+    if linked.any() and (external[linked] != events.correlation[activity.row][linked]).any():
+        host_ops = trace.rows(Category.CPU_OP)
+        host_ops = host_ops[events.external_id[host_ops] > 0]
+        op = _join(external, events.external_id[host_ops].astype(np.int64), host_ops)
+    missing = (op < 0) & (call >= 0)
+    op[missing] = _enclosing_op(trace, ops, call[missing])
+    return Launches(call, op)
+
+
+def _join(
+    wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """For each wanted key the first row with that key, or -1."""
+    if not len(keys):
+        return np.full(len(wanted), -1, np.int64)
+    order = np.argsort(keys, kind="stable")
+    index = np.searchsorted(keys[order], wanted, side="left")
+    found = index < len(keys)
+    candidate = order[np.minimum(index, len(keys) - 1)]
+    found &= (keys[candidate] == wanted) & (wanted > 0)
+    return np.where(found, rows[candidate], -1)
+
+
+def _enclosing_op(trace: Trace, ops: OpTree, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Innermost enclosing operator of each row (never an annotation or a call), or -1."""
+    category = trace.events.category
+    current = rows.copy()
+    for _ in range(_MAX_DEPTH):
+        up = np.where(current >= 0, ops.parent[np.maximum(current, 0)], -1)
+        settled = (current < 0) | ((category[np.maximum(current, 0)] == Category.CPU_OP) & (current != rows))
+        current = np.where(settled, current, up)
+        if settled.all():
+            break
+    is_op = (current >= 0) & (category[np.maximum(current, 0)] == Category.CPU_OP) & (current != rows)
+    return np.where(is_op, current, -1)
+
+
+def blocking_reads(trace: Trace, activity: Activity, launches: Launches) -> npt.NDArray[np.int64]:
+    """Launch calls of copies to the host that returned only when the copy had ended (pageable memory), in time order."""
+    to_host = (activity.kind == COPY) & np.isin(trace.events.name[activity.row], ids_matching(trace, TO_HOST))
+    known = to_host & (launches.call >= 0)
+    waited = trace.events.end[np.maximum(launches.call, 0)] >= activity.end
+    return np.unique(launches.call[known & waited]).astype(np.int64)

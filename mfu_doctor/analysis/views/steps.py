@@ -1,0 +1,298 @@
+"""Where each step begins and ends on the device.
+
+A GPU runs behind the host, so host-side step marks cut the wrong kernels (accounting on them is up to 3x off). Step i is
+``[start of the first operation launched by step i, start of the first operation launched by step i+1)``, both on the stream that
+computes most: a copy that prefetches on a stream of its own runs ahead and opens no step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, STEP_MARK, rows_matching
+from mfu_doctor.analysis.views.activity import COMPUTE, Activity
+from mfu_doctor.analysis.views.host import Host
+from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.trace import Category, Trace
+
+PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
+_MIN_REPEATS = 3  # a period is believed when it is seen this often
+_REGULAR = 0.8  # share of repeats that must be equal
+_MIN_PERIOD = 8  # operations in a period: shorter ones are a loop inside a step
+WARM_UP = 1.5  # leading steps longer than this many medians are warm-up (compilation, autotuning, a cold loader)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Judged step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
+
+    `host_start`/`host_end` are the host-side marks (equal to the window on a CPU-only trace).
+    `opening`/`closing` are the entries of `Activity` whose starts bound the window, -1 where something else does (a host mark,
+    the end of all work).
+    """
+
+    number: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    host_start: npt.NDArray[np.int64]
+    host_end: npt.NDArray[np.int64]
+    opening: npt.NDArray[np.int64]
+    closing: npt.NDArray[np.int64]
+    steady: npt.NDArray[np.bool_]  # False for leading steps that are warm-up; at least one step is steady
+    source: str  # ProfilerStep, optimizer, periodicity, whole trace
+    note: str | None = None  # what the reader of the report must know about the choice
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return len(self.number)
+
+    @property
+    def duration(self) -> npt.NDArray[np.int64]:
+        """Length of each window in nanoseconds."""
+        return self.end - self.start
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """From the first to the last nanosecond of all windows, on host and device together; half-open."""
+        return int(min(self.start.min(), self.host_start.min())), int(max(self.end.max(), self.host_end.max()))
+
+    @property
+    def median(self) -> int:
+        """Index of the steady step whose duration is the (lower) median: the step that is drawn and split."""
+        order = sorted(np.flatnonzero(self.steady).tolist(), key=lambda i: int(self.end[i] - self.start[i]))
+        return int(order[(len(order) - 1) // 2])
+
+
+def find_steps(
+    trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
+) -> Steps:
+    """Find the step windows of a trace.
+
+    Marks come from `ProfilerStep#`, else from optimizer steps, else from the period of the kernel sequence; without any of
+    these the whole trace is one window, and `note` says so.
+
+    Args:
+        trace: the trace.
+        activity: its device work.
+        launches: which call and operator each device operation belongs to.
+        host: the host view (its training thread carries the marks).
+        wanted: judge only windows whose step number is in this half-open range.
+
+    Raises:
+        DoctorError: the trace has nothing that could be a step, or none in the wanted range.
+    """
+    if not activity.count or not (activity.end > activity.start).any():
+        raise DoctorError(
+            f"{trace.label or 'the trace'} has no operators and no kernels that take time",
+            "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
+        )
+    issued = issue_time(trace, activity, launches)
+    marked = [m for m in (_from_profiler_steps(trace, host), _from_optimizer(trace)) if m is not None]
+    for marks in marked:
+        steps = _windows(marks, activity, issued)
+        if steps is not None:
+            return _select(steps, wanted)
+    why = f"no launch call ties its {marked[0].source} marks to kernels" if marked else "no step marks"
+    periodic = _from_period(trace, activity, launches, why)
+    return _select(periodic if periodic is not None else _whole(activity, issued, why), wanted)
+
+
+def issue_time(trace: Trace, activity: Activity, launches: Launches) -> npt.NDArray[np.int64]:
+    """When the host issued each device operation: start of its launch call, else of its operator; -1 unknown; shape (n,).
+
+    On a CPU-only trace an operation is issued when it starts.
+    """
+    start = trace.events.start
+    by_op = np.where(launches.op >= 0, start[np.maximum(launches.op, 0)], -1)
+    if not activity.is_device:
+        return activity.start
+    return np.where(launches.call >= 0, start[np.maximum(launches.call, 0)], by_op)
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    number: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    source: str
+
+
+def _from_profiler_steps(trace: Trace, host: Host) -> _Marks | None:
+    rows = rows_matching(trace, STEP_MARK, trace.rows(Category.ANNOTATION, Category.CPU_OP))
+    rows = rows[trace.events.track[rows] == host.main_track] if host.main_track is not None else rows
+    if not len(rows):
+        return None
+    number = np.array([int(trace.name_of(int(r)).partition("#")[2]) for r in rows], np.int64)
+    start, end = trace.events.start[rows], trace.events.end[rows]
+    keep = np.ones(len(rows), np.bool_)
+    if len(rows) > 2 and end[-1] - start[-1] < np.median(end - start) / 2:
+        keep[-1] = False  # the profiler stopped inside it: a stump, not a step
+    return _Marks(number[keep], start[keep], end[keep], PROFILER_STEP)
+
+
+def _from_optimizer(trace: Trace) -> _Marks | None:
+    """Each step ends where an optimizer step ends; the first recorded end opens the first whole step."""
+    rows = rows_matching(trace, OPTIMIZER_MARK, trace.rows(Category.ANNOTATION, Category.CPU_OP))
+    if not len(rows):
+        return None
+    names = trace.events.name[rows]
+    anchor = rows[names == np.bincount(names).argmax()]  # several optimizers: the one that steps most often
+    ends = trace.events.end[anchor]
+    if len(ends) < 2:
+        return None
+    return _Marks(np.arange(len(ends) - 1), ends[:-1], ends[1:], OPTIMIZER)
+
+
+def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -> Steps | None:
+    if not activity.is_device:
+        return _host_windows(marks)
+    inside = np.searchsorted(marks.start, issued, side="right") - 1
+    inside[(inside < 0) | (issued < 0) | (issued >= marks.end[np.maximum(inside, 0)])] = -1
+    for track in _streams_by_compute(activity, inside):
+        owned = np.flatnonzero((inside >= 0) & (activity.track == track))
+        step_of, at = np.unique(
+            inside[owned], return_index=True
+        )  # activity is sorted by start: the first is the earliest
+        first = owned[at]
+        start = activity.start[first]
+        later = np.append(True, start[1:] > np.maximum.accumulate(start)[:-1])  # a window of no length is no step
+        have, first = step_of[later[: len(start)]], first[later[: len(start)]]
+        if len(have) > 1:
+            return _steps(marks, have[:-1], activity, first)
+    owned = np.flatnonzero(inside >= 0)
+    return _single(marks, activity, inside, owned) if len(owned) else None
+
+
+def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> list[int]:
+    """Streams with work in most steps first, of these the one that computes most; then those that only copy or communicate."""
+    length = (activity.end - activity.start).astype(np.float64)
+    tracks = np.unique(activity.track)
+    computing = np.bincount(activity.track, weights=length * (activity.kind == COMPUTE))[tracks]
+    busy = np.bincount(activity.track, weights=length)[tracks]
+    seen = [len(np.unique(inside[(inside >= 0) & (activity.track == track)])) for track in tracks.tolist()]
+    seldom = np.array(seen) < _REGULAR * max(seen)
+    ordered: list[int] = tracks[np.lexsort((-busy, -computing, (computing == 0), seldom))].tolist()
+    return ordered
+
+
+def _host_windows(marks: _Marks) -> Steps:
+    none = np.full(len(marks.number), -1, np.int64)
+    end = np.append(marks.start[1:], marks.end[-1])
+    steady = _steady(end - marks.start)
+    return Steps(
+        marks.number, marks.start, end, marks.start, marks.end, none, none, steady, marks.source, _note(marks, steady)
+    )
+
+
+def _single(marks: _Marks, activity: Activity, inside: npt.NDArray[np.int64], owned: npt.NDArray[np.int64]) -> Steps:
+    """The one step that issued device work: from its mark to the end of all that it issued."""
+    only = int(inside[owned[0]])
+    start, mark_end = marks.start[only : only + 1], marks.end[only : only + 1]
+    end = np.maximum(mark_end, activity.end[inside == only].max())
+    none, steady = np.full(1, -1, np.int64), np.ones(1, np.bool_)
+    number = marks.number[only : only + 1]
+    return Steps(number, start, end, start, mark_end, none, none, steady, marks.source, _note(marks, steady))
+
+
+def _steps(marks: _Marks, index: npt.NDArray[np.int64], activity: Activity, first: npt.NDArray[np.int64]) -> Steps:
+    """Windows between the operations `first` (one more than there are windows) that open the steps `index`."""
+    start, end = activity.start[first[:-1]], activity.start[first[1:]]
+    steady = _steady(end - start)
+    host_start, host_end = marks.start[index], marks.end[index]
+    note = _note(marks, steady)
+    return Steps(
+        marks.number[index], start, end, host_start, host_end, first[:-1], first[1:], steady, marks.source, note
+    )
+
+
+def _steady(duration: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """All but the first step (cold queue) and the leading ones that still warm up, as long as most steps remain."""
+    steady = np.ones(len(duration), np.bool_)
+    if len(duration) < 2:
+        return steady
+    long = duration > WARM_UP * np.median(duration[1:])
+    warm = int(np.argmin(np.append(long, False)))  # leading long steps
+    steady[: max(warm if warm <= len(duration) // 2 else 1, 1)] = False
+    return steady
+
+
+def _note(marks: _Marks, steady: npt.NDArray[np.bool_]) -> str | None:
+    notes = []
+    if marks.source == OPTIMIZER:
+        notes.append("no ProfilerStep# marks: a step ends where the optimizer's step ends")
+    elif len(steady) == 1:
+        notes.append("only one step was recorded")
+    warm = int((~steady).sum())
+    if warm > 1:
+        notes.append(f"the first {warm} steps are far longer than the others: they are left out as warm-up")
+    return "; ".join(notes) or None
+
+
+def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str) -> Steps | None:
+    """Windows from the period of the sequence of operation names: the longest repeat that holds at least three times.
+
+    A repeat inside one graph launch is a layer, not a step, and a repeat that leaves much of the trace out is a loop in a step.
+    """
+    names = trace.events.name[activity.row]
+    best: npt.NDArray[np.int64] | None = None
+    counts = np.bincount(names)
+    for name in np.argsort(counts, kind="stable"):
+        if counts[name] < _MIN_REPEATS + 1:
+            continue
+        at = np.flatnonzero(names == name)
+        gaps = np.diff(at)
+        period = int(np.median(gaps))
+        same = [np.array_equal(names[i : i + period], names[j : j + period]) for i, j in pairwise(at[:-1])]
+        covered = (at[-1] - at[0] + period) / len(names)
+        call = launches.call[at]
+        apart = len(np.unique(call[call >= 0])) == (call >= 0).sum()
+        if apart and min(covered, (gaps == period).mean(), np.mean(same)) >= _REGULAR:
+            best = at
+            break
+    if best is None or len(best) < _MIN_REPEATS + 1 or len(names) / len(best) < _MIN_PERIOD:
+        return None
+    start = activity.start[best]
+    if (np.diff(start) <= 0).any():
+        return None
+    note = f"{why}: windows follow the period of the kernel sequence"
+    issued = issue_time(trace, activity, launches)[best]
+    host = np.where(issued >= 0, issued, start)
+    opening, closing = (best[:-1], best[1:]) if activity.is_device else (np.full(len(best) - 1, -1, np.int64),) * 2
+    number, steady = np.arange(len(start) - 1), _steady(np.diff(start))
+    return Steps(number, start[:-1], start[1:], host[:-1], host[1:], opening, closing, steady, PERIODICITY, note)
+
+
+def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps:
+    start, end = activity.start[:1], activity.end.max(keepdims=True)
+    note = f"{why} and no repeating sequence: the whole trace is treated as one step"
+    zero, none = np.zeros(1, np.int64), np.full(1, -1, np.int64)
+    opening = zero if activity.is_device else none
+    known = issued[issued >= 0]
+    host = np.minimum(start, known.min(keepdims=True)) if len(known) else start
+    return Steps(zero, start, end, host, end, opening, none, np.ones(1, np.bool_), WHOLE, note)
+
+
+def _select(steps: Steps, wanted: tuple[int, int] | None) -> Steps:
+    if wanted is None:
+        return steps
+    keep = (steps.number >= wanted[0]) & (steps.number < wanted[1])
+    if not keep.any():
+        have = f"{int(steps.number[0])}:{int(steps.number[-1]) + 1}"
+        raise DoctorError(f"no recorded step in {wanted[0]}:{wanted[1]}", f"this trace has steps {have}")
+    return replace(
+        steps,
+        number=steps.number[keep],
+        start=steps.start[keep],
+        end=steps.end[keep],
+        host_start=steps.host_start[keep],
+        host_end=steps.host_end[keep],
+        opening=steps.opening[keep],
+        closing=steps.closing[keep],
+        steady=np.ones(int(keep.sum()), np.bool_),
+    )

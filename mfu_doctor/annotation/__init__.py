@@ -1,0 +1,1 @@
+"""A trace with our answers in it, for Perfetto."""

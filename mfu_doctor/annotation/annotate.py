@@ -1,0 +1,168 @@
+"""A trace with our answers in it: the original events, untouched and streamed through, and one process of ours.
+
+With a range of steps it is also the way to open a trace that is too large for any viewer: only those steps are kept. Of the
+file's header only known keys are copied: a profiler's metadata can hold the whole environment of the process.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import msgspec
+
+from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.annotation.perfetto import PID, render_perfetto
+from mfu_doctor.annotation.remarks import Annotations, Remark, annotate_run, worst_spots
+from mfu_doctor.diagnosis.pricing import causes, price_findings, rank, scale_of
+from mfu_doctor.diagnosis.rule_runner import examine, findings
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.reading import read_trace
+from mfu_doctor.reading.header import known_texts
+from mfu_doctor.reading.parser import Parser
+from mfu_doctor.reading.source import Source
+from mfu_doctor.render.words.numbers import duration_range
+from mfu_doctor.rules.catalogue import RULES
+from mfu_doctor.units import NS_PER_US, seconds
+
+_OURS = b'"pid":%d,' % PID  # how our own events look, to replace those of an earlier annotation
+_LEVEL = 5  # gzip: traces shrink 15 times, and more effort gains a few per cent
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """What was written."""
+
+    path: str
+    size_bytes: int
+    steps: int
+    events: int  # of the original
+    kept: int
+    marks: int  # stretches in which the device does not compute, each with its owner
+    findings: int
+    readings: int  # device samples
+
+
+class _Timed(msgspec.Struct, gc=False):
+    ph: str = ""
+    ts: float | None = None
+    dur: float = 0.0
+
+
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_EVENT = msgspec.json.Decoder(_Timed, strict=False)
+
+
+def annotate(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, steps: tuple[int, int] | None = None
+) -> Annotated:
+    """Write a copy of a trace with a process "mfu-doctor" in it, for ui.perfetto.dev and chrome://tracing.
+
+    Args:
+        source: the trace, `.json` or gzip.
+        target: the file to write, replaced as a whole when it is complete; gzip where its name ends in `.gz`.
+        steps: keep only recorded steps A <= n < B and what happened during them.
+
+    Raises:
+        DoctorError: the source is not a trace or has no such step, or the target is the source.
+    """
+    if Path(target).exists() and Path(source).exists() and Path(source).samefile(target):
+        raise DoctorError(f"{target} is the trace itself", "name another file with -o")
+    run = Run(read_trace(source), Options(steps=steps))
+    annotations = annotate_run(run, _remarks(run))
+    window = run.steps.extent if steps is not None else None
+    with Source(source) as stream, _writer(Path(target)) as out:
+        copy = _Copy(stream, run.trace.file_origin_ns, window)
+        copy.write(out, annotations)
+    return Annotated(
+        path=str(target),
+        size_bytes=Path(target).stat().st_size,
+        steps=len(annotations.steps),
+        events=copy.seen,
+        kept=copy.kept,
+        marks=sum(where.count for _, where in annotations.owners),
+        findings=len(annotations.remarks),
+        readings=sum(len(s.time_ns) for s in annotations.samples),
+    )
+
+
+def _remarks(run: Run) -> tuple[Remark, ...]:
+    """Findings worth fixing, root causes only, each with its worst places."""
+    scale = scale_of(run, seconds(run.replay.timeline.usual_ns))
+    ranked = rank(price_findings(run.replay, findings(examine(run, RULES)), scale))
+    folded = causes(ranked)
+    window = run.steps.extent
+    out = []
+    for priced in ranked:
+        change, saving = priced.finding.change, priced.saving
+        if not priced.worth or change is None or priced.rule.name in folded:
+            continue
+        saves = "" if saving is None else duration_range(saving.low, saving.high)
+        spots = worst_spots(run.trace, change, window)
+        out.append(Remark(priced.rule.name, priced.rule.code, priced.finding.summary, priced.finding.fix, saves, spots))
+    return tuple(out)
+
+
+class _Copy:
+    """One pass over the file: the events that are kept, then ours, then the known keys of the header."""
+
+    def __init__(self, stream: Source, shift_ns: int, window: tuple[int, int] | None) -> None:
+        self._parser = Parser(stream)
+        self._shift_ns = shift_ns
+        # On the file's clock, in microseconds.
+        self._window = None if window is None else tuple((ns + shift_ns) / NS_PER_US for ns in window)
+        self.seen = 0
+        self.kept = 0
+
+    def write(self, out: BinaryIO, annotations: Annotations) -> None:
+        """Write the whole document; the header's keys follow the events, as in Kineto's own files."""
+        out.write(b'{"schemaVersion":1,"displayTimeUnit":"ms","traceEvents":[\n')
+        comma = b""
+        for texts in (self._originals(), render_perfetto(annotations, self._shift_ns)):
+            for text in texts:
+                out.write(comma + text)
+                comma = b",\n"
+        out.write(b"\n]")
+        header = known_texts(self._parser.chunks.head, self._parser.tail)
+        out.writelines(b',\n"' + key.encode() + b'":' + value for key, value in header.items())
+        out.write(b"}\n")
+
+    def _originals(self) -> Iterator[bytes]:
+        """The events of the file, in pieces as large as they come."""
+        for chunk in self._parser.lists():
+            events = [bytes(event) for event in _LIST.decode(chunk)]
+            if _OURS in chunk:
+                events = [event for event in events if _OURS not in event]
+            self.seen += len(events)
+            kept = events if self._window is None else [event for event in events if self._is_inside(event)]
+            self.kept += len(kept)
+            if kept:
+                yield b",\n".join(kept)
+
+    def _is_inside(self, event: bytes) -> bool:
+        """Whether an event belongs to the window; names of processes and threads always do."""
+        assert self._window is not None
+        first, last = self._window
+        timed = _EVENT.decode(event)
+        return timed.ts is None or timed.ph == "M" or (timed.ts < last and timed.ts + timed.dur >= first)
+
+
+@contextmanager
+def _writer(target: Path) -> Iterator[BinaryIO]:
+    """The target, gzipped where its name says so; it appears only when it is complete."""
+    partial = target.with_name(target.name + ".part")
+    try:
+        with partial.open("wb") as plain:
+            if target.name.endswith(".gz"):
+                with gzip.GzipFile(filename="", mode="wb", fileobj=plain, compresslevel=_LEVEL, mtime=0) as packed:
+                    yield cast("BinaryIO", packed)
+            else:
+                yield plain
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""What we have to say about a trace at places in time: who owns each idle gap, the steps, and where a finding costs most.
+
+A timeline viewer shows what happened; these are the answers to "why is there a hole" at the very hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.replay.edits import (
+    AsyncCopies,
+    Change,
+    DropWaits,
+    Edit,
+    MergeLaunches,
+    MoveToStream,
+    ScaleDevice,
+    ScaleHost,
+    SetDevice,
+    ShortenHost,
+)
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.result.report import IDLE_CAUSES
+from mfu_doctor.trace import Trace
+
+# Owners of device time that get a block; compute has none, it is what the device rows of the trace show.
+MARKED = ("data_loading", *IDLE_CAUSES, "communication", "memory_copy")
+MOST_SPOTS = 3  # places shown per finding
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place where a finding costs much: nanoseconds since the trace's origin."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A finding and its worst places, dearest first."""
+
+    rule: str
+    code: str
+    summary: str
+    fix: str
+    saves: str  # as a person reads it; empty where it has no price
+    spots: tuple[Spot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpan:
+    """One step window and its split; nanoseconds since the trace's origin."""
+
+    number: int
+    start: int
+    end: int
+    split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """Everything that is added to a trace. Times are nanoseconds since the trace's origin, `samples` have unix times."""
+
+    steps: tuple[StepSpan, ...]
+    owners: tuple[tuple[str, Intervals], ...]
+    remarks: tuple[Remark, ...]
+    samples: tuple[DeviceSamples, ...]
+    origin_ns: int  # unix time of the trace's origin, 0 where it is not known: then samples cannot be placed
+
+
+def annotate_run(run: Run, remarks: tuple[Remark, ...]) -> Annotations:
+    """Collect the annotations of a run's judged steps."""
+    steps = run.steps
+    spans = tuple(
+        StepSpan(int(steps.number[i]), int(steps.start[i]), int(steps.end[i]), run.breakdown.steps[i])
+        for i in range(steps.count)
+    )
+    owners = tuple((owner, run.breakdown.owners[owner]) for owner in MARKED)
+    samples = run.facts.samples if run.facts is not None else ()
+    return Annotations(spans, owners, remarks, samples, run.trace.origin_ns)
+
+
+def worst_spots(trace: Trace, change: Change, window: tuple[int, int]) -> tuple[Spot, ...]:
+    """The places where a fix would save most by itself, inside the window, dearest first.
+
+    Args:
+        trace: the trace whose rows the edits name.
+        change: what the fix would change.
+        window: nanoseconds since the origin, half-open.
+    """
+    parts = [_cost(trace, edit) for edit in change.mid]
+    if not parts:
+        return ()
+    start, end, saved = (np.concatenate(column) for column in zip(*parts, strict=True))
+    inside = np.flatnonzero((start >= window[0]) & (start < window[1]) & (saved > 0))
+    best = inside[np.argsort(-saved[inside], kind="stable")][:MOST_SPOTS]
+    return tuple(Spot(int(start[i]), int(end[i])) for i in best)
+
+
+_Cost = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+
+def _cost(trace: Trace, edit: Edit) -> _Cost:
+    """Start, end and nanoseconds saved of every place that an edit changes; arrays of shape (k,)."""
+    if isinstance(edit, ScaleHost):
+        return edit.where.start, edit.where.end, (edit.where.lengths * (1.0 - edit.factor)).astype(np.float64)
+    if isinstance(edit, ShortenHost):
+        return edit.start, edit.end, (edit.end - edit.start - edit.keep_ns).astype(np.float64)
+    rows = edit.calls if isinstance(edit, DropWaits) else edit.rows
+    start, end = trace.events.start[rows], trace.events.end[rows]
+    return start, end, _saved(edit, (end - start).astype(np.float64))
+
+
+def _saved(
+    edit: DropWaits | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream,
+    length: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    if isinstance(edit, ScaleDevice):
+        return length * (1.0 - edit.factor)
+    if isinstance(edit, (SetDevice, AsyncCopies)):
+        return length - edit.duration_ns
+    return length
+
+
+def marks(annotations: Annotations) -> Iterator[tuple[str, int, int]]:
+    """Every owned stretch as (owner, start, end), in time order."""
+    names = [name for name, where in annotations.owners for _ in range(where.count)]
+    start = np.concatenate([where.start for _, where in annotations.owners])
+    end = np.concatenate([where.end for _, where in annotations.owners])
+    for i in np.argsort(start, kind="stable").tolist():
+        yield names[i], int(start[i]), int(end[i])

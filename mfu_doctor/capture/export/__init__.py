@@ -1,0 +1,1 @@
+"""From a finished recording to one trace file."""

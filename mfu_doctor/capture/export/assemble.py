@@ -1,0 +1,170 @@
+"""The facts of a finished capture, put together; and which of its recordings the file holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mfu_doctor import __version__
+from mfu_doctor.capture.capture import Capture
+from mfu_doctor.capture.facts.host import host_facts
+from mfu_doctor.capture.facts.settings import (
+    allocator_now,
+    compile_facts,
+    compiled_now,
+    memory_facts,
+    place_in_job,
+    precision,
+    versions,
+)
+from mfu_doctor.capture.loop.schedule import Phase, length
+from mfu_doctor.capture.loop.steps import Source
+from mfu_doctor.capture.loop.stopwatch import cuda_in_use
+from mfu_doctor.capture.profiler.phase_runner import Conductor, Recording, StepRow
+from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
+
+_ENOUGH_TIMES = 3  # timed steps below which other warm, un-profiled steps help the median
+_DIGITS = 9  # nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The recordings that go into the file; the first look stands in for a window that the run was too short for."""
+
+    timing: Recording | None
+    shapes: Recording | None
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What the facts say about them."""
+        pairs = ((self.timing, "timing"), (self.shapes, "shapes"))
+        return tuple(recording.window(kind) for recording, kind in pairs if recording is not None)
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """Timing first."""
+        return [recording for recording in (self.timing, self.shapes) if recording is not None]
+
+
+def choose(conductor: Conductor) -> Chosen:
+    """Pick the recordings to keep.
+
+    The first look sees the host only, so with CUDA in use it can give shapes but never times.
+    """
+    usable = {kind: recording for kind, recording in conductor.recordings.items() if recording.usable}
+    look = usable.get("look")
+    timing = usable.get("timing") or usable.get("shapes") or (None if cuda_in_use() else look)
+    shapes = usable.get("shapes") or look
+    if timing is None:
+        return Chosen(None, None)
+    return Chosen(timing, None if shapes is timing else shapes)
+
+
+def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) -> Facts:
+    """Everything known about the run.
+
+    Args:
+        capture: the finished capture.
+        chosen: the recordings that the file holds.
+        peaks: peaks measured on this machine, for runs on a CPU.
+    """
+    conductor, seen, loop = capture.conductor, capture.seen, capture.seen.loop
+    place, timed = place_in_job(), timed_rows(capture)
+    return Facts(
+        tool_version=__version__,
+        site=capture.request.site,
+        rank=place.rank,
+        local_rank=place.local_rank,
+        world_size=place.world_size,
+        versions=versions(),
+        step_source=capture.detector.source.value,
+        asked=capture.request.asked,
+        recorded=_recorded(conductor, chosen),
+        timed_steps_s=_seconds(timed),
+        profiled_steps_s=_seconds(chosen.timing.rows if chosen.timing else []),
+        after_steps_s=_seconds(
+            [row for row in conductor.rows if row.phase is Phase.AFTER][1:]
+        ),  # the first one settles
+        micro_batches=_per_step(conductor.rows),
+        batch_shape=loop.batch_shape,
+        windows=chosen.windows,
+        precision=precision(loop.autocast_dtype),
+        loaders=loop.loaders,
+        optimizers=loop.optimizers,
+        parameter_elements=loop.parameter_elements,
+        parameter_dtypes=loop.parameter_dtypes,
+        compile=compile_facts(seen.compiled, compiled_now()),
+        memory=memory_facts(seen.allocator, allocator_now()),
+        host=host_facts(*seen.busy),
+        gc_pauses=tuple(seen.pauses),
+        frames=seen.frames,
+        given=capture.request.given,
+        measured_peaks=peaks,
+        samples=seen.samples,
+        sampler_status=seen.sampler_status,
+        notes=tuple(capture.notes.said),
+    )
+
+
+def timed_rows(capture: Capture) -> list[StepRow]:
+    """The steps whose times are honest: the timed phase, else whatever ran warm and un-profiled.
+
+    Steps with an unusual number of fetches are left out: an epoch's end or a validation loop is in them.
+    """
+    plain = [row for row in capture.conductor.rows if not row.recorded]
+    timed = [row for row in plain if row.phase is Phase.TIMED]
+    if len(timed) < min(_ENOUGH_TIMES, capture.request.asked.timed):
+        block = capture.detector.source is Source.BLOCK
+        timed = [row for row in plain if block or (row.index > 0 and row.phase is not Phase.WARMUP)]
+    usual = Counter(row.fetches for row in timed).most_common(1)
+    return [row for row in timed if row.fetches == usual[0][0]]
+
+
+def explain_length(capture: Capture, chosen: Chosen) -> None:
+    """Say how a short or shapeless run was handled."""
+    conductor, asked, notes = capture.conductor, capture.request.asked, capture.notes
+    seen = len(conductor.rows)
+    if capture.detector.source is Source.BLOCK:
+        notes.say(
+            "no optimizer step, no data fetch and no step() was seen: the whole block is treated as one step"
+            + ("" if chosen.timing else "; call step(), or record the block whole with skip=0, timed=0, warmup=0")
+        )
+        return
+    wanted = length(asked)
+    if conductor.plan != asked:
+        plan = conductor.plan
+        notes.say(
+            f"the data loader has {conductor.available} steps: recorded with skip={plan.skip}, timed={plan.timed}, "
+            f"warmup={plan.warmup}, active={plan.active}"
+        )
+    if seen >= wanted:
+        return  # a window that is missing all the same has its own note
+    if chosen.timing is None:
+        notes.say(
+            f"the block ended after {seen} of {wanted} steps: none recorded; lower skip, timed and warmup, or run more steps"
+        )
+    elif chosen.timing.kind == "look":
+        notes.say(f"the block ended after {seen} of {wanted} steps: only its second step was recorded")
+    elif len(chosen.timing.rows) < conductor.plan.active:
+        notes.say(f"the block ended after {seen} of {wanted} steps: {len(chosen.timing.rows)} recorded")
+
+
+def _recorded(conductor: Conductor, chosen: Chosen) -> Schedule:
+    count = Counter(row.phase for row in conductor.rows)
+    return Schedule(
+        skip=count[Phase.SKIP],
+        timed=count[Phase.TIMED],
+        warmup=count[Phase.WARMUP],
+        active=len(chosen.timing.rows) if chosen.timing else 0,
+        shapes=len(chosen.shapes.rows) if chosen.shapes else 0,
+    )
+
+
+def _per_step(rows: list[StepRow]) -> float | None:
+    """Fetches per step; None where the loop's fetches are not seen."""
+    counts = [row.fetches for row in rows if row.index > 0] or [row.fetches for row in rows]
+    return round(sum(counts) / len(counts), 3) if any(counts) else None
+
+
+def _seconds(rows: list[StepRow]) -> tuple[float, ...]:
+    return tuple(round(row.seconds, _DIGITS) for row in rows)

@@ -1,0 +1,94 @@
+"""Where the trace file goes, and how it gets there whole or not at all.
+
+Given a file, that file. Given a directory, a name in the layout that TensorBoard's profiler plugin reads. With several
+ranks, one directory with one file per rank. Where the place cannot be written (full, read-only, gone), the system's
+temporary directories are tried, so that the report can still be made.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mfu_doctor.capture.facts.settings import Place
+
+SUFFIX = ".pt.trace.json.gz"
+DEFAULT = f"mfu-doctor{SUFFIX}"
+_SUFFIXES = (SUFFIX, ".pt.trace.json", ".trace.json.gz", ".json.gz", ".json")
+_MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - last resort when every disk is full
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What the user asked for, made absolute when the block began (the script may change directory later).
+
+    Attributes:
+        path: the file, or the directory.
+        is_directory: whether a name has to be made in it.
+    """
+
+    path: Path
+    is_directory: bool
+
+    @classmethod
+    def of(cls, given: str | os.PathLike[str]) -> Destination:
+        """Resolve what was given against the working directory; a deleted one falls back to the temporary directory."""
+        text = os.fspath(given)
+        path = Path(text).expanduser()
+        if not path.is_absolute():
+            path = (working_directory() or Path(tempfile.gettempdir())) / path
+        return cls(path, text.endswith(("/", os.sep)) or path.is_dir())
+
+    def file_for(self, place: Place) -> Path:
+        """The file of this rank."""
+        several = (place.world_size or 1) > 1
+        if self.is_directory:
+            rank = f".rank{place.rank}" if several else ""
+            return self.path / f"{socket.gethostname()}_{os.getpid()}{rank}.{time.time_ns()}{SUFFIX}"
+        return self._directory() / f"rank{place.rank}{SUFFIX}" if several else self.path
+
+    def _directory(self) -> Path:
+        stem = next((self.path.name.removesuffix(s) for s in _SUFFIXES if self.path.name.endswith(s)), self.path.stem)
+        return self.path.with_name(stem or "mfu-doctor")
+
+
+def working_directory() -> Path | None:
+    """The working directory, or None when it has been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file beside its name and rename it, so that a reader never sees half of it.
+
+    Raises:
+        OSError: the place cannot be written; nothing is left behind.
+    """
+    if path.exists() and not path.is_file():  # a device or a pipe: renaming over it would replace it
+        with path.open("wb") as file:
+            write(file)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def scratch_places(target: Path) -> Iterator[Path]:
+    """Directories for the uncompressed windows, best first; each is tried until one has room."""
+    yield Path(tempfile.gettempdir())
+    yield target.parent
+    yield _MEMORY_DISK

@@ -1,0 +1,128 @@
+"""Writes the one file that remains: the chosen windows merged, our facts beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from mfu_doctor.capture.capture import Capture
+from mfu_doctor.capture.export.assemble import Chosen, assemble, choose, explain_length
+from mfu_doctor.capture.export.destination import SUFFIX, scratch_places, write_whole
+from mfu_doctor.capture.export.merge import Export, MergeError, merge
+from mfu_doctor.capture.facts.settings import place_in_job
+from mfu_doctor.capture.loop.stopwatch import cuda_in_use
+from mfu_doctor.facts import MeasuredPeak
+
+_ENOUGH_ROOM = 1 << 30  # bytes: a full event budget is a tenth of this
+
+
+def write_capture(capture: Capture) -> Path | None:
+    """Export what was recorded and write the trace file.
+
+    Returns:
+        Where the file is: where the user wanted it, else in a temporary directory (a note says so), else None.
+    """
+    chosen = choose(capture.conductor)
+    explain_length(capture, chosen)
+    peaks = capture.notes.guarded("the CPU's peak could not be measured", _peaks, capture) or ()
+    target = capture.request.destination.file_for(place_in_job())
+    scratch = _scratch(target)
+    if scratch is None:
+        capture.notes.say("nothing could be written: no directory with room was found")
+        return None
+    try:
+        exports = _export(capture, chosen, scratch)
+        write = _writer(capture, chosen, exports, peaks)
+        return _write(capture, target, write)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(capture: Capture, target: Path, write: Callable[[Path], None]) -> Path | None:
+    try:
+        write(target)
+    except OSError as error:
+        spare = Path(tempfile.gettempdir()) / f"mfu-doctor-{os.getpid()}{SUFFIX}"
+        capture.notes.say(f"{target} could not be written ({error.strerror or error}): the trace is {spare}")
+        try:
+            write(spare)
+        except OSError as again:
+            capture.notes.say(f"{spare} could not be written either ({again.strerror or again})")
+            return None
+        return spare
+    return target
+
+
+def _writer(
+    capture: Capture, chosen: Chosen, exports: list[Export], peaks: tuple[MeasuredPeak, ...]
+) -> Callable[[Path], None]:
+    """A function that writes the whole file somewhere; the facts are encoded when it is called, with the notes so far."""
+
+    def write(path: Path) -> None:
+        import msgspec
+
+        kept = chosen if exports else Chosen(None, None)
+        facts = msgspec.json.encode(assemble(capture, kept, peaks))
+
+        def fill(file: IO[bytes]) -> None:
+            merge(exports, file, facts, name=path.name)
+
+        write_whole(path, fill)
+
+    return write
+
+
+def _export(capture: Capture, chosen: Chosen, scratch: Path) -> list[Export]:
+    """Kineto's JSON of each recording; without the first one nothing can be shown, so then none."""
+    exports: list[Export] = []
+    for number, recording in enumerate(chosen.recordings):
+        path = scratch / f"{number}.json"
+        recording.session.export(path)
+        export = Export(path, tuple(recording.stumps))
+        try:
+            export.check()
+        except (OSError, MergeError) as error:
+            capture.notes.say(f"the {recording.kind} window was lost: {error}")
+            break
+        exports.append(export)
+    for recording in capture.conductor.recordings.values():
+        recording.session.discard()
+    return exports
+
+
+def _scratch(target: Path) -> Path | None:
+    """A new directory for the uncompressed windows: the first place with room, else the roomiest that can be written."""
+    rooms: list[tuple[int, Path]] = []
+    for place in scratch_places(target):
+        try:
+            room = shutil.disk_usage(place).free
+            made = Path(tempfile.mkdtemp(prefix="mfu-doctor-", dir=place))
+        except OSError:
+            continue
+        rooms.append((min(room, _ENOUGH_ROOM), made))
+        if room >= _ENOUGH_ROOM:
+            break
+    if not rooms:
+        return None
+    best = max(rooms, key=lambda pair: pair[0])[1]
+    for _, made in rooms:
+        if made != best:
+            made.rmdir()
+    return best
+
+
+def _peaks(capture: Capture) -> tuple[MeasuredPeak, ...]:
+    """GEMM peaks of this CPU for the dtypes in use; with a GPU in use the table of devices has them."""
+    if cuda_in_use():
+        return ()
+    from mfu_doctor.capture.facts.cpu_peak import measure_peaks
+
+    loop = capture.seen.loop
+    # bfloat16 is measured too: whether it would be faster is what fp32-matmul must know
+    used = ["float32", *loop.parameter_dtypes, "bfloat16", *([loop.autocast_dtype] if loop.autocast_dtype else [])]
+    dtypes = dict.fromkeys(used)
+    return measure_peaks(tuple(dtypes))

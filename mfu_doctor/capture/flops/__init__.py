@@ -1,0 +1,1 @@
+"""Exact FLOPs of live operators."""

@@ -1,0 +1,86 @@
+"""What an exact count of one step says, and how it is added up from the calls that were seen.
+
+Apart from the counter, because this needs no torch: whoever only reads a count does not wait for its import.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mfu_doctor.capture.flops.op_flops import OpFlops
+
+FORWARD, BACKWARD, RECOMPUTE = "forward", "backward", "recompute"
+
+
+@dataclass(frozen=True, slots=True)
+class CallKind:
+    """Calls that are added up: the innermost module, the phase, the dtype of the factors and the operator."""
+
+    module: str
+    phase: str
+    dtype: str
+    op: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlopReport:
+    """FLOPs of one step; one multiply-accumulate is two FLOP.
+
+    Attributes:
+        model: what the mathematics of forward and backward needs, attention over the full square (the numerator of MFU).
+        causal: `model` without masked attention pairs.
+        executed: what the kernels did: recomputation and the attention backward's second product included (HFU).
+        forward: part of `model` in the forward pass.
+        backward: part of `model` in the backward pass.
+        recompute: executed again in the backward pass (activation checkpointing).
+        by_module: `model` by the innermost module that was running; "Global" where none was.
+        by_dtype: `model` by dtype of the operands.
+        by_op: `model` by operator.
+        unknown: calls of operators whose FLOPs are not known, by name; the counts above are lower bounds if not empty.
+        notes: what this count could not tell.
+    """
+
+    model: int
+    causal: int
+    executed: int
+    forward: int
+    backward: int
+    recompute: int
+    by_module: dict[str, int] = field(default_factory=dict)
+    by_dtype: dict[str, int] = field(default_factory=dict)
+    by_op: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def add_up(counts: Mapping[CallKind, OpFlops], unknown: Mapping[str, int], notes: tuple[str, ...]) -> FlopReport:
+    """Sums over all calls.
+
+    Args:
+        counts: FLOPs by kind of call.
+        unknown: calls without a formula, by operator.
+        notes: what the counter could not tell.
+    """
+    phases: Counter[str] = Counter()
+    modules: Counter[str] = Counter()
+    dtypes: Counter[str] = Counter()
+    ops: Counter[str] = Counter()
+    counted = {kind: flops for kind, flops in counts.items() if kind.phase != RECOMPUTE}
+    for kind, flops in counted.items():
+        for part, key in ((phases, kind.phase), (modules, kind.module), (dtypes, kind.dtype), (ops, kind.op)):
+            part[key] += flops.model
+    return FlopReport(
+        model=phases.total(),
+        causal=sum(flops.causal for flops in counted.values()),
+        executed=sum(flops.executed for flops in counts.values()),
+        forward=phases[FORWARD],
+        backward=phases[BACKWARD],
+        recompute=sum(flops.executed for kind, flops in counts.items() if kind.phase == RECOMPUTE),
+        by_module=dict(modules.most_common()),
+        by_dtype=dict(dtypes.most_common()),
+        by_op=dict(ops.most_common()),
+        unknown=dict(Counter(unknown).most_common()),
+        notes=notes,
+    )

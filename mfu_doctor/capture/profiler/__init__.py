@@ -1,0 +1,1 @@
+"""torch.profiler under control: when it runs, and what else profiles this process."""

@@ -1,0 +1,87 @@
+"""What may be recorded here: version gates against known crashes, and how many steps the event budget allows."""
+
+from __future__ import annotations
+
+import sys
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.stopwatch import cuda_in_use
+from mfu_doctor.capture.profiler.session import Options
+
+# Stopping and exporting a window holds the GIL for about 4 us per event and needs 1.5 kB of memory for each: 300 000
+# events are about a second and half a gigabyte (measured, torch 2.13).
+EVENT_BUDGET = 300_000
+
+# Densest recording seen is about one event per microsecond of host time; half of it bounds a step that was never looked at.
+_EVENTS_PER_S = 500_000
+
+# With CUDA, each launch adds a runtime call, a kernel and its link to the operators that a look at the host alone counts.
+_DEVICE_FACTOR = 2.5
+
+_SLOW_STEP_S = 30.0  # a step this long is recorded without stacks: its events alone fill the budget
+_STACKS_SAFE = (2, 8)  # torch before 2.8 on Python 3.13 segfaults with stacks (pytorch#144094, #148273)
+_SESSIONS_SAFE = (12, 6)  # CUDA graphs before this CUDA crash when a second session attaches (pytorch#75504, #150957)
+
+
+def options_for(kind: str, step_s: float | None, notes: Notes, *, alone: bool) -> Options:
+    """What a window of this kind records.
+
+    Args:
+        kind: "look" (host only: attaching to the device slows the timed steps that follow), "timing" or "shapes".
+        step_s: seconds of a step, where known.
+        notes: where to say what is left out.
+        alone: whether no shapes window follows, so that the timing window must have the shapes.
+    """
+    if kind == "look":
+        return Options(cuda=False, shapes=True)
+    if kind == "timing":
+        return Options(cuda_in_use(), shapes=alone or single_session())
+    return Options(cuda_in_use(), shapes=True, stacks=_stacks_are_safe(step_s, notes))
+
+
+def single_session() -> bool:
+    """Whether this process may attach the profiler to the device only once."""
+    import torch
+
+    inductor, cuda = sys.modules.get("torch._inductor.config"), torch.version.cuda
+    return inductor is not None and cuda is not None and inductor.triton.cudagraphs and _release(cuda) < _SESSIONS_SAFE
+
+
+def steps_within_budget(steps: int, looked: int | None, step_s: float | None, notes: Notes) -> int:
+    """How many steps may be recorded.
+
+    Args:
+        steps: steps wanted.
+        looked: events of one step as counted by the first look.
+        step_s: seconds of a step, for a bound where nothing was counted.
+        notes: where to say that fewer were recorded.
+    """
+    if looked:
+        events = looked * (_DEVICE_FACTOR if cuda_in_use() else 1.0)
+    elif step_s is not None:
+        events = step_s * _EVENTS_PER_S
+    else:
+        return steps
+    allowed = max(1, int(EVENT_BUDGET / max(events, 1.0)))
+    if allowed < steps:
+        notes.say(
+            f"{allowed} of {steps} steps recorded: a step has about {int(events)} events, the budget is {EVENT_BUDGET}"
+        )
+    return min(steps, allowed)
+
+
+def _stacks_are_safe(step_s: float | None, notes: Notes) -> bool:
+    import torch
+
+    if sys.version_info >= (3, 13) and _release(torch.__version__) < _STACKS_SAFE:
+        notes.say("no source lines: stacks crash torch before 2.8 on Python 3.13")
+        return False
+    if step_s is not None and step_s > _SLOW_STEP_S:
+        notes.say(f"no source lines: a step takes more than {_SLOW_STEP_S:.0f} s")
+        return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Major and minor number of "2.13.0+cpu"."""
+    return tuple(int(part) for part in version.split("+", maxsplit=1)[0].split(".")[:2])

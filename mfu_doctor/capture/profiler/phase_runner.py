@@ -1,0 +1,266 @@
+"""Runs the schedule: at each step edge it decides the phase of the next step and opens or closes profiler sessions.
+
+All its work happens between steps, and a step's time is taken first thing at its end and last thing at its beginning, so
+that nothing of ours is inside a measured step. The second step is recorded at once (the first look): it is the insurance
+against a run that ends early, and its event count tells how many steps the event budget allows.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.schedule import Phase, fit, phases
+from mfu_doctor.capture.loop.stopwatch import Mark, mark, seconds_between
+from mfu_doctor.capture.profiler.limits import options_for, single_session, steps_within_budget
+from mfu_doctor.capture.profiler.session import Session, State
+from mfu_doctor.facts import Schedule, Window
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One whole step that was seen."""
+
+    phase: Phase
+    index: int
+    start: Mark
+    end: Mark
+    fetches: int
+    recorded: bool = False  # a profiler session was recording it
+
+    @property
+    def seconds(self) -> float:
+        """Its time; may wait for the device, so ask outside steps."""
+        return seconds_between(self.start, self.end)
+
+
+@dataclass(slots=True)
+class Recording:
+    """One session and the steps in it."""
+
+    session: Session
+    kind: str
+    start_ns: int = 0
+    end_ns: int = 0
+    rows: list[StepRow] = field(default_factory=list)
+    stumps: list[int] = field(default_factory=list)  # step numbers whose mark was opened and whose step never was one
+
+    @property
+    def usable(self) -> bool:
+        """Whether it ended well with at least one whole step."""
+        return self.session.state is State.DONE and bool(self.rows)
+
+    def window(self, kind: str | None = None) -> Window:
+        """What the facts say about it."""
+        return Window(kind=kind or self.kind, start_ns=self.start_ns, end_ns=self.end_ns, steps=len(self.rows))
+
+
+@dataclass(slots=True, kw_only=True)
+class Conductor:
+    """The state of one capture.
+
+    Attributes:
+        asked: the schedule asked for.
+        notes: where to say what could not be done.
+        enter: called with a phase when its first step is about to begin.
+        leave: called with a phase when its last step has ended.
+        available: steps the run has, as far as known; read once, before the second step.
+        rows: whole steps seen so far.
+    """
+
+    asked: Schedule
+    notes: Notes
+    enter: Callable[[Phase], None]
+    leave: Callable[[Phase], None]
+    available: int | None = None
+    plan: Schedule = field(init=False)
+    rows: list[StepRow] = field(default_factory=list)
+    recordings: dict[str, Recording] = field(default_factory=dict)  # by kind: look, timing, shapes
+    phase: Phase = Phase.SKIP
+    index: int = 0
+    _left: int = 0
+    _fresh: bool = True  # the next step is the first of its phase
+    _queue: list[tuple[Phase, int]] = field(default_factory=list)
+    _running: Mark | None = None
+    _current: Recording | None = None
+    _annotation: Any = None
+    _marked: bool = False  # the running step began with a mark in the trace
+    _profiling: bool = True  # False once another profiler was met: the user's always wins
+
+    def __post_init__(self) -> None:
+        self._arrange(self.asked)
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole schedule has run."""
+        return self.phase is Phase.DONE
+
+    def begin(self) -> None:
+        """A step begins."""
+        if self.done:
+            return
+        if self.index == 1 and self.phase is Phase.SKIP:
+            self._arrange(fit(self.asked, self.available), passed=1)
+        self._open_sessions()
+        if self.recording:
+            self._annotate()
+        self._running = mark()
+
+    def end(self, fetches: int, ended: Mark | None = None) -> None:
+        """The running step ends, now or at a mark taken earlier."""
+        if self._running is None or self.done:
+            return
+        marked, recording = self._marked, self.recording
+        row = StepRow(self.phase, self.index, self._running, ended or mark(), fetches, marked)
+        self._close_annotation(whole=recording)
+        self._running, self._marked = None, False
+        self.rows.append(row)
+        if self._current is not None and marked and recording:
+            self._current.rows.append(row)
+            self._current.end_ns = time.time_ns()
+        self.index += 1
+        self._left -= 1
+        self._after_step()
+
+    def void(self) -> None:
+        """The running step turned out to be none."""
+        self._close_annotation(whole=False)
+        self._running, self._marked = None, False
+
+    def pause(self) -> None:
+        """The loop does something else (validation): close a window that has steps, so that it does not fill up."""
+        if self._current is not None and self._current.rows:
+            self.notes.say(f"the {self._current.kind} window ended early, at a validation loop")
+            self._left = 0
+            self._after_step()
+
+    def restart(self) -> None:
+        """Forget everything: the steps seen so far were no steps."""
+        self.void()
+        if self._current is not None:
+            self._current.session.stop()
+            self._current = None
+        self.recordings.clear()
+        self.rows.clear()
+        self.index = 0
+        self._arrange(self.asked)
+
+    def finish(self) -> None:
+        """The block is over, or the schedule is: stop whatever still records."""
+        self.void()
+        if self._current is not None:
+            self._close(self._current)
+        if self.phase not in (Phase.DONE, Phase.SKIP):
+            self.leave(self.phase)
+        self.phase = Phase.DONE
+
+    def abandon(self) -> None:
+        """This process is a forked child: nothing here belongs to it."""
+        self._running = self._annotation = self._current = None
+        self.phase = Phase.DONE
+
+    @property
+    def recording(self) -> bool:
+        """Whether a profiler session records right now."""
+        return self._current is not None and self._current.session.state is State.RECORDING
+
+    def _arrange(self, schedule: Schedule, passed: int = 0) -> None:
+        self.plan = schedule
+        self._queue = phases(schedule)
+        self.phase, self._left = self._queue.pop(0)
+        self._fresh = passed == 0
+        self._left -= passed
+        if self._left <= 0:
+            self._advance()
+
+    def _advance(self) -> None:
+        while self._left <= 0 and not self.done:
+            self.phase, self._left = self._queue.pop(0) if self._queue else (Phase.DONE, 1)
+            self._fresh = True
+
+    def _open_sessions(self) -> None:
+        first, self._fresh = self._fresh, False
+        if first:
+            self.enter(self.phase)
+        if self.index == 1 and self._may_look():
+            self._open("look", record=True)
+        elif self.phase is Phase.WARMUP and first:
+            self._open("timing", record=False)
+        elif self.phase is Phase.TIMING and first:
+            self._open("timing", record=True)
+            self._left = steps_within_budget(self._left, self._looked(), self._step_s(), self.notes)
+        elif self.phase is Phase.SHAPES and first and not single_session():
+            self._open("shapes", record=True)
+
+    def _may_look(self) -> bool:
+        """Whether no window follows at once on this, the second step (see REST_STEPS)."""
+        plan = self.plan
+        apart = plan.skip > 2 or (plan.skip == 2 and plan.timed + plan.warmup > 0)
+        return self.phase is Phase.SKIP and apart and not single_session()
+
+    def _open(self, kind: str, *, record: bool) -> None:
+        if not self._profiling:
+            return
+        options = options_for(kind, self._step_s(), self.notes, alone=not self.plan.shapes)
+        recording = self._current or Recording(Session(options, self._before_yield), kind)
+        refused = recording.session.start() if record else recording.session.prepare()
+        if refused is not None:
+            self._profiling, self._current = False, None
+            self.notes.say(
+                f"the {kind} window was not recorded: {refused}; the report of your own profiler's trace has it all"
+            )
+            return
+        recording.start_ns = recording.end_ns = time.time_ns()
+        self._current = self.recordings[kind] = recording
+
+    def _step_s(self) -> float | None:
+        """Seconds of a warm step that was not recorded."""
+        plain = [row.seconds for row in self.rows if row.index > 0 and not row.recorded]
+        return statistics.median(plain) if plain else None
+
+    def _looked(self) -> int | None:
+        look = self.recordings.get("look")
+        return look.session.events() if look is not None and look.usable else None
+
+    def _annotate(self) -> None:
+        from torch.autograd.profiler import record_function
+
+        self._annotation = record_function(f"ProfilerStep#{self.index}")
+        self._annotation.__enter__()
+        self._marked = True
+
+    def _close_annotation(self, *, whole: bool) -> None:
+        annotation, self._annotation = self._annotation, None
+        if annotation is None:
+            return
+        if (
+            not whole and self._current is not None
+        ):  # the mark of a step that is none, or that lost its session on the way
+            self._current.stumps.append(self.index)
+        annotation.__exit__(None, None, None)
+
+    def _before_yield(self) -> None:
+        """Another profiler starts inside this step: end our mark first, it must not end in their session."""
+        self._close_annotation(whole=False)
+
+    def _after_step(self) -> None:
+        current = self._current
+        if current is not None:
+            current.session.checkpoint()
+            over = self._left <= 0 and self.phase in (Phase.TIMING, Phase.SHAPES)
+            if over or current.kind == "look" or not current.session.live:
+                self._close(current)
+        if self._left <= 0:
+            self.leave(self.phase)
+            self._advance()
+
+    def _close(self, recording: Recording) -> None:
+        recording.session.stop()
+        self._current = None
+        if recording.session.ended_by is not None:
+            self._profiling = False
+            self.notes.say(f"the {recording.kind} window ended early: {recording.session.ended_by}")

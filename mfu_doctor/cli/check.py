@@ -1,0 +1,157 @@
+"""`mfu-doctor check TRACE...`: judge runs against budgets and a baseline, and write the outcome for people and for CI.
+
+Options of the verb, each a field of `CheckOptions`:
+
+    TRACE...                    traces or saved reports of one program; several are judged together
+    --baseline REPORT           trace or report to compare with; give it once per baseline run
+    --format FORMAT             terminal (default), markdown, github, junit, json
+    -o, --output FILE           write there; the suffix (.md, .xml, .json, .txt) picks the format where --format does not
+    --summary                   append the markdown checklist to $GITHUB_STEP_SUMMARY
+    --strict                    inconclusive checks fail
+    --exit-zero                 exit 0 although checks failed
+    --allow-different KEY       device, count, dtype, model-flops, torch or timing may differ; repeatable
+    --budget NAME=VALUE         any budget, as in [tool.mfu-doctor.check]; repeatable: step-time=+5%, mfu=30%, syncs=0
+    --level RULE=LEVEL          off, warn or error by rule, code or family; repeatable
+    --peak-flops F, --model-flops F
+
+Exit codes: 0 all checks pass or only warn; 1 at least one failed; 2 nothing to judge, unlike runs, or a wrong option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfu_doctor.comparison.measures import suggest
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.gate.judge import judge
+from mfu_doctor.gate.levels import parse_levels
+from mfu_doctor.inputs.load import load_report
+from mfu_doctor.inputs.settings import Settings, find_settings
+from mfu_doctor.render.verdict.checklist import render_checklist, render_checklist_markdown
+from mfu_doctor.render.verdict.github import render_github
+from mfu_doctor.render.verdict.junit import render_junit
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.verdict import EXIT_OK, Verdict
+
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+
+FORMATS: dict[str, Callable[[Verdict], str]] = {
+    "terminal": render_checklist,
+    "markdown": render_checklist_markdown,
+    "github": render_github,
+    "junit": render_junit,
+    "json": lambda verdict: verdict.to_json().decode() + "\n",
+}
+SUFFIXES = {".txt": "terminal", ".md": "markdown", ".xml": "junit", ".json": "json"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """Options of `check`; see the module's docstring. `budgets` and `levels` hold "NAME=VALUE" texts."""
+
+    baseline: tuple[str, ...] = ()
+    format: str | None = None
+    output: str | None = None
+    summary: bool = False
+    strict: bool = False
+    exit_zero: bool = False
+    allow_different: tuple[str, ...] = ()
+    budgets: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    peak_flops: float | None = None
+    model_flops: float | None = None
+
+
+def run_check(
+    traces: Sequence[str], options: CheckOptions, *, environ: Mapping[str, str], folder: Path
+) -> tuple[str, int]:
+    """Judge the traces and write what the options ask for.
+
+    Args:
+        traces: paths of traces or saved reports.
+        options: what the user asked for.
+        environ: the environment; only `GITHUB_STEP_SUMMARY` is read.
+        folder: where to look for pyproject.toml, upwards.
+
+    Returns:
+        The text for standard output (empty where `output` took it) and the exit code.
+
+    Raises:
+        DoctorError: nothing to judge, unlike runs, or a wrong option (exit code 2).
+    """
+    from mfu_doctor.rules.catalogue import RULES
+
+    render = FORMATS[_format(options)]  # a wrong option is told before a gigabyte is read
+    target = _summary_file(environ) if options.summary else None
+    rules = [(rule.name, rule.code) for rule in RULES]
+    settings = find_settings(folder, rules)
+    policy = settings.policy(
+        budgets=_pairs(options.budgets, "--budget"),
+        levels=parse_levels(_pairs(options.levels, "--level"), rules),
+        strict=options.strict,
+        allow_different=options.allow_different,
+    )
+    reports, baseline = (_load(paths, options, settings) for paths in (traces, options.baseline))
+    verdict = judge(reports, policy, baseline=baseline)
+    text = render(verdict)
+    if target is not None:
+        _append(target, render_checklist_markdown(verdict))
+    if options.output is not None:
+        _write(options.output, text)
+        text = ""
+    return text, EXIT_OK if options.exit_zero else verdict.exit_code
+
+
+def _load(paths: Sequence[str], options: CheckOptions, settings: Settings) -> list[Report]:
+    peak = options.peak_flops if options.peak_flops is not None else settings.peak_flops
+    flops = options.model_flops if options.model_flops is not None else settings.model_flops
+    return [load_report(path, peak_flops=peak, model_flops=flops) for path in paths]
+
+
+def _format(options: CheckOptions) -> str:
+    """The format asked for, else the one that the output's suffix means, else terminal."""
+    if options.format is not None:
+        if options.format not in FORMATS:
+            raise DoctorError(f"there is no check format {options.format!r}", suggest(options.format, list(FORMATS)))
+        return options.format
+    if options.output is None:
+        return "terminal"
+    suffix = Path(options.output).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DoctorError(f"{options.output} does not say which format to write", f"end it in {', '.join(SUFFIXES)}")
+    return SUFFIXES[suffix]
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Names and values of "NAME=VALUE" texts."""
+    out = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise DoctorError(f"{option} {text!r} is not NAME=VALUE", f"write for example {option} step-time=+5%")
+        out[name.strip()] = value.strip()
+    return out
+
+
+def _summary_file(environ: Mapping[str, str]) -> Path:
+    path = environ.get(SUMMARY_VARIABLE)
+    if not path:
+        raise DoctorError(f"--summary needs ${SUMMARY_VARIABLE}, which is not set", "use it in a GitHub Actions job")
+    return Path(path)
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise DoctorError(f"{path} cannot be written ({error.strerror})", "check the path") from error
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DoctorError(f"{name} cannot be written ({error.strerror})", "check the path") from error

@@ -1,0 +1,74 @@
+"""`mfu-doctor compare BEFORE AFTER`: what changed, whether it is real, and whether the predicted gain came true.
+
+Options of the verb:
+
+    BEFORE AFTER                traces or saved reports
+    --format FORMAT             terminal (default), markdown, json
+    -o, --output FILE           write there; the suffix (.md, .json, .txt) picks the format where --format does not
+    --fix RULE                  the fix that was applied; repeatable; without it, the findings that are gone
+    --allow-different KEY       device, count, model-flops or timing may differ; repeatable
+    --peak-flops F, --model-flops F
+
+Exit codes: 0 compared, whatever came out; 2 unreadable, unlike runs, or a wrong option.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfu_doctor.comparison.compare import compare
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.inputs.load import load_report
+from mfu_doctor.render.comparison import render_comparison
+
+SUFFIXES = {".txt": "terminal", ".md": "markdown", ".json": "json"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """Options of `compare`; see the module's docstring."""
+
+    format: str | None = None
+    output: str | None = None
+    fixes: tuple[str, ...] = ()
+    allow_different: tuple[str, ...] = ()
+    peak_flops: float | None = None
+    model_flops: float | None = None
+
+
+def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, int]:
+    """Compare two runs.
+
+    Args:
+        before: path of a trace or saved report.
+        after: path of the run with the change.
+        options: what the user asked for.
+
+    Returns:
+        The text for standard output (empty where `output` took it) and exit code 0.
+
+    Raises:
+        DoctorError: unreadable, unlike runs, or a wrong option (exit code 2).
+    """
+    old, new = (
+        load_report(path, peak_flops=options.peak_flops, model_flops=options.model_flops) for path in (before, after)
+    )
+    comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
+    text = render_comparison(comparison, _format(options))
+    if options.output is None:
+        return text, 0
+    try:
+        Path(options.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DoctorError(f"{options.output} cannot be written ({error.strerror})", "check the path") from error
+    return "", 0
+
+
+def _format(options: CompareOptions) -> str:
+    if options.format is not None or options.output is None:
+        return options.format or "terminal"
+    suffix = Path(options.output).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DoctorError(f"{options.output} does not say which format to write", f"end it in {', '.join(SUFFIXES)}")
+    return SUFFIXES[suffix]

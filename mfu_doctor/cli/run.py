@@ -1,0 +1,54 @@
+"""`mfu-doctor run [options] SCRIPT|-m MODULE [ARGS]...`: an unchanged program under `profile()`.
+
+The words after the script are the script's, untouched, whatever they look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mfu_doctor.errors import DoctorError
+
+
+def run_program(
+    program: Sequence[str],
+    *,
+    output: str | None = None,
+    schedule: Mapping[str, int | None] | None = None,
+    flops: tuple[float | None, float | None] = (None, None),
+    print_report: bool = True,
+) -> int:
+    """Run a script or module and return the exit status it would have had alone.
+
+    Args:
+        program: the script and its arguments, or "-m", a module and its arguments.
+        output: where to write the trace.
+        schedule: steps to skip, time, warm up and record, by name; None keeps the default.
+        flops: FLOP per step and peak FLOP/s that the user knows better.
+        print_report: whether the report is printed at the end.
+
+    Raises:
+        DoctorError: there is no such script or module, or an option that is not ours stands before it.
+    """
+    module = program[0] == "-m"
+    words = program[1:] if module else program
+    if not words:
+        raise DoctorError("-m needs the name of a module", "give what you would give to python -m")
+    if words[0].startswith("-"):
+        raise DoctorError(
+            f"there is no option {words[0]}", "options of mfu-doctor run come before the script; see --help"
+        )
+    from mfu_doctor.session.run_script import RunOptions, run_script
+
+    steps = dict(schedule or {})
+    options = RunOptions(
+        output=output,
+        skip=steps.get("skip"),
+        timed=steps.get("timed"),
+        warmup=steps.get("warmup"),
+        active=steps.get("active"),
+        model_flops=flops[0],
+        peak_flops=flops[1],
+        print_report=print_report,
+    )
+    return run_script(words[0], words[1:], module=module, options=options)

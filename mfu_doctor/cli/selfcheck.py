@@ -1,0 +1,28 @@
+"""`mfu-doctor selfcheck`: the probes of this machine and what the terminal can show, as a small table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mfu_doctor.render.words.text import clean, to_ascii
+
+if TYPE_CHECKING:
+    from mfu_doctor.capture.selfcheck import Probe
+    from mfu_doctor.render.terminal.terminal import Abilities
+
+_MARKS = {"ok": "ok", "warn": "!!", "none": "--"}
+_VARIABLES = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TERM", "COLUMNS")
+
+
+def table(probes: Sequence[Probe], screen: Abilities) -> str:
+    """One line per probe: state, name, text; the last line is about the terminal."""
+    rows = [(_MARKS[p.state], p.name, to_ascii(clean(p.text))) for p in probes]
+    kind = "a terminal" if screen.terminal else "not a terminal"
+    shows = (
+        f"colour {'on' if screen.color else 'off'}, {'unicode' if screen.unicode else 'ASCII'}, {screen.width} columns"
+    )
+    named = ", ".join(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ)
+    rows.append(("ok", "terminal", to_ascii(clean(f"{kind}: {shows}" + (f" ({named})" if named else "")))))
+    return "".join(f"{mark}  {name:<12} {text}\n" for mark, name, text in rows)

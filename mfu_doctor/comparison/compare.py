@@ -1,0 +1,244 @@
+"""Before and after: what changed by bucket, kernel and setting, whether it is beyond the noise, and whether the promise held.
+
+A tool that predicts gains owes its user the check. The gain that the report before predicted for the fixes that were applied is
+put beside the gain that was measured, with the error, whichever way it falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from mfu_doctor.analysis.summary.tables import TOP
+from mfu_doctor.comparison.prediction import Prediction, applied_fixes, predict
+from mfu_doctor.comparison.samples import (
+    COUNT,
+    DEVICE,
+    MODEL_FLOPS,
+    TIMING,
+    Sample,
+    beyond_noise,
+    bucket_sample,
+    joint_spread,
+    require_alike,
+    step_sample,
+)
+from mfu_doctor.result.report import BUCKETS, Breakdown, KernelRow, Report
+
+SCHEMA = 1
+COMPARED_KEYS = (DEVICE, COUNT, MODEL_FLOPS, TIMING)  # a different torch or dtype is a change to show, not a refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One quantity before and after; seconds per step unless the field that holds it says otherwise.
+
+    Attributes:
+        before: None where the run before does not know it; of a kernel: where it is not in that run's list of the longest.
+        after: None likewise.
+        spread: joint median absolute deviation; None where it is unknown.
+        real: whether the change is beyond the noise; None where the spread is unknown.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+    spread: float | None = None
+    real: bool | None = None
+
+    @property
+    def delta(self) -> float | None:
+        """After minus before; None where one of them is not known."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+    @property
+    def relative(self) -> float | None:
+        """Delta over before, None where there is none of either."""
+        return self.delta / self.before if self.before and self.delta is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A setting, version or count that differs; None where one side does not know it."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Everything that `compare` says; every format is a function of it.
+
+    Attributes:
+        step: step time.
+        mfu: MFU as fractions.
+        buckets: the exclusive split, then the causes of idle time as "idle: launch".
+        kernels: by the size of the change, largest first; seconds of device time per step. A kernel that is only in one run's
+            list of the longest is listed where even so it must have changed; by how much is not known.
+        counts: structural counts per step that differ.
+        settings: settings and versions that differ.
+        places: what has new source lines ("syncs" -> "train.py:41").
+        fixed: rules that found something before and no longer do.
+        appeared: rules that find something now and did not before.
+    """
+
+    schema: int = SCHEMA
+    before: str
+    after: str
+    step: Change
+    mfu: Change | None = None
+    buckets: tuple[Change, ...] = ()
+    kernels: tuple[Change, ...] = ()
+    counts: tuple[Change, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    places: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    fixed: tuple[str, ...] = ()
+    appeared: tuple[str, ...] = ()
+    prediction: Prediction
+    allowed: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The comparison as UTF-8 JSON in SI units."""
+        import msgspec
+
+        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+
+
+def compare(
+    before: Report, after: Report, *, allow_different: Collection[str] = (), fixes: Sequence[str] = ()
+) -> Comparison:
+    """Compare two runs of the same work on the same device.
+
+    Args:
+        before: the run whose predictions are checked.
+        after: the run with the change.
+        allow_different: keys (device, count, model-flops, timing) in which they may differ.
+        fixes: rules whose fix was applied; without any, those whose finding is gone.
+
+    Raises:
+        DoctorError: the runs are unlike (the message names the key), have no steps, or `fixes` names an unknown finding.
+    """
+    require_alike([before, after], allowed=allow_different, keys=COMPARED_KEYS)
+    old, new = step_sample([before]), step_sample([after])
+    fixed, appeared = _findings(before, after)
+    step = _change("step", old, new)
+    return Comparison(
+        before=before.run.trace,
+        after=after.run.trace,
+        step=step,
+        mfu=_mfu(before, after, old, new),
+        buckets=_buckets(before, after),
+        kernels=_kernels(before.kernels, after.kernels),
+        counts=_counts(before.structure, after.structure),
+        settings=_settings(before, after),
+        places=_new_places(before, after),
+        fixed=fixed,
+        appeared=appeared,
+        prediction=predict(before, old, new, applied_fixes(before, fixes) or fixed),
+        allowed=tuple(allow_different),
+        cautions=tuple(dict.fromkeys((*before.problems, *before.cautions, *after.problems, *after.cautions))),
+    )
+
+
+def _change(name: str, old: Sample, new: Sample) -> Change:
+    spread = joint_spread(old, new)
+    real = beyond_noise(new.value - old.value, spread)
+    return Change(name=name, before=old.value, after=new.value, spread=spread, real=real)
+
+
+def _mfu(before: Report, after: Report, old: Sample, new: Sample) -> Change | None:
+    """MFU moves with the step time, so it is as sure as the step time is."""
+    if before.mfu.value is None or after.mfu.value is None:
+        return None
+    real = beyond_noise(new.value - old.value, joint_spread(old, new))
+    return Change(name="MFU", before=before.mfu.value, after=after.mfu.value, real=real)
+
+
+def _buckets(before: Report, after: Report) -> tuple[Change, ...]:
+    if not before.breakdown.step_s or not after.breakdown.step_s:
+        return ()
+    causes = dict.fromkeys((*before.breakdown.idle_causes, *after.breakdown.idle_causes))
+    readers = {name: _bucket(name) for name in BUCKETS} | {f"idle: {cause}": _cause(cause) for cause in causes}
+    return tuple(
+        _change(name, bucket_sample([before], read), bucket_sample([after], read)) for name, read in readers.items()
+    )
+
+
+def _bucket(name: str) -> Callable[[Breakdown], float]:
+    return lambda split: float(getattr(split, name))
+
+
+def _cause(name: str) -> Callable[[Breakdown], float]:
+    return lambda split: split.idle_causes.get(name, 0.0)
+
+
+def _kernels(before: Sequence[KernelRow], after: Sequence[KernelRow]) -> tuple[Change, ...]:
+    """Device time by kernel name, by the least that each must have changed.
+
+    A report lists its longest kernels: one that is missing there took at most as long as the shortest that is listed, and where
+    the list is not full, no time at all.
+    """
+    old, new = _by_name(before), _by_name(after)
+    least_old, least_new = _cut(before, old), _cut(after, new)
+    moved: list[tuple[float, Change]] = []
+    for name in dict.fromkeys((*old, *new)):
+        was, now = old.get(name, None if least_old else 0.0), new.get(name, None if least_new else 0.0)
+        change = Change(name=name, before=was, after=now)
+        bound = least_new if now is None else least_old
+        least = abs(change.delta) if change.delta is not None else (now or was or 0.0) - bound
+        if least > 0:
+            moved.append((least, change))
+    return tuple(change for _, change in sorted(moved, key=lambda row: -row[0]))
+
+
+def _cut(rows: Sequence[KernelRow], by_name: Mapping[str, float]) -> float:
+    """Seconds of the shortest kernel of a list that may have left some out; 0 of a list that has all."""
+    return min(by_name.values()) if len(rows) >= TOP else 0.0
+
+
+def _by_name(rows: Sequence[KernelRow]) -> dict[str, float]:
+    out: dict[str, float] = {}
+    for row in rows:
+        out[row.name] = out.get(row.name, 0.0) + row.seconds
+    return out
+
+
+def _counts(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Change, ...]:
+    names = dict.fromkeys((*before, *after))
+    rows = [Change(name=name, before=before.get(name), after=after.get(name), real=True) for name in names]
+    return tuple(row for row in rows if row.before != row.after)
+
+
+def _settings(before: Report, after: Report) -> tuple[Setting, ...]:
+    """Settings, versions and what else may explain a change, where the two differ."""
+    old, new = _described(before), _described(after)
+    names = dict.fromkeys((*old, *new))
+    return tuple(
+        Setting(name=name, before=old.get(name), after=new.get(name))
+        for name in names
+        if old.get(name) != new.get(name)
+    )
+
+
+def _described(report: Report) -> dict[str, str]:
+    found: dict[str, object] = {**report.run.settings, **report.run.versions}
+    found |= {"device": report.device.name, "dtype": report.device.dtype, "world size": report.run.world_size}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _new_places(before: Report, after: Report) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    out = []
+    for name, places in after.places.items():
+        new = tuple(place for place in places if place not in before.places.get(name, ()))
+        if new and name in before.structure:
+            out.append((name, new))
+    return tuple(out)
+
+
+def _findings(before: Report, after: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    old, new = [d.rule for d in before.failed], [d.rule for d in after.failed]
+    judged = {d.rule for d in (*after.passed, *after.withheld)}
+    fixed = tuple(rule for rule in old if rule not in new and rule in judged)
+    return fixed, tuple(rule for rule in new if rule not in old and before.diagnosis(rule) is not None)

@@ -1,0 +1,202 @@
+"""From a trace to the `Report`: run the views and the rules, price and rank what they find, and write everything down once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import mfu_doctor
+from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.analysis.summary.counters import structure_of
+from mfu_doctor.analysis.summary.drawing import draw_step
+from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
+from mfu_doctor.analysis.utilization.mfu import device_info
+from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.diagnosis.bottleneck import bound_by
+from mfu_doctor.diagnosis.plan import make_plan
+from mfu_doctor.diagnosis.pricing import price_findings, rank, scale_of
+from mfu_doctor.diagnosis.rule_runner import Examined, examine, findings
+from mfu_doctor.diagnosis.statuses import cautions, diagnoses
+from mfu_doctor.reading import read_trace
+from mfu_doctor.result.report import (
+    RECORDED,
+    TIMED,
+    Breakdown,
+    ReplayInfo,
+    Report,
+    RunInfo,
+    StepRow,
+    StepTime,
+    step_time_of,
+    typical_step,
+)
+from mfu_doctor.rules.catalogue import RULES, choose
+from mfu_doctor.trace import Trace
+from mfu_doctor.units import seconds
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.replay.replay import Replay
+
+
+def diagnose(
+    source: str | os.PathLike[str] | Trace,
+    *,
+    peak_flops: float | None = None,
+    model_flops: float | None = None,
+    steps: tuple[int, int] | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    processes: int = 1,
+) -> Report:
+    """Diagnose one trace.
+
+    Args:
+        source: a trace file (.json or .json.gz) or a `Trace`.
+        peak_flops: dense peak of the device in FLOP/s, where the table is wrong or does not know it.
+        model_flops: FLOP per step, where the trace cannot tell.
+        steps: judge only recorded steps A <= n < B.
+        select: run only these rules (names, codes or families).
+        ignore: leave these rules out.
+        processes: how many may read a large file at once, this one included.
+
+    Raises:
+        DoctorError: the file is not a trace, has no steps to judge, or a rule name is unknown.
+    """
+    trace = source if isinstance(source, Trace) else read_trace(source, processes=processes)
+    run = Run(trace, Options(peak_flops=peak_flops, model_flops=model_flops, steps=steps))
+    examined = examine(run, choose(RULES, select=select, ignore=ignore))
+    return report_of(run, examined)
+
+
+def report_of(run: Run, examined: list[Examined]) -> Report:
+    """The report of a run and of what the rules said about it."""
+    step_time = _step_time(run)
+    mfu = run.mfu.report
+    replay = run.replay
+    scale = scale_of(run, step_time.median)
+    ranked = rank(price_findings(replay, findings(examined), scale))
+    structure, places = structure_of(run)
+    split = _breakdown(run.breakdown.median)
+    return Report(
+        version=mfu_doctor.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=_run_info(run),
+        device=device_info(run),
+        step_time_s=step_time,
+        mfu=mfu,
+        breakdown=split,
+        waterfall=run.waterfall.bars,
+        waterfall_note=run.waterfall.note,
+        bound=bound_by(split),
+        steps=_step_rows(run),
+        drawing=draw_step(run),
+        diagnoses=tuple(diagnoses(examined, ranked, replay)),
+        plan=make_plan(replay, ranked, scale),
+        replay=_replay_info(replay),
+        kernels=kernel_rows(run),
+        ops=op_rows(run),
+        modules=module_rows(run),
+        samples=run.facts.samples if run.facts is not None else (),
+        structure=structure,
+        places=places,
+        problems=tuple(p.text for p in run.trace.problems),
+        cautions=cautions(run, examined),
+    )
+
+
+def _run_info(run: Run) -> RunInfo:
+    facts, trace = run.facts, run.trace
+    versions = dict(trace.versions) | (dict(facts.versions) if facts is not None else {})
+    recorded = facts.recorded if facts is not None else None
+    flags = trace.recorded
+    settings = {"record_shapes": flags.shapes, "with_stack": flags.stacks, "profile_memory": flags.memory}
+    return RunInfo(
+        trace=trace.label,
+        captured=facts is not None,
+        site=facts.site if facts is not None else None,
+        rank=trace.distributed.rank if facts is None or facts.rank is None else facts.rank,
+        world_size=trace.distributed.world_size if facts is None or facts.world_size is None else facts.world_size,
+        versions=versions,
+        steps_source=run.steps.source,
+        steps_note=run.steps.note,
+        steps=int(run.steps.steady.sum()),
+        skip=recorded.skip if recorded is not None else None,
+        timed=recorded.timed if recorded is not None else None,
+        warmup=recorded.warmup if recorded is not None else None,
+        active=recorded.active if recorded is not None else None,
+        settings={name: value for name, value in settings.items() if value is not None} | _facts_settings(run),
+    )
+
+
+def _facts_settings(run: Run) -> dict[str, str | int | float | bool | None]:
+    """Settings that `compare` can say changed: loader, optimizer, precision."""
+    facts = run.facts
+    if facts is None:
+        return {}
+    out: dict[str, str | int | float | bool | None] = {}
+    for loader in facts.loaders[:1]:
+        out |= {"num_workers": loader.num_workers, "pin_memory": loader.pin_memory, "batch_size": loader.batch_size}
+    for optimizer in facts.optimizers[:1]:
+        out |= {"optimizer": optimizer.class_name, "fused": optimizer.fused, "foreach": optimizer.foreach}
+    if facts.precision is not None:
+        out |= {
+            "float32_matmul_precision": facts.precision.float32_matmul_precision,
+            "autocast_dtype": facts.precision.autocast_dtype,
+        }
+    if facts.compile is not None:
+        out["compiled_modules"] = facts.compile.compiled_modules
+    return out
+
+
+def _step_time(run: Run) -> StepTime:
+    """Un-profiled steps where a live run timed them, else the recorded windows."""
+    windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
+    timed = run.timed_steps_s
+    profiled = typical_step(windows, RECORDED)
+    found = step_time_of(timed, TIMED, profiled=profiled) if timed else step_time_of(windows, RECORDED)
+    rarely = run.replay.rarely
+    return replace(found, mean=found.median * rarely) if rarely > 1 else found
+
+
+def _breakdown(split: Split) -> Breakdown:
+    return Breakdown(
+        step_s=seconds(split.total),
+        compute=seconds(split.compute),
+        communication=seconds(split.communication),
+        memory_copy=seconds(split.memory_copy),
+        data_loading=seconds(split.data_loading),
+        idle=seconds(split.idle),
+        idle_causes={name: seconds(ns) for name, ns in split.causes.items()},
+    )
+
+
+def _step_rows(run: Run) -> tuple[StepRow, ...]:
+    steps = run.steps
+    origin = int(steps.start[0])
+    return tuple(
+        StepRow(
+            number=int(steps.number[i]),
+            start_s=seconds(int(steps.start[i]) - origin),
+            split=_breakdown(run.breakdown.steps[i]),
+            steady=bool(steps.steady[i]),
+        )
+        for i in range(steps.count)
+    )
+
+
+def _replay_info(replay: Replay) -> ReplayInfo:
+    reason = None
+    if replay.distrust is not None:
+        reason = f"no predictions are given: {replay.distrust}"
+    elif replay.widening:
+        reason = f"the unchanged replay is off by {replay.error:+.1%}: predictions are widened by as much"
+    return ReplayInfo(
+        error=replay.error if replay.tested else None,
+        predicted_s=seconds(replay.model_ns),
+        measured_s=seconds(replay.measured_ns),
+        trusted=replay.trusted,
+        reason=reason,
+    )

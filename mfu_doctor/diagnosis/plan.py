@@ -1,0 +1,153 @@
+"""The plan: which fix first, which then, and what they give together.
+
+Savings are never summed: the plan applies one fix after another and replays each time, because the bottleneck moves. A fix that
+was worth little alone can be worth much after another one (faster kernels on a run that waited for its host), so advice that
+was withheld for its price takes part, and the plan says after which fix it pays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mfu_doctor.analysis.replay.edits import Edit
+from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.diagnosis.pricing import WORTH_SHARE, Priced, Scale, causes, change_of
+from mfu_doctor.diagnosis.rule_runner import attempt
+from mfu_doctor.result.report import Plan, PlanStep
+from mfu_doctor.sentences import time_of
+from mfu_doctor.units import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """The fix that saves most after the chosen ones: what is sure, and the step it leaves, both in trace nanoseconds."""
+
+    picked: Priced
+    sure_ns: float
+    after_ns: float
+
+
+def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
+    """Apply the best fix, replay, price all the others again; stop when none of them saves WORTH_SHARE of the step.
+
+    The next fix is the one whose low end saves most, as in the ranking; its mid end is what the plan states. No step is predicted
+    below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
+    """
+    folded = causes(ranked)
+    waiting = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
+    chosen: list[Priced] = []
+    steps: list[PlanStep] = []
+    notes: list[str] = []
+    now_ns, step_s = replay.measured_ns, scale.step_s
+    while waiting:
+        found = _best(replay, chosen, waiting, now_ns)
+        notes += [f"{name} is left out: {error}" for name, error in found[1]]
+        best, broken = found[0], {name for name, _ in found[1]}
+        if best is None or best.sure_ns < WORTH_SHARE * replay.measured_ns:
+            break
+        then = _after(scale, [*chosen, best.picked])
+        after_s = then.step_s - then.possible_s(replay.measured_ns - best.after_ns)
+        if step_s - after_s < WORTH_SHARE * scale.step_s:
+            break  # what is left above the floor is not worth another fix
+        name, pays_after = best.picked.rule.name, _enabler(replay, chosen, best.picked)
+        steps.append(
+            PlanStep(
+                rule=name, step_s=after_s, saving_s=step_s - after_s, mfu=then.mfu_at(after_s), pays_after=pays_after
+            )
+        )
+        chosen.append(best.picked)
+        waiting = [p for p in waiting if p is not best.picked and p.rule.name not in broken]
+        now_ns, step_s = best.after_ns, after_s
+    return _whole(replay, chosen, tuple(steps), scale, tuple(notes))
+
+
+def _best(
+    replay: Replay, chosen: list[Priced], waiting: list[Priced], now_ns: float
+) -> tuple[_Next | None, list[tuple[str, str]]]:
+    """The waiting fix whose low end saves most after the chosen ones, and those whose change cannot be replayed after them."""
+    before = _edits(chosen, "mid")
+    broken: list[tuple[str, str]] = []
+    best: _Next | None = None
+    for p in waiting:
+        change = change_of(p)
+        low_ns, error = _replayed(replay, (*before, *change.low))
+        if low_ns is None:
+            broken.append((p.rule.name, error))
+        elif best is None or now_ns - low_ns > best.sure_ns:
+            best = _Next(p, now_ns - low_ns, low_ns)
+    if best is None:
+        return None, broken
+    mid_ns, error = _replayed(replay, (*before, *change_of(best.picked).mid))
+    if mid_ns is None:
+        broken.append((best.picked.rule.name, error))
+        rest = [p for p in waiting if p is not best.picked]
+        again, more = _best(replay, chosen, rest, now_ns)
+        return again, list(dict.fromkeys([*broken, *more]))
+    return _Next(best.picked, best.sure_ns, min(mid_ns, best.after_ns)), broken
+
+
+def _replayed(replay: Replay, edits: tuple[Edit, ...]) -> tuple[float | None, str]:
+    step_ns, error = attempt(lambda: replay.step_ns(edits))
+    return step_ns, error or ""
+
+
+def _after(scale: Scale, chosen: list[Priced]) -> Scale:
+    for p in chosen:
+        scale = scale.after(p.finding)
+    return scale
+
+
+def _edits(chosen: list[Priced], end: str) -> tuple[Edit, ...]:
+    """All edits of one end of the chosen fixes, in order."""
+    return tuple(edit for p in chosen for edit in getattr(change_of(p), end))
+
+
+def _enabler(replay: Replay, chosen: list[Priced], picked: Priced) -> str | None:
+    """The fix without which this one would not pay; None where it pays alone."""
+    if picked.worth or not chosen:
+        return None
+    for p in chosen:
+        alone, _ = _replayed(replay, _edits([p], "mid"))
+        both, _ = _replayed(replay, (*_edits([p], "mid"), *change_of(picked).low))
+        if alone is not None and both is not None and alone - both >= WORTH_SHARE * replay.measured_ns:
+            return p.rule.name
+    return chosen[-1].rule.name
+
+
+def _whole(
+    replay: Replay, chosen: list[Priced], steps: tuple[PlanStep, ...], scale: Scale, notes: tuple[str, ...]
+) -> Plan:
+    """The plan with the ends of its saving: ordered, widened as each price is, and never beyond the floor of the step."""
+    roofline_s = scale.roofline_s if scale.roofline_s is not None and scale.roofline_s < scale.step_s else None
+    if not steps:
+        return Plan(roofline_s=roofline_s, notes=notes)
+    ends = [_replayed(replay, _edits(chosen, end))[0] for end in ("low", "high")]
+    saved = [replay.measured_ns - ns for ns in ends if ns is not None]
+    middle = scale.step_s - steps[-1].step_s
+    then = _after(scale, chosen)
+    at_floor = then.floor_s > 0 and steps[-1].step_s <= then.floor_s * (1 + WORTH_SHARE)
+    low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
+    high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])
+    return Plan(
+        steps=steps,
+        saving_low_s=low,
+        saving_high_s=high,
+        mfu_low=then.mfu_at(scale.step_s - low),
+        mfu_high=then.mfu_at(scale.step_s - high),
+        roofline_s=roofline_s,
+        stop=_stop(then, roofline_s, step_s=steps[-1].step_s, at_floor=at_floor),
+        at_floor=at_floor,
+        notes=notes,
+    )
+
+
+def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bool) -> str:
+    """Where the plan stops and why."""
+    if at_floor:
+        why = "that is every matrix product at peak" if scale.floor_s == scale.products_s else "that is MFU 100 %"
+        return f"no step below {time_of(scale.floor_s * NS_PER_S)} is predicted: {why}"
+    if roofline_s is None:
+        return "after these, no known fix saves 1 % of the step"
+    if step_s < roofline_s:
+        return f"after these, the step is below the {time_of(roofline_s * NS_PER_S)} that today's kernels allow at best"
+    return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {time_of(roofline_s * NS_PER_S)}"

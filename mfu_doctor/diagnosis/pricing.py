@@ -1,0 +1,166 @@
+"""Price findings by replay, rank them, and fold symptoms under their cause.
+
+Each finding is priced alone, and never beyond what the device can do: a step shorter than its products at peak is no prediction.
+What the fixes give together is `planning`'s: savings are never summed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.replay.replay import Price, Replay
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.waterfall import least_times
+from mfu_doctor.diagnosis.rule_runner import attempt
+from mfu_doctor.result.report import Saving
+from mfu_doctor.rules.contract import Finding, Rule
+
+# A fix is worth reporting when it saves at least this share of the step at its low end.
+WORTH_SHARE = 0.01
+EFFORT = ("setting", "line", "refactor")
+RISK = ("none", "rounding", "convergence")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From the replayed run's nanoseconds to the report's seconds and MFU.
+
+    Attributes:
+        step_s: the mean step: the one that the report states, with its share of what only a few steps do.
+        trace_ns: the same step as replayed.
+        mfu: MFU of the mean step, or None.
+        roofline_s: the step if every kernel of today ran at its roofline and nothing else cost time; None where unknown.
+        products_s: the step if only its matrix products cost time, at the peak of their format; None where unknown.
+        peak_flops: what `mfu` is relative to, in FLOP/s; None where unknown.
+    """
+
+    step_s: float
+    trace_ns: float
+    mfu: float | None
+    roofline_s: float | None = None
+    products_s: float | None = None
+    peak_flops: float | None = None
+
+    @property
+    def floor_s(self) -> float:
+        """The shortest step that may be predicted: all its products, or the model's FLOPs (MFU 100 %), at peak; 0 where unknown.
+
+        The roofline of today's kernels is no such bound, because fusing removes kernels and their traffic. A bound that the run
+        as measured already breaks says nothing (a wrong peak), so it is none.
+        """
+        ideal_s = (self.mfu or 0.0) * self.step_s
+        return max((b for b in (self.products_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
+
+    def after(self, finding: Finding) -> Scale:
+        """The scale once this fix is made: where it raises the peak, today's products are no bound."""
+        if finding.raised_peak is None:
+            return self
+        faster = max(finding.raised_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
+        mfu = None if self.mfu is None else self.mfu / faster
+        return replace(self, products_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
+
+    def saved_s(self, nanoseconds: float) -> float:
+        """Seconds of the mean step that correspond to nanoseconds saved in the trace."""
+        return nanoseconds / self.trace_ns * self.step_s
+
+    def possible_s(self, nanoseconds: float) -> float:
+        """The same as a prediction: not below zero, and not more than what leaves the step at its floor."""
+        return max(min(self.saved_s(nanoseconds), self.step_s - self.floor_s), 0.0)
+
+    def mfu_at(self, step_s: float) -> float | None:
+        """MFU if the same work took `step_s`."""
+        return None if self.mfu is None or step_s <= 0 else self.mfu * self.step_s / step_s
+
+
+def scale_of(run: Run, stated_s: float) -> Scale:
+    """The scale of a run whose stated step takes `stated_s`: savings are per mean step, which has its share of rare work."""
+    trace_ns, rarely, least = run.replay.measured_ns, run.replay.rarely, least_times(run)
+    step_s, mfu = stated_s * rarely, run.mfu.report.value
+    kernels, products = (None, None) if least is None else (least.kernels, least.products)
+    return Scale(
+        step_s,
+        trace_ns,
+        None if mfu is None else mfu / rarely,
+        roofline_s=None if kernels is None else kernels / trace_ns * step_s,
+        products_s=None if products is None else products / trace_ns * step_s,
+        peak_flops=run.mfu.reference_peak,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A finding with its price; `worth` is False for advice that replay shows to save too little.
+
+    `error` is set where its change could not be replayed: the rule is broken.
+    """
+
+    rule: Rule
+    finding: Finding
+    price: Price | None
+    saving: Saving | None
+    worth: bool
+    error: str | None = None
+
+
+def price_findings(replay: Replay, found: list[tuple[Rule, Finding]], scale: Scale) -> list[Priced]:
+    """Price each finding alone; without a trustworthy replay findings stay, unpriced."""
+    return [_price(replay, rule, finding, scale) for rule, finding in found]
+
+
+def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced:
+    change = finding.change
+    if change is None or not replay.trusted:
+        return Priced(rule, finding, None, None, finding.withhold is None)
+    price, error = attempt(lambda: replay.price(change))
+    if price is None:
+        return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
+    saving = _saving(price, scale.after(finding))
+    worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
+    return Priced(rule, finding, price, saving, worth)
+
+
+def _saving(price: Price, scale: Scale) -> Saving:
+    low, mid, high = (scale.possible_s(ns) for ns in (price.low_ns, price.mid_ns, price.high_ns))
+    after_low, after_high = scale.step_s - low, scale.step_s - high
+    return Saving(
+        low=low,
+        mid=mid,
+        high=high,
+        step_low_s=after_low,
+        step_high_s=after_high,
+        mfu_low=scale.mfu_at(after_low),
+        mfu_high=scale.mfu_at(after_high),
+    )
+
+
+def rank(priced: list[Priced]) -> list[Priced]:
+    """Best first: by the low end of the saving, then effort, then risk; unpriced findings last."""
+
+    def key(p: Priced) -> tuple[float, int, int]:
+        return (-(p.price.low_ns if p.price else -1.0), EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))
+
+    return sorted(priced, key=key)
+
+
+def causes(ranked: list[Priced]) -> dict[str, str]:
+    """For each finding that another worthwhile finding explains: the name of that root cause, which nothing explains in turn."""
+    worthwhile = {p.rule.name for p in ranked if p.worth}
+    found: dict[str, str] = {}
+    for p in ranked:
+        cause = next((name for name in p.finding.symptom_of if name in worthwhile and name != p.rule.name), None)
+        if cause is not None and _root(found, cause) != p.rule.name:
+            found[p.rule.name] = cause
+    return {name: _root(found, cause) for name, cause in found.items()}
+
+
+def _root(found: dict[str, str], name: str) -> str:
+    while name in found:
+        name = found[name]
+    return name
+
+
+def change_of(priced: Priced) -> Change:
+    """The change of a finding that has a price."""
+    assert priced.finding.change is not None
+    return priced.finding.change

@@ -1,0 +1,100 @@
+"""What each rule's outcome becomes in the report: findings in rank order, cautions, passes, and what could not be judged.
+
+Every rule that ran is in the report with a status, so that silence always means "looked and found nothing".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mfu_doctor.diagnosis.pricing import Priced, causes
+from mfu_doctor.diagnosis.rule_runner import Examined
+from mfu_doctor.result.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
+from mfu_doctor.rules.contract import Finding, Skip
+from mfu_doctor.sentences import span_of, time_of
+from mfu_doctor.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from mfu_doctor.analysis.replay.replay import Replay
+    from mfu_doctor.analysis.run import Run
+
+
+def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
+    """Findings in rank order, then everything else in catalogue order."""
+    roots = causes(ranked)
+    for priced in ranked:
+        yield _priced_diagnosis(priced, roots, replay)
+    done = {p.rule.name for p in ranked}
+    for e in examined:
+        if e.rule.name not in done:
+            yield _other_diagnosis(e)
+
+
+def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> Diagnosis:
+    rule, finding, saving = priced.rule, priced.finding, priced.saving
+    if priced.error is not None:
+        return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
+    reason = finding.withhold
+    if not priced.worth and reason is None and saving is not None:
+        reason = f"fixing it alone saves {span_of(saving.low * NS_PER_S, saving.high * NS_PER_S)} a step here"
+    if saving is None and finding.change is not None and replay.distrust is not None:
+        reason = f"not priced: {replay.distrust}"
+    return Diagnosis(
+        rule=rule.name,
+        code=rule.code,
+        status=FAILED if priced.worth else WITHHELD,
+        summary=finding.summary,
+        reason=reason,
+        fix=finding.fix,
+        detail=finding.detail,
+        effort=finding.effort,
+        risk=finding.risk,
+        confidence=finding.confidence,
+        saving=saving,
+        throughput_gain=finding.throughput_gain,
+        evidence=finding.evidence,
+        place=finding.place,
+        explains=tuple(name for name, root in roots.items() if root == rule.name),
+        explained_by=roots.get(rule.name),
+    )
+
+
+def _other_diagnosis(e: Examined) -> Diagnosis:
+    """A caution, a pass, a rule that could not judge, or one that crashed."""
+    if e.error is not None:
+        return Diagnosis(rule=e.rule.name, code=e.rule.code, status=CRASHED, reason=e.error, caution=e.rule.caution)
+    if isinstance(e.outcome, Skip):
+        return Diagnosis(
+            rule=e.rule.name, code=e.rule.code, status=NOT_MEASURED, reason=e.outcome.reason, caution=e.rule.caution
+        )
+    if isinstance(e.outcome, Finding):
+        f = e.outcome
+        return Diagnosis(
+            rule=e.rule.name,
+            code=e.rule.code,
+            status=FAILED,
+            summary=f.summary,
+            fix=f.fix,
+            detail=f.detail,
+            evidence=f.evidence,
+            caution=True,
+        )
+    return Diagnosis(rule=e.rule.name, code=e.rule.code, status=PASSED, summary=e.rule.title, caution=e.rule.caution)
+
+
+def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
+    """What a reader must know before believing a number, most important first."""
+    said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
+    if run.steps.note is not None:
+        said.append(run.steps.note)
+    if run.replay.rarely > 1:
+        mean = time_of(run.mfu.step_s * run.replay.rarely * NS_PER_S)
+        many = len(run.replay.timeline.boundaries) - 1
+        said.append(
+            f"some steps took much longer than the others: fixes are priced on the mean of {many} steps, {mean}"
+        )
+    said.extend(run.peaks.warnings)
+    if run.facts is not None:
+        said.extend(run.facts.notes)
+    return tuple(dict.fromkeys(said))

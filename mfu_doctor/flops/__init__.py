@@ -1,0 +1,1 @@
+"""FLOPs of operators from their definition."""

@@ -1,0 +1,1 @@
+"""Budgets, levels and a baseline on reports: the verdict for CI."""

@@ -1,0 +1,245 @@
+"""The gate: judge one or more reports of a run against budgets, rule levels and a baseline.
+
+It fails only on what it can stand behind: beyond the budget and beyond the noise. In between it is "inconclusive", and
+what it cannot judge at all (no steps, unlike devices, a budget on something unknown) is an error, never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mfu_doctor.comparison.measures import COUNT, SECONDS, SHARE, Budget, Measure, parse_budgets
+from mfu_doctor.comparison.samples import (
+    NOISE_FACTOR,
+    Sample,
+    beyond_noise,
+    joint_spread,
+    measure_sample,
+    require_alike,
+    step_sample,
+)
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.gate.rule_checks import rule_checks
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.verdict import (
+    FAILED,
+    INCONCLUSIVE,
+    PASSED,
+    STATUSES,
+    Check,
+    Judged,
+    Verdict,
+    format_change,
+    format_spread,
+    format_value,
+)
+
+__all__ = ["Policy", "Verdict", "check_report", "judge"]
+
+BASELINE_BUDGETS = {"step_time": "+5%"}  # what a baseline is compared on where no budget says otherwise
+COUNT_SLACK = 1e-6  # counts per step are medians of whole numbers; this only absorbs float division
+MAX_PLACES = 5  # source lines listed under one check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What to judge by.
+
+    Attributes:
+        budgets: the limits.
+        levels: off, warn or error by rule name, code or family; the most specific one wins, default warn.
+        strict: an inconclusive check fails.
+        allow_different: comparability keys in which the runs may differ.
+    """
+
+    budgets: tuple[Budget, ...] = ()
+    levels: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = False
+    allow_different: tuple[str, ...] = ()
+
+
+def check_report(report: Report, *, baseline: Report | None = None, **budgets: str | float) -> Verdict:
+    """Judge one report against budgets: ``check_report(report, mfu="30%", step_time="450ms", syncs=0)``.
+
+    Args:
+        report: the run.
+        baseline: the run that relative budgets ("+5%") refer to.
+        budgets: limits by name; see `mfu_doctor.comparison.measures.MEASURES`.
+
+    Raises:
+        DoctorError: an unknown budget, a value that cannot be judged, or runs that cannot be compared.
+    """
+    policy = Policy(budgets=parse_budgets(budgets))
+    return judge([report], policy, baseline=[baseline] if baseline is not None else [])
+
+
+def judge(reports: Sequence[Report], policy: Policy, *, baseline: Sequence[Report] = ()) -> Verdict:
+    """Judge the runs of one program together.
+
+    Args:
+        reports: one report per run; more runs narrow the noise.
+        policy: budgets, levels and strictness.
+        baseline: the runs to compare with; one saved report, or several that were run in the same job.
+
+    Raises:
+        DoctorError: nothing to judge, or the runs cannot be compared (the message names the key).
+    """
+    if not reports:
+        raise DoctorError("there is nothing to judge", "give at least one trace or report")
+    everything = [*baseline, *reports]
+    steps = step_sample(reports)
+    if baseline:
+        step_sample(baseline)
+    require_alike(everything, allowed=policy.allow_different)
+    checks = [_judge_budget(budget, reports, baseline) for budget in _with_defaults(policy, bool(baseline))]
+    checks += rule_checks(reports, policy.levels)
+    checks.sort(key=lambda check: STATUSES.index(check.status))  # stable: keeps budgets before rules, best saving first
+    return Verdict(
+        checks=tuple(checks),
+        judged=_judged(reports, baseline, steps, policy),
+        strict=policy.strict,
+        cautions=_cautions(everything),
+    )
+
+
+def _with_defaults(policy: Policy, has_baseline: bool) -> tuple[Budget, ...]:
+    """The budgets, with those that a baseline brings along where the user set none on the measure."""
+    if not has_baseline:
+        return policy.budgets
+    named = {budget.measure.name for budget in policy.budgets}
+    extra = {name: text for name, text in BASELINE_BUDGETS.items() if name not in named}
+    return (*policy.budgets, *parse_budgets(extra))
+
+
+def _judge_budget(budget: Budget, reports: Sequence[Report], baseline: Sequence[Report]) -> Check:
+    measure = budget.measure
+    if budget.relative and not baseline:
+        raise DoctorError(
+            f"the budget {budget.name} = {budget.text!r} is relative", "pass a baseline, or an absolute limit"
+        )
+    now = measure_sample(reports, measure)
+    if now is None:
+        raise DoctorError(f"the budget {budget.name} cannot be judged: {_unknown(measure, reports)}", _drop(budget))
+    before = measure_sample(baseline, measure) if baseline else None
+    if budget.relative and before is None:
+        raise DoctorError(f"the budget {budget.name} cannot be judged: {_unknown(measure, baseline)}", _drop(budget))
+    limit = budget.bound(before.value if before else None)
+    status, why = _status(budget, now, before, limit)
+    upper = max((report.mfu.upper or 0.0 for report in reports), default=0.0)
+    if measure.name == "mfu" and status == FAILED and upper >= limit:
+        status, why = INCONCLUSIVE, f"FLOPs are only partly counted: MFU may be up to {format_value(upper, SHARE)}"
+    return Check(
+        name=budget.name,
+        kind="structure" if measure.structural else "budget",
+        status=status,
+        title=f"{measure.title}, median of {now.n}" if measure.unit == SECONDS else measure.title,
+        summary=_sentence(budget, now, before, limit, why),
+        unit=measure.unit,
+        value=now.value,
+        limit=limit,
+        at_least=measure.at_least,
+        budget=budget.text,
+        baseline=before.value if before else None,
+        spread=None if measure.unit == COUNT else now.spread,
+        baseline_spread=before.spread if before and measure.unit != COUNT else None,
+        change=_change(measure, now, before),
+        note=why or None,
+        places=() if status == PASSED else _places(measure, reports, baseline),
+    )
+
+
+def _status(budget: Budget, now: Sample, before: Sample | None, limit: float) -> tuple[str, str]:
+    """Status and the reason that qualifies it (may be empty)."""
+    over = (limit - now.value) if budget.measure.at_least else (now.value - limit)
+    if budget.measure.unit == COUNT:
+        return (FAILED if over > COUNT_SLACK else PASSED), ""
+    compared = budget.relative and before is not None
+    spread = joint_spread(now, before) if compared and before is not None else now.spread
+    moved = abs(now.value - before.value) if compared and before is not None else abs(over)
+    real = beyond_noise(moved, spread)
+    if over <= 0:
+        return PASSED, _blind(budget, before, spread)
+    if real is None and compared:
+        return INCONCLUSIVE, "too few steps to know the spread; repeat with more steps or runs"
+    if real is None:
+        return FAILED, "the spread is unknown with so few steps"
+    if real:
+        return FAILED, ""
+    noise = format_value(NOISE_FACTOR * (spread or 0.0), budget.measure.unit)
+    return INCONCLUSIVE, f"within the noise of +-{noise}; repeat with more runs"
+
+
+def _blind(budget: Budget, before: Sample | None, spread: float | None) -> str:
+    """A passing comparison whose noise is wider than its budget says so: it could not have seen the regression."""
+    if not budget.relative or before is None or spread is None:
+        return ""
+    noise, allowed = NOISE_FACTOR * spread / before.value, budget.limit
+    if noise <= allowed:
+        return ""
+    return f"the noise of +-{100 * noise:.1f} % is wider than the budget, so a smaller regression would not be seen"
+
+
+def _sentence(budget: Budget, now: Sample, before: Sample | None, limit: float, why: str) -> str:
+    measure = budget.measure
+    side = "at least" if measure.at_least else "at most"
+    text = f"{measure.title} {'is' if measure.unit != COUNT else 'are'} {format_value(now.value, measure.unit)}"
+    if now.spread and measure.unit != COUNT:
+        text += f" +-{format_spread(now.spread, now.value, measure.unit)}"
+    if before is not None:
+        text += f", {format_value(before.value, measure.unit)} in the baseline"
+        change = _change(measure, now, before)
+        text += f" ({format_change(change, measure.unit)})" if change is not None else ""
+    shown = (
+        f"{budget.text} ({format_value(limit, measure.unit)})" if budget.relative else format_value(limit, measure.unit)
+    )
+    return f"{text}; budget {side} {shown}" + (f"; {why}" if why else "")
+
+
+def _change(measure: Measure, now: Sample, before: Sample | None) -> float | None:
+    if before is None:
+        return None
+    if measure.unit != SECONDS:
+        return now.value - before.value
+    return now.value / before.value - 1
+
+
+def _places(measure: Measure, reports: Sequence[Report], baseline: Sequence[Report]) -> tuple[str, ...]:
+    """Source lines behind a structural count; with a baseline only those that it does not have."""
+    known = {place for report in baseline for place in report.places.get(measure.name, ())}
+    found = dict.fromkeys(place for report in reports for place in report.places.get(measure.name, ()))
+    new = [place for place in found if place not in known]
+    return tuple((new or list(found))[:MAX_PLACES])
+
+
+def _unknown(measure: Measure, reports: Iterable[Report]) -> str:
+    if measure.name == "mfu":
+        reasons = [report.mfu.reason for report in reports if report.mfu.value is None and report.mfu.reason]
+        return reasons[0] if reasons else "MFU is not known for this run"
+    if measure.structural:
+        lacking = [report.run.trace for report in reports if measure.name not in report.structure]
+        return f"{lacking[0] if lacking else 'the run'} does not tell the {measure.title}"
+    return f"the run has no split of the step for the {measure.title}"
+
+
+def _drop(budget: Budget) -> str:
+    return f"record what it needs, or drop the budget {budget.name}"
+
+
+def _judged(reports: Sequence[Report], baseline: Sequence[Report], steps: Sample, policy: Policy) -> Judged:
+    first = reports[0]
+    return Judged(
+        runs=tuple(report.run.trace for report in reports),
+        steps=steps.n,
+        step_source=first.step_time_s.source if first.step_time_s else "trace",
+        device=first.device.name,
+        torch=first.run.versions.get("torch"),
+        site=first.run.site,
+        baseline=tuple(report.run.trace for report in baseline),
+        allowed=policy.allow_different,
+    )
+
+
+def _cautions(reports: Collection[Report]) -> tuple[str, ...]:
+    """Every caution and file problem of the runs, once each."""
+    return tuple(dict.fromkeys(text for report in reports for text in (*report.problems, *report.cautions)))

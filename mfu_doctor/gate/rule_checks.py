@@ -1,0 +1,72 @@
+"""The rules' part of the checklist: each rule that ran on the judged runs becomes one check at the level set for it.
+
+Rules are advice by default, so a finding warns; a rule at level error fails, and where such a rule could not judge the
+check is inconclusive, because what was demanded was not shown.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from mfu_doctor.gate.levels import ERROR, OFF, level_of
+from mfu_doctor.result import report as outcome
+from mfu_doctor.result.report import Diagnosis, Report
+from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED, STATUSES, WARNING, Check
+
+
+def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Check]:
+    """One check per rule, over all runs: it finds a fault where most runs show it; largest saving first."""
+    names = dict.fromkeys(diagnosis.rule for report in reports for diagnosis in report.diagnoses)
+    checks = []
+    for name in names:
+        said = [diagnosis for report in reports if (diagnosis := report.diagnosis(name)) is not None]
+        level = level_of(name, said[0].code, levels)
+        if level != OFF and not all(diagnosis.caution for diagnosis in said):
+            checks += _check(said, len(reports), level)
+    checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.low if check.saving else 0.0)))
+    return checks
+
+
+def _check(said: Sequence[Diagnosis], runs: int, level: str) -> list[Check]:
+    """The check of one rule; none where the finding is a symptom listed under its cause that nobody demanded."""
+    shown = _typical(said, runs)
+    failed = shown.status == outcome.FAILED
+    if failed and shown.explained_by is not None and level != ERROR:
+        return []
+    check = Check(
+        name=shown.rule,
+        kind="rule",
+        status=_status(shown, level),
+        title=shown.rule,
+        summary=_sentence(shown, said, runs) if failed else (shown.reason or shown.summary),
+        fix=shown.fix if failed else None,
+        saving=shown.saving if failed else None,
+        places=(shown.place,) if shown.place and failed else (),
+    )
+    return [check]
+
+
+def _status(shown: Diagnosis, level: str) -> str:
+    if shown.status == outcome.FAILED:
+        return FAILED if level == ERROR else WARNING
+    if shown.status in (outcome.NOT_MEASURED, outcome.CRASHED):
+        return INCONCLUSIVE if level == ERROR else NOT_MEASURED
+    return PASSED  # looked and found nothing, or withheld: the fault is there and costs nothing
+
+
+def _typical(said: Sequence[Diagnosis], runs: int) -> Diagnosis:
+    """What most runs say about this rule; of several findings the one with the median saving."""
+    failed = [diagnosis for diagnosis in said if diagnosis.status == outcome.FAILED]
+    if 2 * len(failed) > runs:
+        lows = [diagnosis.saving.low if diagnosis.saving else 0.0 for diagnosis in failed]
+        return failed[lows.index(statistics.median_low(lows))]
+    others = [diagnosis for diagnosis in said if diagnosis.status != outcome.FAILED]
+    return others[0] if others else failed[0]
+
+
+def _sentence(shown: Diagnosis, said: Sequence[Diagnosis], runs: int) -> str:
+    failed = sum(diagnosis.status == outcome.FAILED for diagnosis in said)
+    seen = f" ({failed} of {runs} runs)" if failed < runs else ""
+    folded = f"; also explains {', '.join(shown.explains)}" if shown.explains else ""
+    return f"{shown.summary}{seen}{folded}"

@@ -1,0 +1,162 @@
+"""Settings from pyproject.toml: the nearest ``[tool.mfu-doctor]`` upwards, checked word by word.
+
+A misspelt budget that is silently ignored is a gate that is silently open, so an unknown key is an error that suggests
+the right one. Options on the command line win over the file, key by key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mfu_doctor.comparison.measures import MEASURES, Budget, parse_budgets, suggest
+from mfu_doctor.comparison.samples import KEYS
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.gate.judge import Policy
+from mfu_doctor.gate.levels import parse_levels
+
+FILE = "pyproject.toml"
+TABLE = "mfu-doctor"
+
+_NUMBERS = ("peak-flops", "model-flops")
+_SECTIONS = ("check", "rules")
+_CHECK_KEYS = ("strict", "allow-different")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the file says; every field is empty where it says nothing.
+
+    Attributes:
+        path: the file, None where there is none.
+        peak_flops: dense FLOP/s of the device's training dtype.
+        model_flops: FLOP per step.
+        budgets: limits under ``[tool.mfu-doctor.check]``.
+        strict: an inconclusive check fails.
+        allow_different: comparability keys in which runs may differ.
+        levels: off, warn or error by rule, code or family under ``[tool.mfu-doctor.rules]``.
+    """
+
+    path: Path | None = None
+    peak_flops: float | None = None
+    model_flops: float | None = None
+    budgets: tuple[Budget, ...] = ()
+    strict: bool = False
+    allow_different: tuple[str, ...] = ()
+    levels: Mapping[str, str] = field(default_factory=dict)
+
+    def policy(
+        self, *, budgets: Mapping[str, object], levels: Mapping[str, str], strict: bool, allow_different: Sequence[str]
+    ) -> Policy:
+        """The policy to judge by: options over the file, key by key; the flags add up.
+
+        Raises:
+            DoctorError: an option is not a budget.
+        """
+        given = parse_budgets({name: value for name, value in budgets.items() if value is not None})
+        named = {budget.measure.name for budget in given}
+        return Policy(
+            budgets=(*given, *(budget for budget in self.budgets if budget.measure.name not in named)),
+            levels={**self.levels, **levels},
+            strict=strict or self.strict,
+            allow_different=tuple(dict.fromkeys((*allow_different, *self.allow_different))),
+        )
+
+
+def find_settings(start: Path, rules: Sequence[tuple[str, str]]) -> Settings:
+    """Settings of the nearest pyproject.toml with a ``[tool.mfu-doctor]`` table, from `start` upwards.
+
+    Args:
+        start: the folder to start in.
+        rules: name and code of every rule there is.
+
+    Raises:
+        DoctorError: the file is not TOML, or a key or value in our table is wrong.
+    """
+    folder = start.resolve()
+    for place in (folder, *folder.parents):
+        path = place / FILE
+        table = _table(path) if path.is_file() else None
+        if table is not None:
+            return parse_settings(table, path, rules)
+    return Settings()
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """Our table of one file, or None where it has none."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DoctorError(f"{path} is not TOML ({error})", "correct it") from error
+    except OSError as error:
+        raise DoctorError(f"{path} cannot be read ({error.strerror})", "make it readable") from error
+    tool = data.get("tool")
+    table = tool.get(TABLE) if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise DoctorError(f"{path}: tool.{TABLE} is not a table", f"write [tool.{TABLE}]")
+    return table
+
+
+def parse_settings(table: Mapping[str, Any], path: Path, rules: Sequence[tuple[str, str]]) -> Settings:
+    """Settings from the parsed table; every error names the file.
+
+    Raises:
+        DoctorError: a key or value is wrong.
+    """
+    try:
+        _known(table, (*_NUMBERS, *_SECTIONS), "")
+        check, levels = _section(table, "check"), _section(table, "rules")
+        _known(check, (*(measure.option for measure in MEASURES), *_CHECK_KEYS), "check.")
+        return Settings(
+            path=path,
+            peak_flops=_number(table, "peak-flops"),
+            model_flops=_number(table, "model-flops"),
+            budgets=parse_budgets({key: value for key, value in check.items() if key not in _CHECK_KEYS}),
+            strict=_flag(check, "strict"),
+            allow_different=_keys(check, "allow-different"),
+            levels=parse_levels(levels, rules),
+        )
+    except DoctorError as error:
+        raise DoctorError(f"{path}: {error.problem}", error.remedy) from error
+
+
+def _known(table: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+    for key in table:
+        if key not in known:
+            raise DoctorError(f"there is no setting {prefix}{key}", suggest(key, known))
+
+
+def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = table.get(name, {})
+    if not isinstance(section, dict):
+        raise DoctorError(f"{name} is not a table", f"write [tool.{TABLE}.{name}]")
+    return section
+
+
+def _number(table: Mapping[str, Any], key: str) -> float | None:
+    value = table.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise DoctorError(f"{key} is {value!r}", "write a positive number such as 989.5e12")
+    return float(value)
+
+
+def _flag(table: Mapping[str, Any], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise DoctorError(f"{key} is {value!r}", "write true or false")
+    return value
+
+
+def _keys(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list):
+        raise DoctorError(f"{key} is {value!r}", f'write a list such as ["{KEYS[0]}"]')
+    for item in value:
+        if item not in KEYS:
+            raise DoctorError(f"{key} names {item!r}", suggest(str(item), KEYS))
+    return tuple(value)

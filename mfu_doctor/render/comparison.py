@@ -1,0 +1,166 @@
+"""A comparison for a terminal, as markdown and as JSON: step, split, kernels, counts, settings, and the promise kept or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mfu_doctor.analysis.summary.tables import TOP
+from mfu_doctor.comparison.compare import Change, Comparison
+from mfu_doctor.comparison.prediction import Prediction
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.render.words import numbers
+from mfu_doctor.render.words.escape import inline
+from mfu_doctor.render.words.text import clean, each_text, kernel_name, pad, shorten, wrap
+
+WIDTH = 80  # columns
+MOST_KERNELS = 10
+NAME = 40  # columns of the first column
+NOT_AMONG = "unlisted"
+UNLISTED = f"{NOT_AMONG}: not among the {TOP} longest kernels of that run, so the change is not known exactly"
+MOST_ROWS = 40  # settings, counts
+SMALLEST = 0.001  # of the step: a bucket or kernel that moved less is not listed
+
+Table = tuple[str, list[tuple[str, ...]]]
+
+
+def render_comparison(comparison: Comparison, format: str = "terminal") -> str:  # noqa: A002 - the word users know
+    """The comparison as text.
+
+    Args:
+        comparison: what `mfu_doctor.comparison.compare.compare` returned.
+        format: terminal, markdown or json.
+
+    Raises:
+        DoctorError: there is no such format.
+    """
+    if format not in COMPARE_FORMATS:
+        raise DoctorError(f"there is no comparison format {format!r}", f"use one of {', '.join(COMPARE_FORMATS)}")
+    return COMPARE_FORMATS[format](comparison)
+
+
+def _terminal(comparison: Comparison) -> str:
+    comparison = each_text(comparison, clean)
+    lines = [shorten(f"before  {comparison.before}", WIDTH), shorten(f"after   {comparison.after}", WIDTH), ""]
+    lines += [f"  {row}" for row in wrap(_step(comparison), WIDTH - 2)]
+    lines += [f"  {row}" for row in wrap(_promise(comparison.prediction), WIDTH - 2)]
+    for title, rows in _tables(comparison):
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        widths[0] = min(widths[0], NAME)
+        lines += ["", f"  {title}"]
+        for row in rows:
+            cells = [pad(shorten(row[0], widths[0], middle=True), widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append(shorten("    " + "  ".join(cells).rstrip(), WIDTH))
+    notes = _notes(comparison)
+    lines += ["", *(f"  {row}" for note in notes for row in wrap(note, WIDTH - 2))] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(comparison: Comparison) -> str:
+    comparison = each_text(comparison, clean)
+    lines = [f"### mfu-doctor: {inline(comparison.before)} → {inline(comparison.after)}", ""]
+    lines += [inline(_step(comparison)), "", inline(_promise(comparison.prediction))]
+    for title, rows in _tables(comparison):
+        lines += [
+            "",
+            f"#### {title}",
+            "",
+            "| " + " | ".join(["", "before", "after", "change", ""][: len(rows[0])]) + " |",
+        ]
+        lines.append("|" + "---|" + "---:|" * (len(rows[0]) - 1))
+        lines += ["| " + " | ".join(inline(cell) for cell in row) + " |" for row in rows]
+    lines += ["", *(f"- {inline(note)}" for note in _notes(comparison))]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _json(comparison: Comparison) -> str:
+    return comparison.to_json().decode() + "\n"
+
+
+COMPARE_FORMATS: dict[str, Callable[[Comparison], str]] = {"terminal": _terminal, "markdown": _markdown, "json": _json}
+
+
+def _step(comparison: Comparison) -> str:
+    """The headline sentence."""
+    step, mfu = comparison.step, comparison.mfu
+    text = f"step {_time(step.before)} to {_time(step.after)}"
+    if step.relative is not None:
+        text += f" ({numbers.signed_percent(step.relative)}), {_sure(step)}"
+    if mfu is not None and mfu.before is not None and mfu.after is not None:
+        text += f"; MFU {numbers.percent(mfu.before)} to {numbers.percent(mfu.after)} ({numbers.points(mfu.after - mfu.before)})"
+    return text
+
+
+def _sure(change: Change) -> str:
+    if change.real is None:
+        return "too few steps to know the noise"
+    return "beyond the noise" if change.real else "within the noise"
+
+
+def _promise(prediction: Prediction) -> str:
+    """Whether the predicted gain came true."""
+    if prediction.predicted_s is None or prediction.low_s is None or prediction.high_s is None:
+        return f"no prediction to check: {prediction.reason}"
+    span = numbers.duration_range(prediction.low_s, prediction.high_s, 3)
+    of = "" if numbers.duration(prediction.low_s) == numbers.duration(prediction.high_s) else " of its middle"
+    error = numbers.signed_percent(prediction.error or 0.0)
+    noise = f", noise +-{numbers.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
+    return (
+        f"the prediction {prediction.outcome}: with {' and '.join(prediction.fixes)} fixed, a step of {span} was predicted and"
+        f" {_time(prediction.measured_s)} measured; error{of} {error}{noise}"
+    )
+
+
+def _tables(comparison: Comparison) -> list[Table]:
+    """Titles and rows of what changed; empty tables are left out."""
+    floor = SMALLEST * max(comparison.step.before or 0.0, comparison.step.after or 0.0)
+    moved = [row for row in comparison.buckets if max(row.before or 0.0, row.after or 0.0) >= floor]
+    kernels = [row for row in comparison.kernels if row.delta is None or abs(row.delta) >= floor][:MOST_KERNELS]
+    counts = [_count_row(row) for row in comparison.counts[:MOST_ROWS]]
+    settings: list[tuple[str, ...]] = [
+        (setting.name, setting.before or "unknown", setting.after or "unknown")
+        for setting in comparison.settings[:MOST_ROWS]
+    ]
+    tables: list[Table] = [
+        ("Where a step goes", [_time_row(row) for row in moved]),
+        ("Kernels that changed most", [_kernel_row(row) for row in kernels]),
+        ("Counts per step", counts),
+        ("Settings", settings),
+    ]
+    return [table for table in tables if table[1]]
+
+
+def _time_row(row: Change) -> tuple[str, ...]:
+    sure = "" if row.real else "within the noise" if row.real is False else "noise unknown"
+    return (row.name.replace("_", " "), _time(row.before), _time(row.after), _signed(row.delta), sure)
+
+
+def _kernel_row(row: Change) -> tuple[str, ...]:
+    times = (NOT_AMONG if value is None else _time(value) for value in (row.before, row.after))
+    return (kernel_name(row.name, NAME), *times, _signed(row.delta))
+
+
+def _signed(delta: float | None) -> str:
+    return "" if delta is None else f"{'+' if delta >= 0 else '-'}{_time(abs(delta))}"
+
+
+def _count_row(row: Change) -> tuple[str, ...]:
+    cells = ["unknown" if value is None else numbers.count(value) for value in (row.before, row.after)]
+    return (row.name.replace("_", " "), *cells, f"{row.delta:+,.4g}" if row.delta is not None else "")
+
+
+def _time(value: float | None) -> str:
+    return "unknown" if value is None else numbers.duration(value)
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    listed = comparison.kernels[:MOST_KERNELS]
+    notes = [UNLISTED] if any(row.before is None or row.after is None for row in listed) else []
+    notes += [f"new {name.replace('_', ' ')} at {', '.join(places)}" for name, places in comparison.places]
+    notes += _rules("no longer found", comparison.fixed) + _rules("newly found", comparison.appeared)
+    notes += [f"allowed to differ: {', '.join(comparison.allowed)}"] if comparison.allowed else []
+    return notes + [f"caution: {text}" for text in comparison.cautions]
+
+
+def _rules(words: str, rules: Sequence[str]) -> list[str]:
+    return [f"{words}: {', '.join(rules)}"] if rules else []

@@ -1,0 +1,157 @@
+"""The report as one page: a single file that needs no network, no script and no server, and that can be read back.
+
+People look at it, print it, attach it to an issue and open it a year later, so everything it needs is inside, and its content
+security policy makes the browser refuse anything that is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from mfu_doctor.errors import NotATraceError
+from mfu_doctor.render.html import fixes as page_fixes
+from mfu_doctor.render.html import page
+from mfu_doctor.render.html.pictures.device import reasons_strip, span_s, sparklines
+from mfu_doctor.render.html.pictures.plan import draw_plan
+from mfu_doctor.render.html.pictures.roofline import draw_roofline
+from mfu_doctor.render.html.pictures.split import draw_split, draw_steps, rows_shown
+from mfu_doctor.render.html.pictures.step import draw_drawing, kinds_drawn
+from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lost, small_ones
+from mfu_doctor.render.html.svg import patterns
+from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words.text import clean, each_text
+from mfu_doctor.result.report import CRASHED, Report
+from mfu_doctor.sentences import counted
+
+TABLE_ROWS = 15  # of the kernel, operator and module tables
+_DATA = re.compile(r'<script type="application/json" id="report">(.*?)</script>', re.DOTALL)
+# Inside <script> only these can end it or start a comment (HTML, 4.12.1.3); in JSON they occur in strings alone.
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def render_html(report: Report) -> str:
+    """The report as a complete HTML document, under a megabyte whatever the trace holds."""
+    data = embedded_json(report)
+    scope = scope_of(data)
+    shown: Report = each_text(report, clean)
+    context = shared_context(shown, scope) | _page_context(shown, scope)
+    return environment().get_template("page.html.j2").render(context, data=Markup(data))  # noqa: S704 - escaped above
+
+
+def report_json_from_page(text: str) -> bytes:
+    """The JSON report inside a page written by `render_html`.
+
+    Raises:
+        NotATraceError: the text is not such a page.
+    """
+    found = _DATA.search(text)
+    if found is None:
+        raise NotATraceError("the page holds no mfu-doctor report", "give a page written by -o report.html")
+    return found.group(1).strip().encode()
+
+
+def embedded_json(report: Report) -> str:
+    """The report as JSON that nothing inside can break out of a script element."""
+    import msgspec
+
+    text = msgspec.json.encode(report).decode()
+    return "".join(_ESCAPES.get(c, c) for c in text) if any(c in text for c in _ESCAPES) else text
+
+
+def scope_of(data: str) -> str:
+    """A prefix for ids that differs between reports, so that several fit into one notebook."""
+    return "m" + hashlib.sha256(data.encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=1)
+def environment() -> jinja2.Environment:
+    """The templates; everything they print is escaped, and a name that does not exist is an error."""
+    loader = jinja2.PackageLoader("mfu_doctor.render.html", "templates")
+    made = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["words"] = page.short_words
+    made.filters["counted"] = counted
+    return made
+
+
+def shared_context(report: Report, scope: str) -> dict[str, Any]:
+    """What the first four sections show, on the page and in a notebook.
+
+    Args:
+        report: a report whose texts are clean.
+        scope: see `scope_of`.
+    """
+    drawing = report.drawing
+    shown_steps = rows_shown(report.steps)
+    return {
+        "report": report,
+        "scope": scope,
+        "patterns": patterns(scope),
+        "headline": wording.headline(report),
+        "footnote": wording.footnote(report),
+        "other_figures": wording.other_figures(report),
+        "step_time": wording.step_time(report),
+        "sentence": page.headline_sentence(report),
+        "change": wording.baseline(report),
+        "facts": _facts(report),
+        "split_bar": draw_split(report.breakdown, scope) if report.breakdown.step_s else None,
+        "split_lines": page.split_lines(report, scope) if report.breakdown.step_s else (),
+        "waterfall": draw_waterfall(report, scope),
+        "nothing_lost": nothing_lost(report),
+        "small_ones": small_ones(report),
+        "drawing": draw_drawing(drawing, scope) if drawing and drawing.blocks else None,
+        "drawing_legend": page.legend(kinds_drawn(drawing), scope) if drawing else (),
+        "steps": draw_steps(shown_steps, scope) if len(shown_steps) > 1 else None,
+        "steps_hidden": len(report.steps) - len(shown_steps),
+        "fixes": page_fixes.fixes(report),
+        "nothing_found": wording.nothing_found(report),
+        "plan": draw_plan(report),
+        "plan_lines": page_fixes.plan_lines(report),
+        "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],
+        "together": plan_wording.together(report, page.DASH),
+        "cautions": wording.cautions(report),
+    }
+
+
+def _page_context(report: Report, scope: str) -> dict[str, Any]:
+    """What the sections after the fourth show."""
+    return {
+        "devices": [(s, sparklines(s), reasons_strip(s), span_s(s)) for s in report.samples],
+        "roofline": draw_roofline(report, scope),
+        "above_roof": any(k.peak_share is not None and k.peak_share > 1 for k in report.kernels),
+        "kernels": report.kernels[:TABLE_ROWS],
+        "ops": report.ops[:TABLE_ROWS],
+        "modules": report.modules[:TABLE_ROWS],
+        "withheld": [(found, plan_wording.why_withheld(report, found)) for found in report.withheld],
+        "crashed": report.with_status(CRASHED),
+        "unmeasured": wording.unmeasured(report),
+        "baseline_rows": page.baseline_rows(report),
+        "method": page.method_rows(report),
+        "commands": wording.commands(report),
+        "created": page.moment(report.created),
+        "peak_link": page.link(report.device.peak_source),
+        "numbers": numbers,
+    }
+
+
+def _facts(report: Report) -> tuple[tuple[str, str], ...]:
+    """The line under the headline: where the numbers come from."""
+    device, run = report.device, report.run
+    several = f"{device.count} \u00d7 " if device.count > 1 else ""
+    rows = (
+        ("device", f"{several}{device.name}" if device.name else "unknown"),
+        ("trace", run.trace),
+        ("steps", str(run.steps)),
+        ("torch", run.versions.get("torch", "")),
+        ("recorded", "with mfu-doctor" if run.captured else ""),
+        ("report of", page.moment(report.created)),
+    )
+    return tuple((name, value) for name, value in rows if value)

@@ -1,0 +1,218 @@
+"""What the page says, section by section: the values that the templates lay out, each computed from the report once.
+
+Templates hold no arithmetic and no decision beyond "is there anything"; the sentences come from `wording`, as on every screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from mfu_doctor.render.html.pictures.split import pieces
+from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
+from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES, Breakdown, Report, StepRow
+
+DASH = "\u2013"
+UNKNOWN = "\u2014"
+_OWNERS = {
+    "input-bound": "data_loading",
+    "communication-bound": "communication",
+    "copy-bound": "memory_copy",
+    "compute-bound": "compute",
+    "host-bound": "idle",
+}
+_KINDS_IN_WORDS = {
+    "compute": "compute: matmul, attention, convolution",
+    "compute-2": "compute: other kernels",
+    "communication": "communication",
+    "memory_copy": "memory copy",
+    "data_loading": "data loading",
+    "host": "host: operators",
+    "host-forward": "host: forward",
+    "host-backward": "host: backward",
+    "host-optimizer": "host: optimizer",
+    "host-wait": "host: waiting for the device",
+    "idle": "device idle",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """A colour or pattern and what it stands for."""
+
+    swatch: Markup
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLine:
+    """One row of the table "where a step goes": a bucket, or (indented) a cause of idle time."""
+
+    swatch: Markup
+    name: str
+    time: str
+    share: str
+    low: str
+    high: str
+    note: str = ""
+    is_cause: bool = False
+    is_empty: bool = False
+
+
+def legend(kinds: Iterable[str], scope: str) -> tuple[LegendEntry, ...]:
+    """Names of the kinds that a picture uses, each once."""
+    by_name = {_kind_name(kind): kind for kind in kinds}
+    order = [*_KINDS_IN_WORDS.values(), *(_kind_name(cause) for cause in IDLE_CAUSES)]
+    return tuple(LegendEntry(swatch(by_name[name], scope), name) for name in order if name in by_name)
+
+
+def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
+    """Buckets of the median step in fixed order, idle followed by its causes, with the range over all steps."""
+    shares = {row.label: row for row in wording.buckets(report, empty=True)}
+    lines = []
+    for bucket in BUCKETS:
+        row = shares[wording.BUCKET_LABELS[bucket]]
+        low, high = _range(report.steps, bucket)
+        mark = swatch("launch" if bucket == "idle" else bucket, scope)  # idle's own pattern is empty
+        lines.append(
+            SplitLine(
+                mark, row.label, numbers.duration(row.seconds), row.share, low, high, row.note, is_empty=not row.seconds
+            )
+        )
+    for kind, seconds, _ in pieces(report.breakdown):
+        if kind in IDLE_CAUSES:
+            low, high = _range(report.steps, kind)
+            share = numbers.percent(seconds / report.breakdown.step_s)
+            name, time = CAUSE_NAMES[kind], numbers.duration(seconds)
+            lines.append(SplitLine(swatch(kind, scope), name, time, share, low, high, is_cause=True))
+    return tuple(lines)
+
+
+def headline_sentence(report: Report) -> str:
+    """What limits the run and what to do first, in at most two sentences."""
+    split = report.breakdown
+    if not split.step_s:
+        return ""
+    owner = _OWNERS.get(report.bound or "") or max(BUCKETS, key=split.share)
+    share = numbers.percent(split.share(owner))
+    device = "CPU" if report.device.kind == "cpu" else "device"
+    start = f"The run is {report.bound}: the {device}" if report.bound else f"The {device}"
+    named = {
+        "compute": f"{start} computes during {share} of the step.",
+        "communication": f"{start} waits for collectives during {share} of the step.",
+        "memory_copy": f"{start} waits for copies during {share} of the step.",
+        "data_loading": f"{start} waits for data during {share} of the step.",
+        "idle": f"{start} is idle during {share} of the step although its data is there.",
+    }
+    first = next(iter(report.failed), None)
+    if first is None:
+        found = wording.nothing_found(report) if owner == "compute" else "No rule found a fix that is worth it."
+        return f"{named[owner]} {found}"
+    return f"{named[owner]} Fix first: {first.rule}, which would save {wording.saving(first, DASH)} a step."
+
+
+def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
+    """How the numbers were obtained: name and value of everything a reader might ask for."""
+    run, mfu, replay = report.run, report.mfu, report.replay
+    steps = f"{run.steps} judged, found from {run.steps_source}"
+    rows = [
+        ("trace", run.trace),
+        ("recorded by", "mfu-doctor" if run.captured else "another profiler"),
+        ("profile() at", run.site),
+        ("rank", None if run.rank is None else f"{run.rank} of {run.world_size or UNKNOWN}"),
+        ("steps", steps),
+        ("schedule", _schedule(report)),
+        ("model FLOPs", None if mfu.model_flops is None else f"{numbers.flops(mfu.model_flops)} a step ({mfu.method})"),
+        ("recomputed", None if not mfu.recompute_flops else f"{numbers.flops(mfu.recompute_flops)} a step"),
+        ("FLOP coverage", None if mfu.coverage is None else f"{numbers.percent(mfu.coverage)} of matmul time"),
+        ("peak", report.device.peak_source),
+        ("bandwidth", None if not report.device.bandwidth_bytes_s else _bandwidth(report.device.bandwidth_bytes_s)),
+        ("profiler", _inflation(report)),
+        ("replay", None if replay.error is None else f"{wording.replay_error(report)} on the unchanged step"),
+        *((name, version) for name, version in sorted(run.versions.items())),
+        *((name, str(value)) for name, value in sorted(run.settings.items()) if value is not None),
+        ("report", ", ".join(part for part in (f"schema {report.schema}", moment(report.created)) if part)),
+        ("mfu-doctor", report.version),
+    ]
+    return tuple((name, value) for name, value in rows if value)
+
+
+def baseline_rows(report: Report) -> tuple[tuple[str, str, str, str], ...]:
+    """Rows of name, baseline, this run, change; empty without a baseline."""
+    base, step = report.baseline, report.step_time_s
+    if base is None:
+        return ()
+    rows = []
+    if step is not None and base.step_time_s.median:
+        before, now = base.step_time_s.median, step.median
+        change = numbers.signed_percent(now / before - 1)
+        rows.append(("step time", _spread(before, base.step_time_s.mad), _spread(now, step.mad), change))
+    if base.mfu is not None and report.mfu.value is not None:
+        change = numbers.points(report.mfu.value - base.mfu)
+        rows.append(("MFU", numbers.percent(base.mfu), numbers.percent(report.mfu.value), change))
+    if base.breakdown.step_s and report.breakdown.step_s:
+        rows += [_share_row(bucket, base.breakdown, report.breakdown) for bucket in BUCKETS]
+    return tuple(rows)
+
+
+def moment(created: str) -> str:
+    """A UTC time of ISO 8601 as people write it."""
+    return f"{created.replace('T', ' ').removesuffix('Z').removesuffix('+00:00')} UTC" if created else ""
+
+
+def link(source: str | None) -> str | None:
+    """The address if it may be followed: plain https and nothing else."""
+    return source if source and source.startswith("https://") and not set(source) & set(" \"'<>\\") else None
+
+
+def short_words(text: str) -> Markup:
+    """Escaped text with numbers kept beside their units, for templates."""
+    return Markup.escape(typeset(text))
+
+
+def _kind_name(kind: str) -> str:
+    if kind in CAUSE_NAMES:
+        return f"idle, {CAUSE_NAMES[kind].partition(':')[0]}"
+    if kind in ("matmul", "attention", "convolution"):
+        return _KINDS_IN_WORDS["compute"]
+    return _KINDS_IN_WORDS.get(kind, _KINDS_IN_WORDS["compute-2"])
+
+
+def _range(steps: tuple[StepRow, ...], owner: str) -> tuple[str, str]:
+    """Least and most of a bucket or cause over the steady steps."""
+    steady = [row.split for row in steps if row.steady] or [row.split for row in steps]
+    is_cause = owner in IDLE_CAUSES
+    values = [s.idle_causes.get(owner, 0.0) if is_cause else float(getattr(s, owner)) for s in steady]
+    return (numbers.duration(min(values)), numbers.duration(max(values))) if values else (UNKNOWN, UNKNOWN)
+
+
+def _schedule(report: Report) -> str | None:
+    run = report.run
+    named = (("skipped", run.skip), ("timed", run.timed), ("warm-up", run.warmup), ("recorded", run.active))
+    known = [f"{count} {name}" for name, count in named if count is not None]
+    return ", ".join(known) or None
+
+
+def _bandwidth(bytes_per_second: float) -> str:
+    return f"{numbers.significant(bytes_per_second / 1e9, 4)} GB/s of device memory"
+
+
+def _inflation(report: Report) -> str | None:
+    step = report.step_time_s
+    if step is None or not step.profiled_median or step.source != "timed":
+        return None
+    change = numbers.signed_percent(step.profiled_median / step.median - 1)
+    return f"changed the step by {change}; shares are of the profiled step"
+
+
+def _spread(median: float, mad: float) -> str:
+    return numbers.duration(median) + (f" \u00b1 {numbers.duration(mad, 2)}" if mad else "")
+
+
+def _share_row(bucket: str, before: Breakdown, now: Breakdown) -> tuple[str, str, str, str]:
+    first, last = before.share(bucket), now.share(bucket)
+    name = wording.BUCKET_LABELS[bucket]
+    return name, numbers.percent(first), numbers.percent(last), numbers.points(last - first)

@@ -1,0 +1,98 @@
+"""The plan as a curve: the step's time after fix 1, after 1 and 2, and so on, and how far it could go at the roofline."""
+
+from __future__ import annotations
+
+import itertools
+
+from markupsafe import Markup
+
+from mfu_doctor.render.html.pictures.step import nice_spacing, tick
+from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
+from mfu_doctor.render.words.numbers import duration, percent, significant
+from mfu_doctor.render.words.text import shorten
+from mfu_doctor.result.report import Plan, Report
+
+MOST_POINTS = 8
+_TOP, _BOTTOM, _HEIGHT = 34.0, 214.0, 262.0
+_LEFT, _RIGHT = 70.0, 960.0
+
+
+def draw_plan(report: Report) -> Markup | None:
+    """The curve, or None where nothing is planned."""
+    split = report.breakdown.step_s
+    start = report.step_time_s.median if report.step_time_s else split
+    plan = report.plan
+    if not plan.steps or start <= 0:
+        return None
+    before = plan.steps[0].step_s + plan.steps[0].saving_s
+    top = max(before, *(step.step_s for step in plan.steps)) * 1.02
+    times = [before, *(step.step_s for step in plan.steps[:MOST_POINTS])]
+    # The plan begins at the mean step where there is one; the report's MFU is of the median step.
+    mean = report.step_time_s.mean if report.step_time_s else None
+    now = report.mfu.value * start / mean if report.mfu.value is not None and mean else report.mfu.value
+    shares = [now, *(step.mfu for step in plan.steps[:MOST_POINTS])]
+    names = ["now", *(step.rule for step in plan.steps[:MOST_POINTS])]
+    spots = [(_x(i, len(times)), _y(t, top)) for i, t in enumerate(times)]
+    drawn = [_axis(top), _curve(spots), *_roofline(plan, top)]
+    drawn += [_point(spot, (names[i], times[i], shares[i]), i) for i, spot in enumerate(spots)]
+    words = "; ".join(
+        f"{name}: {duration(t, 2 if i else 3)}" for i, (name, t) in enumerate(zip(names, times, strict=True))
+    )
+    return picture("The plan, fix after fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
+
+
+def _x(index: int, points: int) -> float:
+    return _LEFT + 50 + index * (_RIGHT - _LEFT - 100) / max(points - 1, 1)
+
+
+def _y(seconds: float, top: float) -> float:
+    return _BOTTOM - (_BOTTOM - _TOP) * seconds / top
+
+
+def _axis(top: float) -> Markup:
+    spacing = nice_spacing(top, 4)
+    parts = []
+    for index in range(int(top / spacing) + 1):
+        y = _y(index * spacing, top)
+        parts.append(line((_LEFT, y, WIDTH - 2, y), class_="grid"))
+        parts.append(text(_LEFT - 8, y + 4, tick(index * spacing), text_anchor="end", class_="tick"))
+    return tag("g", *parts)
+
+
+def _curve(spots: list[tuple[float, float]]) -> Markup:
+    """Down at each fix and level between: nothing is predicted for half a fix."""
+    path = f"M{spots[0][0]:.1f} {spots[0][1]:.1f}"
+    for (x0, _), (x1, y1) in itertools.pairwise(spots):
+        path += f"H{(x0 + x1) / 2:.1f}V{y1:.1f}H{x1:.1f}"
+    area = f"{path}V{_BOTTOM}H{spots[0][0]:.1f}Z"
+    return tag("path", d=area, class_="area") + tag("path", d=path, class_="curve")
+
+
+def _point(spot: tuple[float, float], values: tuple[str, float, float | None], index: int) -> Markup:
+    (x, y), (name, seconds, share) = spot, values
+    digits = 3 if index == 0 else 2  # measured, then predicted
+    shown = duration(seconds, digits)
+    mfu = "" if share is None else percent(share) if index == 0 else f"{significant(share * 100, digits)} %"
+    hint = tag("title", f"{name}: {shown}" + (f", MFU {mfu}" if mfu else ""))
+    label = name if index == 0 else f"{index}. {name}"
+    parts = [
+        tag("circle", hint, cx=x, cy=y, r=5, class_="dot"),
+        text(x, y - 11, shown, text_anchor="middle", class_="strong"),
+        text(x, _BOTTOM + 19, shorten(label, 24, middle=True), text_anchor="middle"),
+    ]
+    if mfu:
+        parts.append(text(x, _BOTTOM + 36, f"MFU {mfu}", text_anchor="middle", class_="quiet"))
+    return tag("g", *parts)
+
+
+def _roofline(plan: Plan, top: float) -> list[Markup]:
+    if plan.roofline_s is None:
+        return []
+    y = _y(plan.roofline_s, top)
+    words = f"every kernel at its roofline, nothing else: {duration(plan.roofline_s)}"
+    return [
+        line((_LEFT, y, WIDTH - 2, y), class_="limit"),
+        text(
+            _LEFT + 8, y + 14 if y < _BOTTOM - 18 else y - 5, words, text_anchor="start", class_="tick"
+        ),  # points go right
+    ]

@@ -1,0 +1,117 @@
+"""The section of the terminal report that people act on: ranked fixes, what they give together, and what would not pay here."""
+
+from __future__ import annotations
+
+from mfu_doctor.render.terminal.panels import INDENT, Look, entry
+from mfu_doctor.render.terminal.screen import Block, Line, line
+from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words.pasteable import shown_code, wrap_code
+from mfu_doctor.render.words.text import cells, pad, shorten, wrap
+from mfu_doctor.result.report import Diagnosis, Report
+
+NAME = 20  # columns of a rule's name
+SAVES, AFTER = 12, 13  # columns of "saves/step" and "MFU then"
+MOST_CODE = 4  # lines to paste of one fix on the one screen; -v shows any number
+TEXT = " " * 6  # what stands under a fix's name
+
+
+def fixes(report: Report, look: Look) -> list[Block]:
+    """Ranked fixes with their replayed savings, what they give together, and advice that would not pay here."""
+    found = report.failed
+    if not found:
+        text = wording.nothing_found(report)
+        head = [line(INDENT + t, "head" if i == 0 else "") for i, t in enumerate(wrap(text, look.width - 2))]
+        return [Block(tuple(head), gap=True, hint=False), *_plan(report, look), *_withheld(report, look)]
+    error = wording.replay_error(report)
+    title = f"{INDENT}Fix first" + (f" ({error})" if error else "")
+    blocks = [Block((line(_columns(title, "saves/step", "MFU then", look), "head"),), gap=True)]
+    most = len(found) if look.verbose else look.fixes
+    blocks += [_finding(i, f, look) for i, f in enumerate(found[:most], 1)]
+    if len(found) > most:
+        names = ", ".join(f.rule for f in found[most:])
+        text = shorten(f"{INDENT}and {len(found) - most} more: {names}", look.width - 12) + "  (-v: all)"
+        blocks.append(Block((line(text),)))
+    return [*blocks, *_plan(report, look), *_withheld(report, look)]
+
+
+def _columns(left: str, saves: str, after: str, look: Look) -> str:
+    """A row of the fix table: text on the left, saving and MFU in their columns on the right."""
+    room = look.width - SAVES - AFTER
+    return pad(shorten(left, room), room) + saves.rjust(SAVES) + after.rjust(AFTER)
+
+
+def _finding(index: int, found: Diagnosis, look: Look) -> Block:
+    """One fix: name, what is wrong, what it saves; the lines to paste, never cut; why."""
+    start = f"{INDENT}{index} {found.rule}"
+    beside = look.width - SAVES - AFTER - len(INDENT) - 2 - NAME
+    short = len(found.rule) < NAME and cells(found.summary) <= beside
+    left = pad(start, len(INDENT) + 2 + NAME) + found.summary if short else start
+    rows: list[Line] = [line(_columns(left, wording.saving(found), wording.mfu_after(found), look), "number")]
+    room = look.width - len(TEXT)
+    if not short and found.summary:
+        rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=None if look.verbose else 2)]
+    fix = found.fix or ""
+    code = wrap_code(fix, room) if look.verbose else shown_code(fix, room, lines=MOST_CODE)
+    rows += [line(TEXT + row, "code") for row in code]
+    note = wording.remarks(found)
+    extra: list[tuple[Line, ...]] = []
+    if note:
+        extra.append(tuple(line(TEXT + t, "quiet") for t in wrap(note, room, lines=None if look.verbose else 2)))
+    if look.verbose:
+        extra += [
+            tuple(line(f"{TEXT}  {'  ' if i else ''}{t}", "quiet") for i, t in enumerate(wrap(row, room - 4)))
+            for row in evidence(found)
+        ]
+    return Block(tuple(rows), tuple(extra), urgency=1, hint=False)
+
+
+def evidence(found: Diagnosis) -> list[str]:
+    """The numbers that a finding rests on, and how the advice is meant."""
+    rows = [
+        f"{e.name}: {numbers.measure(e.value, e.unit)}" + (f" at {e.place}" if e.place else "") for e in found.evidence
+    ]
+    facts = (("confidence", found.confidence), ("effort", found.effort), ("risk", found.risk), ("at", found.place))
+    tags = ", ".join(f"{name} {value}" for name, value in facts if value)
+    return [*rows, f"{found.code}: {tags}" if tags else found.code]
+
+
+def _plan(report: Report, look: Look) -> list[Block]:
+    """What the fixes give together, which they are and in which order, and where they stop."""
+    plan = plan_wording.together(report)
+    blocks = []
+    if plan:
+        head = line(_columns(INDENT + "Together (not the sum)", *plan, look), "head")
+        names = wrap(plan_wording.plan_names(report), look.width - len(TEXT), lines=None if look.verbose else 3)
+        rows = [head, *(line(TEXT + t) for t in names)]
+        if report.plan.at_floor and report.plan.stop and not look.verbose:
+            rows += [line(TEXT + t, "quiet") for t in wrap(report.plan.stop, look.width - len(TEXT), lines=2)]
+        blocks.append(Block(tuple(rows)))
+    if look.verbose:
+        blocks.append(Block(tuple(line(t) for t in _plan_rows(report, look))))
+    return blocks
+
+
+def _plan_rows(report: Report, look: Look) -> list[str]:
+    """The step after each fix and all before it, the lines to paste of those not listed above, and where the plan stops."""
+    listed = {found.rule for found in report.failed}
+    room = look.width - len(TEXT)
+    rows = []
+    for step in report.plan.steps:
+        mfu = f", MFU {numbers.significant(step.mfu * 100, 2)} %" if step.mfu is not None else ""
+        rows.append(f"{INDENT * 2}after {step.rule}: {numbers.duration(step.step_s, 2)} a step{mfu}")
+        found = report.diagnosis(step.rule)
+        if step.rule not in listed and found is not None and found.fix:
+            rows += [f"{TEXT}{row}" for row in wrap_code(found.fix, room)]
+    if report.plan.roofline_s is not None:
+        rows.append(f"{INDENT * 2}roofline of the step: {numbers.duration(report.plan.roofline_s, 2)}")
+    return rows + [INDENT * 2 + row for text in plan_wording.plan_notes(report) for row in wrap(text, look.width - 4)]
+
+
+def _withheld(report: Report, look: Look) -> list[Block]:
+    """Advice that would save nothing here, with its number."""
+    held = report.withheld
+    if not held:
+        return []
+    entries = tuple(entry(d.rule, plan_wording.why_withheld(report, d), look) for d in held)
+    return [Block((line(f"{INDENT}Not worth it here {len(held)}", "head"),), entries, urgency=3)]

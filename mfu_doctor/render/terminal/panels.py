@@ -1,0 +1,235 @@
+"""The sections of the terminal report, each a function of the report that returns blocks of lines.
+
+Their order is fixed: number, where, fix, passed, not measured, caution, next command. People learn where to look once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mfu_doctor.render.terminal.screen import Block, Line, Span, line
+from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.render.words.text import cells, pad, shorten, wrap
+from mfu_doctor.result.report import Report
+from mfu_doctor.sentences import counted
+
+INDENT = "  "
+LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"
+BAR = 26  # columns of the longest share bar
+BESIDE_BAR = 54  # columns of its label, figures and note
+ENTRY = 26  # columns of a rule's name before its reason
+SHORT_TRACE = 16  # columns below which a trace's name is not cut in favour of the device's
+_SUFFIX = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")  # what every trace's name ends in says nothing
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the screen is.
+
+    Attributes:
+        width: columns.
+        unicode: block characters instead of ASCII.
+        verbose: everything instead of one screen.
+        source: the trace as the user named it.
+        fixes: fixes to show in full on the one screen.
+    """
+
+    width: int = 80
+    unicode: bool = False
+    verbose: bool = False
+    source: str | None = None
+    fixes: int = 3
+
+
+def header(report: Report, look: Look) -> Block:
+    """Who says so, about which trace, on what device; the trace's name and the device give way last."""
+    run, device = report.run, report.device
+    name = device.name or ("CPU" if device.kind == "cpu" else "GPU")
+    rank = (
+        f"rank {run.rank} of {run.world_size}" if run.world_size and run.world_size > 1 and run.rank is not None else ""
+    )
+    kind = f"{device.count} x {name}" if device.count > 1 and not rank else name
+    torch = f"torch {run.versions['torch'].split('+')[0]}" if "torch" in run.versions else ""
+    steps = counted(run.steps, "step")
+    fixed = [f"{report.tool} {report.version}".strip(), steps, rank, torch]
+    if sum(cells(part) + 3 for part in [*fixed, run.trace, kind] if part) - 3 > look.width:
+        fixed[3] = ""
+    room = look.width - sum(cells(part) + 3 for part in fixed if part) - 3
+    kind = shorten(kind, max(room // 2, room - min(cells(run.trace), SHORT_TRACE)))
+    trace = shorten(_named(run.trace, room - cells(kind)), max(room - cells(kind), 8), middle=True)
+    text = "   ".join(part for part in (fixed[0], trace, steps, kind, rank, fixed[3]) if part)
+    return Block((line(shorten(text, look.width), "quiet"),))
+
+
+def _named(trace: str, room: int) -> str:
+    """A trace's name, without what every trace's name ends in where there is no room for it."""
+    return trace if cells(trace) <= room else _SUFFIX.sub("", trace)
+
+
+def _labelled(rows: Sequence[tuple[str, list[str]]]) -> list[Line]:
+    """Rows of a label and one or more lines beside it, all starting in one column."""
+    column = max([LABEL, *(len(label) + 2 for label, _ in rows)])
+    out: list[Line] = []
+    for label, texts in rows:
+        out.append((Span(INDENT), Span(label.ljust(column), "head"), Span(texts[0] if texts else "")))
+        out += [(Span(INDENT + " " * column), Span(text)) for text in texts[1:]]
+    return out
+
+
+def number(report: Report, look: Look) -> Block:
+    """MFU with its denominator and numerator, the step, the other readings, the change since the baseline."""
+    label, text = wording.headline(report)
+    step_label, step_text = wording.step_time(report)
+    room = look.width - len(INDENT) - max(LABEL, len(label) + 2, len(step_label) + 2)
+    base, others = wording.basis(report), ", ".join(wording.other_figures(report))
+    if report.mfu.value is None:
+        # Both ends of a long reason are kept, because the flag that helps stands at its end.
+        head = wrap(text if look.verbose else shorten(text, 3 * room - 30, middle=True), room)
+        base, others = "", base
+    else:
+        head = wrap(text, room, lines=None if look.verbose else 1)
+    rows = [(label, head + ([shorten(base, room)] if base else [])), (step_label, [shorten(step_text, room)])]
+    if others:
+        rows.append(("also", [shorten(others, room)]))
+    star = wording.footnote(report)
+    if star:
+        rows.append(("*", wrap(star.removeprefix("* "), room, lines=None if look.verbose else 2)))
+    change = wording.baseline(report)
+    if change and report.baseline:
+        against = shorten(
+            _named(report.baseline.trace, room - len(change) - 3), max(room - len(change) - 3, 8), middle=True
+        )
+        rows.append(("baseline", [shorten(f"{change} ({against})", room)]))
+    return Block(tuple(_labelled(rows)))
+
+
+def _bar(share: float, longest: int, look: Look) -> str:
+    """A bar for a share of the largest bucket; whole characters in ASCII, eighths in unicode."""
+    if look.unicode:
+        whole, part = divmod(round(share * longest * 8), 8)
+        return "█" * whole + (EIGHTHS[part] if part else "")
+    return "#" * max(round(share * longest), 1 if share > 0 else 0)
+
+
+def where(report: Report, look: Look) -> Block:
+    """The exclusive split of the step with shares that sum to 100.0, and what idle consists of."""
+    rows = wording.buckets(report, empty=look.verbose)
+    if not rows:
+        return Block(
+            (line(INDENT + "Where a step goes: not measured, the trace holds no device work", "head"),), gap=True
+        )
+    scale, unit = numbers.table_unit(report.breakdown.step_s)
+    texts = numbers.table_column([row.seconds / scale for row in rows])
+    title = "Where a step goes"
+    step = report.step_time_s
+    if step and abs(report.breakdown.step_s - step.median) > 0.01 * step.median:
+        title += f" (profiled: {numbers.duration(report.breakdown.step_s)})"
+    longest = min(BAR, look.width - BESIDE_BAR)
+    head = f"{INDENT}{title}".ljust(len(INDENT) + 15 + longest) + unit.rjust(7) + "share".rjust(8)
+    lines: list[Line] = [line(head, "head")]
+    largest = max(row.seconds for row in rows) or 1.0
+    for row, text in zip(rows, texts, strict=True):
+        bar = Span(_bar(row.seconds / largest, longest, look).ljust(longest), "bar")
+        tail = f"{text:>7}{row.share:>8}" + (f"  {row.note}" if row.note else "")
+        lines.append((Span(INDENT + row.label.ljust(15)), bar, Span(tail)))
+    causes = [f"{name} {numbers.duration(value, 2)}" for name, value in wording.idle_causes(report)]
+    if causes:
+        room = look.width - len(INDENT) - 15
+        text = "idle by cause: " + (", ".join(causes) if look.verbose else _as_many(causes, room - 15))
+        lines += [line(" " * (len(INDENT) + 15) + t, "quiet") for t in wrap(text, room)]
+    return Block(tuple(lines), gap=True)
+
+
+def _as_many(parts: Sequence[str], room: int) -> str:
+    """The first parts, as many as fit whole; that some were left out is shown."""
+    kept = [", ".join(parts[: i + 1]) + (", ..." if i + 1 < len(parts) else "") for i in range(len(parts))]
+    return next((text for text in reversed(kept) if cells(text) <= room), kept[0])
+
+
+def entry(name: str, text: str, look: Look) -> tuple[Line, ...]:
+    """A rule's name and a sentence beside it."""
+    rows = wrap(text, look.width - 4 - ENTRY, lines=None if look.verbose else 2)
+    if look.verbose and cells(name) >= ENTRY:
+        return (line(" " * 4 + name), *(line(" " * (4 + ENTRY) + row) for row in rows))
+    label = pad(shorten(name, ENTRY - 1), ENTRY)
+    return tuple(line(" " * 4 + (label if i == 0 else " " * ENTRY) + row) for i, row in enumerate(rows or [""]))
+
+
+def passed(report: Report, look: Look) -> Block:
+    """Rules that looked and found nothing."""
+    rules = [d.rule for d in report.passed]
+    head = f"{INDENT}Passed {len(rules)}"
+    if not rules:
+        return Block((line(head, "head"),), gap=True)
+    text = f"{head}: {', '.join(rules)}"
+    if look.verbose:
+        return Block(
+            tuple(
+                line(t)
+                for t in [f"{head}:", *(f"{INDENT * 2}{t}" for t in wrap(text.split(": ", 1)[1], look.width - 10))]
+            ),
+            gap=True,
+        )
+    if cells(text) <= look.width:
+        return Block((line(text),), gap=True)
+    cut = text[: look.width - 16]
+    return Block(
+        (line(cut[: cut.rindex(", ")] + ", ...  (-v: all)" if ", " in cut else shorten(text, look.width)),), gap=True
+    )
+
+
+def unmeasured(report: Report, look: Look) -> list[Block]:
+    """Rules that could not judge, each with its reason, rules with one reason together."""
+    groups = wording.unmeasured(report)
+    if not groups:
+        return []
+    number_of = sum(len(rules) for rules, _ in groups)
+    entries = []
+    for rules, reason in groups:
+        if look.verbose:
+            entries.append(_together(rules, reason, look))
+            continue
+        more = f" +{len(rules) - 1}" if len(rules) > 1 else ""
+        entries.append(entry(shorten(rules[0], ENTRY - 1 - len(more)) + more, reason, look))
+    return [Block((line(f"{INDENT}Not measured {number_of}", "head"),), tuple(entries), urgency=2)]
+
+
+def _together(rules: Sequence[str], reason: str, look: Look) -> tuple[Line, ...]:
+    """All rules of one reason, then the reason."""
+    if len(rules) == 1:
+        return entry(rules[0], reason, look)
+    names = [line(" " * 4 + row) for row in wrap(", ".join(rules) + ":", look.width - 4)]
+    return (*names, *(line(" " * 6 + row) for row in wrap(reason, look.width - 6)))
+
+
+def caution(report: Report, look: Look) -> list[Block]:
+    """What to know before believing the numbers; the first one is always shown."""
+    texts = wording.cautions(report)
+    if not texts:
+        return []
+    room = look.width - len(INDENT) - LABEL
+    rows = [wrap(text, room, lines=None if look.verbose else 2) or [""] for text in texts]
+    label = "Caution" if len(texts) == 1 else f"Cautions {len(texts)}"
+    head = tuple(_labelled([(label, rows[0])]))
+    entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])
+    return [Block(head, entries, gap=True, urgency=0, hint=False)]
+
+
+def following(report: Report, look: Look) -> Block:
+    """What to type next."""
+    rows: list[Line] = []
+    for command, note in wording.commands(report, look.source):
+        text = f"{INDENT}{command}"
+        room = look.width - len(text) - 4
+        told = f"{text}    {note}" if note and len(note) <= room else text
+        rows += [line(row, "quiet") for row in ([told] if cells(told) <= look.width else _continued(text))]
+    return Block(tuple(rows), gap=True)
+
+
+def _continued(command: str) -> list[str]:
+    """A command on two lines that a shell reads as one."""
+    verb, _, rest = command.strip().removeprefix("mfu-doctor ").partition(" ")
+    return [f"{INDENT}mfu-doctor {verb} \\", f"{INDENT * 2}{rest}"]

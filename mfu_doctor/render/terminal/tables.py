@@ -1,0 +1,112 @@
+"""What `-v` adds below the screen: the waterfall, every step, the kernels, the operators and the settings.
+
+The one screen answers "what is wrong"; these tables are for the person who wants to check the answer.
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.render.terminal.panels import INDENT, Look
+from mfu_doctor.render.terminal.screen import Block, Line, line
+from mfu_doctor.render.words import numbers
+from mfu_doctor.render.words.text import kernel_name, pad, shorten, wrap
+from mfu_doctor.render.words.wording import BUCKET_LABELS
+from mfu_doctor.result.report import OpRow, Report, StepRow
+from mfu_doctor.units import TERA
+
+KERNELS = 15  # rows of the kernel and operator tables
+
+
+def appendix(report: Report, look: Look) -> list[Block]:
+    """All tables that have something to show."""
+    room = look.width - 2 * len(INDENT)
+    parts = (
+        ("From peak to MFU", _waterfall(report)),
+        ("Steps", _steps(report)),
+        ("Kernels, per step", _kernels(report, room)),
+        ("Operators, per step", _operators(report.ops, room)),
+        ("Modules, per step", _operators(report.modules, room)),
+        ("Counts, per step", _counts(report)),
+        ("Run", _run(report)),
+    )
+    return [_table(title, rows, look) for title, rows in parts if rows]
+
+
+def _table(title: str, rows: list[str], look: Look) -> Block:
+    lines: list[Line] = [line(INDENT + title, "head")]
+    for row in rows:
+        whole = len(row) <= look.width - 4 or row.startswith(" ")  # what is aligned is not wrapped as a sentence
+        parts = [shorten(row, look.width - 4)] if whole else wrap(row, look.width - 6)
+        lines += [line(INDENT * (3 if i else 2) + part) for i, part in enumerate(parts)]
+    return Block(tuple(lines), gap=True)
+
+
+def _waterfall(report: Report) -> list[str]:
+    whole = sum(bar.seconds for bar in report.waterfall)
+    rows = [
+        f"{pad(shorten(bar.name, 34), 34)}{numbers.duration(bar.seconds):>10}"
+        f"{numbers.percent(bar.seconds / whole):>9}  {bar.basis}"
+        for bar in report.waterfall
+        if whole > 0
+    ]
+    return rows + ([report.waterfall_note] if report.waterfall_note and rows else [])
+
+
+def _steps(report: Report) -> list[str]:
+    """Shares of each step; a star marks one that is not steady."""
+    used = [name for name in BUCKET_LABELS if any(row.split.share(name) > 0 for row in report.steps)]
+    widths = {name: max(len(BUCKET_LABELS[name]) + 2, 9) for name in used}
+    rows = [
+        f"{_number(row):<8}{numbers.duration(row.split.step_s):>9}"
+        + "".join(numbers.percent(row.split.share(name)).rjust(widths[name]) for name in used)
+        for row in report.steps
+    ]
+    if not rows:
+        return []
+    head = f"{'step':<8}{'time':>9}" + "".join(BUCKET_LABELS[name].rjust(widths[name]) for name in used)
+    note = ["* not steady: left out of the medians"] if any(not row.steady for row in report.steps) else []
+    return [head, *rows, *note]
+
+
+def _number(row: StepRow) -> str:
+    return f"{row.number}" if row.steady else f"{row.number}*"
+
+
+def _kernels(report: Report, room: int) -> list[str]:
+    """Time, share, launches, rate and kind in columns; the name last, on a second line where it is long."""
+    rows = [f"{'time':>9}{'share':>8}{'calls':>8}{'TFLOP/s':>9}  {'kind':<14} name"] if report.kernels else []
+    for row in report.kernels[:KERNELS]:
+        rate = "" if row.achieved_flops_s is None else numbers.significant(row.achieved_flops_s / TERA)
+        cells = (
+            f"{numbers.duration(row.seconds):>9}{numbers.percent(row.share):>8}{numbers.count(row.count):>8}{rate:>9}"
+        )
+        left = f"{cells}  {pad(row.kind, 14)} "
+        names = wrap(kernel_name(row.name, 2 * (room - len(left))), room - len(left), lines=2) or [""]
+        rows += [left + names[0], *(" " * len(left) + name for name in names[1:])]
+    return rows
+
+
+def _operators(ops: tuple[OpRow, ...], room: int) -> list[str]:
+    name = room - 30
+    rows = [
+        f"{pad(shorten(row.name, name, middle=True), name)}{numbers.duration(row.host_s):>10}"
+        f"{numbers.duration(row.device_s):>10}{numbers.count(row.count):>10}"
+        for row in ops[:KERNELS]
+    ]
+    return [f"{'name':<{name}}{'host':>10}{'device':>10}{'calls':>10}", *rows] if rows else []
+
+
+def _counts(report: Report) -> list[str]:
+    rows = [f"{name.replace('_', ' ')}: {numbers.count(value)}" for name, value in report.structure.items()]
+    return rows + [f"{name}: {', '.join(places)}" for name, places in report.places.items() if places]
+
+
+def _run(report: Report) -> list[str]:
+    run = report.run
+    facts: list[tuple[str, object]] = [
+        ("steps from", run.steps_source),
+        ("profile() written at", run.site),
+        ("created", report.created),
+        *run.versions.items(),
+        *run.settings.items(),
+    ]
+    return [f"{name}: {value}" for name, value in facts if value not in (None, "")]

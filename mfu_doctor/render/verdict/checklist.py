@@ -1,0 +1,229 @@
+"""The verdict as a checklist: for a terminal, and as markdown for a step summary, a pull request or a merge request note.
+
+The markdown one is the only output with emoji. It stays far below the size at which GitHub silently drops a summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mfu_doctor.render.words import numbers
+from mfu_doctor.render.words.escape import code, inline
+from mfu_doctor.render.words.pasteable import shown_code
+from mfu_doctor.render.words.text import clean, each_text, pad, shorten, wrap
+from mfu_doctor.result.verdict import (
+    FAILED,
+    INCONCLUSIVE,
+    NOT_MEASURED,
+    PASSED,
+    WARNING,
+    Check,
+    Verdict,
+    format_change,
+    format_spread,
+    format_value,
+    some_of,
+)
+from mfu_doctor.sentences import counted
+
+WIDTH = 80  # columns
+MAX_BYTES = 64 * 1024 - 1  # of markdown; GitHub drops a step summary above 1 MiB and a comment above 65,536 characters
+LONGEST_TEXT = 600  # characters of one sentence or fix in markdown
+MOST_RULES = 40  # findings listed in markdown
+MOST_CAUTIONS = 4  # listed in the terminal
+
+_WORDS = {FAILED: "FAILED", INCONCLUSIVE: "UNSURE", WARNING: "warn", NOT_MEASURED: "-", PASSED: "ok"}
+_EMOJI = {FAILED: "❌", INCONCLUSIVE: "⚠️", WARNING: "⚠️", NOT_MEASURED: "➖", PASSED: "✅"}  # noqa: RUF001 - the sign meant
+
+
+def render_checklist(verdict: Verdict) -> str:
+    """The checklist for a terminal: at most 80 columns, ASCII but for what names contain."""
+    verdict = each_text(verdict, clean)
+    lines = [*wrap(f"mfu-doctor check {verdict.headline}", WIDTH), *_indent(_judged(verdict)), ""]
+    table = [check for check in verdict.checks if check.kind != "rule"]
+    if table:
+        lines += [*_columns([_terminal_row(check) for check in table]), ""]
+        lines += [row for check in table for row in _below_table(check)]
+    for check in verdict.checks:
+        if check.kind == "rule" and check.status in (FAILED, INCONCLUSIVE, WARNING):
+            lines += _detail(check)
+    lines += _rest(verdict)
+    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+
+
+def _judged(verdict: Verdict) -> str:
+    """What was judged, in one sentence."""
+    judged = verdict.judged
+    runs = f"{len(judged.runs)} runs" if len(judged.runs) > 1 else judged.runs[0]
+    profiled = "without the profiler" if judged.step_source == "timed" else "under the profiler"
+    steps = f"{counted(judged.steps, 'step')} {profiled}"
+    parts = [runs, steps, judged.device or "", f"torch {judged.torch}" if judged.torch else ""]
+    if judged.baseline:
+        many = len(judged.baseline) > 1
+        parts.append(f"against {len(judged.baseline)} baseline runs" if many else f"against {judged.baseline[0]}")
+    if judged.allowed:
+        parts.append(f"allowed to differ: {', '.join(judged.allowed)}")
+    return ", ".join(part for part in parts if part)
+
+
+def _indent(text: str, by: int = 2) -> list[str]:
+    return [" " * by + row for row in wrap(text, WIDTH - by)]
+
+
+def _row(check: Check, *, plus: str) -> tuple[str, ...]:
+    """Status, name, this run, budget, baseline and change of one budget."""
+    side = "at least" if check.at_least else "at most"
+    return (
+        check.status,
+        check.name,
+        _with_spread(check.value, check.spread, check.unit, plus),
+        f"{side} {check.budget if check.budget and check.budget.startswith('+') else format_value(check.limit, check.unit)}",
+        "" if check.baseline is None else _with_spread(check.baseline, check.baseline_spread, check.unit, plus),
+        format_change(check.change, check.unit),
+    )
+
+
+def _terminal_row(check: Check) -> tuple[str, ...]:
+    """The same in fewer columns: signs for "at least" and "at most", the baseline without its spread."""
+    status, name, value, budget, _, change = _row(check, plus="+-")
+    baseline = "" if check.baseline is None else format_value(check.baseline, check.unit)
+    budget = budget.replace("at least", ">=").replace("at most", "<=")
+    return status, name, value, budget, baseline, change
+
+
+def _with_spread(value: float | None, spread: float | None, unit: str, plus: str) -> str:
+    text = format_value(value, unit)
+    told = format_spread(spread, value, unit) if spread and value is not None else "0"
+    return text if float(told) == 0 else f"{text} {plus}{told}"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The table of budgets with its heading, shortened to fit."""
+    shown: list[tuple[str, ...]] = [("", "check", "this run", "budget", "baseline", "change")]
+    shown += [(_WORDS[row[0]], *row[1:]) for row in rows]
+    if not any(row[4] for row in rows):
+        shown = [row[:4] for row in shown]  # without a baseline there is no change either
+    widths = [min(max(len(row[i]) for row in shown), 24) for i in range(len(shown[0]))]
+    return [
+        "  "
+        + shorten(
+            "  ".join(pad(shorten(cell, width), width) for cell, width in zip(row, widths, strict=True)), WIDTH - 2
+        )
+        for row in shown
+    ]
+
+
+def _below_table(check: Check) -> list[str]:
+    """What the table has no room for: a relative budget as a number, what qualifies the outcome, and where."""
+    said = _qualified(check)
+    text = f"{_WORDS[check.status]} {check.name}: " if check.status != PASSED else f"{check.name}: "
+    lines = _indent(text + said) if said else []
+    at = f"at {', '.join(check.places)}"
+    return lines + (_indent(at if lines else text + at, 6 if lines else 2) if check.places else [])
+
+
+def _qualified(check: Check) -> str:
+    """Sentences about a budget that repeat nothing of its row."""
+    relative = check.budget is not None and check.budget.startswith("+")
+    parts = []
+    if relative and check.status != PASSED:
+        side = "at least" if check.at_least else "at most"
+        parts.append(f"{check.budget} of the baseline means {side} {format_value(check.limit, check.unit)}")
+    return "; ".join([*parts, *([check.note] if check.note else [])])
+
+
+def _detail(check: Check) -> list[str]:
+    lines = _indent(f"{_WORDS[check.status]} {check.name}: {check.summary}")
+    if check.saving is not None and check.kind == "rule":
+        lines += _indent(f"fixing saves {_saving(check, '-')}", 6)
+    lines += _indent(f"at {', '.join(check.places)}", 6) if check.places else []
+    lines += [f"      {row}" for row in shown_code(check.fix or "", WIDTH - 6)]
+    return lines
+
+
+def _saving(check: Check, dash: str) -> str:
+    """Predicted saving per step, and the MFU then where it is known."""
+    saving = check.saving
+    if saving is None:
+        return ""
+    text = f"{numbers.duration_range(saving.low, saving.high, dash=dash)} a step"
+    if saving.mfu_low is None or saving.mfu_high is None:
+        return text
+    return f"{text} (MFU {numbers.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
+
+
+def _rest(verdict: Verdict) -> list[str]:
+    passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
+    lines = _indent(f"passed {len(passed)}: {some_of(passed)}") if passed else []
+    for names, reason in verdict.unmeasured():
+        lines += _indent(f"not measured: {names}: {reason}")
+    for text in verdict.cautions[:MOST_CAUTIONS]:
+        lines += _indent(f"caution: {text}")
+    more = len(verdict.cautions) - MOST_CAUTIONS
+    return [*lines, f"  and {more} more cautions: see the reports of the runs"] if more > 0 else lines
+
+
+def render_checklist_markdown(verdict: Verdict) -> str:
+    """The checklist as GitHub-flavoured markdown, below 64 kB; every value is escaped."""
+    verdict = each_text(verdict, lambda text: shorten(clean(text), LONGEST_TEXT))
+    lines = [f"### mfu-doctor: {inline(verdict.headline)}", ""]
+    table = [check for check in verdict.checks if check.kind != "rule"]
+    if table:
+        lines += [*_markdown_table(table), ""]
+    for check in table:
+        said = _qualified(check)
+        if said or check.places:
+            lines.append(f"- {inline(check.title)}{': ' if said else ''}{inline(said)}{_at(check)}")
+    found = [c for c in verdict.checks if c.kind == "rule" and c.status in (FAILED, INCONCLUSIVE, WARNING)]
+    for check in found[:MOST_RULES]:
+        lines += _markdown_finding(check)
+    if len(found) > MOST_RULES:
+        lines.append(f"- and {len(found) - MOST_RULES} more findings: see the report")
+    passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
+    lines += [f"- [x] {len(passed)} passed: {inline(some_of(passed))}"] if passed else []
+    lines += [f"- not measured: {inline(f'{names} ({reason})')}" for names, reason in verdict.unmeasured()[:MOST_RULES]]
+    lines += ["", *_markdown_details(verdict)]
+    return _cut("\n".join(lines) + "\n")
+
+
+def _markdown_table(checks: Iterable[Check]) -> list[str]:
+    rows = [(check, _row(check, plus="± ")) for check in checks]
+    against = any(row[4] for _, row in rows)
+    head = ["", "check", "budget", *(["baseline"] if against else []), "this run", *(["change"] if against else [])]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for check, (status, _, value, budget, baseline, change) in rows:
+        bold = f"**{inline(change)}**" if change and status == FAILED else inline(change)
+        cells = [_EMOJI[status], inline(check.title), inline(budget), *([inline(baseline)] if against else [])]
+        cells += [inline(value), *([bold] if against else [])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _markdown_finding(check: Check) -> list[str]:
+    level = "" if check.status == WARNING else f"{_EMOJI[check.status]} "
+    saves = f" · fixing saves {inline(_saving(check, '–'))}" if check.saving else ""  # noqa: RUF001 - a range
+    lines = [f"- [ ] {level}**{inline(check.name)}** · {inline(check.summary)}{saves}{_at(check)}"]
+    return lines + [f"      {row}" for row in code(check.fix or "")]
+
+
+def _at(check: Check) -> str:
+    return f" · at {', '.join(inline(place) for place in check.places)}" if check.places else ""
+
+
+def _markdown_details(verdict: Verdict) -> list[str]:
+    """What was judged, folded away, with the cautions."""
+    lines = [f"<details><summary>{inline(_judged(verdict))}</summary>", ""]
+    lines += [f"- run {inline(run)}" for run in verdict.judged.runs[:MOST_RULES]]
+    lines += [f"- baseline {inline(run)}" for run in verdict.judged.baseline[:MOST_RULES]]
+    lines += [f"- caution: {inline(text)}" for text in verdict.cautions[:MOST_RULES]]
+    return [*lines, "", "</details>"]
+
+
+def _cut(text: str) -> str:
+    """At most `MAX_BYTES` of UTF-8, cut at a line; below the limit, which texts of ordinary size never reach."""
+    data = text.encode()
+    if len(data) <= MAX_BYTES:
+        return text
+    note = "\n\n(cut here: the JSON has all of it)\n"
+    kept = data[: MAX_BYTES - len(note)]
+    return kept[: kept.rindex(b"\n")].decode() + note

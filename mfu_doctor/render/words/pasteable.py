@@ -1,0 +1,92 @@
+"""Code to paste, broken to fit a screen without being changed: a fix that was cut is a fix that nobody can use."""
+
+from __future__ import annotations
+
+from mfu_doctor.render.words.text import cells, wrap
+
+NO_ROOM = "(the line to paste is too long for this screen)"
+
+
+def shown_code(code: str, width: int, *, lines: int | None = None) -> list[str]:
+    """The code as `wrap_code` breaks it, whole or not at all: where it does not fit, a line says so.
+
+    Args:
+        code: Python or shell.
+        width: columns.
+        lines: the most lines there is room for; None: any number.
+    """
+    rows = wrap_code(code, width)
+    fits = all(cells(row) <= width for row in rows) and (lines is None or len(rows) <= lines)
+    return rows if fits else [NO_ROOM]
+
+
+def wrap_code(code: str, width: int) -> list[str]:
+    """Lines of code to paste, broken only where the language lets them be: nothing is cut and nothing changes its meaning.
+
+    A line too long loses its comment to lines of its own, is broken at a ";" between statements, and inside brackets at spaces.
+    What cannot be broken stays long.
+
+    Args:
+        code: Python or shell.
+        width: columns.
+    """
+    return [row for line in code.splitlines() for row in _wrap_code_line(line, width)]
+
+
+def _wrap_code_line(line: str, width: int) -> list[str]:
+    if cells(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    breaks, comment = _code_breaks(line)
+    rows = (
+        []
+        if comment >= 0 and not line[:comment].strip()
+        else _broken(line[:comment] if comment >= 0 else line, breaks, width)
+    )
+    words = line[comment:].lstrip("# ") if comment >= 0 else ""
+    return rows + [f"{indent}# {row}" for row in wrap(words, width - len(indent) - 2)]
+
+
+def _broken(code: str, breaks: list[tuple[int, str]], width: int) -> list[str]:
+    """The code broken at the last of the allowed places that keeps each line within the width."""
+    rows, start, lead = [], 0, ""
+    code = code.rstrip()
+    while cells(lead + code[start:]) > width:
+        room = width - cells(lead)
+        fitting = [found for found in breaks if start < found[0] <= start + room and found[0] < len(code)]
+        later = [found for found in breaks if start + room < found[0] < len(code)]
+        if not fitting and not later:
+            break
+        at, next_lead = (fitting or later[:1])[-1]
+        rows.append((lead + code[start:at]).rstrip(" ;" if next_lead == "" else " "))
+        start = at + len(code[at:]) - len(code[at:].lstrip())
+        lead = (code[: len(code) - len(code.lstrip())] + next_lead) if rows else ""
+    return [*rows, lead + code[start:]]
+
+
+def _code_breaks(line: str) -> tuple[list[tuple[int, str]], int]:
+    """Where the line may be broken, each with the indentation after it, and where its comment begins (-1: none).
+
+    Inside brackets a line may go on after any space; between statements it ends at a ";", but not behind a ":" that makes both
+    one suite.
+    """
+    breaks: list[tuple[int, str]] = []
+    depth, quote, suite = 0, "", False
+    for i, c in enumerate(line):
+        if quote:
+            quote = "" if c == quote and line[i - 1] != "\\" else quote
+        elif c in "\"'":
+            quote = c
+        elif c == "#" and (i == 0 or line[i - 1] == " "):
+            return breaks, i
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif c == ":" and depth == 0:
+            suite = True
+        elif c == " " and depth > 0:
+            breaks.append((i, "    "))
+        elif c == ";" and depth == 0 and not suite and line[i + 1 : i + 2] == " ":
+            breaks.append((i + 1, ""))
+    return breaks, -1

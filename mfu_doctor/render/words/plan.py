@@ -1,0 +1,51 @@
+"""The sentences about the plan: what the fixes give together, which they are and in which order, and what is left out of it."""
+
+from __future__ import annotations
+
+from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.result.report import Diagnosis, Report
+
+
+def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
+    """The saving of all fixes applied in turn, and MFU then; None where that is no more than the price of the first fix."""
+    plan = report.plan
+    if not plan.steps or plan.saving_high_s <= 0:
+        return None
+    if len(plan.steps) == 1 and plan.steps[0].rule in {found.rule for found in report.failed}:
+        return None
+    after = ""
+    if plan.mfu_low is not None and plan.mfu_high is not None:
+        after = numbers.percent_range(plan.mfu_low, plan.mfu_high, dash=dash)
+    return numbers.duration_range(plan.saving_low_s, plan.saving_high_s, dash=dash), after
+
+
+def plan_names(report: Report) -> str:
+    """The fixes of the plan in their order; one that pays only after another says so."""
+    steps = report.plan.steps
+    return ", ".join(s.rule + (f" (pays after {s.pays_after})" if s.pays_after else "") for s in steps)
+
+
+def plan_notes(report: Report) -> list[str]:
+    """Sentences under the plan: where it stops, which fixes are not in it, and which could not be replayed."""
+    plan = report.plan
+    if not plan.steps:
+        return list(plan.notes)
+    planned = {step.rule for step in plan.steps}
+    rest = [found.rule for found in report.failed if found.saving is not None and found.rule not in planned]
+    saves = "saves" if len(rest) == 1 else "save"
+    left = [f"not in the plan: {', '.join(rest)}, which {saves} less than 1 % of the step after these"] if rest else []
+    return [*([plan.stop] if plan.stop else []), *left, *plan.notes]
+
+
+def unlisted_fixes(report: Report) -> list[Diagnosis]:
+    """Diagnoses of the plan's fixes that are not among the listed ones: they pay only after another."""
+    listed = {found.rule for found in report.failed}
+    found = [report.diagnosis(step.rule) for step in report.plan.steps if step.rule not in listed]
+    return [d for d in found if d is not None and d.fix]
+
+
+def why_withheld(report: Report, diagnosis: Diagnosis) -> str:
+    """Why advice is withheld, with its number, and after which fix it is worth something."""
+    reason = diagnosis.reason or wording.saving(diagnosis)
+    after = next((s.pays_after for s in report.plan.steps if s.rule == diagnosis.rule and s.pays_after), None)
+    return f"{reason}; pays after {after}" if after else reason

@@ -1,0 +1,158 @@
+"""Make text that came out of a file safe and fit to show: clean it, measure it, shorten it, wrap it.
+
+Names of kernels, files and devices are written by whoever recorded the trace; printed raw they could move the cursor,
+recolour the terminal, inject markup or break the layout.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from mfu_doctor.analysis.names.short_names import short_name
+
+# ECMA-48 control sequences: CSI (parameters, intermediates, final byte), OSC/DCS/SOS/PM/APC strings up to their
+# terminator, and two-byte escapes; each also with its single C1 byte.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Cc controls, Cf format characters (bidirectional overrides, zero width), Cs surrogates, Zl/Zp line separators.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# GitHub's runner obeys "::command::" at the start of a line (after spaces) and "##[command]" anywhere in a log.
+_COMMANDS = re.compile(r"(?<!\S)::|##\[")
+# The last name before a template's arguments, behind a return type and namespaces.
+_OWN_NAME = re.compile(r"(?:void )?(?:\w+::|\(anonymous namespace\)::)*([A-Za-z_]\w*)(?=<)")
+_ARGUMENTS = re.compile(r"\([^()]*\)$")
+_ASCII = {
+    "\N{MICRO SIGN}": "u",
+    "\N{GREEK SMALL LETTER MU}": "u",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MIDDLE DOT}": "*",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{ALMOST EQUAL TO}": "~",
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+}
+
+
+def clean(text: str) -> str:
+    """One line without control sequences, invisible characters or CI commands; line breaks and tabs become spaces."""
+    plain = _ESCAPES.sub("", text)
+    spaced = re.sub(r"[\s\x85\u2028\u2029]+", " ", plain)
+    shown = "".join(c for c in spaced if unicodedata.category(c) not in _INVISIBLE)
+    return _COMMANDS.sub(lambda found: f"{found[0][:-1]} {found[0][-1]}", shown)
+
+
+def to_ascii(text: str) -> str:
+    """The text in ASCII: known signs spelled, accents dropped, anything else as a backslash escape."""
+    if text.isascii():
+        return text
+    spelled = "".join(_ASCII.get(c, c) for c in text)
+    folded = "".join(c for c in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(c))
+    return folded.encode("ascii", "backslashreplace").decode()
+
+
+def cells(text: str) -> int:
+    """Terminal columns that a clean text takes: two for wide East Asian characters, none for combining marks."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def pad(text: str, width: int) -> str:
+    """The text followed by spaces up to `width` columns."""
+    return text + " " * max(width - cells(text), 0)
+
+
+def shorten(text: str, width: int, *, middle: bool = False) -> str:
+    """The text in at most `width` columns, with "..." where something was left out (`middle`: keep both ends)."""
+    if cells(text) <= width:
+        return text
+    if width <= 3:
+        return "." * max(width, 0)
+    if middle:
+        tail = _prefix(text[::-1], (width - 3) * 2 // 3)[::-1]
+        return _prefix(text, width - 3 - cells(tail)) + "..." + tail
+    return _prefix(text, width - 3).rstrip() + "..."
+
+
+def kernel_name(name: str, width: int) -> str:
+    """A kernel's own name and as much of its template arguments as fit: what tells it from others, not its namespaces.
+
+    Args:
+        name: as recorded, such as ``void at::native::vectorized_elementwise_kernel<4, ...>(int, ...)``.
+        width: columns.
+    """
+    if name.startswith(("Memcpy", "Memset")):
+        return shorten(name, width)
+    own = short_name(name)
+    if not own.isidentifier():  # a lambda among its arguments
+        found = _OWN_NAME.match(name)
+        own = found[1] if found else own
+    template = name[name.index(own) + len(own) :] if own in name else ""
+    if not template.startswith("<"):
+        return shorten(own, width, middle=True)
+    return shorten(own + _ARGUMENTS.sub("", template).replace("at::native::", "").replace(", ", ","), width)
+
+
+def _prefix(text: str, width: int) -> str:
+    """The longest start of the text that fits in `width` columns."""
+    used, end = 0, 0
+    while end < len(text) and used + cells(text[end]) <= width:
+        used += cells(text[end])
+        end += 1
+    return text[:end]
+
+
+def wrap(text: str, width: int, *, lines: int | None = None) -> list[str]:
+    """Break at spaces, inside a word only where it is longer than the line; at most `lines` lines, the last cut."""
+    rows: list[str] = []
+    rest = text.strip()
+    while rest:
+        if lines is not None and len(rows) == lines - 1:
+            return [*rows, shorten(rest, width)]
+        piece = _prefix(rest, width)
+        if len(piece) < len(rest) and not rest[len(piece)].isspace() and " " in piece.strip():
+            piece = piece[: piece.rindex(" ")]
+        elif rest[len(piece) :].startswith("::") and len(piece) > 1:
+            piece = piece[:-1]  # no line may start with "::", see _COMMANDS
+        rows.append(piece.rstrip())
+        rest = rest[max(len(piece), 1) :].lstrip()
+    return rows
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of a frozen dataclass (or tuple, dict, text) with `change` applied to every text in it.
+
+    A `fix` keeps its line breaks: it is code to paste, and each of its lines is changed alone.
+    """
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(each_text(item, change) for item in value)
+    if isinstance(value, dict):
+        return {change(key): each_text(item, change) for key, item in value.items()}
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    changed = {f.name: each_text(getattr(value, f.name), change) for f in fields(value) if f.name != "fix"}
+    fix = getattr(value, "fix", None)
+    if isinstance(fix, str):
+        # Indentation is part of the code; everything else in a line is cleaned like any text.
+        rows = [row[: len(row) - len(row.lstrip(" "))] + change(row.lstrip(" ")) for row in fix.splitlines()]
+        changed["fix"] = "\n".join(row.rstrip() for row in rows if row.strip())
+    return replace(value, **changed)

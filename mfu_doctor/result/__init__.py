@@ -1,0 +1,1 @@
+"""The result types and how they are stored."""

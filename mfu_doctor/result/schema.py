@@ -1,0 +1,38 @@
+"""The JSON Schema of a report, generated from its types, so that the document cannot drift from the code.
+
+python -m mfu_doctor.result.schema        writes report.schema.json again
+
+It is the same whichever version of msgspec generates it: some versions write the default of an empty mapping and some do not, so
+none is kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mfu_doctor.result.report import SCHEMA, Report
+
+FILE = Path(__file__).with_name("report.schema.json")
+
+
+def report_schema() -> bytes:
+    """The schema (JSON Schema 2020-12) as indented UTF-8 JSON with a final newline."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"mfu-doctor report, schema {SCHEMA}"}
+    return (
+        msgspec.json.format(msgspec.json.encode(head | _without_empty_defaults(msgspec.json.schema(Report))), indent=1)
+        + b"\n"
+    )
+
+
+def _without_empty_defaults(node: Any) -> Any:
+    """The same schema without `"default": {}`, at any depth."""
+    if isinstance(node, dict):
+        return {key: _without_empty_defaults(value) for key, value in node.items() if (key, value) != ("default", {})}
+    return [_without_empty_defaults(item) for item in node] if isinstance(node, list) else node
+
+
+if __name__ == "__main__":
+    FILE.write_bytes(report_schema())

@@ -1,0 +1,218 @@
+"""What the gate says: one `Check` per budget, structural count and rule, and the `Verdict` with its exit code.
+
+The verdict is to `check` what the report is to `report`: one object, and every format (checklist, annotations, JUnit,
+JSON) is a pure function of it. Its text is written to be read in a failed assert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mfu_doctor.result.report import Saving
+from mfu_doctor.sentences import counted
+
+SCHEMA = 1
+
+PASSED = "passed"
+FAILED = "failed"
+WARNING = "warning"  # a rule at level warn found something
+INCONCLUSIVE = "inconclusive"  # beyond the budget, within the noise (or not measurable): more runs would decide
+NOT_MEASURED = "not measured"
+STATUSES = (FAILED, INCONCLUSIVE, WARNING, NOT_MEASURED, PASSED)
+
+EXIT_OK, EXIT_FAILED, EXIT_UNUSABLE = 0, 1, 2
+LISTED = 6  # names in a line that lists what passed or was not measured
+MS, US = 1e-3, 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the checklist.
+
+    Attributes:
+        name: as written in the configuration ("step-time", "input-bound").
+        kind: budget, structure or rule.
+        status: one of `STATUSES`.
+        title: the measure with its statistic ("step time, median of 15").
+        summary: one sentence with this run's number, the budget and how sure it is.
+        unit: s, share or count, of `value`, `limit`, `baseline` and the spreads.
+        limit: the budget as an absolute number; `at_least` says which side of it is good.
+        budget: the budget as the user wrote it ("+5%"), None for rules.
+        spread: median absolute deviation of the samples behind `value`; None with fewer than three of them.
+        note: what qualifies the status: why it is inconclusive, or what a pass could not have seen; part of `summary`.
+        change: `value` against `baseline`: relative for seconds, else the difference.
+        places: where in the user's code ("train.py:41"), most relevant first.
+    """
+
+    name: str
+    kind: str
+    status: str
+    title: str
+    summary: str
+    unit: str = ""
+    value: float | None = None
+    limit: float | None = None
+    at_least: bool = False
+    budget: str | None = None
+    baseline: float | None = None
+    spread: float | None = None
+    baseline_spread: float | None = None
+    change: float | None = None
+    note: str | None = None
+    fix: str | None = None
+    saving: Saving | None = None
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What was judged: the runs, their device and the baseline."""
+
+    runs: tuple[str, ...]
+    steps: int  # samples behind the step time
+    step_source: str  # timed (un-profiled) or trace (profiled)
+    device: str | None = None
+    torch: str | None = None
+    site: str | None = None  # file:line where profile() was written
+    baseline: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()  # keys in which the baseline was allowed to differ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The outcome of a check: ``assert report.check(mfu="30%").ok``.
+
+    Attributes:
+        checks: worst first; within a status budgets, then structure, then rules with the largest saving first.
+        strict: whether an inconclusive check fails.
+        cautions: what a reader must know about the numbers.
+    """
+
+    checks: tuple[Check, ...]
+    judged: Judged
+    strict: bool = False
+    cautions: tuple[str, ...] = field(default=())
+
+    def with_status(self, *statuses: str) -> tuple[Check, ...]:
+        """Checks of these statuses, in order."""
+        return tuple(check for check in self.checks if check.status in statuses)
+
+    def fails(self, check: Check) -> bool:
+        """Whether this check makes the verdict fail."""
+        return check.status == FAILED or (self.strict and check.status == INCONCLUSIVE)
+
+    def unmeasured(self) -> list[tuple[str, str]]:
+        """Names of the checks that were not measured, and why: one entry for each reason, the commonest first."""
+        by_reason: dict[str, list[str]] = {}
+        for check in self.with_status(NOT_MEASURED):
+            by_reason.setdefault(check.summary, []).append(check.name)
+        ordered = sorted(by_reason.items(), key=lambda entry: -len(entry[1]))
+        return [(some_of(names), reason) for reason, names in ordered]
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that make the verdict fail, in order."""
+        return tuple(check for check in self.checks if self.fails(check))
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all checks pass or only warn, 1 where one failed; "nothing to judge" (2) is raised as DoctorError."""
+        return EXIT_OK if self.ok else EXIT_FAILED
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one line: "failed: step-time, input-bound (1 inconclusive, 2 warnings, 9 passed)"."""
+        counts = [
+            (INCONCLUSIVE, "{} inconclusive"),
+            (WARNING, counted(len(self.with_status(WARNING)), "warning")),
+            (PASSED, "{} passed"),
+            (NOT_MEASURED, "{} not measured"),
+        ]
+        rest = ", ".join(
+            words.format(len(self.with_status(status))) for status, words in counts if self.with_status(status)
+        )
+        if self.ok:
+            return f"passed ({rest})" if rest else "passed (nothing was asked)"
+        names = ", ".join(check.name for check in self.failures)
+        return f"failed: {names}" + (f" ({rest})" if rest else "")
+
+    def to_json(self) -> bytes:
+        """The verdict as UTF-8 JSON: all that the other formats show, in SI units, formatted only inside sentences."""
+        import msgspec
+
+        head = {
+            "schema": SCHEMA,
+            "tool": "mfu-doctor",
+            "ok": self.ok,
+            "exit_code": self.exit_code,
+            "headline": self.headline,
+        }
+        body = msgspec.to_builtins(self)
+        return msgspec.json.format(msgspec.json.encode(head | body), indent=1)
+
+    def __str__(self) -> str:
+        lines = [f"mfu-doctor check {self.headline}"]
+        for check in self.with_status(FAILED, INCONCLUSIVE, WARNING):
+            lines += _lines(check)
+        passed = [check.name for check in self.with_status(PASSED)]
+        if passed:
+            lines.append(f"  passed: {some_of(passed)}")
+        lines += [f"  not measured: {names}: {reason}" for names, reason in self.unmeasured()]
+        lines += [f"  caution: {text}" for text in self.cautions]
+        return "\n".join(lines)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names and how many more there are."""
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _lines(check: Check) -> list[str]:
+    lines = [f"  {check.status}: {check.name}: {check.summary}"]
+    lines += [f"      at {place}" for place in check.places]
+    if check.fix:
+        lines += [f"      {line}" for line in check.fix.splitlines()]
+    return lines
+
+
+def format_value(value: float | None, unit: str) -> str:
+    """A measured number with its unit, for sentences and tables: "447.6 ms", "28.9 %", "9,412"."""
+    if value is None:
+        return "unknown"
+    if unit == "s":
+        return format_seconds(value)
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def format_seconds(value: float) -> str:
+    """Seconds with four significant digits at the scale a person would choose."""
+    size = abs(value)
+    if size >= 1:
+        return f"{value:.4g} s"
+    return f"{value / MS:.4g} ms" if size >= MS or not size else f"{value / US:.4g} us"
+
+
+def format_change(change: float | None, unit: str) -> str:
+    """A change with its sign: "+8.6 %" for seconds, "+6.5 points" for shares, "+1" for counts; never "-0.0"."""
+    if change is None:
+        return ""
+    if unit == "count":
+        return f"{change:+,.4g}"
+    return f"{round(100 * change, 1) or 0.0:+.1f} {'points' if unit == 'share' else '%'}"
+
+
+def format_spread(spread: float, value: float, unit: str) -> str:
+    """A spread as a number in the unit in which its value reads: 2.0 beside 447.6 ms, 0.3 beside 28.9 %."""
+    if unit != "s":
+        return f"{100 * spread:.1f}"
+    scale = 1.0 if abs(value) >= 1 else MS if abs(value) >= MS else US
+    return f"{spread / scale:.2g}"

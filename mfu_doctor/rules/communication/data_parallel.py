@@ -1,0 +1,61 @@
+"""nn.DataParallel replicates the model from one process in each step.
+
+What it measures
+    Broadcast, Scatter and Gather of nn.DataParallel, on the device and on the host.
+
+Why it costs
+    One Python process drives all devices, copies all parameters in each forward pass, and collects outputs and gradients
+    on the first device.
+
+How the gain is predicted
+    The work of replication and collection vanishes (high), all but a tenth (mid) or half (low). What the single process
+    costs beyond that is not in it.
+
+How to fix
+    DistributedDataParallel with one process per device.
+
+When it is wrong
+    Not at all: PyTorch itself advises against DataParallel.
+
+References
+    https://pytorch.org/docs/stable/generated/torch.nn.DataParallel.html
+"""
+
+from __future__ import annotations
+
+import re
+
+from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled, work_of
+from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
+from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.units import seconds
+
+# Not DataParallel.forward itself: the replicas compute inside it.
+_REPLICATION = re.compile(r"^(Broadcast|Gather|Scatter|ReduceAddCoalesced)(Backward)?$")
+_SURE = re.compile(r"^(DataParallel\.forward|Broadcast|BroadcastBackward)$")
+
+
+@rule("data-parallel", "CO005", "nn.DataParallel copies the model in each step", needs=("device",))
+def data_parallel(run: Run) -> Outcome:
+    """Look for the replication of nn.DataParallel."""
+    steady = steady_of(run)
+    calls = steady.issued(run, calls_of(run, _SURE))
+    if not len(calls):
+        return None
+    mask = work_of(run, _REPLICATION)
+    where = spans(run, calls_of(run, _REPLICATION))
+    device, host = device_ns(run, steady, mask), steady.per_step(float((where & steady.host).total_ns))
+
+    def left(factor: float) -> tuple[Edit, ...]:
+        return (*scaled(run, mask, factor), ScaleHost(where, factor))
+
+    return Finding(
+        summary=f"nn.DataParallel copies the model in each step, {steady.share(host)} of it on the host",
+        fix="model = DistributedDataParallel(model, device_ids=[local_rank])  # torchrun --nproc-per-node=N train.py",
+        change=Change(left(0.5), left(0.1), left(0.0)),
+        evidence=(shown("device time", seconds(device), "s"), shown("host time", seconds(host), "s")),
+        place=run.places(calls[:1])[0],
+        effort="refactor",
+    )

@@ -1,0 +1,58 @@
+"""Collectives run through Gloo or MPI on the CPU although the tensors are on a GPU.
+
+What it measures
+    Gloo and MPI collectives in the steps of a run on a device, and the host time they take.
+
+Why it costs
+    Gloo copies to the host, sends over sockets, and copies back; NCCL uses NVLink and GPUDirect.
+
+How the gain is predicted
+    Half (low), nine tenths (mid) or all (high) of their host time vanishes.
+
+How to fix
+    init_process_group("nccl").
+
+When it is wrong
+    Groups that exchange CPU tensors on purpose (checkpoints, metadata).
+
+References
+    https://pytorch.org/docs/stable/distributed.html#which-backend-to-use
+"""
+
+from __future__ import annotations
+
+import re
+
+from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.replay.edits import Change, ScaleHost
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import counted
+from mfu_doctor.trace import Category
+from mfu_doctor.units import seconds
+
+_GLOO = re.compile(r"^(gloo|mpi):(?!barrier)")
+
+
+@rule("non-nccl-backend", "CO007", "collectives of GPU tensors go through the CPU", needs=("device",))
+def non_nccl_backend(run: Run) -> Outcome:
+    """Judge collectives of Gloo or MPI in a run on a GPU."""
+    steady = steady_of(run)
+    rows = rows_matching(run.trace, _GLOO, run.trace.rows(Category.CPU_OP, Category.ANNOTATION))
+    inside = steady.issued(run, rows)
+    if not len(inside):
+        return None
+    where = spans(run, rows)
+    spent = steady.per_step(float((where & steady.host).total_ns))
+    return Finding(
+        summary=f"{counted(steady.per_step(len(inside)), 'collective')} a step run on the CPU, "
+        f"{steady.share(spent)} of it",
+        fix='torch.distributed.init_process_group("nccl")',
+        change=Change((ScaleHost(where, 0.5),), (ScaleHost(where, 0.1),), (ScaleHost(where, 0.0),)),
+        evidence=(
+            shown("collectives", steady.per_step(len(inside)), "per step"),
+            shown("host time", seconds(spent), "s"),
+        ),
+        effort="setting",
+    )

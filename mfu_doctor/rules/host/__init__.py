@@ -1,0 +1,32 @@
+"""Does the device wait for Python? The rules of this family, in the order of their codes."""
+
+from mfu_doctor.rules.contract import Rule
+from mfu_doctor.rules.host.allocator_churn import allocator_churn
+from mfu_doctor.rules.host.anomaly_mode import anomaly_mode
+from mfu_doctor.rules.host.cpu_contention import cpu_contention
+from mfu_doctor.rules.host.device_sync import device_sync
+from mfu_doctor.rules.host.few_threads import few_threads
+from mfu_doctor.rules.host.gc_pause import gc_pause
+from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
+from mfu_doctor.rules.host.outlier_steps import outlier_steps
+from mfu_doctor.rules.host.recompilation import recompilation
+from mfu_doctor.rules.host.tensor_loop import tensor_loop
+from mfu_doctor.rules.host.uncompiled import uncompiled
+from mfu_doctor.rules.host.ungraphed_steps import ungraphed_steps
+
+RULES: tuple[Rule, ...] = (
+    host_bound,
+    device_sync,
+    recompilation,
+    gc_pause,
+    allocator_churn,
+    cpu_contention,
+    ungraphed_steps,
+    uncompiled,
+    tensor_loop,
+    outlier_steps,
+    needless_grad_scaler,
+    few_threads,
+    anomaly_mode,
+)

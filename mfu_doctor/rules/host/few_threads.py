@@ -1,0 +1,93 @@
+"""Operators on a CPU run on fewer threads than there are cores.
+
+What it measures
+    The number of intra-op threads (torch.get_num_threads) against the cores that this process may use, and the time of the
+    operators that would spread over more of them. OMP_NUM_THREADS=1, which torchrun sets, is the usual reason.
+
+Why it costs
+    Matrix products and convolutions on a CPU scale almost with the cores; on one thread the others are idle.
+
+How the gain is predicted
+    Products, convolutions and attention take threads/cores of their time, at 70 % efficiency (low), 85 % (mid). PyTorch splits
+    every other operator over more than 32,768 elements too: at the mid end those scale at 70 %, for memory is shared; at the
+    high end every operator scales perfectly. Replay gives the step. Cores are divided by the ranks that share the machine.
+
+How to fix
+    torch.set_num_threads(N), or OMP_NUM_THREADS=N before Python starts.
+
+When it is wrong
+    Loader workers and other processes need cores too. Hardware threads of one core add little to dense arithmetic, so the
+    low end is the one to expect where the cores counted are hyper-threads. Ranks on several machines are counted as if they
+    shared one.
+
+References
+    https://pytorch.org/docs/stable/notes/cpu_threading_torchscript_inference.html
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.facts import HostFacts
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+
+_LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense products on two to eight cores reach 0.8 to 0.95
+
+
+_GRAIN = 32_768  # elements below which PyTorch does not split an operator (at::internal::GRAIN_SIZE)
+_FLOAT_BYTES = 4
+_OPERANDS = (
+    3  # that an operator reads or writes at most as a rule: its traffic above so many grains means one of them is split
+)
+
+
+@rule("few-threads", "HO030", "operators use fewer threads than there are cores", needs=("facts",))
+def few_threads(run: Run) -> Outcome:
+    """Judge the number of threads of a CPU run."""
+    if not run.is_cpu:
+        return None
+    host = run.facts.host if run.facts is not None else None
+    if host is None or host.torch_threads is None:
+        return Skip("the number of threads was not captured")
+    cores = _usable_cores(host, run.facts.world_size if run.facts is not None else None)
+    if cores is None:
+        return Skip("the number of usable cores was not captured")
+    threads = host.torch_threads
+    if threads >= cores:
+        return None
+    return Finding(
+        summary=f"Operators run on {threads} of {cores} cores",
+        fix=f"torch.set_num_threads({cores})",
+        change=_change(run, threads, cores),
+        detail="OMP_NUM_THREADS sets the default; torchrun sets it to 1",
+        evidence=(shown("threads", threads, "count"), shown("usable cores", cores, "count")),
+        effort="setting",
+        risk="rounding",
+        raised_peak=max(run.peaks.dense.values(), default=0.0) * cores / threads or None,
+    )
+
+
+def _usable_cores(host: HostFacts, world_size: int | None) -> int | None:
+    """Cores for one rank: affinity, limited by the control group, shared by the ranks."""
+    known = [c for c in (host.affinity, host.cgroup_cpus, host.cores) if c is not None]
+    return max(int(min(known)) // max(world_size or 1, 1), 1) if known else None
+
+
+def _change(run: Run, threads: int, cores: int) -> Change:
+    compute = run.activity.kind == COMPUTE
+    products = np.unique(run.activity.row[compute & run.kernels.matmul_like])
+    moved = least_bytes(run)
+    large = compute & ~run.kernels.matmul_like & (moved > _OPERANDS * _GRAIN * _FLOAT_BYTES)
+    others = np.unique(run.activity.row[large])
+    everything = np.unique(run.activity.row[compute])
+
+    def scaled(rows: np.ndarray[tuple[int], np.dtype[np.int64]], efficiency: float) -> ScaleDevice:
+        speedup = 1.0 + (cores / threads - 1.0) * efficiency
+        return ScaleDevice(rows, np.full(len(rows), 1.0 / speedup))
+
+    usual = (scaled(products, _MID_EFFICIENCY), scaled(others, _LOW_EFFICIENCY))
+    return Change((scaled(products, _LOW_EFFICIENCY),), usual, (scaled(everything, 1.0),))

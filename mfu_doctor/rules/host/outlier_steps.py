@@ -1,0 +1,79 @@
+"""Now and then a step takes much longer because the host does something else in it: a checkpoint, a log, an evaluation.
+
+What it measures
+    Steady steps that exceed the median by three robust standard deviations and by half, and the pauses of the host in
+    them.
+
+Why it costs
+    Work every hundredth step that takes as long as fifty of them costs a third of the time, and no median shows it.
+
+How the gain is predicted
+    The long pauses in these steps vanish (mid, high) or halve (low). The saving is per step of the recorded ones.
+
+How to fix
+    Save checkpoints asynchronously, evaluate less often, log from another thread.
+
+When it is wrong
+    The recorded steps may hold such a step by chance; how often it comes in the whole run decides what it costs.
+
+References
+    https://pytorch.org/docs/stable/distributed.checkpoint.html (async_save)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.host_time import hosting_of, longest_pause
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.replay.edits import Change, ScaleHost
+from mfu_doctor.analysis.replay.timeline import EXCEPTIONAL
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import union
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.sentences import counted, time_of
+from mfu_doctor.units import seconds
+
+# Steps beyond the median by three robust standard deviations (1.4826 x MAD) that are also exceptional are outliers, not spread.
+_SIGMA, _TO_SIGMA = 3.0, 1.4826
+# More of them than this share are a second kind of step, not exceptions.
+EXCEPTIONS = 0.25
+ENOUGH = 5
+
+
+@rule("outlier-steps", "HO010", "some steps stop for other work")
+def outlier_steps(run: Run) -> Outcome:
+    """Look for steps that are long because the host did something else."""
+    steady = steady_of(run)
+    index = np.flatnonzero(run.steps.steady)
+    if len(index) < ENOUGH:
+        return Skip(f"fewer than {ENOUGH} steady steps: record more")
+    length = run.steps.duration[index].astype(np.float64)
+    middle = float(np.median(length))
+    spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
+    long = (length > middle + spread) & (length > EXCEPTIONAL * middle)
+    if not long.any() or long.mean() > EXCEPTIONS:
+        return None
+    steps = index[long]
+    windows = union(run.steps.host_start[steps], run.steps.host_end[steps])
+    pauses = hosting_of(run, steady).pauses & windows
+    if not pauses.count:
+        return None
+    pause, spot = longest_pause(pauses, steady), run.spent_at(pauses)
+    return Finding(
+        summary=f"{counted(len(steps), 'step')} of {len(index)} took up to {time_of(float(length.max()))}, the others "
+        f"{time_of(middle)}",
+        fix=f"# call {spot.spelled} less often, or from another thread"
+        if spot
+        else "# write checkpoints and logs from another thread or less often",
+        detail=f"the longest pause takes {time_of(pause[1] - pause[0])}" if pause else None,
+        change=Change((ScaleHost(pauses, 0.5),), (ScaleHost(pauses, 0.0),), (ScaleHost(pauses, 0.0),)),
+        evidence=(
+            shown("long steps", len(steps), "count"),
+            shown("longest step", seconds(float(length.max())), "s"),
+            shown("median step", seconds(middle), "s"),
+        ),
+        effort="refactor",
+        place=spot.place if spot else None,
+        confidence="hint",
+    )

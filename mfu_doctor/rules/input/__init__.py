@@ -1,0 +1,22 @@
+"""Does the device wait for data? The rules of this family, in the order of their codes."""
+
+from mfu_doctor.rules.contract import Rule
+from mfu_doctor.rules.input.blocking_copy import blocking_copy
+from mfu_doctor.rules.input.cold_cache import cold_cache
+from mfu_doctor.rules.input.cold_workers import cold_workers
+from mfu_doctor.rules.input.host_made_tensor import host_made_tensor
+from mfu_doctor.rules.input.input_bound import input_bound
+from mfu_doctor.rules.input.pageable_copy import pageable_copy
+from mfu_doctor.rules.input.slow_sample import slow_sample
+from mfu_doctor.rules.input.wide_batch import wide_batch
+
+RULES: tuple[Rule, ...] = (
+    input_bound,
+    pageable_copy,
+    blocking_copy,
+    cold_workers,
+    slow_sample,
+    host_made_tensor,
+    wide_batch,
+    cold_cache,
+)

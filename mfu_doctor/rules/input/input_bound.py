@@ -1,0 +1,141 @@
+"""The device waits for data that a DataLoader with more workers would have had ready.
+
+What it measures
+    The time in which the device is idle while the training thread fetches a batch (on a CPU-only run: the time of the fetch
+    itself), and the number of worker processes behind it, from the capture or from the name of the fetch's span.
+
+Why it costs
+    With num_workers=0 loading and training take turns. With too few workers the queue of ready batches runs empty and the
+    step takes as long as a batch does.
+
+How the gain is predicted
+    One batch costs one worker t_w: the fetch itself where there are no workers, w times the step where w starved workers
+    are at work. With w' workers a batch is ready every t_w / w', and the step becomes max(step without any waiting, t_w / w').
+    Replay finds the step without waiting, so a fetch that hides behind a busy device saves nothing. Low end: two workers (or
+    half of the additional ones); mid: the workers that the step needs, as far as there are cores; high: every batch ready.
+    On a CPU-only run workers share the cores with training; what they take is subtracted.
+
+How to fix
+    DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True where a GPU trains. Where the CPU is already
+    saturated more workers deliver no more: make the transforms cheaper, or decode on the GPU.
+
+When it is wrong
+    Workers that share one slow disk do not scale: where most of the wait is seen to be storage's, cold-cache stands above this.
+    A loader that is no DataLoader (a generator) needs its own prefetching.
+    Batches that take very different times hide in a mean; slow-sample looks at those.
+
+References
+    https://pytorch.org/docs/stable/data.html#multi-process-data-loading
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.evidence.loading import (
+    Loading,
+    busy_share,
+    deliver_every,
+    is_pipelined,
+    loading_of,
+    shared_core_period,
+)
+from mfu_doctor.analysis.evidence.page_cache import is_mostly_storage
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.report import Evidence
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.sentences import time_of
+from mfu_doctor.units import seconds
+
+# Waits that workers leave: below this share of the step a pipelined loader keeps up, and there is nothing to advise.
+KEEPS_UP_SHARE = 0.01
+# The CPU counts as saturated when this share of the cores is busy; a scheduler never reaches all of them.
+SATURATED = 0.95
+# Without figures of the process, half of a worker's time is taken as work for a core.
+UNKNOWN_BUSY = 0.5
+
+
+@rule("input-bound", "IN001", "the device waits for data")
+def input_bound(run: Run) -> Outcome:
+    """Judge the data path."""
+    loading = loading_of(run)
+    if loading is None:
+        return Skip("no data fetch was recorded: iterate a DataLoader, or wrap the loader in doctor.batches(loader)")
+    if is_pipelined(run) and loading.waiting.mean_ns < KEEPS_UP_SHARE * loading.step_ns:
+        return None
+    wanted = _recommended(loading)
+    who = "Training" if run.is_cpu else "GPU"
+    return Finding(
+        summary=f"{who} waits for data {loading.waiting.of_step}",
+        fix=_fix(run, f"{wanted}" if loading.workers is not None or not is_pipelined(run) else "2 * num_workers"),
+        detail=_detail(loading),
+        change=_change(run, loading, wanted),
+        evidence=_evidence(loading),
+        place=run.places(loading.rows[:1])[0],
+        symptom_of=("cold-cache",) if is_mostly_storage(run) else (),
+        withhold=_saturated(run, loading),
+    )
+
+
+def _recommended(loading: Loading) -> int:
+    """Workers that the step needs, no more than there are cores; twice as many where their number is unknown."""
+    needed = loading.workers_needed
+    if needed is None:
+        return 2
+    if loading.workers:
+        needed = max(needed, loading.workers + 1)
+    return min(needed, max(int(loading.cores), 1)) if loading.cores else needed
+
+
+def _change(run: Run, loading: Loading, wanted: int) -> Change:
+    ready = deliver_every(run, loading, 0.0)
+    if loading.batch_ns is None:  # workers unknown: twice as many halve the period
+        return Change(deliver_every(run, loading, loading.step_ns / loading.fetches / 2), ready, ready)
+    now = loading.workers or 0
+    few = 2 if now == 0 else now + max((wanted - now) // 2, 1)
+    known = busy_share(run, loading)
+    middle = UNKNOWN_BUSY if known is None else known
+    low = max(loading.batch_ns / min(few, max(wanted, 1)), shared_core_period(run, loading, middle if known else 1.0))
+    mid = max(loading.batch_ns / wanted, shared_core_period(run, loading, middle))
+    return Change(deliver_every(run, loading, low), deliver_every(run, loading, mid), ready)
+
+
+def _saturated(run: Run, loading: Loading) -> str | None:
+    host = run.facts.host if run.facts else None
+    if host is None or host.cpu_share is None or not loading.cores or not loading.workers:
+        return None
+    used = host.cpu_share + (host.other_cpu_share or 0.0)
+    if used < SATURATED * loading.cores:
+        return None
+    return (
+        f"{used:.1f} of {loading.cores:g} cores are busy, so more workers would deliver no more; "
+        "make the transforms cheaper or decode on the GPU"
+    )
+
+
+def _fix(run: Run, wanted: str) -> str:
+    options = [f"num_workers={wanted}"]
+    if not run.is_cpu:
+        options.append("pin_memory=True")
+    return f"DataLoader(..., {', '.join([*options, 'persistent_workers=True'])})"
+
+
+def _detail(loading: Loading) -> str:
+    could = f"the step could take one each {time_of(loading.free_ns / loading.fetches)}"
+    if loading.workers == 0:
+        return f"the training thread loads each batch itself in {time_of(loading.fetch_ns)}; {could}"
+    by = f"{loading.workers} workers deliver" if loading.workers else "the loader delivers"
+    return f"{by} a batch each {time_of(loading.step_ns / loading.fetches)}; {could}"
+
+
+def _evidence(loading: Loading) -> tuple[Evidence, ...]:
+    found = [
+        shown("waiting for data", seconds(loading.waiting.stated_ns), "s"),
+        shown("fetch", seconds(loading.fetch_ns), "s"),
+        shown("fetches per step", loading.fetches, "count"),
+        shown("step with every batch ready", seconds(loading.free_ns), "s"),
+    ]
+    if loading.workers is not None:
+        found.append(shown("workers", loading.workers, "count"))
+    if loading.cores is not None:
+        found.append(shown("cores", loading.cores, "count"))
+    return tuple(found)

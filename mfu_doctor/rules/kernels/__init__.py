@@ -1,0 +1,46 @@
+"""Do the kernels use the chip? The rules of this family, in the order of their codes."""
+
+from mfu_doctor.rules.contract import Rule
+from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
+from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
+from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
+from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
+from mfu_doctor.rules.kernels.fp8_eligible import fp8_eligible
+from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
+from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
+from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
+from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
+from mfu_doctor.rules.kernels.misaligned_matmul import misaligned_matmul
+from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
+from mfu_doctor.rules.kernels.small_matmul import small_matmul
+from mfu_doctor.rules.kernels.tf32_off import tf32_off
+from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
+from mfu_doctor.rules.kernels.unfused_attention import unfused_attention
+from mfu_doctor.rules.kernels.unfused_clipping import unfused_clipping
+from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
+from mfu_doctor.rules.kernels.unfused_optimizer import unfused_optimizer
+from mfu_doctor.rules.kernels.unused_gradients import unused_gradients
+from mfu_doctor.rules.kernels.zeroed_gradients import zeroed_gradients
+
+RULES: tuple[Rule, ...] = (
+    fp32_matmul,
+    tf32_off,
+    unfused_elementwise,
+    unfused_optimizer,
+    unfused_attention,
+    misaligned_matmul,
+    small_matmul,
+    layout_conversion,
+    repeated_cast,
+    conv_bias_before_norm,
+    contiguous_copies,
+    dense_embedding_grad,
+    unfused_clipping,
+    zeroed_gradients,
+    large_vocab_loss,
+    unbenchmarked_convolution,
+    emulated_dtype,
+    unused_gradients,
+    fp8_eligible,
+    idle_tensor_cores,
+)

@@ -1,0 +1,128 @@
+"""The gradient of an embedding is written for every row of its table, though a batch touches few of them.
+
+What it measures
+    The device work of embedding_dense_backward, apart for the zeros of the whole table and for the rows of the batch, and
+    the optimizer's work on tensors of the table's shape.
+
+Why it costs
+    A table of a million rows gets a gradient of a million rows, nearly all of them zero, and the optimizer then reads and
+    writes every row of the table and of its state.
+
+How the gain is predicted
+    A sparse gradient has no zeros to write: that work vanishes. Of the optimizer's pass over the table the share of the rows
+    that the batch touches stays, ten times (low), five times (mid) or three times over (high): sparse updates sort and
+    merge indices and move rows one by one. On a CPU the memory of the gradient is also given back to the system in
+    zero_grad; mid and high take that away too. Without shapes only the zeros are priced.
+
+How to fix
+    nn.Embedding(sparse=True), with torch.optim.SparseAdam in place of Adam; SGD takes sparse gradients as it is. With
+    several indices per sample, nn.EmbeddingBag(sparse=True).
+
+When it is wrong
+    A table that shares its weight with the output layer has a dense gradient anyway: where a matrix product has the
+    table's shape nothing is promised. SparseAdam leaves rows alone that have no gradient, momentum and weight decay
+    included, which can change convergence.
+
+References
+    https://pytorch.org/docs/stable/generated/torch.nn.Embedding.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled
+from mfu_doctor.analysis.evidence.embeddings import DenseTables, dense_tables
+from mfu_doctor.analysis.evidence.optimizer import optimizing_of
+from mfu_doctor.analysis.evidence.steady_steps import Steady, spans, steady_of
+from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import number
+from mfu_doctor.units import seconds
+
+# Below this share of the step nobody would change an embedding for it.
+SEEN_SHARE = 0.01
+# How often a sparse update handles a touched row, against once in the dense pass: the index is sorted, rows are gathered,
+# merged and scattered. Low, mid, high.
+_PER_TOUCHED_ROW = (10.0, 5.0, 3.0)
+_ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")
+_TAKES_SPARSE = ("SGD", "Adagrad")
+
+
+@rule("dense-embedding-grad", "KE013", "an embedding's gradient is written for every row")
+def dense_embedding_grad(run: Run) -> Outcome:
+    """Judge dense gradients of embeddings."""
+    steady = steady_of(run)
+    tables = dense_tables(run, steady)
+    if tables is None:
+        return None
+    backward = device_ns(run, steady, tables.zeroing | tables.adding)
+    updating = _updating_ns(run, steady, tables)
+    if backward + updating < SEEN_SHARE * steady.step_ns:
+        return None
+    return Finding(
+        summary=f"Dense gradients of embeddings take {steady.share(backward + updating)} of the step, the "
+        "optimizer's pass over them included",
+        fix=_fix(run, steady),
+        detail=_detail(tables),
+        change=_change(run, steady, tables),
+        evidence=(
+            shown("gradient", seconds(backward), "s"),
+            shown("of it zeros", seconds(device_ns(run, steady, tables.zeroing)), "s"),
+            shown("optimizer on the table", seconds(updating), "s"),
+            *([shown("rows with a gradient", tables.touched, "share")] if tables.tables else []),
+        ),
+        place=run.places(tables.calls[:1])[0],
+        risk="convergence",
+        effort="refactor",
+        confidence="modelled" if tables.tables and not tables.tied else "hint",
+    )
+
+
+def _updating_ns(run: Run, steady: Steady, tables: DenseTables) -> float:
+    inside = np.isin(run.activity.row, tables.optimizer_rows) & steady.entries(run)
+    at = np.searchsorted(tables.optimizer_rows, run.activity.row[inside])
+    length = (run.activity.end - run.activity.start)[inside]
+    return steady.per_step(float((length * tables.in_tables[at]).sum()))
+
+
+def _change(run: Run, steady: Steady, tables: DenseTables) -> Change:
+    zeros = scaled(run, tables.zeroing, 0.0)
+    freeing = _freeing(run, steady, tables)
+
+    def end(which: int) -> tuple[Edit, ...]:
+        saved = tables.in_tables * (1.0 - min(_PER_TOUCHED_ROW[which] * tables.touched, 1.0))
+        update = (ScaleDevice(tables.optimizer_rows, 1.0 - saved),) if len(tables.optimizer_rows) else ()
+        return (*zeros, *update, *(freeing if which else ()))
+
+    return Change(() if tables.tied else end(0), end(1), end(2))
+
+
+def _freeing(run: Run, steady: Steady, tables: DenseTables) -> tuple[Edit, ...]:
+    """On a CPU: the share of zero_grad's time in which the memory of these gradients goes back to the system."""
+    optimizer = optimizing_of(run, steady)
+    where = spans(run, calls_of(run, _ZERO_GRAD)) - run.activity.busy()
+    facts = run.facts.optimizers if run.facts is not None else ()
+    total = sum(o.elements or 0 for o in facts)
+    if not run.is_cpu or optimizer is None or not where.count or not total:
+        return ()
+    return (ScaleHost(where, 1.0 - min(tables.elements / total, 1.0)),)
+
+
+def _fix(run: Run, steady: Steady) -> str:
+    optimizer = optimizing_of(run, steady)
+    if optimizer is not None and optimizer.name in _TAKES_SPARSE:
+        return "nn.Embedding(..., sparse=True)"
+    return "nn.Embedding(..., sparse=True)  # with torch.optim.SparseAdam for its weight"
+
+
+def _detail(tables: DenseTables) -> str:
+    if tables.tied:
+        return "if the output layer shares the table's weight, its gradient is dense anyway and this saves nothing"
+    if not tables.tables:
+        return "only the rows of this batch have a gradient; the optimizer then also skips the others"
+    rows, width, batch = max(tables.tables, key=lambda t: t[0] * t[1])
+    return f"a batch looks up {number(batch)} of {number(rows)} rows of {number(width)}; the optimizer walks over all of them"

@@ -1,0 +1,204 @@
+"""Matrix products run in fp32 or TF32 although the device is several times faster at 16 bits.
+
+What it measures
+    The time of matmul, convolution and attention kernels that compute in fp32 or TF32, by kernel name and operand types, and
+    the efficiency that each of them reaches against the peak of its own format.
+
+Why it costs
+    Tensor cores run bf16 and fp16 at 2 to 16 times the rate of TF32 and fp32, and 16-bit operands halve the memory traffic.
+
+How the gain is predicted
+    Per kernel, by roofline: FLOPs over the 16-bit peak times an efficiency, never below half of the kernel's bytes over the
+    bandwidth. Low end: only the square root of the ratio of the peaks, and every operand is cast at each call; mid: 70 % of the
+    efficiency that this kernel has now, half of the casts; high: 80 % of the 16-bit peak, no casts. Without shapes the FLOPs
+    are unknown and only the ratio of the peaks is used (a hint). On a CPU both peaks are measured products of the same library,
+    not data sheets: mid: a product shrinks by the ratio of the peaks, up to twice its arithmetic at the peak of today (edges of
+    tiles and packing scale with it); what is longer (dispatch, waking threads) stays; high: the 16-bit peak itself.
+
+How to fix
+    with torch.autocast("cuda", dtype=torch.bfloat16): around forward and loss; fp16 with a GradScaler before Ampere. The
+    step before it, without autocast: torch.set_float32_matmul_precision("high") (see tf32-off).
+
+When it is wrong
+    Models that need fp32 (some physics, some losses). Small shapes gain less than large ones. Kernels that are bound by
+    memory gain at most a factor of two.
+
+References
+    https://pytorch.org/docs/stable/amp.html; Micikevicius et al., Mixed precision training, ICLR 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
+from mfu_doctor.analysis.replay.edits import Change, SetDevice
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import EXECUTED
+from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.result.report import Evidence
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import share
+from mfu_doctor.units import NS_PER_S, TERA, seconds
+
+# Below this share of the matmul time in 32 bits, autocast is on and what remains was left out of it on purpose.
+ALREADY_SHARE = 0.05
+# A 16-bit peak must exceed the one in use by this factor to be worth the change of format.
+FASTER = 1.2
+_KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.7, 0.8  # of today's; of the peak (large GEMMs on H100 and A100 reach 0.6 to 0.8)
+# Part of a measured peak that a product's inner loops reach at the least, with odd edges and with packing.
+_LEAST_OF_MEASURED = 0.5
+# Casting an operand reads 4 bytes and writes 2 per element, where the product reads 4: about the product's own traffic.
+_CASTS = (1.0, 0.5, 0.0)
+_CAST_NS = 10_000  # two small operators more per product: about 5 us each to dispatch in eager mode
+_LOG_SHARE = (0.5, 0.7, 1.0)  # without FLOPs: exponent of the ratio of the peaks that becomes speed
+
+
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """The 32-bit products: entries, their rows and durations (ns), FLOPs, bytes (NaN: unknown), peak now and then."""
+
+    rows: Rows
+    duration: npt.NDArray[np.float64]
+    flops: npt.NDArray[np.float64]
+    bytes: npt.NDArray[np.float64]
+    peak: npt.NDArray[np.float64]
+    peak16: float
+    bandwidth: float | None
+    reached: float  # part of its peak that a large product reaches: all of a measured one
+
+
+@rule("fp32-matmul", "KE001", "matrix products run in 32 bits", needs=("peak",))
+def fp32_matmul(run: Run) -> Outcome:
+    """Judge the formats of the matrix products."""
+    target = _target(run)
+    if target is None:
+        return None
+    steady = steady_of(run)
+    products = run.kernels.matmul_like & (run.activity.kind == COMPUTE)
+    slow = products & np.isin(run.kernels.dtype, [DTYPE_CODE["fp32"], DTYPE_CODE["tf32"]])
+    inside = steady.entries(run)
+    spent, total = _ns(run, slow & inside), _ns(run, products & inside)
+    if spent <= ALREADY_SHARE * total:
+        return None
+    table = _table(run, slow, target)
+    per_step = steady.per_step(spent)
+    used = " and ".join(d for d in ("fp32", "tf32") if (slow & (run.kernels.dtype == DTYPE_CODE[d])).any())
+    known = bool((table.flops > 0).mean() > 0.5)
+    return Finding(
+        summary=f"{share(spent, total)} of matmul time runs in {used}, {steady.share(per_step)} of the step",
+        fix=_fix(run, target),
+        detail=f"peak {table.peak16 / TERA:.3g} TFLOP/s in {target}, {float(np.median(table.peak)) / TERA:.3g} in {used}",
+        change=_change(table),
+        evidence=_evidence(run, steady, slow & inside, (per_step, table.peak16)),
+        risk="rounding",
+        confidence="modelled" if known else "hint",
+        place=_place(run, slow & inside),
+        raised_peak=table.peak16,
+    )
+
+
+def _target(run: Run) -> str | None:
+    """The 16-bit format to move to: bf16 where the device has it, else fp16; None where neither is faster."""
+    peaks = run.peaks
+    now = peaks.of("fp32")
+    if now is None:
+        return None
+    for dtype in ("bf16", "fp16"):
+        peak = peaks.of(dtype)
+        if peak is not None and peak > FASTER * max(now, peaks.of("tf32") or 0.0):
+            return dtype
+    return None
+
+
+def _ns(run: Run, mask: Mask) -> float:
+    return float((run.activity.end - run.activity.start)[mask].sum())
+
+
+def _table(run: Run, slow: Mask, target: str) -> _Slow:
+    """One line per row (on a CPU an operator can have several stretches)."""
+    entry = np.flatnonzero(slow)
+    rows, which = np.unique(run.activity.row[entry], return_inverse=True)
+    count = len(rows)
+    first = np.zeros(count, np.int64)
+    first[which[::-1]] = entry[::-1]
+    by_code = {DTYPE_CODE[d]: run.peaks.of(d) or run.peaks.of("fp32") or 1.0 for d in ("fp32", "tf32")}
+    return _Slow(
+        rows=rows,
+        duration=_summed(which, run.unrecorded_ns[entry], count),
+        flops=_summed(which, run.flops.per_entry(EXECUTED)[entry], count),
+        bytes=_summed(which, least_bytes(run)[entry], count),
+        peak=np.array([by_code[int(code)] for code in run.kernels.dtype[first]], np.float64),
+        peak16=run.peaks.of(target) or 1.0,
+        bandwidth=run.peaks.bandwidth,
+        reached=1.0 if run.is_cpu else _BEST_EFFICIENCY,
+    )
+
+
+def _summed(which: Rows, value: npt.NDArray[np.float64] | Rows, count: int) -> npt.NDArray[np.float64]:
+    return np.bincount(which, value, minlength=count).astype(np.float64)
+
+
+def _change(table: _Slow) -> Change:
+    rate = table.flops / np.maximum(table.duration, 1.0)
+    efficiency = np.clip(rate * NS_PER_S / table.peak, 1e-3, 1.0)
+    ratio = table.peak16 / table.peak
+    moved = np.nan_to_num(table.bytes) / table.bandwidth * NS_PER_S if table.bandwidth else np.zeros(len(table.rows))
+    by_work = table.flops / table.peak16 * NS_PER_S
+    arithmetic = np.minimum(table.flops / (table.reached * table.peak) * NS_PER_S, table.duration)
+    rest_stays = table.duration - arithmetic * (1.0 - 1.0 / ratio)
+    in_loops = np.minimum(arithmetic / _LEAST_OF_MEASURED, table.duration)
+    loops_scale = table.duration - in_loops * (1.0 - 1.0 / ratio)
+    computed = (
+        np.maximum(
+            rest_stays, table.duration / np.sqrt(ratio)
+        ),  # large products gain no more than the root of the ratio
+        loops_scale if table.reached == 1.0 else by_work / (_KEPT_EFFICIENCY * efficiency),
+        by_work / table.reached,
+    )
+    ends = []
+    for with_flops, exponent, casts in zip(computed, _LOG_SHARE, _CASTS, strict=True):
+        alone = np.where(table.flops > 0, with_flops, table.duration / ratio**exponent)
+        after = np.maximum(alone, moved / 2) + casts * (moved + _CAST_NS)
+        ends.append((SetDevice(table.rows, np.minimum(after, table.duration).astype(np.int64)),))
+    return Change(*ends)
+
+
+def _fix(run: Run, target: str) -> str:
+    if run.is_cpu:
+        if target == "fp16":
+            return 'with torch.autocast("cpu", dtype=torch.float16):  # around forward and loss, with torch.amp.GradScaler("cpu")'
+        return 'with torch.autocast("cpu", dtype=torch.bfloat16):  # around forward and loss'
+    if target == "fp16":
+        return (
+            'with torch.autocast("cuda", dtype=torch.float16):  # around forward and loss, with torch.amp.GradScaler()'
+        )
+    return 'with torch.autocast("cuda", dtype=torch.bfloat16):  # around forward and loss'
+
+
+def _place(run: Run, mask: Mask) -> str | None:
+    """Line of the longest of these products."""
+    entry = np.flatnonzero(mask)
+    longest = entry[np.argmax((run.activity.end - run.activity.start)[entry])]
+    op = int(run.launches.op[longest])
+    return run.places(np.array([op]))[0] if op >= 0 else None
+
+
+def _evidence(run: Run, steady: Steady, mask: Mask, numbers: tuple[float, float]) -> tuple[Evidence, ...]:
+    spent, peak = numbers
+    entry = np.flatnonzero(mask)
+    names = run.trace.events.name[run.activity.row[entry]]
+    time = np.bincount(names, (run.activity.end - run.activity.start)[entry], minlength=len(run.trace.names))
+    top = [int(i) for i in np.argsort(-time)[:3] if time[i] > 0]
+    kernels = [shown("kernel", seconds(steady.per_step(float(time[i]))), "s", run.trace.names[i]) for i in top]
+    return (
+        shown("products in 32 bits", seconds(spent), "s"),
+        shown("products", steady.per_step(len(entry)), "per step"),
+        shown("16-bit peak", peak, "FLOP/s"),
+        *kernels,
+    )

@@ -1,0 +1,79 @@
+"""The loss reads and writes the logits of a large vocabulary several times.
+
+What it measures
+    log_softmax and nll_loss, forward and backward, over at least 16,384 classes.
+
+Why it costs
+    The logits of a batch are often the largest tensor of a language model: tokens times vocabulary. Each pass over them
+    costs as much as a layer, and they limit the batch.
+
+How the gain is predicted
+    75, 50 or 35 % of the time stays: a chunked or fused loss reads the logits once and writes their gradient once.
+
+How to fix
+    A loss in chunks of tokens, or a fused linear cross entropy (Liger, Apple's cut cross entropy).
+
+When it is wrong
+    Chunks launch more kernels. The memory that becomes free may be worth more than the time.
+
+References
+    Wijmans et al., Cut your losses in large-vocabulary language models, ICLR 2025.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import owner_of, scaled
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.flops.op_args import shape
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import number
+from mfu_doctor.units import seconds
+
+_LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
+# Vocabularies of language models; classifiers stay below.
+LEAST_VOCABULARY = 16_384
+SEEN_SHARE = 0.02
+# Share of the time that stays: today's passes over the logits against the one read and one write that chunks need.
+_LEFT = (0.75, 0.5, 0.35)
+
+
+@rule("large-vocab-loss", "KE016", "the loss walks over all logits several times", needs=("shapes",))
+def large_vocab_loss(run: Run) -> Outcome:
+    """Judge the loss over a large vocabulary."""
+    steady = steady_of(run)
+    owner = owner_of(run, _LOSS)
+    wide = {row: dims for row in np.unique(owner[owner >= 0]).tolist() if (dims := _logits(run, row)) is not None}
+    mask = np.isin(owner, np.array(list(wide), np.int64))
+    inside = mask & steady.entries(run)
+    spent = steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
+    if spent < SEEN_SHARE * steady.step_ns:
+        return None
+    first = next(iter(wide))
+    tokens, vocabulary = wide[first]
+    return Finding(
+        summary=f"The loss over {number(tokens)} x {number(vocabulary)} logits takes {steady.share(spent)} of the step",
+        fix="loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()",
+        detail="chunks (each under torch.utils.checkpoint), or a fused linear cross entropy, never hold all logits at once",
+        change=Change(*(scaled(run, mask, left) for left in _LEFT)),
+        evidence=(
+            shown("device time", seconds(spent), "s"),
+            shown("tokens", tokens, "count"),
+            shown("vocabulary", vocabulary, "count"),
+        ),
+        place=run.places(np.array([first]))[0],
+        effort="refactor",
+        risk="rounding",
+        confidence="hint",
+    )
+
+
+def _logits(run: Run, row: int) -> tuple[int, int] | None:
+    args = run.trace.args_of(row)
+    dims = shape(args, 0) if args is not None and args.dims is not None else None
+    return (dims[0], dims[-1]) if dims is not None and len(dims) == 2 and dims[-1] >= LEAST_VOCABULARY else None

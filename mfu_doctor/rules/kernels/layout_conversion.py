@@ -1,0 +1,66 @@
+"""Tensors are converted between NCHW and NHWC before and after convolutions.
+
+What it measures
+    Kernels of cuDNN and MIOpen that only change the order of dimensions.
+
+Why it costs
+    Tensor cores want channels last. If the model keeps channels first, every convolution converts its input and its
+    result.
+
+How the gain is predicted
+    The conversions vanish (high), all but a tenth (mid: the first and last stay), or half of them (low).
+
+How to fix
+    Convert the model and the input once to torch.channels_last.
+
+When it is wrong
+    Layers without a channels-last kernel convert back, which can cost more than it saves.
+
+References
+    https://pytorch.org/tutorials/intermediate/memory_format_tutorial.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, longest_kernels, scaled
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import counted
+from mfu_doctor.units import seconds
+
+# cuDNN, MIOpen and oneDNN kernels that only change the order of dimensions around a convolution.
+_CONVERSION = re.compile(
+    r"nchwToNhwc|nhwcToNchw|batched_transpose|tensorTransformGeneric|SubTensorOpWithScalar|^aten::mkldnn_reorder|to_mkldnn"
+)
+SEEN_SHARE = 0.005
+
+
+@rule("layout-conversion", "KE008", "tensors change their layout around convolutions")
+def layout_conversion(run: Run) -> Outcome:
+    """Judge kernels that only convert a layout."""
+    steady = steady_of(run)
+    mask = np.isin(run.trace.events.name[run.activity.row], ids_matching(run.trace, _CONVERSION))
+    spent = device_ns(run, steady, mask)
+    if spent < SEEN_SHARE * steady.step_ns:
+        return None
+    inside = mask & steady.entries(run)
+    ops = run.launches.op[inside]
+    return Finding(
+        summary=f"Converting layouts takes {steady.share(spent)} of the step, "
+        f"{counted(steady.per_step(int(inside.sum())), 'kernel')} in it",
+        fix="model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)",
+        risk="rounding",  # convolutions then run other kernels
+        change=Change(scaled(run, mask, 0.5), scaled(run, mask, 0.1), scaled(run, mask, 0.0)),
+        evidence=tuple(
+            shown("kernel", seconds(steady.per_step(ns)), "s", name) for name, ns in longest_kernels(run, inside)
+        ),
+        place=first_place(run, ops[ops >= 0]),
+        effort="line",
+    )

@@ -1,0 +1,86 @@
+"""With gradient accumulation the same weights are cast to 16 bits once per micro-batch, though they change once per step.
+
+What it measures
+    Copies from fp32 to 16 bits of two-dimensional tensors, in steps of several micro-batches.
+
+Why it costs
+    Autocast forgets its casts when its context ends, so each micro-batch casts every weight again: 6 bytes of traffic per
+    parameter.
+
+How the gain is predicted
+    All but one of the casts per step vanish (mid), half of these (low), all of them (high: weights kept in 16 bits).
+
+How to fix
+    Put one autocast context around all micro-batches of a step, or keep the weights in bf16 with fp32 master weights in
+    the optimizer.
+
+When it is wrong
+    Activations with two dimensions are counted as weights.
+
+References
+    https://pytorch.org/docs/stable/amp.html#torch.autocast
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import owner_of, scaled
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.flops.op_args import operand_type, shape
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import counted
+from mfu_doctor.units import seconds
+
+_COPY = re.compile(r"^aten::copy_$")
+_NARROW, _WIDE = ("c10::BFloat16", "c10::Half"), ("float", "float32")
+_WEIGHT_DIMS = 2
+SEEN_SHARE = 0.005
+
+
+@rule("repeated-cast", "KE009", "weights are cast again for each micro-batch", needs=("shapes",))
+def repeated_cast(run: Run) -> Outcome:
+    """Judge casts of weights in steps of several micro-batches."""
+    steady = steady_of(run)
+    micro = _micro_batches(run)
+    if micro < 2:
+        return None
+    owner = owner_of(run, _COPY)
+    casts = np.array([row for row in np.unique(owner[owner >= 0]).tolist() if _is_weight_cast(run, row)], np.int64)
+    mask = np.isin(owner, casts)
+    inside = mask & steady.entries(run)
+    spent = steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
+    if spent < SEEN_SHARE * steady.step_ns:
+        return None
+    once = 1.0 / micro
+    return Finding(
+        summary=f"{counted(steady.per_step(len(steady.issued(run, casts))), 'weight')} a step are cast to 16 bits, "
+        f"{micro} times each, {steady.share(spent)} of it",
+        fix="model = model.to(torch.bfloat16)  # with an optimizer that keeps fp32 master weights",
+        detail=f"the weights change once a step, so {micro - 1} of {micro} casts give the same result",
+        change=Change(scaled(run, mask, (1 + once) / 2), scaled(run, mask, once), scaled(run, mask, 0.0)),
+        evidence=(shown("casts", seconds(spent), "s"), shown("micro-batches", micro, "per step")),
+        place=run.places(casts[:1])[0],
+        effort="refactor",
+        risk="convergence",
+    )
+
+
+def _micro_batches(run: Run) -> int:
+    if run.facts is not None and run.facts.micro_batches is not None:
+        return round(run.facts.micro_batches)
+    steady = steady_of(run)
+    return round(steady.per_step(len(steady.issued(run, run.host.fetch_rows))))
+
+
+def _is_weight_cast(run: Run, row: int) -> bool:
+    args = run.trace.args_of(row)
+    if args is None or args.dims is None:
+        return False
+    dims = shape(args, 0)
+    narrowing = operand_type(args, 0) in _NARROW and operand_type(args, 1) in _WIDE
+    return narrowing and dims is not None and len(dims) == _WEIGHT_DIMS

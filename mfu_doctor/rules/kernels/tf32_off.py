@@ -1,0 +1,121 @@
+"""Products in fp32 run on the CUDA cores of a GPU whose tensor cores could take them as TF32.
+
+What it measures
+    The device time of fp32 products whose kernels are not TF32 ones, on a device with a TF32 peak, and the precision setting
+    that a live capture saw. Where TF32 was allowed already, for products or for convolutions, those are left out.
+
+Why it costs
+    TF32 keeps fp32's range with 10 bits of mantissa and runs on tensor cores: 8 times the fp32 rate on an A100. It is off by
+    default for matrix products (and on for convolutions).
+
+How the gain is predicted
+    Each product takes its FLOPs over the TF32 peak at 80 % of today's efficiency (mid) or at 80 % of the peak (high), never less
+    than its bytes over the bandwidth. At the low end only its arithmetic gets faster, by no more than the root of the ratio of
+    the peaks. Without FLOPs the root is used at every end, and the finding is a hint. Replay gives the step.
+
+How to fix
+    torch.set_float32_matmul_precision("high"), one line before training; torch.backends.cudnn.allow_tf32 = True for
+    convolutions, where somebody switched it off.
+
+When it is wrong
+    Where 10 bits of mantissa are too few: iterative solvers, some physics. bf16 autocast gains more where it is acceptable.
+
+References
+    https://pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.steady_steps import Mask, steady_of
+from mfu_doctor.analysis.replay.edits import Change, SetDevice
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import EXECUTED
+from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.facts import PrecisionFacts
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.units import NS_PER_S, seconds
+
+# TF32 must be this much faster than fp32 to be worth the change; GeForce cards run it at fp32's rate.
+FASTER = 1.5
+# Below this share of the step fp32 products are a remainder.
+SEEN_SHARE = 0.01
+_KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.8, 0.8
+
+
+@rule("tf32-off", "KE002", "fp32 products leave the tensor cores idle", needs=("device", "peak"))
+def tf32_off(run: Run) -> Outcome:
+    """Judge fp32 products on a device with TF32."""
+    fp32, tf32 = run.peaks.of("fp32"), run.peaks.of("tf32")
+    if fp32 is None or tf32 is None or tf32 < FASTER * fp32:
+        return None
+    precision = run.facts.precision if run.facts is not None else None
+    mask = _left_in_fp32(run, precision)
+    steady = steady_of(run)
+    length = (run.activity.end - run.activity.start).astype(np.float64)
+    spent = steady.per_step(float(length[mask & steady.entries(run)].sum()))
+    if spent < SEEN_SHARE * steady.step_ns:
+        return None
+    setting = precision.float32_matmul_precision if precision is not None else None
+    return Finding(
+        summary=f"fp32 products on CUDA cores take {steady.share(spent)} of the step",
+        fix=_fix(run, mask),
+        change=_change(run, mask, (fp32, tf32)),
+        detail=f'float32_matmul_precision is "{setting}"' if setting else None,
+        evidence=(
+            shown("fp32 products", seconds(spent), "s"),
+            shown("fp32 peak", fp32, "FLOP/s"),
+            shown("TF32 peak", tf32, "FLOP/s"),
+        ),
+        effort="line",
+        risk="rounding",
+        confidence="modelled" if (run.flops.per_entry(EXECUTED)[mask] > 0).mean() > 0.5 else "hint",
+        symptom_of=("fp32-matmul",),
+        raised_peak=tf32,
+    )
+
+
+def _left_in_fp32(run: Run, precision: PrecisionFacts | None) -> Mask:
+    """Entries that compute in fp32 though no setting is known to allow TF32 there: more of the setting would not help those."""
+    mask: Mask = (run.activity.kind == COMPUTE) & run.kernels.matmul_like & (run.kernels.dtype == DTYPE_CODE["fp32"])
+    if precision is None:
+        return mask
+    convolution = run.kernels.is_kind("convolution")
+    allowed = np.where(convolution, bool(precision.cudnn_tf32), bool(precision.matmul_tf32))
+    left: Mask = mask & ~allowed
+    return left
+
+
+def _fix(run: Run, mask: Mask) -> str:
+    convolution = run.kernels.is_kind("convolution")[mask]
+    lines: tuple[str, ...] = () if convolution.all() else ('torch.set_float32_matmul_precision("high")',)
+    if convolution.any():
+        lines = (*lines, "torch.backends.cudnn.allow_tf32 = True")
+    return "; ".join(lines)
+
+
+def _change(run: Run, mask: Mask, peaks: tuple[float, float]) -> Change:
+    fp32, tf32 = peaks
+    ratio = tf32 / fp32
+    now = (run.activity.end - run.activity.start)[mask].astype(np.float64)
+    flops, rows = run.flops.per_entry(EXECUTED)[mask], run.activity.row[mask]
+    bandwidth = run.peaks.bandwidth
+    moved = np.nan_to_num(least_bytes(run)[mask]) / bandwidth * NS_PER_S if bandwidth else np.zeros(len(rows))
+    efficiency = np.clip(flops / np.maximum(now, 1.0) * NS_PER_S / fp32, 1e-3, 1.0)
+    arithmetic = np.minimum(flops / (_BEST_EFFICIENCY * fp32) * NS_PER_S, now)
+    by_root = now / np.sqrt(ratio)
+
+    def after(with_flops: npt.NDArray[np.float64]) -> tuple[SetDevice]:
+        alone = np.maximum(np.where(flops > 0, with_flops, by_root), moved)
+        return (SetDevice(rows, np.minimum(alone, now).astype(np.int64)),)
+
+    return Change(
+        # what is not arithmetic today stays as it is
+        after(np.maximum(now - arithmetic * (1.0 - 1.0 / ratio), by_root)),
+        after(flops / tf32 * NS_PER_S / (_KEPT_EFFICIENCY * efficiency)),
+        after(flops / (_BEST_EFFICIENCY * tf32) * NS_PER_S),
+    )

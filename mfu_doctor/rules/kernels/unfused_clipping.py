@@ -1,0 +1,77 @@
+"""Gradient clipping computes the norm of each parameter in a call of its own.
+
+What it measures
+    Norms of single tensors outside the optimizer, at least ten a step.
+
+Why it costs
+    Each of them is a launch for a kernel of microseconds, and clipping comes between backward and optimizer, where
+    nothing else can run.
+
+How the gain is predicted
+    The norms become one launch per step: 100, 80 or 50 % of their device time and 40, 20 or 10 % of their host time stay.
+
+How to fix
+    clip_grad_norm_(..., foreach=True), which recent versions of PyTorch choose by themselves on a GPU.
+
+When it is wrong
+    A model that computes many norms of its own (weight normalisation).
+
+References
+    https://pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, first_place, work_of
+from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of, under
+from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
+from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import counted
+from mfu_doctor.units import seconds
+
+_NORM = re.compile(r"^aten::(linalg_vector_norm|norm|frobenius_norm)$")
+# A model computes a handful of norms; one per parameter is clipping.
+LEAST = 10
+# Device and host time that stay, by end: foreach kernels do the same passes with few launches.
+_LEFT = ((1.0, 0.4), (0.8, 0.2), (0.5, 0.1))
+
+
+@rule("unfused-clipping", "KE014", "gradients are clipped one by one", needs=("device",))
+def unfused_clipping(run: Run) -> Outcome:
+    """Judge norms of single tensors outside the optimizer."""
+    steady = steady_of(run)
+    calls = calls_of(run, _NORM)
+    calls = calls[under(run, calls, OPTIMIZER_MARK) < 0]
+    count = steady.per_step(len(steady.issued(run, calls)))
+    if count < LEAST:
+        return None
+    mask = work_of(run, _NORM)
+    where = spans(run, calls)
+    entry = np.flatnonzero(mask & (run.launches.op >= 0))
+    step = np.searchsorted(run.steps.host_start, run.trace.events.start[run.launches.op[entry]], side="right") - 1
+    entry, step = entry[step >= 0], step[step >= 0]
+    rows = run.activity.row[entry]
+    now = np.bincount(step, run.unrecorded_ns[entry], minlength=run.steps.count)
+
+    def merged(device: float, host: float) -> tuple[Edit, ...]:
+        return (MergeLaunches(rows, step.astype(np.int64), (now * device).astype(np.int64), where, host),)
+
+    host_ns = steady.per_step(float((where & steady.host).total_ns))
+    return Finding(
+        summary=f"{counted(count, 'norm')} of single gradients a step keep the host busy for "
+        f"{steady.share(host_ns)} of it",
+        fix="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)",
+        change=Change(*(merged(*left) for left in _LEFT)),
+        evidence=(
+            shown("norms", count, "per step"),
+            shown("device time", seconds(device_ns(run, steady, mask)), "s"),
+            shown("host time", seconds(host_ns), "s"),
+        ),
+        place=first_place(run, steady.issued(run, calls)),
+    )

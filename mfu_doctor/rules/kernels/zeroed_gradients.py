@@ -1,0 +1,67 @@
+"""Gradients are overwritten with zeros in each step, where dropping them costs nothing.
+
+What it measures
+    Device work and host time inside Optimizer.zero_grad spans. With set_to_none=True there is none.
+
+Why it costs
+    One kernel per parameter to write zeros, and in the backward pass one more to add the gradient to them.
+
+How the gain is predicted
+    The work of the spans vanishes (mid, high), or all of it and half of the host time (low). What the backward pass saves
+    is not in it.
+
+How to fix
+    optimizer.zero_grad(set_to_none=True), the default since PyTorch 2.0.
+
+When it is wrong
+    Code that reads .grad of parameters that took no part in the step sees None instead of zeros.
+
+References
+    https://pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled, without_host, work_in
+from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
+from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import counted
+from mfu_doctor.units import seconds
+
+_ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")
+
+
+@rule("zeroed-gradients", "KE015", "gradients are zeroed instead of dropped")
+def zeroed_gradients(run: Run) -> Outcome:
+    """Judge the work inside zero_grad."""
+    steady = steady_of(run)
+    calls = calls_of(run, _ZERO_GRAD)
+    if not len(calls):
+        return None
+    where = spans(run, calls)
+    mask = work_in(run, where)
+    inside = mask & steady.entries(run)
+    if not inside.any():
+        return None
+    host_ns = steady.per_step(float((where & steady.host).total_ns))
+    gone: tuple[Edit, ...] = (*scaled(run, mask, 0.0), *without_host(run, where))
+    half = tuple(ScaleHost(e.where, 0.5) if isinstance(e, ScaleHost) else e for e in gone)
+    launched = counted(steady.per_step(len(np.unique(run.activity.row[inside]))), "operation")
+    return Finding(
+        summary=f"zero_grad writes zeros with {launched} a step and keeps the host busy for "
+        f"{steady.share(host_ns)} of it",
+        fix="optimizer.zero_grad(set_to_none=True)",
+        detail="the first gradient is then written, not added to zeros",
+        change=Change(half, gone, gone),
+        evidence=(
+            shown("device time", seconds(device_ns(run, steady, mask)), "s"),
+            shown("host time", seconds(host_ns), "s"),
+        ),
+        place=run.places(calls[:1])[0],
+    )

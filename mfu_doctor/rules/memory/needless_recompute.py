@@ -1,0 +1,165 @@
+"""Activation checkpointing computes activations again in the backward pass although memory may be free.
+
+What it measures
+    Forward operators that run inside the backward pass (recomputation) with all that belongs to them (casts, activations,
+    Python), their time, and the memory that stayed free.
+
+Why it costs
+    Checkpointing trades a third more computation for memory. Where the memory is there, the trade is a loss.
+
+How the gain is predicted
+    Where the activations (at most what the recomputed operators read and write) fit twice into the free memory, three quarters
+    (low) or all of the recomputation vanishes. Else a quarter (low), half (mid) or all (high) of it: how much fits only a try
+    can tell. With less than 10 % of the memory free the advice is withheld.
+
+How to fix
+    Checkpoint every other block, or only attention; raise the share until memory is used.
+
+When it is wrong
+    The freed time may be worth less than the larger batch that checkpointing allows.
+
+References
+    Chen et al., Training deep nets with sublinear memory cost, 2016; Korthikanti et al., selective recomputation, MLSys
+    2023.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, scaled, without_host, work_in
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
+from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
+from mfu_doctor.analysis.replay.edits import Change, Edit
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
+from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import share, size_of
+from mfu_doctor.trace import Category
+from mfu_doctor.units import seconds
+
+_EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
+_NODE = re.compile(r"Backward\d*$")  # a node of the autograd graph running its gradient
+# Free memory below this share of the device is needed as reserve; checkpointing is then what makes the model fit.
+RESERVE = 0.10
+# Share of the recomputation that free memory can replace, where the activations are known to fit and where nobody knows.
+_FITTING = (0.75, 1.0, 1.0)
+_DROPPED = (0.25, 0.5, 1.0)
+_SPARE = 2.0  # activations that fit this many times fit beside what else a longer lifetime of theirs keeps
+_KNOWN = 0.8  # share of the recomputation's time whose traffic must be known to say how large the activations are
+
+
+@rule("needless-recompute", "ME003", "activations are computed twice", needs=("shapes",))
+def needless_recompute(run: Run) -> Outcome:
+    """Judge activation checkpointing against the memory that is free."""
+    where = _recomputing(run)
+    if not where.count:
+        return None
+    steady = steady_of(run)
+    mask = work_in(run, where)
+    spent = device_ns(run, steady, mask)
+    if spent <= 0:
+        return None
+    free, needed = _free_share(run), _activations(run, steady, mask)
+    available = _free_bytes(run)
+    fits = needed is not None and available is not None and available >= _SPARE * needed
+    ops = run.launches.op[mask & steady.entries(run)]
+    host = without_host(run, where)
+
+    def dropped(part: float) -> tuple[Edit, ...]:
+        return (*scaled(run, mask, 1.0 - part), *(host if part == 1.0 else ()))
+
+    return Finding(
+        summary=f"Recomputing activations takes {steady.share(spent)} of the step",
+        fix="# checkpoint fewer blocks: x = checkpoint(block, x) if i % 2 else block(x)",
+        detail=_detail(run, free) if needed is None or available is None else _room(needed, available),
+        change=Change(*(dropped(part) for part in (_FITTING if fits else _DROPPED))),
+        evidence=(
+            shown("recomputation", seconds(spent), "s"),
+            *((shown("free memory", free, "share"),) if free is not None else ()),
+        ),
+        place=first_place(run, ops[ops >= 0]),
+        confidence="modelled" if free is not None or fits else "hint",
+        withhold=f"only {share(free, 1.0)} of the memory is free, which checkpointing makes possible"
+        if free is not None and free < RESERVE
+        else None,
+    )
+
+
+def _recomputing(run: Run) -> Intervals:
+    """Host time of recomputation: from the start of the backward node that asks for it to the last forward operator in it.
+
+    What is not a product (casts, activations, the checkpoint's own Python) would not run either, so it counts. Forward operators
+    carry the number of the node that they make; those of the gradient itself carry none.
+    """
+    ops, events = run.flops.ops, run.trace.events
+    top = ops.row[ops.phase == RECOMPUTE].astype(np.int64)
+    node = _node_of(run, top)
+    nodes = np.unique(node[node >= 0])
+    host = run.trace.rows(Category.CPU_OP)
+    forward = host[(events.sequence[host] >= 0) & np.isin(run.ops.parent[host], nodes)]
+    forward = np.setdiff1d(forward, rows_matching(run.trace, _EVALUATE, forward))
+    last = dict(zip(nodes.tolist(), events.start[nodes].tolist(), strict=True))
+    for row in forward.tolist():
+        parent = int(run.ops.parent[row])
+        last[parent] = max(last[parent], int(events.end[row]))
+    outside = top[node < 0]
+    start = np.concatenate((events.start[nodes], events.start[outside]))
+    return union(start, np.concatenate((np.array([last[n] for n in nodes.tolist()], np.int64), events.end[outside])))
+
+
+def _node_of(run: Run, rows: Rows) -> Rows:
+    """Row of the innermost node of the autograd graph around each operator, -1 without one."""
+    named = np.append(np.isin(run.trace.events.name, ids_matching(run.trace, _NODE)), False)
+    up = run.ops.parent[rows].astype(np.int64)
+    while (climbing := (up >= 0) & ~named[up]).any():
+        up[climbing] = run.ops.parent[up[climbing]]
+    return up
+
+
+def _free_share(run: Run) -> float | None:
+    memory = run.facts.memory if run.facts else None
+    if memory is None or not memory.total_bytes or memory.reserved_peak_bytes is None:
+        return None
+    return 1.0 - memory.reserved_peak_bytes / memory.total_bytes
+
+
+def _free_bytes(run: Run) -> float | None:
+    """Memory that stayed free: of the device, or on a CPU-only run of the machine."""
+    facts = run.facts
+    if facts is None:
+        return None
+    if run.is_cpu:
+        return facts.host.memory_available_bytes if facts.host is not None else None
+    memory = facts.memory
+    if memory is None or not memory.total_bytes or memory.reserved_peak_bytes is None:
+        return None
+    return float(memory.total_bytes - memory.reserved_peak_bytes)
+
+
+def _activations(run: Run, steady: Steady, mask: Mask) -> float | None:
+    """Most bytes a step that keeping the activations can take; None where too few shapes are known.
+
+    What the recomputed operators read and write includes all that they would keep. Wrappers (views, autograd's nodes) touch none.
+    """
+    mask = mask & steady.entries(run) & ~run.kernels.is_kind("other")
+    moved, length = least_bytes(run)[mask], (run.activity.end - run.activity.start)[mask]
+    known = ~np.isnan(moved)
+    if float(length[known].sum()) < _KNOWN * float(length.sum()):
+        return None
+    return steady.per_step(float(moved[known].sum()))
+
+
+def _room(needed: float, available: float) -> str:
+    return f"keeping them takes at most {size_of(needed)}, and {size_of(available)} stayed free"
+
+
+def _detail(run: Run, free: float | None) -> str:
+    total = next((d.memory_bytes for d in run.trace.devices if d.index == run.activity.device), None)
+    if free is not None:
+        return f"{share(free, 1.0)} of the device's memory was never used"
+    return "whether memory is free was not recorded" + (f"; the device has {size_of(total)}" if total else "")

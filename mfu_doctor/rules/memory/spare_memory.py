@@ -1,0 +1,85 @@
+"""Device memory is left over while part of each step does not depend on the batch.
+
+What it measures
+    The allocator's peak against the device's memory, and the part of the step that a larger batch would not lengthen: idle time,
+    the optimizer, exposed collectives.
+
+Why it costs
+    That part is paid per step. With more samples in a step it is paid less often per sample.
+
+How the gain is predicted
+    With b'/b as large as the memory allows (at most twice), T(b') = fixed + variable x b'/b, and the throughput grows by
+    b'/b x T(b) / T(b') - 1. This is samples per second; a step takes longer, not shorter, so nothing is priced by replay.
+
+How to fix
+    A larger batch size, with the learning rate scaled as the training calls for.
+
+When it is wrong
+    Convergence may need more samples with a larger batch. Activations that do not grow linearly, and other processes on the
+    device, change what fits.
+
+References
+    McCandlish et al., An Empirical Model of Large-Batch Training, 2018 (gradient noise scale)
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.sentences import share
+from mfu_doctor.units import seconds
+
+# Memory in use above this share of the device leaves no room to speak of.
+FULL_SHARE = 0.7
+# What may be filled with a larger batch; the rest is for fragmentation and the context.
+USABLE_SHARE = 0.9
+MOST_GROWTH = 2.0
+# A gain below this is within what a new batch size changes anyway.
+LEAST_GAIN = 0.10
+
+
+@rule("spare-memory", "ME002", "memory is free for a larger batch", needs=("device", "facts"))
+def spare_memory(run: Run) -> Outcome:
+    """Judge the room for a larger batch."""
+    memory = run.facts.memory if run.facts is not None else None
+    if memory is None or not memory.allocated_peak_bytes or not memory.total_bytes:
+        return Skip("the allocator's peak was not captured")
+    used = memory.allocated_peak_bytes / memory.total_bytes
+    if used >= FULL_SHARE or memory.alloc_retries:
+        return None
+    batch = run.facts.loaders[0].batch_size if run.facts is not None and run.facts.loaders else None
+    growth = _growth(used, batch)
+    fixed = _fixed_ns(run)
+    step = steady_of(run).step_ns
+    gain = growth * step / (fixed + (step - fixed) * growth) - 1.0
+    if gain < LEAST_GAIN:
+        return None
+    wanted = f"{round(batch * growth)}" if batch else f"...  # {growth:.1f} times as large"
+    return Finding(
+        summary=f"{share(1 - used, 1.0)} of the device's memory is free, {share(fixed, step)} of the step is paid per step",
+        fix=f"batch_size={wanted}",
+        detail=f"{growth:.1f} times the batch would give {gain:.0%} more samples per second; the step itself gets longer",
+        evidence=(
+            shown("peak memory", memory.allocated_peak_bytes, "bytes"),
+            shown("device memory", memory.total_bytes, "bytes"),
+            shown("independent of the batch", seconds(fixed), "s"),
+        ),
+        risk="convergence",
+        throughput_gain=gain,
+    )
+
+
+def _growth(used: float, batch: int | None) -> float:
+    """How many times as large the batch may become: as memory allows, in whole samples where the batch is known."""
+    growth = min(USABLE_SHARE / used, MOST_GROWTH)
+    return int(batch * growth) / batch if batch else growth
+
+
+def _fixed_ns(run: Run) -> float:
+    """Mean time of a steady step that does not grow with the batch, in nanoseconds."""
+    steady = steady_of(run)
+    idle = run.breakdown.mean_ns("idle", run.steps.steady) + run.breakdown.mean_ns("communication", run.steps.steady)
+    entries = steady.entries(run) & (run.activity.kind == COMPUTE) & run.kernels.is_kind("optimizer")
+    return idle + steady.per_step(float((run.activity.end - run.activity.start)[entries].sum()))

@@ -1,0 +1,46 @@
+"""The file lost events, so counts are too low and idle time is too high.
+
+What it measures
+    What the reader had to leave out: a truncated end, or events that could not be read.
+
+Why it costs
+    A kernel that is missing looks like idle time, and a missing launch breaks the link from a kernel to its operator.
+
+How the gain is predicted
+    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+
+How to fix
+    Record fewer steps, leave out stacks and memory events, and wait until the file is written before copying it.
+
+When it is wrong
+    Events lost outside the judged steps change nothing.
+
+References
+    https://github.com/pytorch/kineto/blob/main/libkineto/README.md
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import counted
+
+# Problems of a file that mean that events are missing, not only that text had to be repaired.
+_LOSING = ("truncated", "events-dropped")
+
+
+@rule("dropped-events", "TR001", "events are missing from the trace", caution=True)
+def dropped_events(run: Run) -> Outcome:
+    """Judge what the reader found wrong with the file."""
+    lost = [p for p in run.recorded.problems if p.kind in _LOSING]
+    if not lost:
+        return None
+    count = sum(p.count for p in lost)
+    return Finding(
+        summary=f"{counted(count, 'event')} missing from the trace" if count else "The end of the trace is missing",
+        fix="record fewer steps: torch.profiler.schedule(wait=1, warmup=1, active=3)",
+        detail="; ".join(p.text for p in lost),
+        evidence=tuple(shown(p.kind, p.count, "count") for p in lost),
+        effort="setting",
+        confidence="measured",
+    )

@@ -1,0 +1,58 @@
+"""Kernels were launched but the trace does not contain them.
+
+What it measures
+    Kernel launches on the host against kernels on the device that carry their correlation id.
+
+Why it costs
+    A device that seems idle while it worked makes every share and every saving wrong.
+
+How the gain is predicted
+    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+
+How to fix
+    Record with ProfilerActivity.CUDA. Where it is given, another tool (Nsight, DCGM, a second profiler) may hold CUPTI; a
+    driver that is older than the CUDA toolkit loses events as well.
+
+When it is wrong
+    Launches during graph capture run later, in graph launches. The last launches of a recording can lose their kernels.
+
+References
+    https://docs.nvidia.com/cupti/main/main.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.sentences import number, share
+from mfu_doctor.trace import CALL_CATEGORIES
+
+_KERNEL_LAUNCH = re.compile(r"^(cuda|hip|cu)(Ext)?(Module)?LaunchKernel")
+# Launches near the end of a recording may lose their kernel; more than this share of them is a fault of the recording.
+TOLERATED = 0.02
+
+
+@rule("missing-gpu-events", "TR002", "launches without kernels", caution=True)
+def missing_gpu_events(run: Run) -> Outcome:
+    """Compare kernel launches on the host with kernels on the device."""
+    trace = run.trace
+    launches = rows_matching(trace, _KERNEL_LAUNCH, trace.rows(*CALL_CATEGORIES))
+    if not len(launches):
+        return None
+    found = np.isin(launches, run.launches.call)
+    lost = int((~found).sum())
+    if lost <= TOLERATED * len(launches):
+        return None
+    return Finding(
+        summary=f"{share(lost, len(launches))} of {number(len(launches))} kernel launches have no kernel in the trace",
+        fix="torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], ...)",
+        detail="idle time, MFU and every saving are unreliable: what is missing looks like idle time",
+        evidence=(shown("launches", len(launches), "count"), shown("without a kernel", lost, "count")),
+        effort="setting",
+        confidence="measured",
+    )

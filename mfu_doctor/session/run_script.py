@@ -1,0 +1,180 @@
+"""Run an unchanged script or module under `profile()`: what `mfu-doctor run` does.
+
+The script must not notice: its own `sys.argv`, `sys.path[0]`, `__main__` module, output, traceback and exit status. The
+module is left in `sys.modules["__main__"]` afterwards, so that its exit handlers and late pickling still find it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.session.recorder import Recorder, profile
+
+_INTERRUPTED = 130  # exit status that a shell reports for a process ended by SIGINT (128 + 2)
+_FAILED = 1  # Python's exit status after an uncaught exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of `mfu-doctor run`; they are passed on to `profile()`, None meaning its default.
+
+    Attributes:
+        output: file (or directory) for the trace; None: `mfu-doctor.pt.trace.json.gz` in the working directory.
+        skip: steps to let the loop settle.
+        timed: steps timed without the profiler.
+        warmup: steps run with the profiler attached and discarded.
+        active: steps recorded for time.
+        model_flops: FLOP per step, if the user knows better than the count.
+        peak_flops: dense peak of the device in FLOP/s, if the table does not know it.
+        print_report: whether rank 0 writes the report to stderr at the end.
+    """
+
+    output: str | None = None
+    skip: int | None = None
+    timed: int | None = None
+    warmup: int | None = None
+    active: int | None = None
+    model_flops: float | None = None
+    peak_flops: float | None = None
+    print_report: bool = True
+
+
+def run_script(
+    target: str, args: Sequence[str] = (), *, module: bool = False, options: RunOptions | None = None
+) -> int:
+    """Run a script (or, with `module`, what `python -m` would run) as `__main__` under `profile()`.
+
+    Args:
+        target: path of the script, or name of the module.
+        args: the script's own arguments.
+        module: whether `target` is a module name.
+        options: where to write and what to record.
+
+    Returns:
+        The exit status that the script would have had alone: 0, the code of `sys.exit`, 1 after an uncaught exception
+        (whose traceback went to stderr as usual), 130 after Ctrl-C.
+
+    Raises:
+        DoctorError: the script or module does not exist, or cannot be run.
+    """
+    program = _find_module(target) if module else _find_script(target)
+    sys.argv[:] = [program.argv0, *args]
+    if not sys.flags.safe_path:
+        sys.path[0] = program.path0
+    sys.modules["__main__"] = program.main
+    outcome = _Outcome()
+    with outcome:
+        code = program.load()  # a syntax error is the program's own
+        with _profiled(target, options or RunOptions()):
+            exec(code, program.main.__dict__)  # noqa: S102 - running the user's program is the purpose
+    return outcome.status
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    argv0: str
+    path0: str  # what Python puts first on sys.path
+    load: Callable[[], types.CodeType]
+    main: types.ModuleType
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """How the program ended, shown and numbered as Python itself does; nothing escapes, because the status is the result."""
+
+    status: int = 0
+
+    def __enter__(self) -> None:
+        """Start watching."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> bool:
+        """Turn whatever ended the program into an exit status."""
+        if isinstance(error, SystemExit):
+            self.status = _status_of(error)
+        elif kind is not None and error is not None:
+            own = _own_frames(trace)
+            sys.excepthook(kind, error.with_traceback(own), own)
+            self.status = _INTERRUPTED if isinstance(error, KeyboardInterrupt) else _FAILED
+        return True
+
+
+def _status_of(request: SystemExit) -> int:
+    if request.code is None or isinstance(request.code, int):
+        return request.code or 0
+    sys.stderr.write(f"{request.code}\n")  # sys.exit("message")
+    return _FAILED
+
+
+def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """The traceback without our frames above the program's first one."""
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") != "__main__":
+        trace = trace.tb_next
+    return trace
+
+
+def _profiled(target: str, options: RunOptions) -> Recorder:
+    given = {name: getattr(options, name) for name in ("skip", "timed", "warmup", "active")}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if options.output is not None:
+        chosen["path"] = options.output
+    return profile(
+        **chosen,
+        model_flops=options.model_flops,
+        peak_flops=options.peak_flops,
+        print_report=options.print_report,
+        site=target,
+    )
+
+
+def _find_script(target: str) -> _Program:
+    path = Path(target)
+    if path.is_dir():
+        path = path / "__main__.py"
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise DoctorError(f"cannot read {target} ({error.strerror})", "give the path of a Python script") from error
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=str(path), __cached__=None, __spec__=None, __builtins__=builtins)
+    return _Program(target, str(path.resolve().parent), lambda: compile(source, str(path), "exec"), main)
+
+
+def _find_module(target: str) -> _Program:
+    if not sys.flags.safe_path:
+        sys.path[0] = str(Path.cwd())
+    spec = _spec(target)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = _spec(f"{target}.__main__")
+    loader = spec.loader if spec is not None else None
+    if spec is None or not isinstance(loader, InspectLoader):
+        raise DoctorError(f"no module named {target} that can be run", "give what you would give to python -m")
+    name = spec.name
+
+    def load() -> types.CodeType:
+        code = loader.get_code(name)
+        if not isinstance(code, types.CodeType):
+            raise ImportError(f"No code object available for {name}")
+        return code
+
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=spec.origin, __cached__=spec.cached, __spec__=spec, __loader__=loader)
+    main.__dict__.update(__package__=spec.parent, __builtins__=builtins)
+    return _Program(spec.origin or target, str(Path.cwd()), load, main)
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None

@@ -1,0 +1,110 @@
+"""A rare long step: savings are told of the mean step, which holds a share of it, and never promise more than there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.comparison.compare import compare
+from mfu_doctor.comparison.prediction import HELD
+from mfu_doctor.diagnosis.diagnose import diagnose, report_of
+from mfu_doctor.diagnosis.rule_runner import examine
+from mfu_doctor.facts import Facts
+from mfu_doctor.render import render
+from mfu_doctor.rules.catalogue import RULES
+from tests.timeline import Timeline
+
+KERNELS_US = 1_000
+PAUSE_US = 20_000
+STEPS = 12
+
+
+def drawn(pause: int = PAUSE_US, *, compiling: bool = False, kernel: int = KERNELS_US) -> Timeline:
+    """Steps of one kernel that the host waits for; one of them does something else for a while."""
+    t = Timeline()
+    for step in range(STEPS):
+        with t.step():
+            t.op("aten::mm", kernel=kernel)
+            t.sync()
+            if step == STEPS // 2:
+                if compiling:
+                    with t.span("compile_fx_inner (dynamo_timed)", "cpu_op"):
+                        t.python(pause)
+                else:
+                    t.python(pause)
+    return t
+
+
+@pytest.mark.parametrize(("rule", "compiling"), [("outlier-steps", False), ("recompilation", True)])
+def test_no_fix_for_a_rare_long_step_promises_less_than_the_kernels_take(rule: str, compiling: bool) -> None:
+    report = diagnose(drawn(compiling=compiling).trace())
+    found = report.diagnosis(rule)
+    assert found is not None
+    assert found.saving is not None
+    assert report.step_time_s is not None
+    judged = sum(row.steady for row in report.steps)
+    assert found.saving.mid == pytest.approx(PAUSE_US * 1e-6 / judged, rel=0.02)
+    assert found.saving.step_high_s is not None
+    assert found.saving.step_high_s >= KERNELS_US * 1e-6
+    assert found.saving.step_high_s == pytest.approx(report.step_time_s.median, rel=0.05)
+
+
+def test_the_report_says_that_fixes_are_priced_on_the_mean_step() -> None:
+    assert any("mean" in text and "priced" in text for text in diagnose(drawn().trace()).cautions)
+    assert not any("priced" in text for text in diagnose(drawn(0).trace()).cautions)
+
+
+def live(pause: int, **how: bool) -> Run:
+    """The same as a live run whose un-profiled steps were all short."""
+    return Run(replace(drawn(pause, **how).trace(), facts=Facts(timed_steps_s=(KERNELS_US * 1.02e-6,) * 9)))
+
+
+def test_a_live_step_that_compiled_is_no_accident() -> None:
+    report = report_of(run := live(PAUSE_US, compiling=True), examine(run, RULES))
+    assert not any("left out" in text for text in report.cautions)
+    found = report.diagnosis("recompilation")
+    assert found is not None
+    assert found.status == "failed"
+    assert found.saving is not None
+    assert found.saving.step_high_s is not None
+    assert found.saving.step_high_s >= KERNELS_US * 1e-6
+
+
+def test_a_live_step_that_something_else_stopped_is_left_out() -> None:
+    report = report_of(run := live(PAUSE_US), examine(run, RULES))
+    assert any("left out" in text for text in report.cautions)
+    assert run.replay.rarely == 1
+
+
+@pytest.mark.parametrize("at", [1, 6, 11, 15, 19])
+def test_wherever_the_rare_step_is_no_step_becomes_negative(at: int) -> None:
+    """At most twelve steps are replayed, and the one that compiles may be none of them."""
+    t = Timeline()
+    for step in range(20):
+        with t.step():
+            if step == at:
+                with t.span("compile_fx_inner (dynamo_timed)", "cpu_op"):
+                    t.python(PAUSE_US)
+            t.op("aten::mm", kernel=KERNELS_US)
+            t.sync()
+    run = Run(replace(t.trace(), facts=Facts(timed_steps_s=(KERNELS_US * 1.02e-6,) * 9)))
+    report = report_of(run, examine(run, RULES))
+    assert run.replay.rarely >= 1
+    found = report.diagnosis("recompilation")
+    assert found is not None
+    assert found.saving is None or found.saving.low >= 0
+
+
+def test_the_headline_and_the_promise_are_of_the_mean_step() -> None:
+    """The fix that removes the pause leaves what it said: the promise comes true."""
+    before, after = diagnose(drawn().trace()), diagnose(drawn(0).trace())
+    assert before.step_time_s is not None
+    assert before.step_time_s.mean == pytest.approx((KERNELS_US + PAUSE_US / 10) * 1e-6, rel=0.05)
+    assert "mean 3.0" in render(before, "markdown")
+    assert after.step_time_s is not None
+    assert after.step_time_s.mean is None
+    found = compare(before, after, fixes=("outlier-steps",)).prediction
+    assert found.predicted_s == pytest.approx(after.step_time_s.median, rel=0.02)
+    assert found.outcome == HELD

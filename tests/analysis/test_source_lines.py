@@ -1,0 +1,41 @@
+"""Innermost frames: the search over blocks finds what looking at every frame finds."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfu_doctor.analysis.views.source_lines import places_of, spent_at, user_frames
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.trace import Category
+from tests.timeline import HOST, Timeline
+
+US = 1000
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), min_size=1, max_size=40), st.integers(0, 100))
+def test_the_innermost_frame_is_the_last_that_began_and_has_not_ended(spans: list[tuple[int, int]], at: int) -> None:
+    t = Timeline()
+    ordered = sorted(spans)
+    for line, (start, length) in enumerate(ordered):
+        t.add("python_function", f"train.py({line}): f{line}", start, length)
+    t.add("cpu_op", "aten::mm", at, 1)
+    trace = t.trace()
+    open_ = [i for i, (start, length) in enumerate(ordered) if start <= at < start + length]
+    expected = {f"train.py:{i}" for i in open_ if ordered[i][0] == ordered[open_[-1]][0]} if open_ else {None}
+    assert places_of(trace, trace.rows(Category.CPU_OP))[0] in expected  # frames that begin together may change places
+
+
+def test_time_is_laid_to_the_innermost_function_that_covers_most_of_it() -> None:
+    t = Timeline()
+    t.add("python_function", "train.py(1): main", 0, 100)
+    t.add("python_function", "train.py(9): augment", 10, 70)
+    t.add("python_function", "train.py(20): flip", 12, 5)
+    t.add("python_function", "train.py(30): log", 85, 10)
+    trace = t.trace()
+    track = int(trace.events.track[0])
+    spot = spent_at(trace, Intervals(np.array([0]), np.array([100 * US])), user_frames(trace), track)
+    assert spot is not None
+    assert spot.spelled == "augment() at train.py:9"
+    assert str(HOST) == trace.tracks[track].tid

@@ -1,0 +1,178 @@
+"""Prices and the plan: what breaks is shown, what is impossible is not promised, and the ends of a range are in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, ScaleHost, SetDevice
+from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.diagnosis.diagnose import report_of
+from mfu_doctor.diagnosis.plan import make_plan
+from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, price_findings, rank
+from mfu_doctor.diagnosis.rule_runner import Examined, examine
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.result.report import CRASHED, FAILED, Plan
+from mfu_doctor.rules.contract import Finding, Rule
+from tests.timeline import Timeline
+
+STEPS = 5
+
+
+def drawn(kernel: int = 500) -> Run:
+    """Steps of a fetch of 300 us and four kernels that the host launches far ahead of the device."""
+    t = Timeline()
+    for _ in range(STEPS):
+        with t.step():
+            t.fetch(300)
+            for _ in range(4):
+                t.op("aten::mm", kernel=kernel)
+    return Run(t.trace())
+
+
+def rule_with(name: str, change: Change, code: str = "KE099") -> Rule:
+    return Rule(name, code, name, (), lambda run: Finding(summary=f"{name} is slow", fix="pass", change=change), "")
+
+
+def halved(run: Run, factor: float = 0.5) -> Change:
+    return Change.exactly(ScaleDevice(run.activity.row.astype(np.int64), np.full(run.activity.count, factor)))
+
+
+def without_fetches(run: Run) -> Change:
+    return Change.exactly(ScaleHost(run.host.fetch))
+
+
+def impossible(run: Run) -> Change:
+    """One duration for four rows: no timeline can be edited so."""
+    return Change.exactly(SetDevice(run.activity.row[:4].astype(np.int64), np.ones(1, np.int64)))
+
+
+def planned(
+    run: Run, rules: list[Rule], scale: Scale | None = None, *, replay: Replay | None = None
+) -> tuple[list[Priced], Plan]:
+    replay = replay or run.replay
+    scale = scale or Scale(replay.measured_ns / 1e9, replay.measured_ns, None)
+    found = [(rule, rule.judge(run)) for rule in rules]
+    ranked = rank(price_findings(replay, [(r, f) for r, f in found if isinstance(f, Finding)], scale))
+    return ranked, make_plan(replay, ranked, scale)
+
+
+def test_a_fix_that_cannot_be_replayed_is_one_crashed_rule_and_the_report_goes_on() -> None:
+    """One broken price once ended the whole report."""
+    run = drawn()
+    report = report_of(run, examine(run, [rule_with("broken", impossible(run)), rule_with("sound", halved(run))]))
+    broken, sound = report.diagnosis("broken"), report.diagnosis("sound")
+    assert broken is not None
+    assert broken.status == CRASHED
+    assert "IndexError" in (broken.reason or "")
+    assert sound is not None
+    assert sound.status == FAILED
+    assert sound.saving is not None
+    assert [step.rule for step in report.plan.steps] == ["sound"]
+
+
+def test_no_step_shorter_than_its_products_at_peak_is_predicted_and_the_plan_says_so() -> None:
+    """Fusing removes kernels, but no fix removes the model's own products."""
+    run = drawn()
+    whole = run.replay.measured_ns
+    scale = Scale(whole / 1e9, whole, 0.2, products_s=0.8 * whole / 1e9)
+    ranked, plan = planned(run, [rule_with("a", halved(run, 0.01)), rule_with("b", without_fetches(run))], scale)
+    assert all(p.saving is not None and p.saving.high <= 0.2 * scale.step_s + 1e-12 for p in ranked)
+    assert all(step.step_s >= scale.floor_s - 1e-12 for step in plan.steps)
+    assert plan.saving_high_s <= 0.2 * scale.step_s + 1e-12
+    assert plan.mfu_high == pytest.approx(0.2 / 0.8)
+    assert plan.stop is not None
+    assert plan.stop.startswith("no step below")
+
+
+def test_mfu_above_one_is_not_predicted_where_no_roofline_is_known() -> None:
+    run = drawn()
+    whole = run.replay.measured_ns
+    _, plan = planned(run, [rule_with("a", halved(run, 0.01))], Scale(whole / 1e9, whole, 0.6))
+    assert plan.mfu_high == pytest.approx(1.0)
+
+
+def test_a_bound_that_the_measured_run_already_breaks_is_no_bound() -> None:
+    assert Scale(1.0, 1e9, None, products_s=1.2).floor_s == 0.0
+    assert Scale(1.0, 1e9, 1.3, products_s=0.4).floor_s == 0.4
+
+
+def test_a_faster_number_format_is_not_bound_by_todays_products() -> None:
+    """fp32 to bf16: products run below their fp32 roofline, and MFU is then against the faster format's peak."""
+    run = drawn()
+    whole = run.replay.measured_ns
+    least_s = 0.9 * whole / 1e9
+    scale = Scale(whole / 1e9, whole, 0.5, roofline_s=least_s, products_s=least_s, peak_flops=1e13)
+    found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), raised_peak=8e13)
+    rule = Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")
+    ranked, plan = planned(run, [rule], scale)
+    assert ranked[0].saving is not None
+    assert ranked[0].saving.mid == pytest.approx(0.75 * whole / 1e9, rel=0.01)
+    assert plan.steps[0].step_s == pytest.approx(0.25 * whole / 1e9, rel=0.01)
+    assert plan.steps[0].mfu == pytest.approx(0.5 / 0.25 / 8, rel=0.01)
+    assert plan.roofline_s == scale.roofline_s
+    assert "below the" in str(plan.stop)
+
+
+def test_the_ends_of_the_plan_are_widened_as_each_price_is() -> None:
+    """The plan once stated one number where the price of its only fix was a range."""
+    run = drawn()
+    recorded = run.replay.timeline
+    off = Replay(replace(recorded, measured_ns=recorded.measured_ns * 1.05), run.activity.row, recorded)
+    assert 0.03 < off.widening < 0.1
+    ranked, plan = planned(run, [rule_with("a", halved(run))], replay=off)
+    saving = ranked[0].saving
+    assert saving is not None
+    assert saving.low < saving.mid < saving.high
+    assert (plan.saving_low_s, plan.saving_high_s) == pytest.approx((saving.low, saving.high))
+
+
+def test_the_ends_of_the_plan_are_in_order_and_hold_its_own_steps() -> None:
+    run = drawn()
+    fast, slow = halved(run, 0.3), halved(run, 0.7)
+    odd = Change(low=fast.low, mid=fast.mid, high=slow.high)  # a rule whose high end saves least
+    _, plan = planned(run, [rule_with("odd", odd), rule_with("b", without_fetches(run))])
+    told = sum(step.saving_s for step in plan.steps)
+    assert 0 < plan.saving_low_s <= told + 1e-12
+    assert told - 1e-12 <= plan.saving_high_s
+
+
+def test_a_fix_that_pays_only_after_another_is_marked() -> None:
+    """Kernels are free while the host is late: halving them pays once the host no longer waits for its data."""
+    t = Timeline()
+    for _ in range(STEPS):
+        with t.step():
+            t.fetch(1000)
+            for _ in range(4):
+                t.op("aten::mm", kernel=150)
+    run = Run(t.trace())
+    where = Intervals(run.host.fetch.start, run.host.fetch.end)
+    rules = [rule_with("loader", Change.exactly(ScaleHost(where))), rule_with("kernels", halved(run))]
+    ranked, plan = planned(run, rules)
+    assert [step.rule for step in plan.steps] == ["loader", "kernels"]
+    kernels = next(p for p in ranked if p.rule.name == "kernels")
+    assert [step.pays_after for step in plan.steps] == [None, None if kernels.worth else "loader"]
+
+
+def test_examined_rules_keep_their_order() -> None:
+    run = drawn()
+    outcomes = examine(run, [rule_with("a", halved(run)), rule_with("b", halved(run))])
+    assert [e.rule.name for e in outcomes] == ["a", "b"]
+    assert all(isinstance(e, Examined) for e in outcomes)
+    assert replace(outcomes[0], error="x").error == "x"
+
+
+def test_a_symptom_of_a_symptom_is_laid_to_the_root() -> None:
+    """Pointwise chains because nothing is compiled, that because the host is slow: all stand under the host."""
+    run = drawn()
+
+    def symptom(name: str, code: str, *of: str) -> Rule:
+        found = Finding(summary=name, fix="pass", change=halved(run), symptom_of=of)
+        return Rule(name, code, name, (), lambda run: found, "")
+
+    rules = [symptom("chains", "KE097", "eager"), symptom("eager", "HO097", "host"), symptom("host", "HO096")]
+    ranked, _ = planned(run, rules)
+    assert causes(ranked) == {"chains": "host", "eager": "host"}

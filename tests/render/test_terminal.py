@@ -1,0 +1,333 @@
+"""The promises of the terminal report: one screen, plain ASCII, fixed order, honest sums, no text that steers the terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from typing import TextIO
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from mfu_doctor.render import render
+from mfu_doctor.render.terminal.terminal import Abilities, abilities
+from mfu_doctor.result.report import Mfu
+from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_what_each_golden_report_looks_like(name: str, snapshot: SnapshotAssertion) -> None:
+    assert render(GOLDENS[name](), "terminal") == snapshot
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_one_screen_of_plain_ascii(name: str) -> None:
+    """40 lines of 80 columns, whatever the trace contains."""
+    text = render(GOLDENS[name](), "terminal")
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(len(row) for row in lines) <= 80
+    assert text.isascii()
+    assert all(c == "\n" or c.isprintable() for c in text)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_the_order_never_changes(name: str) -> None:
+    """number, where, fix, passed, not measured, caution, next command."""
+    text = render(GOLDENS[name](), "terminal")
+    marks = [
+        "MFU",
+        "Where a step goes",
+        "Fix first",
+        "Nothing found",
+        "Passed",
+        "Not measured",
+        "Caution",
+        "mfu-doctor report",
+    ]
+    places = [text.find(f"\n  {mark}") for mark in marks]
+    found = [place for place in places if place >= 0]
+    assert found == sorted(found)
+    assert len(found) >= 5
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_printed_shares_sum_to_a_hundred(name: str) -> None:
+    text = render(GOLDENS[name](), "terminal")
+    table = text[text.index("Where a step goes") :].split("\n\n")[0]
+    shares = [round(float(found) * 10) for found in re.findall(r"(\d+\.\d) %", table)]
+    assert sum(shares) == 1000
+
+
+def test_printed_milliseconds_sum_to_the_step() -> None:
+    text = render(loader_bound(), "terminal")
+    table = text[text.index("Where a step goes") :].split("\n\n")[0]
+    assert sum(int(found) for found in re.findall(r"(\d+) +\d+\.\d %", table)) == 412
+
+
+def test_the_first_four_lines_stand_alone() -> None:
+    """People paste them: trace, device, MFU with its denominator and numerator, step time."""
+    head = "\n".join(render(loader_bound(), "terminal").splitlines()[:4])
+    for word in (
+        "run.json.gz",
+        "H100",
+        "MFU 31.4 %",
+        "311 of 989.5 TFLOP/s bf16 dense",
+        "97 % of matmul",
+        "step 412 ms",
+    ):
+        assert word in head
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_colour_adds_no_words(name: str) -> None:
+    """Stripped of styles, the coloured report is the plain one: no meaning in colour alone, and no red."""
+    coloured = render(GOLDENS[name](), "terminal", screen=Abilities(color=True))
+    assert SGR.search(coloured)
+    assert SGR.sub("", coloured) == render(GOLDENS[name](), "terminal")
+    assert "\x1b[31" not in coloured
+
+
+def test_block_characters_only_on_a_terminal_that_can_show_them() -> None:
+    assert "█" in render(loader_bound(), "terminal", screen=Abilities(unicode=True))
+
+
+class _Stream(io.StringIO):
+    def __init__(self, encoding: str, *, terminal: bool) -> None:
+        super().__init__()
+        self._encoding, self._terminal = encoding, terminal
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("encoding", "terminal", "environ", "color", "unicode"),
+    [
+        ("utf-8", True, {"TERM": "xterm-256color"}, True, True),
+        ("ascii", True, {"TERM": "xterm-256color"}, True, False),
+        ("utf-8", False, {"TERM": "xterm-256color"}, False, False),
+        ("utf-8", True, {"TERM": "xterm-256color", "NO_COLOR": "1"}, False, True),
+        ("utf-8", False, {"TERM": "xterm-256color", "FORCE_COLOR": "1"}, True, False),
+        ("utf-8", False, {"TERM": "xterm-256color", "FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ("utf-8", True, {"TERM": "dumb"}, False, True),
+    ],
+)
+def test_what_a_stream_can_show(
+    encoding: str, terminal: bool, environ: dict[str, str], color: bool, unicode: bool
+) -> None:
+    stream: TextIO = _Stream(encoding, terminal=terminal)
+    found = abilities(stream, environ)
+    assert (found.color, found.unicode) == (color, unicode)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_columns_is_honoured_in_a_pipe_as_on_a_terminal(terminal: bool) -> None:
+    stream = _Stream("utf-8", terminal=terminal)
+    assert abilities(stream, {"COLUMNS": "120"}).width == 120
+    assert abilities(stream, {"COLUMNS": "20"}).width == 60  # the tables need as many
+
+
+def test_a_pipe_is_80_columns_wide_where_nobody_asks() -> None:
+    assert abilities(_Stream("utf-8", terminal=False), {}).width == 80
+    assert abilities(_Stream("utf-8", terminal=False), {"COLUMNS": "wide"}).width == 80
+
+
+@pytest.mark.parametrize("width", [60, 72, 120])
+@pytest.mark.parametrize("name", GOLDENS)
+def test_no_line_is_wider_than_the_screen(name: str, width: int) -> None:
+    report = GOLDENS[name]()
+    rows = render(report, "terminal", screen=Abilities(width=width)).splitlines()
+    assert not [row for row in rows if len(row) > width and " -o " not in row]  # a command to paste is never cut
+
+
+def test_lines_to_paste_are_never_cut() -> None:
+    """A fix was once shown as "DistributedDataParallel(model, gradient_as_bucket_vie..."."""
+    report = loader_bound()
+    long = "model = DistributedDataParallel(model, bucket_cap_mb=10, gradient_as_bucket_view=True, static_graph=True)"
+    first = replace(report.diagnoses[0], fix=long)
+    shown = render(replace(report, diagnoses=(first, *report.diagnoses[1:])), "terminal")
+    assert long in " ".join(shown.split())
+    for text in (shown, render(worst(), "terminal")):
+        assert not re.search(r"^ {6}\S.*[=(,].*\.\.\.$", text, re.MULTILINE)
+    assert "(the line to paste is too long for this screen)" in render(worst(), "terminal")
+    assert "x" * 200 in render(worst(), "terminal", verbose=True)
+
+
+def test_the_plan_names_its_fixes_in_order_and_what_pays_only_after_another() -> None:
+    """ "Together" once summed up fixes of which some were nowhere on the screen."""
+    report = loader_bound()
+    late = replace(report.plan.steps[1], rule="tf32-off", pays_after="input-bound")
+    tf32 = replace(report.diagnoses[2], rule="tf32-off", status="withheld", reason="it saves 0.0 ms", fix="tf32 = True")
+    steps = (report.plan.steps[0], late, report.plan.steps[2])
+    plan = replace(report.plan, steps=steps, at_floor=True, stop="no step below 280 ms is predicted: MFU 100 %")
+    shown = replace(report, plan=plan, diagnoses=(*report.diagnoses, tf32))
+    screen = " ".join(render(shown, "terminal").split())
+    assert "input-bound, tf32-off (pays after input-bound), fp32-matmul" in screen
+    assert "no step below 280 ms is predicted" in screen
+    every = render(shown, "terminal", verbose=True)
+    assert "      tf32 = True" in every
+    assert "it saves 0.0 ms; pays after input-bound" in every
+    for form in ("markdown", "html"):
+        assert "pays after input-bound" in render(shown, form)
+        assert "tf32 = True" in render(shown, form)
+
+
+def test_a_listed_fix_that_is_not_in_the_plan_is_told_from_forgotten_ones() -> None:
+    report = loader_bound()
+    short = replace(
+        report, plan=replace(report.plan, steps=report.plan.steps[:2], notes=("x is left out: ValueError",))
+    )
+    for form, options in (("terminal", {"verbose": True}), ("markdown", {}), ("html", {})):
+        text = " ".join(render(short, form, **options).split()).lower()
+        assert "not in the plan: fp32-matmul, which saves less than 1 %" in text
+        assert "x is left out: valueerror" in text
+
+
+def test_a_plan_of_the_first_fix_alone_is_not_told_twice() -> None:
+    report = loader_bound()
+    alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1]))
+    assert "Together" not in render(alone, "terminal")
+
+
+def test_cautions_do_not_repeat_each_other_or_the_headline() -> None:
+    report = unknown_peak()
+    few = replace(
+        report.diagnoses[-1], rule="few-steps", summary="Only 1 steady step", detail="only one step", caution=True
+    )
+    peak = replace(few, rule="unknown-peak", summary="No peak is known, so MFU is unknown", detail=None)
+    doubled = replace(
+        report,
+        diagnoses=(few, peak),
+        run=replace(report.run, steps_note="only one step"),
+        cautions=("Only 1 steady step", "No peak is known, so MFU is unknown", "only one step"),
+    )
+    text = render(doubled, "terminal")
+    assert "  Caution       Only 1 steady step\n" in text
+    assert "only one step" not in text
+    assert "No peak is known" not in text
+
+
+def test_an_efficiency_is_not_stated_where_most_flops_are_unknown() -> None:
+    """A step whose FLOPs were counted for 3 % was once said to compute at 0.27 % of peak."""
+    quiet = replace(healthy(), mfu=replace(healthy().mfu, value=0.003, upper=0.807, hfu=None, coverage=0.03))
+    text = " ".join(render(quiet, "terminal").split())
+    assert "94.5 % of the step computes." in text
+    assert "of peak." not in text
+
+
+def test_widened_predictions_are_no_caution_where_nothing_is_predicted() -> None:
+    widened = replace(healthy().replay, reason="predictions are widened", trusted=True)
+    assert "widened" not in render(replace(healthy(), replay=widened), "terminal")
+    assert "widened" in render(replace(loader_bound(), replay=widened), "terminal")
+    assert "widened" in render(replace(healthy(), replay=replace(widened, trusted=False)), "terminal")
+
+
+def test_the_device_is_not_cut_in_favour_of_what_every_trace_is_called() -> None:
+    run = replace(healthy().run, trace="v100_resnet50_workers0.pt.trace.json.gz", rank=None, world_size=None)
+    head = render(replace(healthy(), run=run), "terminal").splitlines()[0]
+    assert "v100_resnet50_workers0" in head
+    assert "NVIDIA H100 80GB HBM3" in head
+
+
+def test_the_star_at_a_measured_peak_is_explained() -> None:
+    for form in ("terminal", "markdown", "html"):
+        text = render(GOLDENS["cpu_only"](), form)
+        assert "not comparable with" in " ".join(text.split())
+        assert "not comparable with" not in render(loader_bound(), form)
+
+
+def test_verbose_tables_line_up_and_keep_the_names_that_matter() -> None:
+    report = loader_bound()
+    names = (
+        "void cudnn::detail::dgrad_engine<float, 512, 6, 5, 3, 3, 3, false>(int, int, int)",
+        "volta_scudnn_128x64_stridedB_splitK_medium_nn_v1",
+    )
+    kernels = tuple(replace(report.kernels[0], name=name, seconds=0.01 / (i + 1)) for i, name in enumerate(names))
+    text = render(replace(report, kernels=kernels), "terminal", verbose=True)
+    table = text[text.index("Kernels, per step") :].split("\n\n")[0].splitlines()[1:]
+    column = table[0].index("name")
+    assert all(row[column - 1] == " " and row[column] != " " for row in table)
+    assert "dgrad_engine" in "".join(row[column:] for row in table)
+    assert names[1] in "".join(row[column:] for row in table)
+
+
+def test_an_unknown_mfu_names_the_flag_that_gives_it() -> None:
+    text = render(unknown_peak(), "terminal")
+    assert "MFU unknown" in text
+    assert "--peak-flops" in text
+
+
+def test_an_unknown_mfu_names_a_flag_even_where_the_reason_does_not() -> None:
+    bare = replace(unknown_peak(), device=replace(unknown_peak().device, peak_reason="no row for this device"))
+    assert "--peak-flops" in render(bare, "terminal")
+    uncounted = replace(healthy(), mfu=Mfu(reason="no shapes were recorded"))
+    assert "--model-flops" in render(uncounted, "terminal")
+
+
+def test_partial_coverage_prints_an_interval() -> None:
+    assert "MFU 28.1-34.5 %" in render(interval(), "terminal")
+
+
+def test_a_measured_peak_is_marked() -> None:
+    text = render(GOLDENS["cpu_only"](), "terminal")
+    assert "MFU* 61.1 %" in text
+    assert "measured here" in text
+
+
+def test_a_healthy_run_says_so_and_what_limits_it() -> None:
+    text = " ".join(render(healthy(), "terminal").split())
+    assert "Nothing found. The next limit is kernel efficiency: 94.5 % of the step computes at 65 % of peak." in text
+
+
+def test_a_vanishing_mfu_keeps_the_columns_apart() -> None:
+    report = loader_bound()
+    (first, *rest) = report.diagnoses
+    assert first.saving is not None
+    tiny = replace(first, saving=replace(first.saving, mfu_low=2.3e-7, mfu_high=2.7e-7))
+    text = render(replace(report, diagnoses=(tiny, *rest)), "terminal")
+    assert "74-88 ms      <0.01 %" in text
+
+
+def test_withheld_advice_keeps_its_number_and_replay_its_error() -> None:
+    text = render(loader_bound(), "terminal")
+    assert "removing them saves 0.0 ms" in text
+    assert "replay error -0.4 %" in text
+    assert "idle by cause: launch 41 ms, sync 11 ms, python 2.8 ms" in text
+
+
+def test_verbose_lists_every_rule_and_its_evidence() -> None:
+    report = worst()
+    text = render(report, "terminal", verbose=True)
+    assert "(-v: all)" not in text
+    for diagnosis in report.diagnoses:
+        if not diagnosis.caution:
+            assert diagnosis.rule[:20] in text
+    assert "wait per step: 88.0 ms at train.py:41" in render(loader_bound(), "terminal", verbose=True)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_names_from_a_trace_cannot_steer_the_terminal_or_the_ci_log(verbose: bool) -> None:
+    """Escapes, bidirectional overrides and line breaks are gone; no line can be read as a GitHub workflow command."""
+    assert "\x1b" in HOSTILE
+    text = render(worst(), "terminal", verbose=verbose, screen=Abilities(unicode=True))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert not any(row.lstrip().startswith("::") for row in text.splitlines())
+
+
+def test_commands_to_paste_are_quoted() -> None:
+    report = replace(healthy(), run=replace(healthy().run, trace="a b; rm -rf ~.json"))
+    assert "mfu-doctor report 'a b; rm -rf ~.json' -o report.html" in render(report, "terminal")
+
+
+def test_commands_name_the_trace_as_the_user_did() -> None:
+    assert "mfu-doctor report runs/exp1/good.json.gz -o" in render(
+        healthy(), "terminal", source="runs/exp1/good.json.gz"
+    )

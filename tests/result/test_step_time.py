@@ -1,0 +1,63 @@
+"""The step time is one number: what `report` states, what its MFU and split are of, and what `check` and `compare` judge."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.comparison.compare import compare
+from mfu_doctor.comparison.samples import step_sample
+from mfu_doctor.diagnosis.diagnose import diagnose
+from mfu_doctor.gate.judge import check_report
+from mfu_doctor.result.report import RECORDED, TIMED, Report, typical_step
+from tests.runs import report_of
+from tests.timeline import Timeline
+from tests.traces import real_trace
+
+
+def uneven() -> Report:
+    """Four steps of four lengths, so that the middle of two is none of them."""
+    t = Timeline()
+    for kernel in (400, 500, 700, 800, 500):
+        with t.step():
+            t.fetch(50)
+            for _ in range(4):
+                t.op("aten::mm", kernel=kernel)
+    return diagnose(t.trace())
+
+
+def stated(report: Report) -> float:
+    assert report.step_time_s is not None
+    return report.step_time_s.median
+
+
+def test_the_stated_step_is_the_one_that_is_split() -> None:
+    report = uneven()
+    assert report.step_time_s is not None
+    assert report.step_time_s.source == RECORDED
+    assert stated(report) == pytest.approx(report.breakdown.step_s)
+    assert stated(report) in report.step_time_s.samples
+
+
+def test_check_and_compare_judge_the_step_that_the_report_states() -> None:
+    """One trace was once 175 ms in its report and 177 ms in its check."""
+    report = uneven()
+    verdict = check_report(report, step_time="1s")
+    judged = next(check for check in verdict.checks if check.name == "step-time")
+    assert judged.value == pytest.approx(stated(report))
+    assert compare(report, report).step.before == pytest.approx(stated(report))
+
+
+def test_the_real_trace_that_showed_it() -> None:
+    report = diagnose(real_trace("v100_resnet50_workers0.pt.trace.json.gz"))
+    assert step_sample([report]).value == stated(report) == pytest.approx(0.1754, abs=0.0005)
+
+
+def test_un_profiled_steps_have_their_true_median() -> None:
+    assert typical_step([1.0, 2.0, 3.0, 4.0], TIMED) == 2.5
+    assert typical_step([1.0, 2.0, 3.0, 4.0], RECORDED) == 2.0
+
+
+def test_several_runs_are_judged_by_all_their_steps() -> None:
+    runs = [report_of([1.0, 1.1, 1.2]), report_of([1.4, 1.5, 1.6])]
+    assert step_sample(runs).value == pytest.approx(1.3)
+    assert step_sample(runs).n == 6
