@@ -29,7 +29,7 @@ FLOORS = {
     "errors": 0,
     "units": 0,
     "intervals": 0,
-    "sentences": 1,
+    "quantities": 1,
     "trace": 1,
     "facts": 1,
     "result": 2,

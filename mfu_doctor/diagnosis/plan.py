@@ -13,8 +13,8 @@ from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.diagnosis.pricing import WORTH_SHARE, Priced, Scale, causes, change_of
 from mfu_doctor.diagnosis.rule_runner import attempt
+from mfu_doctor.quantities import time_of
 from mfu_doctor.result.report import Plan, PlanStep
-from mfu_doctor.sentences import time_of
 from mfu_doctor.units import NS_PER_S
 
 

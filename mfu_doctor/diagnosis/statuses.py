@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
+from mfu_doctor.quantities import span_of, time_of
 from mfu_doctor.result.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.rules.contract import Finding, Skip
-from mfu_doctor.sentences import span_of, time_of
 from mfu_doctor.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.words import numbers, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import clean, each_text, shorten
 from mfu_doctor.result.report import Diagnosis, Report
-from mfu_doctor.sentences import counted
 
 DASH = "–"  # noqa: RUF001 - the range sign that markdown can show
 LONGEST = 400  # characters of one sentence

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mfu_doctor.quantities import counted
 from mfu_doctor.result.report import Saving
-from mfu_doctor.sentences import counted
 
 SCHEMA = 1
 

@@ -15,7 +15,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
 from mfu_doctor.analysis.evidence.syncs import find_syncs
 from mfu_doctor.analysis.names.vocabulary import GRAPH_LAUNCH, ids_matching
 from mfu_doctor.analysis.views.steps import WHOLE
-from mfu_doctor.sentences import counted
+from mfu_doctor.quantities import counted
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.intervals import Intervals, union
-from mfu_doctor.sentences import share
+from mfu_doctor.quantities import share
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.html import fixes as page_fixes
 from mfu_doctor.render.html import page
 from mfu_doctor.render.html.pictures.device import reasons_strip, span_s, sparklines
@@ -28,7 +29,6 @@ from mfu_doctor.render.words import numbers, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.report import CRASHED, Report
-from mfu_doctor.sentences import counted
 
 TABLE_ROWS = 15  # of the kernel, operator and module tables
 _DATA = re.compile(r'<script type="application/json" id="report">(.*?)</script>', re.DOTALL)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.terminal.screen import Block, Line, Span, line
 from mfu_doctor.render.words import numbers, wording
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
-from mfu_doctor.sentences import counted
 
 INDENT = "  "
 LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"

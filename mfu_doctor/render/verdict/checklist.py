@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.words import numbers
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
@@ -24,7 +25,6 @@ from mfu_doctor.result.verdict import (
     format_value,
     some_of,
 )
-from mfu_doctor.sentences import counted
 
 WIDTH = 80  # columns
 MAX_BYTES = 64 * 1024 - 1  # of markdown; GitHub drops a step summary above 1 MiB and a comment above 65,536 characters

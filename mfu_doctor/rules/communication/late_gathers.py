@@ -27,8 +27,8 @@ from mfu_doctor.analysis.evidence.collectives import collectives_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import seconds
 
 _HIDDEN = (0.5, 0.8, 1.0)  # share of the exposed part that prefetching hides

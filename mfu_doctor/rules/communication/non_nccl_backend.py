@@ -27,8 +27,8 @@ from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 

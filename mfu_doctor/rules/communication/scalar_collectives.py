@@ -27,8 +27,8 @@ from mfu_doctor.analysis.evidence.collectives import collectives_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import seconds
 
 RARE = 0.5  # fewer than one in two steps is what the advice asks for

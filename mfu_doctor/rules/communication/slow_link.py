@@ -34,8 +34,8 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.devices.table import DeviceRow, lookup
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import GIGA, NS_PER_S
 
 # Cards in PCIe slots have NVLink only where somebody has put a bridge between two of them, which a trace does not tell.

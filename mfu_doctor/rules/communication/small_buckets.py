@@ -29,8 +29,8 @@ from mfu_doctor.analysis.evidence.collectives import collectives_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted, size_of
 from mfu_doctor.units import seconds
 
 # DistributedDataParallel's default bucket; below a megabyte a collective is latency (NCCL tests: bandwidth saturates above 4 MB).

@@ -38,8 +38,8 @@ from mfu_doctor.analysis.evidence.device_samples import (
     sampled,
 )
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 
 LOW = 0.90  # of the highest clock; boost steps and rounding stay above
 MOSTLY = 0.5  # the setting must hold in most of the busy samples to explain their mean clock

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.device_samples import sampled
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted
 
 
 @rule("shared-device", "DV003", "other processes compute on the device", needs=("samples",))

@@ -34,8 +34,8 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 
 _OVER_THE_LINK = re.compile(r"HtoD|DtoH")
 _PER_GENERATION = 2.0  # bandwidth per lane of a generation over that of the one before (PCI-SIG, 1.0 to 6.0)

@@ -40,8 +40,8 @@ from mfu_doctor.analysis.evidence.device_samples import (
     throttled_share,
 )
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 
 
 @rule("thermal-throttle", "DV001", "heat lowers the clock", needs=("samples",))

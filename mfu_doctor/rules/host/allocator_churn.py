@@ -32,8 +32,8 @@ from mfu_doctor.analysis.names.vocabulary import ALLOCATOR, rows_matching
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.trace import CALL_CATEGORIES
 from mfu_doctor.units import seconds
 

@@ -32,8 +32,8 @@ from mfu_doctor.analysis.evidence.contention import contention_of, host_is_criti
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals
+from mfu_doctor.quantities import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share, time_of
 
 # A fair scheduler leaves this process at least a part of its cores; the high end takes no more than this from the host's time.
 _MOST_TAKEN = 0.75

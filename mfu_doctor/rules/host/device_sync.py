@@ -36,9 +36,9 @@ from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, ste
 from mfu_doctor.analysis.evidence.syncs import Syncs, find_syncs
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, number
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted, number
 from mfu_doctor.units import seconds
 
 # Fewer waits than one in two steps: values are read every few steps already, which is the advice.

@@ -27,8 +27,8 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted, share, time_of
 from mfu_doctor.units import seconds
 
 # Below this share of the step the young generations' collections are Python's ordinary housekeeping.

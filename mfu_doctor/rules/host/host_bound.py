@@ -55,8 +55,8 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.intervals import Intervals
+from mfu_doctor.quantities import number, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import number, share, time_of
 from mfu_doctor.units import seconds
 
 # Idle below this share of the step is what every eager run has at its edges.

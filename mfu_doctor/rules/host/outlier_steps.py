@@ -30,8 +30,8 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.replay.timeline import EXCEPTIONAL
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import union
+from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted, time_of
 from mfu_doctor.units import seconds
 
 # Steps beyond the median by three robust standard deviations (1.4826 x MAD) that are also exceptional are outliers, not spread.

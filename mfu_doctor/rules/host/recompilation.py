@@ -26,8 +26,8 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted, share
 from mfu_doctor.units import seconds
 
 _FIX = 'model = torch.compile(model, dynamic=True)  # TORCH_LOGS="recompiles" names the guard that fails'

@@ -32,8 +32,8 @@ from mfu_doctor.analysis.evidence.python_loops import Loop, element_loops, time_
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import number
 from mfu_doctor.units import seconds
 
 # What stays of the host's and the device's time: vectorised, one round is left of the host's and the data of the device's.

@@ -32,8 +32,8 @@ from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
+from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import number
 from mfu_doctor.units import NS_PER_S, seconds
 
 # What compiling a training step takes once: half a minute for a small model, three minutes for a large one.

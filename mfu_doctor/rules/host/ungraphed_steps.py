@@ -30,8 +30,8 @@ from mfu_doctor.analysis.evidence.host_time import GRAPH_LEAST, GRAPH_NODE_NS, h
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import number
 from mfu_doctor.units import seconds
 
 # Launch idle below this share of the step leaves a graph nothing to save.

@@ -35,8 +35,8 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted, size_of
 from mfu_doctor.units import seconds
 
 _PINNED = re.compile(r"HtoD(?!.*Pageable)|Host -> Device")

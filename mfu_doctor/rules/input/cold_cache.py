@@ -33,9 +33,9 @@ from mfu_doctor.analysis.evidence.loading import Loading, loading_of
 from mfu_doctor.analysis.evidence.page_cache import BYTES_PER_MB, STORAGE_MATTERS, Warming, storage_rate, warming_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, size_of, time_of
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted, size_of, time_of
 from mfu_doctor.units import NS_PER_S, seconds
 
 # The low end is half of what a warm cache takes from the wait; to save 1 % of the step it needs a wait of at least this.

@@ -28,8 +28,8 @@ from mfu_doctor.analysis.evidence.loading import loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted, time_of
 from mfu_doctor.units import NS_PER_MS, seconds
 
 # Starting workers takes 0.05 to several seconds; a fetch this long and this much above the median is such a start.

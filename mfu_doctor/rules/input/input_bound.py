@@ -41,9 +41,9 @@ from mfu_doctor.analysis.evidence.loading import (
 from mfu_doctor.analysis.evidence.page_cache import is_mostly_storage
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import time_of
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import time_of
 from mfu_doctor.units import seconds
 
 # Waits that workers leave: below this share of the step a pipelined loader keeps up, and there is nothing to advise.

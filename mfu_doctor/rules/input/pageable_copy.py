@@ -41,8 +41,8 @@ from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted, size_of
 from mfu_doctor.units import GIGA, NS_PER_S, seconds
 
 # CUDA stages copies from pageable memory up to this size without waiting for them.

@@ -28,8 +28,8 @@ from mfu_doctor.analysis.evidence.loading import is_pipelined, loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted, share, time_of
 from mfu_doctor.units import NS_PER_MS, seconds
 
 # A fetch is slow when it takes this much more than the median (SageMaker Debugger uses 2, gpuprof 2.5) and is no hiccup.

@@ -31,8 +31,8 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import operand_type, shape
+from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import size_of
 from mfu_doctor.units import seconds
 
 _UPLOAD = re.compile(r"HtoD|Host -> Device")

@@ -39,8 +39,8 @@ from mfu_doctor.analysis.evidence.optimizer import optimizing_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import number
 from mfu_doctor.units import seconds
 
 # Below this share of the step nobody would change an embedding for it.

@@ -43,8 +43,8 @@ from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.devices.dtypes import short_dtype
 from mfu_doctor.devices.peaks import SIXTEEN_BITS
 from mfu_doctor.flops.op_args import operand_type
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import NS_PER_S, seconds
 
 # Products that reach this share of the supported format's peak have a fast path after all.

@@ -41,9 +41,9 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.quantities import share
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import NS_PER_S, TERA, seconds
 
 # Below this share of the matmul time in 32 bits, autocast is on and what remains was left out of it on purpose.

@@ -32,8 +32,8 @@ from mfu_doctor.analysis.evidence.gemms import Gemms, gemms_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import NS_PER_S, TERA, seconds
 
 _MULTIPLE = 16  # fp8 products of cuBLASLt need sizes in multiples of 16

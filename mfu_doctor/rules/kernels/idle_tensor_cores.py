@@ -28,9 +28,9 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.device_samples import MHZ, Sampled, sampled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
+from mfu_doctor.quantities import share
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import seconds
 
 APART = 0.05  # of the time: the two measurements agree to within five points

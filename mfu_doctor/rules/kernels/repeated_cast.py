@@ -32,8 +32,8 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import operand_type, shape
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import seconds
 
 _COPY = re.compile(r"^aten::copy_$")

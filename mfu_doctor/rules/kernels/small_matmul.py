@@ -31,8 +31,8 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, steady_of
 from mfu_doctor.analysis.names.kernel_names import is_persistent, tile_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import number
 from mfu_doctor.units import NS_PER_US, seconds
 
 SEEN_SHARE = 0.01

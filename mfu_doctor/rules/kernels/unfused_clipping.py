@@ -31,8 +31,8 @@ from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of, under
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import seconds
 
 _NORM = re.compile(r"^aten::(linalg_vector_norm|norm|frobenius_norm)$")

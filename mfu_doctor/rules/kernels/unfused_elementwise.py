@@ -30,8 +30,8 @@ from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import seconds
 
 # Chains below this share of the step are the activation and residual of any model.

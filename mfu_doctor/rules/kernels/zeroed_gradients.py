@@ -30,8 +30,8 @@ from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled
 from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 from mfu_doctor.units import seconds
 
 _ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")

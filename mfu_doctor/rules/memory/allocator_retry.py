@@ -24,8 +24,8 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import counted, time_of
 
 
 @rule("allocator-retry", "ME001", "device memory ran out and was freed", needs=("device", "facts"))

@@ -37,8 +37,8 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
 from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.quantities import share, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import share, size_of
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 

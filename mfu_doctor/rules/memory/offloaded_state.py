@@ -47,8 +47,8 @@ from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, Sca
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import size_of
 from mfu_doctor.trace import Category
 from mfu_doctor.units import GIGA, seconds
 

@@ -32,8 +32,8 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.facts import MANY_PAGE_FAULTS
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import NS_PER_S
 
 SEEN_SHARE = 0.02  # of the step; loading code and reading files fault a little in any run

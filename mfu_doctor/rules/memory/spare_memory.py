@@ -27,8 +27,8 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import seconds
 
 # Memory in use above this share of the device leaves no room to speak of.

@@ -22,8 +22,8 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import counted
 
 # Problems of a file that mean that events are missing, not only that text had to be repaired.
 _LOSING = ("truncated", "events-dropped")

@@ -28,8 +28,8 @@ import numpy as np
 
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import number, share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import number, share
 from mfu_doctor.trace import CALL_CATEGORIES
 
 _KERNEL_LAUNCH = re.compile(r"^(cuda|hip|cu)(Ext)?(Module)?LaunchKernel")

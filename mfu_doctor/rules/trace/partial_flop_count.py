@@ -22,8 +22,8 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share
 from mfu_doctor.units import seconds
 
 # MFU is called a lower bound below this share of matmul time with counted FLOPs.

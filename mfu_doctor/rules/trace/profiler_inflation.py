@@ -28,8 +28,8 @@ import statistics
 
 from mfu_doctor.analysis.evidence.steady_steps import part_of
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
-from mfu_doctor.sentences import share, time_of
 from mfu_doctor.units import NS_PER_S
 
 # A profiled step this much longer than an un-profiled one is worth a sentence; below, steps differ by as much anyway.

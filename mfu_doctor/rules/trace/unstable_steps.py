@@ -25,8 +25,8 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import share, time_of
 from mfu_doctor.units import seconds
 
 # Steps that vary by more than this (standard deviation over mean) need more of them; TraceML and others use the same 10 %.

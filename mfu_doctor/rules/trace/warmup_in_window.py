@@ -25,8 +25,8 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import first_of, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.sentences import first_of, share, time_of
 from mfu_doctor.units import seconds
 
 # A step this much longer than the median, early in the window, is not a steady one.

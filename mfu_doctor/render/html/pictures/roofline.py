@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mfu_doctor.analysis.names.short_names import short_name
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.html.svg import line, paint, picture, tag, text
 from mfu_doctor.render.words.numbers import dtype, duration, flops_rate, percent, significant
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.report import DeviceInfo, KernelRow, Report
-from mfu_doctor.sentences import counted
 
 MOST_POINTS = 40
 _CHARACTER = 7.0  # mean width of a character of a name, user units

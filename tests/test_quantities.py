@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.sentences import counted, first_of, span_of
+from mfu_doctor.quantities import counted, first_of, span_of
 
 
 @pytest.mark.parametrize(
