@@ -6,9 +6,9 @@ One source for the terminal, the web page and the source code: what a rule says 
 from __future__ import annotations
 
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.rules.catalogue import FAMILIES, RULES, choose, find
+from mfu_doctor.rules.catalogue import RULES, choose, find
 from mfu_doctor.rules.contract import HEADINGS, Rule
-from mfu_doctor.rules.topics import TOPICS
+from mfu_doctor.rules.families import Family, family_named
 
 FORMATS = ("text", "markdown", "json")
 
@@ -17,7 +17,7 @@ def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - 
     """The documentation of one rule, of a family, or the list of all rules.
 
     Args:
-        name: a rule's name or code, a family such as "IN", or None for the list.
+        name: a rule's name or code, what people also call it, a family ("IN" or "input"), or None for the list.
         format: text, markdown or json.
 
     Raises:
@@ -27,7 +27,7 @@ def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - 
         raise DoctorError(f"there is no format {format!r}", f"use one of {', '.join(FORMATS)}")
     if name is None:
         return _list(RULES, format)
-    if name.strip().upper() in FAMILIES:
+    if family_named(name) is not None:
         return _list(choose(RULES, select=(name,)), format)
     rule = find(name)
     if format == "json":
@@ -54,9 +54,10 @@ def described(rule: Rule) -> dict[str, object]:
         "name": rule.name,
         "code": rule.code,
         "title": rule.title,
+        "family": rule.family.folder,
         "caution": rule.caution,
-        "needs": list(rule.needs),
-        "topics": list(TOPICS.get(rule.name, ())),
+        "needs": [need.word for need in rule.needs],
+        "topics": list(rule.also),
         "summary": " ".join(parts.pop("").split()),
         "sections": parts,
     }
@@ -68,9 +69,9 @@ def _text(rule: Rule) -> str:
     for heading, body in parts.items():
         rows += ["", heading, *(f"  {row}".rstrip() for row in body.splitlines())]
     if rule.needs:
-        rows += ["", "Needs", f"  {', '.join(rule.needs)}"]
-    if rule.name in TOPICS:
-        rows += ["", "Judges what is also called", f"  {', '.join(TOPICS[rule.name])}"]
+        rows += ["", "Needs", *(f"  {need.word}: {need.means}" for need in rule.needs)]
+    if rule.also:
+        rows += ["", "Also known as", f"  {', '.join(rule.also)}"]
     return "\n".join(rows) + "\n"
 
 
@@ -86,10 +87,11 @@ def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
     if format == "json":
         return _json([described(rule) for rule in rules])
     rows: list[str] = []
-    for family, question in FAMILIES.items():
-        members = [rule for rule in rules if rule.code.startswith(family)]
+    for family in Family:
+        members = [rule for rule in rules if rule.family is family]
         if not members:
             continue
+        question = f"{family.folder}: {family.question}"
         if format == "markdown":
             rows += [f"**{question}**", "", *(f"- `{r.name}` ({r.code}): {r.title}" for r in members), ""]
         else:

@@ -1,1 +1,4 @@
-"""One file per rule; `catalogue` lists them, `contract` says what a rule is."""
+"""One file per rule, in the folder of its family.
+
+`contract` says what a rule is, `needs` what it may need of a run, and `catalogue` lists all.
+"""

@@ -5,12 +5,15 @@ The decorator only attaches facts to the function; the catalogue lists the rules
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.result.report import Evidence
+from mfu_doctor.rules.families import Family, family_of
+from mfu_doctor.rules.needs import Need
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
@@ -75,34 +78,67 @@ def shown(name: str, value: float | str, unit: str = "", place: str | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule as the catalogue lists it."""
+    """A rule as the catalogue lists it.
+
+    Attributes:
+        name: the file's name with dashes.
+        code: the letters of its family and three digits.
+        title: the fault in a few words.
+        needs: what a run must have; else the rule is "not measured".
+        judge: the function that looks at a run.
+        doc: the module's docstring under the fixed headings.
+        also: other names that people use for the fault; `mfu-doctor explain` and `--select` take them too.
+    """
 
     name: str
     code: str
-    title: str  # the fault in a few words
-    needs: tuple[str, ...]  # names of requirements (see diagnosis.requirements)
+    title: str
+    needs: tuple[Need, ...]
     judge: Callable[[Run], Outcome]
-    doc: str  # the module docstring under the fixed headings
-    caution: bool = field(default=False)
+    doc: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> Family:
+        """Where the time goes that this rule is about."""
+        return family_of(self.code)
+
+    @property
+    def caution(self) -> bool:
+        """Whether it judges the trace and not the training: no saving, printed under Caution."""
+        return self.family is Family.TRACE
 
 
 def rule(
-    name: str, code: str, title: str, *, needs: tuple[str, ...] = (), caution: bool = False
+    name: str, code: str, title: str, *, needs: tuple[Need, ...] = (), also: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Run], Outcome]], Rule]:
     """Make a function into a `Rule`; its module's docstring is its documentation.
 
     Args:
         name: the file's name with dashes; a noun or adjective for the fault, never the remedy.
-        code: two letters for where the time goes and three digits, never reused.
+        code: the two letters of its family (`families`) and three digits, never reused.
         title: the fault in a few words.
-        needs: requirements without which the rule is "not measured".
-        caution: a trace-health rule: no saving, printed under Caution.
+        needs: what a run must have (`needs`); without it the rule is "not measured" and is not asked.
+        also: other names that people use for the fault or its fix, in lower case with dashes.
+
+    Raises:
+        ValueError: the file is not where its name and code say.
+        TypeError: a need that is none.
     """
 
     def wrap(judge: Callable[[Run], Outcome]) -> Rule:
-        import sys
-
+        _check_place(judge.__module__, name, code)
+        for need in needs:
+            if not isinstance(need, Need):
+                raise TypeError(f"{name}: {need!r} is no Need: {', '.join(str(n) for n in Need)}")
         doc = sys.modules[judge.__module__].__doc__ or ""
-        return Rule(name, code, title, needs, judge, doc, caution)
+        return Rule(name, code, title, needs, judge, doc, also)
 
     return wrap
+
+
+def _check_place(module: str, name: str, code: str) -> None:
+    """A rule is found by its name: the file and its folder must say the same as the decorator."""
+    wanted = f"mfu_doctor.rules.{family_of(code).folder}.{name.replace('-', '_')}"
+    if module != wanted:
+        raise ValueError(f"{name} ({code}) stands in {module} and belongs into {wanted}")

@@ -16,7 +16,6 @@ from mfu_doctor.cli.report import ReportOptions, parse_steps, run_report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import HEADINGS
-from mfu_doctor.rules.topics import TOPICS
 from tests.goldens import FOLDER
 from tests.traces import ROOT
 
@@ -187,17 +186,16 @@ def test_explain_finds_a_rule_by_what_others_call_it() -> None:
     assert "prefetch-factor" in run_explain("slow-sample")
 
 
-def test_every_topic_belongs_to_one_rule_and_hides_none() -> None:
-    rules = {rule.name for rule in RULES}
-    names = [topic for topics in TOPICS.values() for topic in topics]
-    assert set(TOPICS) <= rules
-    assert len(set(names)) == len(names)
-    assert not set(names) & rules
+def test_explain_lists_a_family_and_says_what_a_rule_needs() -> None:
+    assert run_explain("input") == run_explain("IN")
+    assert "input-bound" in run_explain("input")
+    assert "shapes: sizes of operators' arguments" in run_explain("wide-batch")
 
 
 def test_explain_as_data_and_markdown() -> None:
     (data,) = json.loads(run_explain("input-bound", "json"))
     assert data["code"] == "IN001"
+    assert data["family"] == "input"
     assert set(data["sections"]) == set(HEADINGS)
     assert "### How to fix" in run_explain("input-bound", "markdown")
 

@@ -30,6 +30,7 @@ from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Not DataParallel.forward itself: the replicas compute inside it.
@@ -37,7 +38,7 @@ _REPLICATION = re.compile(r"^(Broadcast|Gather|Scatter|ReduceAddCoalesced)(Backw
 _SURE = re.compile(r"^(DataParallel\.forward|Broadcast|BroadcastBackward)$")
 
 
-@rule("data-parallel", "CO005", "nn.DataParallel copies the model in each step", needs=("device",))
+@rule("data-parallel", "CO005", "nn.DataParallel copies the model in each step", needs=(Need.DEVICE,), also=("ddp",))
 def data_parallel(run: Run) -> Outcome:
     """Look for the replication of nn.DataParallel."""
     steady = steady_of(run)

@@ -43,7 +43,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 
-@rule("exposed-communication", "CO001", "the device waits for collectives")
+@rule("exposed-communication", "CO001", "the device waits for collectives", also=("overlap", "all-reduce"))
 def exposed_communication(run: Run) -> Outcome:
     """Judge the collectives of the steady steps."""
     steady = steady_of(run)

@@ -30,6 +30,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _WIDE = ("float", "float32")
@@ -38,7 +39,13 @@ LARGE_BYTES = 1 << 20
 _LEFT = (0.7, 0.55, 0.5)
 
 
-@rule("fp32-gradients", "CO009", "gradients travel as 32-bit numbers", needs=("device",))
+@rule(
+    "fp32-gradients",
+    "CO009",
+    "gradients travel as 32-bit numbers",
+    needs=(Need.DEVICE,),
+    also=("gradient-compression", "powersgd"),
+)
 def fp32_gradients(run: Run) -> Outcome:
     """Judge the format of gradient reductions."""
     every = collectives_of(run)

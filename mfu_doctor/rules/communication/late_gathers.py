@@ -29,13 +29,20 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _HIDDEN = (0.5, 0.8, 1.0)  # share of the exposed part that prefetching hides
 SEEN_SHARE = 0.005
 
 
-@rule("late-gathers", "CO010", "sharded parameters arrive late", needs=("device",))
+@rule(
+    "late-gathers",
+    "CO010",
+    "sharded parameters arrive late",
+    needs=(Need.DEVICE,),
+    also=("fsdp-prefetch", "limit-all-gathers"),
+)
 def late_gathers(run: Run) -> Outcome:
     """Judge all-gathers that computation waits for."""
     every = collectives_of(run)

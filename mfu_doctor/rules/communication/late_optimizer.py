@@ -39,6 +39,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Operators that need all gradients before the optimizer may step.
@@ -58,7 +59,13 @@ class _Tail:
     movable_ns: float
 
 
-@rule("late-optimizer", "CO015", "the optimizer waits for the last reduction", needs=("device",))
+@rule(
+    "late-optimizer",
+    "CO015",
+    "the optimizer waits for the last reduction",
+    needs=(Need.DEVICE,),
+    also=("optimizer-in-backward",),
+)
 def late_optimizer(run: Run) -> Outcome:
     """Judge what the device does between backward and the optimizer."""
     steady = steady_of(run)

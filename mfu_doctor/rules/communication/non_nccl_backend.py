@@ -29,13 +29,16 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
 _GLOO = re.compile(r"^(gloo|mpi):(?!barrier)")
 
 
-@rule("non-nccl-backend", "CO007", "collectives of GPU tensors go through the CPU", needs=("device",))
+@rule(
+    "non-nccl-backend", "CO007", "collectives of GPU tensors go through the CPU", needs=(Need.DEVICE,), also=("gloo",)
+)
 def non_nccl_backend(run: Run) -> Outcome:
     """Judge collectives of Gloo or MPI in a run on a GPU."""
     steady = steady_of(run)

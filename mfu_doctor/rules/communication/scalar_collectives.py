@@ -29,12 +29,19 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 RARE = 0.5  # fewer than one in two steps is what the advice asks for
 
 
-@rule("scalar-collectives", "CO008", "single numbers are reduced across ranks in each step", needs=("device",))
+@rule(
+    "scalar-collectives",
+    "CO008",
+    "single numbers are reduced across ranks in each step",
+    needs=(Need.DEVICE,),
+    also=("barrier", "all-reduce-metrics", "object-collectives"),
+)
 def scalar_collectives(run: Run) -> Outcome:
     """Judge tiny collectives and barriers."""
     every = collectives_of(run)

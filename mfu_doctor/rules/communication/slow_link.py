@@ -36,6 +36,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.devices.table import DeviceRow, lookup
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
 
 # Cards in PCIe slots have NVLink only where somebody has put a bridge between two of them, which a trace does not tell.
@@ -56,7 +57,9 @@ _FOUND = (
 _NAMES = {"NVIDIA": ("NVLink", "nvidia-smi topo -m"), "AMD": ("Infinity Fabric", "rocm-smi --showtopo")}
 
 
-@rule("slow-link", "CO006", "collectives reach little of the link", needs=("device",))
+@rule(
+    "slow-link", "CO006", "collectives reach little of the link", needs=(Need.DEVICE,), also=("bus-bandwidth", "nvlink")
+)
 def slow_link(run: Run) -> Outcome:
     """Judge the bus bandwidth of large collectives inside one machine."""
     every = collectives_of(run)

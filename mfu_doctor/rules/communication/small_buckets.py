@@ -31,6 +31,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # DistributedDataParallel's default bucket; below a megabyte a collective is latency (NCCL tests: bandwidth saturates above 4 MB).
@@ -39,7 +40,13 @@ SMALL_BYTES = 1 << 20
 MANY = 8
 
 
-@rule("small-buckets", "CO003", "gradients are reduced in many small pieces", needs=("device",))
+@rule(
+    "small-buckets",
+    "CO003",
+    "gradients are reduced in many small pieces",
+    needs=(Need.DEVICE,),
+    also=("bucket-cap-mb", "gradient-as-bucket-view", "static-graph"),
+)
 def small_buckets(run: Run) -> Outcome:
     """Judge the sizes of all-reduces."""
     every = collectives_of(run)

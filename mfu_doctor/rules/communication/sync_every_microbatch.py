@@ -29,10 +29,17 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 
-@rule("sync-every-microbatch", "CO004", "gradients are reduced after each micro-batch", needs=("device",))
+@rule(
+    "sync-every-microbatch",
+    "CO004",
+    "gradients are reduced after each micro-batch",
+    needs=(Need.DEVICE,),
+    also=("no-sync", "gradient-accumulation"),
+)
 def sync_every_microbatch(run: Run) -> Outcome:
     """Judge whether the same gradients are reduced several times in a step."""
     every = collectives_of(run)

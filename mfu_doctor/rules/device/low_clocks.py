@@ -40,13 +40,14 @@ from mfu_doctor.analysis.evidence.device_samples import (
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 LOW = 0.90  # of the highest clock; boost steps and rounding stay above
 MOSTLY = 0.5  # the setting must hold in most of the busy samples to explain their mean clock
 _OTHER_REASONS = SW_POWER_CAP | HW_SLOWDOWN | SYNC_BOOST | SW_THERMAL | HW_THERMAL | HW_POWER_BRAKE
 
 
-@rule("low-clocks", "DV004", "clocks are set below the highest", needs=("samples",))
+@rule("low-clocks", "DV004", "clocks are set below the highest", needs=(Need.SAMPLES,))
 def low_clocks(run: Run) -> Outcome:
     """Judge whether a setting holds the clock low."""
     samples = sampled(run)

@@ -42,12 +42,13 @@ from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.quantities import share
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 # NVML gives limits in milliwatts; drivers round them, so a limit counts as lower from one watt on.
 _ROUNDING_W = 1.0
 
 
-@rule("power-cap", "DV002", "a power limit lowers the clock", needs=("samples",))
+@rule("power-cap", "DV002", "a power limit lowers the clock", needs=(Need.SAMPLES,))
 def power_cap(run: Run) -> Outcome:
     """Judge whether a power limit holds the clock back."""
     samples = sampled(run)

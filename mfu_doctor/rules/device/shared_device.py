@@ -28,9 +28,16 @@ from mfu_doctor.analysis.evidence.device_samples import sampled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 
-@rule("shared-device", "DV003", "other processes compute on the device", needs=("samples",))
+@rule(
+    "shared-device",
+    "DV003",
+    "other processes compute on the device",
+    needs=(Need.SAMPLES,),
+    also=("mig", "other-process"),
+)
 def shared_device(run: Run) -> Outcome:
     """Judge whether this run has the device to itself."""
     samples = sampled(run)

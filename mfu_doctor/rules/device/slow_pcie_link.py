@@ -36,13 +36,14 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 _OVER_THE_LINK = re.compile(r"HtoD|DtoH")
 _PER_GENERATION = 2.0  # bandwidth per lane of a generation over that of the one before (PCI-SIG, 1.0 to 6.0)
 _HALF = 0.5
 
 
-@rule("slow-pcie-link", "DV005", "the PCIe link is slower than it can be", needs=("samples",))
+@rule("slow-pcie-link", "DV005", "the PCIe link is slower than it can be", needs=(Need.SAMPLES,))
 def slow_pcie_link(run: Run) -> Outcome:
     """Judge the link between host and device."""
     samples = sampled(run)

@@ -42,9 +42,10 @@ from mfu_doctor.analysis.evidence.device_samples import (
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 
-@rule("thermal-throttle", "DV001", "heat lowers the clock", needs=("samples",))
+@rule("thermal-throttle", "DV001", "heat lowers the clock", needs=(Need.SAMPLES,))
 def thermal_throttle(run: Run) -> Outcome:
     """Judge whether heat holds the clock back."""
     samples = sampled(run)

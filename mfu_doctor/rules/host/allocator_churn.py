@@ -34,6 +34,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import CALL_CATEGORIES
 from mfu_doctor.units import seconds
 
@@ -42,7 +43,13 @@ _FREE = re.compile(r"Free$|Unmap$|Release$")
 RARE = 0.5
 
 
-@rule("allocator-churn", "HO005", "device memory is allocated and freed in each step", needs=("device",))
+@rule(
+    "allocator-churn",
+    "HO005",
+    "device memory is allocated and freed in each step",
+    needs=(Need.DEVICE,),
+    also=("empty-cache", "cuda-malloc"),
+)
 def allocator_churn(run: Run) -> Outcome:
     """Judge driver allocations in the steady steps."""
     if run.steps.source == WHOLE:

@@ -34,6 +34,7 @@ from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_US, seconds
 
@@ -46,7 +47,7 @@ _VIEW = re.compile(r"^aten::(t|view|transpose|expand|unsqueeze|squeeze|slice|sel
 _PLAIN_VIEW_NS = 2 * NS_PER_US
 
 
-@rule("anomaly-mode", "HO031", "anomaly detection is on", needs=("facts",))
+@rule("anomaly-mode", "HO031", "anomaly detection is on", needs=(Need.FACTS,), also=("detect-anomaly",))
 def anomaly_mode(run: Run) -> Outcome:
     """Judge whether anomaly detection is on."""
     precision = run.facts.precision if run.facts is not None else None

@@ -34,12 +34,13 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 # A fair scheduler leaves this process at least a part of its cores; the high end takes no more than this from the host's time.
 _MOST_TAKEN = 0.75
 
 
-@rule("cpu-contention", "HO006", "other processes use the cores", needs=("facts",))
+@rule("cpu-contention", "HO006", "other processes use the cores", needs=(Need.FACTS,), also=("affinity", "numa"))
 def cpu_contention(run: Run) -> Outcome:
     """Judge the load of the machine."""
     contention = contention_of(run)

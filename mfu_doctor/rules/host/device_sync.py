@@ -39,6 +39,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, number
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Fewer waits than one in two steps: values are read every few steps already, which is the advice.
@@ -48,7 +49,13 @@ SEEN_SHARE = 0.001
 _MASKING = ("aten::nonzero", "aten::masked_select", "aten::index", "aten::index_put_")
 
 
-@rule("device-sync", "HO002", "the host stops to wait for the device", needs=("device",))
+@rule(
+    "device-sync",
+    "HO002",
+    "the host stops to wait for the device",
+    needs=(Need.DEVICE,),
+    also=("item", "synchronize", "mask-indexing", "nonzero", "tolist", "print-loss"),
+)
 def device_sync(run: Run) -> Outcome:
     """Judge the blocking calls."""
     steady = steady_of(run)

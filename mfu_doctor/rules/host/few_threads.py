@@ -34,6 +34,7 @@ from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 _LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense products on two to eight cores reach 0.8 to 0.95
 
@@ -45,7 +46,13 @@ _OPERANDS = (
 )
 
 
-@rule("few-threads", "HO030", "operators use fewer threads than there are cores", needs=("facts",))
+@rule(
+    "few-threads",
+    "HO030",
+    "operators use fewer threads than there are cores",
+    needs=(Need.FACTS,),
+    also=("omp-num-threads",),
+)
 def few_threads(run: Run) -> Outcome:
     """Judge the number of threads of a CPU run."""
     if not run.is_cpu:

@@ -29,13 +29,16 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Below this share of the step the young generations' collections are Python's ordinary housekeeping.
 SEEN_SHARE = 0.005
 
 
-@rule("gc-pause", "HO004", "the garbage collector stops the step", needs=("facts",))
+@rule(
+    "gc-pause", "HO004", "the garbage collector stops the step", needs=(Need.FACTS,), also=("gc", "garbage-collection")
+)
 def gc_pause(run: Run) -> Outcome:
     """Judge the time of collections."""
     steady = steady_of(run)

@@ -70,7 +70,7 @@ CPU_DISPATCH_SHARE = 0.15
 _COMPILED_DISPATCH = 0.5  # dispatch time left on a CPU where a compiler fuses operators and leaves Python out
 
 
-@rule("host-bound", "HO001", "the device waits for the host")
+@rule("host-bound", "HO001", "the device waits for the host", also=("launch-bound", "small-kernels"))
 def host_bound(run: Run) -> Outcome:
     """Judge launch and Python time."""
     if run.steps.source == WHOLE:

@@ -40,7 +40,12 @@ _CHECK = re.compile(r"^aten::_amp_(foreach_non_finite_check_and_unscale_|update_
 _READ_AFTER_NS = 5 * NS_PER_MS
 
 
-@rule("needless-grad-scaler", "HO012", "gradients are scaled although they cannot underflow")
+@rule(
+    "needless-grad-scaler",
+    "HO012",
+    "gradients are scaled although they cannot underflow",
+    also=("grad-scaler", "inf-check"),
+)
 def needless_grad_scaler(run: Run) -> Outcome:
     """Judge the use of GradScaler by the format that the matrix products run in."""
     steady = steady_of(run)

@@ -41,7 +41,7 @@ EXCEPTIONS = 0.25
 ENOUGH = 5
 
 
-@rule("outlier-steps", "HO010", "some steps stop for other work")
+@rule("outlier-steps", "HO010", "some steps stop for other work", also=("evaluation", "save-checkpoint", "logging"))
 def outlier_steps(run: Run) -> Outcome:
     """Look for steps that are long because the host did something else."""
     steady = steady_of(run)

@@ -33,7 +33,7 @@ from mfu_doctor.units import seconds
 _FIX = 'model = torch.compile(model, dynamic=True)  # TORCH_LOGS="recompiles" names the guard that fails'
 
 
-@rule("recompilation", "HO003", "code is compiled again during the steps")
+@rule("recompilation", "HO003", "code is compiled again during the steps", also=("dynamic-shapes", "graph-breaks"))
 def recompilation(run: Run) -> Outcome:
     """Judge compilation in the steady steps."""
     steady = steady_of(run)

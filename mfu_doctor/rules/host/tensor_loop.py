@@ -40,7 +40,7 @@ from mfu_doctor.units import seconds
 _LOW, _MID = (0.25, 0.5), (0.05, 0.1)
 
 
-@rule("tensor-loop", "HO009", "Python loops over the elements of a tensor")
+@rule("tensor-loop", "HO009", "Python loops over the elements of a tensor", also=("for-loop-indexing",))
 def tensor_loop(run: Run) -> Outcome:
     """Look for the same few indexing operators over and over."""
     steady = steady_of(run)

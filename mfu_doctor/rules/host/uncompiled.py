@@ -34,6 +34,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
 # What compiling a training step takes once: half a minute for a small model, three minutes for a large one.
@@ -42,7 +43,13 @@ _COMPILE_NS = (30 * NS_PER_S, 180 * NS_PER_S)
 SEEN_SHARE = 0.05
 
 
-@rule("uncompiled", "HO008", "eager execution leaves launches and memory traffic to a compiler", needs=("device",))
+@rule(
+    "uncompiled",
+    "HO008",
+    "eager execution leaves launches and memory traffic to a compiler",
+    needs=(Need.DEVICE,),
+    also=("torch-compile",),
+)
 def uncompiled(run: Run) -> Outcome:
     """Judge what torch.compile would find to do."""
     if is_compiled(run):

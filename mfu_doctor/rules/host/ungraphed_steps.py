@@ -32,6 +32,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Launch idle below this share of the step leaves a graph nothing to save.
@@ -40,7 +41,13 @@ SEEN_SHARE = 0.01
 _CAUTIOUS = 0.3
 
 
-@rule("ungraphed-steps", "HO007", "equal steps are launched kernel by kernel", needs=("device",))
+@rule(
+    "ungraphed-steps",
+    "HO007",
+    "equal steps are launched kernel by kernel",
+    needs=(Need.DEVICE,),
+    also=("cuda-graphs", "reduce-overhead"),
+)
 def ungraphed_steps(run: Run) -> Outcome:
     """Judge whether steps could be CUDA graphs."""
     steady = steady_of(run)

@@ -37,6 +37,7 @@ from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, Mov
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _PINNED = re.compile(r"HtoD(?!.*Pageable)|Host -> Device")
@@ -46,7 +47,13 @@ LEAST_BYTES = 64 * 1024
 SEEN_SHARE = 0.001
 
 
-@rule("blocking-copy", "IN003", "copies of batches are not hidden", needs=("device",))
+@rule(
+    "blocking-copy",
+    "IN003",
+    "copies of batches are not hidden",
+    needs=(Need.DEVICE,),
+    also=("non-blocking", "prefetch-stream"),
+)
 def blocking_copy(run: Run) -> Outcome:
     """Judge copies from pinned memory."""
     steady = steady_of(run)

@@ -36,6 +36,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, size_of, time_of
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
 # The low end is half of what a warm cache takes from the wait; to save 1 % of the step it needs a wait of at least this.
@@ -44,7 +45,13 @@ _LOW = 0.5
 _TIME_MORE = 30  # steps that show a cache filling: ten in each third
 
 
-@rule("cold-cache", "IN008", "batches come from storage, not from memory", needs=("facts",))
+@rule(
+    "cold-cache",
+    "IN008",
+    "batches come from storage, not from memory",
+    needs=(Need.FACTS,),
+    also=("page-cache", "disk-io"),
+)
 def cold_cache(run: Run) -> Outcome:
     """Judge what is read from storage while training waits for data."""
     loading = loading_of(run)

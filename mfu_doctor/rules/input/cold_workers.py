@@ -30,6 +30,7 @@ from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_MS, seconds
 
 # Starting workers takes 0.05 to several seconds; a fetch this long and this much above the median is such a start.
@@ -37,7 +38,13 @@ START_NS = 50 * NS_PER_MS
 ABOVE_MEDIAN = 5.0
 
 
-@rule("cold-workers", "IN004", "loader workers start again each epoch", needs=("facts",))
+@rule(
+    "cold-workers",
+    "IN004",
+    "loader workers start again each epoch",
+    needs=(Need.FACTS,),
+    also=("persistent-workers", "epoch-start"),
+)
 def cold_workers(run: Run) -> Outcome:
     """Judge the fetches at the start of an epoch."""
     loader = loader_facts(run)

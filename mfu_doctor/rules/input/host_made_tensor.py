@@ -32,6 +32,7 @@ from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Larger copies are batches (pageable-copy).
@@ -40,7 +41,7 @@ MOST_BYTES = 64 * 1024
 ORDINARY = 1.0
 
 
-@rule("host-made-tensor", "IN006", "small tensors are made on the host and copied", needs=("device",))
+@rule("host-made-tensor", "IN006", "small tensors are made on the host and copied", needs=(Need.DEVICE,))
 def host_made_tensor(run: Run) -> Outcome:
     """Judge small copies from pageable memory."""
     steady = steady_of(run)

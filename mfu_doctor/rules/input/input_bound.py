@@ -54,7 +54,12 @@ SATURATED = 0.95
 UNKNOWN_BUSY = 0.5
 
 
-@rule("input-bound", "IN001", "the device waits for data")
+@rule(
+    "input-bound",
+    "IN001",
+    "the device waits for data",
+    also=("num-workers", "collate", "main-thread-transforms", "saturated-loader"),
+)
 def input_bound(run: Run) -> Outcome:
     """Judge the data path."""
     loading = loading_of(run)

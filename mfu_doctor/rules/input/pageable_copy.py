@@ -43,13 +43,14 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S, seconds
 
 # CUDA stages copies from pageable memory up to this size without waiting for them.
 STAGED_BYTES = 64 * 1024
 
 
-@rule("pageable-copy", "IN002", "batches are copied from pageable memory", needs=("device",))
+@rule("pageable-copy", "IN002", "batches are copied from pageable memory", needs=(Need.DEVICE,), also=("pin-memory",))
 def pageable_copy(run: Run) -> Outcome:
     """Judge copies from pageable host memory."""
     steady = steady_of(run)

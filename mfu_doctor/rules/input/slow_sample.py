@@ -42,7 +42,12 @@ _LEAST_SLOW = 2  # slow fetches that make a pattern
 _DEFAULT_PREFETCH = 2  # batches per worker, torch.utils.data.DataLoader
 
 
-@rule("slow-sample", "IN005", "a few batches take much longer than the others")
+@rule(
+    "slow-sample",
+    "IN005",
+    "a few batches take much longer than the others",
+    also=("prefetch-factor", "worker-imbalance"),
+)
 def slow_sample(run: Run) -> Outcome:
     """Judge the spread of the fetches."""
     steady = steady_of(run)

@@ -33,6 +33,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import operand_type, shape
 from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _UPLOAD = re.compile(r"HtoD|Host -> Device")
@@ -44,7 +45,13 @@ SEEN_SHARE = 0.001
 _AS_BYTES, _AS_HALF = 0.25, 0.5
 
 
-@rule("wide-batch", "IN007", "images are sent as 32-bit numbers", needs=("device", "shapes"))
+@rule(
+    "wide-batch",
+    "IN007",
+    "images are sent as 32-bit numbers",
+    needs=(Need.DEVICE, Need.SHAPES),
+    also=("uint8-images", "pcie-saturation"),
+)
 def wide_batch(run: Run) -> Outcome:
     """Judge what the copies to the device carry."""
     steady = steady_of(run)

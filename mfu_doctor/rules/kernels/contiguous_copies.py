@@ -39,7 +39,7 @@ from mfu_doctor.units import seconds
 SEEN_SHARE = 0.01
 
 
-@rule("contiguous-copies", "KE012", "tensors are copied to make them contiguous")
+@rule("contiguous-copies", "KE012", "tensors are copied to make them contiguous", also=("contiguous", "transpose"))
 def contiguous_copies(run: Run) -> Outcome:
     """Judge copies that only rearrange."""
     copies = rearranging_of(run)

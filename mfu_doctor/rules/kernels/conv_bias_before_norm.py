@@ -32,6 +32,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import shape
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _LAYER = re.compile(r"^aten::(conv[123]d|batch_norm)$")
@@ -39,7 +40,9 @@ _BACKWARD = re.compile(r"^aten::convolution_backward$")
 _BIAS = 2  # position of the bias among the arguments of aten::conv2d
 
 
-@rule("conv-bias-before-norm", "KE011", "convolutions add a bias that a norm takes away", needs=("device", "shapes"))
+@rule(
+    "conv-bias-before-norm", "KE011", "convolutions add a bias that a norm takes away", needs=(Need.DEVICE, Need.SHAPES)
+)
 def conv_bias_before_norm(run: Run) -> Outcome:
     """Judge convolutions directly before a batch norm."""
     steady = steady_of(run)

@@ -52,7 +52,12 @@ _ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")
 _TAKES_SPARSE = ("SGD", "Adagrad")
 
 
-@rule("dense-embedding-grad", "KE013", "an embedding's gradient is written for every row")
+@rule(
+    "dense-embedding-grad",
+    "KE013",
+    "an embedding's gradient is written for every row",
+    also=("sparse-embedding", "embedding-backward"),
+)
 def dense_embedding_grad(run: Run) -> Outcome:
     """Judge dense gradients of embeddings."""
     steady = steady_of(run)

@@ -45,6 +45,7 @@ from mfu_doctor.devices.peaks import SIXTEEN_BITS
 from mfu_doctor.flops.op_args import operand_type
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
 # Products that reach this share of the supported format's peak have a fast path after all.
@@ -64,7 +65,7 @@ class _Emulated:
     peak: float
 
 
-@rule("emulated-dtype", "KE030", "products in a format without hardware", needs=("shapes", "peak"))
+@rule("emulated-dtype", "KE030", "products in a format without hardware", needs=(Need.SHAPES, Need.PEAK))
 def emulated_dtype(run: Run) -> Outcome:
     """Judge the formats of the products against what the device supports."""
     found = _emulated(run)

@@ -44,6 +44,7 @@ from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.quantities import share
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, TERA, seconds
 
 # Below this share of the matmul time in 32 bits, autocast is on and what remains was left out of it on purpose.
@@ -73,7 +74,13 @@ class _Slow:
     reached: float  # part of its peak that a large product reaches: all of a measured one
 
 
-@rule("fp32-matmul", "KE001", "matrix products run in 32 bits", needs=("peak",))
+@rule(
+    "fp32-matmul",
+    "KE001",
+    "matrix products run in 32 bits",
+    needs=(Need.PEAK,),
+    also=("autocast", "bf16", "amp", "mixed-precision"),
+)
 def fp32_matmul(run: Run) -> Outcome:
     """Judge the formats of the matrix products."""
     target = _target(run)

@@ -34,6 +34,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, TERA, seconds
 
 _MULTIPLE = 16  # fp8 products of cuBLASLt need sizes in multiples of 16
@@ -45,7 +46,7 @@ SEEN_SHARE = 0.05
 _ENDS = ((0.7, 5 / 3), (0.85, 1.0), (1.0, 0.0))
 
 
-@rule("fp8-eligible", "KE025", "large products could run in fp8", needs=("device", "shapes", "peak"))
+@rule("fp8-eligible", "KE025", "large products could run in fp8", needs=(Need.DEVICE, Need.SHAPES, Need.PEAK))
 def fp8_eligible(run: Run) -> Outcome:
     """Price fp8, and withhold it."""
     peak, every = run.peaks.of("fp8"), gemms_of(run)

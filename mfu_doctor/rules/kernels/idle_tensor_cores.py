@@ -31,6 +31,7 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.quantities import share
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 APART = 0.05  # of the time: the two measurements agree to within five points
@@ -39,7 +40,13 @@ _PERCENT = 100.0
 _ELSEWHERE = ("fp32",)
 
 
-@rule("idle-tensor-cores", "KE010", "tensor activity and counted FLOPs disagree", needs=("samples",))
+@rule(
+    "idle-tensor-cores",
+    "KE010",
+    "tensor activity and counted FLOPs disagree",
+    needs=(Need.SAMPLES,),
+    also=("gpu-util", "sm-activity", "occupancy"),
+)
 def idle_tensor_cores(run: Run) -> Outcome:
     """Judge the counted FLOPs by the activity of the tensor cores."""
     samples = sampled(run)

@@ -33,6 +33,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import shape
 from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
@@ -43,7 +44,13 @@ SEEN_SHARE = 0.02
 _LEFT = (0.75, 0.5, 0.35)
 
 
-@rule("large-vocab-loss", "KE016", "the loss walks over all logits several times", needs=("shapes",))
+@rule(
+    "large-vocab-loss",
+    "KE016",
+    "the loss walks over all logits several times",
+    needs=(Need.SHAPES,),
+    also=("cross-entropy", "logits"),
+)
 def large_vocab_loss(run: Run) -> Outcome:
     """Judge the loss over a large vocabulary."""
     steady = steady_of(run)

@@ -42,7 +42,7 @@ _CONVERSION = re.compile(
 SEEN_SHARE = 0.005
 
 
-@rule("layout-conversion", "KE008", "tensors change their layout around convolutions")
+@rule("layout-conversion", "KE008", "tensors change their layout around convolutions", also=("channels-last", "nhwc"))
 def layout_conversion(run: Run) -> Outcome:
     """Judge kernels that only convert a layout."""
     steady = steady_of(run)

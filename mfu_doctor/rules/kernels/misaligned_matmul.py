@@ -33,6 +33,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Tensor cores load 16 bytes at a time: 8 elements of 16 bits, 4 of TF32 (NVIDIA, matrix multiplication background guide).
@@ -40,7 +41,13 @@ _MULTIPLE = {"bf16": 8, "fp16": 8, "tf32": 4, "fp8": 16}
 _USUAL_EFFICIENCY = 0.5  # of aligned products, where this run has none to compare with
 
 
-@rule("misaligned-matmul", "KE006", "matrix sizes do not fit tensor cores", needs=("device", "shapes", "peak"))
+@rule(
+    "misaligned-matmul",
+    "KE006",
+    "matrix sizes do not fit tensor cores",
+    needs=(Need.DEVICE, Need.SHAPES, Need.PEAK),
+    also=("tensor-cores", "padding", "vocabulary-size"),
+)
 def misaligned_matmul(run: Run) -> Outcome:
     """Judge the sizes of products on tensor cores."""
     steady = steady_of(run)

@@ -34,6 +34,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import operand_type, shape
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _COPY = re.compile(r"^aten::copy_$")
@@ -42,7 +43,7 @@ _WEIGHT_DIMS = 2
 SEEN_SHARE = 0.005
 
 
-@rule("repeated-cast", "KE009", "weights are cast again for each micro-batch", needs=("shapes",))
+@rule("repeated-cast", "KE009", "weights are cast again for each micro-batch", needs=(Need.SHAPES,))
 def repeated_cast(run: Run) -> Outcome:
     """Judge casts of weights in steps of several micro-batches."""
     steady = steady_of(run)

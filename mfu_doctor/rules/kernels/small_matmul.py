@@ -33,6 +33,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_US, seconds
 
 SEEN_SHARE = 0.01
@@ -42,7 +43,13 @@ LEAST_NS = 3 * NS_PER_US
 _GAINED = (0.25, 0.5, 1.0)  # how much of the excess merging small products gives back
 
 
-@rule("small-matmul", "KE007", "matrix products are too small for the device", needs=("device", "shapes", "peak"))
+@rule(
+    "small-matmul",
+    "KE007",
+    "matrix products are too small for the device",
+    needs=(Need.DEVICE, Need.SHAPES, Need.PEAK),
+    also=("wave-quantisation", "tile-quantisation", "gemm-efficiency"),
+)
 def small_matmul(run: Run) -> Outcome:
     """Judge products that use only part of the multiprocessors."""
     sms = run.peaks.sms

@@ -38,6 +38,7 @@ from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.facts import PrecisionFacts
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
 # TF32 must be this much faster than fp32 to be worth the change; GeForce cards run it at fp32's rate.
@@ -47,7 +48,13 @@ SEEN_SHARE = 0.01
 _KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.8, 0.8
 
 
-@rule("tf32-off", "KE002", "fp32 products leave the tensor cores idle", needs=("device", "peak"))
+@rule(
+    "tf32-off",
+    "KE002",
+    "fp32 products leave the tensor cores idle",
+    needs=(Need.DEVICE, Need.PEAK),
+    also=("tf32", "float32-matmul-precision"),
+)
 def tf32_off(run: Run) -> Outcome:
     """Judge fp32 products on a device with TF32."""
     fp32, tf32 = run.peaks.of("fp32"), run.peaks.of("tf32")

@@ -26,6 +26,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # What choosing by measurement instead of by heuristic gives: nothing to a fifth (cuDNN developer guide; own bounds).
@@ -33,7 +34,13 @@ _LEFT = (0.98, 0.95, 0.8)
 SEEN_SHARE = 0.10
 
 
-@rule("unbenchmarked-convolution", "KE017", "convolution algorithms are guessed", needs=("device", "facts"))
+@rule(
+    "unbenchmarked-convolution",
+    "KE017",
+    "convolution algorithms are guessed",
+    needs=(Need.DEVICE, Need.FACTS),
+    also=("cudnn-benchmark",),
+)
 def unbenchmarked_convolution(run: Run) -> Outcome:
     """Judge torch.backends.cudnn.benchmark."""
     precision = run.facts.precision if run.facts else None

@@ -34,6 +34,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import EMPTY
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Share of the peak that fused attention reaches: cautious, usual, good (FlashAttention-2 paper: 0.5 to 0.73 on A100).
@@ -45,7 +46,13 @@ _UNMASKED = (1.0, 0.75, 0.5)
 SEEN_SHARE = 0.01
 
 
-@rule("unfused-attention", "KE005", "attention is computed in separate steps", needs=("shapes", "peak"))
+@rule(
+    "unfused-attention",
+    "KE005",
+    "attention is computed in separate steps",
+    needs=(Need.SHAPES, Need.PEAK),
+    also=("sdpa", "flash-attention", "math-backend"),
+)
 def unfused_attention(run: Run) -> Outcome:
     """Judge products around a softmax."""
     steady = steady_of(run)

@@ -33,6 +33,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _NORM = re.compile(r"^aten::(linalg_vector_norm|norm|frobenius_norm)$")
@@ -42,7 +43,7 @@ LEAST = 10
 _LEFT = ((1.0, 0.4), (0.8, 0.2), (0.5, 0.1))
 
 
-@rule("unfused-clipping", "KE014", "gradients are clipped one by one", needs=("device",))
+@rule("unfused-clipping", "KE014", "gradients are clipped one by one", needs=(Need.DEVICE,), also=("clip-grad-norm",))
 def unfused_clipping(run: Run) -> Outcome:
     """Judge norms of single tensors outside the optimizer."""
     steady = steady_of(run)

@@ -38,7 +38,7 @@ from mfu_doctor.units import seconds
 SEEN_SHARE = 0.05
 
 
-@rule("unfused-elementwise", "KE003", "pointwise operations run one by one")
+@rule("unfused-elementwise", "KE003", "pointwise operations run one by one", also=("kernel-fusion", "pointwise"))
 def unfused_elementwise(run: Run) -> Outcome:
     """Judge chains of pointwise kernels."""
     steady = steady_of(run)

@@ -55,7 +55,12 @@ _PASSES_LEFT = {SINGLE: (0.6, 0.35, 0.2), FOREACH: (1.0, 0.6, 0.35)}
 _HAS_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 
 
-@rule("unfused-optimizer", "KE004", "the optimizer is not fused")
+@rule(
+    "unfused-optimizer",
+    "KE004",
+    "the optimizer is not fused",
+    also=("foreach", "fused-adam", "single-tensor-optimizer"),
+)
 def unfused_optimizer(run: Run) -> Outcome:
     """Judge the optimizer's implementation."""
     steady = steady_of(run)

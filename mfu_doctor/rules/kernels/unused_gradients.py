@@ -35,7 +35,9 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 
-@rule("unused-gradients", "KE026", "gradients are computed that nobody uses")
+@rule(
+    "unused-gradients", "KE026", "gradients are computed that nobody uses", also=("frozen-parameters", "requires-grad")
+)
 def unused_gradients(run: Run) -> Outcome:
     """Look for gradients that no optimizer resets."""
     unused = unused_gradients_of(run)

@@ -37,7 +37,7 @@ from mfu_doctor.units import seconds
 _ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")
 
 
-@rule("zeroed-gradients", "KE015", "gradients are zeroed instead of dropped")
+@rule("zeroed-gradients", "KE015", "gradients are zeroed instead of dropped", also=("set-to-none", "zero-grad"))
 def zeroed_gradients(run: Run) -> Outcome:
     """Judge the work inside zero_grad."""
     steady = steady_of(run)

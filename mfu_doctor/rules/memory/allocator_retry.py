@@ -26,9 +26,16 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 
-@rule("allocator-retry", "ME001", "device memory ran out and was freed", needs=("device", "facts"))
+@rule(
+    "allocator-retry",
+    "ME001",
+    "device memory ran out and was freed",
+    needs=(Need.DEVICE, Need.FACTS),
+    also=("expandable-segments", "fragmentation"),
+)
 def allocator_retry(run: Run) -> Outcome:
     """Judge the allocator's retries."""
     memory = run.facts.memory if run.facts is not None else None

@@ -39,6 +39,7 @@ from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
@@ -53,7 +54,13 @@ _SPARE = 2.0  # activations that fit this many times fit beside what else a long
 _KNOWN = 0.8  # share of the recomputation's time whose traffic must be known to say how large the activations are
 
 
-@rule("needless-recompute", "ME003", "activations are computed twice", needs=("shapes",))
+@rule(
+    "needless-recompute",
+    "ME003",
+    "activations are computed twice",
+    needs=(Need.SHAPES,),
+    also=("activation-checkpointing", "recomputation"),
+)
 def needless_recompute(run: Run) -> Outcome:
     """Judge activation checkpointing against the memory that is free."""
     where = _recomputing(run)

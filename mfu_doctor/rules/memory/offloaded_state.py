@@ -49,6 +49,7 @@ from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import GIGA, seconds
 
@@ -102,7 +103,13 @@ class _Moved:
         return self.down.only(np.arange(len(self.down.size)) == np.argmax(self.down.size))
 
 
-@rule("offloaded-state", "ME005", "optimizer state crosses the link each step", needs=("device",))
+@rule(
+    "offloaded-state",
+    "ME005",
+    "optimizer state crosses the link each step",
+    needs=(Need.DEVICE,),
+    also=("zero-offload", "cpu-offload"),
+)
 def offloaded_state(run: Run) -> Outcome:
     """Judge what moves between host and device for the optimizer."""
     steady = steady_of(run)

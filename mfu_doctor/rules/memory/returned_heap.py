@@ -34,13 +34,14 @@ from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.facts import MANY_PAGE_FAULTS
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S
 
 SEEN_SHARE = 0.02  # of the step; loading code and reading files fault a little in any run
 _GONE = (0.5, 1.0, 1.0)  # share of the faults that the fix removes, by end
 
 
-@rule("returned-heap", "ME004", "memory is given back and faulted in again each step", needs=("facts",))
+@rule("returned-heap", "ME004", "memory is given back and faulted in again each step", needs=(Need.FACTS,))
 def returned_heap(run: Run) -> Outcome:
     """Judge the page faults of a CPU run."""
     if not run.is_cpu:

@@ -29,6 +29,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # Memory in use above this share of the device leaves no room to speak of.
@@ -40,7 +41,13 @@ MOST_GROWTH = 2.0
 LEAST_GAIN = 0.10
 
 
-@rule("spare-memory", "ME002", "memory is free for a larger batch", needs=("device", "facts"))
+@rule(
+    "spare-memory",
+    "ME002",
+    "memory is free for a larger batch",
+    needs=(Need.DEVICE, Need.FACTS),
+    also=("batch-size", "memory-headroom"),
+)
 def spare_memory(run: Run) -> Outcome:
     """Judge the room for a larger batch."""
     memory = run.facts.memory if run.facts is not None else None

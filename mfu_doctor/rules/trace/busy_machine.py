@@ -25,9 +25,10 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.contention import contention_of, host_is_critical
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 
 
-@rule("busy-machine", "TR009", "other processes were busy while this was recorded", needs=("facts",), caution=True)
+@rule("busy-machine", "TR009", "other processes were busy while this was recorded", needs=(Need.FACTS,))
 def busy_machine(run: Run) -> Outcome:
     """Judge what other processes did meanwhile."""
     found = contention_of(run)

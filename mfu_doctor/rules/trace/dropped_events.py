@@ -29,7 +29,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 _LOSING = ("truncated", "events-dropped")
 
 
-@rule("dropped-events", "TR001", "events are missing from the trace", caution=True)
+@rule("dropped-events", "TR001", "events are missing from the trace")
 def dropped_events(run: Run) -> Outcome:
     """Judge what the reader found wrong with the file."""
     lost = [p for p in run.recorded.problems if p.kind in _LOSING]

@@ -30,7 +30,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 ENOUGH = 3
 
 
-@rule("few-steps", "TR005", "too few steady steps", caution=True)
+@rule("few-steps", "TR005", "too few steady steps")
 def few_steps(run: Run) -> Outcome:
     """Count the steady steps."""
     count = int(run.steps.steady.sum())

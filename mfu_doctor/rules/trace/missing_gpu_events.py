@@ -37,7 +37,7 @@ _KERNEL_LAUNCH = re.compile(r"^(cuda|hip|cu)(Ext)?(Module)?LaunchKernel")
 TOLERATED = 0.02
 
 
-@rule("missing-gpu-events", "TR002", "launches without kernels", caution=True)
+@rule("missing-gpu-events", "TR002", "launches without kernels", also=("kernels-without-launch", "no-gpu-events"))
 def missing_gpu_events(run: Run) -> Outcome:
     """Compare kernel launches on the host with kernels on the device."""
     trace = run.trace

@@ -30,7 +30,7 @@ from mfu_doctor.units import seconds
 COVERED = 0.90
 
 
-@rule("partial-flop-count", "TR007", "FLOPs are counted only in part", caution=True)
+@rule("partial-flop-count", "TR007", "FLOPs are counted only in part", also=("flop-coverage",))
 def partial_flop_count(run: Run) -> Outcome:
     """Judge how much of the matmul time has counted FLOPs."""
     coverage = run.flops.coverage

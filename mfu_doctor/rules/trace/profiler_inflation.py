@@ -38,7 +38,7 @@ INFLATED = 0.05
 IN_DOUBT = 0.05
 
 
-@rule("profiler-inflation", "TR003", "the profiler slowed the step", caution=True)
+@rule("profiler-inflation", "TR003", "the profiler slowed the step", also=("profiler-overhead",))
 def profiler_inflation(run: Run) -> Outcome:
     """Compare profiled and un-profiled steps, or look at what was recorded."""
     facts = run.facts

@@ -26,7 +26,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
 
-@rule("unknown-peak", "TR008", "the device's peak is unknown", caution=True)
+@rule("unknown-peak", "TR008", "the device's peak is unknown")
 def unknown_peak(run: Run) -> Outcome:
     """Judge whether there is a denominator for MFU."""
     if run.mfu.reference_peak is not None:

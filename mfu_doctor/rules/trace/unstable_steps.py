@@ -33,7 +33,7 @@ from mfu_doctor.units import seconds
 UNSTABLE = 0.10
 
 
-@rule("unstable-steps", "TR004", "step times vary", caution=True)
+@rule("unstable-steps", "TR004", "step times vary", also=("variation", "noise"))
 def unstable_steps(run: Run) -> Outcome:
     """Judge the spread of the steady steps."""
     lengths = run.steps.duration[run.steps.steady].astype(np.float64)

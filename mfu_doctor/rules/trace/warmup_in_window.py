@@ -33,7 +33,7 @@ from mfu_doctor.units import seconds
 SLOWER = 1.5
 
 
-@rule("warmup-in-window", "TR006", "warm-up among the judged steps", caution=True)
+@rule("warmup-in-window", "TR006", "warm-up among the judged steps", also=("first-step", "compile-in-window"))
 def warmup_in_window(run: Run) -> Outcome:
     """Look for compilation, allocation and long first steps among the steady ones."""
     steady = np.flatnonzero(run.steps.steady)

@@ -1,0 +1,102 @@
+"""What every rule keeps to: one file that says everything about it, in the folder of its family, under names that are its own.
+
+A rule that breaks one of these fails here by name, most of them already when its file is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.rules.catalogue import RULES, choose, find
+from mfu_doctor.rules.contract import Outcome, rule
+from mfu_doctor.rules.families import Family, family_named, family_of
+from mfu_doctor.rules.needs import Need
+from tests.rules.drawing import steps
+from tests.rules.judging import run_of
+
+SPELLING = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def test_the_catalogue_is_the_lists_of_the_families_in_their_order() -> None:
+    lists = {family: importlib.import_module(f"mfu_doctor.rules.{family.folder}").RULES for family in Family}
+    assert [r for listed in lists.values() for r in listed] == list(RULES)
+    for family, listed in lists.items():
+        assert {r.family for r in listed} == {family}, family.folder
+
+
+def test_codes_are_letters_of_a_family_and_three_digits_used_once() -> None:
+    codes = [r.code for r in RULES]
+    assert len(set(codes)) == len(codes)
+    assert all(code == f"{family_of(code).letters}{int(code[2:]):03}" for code in codes)
+    assert all(r.caution == r.code.startswith("TR") for r in RULES)
+
+
+def test_no_two_rules_share_a_name() -> None:
+    """A user who types any of the names gets the one rule that has it."""
+    names = [name for r in RULES for name in (r.name, *r.also)]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+    assert [name for name in names if not SPELLING.fullmatch(name)] == []
+    assert [name for name in names if family_named(name) is not None] == []
+    assert all(find(name.replace("-", "_").upper()) is r for r in RULES for name in (r.name, r.code, *r.also))
+
+
+@pytest.mark.parametrize("word", ["IN", "in", "input", "Input"])
+def test_a_family_is_chosen_by_letters_or_name(word: str) -> None:
+    assert {r.family for r in choose(RULES, select=(word,))} == {Family.INPUT}
+
+
+def test_rules_are_chosen_by_what_people_call_them() -> None:
+    assert [r.name for r in choose(RULES, select=("no_sync", "DV001"))] == ["sync-every-microbatch", "thermal-throttle"]
+    with pytest.raises(DoctorError, match="no rule is called 'num-worker'") as wrong:
+        choose(RULES, select=("num-worker",))
+    assert "num-workers" in wrong.value.remedy
+
+
+def judge_nothing(module: str) -> Callable[[Run], Outcome]:
+    """A function as if it stood in this module."""
+
+    def judge(run: Run) -> Outcome:
+        return None
+
+    judge.__module__ = module
+    return judge
+
+
+INPUT_BOUND = "mfu_doctor.rules.input.input_bound"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "wrong"),
+    [
+        ("bound-by-input", "IN001", "belongs into mfu_doctor.rules.input.bound_by_input"),
+        ("input-bound", "HO001", "belongs into mfu_doctor.rules.host.input_bound"),
+        ("input-bound", "XX001", "the letters of no family"),
+    ],
+)
+def test_a_rule_whose_file_says_something_else_cannot_be_imported(name: str, code: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        rule(name, code, "the device waits")(judge_nothing(INPUT_BOUND))
+
+
+def test_a_need_that_is_none_fails_when_types_are_checked_and_when_imported() -> None:
+    """The ignored type error is the first half: mypy --strict says so where there is none to ignore."""
+    made = rule("input-bound", "IN001", "the device waits", needs=("device",))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="'device' is no Need"):
+        made(judge_nothing(INPUT_BOUND))
+
+
+def test_what_a_run_lacks_is_said_with_what_would_measure_it() -> None:
+    """A run of Python alone, without device, shapes, facts or a peak, lacks everything that can be needed."""
+    run = run_of(steps(lambda drawn: drawn.python(100), device=False))
+    reasons = [need.lacks(run) for need in Need]
+    assert len({reason for reason in reasons if reason}) == len(Need)
+
+
+def test_every_need_is_needed() -> None:
+    assert {need for r in RULES for need in r.needs} == set(Need)
