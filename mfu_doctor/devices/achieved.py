@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.autograd_names import NODE_CALL
 from mfu_doctor.devices.dtypes import is_complex, short_dtype
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category, EventArgs, Trace
@@ -22,8 +23,6 @@ _MATRIX, _BATCHED = 2, 3
 
 # A product must last so long for its recorded time to be right to a hundredth: the profiler's own share is below 1 us.
 LEAST_NS = 100_000
-
-_NODE = "autograd::engine::evaluate_function: "
 
 
 def achieved(trace: Trace) -> dict[str, float]:
@@ -50,7 +49,7 @@ def _recomputed(trace: Trace, rows: Rows) -> npt.NDArray[np.bool_]:
     """
     events = trace.events
     nodes = trace.rows(Category.CPU_OP)
-    is_node = np.array([name.startswith(_NODE) for name in trace.names], np.bool_)
+    is_node = np.array([NODE_CALL.match(name) is not None for name in trace.names], np.bool_)
     nodes = nodes[is_node[events.name[nodes]]]
     inside = np.zeros(len(rows), np.bool_)
     for track in np.unique(events.track[rows]):

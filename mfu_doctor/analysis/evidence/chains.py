@@ -15,6 +15,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.autograd_names import ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.units import NS_PER_S
 
@@ -25,9 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 # A pair fuses into little; three kernels make six passes over memory where two would do.
 SHORTEST = 3
-_ELSEWHERE = re.compile(
-    r"^(Optimizer\.|autograd::engine::evaluate_function: torch::autograd::AccumulateGrad)|_foreach_|_fused_"
-)
+_ELSEWHERE = re.compile(rf"^Optimizer\.|{ACCUMULATE_CALL.pattern}|_foreach_|_fused_")
 # Operators that compute much per element even in vector instructions, or draw random numbers; what others take beyond their
 # traffic is waiting for memory (fresh pages, caches, other cores), which goes with the pass.
 _COSTLY = re.compile(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
+from mfu_doctor.analysis.evidence.backward import in_backward
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.flops.op_args import shape
 from mfu_doctor.trace import Category, EventArgs
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
 COPYING = re.compile(r"^aten::(contiguous|clone)$")
-_BACKWARD = re.compile(r"^autograd::engine::evaluate_function")
 # Views that only change sizes and strides: what reads the copy comes after them.
 _STRIDED_VIEW = re.compile(
     r"^aten::(t|transpose|permute|mT|swapaxes|movedim|unsqueeze|squeeze|as_strided|detach|alias)$"
@@ -96,7 +96,7 @@ def _verdicts(run: Run, calls: Rows) -> Rows:
     follows = _next_readers(run, calls)
     index = {int(row): i for i, row in enumerate(calls.tolist())}
     names = run.trace.names
-    own = under(run, calls, _BACKWARD) < 0
+    own = ~in_backward(run, calls)
     verdict = np.full(len(calls), NEEDED, np.int64)
     for i, reader in enumerate(follows.tolist()):
         if reader < 0 or not own[i] or verdict[i] == NEEDLESS:

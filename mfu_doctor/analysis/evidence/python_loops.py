@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
-from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
-_NODE = re.compile(r"^autograd::engine::evaluate_function")
 _JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack)$")
 # Loops over elements index; a loop over layers does not.
 _INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
@@ -112,9 +112,9 @@ def time_of_loops(run: Run, loops: list[Loop]) -> Intervals:
     start, end = np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops])
     forward = union(start, end)
     ops = run.trace.rows(Category.CPU_OP)
-    nodes = rows_matching(run.trace, _NODE, ops)
+    nodes = node_calls(run, ops)
     others = np.setdiff1d(ops[run.trace.events.sequence[ops] >= 0], nodes)
-    others = others[under(run, others, _NODE) < 0]
+    others = others[~in_backward(run, others)]
     looping = forward.contains(run.trace.events.start[others])
     sequence = run.trace.events.sequence
     own = np.setdiff1d(sequence[others[looping]], sequence[others[~looping]])

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
+from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
+from mfu_doctor.autograd_names import ACCUMULATE, ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
 if TYPE_CHECKING:
     from mfu_doctor.analysis.run import Run
 
-_NODE = re.compile(r"^autograd::engine::evaluate_function: ")
-_HANDED = re.compile(r"^autograd::engine::evaluate_function: torch::autograd::AccumulateGrad$")
-_INNER = re.compile(r"^torch::autograd::AccumulateGrad$")
 _ADDING = re.compile(r"^aten::add_?$")
 _ZEROING = re.compile(r"^aten::(_foreach_)?zero_$")
 _ROOT = re.compile(r"^aten::ones_like$")  # backward() starts with the gradient of the loss, which is one
@@ -50,13 +49,13 @@ def unused_gradients_of(run: Run) -> Unused | None:
     Gradients that are overwritten with zeros are added to as well, so a run that does that cannot be judged.
     """
     ops = run.trace.rows(Category.CPU_OP)
-    nodes = rows_matching(run.trace, _NODE, ops)
+    nodes = node_calls(run, ops)
     marks = calls_of(run, OPTIMIZER_MARK)
     if not len(nodes) or not len(marks) or _resets_by_zeros(run, ops):
         return None
     start, end = run.trace.events.start, run.trace.events.end
     of_pass = np.searchsorted(_borders(run, ops), start[nodes])
-    handed = np.isin(nodes, rows_matching(run.trace, _HANDED, nodes))
+    handed = np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes))
     adds = np.isin(nodes, _adding(run, ops))
     kept, lo, hi, passes = [], [], [], 0
     for number in _first_passes(run, marks, of_pass, nodes):
@@ -81,14 +80,8 @@ def _borders(run: Run, ops: Rows) -> Rows:
     forward = ops[run.trace.events.sequence[ops] >= 0]
     roots = rows_matching(run.trace, _ROOT, ops)
     both = np.union1d(forward, roots).astype(np.int64)
-    outside = both[_outside(run, both)]
-    return np.sort(run.trace.events.start[outside])
-
-
-def _outside(run: Run, rows: Rows) -> Mask:
-    named = np.isin(rows, rows_matching(run.trace, _NODE, rows))
-    inside: Mask = (under(run, rows, _NODE) < 0) & ~named
-    return inside
+    forward_or_root = np.setdiff1d(both[~in_backward(run, both)], node_calls(run, both))
+    return np.sort(run.trace.events.start[forward_or_root])
 
 
 def _adding(run: Run, ops: Rows) -> Rows:
@@ -96,7 +89,7 @@ def _adding(run: Run, ops: Rows) -> Rows:
     adding = rows_matching(run.trace, _ADDING, ops)
     inner = run.ops.parent[adding].astype(np.int64)
     inner = np.unique(inner[inner >= 0])
-    outer = run.ops.parent[rows_matching(run.trace, _INNER, inner)].astype(np.int64)
+    outer = run.ops.parent[rows_matching(run.trace, ACCUMULATE, inner)].astype(np.int64)
     return np.unique(outer[outer >= 0])
 
 

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.names.vocabulary import LABEL, OPTIMIZER_MARK, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.autograd_names import NODE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.result.report import IDLE_CAUSES, Block, Drawing
 from mfu_doctor.trace import CALL_CATEGORIES, Category
@@ -27,7 +28,6 @@ _AIM = 560  # blocks; a page of these is about 200 kB
 _HOST_LANES, _STREAM_LANES = 3, 6
 _LABEL_LENGTH = 48  # characters of a name kept in a block
 _OWNERS = ("compute", "communication", "memory_copy", "data_loading", *IDLE_CAUSES)
-_BACKWARD_PREFIX = "autograd::engine::"
 OWNER_LANE = "what owns the device's time"
 
 
@@ -119,8 +119,7 @@ def _host_layers(run: Run, track: int, lane: int, window: tuple[int, int]) -> li
     rows = rows[events.track[rows] == track]
     kinds = ("host", "host-backward", "host-optimizer", "data_loading", "host-wait")
     kind = np.zeros(len(rows), np.int64)
-    backward = np.array([name.startswith(_BACKWARD_PREFIX) for name in trace.names], np.bool_)
-    kind[backward[events.name[rows]]] = 1
+    kind[np.isin(events.name[rows], ids_matching(trace, NODE_CALL))] = 1
     kind[_optimizer(run).contains(events.start[rows])] = 2
     over = [(run.host.fetch_rows, 3), (run.host.blocking_rows, 4)]
     layers = [_row_layer(run, rows, kind, (lane, kinds), window)]

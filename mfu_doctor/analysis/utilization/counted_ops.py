@@ -6,7 +6,6 @@ calls with a known cost inside which no other call has one. Costs are computed o
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.autograd_names import NODE, NODE_CALL
 from mfu_doctor.flops.convolution import GRADIENT_POSITION, NEEDS_OUTPUT, NEEDS_PARENT
 from mfu_doctor.flops.formulas import FORMULAS, op_flops
 from mfu_doctor.flops.op_args import shape
@@ -27,9 +27,6 @@ PHASES = ("forward", "backward", "recompute")
 
 # A recomputed operator that took less than this part of the fastest forward call with the same arguments did not run to its end.
 STOPPED = 0.5
-
-_EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
-_NODE = re.compile(r"(Backward\d*|^torch::autograd::\w+)$")  # a node of the autograd graph running its gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +178,9 @@ def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
     """
     events = trace.events
     node = np.zeros(len(trace.names) + 1, np.bool_)
-    node[ids_matching(trace, _NODE)] = True
+    node[ids_matching(trace, NODE)] = True
     evaluate = node.copy()
-    evaluate[ids_matching(trace, _EVALUATE)] = True
+    evaluate[ids_matching(trace, NODE_CALL)] = True
     records = (events.sequence >= 0) & ~evaluate[events.name] & (events.category == Category.CPU_OP)
     in_backward = np.zeros(len(rows), np.bool_)
     recorded = records[rows]

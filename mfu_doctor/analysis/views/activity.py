@@ -6,7 +6,6 @@ by the same code.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +21,9 @@ from mfu_doctor.analysis.names.vocabulary import (
     rows_matching,
 )
 from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.autograd_names import NODE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
-
-_AUTOGRAD = re.compile(r"^autograd::engine::")
 
 COMPUTE, COMMUNICATION, COPY = 0, 1, 2
 
@@ -111,7 +109,7 @@ def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
     marks = rows_matching(trace, STEP_MARK, hosts)
     marked = np.isin(trace.events.track[rows], trace.events.track[marks])
     main = np.bincount(trace.events.track[rows[marked] if marked.any() else rows]).argmax()
-    autograd = trace.events.track[rows_matching(trace, _AUTOGRAD, rows)]
+    autograd = trace.events.track[rows_matching(trace, NODE_CALL, rows)]
     return rows[np.isin(trace.events.track[rows], np.append(autograd, main))]
 
 

@@ -29,6 +29,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.steady_steps import steady_of, under
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, SetDevice
@@ -41,7 +42,6 @@ from mfu_doctor.units import NS_PER_US, seconds
 # Operators of the search: isnan is written as `x != x`, then any().item() decides.
 _SEARCH = re.compile(r"^aten::(isnan|ne|any|is_nonzero|item|_local_scalar_dense)$")
 _ANSWER = re.compile(r"^aten::any$")  # once a search
-_BACKWARD = re.compile(r"^autograd::engine::evaluate_function")
 _VIEW = re.compile(r"^aten::(t|view|transpose|expand|unsqueeze|squeeze|slice|select|permute|as_strided|detach|alias)$")
 # A view without anomaly mode takes about this long on the host.
 _PLAIN_VIEW_NS = 2 * NS_PER_US
@@ -73,7 +73,7 @@ def _searches(run: Run) -> npt.NDArray[np.int64]:
     """Rows of the operators of the NaN searches: those inside a node of backward, with all that they call."""
     rows = run.trace.rows(Category.CPU_OP)
     named = np.isin(rows, rows_matching(run.trace, _SEARCH, rows))
-    return rows[(named | (under(run, rows, _SEARCH) >= 0)) & (under(run, rows, _BACKWARD) >= 0)]
+    return rows[(named | (under(run, rows, _SEARCH) >= 0)) & in_backward(run, rows)]
 
 
 def _stack_ns(run: Run) -> float:

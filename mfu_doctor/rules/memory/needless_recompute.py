@@ -25,17 +25,17 @@ References
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, scaled, without_host, work_in
+from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
-from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
 from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.autograd_names import NODE
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -43,8 +43,6 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
-_EVALUATE = re.compile(r"^autograd::engine::evaluate_function: ")
-_NODE = re.compile(r"Backward\d*$")  # a node of the autograd graph running its gradient
 # Free memory below this share of the device is needed as reserve; checkpointing is then what makes the model fit.
 RESERVE = 0.10
 # Share of the recomputation that free memory can replace, where the activations are known to fit and where nobody knows.
@@ -109,7 +107,7 @@ def _recomputing(run: Run) -> Intervals:
     nodes = np.unique(node[node >= 0])
     host = run.trace.rows(Category.CPU_OP)
     forward = host[(events.sequence[host] >= 0) & np.isin(run.ops.parent[host], nodes)]
-    forward = np.setdiff1d(forward, rows_matching(run.trace, _EVALUATE, forward))
+    forward = np.setdiff1d(forward, node_calls(run, forward))
     last = dict(zip(nodes.tolist(), events.start[nodes].tolist(), strict=True))
     for row in forward.tolist():
         parent = int(run.ops.parent[row])
@@ -121,7 +119,7 @@ def _recomputing(run: Run) -> Intervals:
 
 def _node_of(run: Run, rows: Rows) -> Rows:
     """Row of the innermost node of the autograd graph around each operator, -1 without one."""
-    named = np.append(np.isin(run.trace.events.name, ids_matching(run.trace, _NODE)), False)
+    named = np.append(np.isin(run.trace.events.name, ids_matching(run.trace, NODE)), False)
     up = run.ops.parent[rows].astype(np.int64)
     while (climbing := (up >= 0) & ~named[up]).any():
         up[climbing] = run.ops.parent[up[climbing]]
