@@ -1,38 +1,40 @@
 """A run: lazy views on one trace, each computed once; the only argument that a rule receives.
 
-Each view lives in its own module and is a plain frozen value; `Run` only wires them together.
+Each view lives in its own module and is a plain frozen value; `Run` only says which is made of which.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, median
 
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.replay.profiler_overhead import deflate
+from mfu_doctor.analysis.replay.build_replay import build_replay
 from mfu_doctor.analysis.replay.replay import Replay
-from mfu_doctor.analysis.replay.timeline import build_timeline
+from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import FlopCount, count_flops
 from mfu_doctor.analysis.utilization.mfu import MfuResult, measure_mfu
-from mfu_doctor.analysis.utilization.waterfall import Waterfall, build_waterfall
+from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, build_waterfall, least_times
 from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
-from mfu_doctor.analysis.views.disturbed_steps import are_often_long, is_rarely_long, without_accidents
+from mfu_doctor.analysis.views.disturbed_steps import judged_steps
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
-from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
-from mfu_doctor.analysis.views.steps import Steps, find_steps
-from mfu_doctor.analysis.views.windows import SHAPES, TimingView, timing_view
+from mfu_doctor.analysis.views.source_lines import Spot
+from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.analysis.views.timed_steps import timed_steps
+from mfu_doctor.analysis.views.user_code import UserCode, user_code
+from mfu_doctor.analysis.views.windows import TimingView, timing_view
+from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks, resolve
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
-from mfu_doctor.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +44,6 @@ class Options:
     peak_flops: float | None = None  # dense FLOP/s of the dtype in use
     model_flops: float | None = None  # FLOP per step
     steps: tuple[int, int] | None = None  # judge only these recorded steps, half-open
-
-
-def evened(times: tuple[float, ...], burst: int) -> tuple[float, ...]:
-    """Means of `burst` consecutive times, where that leaves at least three; the times themselves otherwise."""
-    if burst < 2 or len(times) < burst + 2:
-        return times
-    return tuple(sum(times[i : i + burst]) / burst for i in range(len(times) - burst + 1))
 
 
 class Run:
@@ -64,21 +59,14 @@ class Run:
         self.options = options or Options()
 
     @property
-    def timed_steps_s(self) -> tuple[float, ...]:
-        """Un-profiled step times of a live run in seconds, evened out over the bursts of its loader; empty for other traces.
-
-        Workers that cannot keep up deliver in bursts, one batch each at about the same time: single steps are then long or
-        short but never typical, and the mean of as many steps as there are workers is.
-        """
-        if self.facts is None:
-            return ()
-        burst = max((loader.num_workers for loader in self.facts.loaders), default=0)
-        return evened(self.facts.timed_steps_s, burst)
-
-    @property
     def facts(self) -> Facts | None:
         """What a live capture wrote, or None for a foreign trace."""
         return self.recorded.facts
+
+    @property
+    def timed_steps_s(self) -> tuple[float, ...]:
+        """Un-profiled step times of a live run in seconds, without the bursts of its loader; empty for other traces."""
+        return timed_steps(self.facts)
 
     @cached_property
     def _view(self) -> TimingView:
@@ -90,43 +78,18 @@ class Run:
         return self._view.trace
 
     @cached_property
-    def _frames(self) -> UserFrames:
-        return user_frames(self.trace)
-
-    @cached_property
-    def _recorded_frames(self) -> UserFrames:
-        return user_frames(self.recorded)
+    def _user_code(self) -> UserCode:
+        return user_code(self.recorded, self._view)
 
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
         """The user's file:line behind each event row of `trace`, or None where neither stacks nor samples tell."""
-        twin = self._view.twin
-        found = places_of(self.trace, rows, self._frames)
-        if twin is None:
-            return found
-        twins = twin[rows]
-        from_stacks = places_of(self.recorded, np.maximum(twins, 0), self._recorded_frames)
-        known = (twins >= 0).tolist()
-        return tuple(s if k and s else f for f, s, k in zip(found, from_stacks, known, strict=True))
+        return self._user_code.places(rows)
 
     def spent_at(self, where: Intervals) -> Spot | None:
-        """The user's code in which most of this host time of `trace` went by.
+        """The user's code in which most of this host time of `trace` went by."""
+        return self._user_code.spent_at(where, self.host.main_track)
 
-        A live capture records stacks in a window of its own: where the time was not sampled, that window's time outside
-        operators tells.
-        """
-        spot = spent_at(self.trace, where, self._frames, self.host.main_track)
-        if spot is not None or self._view.twin is None:
-            return spot
-        host = host_view(self.recorded)
-        outside = self._recorded_window(SHAPES) - host.busy - host.fetch
-        return spent_at(self.recorded, outside, self._recorded_frames, host.main_track)
-
-    def _recorded_window(self, kind: str) -> Intervals:
-        windows = [w for w in self.facts.windows if w.kind == kind] if self.facts is not None else []
-        edges = np.array([(w.start_ns, w.end_ns) for w in windows], np.int64).reshape(-1, 2) - self.recorded.origin_ns
-        return union(edges[:, 0], edges[:, 1])
-
-    @cached_property
+    @property
     def is_cpu(self) -> bool:
         """Whether there is no device work in the trace, so that ops on the host are the device."""
         return not self.activity.is_device
@@ -154,15 +117,7 @@ class Run:
     @cached_property
     def steps(self) -> Steps:
         """Step windows and where they come from."""
-        found = find_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
-        timed = self.facts.timed_steps_s if self.facts is not None else ()
-        chosen = self.options.steps is not None  # the user wants these very steps
-        return without_accidents(found, max(timed) * NS_PER_S if timed and not chosen else None, self._own)
-
-    @property
-    def _own(self) -> Intervals:
-        """What a run does for itself however rarely."""
-        return self.host.compile | self.host.gc
+        return judged_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
 
     @cached_property
     def breakdown(self) -> Breakdowns:
@@ -175,9 +130,19 @@ class Run:
         return classify(self.trace, self.activity, self.launches)
 
     @cached_property
+    def work(self) -> Work:
+        """What ran on the device, and in which steps."""
+        return Work(self.trace, self.ops, self.activity, self.launches, self.kernels, self.steps)
+
+    @cached_property
     def flops(self) -> FlopCount:
         """FLOPs of each device operation and per step."""
-        return count_flops(self)
+        return count_flops(self.work)
+
+    @cached_property
+    def least_bytes(self) -> npt.NDArray[np.float64]:
+        """Least memory traffic of each device operation in bytes, NaN where shapes do not tell; shape (n,)."""
+        return least_bytes(self.work, self.flops)
 
     @cached_property
     def peaks(self) -> Peaks:
@@ -185,39 +150,31 @@ class Run:
         return resolve(self.trace, self.options.peak_flops, is_cpu=self.is_cpu)
 
     @cached_property
+    def counted(self) -> CountedWork:
+        """The work with its FLOPs and its traffic, and what the device can do at most."""
+        return CountedWork(self.work, self.flops, self.least_bytes, self.peaks)
+
+    @cached_property
     def mfu(self) -> MfuResult:
         """MFU, HFU and their denominators."""
-        return measure_mfu(self)
+        return measure_mfu(self.counted, self.options.model_flops)
 
     @cached_property
     def waterfall(self) -> Waterfall:
         """Named bars that sum to the median step."""
-        return build_waterfall(self)
+        return build_waterfall(self.counted, self.mfu, self.breakdown.median)
+
+    @cached_property
+    def least_times(self) -> LeastTimes | None:
+        """The median step at its best; None without a peak."""
+        return least_times(self.counted, self.mfu)
 
     @cached_property
     def replay(self) -> Replay:
         """The timeline as a model that can be changed and run again, without the profiler's time where a live run knows it."""
-        recorded = build_timeline(self.trace, self.activity, self.launches, self.steps, self.host.blocking_rows)
-        timed = self.timed_steps_s
-        if not timed:
-            return Replay(recorded, self.activity.row)
-        live = recorded
-        if are_often_long(timed):
-            live = replace(recorded, usual_ns=recorded.measured_ns * median(timed) / fmean(timed))
-        elif not is_rarely_long(self.steps, self._own):
-            live = replace(recorded, usual_ns=recorded.measured_ns)
-        step_ns = median(timed) * NS_PER_S * live.measured_ns / live.usual_ns
-        plain = deflate(live, self.trace, step_ns)
-        return Replay(recorded, self.activity.row, plain, stretch=max(plain.measured_ns / step_ns, 1.0))
+        return build_replay(self.work, self.host)
 
     @cached_property
     def unrecorded_ns(self) -> npt.NDArray[np.float64]:
-        """What each entry of the activity table takes where nothing records or stops it, in nanoseconds, shape (n,).
-
-        A fix that leaves a part of what an operator takes must leave a part of this: the replay starts from it too. On a GPU
-        and outside of the replayed steps it is the recorded time.
-        """
-        length = (self.activity.end - self.activity.start).astype(np.float64)
-        return (
-            length * self.replay.unrecorded_share(len(self.trace.events))[self.activity.row] if self.is_cpu else length
-        )
+        """What each entry of the activity table takes where nothing records or stops it, in nanoseconds, shape (n,)."""
+        return self.replay.unrecorded_ns(self.activity)

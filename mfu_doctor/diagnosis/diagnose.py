@@ -84,7 +84,7 @@ def report_of(run: Run, examined: list[Examined]) -> Report:
         version=mfu_doctor.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=_run_info(run),
-        device=device_info(run),
+        device=device_info(run.counted, run.mfu),
         step_time_s=step_time,
         mfu=mfu,
         breakdown=split,

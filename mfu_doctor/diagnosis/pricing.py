@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.replay.replay import Price, Replay
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.utilization.waterfall import least_times
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.result.report import Saving
 from mfu_doctor.rules.contract import Finding, Rule
@@ -75,7 +74,7 @@ class Scale:
 
 def scale_of(run: Run, stated_s: float) -> Scale:
     """The scale of a run whose stated step takes `stated_s`: savings are per mean step, which has its share of rare work."""
-    trace_ns, rarely, least = run.replay.measured_ns, run.replay.rarely, least_times(run)
+    trace_ns, rarely, least = run.replay.measured_ns, run.replay.rarely, run.least_times
     step_s, mfu = stated_s * rarely, run.mfu.report.value
     kernels, products = (None, None) if least is None else (least.kernels, least.products)
     return Scale(

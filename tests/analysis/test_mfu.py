@@ -119,7 +119,7 @@ def test_an_unknown_device_has_no_mfu_and_says_how_to_get_one() -> None:
     assert (mfu.value, mfu.hfu, mfu.by_dtype) == (None, None, None)
     assert mfu.model_flops == trace_of_unknown.model_flops
     assert "--peak-flops" in str(mfu.reason)
-    assert "--peak-flops" in str(device_info(unnamed).peak_reason)
+    assert "--peak-flops" in str(device_info(unnamed.counted, unnamed.mfu).peak_reason)
 
 
 def test_unknown_flops_make_an_interval() -> None:
@@ -222,7 +222,7 @@ def test_a_cpu_is_measured_against_its_measured_peak() -> None:
     )
     run = cpu_run(Facts(measured_peaks=peaks))
     assert run.mfu.report.value == pytest.approx(0.5)
-    device = device_info(run)
+    device = device_info(run.counted, run.mfu)
     assert (device.kind, device.dtype, device.peak_flops, device.peak_measured) == ("cpu", "fp32", 1e11, True)
     assert device.peak_source == "a product in fp32"
 
@@ -279,7 +279,7 @@ def test_mfu_of_real_traces(trace: str, dtype: str, mfu: float, hfu: float, by_d
 def test_the_device_is_reported_with_its_peaks() -> None:
     """Everything a reader needs to check the denominator."""
     run = Run(read_trace(real_trace("v100_resnet50_workers4" + TRACE)))
-    device = device_info(run)
+    device = device_info(run.counted, run.mfu)
     assert (device.name, device.dtype, device.peak_flops) == ("Tesla V100-DGXS-32GB", "fp16", 125.3e12)
     assert (device.sms, device.bandwidth_bytes_s, device.peak_reason) == (80, 900e9, None)
     assert device.peaks["fp32"] == 15.67e12

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.utilization.exclusive import exclusive_time, whole_nanoseconds
 from mfu_doctor.analysis.utilization.matmul_losses import tile_efficiency, wave_efficiency
-from mfu_doctor.analysis.utilization.waterfall import least_times
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.facts import DeviceSamples, Facts, MeasuredPeak
 from mfu_doctor.reading import read_trace
@@ -229,7 +228,7 @@ def test_unknown_flops_are_a_bar_and_a_note() -> None:
     assert found["matmul with unknown FLOPs"] == pytest.approx(1.0)
     assert "model FLOPs at peak" not in found
     assert "100 % of the matmul time" in str(run.waterfall.note)
-    assert least_times(run) is None
+    assert run.least_times is None
 
 
 def test_given_flops_split_matmuls_whose_shapes_are_unknown() -> None:
@@ -249,7 +248,7 @@ def test_recorded_stacks_make_host_idle_an_upper_bound() -> None:
 
 def test_the_roofline_step_is_each_kernel_at_its_own_limit() -> None:
     """Two seconds of kernels at their own peaks: nothing to gain there, the idle half goes."""
-    least = least_times(Run(steps_of(4, mixed).trace()))
+    least = Run(steps_of(4, mixed).trace()).least_times
     assert least is not None
     assert least.kernels == pytest.approx(2e9, rel=1e-6)
     assert least.products <= least.kernels

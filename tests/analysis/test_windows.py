@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mfu_doctor.analysis.replay.edits import ScaleHost
-from mfu_doctor.analysis.run import Run, evened
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.timed_steps import evened
 from mfu_doctor.facts import Facts, Window
 from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline

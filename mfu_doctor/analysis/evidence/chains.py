@@ -13,7 +13,6 @@ from mfu_doctor.analysis.evidence.attribution import of_events, spans_of, work_o
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.autograd_names import ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals
@@ -122,7 +121,7 @@ def _fused_ns(run: Run, entry: Rows, group: Rows, length: Floats) -> Rows:
     stays = np.zeros(len(length))
     costly = np.isin(run.trace.events.name[run.activity.row[entry]], ids_matching(run.trace, _COSTLY))
     if run.is_cpu and run.peaks.bandwidth:
-        passes = of_events(run, entry, least_bytes(run)) / run.peaks.bandwidth * NS_PER_S
+        passes = of_events(run, entry, run.least_bytes) / run.peaks.bandwidth * NS_PER_S
         stays += np.where(costly, length - np.fmin(length, passes), 0.0)
     longest = np.lexsort((-length, group))
     longest = longest[np.concatenate((np.ones(1, np.bool_), np.diff(group[longest]) != 0))]

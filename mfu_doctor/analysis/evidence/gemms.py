@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.utilization.flops import EXECUTED
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.units import NS_PER_S
 
@@ -88,7 +87,7 @@ def gemms_of(run: Run) -> Gemms | None:
     if not keep.any():
         return None
     entry, of_entry, peak = entry[keep], of_entry[keep], peak[keep]
-    moved = np.nan_to_num(least_bytes(run)[entry])
+    moved = np.nan_to_num(run.least_bytes[entry])
     code = count.dtype[count.owner[entry]].tolist()
     return Gemms(
         entry,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.replay.model import Boundary, Timeline
+from mfu_doctor.analysis.views.activity import Activity
 
 WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
@@ -103,7 +104,18 @@ class Replay:
         """Fraction by which a prediction's ends move apart because the replay itself is off."""
         return abs(self.error) if abs(self.error) > WIDEN_ABOVE else 0.0
 
-    def unrecorded_share(self, rows: int) -> npt.NDArray[np.float64]:
+    def unrecorded_ns(self, activity: Activity) -> npt.NDArray[np.float64]:
+        """What each entry of the activity table takes where nothing records or stops it, in nanoseconds, shape (n,).
+
+        A fix that leaves a part of what an operator takes must leave a part of this: the replay starts from it too. On a GPU
+        and outside of the replayed steps it is the recorded time.
+        """
+        length = (activity.end - activity.start).astype(np.float64)
+        if activity.is_device:
+            return length
+        return length * self._unrecorded_share(int(activity.row.max(initial=0)) + 1)[activity.row]
+
+    def _unrecorded_share(self, rows: int) -> npt.NDArray[np.float64]:
         """For each event row (of so many) what its calls take without recording, over what they took; 1 outside of the replay."""
         mine = np.flatnonzero(self.timeline.calls.row >= 0)
         row = self.timeline.calls.row[mine]

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
 from mfu_doctor.intervals import union
@@ -52,7 +51,7 @@ def kernel_rows(run: Run) -> tuple[KernelRow, ...]:
     groups, which = np.unique(name, return_inverse=True)
     spent = np.bincount(which, steady.duration_ns[inside], minlength=len(groups))
     work = _work(run)
-    moved = least_bytes(run)
+    moved = run.least_bytes
     longest = np.argsort(-spent, kind="stable")[:TOP]
     return tuple(_kernel_row(run, steady, inside[which == g], (work, moved)) for g in longest.tolist())
 

@@ -7,7 +7,6 @@ helpers get none), and from there to the step windows that those kernels ran in,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,7 @@ from mfu_doctor.analysis.utilization.counted_ops import (
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE, DTYPE_CODES, KernelTable
 from mfu_doctor.analysis.views.steps import Steps
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.work import Work
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -85,13 +82,13 @@ class FlopCount:
         return np.where(self.owner >= 0, np.append(values, 0.0)[self.owner] * self.share, 0.0)
 
 
-def count_flops(run: Run) -> FlopCount:
+def count_flops(work: Work) -> FlopCount:
     """Count the FLOPs of a run from its operators' recorded shapes."""
-    activity, steps, kernels = run.activity, run.steps, run.kernels
-    ops = find_counted_ops(run.trace, run.ops)
+    activity, steps, kernels = work.activity, work.steps, work.kernels
+    ops = find_counted_ops(work.trace, work.ops)
     if not activity.is_device:
-        ops = without_stopped(ops, run.trace)
-    enclosing = ops.owners(run.ops, run.launches.op)
+        ops = without_stopped(ops, work.trace)
+    enclosing = ops.owners(work.ops, work.launches.op)
     bearing = _bearing(activity, kernels, enclosing, len(ops.row))
     owner = np.where(bearing, enclosing, -1)
     share = _shares(activity, owner, len(ops.row))
@@ -100,7 +97,7 @@ def count_flops(run: Run) -> FlopCount:
     matmul_like = kernels.matmul_like & (activity.kind == COMPUTE)
     uncounted = matmul_like & (enclosing < 0)
     if not activity.is_device:  # `linear` around a counted `addmm` is a wrapper with a little time of its own
-        uncounted &= ~ops.wrappers(run.ops)[activity.row]
+        uncounted &= ~ops.wrappers(work.ops)[activity.row]
     return FlopCount(
         ops=ops,
         tally=tally,
@@ -111,7 +108,7 @@ def count_flops(run: Run) -> FlopCount:
         uncounted=uncounted,
         counted_ns=_in_windows(activity, steps, matmul_like & (enclosing >= 0)),
         unknown_ns=_in_windows(activity, steps, uncounted),
-        unknown=_unknown(run, enclosing, uncounted),
+        unknown=_unknown(work, enclosing, uncounted),
         reason=_reason(ops, bool(matmul_like.any()), bool((owner >= 0).any())),
     )
 
@@ -224,14 +221,14 @@ def _summed_before(lo: Int64, hi: Int64, time: Int64) -> Int64:
     return summed
 
 
-def _unknown(run: Run, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
+def _unknown(work: Work, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
     """Names of what multiplies without a count, and of foreign operators about whose kernels nothing is known."""
-    activity, trace, op = run.activity, run.trace, run.launches.op
-    start, end = int(run.steps.start.min()), int(run.steps.end.max())
+    activity, trace, op = work.activity, work.trace, work.launches.op
+    start, end = int(work.steps.start.min()), int(work.steps.end.max())
     judged = (activity.start < end) & (activity.end > start) & (enclosing < 0) & (activity.kind == COMPUTE)
     foreign = np.array([_is_foreign(name) for name in trace.names] + [False], np.bool_)
     owner_name = np.where(op >= 0, trace.events.name[np.maximum(op, 0)], len(trace.names))
-    mystery = run.kernels.is_kind("other") & foreign[owner_name]
+    mystery = work.kernels.is_kind("other") & foreign[owner_name]
     entries = np.flatnonzero(judged & (uncounted | mystery))
     shown = np.where(op[entries] >= 0, owner_name[entries], trace.events.name[activity.row[entries]])
     found = []

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.kernel_names import is_persistent, tile_of
+from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.facts import Facts
 from mfu_doctor.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -44,35 +43,35 @@ class MatmulSplit:
     at_own_peak: Floats  # least time at the peak of its own format and at full bandwidth
 
 
-def split_matmuls(run: Run, tau: Floats, bytes_moved: Floats, step: int) -> MatmulSplit:
+def split_matmuls(counted: CountedWork, ideal: dict[str | None, float], tau: Floats, step: int) -> MatmulSplit:
     """Split the exclusive time of every entry that bears FLOPs.
 
     Args:
-        run: the run; its peaks must be known.
+        counted: the work of the run with its FLOPs and traffic.
+        ideal: the peak that each number format is measured against (`MfuResult.ideal_peaks`, not empty).
         tau: exclusive nanoseconds of each entry of `Activity`.
-        bytes_moved: least traffic of each entry in bytes, NaN where unknown.
         step: the window that is judged.
     """
-    count, peaks = run.flops, run.peaks
+    count, peaks = counted.flops, counted.peaks
     entry = np.flatnonzero((count.owner >= 0) & (tau > 0))
-    inside = _part_inside(run, entry, step)
+    inside = _part_inside(counted.work, entry, step)
     causal = count.per_entry(CAUSAL)[entry] * inside
     recompute = (count.per_entry(EXECUTED) - count.per_entry(SKIPPED))[entry] * inside - causal
     code = count.dtype[count.owner[entry]]
-    best = np.array([run.mfu.ideal_peaks[d] for d in DTYPE_CODES])[code] / NS_PER_S  # FLOP per ns
-    own = np.array([peaks.of(d) or run.mfu.ideal_peaks[d] for d in DTYPE_CODES])[code] / NS_PER_S
+    best = np.array([ideal[d] for d in DTYPE_CODES])[code] / NS_PER_S  # FLOP per ns
+    own = np.array([peaks.of(d) or ideal[d] for d in DTYPE_CODES])[code] / NS_PER_S
     work = causal + recompute
     compute = work / own
     traffic = np.zeros(len(entry))
     if peaks.bandwidth is not None:
-        traffic = np.nan_to_num(bytes_moved[entry] * inside) / peaks.bandwidth * NS_PER_S
-    tile, wave = _efficiencies(run, entry)
+        traffic = np.nan_to_num(counted.least_bytes[entry] * inside) / peaks.bandwidth * NS_PER_S
+    tile, wave = _efficiencies(counted, entry)
     wanted = (
         compute - work / best,
         np.maximum(traffic - compute, 0.0),
         compute * (1 / tile - 1),
         compute / tile * (1 / wave - 1),
-        compute / tile / wave * (_clock_ratio(run) - 1),
+        compute / tile / wave * (_clock_ratio(counted.work.trace.facts, peaks.boost_hz) - 1),
     )
     left = tau[entry] - work / best
     above = np.minimum(left, 0.0)
@@ -86,36 +85,37 @@ def split_matmuls(run: Run, tau: Floats, bytes_moved: Floats, step: int) -> Matm
     return MatmulSplit(entry, causal / best, recompute / best, losses, above, causal / own, roofline)
 
 
-def _part_inside(run: Run, entry: Int64, step: int) -> Floats:
+def _part_inside(work: Work, entry: Int64, step: int) -> Floats:
     """Part of each entry that lies in the window."""
-    lo, hi = run.activity.start[entry], run.activity.end[entry]
-    clipped = np.minimum(hi, run.steps.end[step]) - np.maximum(lo, run.steps.start[step])
+    lo, hi = work.activity.start[entry], work.activity.end[entry]
+    clipped = np.minimum(hi, work.steps.end[step]) - np.maximum(lo, work.steps.start[step])
     part: Floats = np.maximum(clipped, 0) / np.maximum(hi - lo, 1)
     return part
 
 
-def _efficiencies(run: Run, entry: Int64) -> tuple[Floats, Floats]:
+def _efficiencies(counted: CountedWork, entry: Int64) -> tuple[Floats, Floats]:
     """Tile and wave efficiency of each entry, 1 where its name or its shape does not tell."""
-    count, trace = run.flops, run.trace
-    rows = run.activity.row[entry]
+    count, trace = counted.flops, counted.work.trace
+    rows = counted.work.activity.row[entry]
     cost = count.ops.cost[count.owner[entry]]
     keys = np.stack((trace.events.name[rows].astype(np.int64), cost, trace.events.args[rows].astype(np.int64)), axis=1)
     distinct, which = np.unique(keys, axis=0, return_inverse=True)
-    pairs = [_efficiency(run, int(name), int(c), int(args)) for name, c, args in distinct.tolist()]
+    pairs = [_efficiency(counted, int(name), int(c), int(args)) for name, c, args in distinct.tolist()]
     table = np.array(pairs, np.float64).reshape(-1, 2)[which.reshape(-1)]
     return table[:, 0], table[:, 1]
 
 
-def _efficiency(run: Run, name: int, cost: int, args: int) -> tuple[float, float]:
-    text, gemm = run.trace.names[name], run.flops.ops.costs[cost].gemm
+def _efficiency(counted: CountedWork, name: int, cost: int, args: int) -> tuple[float, float]:
+    trace = counted.work.trace
+    text, gemm = trace.names[name], counted.flops.ops.costs[cost].gemm
     tile = tile_of(text)
-    if gemm is None or tile is None or not run.activity.is_device:
+    if gemm is None or tile is None or not counted.work.activity.is_device:
         return 1.0, 1.0
-    grid = run.trace.args[args].grid if args >= 0 else None
+    grid = trace.args[args].grid if args >= 0 else None
     launched = prod(grid) if grid is not None and not is_persistent(text) else 0
     filled, blocks = tile_efficiency(gemm, tile)
     one_each = is_persistent(text) or tile[0] * tile[1] >= LARGE_TILE
-    return filled, wave_efficiency(max(blocks, launched), run.peaks.sms, one_each=one_each)
+    return filled, wave_efficiency(max(blocks, launched), counted.peaks.sms, one_each=one_each)
 
 
 def tile_efficiency(gemm: tuple[int, int, int, int], tile: tuple[int, int]) -> tuple[float, int]:
@@ -143,16 +143,16 @@ def wave_efficiency(blocks: int, multiprocessors: int | None, *, one_each: bool)
     return min(blocks / (multiprocessors * waves), 1.0)
 
 
-def _clock_ratio(run: Run) -> float:
+def _clock_ratio(facts: Facts | None, boost_hz: float | None) -> float:
     """Specified clock over the mean clock of busy samples; 1 where clocks were not sampled or were not lower."""
-    if run.facts is None or not run.peaks.boost_hz:
+    if facts is None or not boost_hz:
         return 1.0
     clocks = [
         mhz
-        for device in run.facts.samples
+        for device in facts.samples
         for mhz, busy in zip(device.sm_mhz, device.util_gpu, strict=False)
         if mhz and busy is not None and busy >= BUSY_UTILIZATION
     ]
     if not clocks:
         return 1.0
-    return max(run.peaks.boost_hz / (sum(clocks) / len(clocks) * MHZ), 1.0)
+    return max(boost_hz / (sum(clocks) / len(clocks) * MHZ), 1.0)

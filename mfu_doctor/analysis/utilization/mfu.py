@@ -12,22 +12,21 @@ below 100 %.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median, median_low
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD
+from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, MODEL, SKIPPED, FlopCount
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.analysis.views.timed_steps import timed_steps
+from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks
 from mfu_doctor.flops.attention import ATTENTION_FORMULAS
 from mfu_doctor.result.report import Convention, DeviceInfo, Mfu
 from mfu_doctor.units import seconds
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth a sentence
 MYSTERY_SHARE = 0.02  # foreign operators beyond this share of the time make MFU a lower bound
@@ -47,40 +46,44 @@ class MfuResult:
     step_s: float = 0.0  # T: the time that MFU is measured over
 
 
-def measure_mfu(run: Run) -> MfuResult:
-    """MFU, HFU and their variants of a run; every value that is not known is None and `reason` says why."""
-    reference = reference_dtype(run)
-    peak = run.peaks.of(reference)
-    count = run.flops
-    step, step_s = _typical_step(run, count), step_seconds(run)
-    given = run.options.model_flops
-    if given is None and run.facts is not None and run.facts.given is not None:
-        given = run.facts.given.model_flops
-    ideal = {d: max(run.peaks.of(d) or 0.0, peak) for d in DTYPE_CODES} if peak is not None else {}
+def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuResult:
+    """MFU, HFU and their variants of a run; every value that is not known is None and `reason` says why.
+
+    Args:
+        counted: the work of the run with its FLOPs and the peaks of its device.
+        model_flops: FLOP per step as the user gives them; None: what the live capture was given, else counted.
+    """
+    reference = reference_dtype(counted)
+    peak = counted.peaks.of(reference)
+    step, step_s = _typical_step(counted), step_seconds(counted.work)
+    facts = counted.work.trace.facts
+    given = model_flops
+    if given is None and facts is not None and facts.given is not None:
+        given = facts.given.model_flops
+    ideal = {d: max(counted.peaks.of(d) or 0.0, peak) for d in DTYPE_CODES} if peak is not None else {}
     result = MfuResult(Mfu(), reference, peak, ideal, step, step_s)
-    told = _given(run, result, given) if given is not None else _counted(run, result)
-    return MfuResult(told, reference, peak, ideal, step, step_s)
+    return replace(result, report=_given(counted, result, given) if given is not None else _counted(counted, result))
 
 
-def reference_dtype(run: Run) -> str | None:
+def reference_dtype(counted: CountedWork) -> str | None:
     """Format whose peak is the headline denominator.
 
     On an accelerator the best that training commonly uses; on a CPU, where a second format is no free choice, the one that
     did most of the FLOPs, unless this CPU only emulates that: then the best it has, as on a GPU without bf16.
     """
-    if run.peaks.kind != "cpu":
-        return run.peaks.best
-    totals = {d: int(run.flops.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
+    if counted.peaks.kind != "cpu":
+        return counted.peaks.best
+    totals = {d: int(counted.flops.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
     used = max(totals, key=lambda d: totals[d])
-    if totals[used] and used not in run.peaks.emulated:
+    if totals[used] and used not in counted.peaks.emulated:
         return used
-    return run.peaks.best if run.peaks.given is None else "fp32"  # the user's figure stands for every format
+    return counted.peaks.best if counted.peaks.given is None else "fp32"  # the user's figure stands for every format
 
 
-def step_seconds(run: Run) -> float:
+def step_seconds(work: Work) -> float:
     """T: the median un-profiled step where a live run timed some, else the median steady window of the trace."""
-    timed = run.timed_steps_s
-    return median(timed) if timed else seconds(int(run.steps.duration[run.steps.median]))
+    timed = timed_steps(work.trace.facts)
+    return median(timed) if timed else seconds(int(work.steps.duration[work.steps.median]))
 
 
 def ideal_seconds(count: FlopCount, step: int, measure: int, peaks: dict[str | None, float]) -> float:
@@ -88,13 +91,13 @@ def ideal_seconds(count: FlopCount, step: int, measure: int, peaks: dict[str | N
     return float(sum(flops / peaks[dtype] for dtype, flops in count.by_dtype(step, measure).items()))
 
 
-def device_info(run: Run) -> DeviceInfo:
+def device_info(counted: CountedWork, mfu: MfuResult) -> DeviceInfo:
     """The device and the denominator, as the report states them."""
-    peaks, mfu = run.peaks, run.mfu
-    used = next((d for d in run.trace.devices if d.index == run.activity.device), None)
-    world = run.trace.distributed.world_size
-    if run.facts is not None and run.facts.world_size is not None:
-        world = run.facts.world_size
+    peaks, trace = counted.peaks, counted.work.trace
+    used = next((d for d in trace.devices if d.index == counted.work.activity.device), None)
+    world = trace.distributed.world_size
+    if trace.facts is not None and trace.facts.world_size is not None:
+        world = trace.facts.world_size
     return DeviceInfo(
         name=peaks.name,
         kind=peaks.kind,
@@ -102,7 +105,7 @@ def device_info(run: Run) -> DeviceInfo:
         dtype=mfu.reference if mfu.reference_peak is not None else None,
         peak_flops=mfu.reference_peak,
         peak_source=peaks.sources.get(mfu.reference or "", peaks.source),
-        peak_reason=_no_peak(run, mfu.reference),
+        peak_reason=_no_peak(peaks, mfu.reference),
         peak_measured=peaks.measured,
         sms=peaks.sms,
         memory_bytes=used.memory_bytes if used is not None else None,
@@ -111,41 +114,42 @@ def device_info(run: Run) -> DeviceInfo:
     )
 
 
-def _no_peak(run: Run, reference: str | None) -> str | None:
-    if run.peaks.of(reference) is not None:
+def _no_peak(peaks: Peaks, reference: str | None) -> str | None:
+    if peaks.of(reference) is not None:
         return None
-    if run.peaks.reason is not None:
-        return run.peaks.reason
-    known = ", ".join(run.peaks.dense) or "no format"
+    if peaks.reason is not None:
+        return peaks.reason
+    known = ", ".join(peaks.dense) or "no format"
     return f"a peak is known for {known} but not for {reference or 'what this run computes in'}: pass --peak-flops"
 
 
-def _typical_step(run: Run, count: FlopCount) -> int:
+def _typical_step(counted: CountedWork) -> int:
     """The step that was counted: the median window, or with un-profiled times the steady step of median FLOPs."""
-    if run.facts is None or not run.facts.timed_steps_s:
-        return run.steps.median
-    steady = np.flatnonzero(run.steps.steady).tolist()
+    facts, steps, count = counted.work.trace.facts, counted.work.steps, counted.flops
+    if facts is None or not facts.timed_steps_s:
+        return steps.median
+    steady = np.flatnonzero(steps.steady).tolist()
     middle = median_low(count.flops(s) for s in steady)
     return int(next(s for s in steady if count.flops(s) == middle))
 
 
-def _given(run: Run, result: MfuResult, flops: float) -> Mfu:
+def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
     """The user's FLOP per step over P_ref; nothing is known about recomputation or formats."""
     value = flops / (result.reference_peak * result.step_s) if result.reference_peak is not None else None
-    counted = run.flops.flops(result.step)
-    notes = [f"FLOPs counted from the trace: {counted:.4g} a step"] if counted else []
+    seen = counted.flops.flops(result.step)
+    notes = [f"FLOPs counted from the trace: {seen:.4g} a step"] if seen else []
     return Mfu(
         value=value,
         model_flops=flops,
         achieved_flops_s=flops / result.step_s,
         method="given",
-        reason=_no_peak(run, result.reference) if value is None else None,
-        notes=(*notes, *_above_peak(value, measured=run.peaks.measured)),
+        reason=_no_peak(counted.peaks, result.reference) if value is None else None,
+        notes=(*notes, *_above_peak(value, measured=counted.peaks.measured)),
     )
 
 
-def _counted(run: Run, result: MfuResult) -> Mfu:
-    count, step, step_s = run.flops, result.step, result.step_s
+def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
+    count, step, step_s = counted.flops, result.step, result.step_s
     model = count.flops(step)
     if not model:
         reason = count.reason or "no counted operator ran in the judged step"
@@ -153,7 +157,7 @@ def _counted(run: Run, result: MfuResult) -> Mfu:
     ideal = result.ideal_peaks
     skipped = count.flops(step, SKIPPED)
     value = ideal_seconds(count, step, MODEL, ideal) / step_s if ideal else None
-    upper = _upper(run, step, value)
+    upper = _upper(counted, step, value)
     hfu = None
     if ideal:
         spent = ideal_seconds(count, step, EXECUTED, ideal) - ideal_seconds(count, step, SKIPPED, ideal)
@@ -163,7 +167,7 @@ def _counted(run: Run, result: MfuResult) -> Mfu:
         upper=upper,
         hfu=hfu,
         causal=ideal_seconds(count, step, CAUSAL, ideal) / step_s if ideal else None,
-        by_dtype=_by_dtype(run.peaks, count, step, step_s),
+        by_dtype=_by_dtype(counted.peaks, count, step, step_s),
         model_flops=float(model),
         causal_flops=float(count.flops(step, CAUSAL)),
         recompute_flops=float(count.flops(step, EXECUTED) - model),
@@ -172,22 +176,22 @@ def _counted(run: Run, result: MfuResult) -> Mfu:
         achieved_flops_s=model / step_s,
         method="counted",
         coverage=count.coverage,
-        reason=_no_peak(run, result.reference) if value is None else None,
-        notes=(*_notes(run, skipped, model), *_above_peak(value, hfu, measured=run.peaks.measured)),
-        conventions=_conventions(run, result),
+        reason=_no_peak(counted.peaks, result.reference) if value is None else None,
+        notes=(*_notes(counted, skipped, model), *_above_peak(value, hfu, measured=counted.peaks.measured)),
+        conventions=_conventions(counted, result),
     )
 
 
-def _upper(run: Run, step: int, value: float | None) -> float | None:
+def _upper(counted: CountedWork, step: int, value: float | None) -> float | None:
     """Upper end of MFU: as if all work with unknown FLOPs ran at peak; None where everything is counted."""
-    unknown = int(run.flops.unknown_ns[step]) / int(run.steps.duration[step]) + _mystery_share(run)
+    unknown = int(counted.flops.unknown_ns[step]) / int(counted.work.steps.duration[step]) + _mystery_share(counted)
     return value + unknown if value is not None and unknown > 0 else None
 
 
-def _mystery_share(run: Run) -> float:
+def _mystery_share(counted: CountedWork) -> float:
     """Share of the judged time in foreign operators about which nothing is known, 0 while it is negligible."""
-    spent = sum(u.duration_ns for u in run.flops.unknown if not u.matmul_like)
-    share = spent / int(run.steps.duration.sum())
+    spent = sum(u.duration_ns for u in counted.flops.unknown if not u.matmul_like)
+    share = spent / int(counted.work.steps.duration.sum())
     return share if share > MYSTERY_SHARE else 0.0
 
 
@@ -199,18 +203,18 @@ def _by_dtype(peaks: Peaks, count: FlopCount, step: int, step_s: float) -> float
     return sum(flops / peak for flops, peak in parts if peak is not None) / step_s
 
 
-def _notes(run: Run, skipped: int, model: int) -> tuple[str, ...]:
+def _notes(counted: CountedWork, skipped: int, model: int) -> tuple[str, ...]:
     notes = []
     if skipped > CAUSAL_SHARE * model:
         notes.append(
             "the headline counts attention as a full square; causal kernels skip the masked half, so MFU can exceed HFU"
         )
-    missing = [u for u in run.flops.unknown if u.matmul_like]
+    missing = [u for u in counted.flops.unknown if u.matmul_like]
     if missing:
         names = ", ".join(u.name for u in missing[:3])
         notes.append(f"MFU is a lower bound: FLOPs of {names} are unknown")
-    if _mystery_share(run):
-        names = ", ".join(u.name for u in run.flops.unknown[:3] if not u.matmul_like)
+    if _mystery_share(counted):
+        names = ", ".join(u.name for u in counted.flops.unknown[:3] if not u.matmul_like)
         notes.append(f"MFU is a lower bound: nothing is known about {names}")
     return tuple(notes)
 
@@ -226,22 +230,22 @@ def _above_peak(value: float | None, hfu: float | None = None, *, measured: bool
     return (f"{' and '.join(above)} above 100 %: suspect {causes}",)
 
 
-def _conventions(run: Run, result: MfuResult) -> tuple[Convention, ...]:
+def _conventions(counted: CountedWork, result: MfuResult) -> tuple[Convention, ...]:
     """The same step under formulas that others print, where a live run told parameters and tokens."""
-    facts = run.facts
+    facts = counted.work.trace.facts
     if facts is None or facts.parameter_elements is None or facts.batch_shape is None or len(facts.batch_shape) != 2:
         return ()
     tokens = facts.batch_shape[0] * facts.batch_shape[1] * (facts.micro_batches or 1)
     dense = 6.0 * facts.parameter_elements * tokens
     peak = result.reference_peak
-    formulas = {"6N": dense, "6N + 12LHQT (PaLM, nanoGPT)": dense + _attention_flops(run, result.step)}
+    formulas = {"6N": dense, "6N + 12LHQT (PaLM, nanoGPT)": dense + _attention_flops(counted, result.step)}
     scale = peak * result.step_s if peak is not None else None
     return tuple(Convention(name=n, flops=f, mfu=f / scale if scale else None) for n, f in formulas.items())
 
 
-def _attention_flops(run: Run, step: int) -> float:
+def _attention_flops(counted: CountedWork, step: int) -> float:
     """Full-square FLOPs of fused attention in one step: 12 L H Q T per token."""
-    ops = run.flops.ops
-    names = run.trace.name_ids(frozenset(ATTENTION_FORMULAS))
-    mine = (run.flops.window == step) & np.isin(run.trace.events.name[ops.row], names) & (ops.phase <= BACKWARD)
+    ops, trace = counted.flops.ops, counted.work.trace
+    names = trace.name_ids(frozenset(ATTENTION_FORMULAS))
+    mine = (counted.flops.window == step) & np.isin(trace.events.name[ops.row], names) & (ops.phase <= BACKWARD)
     return float(sum(ops.costs[c].model for c in ops.cost[mine].tolist()))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.op_names import kind_of_op
+from mfu_doctor.analysis.utilization.flops import FlopCount
 from mfu_doctor.analysis.utilization.op_bytes import minimal_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.trace import Trace
 
 Floats = npt.NDArray[np.float64]
 
 
-def least_bytes(run: Run) -> Floats:
+def least_bytes(work: Work, count: FlopCount) -> Floats:
     """Least traffic of each entry of `Activity` in bytes, NaN where shapes do not tell; shape (n,).
 
     An operator's traffic is spread over its kernels by duration. Matrix products take theirs from their formula.
     """
-    activity, trace, op = run.activity, run.trace, run.launches.op
-    count = run.flops
+    activity, trace, op = work.activity, work.trace, work.launches.op
     by_cost = np.array([np.nan if c.bytes is None else c.bytes for c in count.ops.costs] + [np.nan])
     cost = np.append(count.ops.cost, -1)[count.owner]
     out = np.where(count.owner >= 0, by_cost[cost] * count.share, np.nan)
@@ -33,13 +30,13 @@ def least_bytes(run: Run) -> Floats:
     total = np.bincount(which, duration, minlength=len(calls))
     pairs = np.stack((trace.events.name[calls], trace.events.args[calls]), axis=1)
     distinct, of_call = np.unique(pairs, axis=0, return_inverse=True)
-    known = np.array([_bytes(run, int(name), int(args)) for name, args in distinct.tolist()] + [np.nan])
+    known = np.array([_bytes(trace, int(name), int(args)) for name, args in distinct.tolist()] + [np.nan])
     part = duration / np.maximum(total[which], 1.0)
     out[others] = known[of_call.reshape(-1)[which]] * part
     return out
 
 
-def _bytes(run: Run, name: int, args: int) -> float:
-    text = run.trace.names[name]
-    found = minimal_bytes(text, kind_of_op(text), run.trace.args[args]) if args >= 0 else None
+def _bytes(trace: Trace, name: int, args: int) -> float:
+    text = trace.names[name]
+    found = minimal_bytes(text, kind_of_op(text), trace.args[args]) if args >= 0 else None
     return np.nan if found is None else found

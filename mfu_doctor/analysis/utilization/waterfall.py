@@ -8,21 +8,20 @@ kernel by a model of it are modelled; the sum is exact either way, because every
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.exclusive import exclusive_time, whole_nanoseconds
 from mfu_doctor.analysis.utilization.matmul_losses import MatmulSplit, split_matmuls
-from mfu_doctor.analysis.utilization.traffic import least_bytes
+from mfu_doctor.analysis.utilization.mfu import MfuResult
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY
-from mfu_doctor.analysis.views.kernels import KernelTable
+from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.facts import Facts
 from mfu_doctor.result.report import IDLE_CAUSES, Bar
 from mfu_doctor.units import NS_PER_S, NS_PER_US
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,19 +60,26 @@ class _Part:
     basis: str = "measured"
 
 
-def build_waterfall(run: Run) -> Waterfall:
-    """The waterfall of the median steady step."""
-    step = run.steps.median
-    start, end = int(run.steps.start[step]), int(run.steps.end[step])
-    tau, totals = exclusive_time(run.activity, start, end)
-    parts = _compute_parts(run, tau, step)
+def build_waterfall(counted: CountedWork, mfu: MfuResult, split: Split) -> Waterfall:
+    """The waterfall of the median steady step.
+
+    Args:
+        counted: the work of the run with its FLOPs and traffic.
+        mfu: what was measured of it.
+        split: where the median step went.
+    """
+    work = counted.work
+    step = work.steps.median
+    start, end = int(work.steps.start[step]), int(work.steps.end[step])
+    tau, totals = exclusive_time(work.activity, start, end)
+    parts = _compute_parts(counted, mfu, tau, step)
     whole = whole_nanoseconds([p.ns for p in parts], totals.get(COMPUTE, 0))
-    parts, whole = _and_the_rest(run, parts, whole, totals)
-    bars = tuple(
-        Bar(name=p.name, seconds=ns / NS_PER_S, group=p.group, basis=p.basis)
-        for p, ns in zip(parts, whole, strict=True)
-    )
-    return Waterfall(bars, tuple(whole), end - start, _note(run, step))
+    causes, overhead = _without_profiler(work.trace.facts, mfu, split)
+    exact = _exact_parts(totals, split.data_loading, causes, overhead)
+    every = [*zip(parts, whole, strict=True), *exact]
+    kept = [(part, ns) for i, (part, ns) in enumerate(every) if ns or (i == 0 and part.group == "achieved")]
+    bars = tuple(Bar(name=p.name, seconds=ns / NS_PER_S, group=p.group, basis=p.basis) for p, ns in kept)
+    return Waterfall(bars, tuple(ns for _, ns in kept), end - start, _note(counted, mfu, step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,38 +90,37 @@ class LeastTimes:
     kernels: float  # the roofline of the step; a kernel whose FLOPs and traffic are unknown is taken as it is
 
 
-def least_times(run: Run) -> LeastTimes | None:
+def least_times(counted: CountedWork, mfu: MfuResult) -> LeastTimes | None:
     """What the step would take if nothing but kernels at their roofline cost time; None without a peak."""
-    if not run.mfu.ideal_peaks or not (run.flops.owner >= 0).any():
+    if not mfu.ideal_peaks or not (counted.flops.owner >= 0).any():
         return None
-    step = run.steps.median
-    tau, _ = exclusive_time(run.activity, int(run.steps.start[step]), int(run.steps.end[step]))
-    moved = least_bytes(run)
-    split = split_matmuls(run, tau, moved, step)
-    others = (run.activity.kind == COMPUTE) & (run.flops.owner < 0)
-    floor = np.where(np.isnan(_floor(run, moved)), tau, np.minimum(_floor(run, moved), tau))
+    activity, steps = counted.work.activity, counted.work.steps
+    step = steps.median
+    tau, _ = exclusive_time(activity, int(steps.start[step]), int(steps.end[step]))
+    split = split_matmuls(counted, mfu.ideal_peaks, tau, step)
+    others = (activity.kind == COMPUTE) & (counted.flops.owner < 0)
+    floor = _floor(counted)
+    floor = np.where(np.isnan(floor), tau, np.minimum(floor, tau))
     kernels = float(split.at_own_peak.sum()) + float(floor[others].sum())
     return LeastTimes(min(float(split.products.sum()), kernels), kernels)
 
 
-def _compute_parts(run: Run, tau: Floats, step: int) -> list[_Part]:
-    compute, kernels = run.activity.kind == COMPUTE, run.kernels
-    counted = compute & (run.flops.owner >= 0)
-    unknown = compute & run.flops.uncounted
-    moved = least_bytes(run)
+def _compute_parts(counted: CountedWork, mfu: MfuResult, tau: Floats, step: int) -> list[_Part]:
+    compute = counted.work.activity.kind == COMPUTE
+    known = compute & (counted.flops.owner >= 0)
+    unknown = compute & counted.flops.uncounted
     parts: list[_Part] = []
-    if counted.any() and run.mfu.ideal_peaks:
-        parts += _matmul_parts(split_matmuls(run, tau, moved, step))
-    elif counted.any():
-        parts.append(_Part("matmul (no peak to split it by)", "matmul", float(tau[counted].sum())))
-    parts += _uncounted_parts(run, float(tau[unknown].sum()), whole=not counted.any())
-    rest = np.where(compute & ~counted & ~unknown, tau, 0.0)
-    return parts + _other_parts(run, kernels, rest, _floor(run, moved))
+    if known.any() and mfu.ideal_peaks:
+        parts += _matmul_parts(split_matmuls(counted, mfu.ideal_peaks, tau, step))
+    elif known.any():
+        parts.append(_Part("matmul (no peak to split it by)", "matmul", float(tau[known].sum())))
+    parts += _uncounted_parts(mfu, float(tau[unknown].sum()), whole=not known.any())
+    rest = np.where(compute & ~known & ~unknown, tau, 0.0)
+    return parts + _other_parts(counted.work, rest, _floor(counted))
 
 
-def _uncounted_parts(run: Run, spent: float, *, whole: bool) -> list[_Part]:
+def _uncounted_parts(mfu: MfuResult, spent: float, *, whole: bool) -> list[_Part]:
     """Matmuls without counted FLOPs; if that is all of them and the user gave the FLOPs, what these need at peak is known."""
-    mfu = run.mfu
     if not whole or mfu.report.method != "given" or mfu.report.model_flops is None or mfu.reference_peak is None:
         return [_Part(_UNKNOWN_FLOPS, "matmul", spent)]
     needed = mfu.report.model_flops / mfu.reference_peak * NS_PER_S
@@ -134,9 +139,10 @@ def _matmul_parts(split: MatmulSplit) -> list[_Part]:
     return [*parts, _Part("faster than the peak", "matmul", above)] if above < 0 else parts
 
 
-def _other_parts(run: Run, kernels: KernelTable, rest: Floats, floor: Floats) -> list[_Part]:
+def _other_parts(work: Work, rest: Floats, floor: Floats) -> list[_Part]:
     """Everything that does not multiply, each entry in exactly one bar."""
-    tiny = (run.activity.end - run.activity.start < TINY_NS) & run.activity.is_device
+    activity, kernels = work.activity, work.kernels
+    tiny = (activity.end - activity.start < TINY_NS) & activity.is_device
     memory = kernels.is_kind(*_MEMORY_BOUND) & ~tiny
     told = memory & ~np.isnan(floor)
     least = np.minimum(np.nan_to_num(floor), rest)
@@ -156,57 +162,52 @@ def _other_parts(run: Run, kernels: KernelTable, rest: Floats, floor: Floats) ->
     ]
 
 
-def _floor(run: Run, moved: Floats) -> Floats:
+def _floor(counted: CountedWork) -> Floats:
     """Least time of each entry by its traffic, ns; NaN where the traffic or the bandwidth is unknown."""
-    if run.peaks.bandwidth is None:
-        return np.full(len(moved), np.nan)
-    return moved / run.peaks.bandwidth * NS_PER_S
+    if counted.peaks.bandwidth is None:
+        return np.full(len(counted.least_bytes), np.nan)
+    return counted.least_bytes / counted.peaks.bandwidth * NS_PER_S
 
 
-def _and_the_rest(
-    run: Run, parts: list[_Part], whole: list[int], totals: dict[int, int]
-) -> tuple[list[_Part], list[int]]:
-    """Add what is not compute (all exact) and drop bars that are zero, except the first."""
-    causes, overhead = _without_profiler(run)
-    exact = [
+def _exact_parts(
+    totals: dict[int, int], data_loading: int, causes: dict[str, int], overhead: int
+) -> list[tuple[_Part, int]]:
+    """What is not compute, with its exact nanoseconds."""
+    return [
         (_Part("exposed communication", "communication", 0.0), totals.get(COMMUNICATION, 0)),
         (_Part("exposed copies", "memory copy", 0.0), totals.get(COPY, 0)),
-        (_Part("data loading", "data loading", 0.0), run.breakdown.median.data_loading),
+        (_Part("data loading", "data loading", 0.0), data_loading),
         *((_Part(f"idle: {cause.replace('_', ' ')}", "idle", 0.0), causes[cause]) for cause in IDLE_CAUSES),
         (_Part("idle: profiler", "idle", 0.0, "modelled"), overhead),
     ]
-    every = [*zip(parts, whole, strict=True), *exact]
-    kept = [(part, ns) for i, (part, ns) in enumerate(every) if ns or (i == 0 and part.group == "achieved")]
-    return [part for part, _ in kept], [ns for _, ns in kept]
 
 
-def _without_profiler(run: Run) -> tuple[dict[str, int], int]:
+def _without_profiler(facts: Facts | None, mfu: MfuResult, split: Split) -> tuple[dict[str, int], int]:
     """Idle by cause without what the profiler adds to the host's work, and that part.
 
     The profiler slows every operator and every launch, so where un-profiled steps were timed, what the recorded step takes
     longer came out of launches and Python.
     """
-    split = run.breakdown.median
     causes = dict(split.causes)
     host = causes["launch"] + causes["python"]
-    if run.facts is None or not run.facts.timed_steps_s or not host:
+    if facts is None or not facts.timed_steps_s or not host:
         return causes, 0
-    overhead = min(max(split.total - round(run.mfu.step_s * NS_PER_S), 0), host)
+    overhead = min(max(split.total - round(mfu.step_s * NS_PER_S), 0), host)
     from_launch = overhead * causes["launch"] // host
     causes["launch"] -= from_launch
     causes["python"] -= overhead - from_launch
     return causes, overhead
 
 
-def _note(run: Run, step: int) -> str | None:
-    mfu, said = run.mfu.report, []
+def _note(counted: CountedWork, result: MfuResult, step: int) -> str | None:
+    mfu, trace, count, said = result.report, counted.work.trace, counted.flops, list[str]()
     if mfu.value is not None and mfu.causal is not None and mfu.causal < mfu.value:
         said.append("The first bar counts unmasked attention pairs; the headline counts the full square.")
-    if run.facts is not None and run.facts.timed_steps_s:
+    if trace.facts is not None and trace.facts.timed_steps_s:
         said.append("Bars are of a step recorded with the profiler; the headline is of steps without it.")
-    if run.trace.recorded.stacks or run.trace.recorded.memory:
+    if trace.recorded.stacks or trace.recorded.memory:
         said.append("Stacks or memory were recorded, which slows the host: its idle bars are an upper bound.")
-    unknown, counted = int(run.flops.unknown_ns[step]), int(run.flops.counted_ns[step])
+    unknown, known = int(count.unknown_ns[step]), int(count.counted_ns[step])
     if unknown and mfu.method != "given":
-        said.append(f"FLOPs of {100 * unknown / (unknown + counted):.0f} % of the matmul time are not known.")
+        said.append(f"FLOPs of {100 * unknown / (unknown + known):.0f} % of the matmul time are not known.")
     return " ".join(said) or None

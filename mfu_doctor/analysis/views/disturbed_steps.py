@@ -14,11 +14,33 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.timeline import EXCEPTIONAL
-from mfu_doctor.analysis.views.steps import WARM_UP, Steps
+from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.host import Host
+from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.steps import WARM_UP, Steps, find_steps
 from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.trace import Trace
+from mfu_doctor.units import NS_PER_S
 
 # Share of the un-profiled steps: one in five comes again, a single long one among a dozen may be the machine.
 _OFTEN = 0.2
+
+
+def judged_steps(
+    trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
+) -> Steps:
+    """The step windows of a trace, disturbed ones no longer steady (none is, where the user wants these very steps).
+
+    Args:
+        trace: the trace.
+        activity: its device work.
+        launches: which call and operator each device operation belongs to.
+        host: what the host threads did.
+        wanted: judge only windows whose step number is in this half-open range.
+    """
+    found = find_steps(trace, activity, launches, host, wanted)
+    timed = trace.facts.timed_steps_s if trace.facts is not None and wanted is None else ()
+    return without_accidents(found, max(timed) * NS_PER_S if timed else None, host.housekeeping)
 
 
 def without_accidents(steps: Steps, longest_ns: float | None, own: Intervals = EMPTY) -> Steps:

@@ -38,6 +38,11 @@ class Host:
     gc: Intervals  # garbage collection, where a live capture timed it
     busy: Intervals  # an operator or a runtime call is active on a training thread
 
+    @property
+    def housekeeping(self) -> Intervals:
+        """What a run does for itself however rarely: compiling and collecting garbage."""
+        return self.compile | self.gc
+
 
 def host_view(trace: Trace) -> Host:
     """Collect the host's interval sets from one trace."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import STEP_MARK, rows_matching
 from mfu_doctor.facts import Window
+from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Events, Trace
 
 TIMING, SHAPES = "timing", "shapes"
@@ -44,6 +45,13 @@ def timing_view(recorded: Trace) -> TimingView:
     args = np.where(events.args >= 0, events.args, args).astype(np.int32)
     kept = {f.name: getattr(events, f.name)[rows] for f in fields(Events)} | {"args": args[rows]}
     return TimingView(replace(recorded, events=Events(**kept)), twin[rows])
+
+
+def recorded_window(trace: Trace, kind: str) -> Intervals:
+    """When windows of this kind were recorded, on the clock of the trace."""
+    windows = [w for w in trace.facts.windows if w.kind == kind] if trace.facts is not None else []
+    edges = np.array([(w.start_ns, w.end_ns) for w in windows], np.int64).reshape(-1, 2) - trace.origin_ns
+    return union(edges[:, 0], edges[:, 1])
 
 
 def _window(trace: Trace, kind: str) -> Window | None:

@@ -30,7 +30,6 @@ import numpy as np
 
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -87,7 +86,7 @@ def _usable_cores(host: HostFacts, world_size: int | None) -> int | None:
 def _change(run: Run, threads: int, cores: int) -> Change:
     compute = run.activity.kind == COMPUTE
     products = np.unique(run.activity.row[compute & run.kernels.matmul_like])
-    moved = least_bytes(run)
+    moved = run.least_bytes
     large = compute & ~run.kernels.matmul_like & (moved > _OPERANDS * _GRAIN * _FLOAT_BYTES)
     others = np.unique(run.activity.row[large])
     everything = np.unique(run.activity.row[compute])

@@ -38,7 +38,6 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.quantities import share
@@ -139,7 +138,7 @@ def _table(run: Run, slow: Mask, target: str) -> _Slow:
         rows=rows,
         duration=_summed(which, run.unrecorded_ns[entry], count),
         flops=_summed(which, run.flops.per_entry(EXECUTED)[entry], count),
-        bytes=_summed(which, least_bytes(run)[entry], count),
+        bytes=_summed(which, run.least_bytes[entry], count),
         peak=np.array([by_code[int(code)] for code in run.kernels.dtype[first]], np.float64),
         peak16=run.peaks.of(target) or 1.0,
         bandwidth=run.peaks.bandwidth,

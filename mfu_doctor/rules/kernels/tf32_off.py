@@ -33,7 +33,6 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.facts import PrecisionFacts
@@ -111,7 +110,7 @@ def _change(run: Run, mask: Mask, peaks: tuple[float, float]) -> Change:
     now = (run.activity.end - run.activity.start)[mask].astype(np.float64)
     flops, rows = run.flops.per_entry(EXECUTED)[mask], run.activity.row[mask]
     bandwidth = run.peaks.bandwidth
-    moved = np.nan_to_num(least_bytes(run)[mask]) / bandwidth * NS_PER_S if bandwidth else np.zeros(len(rows))
+    moved = np.nan_to_num(run.least_bytes[mask]) / bandwidth * NS_PER_S if bandwidth else np.zeros(len(rows))
     efficiency = np.clip(flops / np.maximum(now, 1.0) * NS_PER_S / fp32, 1e-3, 1.0)
     arithmetic = np.minimum(flops / (_BEST_EFFICIENCY * fp32) * NS_PER_S, now)
     by_root = now / np.sqrt(ratio)

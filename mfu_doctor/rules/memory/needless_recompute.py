@@ -34,7 +34,6 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
-from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.autograd_names import NODE
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
@@ -152,7 +151,7 @@ def _activations(run: Run, steady: Steady, mask: Mask) -> float | None:
     What the recomputed operators read and write includes all that they would keep. Wrappers (views, autograd's nodes) touch none.
     """
     mask = mask & steady.entries(run) & ~run.kernels.is_kind("other")
-    moved, length = least_bytes(run)[mask], (run.activity.end - run.activity.start)[mask]
+    moved, length = run.least_bytes[mask], (run.activity.end - run.activity.start)[mask]
     known = ~np.isnan(moved)
     if float(length[known].sum()) < _KNOWN * float(length.sum()):
         return None

@@ -1,0 +1,25 @@
+"""What the device did with what it computed, what it had to move, and what the device can do at most.
+
+MFU, its losses and the waterfall are counted from this value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.utilization.flops import FlopCount
+from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.devices import Peaks
+
+
+@dataclass(frozen=True, slots=True)
+class CountedWork:
+    """The work of a run and the two sides of its roofline."""
+
+    work: Work
+    flops: FlopCount
+    least_bytes: npt.NDArray[np.float64]  # least memory traffic of each device operation, NaN where unknown; shape (n,)
+    peaks: Peaks

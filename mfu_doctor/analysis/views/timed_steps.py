@@ -1,0 +1,23 @@
+"""What steps take without the profiler, where a live run timed them: evened out over the bursts of its loader.
+
+Workers that cannot keep up deliver in bursts, one batch each at about the same time: single steps are then long or short but
+never typical, and the mean of as many steps as there are workers is.
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.facts import Facts
+
+
+def timed_steps(facts: Facts | None) -> tuple[float, ...]:
+    """Un-profiled step times in seconds, evened out over the bursts of the run's loader; empty without a live capture."""
+    if facts is None:
+        return ()
+    return evened(facts.timed_steps_s, max((loader.num_workers for loader in facts.loaders), default=0))
+
+
+def evened(times: tuple[float, ...], burst: int) -> tuple[float, ...]:
+    """Means of `burst` consecutive times, where that leaves at least three; the times themselves otherwise."""
+    if burst < 2 or len(times) < burst + 2:
+        return times
+    return tuple(sum(times[i : i + burst]) / burst for i in range(len(times) - burst + 1))

@@ -1,0 +1,69 @@
+"""The user's code behind events and times of a run, looked up in both windows of a live capture.
+
+Stacks are recorded in a window of their own, because they slow the run down: the lightly recorded window borrows their lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.views.host import host_view
+from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
+from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class _Twins:
+    """The window with stacks, and the row in it of each event of the trace that is analysed (-1: none)."""
+
+    recorded: Trace
+    frames: UserFrames
+    row: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class UserCode:
+    """Where in the user's code the events of the analysed trace come from."""
+
+    trace: Trace
+    frames: UserFrames
+    twins: _Twins | None  # None: the recorded trace has one window
+
+    def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
+        """The user's file:line behind each event row, or None where neither stacks nor samples tell."""
+        found = places_of(self.trace, rows, self.frames)
+        if self.twins is None:
+            return found
+        twin = self.twins.row[rows]
+        from_stacks = places_of(self.twins.recorded, np.maximum(twin, 0), self.twins.frames)
+        known = (twin >= 0).tolist()
+        return tuple(s if k and s else f for f, s, k in zip(found, from_stacks, known, strict=True))
+
+    def spent_at(self, where: Intervals, track: int | None) -> Spot | None:
+        """The user's code in which most of this host time went by on a thread.
+
+        Where the time was not sampled, the time outside operators in the window with stacks tells.
+        """
+        spot = spent_at(self.trace, where, self.frames, track)
+        if spot is not None or self.twins is None:
+            return spot
+        recorded = self.twins.recorded
+        host = host_view(recorded)
+        outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
+        return spent_at(recorded, outside, self.twins.frames, host.main_track)
+
+
+def user_code(recorded: Trace, view: TimingView) -> UserCode:
+    """Nest the user's Python frames of both windows.
+
+    Args:
+        recorded: the trace as it was read.
+        view: its window that is analysed.
+    """
+    twins = None if view.twin is None else _Twins(recorded, user_frames(recorded), view.twin)
+    return UserCode(view.trace, user_frames(view.trace), twins)

@@ -1,0 +1,24 @@
+"""What a run did on its device, and in which steps: the values that everything about its use of the device is counted from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.kernels import KernelTable
+from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One trace with its device work; `activity`, `launches` and `kernels` have one row per device operation."""
+
+    trace: Trace
+    ops: OpTree  # nesting of operators
+    activity: Activity
+    launches: Launches
+    kernels: KernelTable
+    steps: Steps
