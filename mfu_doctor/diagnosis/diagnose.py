@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import mfu_doctor
+from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.summary.counters import structure_of
 from mfu_doctor.analysis.summary.drawing import draw_step
@@ -36,9 +36,6 @@ from mfu_doctor.result.report import (
 from mfu_doctor.rules.catalogue import RULES, choose
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import seconds
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.replay.replay import Replay
 
 
 def diagnose(

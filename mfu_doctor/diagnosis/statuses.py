@@ -6,18 +6,15 @@ Every rule that ran is in the report with a status, so that silence always means
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
 from mfu_doctor.quantities import span_of, time_of
 from mfu_doctor.result.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.rules.contract import Finding, Skip
 from mfu_doctor.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.replay.replay import Replay
-    from mfu_doctor.analysis.run import Run
 
 
 def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:

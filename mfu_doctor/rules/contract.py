@@ -8,15 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 HEADINGS = (
     "What it measures",

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, unique
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.run import Run
 
 
 def _no_device(run: Run) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +12,13 @@ import numpy.typing as npt
 from mfu_doctor.analysis.evidence.attribution import of_events, work_in
 from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.devices.dtypes import short_dtype
 from mfu_doctor.flops.op_args import element_bytes, operand_type, shape
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 _LINKS = re.compile(r"^aten::(bmm|baddbmm|_softmax|_softmax_backward_data)$")
 _FORWARD, _BACKWARD = "aten::_softmax", "aten::_softmax_backward_data"

@@ -6,7 +6,6 @@ Rules speak of operators ("the casts", "the norms"), the timeline of kernels and
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,9 @@ import numpy.typing as npt
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Edit, ScaleDevice, ScaleHost
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 
 def calls_of(run: Run, pattern: re.Pattern[str]) -> Rows:

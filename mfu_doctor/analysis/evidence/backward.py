@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.autograd_names import NODE_CALL
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 
 def node_calls(run: Run, rows: Rows) -> Rows:

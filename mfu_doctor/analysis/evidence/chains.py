@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,11 @@ from mfu_doctor.analysis.evidence.attribution import of_events, spans_of, work_o
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.autograd_names import ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Floats = npt.NDArray[np.float64]
 

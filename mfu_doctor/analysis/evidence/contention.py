@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.run import Run
 
 # Others using less than this share of the cores leave enough to spare.
 SEEN_SHARE = 0.25

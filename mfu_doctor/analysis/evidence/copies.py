@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.units import GIGA, NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 _PINNED_UPLOAD = re.compile(r"HtoD.*Pinned")
 # Copies below this are latency, not bandwidth.

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.units import NS_PER_S, seconds
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 # Bits of NVML's clocks event reasons (nvml.h, nvmlClocksEventReason*).
 GPU_IDLE = 0x1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,10 @@ from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
 from mfu_doctor.analysis.evidence.optimizer import optimizing_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.flops.op_args import integers, shape, shapes
 from mfu_doctor.trace import Category
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 DENSE = re.compile(r"^aten::(embedding_dense_backward|_embedding_bag_dense_backward)$")
 _ZEROING = re.compile(r"^aten::(zero_|fill_|zeros)$")

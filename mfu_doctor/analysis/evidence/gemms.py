@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,18 +7,15 @@ use one must rest on having seen that in this run; where it was not seen, the re
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
 from mfu_doctor.analysis.evidence.syncs import find_syncs
 from mfu_doctor.analysis.names.vocabulary import GRAPH_LAUNCH, ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import counted
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 _COPY = re.compile(r"^Mem(cpy|set)")
 _COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|CompiledFunction|^## Call CompiledFxGraph")

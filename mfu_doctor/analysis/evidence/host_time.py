@@ -6,17 +6,14 @@ A short pause between two operators is the price of dispatching from Python; a l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Steady
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.intervals import Intervals, complement, union
 from mfu_doctor.units import NS_PER_US
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 # Dispatching one module from Python takes 5 to 50 us (profiled up to 100); a longer pause is other work of the program.
 LONG_PAUSE_NS = 200 * NS_PER_US

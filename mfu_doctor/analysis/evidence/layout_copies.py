@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +16,9 @@ from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
 from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import shape
 from mfu_doctor.trace import Category, EventArgs
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 COPYING = re.compile(r"^aten::(contiguous|clone)$")
 # Views that only change sizes and strides: what reads the copy comes after them.

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.run import Run
 
 BYTES_PER_MB = 1e6  # storage is sold in decimal units
 # A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,9 @@ import numpy.typing as npt
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 _JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack)$")
 # Loops over elements index; a loop over layers does not.

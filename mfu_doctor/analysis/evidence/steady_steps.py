@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, under
 from mfu_doctor.analysis.names.vocabulary import FETCH, ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.launches import blocking_reads
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 _FROM_HOST = re.compile(r"HtoD|Host -> Device")
 # Operators whose result's shape or control flow depends on values: their wait cannot be dropped, only avoided.

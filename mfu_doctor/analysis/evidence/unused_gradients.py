@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +15,10 @@ from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.autograd_names import ACCUMULATE, ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 _ADDING = re.compile(r"^aten::add_?$")
 _ZEROING = re.compile(r"^aten::(_foreach_)?zero_$")

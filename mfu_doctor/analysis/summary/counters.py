@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +25,9 @@ from mfu_doctor.analysis.names.vocabulary import (
     ids_matching,
     rows_matching,
 )
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.trace import Category
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Rows = npt.NDArray[np.int64]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
@@ -22,9 +22,6 @@ from mfu_doctor.intervals import union
 from mfu_doctor.result.report import KernelRow, OpRow
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from mfu_doctor.analysis.run import Run
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
