@@ -22,11 +22,11 @@ from mfu_doctor.annotation.remarks import Annotations, Remark, annotate_run, wor
 from mfu_doctor.diagnosis.pricing import causes, price_findings, rank, scale_of
 from mfu_doctor.diagnosis.rule_runner import examine, findings
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.quantities import duration_range
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
 from mfu_doctor.reading.source import Source
-from mfu_doctor.render.words.numbers import duration_range
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.units import NS_PER_US, seconds
 

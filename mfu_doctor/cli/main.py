@@ -242,7 +242,7 @@ def annotate(
     from mfu_doctor.annotation.annotate import annotate as write
     from mfu_doctor.cli.report import parse_steps
     from mfu_doctor.inputs.choose import one_trace
-    from mfu_doctor.render.words.numbers import size
+    from mfu_doctor.quantities import size_of
 
     chosen = one_trace(trace)
     for note in chosen.notes:
@@ -250,7 +250,7 @@ def annotate(
     with _progress(f"reading {chosen.path}"):
         made = write(chosen.path, output, steps=parse_steps(steps))
     _note(
-        f"wrote {made.path} ({size(made.size_bytes)}, {made.kept:,} of {made.events:,} events); open it at ui.perfetto.dev"
+        f"wrote {made.path} ({size_of(made.size_bytes)}, {made.kept:,} of {made.events:,} events); open it at ui.perfetto.dev"
     )
 
 

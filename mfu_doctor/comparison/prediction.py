@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mfu_doctor.comparison.measures import suggest
 from mfu_doctor.comparison.samples import NOISE_FACTOR, Sample, joint_spread
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.quantities import duration
 from mfu_doctor.result.report import Report
 
 HELD, BETTER, SHORT = "came true", "was exceeded", "fell short"
@@ -75,7 +76,7 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
     slow, middle, quick = (_mean_of(before, old.value) - part for part in saved)
     noise = NOISE_FACTOR * (joint_spread(old, new) or 0.0)
     if noise >= saved[1]:
-        told = f"the noise of +-{noise * 1e3:.2g} ms hides the predicted {saved[1] * 1e3:.2g} ms: repeat with more runs"
+        told = f"the noise of +-{duration(noise, 2)} hides the predicted {duration(saved[1], 2)}: repeat with more runs"
         return Prediction(fixes=fixes, measured_s=new.value, reason=told)
     within = slow + noise >= new.value >= quick - noise
     return Prediction(

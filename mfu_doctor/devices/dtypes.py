@@ -54,6 +54,11 @@ def short_dtype(name: str | None) -> str | None:
     return _NAMES.get(name.removeprefix("torch."))
 
 
+def shown_dtype(name: str) -> str:
+    """What a format is called in a report: its short name, or its own where it has none."""
+    return short_dtype(name) or name.removeprefix("torch.")
+
+
 def dtype_bytes(short: str | None) -> float | None:
     """Bytes of one element of a short-named format, or None where the format is unknown."""
     return None if short is None else _SIZES.get(short)

@@ -16,8 +16,9 @@ from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture
 from mfu_doctor.devices.peaks import SIXTEEN_BITS, TRAINING_DTYPES, Peaks
 from mfu_doctor.devices.table import DeviceRow, lookup, rate_key, rates, typical
+from mfu_doctor.quantities import flops_rate, peak_rate
 from mfu_doctor.trace import DEVICE_CATEGORIES, DeviceProperties, Trace
-from mfu_doctor.units import GIGA, TERA
+from mfu_doctor.units import GIGA
 
 _MIG = re.compile(r" MIG \S+$")
 _GPU_LAUNCH = re.compile(r"^(cuda|hip|cu)\w*(LaunchKernel|GraphLaunch|ModuleLaunchKernel)")
@@ -51,7 +52,7 @@ def _override(peaks: Peaks, given: float) -> Peaks:
     best = peaks.of(peaks.best)
     if best is not None and not peaks.measured and abs(given / best - SPARSE) < SPARSE * NEAR:
         warnings.append(
-            f"the given peak {given / TERA:.6g} TFLOP/s is 2x the dense value {best / TERA:.6g} of {peaks.name}:"
+            f"the given peak {peak_rate(given)} is 2x the dense value {peak_rate(best)} of {peaks.name}:"
             " a figure with structured sparsity?"
         )
     return replace(
@@ -121,8 +122,8 @@ def _at_least(measured: dict[str, float], reached: dict[str, float]) -> tuple[di
     """Measured peaks, raised to what products of the run itself reached, and what to say about it."""
     low = {d: peak for d, peak in measured.items() if reached.get(d, 0.0) > peak * (1 + NEAR)}
     warnings = tuple(
-        f"the {d} peak measured here, {peak / GIGA:.4g} GFLOP/s, is too low (a busy machine?): a product of this run reached"
-        f" {reached[d] / GIGA:.4g}, which is taken as the peak; MFU may still be too high"
+        f"the {d} peak measured here, {flops_rate(peak)}, is too low (a busy machine?): a product of this run reached"
+        f" {flops_rate(reached[d])}, which is taken as the peak; MFU may still be too high"
         for d, peak in low.items()
     )
     return {d: max(peak, reached[d]) if d in low else peak for d, peak in measured.items()}, warnings

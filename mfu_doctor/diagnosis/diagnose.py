@@ -20,6 +20,7 @@ from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import price_findings, rank, scale_of
 from mfu_doctor.diagnosis.rule_runner import Examined, examine, findings
 from mfu_doctor.diagnosis.statuses import cautions, diagnoses
+from mfu_doctor.quantities import signed_percent
 from mfu_doctor.reading import read_trace
 from mfu_doctor.result.report import (
     RECORDED,
@@ -189,7 +190,7 @@ def _replay_info(replay: Replay) -> ReplayInfo:
     if replay.distrust is not None:
         reason = f"no predictions are given: {replay.distrust}"
     elif replay.widening:
-        reason = f"the unchanged replay is off by {replay.error:+.1%}: predictions are widened by as much"
+        reason = f"the unchanged replay is off by {signed_percent(replay.error)}: predictions are widened by as much"
     return ReplayInfo(
         error=replay.error if replay.tested else None,
         predicted_s=seconds(replay.model_ns),

@@ -13,9 +13,8 @@ from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.diagnosis.pricing import WORTH_SHARE, Priced, Scale, causes, change_of
 from mfu_doctor.diagnosis.rule_runner import attempt
-from mfu_doctor.quantities import time_of
+from mfu_doctor.quantities import duration, number
 from mfu_doctor.result.report import Plan, PlanStep
-from mfu_doctor.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +144,9 @@ def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bo
     """Where the plan stops and why."""
     if at_floor:
         why = "that is every matrix product at peak" if scale.floor_s == scale.products_s else "that is MFU 100 %"
-        return f"no step below {time_of(scale.floor_s * NS_PER_S)} is predicted: {why}"
+        return f"no step below {duration(scale.floor_s)} is predicted: {why}"
     if roofline_s is None:
         return "after these, no known fix saves 1 % of the step"
     if step_s < roofline_s:
-        return f"after these, the step is below the {time_of(roofline_s * NS_PER_S)} that today's kernels allow at best"
-    return f"after these, the step is {step_s / roofline_s:.1f}x its roofline of {time_of(roofline_s * NS_PER_S)}"
+        return f"after these, the step is below the {duration(roofline_s)} that today's kernels allow at best"
+    return f"after these, the step is {number(step_s / roofline_s)}x its roofline of {duration(roofline_s)}"

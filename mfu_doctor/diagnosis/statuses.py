@@ -11,10 +11,9 @@ from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
-from mfu_doctor.quantities import span_of, time_of
+from mfu_doctor.quantities import duration, duration_range
 from mfu_doctor.result.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.rules.contract import Finding, Skip
-from mfu_doctor.units import NS_PER_S
 
 
 def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
@@ -34,7 +33,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
-        reason = f"fixing it alone saves {span_of(saving.low * NS_PER_S, saving.high * NS_PER_S)} a step here"
+        reason = f"fixing it alone saves {duration_range(saving.low, saving.high)} a step here"
     if saving is None and finding.change is not None and replay.distrust is not None:
         reason = f"not priced: {replay.distrust}"
     return Diagnosis(
@@ -86,7 +85,7 @@ def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
     if run.steps.note is not None:
         said.append(run.steps.note)
     if run.replay.rarely > 1:
-        mean = time_of(run.mfu.step_s * run.replay.rarely * NS_PER_S)
+        mean = duration(run.mfu.step_s * run.replay.rarely)
         many = len(run.replay.timeline.boundaries) - 1
         said.append(
             f"some steps took much longer than the others: fixes are priced on the mean of {many} steps, {mean}"

@@ -21,6 +21,7 @@ from mfu_doctor.comparison.samples import (
 )
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.rule_checks import rule_checks
+from mfu_doctor.quantities import change_of, figure, percent, spread_of
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import (
     FAILED,
@@ -30,9 +31,6 @@ from mfu_doctor.result.verdict import (
     Check,
     Judged,
     Verdict,
-    format_change,
-    format_spread,
-    format_value,
 )
 
 __all__ = ["Policy", "Verdict", "check_report", "judge"]
@@ -128,7 +126,7 @@ def _judge_budget(budget: Budget, reports: Sequence[Report], baseline: Sequence[
     status, why = _status(budget, now, before, limit)
     upper = max((report.mfu.upper or 0.0 for report in reports), default=0.0)
     if measure.name == "mfu" and status == FAILED and upper >= limit:
-        status, why = INCONCLUSIVE, f"FLOPs are only partly counted: MFU may be up to {format_value(upper, SHARE)}"
+        status, why = INCONCLUSIVE, f"FLOPs are only partly counted: MFU may be up to {figure(upper, SHARE)}"
     return Check(
         name=budget.name,
         kind="structure" if measure.structural else "budget",
@@ -166,7 +164,7 @@ def _status(budget: Budget, now: Sample, before: Sample | None, limit: float) ->
         return FAILED, "the spread is unknown with so few steps"
     if real:
         return FAILED, ""
-    noise = format_value(NOISE_FACTOR * (spread or 0.0), budget.measure.unit)
+    noise = figure(NOISE_FACTOR * (spread or 0.0), budget.measure.unit)
     return INCONCLUSIVE, f"within the noise of +-{noise}; repeat with more runs"
 
 
@@ -177,22 +175,20 @@ def _blind(budget: Budget, before: Sample | None, spread: float | None) -> str:
     noise, allowed = NOISE_FACTOR * spread / before.value, budget.limit
     if noise <= allowed:
         return ""
-    return f"the noise of +-{100 * noise:.1f} % is wider than the budget, so a smaller regression would not be seen"
+    return f"the noise of +-{percent(noise)} is wider than the budget, so a smaller regression would not be seen"
 
 
 def _sentence(budget: Budget, now: Sample, before: Sample | None, limit: float, why: str) -> str:
     measure = budget.measure
     side = "at least" if measure.at_least else "at most"
-    text = f"{measure.title} {'is' if measure.unit != COUNT else 'are'} {format_value(now.value, measure.unit)}"
+    text = f"{measure.title} {'is' if measure.unit != COUNT else 'are'} {figure(now.value, measure.unit)}"
     if now.spread and measure.unit != COUNT:
-        text += f" +-{format_spread(now.spread, now.value, measure.unit)}"
+        text += f" +-{spread_of(now.spread, now.value, measure.unit)}"
     if before is not None:
-        text += f", {format_value(before.value, measure.unit)} in the baseline"
+        text += f", {figure(before.value, measure.unit)} in the baseline"
         change = _change(measure, now, before)
-        text += f" ({format_change(change, measure.unit)})" if change is not None else ""
-    shown = (
-        f"{budget.text} ({format_value(limit, measure.unit)})" if budget.relative else format_value(limit, measure.unit)
-    )
+        text += f" ({change_of(change, measure.unit)})" if change is not None else ""
+    shown = f"{budget.text} ({figure(limit, measure.unit)})" if budget.relative else figure(limit, measure.unit)
     return f"{text}; budget {side} {shown}" + (f"; {why}" if why else "")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mfu_doctor import quantities
 from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison
 from mfu_doctor.comparison.prediction import Prediction
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.render.words import numbers
 from mfu_doctor.render.words.escape import inline
 from mfu_doctor.render.words.text import clean, each_text, kernel_name, pad, shorten, wrap
 
@@ -85,9 +85,10 @@ def _step(comparison: Comparison) -> str:
     step, mfu = comparison.step, comparison.mfu
     text = f"step {_time(step.before)} to {_time(step.after)}"
     if step.relative is not None:
-        text += f" ({numbers.signed_percent(step.relative)}), {_sure(step)}"
+        text += f" ({quantities.signed_percent(step.relative)}), {_sure(step)}"
     if mfu is not None and mfu.before is not None and mfu.after is not None:
-        text += f"; MFU {numbers.percent(mfu.before)} to {numbers.percent(mfu.after)} ({numbers.points(mfu.after - mfu.before)})"
+        moved = quantities.points(mfu.after - mfu.before)
+        text += f"; MFU {quantities.percent(mfu.before)} to {quantities.percent(mfu.after)} ({moved})"
     return text
 
 
@@ -101,10 +102,10 @@ def _promise(prediction: Prediction) -> str:
     """Whether the predicted gain came true."""
     if prediction.predicted_s is None or prediction.low_s is None or prediction.high_s is None:
         return f"no prediction to check: {prediction.reason}"
-    span = numbers.duration_range(prediction.low_s, prediction.high_s, 3)
-    of = "" if numbers.duration(prediction.low_s) == numbers.duration(prediction.high_s) else " of its middle"
-    error = numbers.signed_percent(prediction.error or 0.0)
-    noise = f", noise +-{numbers.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
+    span = quantities.duration_range(prediction.low_s, prediction.high_s, 3)
+    of = "" if quantities.duration(prediction.low_s) == quantities.duration(prediction.high_s) else " of its middle"
+    error = quantities.signed_percent(prediction.error or 0.0)
+    noise = f", noise +-{quantities.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
     return (
         f"the prediction {prediction.outcome}: with {' and '.join(prediction.fixes)} fixed, a step of {span} was predicted and"
         f" {_time(prediction.measured_s)} measured; error{of} {error}{noise}"
@@ -145,12 +146,12 @@ def _signed(delta: float | None) -> str:
 
 
 def _count_row(row: Change) -> tuple[str, ...]:
-    cells = ["unknown" if value is None else numbers.count(value) for value in (row.before, row.after)]
-    return (row.name.replace("_", " "), *cells, f"{row.delta:+,.4g}" if row.delta is not None else "")
+    cells = ["unknown" if value is None else quantities.number(value) for value in (row.before, row.after)]
+    return (row.name.replace("_", " "), *cells, "" if row.delta is None else quantities.signed_number(row.delta))
 
 
 def _time(value: float | None) -> str:
-    return "unknown" if value is None else numbers.duration(value)
+    return "unknown" if value is None else quantities.duration(value)
 
 
 def _notes(comparison: Comparison) -> list[str]:

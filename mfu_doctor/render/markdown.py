@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mfu_doctor.quantities import counted
-from mfu_doctor.render.words import numbers, wording
+from mfu_doctor import quantities
+from mfu_doctor.render.words import columns, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import clean, each_text, shorten
@@ -32,7 +32,7 @@ def _number(report: Report) -> list[str]:
     rows = [f"### mfu-doctor: {label}, {step}", ""]
     device = report.device.name or ("CPU" if report.device.kind == "cpu" else "GPU")
     many = f"{report.device.count} × " if report.device.count > 1 else ""  # noqa: RUF001 - the sign meant
-    about = [inline(report.run.trace), counted(report.run.steps, "step"), f"{many}{inline(device)}"]
+    about = [inline(report.run.trace), quantities.counted(report.run.steps, "step"), f"{many}{inline(device)}"]
     if "torch" in report.run.versions:
         about.append(f"torch {inline(report.run.versions['torch'])}")
     rows.append(" · ".join(about))
@@ -49,12 +49,12 @@ def _where(report: Report) -> list[str]:
     rows = wording.buckets(report)
     if not rows:
         return []
-    scale, unit = numbers.table_unit(report.breakdown.step_s)
-    times = numbers.table_column([row.seconds / scale for row in rows])
+    scale, unit = quantities.time_unit(report.breakdown.step_s)
+    times = columns.table_column([row.seconds / scale for row in rows])
     table = [f"| where a step goes | {unit} | share | |", "| --- | ---: | ---: | --- |"]
     for row, time in zip(rows, times, strict=True):
         table.append(f"| {row.label} | {time} | {row.share} | {row.note} |")
-    causes = ", ".join(f"{inline(name)} {numbers.duration(value, 2)}" for name, value in wording.idle_causes(report))
+    causes = ", ".join(f"{inline(name)} {quantities.duration(value, 2)}" for name, value in wording.idle_causes(report))
     return [*table, *(["", f"Idle by cause: {causes}"] if causes else [])]
 
 

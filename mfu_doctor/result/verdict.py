@@ -23,7 +23,6 @@ STATUSES = (FAILED, INCONCLUSIVE, WARNING, NOT_MEASURED, PASSED)
 
 EXIT_OK, EXIT_FAILED, EXIT_UNUSABLE = 0, 1, 2
 LISTED = 6  # names in a line that lists what passed or was not measured
-MS, US = 1e-3, 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,39 +179,3 @@ def _lines(check: Check) -> list[str]:
     if check.fix:
         lines += [f"      {line}" for line in check.fix.splitlines()]
     return lines
-
-
-def format_value(value: float | None, unit: str) -> str:
-    """A measured number with its unit, for sentences and tables: "447.6 ms", "28.9 %", "9,412"."""
-    if value is None:
-        return "unknown"
-    if unit == "s":
-        return format_seconds(value)
-    if unit == "share":
-        return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-
-
-def format_seconds(value: float) -> str:
-    """Seconds with four significant digits at the scale a person would choose."""
-    size = abs(value)
-    if size >= 1:
-        return f"{value:.4g} s"
-    return f"{value / MS:.4g} ms" if size >= MS or not size else f"{value / US:.4g} us"
-
-
-def format_change(change: float | None, unit: str) -> str:
-    """A change with its sign: "+8.6 %" for seconds, "+6.5 points" for shares, "+1" for counts; never "-0.0"."""
-    if change is None:
-        return ""
-    if unit == "count":
-        return f"{change:+,.4g}"
-    return f"{round(100 * change, 1) or 0.0:+.1f} {'points' if unit == 'share' else '%'}"
-
-
-def format_spread(spread: float, value: float, unit: str) -> str:
-    """A spread as a number in the unit in which its value reads: 2.0 beside 447.6 ms, 0.3 beside 28.9 %."""
-    if unit != "s":
-        return f"{100 * spread:.1f}"
-    scale = 1.0 if abs(value) >= 1 else MS if abs(value) >= MS else US
-    return f"{spread / scale:.2g}"

@@ -18,6 +18,7 @@ from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.replay.model import Boundary, Timeline
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.quantities import signed_percent
 
 WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
@@ -91,7 +92,7 @@ class Replay:
         if self.timeline.without_calls:
             return "the trace has no launch calls, so what the host waited for is not known: record CPU activity too"
         if abs(self.error) > WITHHOLD_ABOVE:
-            return f"the unchanged replay is off by {self.error:+.1%}"
+            return f"the unchanged replay is off by {signed_percent(self.error)}"
         return None
 
     @property

@@ -25,6 +25,7 @@ from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks
 from mfu_doctor.flops.attention import ATTENTION_FORMULAS
+from mfu_doctor.quantities import flop_count
 from mfu_doctor.result.report import Convention, DeviceInfo, Mfu
 from mfu_doctor.units import seconds
 
@@ -137,7 +138,7 @@ def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
     """The user's FLOP per step over P_ref; nothing is known about recomputation or formats."""
     value = flops / (result.reference_peak * result.step_s) if result.reference_peak is not None else None
     seen = counted.flops.flops(result.step)
-    notes = [f"FLOPs counted from the trace: {seen:.4g} a step"] if seen else []
+    notes = [f"FLOPs counted from the trace: {flop_count(seen)} a step"] if seen else []
     return Mfu(
         value=value,
         model_flops=flops,

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.facts import Facts
+from mfu_doctor.quantities import share
 from mfu_doctor.result.report import IDLE_CAUSES, Bar
 from mfu_doctor.units import NS_PER_S, NS_PER_US
 
@@ -209,5 +210,5 @@ def _note(counted: CountedWork, result: MfuResult, step: int) -> str | None:
         said.append("Stacks or memory were recorded, which slows the host: its idle bars are an upper bound.")
     unknown, known = int(count.unknown_ns[step]), int(count.counted_ns[step])
     if unknown and mfu.method != "given":
-        said.append(f"FLOPs of {100 * unknown / (unknown + known):.0f} % of the matmul time are not known.")
+        said.append(f"FLOPs of {share(unknown, unknown + known)} of the matmul time are not known.")
     return " ".join(said) or None

@@ -17,6 +17,7 @@ from mfu_doctor.capture.device.nvml import Fault, Nvml, attempt, load, meaning, 
 from mfu_doctor.capture.device.sampled_device import SampledDevice
 from mfu_doctor.capture.device.visible_devices import visible_targets
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.quantities import duration
 
 TICKS_PER_S = 10
 
@@ -115,7 +116,7 @@ class DeviceSampler:
             notes.append("this process had not used a GPU through CUDA: these are the devices that it may use")
         if self._longest_period_ns > self._base_period_ns:
             longest = self._longest_period_ns / _NS_PER_S
-            notes.append(f"NVML calls are slow here: sampling backed off to one reading in {longest:.2g} s")
+            notes.append(f"NVML calls are slow here: sampling backed off to one reading in {duration(longest, 2)}")
         return notes
 
     def _run(self) -> None:

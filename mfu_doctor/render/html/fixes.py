@@ -8,8 +8,9 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from mfu_doctor.render.words import numbers, wording
+from mfu_doctor import quantities
 from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words import wording
 from mfu_doctor.result.report import FAILED, Diagnosis, PlanStep, Report
 from mfu_doctor.rules.contract import HEADINGS
 
@@ -81,7 +82,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     after = ""
     if saved is not None and saved.step_low_s is not None and saved.step_high_s is not None:
         ends = sorted((saved.step_low_s, saved.step_high_s))
-        after = numbers.duration_range(ends[0], ends[1], dash=DASH)
+        after = quantities.duration_range(ends[0], ends[1], dash=DASH)
     labels = (
         f"effort: {found.effort}" if found.effort else "",
         f"numerics: {wording.RISKS.get(found.risk, 'unchanged')}" if found.risk else "",
@@ -95,7 +96,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
         mfu_after=wording.mfu_after(found, DASH),
         step_after=after,
         tags=tuple(label for label in labels if label),
-        evidence=tuple((e.name, numbers.measure(e.value, e.unit), e.place or "") for e in found.evidence),
+        evidence=tuple((e.name, quantities.measure(e.value, e.unit), e.place or "") for e in found.evidence),
         sections=tuple((name, paragraphs(document[name])) for name in SHOWN_HEADINGS if document.get(name)),
         symptoms=tuple(d for d in report.diagnoses if d.explained_by == found.rule and d.status == FAILED),
     )
@@ -125,9 +126,9 @@ def _plan_line(step: PlanStep, number: int, unlisted: dict[str, str]) -> PlanLin
     return PlanLine(
         number=number,
         rule=step.rule,
-        step=numbers.duration(step.step_s, 2),
-        saves=numbers.duration(step.saving_s, 2),
-        mfu=UNKNOWN if step.mfu is None else f"{numbers.significant(step.mfu * 100, 2)} %",
+        step=quantities.duration(step.step_s, 2),
+        saves=quantities.duration(step.saving_s, 2),
+        mfu=UNKNOWN if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
         note=f"pays after {step.pays_after}" if step.pays_after else "",
         fix=unlisted.get(step.rule, ""),
     )

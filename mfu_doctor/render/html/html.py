@@ -14,6 +14,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from mfu_doctor import quantities
+from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.quantities import counted
 from mfu_doctor.render.html import fixes as page_fixes
@@ -25,8 +27,8 @@ from mfu_doctor.render.html.pictures.split import draw_split, draw_steps, rows_s
 from mfu_doctor.render.html.pictures.step import draw_drawing, kinds_drawn
 from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lost, small_ones
 from mfu_doctor.render.html.svg import patterns
-from mfu_doctor.render.words import numbers, wording
 from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.report import CRASHED, Report
 
@@ -138,7 +140,8 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "commands": wording.commands(report),
         "created": page.moment(report.created),
         "peak_link": page.link(report.device.peak_source),
-        "numbers": numbers,
+        "quantities": quantities,
+        "shown_dtype": shown_dtype,
     }
 
 

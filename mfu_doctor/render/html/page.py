@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from mfu_doctor import quantities
 from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
-from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.render.words import wording
 from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES, Breakdown, Report, StepRow
 
 DASH = "\u2013"
@@ -79,14 +80,21 @@ def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
         mark = swatch("launch" if bucket == "idle" else bucket, scope)  # idle's own pattern is empty
         lines.append(
             SplitLine(
-                mark, row.label, numbers.duration(row.seconds), row.share, low, high, row.note, is_empty=not row.seconds
+                mark,
+                row.label,
+                quantities.duration(row.seconds),
+                row.share,
+                low,
+                high,
+                row.note,
+                is_empty=not row.seconds,
             )
         )
     for kind, seconds, _ in pieces(report.breakdown):
         if kind in IDLE_CAUSES:
             low, high = _range(report.steps, kind)
-            share = numbers.percent(seconds / report.breakdown.step_s)
-            name, time = CAUSE_NAMES[kind], numbers.duration(seconds)
+            share = quantities.percent(seconds / report.breakdown.step_s)
+            name, time = CAUSE_NAMES[kind], quantities.duration(seconds)
             lines.append(SplitLine(swatch(kind, scope), name, time, share, low, high, is_cause=True))
     return tuple(lines)
 
@@ -97,7 +105,7 @@ def headline_sentence(report: Report) -> str:
     if not split.step_s:
         return ""
     owner = _OWNERS.get(report.bound or "") or max(BUCKETS, key=split.share)
-    share = numbers.percent(split.share(owner))
+    share = quantities.percent(split.share(owner))
     device = "CPU" if report.device.kind == "cpu" else "device"
     start = f"The run is {report.bound}: the {device}" if report.bound else f"The {device}"
     named = {
@@ -125,9 +133,12 @@ def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
         ("rank", None if run.rank is None else f"{run.rank} of {run.world_size or UNKNOWN}"),
         ("steps", steps),
         ("schedule", _schedule(report)),
-        ("model FLOPs", None if mfu.model_flops is None else f"{numbers.flops(mfu.model_flops)} a step ({mfu.method})"),
-        ("recomputed", None if not mfu.recompute_flops else f"{numbers.flops(mfu.recompute_flops)} a step"),
-        ("FLOP coverage", None if mfu.coverage is None else f"{numbers.percent(mfu.coverage)} of matmul time"),
+        (
+            "model FLOPs",
+            None if mfu.model_flops is None else f"{quantities.flop_count(mfu.model_flops)} a step ({mfu.method})",
+        ),
+        ("recomputed", None if not mfu.recompute_flops else f"{quantities.flop_count(mfu.recompute_flops)} a step"),
+        ("FLOP coverage", None if mfu.coverage is None else f"{quantities.percent(mfu.coverage)} of matmul time"),
         ("peak", report.device.peak_source),
         ("bandwidth", None if not report.device.bandwidth_bytes_s else _bandwidth(report.device.bandwidth_bytes_s)),
         ("profiler", _inflation(report)),
@@ -148,11 +159,11 @@ def baseline_rows(report: Report) -> tuple[tuple[str, str, str, str], ...]:
     rows = []
     if step is not None and base.step_time_s.median:
         before, now = base.step_time_s.median, step.median
-        change = numbers.signed_percent(now / before - 1)
+        change = quantities.signed_percent(now / before - 1)
         rows.append(("step time", _spread(before, base.step_time_s.mad), _spread(now, step.mad), change))
     if base.mfu is not None and report.mfu.value is not None:
-        change = numbers.points(report.mfu.value - base.mfu)
-        rows.append(("MFU", numbers.percent(base.mfu), numbers.percent(report.mfu.value), change))
+        change = quantities.points(report.mfu.value - base.mfu)
+        rows.append(("MFU", quantities.percent(base.mfu), quantities.percent(report.mfu.value), change))
     if base.breakdown.step_s and report.breakdown.step_s:
         rows += [_share_row(bucket, base.breakdown, report.breakdown) for bucket in BUCKETS]
     return tuple(rows)
@@ -186,7 +197,7 @@ def _range(steps: tuple[StepRow, ...], owner: str) -> tuple[str, str]:
     steady = [row.split for row in steps if row.steady] or [row.split for row in steps]
     is_cause = owner in IDLE_CAUSES
     values = [s.idle_causes.get(owner, 0.0) if is_cause else float(getattr(s, owner)) for s in steady]
-    return (numbers.duration(min(values)), numbers.duration(max(values))) if values else (UNKNOWN, UNKNOWN)
+    return (quantities.duration(min(values)), quantities.duration(max(values))) if values else (UNKNOWN, UNKNOWN)
 
 
 def _schedule(report: Report) -> str | None:
@@ -197,22 +208,22 @@ def _schedule(report: Report) -> str | None:
 
 
 def _bandwidth(bytes_per_second: float) -> str:
-    return f"{numbers.significant(bytes_per_second / 1e9, 4)} GB/s of device memory"
+    return f"{quantities.bandwidth(bytes_per_second, 4)} of device memory"
 
 
 def _inflation(report: Report) -> str | None:
     step = report.step_time_s
     if step is None or not step.profiled_median or step.source != "timed":
         return None
-    change = numbers.signed_percent(step.profiled_median / step.median - 1)
+    change = quantities.signed_percent(step.profiled_median / step.median - 1)
     return f"changed the step by {change}; shares are of the profiled step"
 
 
 def _spread(median: float, mad: float) -> str:
-    return numbers.duration(median) + (f" \u00b1 {numbers.duration(mad, 2)}" if mad else "")
+    return quantities.duration(median) + (f" \u00b1 {quantities.time_spread(mad, median)}" if mad else "")
 
 
 def _share_row(bucket: str, before: Breakdown, now: Breakdown) -> tuple[str, str, str, str]:
     first, last = before.share(bucket), now.share(bucket)
     name = wording.BUCKET_LABELS[bucket]
-    return name, numbers.percent(first), numbers.percent(last), numbers.points(last - first)
+    return name, quantities.percent(first), quantities.percent(last), quantities.points(last - first)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look, entry
 from mfu_doctor.render.terminal.screen import Block, Line, line
-from mfu_doctor.render.words import numbers, wording
 from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.pasteable import shown_code, wrap_code
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Diagnosis, Report
@@ -69,7 +70,8 @@ def _finding(index: int, found: Diagnosis, look: Look) -> Block:
 def evidence(found: Diagnosis) -> list[str]:
     """The numbers that a finding rests on, and how the advice is meant."""
     rows = [
-        f"{e.name}: {numbers.measure(e.value, e.unit)}" + (f" at {e.place}" if e.place else "") for e in found.evidence
+        f"{e.name}: {quantities.measure(e.value, e.unit)}" + (f" at {e.place}" if e.place else "")
+        for e in found.evidence
     ]
     facts = (("confidence", found.confidence), ("effort", found.effort), ("risk", found.risk), ("at", found.place))
     tags = ", ".join(f"{name} {value}" for name, value in facts if value)
@@ -98,13 +100,13 @@ def _plan_rows(report: Report, look: Look) -> list[str]:
     room = look.width - len(TEXT)
     rows = []
     for step in report.plan.steps:
-        mfu = f", MFU {numbers.significant(step.mfu * 100, 2)} %" if step.mfu is not None else ""
-        rows.append(f"{INDENT * 2}after {step.rule}: {numbers.duration(step.step_s, 2)} a step{mfu}")
+        mfu = f", MFU {quantities.percent_range(step.mfu, step.mfu)}" if step.mfu is not None else ""
+        rows.append(f"{INDENT * 2}after {step.rule}: {quantities.duration(step.step_s, 2)} a step{mfu}")
         found = report.diagnosis(step.rule)
         if step.rule not in listed and found is not None and found.fix:
             rows += [f"{TEXT}{row}" for row in wrap_code(found.fix, room)]
     if report.plan.roofline_s is not None:
-        rows.append(f"{INDENT * 2}roofline of the step: {numbers.duration(report.plan.roofline_s, 2)}")
+        rows.append(f"{INDENT * 2}roofline of the step: {quantities.duration(report.plan.roofline_s, 2)}")
     return rows + [INDENT * 2 + row for text in plan_wording.plan_notes(report) for row in wrap(text, look.width - 4)]
 
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mfu_doctor.quantities import counted
+from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import Block, Line, Span, line
-from mfu_doctor.render.words import numbers, wording
+from mfu_doctor.render.words import columns, wording
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
 
@@ -53,7 +53,7 @@ def header(report: Report, look: Look) -> Block:
     )
     kind = f"{device.count} x {name}" if device.count > 1 and not rank else name
     torch = f"torch {run.versions['torch'].split('+')[0]}" if "torch" in run.versions else ""
-    steps = counted(run.steps, "step")
+    steps = quantities.counted(run.steps, "step")
     fixed = [f"{report.tool} {report.version}".strip(), steps, rank, torch]
     if sum(cells(part) + 3 for part in [*fixed, run.trace, kind] if part) - 3 > look.width:
         fixed[3] = ""
@@ -121,12 +121,12 @@ def where(report: Report, look: Look) -> Block:
         return Block(
             (line(INDENT + "Where a step goes: not measured, the trace holds no device work", "head"),), gap=True
         )
-    scale, unit = numbers.table_unit(report.breakdown.step_s)
-    texts = numbers.table_column([row.seconds / scale for row in rows])
+    scale, unit = quantities.time_unit(report.breakdown.step_s)
+    texts = columns.table_column([row.seconds / scale for row in rows])
     title = "Where a step goes"
     step = report.step_time_s
     if step and abs(report.breakdown.step_s - step.median) > 0.01 * step.median:
-        title += f" (profiled: {numbers.duration(report.breakdown.step_s)})"
+        title += f" (profiled: {quantities.duration(report.breakdown.step_s)})"
     longest = min(BAR, look.width - BESIDE_BAR)
     head = f"{INDENT}{title}".ljust(len(INDENT) + 15 + longest) + unit.rjust(7) + "share".rjust(8)
     lines: list[Line] = [line(head, "head")]
@@ -135,7 +135,7 @@ def where(report: Report, look: Look) -> Block:
         bar = Span(_bar(row.seconds / largest, longest, look).ljust(longest), "bar")
         tail = f"{text:>7}{row.share:>8}" + (f"  {row.note}" if row.note else "")
         lines.append((Span(INDENT + row.label.ljust(15)), bar, Span(tail)))
-    causes = [f"{name} {numbers.duration(value, 2)}" for name, value in wording.idle_causes(report)]
+    causes = [f"{name} {quantities.duration(value, 2)}" for name, value in wording.idle_causes(report)]
     if causes:
         room = look.width - len(INDENT) - 15
         text = "idle by cause: " + (", ".join(causes) if look.verbose else _as_many(causes, room - 15))

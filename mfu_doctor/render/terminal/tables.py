@@ -5,9 +5,9 @@ The one screen answers "what is wrong"; these tables are for the person who want
 
 from __future__ import annotations
 
+from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look
 from mfu_doctor.render.terminal.screen import Block, Line, line
-from mfu_doctor.render.words import numbers
 from mfu_doctor.render.words.text import kernel_name, pad, shorten, wrap
 from mfu_doctor.render.words.wording import BUCKET_LABELS
 from mfu_doctor.result.report import OpRow, Report, StepRow
@@ -43,8 +43,8 @@ def _table(title: str, rows: list[str], look: Look) -> Block:
 def _waterfall(report: Report) -> list[str]:
     whole = sum(bar.seconds for bar in report.waterfall)
     rows = [
-        f"{pad(shorten(bar.name, 34), 34)}{numbers.duration(bar.seconds):>10}"
-        f"{numbers.percent(bar.seconds / whole):>9}  {bar.basis}"
+        f"{pad(shorten(bar.name, 34), 34)}{quantities.duration(bar.seconds):>10}"
+        f"{quantities.percent(bar.seconds / whole):>9}  {bar.basis}"
         for bar in report.waterfall
         if whole > 0
     ]
@@ -56,8 +56,8 @@ def _steps(report: Report) -> list[str]:
     used = [name for name in BUCKET_LABELS if any(row.split.share(name) > 0 for row in report.steps)]
     widths = {name: max(len(BUCKET_LABELS[name]) + 2, 9) for name in used}
     rows = [
-        f"{_number(row):<8}{numbers.duration(row.split.step_s):>9}"
-        + "".join(numbers.percent(row.split.share(name)).rjust(widths[name]) for name in used)
+        f"{_number(row):<8}{quantities.duration(row.split.step_s):>9}"
+        + "".join(quantities.percent(row.split.share(name)).rjust(widths[name]) for name in used)
         for row in report.steps
     ]
     if not rows:
@@ -75,10 +75,9 @@ def _kernels(report: Report, room: int) -> list[str]:
     """Time, share, launches, rate and kind in columns; the name last, on a second line where it is long."""
     rows = [f"{'time':>9}{'share':>8}{'calls':>8}{'TFLOP/s':>9}  {'kind':<14} name"] if report.kernels else []
     for row in report.kernels[:KERNELS]:
-        rate = "" if row.achieved_flops_s is None else numbers.significant(row.achieved_flops_s / TERA)
-        cells = (
-            f"{numbers.duration(row.seconds):>9}{numbers.percent(row.share):>8}{numbers.count(row.count):>8}{rate:>9}"
-        )
+        rate = "" if row.achieved_flops_s is None else quantities.significant(row.achieved_flops_s / TERA)
+        cells = f"{quantities.duration(row.seconds):>9}{quantities.percent(row.share):>8}"
+        cells += f"{quantities.number(row.count):>8}{rate:>9}"
         left = f"{cells}  {pad(row.kind, 14)} "
         names = wrap(kernel_name(row.name, 2 * (room - len(left))), room - len(left), lines=2) or [""]
         rows += [left + names[0], *(" " * len(left) + name for name in names[1:])]
@@ -88,15 +87,15 @@ def _kernels(report: Report, room: int) -> list[str]:
 def _operators(ops: tuple[OpRow, ...], room: int) -> list[str]:
     name = room - 30
     rows = [
-        f"{pad(shorten(row.name, name, middle=True), name)}{numbers.duration(row.host_s):>10}"
-        f"{numbers.duration(row.device_s):>10}{numbers.count(row.count):>10}"
+        f"{pad(shorten(row.name, name, middle=True), name)}{quantities.duration(row.host_s):>10}"
+        f"{quantities.duration(row.device_s):>10}{quantities.number(row.count):>10}"
         for row in ops[:KERNELS]
     ]
     return [f"{'name':<{name}}{'host':>10}{'device':>10}{'calls':>10}", *rows] if rows else []
 
 
 def _counts(report: Report) -> list[str]:
-    rows = [f"{name.replace('_', ' ')}: {numbers.count(value)}" for name, value in report.structure.items()]
+    rows = [f"{name.replace('_', ' ')}: {quantities.number(value)}" for name, value in report.structure.items()]
     return rows + [f"{name}: {', '.join(places)}" for name, places in report.places.items() if places]
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mfu_doctor.quantities import counted
-from mfu_doctor.render.words import numbers
+from mfu_doctor import quantities
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
 from mfu_doctor.render.words.text import clean, each_text, pad, shorten, wrap
@@ -20,9 +19,6 @@ from mfu_doctor.result.verdict import (
     WARNING,
     Check,
     Verdict,
-    format_change,
-    format_spread,
-    format_value,
     some_of,
 )
 
@@ -56,7 +52,7 @@ def _judged(verdict: Verdict) -> str:
     judged = verdict.judged
     runs = f"{len(judged.runs)} runs" if len(judged.runs) > 1 else judged.runs[0]
     profiled = "without the profiler" if judged.step_source == "timed" else "under the profiler"
-    steps = f"{counted(judged.steps, 'step')} {profiled}"
+    steps = f"{quantities.counted(judged.steps, 'step')} {profiled}"
     parts = [runs, steps, judged.device or "", f"torch {judged.torch}" if judged.torch else ""]
     if judged.baseline:
         many = len(judged.baseline) > 1
@@ -73,28 +69,29 @@ def _indent(text: str, by: int = 2) -> list[str]:
 def _row(check: Check, *, plus: str) -> tuple[str, ...]:
     """Status, name, this run, budget, baseline and change of one budget."""
     side = "at least" if check.at_least else "at most"
+    is_relative = check.budget is not None and check.budget.startswith("+")
     return (
         check.status,
         check.name,
         _with_spread(check.value, check.spread, check.unit, plus),
-        f"{side} {check.budget if check.budget and check.budget.startswith('+') else format_value(check.limit, check.unit)}",
+        f"{side} {check.budget if is_relative else quantities.figure(check.limit, check.unit)}",
         "" if check.baseline is None else _with_spread(check.baseline, check.baseline_spread, check.unit, plus),
-        format_change(check.change, check.unit),
+        quantities.change_of(check.change, check.unit),
     )
 
 
 def _terminal_row(check: Check) -> tuple[str, ...]:
     """The same in fewer columns: signs for "at least" and "at most", the baseline without its spread."""
     status, name, value, budget, _, change = _row(check, plus="+-")
-    baseline = "" if check.baseline is None else format_value(check.baseline, check.unit)
+    baseline = "" if check.baseline is None else quantities.figure(check.baseline, check.unit)
     budget = budget.replace("at least", ">=").replace("at most", "<=")
     return status, name, value, budget, baseline, change
 
 
 def _with_spread(value: float | None, spread: float | None, unit: str, plus: str) -> str:
-    text = format_value(value, unit)
-    told = format_spread(spread, value, unit) if spread and value is not None else "0"
-    return text if float(told) == 0 else f"{text} {plus}{told}"
+    text = quantities.figure(value, unit)
+    told = quantities.spread_of(spread, value, unit) if spread and value is not None else ""
+    return f"{text} {plus}{told}" if told.strip("0.") else text
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -128,7 +125,7 @@ def _qualified(check: Check) -> str:
     parts = []
     if relative and check.status != PASSED:
         side = "at least" if check.at_least else "at most"
-        parts.append(f"{check.budget} of the baseline means {side} {format_value(check.limit, check.unit)}")
+        parts.append(f"{check.budget} of the baseline means {side} {quantities.figure(check.limit, check.unit)}")
     return "; ".join([*parts, *([check.note] if check.note else [])])
 
 
@@ -146,10 +143,10 @@ def _saving(check: Check, dash: str) -> str:
     saving = check.saving
     if saving is None:
         return ""
-    text = f"{numbers.duration_range(saving.low, saving.high, dash=dash)} a step"
+    text = f"{quantities.duration_range(saving.low, saving.high, dash=dash)} a step"
     if saving.mfu_low is None or saving.mfu_high is None:
         return text
-    return f"{text} (MFU {numbers.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
+    return f"{text} (MFU {quantities.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
 
 
 def _rest(verdict: Verdict) -> list[str]:

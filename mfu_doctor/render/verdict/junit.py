@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from mfu_doctor.render.words import numbers
+from mfu_doctor import quantities
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.verdict import NOT_MEASURED, PASSED, Check, Verdict
 
@@ -60,6 +60,6 @@ def _case(suite: ET.Element, check: Check, verdict: Verdict) -> None:
 def _text(check: Check) -> str:
     lines = [check.summary]
     if check.saving is not None:
-        lines.append(f"fixing saves {numbers.duration_range(check.saving.low, check.saving.high)} a step")
+        lines.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} a step")
     lines += [f"at {place}" for place in check.places]
     return "\n".join([*lines, *(check.fix or "").splitlines()])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mfu_doctor.render.words import numbers, wording
+from mfu_doctor import quantities
+from mfu_doctor.render.words import wording
 from mfu_doctor.result.report import Diagnosis, Report
 
 
@@ -15,8 +16,8 @@ def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
         return None
     after = ""
     if plan.mfu_low is not None and plan.mfu_high is not None:
-        after = numbers.percent_range(plan.mfu_low, plan.mfu_high, dash=dash)
-    return numbers.duration_range(plan.saving_low_s, plan.saving_high_s, dash=dash), after
+        after = quantities.percent_range(plan.mfu_low, plan.mfu_high, dash=dash)
+    return quantities.duration_range(plan.saving_low_s, plan.saving_high_s, dash=dash), after
 
 
 def plan_names(report: Report) -> str:

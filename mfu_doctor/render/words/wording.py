@@ -10,7 +10,9 @@ import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from mfu_doctor.render.words import numbers
+from mfu_doctor import quantities
+from mfu_doctor.devices.dtypes import shown_dtype
+from mfu_doctor.render.words import columns
 from mfu_doctor.render.words.text import clean
 from mfu_doctor.result.report import BUCKETS, CRASHED, FAILED, NOT_MEASURED, Diagnosis, Report
 
@@ -42,9 +44,9 @@ def headline(report: Report) -> tuple[str, str]:
     star = "*" if device.peak_measured else ""
     if mfu.value is None:
         return f"MFU{star} unknown", _unknown(report)
-    label = f"MFU{star} {numbers.percent(mfu.value)}"
+    label = f"MFU{star} {quantities.percent(mfu.value)}"
     if mfu.upper is not None and mfu.upper - mfu.value >= SAME:
-        label = f"MFU{star} {numbers.percent_range(mfu.value, mfu.upper, 3)}"
+        label = f"MFU{star} {quantities.percent_range(mfu.value, mfu.upper, 3)}"
     return label, _rates(report)
 
 
@@ -53,8 +55,8 @@ def _rates(report: Report) -> str:
     rate = mfu.achieved_flops_s
     if rate is None or device.peak_flops is None:
         return ""
-    kind = numbers.dtype(device.dtype) if device.dtype else ""
-    text = f"{numbers.flops_of_peak(rate, device.peak_flops)} {kind}".rstrip()
+    kind = shown_dtype(device.dtype) if device.dtype else ""
+    text = f"{quantities.flops_of_peak(rate, device.peak_flops)} {kind}".rstrip()
     source = peak_source(report)
     if device.peak_measured:
         return f"{text} (measured here{': ' + source if source else ''})"
@@ -85,8 +87,8 @@ def basis(report: Report) -> str:
     mfu = report.mfu
     if mfu.model_flops is None:
         return ""
-    rate = f"{numbers.flops_rate(mfu.achieved_flops_s)}, " if mfu.value is None and mfu.achieved_flops_s else ""
-    text = f"{rate}{numbers.flops(mfu.model_flops)} a step, "
+    rate = f"{quantities.flops_rate(mfu.achieved_flops_s)}, " if mfu.value is None and mfu.achieved_flops_s else ""
+    text = f"{rate}{quantities.flop_count(mfu.model_flops)} a step, "
     method = mfu.method or "counted"
     if mfu.coverage is None or method != "counted":
         return text + method
@@ -100,7 +102,9 @@ def other_figures(report: Report) -> list[str]:
     named = (("HFU", mfu.hfu), ("causal MFU", mfu.causal), ("by kernel dtype", mfu.by_dtype))
     base = mfu.value
     return [
-        f"{name} {numbers.percent(v)}" for name, v in named if v is not None and (base is None or abs(v - base) >= SAME)
+        f"{name} {quantities.percent(v)}"
+        for name, v in named
+        if v is not None and (base is None or abs(v - base) >= SAME)
     ]
 
 
@@ -110,11 +114,11 @@ def step_time(report: Report) -> tuple[str, str]:
     if step is None:
         return "step unknown", "no complete step in this trace; record more steps"
     whole = report.run.steps_source == "whole trace"
-    label = f"{'trace' if whole else 'step'} {numbers.duration(step.median)}"
-    spread = f"+-{numbers.spread(step.mad, step.median)}, " if step.n > 1 else ""
-    spread += f"mean {numbers.duration(step.mean)}, " if step.mean is not None else ""
+    label = f"{'trace' if whole else 'step'} {quantities.duration(step.median)}"
+    spread = f"+-{quantities.time_spread(step.mad, step.median)}, " if step.n > 1 else ""
+    spread += f"mean {quantities.duration(step.mean)}, " if step.mean is not None else ""
     if step.source == "timed":
-        with_it = f" (with it: {numbers.duration(step.profiled_median)})" if step.profiled_median else ""
+        with_it = f" (with it: {quantities.duration(step.profiled_median)})" if step.profiled_median else ""
         return label, f"{spread}measured without the profiler{with_it}"
     if whole:
         return label, f"{spread}the whole trace judged as one step"
@@ -128,10 +132,10 @@ def baseline(report: Report) -> str | None:
     base, step = report.baseline, report.step_time_s
     if base is None or step is None or not base.step_time_s.median:
         return None
-    change = numbers.signed_percent(step.median / base.step_time_s.median - 1)
-    text = f"step {numbers.duration(base.step_time_s.median)} -> {numbers.duration(step.median)} ({change})"
+    change = quantities.signed_percent(step.median / base.step_time_s.median - 1)
+    text = f"step {quantities.duration(base.step_time_s.median)} -> {quantities.duration(step.median)} ({change})"
     if base.mfu is not None and report.mfu.value is not None:
-        text += f", MFU {numbers.points(report.mfu.value - base.mfu)}"
+        text += f", MFU {quantities.points(report.mfu.value - base.mfu)}"
     return text
 
 
@@ -139,7 +143,7 @@ def buckets(report: Report, *, empty: bool = False) -> list[BucketRow]:
     """Rows of "where a step goes", shares summing to exactly 100.0; empty buckets only when asked for."""
     split = report.breakdown
     values = [float(getattr(split, name)) for name in BUCKETS]
-    parts = numbers.apportion(values, 1000)
+    parts = columns.apportion(values, 1000)
     notes = {"communication": "exposed", "memory_copy": "exposed"}
     if report.bound and any(values):
         owner = {"input-bound": "data_loading", "communication-bound": "communication", "copy-bound": "memory_copy"}
@@ -173,16 +177,16 @@ def nothing_found(report: Report) -> str:
     efficiency = rate * report.breakdown.step_s / top.seconds
     return (
         f"{start} The next limit is kernel efficiency: "
-        f"{top.share} of the step computes at {numbers.percent(efficiency, 0)} of peak."
+        f"{top.share} of the step computes at {quantities.percent(efficiency, 0)} of peak."
     )
 
 
 def saving(diagnosis: Diagnosis, dash: str = "-") -> str:
     """What a fix saves per step, as predicted."""
     if diagnosis.saving is not None:
-        return numbers.duration_range(diagnosis.saving.low, diagnosis.saving.high, dash=dash)
+        return quantities.duration_range(diagnosis.saving.low, diagnosis.saving.high, dash=dash)
     if diagnosis.throughput_gain is not None:
-        return f"{numbers.significant(diagnosis.throughput_gain * 100, 2)} % more/s"
+        return f"{quantities.percent_range(diagnosis.throughput_gain, diagnosis.throughput_gain)} more/s"
     return "not priced"
 
 
@@ -191,7 +195,7 @@ def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
     found = diagnosis.saving
     if found is None or found.mfu_low is None or found.mfu_high is None:
         return ""
-    return numbers.percent_range(found.mfu_low, found.mfu_high, dash=dash)
+    return quantities.percent_range(found.mfu_low, found.mfu_high, dash=dash)
 
 
 def remarks(diagnosis: Diagnosis) -> str:
@@ -209,7 +213,7 @@ def remarks(diagnosis: Diagnosis) -> str:
 def replay_error(report: Report) -> str | None:
     """How far the unchanged replay is from the measured steps, as one phrase."""
     error = report.replay.error
-    return None if error is None else f"replay error {numbers.signed_percent(error)}"
+    return None if error is None else f"replay error {quantities.signed_percent(error)}"
 
 
 def footnote(report: Report) -> str | None:

@@ -34,7 +34,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.devices.table import DeviceRow, lookup
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import bandwidth, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
@@ -92,7 +92,7 @@ def slow_link(run: Run) -> Outcome:
     waiting = "that is slower than any link inside a machine, so part of it is waiting for a late rank"
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
-        summary=f"Collectives run at {rate / GIGA:.3g} GB/s, {share(rate, link)} of {called}",
+        summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of {called}",
         fix="NCCL_DEBUG=INFO  # look for 'via P2P' (the link between devices); 'via SHM' or 'via NET' means that it is not used",
         detail=f"{tool} shows how the GPUs are connected; {unsure}",
         change=Change(*ends),

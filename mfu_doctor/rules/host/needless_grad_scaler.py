@@ -32,6 +32,7 @@ from mfu_doctor.analysis.evidence.syncs import find_syncs
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import NS_PER_MS, seconds
 
@@ -61,7 +62,7 @@ def needless_grad_scaler(run: Run) -> Outcome:
     spent = device_ns(run, steady, mask)
     return Finding(
         summary=f"GradScaler checks bf16 gradients in each step, {steady.share(spent)} of it and "
-        f"{int(near.sum()) / steady.count:.3g} waits",
+        f"{counted(int(near.sum()) / steady.count, 'wait')}",
         fix="loss.backward(); optimizer.step()  # bf16 has the range of fp32: no GradScaler",
         change=Change(gone, (*gone, DropWaits(syncs[near])), (*gone, DropWaits(syncs[near]))),
         evidence=(shown("checks", steady.per_step(len(checks)), "per step"), shown("device time", seconds(spent), "s")),

@@ -30,10 +30,10 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.loading import Loading, loading_of
-from mfu_doctor.analysis.evidence.page_cache import BYTES_PER_MB, STORAGE_MATTERS, Warming, storage_rate, warming_of
+from mfu_doctor.analysis.evidence.page_cache import STORAGE_MATTERS, Warming, storage_rate, warming_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import counted, size_of, time_of
+from mfu_doctor.quantities import bandwidth, counted, size_of, time_of
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -66,7 +66,7 @@ def cold_cache(run: Run) -> Outcome:
         return None
     warming = warming_of(run)
     measured = warming if warming is not None and warming.got_faster else None
-    told = f"{rate / BYTES_PER_MB:,.0f} MB/s"
+    told = bandwidth(rate)
     return Finding(
         summary=f"{'Training' if run.is_cpu else 'GPU'} waits for data {loading.waiting.of_step}: {told} come from storage"
         + (f", and steps fell from {_steps(measured)} as the cache filled" if measured is not None else ""),

@@ -41,7 +41,7 @@ from mfu_doctor.analysis.evidence.loading import (
 from mfu_doctor.analysis.evidence.page_cache import is_mostly_storage
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import time_of
+from mfu_doctor.quantities import number, time_of
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
@@ -112,7 +112,7 @@ def _saturated(run: Run, loading: Loading) -> str | None:
     if used < SATURATED * loading.cores:
         return None
     return (
-        f"{used:.1f} of {loading.cores:g} cores are busy, so more workers would deliver no more; "
+        f"{number(used)} of {loading.cores:g} cores are busy, so more workers would deliver no more; "
         "make the transforms cheaper or decode on the GPU"
     )
 

@@ -41,10 +41,10 @@ from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
-from mfu_doctor.quantities import counted, size_of
+from mfu_doctor.quantities import bandwidth, counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
-from mfu_doctor.units import GIGA, NS_PER_S, seconds
+from mfu_doctor.units import NS_PER_S, seconds
 
 # CUDA stages copies from pageable memory up to this size without waiting for them.
 STAGED_BYTES = 64 * 1024
@@ -69,8 +69,8 @@ def pageable_copy(run: Run) -> Outcome:
         summary=f"{counted(steady.per_step(len(copies.entry)), 'copy')} from pageable memory a step, exposed "
         f"{steady.share(steady.per_step(float(exposed.sum())))} of it",
         fix="DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)",
-        detail=f"{size_of(steady.per_step(total))} a step at {rate / GIGA:.1f} GB/s; pinned memory gives {least} "
-        f"{pinned / GIGA:.0f} GB/s and does not stop the host",
+        detail=f"{size_of(steady.per_step(total))} a step at {bandwidth(rate)}; pinned memory gives {least} "
+        f"{bandwidth(pinned, 2)} and does not stop the host",
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),

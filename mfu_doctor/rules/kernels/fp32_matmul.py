@@ -40,11 +40,11 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import peak_rate, share
 from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
-from mfu_doctor.units import NS_PER_S, TERA, seconds
+from mfu_doctor.units import NS_PER_S, seconds
 
 # Below this share of the matmul time in 32 bits, autocast is on and what remains was left out of it on purpose.
 ALREADY_SHARE = 0.05
@@ -99,7 +99,7 @@ def fp32_matmul(run: Run) -> Outcome:
     return Finding(
         summary=f"{share(spent, total)} of matmul time runs in {used}, {steady.share(per_step)} of the step",
         fix=_fix(run, target),
-        detail=f"peak {table.peak16 / TERA:.3g} TFLOP/s in {target}, {float(np.median(table.peak)) / TERA:.3g} in {used}",
+        detail=f"peak {peak_rate(table.peak16)} in {target}, {peak_rate(float(np.median(table.peak)))} in {used}",
         change=_change(table),
         evidence=_evidence(run, steady, slow & inside, (per_step, table.peak16)),
         risk="rounding",

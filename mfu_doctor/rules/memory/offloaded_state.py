@@ -51,7 +51,7 @@ from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
-from mfu_doctor.units import GIGA, seconds
+from mfu_doctor.units import seconds
 
 _TO_DEVICE = re.compile(r"HtoD|Host -> Device")
 # DeepSpeed's and torchao's optimizers that update on the host, by class, operator or extension.
@@ -140,7 +140,7 @@ def offloaded_state(run: Run) -> Outcome:
         place=run.places(moved.largest.issuer(run))[0],
         effort="setting",
         confidence="modelled" if free is not None and free >= needed[1] else "hint",
-        withhold=f"the state takes at least {_gb(needed[0])} and {_gb(max(free, 0.0))} of the memory can still be used"
+        withhold=f"the state takes at least {size_of(needed[0])} and {size_of(max(free, 0.0))} of the memory can still be used"
         if free is not None and free < needed[0]
         else None,
     )
@@ -265,7 +265,7 @@ def _free_bytes(run: Run) -> float | None:
 
 
 def _fix(optimizer: _Optimizer, needed: float) -> str:
-    keep = f"# keep {_gb(needed)} of optimizer state on the device: "
+    keep = f"# keep {size_of(needed)} of optimizer state on the device: "
     if not optimizer.on_host:
         return keep + 'no .to("cpu") of optimizer.state in the step'
     deepspeed = 'offload_optimizer={"device": "none"}'
@@ -274,12 +274,7 @@ def _fix(optimizer: _Optimizer, needed: float) -> str:
 
 def _room(needed: tuple[float, float], free: float | None) -> str:
     least, most = needed
-    fits = f"{_gb(least)} must fit" if least == most else f"{_gb(least)} to {_gb(most)} must fit"
+    fits = f"{size_of(least)} must fit" if least == most else f"{size_of(least)} to {size_of(most)} must fit"
     if free is None:
         return f"{fits} on the device; whether that is free was not recorded"
-    return f"{fits} on the device, where {_gb(max(free, 0.0))} can still be used"
-
-
-def _gb(size: float) -> str:
-    """With two digits: 0.15 GB, 3.2 GB, 85.1 GB."""
-    return f"{size / GIGA:.2g} GB" if size < GIGA else f"{size / GIGA:.1f} GB"
+    return f"{fits} on the device, where {size_of(max(free, 0.0))} can still be used"

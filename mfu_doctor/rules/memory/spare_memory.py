@@ -27,7 +27,7 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import number, percent, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -67,7 +67,8 @@ def spare_memory(run: Run) -> Outcome:
     return Finding(
         summary=f"{share(1 - used, 1.0)} of the device's memory is free, {share(fixed, step)} of the step is paid per step",
         fix=f"batch_size={wanted}",
-        detail=f"{growth:.1f} times the batch would give {gain:.0%} more samples per second; the step itself gets longer",
+        detail=f"{number(growth)} times the batch would give {percent(gain, 0)} more samples per second; "
+        "the step itself gets longer",
         evidence=(
             shown("peak memory", memory.allocated_peak_bytes, "bytes"),
             shown("device memory", memory.total_bytes, "bytes"),

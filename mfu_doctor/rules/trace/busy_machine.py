@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.contention import contention_of, host_is_critical
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.quantities import significant
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -37,8 +38,8 @@ def busy_machine(run: Run) -> Outcome:
     if not found.is_contended or not host_is_critical(run):
         return None
     return Finding(
-        summary=f"Other processes used {found.others:.2g} of the {found.cores} cores during the un-profiled steps: the times may "
-        "include waiting for them",
+        summary=f"Other processes used {significant(found.others, 2)} of the {found.cores} cores during the "
+        "un-profiled steps: the times may include waiting for them",
         fix="# record again alone on the machine before acting on these numbers",
         evidence=(
             shown("other processes", found.others, "cores"),

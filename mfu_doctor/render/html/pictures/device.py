@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.quantities import percent, significant
 from mfu_doctor.render.html.svg import WIDTH, picture, rect, tag, text
-from mfu_doctor.render.words.numbers import percent, significant
 from mfu_doctor.units import GIGA, NS_PER_S
 
 MOST_POINTS = 240  # of a sparkline: finer than its pixels

@@ -6,9 +6,9 @@ import itertools
 
 from markupsafe import Markup
 
+from mfu_doctor.quantities import duration, percent, significant
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
 from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
-from mfu_doctor.render.words.numbers import duration, percent, significant
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.report import Plan, Report
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mfu_doctor.analysis.names.short_names import short_name
-from mfu_doctor.quantities import counted
+from mfu_doctor.devices.dtypes import shown_dtype
+from mfu_doctor.quantities import counted, duration, flops_rate, peak_rate, percent, significant
 from mfu_doctor.render.html.svg import line, paint, picture, tag, text
-from mfu_doctor.render.words.numbers import dtype, duration, flops_rate, percent, significant
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.report import DeviceInfo, KernelRow, Report
 
@@ -120,7 +120,7 @@ def _roof(plane: _Plane, device: DeviceInfo, name: str, peak: float) -> Markup:
         path = (
             f"M{plane.x(start):.1f} {plane.y(start * bandwidth):.1f}L{plane.x(peak / bandwidth):.1f} {y:.1f}H{_RIGHT}"
         )
-    label = text(_RIGHT - 4, y - 6, f"{dtype(name)} {flops_rate(peak, 4)}", text_anchor="end", class_="tick")
+    label = text(_RIGHT - 4, y - 6, f"{shown_dtype(name)} {peak_rate(peak)}", text_anchor="end", class_="tick")
     return tag("path", d=path, class_="roof") + label
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from mfu_doctor.quantities import counted
+from mfu_doctor.quantities import counted, duration, percent
 from mfu_doctor.render.html.svg import BUCKET_NAMES, WIDTH, paint, picture, rect, tag, text
-from mfu_doctor.render.words.numbers import duration, percent
 from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
 MOST_ROWS = 24

@@ -12,9 +12,8 @@ import re
 from markupsafe import Markup
 
 from mfu_doctor.analysis.names.short_names import short_name
-from mfu_doctor.quantities import counted
+from mfu_doctor.quantities import counted, duration, percent
 from mfu_doctor.render.html.svg import CAUSE_NAMES, WIDTH, line, paint, picture, rect, tag, text
-from mfu_doctor.render.words.numbers import duration, percent
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.report import Block, Drawing
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from mfu_doctor.quantities import duration, percent
 from mfu_doctor.render.html.svg import line, paint, picture, rect, tag, text
-from mfu_doctor.render.words.numbers import duration, percent
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.report import IDLE_CAUSES, Bar, Report
 
