@@ -17,7 +17,7 @@ from mfu_doctor.cli.check import FORMATS as CHECK_FORMATS
 from mfu_doctor.cli.explain import sections
 from mfu_doctor.render import FORMATS, names
 from mfu_doctor.render.comparison import COMPARE_FORMATS
-from mfu_doctor.rules.catalogue import RULES
+from mfu_doctor.rules.catalogue import RETIRED, RULES
 from mfu_doctor.rules.contract import HEADINGS
 from tests.traces import ROOT
 
@@ -222,6 +222,7 @@ def test_every_rule_file_is_in_the_catalogue() -> None:
 def test_rules_are_named_once_and_sorted_into_families() -> None:
     codes = [rule.code for rule in RULES]
     assert len(set(codes)) == len(codes)
+    assert not RETIRED & set(codes)
     assert len({rule.name for rule in RULES}) == len(RULES)
     families = list(dict.fromkeys(code[:2] for code in codes))
     assert [code[:2] for code in codes] == [family for family in families for code in codes if code[:2] == family]

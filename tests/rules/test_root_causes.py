@@ -23,11 +23,11 @@ FOLDER = Path(catalogue.__file__).parent
 HARDWARE = {"thermal-throttle", "shared-device", "slow-pcie-link", "slow-link"}
 # What every run that waits has in common; a named cause of the waiting must not hide behind them.
 NAMED = {
-    "host-bound": {"tensor-loop", "outlier-steps", "gc-pause", "data-parallel", "anomaly-mode", "cpu-contention"},
+    "host-bound": {"tensor-loop", "outlier-steps", "gc-pause", "data-parallel", "anomaly-mode"},
     "exposed-communication": {
         "slow-link", "small-buckets", "sync-every-microbatch", "late-gathers", "scalar-collectives", "non-nccl-backend",
     },
-    "input-bound": {"cold-workers", "cold-cache", "cpu-contention"},
+    "input-bound": {"cold-workers", "cold-cache"},
 }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.host.allocator_churn import allocator_churn
 from mfu_doctor.rules.host.anomaly_mode import anomaly_mode
-from mfu_doctor.rules.host.cpu_contention import cpu_contention
 from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.few_threads import few_threads
 from mfu_doctor.rules.host.gc_pause import gc_pause
@@ -21,7 +20,6 @@ RULES: tuple[Rule, ...] = (
     recompilation,
     gc_pause,
     allocator_churn,
-    cpu_contention,
     ungraphed_steps,
     uncompiled,
     tensor_loop,

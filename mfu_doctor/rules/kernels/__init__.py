@@ -5,7 +5,6 @@ from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
-from mfu_doctor.rules.kernels.fp8_eligible import fp8_eligible
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
 from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
@@ -41,6 +40,5 @@ RULES: tuple[Rule, ...] = (
     unbenchmarked_convolution,
     emulated_dtype,
     unused_gradients,
-    fp8_eligible,
     idle_tensor_cores,
 )

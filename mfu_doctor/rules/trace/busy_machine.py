@@ -8,13 +8,15 @@ Why it costs
     look slow that only waited for a core, and every prediction inherits that.
 
 How the gain is predicted
-    It is not: this is a caution. What a quieter machine could be worth at most is told by cpu-contention.
+    It is not: this is a caution. Whether a thread that could run had to wait for a core is in no trace.
 
 How to fix
-    Record again alone on the machine before acting on any number of the report.
+    Record again alone on the machine before acting on any number of the report, or give each process cores of its own (taskset,
+    numactl, the scheduler's --cpus-per-task).
 
 When it is wrong
-    The other processes may be this training's own helpers, and will be there in every run.
+    The other processes may be this training's own helpers, and will be there in every run. Others that crowd onto the cores of a
+    pinned process while the rest of the machine is idle are not seen.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
@@ -29,7 +31,13 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
 
-@rule("busy-machine", "TR009", "other processes were busy while this was recorded", needs=(Need.FACTS,))
+@rule(
+    "busy-machine",
+    "TR009",
+    "other processes were busy while this was recorded",
+    needs=(Need.FACTS,),
+    also=("affinity", "cpu-load"),
+)
 def busy_machine(run: Run) -> Outcome:
     """Judge what other processes did meanwhile."""
     found = contention_of(run)
@@ -37,6 +45,7 @@ def busy_machine(run: Run) -> Outcome:
         return Skip(found)
     if not found.is_contended or not host_is_critical(run):
         return None
+    load = run.facts.host.load_average if run.facts is not None and run.facts.host is not None else None
     return Finding(
         summary=f"Other processes used {significant(found.others, 2)} of the {found.cores} cores during the "
         "un-profiled steps: the times may include waiting for them",
@@ -45,6 +54,7 @@ def busy_machine(run: Run) -> Outcome:
             shown("other processes", found.others, "cores"),
             shown("this process", found.own, "cores"),
             shown("usable cores", found.cores, "count"),
+            *((shown("load average", load, "processes"),) if load is not None else ()),
         ),
         effort="setting",
         confidence="measured",
