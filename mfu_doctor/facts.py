@@ -99,10 +99,6 @@ class MemoryFacts:
     device_frees: int | None = None
 
 
-# Page faults a second from which on their cost is measured and judged: fewer cost a hundredth of the time at 2 us each.
-MANY_PAGE_FAULTS = 5_000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """The machine as this process may use it."""
@@ -116,8 +112,6 @@ class HostFacts:
     load_average: float | None = None  # 1-minute, at the end of the block
     cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
     other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, where /proc tells
-    page_faults_per_s: float | None = None  # of this process over the timed steps; those that needed no disk
-    page_fault_s: float | None = None  # what one costs here; measured where there are enough to matter
     disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, where /proc tells
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None

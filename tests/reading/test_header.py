@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mfu_doctor.facts import Facts, Window
+from mfu_doctor.facts import Facts, HostFacts, Window
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.clock import TRIMONTH_NS
 from mfu_doctor.trace import Trace
@@ -51,6 +51,17 @@ def test_a_secret_in_a_damaged_header_does_not_survive_either() -> None:
     trace = read(data)
     assert trace.problems
     assert SECRET not in everything(trace)
+
+
+def test_facts_that_this_version_does_not_know_are_passed_over() -> None:
+    """An older version counted page faults, a newer one may count something else."""
+    data = drawn(10) | {
+        "mfu_doctor": {"version": 1, "rank": 3, "host": {"cores": 8, "page_faults_per_s": 9e4}, "new": []}
+    }
+    trace = read(torch_2_13(data))
+    assert trace.facts is not None
+    assert (trace.facts.rank, trace.facts.host) == (3, HostFacts(cores=8))
+    assert not [p for p in trace.problems if p.kind == "bad-facts"]
 
 
 def test_facts_with_wrong_types_are_a_problem_and_not_an_error() -> None:

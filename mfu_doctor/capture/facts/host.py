@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfu_doctor.capture.facts.page_faults import fault_seconds, faults_so_far
 from mfu_doctor.capture.facts.processor import cpu_model
-from mfu_doctor.facts import MANY_PAGE_FAULTS, HostFacts
+from mfu_doctor.facts import HostFacts
 
 _PROC = Path("/proc")
 _MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /proc takes too long
@@ -25,7 +24,6 @@ class Busy:
     own_s: float  # this process
     tree_s: float | None  # this process and its descendants (loader workers)
     machine_s: float | None  # all processes of the machine
-    faults: int | None = None  # page faults of this process
     read_bytes: int | None = None  # from storage, by this process and its descendants
 
 
@@ -41,7 +39,6 @@ def busy_now(proc: Path = _PROC) -> Busy:
         time.process_time(),
         None if tree is None else sum(tree.values()) / os.sysconf("SC_CLK_TCK"),
         _machine_seconds(proc),
-        faults_so_far(),
         None if tree is None else _read_bytes(proc, tree),
     )
 
@@ -55,7 +52,6 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
     """
     import torch
 
-    faults = _fault_rate(before, after)
     return HostFacts(
         cpu=cpu_model(),
         cores=os.cpu_count(),
@@ -66,20 +62,10 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         cpu_share=_own_share(before, after),
         other_cpu_share=_other_share(before, after),
-        page_faults_per_s=faults,
-        page_fault_s=fault_seconds() if faults is not None and faults >= MANY_PAGE_FAULTS else None,
         disk_read_bytes_s=_read_rate(before, after),
         memory_available_bytes=_memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )
-
-
-def _fault_rate(before: Busy | None, after: Busy | None) -> float | None:
-    if before is None or after is None or after.wall_s <= before.wall_s:
-        return None
-    if before.faults is None or after.faults is None:
-        return None
-    return round((after.faults - before.faults) / (after.wall_s - before.wall_s), 1)
 
 
 def _read_rate(before: Busy | None, after: Busy | None) -> float | None:

@@ -4,13 +4,11 @@ from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.memory.allocator_retry import allocator_retry
 from mfu_doctor.rules.memory.needless_recompute import needless_recompute
 from mfu_doctor.rules.memory.offloaded_state import offloaded_state
-from mfu_doctor.rules.memory.returned_heap import returned_heap
 from mfu_doctor.rules.memory.spare_memory import spare_memory
 
 RULES: tuple[Rule, ...] = (
     allocator_retry,
     spare_memory,
     needless_recompute,
-    returned_heap,
     offloaded_state,
 )
