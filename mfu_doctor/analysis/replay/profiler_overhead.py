@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.model import Calls, Timeline
 from mfu_doctor.analysis.replay.replay import walk
-from mfu_doctor.analysis.replay.stalls import fastest_of
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 
 # A profiled step this much longer than an un-profiled one is corrected; less is within what steps differ by anyway.
@@ -49,8 +48,8 @@ class Boundaries:
 def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
     """The timeline with so much taken out per recorded boundary that its steps take `target_ns`.
 
-    On a host-only timeline a boundary explains `_MOST_NS` at most; what is more was something that stopped or slowed operators
-    while they were recorded, and is taken from the calls that took longer than in other steps, then from all.
+    On a host-only timeline a boundary explains `_MOST_NS` at most; what is more slowed the machine while it was recorded, and is
+    taken from all operators alike.
 
     Args:
         timeline: as recorded.
@@ -71,7 +70,7 @@ def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
         if walk(changed) > goal * (1 + CORRECT_ABOVE):
             return timeline
     else:
-        changed = _without_stalls(_without_recording(timeline, trace, step, goal, _MOST_NS), trace, goal)
+        changed = _quicker(_without_recording(timeline, trace, step, goal, _MOST_NS), goal)
     left = walk(changed) / goal
     measured = target_ns * (left if left > 1 + CORRECT_ABOVE else 1.0)
     return replace(changed, measured_ns=measured, usual_ns=timeline.usual_ns * measured / timeline.measured_ns)
@@ -91,8 +90,8 @@ def _without_recording(timeline: Timeline, trace: Trace, step: float, goal: floa
     return reduced(min(cost, most_ns))
 
 
-def _without_stalls(timeline: Timeline, trace: Trace, goal: float) -> Timeline:
-    """A host-only timeline brought to the goal: what calls took beyond their fastest goes first, then a part of all they took.
+def _quicker(timeline: Timeline, goal: float) -> Timeline:
+    """A host-only timeline whose operators all take so much less that the step reaches the goal.
 
     Gaps between calls stay: nothing is recorded in the user's own Python, and it needs one processor where operators use all.
     Where that would leave less than half of the operators, gaps were longer too, and the timeline stays as it is.
@@ -100,17 +99,14 @@ def _without_stalls(timeline: Timeline, trace: Trace, goal: float) -> Timeline:
     above = walk(timeline) - goal
     if above <= _CLOSE * goal:
         return timeline
-    fastest = fastest_of(timeline, trace)
+    calls = timeline.calls
 
-    def solved(taken: Callable[[float], Timeline], above: float) -> Timeline:
-        return taken(_solve(lambda share: walk(taken(share)) - goal, 1.0, above, _CLOSE * goal))
+    def shorter(share: float) -> Timeline:
+        return replace(timeline, calls=replace(calls, cost=(1.0 - share) * calls.cost))
 
-    left = walk(fastest.nearer(1.0)) - goal
-    if left <= 0:
-        return solved(fastest.nearer, above)
-    if walk(fastest.quicker(_MOST_QUICKER)) <= goal:
-        return solved(fastest.quicker, left)
-    return timeline
+    if walk(shorter(_MOST_QUICKER)) > goal:
+        return timeline
+    return shorter(_solve(lambda share: walk(shorter(share)) - goal, _MOST_QUICKER, above, _CLOSE * goal))
 
 
 def _solve(excess: Callable[[float], float], guess: float, at_zero: float, close: float) -> float:
