@@ -43,7 +43,7 @@ def test_a_pinned_process_shares_only_what_the_rest_of_the_machine_cannot_have_h
     """20 cores' worth of others fit on the 60 cores outside; of 62 at least two are on this process's four."""
     assert busy_machine.judge(run_of(loop(), host=machine(20.0, own=3.8, cores=64, affinity=4))) is None
     crowded = run_of(loop(), host=machine(62.0, own=2.0, cores=64, affinity=4))
-    assert "Other processes used 2 of the 4 cores" in found(busy_machine, crowded).summary
+    assert "Other processes used 2.0 of the 4 cores" in found(busy_machine, crowded).summary
 
 
 def test_a_device_that_hides_its_host_does_not_care() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mfu_doctor.analysis.evidence.loading import READY_FETCH_NS
 from mfu_doctor.facts import HostFacts, LoaderFacts
 from mfu_doctor.rules.contract import Skip
@@ -62,6 +64,24 @@ def test_a_saturated_cpu_withholds_more_workers() -> None:
     finding = found(input_bound, run_of(loop(5_000, 3_000, name=WORKERS), loaders=facts, host=host))
     assert finding.withhold is not None
     assert "3.9 of 4 cores" in finding.withhold
+
+
+def test_batches_that_come_from_storage_are_said_to() -> None:
+    """More workers do not make a disk faster; what of the wait is the disk's is not in a trace, so the price stays."""
+    host = HostFacts(disk_read_bytes_s=180e6)
+    finding = found(input_bound, run_of(loop(12_000, 5_000), host=host))
+    assert "180 MB/s come from storage" in (finding.detail or "")
+    assert ("read from storage", 180e6) in [(e.name, e.value) for e in finding.evidence]
+    assert price_us(input_bound, run_of(loop(12_000, 5_000), host=host)) == price_us(
+        input_bound, run_of(loop(12_000, 5_000))
+    )
+
+
+@pytest.mark.parametrize("rate", [None, 0.0, 5e6])
+def test_an_idle_disk_is_not_mentioned(rate: float | None) -> None:
+    finding = found(input_bound, run_of(loop(12_000, 5_000), host=HostFacts(disk_read_bytes_s=rate)))
+    assert "storage" not in (finding.detail or "")
+    assert not [e for e in finding.evidence if "storage" in e.name]
 
 
 def test_a_fetch_hidden_behind_the_device_saves_nothing() -> None:

@@ -27,7 +27,7 @@ NAMED = {
     "exposed-communication": {
         "slow-link", "small-buckets", "sync-every-microbatch", "late-gathers", "scalar-collectives", "non-nccl-backend",
     },
-    "input-bound": {"cold-workers", "cold-cache"},
+    "input-bound": {"cold-workers"},
 }  # fmt: skip
 
 

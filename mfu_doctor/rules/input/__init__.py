@@ -2,7 +2,6 @@
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.input.blocking_copy import blocking_copy
-from mfu_doctor.rules.input.cold_cache import cold_cache
 from mfu_doctor.rules.input.cold_workers import cold_workers
 from mfu_doctor.rules.input.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.input.input_bound import input_bound
@@ -18,5 +17,4 @@ RULES: tuple[Rule, ...] = (
     slow_sample,
     host_made_tensor,
     wide_batch,
-    cold_cache,
 )

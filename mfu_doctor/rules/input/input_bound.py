@@ -17,12 +17,14 @@ How the gain is predicted
 
 How to fix
     DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True where a GPU trains. Where the CPU is already
-    saturated more workers deliver no more: make the transforms cheaper, or decode on the GPU.
+    saturated more workers deliver no more: make the transforms cheaper, or decode on the GPU. Where batches come from storage,
+    read the data set once before training, keep it on local NVMe, or store less of it.
 
 When it is wrong
-    Workers that share one slow disk do not scale: where most of the wait is seen to be storage's, cold-cache stands above this.
-    A loader that is no DataLoader (a generator) needs its own prefetching.
-    Batches that take very different times hide in a mean; slow-sample looks at those.
+    Workers that share one slow disk do not scale. Where the un-profiled steps read from storage the finding says how much, but
+    not what of the wait that is: a cache that fills costs the first epoch only. Some network and user-space file systems count
+    no reads. A loader that is no DataLoader (a generator) needs its own prefetching. Batches that take very different times
+    hide in a mean; slow-sample looks at those.
 
 References
     https://pytorch.org/docs/stable/data.html#multi-process-data-loading
@@ -38,7 +40,6 @@ from mfu_doctor.analysis.evidence.loading import (
     loading_of,
     shared_core_period,
 )
-from mfu_doctor.analysis.evidence.page_cache import is_mostly_storage
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number, time_of
@@ -50,6 +51,9 @@ from mfu_doctor.units import seconds
 KEEPS_UP_SHARE = 0.01
 # The CPU counts as saturated when this share of the cores is busy; a scheduler never reaches all of them.
 SATURATED = 0.95
+# A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does
+# more. Below it nothing that training waits for is limited by reading; logs and late imports stay far below it.
+STORAGE_MATTERS = 10e6  # bytes/s
 # Without figures of the process, half of a worker's time is taken as work for a core.
 UNKNOWN_BUSY = 0.5
 
@@ -58,7 +62,7 @@ UNKNOWN_BUSY = 0.5
     "input-bound",
     "IN001",
     "the device waits for data",
-    also=("num-workers", "collate", "main-thread-transforms", "saturated-loader"),
+    also=("num-workers", "collate", "main-thread-transforms", "saturated-loader", "page-cache", "disk-io"),
 )
 def input_bound(run: Run) -> Outcome:
     """Judge the data path."""
@@ -69,14 +73,14 @@ def input_bound(run: Run) -> Outcome:
         return None
     wanted = _recommended(loading)
     who = "Training" if run.is_cpu else "GPU"
+    storage = _from_storage(run)
     return Finding(
         summary=f"{who} waits for data {loading.waiting.of_step}",
         fix=_fix(run, f"{wanted}" if loading.workers is not None or not is_pipelined(run) else "2 * num_workers"),
-        detail=_detail(loading),
+        detail=_detail(loading, storage),
         change=_change(run, loading, wanted),
-        evidence=_evidence(loading),
+        evidence=_evidence(loading, storage),
         place=run.places(loading.rows[:1])[0],
-        symptom_of=("cold-cache",) if is_mostly_storage(run) else (),
         withhold=_saturated(run, loading),
     )
 
@@ -124,15 +128,24 @@ def _fix(run: Run, wanted: str) -> str:
     return f"DataLoader(..., {', '.join([*options, 'persistent_workers=True'])})"
 
 
-def _detail(loading: Loading) -> str:
+def _from_storage(run: Run) -> float | None:
+    """Bytes per second that the process and its workers read from storage, where that is enough to wait for."""
+    host = run.facts.host if run.facts is not None else None
+    rate = host.disk_read_bytes_s if host is not None else None
+    return rate if rate is not None and rate >= STORAGE_MATTERS else None
+
+
+def _detail(loading: Loading, storage: float | None) -> str:
     could = f"the step could take one each {time_of(loading.free_ns / loading.fetches)}"
+    if storage is not None:
+        could += f"; {bandwidth(storage)} come from storage: where that is the limit, more workers do not help"
     if loading.workers == 0:
         return f"the training thread loads each batch itself in {time_of(loading.fetch_ns)}; {could}"
     by = f"{loading.workers} workers deliver" if loading.workers else "the loader delivers"
     return f"{by} a batch each {time_of(loading.step_ns / loading.fetches)}; {could}"
 
 
-def _evidence(loading: Loading) -> tuple[Evidence, ...]:
+def _evidence(loading: Loading, storage: float | None) -> tuple[Evidence, ...]:
     found = [
         shown("waiting for data", seconds(loading.waiting.stated_ns), "s"),
         shown("fetch", seconds(loading.fetch_ns), "s"),
@@ -143,4 +156,6 @@ def _evidence(loading: Loading) -> tuple[Evidence, ...]:
         found.append(shown("workers", loading.workers, "count"))
     if loading.cores is not None:
         found.append(shown("cores", loading.cores, "count"))
+    if storage is not None:
+        found.append(shown("read from storage", storage, "bytes/s"))
     return tuple(found)

@@ -75,7 +75,7 @@ def slow_sample(run: Run) -> Outcome:
             shown("median", seconds(usual), "s"),
         ),
         effort="setting",
-        symptom_of=("cold-cache", "input-bound", "cold-workers"),
+        symptom_of=("input-bound", "cold-workers"),
         confidence="hint",
     )
 
