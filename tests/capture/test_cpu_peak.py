@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 from mfu_doctor.capture.facts import cpu_peak, processor
-from mfu_doctor.capture.facts.cpu_peak import BELIEVED, DOUBTED, TRUSTED_AFTER, measure_peaks
+from mfu_doctor.capture.facts.cpu_peak import MEASUREMENTS, measure_peaks
 from mfu_doctor.capture.facts.processor import cpu_model
 
 
@@ -22,7 +21,6 @@ def small_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_peak, "COPY_BYTES", 1 << 20)
     monkeypatch.setattr(cpu_peak, "SHAPE_SECONDS", 0.005)
     monkeypatch.setattr(cpu_peak, "COPY_SECONDS", 0.002)
-    monkeypatch.setattr(cpu_peak, "DOUBT_SECONDS", 0.0)
 
 
 def test_one_peak_per_known_dtype_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -48,40 +46,24 @@ def kept(folder: Path, **changes: float) -> None:
     (file,) = folder.iterdir()
     stored = json.loads(file.read_text())
     stored["peak"]["flops"] = changes["flops"]
-    stored["trust"] = changes["trust"]
+    stored["measurements"] = changes["measurements"]
     file.write_text(json.dumps(stored))
 
 
 def test_what_was_measured_often_enough_is_recalled(tmp_path: Path) -> None:
     measure_peaks(("float32",), cache_dir=tmp_path)
-    kept(tmp_path, flops=123.0, trust=TRUSTED_AFTER)
+    kept(tmp_path, flops=123.0, measurements=MEASUREMENTS)
     assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops == 123.0
 
 
 def test_a_first_measurement_on_a_busy_machine_is_not_believed_for_ever(tmp_path: Path) -> None:
     measure_peaks(("float32",), cache_dir=tmp_path)
-    kept(tmp_path, flops=123.0, trust=1)
+    kept(tmp_path, flops=123.0, measurements=1)
     assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops > 123.0
-    kept(tmp_path, flops=1e30, trust=1)
+    kept(tmp_path, flops=1e30, measurements=1)
     assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops == 1e30
     (file,) = tmp_path.iterdir()
-    assert json.loads(file.read_text())["trust"] in (1 + DOUBTED, 1 + BELIEVED)
-
-
-def test_a_doubted_measurement_is_said_and_trusted_more_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine no try has the processor to itself; here none can: time comes in ticks, only infinity is out of reach."""
-    monkeypatch.setattr(cpu_peak, "UNDISTURBED", math.inf)
-    (peak,) = measure_peaks(("float32",), cache_dir=tmp_path)
-    assert "in doubt" in peak.how
-    (file,) = tmp_path.iterdir()
-    assert json.loads(file.read_text())["trust"] == DOUBTED
-    monkeypatch.setattr(cpu_peak, "UNDISTURBED", 0.0)
-    monkeypatch.setattr(cpu_peak, "AGREEMENT", 0.0)
-    monkeypatch.setattr(cpu_peak, "SHAPE_SECONDS", 0.1)
-    kept(tmp_path, flops=1.0, trust=DOUBTED)
-    (peak,) = measure_peaks(("float32",), cache_dir=tmp_path)
-    assert "in doubt" not in peak.how
-    assert json.loads(file.read_text())["trust"] == DOUBTED + BELIEVED
+    assert json.loads(file.read_text())["measurements"] == 2
 
 
 def test_the_larger_bandwidth_is_kept_beside_the_larger_peak(tmp_path: Path) -> None:
@@ -119,17 +101,6 @@ def test_another_processor_of_the_same_name_is_another_peak(tmp_path: Path, monk
     told.write_text(told.read_text().replace("MHz : 1", "MHz : 2"))  # its clock of the moment is not what it is
     measure_peaks(("float32",), cache_dir=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
-
-
-def test_a_format_far_slower_than_fp32_is_not_tried_again_and_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An emulated product runs on one thread, so no try ever has all processors: its figure is settled all the same."""
-    monkeypatch.setattr(cpu_peak, "UNDISTURBED", math.inf)  # no try can be undisturbed
-    monkeypatch.setattr(cpu_peak, "EMULATED", 1e6)  # every other format is far slower than a million times fp32
-    fp32, fp64 = measure_peaks(("float32", "float64"), cache_dir=tmp_path)
-    assert "in doubt" in fp32.how
-    assert "in doubt" not in fp64.how
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": 1}', '{"key": "x", "peak": {"flops": -1}}'])

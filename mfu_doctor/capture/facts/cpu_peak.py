@@ -1,8 +1,7 @@
 """The peak of a CPU, measured: the fastest matrix product that this machine does with the threads that torch may use.
 
 A CPU's sustained clock under wide vector instructions cannot be read in a container or a virtual machine, so a peak
-from its data sheet would be a guess. Half a second of matrix products per dtype is not (a second more on a machine that is
-busy with something else, where only some of the tries run undisturbed); the result is kept in the user's cache.
+from its data sheet would be a guess. Half a second of matrix products per dtype is not; the result is kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +25,9 @@ if TYPE_CHECKING:
 # away: with 4 busy processes on 2 cores it still reached 95 % of the peak, a product of 1024 only 15 % (measured).
 SHAPES = ((512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 4096))
 
-# Seconds of tries per shape and of a round over all shapes, and seconds more while the result is in doubt.
+# Seconds of tries per shape, and of all shapes of a dtype.
 SHAPE_SECONDS = 0.1
 DTYPE_SECONDS = 0.5
-DOUBT_SECONDS = 1.0
-
-# In doubt the two shortest are tried in shorter turns, each after a rest: a process that has slept is let run at once, and
-# threads that share a core come apart (without rests, tries on a busy machine are all slow or all fast).
-REST_SECONDS = 0.02
-ROUNDS_IN_DOUBT = 10
-
-# A rate is believed when so many tries came so close to it, on nearly all of the time of nearly all threads.
-AGREEING = 3
-AGREEMENT = 0.97
-UNDISTURBED = 0.9  # processor time over elapsed time and threads; the kernel counts it in ticks of 1 to 4 ms
 
 # Bytes of the copy that measures memory bandwidth: beyond any last-level cache but the largest.
 COPY_BYTES = 128 << 20
@@ -47,15 +35,10 @@ COPY_SECONDS = 0.1
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
-_CACHE_VERSION = 4
+_CACHE_VERSION = 5
 
-# A peak can only be measured too low (a busy machine), never too high: the largest of several measurements is kept for good,
-# of these many where each was believed, of four times as many where none was.
-TRUSTED_AFTER = 20
-BELIEVED, DOUBTED = 4, 1
-
-# A format this much slower than fp32 has no arithmetic here. (Measured without it: bf16 1/120 of fp32; with it: fp64 1/2.)
-EMULATED = 0.1
+# A peak can only be measured too low (a busy machine), never too high: the largest of these many is kept for good.
+MEASUREMENTS = 5
 
 
 def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> tuple[MeasuredPeak, ...]:
@@ -72,27 +55,21 @@ def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> 
         One peak per dtype that this CPU can multiply, dense, in FLOP/s, in the order asked for.
     """
     folder = cache_dir or _user_cache()
-    peaks: list[MeasuredPeak] = []
-    for name in dict.fromkeys(dtypes):
-        slow = EMULATED * max((p.flops for p in peaks if p.dtype == "float32"), default=0.0)
-        if name in DTYPES and (peak := _recall_or_measure(name, folder, slow)) is not None:
-            peaks.append(peak)
-    return tuple(peaks)
+    wanted = [name for name in dict.fromkeys(dtypes) if name in DTYPES]
+    return tuple(peak for name in wanted if (peak := _recall_or_measure(name, folder)) is not None)
 
 
-def _recall_or_measure(dtype: str, folder: Path | None, slow: float) -> MeasuredPeak | None:
+def _recall_or_measure(dtype: str, folder: Path | None) -> MeasuredPeak | None:
     key = _key(dtype)
     path = None if folder is None else folder / f"cpu-peak-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    known, trust = _read(path, key)
-    if known is not None and trust >= TRUSTED_AFTER:
+    known, measured = _read(path, key)
+    if known is not None and measured >= MEASUREMENTS:
         return known
-    found = _measure(dtype, slow)
+    found = _measure(dtype)
     if found is None:
         return known
-    peak, believed = found
-    if known is not None:
-        peak = _better(known, peak)
-    _write(path, key, peak, trust + (BELIEVED if believed else DOUBTED))
+    peak = found if known is None else _better(known, found)
+    _write(path, key, peak, measured + 1)
     return peak
 
 
@@ -102,85 +79,41 @@ def _better(one: MeasuredPeak, other: MeasuredPeak) -> MeasuredPeak:
     return replace(max(one, other, key=lambda p: p.flops), bandwidth_bytes_s=max(bandwidths, default=None))
 
 
-@dataclass(slots=True)
-class _Tries:
-    """What the products of one shape reached."""
-
-    shape: tuple[int, int, int]
-    rates: list[float] = field(default_factory=list)  # FLOP/s
-    undisturbed: bool = False  # the last round had the processor to itself
-
-    @property
-    def best(self) -> float:
-        return max(self.rates, default=0.0)
-
-    @property
-    def believed(self) -> bool:
-        """Whether the best is no accident and no victim of other processes."""
-        close = [rate for rate in self.rates if rate >= AGREEMENT * self.best]
-        return self.undisturbed and len(close) >= AGREEING
-
-
-def _measure(dtype: str, slow: float) -> tuple[MeasuredPeak, bool] | None:
-    """The best rate over the shapes, and whether it is believed; None where this CPU does not multiply the dtype.
-
-    Below `slow` FLOP/s the dtype is emulated, on one thread: how slowly exactly is not worth another second.
-    """
+def _measure(dtype: str) -> MeasuredPeak | None:
+    """The best rate over the shapes; None where this CPU does not multiply the dtype."""
     import torch
 
-    tries = [_Tries(shape) for shape in SHAPES]
     deadline = time.perf_counter() + DTYPE_SECONDS
+    best, fastest = 0.0, SHAPES[0]
     try:
         with torch.no_grad():
-            _round(tries, getattr(torch, dtype), deadline=deadline, each=SHAPE_SECONDS)
-            while not _settled(tries, slow) and time.perf_counter() < deadline + DOUBT_SECONDS:
-                time.sleep(REST_SECONDS)
-                each = SHAPE_SECONDS / ROUNDS_IN_DOUBT
-                _round(tries[:2], getattr(torch, dtype), deadline=deadline + DOUBT_SECONDS, each=each)
+            for shape in SHAPES:
+                if best and not _fits(shape, best, deadline):
+                    break
+                until = min(time.perf_counter() + SHAPE_SECONDS, deadline)
+                best, fastest = max((best, fastest), (_rate(shape, getattr(torch, dtype), until), shape))
             bandwidth = _bandwidth()
     except RuntimeError:
         return None  # this build has no product of this dtype, or memory ran out: no peak is better than a wrong one
-    best = _fastest(tries)
-    settled = _settled(tries, slow)
-    doubt = "" if settled else ", in doubt: the tries were disturbed"
-    how = f"best {dtype} matrix product, {'x'.join(map(str, best.shape))}{doubt}"
-    peak = MeasuredPeak(
-        dtype=dtype, flops=best.best, threads=torch.get_num_threads(), how=how, bandwidth_bytes_s=bandwidth
+    return MeasuredPeak(
+        dtype=dtype,
+        flops=best,
+        threads=torch.get_num_threads(),
+        how=f"best {dtype} matrix product, {'x'.join(map(str, fastest))}",
+        bandwidth_bytes_s=bandwidth,
     )
-    return peak, settled
 
 
-def _settled(tries: list[_Tries], slow: float) -> bool:
-    best = _fastest(tries)
-    return best.believed or best.best < slow
-
-
-def _fastest(tries: list[_Tries]) -> _Tries:
-    return max(tries, key=lambda t: t.best)
-
-
-def _round(tries: list[_Tries], dtype: torch.dtype, *, deadline: float, each: float) -> None:
-    """Try each shape for so many seconds, as far as the deadline allows at the best rate so far."""
-    for one in tries:
-        rate = _fastest(tries).best
-        if rate and not _fits(one.shape, rate, deadline):
-            break
-        _try(one, dtype, until=min(time.perf_counter() + each, deadline))
-
-
-def _try(one: _Tries, dtype: torch.dtype, *, until: float) -> None:
+def _rate(shape: tuple[int, int, int], dtype: torch.dtype, until: float) -> float:
+    """FLOP/s of the quickest product of this shape, tried until a moment."""
     import torch
 
-    m, n, k = one.shape
+    m, n, k = shape
     options: dict[str, Any] = {"dtype": dtype, "device": "cpu"}
     a, b, out = torch.ones((m, k), **options), torch.ones((k, n), **options), torch.ones((m, n), **options)
     product = torch.mm  # with out=, which autocast leaves alone
     product(a, b, out=out)
-    began, used = time.perf_counter(), time.process_time()
-    seconds = _seconds_of(lambda: product(a, b, out=out), until)
-    spent = max(time.perf_counter() - began, 1e-9)
-    one.rates += [_flops(one.shape) / s for s in seconds]
-    one.undisturbed = time.process_time() - used >= UNDISTURBED * spent * torch.get_num_threads()
+    return _flops(shape) / min(_seconds_of(lambda: product(a, b, out=out), until))
 
 
 def _flops(shape: tuple[int, int, int]) -> int:
@@ -244,24 +177,24 @@ def _user_cache() -> Path | None:
 
 
 def _read(path: Path | None, key: str) -> tuple[MeasuredPeak | None, int]:
-    """What is kept, and how far it is trusted."""
+    """What is kept, and of how many measurements."""
     try:
         stored = json.loads(path.read_bytes()) if path is not None else {}
         if stored["key"] == key and stored["peak"]["flops"] > 0:
-            return MeasuredPeak(**stored["peak"]), int(stored["trust"])
+            return MeasuredPeak(**stored["peak"]), int(stored["measurements"])
     except (OSError, ValueError, TypeError, KeyError):
         pass  # nothing kept, or not by this version: measure
     return None, 0
 
 
-def _write(path: Path | None, key: str, peak: MeasuredPeak, trust: int) -> None:
+def _write(path: Path | None, key: str, peak: MeasuredPeak, measured: int) -> None:
     if path is None:
         return
     content = {name: getattr(peak, name) for name in ("dtype", "flops", "threads", "how", "bandwidth_bytes_s")}
     partial = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"key": key, "trust": trust, "peak": content}))
+        partial.write_text(json.dumps({"key": key, "measurements": measured, "peak": content}))
         partial.replace(path)
     except OSError:
         return  # a read-only or full disk: the next run measures again
