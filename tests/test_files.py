@@ -1,0 +1,125 @@
+"""Files are written whole or not at all: inputs, devices, links and what stood there before survive whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.files import replacing, saving, write_file
+
+
+def test_the_old_content_stays_until_the_new_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    with replacing(target) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "a.json"
+    target.write_text("old")
+
+    def fail() -> None:
+        with replacing(target) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_is_one_sentence_and_changes_nothing() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(DoctorError, match=r"/dev/full cannot be written \(No space left on device"):
+        write_file("/dev/full", "text")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_a_pipe_is_written_as_a_stream_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    write_file(pipe, "through")
+    reader.join()
+    assert got == [b"through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "a.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_file(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("alias", ["itself", "symbolic", "hard"])
+def test_an_input_is_never_replaced_by_whatever_name(tmp_path: Path, alias: str) -> None:
+    source, target = tmp_path / "trace.json", tmp_path / "out.json"
+    source.write_text("precious")
+    if alias == "itself":
+        target = tmp_path / "." / "trace.json"
+    elif alias == "symbolic":
+        target.symlink_to(source)
+    else:
+        target.hardlink_to(source)
+    with pytest.raises(DoctorError, match="is the input itself"):
+        write_file(target, "gone", inputs=[tmp_path / "missing", source])
+    assert source.read_text() == "precious"
+
+
+def test_two_writers_of_one_name_leave_one_whole_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    with replacing(target) as one, replacing(target) as two:
+        one.write(b"1" * 100_000)
+        two.write(b"2" * 100_000)
+    assert target.read_bytes() in (b"1" * 100_000, b"2" * 100_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_directory_and_a_missing_one_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DoctorError, match=r"cannot be written \(Is a directory"):
+        write_file(tmp_path, "text")
+    with pytest.raises(DoctorError, match=r"cannot be written \(No such file or directory"):
+        write_file(tmp_path / "missing" / "a.json", "text")
+
+
+def test_permissions_of_the_old_file_stay_and_a_new_one_obeys_the_umask(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("x")
+    old.chmod(0o640)
+    before = os.umask(0o027)
+    try:
+        for path in (old, new):
+            write_file(path, "y")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(old.stat().st_mode) == 0o640
+    assert stat.S_IMODE(new.stat().st_mode) == 0o640
+
+
+def test_text_that_is_not_unicode_is_escaped_and_not_lost(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_file(target, "name \udcff")
+    assert target.read_text(encoding="utf-8") == "name \\udcff"
+
+
+def test_an_error_of_the_block_itself_is_not_taken_for_the_disks(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ours"), saving(tmp_path / "a.json"):
+        raise ValueError("ours")
