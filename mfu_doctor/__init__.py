@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mfu_doctor.api.diagnose import diagnose
+    from mfu_doctor.api.report import Report
     from mfu_doctor.capture.flops.counter import count_flops
     from mfu_doctor.capture.flops.op_formulas import flop_formula
     from mfu_doctor.capture.flops.report import FlopReport
-    from mfu_doctor.diagnosis.diagnose import diagnose
     from mfu_doctor.errors import DoctorError
-    from mfu_doctor.gate.judge import Verdict
-    from mfu_doctor.result.report import Diagnosis, Report
+    from mfu_doctor.result.report import Diagnosis
+    from mfu_doctor.result.verdict import Verdict
     from mfu_doctor.rules.contract import Finding
     from mfu_doctor.session.recorder import Recorder, profile
 
@@ -27,10 +28,10 @@ _HOMES = {
     "Finding": "mfu_doctor.rules.contract",
     "FlopReport": "mfu_doctor.capture.flops.report",
     "Recorder": "mfu_doctor.session.recorder",
-    "Report": "mfu_doctor.result.report",
+    "Report": "mfu_doctor.api.report",
     "Verdict": "mfu_doctor.result.verdict",
     "count_flops": "mfu_doctor.capture.flops.counter",
-    "diagnose": "mfu_doctor.diagnosis.diagnose",
+    "diagnose": "mfu_doctor.api.diagnose",
     "flop_formula": "mfu_doctor.capture.flops.op_formulas",
     "profile": "mfu_doctor.session.recorder",
 }

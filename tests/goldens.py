@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from mfu_doctor.api.report import Report
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.result.report import (
     IDLE_CAUSES,
@@ -29,7 +30,6 @@ from mfu_doctor.result.report import (
     Plan,
     PlanStep,
     ReplayInfo,
-    Report,
     RunInfo,
     Saving,
     StepRow,

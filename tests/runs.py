@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mfu_doctor.result.report import Breakdown, DeviceInfo, Diagnosis, Mfu, Report, RunInfo, Saving, StepRow, StepTime
+from mfu_doctor.api.report import Report
+from mfu_doctor.result.report import Breakdown, DeviceInfo, Diagnosis, Mfu, RunInfo, Saving, StepRow, StepTime
 
 FLOPS, PEAK = 1.28e14, 989.5e12  # FLOP per step, FLOP/s
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mfu_doctor.api.report import Report
 from mfu_doctor.result.report import (
     Bar,
     Baseline,
@@ -22,7 +23,6 @@ from mfu_doctor.result.report import (
     Plan,
     PlanStep,
     ReplayInfo,
-    Report,
     RunInfo,
     StepRow,
     StepTime,

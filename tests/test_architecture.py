@@ -30,6 +30,7 @@ FLOORS = {
     "errors": 0,
     "units": 0,
     "intervals": 0,
+    "files": 1,
     "quantities": 1,
     "trace": 1,
     "facts": 1,
@@ -46,17 +47,14 @@ FLOORS = {
     "inputs": 9,
     "render": 9,
     "annotation": 10,
+    "api": 10,
     "session": 11,
     "cli": 12,
     "__main__": 12,
     "__init__": 12,
 }
 # A function that must look up, imports there and only when called. Each stands here with its reason.
-UPWARD = {
-    ("result", "render"): "Report.__str__ and _repr_html_ show the report",
-    ("result", "gate"): "Report.check judges the report",
-    ("inputs", "render"): "a saved page is read back",
-}
+UPWARD: dict[tuple[str, str], str] = {}
 # Heavy or foreign modules and the only files that may import them ("/" at the end: a folder).
 HOMES = {
     "torch": ("capture/", "session/"),
@@ -255,7 +253,7 @@ def test_nothing_mentions_places_outside_the_project() -> None:
     files = [
         path for place in places for path in place.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     ]
-    files += [path for path in ROOT.iterdir() if path.is_file()]
+    files += [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]  # a worktree has a file there
     for path in files:
         if path.suffix in kinds:
             text = path.read_text(encoding="utf-8", errors="replace")

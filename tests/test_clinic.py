@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.diagnosis.diagnose import diagnose
+from mfu_doctor.api.diagnose import diagnose
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "tests" / "fixtures" / "clinic"

@@ -16,19 +16,20 @@ from typing import BinaryIO, cast
 
 import msgspec
 
-from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.annotation.perfetto import PID, render_perfetto
 from mfu_doctor.annotation.remarks import Annotations, Remark, annotate_run, worst_spots
-from mfu_doctor.diagnosis.pricing import causes, price_findings, rank, scale_of
-from mfu_doctor.diagnosis.rule_runner import examine, findings
+from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.files import saving
+from mfu_doctor.inputs.load import load_saved, open_trace, options_for
+from mfu_doctor.inputs.overrides import Overrides
+from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.quantities import duration_range
-from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
 from mfu_doctor.reading.source import Source
-from mfu_doctor.rules.catalogue import RULES
-from mfu_doctor.units import NS_PER_US, seconds
+from mfu_doctor.units import NS_PER_US
 
 _OURS = b'"pid":%d,' % PID  # how our own events look, to replace those of an earlier annotation
 _LEVEL = 5  # gzip: traces shrink 15 times, and more effort gains a few per cent
@@ -46,6 +47,7 @@ class Annotated:
     marks: int  # stretches in which the device does not compute, each with its owner
     findings: int
     readings: int  # device samples
+    notes: tuple[str, ...] = ()  # how the trace was chosen from a directory
 
 
 class _Timed(msgspec.Struct, gc=False):
@@ -59,24 +61,37 @@ _EVENT = msgspec.json.Decoder(_Timed, strict=False)
 
 
 def annotate(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], *, steps: tuple[int, int] | None = None
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    steps: tuple[int, int] | None = None,
+    peak_flops: float | None = None,
+    model_flops: float | None = None,
 ) -> Annotated:
     """Write a copy of a trace with a process "mfu-doctor" in it, for ui.perfetto.dev and chrome://tracing.
 
     Args:
-        source: the trace, `.json` or gzip.
+        source: the trace, `.json` or gzip, or a directory of traces.
         target: the file to write, replaced as a whole when it is complete; gzip where its name ends in `.gz`.
         steps: keep only recorded steps A <= n < B and what happened during them.
+        peak_flops: dense peak of the device in FLOP/s.
+        model_flops: FLOP per step.
 
     Raises:
-        DoctorError: the source is not a trace or has no such step, or the target is the source.
+        DoctorError: the source is not a trace or has no such step, or the target is the source or cannot be written.
     """
-    if Path(target).exists() and Path(source).exists() and Path(source).samefile(target):
-        raise DoctorError(f"{target} is the trace itself", "name another file with -o")
-    run = Run(read_trace(source), Options(steps=steps))
+    stated = Overrides(steps=steps, peak_flops=peak_flops, model_flops=model_flops)
+    if load_saved(source) is not None:
+        raise DoctorError(
+            f"{os.fspath(source)} is a saved report, and a trace is what can be annotated", "give the trace"
+        )
+    opened = open_trace(source)
+    if opened.path is None:
+        raise DoctorError("a stream cannot be annotated: it can be read only once", "give a file")
+    run = Run(opened.trace, options_for(opened.trace, stated, settings_here()))
     annotations = annotate_run(run, _remarks(run))
     window = run.steps.extent if steps is not None else None
-    with Source(source) as stream, _writer(Path(target)) as out:
+    with Source(opened.path) as stream, _writer(Path(target), opened.path) as out:
         copy = _Copy(stream, run.trace.file_origin_ns, window)
         copy.write(out, annotations)
     return Annotated(
@@ -88,23 +103,22 @@ def annotate(
         marks=sum(where.count for _, where in annotations.owners),
         findings=len(annotations.remarks),
         readings=sum(len(s.time_ns) for s in annotations.samples),
+        notes=opened.notes,
     )
 
 
 def _remarks(run: Run) -> tuple[Remark, ...]:
-    """Findings worth fixing, root causes only, each with its worst places."""
-    scale = scale_of(run, seconds(run.replay.timeline.usual_ns))
-    ranked = rank(price_findings(run.replay, findings(examine(run, RULES)), scale))
-    folded = causes(ranked)
-    window = run.steps.extent
+    """Findings worth fixing, root causes only, each with its worst places: what the run's report says, at its place in time."""
+    diagnosed = diagnose_run(run)
+    changes = {priced.rule.name: priced.finding.change for priced in diagnosed.ranked}
     out = []
-    for priced in ranked:
-        change, saving = priced.finding.change, priced.saving
-        if not priced.worth or change is None or priced.rule.name in folded:
+    for found in diagnosed.report.failed:
+        change, saving = changes[found.rule], found.saving
+        if change is None:
             continue
         saves = "" if saving is None else duration_range(saving.low, saving.high)
-        spots = worst_spots(run.trace, change, window)
-        out.append(Remark(priced.rule.name, priced.rule.code, priced.finding.summary, priced.finding.fix, saves, spots))
+        spots = worst_spots(run.trace, change, run.steps.extent)
+        out.append(Remark(found.rule, found.code, found.summary, found.fix or "", saves, spots))
     return tuple(out)
 
 
@@ -153,16 +167,11 @@ class _Copy:
 
 
 @contextmanager
-def _writer(target: Path) -> Iterator[BinaryIO]:
+def _writer(target: Path, source: Path) -> Iterator[BinaryIO]:
     """The target, gzipped where its name says so; it appears only when it is complete."""
-    partial = target.with_name(target.name + ".part")
-    try:
-        with partial.open("wb") as plain:
-            if target.name.endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", fileobj=plain, compresslevel=_LEVEL, mtime=0) as packed:
-                    yield cast("BinaryIO", packed)
-            else:
-                yield plain
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with saving(target, inputs=[source]) as plain:
+        if target.name.endswith(".gz"):
+            with gzip.GzipFile(filename="", mode="wb", fileobj=plain, compresslevel=_LEVEL, mtime=0) as packed:
+                yield cast("BinaryIO", packed)
+        else:
+            yield cast("BinaryIO", plain)

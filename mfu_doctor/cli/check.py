@@ -25,9 +25,11 @@ from pathlib import Path
 
 from mfu_doctor.comparison.measures import suggest
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.files import refuse_inputs, write_file
 from mfu_doctor.gate.judge import judge
 from mfu_doctor.gate.levels import parse_levels
-from mfu_doctor.inputs.load import load_report
+from mfu_doctor.inputs.load import load_input, processors
+from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings, find_settings
 from mfu_doctor.render.verdict.checklist import render_checklist, render_checklist_markdown
 from mfu_doctor.render.verdict.github import render_github
@@ -85,6 +87,8 @@ def run_check(
 
     render = FORMATS[_format(options)]  # a wrong option is told before a gigabyte is read
     target = _summary_file(environ) if options.summary else None
+    if options.output is not None:
+        refuse_inputs(options.output, [*traces, *options.baseline])
     rules = [(rule.name, rule.code) for rule in RULES]
     settings = find_settings(folder, rules)
     policy = settings.policy(
@@ -99,15 +103,14 @@ def run_check(
     if target is not None:
         _append(target, render_checklist_markdown(verdict))
     if options.output is not None:
-        _write(options.output, text)
+        write_file(options.output, text, inputs=[*traces, *options.baseline])
         text = ""
     return text, EXIT_OK if options.exit_zero else verdict.exit_code
 
 
 def _load(paths: Sequence[str], options: CheckOptions, settings: Settings) -> list[Report]:
-    peak = options.peak_flops if options.peak_flops is not None else settings.peak_flops
-    flops = options.model_flops if options.model_flops is not None else settings.model_flops
-    return [load_report(path, peak_flops=peak, model_flops=flops) for path in paths]
+    stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
+    return [load_input(path, stated, settings=settings, processes=processors()).report for path in paths]
 
 
 def _format(options: CheckOptions) -> str:
@@ -148,10 +151,3 @@ def _append(path: Path, text: str) -> None:
             stream.write(text)
     except OSError as error:
         raise DoctorError(f"{path} cannot be written ({error.strerror})", "check the path") from error
-
-
-def _write(name: str, text: str) -> None:
-    try:
-        Path(name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DoctorError(f"{name} cannot be written ({error.strerror})", "check the path") from error

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.inputs.load import load_report
+from mfu_doctor.files import refuse_inputs, write_file
+from mfu_doctor.inputs.load import load_input, processors
+from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.render.comparison import render_comparison
 
 SUFFIXES = {".txt": "terminal", ".md": "markdown", ".json": "json"}
@@ -51,17 +53,16 @@ def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, 
     Raises:
         DoctorError: unreadable, unlike runs, or a wrong option (exit code 2).
     """
-    old, new = (
-        load_report(path, peak_flops=options.peak_flops, model_flops=options.model_flops) for path in (before, after)
-    )
+    chosen = _format(options)  # a wrong option is told before a gigabyte is read
+    if options.output is not None:
+        refuse_inputs(options.output, [before, after])
+    stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
+    old, new = (load_input(path, stated, processes=processors()).report for path in (before, after))
     comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
-    text = render_comparison(comparison, _format(options))
+    text = render_comparison(comparison, chosen)
     if options.output is None:
         return text, 0
-    try:
-        Path(options.output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DoctorError(f"{options.output} cannot be written ({error.strerror})", "check the path") from error
+    write_file(options.output, text, inputs=[before, after])
     return "", 0
 
 

@@ -90,7 +90,8 @@ def report(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, not one screen.")] = False,
 ) -> None:
     """Say how much of the hardware a run uses, where each step goes, and which fix pays. TRACE may be "-" for a stream."""
-    from mfu_doctor.cli.report import ReportOptions, run_report, split_names
+    from mfu_doctor.cli.report import ReportOptions, run_report
+    from mfu_doctor.inputs.overrides import split_names
     from mfu_doctor.render.terminal.terminal import abilities
 
     chosen = ReportOptions(
@@ -138,9 +139,7 @@ def check(
 ) -> None:
     """Judge runs against budgets and a baseline, for CI: exit 0 passed, 1 failed, 2 nothing to judge."""
     from mfu_doctor.cli.check import CheckOptions, run_check
-    from mfu_doctor.cli.report import check_flops
 
-    check_flops(peak_flops, model_flops)
     chosen = CheckOptions(
         baseline=tuple(baseline or ()),
         format=format,
@@ -173,9 +172,7 @@ def compare(
 ) -> None:
     """Say what changed between two runs, and whether the gain predicted on BEFORE came true."""
     from mfu_doctor.cli.compare import CompareOptions, run_compare
-    from mfu_doctor.cli.report import check_flops
 
-    check_flops(peak_flops, model_flops)
     chosen = CompareOptions(
         format=format,
         output=output,
@@ -206,13 +203,13 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the report at the end.")] = False,
 ) -> None:
     """Run an unchanged training script (or -m module) and diagnose it; its exit status is kept."""
-    from mfu_doctor.cli.report import check_flops
     from mfu_doctor.cli.run import run_program
+    from mfu_doctor.inputs.overrides import Overrides
 
-    check_flops(peak_flops, model_flops)
+    stated = Overrides(peak_flops=peak_flops, model_flops=model_flops)  # told before the program starts
     schedule = {"skip": skip, "timed": timed, "warmup": warmup, "active": active}
     status = run_program(
-        program, output=output, schedule=schedule, flops=(model_flops, peak_flops), print_report=not quiet
+        program, output=output, schedule=schedule, flops=(stated.model_flops, stated.peak_flops), print_report=not quiet
     )
     sys.exit(status)
 
@@ -237,18 +234,18 @@ def annotate(
         str, typer.Option("--output", "-o", metavar="FILE", help="The trace to write (.json or .json.gz).")
     ],
     steps: Steps = None,
+    peak_flops: PeakFlops = None,
+    model_flops: ModelFlops = None,
 ) -> None:
     """Write a copy of the trace with our findings in it, for ui.perfetto.dev."""
     from mfu_doctor.annotation.annotate import annotate as write
-    from mfu_doctor.cli.report import parse_steps
-    from mfu_doctor.inputs.choose import one_trace
+    from mfu_doctor.inputs.overrides import parse_steps
     from mfu_doctor.quantities import size_of
 
-    chosen = one_trace(trace)
-    for note in chosen.notes:
+    with _progress(f"reading {trace}"):
+        made = write(trace, output, steps=parse_steps(steps), peak_flops=peak_flops, model_flops=model_flops)
+    for note in made.notes:
         _note(note)
-    with _progress(f"reading {chosen.path}"):
-        made = write(chosen.path, output, steps=parse_steps(steps))
     _note(
         f"wrote {made.path} ({size_of(made.size_bytes)}, {made.kept:,} of {made.events:,} events); open it at ui.perfetto.dev"
     )

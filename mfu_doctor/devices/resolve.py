@@ -7,6 +7,7 @@ to print 104 % and 563 % MFU. Every correction (fewer multiprocessors than the t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -69,14 +70,24 @@ def _override(peaks: Peaks, given: float) -> Peaks:
 
 
 def _with_reference(peaks: Peaks, given: float) -> dict[str, float]:
-    """Peaks with the user's figure as the best one: 16-bit formats take it, wider ones are capped by it."""
+    """Peaks with the user's figure as the best one."""
     if peaks.kind == "cpu":
         return dict.fromkeys((d for d in DTYPES if d not in peaks.emulated), given)
-    if peaks.best is None:
-        return peaks.dense | {"bf16": given, "fp16": given}
-    capped = {d: min(peak, given) if d in TRAINING_DTYPES else peak for d, peak in peaks.dense.items()}
-    equal_best = {d: given for d, peak in peaks.dense.items() if d in TRAINING_DTYPES and peak == peaks.of(peaks.best)}
-    return capped | equal_best
+    return peaks_with(peaks.dense, peaks.of(peaks.best), given)
+
+
+def peaks_with(dense: Mapping[str, float], best: float | None, given: float) -> dict[str, float]:
+    """An accelerator's peaks in FLOP/s with a stated one as the best: 16-bit formats take it, wider ones are capped by it.
+
+    Args:
+        dense: peak by format.
+        best: the best of them so far; None where none is known.
+        given: what the user states.
+    """
+    if best is None:
+        return {**dense, "bf16": given, "fp16": given}
+    capped = {d: min(peak, given) if d in TRAINING_DTYPES else peak for d, peak in dense.items()}
+    return capped | {d: given for d, peak in dense.items() if d in TRAINING_DTYPES and peak == best}
 
 
 def _cpu(trace: Trace) -> Peaks:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import mfu_doctor
 from mfu_doctor.analysis.replay.replay import Replay
-from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.counters import structure_of
 from mfu_doctor.analysis.summary.drawing import draw_step
 from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
@@ -17,11 +16,10 @@ from mfu_doctor.analysis.utilization.mfu import device_info
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.diagnosis.bottleneck import bound_by
 from mfu_doctor.diagnosis.plan import make_plan
-from mfu_doctor.diagnosis.pricing import price_findings, rank, scale_of
-from mfu_doctor.diagnosis.rule_runner import Examined, examine, findings
+from mfu_doctor.diagnosis.pricing import Priced, price_findings, rank, scale_of
+from mfu_doctor.diagnosis.rule_runner import examine, findings
 from mfu_doctor.diagnosis.statuses import cautions, diagnoses
 from mfu_doctor.quantities import signed_percent
-from mfu_doctor.reading import read_trace
 from mfu_doctor.result.report import (
     RECORDED,
     TIMED,
@@ -34,43 +32,30 @@ from mfu_doctor.result.report import (
     step_time_of,
     typical_step,
 )
-from mfu_doctor.rules.catalogue import RULES, choose
-from mfu_doctor.trace import Trace
+from mfu_doctor.rules.catalogue import RULES
+from mfu_doctor.rules.contract import Rule
 from mfu_doctor.units import seconds
 
 
-def diagnose(
-    source: str | os.PathLike[str] | Trace,
-    *,
-    peak_flops: float | None = None,
-    model_flops: float | None = None,
-    steps: tuple[int, int] | None = None,
-    select: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    processes: int = 1,
-) -> Report:
-    """Diagnose one trace.
+@dataclass(frozen=True, slots=True)
+class Diagnosed:
+    """A run's report, and the priced findings behind it in rank order: what only `annotate` needs beside the report."""
+
+    report: Report
+    ranked: tuple[Priced, ...]
+
+
+def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
+    """Ask the rules about a run, price what they find by replay, rank it and plan. The only way to a report.
 
     Args:
-        source: a trace file (.json or .json.gz) or a `Trace`.
-        peak_flops: dense peak of the device in FLOP/s, where the table is wrong or does not know it.
-        model_flops: FLOP per step, where the trace cannot tell.
-        steps: judge only recorded steps A <= n < B.
-        select: run only these rules (names, codes or families).
-        ignore: leave these rules out.
-        processes: how many may read a large file at once, this one included.
+        run: the run.
+        rules: the rules to ask, in catalogue order.
 
     Raises:
-        DoctorError: the file is not a trace, has no steps to judge, or a rule name is unknown.
+        DoctorError: the run has no steps to judge.
     """
-    trace = source if isinstance(source, Trace) else read_trace(source, processes=processes)
-    run = Run(trace, Options(peak_flops=peak_flops, model_flops=model_flops, steps=steps))
-    examined = examine(run, choose(RULES, select=select, ignore=ignore))
-    return report_of(run, examined)
-
-
-def report_of(run: Run, examined: list[Examined]) -> Report:
-    """The report of a run and of what the rules said about it."""
+    examined = examine(run, rules)
     step_time = _step_time(run)
     mfu = run.mfu.report
     replay = run.replay
@@ -78,7 +63,7 @@ def report_of(run: Run, examined: list[Examined]) -> Report:
     ranked = rank(price_findings(replay, findings(examined), scale))
     structure, places = structure_of(run)
     split = _breakdown(run.breakdown.median)
-    return Report(
+    report = Report(
         version=mfu_doctor.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=_run_info(run),
@@ -103,6 +88,7 @@ def report_of(run: Run, examined: list[Examined]) -> Report:
         problems=tuple(p.text for p in run.trace.problems),
         cautions=cautions(run, examined),
     )
+    return Diagnosed(report, tuple(ranked))
 
 
 def _run_info(run: Run) -> RunInfo:

@@ -7,7 +7,7 @@ the right one. Options on the command line win over the file, key by key.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from mfu_doctor.comparison.samples import KEYS
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.judge import Policy
 from mfu_doctor.gate.levels import parse_levels
+from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
+from mfu_doctor.rules.catalogue import RULES
 
 FILE = "pyproject.toml"
 TABLE = "mfu-doctor"
@@ -66,6 +68,15 @@ class Settings:
         )
 
 
+def settings_here() -> Settings:
+    """Settings that hold in the working directory, for every rule there is; none where that directory was deleted."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return Settings()
+    return find_settings(here, [(rule.name, rule.code) for rule in RULES])
+
+
 def find_settings(start: Path, rules: Sequence[tuple[str, str]]) -> Settings:
     """Settings of the nearest pyproject.toml with a ``[tool.mfu-doctor]`` table, from `start` upwards.
 
@@ -112,8 +123,8 @@ def parse_settings(table: Mapping[str, Any], path: Path, rules: Sequence[tuple[s
         _known(check, (*(measure.option for measure in MEASURES), *_CHECK_KEYS), "check.")
         return Settings(
             path=path,
-            peak_flops=_number(table, "peak-flops"),
-            model_flops=_number(table, "model-flops"),
+            peak_flops=_number(table, "peak-flops", check_peak_flops),
+            model_flops=_number(table, "model-flops", check_model_flops),
             budgets=parse_budgets({key: value for key, value in check.items() if key not in _CHECK_KEYS}),
             strict=_flag(check, "strict"),
             allow_different=_keys(check, "allow-different"),
@@ -136,13 +147,18 @@ def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
-def _number(table: Mapping[str, Any], key: str) -> float | None:
+def _number(table: Mapping[str, Any], key: str, check: Callable[[float | None, str], None]) -> float | None:
     value = table.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise DoctorError(f"{key} is {value!r}", "write a positive number such as 989.5e12")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    check(number, key)
+    return number
 
 
 def _flag(table: Mapping[str, Any], key: str) -> bool:

@@ -6,17 +6,11 @@ known is None and a neighbouring `reason` says why. Nothing is on any screen tha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median, median_low
-from typing import TYPE_CHECKING
 
 from mfu_doctor.facts import DeviceSamples
-
-if TYPE_CHECKING:
-    from mfu_doctor.gate.judge import Verdict
 
 SCHEMA = 1
 
@@ -333,7 +327,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The result. `save` and `load` round-trip it; renderers are functions of it."""
+    """The result of a diagnosis: everything that any screen, gate or file shows."""
 
     schema: int = SCHEMA
     tool: str = "mfu-doctor"
@@ -401,65 +395,3 @@ class Report:
             out |= {f"mfu_doctor/share/{name}": self.breakdown.share(name) for name in BUCKETS}
         out |= {f"mfu_doctor/saving_s/{d.rule}": d.saving.low for d in self.failed if d.saving}
         return {name: float(value) for name, value in out.items() if value is not None}
-
-    def to_json(self) -> bytes:
-        """The report as UTF-8 JSON, schema 1."""
-        import msgspec
-
-        return msgspec.json.format(msgspec.json.encode(self), indent=1)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON (replacing the file atomically)."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".part")
-        partial.write_bytes(self.to_json())
-        partial.replace(target)
-
-    @staticmethod
-    def from_json(data: bytes | str) -> Report:
-        """Read a report back; unknown keys are ignored.
-
-        Raises:
-            DoctorError: the data is not a report of a known schema.
-        """
-        import msgspec
-
-        from mfu_doctor.errors import NotATraceError
-
-        try:
-            report = msgspec.json.decode(data, type=Report)
-        except msgspec.MsgspecError as error:
-            raise NotATraceError(
-                f"not an mfu-doctor report ({error})", "give a file written by -o report.json"
-            ) from error
-        if report.schema != SCHEMA:
-            raise NotATraceError(
-                f"the report has schema {report.schema}, this version reads {SCHEMA}", "re-create it from the trace"
-            )
-        return report
-
-    @staticmethod
-    def load(path: str | os.PathLike[str]) -> Report:
-        """Read a report from a JSON file written by `save`."""
-        return Report.from_json(Path(path).read_bytes())
-
-    def check(self, *, baseline: Report | None = None, **budgets: str | float) -> Verdict:
-        """Judge this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``.
-
-        Args:
-            baseline: the report that relative budgets such as ``step_time="+5%"`` refer to.
-            budgets: limits by name; see `mfu_doctor.comparison.measures.MEASURES`.
-        """
-        from mfu_doctor.gate.judge import check_report
-
-        return check_report(self, baseline=baseline, **budgets)
-
-    def __str__(self) -> str:
-        from mfu_doctor.render import render
-
-        return render(self, "terminal")
-
-    def _repr_html_(self) -> str:
-        from mfu_doctor.render import render
-
-        return render(self, "notebook")

@@ -24,7 +24,7 @@ from mfu_doctor.facts import GivenNumbers, Schedule
 from mfu_doctor.session.batches import Batches
 
 if TYPE_CHECKING:
-    from mfu_doctor.result.report import Report
+    from mfu_doctor.api.report import Report
 
 T = TypeVar("T")
 
@@ -223,7 +223,7 @@ def _leave_the_floor(recorder: Recorder) -> None:
 
 
 def _diagnose(path: Path) -> Report:
-    from mfu_doctor.diagnosis.diagnose import diagnose
+    from mfu_doctor.api.diagnose import diagnose
 
     return diagnose(path)
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.prediction import HELD
-from mfu_doctor.diagnosis.diagnose import diagnose, report_of
-from mfu_doctor.diagnosis.rule_runner import examine
+from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.facts import Facts
 from mfu_doctor.render import render
-from mfu_doctor.rules.catalogue import RULES
 from tests.timeline import Timeline
 
 KERNELS_US = 1_000
@@ -62,7 +61,7 @@ def live(pause: int, **how: bool) -> Run:
 
 
 def test_a_live_step_that_compiled_is_no_accident() -> None:
-    report = report_of(run := live(PAUSE_US, compiling=True), examine(run, RULES))
+    report = diagnose_run(live(PAUSE_US, compiling=True)).report
     assert not any("left out" in text for text in report.cautions)
     found = report.diagnosis("recompilation")
     assert found is not None
@@ -73,7 +72,7 @@ def test_a_live_step_that_compiled_is_no_accident() -> None:
 
 
 def test_a_live_step_that_something_else_stopped_is_left_out() -> None:
-    report = report_of(run := live(PAUSE_US), examine(run, RULES))
+    report = diagnose_run(run := live(PAUSE_US)).report
     assert any("left out" in text for text in report.cautions)
     assert run.replay.rarely == 1
 
@@ -90,7 +89,7 @@ def test_wherever_the_rare_step_is_no_step_becomes_negative(at: int) -> None:
             t.op("aten::mm", kernel=KERNELS_US)
             t.sync()
     run = Run(replace(t.trace(), facts=Facts(timed_steps_s=(KERNELS_US * 1.02e-6,) * 9)))
-    report = report_of(run, examine(run, RULES))
+    report = diagnose_run(run).report
     assert run.replay.rarely >= 1
     found = report.diagnosis("recompilation")
     assert found is not None

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mfu_doctor.api.diagnose import diagnose
+from mfu_doctor.api.report import Report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.session.run_script import RunOptions, run_script
 from tests.capture.programs import PRELUDE, TRACE, read
@@ -115,3 +118,23 @@ def test_each_rank_of_torchrun_writes_its_file_into_one_directory(tmp_path: Path
     assert [process.wait(60) for process in processes] == [0, 0]
     written = [read(tmp_path / "out" / f"rank{rank}.pt.trace.json.gz").facts for rank in range(2)]
     assert [(facts.rank, facts.world_size) for facts in written] == [(0, 2), (1, 2)]
+
+
+# What `mfu-doctor run` reports at the end, kept as JSON by the process that trained.
+RECORDED = """
+import sys
+from mfu_doctor.session.run_script import RunOptions, _profiled
+import runpy
+with _profiled("training.py", RunOptions(output="out.pt.trace.json.gz", print_report=False)) as doctor:
+    runpy.run_path("training.py")
+doctor.report.save("report.json")
+"""
+
+
+def test_the_report_of_a_run_is_that_of_its_trace_to_the_last_digit(zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "training.py").write_text(PRELUDE + "for x, y in loader(24):\n    time.sleep(0.01)\n    train(x, y)\n")
+    ran = zygote.run(RECORDED, tmp_path)
+    assert ran.code == 0, ran.err
+    told, read_back = Report.load(tmp_path / "report.json"), diagnose(tmp_path / TRACE)
+    assert told.failed
+    assert replace(told, created="") == replace(read_back, created="")

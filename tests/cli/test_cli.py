@@ -12,8 +12,9 @@ import pytest
 
 from mfu_doctor.cli.explain import run_explain, sections
 from mfu_doctor.cli.main import main
-from mfu_doctor.cli.report import ReportOptions, parse_steps, run_report
+from mfu_doctor.cli.report import ReportOptions, run_report
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.inputs.overrides import parse_steps
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import HEADINGS
 from tests.goldens import FOLDER

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mfu_doctor.api.report import Report
 from mfu_doctor.cli.check import FORMATS, CheckOptions, run_check
 from mfu_doctor.cli.compare import CompareOptions, run_compare
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.inputs.load import load_report
-from mfu_doctor.result.report import Report
+from mfu_doctor.inputs.load import load_input
 from tests.runs import finding, report_of, steady
 from tests.traces import real_trace
 
@@ -127,7 +127,7 @@ def test_a_report_is_read_back_from_its_page(run: str, tmp_path: Path) -> None:
     from mfu_doctor.render.html.html import render_html
 
     (tmp_path / "page.html").write_text(render_html(Report.load(run)), encoding="utf-8")
-    assert load_report(str(tmp_path / "page.html")).run.trace == "run.json.gz"
+    assert load_input(str(tmp_path / "page.html")).report.run.trace == "run.json.gz"
 
 
 def test_the_public_pair_of_loader_traces_is_a_gain_that_compare_sees() -> None:

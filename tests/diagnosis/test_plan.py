@@ -10,7 +10,7 @@ import pytest
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.diagnosis.diagnose import report_of
+from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, price_findings, rank
 from mfu_doctor.diagnosis.rule_runner import Examined, examine
@@ -63,7 +63,7 @@ def planned(
 def test_a_fix_that_cannot_be_replayed_is_one_crashed_rule_and_the_report_goes_on() -> None:
     """One broken price once ended the whole report."""
     run = drawn()
-    report = report_of(run, examine(run, [rule_with("broken", impossible(run)), rule_with("sound", halved(run))]))
+    report = diagnose_run(run, [rule_with("broken", impossible(run)), rule_with("sound", halved(run))]).report
     broken, sound = report.diagnosis("broken"), report.diagnosis("sound")
     assert broken is not None
     assert broken.status == CRASHED

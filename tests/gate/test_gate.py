@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -18,7 +19,7 @@ from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED
 from tests.runs import finding, report_of, split_of, steady
 
 
-def gate(reports: list[Report], baseline: list[Report] | None = None, **budgets: str | float) -> Verdict:
+def gate(reports: Sequence[Report], baseline: Sequence[Report] | None = None, **budgets: str | float) -> Verdict:
     return judge(reports, Policy(budgets=parse_budgets(budgets)), baseline=baseline or [])
 
 

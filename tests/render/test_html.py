@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from mfu_doctor.api.report import Report
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.render import render
-from mfu_doctor.render.html.html import render_html, report_json_from_page
+from mfu_doctor.render.html.html import render_html
 from mfu_doctor.render.html.notebook import render_notebook
 from mfu_doctor.render.html.svg import tag
-from mfu_doctor.result.report import Block, Report, RunInfo
+from mfu_doctor.result.report import Block, RunInfo
+from mfu_doctor.result.stored import json_in_page
 from tests.browser import Tab, open_page, running_browser
 from tests.colours import contrast, rgb
 from tests.sample_report import drawing, full_report, kernels
@@ -190,19 +192,19 @@ def test_hostile_names_do_nothing(browser: Browser, tmp_path: Path) -> None:
 
 def test_report_comes_back_out_of_its_page() -> None:
     report = full_report()
-    assert Report.from_json(report_json_from_page(render_html(report))) == report
+    assert Report.from_json(json_in_page(render_html(report))) == report
 
 
 def test_hostile_report_comes_back_unchanged() -> None:
     report = hostile_report()
     page = render_html(report)
-    assert Report.from_json(report_json_from_page(page)) == report
+    assert Report.from_json(json_in_page(page)) == report
     assert page.count("</script>") == 1
 
 
 def test_other_pages_are_refused_with_a_remedy() -> None:
     with pytest.raises(NotATraceError, match=r"report\.html"):
-        report_json_from_page("<html><body>hello</body></html>")
+        json_in_page("<html><body>hello</body></html>")
 
 
 def test_an_empty_report_still_has_every_section() -> None:
@@ -273,7 +275,7 @@ def test_notebook_has_its_own_styles_and_no_script() -> None:
 
 def test_json_in_the_page_is_plain_json() -> None:
     """People's scripts read it with the standard library."""
-    data = json.loads(report_json_from_page(render_html(full_report())))
+    data = json.loads(json_in_page(render_html(full_report())))
     assert data["schema"] == 1
     assert data["mfu"]["value"] == 0.314
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mfu_doctor.result.report import Report
+from mfu_doctor.api.report import Report
 from mfu_doctor.result.schema import FILE, report_schema
 from tests.goldens import FOLDER, GOLDENS
 

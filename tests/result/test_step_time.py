@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.samples import step_sample
-from mfu_doctor.diagnosis.diagnose import diagnose
 from mfu_doctor.gate.judge import check_report
 from mfu_doctor.result.report import RECORDED, TIMED, Report, typical_step
 from tests.runs import report_of

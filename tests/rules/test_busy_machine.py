@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.diagnosis.diagnose import diagnose
+from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.trace.busy_machine import busy_machine

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mfu_doctor.diagnosis.diagnose import diagnose
+from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.diagnosis.rule_runner import examine
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.device.power_cap import power_cap

@@ -11,10 +11,9 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from mfu_doctor.capture.facts.settings import Place
 
@@ -64,27 +63,6 @@ def working_directory() -> Path | None:
         return Path.cwd()
     except OSError:
         return None
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file beside its name and rename it, so that a reader never sees half of it.
-
-    Raises:
-        OSError: the place cannot be written; nothing is left behind.
-    """
-    if path.exists() and not path.is_file():  # a device or a pipe: renaming over it would replace it
-        with path.open("wb") as file:
-            write(file)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def scratch_places(target: Path) -> Iterator[Path]:

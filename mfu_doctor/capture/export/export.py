@@ -7,15 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.export.assemble import Chosen, assemble, choose, explain_length
-from mfu_doctor.capture.export.destination import SUFFIX, scratch_places, write_whole
+from mfu_doctor.capture.export.destination import SUFFIX, scratch_places
 from mfu_doctor.capture.export.merge import Export, MergeError, merge
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.facts import MeasuredPeak
+from mfu_doctor.files import replacing
 
 _ENOUGH_ROOM = 1 << 30  # bytes: a full event budget is a tenth of this
 
@@ -68,10 +68,9 @@ def _writer(
         kept = chosen if exports else Chosen(None, None)
         facts = msgspec.json.encode(assemble(capture, kept, peaks))
 
-        def fill(file: IO[bytes]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
             merge(exports, file, facts, name=path.name)
-
-        write_whole(path, fill)
 
     return write
 

@@ -7,7 +7,6 @@ security policy makes the browser refuse anything that is not.
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +15,6 @@ from markupsafe import Markup
 
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
-from mfu_doctor.errors import NotATraceError
 from mfu_doctor.quantities import counted
 from mfu_doctor.render.html import fixes as page_fixes
 from mfu_doctor.render.html import page
@@ -33,7 +31,6 @@ from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.report import CRASHED, Report
 
 TABLE_ROWS = 15  # of the kernel, operator and module tables
-_DATA = re.compile(r'<script type="application/json" id="report">(.*?)</script>', re.DOTALL)
 # Inside <script> only these can end it or start a comment (HTML, 4.12.1.3); in JSON they occur in strings alone.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -45,18 +42,6 @@ def render_html(report: Report) -> str:
     shown: Report = each_text(report, clean)
     context = shared_context(shown, scope) | _page_context(shown, scope)
     return environment().get_template("page.html.j2").render(context, data=Markup(data))  # noqa: S704 - escaped above
-
-
-def report_json_from_page(text: str) -> bytes:
-    """The JSON report inside a page written by `render_html`.
-
-    Raises:
-        NotATraceError: the text is not such a page.
-    """
-    found = _DATA.search(text)
-    if found is None:
-        raise NotATraceError("the page holds no mfu-doctor report", "give a page written by -o report.html")
-    return found.group(1).strip().encode()
 
 
 def embedded_json(report: Report) -> str:

@@ -1,0 +1,1 @@
+"""What users hold: `Report`, which can load, save, draw and judge itself, and `diagnose()`, which makes one."""

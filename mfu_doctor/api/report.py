@@ -1,0 +1,92 @@
+"""The report as users hold it: the data of `result.report` that can also load, save, draw and judge itself.
+
+It inherits its fields, and only here: everything below works on the data alone, so that reading, judging and drawing know nothing
+of each other, and this class, on the top floor, knows them all.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import BinaryIO
+
+from mfu_doctor.files import write_file
+from mfu_doctor.gate.judge import check_report
+from mfu_doctor.inputs.load import load_input
+from mfu_doctor.inputs.overrides import Overrides
+from mfu_doctor.render import format_of, render
+from mfu_doctor.result import report as result
+from mfu_doctor.result.stored import from_json, to_json
+from mfu_doctor.result.verdict import Verdict
+from mfu_doctor.trace import Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(result.Report):
+    """Everything that is known about a run. `print(report)` shows it; in Jupyter it shows itself."""
+
+    @classmethod
+    def of(cls, data: result.Report) -> Report:
+        """The same report as a `Report` of this class."""
+        return cls(**{field.name: getattr(data, field.name) for field in fields(result.Report)})
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | BinaryIO | Trace,
+        *,
+        peak_flops: float | None = None,
+        model_flops: float | None = None,
+        steps: tuple[int, int] | None = None,
+    ) -> Report:
+        """The report of whatever `mfu-doctor report` takes; a saved one is read back, a trace is diagnosed.
+
+        Args:
+            source: a saved report (.json or .html), a trace, a directory of traces, an open binary stream, or "-".
+            peak_flops: dense peak of the device in FLOP/s; None: what the report or pyproject.toml says.
+            model_flops: FLOP per step; likewise.
+            steps: judge only recorded steps A <= n < B (of a trace).
+
+        Raises:
+            DoctorError: the source is none of these.
+        """
+        return cls.of(load_input(source, Overrides(peak_flops=peak_flops, model_flops=model_flops, steps=steps)).report)
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Report:
+        """Read a report back from its JSON; unknown keys are ignored.
+
+        Raises:
+            DoctorError: the data is not a report of a known schema.
+        """
+        return from_json(data, cls)
+
+    def to_json(self) -> bytes:
+        """The report as UTF-8 JSON, schema 1."""
+        return to_json(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report whole, in the format that the name asks for: .json, .html, .md or .txt.
+
+        Raises:
+            DoctorError: the name asks for no format, or the file cannot be written.
+        """
+        write_file(path, render(self, format_of(os.fspath(path))))
+
+    def check(self, *, baseline: result.Report | None = None, **budgets: str | float) -> Verdict:
+        """Judge this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``.
+
+        Args:
+            baseline: the report that relative budgets such as ``step_time="+5%"`` refer to.
+            budgets: limits by name; see `mfu_doctor.comparison.measures.MEASURES`.
+
+        Raises:
+            DoctorError: an unknown budget, a value that cannot be judged, or runs that cannot be compared.
+        """
+        return check_report(self, baseline=baseline, **budgets)
+
+    def __str__(self) -> str:
+        return render(self, "terminal")
+
+    def _repr_html_(self) -> str:
+        return render(self, "notebook")

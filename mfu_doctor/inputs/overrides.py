@@ -1,0 +1,83 @@
+"""What a user may state instead of what the trace, the device table or pyproject.toml say; checked once, for all verbs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mfu_doctor.errors import DoctorError
+
+SMALLEST_PEAK = 1e9  # FLOP/s: less than a single core; a smaller number was meant in tera
+_STEPS = re.compile(r"^(\d{1,18}):(\d{1,18})$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """Stated numbers and choices; None or empty means "find out".
+
+    Attributes:
+        peak_flops: dense peak of the device in FLOP/s.
+        model_flops: FLOP per step.
+        steps: judge only recorded steps A <= n < B.
+        select: run only these rules (names, codes or families).
+        ignore: leave these rules out.
+
+    Raises:
+        DoctorError: a number is not in FLOP/s or FLOP, or the range is empty.
+    """
+
+    peak_flops: float | None = None
+    model_flops: float | None = None
+    steps: tuple[int, int] | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_peak_flops(self.peak_flops, "--peak-flops")
+        check_model_flops(self.model_flops, "--model-flops")
+        if self.steps is not None and not 0 <= self.steps[0] < self.steps[1]:
+            raise DoctorError(f"steps {self.steps[0]}:{self.steps[1]} is not a range", "write A:B for steps A to B-1")
+
+    @property
+    def for_traces_only(self) -> tuple[str, ...]:
+        """Options in use that need the events themselves, as the command line spells them."""
+        return tuple(f"--{name}" for name in ("steps", "select", "ignore") if getattr(self, name))
+
+
+def check_peak_flops(value: float | None, name: str) -> None:
+    """Refuse a peak in another unit than FLOP/s.
+
+    Raises:
+        DoctorError: the number is not positive, or so small that tera was meant.
+    """
+    if value is not None and not SMALLEST_PEAK <= value < float("inf"):
+        raise DoctorError(f"{name} {value:g} is not a peak in FLOP/s", "write 989.5e12 for 989.5 TFLOP/s")
+
+
+def check_model_flops(value: float | None, name: str) -> None:
+    """Refuse what cannot be a number of FLOP.
+
+    Raises:
+        DoctorError: the number is not positive and finite.
+    """
+    if value is not None and not 0 < value < float("inf"):
+        raise DoctorError(f"{name} {value:g} is not a number of FLOP", "write 1.28e14 for 128 TFLOP a step")
+
+
+def parse_steps(text: str | None) -> tuple[int, int] | None:
+    """Steps A <= n < B from "A:B".
+
+    Raises:
+        DoctorError: the text is not such a range.
+    """
+    if text is None:
+        return None
+    match = _STEPS.match(text.strip())
+    if match is None or int(match[1]) >= int(match[2]):
+        raise DoctorError(f"--steps {text} is not a range of steps", "write A:B for steps A to B-1, such as 1:4")
+    return int(match[1]), int(match[2])
+
+
+def split_names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Rule names from options that may be repeated and may hold several, separated by commas."""
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())

@@ -1,0 +1,63 @@
+"""How a report is stored: as JSON of its own, or inside a page that shows it. Schema 1 in both.
+
+A report that was written by another version is read as long as its schema number is the same: unknown keys are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from mfu_doctor.errors import NotATraceError
+from mfu_doctor.result.report import SCHEMA, Report
+
+R = TypeVar("R", bound=Report)
+
+_HEAD = b'"tool": "mfu-doctor"'
+_PAGE = re.compile(r'<script type="application/json" id="report">(.*?)</script>', re.DOTALL)
+HEAD_BYTES = 4096  # bytes that are enough to see which tool wrote a JSON file
+
+
+def to_json(report: Report) -> bytes:
+    """The report as indented UTF-8 JSON."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1)
+
+
+def from_json(data: bytes | str, kind: type[R]) -> R:
+    """A report from its JSON.
+
+    Args:
+        data: what `to_json` wrote, by this version or another one.
+        kind: the class to make.
+
+    Raises:
+        NotATraceError: the data is not a report of a known schema.
+    """
+    try:
+        report = msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise NotATraceError(f"not an mfu-doctor report ({error})", "give a file written by -o report.json") from error
+    if report.schema != SCHEMA:
+        raise NotATraceError(
+            f"the report has schema {report.schema}, this version reads {SCHEMA}", "re-create it from the trace"
+        )
+    return report
+
+
+def is_report(head: bytes) -> bool:
+    """Whether a JSON file was written by this tool, by its first `HEAD_BYTES`."""
+    return _HEAD in head
+
+
+def json_in_page(text: str) -> bytes:
+    """The JSON inside a page that shows a report.
+
+    Raises:
+        NotATraceError: the text is not such a page.
+    """
+    found = _PAGE.search(text)
+    if found is None:
+        raise NotATraceError("the page holds no mfu-doctor report", "give a page written by -o report.html")
+    return found.group(1).strip().encode()
