@@ -13,10 +13,8 @@ from mfu_doctor.analysis.replay.replay import Price, Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.result.report import Saving
-from mfu_doctor.rules.contract import Finding, Rule
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Rule
 
-# A fix is worth reporting when it saves at least this share of the step at its low end.
-WORTH_SHARE = 0.01
 EFFORT = ("setting", "line", "refactor")
 RISK = ("none", "rounding", "convergence")
 

@@ -16,6 +16,9 @@ from mfu_doctor.result.report import Evidence
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
 
+# A fix is worth reporting when it saves at least this share of the step at its low end. It cannot save more than its fault takes,
+# so a rule finds nothing where the fault takes less. A rule that asks for another share has another reason, and says it.
+WORTH_SHARE = 0.01
 HEADINGS = (
     "What it measures",
     "Why it costs",

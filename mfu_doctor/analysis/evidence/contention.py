@@ -8,7 +8,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
 
 # Others using less than this share of the cores leave enough to spare.
-SEEN_SHARE = 0.25
+OTHERS_SHARE = 0.25
 # Cores are contended for where all processes together use this share of them.
 BUSY_SHARE = 0.9
 # A device that waits for the host for less than this share of the step hides whatever the host suffers.
@@ -32,7 +32,7 @@ class Contention:
     @property
     def is_contended(self) -> bool:
         """Whether all of the cores were busy, and others took a good part of them."""
-        return self.others >= SEEN_SHARE * self.cores and self.own + self.others >= BUSY_SHARE * self.cores
+        return self.others >= OTHERS_SHARE * self.cores and self.own + self.others >= BUSY_SHARE * self.cores
 
 
 def contention_of(run: Run) -> Contention | str:

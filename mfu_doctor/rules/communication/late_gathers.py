@@ -28,12 +28,11 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _HIDDEN = (0.5, 0.8, 1.0)  # share of the exposed part that prefetching hides
-SEEN_SHARE = 0.005
 
 
 @rule(
@@ -52,7 +51,7 @@ def late_gathers(run: Run) -> Outcome:
     gathers = np.array([kind == "allgather" for kind in every.kind])
     inside = gathers & steady.entries(run)[every.entry]
     exposed = steady.per_step(float(every.exposed_ns[inside].sum()))
-    if exposed <= SEEN_SHARE * steady.step_ns:
+    if exposed <= WORTH_SHARE * steady.step_ns:
         return None
     rows, duration = run.activity.row[every.entry[gathers]], every.duration_ns[gathers]
     ends = [(SetDevice(rows, (duration - hidden * every.exposed_ns[gathers]).astype(np.int64)),) for hidden in _HIDDEN]

@@ -38,7 +38,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import share, time_of
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
@@ -47,7 +47,6 @@ _NEEDS_ALL = re.compile(
     r"^aten::(linalg_vector_norm|_foreach_norm|norm|frobenius_norm|_amp_foreach_non_finite_check_and_unscale_)$"
 )
 _HIDDEN = (0.5, 0.8, 1.0)  # share of what fits into the exposed time
-SEEN_SHARE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def late_optimizer(run: Run) -> Outcome:
         return Skip("gradient clipping or a GradScaler needs all gradients before the optimizer may step")
     tail = _tail(run, steady, every, optimizer)
     hidden = min(tail.exposed_ns, tail.movable_ns)
-    if hidden < SEEN_SHARE * steady.step_ns:
+    if hidden < WORTH_SHARE * steady.step_ns:
         return None
     part = hidden / tail.optimizer_ns
     rows = optimizer.rows

@@ -44,8 +44,8 @@ from mfu_doctor.units import seconds
 
 # Fewer waits than one in two steps: values are read every few steps already, which is the advice.
 RARE = 0.5
-# Idle time below this share of the step is not worth a clause.
-SEEN_SHARE = 0.001
+# Less idle time than a thousandth of the step is left out of the sentence: what the waits cost is then elsewhere.
+TOLD_SHARE = 0.001
 _MASKING = ("aten::nonzero", "aten::masked_select", "aten::index", "aten::index_put_")
 
 
@@ -98,7 +98,7 @@ def _times(count: float) -> str:
 
 
 def _then_idle(idle: Part, step_ns: float) -> str:
-    return f"; the GPU then idles {idle.of_step}" if idle.stated_ns >= SEEN_SHARE * step_ns else ""
+    return f"; the GPU then idles {idle.of_step}" if idle.stated_ns >= TOLD_SHARE * step_ns else ""
 
 
 def _plain(reason: str) -> str:

@@ -28,12 +28,9 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, share, time_of
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
-
-# Below this share of the step the young generations' collections are Python's ordinary housekeeping.
-SEEN_SHARE = 0.005
 
 
 @rule(
@@ -44,7 +41,7 @@ def gc_pause(run: Run) -> Outcome:
     steady = steady_of(run)
     pauses = run.host.gc & steady.host
     spent = steady.per_step(float(pauses.total_ns))
-    if spent < SEEN_SHARE * steady.mean_ns:
+    if spent < WORTH_SHARE * steady.mean_ns:
         return None
     times = steady.per_step(pauses.count)
     longest = float(pauses.lengths.max())

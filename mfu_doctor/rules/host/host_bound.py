@@ -56,13 +56,11 @@ from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import number, share, time_of
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# Idle below this share of the step is what every eager run has at its edges.
-SEEN_SHARE = 0.01
 # On a CPU other processes preempt the training thread, which looks like Python: a little of it is no finding.
-CPU_SEEN_SHARE = 0.03
+CPU_EXCESS_SHARE = 0.03
 # Shorter pauses than this share of the step lie between any two steps: the loop's own lines, freeing the last batch.
 CPU_PAUSE_SHARE = 0.05
 # A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
@@ -80,7 +78,7 @@ def host_bound(run: Run) -> Outcome:
     steady = steady_of(run)
     host = hosting_of(run, steady)
     idle = part_of(run, "launch", "python")
-    if idle.mean_ns < SEEN_SHARE * steady.step_ns:
+    if idle.mean_ns < WORTH_SHARE * steady.step_ns:
         return None
     if run.is_cpu and not host.operations:
         return Skip("no operator was recorded in the steps, so what ran between communication is unknown")
@@ -194,7 +192,7 @@ def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
     excess = _typical_excess(run, pauses & steady.host, typical)
     half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
     everything = (ScaleHost(python, 0.0),)
-    if excess >= CPU_SEEN_SHARE * steady.step_ns:
+    if excess >= CPU_EXCESS_SHARE * steady.step_ns:
         spot = run.spent_at(pauses & steady.host)
         return Finding(
             summary=f"Python runs between operators {share(idle, steady.mean_ns)} of the step",

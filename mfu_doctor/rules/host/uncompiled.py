@@ -33,14 +33,14 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import number
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
 # What compiling a training step takes once: half a minute for a small model, three minutes for a large one.
 _COMPILE_NS = (30 * NS_PER_S, 180 * NS_PER_S)
-# Launch idle and fusable work below this share together leave a compiler nothing to do.
-SEEN_SHARE = 0.05
+# Every eager run launches and has activations: below this share of the step together they leave a compiler nothing to do.
+ORDINARY_SHARE = 0.05
 
 
 @rule(
@@ -62,7 +62,7 @@ def uncompiled(run: Run) -> Outcome:
     chains = pointwise_chains(run)
     idle = part_of(run, "launch", "python")
     fusable = chains.per_step_ns(run, steady) if chains is not None else 0.0
-    if idle.mean_ns + fusable < SEEN_SHARE * steady.step_ns:
+    if idle.mean_ns + fusable < ORDINARY_SHARE * steady.step_ns:
         return None
     host = hosting_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
@@ -93,7 +93,7 @@ def _earned_back(run: Run, edits: tuple[Edit, ...]) -> str:
     """How long compiling takes, and how many steps at the mid end earn that back."""
     saved = run.replay.measured_ns - run.replay.step_ns(edits) if run.replay.trusted else 0.0
     once = "compiling takes 0.5 to 3 minutes once"
-    if saved < SEEN_SHARE / 10 * run.replay.measured_ns:
+    if saved < WORTH_SHARE * run.replay.measured_ns:
         return once
     few, many = (number(round(spent / saved, -2) or 100) for spent in _COMPILE_NS)
     return f"{once}, earned back after {few} to {many} steps"

@@ -31,12 +31,10 @@ from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-# Launch idle below this share of the step leaves a graph nothing to save.
-SEEN_SHARE = 0.01
 # Cautious end: memory for static inputs and copies into them, and Python around the graph, keep this part of the host time.
 _CAUTIOUS = 0.3
 
@@ -52,7 +50,7 @@ def ungraphed_steps(run: Run) -> Outcome:
     """Judge whether steps could be CUDA graphs."""
     steady = steady_of(run)
     idle = part_of(run, "launch", "python")
-    if idle.mean_ns < SEEN_SHARE * steady.step_ns or is_graphed(run):
+    if idle.mean_ns < WORTH_SHARE * steady.step_ns or is_graphed(run):
         return None
     obstacle = obstacle_to_graph(run, steady)
     if obstacle is not None:

@@ -44,11 +44,9 @@ from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
 from mfu_doctor.result.report import Evidence
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# Waits that workers leave: below this share of the step a pipelined loader keeps up, and there is nothing to advise.
-KEEPS_UP_SHARE = 0.01
 # The CPU counts as saturated when this share of the cores is busy; a scheduler never reaches all of them.
 SATURATED = 0.95
 # A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does
@@ -69,7 +67,7 @@ def input_bound(run: Run) -> Outcome:
     loading = loading_of(run)
     if loading is None:
         return Skip("no data fetch was recorded: iterate a DataLoader, or wrap the loader in doctor.batches(loader)")
-    if is_pipelined(run) and loading.waiting.mean_ns < KEEPS_UP_SHARE * loading.step_ns:
+    if is_pipelined(run) and loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None
     wanted = _recommended(loading)
     who = "Training" if run.is_cpu else "GPU"

@@ -32,7 +32,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import operand_type, shape
 from mfu_doctor.quantities import size_of
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
@@ -40,7 +40,6 @@ _UPLOAD = re.compile(r"HtoD|Host -> Device")
 _IMAGE_CHANNELS = (1, 3, 4)
 _IMAGE_DIMS = 4
 LEAST_BYTES = 1 << 20
-SEEN_SHARE = 0.001
 # An image comes as bytes: a quarter of fp32. At the low end it is sent as 16-bit numbers.
 _AS_BYTES, _AS_HALF = 0.25, 0.5
 
@@ -61,7 +60,7 @@ def wide_batch(run: Run) -> Outcome:
     copies = every.only(steady.entries(run)[every.entry])
     start, end = run.activity.start[copies.entry], run.activity.end[copies.entry]
     exposed = steady.per_step(float(run.breakdown.owners["memory_copy"].overlap_with(start, end).sum()))
-    if exposed <= SEEN_SHARE * steady.step_ns:
+    if exposed <= WORTH_SHARE * steady.step_ns:
         return None
     rows = run.activity.row[every.entry]
 

@@ -32,11 +32,8 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
-
-# Below this share of the step nobody would look for them.
-SEEN_SHARE = 0.01
 
 
 @rule("contiguous-copies", "KE012", "tensors are copied to make them contiguous", also=("contiguous", "transpose"))
@@ -48,7 +45,7 @@ def contiguous_copies(run: Run) -> Outcome:
     steady = steady_of(run)
     needless, perhaps = copies.work(NEEDLESS), copies.work(PERHAPS)
     avoidable = device_ns(run, steady, needless | perhaps)
-    if avoidable < SEEN_SHARE * steady.step_ns:
+    if avoidable < WORTH_SHARE * steady.step_ns:
         return None
     calls = steady.issued(run, copies.calls[copies.verdict != NEEDED])
     again = steady.issued(run, copies.calls[copies.verdict == NEEDLESS])

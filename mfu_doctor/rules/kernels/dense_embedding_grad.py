@@ -40,11 +40,9 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# Below this share of the step nobody would change an embedding for it.
-SEEN_SHARE = 0.01
 # How often a sparse update handles a touched row, against once in the dense pass: the index is sorted, rows are gathered,
 # merged and scattered. Low, mid, high.
 _PER_TOUCHED_ROW = (10.0, 5.0, 3.0)
@@ -66,7 +64,7 @@ def dense_embedding_grad(run: Run) -> Outcome:
         return None
     backward = device_ns(run, steady, tables.zeroing | tables.adding)
     updating = _updating_ns(run, steady, tables)
-    if backward + updating < SEEN_SHARE * steady.step_ns:
+    if backward + updating < WORTH_SHARE * steady.step_ns:
         return None
     return Finding(
         summary=f"Dense gradients of embeddings take {steady.share(backward + updating)} of the step, the "

@@ -32,14 +32,13 @@ from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import shape
 from mfu_doctor.quantities import number
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
 # Vocabularies of language models; classifiers stay below.
 LEAST_VOCABULARY = 16_384
-SEEN_SHARE = 0.02
 # Share of the time that stays: today's passes over the logits against the one read and one write that chunks need.
 _LEFT = (0.75, 0.5, 0.35)
 
@@ -59,7 +58,7 @@ def large_vocab_loss(run: Run) -> Outcome:
     mask = np.isin(owner, np.array(list(wide), np.int64))
     inside = mask & steady.entries(run)
     spent = steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     first = next(iter(wide))
     tokens, vocabulary = wide[first]

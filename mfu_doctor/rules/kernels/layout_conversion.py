@@ -32,14 +32,13 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 # cuDNN, MIOpen and oneDNN kernels that only change the order of dimensions around a convolution.
 _CONVERSION = re.compile(
     r"nchwToNhwc|nhwcToNchw|batched_transpose|tensorTransformGeneric|SubTensorOpWithScalar|^aten::mkldnn_reorder|to_mkldnn"
 )
-SEEN_SHARE = 0.005
 
 
 @rule("layout-conversion", "KE008", "tensors change their layout around convolutions", also=("channels-last", "nhwc"))
@@ -48,7 +47,7 @@ def layout_conversion(run: Run) -> Outcome:
     steady = steady_of(run)
     mask = np.isin(run.trace.events.name[run.activity.row], ids_matching(run.trace, _CONVERSION))
     spent = device_ns(run, steady, mask)
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     inside = mask & steady.entries(run)
     ops = run.launches.op[inside]

@@ -33,14 +33,13 @@ from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.flops.op_args import operand_type, shape
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _COPY = re.compile(r"^aten::copy_$")
 _NARROW, _WIDE = ("c10::BFloat16", "c10::Half"), ("float", "float32")
 _WEIGHT_DIMS = 2
-SEEN_SHARE = 0.005
 
 
 @rule("repeated-cast", "KE009", "weights are cast again for each micro-batch", needs=(Need.SHAPES,))
@@ -55,7 +54,7 @@ def repeated_cast(run: Run) -> Outcome:
     mask = np.isin(owner, casts)
     inside = mask & steady.entries(run)
     spent = steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     once = 1.0 / micro
     return Finding(

@@ -32,11 +32,10 @@ from mfu_doctor.analysis.names.kernel_names import is_persistent, tile_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_US, seconds
 
-SEEN_SHARE = 0.01
 _USUAL_EFFICIENCY = 0.5  # of products that fill the device, where this run has none
 # No kernel takes less, however small its work: launch and the first memory access.
 LEAST_NS = 3 * NS_PER_US
@@ -63,7 +62,7 @@ def small_matmul(run: Run) -> Outcome:
     small = (blocks > 0) & (blocks < sms) & run.kernels.is_kind("matmul")[gemms.entry]
     inside = steady.entries(run)[gemms.entry]
     spent = steady.per_step(float(gemms.duration[small & inside].sum()))
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     worst = int(np.argmax(np.where(small & inside, gemms.duration, -1)))
     used = float(np.average(blocks[small & inside], weights=gemms.duration[small & inside]))

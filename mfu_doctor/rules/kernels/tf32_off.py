@@ -36,14 +36,12 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.facts import PrecisionFacts
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
 # TF32 must be this much faster than fp32 to be worth the change; GeForce cards run it at fp32's rate.
 FASTER = 1.5
-# Below this share of the step fp32 products are a remainder.
-SEEN_SHARE = 0.01
 _KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.8, 0.8
 
 
@@ -64,7 +62,7 @@ def tf32_off(run: Run) -> Outcome:
     steady = steady_of(run)
     length = (run.activity.end - run.activity.start).astype(np.float64)
     spent = steady.per_step(float(length[mask & steady.entries(run)].sum()))
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     setting = precision.float32_matmul_precision if precision is not None else None
     return Finding(

@@ -25,13 +25,12 @@ from mfu_doctor.analysis.evidence.attribution import device_ns, scaled
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # What choosing by measurement instead of by heuristic gives: nothing to a fifth (cuDNN developer guide; own bounds).
 _LEFT = (0.98, 0.95, 0.8)
-SEEN_SHARE = 0.10
 
 
 @rule(
@@ -51,7 +50,7 @@ def unbenchmarked_convolution(run: Run) -> Outcome:
     steady = steady_of(run)
     mask = run.kernels.is_kind("convolution")
     spent = device_ns(run, steady, mask)
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     return Finding(
         summary=f"Convolutions take {steady.share(spent)} of the step with algorithms chosen by a heuristic",

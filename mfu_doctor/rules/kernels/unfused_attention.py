@@ -33,7 +33,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import EMPTY
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
@@ -43,7 +43,6 @@ _EFFICIENCY = (0.3, 0.5, 0.7)
 _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
 # Share of a masked square of scores that it computes: all (the mask is any), half (it is causal and skipped by), the middle.
 _UNMASKED = (1.0, 0.75, 0.5)
-SEEN_SHARE = 0.01
 
 
 @rule(
@@ -61,7 +60,7 @@ def unfused_attention(run: Run) -> Outcome:
         return None
     inside = steady.entries(run)[chains.entry]
     spent = steady.per_step(float(chains.length_ns[inside].sum()))
-    if spent < SEEN_SHARE * steady.step_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))
     return Finding(
