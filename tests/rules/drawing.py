@@ -16,6 +16,11 @@ NCCL = {
 POINTWISE = "void at::native::vectorized_elementwise_kernel<4, at::native::AddFunctor<float>>"
 SGEMM = "ampere_sgemm_128x128_tn"
 TENSOR = "ampere_bf16_s16816gemm_bf16_128x128_ldg8_f2f_tn"
+BF16 = "c10::BFloat16"
+BF16_PEAK = 312e12  # A100 SXM4 80 GB
+WORKERS = "enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__"
+MILLION = 1 << 20  # elements
+MEGABYTE = 1 << 20  # bytes
 
 
 def steps(body: Callable[[Timeline], None], count: int = 6, *, device: bool = True) -> Timeline:
@@ -57,3 +62,62 @@ def upload(drawn: Timeline, us: int, size: int, *, pinned: bool = True, op: str 
         drawn.call("cudaMemcpyAsync", 4, **ids)
         drawn.device(name, us, cat="gpu_memcpy", bytes=size, **ids)
         drawn.sync()
+
+
+def products(m: int, n: int, k: int, us: int, *, grid: list[int] | None = None, also: bool = False) -> Timeline:
+    """One product of bf16 a step; with `also`, an aligned one at 60 % of the peak too."""
+
+    def body(drawn: Timeline) -> None:
+        told: dict[str, Any] = {"dims": [[m, k], [k, n]], "types": [BF16, BF16], "grid": grid or [4096, 1, 1]}
+        drawn.op("aten::mm", kernel=us, kernel_name=TENSOR, **told)
+        if also:
+            flops = 2 * 4096**3
+            told = {"dims": [[4096, 4096]] * 2, "types": [BF16, BF16], "grid": [1024, 1, 1]}
+            drawn.op("aten::mm", kernel=round(flops / BF16_PEAK / 0.6 * 1e6), kernel_name=TENSOR, **told)
+
+    return steps(body)
+
+
+def between(*ops: tuple[str, int, str], **args: Any) -> Timeline:
+    """Steps of 2 ms of computation and these operators (name, microseconds, kernel)."""
+
+    def body(drawn: Timeline) -> None:
+        compute(drawn, 2_000)
+        for name, us, kernel in ops:
+            drawn.op(name, kernel=us, kernel_name=kernel, **args)
+
+    return steps(body)
+
+
+def communicating(*sizes_us: tuple[int, int], kind: str = "allreduce", ranks: int = 8) -> Timeline:
+    """2 ms of computation, then collectives of (elements, microseconds) one after another, then their use."""
+
+    def body(drawn: Timeline) -> None:
+        compute(drawn, 2_000)
+        for size, us in sizes_us:
+            collective(drawn, us, size=size, kind=kind, ranks=ranks)
+        wait_for_collectives(drawn)
+
+    return steps(body)
+
+
+def launches(*, wait: bool = False, vary: bool = False) -> Timeline:
+    """Steps of 100 launches, each 40 us of the host and 10 of the device, which so waits for the host."""
+    drawn = Timeline()
+    for step in range(6):
+        with drawn.step():
+            for i in range(100):
+                drawn.op("aten::mm", kernel=10, host=40, grid=[100 + (step if vary else 0), 1, 1])
+                if wait and i == 50:
+                    drawn.item()
+    return drawn
+
+
+def copying(us: int, size: int, kernel: int, **args: Any) -> Timeline:
+    """Steps of an upload and a product that take turns."""
+
+    def body(drawn: Timeline) -> None:
+        upload(drawn, us, size, **args)
+        compute(drawn, kernel)
+
+    return steps(body)

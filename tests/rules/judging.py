@@ -1,4 +1,7 @@
-"""How tests of rules judge a drawn timeline: the finding, and its price by replay."""
+"""How tests of rules judge a drawn timeline: the finding and its price by replay, or silence.
+
+`tests/test_drawn_timelines.py` finds these calls in each rule's tests: a rule needs one that fires and one that is silent.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from mfu_doctor.facts import Facts
 from mfu_doctor.rules.contract import HEADINGS, Finding, Rule
 from mfu_doctor.units import NS_PER_US
 from tests.timeline import Timeline
+
+# Functions of this file that fail where the rule finds nothing, and those that fail where it finds something.
+FIRING = ("found", "price_us", "caution")
+SILENT = ("silent",)
 
 
 def run_of(drawn: Timeline, **facts: Any) -> Run:
@@ -36,6 +43,18 @@ def price_us(rule: Rule, run: Run) -> Price:
     assert change is not None
     price = run.replay.price(change)
     return Price(price.low_ns / NS_PER_US, price.mid_ns / NS_PER_US, price.high_ns / NS_PER_US)
+
+
+def caution(rule: Rule, run: Run) -> str:
+    """What a caution says; fails the test where it says nothing, or promises to save something."""
+    finding = found(rule, run)
+    assert finding.change is None
+    return finding.summary
+
+
+def silent(rule: Rule, run: Run) -> None:
+    """The rule looked at this run, and it is fine; fails the test where it found something, and where it could not judge."""
+    assert rule.judge(run) is None
 
 
 def close(value: float) -> Any:

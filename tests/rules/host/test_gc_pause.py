@@ -1,0 +1,49 @@
+"""gc-pause: timed collections in the steps are priced by what they hold up; hidden or small ones are no finding."""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import GcPause
+from mfu_doctor.rules.host.gc_pause import gc_pause
+from tests.rules.judging import close, found, price_us, run_of, silent
+from tests.timeline import Timeline
+
+BASE = 1_000_000_000  # unix nanoseconds of the drawn trace's beginning
+
+
+def loop(pause_us: int, *, kernel: int | None = None) -> Run:
+    """Steps of 1000 us of work and a collection."""
+    drawn = Timeline(device=None) if kernel is None else Timeline()
+    drawn.header["baseTimeNanoseconds"] = BASE
+    pauses = []
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000 if kernel is None else 20, kernel=kernel)
+            pauses.append(GcPause(start_ns=BASE + drawn.now * 1000, duration_ns=pause_us * 1000, generation=2))
+            drawn.python(pause_us)
+    return run_of(drawn, gc_pauses=tuple(pauses))
+
+
+def test_collections_are_what_they_take_on_a_cpu() -> None:
+    price = price_us(gc_pause, loop(600))
+    assert price.high_ns == close(600)
+    assert price.mid_ns == close(600)
+    assert price.low_ns == close(300)
+    assert "gc.freeze()" in found(gc_pause, loop(600)).fix
+    assert "every N steps" in found(gc_pause, loop(600)).fix  # frozen programs that still collect in each step
+
+
+def test_a_collection_behind_a_busy_device_is_worth_nothing() -> None:
+    assert price_us(gc_pause, loop(300, kernel=2_000)).high_ns == close(0)
+
+
+def test_ordinary_housekeeping_is_no_finding() -> None:
+    silent(gc_pause, loop(3))
+
+
+def test_a_run_without_collections_is_no_finding() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(4):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+    silent(gc_pause, run_of(drawn, tool_version="0.1.0"))

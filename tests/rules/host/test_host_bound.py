@@ -1,0 +1,166 @@
+"""host-bound: fires where the device waits for launches, is silent where it is busy, and tells pauses from dispatch."""
+
+from __future__ import annotations
+
+from mfu_doctor.facts import FrameSample
+from mfu_doctor.rules.contract import Skip
+from mfu_doctor.rules.host.host_bound import host_bound
+from tests.rules.judging import close, found, price_us, run_of, silent
+from tests.timeline import Timeline
+
+
+def loop(ops: int, kernel: int, host: int, *, pause: int = 0, device: bool = True, between: int = 0) -> Timeline:
+    drawn = Timeline() if device else Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(ops):
+                drawn.op("aten::mm", kernel=kernel if device else None, host=host)
+                drawn.python(between)
+            drawn.python(pause)
+    return drawn
+
+
+def test_short_kernels_are_priced_up_to_what_the_device_needs() -> None:
+    # 100 operators of 40 us on the host and 10 us on the device: 4 ms, of which the device needs 1
+    price = price_us(host_bound, run_of(loop(100, 10, 40)))
+    assert price.high_ns == close(4_000 - 1_000)
+    assert price.mid_ns == close(4_000 - 1_000)  # a graph launch of 100 nodes takes the host 200 us: hidden
+    assert price.low_ns == close(0)  # matmuls have nothing to fuse
+    assert "100 launches" in found(host_bound, run_of(loop(100, 10, 40))).summary
+
+
+def test_pointwise_chains_give_the_low_end() -> None:
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(50):
+                drawn.op("aten::mm", kernel=5, host=40, kernel_name="ampere_sgemm_128x64_tn")
+                drawn.op("aten::add", kernel=5, host=40, kernel_name="vectorized_elementwise_kernel<4, add>")
+                drawn.op("aten::relu", kernel=5, host=40, kernel_name="vectorized_elementwise_kernel<4, relu>")
+    # 50 of 150 launches follow another pointwise one: L (1 - r), a third of the 150 times 35 us that the device waits
+    assert price_us(host_bound, run_of(drawn)).low_ns == close(150 * 35 / 3)
+
+
+def test_a_busy_device_is_no_finding() -> None:
+    silent(host_bound, run_of(loop(100, 60, 20)))
+
+
+def test_long_pauses_are_the_programs_own_and_cost_what_they_take() -> None:
+    run = run_of(loop(4, 1_000, 20, pause=9_000))
+    finding = found(host_bound, run)
+    assert finding.summary.startswith("GPU waits for Python")
+    price = price_us(host_bound, run)
+    # 80 us of issuing and 9 ms of Python against 4 ms of kernels: the device waits 5 ms for the host
+    assert price.low_ns == close(5_080 / 2)
+    assert price.mid_ns == close(9_080 - 4_000)
+
+
+def test_a_trace_without_steps_is_not_judged() -> None:
+    drawn = Timeline()
+    drawn.op("aten::mm", kernel=10, host=4_000)
+    drawn.op("aten::mm", kernel=10, host=4_000)
+    assert isinstance(host_bound.judge(run_of(drawn)), Skip)
+
+
+def test_on_a_cpu_python_between_operators_is_priced() -> None:
+    run = run_of(loop(10, 0, 400, between=10, pause=4_000, device=False))
+    price = price_us(host_bound, run)
+    assert price.mid_ns == close(4_000)
+    assert price.low_ns == close(2_000)
+
+
+def test_on_a_cpu_python_inside_the_optimizer_is_the_optimizers() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=4_000)
+            with drawn.span("Optimizer.step#AdamW.step"):
+                drawn.python(1_000)
+                drawn.op("aten::add_", host=50)
+    silent(host_bound, run_of(drawn))
+
+
+def test_on_a_cpu_ordinary_dispatch_is_no_finding() -> None:
+    silent(host_bound, run_of(loop(10, 0, 400, between=10, device=False)))
+
+
+def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
+    drawn = loop(10, 0, 400, between=10, pause=4_000, device=False)
+    drawn.header["baseTimeNanoseconds"] = 1_000_000_000
+    at = 1_000_000_000 + 6_000_000  # in the pause of the second step: 4.1 + 4 + 4.1 ... ms
+    frames = tuple(FrameSample(time_ns=at + i * 200_000, place="train.py:41") for i in range(200))
+    assert found(host_bound, run_of(drawn, frames=frames)).place == "train.py:41"
+
+
+def launching(*, sync: bool = False, changing: bool = False, marker: str | None = None) -> Timeline:
+    drawn = Timeline()
+    for i in range(6):
+        with drawn.step():
+            for _ in range(50 + i * changing):
+                drawn.op(marker or "aten::mm", kernel=10, host=40)
+            if sync:
+                drawn.item()
+    return drawn
+
+
+def test_a_graph_is_advised_only_where_the_run_shows_that_one_fits() -> None:
+    fits = found(host_bound, run_of(launching()))
+    assert fits.fix == 'model = torch.compile(model, mode="reduce-overhead")'
+    for drawn, reason in (
+        (launching(sync=True), "1 synchronisation a step"),
+        (launching(changing=True), "differ from step to step"),
+    ):
+        finding = found(host_bound, run_of(drawn))
+        assert finding.fix == "model = torch.compile(model)"
+        assert reason in (finding.detail or "")
+        assert price_us(host_bound, run_of(drawn)).mid_ns < price_us(host_bound, run_of(launching())).mid_ns
+
+
+def test_compiling_can_change_rounding() -> None:
+    assert found(host_bound, run_of(launching())).risk == "rounding"
+
+
+def test_a_compiled_run_is_not_told_to_compile() -> None:
+    finding = found(host_bound, run_of(launching(changing=True, marker="Torch-Compiled Region: 0/0")))
+    assert "torch.compile(" not in finding.fix
+
+
+def test_recorded_python_frames_name_the_function_that_the_pause_went_by_in() -> None:
+    drawn = Timeline()
+    for _ in range(6):
+        with (
+            drawn.step(),
+            drawn.span("train.py(3): train", "python_function"),
+            drawn.span("tqdm/_monitor.py(60): run", "python_function", tid=999),
+        ):
+            drawn.op("aten::mm", kernel=100, host=20)
+            with drawn.span("train.py(40): augment", "python_function"):
+                with drawn.span("train.py(50): quick", "python_function"):
+                    drawn.python(300)
+                with drawn.span("<built-in method sleep>", "python_function"):
+                    drawn.python(8_000)
+    finding = found(host_bound, run_of(drawn))
+    assert finding.place == "train.py:40"
+    assert "augment() at train.py:40" in finding.fix
+
+
+def test_a_pause_in_many_functions_names_the_one_that_takes_most() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=400)
+            for line, us in ((10, 900), (20, 1_000), (30, 900)):
+                with drawn.span(f"train.py({line}): part_{line}", "python_function"):
+                    drawn.python(us)
+            drawn.op("aten::mm", host=400)
+    assert "part_20() at train.py:20" in found(host_bound, run_of(drawn)).fix
+
+
+def test_steps_in_which_no_operator_was_recorded_are_not_called_python() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(4):
+        with drawn.step():
+            drawn.add("user_annotation", "gloo:all_reduce", drawn.now, 2_000, tid=300)
+            drawn.python(3_000)
+    drawn.op("aten::empty", host=2)
+    assert isinstance(host_bound.judge(run_of(drawn)), Skip)

@@ -1,0 +1,66 @@
+"""dense-embedding-grad: the zeros vanish, the optimizer keeps the touched rows, and a tied table is promised nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
+from tests.rules.drawing import POINTWISE, compute, steps
+from tests.rules.judging import close, found, price_us, run_of, silent
+from tests.timeline import Timeline
+
+ROWS, WIDTH = 100_000, 128
+
+
+def loop(batch: int = 1_000, *, device: bool = True, shapes: bool = True, tied: bool = False) -> Run:
+    """Per step: 2 ms of products, a gradient of 900 us of zeros and 100 us of sums, and 600 us of SGD over the table."""
+
+    def told(**args: Any) -> dict[str, Any]:
+        return args if shapes else {}
+
+    def op(drawn: Timeline, name: str, us: int, **args: Any) -> None:
+        drawn.op(name, kernel=us if device else None, host=10 if device else us, kernel_name=POINTWISE, **args)
+
+    def body(drawn: Timeline) -> None:
+        head = {"dims": [[batch, WIDTH], [WIDTH, ROWS]]} if tied else {}
+        op(drawn, "aten::mm", 2_000, **head)
+        dims, concrete = [[batch, WIDTH], [batch], [], [], []], ["", "", str(ROWS), "-1", "False"]
+        with drawn.span("aten::embedding_dense_backward", "cpu_op", **told(dims=dims, concrete=concrete)):
+            op(drawn, "aten::fill_", 900, **told(dims=[[ROWS, WIDTH], []]))
+            op(drawn, "aten::sums", 100)
+        with drawn.span("Optimizer.step#SGD.step"):
+            op(drawn, "aten::add_", 600, **told(dims=[[ROWS, WIDTH], [ROWS, WIDTH], []]))
+            op(drawn, "aten::add_", 50, **told(dims=[[WIDTH, 64], [WIDTH, 64], []]))
+
+    return run_of(steps(body, device=device))
+
+
+def test_the_zeros_vanish_and_the_optimizer_keeps_the_rows_of_the_batch() -> None:
+    for device in (True, False):
+        price = price_us(dense_embedding_grad, loop(device=device))
+        assert price.low_ns == close(900 + 600 * (1 - 10 * 0.01))
+        assert price.mid_ns == close(900 + 600 * (1 - 5 * 0.01))
+        assert price.high_ns == close(900 + 600 * (1 - 3 * 0.01))
+
+
+def test_a_batch_that_touches_most_rows_saves_the_zeros_only() -> None:
+    assert price_us(dense_embedding_grad, loop(batch=90_000)).high_ns == close(900)
+
+
+def test_a_table_that_may_be_tied_to_the_output_layer_is_promised_nothing() -> None:
+    run = loop(tied=True)
+    assert price_us(dense_embedding_grad, run).low_ns == 0
+    assert "shares the table's weight" in (found(dense_embedding_grad, run).detail or "")
+
+
+def test_without_shapes_only_the_zeros_are_priced() -> None:
+    assert price_us(dense_embedding_grad, loop(shapes=False)).high_ns == close(900)
+
+
+def test_sgd_takes_sparse_gradients_as_it_is() -> None:
+    assert found(dense_embedding_grad, loop()).fix == "nn.Embedding(..., sparse=True)"
+
+
+def test_no_embedding_is_no_finding() -> None:
+    silent(dense_embedding_grad, run_of(steps(lambda drawn: compute(drawn, 1_000))))

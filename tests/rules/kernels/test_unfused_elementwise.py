@@ -1,0 +1,100 @@
+"""unfused-elementwise: a chain becomes its longest member, whatever stopped it while it was recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import MeasuredPeak
+from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
+from tests.rules.drawing import POINTWISE, compute, steps
+from tests.rules.judging import close, price_us, run_of, silent
+from tests.timeline import Timeline
+
+
+def pointwise(length: int) -> Timeline:
+    def body(drawn: Timeline) -> None:
+        compute(drawn, 2_000)
+        for _ in range(length):
+            drawn.op("aten::add", kernel=300, kernel_name=POINTWISE)
+
+    return steps(body)
+
+
+def test_a_chain_of_pointwise_operations_is_priced_down_to_its_longest() -> None:
+    price = price_us(unfused_elementwise, run_of(pointwise(5)))
+    assert price.high_ns == close(4 * 300)
+    assert price.mid_ns == close(0.75 * 4 * 300)
+    assert price.low_ns == close(0.5 * 4 * 300)
+
+
+def test_two_pointwise_operations_are_no_chain() -> None:
+    silent(unfused_elementwise, run_of(pointwise(2)))
+
+
+def test_on_a_cpu_a_scalar_made_a_tensor_inside_an_operator_does_not_break_a_chain() -> None:
+    """`0.5 * x` copies its scalar between two stretches of aten::mul: still one member, whose two stretches count once each.
+
+    Three operators of 400 us around conversions of 2: fused, 400 stay, and 2 x 400 go (and their conversions are other work).
+    """
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=2000)
+            for _ in range(3):
+                with drawn.span("aten::mul", "cpu_op"):
+                    drawn.python(100)
+                    drawn.op("aten::copy_", host=2)
+                    drawn.python(300)
+            drawn.op("aten::mm", host=2000)
+    price = price_us(unfused_elementwise, run_of(drawn))
+    assert price.high_ns == close(2 * 400)
+    assert price.low_ns == close(0.5 * 2 * 400)
+
+
+def test_on_a_cpu_the_nodes_of_backward_do_not_break_a_chain() -> None:
+    """MulBackward0 and its kin have a little time of their own around each operator, and touch no memory."""
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+            for _ in range(4):
+                with drawn.span("autograd::engine::evaluate_function: MulBackward0", "cpu_op"):
+                    drawn.python(3)
+                    drawn.op("aten::mul", host=400)
+    assert price_us(unfused_elementwise, run_of(drawn)).high_ns == close(3 * 400 + 3 * 3)
+
+
+LARGE = [1024, 1024]  # 4 MiB in fp32: to read and write it takes 1000 us
+PEAK = MeasuredPeak(dtype="float32", flops=1e12, threads=1, how="a test", bandwidth_bytes_s=2 * 4 * 1024 * 1024 / 1e-3)
+
+
+def chain(*names: str, stopped_us: int = 0) -> Run:
+    """Operations of 3000 us between two products of 2500, in 5 steps; in the second and fourth the middle one is stopped too."""
+    drawn = Timeline(device=None)
+    for step in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=2_500)
+            for i, name in enumerate(names):
+                stop = stopped_us if i == len(names) // 2 and step % 2 else 0
+                drawn.op(name, host=3_000 + stop, dims=[LARGE], types=["float"])
+            drawn.op("aten::mm", host=2_500)
+    timed = (0.005 + 0.003 * len(names),) * 5
+    return run_of(drawn, measured_peaks=(PEAK,), timed_steps_s=timed)
+
+
+@pytest.mark.parametrize(
+    ("names", "arithmetic"),
+    [(("neg", "abs", "neg"), 0), (("tanh", "neg", "tanh"), 2_000), (("bernoulli_", "neg", "bernoulli_"), 2_000)],
+)
+def test_of_the_others_only_arithmetic_stays(names: tuple[str, ...], arithmetic: int) -> None:
+    """A negation that takes three times its pass over memory waits for memory, a tanh computes; one of the three stays whole."""
+    price = price_us(unfused_elementwise, chain(*(f"aten::{name}" for name in names)))
+    assert price.high_ns == close(2 * 3_000 - arithmetic)
+
+
+def test_a_stop_while_recording_does_not_make_the_fused_operation_longer() -> None:
+    """The longest member was long because something stopped it: unrecorded it is like the others."""
+    calm, stopped = (price_us(unfused_elementwise, chain(*["aten::abs"] * 3, stopped_us=us)) for us in (0, 20_000))
+    for end in ("low_ns", "mid_ns", "high_ns"):
+        assert getattr(stopped, end) == pytest.approx(getattr(calm, end), rel=0.03)
