@@ -36,12 +36,12 @@ def test_a_quiet_machine_is_silent_and_an_unknown_one_not_judged() -> None:
 
 
 def test_cores_to_spare_are_silent() -> None:
-    assert busy_machine.judge(run_of(loop(), host=machine(1.5, own=1.0, cores=4, affinity=4))) is None
+    silent(busy_machine, run_of(loop(), host=machine(1.5, own=1.0, cores=4, affinity=4)))
 
 
 def test_a_pinned_process_shares_only_what_the_rest_of_the_machine_cannot_have_held() -> None:
     """20 cores' worth of others fit on the 60 cores outside; of 62 at least two are on this process's four."""
-    assert busy_machine.judge(run_of(loop(), host=machine(20.0, own=3.8, cores=64, affinity=4))) is None
+    silent(busy_machine, run_of(loop(), host=machine(20.0, own=3.8, cores=64, affinity=4)))
     crowded = run_of(loop(), host=machine(62.0, own=2.0, cores=64, affinity=4))
     assert "Other processes used 2.0 of the 4 cores" in found(busy_machine, crowded).summary
 
