@@ -106,7 +106,7 @@ class HostFacts:
     cpu: str | None = None
     cores: int | None = None  # logical cores of the machine
     affinity: int | None = None  # cores this process may run on
-    cgroup_cpus: float | None = None
+    cgroup_cpus: float | None = None  # quota of the container, in cores
     torch_threads: int | None = None
     interop_threads: int | None = None
     load_average: float | None = None  # 1-minute, at the end of the block
@@ -115,6 +115,12 @@ class HostFacts:
     disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, where /proc tells
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
+
+    @property
+    def usable_cores(self) -> float | None:
+        """Cores that this process may use: the least of machine, affinity and quota; None where none of them is known."""
+        known = (self.cores, self.affinity, self.cgroup_cpus)
+        return min((float(cores) for cores in known if cores), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

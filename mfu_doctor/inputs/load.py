@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.capture.facts.cores import processes_at_once
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.inputs.choose import choose_trace
@@ -135,9 +136,8 @@ def load_saved(source: PathLike | BinaryIO) -> Report | None:
 
 
 def processors() -> int:
-    """Processors that this process may use: a command has them to itself while it reads."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return len(allowed)
+    """Processes that may read at once: a command has its cores to itself while it reads."""
+    return processes_at_once()
 
 
 def _is_ours(file: Path) -> bool:

@@ -20,12 +20,12 @@ class Contention:
     """CPU use during the timed steps, in cores.
 
     Attributes:
-        cores: that this process may run on.
+        cores: that this process may use.
         own: used by this process.
         others: used by other processes on these cores, at least.
     """
 
-    cores: int
+    cores: float
     own: float
     others: float
 
@@ -42,7 +42,7 @@ def contention_of(run: Run) -> Contention | str:
         return "CPU times of this and other processes were not captured"
     if host.cores is None:
         return "the number of the machine's cores was not captured"
-    cores = min(host.affinity or host.cores, host.cores)
+    cores = host.usable_cores or host.cores
     others = max(host.other_cpu_share - (host.cores - cores), 0.0)  # the rest of the machine may have held that much
     return Contention(cores, host.cpu_share, others)
 

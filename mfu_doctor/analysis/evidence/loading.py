@@ -14,7 +14,7 @@ import numpy as np
 from mfu_doctor.analysis.evidence.steady_steps import Part, Rows, Steady, part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import HostFacts, LoaderFacts
+from mfu_doctor.facts import LoaderFacts
 from mfu_doctor.units import NS_PER_US
 
 # What fetching a ready batch from a worker costs the training thread: queue, unpickling, pinning. Measured on real traces:
@@ -78,7 +78,7 @@ def loading_of(run: Run) -> Loading | None:
         step_ns=run.replay.measured_ns,
         free_ns=free,
         batch_ns=_batch_ns(workers, float(length.mean()), run.replay.measured_ns / fetches),
-        cores=cores_of(run.facts.host if run.facts else None),
+        cores=run.facts.host.usable_cores if run.facts and run.facts.host else None,
     )
 
 
@@ -104,14 +104,6 @@ def is_pipelined(run: Run) -> bool:
     if workers is not None:
         return workers > 0
     return any(_MULTI in run.trace.name_of(row) for row in run.host.fetch_rows.tolist())
-
-
-def cores_of(host: HostFacts | None) -> float | None:
-    """Cores that the process may use: the least of affinity, cgroup quota and machine."""
-    if host is None:
-        return None
-    known = [float(c) for c in (host.affinity, host.cgroup_cpus, host.cores) if c]
-    return min(known, default=None)
 
 
 def _batch_ns(workers: int | None, fetch_ns: float, period_ns: float) -> float | None:

@@ -6,10 +6,12 @@ import os
 import platform
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mfu_doctor.capture.facts.cores import core_facts
 from mfu_doctor.capture.facts.processor import cpu_model
+from mfu_doctor.capture.facts.system_files import text_of
 from mfu_doctor.facts import HostFacts
 
 _PROC = Path("/proc")
@@ -52,11 +54,9 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
     """
     import torch
 
-    return HostFacts(
+    return replace(
+        core_facts(),
         cpu=cpu_model(),
-        cores=os.cpu_count(),
-        affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        cgroup_cpus=_cgroup_cpus(),
         torch_threads=torch.get_num_threads(),
         interop_threads=torch.get_num_interop_threads(),
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -94,26 +94,13 @@ def _other_share(before: Busy | None, after: Busy | None) -> float | None:
     return round(max(others, 0.0) / (after.wall_s - before.wall_s), 4)
 
 
-def _cgroup_cpus() -> float | None:
-    """CPU quota of this container in cores; None if there is none."""
-    text = _read(Path("/sys/fs/cgroup/cpu.max"))
-    if text is not None:
-        quota, _, period = text.strip().partition(" ")
-        return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
-    quota_us = _read(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
-    period_us = _read(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
-    if quota_us is None or period_us is None or int(quota_us) <= 0:
-        return None
-    return int(quota_us) / int(period_us)
-
-
 def _memory_available() -> int | None:
     """Memory in bytes that processes can still have, as the kernel estimates it; less in a container with a limit."""
-    lines = (_read(_PROC / "meminfo") or "").splitlines()
+    lines = (text_of(_PROC / "meminfo") or "").splitlines()
     kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     if not kilobytes or not kilobytes[0].isdigit():
         return None
-    limit, used = _read(Path("/sys/fs/cgroup/memory.max")), _read(Path("/sys/fs/cgroup/memory.current"))
+    limit, used = text_of(Path("/sys/fs/cgroup/memory.max")), text_of(Path("/sys/fs/cgroup/memory.current"))
     within = [int(kilobytes[0]) * 1024]
     if limit is not None and used is not None and limit.strip().isdigit() and used.strip().isdigit():
         within.append(max(int(limit) - int(used), 0))
@@ -122,7 +109,7 @@ def _memory_available() -> int | None:
 
 def _machine_seconds(proc: Path) -> float | None:
     """CPU seconds of everything but idle and I/O wait, from the first line of /proc/stat."""
-    fields = (_read(proc / "stat") or "").partition("\n")[0].split()[1:]
+    fields = (text_of(proc / "stat") or "").partition("\n")[0].split()[1:]
     if len(fields) < 5:
         return None
     user, nice, system, _idle, _iowait, *rest = (int(field) for field in fields[:8])
@@ -140,7 +127,7 @@ def _tree_ticks(proc: Path) -> dict[int, int] | None:
     ticks: dict[int, int] = {}
     parent: dict[int, int] = {}
     for pid in pids:
-        fields = (_read(proc / pid / "stat") or "").rpartition(")")[2].split()
+        fields = (text_of(proc / pid / "stat") or "").rpartition(")")[2].split()
         if len(fields) > 14:
             parent[int(pid)] = int(fields[1])
             ticks[int(pid)] = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
@@ -153,7 +140,7 @@ def _read_bytes(proc: Path, tree: Iterable[int]) -> int | None:
     Linux adds the count of a child that ended to that of the parent that waited for it, so a worker that ends in between takes
     nothing away.
     """
-    counts = {pid: _counted_reads(_read(proc / str(pid) / "io") or "") for pid in tree}
+    counts = {pid: _counted_reads(text_of(proc / str(pid) / "io") or "") for pid in tree}
     if counts.get(os.getpid()) is None:
         return None
     return sum(count or 0 for count in counts.values())  # one that ended since /proc was listed has none
@@ -168,10 +155,3 @@ def _descends(pid: int, ancestor: int, parent: dict[int, int]) -> bool:
     while pid != ancestor and pid in parent:
         pid = parent[pid]
     return pid == ancestor
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None

@@ -6,6 +6,8 @@ import hashlib
 import platform
 from pathlib import Path
 
+from mfu_doctor.capture.facts.system_files import text_of
+
 CPUINFO = Path("/proc/cpuinfo")
 
 # Fields of it that name the processor, and that say which it is, on x86 and on Arm.
@@ -17,7 +19,7 @@ IDENTITY = frozenset(
 
 def cpu_model() -> str | None:
     """The processor's name as the system tells it; None where it does not."""
-    for line in _told().splitlines():
+    for line in (text_of(CPUINFO) or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in NAMES:
             return value.strip()
@@ -29,13 +31,6 @@ def processor_identity() -> str:
 
     Home directories are shared between machines: one with bf16 arithmetic must not answer for one without.
     """
-    first = _told().partition("\n\n")[0].splitlines()
+    first = (text_of(CPUINFO) or "").partition("\n\n")[0].splitlines()
     told = sorted(line for line in first if line.partition(":")[0].strip() in IDENTITY)
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16] if told else ""
-
-
-def _told() -> str:
-    try:
-        return CPUINFO.read_text(errors="replace")
-    except OSError:
-        return ""  # not Linux, or /proc is hidden

@@ -31,7 +31,6 @@ import numpy as np
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -59,9 +58,10 @@ def few_threads(run: Run) -> Outcome:
     host = run.facts.host if run.facts is not None else None
     if host is None or host.torch_threads is None:
         return Skip("the number of threads was not captured")
-    cores = _usable_cores(host, run.facts.world_size if run.facts is not None else None)
-    if cores is None:
+    if host.usable_cores is None:
         return Skip("the number of usable cores was not captured")
+    ranks = (run.facts.world_size if run.facts is not None else None) or 1
+    cores = max(int(host.usable_cores) // ranks, 1)
     threads = host.torch_threads
     if threads >= cores:
         return None
@@ -75,12 +75,6 @@ def few_threads(run: Run) -> Outcome:
         risk="rounding",
         raised_peak=max(run.peaks.dense.values(), default=0.0) * cores / threads or None,
     )
-
-
-def _usable_cores(host: HostFacts, world_size: int | None) -> int | None:
-    """Cores for one rank: affinity, limited by the control group, shared by the ranks."""
-    known = [c for c in (host.affinity, host.cgroup_cpus, host.cores) if c is not None]
-    return max(int(min(known)) // max(world_size or 1, 1), 1) if known else None
 
 
 def _change(run: Run, threads: int, cores: int) -> Change:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.contention import contention_of, host_is_critical
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import significant
+from mfu_doctor.quantities import number, significant
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -47,7 +47,7 @@ def busy_machine(run: Run) -> Outcome:
         return None
     load = run.facts.host.load_average if run.facts is not None and run.facts.host is not None else None
     return Finding(
-        summary=f"Other processes used {significant(found.others, 2)} of the {found.cores} cores during the "
+        summary=f"Other processes used {significant(found.others, 2)} of the {number(found.cores)} cores during the "
         "un-profiled steps: the times may include waiting for them",
         fix="# record again alone on the machine before acting on these numbers",
         evidence=(

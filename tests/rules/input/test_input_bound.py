@@ -44,8 +44,8 @@ def test_the_fix_names_the_workers_that_this_run_needs() -> None:
 
 
 def test_no_more_workers_than_cores_are_advised() -> None:
-    host = HostFacts(cores=64, affinity=2)
-    assert "num_workers=2," in found(input_bound, run_of(loop(12_000, 2_000), host=host)).fix
+    for host in (HostFacts(cores=64, affinity=2), HostFacts(cores=64, affinity=64, cgroup_cpus=2.5)):
+        assert "num_workers=2," in found(input_bound, run_of(loop(12_000, 2_000), host=host)).fix
 
 
 def test_starved_workers_are_priced_by_their_throughput() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Skip
@@ -44,6 +46,14 @@ def test_a_pinned_process_shares_only_what_the_rest_of_the_machine_cannot_have_h
     silent(busy_machine, run_of(loop(), host=machine(20.0, own=3.8, cores=64, affinity=4)))
     crowded = run_of(loop(), host=machine(62.0, own=2.0, cores=64, affinity=4))
     assert "Other processes used 2.0 of the 4 cores" in found(busy_machine, crowded).summary
+
+
+def test_processes_beside_the_quota_of_a_container_take_nothing_from_it() -> None:
+    """A container with 2 of 8 cores: what others use on the other 6 is not its loss; of 7.3 cores' worth, 1.3 is."""
+    host = HostFacts(cores=8, affinity=8, cgroup_cpus=2.0, cpu_share=0.7)
+    silent(busy_machine, run_of(loop(), host=replace(host, other_cpu_share=6.0)))
+    crowded = run_of(loop(), host=replace(host, other_cpu_share=7.3))
+    assert "Other processes used 1.3 of the 2 cores" in found(busy_machine, crowded).summary
 
 
 def test_a_device_that_hides_its_host_does_not_care() -> None:

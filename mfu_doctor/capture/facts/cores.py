@@ -1,0 +1,46 @@
+"""The cores that this process may use: what the machine has, what its affinity allows, and the quota of its container.
+
+A container on a large machine sees all cores and may use two: threads, loader workers and readers for the others only stand in
+each other's way.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mfu_doctor.capture.facts.system_files import text_of
+from mfu_doctor.facts import HostFacts
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def core_facts(cgroup: Path = _CGROUP) -> HostFacts:
+    """Only the facts about cores.
+
+    Args:
+        cgroup: where Linux tells the limits of this process's control group.
+    """
+    return HostFacts(
+        cores=os.cpu_count(),
+        affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        cgroup_cpus=_quota(cgroup),
+    )
+
+
+def processes_at_once(cgroup: Path = _CGROUP) -> int:
+    """How many processes of ours can run at once, at least one: whole cores, for a part of one is no place for another."""
+    return max(int(core_facts(cgroup).usable_cores or 1), 1)
+
+
+def _quota(cgroup: Path) -> float | None:
+    """CPU quota in cores, of version 2 of control groups or version 1; None if there is none."""
+    text = text_of(cgroup / "cpu.max")
+    if text is not None:
+        quota, _, period = text.strip().partition(" ")
+        return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    quota_us = text_of(cgroup / "cpu/cpu.cfs_quota_us")
+    period_us = text_of(cgroup / "cpu/cpu.cfs_period_us")
+    if quota_us is None or period_us is None or int(quota_us) <= 0:
+        return None
+    return int(quota_us) / int(period_us)

@@ -1,0 +1,13 @@
+"""What the system tells in files (/proc, /sys): there on Linux, hidden in some containers, absent elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def text_of(path: Path) -> str | None:
+    """The file's text, or None where the system does not tell."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
