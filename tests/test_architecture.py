@@ -59,7 +59,7 @@ UPWARD: dict[tuple[str, str], str] = {}
 HOMES = {
     "torch": ("capture/", "session/"),
     "pynvml": ("capture/device/nvml.py",),
-    "typer": ("cli/main.py",),
+    "typer": ("cli/main.py", "cli/options.py", "cli/help.py"),
     "rich": ("render/terminal/terminal.py",),
     "jinja2": ("render/html/html.py",),
     "pandas": (),

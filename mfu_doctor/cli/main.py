@@ -1,4 +1,4 @@
-"""The command line: a table of verbs, each a thin function over `mfu_doctor.commands`; the only module that prints or exits.
+"""The command line: a table of verbs, each a thin function over its file in this folder; the only module that prints or exits.
 
 Nothing heavy is imported here: `mfu-doctor --help` starts without numpy, torch or any renderer.
 """
@@ -15,6 +15,8 @@ from typing import Annotated
 
 import typer
 
+from mfu_doctor.cli import options as given
+from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.errors import DoctorError
 
 PROGRESS_AFTER_S = 2.0  # below this nobody wonders
@@ -22,27 +24,12 @@ BROKEN_PIPE = 141  # what a shell reports for a process ended by SIGPIPE (128 + 
 
 app = typer.Typer(
     name="mfu-doctor",
-    help="Tells why a PyTorch training run does not use its hardware fully, and what to do about it.",
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-TracePath = Annotated[
-    str, typer.Argument(metavar="TRACE", help="A trace (.json, .json.gz), a directory of traces, or a saved report.")
-]
-Output = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there; its suffix picks the format.")
-]
-PeakFlops = Annotated[
-    float | None, typer.Option(metavar="F", help="Dense peak of the device in FLOP/s, e.g. 989.5e12.")
-]
-ModelFlops = Annotated[float | None, typer.Option(metavar="F", help="FLOP of one training step, e.g. 1.28e14.")]
-Steps = Annotated[str | None, typer.Option(metavar="A:B", help="Judge only recorded steps A to B-1.")]
-AllowDifferent = Annotated[
-    list[str] | None, typer.Option(metavar="KEY", help="Compare although KEY differs. Repeatable.")
-]
 
 
 def main() -> None:
@@ -60,7 +47,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Tell why a PyTorch training run does not use its hardware fully, and what to do about it."""
+    """Find out why a PyTorch training run does not use its hardware fully, and what to do about it."""
     if version:
         from mfu_doctor import __version__
 
@@ -68,28 +55,20 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=Verb)
 def report(
-    trace: TracePath,
-    output: Output = None,
-    format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="terminal, markdown, json, html or notebook.")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(metavar="REPORT", help="A report or trace to show the change from.")
-    ] = None,
-    peak_flops: PeakFlops = None,
-    model_flops: ModelFlops = None,
-    steps: Steps = None,
-    select: Annotated[
-        list[str] | None, typer.Option(metavar="R,..", help="Only these rules, codes or families.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="R,..", help="Leave these rules, codes or families out.")
-    ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, not one screen.")] = False,
+    trace: given.TracePath,
+    output: given.Output = None,
+    format: given.ReportFormat = None,
+    baseline: given.Baseline = None,
+    peak_flops: given.PeakFlops = None,
+    model_flops: given.ModelFlops = None,
+    steps: given.Steps = None,
+    select: given.Select = None,
+    ignore: given.Ignore = None,
+    verbose: given.Verbose = False,
 ) -> None:
-    """Say how much of the hardware a run uses, where each step goes, and which fix pays. TRACE may be "-" for a stream."""
+    """Report how much of the hardware a run uses, where each step goes, and what to fix first."""
     from mfu_doctor.cli.report import ReportOptions, run_report
     from mfu_doctor.inputs.overrides import split_names
     from mfu_doctor.render.terminal.terminal import abilities
@@ -112,32 +91,25 @@ def report(
     _show(written.text)
 
 
-@app.command()
+@app.command(cls=Verb)
 def check(
-    traces: Annotated[list[str], typer.Argument(metavar="TRACE...", help="Traces or saved reports of one program.")],
-    baseline: Annotated[
-        list[str] | None, typer.Option(metavar="REPORT", help="What to compare with. Repeatable.")
-    ] = None,
-    budget: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=LIMIT", help="E.g. step-time=+5%. Repeatable.")
-    ] = None,
-    level: Annotated[
-        list[str] | None, typer.Option(metavar="RULE=LEVEL", help="off, warn or error. Repeatable.")
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="terminal, markdown, github, junit or json.")
-    ] = None,
-    output: Output = None,
-    summary: Annotated[
-        bool, typer.Option("--summary", help="Append the checklist to the GitHub step summary.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Inconclusive checks fail.")] = False,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 although checks failed.")] = False,
-    allow_different: AllowDifferent = None,
-    peak_flops: PeakFlops = None,
-    model_flops: ModelFlops = None,
+    traces: given.TracePaths,
+    baseline: given.Baselines = None,
+    budget: given.Budget = None,
+    level: given.Level = None,
+    format: given.VerdictFormat = None,
+    output: given.Output = None,
+    summary: given.Summary = False,
+    strict: given.Strict = False,
+    exit_zero: given.ExitZero = False,
+    allow_different: given.AllowDifferent = None,
+    peak_flops: given.PeakFlops = None,
+    model_flops: given.ModelFlops = None,
 ) -> None:
-    """Judge runs against budgets and a baseline, for CI: exit 0 passed, 1 failed, 2 nothing to judge."""
+    """Check runs against budgets and a baseline in CI.
+
+    The exit code is 0 if all checks pass, 1 if one fails, and 2 if nothing could be judged.
+    """
     from mfu_doctor.cli.check import CheckOptions, run_check
 
     chosen = CheckOptions(
@@ -159,18 +131,18 @@ def check(
     raise typer.Exit(status)
 
 
-@app.command()
+@app.command(cls=Verb)
 def compare(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", help="A trace or saved report.")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="The same with the change.")],
-    output: Output = None,
-    format: Annotated[str | None, typer.Option(metavar="FORMAT", help="terminal, markdown or json.")] = None,
-    fix: Annotated[list[str] | None, typer.Option(metavar="RULE", help="The fix that was applied. Repeatable.")] = None,
-    allow_different: AllowDifferent = None,
-    peak_flops: PeakFlops = None,
-    model_flops: ModelFlops = None,
+    before: given.Before,
+    after: given.After,
+    output: given.Output = None,
+    format: given.ComparisonFormat = None,
+    fix: given.Fix = None,
+    allow_different: given.AllowDifferent = None,
+    peak_flops: given.PeakFlops = None,
+    model_flops: given.ModelFlops = None,
 ) -> None:
-    """Say what changed between two runs, and whether the gain predicted on BEFORE came true."""
+    """Compare two runs: what changed, and whether the gain predicted for BEFORE came true."""
     from mfu_doctor.cli.compare import CompareOptions, run_compare
 
     chosen = CompareOptions(
@@ -188,21 +160,22 @@ def compare(
 
 
 # Everything after the script belongs to the script: options stop at the first word that is not one of ours.
-@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@app.command(cls=Verb, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 def run(
-    program: Annotated[
-        list[str], typer.Argument(metavar="SCRIPT|-m MODULE [ARGS]...", help="What to run, and its arguments.")
-    ],
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="The trace to write.")] = None,
-    skip: Annotated[int | None, typer.Option(min=0, help="Steps to let the loop settle.")] = None,
-    timed: Annotated[int | None, typer.Option(min=0, help="Steps timed without the profiler.")] = None,
-    warmup: Annotated[int | None, typer.Option(min=0, help="Steps profiled and thrown away.")] = None,
-    active: Annotated[int | None, typer.Option(min=1, help="Steps recorded.")] = None,
-    model_flops: ModelFlops = None,
-    peak_flops: PeakFlops = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the report at the end.")] = False,
+    program: given.Program,
+    output: given.RunOutput = None,
+    skip: given.Skip = None,
+    timed: given.Timed = None,
+    warmup: given.Warmup = None,
+    active: given.Active = None,
+    model_flops: given.ModelFlops = None,
+    peak_flops: given.PeakFlops = None,
+    quiet: given.Quiet = False,
 ) -> None:
-    """Run an unchanged training script (or -m module) and diagnose it; its exit status is kept."""
+    """Run an unchanged training script, record a few steps, and report on them.
+
+    Options of mfu-doctor come before the script. The exit code is the script's own.
+    """
     from mfu_doctor.cli.run import run_program
     from mfu_doctor.inputs.overrides import Overrides
 
@@ -214,30 +187,29 @@ def run(
     sys.exit(status)
 
 
-@app.command()
+@app.command(cls=Verb)
 def explain(
-    rule: Annotated[
-        str | None, typer.Argument(metavar="[RULE]", help="A rule's name or code, or a family such as IN.")
-    ] = None,
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, markdown or json.")] = "text",
+    rule: given.RuleName = None,
+    format: given.ExplainFormat = "text",
 ) -> None:
-    """Explain a rule: what it measures, how the gain is predicted, how to fix it, when it is wrong. Without one, list all."""
+    """Explain a rule: what it measures, how to fix it, and when it is wrong.
+
+    Without a rule, list all of them.
+    """
     from mfu_doctor.cli.explain import run_explain
 
     _show(run_explain(rule, format))
 
 
-@app.command()
+@app.command(cls=Verb)
 def annotate(
-    trace: TracePath,
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="The trace to write (.json or .json.gz).")
-    ],
-    steps: Steps = None,
-    peak_flops: PeakFlops = None,
-    model_flops: ModelFlops = None,
+    trace: given.TracePath,
+    output: given.TraceOutput,
+    steps: given.Steps = None,
+    peak_flops: given.PeakFlops = None,
+    model_flops: given.ModelFlops = None,
 ) -> None:
-    """Write a copy of the trace with our findings in it, for ui.perfetto.dev."""
+    """Write a copy of a trace with the findings marked in it, for ui.perfetto.dev."""
     from mfu_doctor.annotation.annotate import annotate as write
     from mfu_doctor.inputs.overrides import parse_steps
     from mfu_doctor.quantities import size_of
@@ -251,9 +223,9 @@ def annotate(
     )
 
 
-@app.command()
+@app.command(cls=Verb)
 def selfcheck() -> None:
-    """Show what this machine can record and read: paste it into a bug report."""
+    """Show what this machine can record and read, for a bug report."""
     from mfu_doctor.capture.selfcheck import selfcheck as look
     from mfu_doctor.cli.selfcheck import table
     from mfu_doctor.render.terminal.terminal import abilities
