@@ -5,6 +5,7 @@ Readers build it, capture's facts travel in it, analysis only looks at it. It im
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -30,6 +31,10 @@ class Category(IntEnum):
     PYTHON = 10  # python_function frame
     OVERHEAD = 11  # the profiler's own work
 
+
+_PRINTED_FLAGS = {"True": True, "False": False}
+_PRINTED_INTEGER = re.compile(r"-?\d+")
+_PRINTED_WORD = re.compile(r"-?\d+|True|False")
 
 DEVICE_CATEGORIES = (Category.KERNEL, Category.MEMCPY, Category.MEMSET)
 CALL_CATEGORIES = (Category.RUNTIME, Category.DRIVER)
@@ -76,6 +81,40 @@ class EventArgs:
     sync_kind: str | None = None  # Stream Sync, Event Sync, Stream Wait Event, Context Sync
     wait_stream: int | None = None  # the stream waited on
     wait_record_correlation: int | None = None  # correlation of the cudaEventRecord call waited on
+
+    def shape(self, index: int) -> tuple[int, ...] | None:
+        """Shape of the tensor argument at a position; None for scalars, lists of tensors and what was not recorded."""
+        if self.dims is None or index >= len(self.dims):
+            return None
+        sizes = tuple(size for size in self.dims[index] if isinstance(size, int))
+        if not sizes:
+            return None
+        return sizes if min(sizes) >= 0 else None  # jagged dimensions are printed as negative numbers
+
+    def shapes(self, index: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the list of tensors at a position, () where there is none."""
+        if self.dims is None or index >= len(self.dims):
+            return ()
+        return tuple(shape for shape in self.dims[index] if isinstance(shape, tuple))
+
+    def type_of(self, index: int) -> str | None:
+        """The type of an argument as the trace prints it."""
+        return self.types[index] if self.types is not None and index < len(self.types) else None
+
+    def printed(self, index: int) -> bool | int | tuple[int, ...] | None:
+        """A boolean, an integer or a list of them that was printed ("True", "8", "[1, 1]"); None for anything else."""
+        if self.concrete is None or index >= len(self.concrete):
+            return None
+        text = self.concrete[index]
+        if text in _PRINTED_FLAGS:
+            return _PRINTED_FLAGS[text]
+        if _PRINTED_INTEGER.fullmatch(text):
+            return int(text)
+        if not (text.startswith("[") and text.endswith("]")):
+            return None
+        words = text[1:-1].replace(" ", "").split(",")
+        known = [_PRINTED_FLAGS[w] if w in _PRINTED_FLAGS else int(w) for w in words if _PRINTED_WORD.fullmatch(w)]
+        return tuple(known) if len(known) == len(words) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ _SIZES = {
 }
 
 
+# Integers that no matrix unit computes in, and that operators read and write all the same.
+_INTEGER_SIZES = {"long int": 8, "int64": 8, "int": 4, "int32": 4, "short int": 2, "int16": 2, "bool": 1}
+
+
 def short_dtype(name: str | None) -> str | None:
     """Short name of a number format, or None for what no matmul unit computes in ("long int", "Scalar", ...)."""
     if not name:
@@ -67,3 +71,11 @@ def dtype_bytes(short: str | None) -> float | None:
 def is_complex(name: str | None) -> bool:
     """Whether a trace's type name is a complex format."""
     return bool(name) and "complex" in str(name)
+
+
+def element_bytes(name: str | None) -> float | None:
+    """Bytes of one element of a type as a trace or torch spells it, or None where it is unknown."""
+    size = dtype_bytes(short_dtype(name))
+    if size is None:
+        return _INTEGER_SIZES.get((name or "").removeprefix("torch."))
+    return 2 * size if is_complex(name) else size

@@ -14,8 +14,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.devices.dtypes import short_dtype
-from mfu_doctor.flops.op_args import element_bytes, operand_type, shape
+from mfu_doctor.devices.dtypes import element_bytes, short_dtype
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
@@ -106,7 +105,7 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
     args, product = run.trace.args_of(rows[i]), run.trace.args_of(rows[i - 1])
     if not all(name.endswith("bmm") for name in around) or args is None or product is None:
         return None
-    scores, left = shape(args, 0), shape(product, 0 if names[i - 1] == "aten::bmm" else 1)
+    scores, left = args.shape(0), product.shape(0 if names[i - 1] == "aten::bmm" else 1)
     if scores is None or left is None or len(scores) < 3 or min(scores[-2:]) < _SHORTEST_SEQUENCE:
         return None
     queries, keys = scores[-2:]
@@ -116,9 +115,9 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
     heads = prod(scores[:-2])
     flops, moved = 4.0 * heads * queries * keys * width, heads * 2.0 * (queries + keys) * width
     backward = names[i] == _BACKWARD
-    size = element_bytes(product, 0) or 4.0
+    size = element_bytes(product.type_of(0)) or 4.0
     # A CPU's fused kernel works in fp32 inside, whatever the format of its operands.
-    dtype = "fp32" if run.is_cpu else short_dtype(operand_type(product, 0) or "")
+    dtype = "fp32" if run.is_cpu else short_dtype(product.type_of(0) or "")
     return _Chain(
         rows[i],
         int(run.trace.events.start[rows[i - reach]]),
@@ -133,7 +132,7 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
 def _head_width(run: Run, row: int, sides: tuple[int, int]) -> int | None:
     """Width of a head from a product with the gradient of the scores: the size that is not a side of the scores."""
     args = run.trace.args_of(row)
-    sizes = [s for i in (0, 1) if args is not None and (dims := shape(args, i)) is not None for s in dims[-2:]]
+    sizes = [s for i in (0, 1) if args is not None and (dims := args.shape(i)) is not None for s in dims[-2:]]
     other = [s for s in sizes if s not in sides]
     return other[0] if other else (min(sizes) if sizes else None)
 

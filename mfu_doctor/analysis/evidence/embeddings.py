@@ -19,7 +19,6 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
-from mfu_doctor.flops.op_args import integers, shape, shapes
 from mfu_doctor.trace import Category
 
 DENSE = re.compile(r"^aten::(embedding_dense_backward|_embedding_bag_dense_backward)$")
@@ -78,12 +77,12 @@ def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
 
 def _table(run: Run, row: int) -> tuple[int, int, int] | None:
     args = run.trace.args_of(row)
-    gradient = shape(args, 0) if args is not None else None
-    indices = shape(args, 1) if args is not None else None
-    known = integers(args, _ROWS_IN_TABLE[run.trace.name_of(row)]) if args is not None else None
-    if gradient is None or indices is None or known is None:
+    gradient = args.shape(0) if args is not None else None
+    indices = args.shape(1) if args is not None else None
+    known = args.printed(_ROWS_IN_TABLE[run.trace.name_of(row)]) if args is not None else None
+    if gradient is None or indices is None or not isinstance(known, int):
         return None
-    return known[0], gradient[-1], prod(indices)
+    return known, gradient[-1], prod(indices)
 
 
 def _optimizer(run: Run, steady: Steady, sizes: set[tuple[int, int]]) -> tuple[Rows, npt.NDArray[np.float64]]:
@@ -104,8 +103,8 @@ def _part(run: Run, index: int, sizes: set[tuple[int, int]]) -> float:
     if index < 0:
         return 0.0
     args = run.trace.args[index]
-    single = shape(args, 0)
-    tensors = (single,) if single is not None else shapes(args, 0)
+    single = args.shape(0)
+    tensors = (single,) if single is not None else args.shapes(0)
     total = sum(prod(t) for t in tensors)
     return sum(prod(t) for t in tensors if t in sizes) / total if total else 0.0
 
@@ -115,4 +114,4 @@ def _is_tied(run: Run, sizes: set[tuple[int, int]]) -> bool:
     products = rows_matching(run.trace, _PRODUCT, run.trace.rows(Category.CPU_OP))
     kinds = np.unique(run.trace.events.args[products])
     known = [run.trace.args[int(i)] for i in kinds.tolist() if i >= 0]
-    return any(shape(args, position) in either for args in known for position in range(3))
+    return any(args.shape(position) in either for args in known for position in range(3))

@@ -17,7 +17,6 @@ from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.flops.op_args import shape
 from mfu_doctor.trace import Category, EventArgs
 
 COPYING = re.compile(r"^aten::(contiguous|clone)$")
@@ -74,7 +73,7 @@ def rearranging_of(run: Run) -> Rearranging | None:
 
 def _is_plain(args: EventArgs | None) -> bool:
     """Whether the strides show that the source was contiguous: a copy for safety, not for order."""
-    dims, strides = (shape(args, 0), _strides(args)) if args is not None else (None, None)
+    dims, strides = (args.shape(0), _strides(args)) if args is not None else (None, None)
     return dims is not None and strides is not None and strides == _dense(dims)
 
 
@@ -126,7 +125,7 @@ def _copied_again(first: EventArgs | None, second: EventArgs | None) -> tuple[bo
 
     Where strides were not recorded, sizes must have been turned round and back.
     """
-    before, after = (shape(args, 0) if args is not None else None for args in (first, second))
+    before, after = (args.shape(0) if args is not None else None for args in (first, second))
     if first is None or second is None or before is None or after is None or len(before) != len(after):
         return False, False
     source, strides = _strides(first), _strides(second)

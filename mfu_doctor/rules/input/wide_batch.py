@@ -30,7 +30,6 @@ from mfu_doctor.analysis.evidence.copies import copies_matching
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.flops.op_args import operand_type, shape
 from mfu_doctor.quantities import size_of
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -87,7 +86,7 @@ def _is_float_image(run: Run, row: int) -> bool:
     if args is None or args.dims is None:
         return False
     for index in range(len(args.dims)):
-        dims = shape(args, index)
-        if dims is not None and len(dims) == _IMAGE_DIMS and operand_type(args, index) in ("float", "float32"):
+        dims = args.shape(index)
+        if dims is not None and len(dims) == _IMAGE_DIMS and args.type_of(index) in ("float", "float32"):
             return dims[1] in _IMAGE_CHANNELS or dims[3] in _IMAGE_CHANNELS
     return False

@@ -29,7 +29,6 @@ from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled
 from mfu_doctor.analysis.evidence.steady_steps import Rows, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.flops.op_args import shape
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -73,6 +72,6 @@ def _biased(run: Run) -> Rows:
     for i, row in enumerate(layers.tolist()[:-1]):
         args = run.trace.args_of(row)
         followed = "conv" in names[i] and names[i + 1] == "aten::batch_norm"
-        if followed and args is not None and args.dims is not None and shape(args, _BIAS):
+        if followed and args is not None and args.dims is not None and args.shape(_BIAS):
             found.append(row)
     return np.array(found, np.int64)

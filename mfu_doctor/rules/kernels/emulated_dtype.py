@@ -42,7 +42,6 @@ from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.devices.dtypes import short_dtype
 from mfu_doctor.devices.peaks import SIXTEEN_BITS
-from mfu_doctor.flops.op_args import operand_type
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -131,7 +130,7 @@ def _is_cast(run: Run, row: int) -> bool:
     args = run.trace.args_of(row)
     if args is None:
         return False
-    ends = {short_dtype(operand_type(args, i)) for i in (0, 1)}
+    ends = {short_dtype(args.type_of(i)) for i in (0, 1)}
     return "fp32" in ends and bool(ends & set(SIXTEEN_BITS))
 
 

@@ -30,7 +30,6 @@ from mfu_doctor.analysis.evidence.attribution import owner_of, scaled
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.flops.op_args import shape
 from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -81,5 +80,5 @@ def large_vocab_loss(run: Run) -> Outcome:
 
 def _logits(run: Run, row: int) -> tuple[int, int] | None:
     args = run.trace.args_of(row)
-    dims = shape(args, 0) if args is not None and args.dims is not None else None
+    dims = args.shape(0) if args is not None and args.dims is not None else None
     return (dims[0], dims[-1]) if dims is not None and len(dims) == 2 and dims[-1] >= LEAST_VOCABULARY else None

@@ -31,7 +31,6 @@ from mfu_doctor.analysis.evidence.attribution import owner_of, scaled
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.flops.op_args import operand_type, shape
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -81,6 +80,6 @@ def _is_weight_cast(run: Run, row: int) -> bool:
     args = run.trace.args_of(row)
     if args is None or args.dims is None:
         return False
-    dims = shape(args, 0)
-    narrowing = operand_type(args, 0) in _NARROW and operand_type(args, 1) in _WIDE
+    dims = args.shape(0)
+    narrowing = args.type_of(0) in _NARROW and args.type_of(1) in _WIDE
     return narrowing and dims is not None and len(dims) == _WEIGHT_DIMS
