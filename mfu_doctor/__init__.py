@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mfu_doctor.api.diagnose import diagnose
     from mfu_doctor.api.report import Report
     from mfu_doctor.capture.flops.counter import count_flops
-    from mfu_doctor.capture.flops.op_formulas import flop_formula
+    from mfu_doctor.capture.flops.formula_lookup import flop_formula
     from mfu_doctor.capture.flops.report import FlopReport
     from mfu_doctor.errors import DoctorError
     from mfu_doctor.result.report import Diagnosis
@@ -32,7 +32,7 @@ _HOMES = {
     "Verdict": "mfu_doctor.result.verdict",
     "count_flops": "mfu_doctor.capture.flops.counter",
     "diagnose": "mfu_doctor.api.diagnose",
-    "flop_formula": "mfu_doctor.capture.flops.op_formulas",
+    "flop_formula": "mfu_doctor.capture.flops.formula_lookup",
     "profile": "mfu_doctor.session.recorder",
 }
 

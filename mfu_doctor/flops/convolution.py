@@ -1,4 +1,4 @@
-"""FLOPs of convolutions from recorded shapes: 2 x batch x weight elements x output positions.
+"""FLOPs of convolutions: 2 x batch x weight elements x output positions.
 
 The weight's shape [out, in / groups, k...] already contains the division by groups. A transposed convolution spreads each
 input position over the kernel, so its positions are the input's. Positions of arguments differ by backend and are those
@@ -7,30 +7,14 @@ of PyTorch's native_functions.yaml.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from math import prod
 
-from mfu_doctor.devices.dtypes import short_dtype
-from mfu_doctor.flops.op_args import element_bytes, flag, flags, integers, operand_type, shape
-from mfu_doctor.flops.op_flops import Formula, OpFlops, Surroundings
-from mfu_doctor.trace import EventArgs
+from mfu_doctor.flops.call import Call, Operand
+from mfu_doctor.flops.op_flops import OpFlops
+from mfu_doctor.flops.operators import Formula, Operator, operator
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Positions:
-    """Positions of stride, padding and dilation, and of `transposed` where the operator has that argument."""
-
-    stride: int
-    padding: int
-    dilation: int
-    transposed: int | None = None
-
-
-_GENERIC = _Positions(3, 4, 5, 6)
-_CUDNN = _Positions(3, 2, 4)
-_BIASED = _Positions(4, 3, 5)  # mkldnn and MIOpen take the bias third
 
 
 def output_positions(x: Shape, weight: Shape, *, stride: Shape, padding: Shape, dilation: Shape) -> Shape | None:
@@ -40,85 +24,105 @@ def output_positions(x: Shape, weight: Shape, *, stride: Shape, padding: Shape, 
     if any(len(value) != spatial for value in lists) or min(lists[0]) < 1:
         return None
     return tuple(
-        (size + 2 * p - d * (kernel - 1) - 1) // s + 1
+        max((size + 2 * p - d * (kernel - 1) - 1) // s + 1, 0)
         for size, kernel, s, p, d in zip(x[2:], weight[2:], *lists, strict=True)
     )
 
 
-def _cost(args: EventArgs, x: Shape, weight: Shape, positions: Shape, *, passes: int = 1) -> OpFlops:
-    """`passes` convolutions of x with weight over these positions; the format is that of the first argument."""
-    flops = 2 * x[0] * prod(weight) * prod(positions)
-    size = element_bytes(args, 0)
-    out = x[0] * weight[0] * prod(positions)
-    least = passes * (prod(x) + prod(weight) + out) * size if size else None
-    return OpFlops.plain(flops * passes, dtype=short_dtype(operand_type(args, 0)), size=least)
+def _cost(x: Operand, weight: Operand, positions: Shape, *, passes: int = 1) -> OpFlops:
+    """`passes` convolutions of x with weight over these positions."""
+    places = x.shape[0] * prod(positions)
+    flops = passes * 2 * places * prod(weight.shape) * x.products
+    size = x.element_bytes
+    least = passes * (prod(x.shape) + prod(weight.shape) + places * weight.shape[0]) * size if size else None
+    return OpFlops.plain(flops, type=x.type, size=least)
 
 
-def forward(positions: _Positions, *, transposed: bool = False) -> Formula:
-    """A forward convolution: x at 0, weight at 1."""
+def _fits(x: Operand, weight: Operand) -> bool:
+    return len(x.shape) == len(weight.shape) >= 3
 
-    def formula(args: EventArgs, around: Surroundings) -> OpFlops | None:
-        x, weight = shape(args, 0), shape(args, 1)
-        if x is None or weight is None or len(x) != len(weight) or len(x) < 3:
+
+def forward(*, transposed: bool = False, dilated: bool = True) -> Formula:
+    """A forward convolution; `dilated`: the operator has that argument."""
+
+    def formula(call: Call) -> OpFlops | None:
+        x, weight = call.tensor("input", "self"), call.tensor("weight")
+        if x is None or weight is None or not _fits(x, weight):
             return None
-        if transposed or (positions.transposed is not None and flag(args, positions.transposed)):
-            return _cost(args, x, weight, x[2:])
-        out = _recorded_output(args, positions, x, weight) or (around.output[2:] if around.output else None)
-        if out is None:
+        if transposed or call.flag("transposed"):
+            return _cost(x, weight, x.shape[2:])
+        out = call.output[2:] if call.output else _computed_output(call, x.shape, weight.shape, dilated=dilated)
+        if out is None or len(out) != len(x.shape) - 2:
             return None
-        cost = _cost(args, x, weight, out)
-        gemm = (1, x[0] * prod(out), weight[0], prod(weight[1:])) if weight[1] == x[1] else None
-        return OpFlops.plain(cost.model, dtype=cost.dtype, size=cost.bytes, gemm=gemm)
+        cost = _cost(x, weight, out)
+        whole = weight.shape[1] == x.shape[1]  # no groups: one matrix product
+        gemm = (1, x.shape[0] * prod(out), weight.shape[0], prod(weight.shape[1:])) if whole else None
+        return replace(cost, gemm=gemm)
 
     return formula
 
 
-def _recorded_output(args: EventArgs, positions: _Positions, x: Shape, weight: Shape) -> Shape | None:
-    stride, padding = integers(args, positions.stride), integers(args, positions.padding)
-    dilation = integers(args, positions.dilation)
+def _computed_output(call: Call, x: Shape, weight: Shape, *, dilated: bool) -> Shape | None:
+    stride, padding = call.integers("stride"), call.integers("padding")
+    dilation = call.integers("dilation") if dilated else (1,)
     if stride is None or padding is None or dilation is None:
         return None
     return output_positions(x, weight, stride=stride, padding=padding, dilation=dilation)
 
 
-def backward(args: EventArgs, _: Surroundings) -> OpFlops | None:
-    """`aten::convolution_backward`: one pass for each gradient that its mask asks for (input, weight)."""
-    grad, x, weight, mask = shape(args, 0), shape(args, 1), shape(args, 2), flags(args, 10)
-    if grad is None or x is None or weight is None or mask is None:
+def backward(call: Call) -> OpFlops | None:
+    """One pass for each gradient that the mask asks for (input, weight)."""
+    grad, x, weight = call.tensor("grad_output"), call.tensor("input"), call.tensor("weight")
+    mask = call.integers("output_mask")
+    if grad is None or x is None or weight is None or mask is None or not _fits(x, weight):
         return None
-    positions = x[2:] if flag(args, 7) else grad[2:]
-    cost = _cost(args, x, weight, positions, passes=sum(mask[:2]))
-    return OpFlops.plain(cost.model, dtype=cost.dtype, size=cost.bytes, backward=True)
+    positions = x.shape[2:] if call.flag("transposed") else grad.shape[2:]
+    return replace(_cost(x, weight, positions, passes=sum(mask[:2])), backward=True)
 
 
-def split_backward(_: EventArgs, around: Surroundings) -> OpFlops | None:
+def half_backward(call: Call) -> OpFlops | None:
     """One of the two halves that torch 1.x ran inside `cudnn_convolution_backward`, whose shapes hold for both."""
-    if around.parent is None:
+    x, grad, weight = call.tensor("self"), call.tensor("grad_output"), call.tensor("weight")
+    if x is None or grad is None or weight is None or not _fits(x, weight) or len(grad.shape) < 3:
         return None
-    x, grad, weight = (shape(around.parent, i) for i in range(3))
-    if x is None or grad is None or weight is None or not grad[2:]:
-        return None
-    cost = _cost(around.parent, x, weight, grad[2:])
-    return OpFlops.plain(cost.model, dtype=cost.dtype, size=cost.bytes, backward=True)
+    return replace(_cost(x, weight, grad.shape[2:]), backward=True)
 
 
-CONVOLUTION_FORMULAS: dict[str, Formula] = {
-    "aten::convolution": forward(_GENERIC),
-    "aten::_convolution": forward(_GENERIC),
-    "aten::convolution_overrideable": forward(_GENERIC),
-    "aten::cudnn_convolution": forward(_CUDNN),
-    "aten::cudnn_convolution_transpose": forward(_CUDNN, transposed=True),
-    "aten::cudnn_convolution_relu": forward(_BIASED),
-    "aten::mkldnn_convolution": forward(_BIASED),
-    "aten::miopen_convolution": forward(_BIASED),
-    "aten::miopen_depthwise_convolution": forward(_BIASED),
-    "aten::miopen_convolution_transpose": forward(_BIASED, transposed=True),
-    "aten::convolution_backward": backward,
-    "aten::convolution_backward_overrideable": backward,
-    "aten::cudnn_convolution_backward_input": split_backward,
-    "aten::cudnn_convolution_backward_weight": split_backward,
-    "aten::miopen_convolution_backward_input": split_backward,
-    "aten::miopen_convolution_backward_weight": split_backward,
+def _forward_row(signature: str, *, transposed: bool = False) -> Operator:
+    formula = forward(transposed=transposed, dilated="dilation" in signature)
+    return replace(operator(formula, signature), needs_output=True)
+
+
+_GENERIC = "input weight bias stride padding dilation transposed"
+_BIASED = "self weight bias padding stride dilation"
+_SIZED = "self weight kernel_size bias stride padding dilation"
+_HALF = replace(operator(half_backward, "self grad_output weight"), in_parent=True)
+
+CONVOLUTION: dict[str, Operator] = {
+    "aten::convolution": _forward_row(_GENERIC),
+    "aten::_convolution": _forward_row(_GENERIC),
+    "aten::convolution_overrideable": _forward_row(_GENERIC),
+    "aten::cudnn_convolution": _forward_row("self weight padding stride dilation"),
+    "aten::cudnn_convolution_transpose": _forward_row("self weight", transposed=True),
+    "aten::cudnn_convolution_relu": _forward_row("self weight bias stride padding dilation"),
+    "aten::mkldnn_convolution": _forward_row(_BIASED),
+    "aten::miopen_convolution": _forward_row(_BIASED),
+    "aten::miopen_depthwise_convolution": _forward_row(_BIASED),
+    "aten::miopen_convolution_transpose": _forward_row("self weight", transposed=True),
+    "aten::_slow_conv2d_forward": _forward_row("self weight kernel_size bias stride padding"),
+    "aten::_conv_depthwise2d": _forward_row(_SIZED),
+    "aten::conv_depthwise3d": _forward_row(_SIZED),
+    "aten::convolution_backward": operator(
+        backward,
+        "grad_output input weight bias_sizes stride padding dilation transposed output_padding groups output_mask",
+    ),
+    "aten::convolution_backward_overrideable": operator(
+        backward, "grad_output input weight stride padding dilation transposed output_padding groups output_mask"
+    ),
+    "aten::cudnn_convolution_backward_input": _HALF,
+    "aten::cudnn_convolution_backward_weight": _HALF,
+    "aten::miopen_convolution_backward_input": _HALF,
+    "aten::miopen_convolution_backward_weight": _HALF,
 }
 
 # Where the gradient of the output stands in a backward operator; it has the shape of the forward output.
@@ -129,5 +133,3 @@ GRADIENT_POSITION = {
     "aten::miopen_convolution_backward": 1,
     "aten::mkldnn_convolution_backward": 1,
 }
-NEEDS_OUTPUT = frozenset(name for name in CONVOLUTION_FORMULAS if "backward" not in name)
-NEEDS_PARENT = frozenset(name for name, formula in CONVOLUTION_FORMULAS.items() if formula is split_backward)

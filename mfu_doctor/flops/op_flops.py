@@ -1,18 +1,14 @@
-"""What one operator costs: its FLOPs under each convention, its format, and the least it must move.
+"""What one call of an operator costs: its FLOPs under each convention, its format, and the least it must move.
 
 FLOP = 2 x multiply-accumulate. Bias additions, activations and norms are no model FLOPs. Kept apart from the formulas so
-that each family of formulas (matmuls, convolutions, attention) can return the same value without importing the others.
+that each family of formulas (products, convolutions, attention) can return the same value without importing the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from mfu_doctor.trace import EventArgs
-
-COMPLEX_FACTOR = 4  # a complex multiply-accumulate is four real ones
+from mfu_doctor.devices.dtypes import short_dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +20,7 @@ class OpFlops:
         executed: what the algorithm computes, recomputation inside the kernel included (flash attention's backward).
         causal: `model` counting only unmasked attention pairs.
         skipped: part of `executed` that a mask-aware kernel leaves out.
-        dtype: format of the operands, short name.
+        type: number format of the operands as whoever saw the call spells it; None if unknown.
         bytes: least traffic: each operand read once, the result written once.
         gemm: (batch, M, N, K) where the work is one matrix product, for tile and wave estimates.
         backward: the operator is a gradient by its nature.
@@ -34,36 +30,24 @@ class OpFlops:
     executed: int
     causal: int
     skipped: int = 0
-    dtype: str | None = None
+    type: str | None = None
     bytes: float | None = None
     gemm: tuple[int, int, int, int] | None = None
     backward: bool = False
+
+    @property
+    def dtype(self) -> str | None:
+        """Format of the operands, short name."""
+        return short_dtype(self.type)
 
     @staticmethod
     def plain(
         flops: int,
         *,
-        dtype: str | None,
+        type: str | None = None,  # noqa: A002 - the field's name
         size: float | None = None,
         gemm: tuple[int, int, int, int] | None = None,
         backward: bool = False,
     ) -> OpFlops:
         """An operator that computes exactly what the mathematics needs; `size` is its least traffic in bytes."""
-        return OpFlops(model=flops, executed=flops, causal=flops, dtype=dtype, bytes=size, gemm=gemm, backward=backward)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What an operator's neighbours know that its own arguments do not tell.
-
-    Attributes:
-        output: shape of the result, from the gradient that its paired backward operator received.
-        parent: arguments of the enclosing operator.
-    """
-
-    output: tuple[int, ...] | None = None
-    parent: EventArgs | None = None
-
-
-NOTHING_AROUND = Surroundings()
-Formula: TypeAlias = Callable[[EventArgs, Surroundings], OpFlops | None]  # None: the arguments do not tell
+        return OpFlops(model=flops, executed=flops, causal=flops, type=type, bytes=size, gemm=gemm, backward=backward)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from mfu_doctor import FlopReport, count_flops, flop_formula
-from mfu_doctor.capture.flops import op_formulas
+from mfu_doctor.capture.flops import formula_lookup
 
 UNIT = 2 * 2 * 16 * 32 * 32  # forward of `mlp` on 16 rows
 
@@ -165,7 +165,7 @@ def product_op() -> Iterator[Callable[[torch.Tensor, torch.Tensor], torch.Tensor
         return a @ b
 
     yield product
-    op_formulas._registered.pop("mfu_doctor_test::product", None)
+    formula_lookup._registered.pop("mfu_doctor_test::product", None)
 
 
 def test_a_custom_operator_is_unknown_until_it_has_a_formula(

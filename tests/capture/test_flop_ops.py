@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mfu_doctor import count_flops
-from mfu_doctor.capture.flops.attention_formulas import pairs
+from mfu_doctor.flops.masks import Mask
 
 A, B = torch.randn(8, 16), torch.randn(16, 32)
 BATCH_A, BATCH_B = torch.randn(3, 8, 16), torch.randn(3, 16, 32)
@@ -108,7 +108,33 @@ def test_attention_counts_model_causal_and_executed_apart(
     assert (counted.forward, counted.backward) == (forward, 2 * forward)
     assert counted.executed == forward + executed_backward
     tokens = shape[2]
-    assert counted.causal * tokens * tokens == counted.model * pairs(tokens, tokens, causal=causal)
+    assert counted.causal * tokens * tokens == counted.model * Mask(ahead=0 if causal else None).pairs(tokens, tokens)
+
+
+def test_the_alignment_of_a_causal_mask_is_the_operators() -> None:
+    """128 queries on 1024 keys: 122,944 pairs bottom right and 8,256 top left (see tests/flops/test_masks.py)."""
+    q, k = (torch.empty(1, length, 8, 64, dtype=torch.float16, device="meta") for length in (128, 1024))
+
+    def efficient(mask_type: int) -> object:
+        rest = (None, None, None, None, None, 0.0, mask_type)
+        return torch.ops.aten._efficient_attention_forward.default(q, k, k, *rest)
+
+    def flash() -> object:
+        return torch.ops.aten._flash_attention_forward.default(q, k, k, None, None, 128, 1024, 0.0, True, False)
+
+    assert count_flops(efficient, 1).causal == 8 * 8_256 * 2 * 128
+    assert count_flops(efficient, 2).causal == 251_789_312
+    assert count_flops(flash).causal == 251_789_312
+    assert count_flops(flash).model == 8 * 128 * 1024 * 2 * 128
+
+
+def test_packed_sequences_whose_offsets_have_no_values_are_unknown() -> None:
+    """On the meta device; one long sequence of all tokens would be a guess."""
+    q = torch.empty(10, 2, 8, dtype=torch.float16, device="meta")
+    starts = torch.empty(3, dtype=torch.int32, device="meta")
+    operator = torch.ops.aten._flash_attention_forward.default
+    counted = count_flops(lambda: operator(q, q, q, starts, starts, 7, 7, 0.0, True, False))
+    assert (counted.model, counted.unknown) == (0, {"aten::_flash_attention_forward": 1})
 
 
 def test_flexible_attention_is_the_full_square_and_says_so() -> None:

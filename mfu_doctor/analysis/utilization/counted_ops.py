@@ -14,10 +14,10 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.autograd_names import NODE, NODE_CALL
-from mfu_doctor.flops.convolution import GRADIENT_POSITION, NEEDS_OUTPUT, NEEDS_PARENT
-from mfu_doctor.flops.formulas import FORMULAS, op_flops
-from mfu_doctor.flops.op_args import shape
-from mfu_doctor.flops.op_flops import OpFlops, Surroundings
+from mfu_doctor.flops.convolution import GRADIENT_POSITION
+from mfu_doctor.flops.op_flops import OpFlops
+from mfu_doctor.flops.table import TABLE
+from mfu_doctor.flops.trace_arguments import NEEDS_OUTPUT, NEEDS_PARENT, Surroundings, recorded_flops
 from mfu_doctor.trace import Category, Trace
 
 Rows = npt.NDArray[np.int64]
@@ -63,7 +63,7 @@ def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
     """
     rows = trace.rows(Category.CPU_OP)
     wanted = np.zeros(len(trace.names) + 1, np.bool_)
-    wanted[trace.name_ids(frozenset(FORMULAS))] = True
+    wanted[trace.name_ids(frozenset(TABLE))] = True
     rows = rows[wanted[trace.events.name[rows]]]
     cost, costs = _costs(trace, tree, rows)
     known = rows[cost >= 0]
@@ -119,7 +119,7 @@ def _costs(trace: Trace, tree: OpTree, rows: Rows) -> tuple[npt.NDArray[np.int64
     index = np.full(len(distinct), -1, np.int64)
     for i, (name, arguments, where) in enumerate(distinct.tolist()):
         given = trace.args[arguments] if arguments >= 0 else None
-        found = op_flops(trace.names[name], given, known_around[where])
+        found = recorded_flops(trace.names[name], given, known_around[where])
         if found is not None:
             index[i] = len(costs)
             costs.append(found)
@@ -164,7 +164,7 @@ def _outputs(trace: Trace, tree: OpTree) -> dict[int, tuple[int, ...]]:
     rows = rows[np.isin(trace.events.name[rows], trace.name_ids(frozenset(GRADIENT_POSITION)))]
     for row in rows.tolist():
         arguments = trace.args_of(row)
-        gradient = shape(arguments, GRADIENT_POSITION[trace.name_of(row)]) if arguments is not None else None
+        gradient = arguments.shape(GRADIENT_POSITION[trace.name_of(row)]) if arguments is not None else None
         sequence = next((s for up in tree.ancestors(row) if (s := int(trace.events.sequence[up])) >= 0), -1)
         if gradient is not None and sequence >= 0:
             found[sequence] = gradient

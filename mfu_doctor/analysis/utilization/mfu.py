@@ -24,7 +24,7 @@ from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks
-from mfu_doctor.flops.attention import ATTENTION_FORMULAS
+from mfu_doctor.flops.attention import ATTENTION
 from mfu_doctor.quantities import flop_count
 from mfu_doctor.result.report import Convention, DeviceInfo, Mfu
 from mfu_doctor.units import seconds
@@ -247,6 +247,6 @@ def _conventions(counted: CountedWork, result: MfuResult) -> tuple[Convention, .
 def _attention_flops(counted: CountedWork, step: int) -> float:
     """Full-square FLOPs of fused attention in one step: 12 L H Q T per token."""
     ops, trace = counted.flops.ops, counted.work.trace
-    names = trace.name_ids(frozenset(ATTENTION_FORMULAS))
+    names = trace.name_ids(frozenset(ATTENTION))
     mine = (counted.flops.window == step) & np.isin(trace.events.name[ops.row], names) & (ops.phase <= BACKWARD)
     return float(sum(ops.costs[c].model for c in ops.cost[mine].tolist()))

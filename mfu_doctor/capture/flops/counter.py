@@ -17,16 +17,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from mfu_doctor.capture.flops.attention_formulas import FLEXIBLE_ATTENTION
-from mfu_doctor.capture.flops.op_flops import OpFlops
-from mfu_doctor.capture.flops.op_formulas import ADDED, UNCOUNTED, CallFormula, formula_of, operator_name
-from mfu_doctor.capture.flops.report import BACKWARD, FORWARD, RECOMPUTE, CallKind, FlopReport, add_up
+from mfu_doctor.capture.flops.formula_lookup import UNCOUNTED, CallFormula, formula_of, operator_name
+from mfu_doctor.capture.flops.report import BACKWARD, FORWARD, RECOMPUTE, CallKind, FlopReport, Sums, add_up
 from mfu_doctor.capture.flops.side_effect_free import forward_and_backward, left_as_found
+from mfu_doctor.flops.attention import FLEXIBLE_ATTENTION
+from mfu_doctor.flops.op_flops import OpFlops
 
 NO_MODULE = "Global"  # the module tracker's name for what runs outside every module
-
-# One product of complex numbers is four real ones.
-_COMPLEX = 4
 
 # Operators of these namespaces multiply nothing, unless they have a formula or are in UNCOUNTED.
 _OWN = ("aten", "prim", "prims", "c10d", "_c10d_functional", "c10d_functional", "_dtensor", "fsdp", "profiler")
@@ -81,7 +78,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._counts: defaultdict[CallKind, OpFlops] = defaultdict(OpFlops)
+        self._counts: defaultdict[CallKind, Sums] = defaultdict(Sums)
         self._unknown: Counter[str] = Counter()
         self._notes: dict[str, None] = {}
         self._graph_task = getattr(torch._C, "_current_graph_task_id", None)  # noqa: SLF001 - nothing public tells
@@ -133,10 +130,11 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(isinstance(tensor, self._fake) for tensor in tensors):
             return out  # shape propagation multiplies nothing
         name = operator_name(func)
-        if formula is not None:
-            self._add(name, formula(args, kwargs, out), tensors)
+        flops = formula(args, kwargs, out) if formula is not None else None
+        if flops is not None:
+            self._add(name, flops, tensors)
             self._notes |= dict.fromkeys(_notes_on(name, tensors))
-        elif name in UNCOUNTED or name.partition("::")[0] not in _OWN:
+        elif formula is not None or name in UNCOUNTED or name.partition("::")[0] not in _OWN:
             self._unknown[name] += 1
         return out
 
@@ -148,11 +146,8 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func.decompose(*args, **kwargs)
 
     def _add(self, name: str, flops: OpFlops, tensors: list[torch.Tensor]) -> None:
-        if any(tensor.is_complex() for tensor in tensors):
-            flops = flops.times(_COMPLEX)
-        factor = next(iter(tensors[1:] if name in ADDED else tensors), None)
-        dtype = "unknown" if factor is None else str(factor.dtype).removeprefix("torch.")
-        kind = CallKind(self._module(), self._phase(), dtype, name)
+        spelled = flops.type or next((str(tensor.dtype) for tensor in tensors), "unknown")
+        kind = CallKind(self._module(), self._phase(), spelled.removeprefix("torch."), name)
         self._counts[kind] = self._counts[kind].plus(flops)
 
     def _phase(self) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mfu_doctor.capture.flops.op_flops import OpFlops
+from mfu_doctor.flops.op_flops import OpFlops
 
 FORWARD, BACKWARD, RECOMPUTE = "forward", "backward", "recompute"
 
@@ -22,6 +22,19 @@ class CallKind:
     phase: str
     dtype: str
     op: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """FLOPs of several calls (see `OpFlops`)."""
+
+    model: int = 0
+    causal: int = 0
+    executed: int = 0
+
+    def plus(self, call: OpFlops) -> Sums:
+        """One call more."""
+        return Sums(self.model + call.model, self.causal + call.causal, self.executed + call.executed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +68,7 @@ class FlopReport:
     notes: tuple[str, ...] = ()
 
 
-def add_up(counts: Mapping[CallKind, OpFlops], unknown: Mapping[str, int], notes: tuple[str, ...]) -> FlopReport:
+def add_up(counts: Mapping[CallKind, Sums], unknown: Mapping[str, int], notes: tuple[str, ...]) -> FlopReport:
     """Sums over all calls.
 
     Args:

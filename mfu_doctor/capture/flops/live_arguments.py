@@ -1,0 +1,48 @@
+"""The arguments of a live call as a call: what lets a live step be counted by the same formulas as a recorded one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mfu_doctor.flops.call import Argument, Call, Operand
+from mfu_doctor.flops.operators import Operator
+
+if TYPE_CHECKING:
+    import torch
+
+
+def live_call(func: Any, row: Operator, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Call:
+    """A call with its arguments under their names in the operator's schema.
+
+    Args:
+        func: the overload that is called, or a higher-order operator, which has no schema.
+        row: its row of the table.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        out: the result.
+    """
+    schema = getattr(func, "_schema", None)
+    names = [argument.name for argument in schema.arguments] if schema is not None else row.signatures[0]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    arguments = {name: _argument(value, read=name in row.contents) for name, value in given.items()}
+    shape = getattr(out, "shape", None)
+    return Call(arguments, None if shape is None else tuple(shape))
+
+
+def _argument(value: Any, *, read: bool) -> Argument:
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return _operand(value, read=read)
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, (list, tuple)):
+        if all(isinstance(v, (bool, int)) for v in value):
+            return tuple(value)
+        return tuple(_operand(v, read=False) for v in value if hasattr(v, "dtype"))
+    return None
+
+
+def _operand(tensor: torch.Tensor, *, read: bool) -> Operand:
+    """Contents cost a wait for the device, in a step that is not timed."""
+    values = tuple(tensor.tolist()) if read and not tensor.is_meta and tensor.dim() == 1 else None
+    return Operand(tuple(tensor.shape), str(tensor.dtype), values)

@@ -1,0 +1,55 @@
+"""The arguments of a recorded event as a call: what lets a trace be counted by the same formulas as a live step.
+
+A trace records shapes, types and printed scalars by position, and the name of the operator without its overload. Contents
+of tensors are not in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mfu_doctor.flops.call import Argument, Call, Operand
+from mfu_doctor.flops.op_flops import OpFlops
+from mfu_doctor.flops.table import TABLE
+from mfu_doctor.trace import EventArgs
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an operator's neighbours know that its own arguments do not tell.
+
+    Attributes:
+        output: shape of the result, from the gradient that its paired backward operator received.
+        parent: arguments of the enclosing operator.
+    """
+
+    output: tuple[int, ...] | None = None
+    parent: EventArgs | None = None
+
+
+NOTHING_AROUND = Surroundings()
+NEEDS_OUTPUT = frozenset(name for name, row in TABLE.items() if row.needs_output)
+NEEDS_PARENT = frozenset(name for name, row in TABLE.items() if row.in_parent)
+
+
+def recorded_flops(name: str, args: EventArgs | None, around: Surroundings = NOTHING_AROUND) -> OpFlops | None:
+    """FLOPs of one operator call, or None where there is no formula or its arguments do not tell.
+
+    Args:
+        name: operator name as in a trace ("aten::addmm").
+        args: its recorded arguments.
+        around: what its neighbours know, for operators whose own arguments are not enough.
+    """
+    row = TABLE.get(name)
+    given = around.parent if row is not None and row.in_parent else args
+    if row is None or given is None or given.dims is None:
+        return None
+    signature = row.signature(len(given.dims))
+    return row.formula(Call({name: _argument(given, i) for i, name in enumerate(signature)}, around.output))
+
+
+def _argument(args: EventArgs, index: int) -> Argument:
+    shape = args.shape(index)
+    if shape is not None:
+        return Operand(shape, args.type_of(index))
+    return tuple(map(Operand, args.shapes(index))) or args.printed(index)
