@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mfu_doctor.diagnosis.bottleneck import bound_by
-from mfu_doctor.result.report import Breakdown
+from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF
+from mfu_doctor.result.report import BUCKETS, Breakdown
 from tests.goldens import GOLDENS
 
 
@@ -35,6 +36,11 @@ def test_the_largest_removable_share_names_the_run(parts: dict[str, Any], name: 
 
 def test_a_report_without_a_split_is_not_called_anything_removable() -> None:
     assert bound_by(Breakdown()) == "compute-bound"
+
+
+def test_every_bucket_has_one_name_and_every_name_one_bucket() -> None:
+    assert set(BOUND_BY) == set(BUCKETS)
+    assert {BUCKET_OF[name]: name for name in BOUND_BY.values()} == BOUND_BY
 
 
 @pytest.mark.parametrize("name", GOLDENS)

@@ -14,17 +14,11 @@ from mfu_doctor import quantities
 from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
 from mfu_doctor.render.words import wording
+from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES, Breakdown, Report, StepRow
 
 DASH = "\u2013"
 UNKNOWN = "\u2014"
-_OWNERS = {
-    "input-bound": "data_loading",
-    "communication-bound": "communication",
-    "copy-bound": "memory_copy",
-    "compute-bound": "compute",
-    "host-bound": "idle",
-}
 _KINDS_IN_WORDS = {
     "compute": "compute: matmul, attention, convolution",
     "compute-2": "compute: other kernels",
@@ -104,7 +98,7 @@ def headline_sentence(report: Report) -> str:
     split = report.breakdown
     if not split.step_s:
         return ""
-    owner = _OWNERS.get(report.bound or "") or max(BUCKETS, key=split.share)
+    owner = BUCKET_OF.get(report.bound or "") or max(BUCKETS, key=split.share)
     share = quantities.percent(split.share(owner))
     device = "CPU" if report.device.kind == "cpu" else "device"
     start = f"The run is {report.bound}: the {device}" if report.bound else f"The {device}"

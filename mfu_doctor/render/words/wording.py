@@ -14,6 +14,7 @@ from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns
 from mfu_doctor.render.words.text import clean
+from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.report import BUCKETS, CRASHED, FAILED, NOT_MEASURED, Diagnosis, Report
 
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
@@ -146,9 +147,7 @@ def buckets(report: Report, *, empty: bool = False) -> list[BucketRow]:
     parts = columns.apportion(values, 1000)
     notes = {"communication": "exposed", "memory_copy": "exposed"}
     if report.bound and any(values):
-        owner = {"input-bound": "data_loading", "communication-bound": "communication", "copy-bound": "memory_copy"}
-        owner |= {"compute-bound": "compute", "host-bound": "idle"}
-        notes[owner.get(report.bound, "")] = report.bound
+        notes[BUCKET_OF.get(report.bound, "")] = report.bound
     rows = zip(BUCKETS, values, parts, strict=True)
     return [BucketRow(BUCKET_LABELS[n], v, p, notes.get(n, "") if v > 0 else "") for n, v, p in rows if v > 0 or empty]
 
