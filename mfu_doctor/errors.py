@@ -6,6 +6,9 @@ one line instead of a traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class DoctorError(Exception):
     """A problem with the input or the options, with what to do about it.
@@ -25,3 +28,9 @@ class DoctorError(Exception):
 
 class NotATraceError(DoctorError):
     """The input is not a PyTorch profiler trace (or not one of our reports)."""
+
+
+def suggest(word: str, known: Sequence[str], *, otherwise: str = "") -> str:
+    """A remedy for a word that is not known: the one that it is most like, else `otherwise`, else all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise or f"known: {', '.join(known)}"

@@ -23,8 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfu_doctor.comparison.measures import suggest
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.files import refuse_inputs, write_file
 from mfu_doctor.gate.judge import judge
 from mfu_doctor.gate.levels import parse_levels

@@ -6,12 +6,11 @@ serve all three. A budget is absolute ("450ms", "30%", 0) or relative to the bas
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.units import parse_duration, parse_share
 
 SECONDS, SHARE, COUNT = "s", "share", "count"
@@ -78,12 +77,6 @@ class Budget:
             return self.limit
         grown = baseline * (1 + self.limit) if self.measure.unit == SECONDS else baseline + self.limit
         return baseline - self.limit if self.measure.at_least else grown
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    """A remedy sentence for an unknown word: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
 
 
 def parse_budgets(given: Mapping[str, object]) -> tuple[Budget, ...]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mfu_doctor.comparison.measures import suggest
 from mfu_doctor.comparison.samples import NOISE_FACTOR, Sample, joint_spread
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.quantities import duration
 from mfu_doctor.result.report import Report
 

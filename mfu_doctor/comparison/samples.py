@@ -12,8 +12,8 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from mfu_doctor.comparison.measures import SECONDS, SHARE, Measure, suggest
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.comparison.measures import SECONDS, SHARE, Measure
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.report import FAILED, RECORDED, TIMED, Breakdown, Report, StepTime, step_time_of
 
 MIN_SAMPLES = 3  # steps: with fewer, a median absolute deviation says nothing

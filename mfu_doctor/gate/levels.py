@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mfu_doctor.comparison.measures import suggest
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 
 OFF, WARN, ERROR = "off", "warn", "error"
 LEVELS = (OFF, WARN, ERROR)

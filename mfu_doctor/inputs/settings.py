@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfu_doctor.comparison.measures import MEASURES, Budget, parse_budgets, suggest
+from mfu_doctor.comparison.measures import MEASURES, Budget, parse_budgets
 from mfu_doctor.comparison.samples import KEYS
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.gate.judge import Policy
 from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops

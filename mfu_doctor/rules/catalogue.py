@@ -5,10 +5,9 @@ Each family's folder lists its own rules: an explicit tuple and no directory sca
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.rules.communication import RULES as COMMUNICATION
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.device import RULES as DEVICE
@@ -73,6 +72,5 @@ def _named(rules: tuple[Rule, ...], words: Sequence[str]) -> set[Rule]:
 
 def _unknown(name: str, rules: tuple[Rule, ...]) -> DoctorError:
     known = [spelling for r in rules for spelling in (r.name, r.code, *r.also)]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "mfu-doctor explain lists all rules"
+    hint = suggest(name, known, otherwise="mfu-doctor explain lists all rules")
     return DoctorError(f"no rule is called {name!r}", hint)
