@@ -70,7 +70,7 @@ def counted(value: float, noun: str) -> str:
 
 
 def first_of(count: int, noun: str) -> str:
-    """The first so many of something: "first judged step", "first 3 judged steps"."""
+    """The first so many of something: "first steady step", "first 3 steady steps"."""
     return f"first {noun}" if count == 1 else f"first {counted(count, noun)}"
 
 

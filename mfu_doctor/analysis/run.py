@@ -20,12 +20,12 @@ from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, build_waterfall, least_times
 from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
-from mfu_doctor.analysis.views.disturbed_steps import judged_steps
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.source_lines import Spot
+from mfu_doctor.analysis.views.step_kinds import recorded_steps
 from mfu_doctor.analysis.views.steps import Steps
 from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.user_code import UserCode, user_code
@@ -116,8 +116,8 @@ class Run:
 
     @cached_property
     def steps(self) -> Steps:
-        """Step windows and where they come from."""
-        return judged_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
+        """Step windows, which of them are judged, and where they come from."""
+        return recorded_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
 
     @cached_property
     def breakdown(self) -> Breakdowns:

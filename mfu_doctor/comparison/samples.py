@@ -52,7 +52,7 @@ def beyond_noise(difference: float, spread: float | None) -> bool | None:
 
 
 def step_sample(reports: Sequence[Report]) -> Sample:
-    """Step time in seconds: of one run what its report states, of several what `typical_step` makes of all their steps.
+    """Step time in seconds: of one run what its report states, of several what `median_step` makes of all their steps.
 
     Raises:
         DoctorError: a run has no step to judge.

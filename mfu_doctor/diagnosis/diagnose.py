@@ -29,8 +29,8 @@ from mfu_doctor.result.report import (
     RunInfo,
     StepRow,
     StepTime,
+    median_step,
     step_time_of,
-    typical_step,
 )
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
@@ -139,10 +139,10 @@ def _step_time(run: Run) -> StepTime:
     """Un-profiled steps where a live run timed them, else the recorded windows."""
     windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
     timed = run.timed_steps_s
-    profiled = typical_step(windows, RECORDED)
+    profiled = median_step(windows, RECORDED)
     found = step_time_of(timed, TIMED, profiled=profiled) if timed else step_time_of(windows, RECORDED)
-    rarely = run.replay.rarely
-    return replace(found, mean=found.median * rarely) if rarely > 1 else found
+    to_mean = run.replay.mean_over_median
+    return replace(found, mean=found.median * to_mean) if to_mean > 1 else found
 
 
 def _breakdown(split: Split) -> Breakdown:

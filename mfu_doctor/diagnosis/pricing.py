@@ -72,13 +72,13 @@ class Scale:
 
 def scale_of(run: Run, stated_s: float) -> Scale:
     """The scale of a run whose stated step takes `stated_s`: savings are per mean step, which has its share of rare work."""
-    trace_ns, rarely, least = run.replay.measured_ns, run.replay.rarely, run.least_times
-    step_s, mfu = stated_s * rarely, run.mfu.report.value
+    trace_ns, to_mean, least = run.replay.measured_ns, run.replay.mean_over_median, run.least_times
+    step_s, mfu = stated_s * to_mean, run.mfu.report.value
     kernels, products = (None, None) if least is None else (least.kernels, least.products)
     return Scale(
         step_s,
         trace_ns,
-        None if mfu is None else mfu / rarely,
+        None if mfu is None else mfu / to_mean,
         roofline_s=None if kernels is None else kernels / trace_ns * step_s,
         products_s=None if products is None else products / trace_ns * step_s,
         peak_flops=run.mfu.reference_peak,

@@ -84,8 +84,8 @@ def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
     said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
     if run.steps.note is not None:
         said.append(run.steps.note)
-    if run.replay.rarely > 1:
-        mean = duration(run.mfu.step_s * run.replay.rarely)
+    if run.replay.mean_over_median > 1:
+        mean = duration(run.mfu.step_s * run.replay.mean_over_median)
         many = len(run.replay.timeline.boundaries) - 1
         said.append(
             f"some steps took much longer than the others: fixes are priced on the mean of {many} steps, {mean}"

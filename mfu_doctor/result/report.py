@@ -67,7 +67,7 @@ class DeviceInfo:
 class StepTime:
     """Wall time of one optimizer step in seconds."""
 
-    median: float  # see typical_step
+    median: float  # see median_step
     mad: float = 0.0  # median absolute deviation
     n: int = 1
     source: str = "trace"  # timed (un-profiled steps) or trace (profiled steps)
@@ -79,8 +79,8 @@ class StepTime:
 TIMED, RECORDED = "timed", "trace"  # sources of a step time
 
 
-def typical_step(samples: Sequence[float], source: str) -> float:
-    """The step time that stands for these, in seconds: what `report` states is what `check` and `compare` judge.
+def median_step(samples: Sequence[float], source: str) -> float:
+    """The median of these step times, in seconds: what `report` states is what `check` and `compare` judge.
 
     Of un-profiled steps the median. Of recorded steps the lower median: one that exists, because its split, its MFU and its
     drawing stand beside it and must be of the step that is stated.
@@ -100,7 +100,7 @@ def step_time_of(samples: Sequence[float], source: str, profiled: float | None =
         source: `TIMED` or `RECORDED`.
         profiled: the same step with the profiler, where un-profiled ones were timed.
     """
-    middle = typical_step(samples, source)
+    middle = median_step(samples, source)
     return StepTime(
         median=middle,
         mad=median(abs(s - middle) for s in samples),

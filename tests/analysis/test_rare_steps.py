@@ -36,7 +36,7 @@ def drawn(pause: int = PAUSE_US, *, compiling: bool = False, kernel: int = KERNE
     return t
 
 
-@pytest.mark.parametrize(("rule", "compiling"), [("outlier-steps", False), ("recompilation", True)])
+@pytest.mark.parametrize(("rule", "compiling"), [("long-steps", False), ("recompilation", True)])
 def test_no_fix_for_a_rare_long_step_promises_less_than_the_kernels_take(rule: str, compiling: bool) -> None:
     report = diagnose(drawn(compiling=compiling).trace())
     found = report.diagnosis(rule)
@@ -74,7 +74,7 @@ def test_a_live_step_that_compiled_is_no_accident() -> None:
 def test_a_live_step_that_something_else_stopped_is_left_out() -> None:
     report = diagnose_run(run := live(PAUSE_US)).report
     assert any("left out" in text for text in report.cautions)
-    assert run.replay.rarely == 1
+    assert run.replay.mean_over_median == 1
 
 
 @pytest.mark.parametrize("at", [1, 6, 11, 15, 19])
@@ -90,7 +90,7 @@ def test_wherever_the_rare_step_is_no_step_becomes_negative(at: int) -> None:
             t.sync()
     run = Run(replace(t.trace(), facts=Facts(timed_steps_s=(KERNELS_US * 1.02e-6,) * 9)))
     report = diagnose_run(run).report
-    assert run.replay.rarely >= 1
+    assert run.replay.mean_over_median >= 1
     found = report.diagnosis("recompilation")
     assert found is not None
     assert found.saving is None or found.saving.low >= 0
@@ -104,6 +104,6 @@ def test_the_headline_and_the_promise_are_of_the_mean_step() -> None:
     assert "mean 3.0" in render(before, "markdown")
     assert after.step_time_s is not None
     assert after.step_time_s.mean is None
-    found = compare(before, after, fixes=("outlier-steps",)).prediction
+    found = compare(before, after, fixes=("long-steps",)).prediction
     assert found.predicted_s == pytest.approx(after.step_time_s.median, rel=0.02)
     assert found.outcome == HELD

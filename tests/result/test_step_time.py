@@ -8,7 +8,7 @@ from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.samples import step_sample
 from mfu_doctor.gate.judge import check_report
-from mfu_doctor.result.report import RECORDED, TIMED, Report, typical_step
+from mfu_doctor.result.report import RECORDED, TIMED, Report, median_step
 from tests.runs import report_of
 from tests.timeline import Timeline
 from tests.traces import real_trace
@@ -53,8 +53,8 @@ def test_the_real_trace_that_showed_it() -> None:
 
 
 def test_un_profiled_steps_have_their_true_median() -> None:
-    assert typical_step([1.0, 2.0, 3.0, 4.0], TIMED) == 2.5
-    assert typical_step([1.0, 2.0, 3.0, 4.0], RECORDED) == 2.0
+    assert median_step([1.0, 2.0, 3.0, 4.0], TIMED) == 2.5
+    assert median_step([1.0, 2.0, 3.0, 4.0], RECORDED) == 2.0
 
 
 def test_several_runs_are_judged_by_all_their_steps() -> None:

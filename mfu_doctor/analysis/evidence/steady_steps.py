@@ -1,6 +1,7 @@
-"""The judged steps: what happens inside them is evidence, and per step is how it is told.
+"""The steady steps: what happens inside them is evidence, and per step is how it is told.
 
-Warm-up steps and what surrounds the steps would blur every count a rule states, so rules look through this one window.
+Steps that are left out (see `step_kinds`) and what surrounds the steps would blur every count a rule states, so rules look
+through this one window.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from mfu_doctor.quantities import share
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# The shown step speaks for a cause as long as its share of it is within half of the mean one; bursts of a loader are not.
-_TYPICAL = 0.5
+# The median step speaks for a cause as long as its share of it is within half of the mean one; bursts of a loader are not.
+_EVEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,14 @@ class Part:
 
     Attributes:
         mean_ns: mean over the steady steps: what decides.
-        stated_ns: the same in the step that the report shows, else the mean where that step is not typical of it.
-        is_typical: whether that step has about as much of it as the others.
+        stated_ns: the same in the median step, which the report shows, else the mean where that step has far more or less.
+        is_even: whether the median step has about as much of it as the mean one.
         of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the step on average".
     """
 
     mean_ns: float
     stated_ns: float
-    is_typical: bool
+    is_even: bool
     of_step: str
 
 
@@ -96,10 +97,10 @@ def part_of(run: Run, *owners: str) -> Part:
     mean = float(np.mean([_owned(run.breakdown.steps[i], owners) for i in keep]))
     whole = float(run.steps.duration[run.steps.steady].mean())
     median = run.breakdown.median
-    typical = _owned(median, owners)
-    if abs(typical * whole - mean * median.total) > _TYPICAL * mean * median.total:
+    shown = _owned(median, owners)
+    if abs(shown * whole - mean * median.total) > _EVEN * mean * median.total:
         return Part(mean, mean, False, f"{share(mean, whole)} of the step on average")
-    return Part(mean, float(typical), True, f"{share(typical, median.total)} of the step")
+    return Part(mean, float(shown), True, f"{share(shown, median.total)} of the step")
 
 
 def _owned(split: Split, owners: tuple[str, ...]) -> int:

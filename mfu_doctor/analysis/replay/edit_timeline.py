@@ -34,17 +34,17 @@ Rows = npt.NDArray[np.int64]
 _ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream)
 
 
-def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, stretch: float = 1.0) -> Timeline:
+def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, slowdown: float = 1.0) -> Timeline:
     """The timeline with these edits made.
 
     Args:
         timeline: the recorded timeline.
         edits: in any order.
         row_of_entry: event row of each Activity entry, shape (n,).
-        stretch: how much longer everything took while it was recorded than it takes; so do durations that edits set.
+        slowdown: how many times as long everything took while it was recorded; so do durations that edits set.
     """
     changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
-    work = _Work(timeline, row_of_entry, stretch)
+    work = _Work(timeline, row_of_entry, slowdown)
     merges = _apart([e for e in edits if isinstance(e, MergeLaunches)], work)
     others = [e for e in edits if isinstance(e, _ORDER) and not isinstance(e, MergeLaunches)]
     for edit in sorted((*others, *merges), key=lambda e: _ORDER.index(type(e))):
@@ -68,14 +68,14 @@ def _removed(merge: MergeLaunches, work: _Work) -> float:
     """Device time that a merge takes away by itself."""
     at, which = _positions(work.row, merge.rows)
     took = np.bincount(merge.group[which], weights=work.recorded[at], minlength=len(merge.device_ns))
-    return float(np.maximum(took - merge.device_ns * work.stretch, 0.0).sum())
+    return float(np.maximum(took - merge.device_ns * work.slowdown, 0.0).sum())
 
 
 class _Work:
     """The recorded durations (operations, or on a CPU the calls' own cost) and which event row each belongs to."""
 
-    def __init__(self, recorded: Timeline, row_of_entry: Rows, stretch: float) -> None:
-        self.stretch = stretch
+    def __init__(self, recorded: Timeline, row_of_entry: Rows, slowdown: float) -> None:
+        self.slowdown = slowdown
         self.on_device = len(recorded.operations.entry) > 0
         self.row = row_of_entry[recorded.operations.entry] if self.on_device else recorded.calls.row
         self.recorded = recorded.operations.duration if self.on_device else recorded.calls.cost
@@ -181,13 +181,13 @@ def _drop_waits(calls: Calls, rows: Rows) -> Calls:
 
 
 def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) -> Timeline:
-    """New durations of device operations, or on a CPU of the operators' own stretches.
+    """New durations of device operations, or on a CPU of the parts of an operator.
 
     One that shortens leaves what is shorter already as it is.
     """
     at, which = _positions(work.row, rows)
     total = np.bincount(which, weights=work.recorded[at], minlength=len(rows))
-    aim = work.recorded[at] / np.maximum(total[which], 1.0) * set_to[which] * work.stretch
+    aim = work.recorded[at] / np.maximum(total[which], 1.0) * set_to[which] * work.slowdown
     duration = work.of(timeline)
     shortens = aim <= work.recorded[at]
     duration[at] = np.where(shortens, np.minimum(duration[at], aim), np.maximum(duration[at], aim))
@@ -228,9 +228,9 @@ def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
     leads[ordered[first]] = True
     groups = len(edit.device_ns)
     took = np.bincount(edit.group[which], weights=work.recorded[at], minlength=groups)
-    cost = np.minimum(edit.device_ns * work.stretch, took)
+    cost = np.minimum(edit.device_ns * work.slowdown, took)
     of_row = np.bincount(which, weights=work.recorded[at], minlength=len(edit.rows))
-    part = work.recorded[at] / np.maximum(of_row[which], 1.0)  # on a CPU one row can be several stretches
+    part = work.recorded[at] / np.maximum(of_row[which], 1.0)  # on a CPU one row can be several parts
     duration = work.of(timeline)
     duration[at] = np.where(leads[which], part * cost[edit.group[which]], 0.0)
     timeline = work.put(timeline, duration)

@@ -62,7 +62,7 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Calls, operations and the step boundaries to be judged (steady steps only)."""
+    """Calls, operations and the boundaries of the replayed steps (steady ones only)."""
 
     calls: Calls
     operations: Operations
@@ -70,7 +70,6 @@ class Timeline:
     typical: (
         Operations  # the operations with nothing of their own recorded delays: what the replay's error is measured on
     )
-    measured_ns: float  # mean of the judged steps as recorded
-    usual_ns: float  # the step that stands for them: their (lower) median where some are exceptional, else their mean
+    measured_ns: float  # mean of the replayed steps as recorded
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks
     without_calls: bool = False  # a device's timeline without launch calls: what the host waited for is not known

@@ -73,7 +73,7 @@ def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
         changed = _quicker(_without_recording(timeline, trace, step, goal, _MOST_NS), goal)
     left = walk(changed) / goal
     measured = target_ns * (left if left > 1 + CORRECT_ABOVE else 1.0)
-    return replace(changed, measured_ns=measured, usual_ns=timeline.usual_ns * measured / timeline.measured_ns)
+    return replace(changed, measured_ns=measured)
 
 
 def _without_recording(timeline: Timeline, trace: Trace, step: float, goal: float, most_ns: float) -> Timeline:

@@ -41,13 +41,14 @@ class Replay:
         recorded: the timeline as recorded.
         row_of_entry: event row of each Activity entry, shape (n,).
         timeline: what edits are applied to, where it differs (the profiler's own time taken out).
-        stretch: how much longer that timeline's step is than the run's own without a profiler (1: not, or not known).
+        slowdown: how many times as long as without a profiler that timeline's step is (1: as long, or not known).
+        mean_over_median: the mean step over the median one where long steps belong to the run, else 1.
 
     Attributes:
         recorded: the timeline as recorded.
-        recorded_ns: mean of the judged steps as recorded.
+        recorded_ns: mean of the replayed steps as recorded.
         measured_ns: the same without the profiler's time where that is known; what savings are relative to.
-        base_ns: mean of the judged steps as replayed without edits.
+        base_ns: mean of the replayed steps without edits.
         model_ns: the same from the model's typical delays alone, without each operation's own recorded delay.
     """
 
@@ -57,9 +58,11 @@ class Replay:
         row_of_entry: npt.NDArray[np.int64],
         timeline: Timeline | None = None,
         *,
-        stretch: float = 1.0,
+        slowdown: float = 1.0,
+        mean_over_median: float = 1.0,
     ) -> None:
-        self._stretch = stretch
+        self._slowdown = slowdown
+        self.mean_over_median = mean_over_median
         self.recorded = recorded
         self.timeline = timeline or recorded
         self._row_of_entry = row_of_entry
@@ -75,11 +78,6 @@ class Replay:
     def error(self) -> float:
         """Signed relative error of the unchanged replay: of the model alone, not of the recording replayed to itself."""
         return self.model_ns / self.recorded_ns - 1.0
-
-    @property
-    def rarely(self) -> float:
-        """Mean step over usual step: above 1 where a few judged steps took much longer than the others, else 1."""
-        return self.measured_ns / self.timeline.usual_ns
 
     @property
     def tested(self) -> bool:
@@ -121,7 +119,7 @@ class Replay:
         mine = np.flatnonzero(self.timeline.calls.row >= 0)
         row = self.timeline.calls.row[mine]
         took = np.bincount(row, self.recorded.calls.cost[mine], minlength=rows)
-        takes = np.bincount(row, self.timeline.calls.cost[mine], minlength=rows) / self._stretch
+        takes = np.bincount(row, self.timeline.calls.cost[mine], minlength=rows) / self._slowdown
         share: npt.NDArray[np.float64] = np.divide(takes, took, out=np.ones(rows), where=took > 0)
         return share
 
@@ -135,7 +133,7 @@ class Replay:
         return self._walked[key][1]
 
     def _replayed(self, edits: Sequence[Edit]) -> float:
-        changed = apply(self.timeline, edits, self._row_of_entry, self._stretch)
+        changed = apply(self.timeline, edits, self._row_of_entry, self._slowdown)
         if self._runs_ahead(changed):
             after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
         else:
@@ -155,7 +153,7 @@ class Replay:
 
 
 def walk(timeline: Timeline, *, by_completion: bool = False) -> float:
-    """Run the timeline; returns the mean time of its judged steps in nanoseconds.
+    """Run the timeline; returns the mean time of its steps in nanoseconds.
 
     A plain loop over host calls with everything prepared as lists: about half a microsecond per call, linear, and easier to
     trust than a vectorised running maximum between blocking points.

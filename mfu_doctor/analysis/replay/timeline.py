@@ -7,7 +7,6 @@ whom, what is work and what is waiting). Replay walks these arrays; edits change
 from __future__ import annotations
 
 from dataclasses import replace
-from statistics import median_low
 
 import numpy as np
 import numpy.typing as npt
@@ -23,23 +22,22 @@ from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
 MAX_STEPS = 12
-# Steps this much longer than the median one are exceptional: what happens in them is seen by the mean step only.
-EXCEPTIONAL = 1.5
 
 
 def build_timeline(
     trace: Trace, activity: Activity, launches: Launches, steps: Steps, blocking: npt.NDArray[np.int64]
 ) -> Timeline:
-    """Model the judged steps of a run (at most MAX_STEPS, with one step before them to fill the queue).
+    """Model steady steps of a run (at most MAX_STEPS, with one step before them to fill the queue).
 
     Args:
         trace: the trace.
         activity: device work.
         launches: launch call of each device operation.
-        steps: windows; the steady ones are judged.
+        steps: the steps of the run; see `replayed_steps` for those that are modelled.
         blocking: rows of runtime calls that wait for the device.
     """
-    first, last = _judged(steps)
+    replayed = replayed_steps(steps)
+    first, last = replayed.start, replayed.stop - 1
     lead = max(first - 1, 0)
     lo, hi = int(steps.host_start[lead]), int(max(steps.host_end[last], steps.end[last]))
     if not activity.is_device:
@@ -61,12 +59,12 @@ def build_timeline(
     calls, limit = find_host_waits(replace(waits, operations=ops))
     boundaries = _boundaries(steps, (first, last), calls, ops)
     unlinked = not (launches.call >= 0).any()
-    return Timeline(calls, ops, boundaries, typical, *_lengths(steps, first, last), limit, without_calls=unlinked)
+    return Timeline(calls, ops, boundaries, typical, _mean_ns(steps, first, last), limit, without_calls=unlinked)
 
 
-def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
-    """Where each judged step begins and the last one ends."""
-    first, last = judged
+def _boundaries(steps: Steps, replayed: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
+    """Where each replayed step begins and the last one ends."""
+    first, last = replayed
     if steps.opening[first] < 0:
         host = np.flatnonzero(calls.row == MARK)
         return Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True)
@@ -75,21 +73,17 @@ def _boundaries(steps: Steps, judged: tuple[int, int], calls: Calls, ops: Operat
     return tuple(Boundary(operation=position[e]) if e >= 0 else Boundary(drained=True) for e in edges)
 
 
-def _lengths(steps: Steps, first: int, last: int) -> tuple[float, float]:
-    """Mean of the judged steps, and the step that stands for them."""
-    mean = float(steps.end[last] - steps.start[first]) / (last + 1 - first)
-    middle = float(median_low(steps.duration[first : last + 1].tolist()))
-    exceptional = float(steps.duration[first : last + 1].max()) > EXCEPTIONAL * middle
-    return mean, min(middle, mean) if exceptional else mean
+def _mean_ns(steps: Steps, first: int, last: int) -> float:
+    return float(steps.end[last] - steps.start[first]) / (last + 1 - first)
 
 
-def _judged(steps: Steps) -> tuple[int, int]:
-    """First and last index of the longest contiguous run of steady steps, of which at most the first MAX_STEPS."""
+def replayed_steps(steps: Steps) -> slice:
+    """Indices of the longest contiguous run of steady steps, of which at most the first MAX_STEPS."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], steps.steady, [False])).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     longest = int(np.argmax(np.minimum(ends - starts, MAX_STEPS)))
     first = int(starts[longest])
-    return first, min(int(ends[longest]), first + MAX_STEPS) - 1
+    return slice(first, min(int(ends[longest]), first + MAX_STEPS))
 
 
 def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt.NDArray[np.int64]:
@@ -180,9 +174,9 @@ def _operations(activity: Activity, call: npt.NDArray[np.int64], chosen: npt.NDA
     )
 
 
-def _cpu_timeline(activity: Activity, steps: Steps, judged: tuple[int, int, int]) -> Timeline:
+def _cpu_timeline(activity: Activity, steps: Steps, replayed: tuple[int, int, int]) -> Timeline:
     """A CPU-only run: operators' self time are the calls, there is no device to run ahead of."""
-    lead, first, last = judged
+    lead, first, last = replayed
     lo, hi = int(steps.start[lead]), int(steps.end[last])
     keep = np.flatnonzero((activity.end > lo) & (activity.start < hi))
     at = np.append(steps.start[first : last + 1], steps.end[last])
@@ -195,4 +189,4 @@ def _cpu_timeline(activity: Activity, steps: Steps, judged: tuple[int, int, int]
     empty = np.zeros(0)
     ops = Operations(none, none, none, none, empty, empty, empty, ())
     boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
-    return Timeline(calls, ops, boundaries, ops, *_lengths(steps, first, last), 0)
+    return Timeline(calls, ops, boundaries, ops, _mean_ns(steps, first, last), 0)

@@ -56,7 +56,7 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
     """
     reference = reference_dtype(counted)
     peak = counted.peaks.of(reference)
-    step, step_s = _typical_step(counted), step_seconds(counted.work)
+    step, step_s = _counted_step(counted), step_seconds(counted.work)
     facts = counted.work.trace.facts
     given = model_flops
     if given is None and facts is not None and facts.given is not None:
@@ -124,7 +124,7 @@ def _no_peak(peaks: Peaks, reference: str | None) -> str | None:
     return f"a peak is known for {known} but not for {reference or 'what this run computes in'}: pass --peak-flops"
 
 
-def _typical_step(counted: CountedWork) -> int:
+def _counted_step(counted: CountedWork) -> int:
     """The step that was counted: the median window, or with un-profiled times the steady step of median FLOPs."""
     facts, steps, count = counted.work.trace.facts, counted.work.steps, counted.flops
     if facts is None or not facts.timed_steps_s:

@@ -40,7 +40,7 @@ class Host:
 
     @property
     def housekeeping(self) -> Intervals:
-        """What a run does for itself however rarely: compiling and collecting garbage."""
+        """What a run does for itself, even if only once: compiling and collecting garbage."""
         return self.compile | self.gc
 
 

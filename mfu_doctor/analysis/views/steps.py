@@ -2,12 +2,14 @@
 
 A GPU runs behind the host, so host-side step marks cut the wrong kernels (accounting on them is up to 3x off). Step i is
 ``[start of the first operation launched by step i, start of the first operation launched by step i+1)``, both on the stream that
-computes most: a copy that prefetches on a stream of its own runs ahead and opens no step.
+computes most: a copy that prefetches on a stream of its own runs ahead and opens no step. Which of the steps are judged is for
+`step_kinds` to say.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
@@ -24,12 +26,19 @@ PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "per
 _MIN_REPEATS = 3  # a period is believed when it is seen this often
 _REGULAR = 0.8  # share of repeats that must be equal
 _MIN_PERIOD = 8  # operations in a period: shorter ones are a loop inside a step
-WARM_UP = 1.5  # leading steps longer than this many medians are warm-up (compilation, autotuning, a cold loader)
+
+
+class StepKind(IntEnum):
+    """Whether a recorded step is judged, or why it is left out (see `step_kinds`)."""
+
+    STEADY = 0
+    WARM_UP = 1
+    DISTURBED = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Judged step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
+    """Step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
 
     `host_start`/`host_end` are the host-side marks (equal to the window on a CPU-only trace).
     `opening`/`closing` are the entries of `Activity` whose starts bound the window, -1 where something else does (a host mark,
@@ -43,7 +52,7 @@ class Steps:
     host_end: npt.NDArray[np.int64]
     opening: npt.NDArray[np.int64]
     closing: npt.NDArray[np.int64]
-    steady: npt.NDArray[np.bool_]  # False for leading steps that are warm-up; at least one step is steady
+    kind: npt.NDArray[np.int8]  # `StepKind` of each; at least one step is steady
     source: str  # ProfilerStep, optimizer, periodicity, whole trace
     note: str | None = None  # what the reader of the report must know about the choice
 
@@ -51,6 +60,12 @@ class Steps:
     def count(self) -> int:
         """Number of windows."""
         return len(self.number)
+
+    @property
+    def steady(self) -> npt.NDArray[np.bool_]:
+        """Which steps are judged, shape (k,)."""
+        judged: npt.NDArray[np.bool_] = self.kind == StepKind.STEADY
+        return judged
 
     @property
     def duration(self) -> npt.NDArray[np.int64]:
@@ -72,7 +87,7 @@ class Steps:
 def find_steps(
     trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
 ) -> Steps:
-    """Find the step windows of a trace.
+    """Find the step windows of a trace; all are steady until `step_kinds` leaves some out.
 
     Marks come from `ProfilerStep#`, else from optimizer steps, else from the period of the kernel sequence; without any of
     these the whole trace is one window, and `note` says so.
@@ -82,7 +97,7 @@ def find_steps(
         activity: its device work.
         launches: which call and operator each device operation belongs to.
         host: the host view (its training thread carries the marks).
-        wanted: judge only windows whose step number is in this half-open range.
+        wanted: keep only windows whose step number is in this half-open range.
 
     Raises:
         DoctorError: the trace has nothing that could be a step, or none in the wanted range.
@@ -184,10 +199,9 @@ def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> li
 def _host_windows(marks: _Marks) -> Steps:
     none = np.full(len(marks.number), -1, np.int64)
     end = np.append(marks.start[1:], marks.end[-1])
-    steady = _steady(end - marks.start)
-    return Steps(
-        marks.number, marks.start, end, marks.start, marks.end, none, none, steady, marks.source, _note(marks, steady)
-    )
+    kind = np.zeros(len(end), np.int8)
+    note = _note(marks, len(end))
+    return Steps(marks.number, marks.start, end, marks.start, marks.end, none, none, kind, marks.source, note)
 
 
 def _single(marks: _Marks, activity: Activity, inside: npt.NDArray[np.int64], owned: npt.NDArray[np.int64]) -> Steps:
@@ -195,43 +209,24 @@ def _single(marks: _Marks, activity: Activity, inside: npt.NDArray[np.int64], ow
     only = int(inside[owned[0]])
     start, mark_end = marks.start[only : only + 1], marks.end[only : only + 1]
     end = np.maximum(mark_end, activity.end[inside == only].max())
-    none, steady = np.full(1, -1, np.int64), np.ones(1, np.bool_)
+    none, kind = np.full(1, -1, np.int64), np.zeros(1, np.int8)
     number = marks.number[only : only + 1]
-    return Steps(number, start, end, start, mark_end, none, none, steady, marks.source, _note(marks, steady))
+    return Steps(number, start, end, start, mark_end, none, none, kind, marks.source, _note(marks, 1))
 
 
 def _steps(marks: _Marks, index: npt.NDArray[np.int64], activity: Activity, first: npt.NDArray[np.int64]) -> Steps:
     """Windows between the operations `first` (one more than there are windows) that open the steps `index`."""
     start, end = activity.start[first[:-1]], activity.start[first[1:]]
-    steady = _steady(end - start)
+    kind = np.zeros(len(start), np.int8)
     host_start, host_end = marks.start[index], marks.end[index]
-    note = _note(marks, steady)
-    return Steps(
-        marks.number[index], start, end, host_start, host_end, first[:-1], first[1:], steady, marks.source, note
-    )
+    note = _note(marks, len(start))
+    return Steps(marks.number[index], start, end, host_start, host_end, first[:-1], first[1:], kind, marks.source, note)
 
 
-def _steady(duration: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """All but the first step (cold queue) and the leading ones that still warm up, as long as most steps remain."""
-    steady = np.ones(len(duration), np.bool_)
-    if len(duration) < 2:
-        return steady
-    long = duration > WARM_UP * np.median(duration[1:])
-    warm = int(np.argmin(np.append(long, False)))  # leading long steps
-    steady[: max(warm if warm <= len(duration) // 2 else 1, 1)] = False
-    return steady
-
-
-def _note(marks: _Marks, steady: npt.NDArray[np.bool_]) -> str | None:
-    notes = []
+def _note(marks: _Marks, count: int) -> str | None:
     if marks.source == OPTIMIZER:
-        notes.append("no ProfilerStep# marks: a step ends where the optimizer's step ends")
-    elif len(steady) == 1:
-        notes.append("only one step was recorded")
-    warm = int((~steady).sum())
-    if warm > 1:
-        notes.append(f"the first {warm} steps are far longer than the others: they are left out as warm-up")
-    return "; ".join(notes) or None
+        return "no ProfilerStep# marks: a step ends where the optimizer's step ends"
+    return "only one step was recorded" if count == 1 else None
 
 
 def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str) -> Steps | None:
@@ -264,8 +259,8 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str)
     issued = issue_time(trace, activity, launches)[best]
     host = np.where(issued >= 0, issued, start)
     opening, closing = (best[:-1], best[1:]) if activity.is_device else (np.full(len(best) - 1, -1, np.int64),) * 2
-    number, steady = np.arange(len(start) - 1), _steady(np.diff(start))
-    return Steps(number, start[:-1], start[1:], host[:-1], host[1:], opening, closing, steady, PERIODICITY, note)
+    number, kind = np.arange(len(start) - 1), np.zeros(len(start) - 1, np.int8)
+    return Steps(number, start[:-1], start[1:], host[:-1], host[1:], opening, closing, kind, PERIODICITY, note)
 
 
 def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps:
@@ -275,7 +270,7 @@ def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps
     opening = zero if activity.is_device else none
     known = issued[issued >= 0]
     host = np.minimum(start, known.min(keepdims=True)) if len(known) else start
-    return Steps(zero, start, end, host, end, opening, none, np.ones(1, np.bool_), WHOLE, note)
+    return Steps(zero, start, end, host, end, opening, none, np.zeros(1, np.int8), WHOLE, note)
 
 
 def _select(steps: Steps, wanted: tuple[int, int] | None) -> Steps:
@@ -294,5 +289,5 @@ def _select(steps: Steps, wanted: tuple[int, int] | None) -> Steps:
         host_end=steps.host_end[keep],
         opening=steps.opening[keep],
         closing=steps.closing[keep],
-        steady=np.ones(int(keep.sum()), np.bool_),
+        kind=steps.kind[keep],
     )

@@ -1,7 +1,7 @@
 """What steps take without the profiler, where a live run timed them: evened out over the bursts of its loader.
 
-Workers that cannot keep up deliver in bursts, one batch each at about the same time: single steps are then long or short but
-never typical, and the mean of as many steps as there are workers is.
+Workers that cannot keep up deliver in bursts, one batch each at about the same time: no single step is then like the
+mean one, and the mean of as many steps as there are workers is.
 """
 
 from __future__ import annotations

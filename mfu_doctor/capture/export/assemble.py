@@ -109,15 +109,15 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
 def timed_rows(capture: Capture) -> list[StepRow]:
     """The steps whose times are honest: the timed phase, else whatever ran warm and un-profiled.
 
-    Steps with an unusual number of fetches are left out: an epoch's end or a validation loop is in them.
+    Steps with another number of fetches than most are left out: an epoch's end or a validation loop is in them.
     """
     plain = [row for row in capture.conductor.rows if not row.recorded]
     timed = [row for row in plain if row.phase is Phase.TIMED]
     if len(timed) < min(_ENOUGH_TIMES, capture.request.asked.timed):
         block = capture.detector.source is Source.BLOCK
         timed = [row for row in plain if block or (row.index > 0 and row.phase is not Phase.WARMUP)]
-    usual = Counter(row.fetches for row in timed).most_common(1)
-    return [row for row in timed if row.fetches == usual[0][0]]
+    most = Counter(row.fetches for row in timed).most_common(1)
+    return [row for row in timed if row.fetches == most[0][0]]
 
 
 def explain_length(capture: Capture, chosen: Chosen) -> None:

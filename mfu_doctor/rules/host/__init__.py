@@ -7,8 +7,8 @@ from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.few_threads import few_threads
 from mfu_doctor.rules.host.gc_pause import gc_pause
 from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.host.long_steps import long_steps
 from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
-from mfu_doctor.rules.host.outlier_steps import outlier_steps
 from mfu_doctor.rules.host.recompilation import recompilation
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from mfu_doctor.rules.host.uncompiled import uncompiled
@@ -23,7 +23,7 @@ RULES: tuple[Rule, ...] = (
     ungraphed_steps,
     uncompiled,
     tensor_loop,
-    outlier_steps,
+    long_steps,
     needless_grad_scaler,
     few_threads,
     anomaly_mode,

@@ -120,7 +120,7 @@ def _on_device(run: Run, steady: Steady, host: Hosting, idle: Part) -> Finding:
 
 def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
     """What would explain that the device waits: a loop over elements, or a few steps that stop for other work."""
-    rare = ("outlier-steps",) if not idle.is_typical else ()
+    rare = ("long-steps",) if not idle.is_even else ()
     loops = element_loops(run)
     looping = loops and _idle_in(run, time_of_loops(run, loops), steady) > idle.mean_ns / 2
     return (*rare, "tensor-loop") if looping else rare

@@ -1,10 +1,11 @@
 """There are too few steady steps for a median.
 
 What it measures
-    The number of steady steps: recorded ones without the first, which is warm-up.
+    The number of steady steps: recorded ones that are not left out as warm-up (the first, and long ones right after it) or as
+    disturbed.
 
 Why it costs
-    One step can be an outlier, and nobody can tell.
+    One step can be a long one, and nobody can tell.
 
 How the gain is predicted
     There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
@@ -26,7 +27,7 @@ from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
-# A median needs three values to ignore one outlier.
+# A median needs three values to pass over a long one.
 ENOUGH = 3
 
 

@@ -1,8 +1,8 @@
-"""outlier-steps: a step that stops for other work is priced per recorded step."""
+"""long-steps: a step that stops for other work is priced per recorded step."""
 
 from __future__ import annotations
 
-from mfu_doctor.rules.host.outlier_steps import outlier_steps
+from mfu_doctor.rules.host.long_steps import long_steps
 from tests.rules.drawing import compute
 from tests.rules.judging import close, price_us, run_of, silent
 from tests.timeline import Timeline
@@ -20,9 +20,9 @@ def saving(pause: int) -> Timeline:
 
 
 def test_a_step_that_writes_a_checkpoint_is_priced_per_recorded_step() -> None:
-    price = price_us(outlier_steps, run_of(saving(20_000)))
+    price = price_us(long_steps, run_of(saving(20_000)))
     assert price.mid_ns == close(20_000 / 10)
 
 
-def test_equal_steps_are_no_outliers() -> None:
-    silent(outlier_steps, run_of(saving(0)))
+def test_equal_steps_are_not_long() -> None:
+    silent(long_steps, run_of(saving(0)))

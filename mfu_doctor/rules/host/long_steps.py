@@ -1,8 +1,8 @@
 """Now and then a step takes much longer because the host does something else in it: a checkpoint, a log, an evaluation.
 
 What it measures
-    Steady steps that exceed the median by three robust standard deviations and by half, and the pauses of the host in
-    them.
+    Long steps: steady ones that exceed the median by half, and by three robust standard deviations; and the pauses of the host
+    in them.
 
 Why it costs
     Work every hundredth step that takes as long as fifty of them costs a third of the time, and no median shows it.
@@ -27,31 +27,36 @@ import numpy as np
 from mfu_doctor.analysis.evidence.host_time import hosting_of, longest_pause
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
-from mfu_doctor.analysis.replay.timeline import EXCEPTIONAL
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.step_kinds import are_long
 from mfu_doctor.intervals import union
 from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# Steps beyond the median by three robust standard deviations (1.4826 x MAD) that are also exceptional are outliers, not spread.
+# Long steps within three robust standard deviations (1.4826 x MAD) of the median are how steps of this run vary.
 _SIGMA, _TO_SIGMA = 3.0, 1.4826
 # More of them than this share are a second kind of step, not exceptions.
 EXCEPTIONS = 0.25
 ENOUGH = 5
 
 
-@rule("outlier-steps", "HO010", "some steps stop for other work", also=("evaluation", "save-checkpoint", "logging"))
-def outlier_steps(run: Run) -> Outcome:
+@rule(
+    "long-steps",
+    "HO010",
+    "some steps stop for other work",
+    also=("outlier-steps", "evaluation", "save-checkpoint", "logging"),
+)
+def long_steps(run: Run) -> Outcome:
     """Look for steps that are long because the host did something else."""
     steady = steady_of(run)
     index = np.flatnonzero(run.steps.steady)
     if len(index) < ENOUGH:
         return Skip(f"fewer than {ENOUGH} steady steps: record more")
     length = run.steps.duration[index].astype(np.float64)
-    middle = float(np.median(length))
+    middle = float(run.steps.duration[run.steps.median])
     spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
-    long = (length > middle + spread) & (length > EXCEPTIONAL * middle)
+    long = (length > middle + spread) & are_long(run.steps)[index]
     if not long.any() or long.mean() > EXCEPTIONS:
         return None
     steps = index[long]

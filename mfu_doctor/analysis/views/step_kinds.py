@@ -1,0 +1,142 @@
+"""Which recorded steps are judged, why each other one is left out, and which of the judged ones are long.
+
+A *steady* step is judged: every count, share and price of a report is of the steady steps. The others are left out:
+
+- *warm-up*: the first step (its queue is cold) and the long ones right after it (compilation, autotuning, a cold loader);
+- *disturbed*: a step of a live run that is far longer than any that ran without the profiler, for no reason of the run's own.
+  Its operators only look slow, and prices made from them would promise what cannot be had.
+
+A *long* step takes more than `LONG` times the median of the steps that it is compared with. A long step that is not left out
+belongs to the run (a checkpoint, an evaluation, compilation): the report states the median step, and the share of the long ones
+goes into the mean step, which savings are of. `mean_over_median` is the one number that leads from one to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, median, median_low
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.host import Host
+from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.steps import StepKind, Steps, find_steps
+from mfu_doctor.facts import Facts
+from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.trace import Trace
+from mfu_doctor.units import NS_PER_S
+
+Mask = npt.NDArray[np.bool_]
+
+# What differs by less from step to step is how steps vary; what a step does beside its work takes more.
+LONG = 1.5
+# Share of the un-profiled steps: one in five comes again, a single long one among a dozen may be the machine.
+_OFTEN = 0.2
+
+
+def recorded_steps(
+    trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
+) -> Steps:
+    """The recorded steps of a trace, each with its kind.
+
+    Args:
+        trace: the trace.
+        activity: its device work.
+        launches: which call and operator each device operation belongs to.
+        host: what the host threads did.
+        wanted: the user asks for just these steps, a half-open range of numbers: none of them is left out.
+    """
+    found = find_steps(trace, activity, launches, host, wanted)
+    return found if wanted is not None else with_kinds(found, trace.facts, host.housekeeping)
+
+
+def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
+    """The steps, those that are not to be judged left out, and a note that says so.
+
+    Args:
+        steps: recorded windows.
+        facts: of a live run, for its un-profiled step times; without those no step can be told to be disturbed.
+        own: what the run did for itself, even if only once (compiling, collecting garbage): no step that is long because of it
+            is disturbed.
+    """
+    kind = np.full(steps.count, StepKind.STEADY, np.int8)
+    warm = _warm_up(steps.duration)
+    kind[:warm] = StepKind.WARM_UP
+    steps = replace(steps, kind=kind)
+    timed = facts.timed_steps_s if facts is not None else ()
+    disturbed = _disturbed(steps, max(timed) * NS_PER_S, own) if timed else np.zeros(steps.count, np.bool_)
+    note = "; ".join(said for said in (steps.note, *_left_out(warm, int(disturbed.sum()))) if said)
+    return replace(steps, kind=np.where(disturbed, StepKind.DISTURBED, kind).astype(np.int8), note=note or None)
+
+
+def are_long(steps: Steps) -> Mask:
+    """Which steady steps are long, shape (steps,)."""
+    return steps.steady & _is_long(steps.duration, float(steps.duration[steps.median]))
+
+
+def mean_over_median(steps: Steps, replayed: slice, timed_s: Sequence[float], own: Intervals) -> float:
+    """The mean step over the median one where long steps belong to the run; 1 where none does.
+
+    Args:
+        steps: the steps of the run.
+        replayed: the steady steps that the replay walks; it is their mean that a saving is taken from.
+        timed_s: un-profiled step times of a live run in seconds; empty for a foreign trace, whose long steps are its own.
+        own: as in `with_kinds`: of a live run whose un-profiled steps are seldom long, only what this explains belongs to it.
+    """
+    if timed_s and _often_long(timed_s):
+        return max(fmean(timed_s) / median(timed_s), 1.0)
+    if timed_s and not (are_long(steps) & _explained(steps, own)).any():
+        return 1.0
+    took = steps.duration[replayed]
+    middle = float(median_low(took.tolist()))
+    mean = float(took.sum()) / len(took)
+    return max(mean / middle, 1.0) if _is_long(took, middle).any() else 1.0
+
+
+def _is_long(took: npt.NDArray[np.int64], middle: float) -> Mask:
+    return took > LONG * middle
+
+
+def _often_long(timed_s: Sequence[float]) -> bool:
+    middle = median(timed_s)
+    return sum(took > LONG * middle for took in timed_s) >= _OFTEN * len(timed_s)
+
+
+def _warm_up(duration: npt.NDArray[np.int64]) -> int:
+    """How many leading steps warm up: the first, and the long ones after it as long as half of the steps remain."""
+    if len(duration) < 2:
+        return 0
+    long = _is_long(duration, float(np.median(duration[1:])))
+    leading = int(np.argmin(np.append(long, False)))
+    return max(leading, 1) if leading <= len(duration) // 2 else 1
+
+
+def _disturbed(steps: Steps, longest_ns: float, own: Intervals) -> Mask:
+    """Steady steps that are long against the longest un-profiled one too, and not for a reason of the run's own."""
+    middle = float(np.median(steps.duration[steps.steady]))
+    return steps.steady & _is_long(steps.duration, max(middle, longest_ns)) & ~_explained(steps, own)
+
+
+def _explained(steps: Steps, own: Intervals) -> Mask:
+    """Steady steps that `own` covers for at least half of what they take beyond the median one, shape (steps,)."""
+    found = np.zeros(steps.count, np.bool_)
+    middle = float(np.median(steps.duration[steps.steady]))
+    for i in np.flatnonzero(steps.steady & (steps.duration > middle)).tolist():
+        # what the host does while it issues a step, or while the device waits in it
+        window = union(np.array([steps.start[i], steps.host_start[i]]), np.array([steps.end[i], steps.host_end[i]]))
+        found[i] = (own & window).total_ns >= (float(steps.duration[i]) - middle) / 2
+    return found
+
+
+def _left_out(warm: int, disturbed: int) -> tuple[str, ...]:
+    """What the reader of the report must know of the steps that are left out; the first one always is."""
+    said = []
+    if warm > 1:
+        said.append(f"the first {warm} steps are far longer than the others: they are left out as warm-up")
+    if disturbed:
+        which = "one recorded step is" if disturbed == 1 else f"{disturbed} recorded steps are"
+        said.append(f"{which} left out as disturbed: more than {LONG:g} times as long as any un-profiled one")
+    return tuple(said)
