@@ -2,7 +2,8 @@
 
 A *steady* step is judged: every count, share and price of a report is of the steady steps. The others are left out:
 
-- *warm-up*: the first step (its queue is cold) and the long ones right after it (compilation, autotuning, a cold loader);
+- *warm-up*: the first step (its queue is cold); where it is long, also the long ones right after it (compilation, autotuning, a
+  cold loader);
 - *disturbed*: a step of a live run that is far longer than any that ran without the profiler, for no reason of the run's own.
   Its operators only look slow, and prices made from them would promise what cannot be had.
 
@@ -106,7 +107,7 @@ def _often_long(timed_s: Sequence[float]) -> bool:
 
 
 def _warm_up(duration: npt.NDArray[np.int64]) -> int:
-    """How many leading steps warm up: the first, and the long ones after it as long as half of the steps remain."""
+    """How many leading steps warm up: all long ones, as long as half of the steps remain, and in any case the first."""
     if len(duration) < 2:
         return 0
     long = _is_long(duration, float(np.median(duration[1:])))

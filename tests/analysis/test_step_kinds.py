@@ -1,0 +1,195 @@
+"""Which recorded steps are judged, why each other one is left out, and how much the long ones add to the mean step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfu_doctor import diagnose
+from mfu_doctor.analysis.run import Options, Run
+from mfu_doctor.analysis.views.step_kinds import LONG, are_long, mean_over_median, with_kinds
+from mfu_doctor.analysis.views.steps import StepKind, Steps
+from mfu_doctor.facts import Facts, GcPause
+from mfu_doctor.intervals import EMPTY, Intervals, union
+from tests.timeline import Timeline
+
+STEADY, WARM_UP, DISTURBED = StepKind.STEADY, StepKind.WARM_UP, StepKind.DISTURBED
+US = 1000
+MS = 1_000_000
+S_PER_US = 1e-6
+
+plain = st.integers(100, 149)  # steps that are not long against each other
+long = st.integers(400, 900)  # steps that are
+around = st.lists(plain, min_size=4, max_size=12)
+
+
+def steps_of(took_us: Sequence[int], own: Intervals = EMPTY, timed_us: Sequence[float] = ()) -> Steps:
+    """Steps of these lengths one after the other, with their kinds; `timed_us`: of a live run, without the profiler."""
+    edges = np.concatenate(([0], np.cumsum(np.array(took_us, np.int64) * US)))
+    start, end, none = edges[:-1], edges[1:], np.full(len(took_us), -1, np.int64)
+    kind = np.zeros(len(took_us), np.int8)
+    steps = Steps(np.arange(len(took_us)), start, end, start, end, none, none, kind, "ProfilerStep")
+    facts = Facts(timed_steps_s=tuple(us * S_PER_US for us in timed_us)) if timed_us else None
+    return with_kinds(steps, facts, own)
+
+
+def inside(steps: Steps, index: int) -> Intervals:
+    """All of one step's time."""
+    return union(steps.start[index : index + 1], steps.end[index : index + 1])
+
+
+def to_mean(steps: Steps, timed_us: Sequence[float] = (), own: Intervals = EMPTY) -> float:
+    """The mean over the median step, where all steady steps in one piece are replayed."""
+    steady = np.flatnonzero(steps.steady)
+    replayed = slice(int(steady[0]), int(steady[-1]) + 1)
+    return mean_over_median(steps, replayed, [us * S_PER_US for us in timed_us], own)
+
+
+@given(st.integers(1, 1000), st.integers(2, 20), st.booleans())
+def test_of_equal_steps_only_the_first_is_left_out_and_none_is_long(took: int, count: int, live: bool) -> None:
+    timed = (took,) * 9 if live else ()
+    steps = steps_of((took,) * count, timed_us=timed)
+    assert steps.kind.tolist() == [WARM_UP, *[STEADY] * (count - 1)]
+    assert steps.note is None
+    assert not are_long(steps).any()
+    assert to_mean(steps, timed) == 1.0
+
+
+def test_a_step_alone_is_judged() -> None:
+    assert steps_of((700,), timed_us=(100, 100, 100)).kind.tolist() == [STEADY]
+
+
+@given(st.lists(long, min_size=1, max_size=4), around)
+def test_long_steps_at_the_start_are_warm_up_as_long_as_half_of_the_steps_remain(
+    first: list[int], rest: list[int]
+) -> None:
+    steps = steps_of(first + rest)
+    left_out = len(first) if len(first) <= len(steps.kind) // 2 else 1
+    assert steps.kind.tolist() == [WARM_UP] * left_out + [STEADY] * (len(steps.kind) - left_out)
+    assert (f"the first {left_out} steps" in (steps.note or "")) == (left_out > 1)
+
+
+def test_where_most_steps_are_long_they_are_what_the_run_does() -> None:
+    steps = steps_of((500, 500, 500, 100, 100))
+    assert steps.kind.tolist() == [WARM_UP, STEADY, STEADY, STEADY, STEADY]
+
+
+@given(around, st.integers(1, 11), long)
+def test_a_long_step_that_no_un_profiled_one_explains_is_disturbed(rest: list[int], at: int, took: int) -> None:
+    at = min(at, len(rest) - 1) + 1
+    lengths = [100, *rest[: at - 1], took, *rest[at - 1 :]]
+    timed = (100, 120, 149)
+    steps = steps_of(lengths, timed_us=timed)
+    assert np.flatnonzero(steps.kind == DISTURBED).tolist() == [at]
+    assert steps.note is not None
+    assert "left out as disturbed" in steps.note
+    assert to_mean(steps, timed) == 1.0
+
+
+@given(around, long)
+def test_a_foreign_trace_has_no_disturbed_step_and_a_long_one_counts_in_the_mean(rest: list[int], took: int) -> None:
+    lengths = [100, *rest[:2], took, *rest[2:]]
+    steps = steps_of(lengths)
+    assert steps.kind.tolist() == [WARM_UP, *[STEADY] * (len(lengths) - 1)]
+    assert np.flatnonzero(are_long(steps)).tolist() == [3]
+    judged = sorted(lengths[1:])
+    assert to_mean(steps) == pytest.approx(np.mean(judged) / judged[(len(judged) - 1) // 2])
+
+
+@given(around, long, st.floats(0.55, 1.0))
+def test_a_step_that_is_long_for_a_reason_of_the_runs_own_is_not_disturbed(
+    rest: list[int], took: int, part: float
+) -> None:
+    """Compilation or a collection covers most of the surplus: the step belongs to the run, though it came only once."""
+    lengths = [100, *rest[:2], took, *rest[2:]]
+    timed = (100, 120, 149)
+    window = inside(steps_of(lengths), 3)
+    own = union(window.start, window.start + (window.lengths * part).astype(np.int64))
+    steps = steps_of(lengths, own, timed)
+    assert steps.steady[3]
+    assert to_mean(steps, timed, own) > 1.0
+
+
+def test_a_reason_that_covers_less_than_half_of_the_surplus_explains_nothing() -> None:
+    lengths = (100, 100, 100, 500, 100, 100)
+    start = int(steps_of(lengths).start[3])
+    own = union(np.array([start]), np.array([start + 199 * US]))
+    assert steps_of(lengths, own, (100, 100)).kind[3] == DISTURBED
+    own = union(np.array([start]), np.array([start + 200 * US]))
+    assert steps_of(lengths, own, (100, 100)).kind[3] == STEADY
+
+
+def test_where_un_profiled_steps_are_often_long_they_say_how_much_that_adds() -> None:
+    """One un-profiled step in five takes three times as long: 1.4 steps on average, whatever the recording caught."""
+    timed = (100, 100, 300, 100, 100) * 2
+    assert to_mean(steps_of((100,) * 8, timed_us=timed), timed) == pytest.approx(1.4)
+    seldom = (100,) * 9 + (300,)
+    assert to_mean(steps_of((100,) * 8, timed_us=seldom), seldom) == 1.0
+
+
+def test_the_mean_step_is_never_told_below_the_median_one() -> None:
+    """Three of ten un-profiled steps are long, and yet the short ones pull the mean below the median."""
+    timed = (10, 10, 10, 10, 100, 100, 100, 160, 160, 160)
+    assert np.mean(timed) < np.median(timed)
+    assert to_mean(steps_of((100,) * 8, timed_us=timed), timed) == 1.0
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=20), st.lists(st.integers(1, 1000), max_size=12))
+def test_whatever_the_lengths_a_step_is_judged_and_the_mean_is_no_less_than_the_median(
+    lengths: list[int], timed: list[int]
+) -> None:
+    steps = steps_of(lengths, timed_us=timed)
+    assert steps.steady.any()
+    assert steps.steady[0] == (len(lengths) == 1)
+    assert to_mean(steps, timed) >= 1.0
+    assert not (are_long(steps) & ~steps.steady).any()
+    assert (steps.duration[are_long(steps)] > LONG * steps.duration[steps.median]).all()
+
+
+def drawn(kernels: Sequence[int]) -> Timeline:
+    """Steps of one kernel of so many microseconds each, which the host waits for."""
+    t = Timeline()
+    for us in kernels:
+        with t.step():
+            t.op("aten::mm", kernel=us)
+            t.sync()
+    return t
+
+
+def test_the_steps_that_the_user_asks_for_are_judged_whatever_they_look_like() -> None:
+    trace = replace(drawn((900, 900, 100, 900, 100, 100, 100, 100)).trace(), facts=Facts(timed_steps_s=(1e-4,) * 3))
+    assert Run(trace).steps.kind.tolist() == [WARM_UP, WARM_UP, STEADY, DISTURBED, STEADY, STEADY, STEADY]
+    chosen = Run(trace, Options(steps=(0, 4))).steps
+    assert chosen.kind.tolist() == [STEADY] * 4
+    assert "left out" not in (chosen.note or "")
+
+
+def test_the_report_names_both_kinds_of_steps_that_it_leaves_out() -> None:
+    trace = replace(drawn((900, 900, 100, 900, 100, 100, 100, 100)).trace(), facts=Facts(timed_steps_s=(1e-4,) * 3))
+    report = diagnose(trace)
+    assert [row.steady for row in report.steps] == [False, False, True, False, True, True, True]
+    assert any("left out as warm-up" in text and "left out as disturbed" in text for text in report.cautions)
+
+
+def test_a_collection_of_garbage_in_a_live_step_makes_it_long_and_not_disturbed() -> None:
+    t = Timeline(device=None)
+    t.header["baseTimeNanoseconds"] = origin = 1_000_000_000
+    for step in range(8):
+        with t.step():
+            t.op("aten::mm", host=1000)
+            if step == 4:
+                begin = t.now
+                t.python(9000)
+    trace = t.trace()
+    pause = GcPause(start_ns=origin + begin * US, duration_ns=9 * MS, generation=2)
+    live = Run(replace(trace, facts=Facts(timed_steps_s=(1e-3,) * 9, gc_pauses=(pause,))))
+    assert live.steps.steady[4]
+    assert live.replay.mean_over_median == pytest.approx((7 + 9) / 7, rel=0.01)
+    without = Run(replace(trace, facts=Facts(timed_steps_s=(1e-3,) * 9)))
+    assert without.steps.kind[4] == DISTURBED
+    assert without.replay.mean_over_median == 1.0
