@@ -54,7 +54,9 @@ def _step(number: int, factor: float, *, steady: bool = True) -> StepRow:
     """A step whose data loading took `factor` times as long."""
     extra = SPLIT.data_loading * (factor - 1)
     split = replace(SPLIT, step_s=SPLIT.step_s + extra, data_loading=SPLIT.data_loading + extra)
-    return StepRow(number=number, start_s=number * STEP, split=split, steady=steady)
+    return StepRow(
+        number=number, start_s=number * STEP, split=split, steady=steady, left_out=None if steady else "warm-up"
+    )
 
 
 def drawing() -> Drawing:

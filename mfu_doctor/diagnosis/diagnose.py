@@ -14,6 +14,7 @@ from mfu_doctor.analysis.summary.drawing import draw_step
 from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.utilization.mfu import device_info
 from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.analysis.views.steps import StepKind
 from mfu_doctor.diagnosis.bottleneck import bound_by
 from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, price_findings, rank, scale_of
@@ -166,6 +167,7 @@ def _step_rows(run: Run) -> tuple[StepRow, ...]:
             start_s=seconds(int(steps.start[i]) - origin),
             split=_breakdown(run.breakdown.steps[i]),
             steady=bool(steps.steady[i]),
+            left_out=StepKind(int(steps.kind[i])).reason,
         )
         for i in range(steps.count)
     )

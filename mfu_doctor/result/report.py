@@ -177,7 +177,8 @@ class StepRow:
     number: int
     start_s: float
     split: Breakdown
-    steady: bool = True
+    steady: bool = True  # judged
+    left_out: str | None = None  # why it is not: warm-up, disturbed; None also in reports from before this was kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

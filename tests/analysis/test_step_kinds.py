@@ -16,6 +16,7 @@ from mfu_doctor.analysis.views.step_kinds import LONG, are_long, mean_over_media
 from mfu_doctor.analysis.views.steps import StepKind, Steps
 from mfu_doctor.facts import Facts, GcPause
 from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.render import render
 from tests.timeline import Timeline
 
 STEADY, WARM_UP, DISTURBED = StepKind.STEADY, StepKind.WARM_UP, StepKind.DISTURBED
@@ -173,6 +174,10 @@ def test_the_report_names_both_kinds_of_steps_that_it_leaves_out() -> None:
     trace = replace(drawn((900, 900, 100, 900, 100, 100, 100, 100)).trace(), facts=Facts(timed_steps_s=(1e-4,) * 3))
     report = diagnose(trace)
     assert [row.steady for row in report.steps] == [False, False, True, False, True, True, True]
+    assert [row.left_out for row in report.steps] == ["warm-up", "warm-up", None, "disturbed", None, None, None]
+    page = render(report, "html")
+    assert page.count(", warm-up<") == 2
+    assert page.count(", disturbed<") == 1
     assert any("left out as warm-up" in text and "left out as disturbed" in text for text in report.cautions)
 
 

@@ -35,6 +35,11 @@ class StepKind(IntEnum):
     WARM_UP = 1
     DISTURBED = 2
 
+    @property
+    def reason(self) -> str | None:
+        """Why a step of this kind is left out; None for one that is judged."""
+        return None if self is StepKind.STEADY else self.name.lower().replace("_", "-")
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:

@@ -61,7 +61,7 @@ def _bar(row: StepRow, index: int, longest: float, scope: str) -> Markup:
         hint = _hint(name, seconds, row.split.step_s)
         parts.append(rect(x, y + 3, max(width - 0.8, 0.3), _ROW - 6, hint=hint, **paint(kind, scope)))
         x += width
-    words = duration(row.split.step_s) + ("" if row.steady else ", warm-up")
+    words = duration(row.split.step_s) + ("" if row.steady else f", {row.left_out or 'left out'}")
     parts.append(text(x + 8, y + 15, words, class_="quiet"))
     return tag("g", *parts)
 
