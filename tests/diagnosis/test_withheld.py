@@ -1,0 +1,31 @@
+"""A rule that withholds its finding is heard: it is no failure and no part of the plan, and its reason is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.diagnosis.diagnose import diagnose_run
+from mfu_doctor.result.report import FAILED, WITHHELD
+from mfu_doctor.rules.contract import Finding, Rule
+from tests.diagnosis.test_plan import drawn, halved
+
+REASON = "the machine was too busy to tell"
+
+
+def rule_that_finds(name: str, finding: Finding) -> Rule:
+    return Rule(name, "KE099", name, (), lambda run: finding, "")
+
+
+@pytest.mark.parametrize("priced", [True, False])
+def test_what_its_rule_withholds_is_not_failed_however_much_it_would_save(priced: bool) -> None:
+    run = drawn()
+    change = halved(run) if priced else None
+    withheld = Finding(summary="slow", fix="pass", change=change, withhold=REASON)
+    told = Finding(summary="slow", fix="pass", change=change)
+    report = diagnose_run(run, [rule_that_finds("doubted", withheld), rule_that_finds("sure", told)]).report
+    doubted, sure = report.diagnosis("doubted"), report.diagnosis("sure")
+    assert doubted is not None
+    assert sure is not None
+    assert (doubted.status, doubted.reason) == (WITHHELD, REASON)
+    assert sure.status == FAILED
+    assert "doubted" not in [step.rule for step in report.plan.steps]
