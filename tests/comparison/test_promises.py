@@ -1,0 +1,40 @@
+"""A promise is only checked where there was one and where the measurement can tell: else the reason is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mfu_doctor.comparison.compare import compare
+from mfu_doctor.comparison.prediction import HELD
+from mfu_doctor.result.report import Plan, PlanStep
+from tests.runs import finding, report_of, steady
+
+FIXED = finding(status="passed", summary="", fix=None, saving=None)
+
+
+def test_noise_wider_than_the_promise_confirms_nothing() -> None:
+    """A step that varies by 60 ms can be 412 or 330 ms by chance: "came true" would be luck."""
+    before = report_of(steady(0.412, 0.15), diagnoses=(finding(),))
+    after = report_of(steady(0.330, 0.15), diagnoses=(FIXED,))
+    told = compare(before, after).prediction
+    assert told.outcome is None
+    assert told.predicted_s is None
+    assert "hides the predicted 81 ms" in str(told.reason)
+
+
+def test_fixes_that_the_plan_did_not_price_together_have_no_common_price() -> None:
+    """The plan goes a, b, c: what a and c give without b was never replayed."""
+    names = ("input-bound", "host-bound", "fp32-matmul")
+    codes = ("IN001", "HO001", "KE001")
+    found = tuple(finding(name, code) for name, code in zip(names, codes, strict=True))
+    steps = tuple(PlanStep(rule=name, step_s=0.4 - 0.03 * i, saving_s=0.03) for i, name in enumerate(names))
+    before = report_of(
+        steady(0.43, 0.001), diagnoses=found, plan=Plan(steps=steps, saving_low_s=0.08, saving_high_s=0.1)
+    )
+    after = report_of(steady(0.37, 0.001), diagnoses=(*found,))
+    apart = compare(before, after, fixes=("input-bound", "fp32-matmul")).prediction
+    assert apart.predicted_s is None
+    assert "did not price input-bound and fp32-matmul together" in str(apart.reason)
+    first_two = compare(before, replace(after), fixes=("host-bound", "input-bound")).prediction
+    assert first_two.predicted_s is not None
+    assert first_two.outcome == HELD
