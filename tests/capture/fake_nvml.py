@@ -9,6 +9,7 @@ is set.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import Counter
 from types import SimpleNamespace
@@ -39,6 +40,9 @@ class FakeNvml:
         self.calls: Counter[str] = Counter()
         self.log: list[str] = []
         self.buffers: list[Any] = []
+        self.taken = 0  # GPM samples so far
+        self.filled: dict[int, int] = {}  # address of a buffer -> which sample is in it
+        self.compared: list[tuple[int | None, int | None]] = []  # the two samples of each reading
         self.names = ["NVIDIA H100 80GB HBM3"] * gpus
         self.utilization = 97
         self.processes = 1
@@ -175,7 +179,7 @@ class FakeNvml:
         return support
 
     def nvmlGpmSampleAlloc(self) -> Any:
-        self.buffers.append(real.c_nvmlGpmSample_t())
+        self.buffers.append(ctypes.pointer(real.struct_c_nvmlGpmSample_t()))
         return self.buffers[-1]
 
     def nvmlGpmSampleFree(self, buffer: Any) -> None:
@@ -183,12 +187,20 @@ class FakeNvml:
 
     def nvmlGpmSampleGet(self, handle: tuple[str, int], buffer: Any) -> None:
         assert handle[0] == "GPU"
+        self._fill(buffer)
 
     def nvmlGpmMigSampleGet(self, handle: tuple[str, int], instance: int, buffer: Any) -> None:
         assert (handle[0], instance) == ("GPU", 4)
+        self._fill(buffer)
+
+    def _fill(self, buffer: Any) -> None:
+        self.taken += 1
+        self.filled[ctypes.addressof(buffer.contents)] = self.taken
 
     def nvmlGpmMetricsGet(self, request: Any) -> None:
         assert request.version == real.NVML_GPM_METRICS_GET_VERSION
+        first, second = (self.filled.get(ctypes.addressof(s.contents)) for s in (request.sample1, request.sample2))
+        self.compared.append((first, second))
         for metric in request.metrics[: request.numMetrics]:
             known = self.gpm is not None and metric.metricId in self.gpm
             metric.nvmlReturn = 0 if known else NOT_SUPPORTED
