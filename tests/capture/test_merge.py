@@ -63,6 +63,16 @@ def test_ids_of_the_second_window_move_together(tmp_path: Path) -> None:
     assert trace["mfu_doctor"] == {"version": 1}
 
 
+def test_a_flow_numbered_0_is_not_tied_to_the_other_windows_flow(tmp_path: Path) -> None:
+    """0 is "none" for every id but a flow's; one that would no longer fit 32 bits stays what it is."""
+    flow = '  {\n    "ph": "s",\n    "name": "fwdbwd",\n    "id": 0,\n    "ts": 1\n  }'
+    large = event("b", 2, **{"External id": ID_SHIFT + 5})
+    windows = [exported(tmp_path / str(n), [flow, large]) for n in range(2)]
+    first, first_large, second, second_large = merged(*windows)["traceEvents"]
+    assert (first["id"], second["id"]) == (0, ID_SHIFT)
+    assert first_large["args"] == second_large["args"] == {"External id": ID_SHIFT + 5}
+
+
 @pytest.mark.parametrize("footer", [False, True])
 def test_windows_with_different_base_times_share_the_first(tmp_path: Path, footer: bool) -> None:
     one = exported(tmp_path / "1", [event("a", 5.25)], footer=footer)
