@@ -1,0 +1,70 @@
+"""What the loop tells of itself, kept apart as it must be: first fetches from later ones, recorded from plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.facts.loop import LoopFacts
+from mfu_doctor.capture.facts.settings import Compiled, compile_facts
+from mfu_doctor.capture.profiler.limits import EVENT_BUDGET, steps_within_budget
+
+MS = 1_000_000
+
+
+def batches() -> Iterator[int]:
+    yield from range(100)
+
+
+def test_the_wait_for_a_batch_is_that_of_fetches_which_nothing_recorded() -> None:
+    """A profiler slows the collation of a batch by half: what was fetched meanwhile is no wait of the run's."""
+    loop, iterator = LoopFacts(), batches()
+    for wait_ms, plain in ((500, True), (4, True), (5, True), (6, True), (90, False), (90, False), (90, False)):
+        loop.fetched(iterator, 0, wait_ms * MS, plain=plain)
+    (loader,) = loop.loaders
+    assert loader.fetches == 7
+    assert loader.wait_s == pytest.approx(0.005)
+
+
+def test_the_first_fetch_of_an_epoch_waits_for_the_workers_and_is_told_apart() -> None:
+    loop, epochs = LoopFacts(), [batches() for _ in range(3)]
+    for iterator, first_ms in zip(epochs, (700, 800, 900), strict=True):
+        for wait_ms in (first_ms, 4, 6):
+            loop.fetched(iterator, 0, wait_ms * MS, plain=True)
+    (loader,) = loop.loaders
+    assert loader.first_wait_s == pytest.approx(0.8)
+    assert loader.wait_s == pytest.approx(0.005)
+
+
+def test_what_was_compiled_before_the_block_is_not_counted_in_it() -> None:
+    found = compile_facts(Compiled(3, 2, 4), Compiled(5, 3, 10))
+    assert found is not None
+    assert (found.unique_graphs, found.graph_breaks, found.recompiles) == (2, 1, 6)
+
+
+def test_no_more_steps_are_recorded_than_the_event_budget_holds_and_it_is_said() -> None:
+    """Each event costs memory and time while the window is written: a user's run must not pay for a gigabyte of them."""
+    notes = Notes()
+    assert steps_within_budget(5, EVENT_BUDGET // 2, None, notes) == 2
+    assert len(notes.said) == 1
+    assert notes.said[0].startswith("2 of 5 steps recorded")
+
+
+@pytest.mark.parametrize(
+    ("looked", "step_s", "steps"),
+    [
+        (EVENT_BUDGET // 5, 100.0, 5),  # what was counted wins over what the step's time allows
+        (10 * EVENT_BUDGET, None, 1),  # one step is recorded however dense it is
+        (None, 60.0, 1),
+        (None, 0.001, 5),
+        (None, None, 5),
+    ],
+)
+def test_a_step_that_was_not_looked_at_is_bound_by_its_time(
+    looked: int | None, step_s: float | None, steps: int
+) -> None:
+    notes = Notes()
+    assert steps_within_budget(5, looked, step_s, notes) == steps
+    assert bool(notes.said) == (steps < 5)
