@@ -6,17 +6,21 @@ A rule that breaks one of these fails here by name, most of them already when it
 from __future__ import annotations
 
 import importlib
+import inspect
+import pkgutil
 import re
 from collections.abc import Callable
 
 import pytest
 
+from mfu_doctor.analysis import evidence
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.catalogue import RULES, choose, find
 from mfu_doctor.rules.contract import Outcome, rule
 from mfu_doctor.rules.families import Family, family_named, family_of
 from mfu_doctor.rules.needs import Need
+from tests.evidence_page import PAGE, page
 from tests.rules.drawing import steps
 from tests.rules.judging import run_of
 
@@ -100,3 +104,22 @@ def test_what_a_run_lacks_is_said_with_what_would_measure_it() -> None:
 
 def test_every_need_is_needed() -> None:
     assert {need for r in RULES for need in r.needs} == set(Need)
+
+
+def test_the_page_of_evidence_is_what_the_code_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.evidence_page"
+
+
+def test_all_that_a_rule_may_look_at_is_on_the_page() -> None:
+    """Asked of the imported modules, and so independent of how the page is made."""
+    text = PAGE.read_text(encoding="utf-8")
+    public = [f"`run.{name}" for name in vars(Run) if not name.startswith("_")]
+    for found in pkgutil.iter_modules(evidence.__path__):
+        module = importlib.import_module(f"{evidence.__name__}.{found.name}")
+        public += [
+            f"`{name}("
+            for name, value in inspect.getmembers(module, lambda m: inspect.isfunction(m) or inspect.isclass(m))
+            if value.__module__ == module.__name__ and not name.startswith("_")
+        ]
+    assert len(public) > len(vars(Run))
+    assert [name for name in public if name not in text] == []

@@ -1,0 +1,135 @@
+"""Writes `mfu_doctor/rules/EVIDENCE.md`: what a rule may look at, one line each, from the code's own docstrings.
+
+Run `python -m tests.evidence_page` after you add or rename evidence; a test compares the page with the code.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from mfu_doctor.rules.needs import Need
+from tests.traces import ROOT
+
+PACKAGE = ROOT / "mfu_doctor"
+PAGE = PACKAGE / "rules" / "EVIDENCE.md"
+INTRODUCTION = """\
+# What a rule may look at
+
+A rule gets a `Run` and returns a `Finding`, a `Skip` or `None` (`contract.py`). Everything that it may look at is on this page:
+the views of the run, the evidence that rules share, the names in a trace, what a rule may need, and the edits that say what a fix
+would change.
+
+This page is written from the code: `python -m tests.evidence_page`. A test fails where it is out of date.
+
+Words that all of it uses:
+
+- A **row** is an index into `run.trace.events`: an operator, an annotation, a runtime call, a kernel.
+- An **entry** is an index into `run.activity`, the device's work: kernels and copies. On a CPU-only trace it is a stretch of an
+  operator's own time, so one row can have several entries.
+- A **mask** is a boolean array over all entries.
+- **Intervals** are disjoint sets of time, with `|`, `&` and `-`. Times are integer nanoseconds.
+- **Steady steps** are the judged ones. Tell findings per step (`steady.per_step`), and as a share of it (`steady.share`).
+- **`WORTH_SHARE`** (`contract.py`) is the smallest share of the step that is worth a finding.
+
+Most rules begin with `steady_of(run)`, find the work that is too much (`work_of`, `calls_of`, `run.kernels.is_kind`), ask what it
+takes (`device_ns`, `part_of`), and say what would be left of it (`scaled`, `removed`, or an edit of their own):
+
+```python
+steady = steady_of(run)
+mask = work_of(run, re.compile(r"^aten::native_dropout$"))
+spent = device_ns(run, steady, mask)
+if spent < WORTH_SHARE * steady.step_ns:
+    return None
+change = Change(*(scaled(run, mask, left) for left in (0.9, 0.5, 0.0)))  # low, mid and high end of the gain
+```
+"""
+
+
+def page() -> str:
+    """The page as the code stands."""
+    parts = [INTRODUCTION, "## The run", "", *_run(), "", "## Evidence"]
+    parts += _folder("analysis/evidence", with_methods=True)
+    parts += ["", "## Names in a trace", *_module("autograd_names.py", with_methods=False)]
+    parts += _folder("analysis/names", with_methods=False)
+    parts += ["", "## What a rule may need", "", *(f"- `Need.{need.name}`: {need.means}." for need in Need)]
+    parts += ["", "## Edits: what a fix would change", *_module("analysis/replay/edits.py", with_methods=False)]
+    return "\n".join(parts) + "\n"
+
+
+def _run() -> Iterator[str]:
+    """A line for each public attribute of `Run`, and below it what its value has."""
+    classes = {
+        node.name: node
+        for path in PACKAGE.rglob("*.py")
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    for method in _functions(classes["Run"]):
+        yield f"- `run.{_called(method)}`: {_sentence(method)}"
+        value = ast.unparse(method.returns).removesuffix(" | None") if method.returns else ""
+        if value in classes:
+            attributes = [*_fields(classes[value]), *(f.name for f in _functions(classes[value]))]
+            yield f"  - has {', '.join(f'`{name}`' for name in attributes)}"
+
+
+def _folder(folder: str, *, with_methods: bool) -> Iterator[str]:
+    for path in sorted((PACKAGE / folder).glob("*.py")):
+        if path.name != "__init__.py":
+            yield from _module(f"{folder}/{path.name}", with_methods=with_methods)
+
+
+def _module(place: str, *, with_methods: bool) -> Iterator[str]:
+    """A module's sentence, then a line for each public function and class, and for each public method of these."""
+    module = _tree(PACKAGE / place)
+    yield from ("", f"**`{place}`** {_sentence(module)}", "")
+    patterns = [name for name in _assigned(module) if not with_methods and name.isupper()]
+    if patterns:
+        yield f"- {', '.join(f'`{name}`' for name in patterns)}"
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield f"- `{_called(node)}`: {_sentence(node)}"
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield f"- `{node.name}({', '.join(_fields(node))})`: {_sentence(node)}"
+            yield from (f"  - `.{_called(m)}`: {_sentence(m)}" for m in _functions(node) if with_methods)
+
+
+def _assigned(module: ast.Module) -> list[str]:
+    """Public names that a module gives a value."""
+    targets = [target for node in module.body if isinstance(node, ast.Assign) for target in node.targets]
+    return [t.id for t in targets if isinstance(t, ast.Name) and not t.id.startswith("_")]
+
+
+def _fields(owner: ast.ClassDef) -> list[str]:
+    return [n.target.id for n in owner.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
+
+
+def _functions(owner: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [n for n in owner.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
+
+
+def _called(function: ast.FunctionDef) -> str:
+    """How it is called and what it gives: parameters by name, without their types."""
+    result = ast.unparse(function.returns) if function.returns else "None"
+    if any("property" in ast.unparse(d) for d in function.decorator_list):
+        return f"{function.name} -> {result}"
+    given = [a.arg for a in function.args.args if a.arg != "self"]
+    named = ["*", *(a.arg for a in function.args.kwonlyargs)] if function.args.kwonlyargs else []
+    rest = [f"*{function.args.vararg.arg}"] if function.args.vararg else []
+    return f"{function.name}({', '.join([*given, *rest, *named])}) -> {result}"
+
+
+def _sentence(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> str:
+    """The first paragraph of a docstring."""
+    document = ast.get_docstring(node)
+    assert document, f"{getattr(node, 'name', 'a module')} has no docstring, and so no line on the page"
+    return " ".join(document.split("\n\n")[0].split())
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
