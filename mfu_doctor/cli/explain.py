@@ -86,6 +86,7 @@ def _markdown(rule: Rule) -> str:
 def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
     if format == "json":
         return _json([described(rule) for rule in rules])
+    width = max(len(rule.name) for rule in rules)
     rows: list[str] = []
     for family in Family:
         members = [rule for rule in rules if rule.family is family]
@@ -95,7 +96,7 @@ def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
         if format == "markdown":
             rows += [f"**{question}**", "", *(f"- `{r.name}` ({r.code}): {r.title}" for r in members), ""]
         else:
-            rows += [question, *(f"  {r.code}  {r.name:<24} {r.title}" for r in members), ""]
+            rows += [question, *(f"  {r.code}  {r.name:<{width}} {r.title}" for r in members), ""]
     return "\n".join(rows).rstrip("\n") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Does the device wait for data? The rules of this family, in the order of their codes."""
+"""Does the device wait for data? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.input.blocking_copy import blocking_copy

@@ -1,4 +1,4 @@
-"""Can this trace be trusted? The rules of this family, in the order of their codes."""
+"""Can this trace be trusted? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.trace.busy_machine import busy_machine
