@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mfu_doctor.capture.flops.formula_lookup import flop_formula
     from mfu_doctor.capture.flops.report import FlopReport
     from mfu_doctor.errors import DoctorError
-    from mfu_doctor.result.report import Diagnosis
+    from mfu_doctor.result.findings import Diagnosis
     from mfu_doctor.result.verdict import Verdict
     from mfu_doctor.rules.contract import Finding
     from mfu_doctor.session.recorder import Recorder, profile
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Diagnosis": "mfu_doctor.result.report",
+    "Diagnosis": "mfu_doctor.result.findings",
     "DoctorError": "mfu_doctor.errors",
     "Finding": "mfu_doctor.rules.contract",
     "FlopReport": "mfu_doctor.capture.flops.report",

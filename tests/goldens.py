@@ -13,28 +13,10 @@ from pathlib import Path
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.result.report import (
-    IDLE_CAUSES,
-    Bar,
-    Baseline,
-    Block,
-    Breakdown,
-    Convention,
-    DeviceInfo,
-    Diagnosis,
-    Drawing,
-    Evidence,
-    KernelRow,
-    Mfu,
-    OpRow,
-    Plan,
-    PlanStep,
-    ReplayInfo,
-    RunInfo,
-    Saving,
-    StepRow,
-    StepTime,
-)
+from mfu_doctor.result.findings import Diagnosis, Evidence, Plan, PlanStep, Saving
+from mfu_doctor.result.report import Baseline
+from mfu_doctor.result.run import Convention, DeviceInfo, Mfu, ReplayInfo, RunInfo
+from mfu_doctor.result.step import IDLE_CAUSES, Bar, Block, Breakdown, Drawing, KernelRow, OpRow, StepRow, StepTime
 
 FOLDER = Path(__file__).parent / "golden"
 HOSTILE = (

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from mfu_doctor.api.report import Report
-from mfu_doctor.result.report import Breakdown, DeviceInfo, Diagnosis, Mfu, RunInfo, Saving, StepRow, StepTime
+from mfu_doctor.result.findings import Diagnosis, Saving
+from mfu_doctor.result.run import DeviceInfo, Mfu, RunInfo
+from mfu_doctor.result.step import Breakdown, StepRow, StepTime
 
 FLOPS, PEAK = 1.28e14, 989.5e12  # FLOP per step, FLOP/s
 

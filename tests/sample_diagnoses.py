@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.result.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Evidence, Saving
+from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Evidence, Saving
 
 
 def diagnoses() -> tuple[Diagnosis, ...]:

@@ -9,24 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mfu_doctor.api.report import Report
-from mfu_doctor.result.report import (
-    Bar,
-    Baseline,
-    Block,
-    Breakdown,
-    Convention,
-    DeviceInfo,
-    Drawing,
-    KernelRow,
-    Mfu,
-    OpRow,
-    Plan,
-    PlanStep,
-    ReplayInfo,
-    RunInfo,
-    StepRow,
-    StepTime,
-)
+from mfu_doctor.result.findings import Plan, PlanStep
+from mfu_doctor.result.report import Baseline
+from mfu_doctor.result.run import Convention, DeviceInfo, Mfu, ReplayInfo, RunInfo
+from mfu_doctor.result.step import Bar, Block, Breakdown, Drawing, KernelRow, OpRow, StepRow, StepTime
 from tests.sample_device import samples
 from tests.sample_diagnoses import diagnoses
 

@@ -27,7 +27,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.intervals import Intervals
-from mfu_doctor.result.report import IDLE_CAUSES
+from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
 
 # Owners of device time that get a block; compute has none, it is what the device rows of the trace show.

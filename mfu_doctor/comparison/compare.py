@@ -23,7 +23,8 @@ from mfu_doctor.comparison.samples import (
     require_alike,
     step_sample,
 )
-from mfu_doctor.result.report import BUCKETS, Breakdown, KernelRow, Report
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import BUCKETS, Breakdown, KernelRow
 
 SCHEMA = 1
 COMPARED_KEYS = (DEVICE, COUNT, MODEL_FLOPS, TIMING)  # a different torch or dtype is a change to show, not a refusal

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from mfu_doctor.comparison.measures import SECONDS, SHARE, Measure
 from mfu_doctor.errors import DoctorError, suggest
-from mfu_doctor.result.report import FAILED, RECORDED, TIMED, Breakdown, Report, StepTime, step_time_of
+from mfu_doctor.result.findings import FAILED
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, StepTime, step_time_of
 
 MIN_SAMPLES = 3  # steps: with fewer, a median absolute deviation says nothing
 NOISE_FACTOR = 2.0  # a change is real beyond this many joint spreads

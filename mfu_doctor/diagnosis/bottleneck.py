@@ -6,7 +6,7 @@ The fix that saves most can be of another kind (less host work also hides a wait
 from __future__ import annotations
 
 from mfu_doctor.result.bottleneck import BOUND_BY, COMPUTE_BOUND
-from mfu_doctor.result.report import Breakdown
+from mfu_doctor.result.step import Breakdown
 
 # Below this share of the step nothing removable is worth naming the run after.
 BOUND_SHARE = 0.10

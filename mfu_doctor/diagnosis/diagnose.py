@@ -21,18 +21,9 @@ from mfu_doctor.diagnosis.pricing import Priced, price_findings, rank, scale_of
 from mfu_doctor.diagnosis.rule_runner import examine, findings
 from mfu_doctor.diagnosis.statuses import cautions, diagnoses
 from mfu_doctor.quantities import signed_percent
-from mfu_doctor.result.report import (
-    RECORDED,
-    TIMED,
-    Breakdown,
-    ReplayInfo,
-    Report,
-    RunInfo,
-    StepRow,
-    StepTime,
-    median_step,
-    step_time_of,
-)
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import ReplayInfo, RunInfo
+from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, StepRow, StepTime, median_step, step_time_of
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.units import seconds

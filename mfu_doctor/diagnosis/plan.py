@@ -14,7 +14,7 @@ from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import duration, number
-from mfu_doctor.result.report import Plan, PlanStep
+from mfu_doctor.result.findings import Plan, PlanStep
 from mfu_doctor.rules.contract import WORTH_SHARE
 
 

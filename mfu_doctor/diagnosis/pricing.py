@@ -12,7 +12,7 @@ from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.replay.replay import Price, Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.rule_runner import attempt
-from mfu_doctor.result.report import Saving
+from mfu_doctor.result.findings import Saving
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Rule
 
 EFFORT = ("setting", "line", "refactor")

@@ -12,7 +12,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
 from mfu_doctor.quantities import duration, duration_range
-from mfu_doctor.result.report import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
+from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.rules.contract import Finding, Skip
 
 

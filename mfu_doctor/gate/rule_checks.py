@@ -10,8 +10,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from mfu_doctor.gate.levels import ERROR, OFF, level_of
-from mfu_doctor.result import report as outcome
-from mfu_doctor.result.report import Diagnosis, Report
+from mfu_doctor.result import findings as outcome
+from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED, STATUSES, WARNING, Check
 
 

@@ -11,7 +11,10 @@ from dataclasses import replace
 from mfu_doctor.devices.resolve import peaks_with
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings
-from mfu_doctor.result.report import Convention, Diagnosis, KernelRow, Mfu, Plan, Report
+from mfu_doctor.result.findings import Diagnosis, Plan
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import Convention, Mfu
+from mfu_doctor.result.step import KernelRow
 from mfu_doctor.units import TERA
 
 GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made

@@ -12,7 +12,8 @@ from mfu_doctor.render.words import columns, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import clean, each_text, shorten
-from mfu_doctor.result.report import Diagnosis, Report
+from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.report import Report
 
 DASH = "–"  # noqa: RUF001 - the range sign that markdown can show
 LONGEST = 400  # characters of one sentence

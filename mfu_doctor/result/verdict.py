@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mfu_doctor.quantities import counted
-from mfu_doctor.result.report import Saving
+from mfu_doctor.result.findings import Saving
 
 SCHEMA = 1
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
-from mfu_doctor.result.report import IDLE_CAUSES
+from mfu_doctor.result.step import IDLE_CAUSES
 from tests.reference import from_json, load
 from tests.timeline import Timeline
 from tests.traces import TRACES, real_trace

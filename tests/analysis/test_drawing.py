@@ -11,7 +11,9 @@ from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.drawing import MOST_BLOCKS, OWNER_LANE, draw_step
 from mfu_doctor.render.html.html import render_html
-from mfu_doctor.result.report import Block, Drawing, Report, RunInfo
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import RunInfo
+from mfu_doctor.result.step import Block, Drawing
 from mfu_doctor.trace import Category, DeviceProperties, Events, Trace, Track
 from tests.timeline import Timeline
 

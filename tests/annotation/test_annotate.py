@@ -29,7 +29,7 @@ from mfu_doctor.annotation.remarks import Annotations, worst_spots
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.reading import read_trace
-from mfu_doctor.result.report import IDLE_CAUSES
+from mfu_doctor.result.step import IDLE_CAUSES
 from tests.sample_device import samples
 from tests.timeline import Timeline
 from tests.traces import real_trace

@@ -12,7 +12,9 @@ from mfu_doctor.comparison.compare import Change, Comparison, compare
 from mfu_doctor.comparison.prediction import BETTER, HELD, SHORT
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.render.comparison import COMPARE_FORMATS, render_comparison
-from mfu_doctor.result.report import KernelRow, Plan, PlanStep, Report, Saving
+from mfu_doctor.result.findings import Plan, PlanStep, Saving
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import KernelRow
 from tests.runs import finding, report_of, steady
 
 FIXED = finding(status="passed", summary="", fix=None, saving=None)

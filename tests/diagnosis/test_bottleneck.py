@@ -8,7 +8,7 @@ import pytest
 
 from mfu_doctor.diagnosis.bottleneck import bound_by
 from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF
-from mfu_doctor.result.report import BUCKETS, Breakdown
+from mfu_doctor.result.step import BUCKETS, Breakdown
 from tests.goldens import GOLDENS
 
 

@@ -15,7 +15,7 @@ from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, price_findings, rank
 from mfu_doctor.diagnosis.rule_runner import Examined, examine
 from mfu_doctor.intervals import Intervals
-from mfu_doctor.result.report import CRASHED, FAILED, Plan
+from mfu_doctor.result.findings import CRASHED, FAILED, Plan
 from mfu_doctor.rules.contract import Finding, Rule
 from tests.timeline import Timeline
 

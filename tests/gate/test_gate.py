@@ -14,7 +14,9 @@ from mfu_doctor.comparison.measures import MEASURES, parse_budgets
 from mfu_doctor.comparison.samples import differing_keys, pool
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.judge import Policy, check_report, judge
-from mfu_doctor.result.report import Mfu, Report, RunInfo, StepTime
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import Mfu, RunInfo
+from mfu_doctor.result.step import StepTime
 from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED, WARNING, Check, Verdict
 from tests.runs import finding, report_of, split_of, steady
 

@@ -18,7 +18,8 @@ from mfu_doctor.render import render
 from mfu_doctor.render.html.html import render_html
 from mfu_doctor.render.html.notebook import render_notebook
 from mfu_doctor.render.html.svg import tag
-from mfu_doctor.result.report import Block, RunInfo
+from mfu_doctor.result.run import RunInfo
+from mfu_doctor.result.step import Block
 from mfu_doctor.result.stored import json_in_page
 from tests.browser import Tab, open_page, running_browser
 from tests.colours import contrast, rgb

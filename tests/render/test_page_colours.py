@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mfu_doctor.render.html.svg import patterns
-from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES
+from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 from tests.colours import SIGHT, contrast, lab, palette
 
 

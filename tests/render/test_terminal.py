@@ -12,7 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.terminal import Abilities, abilities
-from mfu_doctor.result.report import Mfu
+from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")

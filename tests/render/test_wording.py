@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mfu_doctor.render.words import columns
 from mfu_doctor.render.words.text import cells, clean, each_text, kernel_name, shorten, to_ascii, wrap
-from mfu_doctor.result.report import Diagnosis
+from mfu_doctor.result.findings import Diagnosis
 
 
 @pytest.mark.parametrize(

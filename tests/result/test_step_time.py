@@ -8,7 +8,8 @@ from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.samples import step_sample
 from mfu_doctor.gate.judge import check_report
-from mfu_doctor.result.report import RECORDED, TIMED, Report, median_step
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import RECORDED, TIMED, median_step
 from tests.runs import report_of
 from tests.timeline import Timeline
 from tests.traces import real_trace

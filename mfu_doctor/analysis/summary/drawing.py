@@ -18,7 +18,7 @@ from mfu_doctor.analysis.names.vocabulary import LABEL, OPTIMIZER_MARK, ids_matc
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.autograd_names import NODE_CALL
 from mfu_doctor.intervals import Intervals, union
-from mfu_doctor.result.report import IDLE_CAUSES, Block, Drawing
+from mfu_doctor.result.step import IDLE_CAUSES, Block, Drawing
 from mfu_doctor.trace import CALL_CATEGORIES, Category
 from mfu_doctor.units import seconds
 

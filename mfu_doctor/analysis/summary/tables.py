@@ -19,7 +19,7 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
 from mfu_doctor.intervals import union
-from mfu_doctor.result.report import KernelRow, OpRow
+from mfu_doctor.result.step import KernelRow, OpRow
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
 

@@ -26,7 +26,7 @@ from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks
 from mfu_doctor.flops.attention import ATTENTION
 from mfu_doctor.quantities import flop_count
-from mfu_doctor.result.report import Convention, DeviceInfo, Mfu
+from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
 from mfu_doctor.units import seconds
 
 CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth a sentence

@@ -21,7 +21,7 @@ from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.facts import Facts
 from mfu_doctor.quantities import share
-from mfu_doctor.result.report import IDLE_CAUSES, Bar
+from mfu_doctor.result.step import IDLE_CAUSES, Bar
 from mfu_doctor.units import NS_PER_S, NS_PER_US
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from mfu_doctor import quantities
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.report import FAILED, Diagnosis, PlanStep, Report
+from mfu_doctor.result.findings import FAILED, Diagnosis, PlanStep
+from mfu_doctor.result.report import Report
 from mfu_doctor.rules.contract import HEADINGS
 
 DASH = "\u2013"

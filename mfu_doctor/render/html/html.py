@@ -28,7 +28,8 @@ from mfu_doctor.render.html.svg import patterns
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import clean, each_text
-from mfu_doctor.result.report import CRASHED, Report
+from mfu_doctor.result.findings import CRASHED
+from mfu_doctor.result.report import Report
 
 TABLE_ROWS = 15  # of the kernel, operator and module tables
 # Inside <script> only these can end it or start a comment (HTML, 4.12.1.3); in JSON they occur in strings alone.

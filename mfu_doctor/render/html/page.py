@@ -15,7 +15,8 @@ from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
 from mfu_doctor.render.words import wording
 from mfu_doctor.result.bottleneck import BUCKET_OF
-from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES, Breakdown, Report, StepRow
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
 DASH = "\u2013"
 UNKNOWN = "\u2014"

@@ -10,7 +10,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES
+from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 
 WIDTH = 1000  # user units of every full-width picture; the page scales it
 

@@ -9,7 +9,8 @@ from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.pasteable import shown_code, wrap_code
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
-from mfu_doctor.result.report import Diagnosis, Report
+from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.report import Report
 
 NAME = 20  # columns of a rule's name
 SAVES, AFTER = 12, 13  # columns of "saves/step" and "MFU then"

@@ -10,7 +10,8 @@ from mfu_doctor.render.terminal.panels import INDENT, Look
 from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words.text import kernel_name, pad, shorten, wrap
 from mfu_doctor.render.words.wording import BUCKET_LABELS
-from mfu_doctor.result.report import OpRow, Report, StepRow
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import OpRow, StepRow
 from mfu_doctor.units import TERA
 
 KERNELS = 15  # rows of the kernel and operator tables

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.report import Diagnosis, Report
+from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.report import Report
 
 
 def together(report: Report, dash: str = "-") -> tuple[str, str] | None:

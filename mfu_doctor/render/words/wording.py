@@ -15,7 +15,9 @@ from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns
 from mfu_doctor.render.words.text import clean
 from mfu_doctor.result.bottleneck import BUCKET_OF
-from mfu_doctor.result.report import BUCKETS, CRASHED, FAILED, NOT_MEASURED, Diagnosis, Report
+from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, Diagnosis
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import BUCKETS
 
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}

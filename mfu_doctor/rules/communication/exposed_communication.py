@@ -38,7 +38,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.quantities import counted, share, time_of
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 

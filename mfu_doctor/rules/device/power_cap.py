@@ -40,7 +40,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.quantities import share
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 

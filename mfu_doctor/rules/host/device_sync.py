@@ -37,7 +37,7 @@ from mfu_doctor.analysis.evidence.syncs import Syncs, find_syncs
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, number
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds

@@ -43,7 +43,7 @@ from mfu_doctor.analysis.evidence.loading import (
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 

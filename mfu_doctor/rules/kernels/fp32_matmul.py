@@ -41,7 +41,7 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.quantities import peak_rate, share
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds

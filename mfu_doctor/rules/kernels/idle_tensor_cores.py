@@ -29,7 +29,7 @@ from mfu_doctor.analysis.evidence.device_samples import MHZ, Sampled, sampled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.quantities import share
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds

@@ -37,7 +37,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
-from mfu_doctor.result.report import Evidence
+from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 

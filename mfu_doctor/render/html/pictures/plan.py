@@ -10,7 +10,8 @@ from mfu_doctor.quantities import duration, percent, significant
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
 from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
 from mfu_doctor.render.words.text import shorten
-from mfu_doctor.result.report import Plan, Report
+from mfu_doctor.result.findings import Plan
+from mfu_doctor.result.report import Report
 
 MOST_POINTS = 8
 _TOP, _BOTTOM, _HEIGHT = 34.0, 214.0, 262.0

@@ -16,7 +16,9 @@ from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.quantities import counted, duration, flops_rate, peak_rate, percent, significant
 from mfu_doctor.render.html.svg import line, paint, picture, tag, text
 from mfu_doctor.render.words.text import shorten
-from mfu_doctor.result.report import DeviceInfo, KernelRow, Report
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import DeviceInfo
+from mfu_doctor.result.step import KernelRow
 
 MOST_POINTS = 40
 _CHARACTER = 7.0  # mean width of a character of a name, user units

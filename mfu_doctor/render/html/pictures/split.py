@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from mfu_doctor.quantities import counted, duration, percent
 from mfu_doctor.render.html.svg import BUCKET_NAMES, WIDTH, paint, picture, rect, tag, text
-from mfu_doctor.result.report import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
+from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
 MOST_ROWS = 24
 _ROW = 22.0

@@ -15,7 +15,7 @@ from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.quantities import counted, duration, percent
 from mfu_doctor.render.html.svg import CAUSE_NAMES, WIDTH, line, paint, picture, rect, tag, text
 from mfu_doctor.render.words.text import shorten
-from mfu_doctor.result.report import Block, Drawing
+from mfu_doctor.result.step import Block, Drawing
 
 _LABEL, _LANE, _GAP = 17.0, 30.0, 9.0
 _AXIS = 26.0

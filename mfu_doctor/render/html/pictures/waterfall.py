@@ -12,7 +12,8 @@ from markupsafe import Markup
 from mfu_doctor.quantities import duration, percent
 from mfu_doctor.render.html.svg import line, paint, picture, rect, tag, text
 from mfu_doctor.render.words.text import shorten
-from mfu_doctor.result.report import IDLE_CAUSES, Bar, Report
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import IDLE_CAUSES, Bar
 
 _LEFT, _RIGHT = 262.0, 842.0  # the plot; names stand left of it, numbers right
 _ROW = 28.0
