@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.destination import Destination, working_directory
 from mfu_doctor.capture.device.current_devices import own_devices
-from mfu_doctor.capture.export.destination import Destination, working_directory
 from mfu_doctor.capture.facts.host import Busy, busy_now
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import mfu_doctor
 from mfu_doctor.capture.device import nvml
 from mfu_doctor.devices import lookup
+from mfu_doctor.version import __version__
 
 OK, WARN, NONE = "ok", "warn", "none"
 PARAMS = Path("/proc/driver/nvidia/params")  # written by the NVIDIA kernel module
@@ -49,7 +49,7 @@ def _installed(distribution: str) -> str | None:
 
 
 def _versions() -> Iterator[Probe]:
-    yield Probe("mfu-doctor", OK, mfu_doctor.__version__)
+    yield Probe("mfu-doctor", OK, __version__)
     yield Probe("python", OK, f"{platform.python_version()} on {platform.platform()} ({sys.executable})")
 
 

@@ -49,7 +49,7 @@ def main() -> None:
 def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Find out why a PyTorch training run does not use its hardware fully, and what to do about it."""
     if version:
-        from mfu_doctor import __version__
+        from mfu_doctor.version import __version__
 
         typer.echo(f"mfu-doctor {__version__}")
         raise typer.Exit

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import mfu_doctor
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.counters import structure_of
@@ -27,6 +26,7 @@ from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, StepRow, StepTime
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.units import seconds
+from mfu_doctor.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     structure, places = structure_of(run)
     split = _breakdown(run.breakdown.median)
     report = Report(
-        version=mfu_doctor.__version__,
+        version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=_run_info(run),
         device=device_info(run.counted, run.mfu),

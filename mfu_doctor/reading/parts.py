@@ -21,21 +21,21 @@ from typing import Any, BinaryIO, cast
 import msgspec
 import numpy.typing as npt
 
-import mfu_doctor
 from mfu_doctor.reading.columns import COLUMNS
 from mfu_doctor.reading.parser import Parser, PartOf
 from mfu_doctor.reading.source import Source
 from mfu_doctor.trace import Track
+from mfu_doctor.version import __version__
 
 # A process takes about 0.15 s to start. Meanwhile this one reads so many plain bytes, and smaller parts are not worth it.
 HEAD_START = 32 << 20
 _PIPE = 1 << 20  # bytes; the kernel's usual 64 KiB would make the two processes take turns
 # The other process may be another version of ours, if that comes first on its path.
-_GREETING = f"mfu-doctor {mfu_doctor.__version__} {' '.join(COLUMNS)}\n".encode()
+_GREETING = f"mfu-doctor {__version__} {' '.join(COLUMNS)}\n".encode()
 _LENGTH = 8  # bytes that state the length of what is written before the columns
 MOST_PARTS = 4  # the last ones of a gzip file are inflated from its beginning: more would do that again and no sooner
 
-_ROOT = Path(mfu_doctor.__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from mfu_doctor.reading.parts import main; main()"
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from mfu_doctor.capture import destination
 from mfu_doctor.capture.capture import Capture, Request
-from mfu_doctor.capture.export import destination
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stack_sampler import own_directory, shown_path
 from mfu_doctor.errors import DoctorError

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from mfu_doctor import __version__
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.host import host_facts
 from mfu_doctor.capture.facts.settings import (
@@ -22,6 +21,7 @@ from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.capture.profiler.phase_runner import Conductor, Recording, StepRow
 from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
+from mfu_doctor.version import __version__
 
 _ENOUGH_TIMES = 3  # timed steps below which other warm, un-profiled steps help the median
 _DIGITS = 9  # nanoseconds

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mfu_doctor.capture.capture import Capture
+from mfu_doctor.capture.destination import SUFFIX, scratch_places
 from mfu_doctor.capture.export.assemble import Chosen, assemble, choose, explain_length
-from mfu_doctor.capture.export.destination import SUFFIX, scratch_places
 from mfu_doctor.capture.export.merge import Export, MergeError, merge
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
