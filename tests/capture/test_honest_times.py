@@ -8,8 +8,8 @@ import pytest
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.capture import Capture, Request
+from mfu_doctor.capture.destination import Destination
 from mfu_doctor.capture.export.assemble import timed_rows
-from mfu_doctor.capture.export.destination import Destination
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import Mark, mark

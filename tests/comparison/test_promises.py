@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.prediction import HELD
-from mfu_doctor.result.report import Plan, PlanStep
+from mfu_doctor.result.findings import Plan, PlanStep
 from tests.runs import finding, report_of, steady
 
 FIXED = finding(status="passed", summary="", fix=None, saving=None)

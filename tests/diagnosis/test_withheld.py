@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.diagnosis.diagnose import diagnose_run
-from mfu_doctor.result.report import FAILED, WITHHELD
+from mfu_doctor.result.findings import FAILED, WITHHELD
 from mfu_doctor.rules.contract import Finding, Rule
 from tests.diagnosis.test_plan import drawn, halved
 

@@ -10,7 +10,9 @@ from mfu_doctor.comparison.measures import parse_budgets
 from mfu_doctor.comparison.samples import step_sample
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.judge import Policy, check_report, judge
-from mfu_doctor.result.report import RECORDED, TIMED, Mfu, Report, StepRow, step_time_of
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import Mfu
+from mfu_doctor.result.step import RECORDED, TIMED, StepRow, step_time_of
 from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, PASSED, Check, Verdict
 from tests.runs import finding, report_of, split_of, steady
 
