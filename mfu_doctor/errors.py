@@ -33,4 +33,4 @@ class NotATraceError(DoctorError):
 def suggest(word: str, known: Sequence[str], *, otherwise: str = "") -> str:
     """A remedy for a word that is not known: the one that it is most like, else `otherwise`, else all of them."""
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else otherwise or f"known: {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else otherwise or f"use one of {', '.join(known)}"

@@ -14,7 +14,7 @@ from mfu_doctor.files import write_file
 from mfu_doctor.gate.judge import check_report
 from mfu_doctor.inputs.load import load_input
 from mfu_doctor.inputs.overrides import Overrides
-from mfu_doctor.render import format_of, render
+from mfu_doctor.render import format_for, render
 from mfu_doctor.result import report as result
 from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.verdict import Verdict
@@ -71,7 +71,7 @@ class Report(result.Report):
         Raises:
             DoctorError: the name asks for no format, or the file cannot be written.
         """
-        write_file(path, render(self, format_of(os.fspath(path))))
+        write_file(path, render(self, format_for("report", path=path)))
 
     def check(self, *, baseline: result.Report | None = None, **budgets: str | float) -> Verdict:
         """Judge this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``.

@@ -19,33 +19,22 @@ Exit codes: 0 all checks pass or only warn; 1 at least one failed; 2 nothing to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfu_doctor.errors import DoctorError, suggest
+from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import refuse_inputs, write_file
 from mfu_doctor.gate.judge import judge
 from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings, find_settings
-from mfu_doctor.render.verdict.checklist import render_checklist, render_checklist_markdown
-from mfu_doctor.render.verdict.github import render_github
-from mfu_doctor.render.verdict.junit import render_junit
+from mfu_doctor.render import format_for, render
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.verdict import EXIT_OK, Verdict
+from mfu_doctor.result.verdict import EXIT_OK
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
-
-FORMATS: dict[str, Callable[[Verdict], str]] = {
-    "terminal": render_checklist,
-    "markdown": render_checklist_markdown,
-    "github": render_github,
-    "junit": render_junit,
-    "json": lambda verdict: verdict.to_json().decode() + "\n",
-}
-SUFFIXES = {".txt": "terminal", ".md": "markdown", ".xml": "junit", ".json": "json"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +73,7 @@ def run_check(
     """
     from mfu_doctor.rules.catalogue import RULES
 
-    render = FORMATS[_format(options)]  # a wrong option is told before a gigabyte is read
+    chosen = format_for("verdict", options.format, options.output)  # a wrong option is told before a gigabyte is read
     target = _summary_file(environ) if options.summary else None
     if options.output is not None:
         refuse_inputs(options.output, [*traces, *options.baseline])
@@ -98,9 +87,9 @@ def run_check(
     )
     reports, baseline = (_load(paths, options, settings) for paths in (traces, options.baseline))
     verdict = judge(reports, policy, baseline=baseline)
-    text = render(verdict)
+    text = render(verdict, chosen)
     if target is not None:
-        _append(target, render_checklist_markdown(verdict))
+        _append(target, render(verdict, "markdown"))
     if options.output is not None:
         write_file(options.output, text, inputs=[*traces, *options.baseline])
         text = ""
@@ -110,20 +99,6 @@ def run_check(
 def _load(paths: Sequence[str], options: CheckOptions, settings: Settings) -> list[Report]:
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
     return [load_input(path, stated, settings=settings, processes=processors()).report for path in paths]
-
-
-def _format(options: CheckOptions) -> str:
-    """The format asked for, else the one that the output's suffix means, else terminal."""
-    if options.format is not None:
-        if options.format not in FORMATS:
-            raise DoctorError(f"there is no check format {options.format!r}", suggest(options.format, list(FORMATS)))
-        return options.format
-    if options.output is None:
-        return "terminal"
-    suffix = Path(options.output).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DoctorError(f"{options.output} does not say which format to write", f"end it in {', '.join(SUFFIXES)}")
-    return SUFFIXES[suffix]
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -15,16 +15,12 @@ Exit codes: 0 compared, whatever came out; 2 unreadable, unlike runs, or a wrong
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mfu_doctor.comparison.compare import compare
-from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import refuse_inputs, write_file
 from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
-from mfu_doctor.render.comparison import render_comparison
-
-SUFFIXES = {".txt": "terminal", ".md": "markdown", ".json": "json"}
+from mfu_doctor.render import format_for, render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +49,16 @@ def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, 
     Raises:
         DoctorError: unreadable, unlike runs, or a wrong option (exit code 2).
     """
-    chosen = _format(options)  # a wrong option is told before a gigabyte is read
+    chosen = format_for(
+        "comparison", options.format, options.output
+    )  # a wrong option is told before a gigabyte is read
     if options.output is not None:
         refuse_inputs(options.output, [before, after])
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
     old, new = (load_input(path, stated, processes=processors()).report for path in (before, after))
     comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
-    text = render_comparison(comparison, chosen)
+    text = render(comparison, chosen)
     if options.output is None:
         return text, 0
     write_file(options.output, text, inputs=[before, after])
     return "", 0
-
-
-def _format(options: CompareOptions) -> str:
-    if options.format is not None or options.output is None:
-        return options.format or "terminal"
-    suffix = Path(options.output).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DoctorError(f"{options.output} does not say which format to write", f"end it in {', '.join(SUFFIXES)}")
-    return SUFFIXES[suffix]

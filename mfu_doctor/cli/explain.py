@@ -5,7 +5,7 @@ One source for the terminal, the web page and the source code: what a rule says 
 
 from __future__ import annotations
 
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.rules.catalogue import RULES, choose, find
 from mfu_doctor.rules.contract import HEADINGS, Rule
 from mfu_doctor.rules.families import Family, family_named
@@ -24,7 +24,7 @@ def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - 
         DoctorError: there is no such rule or format.
     """
     if format not in FORMATS:
-        raise DoctorError(f"there is no format {format!r}", f"use one of {', '.join(FORMATS)}")
+        raise DoctorError(f"there is no format {format!r}", suggest(format, FORMATS))
     if name is None:
         return _list(RULES, format)
     if family_named(name) is not None:

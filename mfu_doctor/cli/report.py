@@ -14,7 +14,7 @@ from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import refuse_inputs, write_file
 from mfu_doctor.inputs.load import STDIN, load_input, load_saved, processors
 from mfu_doctor.inputs.overrides import Overrides, parse_steps
-from mfu_doctor.render import format_of, names, render
+from mfu_doctor.render import format_for, render
 from mfu_doctor.result.report import Baseline
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_report(source: str, options: ReportOptions, screen: Abilities | None = N
     Raises:
         DoctorError: unreadable input or a wrong option (exit code 2).
     """
-    chosen = _format(options)  # wrong options are told before a gigabyte is read
+    chosen = format_for("report", options.format, options.output)  # wrong options are told before a gigabyte is read
     stated = Overrides(
         peak_flops=options.peak_flops,
         model_flops=options.model_flops,
@@ -79,14 +79,6 @@ def run_report(source: str, options: ReportOptions, screen: Abilities | None = N
         return Written(text, loaded.notes)
     write_file(options.output, text, inputs=inputs)
     return Written("", (*loaded.notes, f"wrote {options.output}"))
-
-
-def _format(options: ReportOptions) -> str:
-    if options.format is not None:
-        if options.format not in names():
-            raise DoctorError(f"there is no report format {options.format!r}", f"use one of {', '.join(names())}")
-        return options.format
-    return format_of(options.output) if options.output is not None else "terminal"
 
 
 def _baseline(path: str, stated: Overrides) -> Baseline:

@@ -5,14 +5,18 @@ The table names modules instead of importing them, so that `--help` and a termin
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.comparison.compare import Comparison
+from mfu_doctor.errors import DoctorError, suggest
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.verdict import Verdict
 
-if TYPE_CHECKING:
-    from mfu_doctor.result.report import Report
+Shown: TypeAlias = Report | Verdict | Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,14 @@ class Format:
         takes: what it renders: a report, a verdict or a comparison.
         module: the module below this folder that does it.
         suffixes: file endings that choose it.
+        function: the function of the module; `render_<name>` where it is not said.
     """
 
     name: str
     takes: str
     module: str
     suffixes: tuple[str, ...] = ()
+    function: str = ""
 
 
 FORMATS = (
@@ -38,14 +44,14 @@ FORMATS = (
     Format("json", "report", "json", (".json",)),
     Format("html", "report", "html.html", (".html", ".htm")),
     Format("notebook", "report", "html.notebook"),
-    Format("terminal", "verdict", "verdict.checklist", (".txt",)),
-    Format("markdown", "verdict", "verdict.checklist", (".md",)),
+    Format("terminal", "verdict", "verdict.checklist", (".txt",), "render_checklist"),
+    Format("markdown", "verdict", "verdict.checklist", (".md",), "render_checklist_markdown"),
     Format("github", "verdict", "verdict.github"),
     Format("junit", "verdict", "verdict.junit", (".xml",)),
-    Format("json", "verdict", "verdict.checklist", (".json",)),
-    Format("terminal", "comparison", "comparison", (".txt",)),
-    Format("markdown", "comparison", "comparison", (".md",)),
-    Format("json", "comparison", "comparison", (".json",)),
+    Format("json", "verdict", "json", (".json",)),
+    Format("terminal", "comparison", "comparison", (".txt",), "render_comparison"),
+    Format("markdown", "comparison", "comparison", (".md",), "render_comparison_markdown"),
+    Format("json", "comparison", "json", (".json",)),
 )
 
 
@@ -54,33 +60,49 @@ def names(takes: str = "report") -> tuple[str, ...]:
     return tuple(f.name for f in FORMATS if f.takes == takes)
 
 
-def format_of(path: str) -> str:
-    """The report format that a file name asks for by its ending.
-
-    Raises:
-        DoctorError: no report format has this ending.
-    """
-    for entry in FORMATS:
-        if entry.takes == "report" and path.lower().endswith(entry.suffixes or ("\0",)):
-            return entry.name
-    endings = ", ".join(s for f in FORMATS if f.takes == "report" for s in f.suffixes)
-    raise DoctorError(f"{path} does not say which format to write", f"end it in one of {endings}, or add --format")
-
-
-def render(report: Report, format: str, **options: Any) -> str:  # noqa: A002 - the word users know from --format
-    """The report as text in one format.
+def format_for(takes: str, name: str | None = None, path: str | os.PathLike[str] | None = None) -> str:
+    """The format that is asked for by its name, else the one that a file's ending means, else the terminal's.
 
     Args:
-        report: the result to show.
-        format: a name from `FORMATS`.
-        options: passed on to the renderer (the terminal takes `width`, `color`, `unicode`, `verbose`).
+        takes: what is rendered: "report", "verdict" or "comparison".
+        name: what the user gave as `--format`; None where nothing.
+        path: the file that will be written; None where none.
 
     Raises:
-        DoctorError: there is no such format for a report.
+        DoctorError: this kind of object has no such format, or none with this ending.
     """
-    entry = next((f for f in FORMATS if f.takes == "report" and f.name == format), None)
-    if entry is None:
-        raise DoctorError(f"there is no report format {format!r}", f"use one of {', '.join(names())}")
+    if name is not None:
+        return _entry(takes, name).name
+    if path is None:
+        return "terminal"
+    known = {suffix: entry.name for entry in FORMATS if entry.takes == takes for suffix in entry.suffixes}
+    ending = Path(path).suffix.lower()
+    if ending not in known:
+        remedy = f"end it in one of {', '.join(known)}, or add --format"
+        raise DoctorError(f"{os.fspath(path)} does not say which format to write", remedy)
+    return known[ending]
+
+
+def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - the word users know from --format
+    """The object as text in one format.
+
+    Args:
+        shown: a report, a verdict or a comparison.
+        format: a name from `FORMATS`.
+        options: passed on to the renderer (a report's terminal takes `width`, `color`, `unicode`, `verbose`).
+
+    Raises:
+        DoctorError: there is no such format for this kind of object.
+    """
+    takes = "verdict" if isinstance(shown, Verdict) else "comparison" if isinstance(shown, Comparison) else "report"
+    entry = _entry(takes, format)
     module = import_module(f"mfu_doctor.render.{entry.module}")
-    text: str = getattr(module, f"render_{format}")(report, **options)
+    text: str = getattr(module, entry.function or f"render_{entry.name}")(shown, **options)
     return text
+
+
+def _entry(takes: str, name: str) -> Format:
+    found = next((f for f in FORMATS if f.takes == takes and f.name == name), None)
+    if found is None:
+        raise DoctorError(f"there is no format {name!r} for a {takes}", suggest(name, names(takes)))
+    return found

@@ -1,14 +1,13 @@
-"""A comparison for a terminal, as markdown and as JSON: step, split, kernels, counts, settings, and the promise kept or not."""
+"""A comparison for a terminal and as markdown: step, split, kernels, counts, settings, and the promise kept or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mfu_doctor import quantities
 from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison
 from mfu_doctor.comparison.prediction import Prediction
-from mfu_doctor.errors import DoctorError
 from mfu_doctor.render.words.escape import inline
 from mfu_doctor.render.words.text import clean, each_text, kernel_name, pad, shorten, wrap
 
@@ -23,22 +22,8 @@ SMALLEST = 0.001  # of the step: a bucket or kernel that moved less is not liste
 Table = tuple[str, list[tuple[str, ...]]]
 
 
-def render_comparison(comparison: Comparison, format: str = "terminal") -> str:  # noqa: A002 - the word users know
-    """The comparison as text.
-
-    Args:
-        comparison: what `mfu_doctor.comparison.compare.compare` returned.
-        format: terminal, markdown or json.
-
-    Raises:
-        DoctorError: there is no such format.
-    """
-    if format not in COMPARE_FORMATS:
-        raise DoctorError(f"there is no comparison format {format!r}", f"use one of {', '.join(COMPARE_FORMATS)}")
-    return COMPARE_FORMATS[format](comparison)
-
-
-def _terminal(comparison: Comparison) -> str:
+def render_comparison(comparison: Comparison) -> str:
+    """The comparison for a terminal of 80 columns."""
     comparison = each_text(comparison, clean)
     lines = [shorten(f"before  {comparison.before}", WIDTH), shorten(f"after   {comparison.after}", WIDTH), ""]
     lines += [f"  {row}" for row in wrap(_step(comparison), WIDTH - 2)]
@@ -56,7 +41,8 @@ def _terminal(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(comparison: Comparison) -> str:
+def render_comparison_markdown(comparison: Comparison) -> str:
+    """The comparison as GitHub-flavoured markdown; every value is escaped."""
     comparison = each_text(comparison, clean)
     lines = [f"### mfu-doctor: {inline(comparison.before)} → {inline(comparison.after)}", ""]
     lines += [inline(_step(comparison)), "", inline(_promise(comparison.prediction))]
@@ -71,13 +57,6 @@ def _markdown(comparison: Comparison) -> str:
         lines += ["| " + " | ".join(inline(cell) for cell in row) + " |" for row in rows]
     lines += ["", *(f"- {inline(note)}" for note in _notes(comparison))]
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _json(comparison: Comparison) -> str:
-    return comparison.to_json().decode() + "\n"
-
-
-COMPARE_FORMATS: dict[str, Callable[[Comparison], str]] = {"terminal": _terminal, "markdown": _markdown, "json": _json}
 
 
 def _step(comparison: Comparison) -> str:

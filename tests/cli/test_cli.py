@@ -71,7 +71,7 @@ def test_a_piped_report_is_plain_and_standard_error_is_silent() -> None:
     [
         (["report", "missing.json"], "missing.json does not exist: check the path"),
         (["report", str(ROOT / "pyproject.toml")], "error: "),
-        (["report", str(TRACE), "--format", "pdf"], "no report format 'pdf': use one of terminal, markdown"),
+        (["report", str(TRACE), "--format", "pdf"], "no format 'pdf' for a report: use one of terminal, markdown"),
         (["report", str(TRACE), "-o", "x.pdf"], "does not say which format to write"),
         (["report", str(TRACE), "--steps", "5:2"], "write A:B"),
         (["report", str(TRACE), "--peak-flops", "989.5"], "write 989.5e12"),

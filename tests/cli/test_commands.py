@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.api.report import Report
-from mfu_doctor.cli.check import FORMATS, CheckOptions, run_check
+from mfu_doctor.cli.check import CheckOptions, run_check
 from mfu_doctor.cli.compare import CompareOptions, run_compare
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input
+from mfu_doctor.render import names
 from tests.runs import finding, report_of, steady
 from tests.traces import real_trace
 
@@ -47,7 +48,7 @@ def test_exit_codes(run: str, base: str, tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.parametrize("form", names("verdict"))
 def test_every_format_is_text(run: str, base: str, tmp_path: Path, form: str) -> None:
     text, _ = check([run], tmp_path, baseline=(base,), format=form)
     assert "step-time" in text or "step time" in text

@@ -11,7 +11,8 @@ from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison, compare
 from mfu_doctor.comparison.prediction import BETTER, HELD, SHORT
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.render.comparison import COMPARE_FORMATS, render_comparison
+from mfu_doctor.render import names, render
+from mfu_doctor.render.comparison import render_comparison, render_comparison_markdown
 from mfu_doctor.result.findings import Plan, PlanStep, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import KernelRow
@@ -150,9 +151,9 @@ def test_unlike_runs_are_refused_by_key_until_allowed(key: str) -> None:
     assert compare(before, other, allow_different=(key,)).allowed == (key,)
 
 
-@pytest.mark.parametrize("form", list(COMPARE_FORMATS))
+@pytest.mark.parametrize("form", names("comparison"))
 def test_every_format_shows_step_promise_and_buckets(form: str) -> None:
-    text = render_comparison(compare(*before_after(0.330)), form)
+    text = render(compare(*before_after(0.330)), form)
     assert "input-bound" in text
     assert "data loading" in text.replace("_", " ")
     if form == "json":
@@ -167,11 +168,11 @@ def test_hostile_names_do_not_break_the_page() -> None:
     kernels = (KernelRow(name=hostile, kind="matmul", seconds=0.1, share=0.2, count=4),)
     comparison = compare(replace(before, kernels=kernels), after)
     assert "\x1b" not in render_comparison(comparison)
-    page = render_comparison(comparison, "markdown")
+    page = render_comparison_markdown(comparison)
     assert "<script>" not in page
     assert not any(line.startswith("::") for line in page.splitlines())
 
 
 def test_an_unknown_format_is_an_error() -> None:
     with pytest.raises(DoctorError, match="use one of"):
-        render_comparison(compare(*before_after(0.330)), "pdf")
+        render(compare(*before_after(0.330)), "pdf")

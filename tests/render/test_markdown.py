@@ -8,8 +8,7 @@ import re
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from mfu_doctor.errors import DoctorError
-from mfu_doctor.render import FORMATS, format_of, render
+from mfu_doctor.render import render
 from tests.goldens import GOLDENS, loader_bound, worst
 
 COMMENT_LIMIT = 64 * 1024  # bytes
@@ -50,26 +49,3 @@ def test_the_order_is_the_terminals() -> None:
 
 def test_json_is_the_report() -> None:
     assert json.loads(render(loader_bound(), "json")) == json.loads(loader_bound().to_json())
-
-
-def test_a_suffix_picks_the_format() -> None:
-    assert [format_of(name) for name in ("a.md", "b.JSON", "c.html", "d.htm", "e.txt")] == [
-        "markdown",
-        "json",
-        "html",
-        "html",
-        "terminal",
-    ]
-    with pytest.raises(DoctorError, match="which format"):
-        format_of("train.py")
-
-
-def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(DoctorError, match="terminal, markdown, json"):
-        render(loader_bound(), "pdf")
-
-
-@pytest.mark.parametrize("entry", [f for f in FORMATS if f.takes == "report"], ids=lambda f: f.name)
-def test_every_format_of_a_report_renders_the_worst_one(entry: object) -> None:
-    name = entry.name  # type: ignore[attr-defined]
-    assert render(worst(), name)
