@@ -7,16 +7,16 @@ What the fixes give together is `planning`'s: savings are never summed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.replay.replay import Price, Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.result.findings import Saving
-from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Rule
+from mfu_doctor.rules.contract import WORTH_SHARE, Effort, Finding, Risk, Rule
 
-EFFORT = ("setting", "line", "refactor")
-RISK = ("none", "rounding", "convergence")
+EFFORT, RISK = get_args(Effort), get_args(Risk)  # least first
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
@@ -19,6 +19,9 @@ from mfu_doctor.rules.needs import Need
 # A fix is worth reporting when it saves at least this share of the step at its low end. It cannot save more than its fault takes,
 # so a rule finds nothing where the fault takes less. A rule that asks for another share has another reason, and says it.
 WORTH_SHARE = 0.01
+Effort: TypeAlias = Literal["setting", "line", "refactor"]  # least first
+Risk: TypeAlias = Literal["none", "rounding", "convergence"]  # least first
+Confidence: TypeAlias = Literal["measured", "modelled", "hint"]
 HEADINGS = (
     "What it measures",
     "Why it costs",
@@ -43,6 +46,9 @@ class Finding:
         symptom_of: names of rules that explain this finding when they fire too (root cause first).
         withhold: a reason with its number not to give this advice although the fault exists; shown as withheld.
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
+        effort: what the fix asks of its user; of equal savings the least effort comes first.
+        risk: what the fix may change beside the time.
+        confidence: whether the fault's cost was measured, is modelled by replay, or only a try can tell.
         raised_peak: dense FLOP/s that products can reach once fixed, where the fix raises it (a faster number format, more
             threads of a CPU): what today's kernels can reach at best is no bound then.
     """
@@ -52,9 +58,9 @@ class Finding:
     change: Change | None = None
     detail: str | None = None
     evidence: tuple[Evidence, ...] = ()
-    effort: str = "line"  # setting, line, refactor
-    risk: str = "none"  # none, rounding, convergence
-    confidence: str = "modelled"  # measured, modelled, hint
+    effort: Effort = "line"
+    risk: Risk = "none"
+    confidence: Confidence = "modelled"
     place: str | None = None
     symptom_of: tuple[str, ...] = ()
     withhold: str | None = None
