@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -17,7 +18,7 @@ from mfu_doctor.analysis import evidence
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.rules.catalogue import RULES, choose, find
-from mfu_doctor.rules.contract import Outcome, rule
+from mfu_doctor.rules.contract import WORTH_SHARE, Outcome, rule
 from mfu_doctor.rules.families import Family, family_named, family_of
 from mfu_doctor.rules.needs import Need
 from tests.evidence_page import PAGE, page
@@ -123,3 +124,23 @@ def test_all_that_a_rule_may_look_at_is_on_the_page() -> None:
         ]
     assert len(public) > len(vars(Run))
     assert [name for name in public if name not in text] == []
+
+
+def unexplained_shares(source: str) -> list[str]:
+    """Shares that a rule defines for itself without a comment that says why, on the line or above it."""
+    lines = source.splitlines()
+    return [
+        line
+        for before, line in pairwise(["", *lines])
+        if re.match(r"_?[A-Z_]*SHARE = ", line) and "#" not in line and not before.startswith("#")
+    ]
+
+
+def test_a_rule_asks_for_the_smallest_share_that_is_worth_it_or_says_why_for_another() -> None:
+    """A share of the step below which there is nothing to say is WORTH_SHARE; every other one has its reason beside it."""
+    sources = {path: path.read_text(encoding="utf-8") for path in PAGE.parent.glob("*/*.py")}
+    assert {path.name: shares for path, source in sources.items() if (shares := unexplained_shares(source))} == {}
+    own = [path.name for path, source in sources.items() if re.search(rf"SHARE = {WORTH_SHARE}\b", source)]
+    assert own == [], "import WORTH_SHARE"
+    assert unexplained_shares("import re\nSEEN_SHARE = 0.02\n") == ["SEEN_SHARE = 0.02"]
+    assert unexplained_shares("# Memory above this is full.\nFULL_SHARE = 0.7\n") == []
