@@ -51,7 +51,7 @@ def page() -> str:
     """The page as the code stands."""
     parts = [INTRODUCTION, "## The run", "", *_run(), "", "## Evidence"]
     parts += _folder("analysis/evidence", with_methods=True)
-    parts += ["", "## Names in a trace", *_module("autograd_names.py", with_methods=False)]
+    parts += ["", "## Names in a trace"]
     parts += _folder("analysis/names", with_methods=False)
     parts += ["", "## What a rule may need", "", *(f"- `Need.{need.name}`: {need.means}." for need in Need)]
     parts += ["", "## Edits: what a fix would change", *_module("analysis/replay/edits.py", with_methods=False)]

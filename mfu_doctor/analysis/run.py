@@ -16,6 +16,7 @@ from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import FlopCount, count_flops
 from mfu_doctor.analysis.utilization.mfu import MfuResult, measure_mfu
+from mfu_doctor.analysis.utilization.reached_rates import reached_rates
 from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, build_waterfall, least_times
 from mfu_doctor.analysis.views.activity import Activity, device_activity
@@ -147,7 +148,12 @@ class Run:
     @cached_property
     def peaks(self) -> Peaks:
         """Dense peaks of the device in use, or the reason that they are unknown."""
-        return resolve(self.trace, self.options.peak_flops, is_cpu=self.is_cpu)
+        return resolve(
+            self.trace,
+            self.options.peak_flops,
+            is_cpu=self.is_cpu,
+            reached=reached_rates(self.trace) if self.is_cpu else {},
+        )
 
     @cached_property
     def counted(self) -> CountedWork:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
-from mfu_doctor.devices.achieved import achieved
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture
 from mfu_doctor.devices.peaks import SIXTEEN_BITS, TRAINING_DTYPES, Peaks
@@ -32,18 +32,21 @@ NEAR = 0.02  # datasheet figures are rounded by up to this much
 ASK = "pass --peak-flops with the device's dense FLOP/s for the dtype in use"
 
 
-def resolve(trace: Trace, peak_flops: float | None, *, is_cpu: bool) -> Peaks:
+def resolve(
+    trace: Trace, peak_flops: float | None, *, is_cpu: bool, reached: Mapping[str, float] = MappingProxyType({})
+) -> Peaks:
     """Dense peaks of the device that the trace's work ran on.
 
     Args:
         trace: the trace; its facts may carry a figure that the user gave to `profile()` and measured CPU peaks.
         peak_flops: the user's dense FLOP/s for the dtype in use; wins over everything else.
         is_cpu: whether operators on the host are the device.
+        reached: FLOP/s that matmuls of the run itself reached on the CPU, by dtype: no measured peak is below that.
     """
     facts = trace.facts
     if peak_flops is None and facts is not None and facts.given is not None:
         peak_flops = facts.given.peak_flops
-    peaks = _cpu(trace) if is_cpu else _accelerator(trace)
+    peaks = _cpu(trace, reached) if is_cpu else _accelerator(trace)
     return peaks if peak_flops is None else _override(peaks, peak_flops)
 
 
@@ -90,7 +93,7 @@ def peaks_with(dense: Mapping[str, float], best: float | None, given: float) -> 
     return capped | {d: given for d, peak in dense.items() if d in TRAINING_DTYPES and peak == best}
 
 
-def _cpu(trace: Trace) -> Peaks:
+def _cpu(trace: Trace, reached: Mapping[str, float]) -> Peaks:
     facts = trace.facts
     name = facts.host.cpu if facts is not None and facts.host is not None else None
     if _launches_without_device(trace):
@@ -103,7 +106,6 @@ def _cpu(trace: Trace) -> Peaks:
         reason = f"no peak is known for this CPU: record with mfu_doctor.profile(), which measures it, or {ASK}"
         return Peaks(name=name, kind="cpu", reason=reason)
     how = {short: p.how.removeprefix("measured: ") for p in measured if (short := short_dtype(p.dtype)) is not None}
-    reached = achieved(trace)
     emulated = _emulated(kept, reached)
     dense, warnings = _at_least({d: peak for d, peak in kept.items() if d not in emulated}, reached)
     bandwidth = max((p.bandwidth_bytes_s for p in measured if p.bandwidth_bytes_s), default=None)
@@ -121,7 +123,7 @@ def _cpu(trace: Trace) -> Peaks:
     )
 
 
-def _emulated(measured: dict[str, float], reached: dict[str, float]) -> frozenset[str]:
+def _emulated(measured: dict[str, float], reached: Mapping[str, float]) -> frozenset[str]:
     """16-bit formats that are far slower here than fp32: this CPU has no arithmetic for them, so no peak either."""
     fp32 = measured.get("fp32", 0.0)
     return frozenset(
@@ -129,7 +131,7 @@ def _emulated(measured: dict[str, float], reached: dict[str, float]) -> frozense
     )
 
 
-def _at_least(measured: dict[str, float], reached: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
+def _at_least(measured: dict[str, float], reached: Mapping[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
     """Measured peaks, raised to what products of the run itself reached, and what to say about it."""
     low = {d: peak for d, peak in measured.items() if reached.get(d, 0.0) > peak * (1 + NEAR)}
     warnings = tuple(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.devices import resolve
+from mfu_doctor.analysis.utilization.reached_rates import reached_rates
+from mfu_doctor.devices import Peaks, resolve
 from mfu_doctor.facts import Facts, GivenNumbers, HostFacts, MeasuredPeak, PrecisionFacts
 from mfu_doctor.reading import read_trace
 from mfu_doctor.trace import Trace
@@ -226,6 +227,11 @@ def test_the_bandwidth_measured_beside_a_cpu_peak_is_the_devices() -> None:
     assert unknown.bandwidth is None
 
 
+def peaks_of(trace: Trace) -> Peaks:
+    """The peaks of a CPU run as `Run` resolves them: with what its own matmuls reached."""
+    return resolve(trace, None, is_cpu=True, reached=reached_rates(trace))
+
+
 def with_products(*durations_us: float, name: str = "aten::mm", kind: str = "float") -> Trace:
     """Products of 1000 x 1000 matrices on a CPU (2 GFLOP each) beside a measured peak of 100 GFLOP/s."""
     dims = {"aten::mm": [[1000, 1000], [1000, 1000]], "aten::addmm": [[1000], [1000, 1000], [1000, 1000], [], []]}
@@ -242,7 +248,7 @@ def with_products(*durations_us: float, name: str = "aten::mm", kind: str = "flo
 @pytest.mark.parametrize("name", ["aten::mm", "aten::addmm"])
 def test_a_measured_peak_is_never_below_what_the_run_itself_reached(name: str) -> None:
     """The machine was busy while its peak was measured: MFU against that figure would be flattery."""
-    peaks = resolve(with_products(30_000, 10_000, 20_000, name=name), None, is_cpu=True)
+    peaks = peaks_of(with_products(30_000, 10_000, 20_000, name=name))
     assert peaks.of("fp32") == pytest.approx(2e11)
     (warning,) = peaks.warnings
     assert "100 GFLOP/s, is too low" in warning
@@ -260,7 +266,7 @@ def test_a_product_at_which_recomputation_stopped_reached_nothing() -> None:
         at | {"name": "aten::mm", "ts": 100_000, "dur": 25_000, "args": args | {"Sequence number": 5}},
     ]
     facts = Facts(measured_peaks=(MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="measured"),))
-    peaks = resolve(with_facts(from_json(events), facts), None, is_cpu=True)
+    peaks = peaks_of(with_facts(from_json(events), facts))
     assert (peaks.dense, peaks.warnings) == ({"fp32": 1e11}, ())
 
 
@@ -271,5 +277,5 @@ def test_a_product_below_the_measured_peak_or_of_another_format_or_too_short_to_
         with_products(10_000, kind="double"),
         with_products(50),
     ):
-        peaks = resolve(trace, None, is_cpu=True)
+        peaks = peaks_of(trace)
         assert (peaks.dense, peaks.warnings) == ({"fp32": 1e11}, ())

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, under
+from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.autograd_names import NODE_CALL
 
 
 def node_calls(run: Run, rows: Rows) -> Rows:

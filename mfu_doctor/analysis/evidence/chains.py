@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import of_events, spans_of, work_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
+from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.autograd_names import ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.units import NS_PER_S
 

@@ -14,9 +14,9 @@ import numpy as np
 from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows
+from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.autograd_names import ACCUMULATE, ACCUMULATE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.names.vocabulary import LABEL, OPTIMIZER_MARK, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.autograd_names import NODE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.result.step import IDLE_CAUSES, Block, Drawing
 from mfu_doctor.trace import CALL_CATEGORIES, Category

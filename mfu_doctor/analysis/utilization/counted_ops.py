@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.names.autograd import NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.autograd_names import NODE, NODE_CALL
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
 from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import TABLE

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import (
     COMMUNICATION_KERNEL,
     COMMUNICATION_OP,
@@ -21,7 +22,6 @@ from mfu_doctor.analysis.names.vocabulary import (
     rows_matching,
 )
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.autograd_names import NODE_CALL
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
 

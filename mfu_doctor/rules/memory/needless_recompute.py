@@ -30,11 +30,11 @@ import numpy as np
 from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, scaled, without_host, work_in
 from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
+from mfu_doctor.analysis.names.autograd import NODE
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
-from mfu_doctor.autograd_names import NODE
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown

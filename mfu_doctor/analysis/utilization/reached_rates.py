@@ -9,36 +9,35 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.autograd_names import NODE_CALL
-from mfu_doctor.devices.dtypes import is_complex, short_dtype
+from mfu_doctor.analysis.names.autograd import NODE_CALL
+from mfu_doctor.devices.dtypes import is_complex
+from mfu_doctor.flops.trace_arguments import recorded_flops
 from mfu_doctor.intervals import union
-from mfu_doctor.trace import Category, EventArgs, Trace
+from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_S
 
 Rows = npt.NDArray[np.int64]
 
-# Plain products only (their operands' positions): 2 M N K is what they execute, while a convolution may do with less.
-_OPERANDS = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1)}
-_MATRIX, _BATCHED = 2, 3
+# Plain matmuls only: 2 M N K is what they execute, while a convolution may do with less.
+_MATMULS = frozenset({"aten::mm", "aten::addmm", "aten::bmm"})
 
 # A product must last so long for its recorded time to be right to a hundredth: the profiler's own share is below 1 us.
 LEAST_NS = 100_000
 
 
-def achieved(trace: Trace) -> dict[str, float]:
+def reached_rates(trace: Trace) -> dict[str, float]:
     """FLOP/s of the fastest recorded product of each number format; empty where shapes were not recorded."""
     events = trace.events
     rows = trace.rows(Category.CPU_OP)
-    kept = np.isin(events.name[rows], trace.name_ids(frozenset(_OPERANDS)))
+    kept = np.isin(events.name[rows], trace.name_ids(_MATMULS))
     kept &= (events.end - events.start)[rows] >= LEAST_NS
     best: dict[str, float] = {}
     rows = rows[kept]
     for row in _fastest_of_each(trace, rows[~_recomputed(trace, rows)]):
-        found = _product(trace.name_of(row), trace.args_of(row))
-        if found is not None:
-            dtype, flops = found
-            rate = flops / int(events.end[row] - events.start[row]) * NS_PER_S
-            best[dtype] = max(best.get(dtype, 0.0), rate)
+        cost = recorded_flops(trace.name_of(row), trace.args_of(row))
+        if cost is not None and cost.dtype is not None and not is_complex(cost.type):
+            rate = cost.executed / int(events.end[row] - events.start[row]) * NS_PER_S
+            best[cost.dtype] = max(best.get(cost.dtype, 0.0), rate)
     return best
 
 
@@ -68,17 +67,3 @@ def _fastest_of_each(trace: Trace, rows: Rows) -> list[int]:
     first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
     rows_of_each: list[int] = order[first].tolist()
     return rows_of_each
-
-
-def _product(name: str, args: EventArgs | None) -> tuple[str, float] | None:
-    """Number format and FLOPs of a product, None where the recording does not tell or it is complex."""
-    a, b = _OPERANDS[name]
-    if args is None or args.dims is None or args.types is None or max(a, b) >= min(len(args.dims), len(args.types)):
-        return None
-    left, right, kind = args.dims[a], args.dims[b], args.types[a]
-    dtype = short_dtype(kind)
-    sizes = [size for shape in (left, right) for size in shape if isinstance(size, int)]
-    rank = _BATCHED if name == "aten::bmm" else _MATRIX
-    if dtype is None or is_complex(kind) or len(sizes) != 2 * rank or len(left) != rank:
-        return None
-    return dtype, 2.0 * float(np.prod(sizes[:rank])) * sizes[-1]
