@@ -75,6 +75,14 @@ def test_long_steps_at_the_start_are_warm_up_as_long_as_half_of_the_steps_remain
     assert (f"the first {left_out} steps" in (steps.note or "")) == (left_out > 1)
 
 
+@pytest.mark.parametrize(("took", "is_long"), [(150, False), (151, True)])
+def test_a_step_is_long_from_half_more_than_the_median_on(took: int, is_long: bool) -> None:
+    lengths = (100, 100, 100, took, 100, 100)
+    assert are_long(steps_of(lengths))[3] == is_long
+    assert (steps_of(lengths, timed_us=(100, 100)).kind[3] == DISTURBED) == is_long
+    assert (steps_of((took, took, 100, 100, 100, 100)).kind[1] == WARM_UP) == is_long
+
+
 def test_where_most_steps_are_long_they_are_what_the_run_does() -> None:
     steps = steps_of((500, 500, 500, 100, 100))
     assert steps.kind.tolist() == [WARM_UP, STEADY, STEADY, STEADY, STEADY]

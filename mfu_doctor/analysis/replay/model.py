@@ -67,8 +67,8 @@ class Timeline:
     calls: Calls
     operations: Operations
     boundaries: tuple[Boundary, ...]
-    typical: (
-        Operations  # the operations with nothing of their own recorded delays: what the replay's error is measured on
+    modelled: (
+        Operations  # the operations with the run's delays instead of their own: the replay's error is measured on these
     )
     measured_ns: float  # mean of the replayed steps as recorded
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks

@@ -49,7 +49,7 @@ class Replay:
         recorded_ns: mean of the replayed steps as recorded.
         measured_ns: the same without the profiler's time where that is known; what savings are relative to.
         base_ns: mean of the replayed steps without edits.
-        model_ns: the same from the model's typical delays alone, without each operation's own recorded delay.
+        model_ns: the same from the model's delays alone, without each operation's own recorded delay.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Replay:
         self.recorded_ns = recorded.measured_ns
         self.measured_ns = self.timeline.measured_ns
         self.base_ns = walk(self.timeline)
-        self.model_ns = walk(replace(recorded, operations=recorded.typical))
+        self.model_ns = walk(replace(recorded, operations=recorded.modelled))
 
     @property
     def error(self) -> float:

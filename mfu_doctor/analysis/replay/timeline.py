@@ -55,11 +55,11 @@ def build_timeline(
     ops = _operations(activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
     waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
     waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
-    ops, typical = find_device_waits(waits)
+    ops, modelled = find_device_waits(waits)
     calls, limit = find_host_waits(replace(waits, operations=ops))
     boundaries = _boundaries(steps, (first, last), calls, ops)
     unlinked = not (launches.call >= 0).any()
-    return Timeline(calls, ops, boundaries, typical, _mean_ns(steps, first, last), limit, without_calls=unlinked)
+    return Timeline(calls, ops, boundaries, modelled, _mean_ns(steps, first, last), limit, without_calls=unlinked)
 
 
 def _boundaries(steps: Steps, replayed: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:

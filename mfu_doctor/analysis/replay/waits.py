@@ -55,7 +55,7 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
 
     Returns:
         The operations with each one's own recorded latency and gap (what edits are priced on), and the same with only the
-        typical latency and gap of the whole run: nothing of a single operation's recorded start is left in these, so replaying
+        run's median latency and mean gap: nothing of a single operation's recorded start is left in these, so replaying
         them tests the model and not the recording.
     """
     ops, issued, ended = waits.operations, waits.issued, waits.ended
@@ -72,7 +72,7 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
     edges |= {k: (*edges.get(k, ()), j) for k, j in inferred.items()}
     bound = np.zeros(len(ops.start), np.bool_)
     listed: list[tuple[int, int, float]] = []
-    typical = _usual_gap(ops, (ops.start - previous_end).astype(np.float64), queued & (held <= HELD_BACK_NS))
+    mean_gap = _mean_gap(ops, (ops.start - previous_end).astype(np.float64), queued & (held <= HELD_BACK_NS))
     for k, sources in edges.items():
         for j in sources:
             slack = float(ops.start[k] - ended[j])
@@ -84,14 +84,13 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
             else:
                 listed.append((k, j, 0.0))
     own_latency = np.where(~queued & ~bound & (ops.call >= 0), (ops.start - issued).astype(np.float64), base)
-    gap = np.where(queued & ~bound, (ops.start - previous_end).astype(np.float64), typical)
+    gap = np.where(queued & ~bound, (ops.start - previous_end).astype(np.float64), mean_gap)
     own = replace(ops, latency=np.maximum(own_latency, 0), gap=gap, waits=tuple(sorted(listed)))
-    usual_latency = float(np.median(direct)) if len(direct) else base
-    usual = np.ones(len(ops.start))
-    return own, replace(own, latency=usual * usual_latency, gap=typical)
+    latency = float(np.median(direct)) if len(direct) else base
+    return own, replace(own, latency=np.full(len(ops.start), latency), gap=mean_gap)
 
 
-def _usual_gap(
+def _mean_gap(
     ops: Operations, gap: npt.NDArray[np.float64], believed: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Mean pause between queued operations of each stream, spread over its operations; 0 where a stream never queued."""
