@@ -77,7 +77,7 @@ class Annotations:
 
 
 def annotate_run(run: Run, remarks: tuple[Remark, ...]) -> Annotations:
-    """Collect the annotations of a run's judged steps."""
+    """Collect the annotations of a run's steady steps."""
     steps = run.steps
     spans = tuple(
         StepSpan(int(steps.number[i]), int(steps.start[i]), int(steps.end[i]), run.breakdown.steps[i])

@@ -1,1 +1,1 @@
-"""What rules look at: facts of the judged steps that more than one line of a rule needs."""
+"""What rules look at: facts of the steady steps that more than one line of a rule needs."""

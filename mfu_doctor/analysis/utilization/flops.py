@@ -250,7 +250,7 @@ def _reason(ops: CountedOps, multiplies: bool, counted: bool) -> str | None:
         return None
     if ops.without_shapes or multiplies:
         return "operator shapes were not recorded: record with record_shapes=True, or pass --model-flops"
-    return "no matrix multiplication ran in the judged steps"
+    return "no matrix multiplication ran in the steady steps"
 
 
 __all__ = [

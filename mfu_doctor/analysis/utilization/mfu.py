@@ -153,7 +153,7 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
     count, step, step_s = counted.flops, result.step, result.step_s
     model = count.flops(step)
     if not model:
-        reason = count.reason or "no counted operator ran in the judged step"
+        reason = count.reason or "no counted operator ran in the steady step"
         return Mfu(method="counted", coverage=count.coverage, reason=reason)
     ideal = result.ideal_peaks
     skipped = count.flops(step, SKIPPED)

@@ -13,7 +13,7 @@ How to fix
     Record fewer steps, leave out stacks and memory events, and wait until the file is written before copying it.
 
 When it is wrong
-    Events lost outside the judged steps change nothing.
+    Events lost outside the steady steps change nothing.
 
 References
     https://github.com/pytorch/kineto/blob/main/libkineto/README.md

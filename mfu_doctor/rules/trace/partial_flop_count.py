@@ -35,7 +35,7 @@ def partial_flop_count(run: Run) -> Outcome:
     """Judge how much of the matmul time has counted FLOPs."""
     coverage = run.flops.coverage
     if coverage is None:
-        return Skip(run.flops.reason or "no matrix multiplication ran in the judged steps")
+        return Skip(run.flops.reason or "no matrix multiplication ran in the steady steps")
     if coverage >= COVERED or run.options.model_flops is not None:
         return None
     missing = [u for u in run.flops.unknown if u.matmul_like]
