@@ -24,14 +24,13 @@ from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE, DTYPE_CODES, KernelTable
 from mfu_doctor.analysis.views.steps import Steps
 from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.flops.table import OWN_NAMESPACES
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 MODEL, CAUSAL, EXECUTED, SKIPPED = range(4)  # last axis of every count (see OpFlops)
 MEASURES = 4
-# Operators of these namespaces are PyTorch's own: one without a formula multiplies nothing.
-_OWN = ("aten", "prim", "prims", "torch", "autograd", "profiler", "c10d", "_c10d_functional", "nccl", "gloo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +241,7 @@ def _unknown(work: Work, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> 
 
 def _is_foreign(name: str) -> bool:
     namespace, separator, _ = name.partition("::")
-    return bool(separator) and namespace.isidentifier() and namespace not in _OWN
+    return bool(separator) and namespace.isidentifier() and namespace not in OWN_NAMESPACES
 
 
 def _reason(ops: CountedOps, multiplies: bool, counted: bool) -> str | None:

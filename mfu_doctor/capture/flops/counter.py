@@ -17,16 +17,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from mfu_doctor.capture.flops.formula_lookup import UNCOUNTED, CallFormula, formula_of, operator_name
+from mfu_doctor.capture.flops.formula_lookup import CallFormula, formula_of, operator_name
 from mfu_doctor.capture.flops.report import BACKWARD, FORWARD, RECOMPUTE, CallKind, FlopReport, Sums, add_up
 from mfu_doctor.capture.flops.side_effect_free import forward_and_backward, left_as_found
 from mfu_doctor.flops.attention import FLEXIBLE_ATTENTION
 from mfu_doctor.flops.op_flops import OpFlops
+from mfu_doctor.flops.table import OWN_NAMESPACES, UNCOUNTED
 
 NO_MODULE = "Global"  # the module tracker's name for what runs outside every module
-
-# Operators of these namespaces multiply nothing, unless they have a formula or are in UNCOUNTED.
-_OWN = ("aten", "prim", "prims", "c10d", "_c10d_functional", "c10d_functional", "_dtensor", "fsdp", "profiler")
 
 # The Python frame from which autograd's engine issues the operators of its own nodes.
 _ENGINE = ("torch.autograd.graph", "torch.autograd")
@@ -134,7 +132,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if flops is not None:
             self._add(name, flops, tensors)
             self._notes |= dict.fromkeys(_notes_on(name, tensors))
-        elif formula is not None or name in UNCOUNTED or name.partition("::")[0] not in _OWN:
+        elif formula is not None or name in UNCOUNTED or name.partition("::")[0] not in OWN_NAMESPACES:
             self._unknown[name] += 1
         return out
 

@@ -71,29 +71,3 @@ def _torch_registry() -> dict[Any, Any]:
     except ImportError:  # moved: custom operators then need `flop_formula`
         return {}
     return flop_registry
-
-
-# Operators of torch itself that multiply matrices and have no formula here: listed as unknown, never silently zero.
-UNCOUNTED = frozenset(
-    (
-        "aten::_trilinear",
-        "aten::_cdist_forward",
-        "aten::_cdist_backward",
-        "aten::_euclidean_dist",
-        "aten::_sparse_addmm",
-        "aten::_sparse_sparse_matmul",
-        "aten::linalg_solve_triangular",
-        "aten::_linalg_solve_ex",
-        "aten::linalg_cholesky_ex",
-        "aten::linalg_inv_ex",
-        "aten::linalg_qr",
-        "aten::linalg_lu_factor_ex",
-        "aten::_linalg_svd",
-        "aten::_linalg_eigh",
-        "aten::_fft_c2c",
-        "aten::_fft_r2c",
-        "aten::_fft_c2r",
-        "aten::_native_multi_head_attention",
-        "aten::_transformer_encoder_layer_fwd",
-    )
-)
