@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mfu_doctor import count_flops
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD, RECOMPUTE
+from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD, RECOMPUTE, find_counted_ops
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, MODEL
 from mfu_doctor.reading import read_trace
 
@@ -122,9 +123,11 @@ def test_checkpointing_recorded_by_torch(tmp_path: Path, *, reentrant: bool) -> 
         loss: torch.Tensor = checkpoint(mlp, x, use_reentrant=reentrant).sum()
         torch.autograd.backward(loss)
 
-    count = recorded(step, tmp_path / "checkpoint.json").flops
-    assert count.flops(1, MODEL) == 3 * unit
-    assert count.flops(1, EXECUTED, RECOMPUTE) == unit
+    run = recorded(step, tmp_path / "checkpoint.json")
+    assert run.flops.flops(1, MODEL) == 3 * unit
+    ops = find_counted_ops(run.trace, run.ops)  # before judging by their time which of them stopped
+    again = [ops.costs[cost].executed for cost in ops.cost[ops.phase == RECOMPUTE].tolist()]
+    assert sum(again) == 2 * unit  # two steps
 
 
 @pytest.mark.parametrize(("layer", "forward", "backward"), [(nn.LSTM, 72_000, 144_000), (nn.GRU, 54_000, 100_800)])
@@ -161,3 +164,24 @@ def test_frozen_layers_recorded_by_torch_have_no_gradient_work(tmp_path: Path) -
     count = recorded(lambda: head(body(x)).sum().backward(), tmp_path / "frozen.json").flops
     assert count.flops(1, MODEL, FORWARD) == 8_552_448
     assert count.flops(1, MODEL, BACKWARD) == 163_840
+
+
+def test_a_step_counts_the_same_live_and_recorded(tmp_path: Path) -> None:
+    """Products, convolutions, a recurrent layer and causal attention of grouped queries on more keys, with all gradients."""
+    stem, up = nn.Conv2d(3, 8, 3, stride=2), nn.ConvTranspose2d(8, 4, 3, groups=2)
+    lstm, head = nn.LSTM(36, 20), nn.Linear(20, 7)
+    x = torch.randn(2, 3, 9, 9, requires_grad=True)
+    q = torch.randn(2, 4, 5, 8, requires_grad=True)
+    k, v = (torch.randn(2, 2, 9, 8, requires_grad=True) for _ in range(2))
+
+    def step() -> None:
+        seen = head(lstm(up(stem(x)).flatten(2).transpose(0, 1))[0]).sum()
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        torch.autograd.backward(seen + attended.sum())
+
+    told = recorded(step, tmp_path / "step.json").flops
+    seen = count_flops(step)
+    assert seen.unknown == {}
+    assert (seen.model, seen.causal, seen.executed) == tuple(told.flops(1, m) for m in (MODEL, CAUSAL, EXECUTED))
+    assert (seen.forward, seen.backward) == tuple(told.flops(1, MODEL, phase) for phase in (FORWARD, BACKWARD))
+    assert seen.causal < seen.model < seen.executed
