@@ -101,6 +101,8 @@ NAMES: tuple[tuple[str, str, str | None], ...] = (
     ("void internal::gemvx::kernel<int, int, __nv_bfloat16, __nv_bfloat16, float>", "matmul", "bf16"),
     ("void dot_kernel<float, 128, 0, cublasDotParams<cublasGemvTensor<float const>>>", "matmul", "fp32"),
     ("ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "communication", None),
+    ("void multimem_all_reduce_kernel<c10::BFloat16, 16>(c10::BFloat16*, unsigned long)", "communication", "bf16"),
+    ("void quickreduce::allreduce_prototype_twoshot<float, 8>(float const*, float*)", "communication", "fp32"),
     ("void at::native::(anonymous namespace)::multi_tensor_apply_kernel<TensorListMetadata<4>>", "optimizer", None),
     ("void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<float, float>(int)", "normalization", None),
     ("void cudnn::bn_fw_tr_1C11_singleread<float, 512, true, 1, 2, 0>", "normalization", None),

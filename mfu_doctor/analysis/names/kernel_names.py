@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_KERNEL
+
 # Kinds of device work; a `KernelTable` holds indices into this tuple.
 KINDS = (
     "matmul",
@@ -36,7 +38,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 # First match wins: what prepares or finishes a matmul must be known before the matmul whose name it carries.
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("communication", _any("nccl", "rccl", "msccl", "nvshmem", "cross_device_reduce")),
+    ("communication", COMMUNICATION_KERNEL),
     ("copy", _any(r"^memcpy", r"^memset", r"^Copy(Device|Host|Buffer)")),
     (
         "layout",

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 
+from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
+
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("communication", re.compile(r"^(gloo:|nccl:|mpi:|c10d::|_c10d_functional::|record_param_comms)")),
+    ("communication", COMMUNICATION_OP),
     ("optimizer", re.compile(r"_foreach_|_fused_(adam|adamw|sgd|adagrad|lamb)|::(fused_)?(adam|adamw|sgd)_?$")),
     ("attention", re.compile(r"scaled_dot_product|_attention|flash_attn|flex_attention|fmha")),
     ("convolution", re.compile(r"(?<![a-z])conv(?!ert)|convolution|conv_depthwise")),
