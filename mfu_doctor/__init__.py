@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mfu_doctor.version import __version__
+
 if TYPE_CHECKING:
     from mfu_doctor.api.diagnose import diagnose
     from mfu_doctor.api.report import Report
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from mfu_doctor.result.verdict import Verdict
     from mfu_doctor.rules.contract import Finding
     from mfu_doctor.session.recorder import Recorder, profile
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Diagnosis": "mfu_doctor.result.findings",
