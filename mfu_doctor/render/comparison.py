@@ -9,9 +9,8 @@ from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison
 from mfu_doctor.comparison.prediction import Prediction
 from mfu_doctor.render.words.escape import inline
-from mfu_doctor.render.words.text import clean, each_text, kernel_name, pad, shorten, wrap
+from mfu_doctor.render.words.text import WIDTH, clean, each_text, kernel_name, pad, shorten, wrap
 
-WIDTH = 80  # columns
 MOST_KERNELS = 10
 NAME = 40  # columns of the first column
 NOT_AMONG = "unlisted"

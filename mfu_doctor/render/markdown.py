@@ -11,11 +11,10 @@ from mfu_doctor import quantities
 from mfu_doctor.render.words import columns, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
-from mfu_doctor.render.words.text import clean, each_text, shorten
+from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
-DASH = "–"  # noqa: RUF001 - the range sign that markdown can show
 LONGEST = 400  # characters of one sentence
 MOST = 25  # fixes, reasons or cautions of one section; what is left out is counted
 
@@ -69,7 +68,7 @@ def _fixes(report: Report) -> list[str]:
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(index, diagnosis)
         rows += _left_out(found)
-        plan = plan_wording.together(report, DASH)
+        plan = plan_wording.together(report, EN_DASH)
         if plan:
             rows += [
                 "",
@@ -91,8 +90,8 @@ def _fixes(report: Report) -> list[str]:
 
 
 def _fix(index: int, diagnosis: Diagnosis) -> list[str]:
-    after = wording.mfu_after(diagnosis, DASH)
-    saves = wording.saving(diagnosis, DASH)
+    after = wording.mfu_after(diagnosis, EN_DASH)
+    saves = wording.saving(diagnosis, EN_DASH)
     price = f"saves {saves} a step" if diagnosis.saving is not None else saves
     rows = [
         f"{index}. **{inline(diagnosis.rule)}**: {inline(diagnosis.summary)}; {price}"

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from mfu_doctor import quantities
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words import wording
+from mfu_doctor.render.words.text import EM_DASH, EN_DASH
 from mfu_doctor.result.findings import FAILED, Diagnosis, PlanStep
 from mfu_doctor.result.report import Report
 from mfu_doctor.rules.contract import HEADINGS
 
-DASH = "\u2013"
-UNKNOWN = "\u2014"
 # Sections of a rule's documentation that a reader of one finding needs; the rest is printed by `explain`.
 SHOWN_HEADINGS = ("Why it costs", "How the gain is predicted", "When it is wrong")
 
@@ -83,7 +82,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     after = ""
     if saved is not None and saved.step_low_s is not None and saved.step_high_s is not None:
         ends = sorted((saved.step_low_s, saved.step_high_s))
-        after = quantities.duration_range(ends[0], ends[1], dash=DASH)
+        after = quantities.duration_range(ends[0], ends[1], dash=EN_DASH)
     labels = (
         f"effort: {found.effort}" if found.effort else "",
         f"numerics: {wording.RISKS.get(found.risk, 'unchanged')}" if found.risk else "",
@@ -93,8 +92,8 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     return Fix(
         diagnosis=found,
         number=number,
-        saves=wording.saving(found, DASH),
-        mfu_after=wording.mfu_after(found, DASH),
+        saves=wording.saving(found, EN_DASH),
+        mfu_after=wording.mfu_after(found, EN_DASH),
         step_after=after,
         tags=tuple(label for label in labels if label),
         evidence=tuple((e.name, quantities.measure(e.value, e.unit), e.place or "") for e in found.evidence),
@@ -129,7 +128,7 @@ def _plan_line(step: PlanStep, number: int, unlisted: dict[str, str]) -> PlanLin
         rule=step.rule,
         step=quantities.duration(step.step_s, 2),
         saves=quantities.duration(step.saving_s, 2),
-        mfu=UNKNOWN if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
+        mfu=EM_DASH if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
         note=f"pays after {step.pays_after}" if step.pays_after else "",
         fix=unlisted.get(step.rule, ""),
     )

@@ -27,7 +27,7 @@ from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lo
 from mfu_doctor.render.html.svg import patterns
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words import wording
-from mfu_doctor.render.words.text import clean, each_text
+from mfu_doctor.render.words.text import EN_DASH, clean, each_text
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.report import Report
 
@@ -104,7 +104,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "plan": draw_plan(report),
         "plan_lines": page_fixes.plan_lines(report),
         "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],
-        "together": plan_wording.together(report, page.DASH),
+        "together": plan_wording.together(report, EN_DASH),
         "cautions": wording.cautions(report),
     }
 

@@ -14,12 +14,11 @@ from mfu_doctor import quantities
 from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
 from mfu_doctor.render.words import wording
+from mfu_doctor.render.words.text import EM_DASH, EN_DASH
 from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
-DASH = "\u2013"
-UNKNOWN = "\u2014"
 _KINDS_IN_WORDS = {
     "compute": "compute: matmul, attention, convolution",
     "compute-2": "compute: other kernels",
@@ -114,7 +113,7 @@ def headline_sentence(report: Report) -> str:
     if first is None:
         found = wording.nothing_found(report) if owner == "compute" else "No rule found a fix that is worth it."
         return f"{named[owner]} {found}"
-    return f"{named[owner]} Fix first: {first.rule}, which would save {wording.saving(first, DASH)} a step."
+    return f"{named[owner]} Fix first: {first.rule}, which would save {wording.saving(first, EN_DASH)} a step."
 
 
 def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
@@ -125,7 +124,7 @@ def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
         ("trace", run.trace),
         ("recorded by", "mfu-doctor" if run.captured else "another profiler"),
         ("profile() at", run.site),
-        ("rank", None if run.rank is None else f"{run.rank} of {run.world_size or UNKNOWN}"),
+        ("rank", None if run.rank is None else f"{run.rank} of {run.world_size or EM_DASH}"),
         ("steps", steps),
         ("schedule", _schedule(report)),
         (
@@ -192,7 +191,7 @@ def _range(steps: tuple[StepRow, ...], owner: str) -> tuple[str, str]:
     steady = [row.split for row in steps if row.steady] or [row.split for row in steps]
     is_cause = owner in IDLE_CAUSES
     values = [s.idle_causes.get(owner, 0.0) if is_cause else float(getattr(s, owner)) for s in steady]
-    return (quantities.duration(min(values)), quantities.duration(max(values))) if values else (UNKNOWN, UNKNOWN)
+    return (quantities.duration(min(values)), quantities.duration(max(values))) if values else (EM_DASH, EM_DASH)
 
 
 def _schedule(report: Report) -> str | None:

@@ -10,6 +10,7 @@ import re
 
 from markupsafe import Markup, escape
 
+from mfu_doctor.analysis.names.kernel_names import MATMUL_LIKE
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 
 WIDTH = 1000  # user units of every full-width picture; the page scales it
@@ -122,7 +123,7 @@ def paint(kind: str, scope: str) -> dict[str, str]:
     if kind in IDLE_CAUSES or kind == "idle":
         cause = kind if kind in IDLE_CAUSES else "other"
         return {"fill": f"url(#{scope}-{cause})"}
-    if kind in _MATMUL_LIKE:
+    if kind in MATMUL_LIKE:
         return {"class_": "k-compute"}
     return {"class_": f"k-{kind}" if kind in _CLASSES else "k-compute-2"}
 
@@ -141,7 +142,6 @@ def swatch(kind: str, scope: str) -> Markup:
 
 _HOST = ("host", "host-forward", "host-backward", "host-optimizer", "host-wait")
 _TINTS = ("compute-2", "compute-3")  # lighter tints of compute: kernels other than matmuls, matmul inefficiency
-_MATMUL_LIKE = ("matmul", "attention", "convolution")
 _CLASSES = frozenset((*BUCKETS, *_HOST, *_TINTS))
 
 

@@ -16,11 +16,10 @@ from mfu_doctor.render.terminal import panels
 from mfu_doctor.render.terminal.panels import Look
 from mfu_doctor.render.terminal.screen import Block, Line, fit, plain
 from mfu_doctor.render.terminal.tables import appendix
-from mfu_doctor.render.words.text import clean, each_text, to_ascii
+from mfu_doctor.render.words.text import WIDTH, clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
 SCREEN_LINES = 40
-WIDTH = 80
 WIDEST = 100  # columns beyond which lines become hard to read, where nobody asks for more
 NARROWEST, FARTHEST = (
     60,

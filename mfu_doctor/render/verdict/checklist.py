@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from mfu_doctor import quantities
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
-from mfu_doctor.render.words.text import clean, each_text, pad, shorten, wrap
+from mfu_doctor.render.words.text import WIDTH, clean, each_text, pad, shorten, wrap
 from mfu_doctor.result.verdict import (
     FAILED,
     INCONCLUSIVE,
@@ -22,7 +22,6 @@ from mfu_doctor.result.verdict import (
     some_of,
 )
 
-WIDTH = 80  # columns
 MAX_BYTES = 64 * 1024 - 1  # of markdown; GitHub drops a step summary above 1 MiB and a comment above 65,536 characters
 LONGEST_TEXT = 600  # characters of one sentence or fix in markdown
 MOST_RULES = 40  # findings listed in markdown

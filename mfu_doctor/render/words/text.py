@@ -14,6 +14,10 @@ from typing import Any
 
 from mfu_doctor.analysis.names.short_names import short_name
 
+WIDTH = 80  # columns of text where no screen says how many it has
+EN_DASH = "\N{EN DASH}"  # between the ends of a range, in outputs that are not for a terminal
+EM_DASH = "\N{EM DASH}"  # in place of a value that is not known
+
 # ECMA-48 control sequences: CSI (parameters, intermediates, final byte), OSC/DCS/SOS/PM/APC strings up to their
 # terminator, and two-byte escapes; each also with its single C1 byte.
 _ESCAPES = re.compile(
@@ -31,8 +35,8 @@ _ARGUMENTS = re.compile(r"\([^()]*\)$")
 _ASCII = {
     "\N{MICRO SIGN}": "u",
     "\N{GREEK SMALL LETTER MU}": "u",
-    "\N{EN DASH}": "-",
-    "\N{EM DASH}": "-",
+    EN_DASH: "-",
+    EM_DASH: "-",
     "\N{MINUS SIGN}": "-",
     "\N{PLUS-MINUS SIGN}": "+-",
     "\N{MULTIPLICATION SIGN}": "x",
