@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from mfu_doctor.units import GIGA, NS_PER_S, TERA
+from mfu_doctor.units import GIGA, KILO, MEGA, NS_PER_S, PETA, TERA
 
 COMPARED_DIGITS = 4  # at most, of a figure that is compared with a limit
 SMALLEST_PERCENT = 0.01  # smaller ones have no meaning that their digits would carry
 SMALLEST_TIME_S = 0.5e-9  # what rounds to no nanosecond, the clock of traces
 TOO_SMALL = 1e-4  # of a peak: a rate below would start with zeros in the peak's unit
-KIB, PETA, MEGA, KILO = 2.0**10, 1e15, 1e6, 1e3
+KIB = 2.0**10
 
 _Units = Sequence[tuple[float, str]]  # size and name, largest first
 

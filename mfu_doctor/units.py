@@ -9,8 +9,12 @@ from mfu_doctor.errors import DoctorError
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+PETA = 1e15
 TERA = 1e12
 GIGA = 1e9
+MEGA = 1e6
+KILO = 1e3
+MILLI = 1e-3
 
 _DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*$")
 _SCALE = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}

@@ -15,9 +15,7 @@ from importlib.resources import files
 from statistics import median
 
 from mfu_doctor.devices.dtypes import DTYPES
-from mfu_doctor.units import GIGA, TERA
-
-MEGA = 1e6
+from mfu_doctor.units import GIGA, MEGA, TERA
 
 # GeForce and three data-centre boards run 16-bit products with fp32 accumulation at half rate (NVIDIA whitepapers).
 _HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)

@@ -16,7 +16,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.units import NS_PER_S, seconds
+from mfu_doctor.units import MEGA, NS_PER_S, seconds
 
 # Bits of NVML's clocks event reasons (nvml.h, nvmlClocksEventReason*).
 GPU_IDLE = 0x1
@@ -32,7 +32,6 @@ DISPLAY_CLOCK = 0x100
 BUSY_PERCENT = 50.0  # utilisation above which a sample counts as busy
 OFTEN = 0.05  # a reason in fewer of the busy samples is a passing event
 LEAST_SAMPLES = 5  # busy samples (half a second at 10 Hz) below which shares and means say nothing
-MHZ = 1e6
 _HALF = 0.5
 
 _Reading = TypeVar("_Reading", int, float)
@@ -120,7 +119,7 @@ def block_of(run: Run) -> tuple[int, int] | None:
 def clocks_of(run: Run, samples: Sampled) -> Clocks | None:
     """The clock that the busy device had and the one it could have; None where one of them is unknown."""
     mean = samples.mean(samples.device.sm_mhz)
-    stated = run.peaks.boost_hz / MHZ if run.peaks.boost_hz else None
+    stated = run.peaks.boost_hz / MEGA if run.peaks.boost_hz else None
     known = [mhz for mhz in (samples.device.max_sm_mhz, stated) if mhz]
     return Clocks(mean, min(known)) if mean and known else None
 

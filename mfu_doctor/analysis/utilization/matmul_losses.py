@@ -19,7 +19,7 @@ from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.facts import Facts
-from mfu_doctor.units import NS_PER_S
+from mfu_doctor.units import MEGA, NS_PER_S
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -27,7 +27,6 @@ Int64 = npt.NDArray[np.int64]
 LOSSES = ("precision", "roofline", "tile", "wave", "clock", "kernel")
 LARGE_TILE = 128 * 128  # of such blocks one fills a multiprocessor's registers; smaller ones share it
 BUSY_UTILIZATION = 50.0  # percent; clocks are averaged over samples in which the device worked
-MHZ = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +154,4 @@ def _clock_ratio(facts: Facts | None, boost_hz: float | None) -> float:
     ]
     if not clocks:
         return 1.0
-    return max(boost_hz / (sum(clocks) / len(clocks) * MHZ), 1.0)
+    return max(boost_hz / (sum(clocks) / len(clocks) * MEGA), 1.0)

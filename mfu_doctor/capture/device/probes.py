@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mfu_doctor.capture.device.nvml import Fault, Handle, Nvml, attempt, fault_of, field_values
+from mfu_doctor.units import MILLI
 
 Reading: TypeAlias = Mapping[str, float | int | None]
 Read: TypeAlias = Callable[[], Reading]
@@ -30,8 +31,7 @@ _COLUMN = {FIELD_POWER_INSTANT: "power_w", FIELD_PCIE_TX: "pcie_tx_bytes", FIELD
 
 _SENSOR_GPU = 0  # NVML_TEMPERATURE_GPU
 _CLOCK_SM, _CLOCK_MEMORY = 1, 2  # NVML_CLOCK_SM, NVML_CLOCK_MEM
-_MILLI = 1e-3  # NVML gives milliwatts
-_FACTOR = {FIELD_POWER_INSTANT: _MILLI}
+_FACTOR = {FIELD_POWER_INSTANT: MILLI}  # NVML gives milliwatts
 
 _SECOND_NS = 1_000_000_000
 _UTILIZATION_EVERY_NS = 200_000_000  # NVML averages it over 1/6 to 1 s
@@ -118,7 +118,7 @@ def card_probes(nvml: Nvml, card: Handle, fields: tuple[int, ...]) -> list[Probe
     if fields:
         probes.append(Probe("power and PCIe counters", [lambda: _fields(nvml, card, fields)]))
     if FIELD_POWER_INSTANT not in fields:
-        legacy: list[Read] = [lambda: {"power_w": nvml.nvmlDeviceGetPowerUsage(card) * _MILLI}]
+        legacy: list[Read] = [lambda: {"power_w": nvml.nvmlDeviceGetPowerUsage(card) * MILLI}]
         probes.append(Probe("power", legacy, _POWER_EVERY_NS))
     return probes
 

@@ -23,6 +23,7 @@ from mfu_doctor.capture.device.probes import (
     own_probes,
 )
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.units import MILLI, NS_PER_S
 
 COLUMNS = (
     "util_gpu",
@@ -51,8 +52,6 @@ BUSY_PERCENT = 50.0
 MAX_ROWS = 12_000
 
 _CLOCK_SM = 1  # NVML_CLOCK_SM
-_MILLI = 1e-3
-_NS_PER_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +211,8 @@ def _describe(nvml: Nvml, handles: Handles) -> dict[str, Any]:
         "name": lambda: text(nvml.nvmlDeviceGetName(own)),
         "driver": lambda: text(nvml.nvmlSystemGetDriverVersion()),
         "max_sm_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(card, _CLOCK_SM),
-        "power_limit_w": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(card) * _MILLI,
-        "default_power_limit_w": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(card) * _MILLI,
+        "power_limit_w": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(card) * MILLI,
+        "default_power_limit_w": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(card) * MILLI,
         "memory_total_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(own).total,
         "pcie_gen_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(card),
         "pcie_width_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(card),
@@ -234,5 +233,5 @@ def _seconds_between(first: dict[int, float | None], last: dict[int, float | Non
     for fid, name in THROTTLE_FIELDS.items():
         a, b = first.get(fid), last.get(fid)
         if a is not None and b is not None and b >= a:
-            out.append((name, (b - a) / _NS_PER_S))
+            out.append((name, (b - a) / NS_PER_S))
     return tuple(out)

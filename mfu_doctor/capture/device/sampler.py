@@ -18,6 +18,7 @@ from mfu_doctor.capture.device.sampled_device import SampledDevice
 from mfu_doctor.capture.device.visible_devices import visible_targets
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.quantities import duration
+from mfu_doctor.units import NS_PER_S
 
 TICKS_PER_S = 10
 
@@ -26,8 +27,6 @@ BUSY_SHARE = 0.5
 
 # The longest period that slow calls are answered with, in seconds.
 MAX_PERIOD_S = 5.0
-
-_NS_PER_S = 1_000_000_000
 
 
 class DeviceSampler:
@@ -54,7 +53,7 @@ class DeviceSampler:
         own: Callable[[], tuple[str, ...] | None] | None = None,
     ) -> None:
         self._nvml = nvml
-        self._base_period_ns = _NS_PER_S // TICKS_PER_S
+        self._base_period_ns = NS_PER_S // TICKS_PER_S
         self._clock = clock
         self._stopping = threading.Event()
         self._sleep = sleep if sleep is not None else self._stopping.wait
@@ -115,7 +114,7 @@ class DeviceSampler:
         if self._followed is None and self._own is not None:
             notes.append("this process had not used a GPU through CUDA: these are the devices that it may use")
         if self._longest_period_ns > self._base_period_ns:
-            longest = self._longest_period_ns / _NS_PER_S
+            longest = self._longest_period_ns / NS_PER_S
             notes.append(f"NVML calls are slow here: sampling backed off to one reading in {duration(longest, 2)}")
         return notes
 
@@ -212,12 +211,12 @@ class DeviceSampler:
             now = self._clock()
             period = self._period(now - begun)
             due_ns = due_ns + period if now < due_ns + period <= now + period else now + period
-            if self._sleep((due_ns - now) / _NS_PER_S):
+            if self._sleep((due_ns - now) / NS_PER_S):
                 return
 
     def _period(self, cost_ns: int) -> int:
         """Nanoseconds between ticks when one takes `cost_ns` (negative where the wall clock was set back)."""
-        period = min(max(int(cost_ns / BUSY_SHARE), self._base_period_ns), int(MAX_PERIOD_S * _NS_PER_S))
+        period = min(max(int(cost_ns / BUSY_SHARE), self._base_period_ns), int(MAX_PERIOD_S * NS_PER_S))
         self._longest_period_ns = max(self._longest_period_ns, period)
         return period
 

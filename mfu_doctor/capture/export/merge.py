@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from mfu_doctor.units import NS_PER_US
+
 # Room between the ids of the two windows. Ids count events, so they stay far below it, and the sum still fits 32 bits.
 ID_SHIFT = 1 << 30
 
@@ -33,7 +35,6 @@ _IDS = re.compile(
     rb'wait_on_cuda_event_record_corr_id|id)": )(\d+)\b'
 )
 _TIME = re.compile(rb'("ts": )(\d+(?:\.\d+)?)')
-_NS_PER_US = 1000
 
 
 class MergeError(Exception):
@@ -163,7 +164,7 @@ def _change(export: Export, *, shifted: bool, late_ns: int) -> Callable[[bytes],
         if shifted:
             chunk = _IDS.sub(_shift, chunk)
         if late_ns:
-            chunk = _TIME.sub(lambda found: found[1] + b"%.3f" % (float(found[2]) + late_ns / _NS_PER_US), chunk)
+            chunk = _TIME.sub(lambda found: found[1] + b"%.3f" % (float(found[2]) + late_ns / NS_PER_US), chunk)
         return chunk
 
     return change

@@ -9,8 +9,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from mfu_doctor.capture.loop.stopwatch import NS_PER_S
 from mfu_doctor.facts import LoaderFacts, OptimizerFacts
+from mfu_doctor.units import NS_PER_S
 
 _MAX_LOADERS = 8
 _MAX_OPTIMIZERS = 16  # one optimizer per parameter would otherwise fill the file

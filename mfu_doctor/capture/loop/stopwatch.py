@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-NS_PER_S = 1_000_000_000
+from mfu_doctor.units import NS_PER_S
+
 _MS_PER_S = 1_000  # torch.cuda.Event.elapsed_time is in milliseconds
 
 

@@ -25,14 +25,14 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.device_samples import MHZ, Sampled, sampled
+from mfu_doctor.analysis.evidence.device_samples import Sampled, sampled
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.quantities import share
 from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
-from mfu_doctor.units import seconds
+from mfu_doctor.units import MEGA, seconds
 
 APART = 0.05  # of the time: the two measurements agree to within five points
 _PERCENT = 100.0
@@ -98,7 +98,7 @@ def _expected(run: Run, samples: Sampled) -> float | None:
 def _slower(run: Run, samples: Sampled) -> float:
     """By how much cycles take longer than at the clock of the stated peak; 1 where either clock is unknown."""
     mean = samples.mean(samples.device.sm_mhz)
-    return run.peaks.boost_hz / (mean * MHZ) if mean and run.peaks.boost_hz else 1.0
+    return run.peaks.boost_hz / (mean * MEGA) if mean and run.peaks.boost_hz else 1.0
 
 
 def _unknown(run: Run) -> tuple[Evidence, ...]:
