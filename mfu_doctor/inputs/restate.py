@@ -11,11 +11,11 @@ from dataclasses import replace
 from mfu_doctor.devices.resolve import peaks_with
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings
+from mfu_doctor.quantities import flop_count, peak_rate
 from mfu_doctor.result.findings import Diagnosis, Plan
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Convention, Mfu
 from mfu_doctor.result.step import KernelRow
-from mfu_doctor.units import TERA
 
 GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made
 _JUDGED = "findings are as they were saved: give the trace to judge them again"
@@ -55,8 +55,8 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
         on_cpu = dict.fromkeys(device.peaks, peak)
         peaks = on_cpu if device.kind == "cpu" else peaks_with(device.peaks, device.peak_flops, peak)
         device = replace(device, peak_flops=peak, peak_source=GIVEN, peak_reason=None, peak_measured=False, peaks=peaks)
-    said = [] if peak is None else [f"a peak of {peak / TERA:.4g} TFLOP/s"]
-    said += [] if flops is None else [f"{flops / TERA:.4g} TFLOP a step"]
+    said = [] if peak is None else [f"a peak of {peak_rate(peak)}"]
+    said += [] if flops is None else [f"{flop_count(flops)} a step"]
     return replace(
         report,
         device=device,

@@ -38,7 +38,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
     sampled,
 )
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import number, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -64,7 +64,7 @@ def low_clocks(run: Run) -> Outcome:
         return None
     device = samples.device.device
     return Finding(
-        summary=f"Clocks are set to {clocks.mean_mhz:.0f} of {highest:.0f} MHz, {share(clocks.mean_mhz, highest)}",
+        summary=f"Clocks are set to {number(clocks.mean_mhz)} of {number(highest)} MHz, {share(clocks.mean_mhz, highest)}",
         fix=f"sudo nvidia-smi -i {device} -rgc; sudo nvidia-smi -i {device} -rac",
         change=at_full_clock(run, clocks),
         detail="locked or application clocks: neither heat nor power holds the card back",

@@ -39,7 +39,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import number, share
 from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -63,7 +63,7 @@ def power_cap(run: Run) -> Outcome:
     if clocks is None:
         return Skip(f"a power limit lowers the clock {share(held, 1.0)} of the time, but by how much was not sampled")
     is_braked = braked > OFTEN
-    lost = f"{clocks.mean_mhz:.0f} of {clocks.reach_mhz:.0f} MHz"
+    lost = f"{number(clocks.mean_mhz)} of {number(clocks.reach_mhz)} MHz"
     withhold = None if is_braked else _normal(samples.device, lost)
     by = "The hardware's power brake" if is_braked else _named(samples.device)
     return Finding(

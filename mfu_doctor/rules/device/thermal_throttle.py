@@ -40,7 +40,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
     throttled_share,
 )
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import number, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -70,7 +70,7 @@ def thermal_throttle(run: Run) -> Outcome:
     if hottest is not None:
         evidence.append(shown("hottest", hottest, "C"))
     return Finding(
-        summary=f"Heat lowers the clock to {clocks.mean_mhz:.0f} of {clocks.reach_mhz:.0f} MHz{heat}, "
+        summary=f"Heat lowers the clock to {number(clocks.mean_mhz)} of {number(clocks.reach_mhz)} MHz{heat}, "
         f"{share(held, 1.0)} of the time",
         fix="nvidia-smi -q -d TEMPERATURE,PERFORMANCE  # improve cooling: air flow, fans, inlet temperature",
         change=at_full_clock(run, clocks),

@@ -114,7 +114,7 @@ def _saturated(run: Run, loading: Loading) -> str | None:
     if used < SATURATED * loading.cores:
         return None
     return (
-        f"{number(used)} of {loading.cores:g} cores are busy, so more workers would deliver no more; "
+        f"{number(used)} of {number(loading.cores)} cores are busy, so more workers would deliver no more; "
         "make the transforms cheaper or decode on the GPU"
     )
 

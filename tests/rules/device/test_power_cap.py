@@ -31,7 +31,7 @@ def test_a_capped_card_gains_its_clock_back() -> None:
 
 def test_at_the_default_limit_it_is_withheld_with_the_lost_clock() -> None:
     finding = found(power_cap, sampled_run(event_reasons=(0x4,) * 20, **CLOCKS, **DEFAULT))
-    assert finding.withhold == "nobody capped the card: 400 W is its default limit; the clock is 1269 of 1410 MHz"
+    assert finding.withhold == "nobody capped the card: 400 W is its default limit; the clock is 1,269 of 1,410 MHz"
 
 
 def test_unknown_limits_are_said_to_be_unknown() -> None:

@@ -22,7 +22,7 @@ def test_products_take_less_at_the_full_clock() -> None:
     assert price.low_ns == close(PRODUCT_US * 0.1)
     assert price.mid_ns == price.high_ns == close(PRODUCT_US * 0.2)
     finding = found(thermal_throttle, run)
-    assert finding.summary == "Heat lowers the clock to 1128 of 1410 MHz at 88 C, 100 % of the time"
+    assert finding.summary == "Heat lowers the clock to 1,128 of 1,410 MHz at 88 C, 100 % of the time"
     assert {e.name: e.value for e in finding.evidence}["hottest"] == 88.0
 
 
