@@ -2,7 +2,8 @@
 
 Model FLOPs take the full square (comparable with published MFU); the causal figure counts the unmasked pairs exactly.
 Fused backward kernels compute the scores again, a fifth product that is executed but no model work. Grouped-query
-attention multiplies once per query head. Masks that are data (additive masks, flex_attention's blocks) count as no mask.
+attention multiplies once per query head. Masks that are data (additive masks, flex_attention's blocks) count as no mask,
+and so does the `window_size` of the memory-efficient operators.
 """
 
 from __future__ import annotations

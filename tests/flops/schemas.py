@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tests.flops.drawn_calls import tensor
+from tests.flops.drawn import tensor
 
 # flash-attn 2.8 (flash_attn/flash_attn_interface.py), torch 1.8 (native_functions.yaml: `cudnn_convolution_backward`, whose
 # arguments its two halves are counted by), and torch._higher_order_ops.flex_attention.

@@ -16,7 +16,9 @@ from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import TABLE
 from mfu_doctor.flops.trace_arguments import Surroundings, recorded_flops
 from mfu_doctor.trace import EventArgs
-from tests.flops.drawn_calls import CALLS, CU, CUM, Drawn, tensor
+from tests.flops.drawn import Drawn, tensor
+from tests.flops.drawn_attention import CU, CUM
+from tests.flops.drawn_calls import CALLS
 from tests.flops.recording import event_args
 from tests.flops.schemas import filled, overloads, schema_of
 
