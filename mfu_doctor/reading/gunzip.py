@@ -63,6 +63,8 @@ class GzipStream:
             self._pending = self._member.unconsumed_tail
             return out
         self._pending = self._member.unused_data or self._take()
+        if len(self._pending) < len(MAGIC):  # the block ended inside the next stream's first bytes
+            self._pending += self._take()
         if self._pending.startswith(MAGIC):  # gzip streams may be chained
             self._member = _LIBRARY.decompressobj(_WINDOW)
         else:

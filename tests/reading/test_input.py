@@ -54,6 +54,17 @@ def test_chained_gzip_members_are_one_file(library: str) -> None:
     assert read(b"".join(gzip.compress(part) for part in parts)) == list(range(COUNT))
 
 
+@pytest.mark.parametrize("over", [-1, 0, 1, 2])
+def test_a_chained_member_is_read_wherever_a_block_of_the_file_ends(
+    library: str, monkeypatch: pytest.MonkeyPatch, over: int
+) -> None:
+    """With one byte of the second member in the block the rest of the file was once lost without a word."""
+    half = len(NATIVE) // 2
+    first, second = gzip.compress(NATIVE[:half]), gzip.compress(NATIVE[half:])
+    monkeypatch.setattr(source, "BLOCK", len(first) + over)
+    assert read(first + second) == list(range(COUNT))
+
+
 def test_rubbish_after_gzip_is_ignored(library: str) -> None:
     assert read(gzip.compress(NATIVE) + bytes(100)) == list(range(COUNT))
 
