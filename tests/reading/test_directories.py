@@ -62,3 +62,10 @@ def test_a_directory_without_traces_says_what_a_trace_is_called(tmp_path: Path) 
         find_traces(tmp_path)
     with pytest.raises(NotATraceError, match="is not a directory"):
         find_traces(tmp_path / "none")
+
+
+@pytest.mark.parametrize("newest", ["w.pt.trace.json", "w.pt.trace.json.gz"])
+def test_the_file_written_last_is_taken_whichever_is_listed_first(tmp_path: Path, newest: str) -> None:
+    for name in ("w.pt.trace.json", "w.pt.trace.json.gz"):
+        write(tmp_path / name, written=9 if name == newest else 5)
+    assert find_traces(tmp_path).chosen.path.name == newest

@@ -132,6 +132,16 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     assert assert_same_in_parts(packed, sound=False)["truncated"]
 
 
+def test_a_gzip_file_whose_events_are_whole_and_whose_end_is_not(tmp_path: Path) -> None:
+    """The process that reads the last part finds its list closed, and the stream cut off after it."""
+    packed = tmp_path / "cut.json.gz"
+    whole = gzip.compress(native(many()))
+    packed.write_bytes(whole[:-8] + whole[-4:])  # the checksum is lost, the stated size is not
+    alone = assert_same_in_parts(packed, (2,), sound=False)
+    assert alone["truncated"]
+    assert alone["tail"] is not None
+
+
 def test_events_end_long_before_the_file_does(tmp_path: Path) -> None:
     """What follows the list looks like events, and the later parts begin in it."""
     data = many() | {"with_modules": True, "ours": [event(i) for i in range(EVENTS)]}
