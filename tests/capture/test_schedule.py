@@ -88,3 +88,20 @@ def test_the_end_of_an_epoch_that_nobody_foresaw_is_no_step() -> None:
     assert detector.fetch(training=True, last=False) == CUT
     assert detector.fetched(exhausted=True) == Edge.VOID
     assert fetch(detector) == Edge.BEGIN
+
+
+def test_two_optimizers_that_take_turns_count_once_for_each_step() -> None:
+    """The first of a GAN's pair stays the one that steps are counted by: the second comes as often and later."""
+    detector = StepDetector()
+    edges = [detector.optimizer(key) for key in (1, 2, 1, 2, 1, 2)]
+    assert edges == [CUT, Edge.NOTHING, CUT, Edge.NOTHING, CUT, Edge.NOTHING]
+
+
+def test_a_validation_loop_begins_no_step_and_the_next_training_batch_does() -> None:
+    detector = StepDetector()
+    fetch(detector)
+    detector.optimizer(1)
+    assert fetch(detector, training=False) == Edge.END
+    assert [fetch(detector, training=False) for _ in range(3)] == [Edge.NOTHING] * 3
+    assert detector.between
+    assert fetch(detector) == Edge.BEGIN
