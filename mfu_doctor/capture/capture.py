@@ -1,4 +1,4 @@
-"""One capture from the first hook to the written file: wires the loop's events to the step detector and the conductor.
+"""One capture from the first hook to the written file: wires the loop's events to the step detector and the phase runner.
 
 Every event enters through the boundary (`Notes.guarded`); after the first failure of ours the capture ends there and then,
 with what it has, and the loop runs on untouched.
@@ -15,17 +15,17 @@ from typing import Any, ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import Destination, working_directory
-from mfu_doctor.capture.device.current_devices import own_devices
+from mfu_doctor.capture.device.current_devices import current_devices
 from mfu_doctor.capture.facts.host import Busy, busy_now
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
 from mfu_doctor.capture.loop.hooks import Hooks, exhausted
 from mfu_doctor.capture.loop.schedule import Phase
-from mfu_doctor.capture.loop.stack_sampler import FrameSampler
+from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.steps import CUT, Edge, Source, StepDetector
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
-from mfu_doctor.capture.profiler.mode_isolation import UnseenSpan, unseen
-from mfu_doctor.capture.profiler.phase_runner import Conductor
+from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan, without_user_modes
+from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
 P = ParamSpec("P")
@@ -42,7 +42,7 @@ class Request:
     site: str
     given: GivenNumbers
     nvml: Any = None
-    own_devices: Callable[[], tuple[str, ...] | None] = own_devices
+    current_devices: Callable[[], tuple[str, ...] | None] = current_devices
 
 
 @dataclass(slots=True)
@@ -72,14 +72,14 @@ class Capture:
         self.notes = Notes()
         self.seen = Seen()
         self.detector = StepDetector()
-        self.conductor = Conductor(asked=request.asked, notes=self.notes, enter=self._enter, leave=self._leave)
+        self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=self._enter, leave=self._leave)
         self.over = self.abandoned = False
         self.base = working_directory()
         self._finish = finish
         self._hooks: Hooks | None = None
         self._sampler: Any = None
-        self._own_devices: tuple[str, ...] | None = None
-        self._frames: FrameSampler | None = None
+        self._current_devices: tuple[str, ...] | None = None
+        self._frames: StackSampler | None = None
         self._held: Mark | None = None
         self._fetching = 0  # depth: a loader may be iterated by another
         self._thread, self._pid = threading.get_ident(), os.getpid()
@@ -89,7 +89,7 @@ class Capture:
         self._safely("the hooks could not be installed", self._install)
         if not self.over:
             self.notes.guarded("the device sampler could not start", self._start_sampler)
-            self._safely("the first step could not be prepared", self.conductor.begin)
+            self._safely("the first step could not be prepared", self.phase_runner.begin)
 
     def stop(self) -> None:
         """The block ended: keep the last step if it is whole, and finish unless the schedule had ended before."""
@@ -100,7 +100,7 @@ class Capture:
     def abandon(self) -> None:
         """Take the hooks off and forget everything: another recorder takes over."""
         self.over = self.abandoned = True
-        self.conductor.finish()
+        self.phase_runner.finish()
         self._take_off()
 
     # What the loop does: the Listener of `Hooks`.
@@ -109,7 +109,7 @@ class Capture:
         """See `Listener`."""
         self._fetching += 1
         if self._fetching == 1 and not self.over:
-            with unseen():
+            with without_user_modes():
                 last = self.notes.guarded("the loader does not tell its length", exhausted, iterator)
             self._safely("a data fetch could not be noted", self._fetch_begins, last=bool(last))
 
@@ -119,8 +119,8 @@ class Capture:
         if self.over:
             return
         if batch is not None:
-            plain = not self.conductor.recording
-            with unseen():
+            plain = not self.phase_runner.recording
+            with without_user_modes():
                 self.notes.guarded(
                     "a batch could not be described", self.seen.loop.fetched, iterator, batch, wait_ns, plain=plain
                 )
@@ -154,15 +154,15 @@ class Capture:
 
     def annotated(self, name: str) -> AbstractContextManager[object]:
         """A span of this name in the trace while a profiler records, else nothing."""
-        if not self.conductor.recording:
+        if not self.phase_runner.recording:
             return nullcontext()
-        return UnseenSpan(name)
+        return IsolatedSpan(name)
 
     # What is done about it.
 
     def _safely(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         failures = self.notes.failures
-        with unseen():
+        with without_user_modes():
             self.notes.guarded(what, call, *args, **kwargs)
         if self.notes.failures != failures:
             self._end()
@@ -177,14 +177,14 @@ class Capture:
         from mfu_doctor.capture.device.sampler import DeviceSampler
 
         self._find_devices()
-        self._sampler = DeviceSampler(self.request.nvml, own=lambda: self._own_devices)
+        self._sampler = DeviceSampler(self.request.nvml, own=lambda: self._current_devices)
         self._sampler.start()
 
     def _find_devices(self) -> None:
         failures = self.notes.failures
-        found = self.notes.guarded("the GPU in use could not be told", self.request.own_devices)
+        found = self.notes.guarded("the GPU in use could not be told", self.request.current_devices)
         self.notes.failures = failures  # the recording does not need it
-        self._own_devices = found or self._own_devices
+        self._current_devices = found or self._current_devices
 
     def _fetch_begins(self, *, last: bool) -> None:
         import torch
@@ -196,7 +196,7 @@ class Capture:
         if edge:
             self._act(edge)
         if edge & CUT == Edge.END and not training and not last:
-            self.conductor.pause()
+            self.phase_runner.pause()
 
     def _fetch_ends(self, *, exhausted: bool) -> None:
         edge = self.detector.fetched(exhausted=exhausted)
@@ -214,19 +214,19 @@ class Capture:
 
     def _act(self, edge: int) -> None:
         if edge & Edge.RESTART:
-            self.conductor.restart()
+            self.phase_runner.restart()
         if edge & Edge.VOID:
-            self.conductor.void()
+            self.phase_runner.void()
         if edge & Edge.HOLD:
             self._held = mark()
         if edge & Edge.END:
-            self.conductor.end(self.detector.ended_fetches)
+            self.phase_runner.end(self.detector.ended_fetches)
         if edge & Edge.BEGIN:
-            if self._own_devices is None:
+            if self._current_devices is None:
                 self._find_devices()
-            self.conductor.available = self._steps_ahead()
-            self.conductor.begin()
-        if self.conductor.done:
+            self.phase_runner.available = self._steps_ahead()
+            self.phase_runner.begin()
+        if self.phase_runner.done:
             self._end()
 
     def _steps_ahead(self) -> int | None:
@@ -239,7 +239,7 @@ class Capture:
         if phase is Phase.TIMED:
             self.seen.busy = (busy_now(), None)
         elif phase is Phase.TIMING:
-            self._frames = FrameSampler(self._thread, self.base)
+            self._frames = StackSampler(self._thread, self.base)
             self._frames.start()
 
     def _leave(self, phase: Phase) -> None:
@@ -250,16 +250,16 @@ class Capture:
 
     def _close_last_step(self) -> None:
         if self.detector.complete:
-            self.conductor.end(self.detector.fetches, self._held)
+            self.phase_runner.end(self.detector.fetches, self._held)
         elif self.detector.source is Source.BLOCK:
-            self.conductor.end(0)
+            self.phase_runner.end(0)
 
     def _end(self) -> None:
         if self.over:
             return
         self.over = True
-        with unseen():
-            self.notes.guarded("the profiler could not be stopped", self.conductor.finish)
+        with without_user_modes():
+            self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
             self.notes.guarded("the hooks could not be taken off", self._take_off)
             self.notes.guarded("the trace could not be written", self._finish, self)
 
@@ -273,6 +273,6 @@ class Capture:
             self.seen.samples, status = self._sampler.stop()
             reason = self._sampler.reason
             self.seen.sampler_status = f"{status}: {reason}" if reason else status
-            if reason and self._own_devices:
+            if reason and self._current_devices:
                 self.notes.say(f"device samples: {reason}")
             self._sampler = None

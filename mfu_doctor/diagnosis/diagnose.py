@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.summary.counters import structure_of
+from mfu_doctor.analysis.summary.counters import counters_of
 from mfu_doctor.analysis.summary.drawing import draw_step
 from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.utilization.mfu import device_info
@@ -53,7 +53,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     replay = run.replay
     scale = scale_of(run, step_time.median)
     ranked = rank(price_findings(replay, findings(examined), scale))
-    structure, places = structure_of(run)
+    structure, places = counters_of(run)
     split = _breakdown(run.breakdown.median)
     report = Report(
         version=__version__,

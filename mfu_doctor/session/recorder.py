@@ -1,6 +1,6 @@
 """`profile()` and its Recorder: the one line around a training loop.
 
-The Recorder listens to the loop, lets the conductor run the schedule, and when that is over (or the block ends first) has
+The Recorder listens to the loop, lets the phase runner run the schedule, and when that is over (or the block ends first) has
 the file written and takes every hook off; at the end of the block it makes the report. Every entry from the user's code goes
 through the capture boundary, so a failure of ours becomes a note in the report.
 """

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.summary.counters import structure_of
+from mfu_doctor.analysis.summary.counters import counters_of
 from mfu_doctor.analysis.views.source_lines import places_of, user_place
 from mfu_doctor.comparison.measures import MEASURES
 from mfu_doctor.facts import Facts, FrameSample, LoaderFacts
@@ -34,7 +34,7 @@ def drawn(body: Body, *, steps: int = 5, device: bool = True) -> Timeline:
 
 def counts(timeline: Timeline, facts: Facts | None = None) -> dict[str, float]:
     trace = timeline.trace()
-    return structure_of(Run(trace if facts is None else replace(trace, facts=facts)))[0]
+    return counters_of(Run(trace if facts is None else replace(trace, facts=facts)))[0]
 
 
 def test_syncs_and_launches_on_a_device() -> None:
@@ -169,7 +169,7 @@ def with_frames(t: Timeline, number: int) -> None:
 
 
 def test_a_sync_has_its_line_from_the_stack() -> None:
-    _, places = structure_of(Run(drawn(with_frames).trace()))
+    _, places = counters_of(Run(drawn(with_frames).trace()))
     assert places == {"syncs": ("train.py:40",)}
 
 
@@ -187,7 +187,7 @@ def test_a_sync_has_its_line_from_a_sample_taken_while_it_lasted() -> None:
         FrameSample(time_ns=origin + 1, place="x.py:1"),
     )
     sampled: Trace = replace(trace, origin_ns=origin, facts=Facts(frames=frames))
-    assert structure_of(Run(sampled))[1] == {"syncs": ("train.py:57",)}
+    assert counters_of(Run(sampled))[1] == {"syncs": ("train.py:57",)}
 
 
 def test_frames_of_the_framework_are_not_the_users() -> None:
@@ -234,5 +234,5 @@ def test_places_are_of_the_innermost_frame_on_the_same_thread() -> None:
 def test_real_traces(name: str, known: dict[str, float]) -> None:
     from mfu_doctor.reading import read_trace
 
-    found, _ = structure_of(Run(read_trace(real_trace(name))))
+    found, _ = counters_of(Run(read_trace(real_trace(name))))
     assert {key: found[key] for key in known} == known

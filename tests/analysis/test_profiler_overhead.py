@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfu_doctor.analysis.replay.edits import ScaleDevice, ScaleHost, SetDevice
-from mfu_doctor.analysis.replay.profiler_overhead import deflate
+from mfu_doctor.analysis.replay.profiler_overhead import without_profiler
 from mfu_doctor.analysis.replay.replay import Replay, walk
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import Facts
@@ -30,9 +30,9 @@ def host_bound(ops: int = 40, inflation: int = 2) -> Run:
     return Run(t.trace())
 
 
-def deflated(run: Run, target_ns: float) -> Replay:
+def corrected(run: Run, target_ns: float) -> Replay:
     recorded = run.replay.timeline
-    return Replay(recorded, run.activity.row, deflate(recorded, run.trace, target_ns))
+    return Replay(recorded, run.activity.row, without_profiler(recorded, run.trace, target_ns))
 
 
 @settings(max_examples=30, deadline=None)
@@ -41,7 +41,7 @@ def test_the_replayed_step_comes_out_as_long_as_without_the_profiler(inflation: 
     """Whatever part of the host's time is the profiler's, what is left takes the un-profiled step."""
     run = host_bound(inflation=inflation)
     target = run.replay.measured_ns * share
-    replay = deflated(run, target)
+    replay = corrected(run, target)
     assert replay.measured_ns == pytest.approx(target)
     assert replay.base_ns == pytest.approx(target, rel=0.005)
 
@@ -57,7 +57,7 @@ def test_a_run_that_waits_for_its_device_needs_much_taken_out_before_it_gets_sho
                 t.op("aten::add", kernel=2, host=20)
     run = Run(t.trace())
     target = run.replay.measured_ns * 0.8
-    assert deflated(run, target).base_ns == pytest.approx(target, rel=0.005)
+    assert corrected(run, target).base_ns == pytest.approx(target, rel=0.005)
 
 
 def test_a_device_bound_run_is_left_as_recorded() -> None:
@@ -69,13 +69,13 @@ def test_a_device_bound_run_is_left_as_recorded() -> None:
                 t.op("aten::mm", kernel=1000)
     run = Run(t.trace())
     recorded = run.replay.timeline
-    assert deflate(recorded, run.trace, run.replay.measured_ns * 0.7) is recorded
+    assert without_profiler(recorded, run.trace, run.replay.measured_ns * 0.7) is recorded
 
 
 def test_prices_are_about_the_run_without_the_profiler() -> None:
     """14 us of 19 per operator are Python as recorded; 4 of them are the profiler's, so removing Python leaves 5 of 15 us."""
     run = host_bound(inflation=2)
-    replay = deflated(run, run.replay.measured_ns * 15 / 19)
+    replay = corrected(run, run.replay.measured_ns * 15 / 19)
     python = ScaleHost(run.breakdown.owners["python"])
     assert replay.step_ns([python]) == pytest.approx(40 * 5 * US, rel=0.05)
     assert walk(run.replay.timeline) == pytest.approx(40 * 19 * US, rel=0.01)

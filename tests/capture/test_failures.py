@@ -141,7 +141,7 @@ for uuid in ("1", "7"):
             import pynvml
             nvml.errors["nvmlDeviceGetHandleByUUID"] = pynvml.NVMLError_NotFound
         request = Request(asked=DEFAULT, destination=Destination.of(f"{uuid}.pt.trace.json.gz"), site="here",
-                          given=GivenNumbers(), nvml=nvml, own_devices=lambda: tuple(used) or None)
+                          given=GivenNumbers(), nvml=nvml, current_devices=lambda: tuple(used) or None)
         recorder = Recorder(request, print_report=False, enabled=True, yields=False)
     with recorder:
         for i, (x, y) in enumerate(loader(24)):

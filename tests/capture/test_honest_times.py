@@ -14,7 +14,7 @@ from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.other_profilers import active_profiler
-from mfu_doctor.capture.profiler.phase_runner import Conductor, StepRow
+from mfu_doctor.capture.profiler.phase_runner import PhaseRunner, StepRow
 from mfu_doctor.facts import GivenNumbers, Schedule
 
 ASKED = Schedule(skip=1, timed=4, warmup=1, active=2)
@@ -27,13 +27,13 @@ def ignore(_: object) -> None:
 
 def test_a_step_that_was_over_before_its_cut_ends_when_it_was_over() -> None:
     """The loop is left by `break` and the script goes on inside the block: saving a checkpoint is no part of the step."""
-    conductor = Conductor(asked=ASKED, notes=Notes(), enter=ignore, leave=ignore)
-    conductor.begin()
+    phase_runner = PhaseRunner(asked=ASKED, notes=Notes(), enter=ignore, leave=ignore)
+    phase_runner.begin()
     over = mark()
-    conductor.end(1, over)
-    conductor.begin()
-    conductor.end(1)
-    first, second = conductor.rows
+    phase_runner.end(1, over)
+    phase_runner.begin()
+    phase_runner.end(1)
+    first, second = phase_runner.rows
     assert first.end is over
     assert second.end.host_ns >= second.start.host_ns >= over.host_ns
 
@@ -43,7 +43,7 @@ def capture_of(tmp_path: Path, rows: list[StepRow]) -> Capture:
     request = Request(asked=ASKED, destination=Destination.of(tmp_path / "x.json"), site="here", given=GivenNumbers())
     capture = Capture(request, ignore)
     capture.detector.source = Source.OPTIMIZER
-    capture.conductor.rows[:] = rows
+    capture.phase_runner.rows[:] = rows
     return capture
 
 

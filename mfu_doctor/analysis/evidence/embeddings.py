@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
-from mfu_doctor.analysis.evidence.optimizer import optimizing_of
+from mfu_doctor.analysis.evidence.optimizer import optimizer_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
@@ -87,7 +87,7 @@ def _table(run: Run, row: int) -> tuple[int, int, int] | None:
 
 def _optimizer(run: Run, steady: Steady, sizes: set[tuple[int, int]]) -> tuple[Rows, npt.NDArray[np.float64]]:
     """Device rows of the optimizer whose first operand is a table, or a list with tables in it."""
-    optimizer = optimizing_of(run, steady) if sizes else None
+    optimizer = optimizer_of(run, steady) if sizes else None
     if optimizer is None:
         return np.empty(0, np.int64), np.empty(0, np.float64)
     entry = np.flatnonzero(optimizer.entries)

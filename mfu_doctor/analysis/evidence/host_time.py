@@ -26,7 +26,7 @@ GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied a
 
 
 @dataclass(frozen=True, slots=True)
-class Hosting:
+class HostTime:
     """Host time of the steps, disjoint sets in nanoseconds over all recorded steps; waiting for data or the device excluded.
 
     Attributes:
@@ -44,7 +44,7 @@ class Hosting:
     typical_pause_ns: float
 
 
-def hosting_of(run: Run, steady: Steady) -> Hosting:
+def host_time_of(run: Run, steady: Steady) -> HostTime:
     """Split the host time of the recorded steps."""
     lo, hi = int(run.steps.host_start.min()), int(run.steps.host_end.max())
     host = run.host
@@ -54,7 +54,7 @@ def hosting_of(run: Run, steady: Steady) -> Hosting:
     long = between.lengths > LONG_PAUSE_NS
     short = between.lengths[~long]
     done = int((steady.entries(run) & (run.activity.kind == COMPUTE)).sum())
-    return Hosting(
+    return HostTime(
         issuing=working - excused,
         dispatch=Intervals(between.start[~long], between.end[~long]),
         pauses=Intervals(between.start[long], between.end[long]),

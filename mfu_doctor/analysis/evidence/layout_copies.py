@@ -33,7 +33,7 @@ NEEDED, PERHAPS, NEEDLESS = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Rearranging:
+class LayoutCopies:
     """The copies of a run.
 
     Attributes:
@@ -53,8 +53,8 @@ class Rearranging:
         return found
 
 
-def rearranging_of(run: Run) -> Rearranging | None:
-    """The rearranging copies of a run, or None where there are none."""
+def layout_copies_of(run: Run) -> LayoutCopies | None:
+    """The copies of a run that only change the layout, or None where there are none."""
     calls = calls_of(run, COPYING)
     owner = owner_of(run, COPYING)
     busy = np.unique(owner[owner >= 0])
@@ -68,7 +68,7 @@ def rearranging_of(run: Run) -> Rearranging | None:
     index = {int(row): i for i, row in enumerate(kept.tolist())}
     which, at = np.unique(owner, return_inverse=True)
     call_of = np.array([index.get(outer_of.get(int(row), -1), -1) for row in which.tolist()], np.int64)[at]
-    return Rearranging(kept, _verdicts(run, kept), call_of)
+    return LayoutCopies(kept, _verdicts(run, kept), call_of)
 
 
 def _is_plain(args: EventArgs | None) -> bool:

@@ -36,7 +36,7 @@ _PER_TENSOR = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Optimizing:
+class Optimizer:
     """The optimizer of the steady steps.
 
     Attributes:
@@ -62,7 +62,7 @@ class Optimizing:
     bytes: float | None
 
 
-def optimizing_of(run: Run, steady: Steady) -> Optimizing | None:
+def optimizer_of(run: Run, steady: Steady) -> Optimizer | None:
     """The optimizer of a run, or None where no optimizer step is marked or it did no work."""
     marks = rows_matching(run.trace, OPTIMIZER_MARK, run.trace.rows(Category.ANNOTATION, Category.CPU_OP))
     if not len(marks):
@@ -83,7 +83,7 @@ def optimizing_of(run: Run, steady: Steady) -> Optimizing | None:
     name = match.group(1) if match else None
     elements, tensors = _size(run, host, spans.count)
     known = int((entries & steady.entries(run)).sum())
-    return Optimizing(
+    return Optimizer(
         name=name,
         style=_style(run, host, rows),
         spans=spans,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from mfu_doctor.analysis.replay.profiler_overhead import deflate
+from mfu_doctor.analysis.replay.profiler_overhead import without_profiler
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.replay.timeline import build_timeline, replayed_steps
 from mfu_doctor.analysis.views.host import Host
@@ -30,6 +30,6 @@ def build_replay(work: Work, host: Host) -> Replay:
     if not timed:
         return Replay(recorded, work.activity.row, mean_over_median=to_mean)
     step_ns = median(timed) * NS_PER_S * to_mean
-    plain = deflate(recorded, work.trace, step_ns)
+    plain = without_profiler(recorded, work.trace, step_ns)
     slowdown = max(plain.measured_ns / step_ns, 1.0)
     return Replay(recorded, work.activity.row, plain, slowdown=slowdown, mean_over_median=to_mean)

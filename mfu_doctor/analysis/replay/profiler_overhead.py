@@ -45,7 +45,7 @@ class Boundaries:
         return inside
 
 
-def deflate(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
+def without_profiler(timeline: Timeline, trace: Trace, target_ns: float) -> Timeline:
     """The timeline with so much taken out per recorded boundary that its steps take `target_ns`.
 
     On a host-only timeline a boundary explains `_MOST_NS` at most; what is more slowed the machine while it was recorded, and is

@@ -44,7 +44,7 @@ _MATMUL = re.compile(r"^aten::(mm|addmm|bmm|baddbmm|mv|addmv)$")
 _FP32_TYPES = frozenset({"float", "float32"})
 
 
-def structure_of(run: Run) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]:
+def counters_of(run: Run) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]:
     """Counts per step, and the places in the user's code behind some of them, most frequent first.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 
 
-def own_devices() -> tuple[str, ...] | None:
+def current_devices() -> tuple[str, ...] | None:
     """UUIDs (torch's, without a prefix) of the devices in use, most memory first; None while they are not known.
 
     Call it on the training thread, for each thread has a current device of its own. Devices in use are those whose memory

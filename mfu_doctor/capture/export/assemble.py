@@ -19,7 +19,7 @@ from mfu_doctor.capture.facts.settings import (
 from mfu_doctor.capture.loop.schedule import Phase, length
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
-from mfu_doctor.capture.profiler.phase_runner import Conductor, Recording, StepRow
+from mfu_doctor.capture.profiler.phase_runner import PhaseRunner, Recording, StepRow
 from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
 from mfu_doctor.version import __version__
 
@@ -46,12 +46,12 @@ class Chosen:
         return [recording for recording in (self.timing, self.shapes) if recording is not None]
 
 
-def choose(conductor: Conductor) -> Chosen:
+def choose(phase_runner: PhaseRunner) -> Chosen:
     """Pick the recordings to keep.
 
     The first look sees the host only, so with CUDA in use it can give shapes but never times.
     """
-    usable = {kind: recording for kind, recording in conductor.recordings.items() if recording.usable}
+    usable = {kind: recording for kind, recording in phase_runner.recordings.items() if recording.usable}
     look = usable.get("look")
     timing = usable.get("timing") or usable.get("shapes") or (None if cuda_in_use() else look)
     shapes = usable.get("shapes") or look
@@ -68,7 +68,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         chosen: the recordings that the file holds.
         peaks: peaks measured on this machine, for runs on a CPU.
     """
-    conductor, seen, loop = capture.conductor, capture.seen, capture.seen.loop
+    phase_runner, seen, loop = capture.phase_runner, capture.seen, capture.seen.loop
     place, timed = place_in_job(), timed_rows(capture)
     return Facts(
         tool_version=__version__,
@@ -79,13 +79,13 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         versions=versions(),
         step_source=capture.detector.source.value,
         asked=capture.request.asked,
-        recorded=_recorded(conductor, chosen),
+        recorded=_recorded(phase_runner, chosen),
         timed_steps_s=_seconds(timed),
         profiled_steps_s=_seconds(chosen.timing.rows if chosen.timing else []),
         after_steps_s=_seconds(
-            [row for row in conductor.rows if row.phase is Phase.AFTER][1:]
+            [row for row in phase_runner.rows if row.phase is Phase.AFTER][1:]
         ),  # the first one settles
-        micro_batches=_per_step(conductor.rows),
+        micro_batches=_per_step(phase_runner.rows),
         batch_shape=loop.batch_shape,
         windows=chosen.windows,
         precision=precision(loop.autocast_dtype),
@@ -111,7 +111,7 @@ def timed_rows(capture: Capture) -> list[StepRow]:
 
     Steps with another number of fetches than most are left out: an epoch's end or a validation loop is in them.
     """
-    plain = [row for row in capture.conductor.rows if not row.recorded]
+    plain = [row for row in capture.phase_runner.rows if not row.recorded]
     timed = [row for row in plain if row.phase is Phase.TIMED]
     if len(timed) < min(_ENOUGH_TIMES, capture.request.asked.timed):
         block = capture.detector.source is Source.BLOCK
@@ -122,8 +122,8 @@ def timed_rows(capture: Capture) -> list[StepRow]:
 
 def explain_length(capture: Capture, chosen: Chosen) -> None:
     """Say how a short or shapeless run was handled."""
-    conductor, asked, notes = capture.conductor, capture.request.asked, capture.notes
-    seen = len(conductor.rows)
+    phase_runner, asked, notes = capture.phase_runner, capture.request.asked, capture.notes
+    seen = len(phase_runner.rows)
     if capture.detector.source is Source.BLOCK:
         notes.say(
             "no optimizer step, no data fetch and no step() was seen: the whole block is treated as one step"
@@ -131,10 +131,10 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
         )
         return
     wanted = length(asked)
-    if conductor.plan != asked:
-        plan = conductor.plan
+    if phase_runner.plan != asked:
+        plan = phase_runner.plan
         notes.say(
-            f"the data loader has {conductor.available} steps: recorded with skip={plan.skip}, timed={plan.timed}, "
+            f"the data loader has {phase_runner.available} steps: recorded with skip={plan.skip}, timed={plan.timed}, "
             f"warmup={plan.warmup}, active={plan.active}"
         )
     if seen >= wanted:
@@ -145,12 +145,12 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
         )
     elif chosen.timing.kind == "look":
         notes.say(f"the block ended after {seen} of {wanted} steps: only its second step was recorded")
-    elif len(chosen.timing.rows) < conductor.plan.active:
+    elif len(chosen.timing.rows) < phase_runner.plan.active:
         notes.say(f"the block ended after {seen} of {wanted} steps: {len(chosen.timing.rows)} recorded")
 
 
-def _recorded(conductor: Conductor, chosen: Chosen) -> Schedule:
-    count = Counter(row.phase for row in conductor.rows)
+def _recorded(phase_runner: PhaseRunner, chosen: Chosen) -> Schedule:
+    count = Counter(row.phase for row in phase_runner.rows)
     return Schedule(
         skip=count[Phase.SKIP],
         timed=count[Phase.TIMED],

@@ -26,7 +26,7 @@ def write_capture(capture: Capture) -> Path | None:
     Returns:
         Where the file is: where the user wanted it, else in a temporary directory (a note says so), else None.
     """
-    chosen = choose(capture.conductor)
+    chosen = choose(capture.phase_runner)
     explain_length(capture, chosen)
     peaks = capture.notes.guarded("the CPU's peak could not be measured", _peaks, capture) or ()
     target = capture.request.destination.file_for(place_in_job())
@@ -88,7 +88,7 @@ def _export(capture: Capture, chosen: Chosen, scratch: Path) -> list[Export]:
             capture.notes.say(f"the {recording.kind} window was lost: {error}")
             break
         exports.append(export)
-    for recording in capture.conductor.recordings.values():
+    for recording in capture.phase_runner.recordings.values():
         recording.session.discard()
     return exports
 

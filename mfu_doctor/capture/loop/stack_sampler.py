@@ -21,7 +21,7 @@ _MAX_SAMPLES = 30_000  # ten minutes
 _MAX_DEPTH = 200
 
 
-class FrameSampler:
+class StackSampler:
     """Samples one thread until stopped.
 
     Args:

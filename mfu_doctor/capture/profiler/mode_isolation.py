@@ -13,7 +13,7 @@ from typing import Any, Self
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
+def without_user_modes() -> Iterator[None]:
     """No torch-function or torch-dispatch mode of the user sees what happens inside, as far as this torch lets us hide."""
     with _hiding():
         yield
@@ -34,7 +34,7 @@ def _hiding() -> ExitStack:
     return stack
 
 
-class UnseenSpan:
+class IsolatedSpan:
     """A `record_function` whose two operators no mode of the user sees, while all that runs inside it is seen as ever."""
 
     def __init__(self, name: str) -> None:
@@ -44,11 +44,11 @@ class UnseenSpan:
     def __enter__(self) -> Self:
         from torch.autograd.profiler import record_function
 
-        with unseen():
+        with without_user_modes():
             self._span = record_function(self._name)
             self._span.__enter__()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        with unseen():
+        with without_user_modes():
             self._span.__exit__(None, None, None)

@@ -60,7 +60,7 @@ class Recording:
 
 
 @dataclass(slots=True, kw_only=True)
-class Conductor:
+class PhaseRunner:
     """The state of one capture.
 
     Attributes:

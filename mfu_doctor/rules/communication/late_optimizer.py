@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
-from mfu_doctor.analysis.evidence.optimizer import Optimizing, optimizing_of
+from mfu_doctor.analysis.evidence.optimizer import Optimizer, optimizer_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
@@ -68,7 +68,7 @@ class _Tail:
 def late_optimizer(run: Run) -> Outcome:
     """Judge what the device does between backward and the optimizer."""
     steady = steady_of(run)
-    every, optimizer = collectives_of(run), optimizing_of(run, steady)
+    every, optimizer = collectives_of(run), optimizer_of(run, steady)
     if every is None or optimizer is None:
         return None
     if len(ids_matching(run.trace, _NEEDS_ALL)):
@@ -96,7 +96,7 @@ def late_optimizer(run: Run) -> Outcome:
     )
 
 
-def _tail(run: Run, steady: Steady, every: Collectives, optimizer: Optimizing) -> _Tail:
+def _tail(run: Run, steady: Steady, every: Collectives, optimizer: Optimizer) -> _Tail:
     """Look at each steady step: the reductions between the last other work and the optimizer's first."""
     activity = run.activity
     reducing = np.isin(every.kind, ("allreduce", "reducescatter"))

@@ -40,9 +40,9 @@ from mfu_doctor.analysis.evidence.host_time import (
     COMPILED_HOST_LEFT,
     GRAPH_LEAST,
     GRAPH_NODE_NS,
-    Hosting,
+    HostTime,
     fusable_share,
-    hosting_of,
+    host_time_of,
     joined,
     late,
     longest_pause,
@@ -76,7 +76,7 @@ def host_bound(run: Run) -> Outcome:
             "the trace has no step marks, so start-up cannot be told from a steady step: call prof.step() in the loop"
         )
     steady = steady_of(run)
-    host = hosting_of(run, steady)
+    host = host_time_of(run, steady)
     idle = part_of(run, "launch", "python")
     if idle.mean_ns < WORTH_SHARE * steady.step_ns:
         return None
@@ -85,7 +85,7 @@ def host_bound(run: Run) -> Outcome:
     return _on_cpu(run, steady, host) if run.is_cpu else _on_device(run, steady, host, idle)
 
 
-def _on_device(run: Run, steady: Steady, host: Hosting, idle: Part) -> Finding:
+def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     pausing = _idle_in(run, host.pauses, steady)
     if pausing > idle.mean_ns / 2:
         return _pausing(run, steady, host)
@@ -153,7 +153,7 @@ def _advice(run: Run, steady: Steady) -> _Advice:
     return _Advice("model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") yet: {obstacle}')
 
 
-def _pausing(run: Run, steady: Steady, host: Hosting) -> Finding:
+def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
     """Most of the idle time is long pauses: the program does something else than launching."""
     pauses = host.pauses & steady.host
     longest = longest_pause(host.pauses, steady)
@@ -182,7 +182,7 @@ def _move(spot: Spot | None, where: str) -> str:
     return f"# move {spot.spelled} {where}" if spot else f"# move this Python work {where}"
 
 
-def _on_cpu(run: Run, steady: Steady, host: Hosting) -> Finding | None:
+def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     typical = int(host.typical_pause_ns)
     updating = spans(run, calls_of(run, OPTIMIZER_MARK))  # Python in there is a matter of the optimizer
     python = run.breakdown.owners["python"] - updating
@@ -238,7 +238,7 @@ def _idle_in(run: Run, where: Intervals, steady: Steady) -> float:
     return steady.per_step(float((late(run) & where & steady.device).total_ns))
 
 
-def _pace(run: Run, steady: Steady, host: Hosting, total: float) -> str:
+def _pace(run: Run, steady: Steady, host: HostTime, total: float) -> str:
     entries = steady.entries(run)
     kernel = float(np.median((run.activity.end - run.activity.start)[entries])) if entries.any() else 0.0
     return f"median kernel {time_of(kernel)}; the host spends {time_of(total / max(host.operations, 1))} on each"

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.host_time import hosting_of, longest_pause
+from mfu_doctor.analysis.evidence.host_time import host_time_of, longest_pause
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -61,7 +61,7 @@ def long_steps(run: Run) -> Outcome:
         return None
     steps = index[long]
     windows = union(run.steps.host_start[steps], run.steps.host_end[steps])
-    pauses = hosting_of(run, steady).pauses & windows
+    pauses = host_time_of(run, steady).pauses & windows
     if not pauses.count:
         return None
     pause, spot = longest_pause(pauses, steady), run.spent_at(pauses)

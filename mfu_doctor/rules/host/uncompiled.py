@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
 from mfu_doctor.analysis.evidence.graphs import is_compiled
-from mfu_doctor.analysis.evidence.host_time import COMPILED_HOST_LEFT, hosting_of, joined, late
+from mfu_doctor.analysis.evidence.host_time import COMPILED_HOST_LEFT, host_time_of, joined, late
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -64,7 +64,7 @@ def uncompiled(run: Run) -> Outcome:
     fusable = chains.per_step_ns(run, steady) if chains is not None else 0.0
     if idle.mean_ns + fusable < ORDINARY_SHARE * steady.step_ns:
         return None
-    host = hosting_of(run, steady)
+    host = host_time_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
     where = (everything & late(run), everything, everything)
     fusing = fused(run, chains) if chains is not None else ((), (), ())

@@ -26,7 +26,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.graphs import is_graphed, kernels_by_step, obstacle_to_graph
-from mfu_doctor.analysis.evidence.host_time import GRAPH_LEAST, GRAPH_NODE_NS, hosting_of, joined, late
+from mfu_doctor.analysis.evidence.host_time import GRAPH_LEAST, GRAPH_NODE_NS, host_time_of, joined, late
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -56,7 +56,7 @@ def ungraphed_steps(run: Run) -> Outcome:
     if obstacle is not None:
         return Skip(obstacle)
     launched = len(kernels_by_step(run)[0])
-    host = hosting_of(run, steady)
+    host = host_time_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
     waited_for = everything & late(run)
     total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)

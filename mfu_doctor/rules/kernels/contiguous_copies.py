@@ -27,7 +27,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, removed, scaled
-from mfu_doctor.analysis.evidence.layout_copies import NEEDED, NEEDLESS, PERHAPS, rearranging_of
+from mfu_doctor.analysis.evidence.layout_copies import NEEDED, NEEDLESS, PERHAPS, layout_copies_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
@@ -39,7 +39,7 @@ from mfu_doctor.units import seconds
 @rule("contiguous-copies", "KE012", "tensors are copied to make them contiguous", also=("contiguous", "transpose"))
 def contiguous_copies(run: Run) -> Outcome:
     """Judge copies that only rearrange."""
-    copies = rearranging_of(run)
+    copies = layout_copies_of(run)
     if copies is None:
         return None
     steady = steady_of(run)

@@ -35,7 +35,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled
 from mfu_doctor.analysis.evidence.embeddings import DenseTables, dense_tables
-from mfu_doctor.analysis.evidence.optimizer import optimizing_of
+from mfu_doctor.analysis.evidence.optimizer import optimizer_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -106,7 +106,7 @@ def _change(run: Run, steady: Steady, tables: DenseTables) -> Change:
 
 def _freeing(run: Run, steady: Steady, tables: DenseTables) -> tuple[Edit, ...]:
     """On a CPU: the share of zero_grad's time in which the memory of these gradients goes back to the system."""
-    optimizer = optimizing_of(run, steady)
+    optimizer = optimizer_of(run, steady)
     where = spans(run, calls_of(run, _ZERO_GRAD)) - run.activity.busy()
     facts = run.facts.optimizers if run.facts is not None else ()
     total = sum(o.elements or 0 for o in facts)
@@ -116,7 +116,7 @@ def _freeing(run: Run, steady: Steady, tables: DenseTables) -> tuple[Edit, ...]:
 
 
 def _fix(run: Run, steady: Steady) -> str:
-    optimizer = optimizing_of(run, steady)
+    optimizer = optimizer_of(run, steady)
     if optimizer is not None and optimizer.name in _TAKES_SPARSE:
         return "nn.Embedding(..., sparse=True)"
     return "nn.Embedding(..., sparse=True)  # with torch.optim.SparseAdam for its weight"

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optimizing, optimizing_of
+from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optimizer, optimizer_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
 from mfu_doctor.analysis.run import Run
@@ -64,7 +64,7 @@ _HAS_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 def unfused_optimizer(run: Run) -> Outcome:
     """Judge the optimizer's implementation."""
     steady = steady_of(run)
-    optimizer = optimizing_of(run, steady)
+    optimizer = optimizer_of(run, steady)
     if optimizer is None:
         return Skip("no optimizer step with work of its own is marked in the trace")
     if optimizer.style == FUSED or (optimizer.style == FOREACH and optimizer.name not in _HAS_FUSED):
@@ -88,16 +88,16 @@ def unfused_optimizer(run: Run) -> Outcome:
     )
 
 
-def _device_ns(run: Run, steady: Steady, optimizer: Optimizing) -> float:
+def _device_ns(run: Run, steady: Steady, optimizer: Optimizer) -> float:
     mine = optimizer.entries & steady.entries(run)
     return float((run.activity.end - run.activity.start)[mine].sum())
 
 
-def _host_ns(steady: Steady, optimizer: Optimizing) -> float:
+def _host_ns(steady: Steady, optimizer: Optimizer) -> float:
     return steady.per_step(float((optimizer.spans & steady.host).total_ns))
 
 
-def _change(run: Run, optimizer: Optimizing) -> Change:
+def _change(run: Run, optimizer: Optimizer) -> Change:
     mine = optimizer.entries
     by_row = np.searchsorted(optimizer.rows, run.activity.row[mine])
     now = np.bincount(optimizer.group[by_row], run.unrecorded_ns[mine], minlength=optimizer.spans.count)
@@ -112,14 +112,14 @@ def _change(run: Run, optimizer: Optimizing) -> Change:
     return Change(*ends)
 
 
-def _floor_ns(run: Run, optimizer: Optimizing) -> float | None:
+def _floor_ns(run: Run, optimizer: Optimizer) -> float | None:
     """One step's traffic over the bandwidth, in nanoseconds."""
     if optimizer.bytes is None or not run.peaks.bandwidth:
         return None
     return optimizer.bytes / run.peaks.bandwidth * NS_PER_S
 
 
-def _detail(run: Run, optimizer: Optimizing) -> str | None:
+def _detail(run: Run, optimizer: Optimizer) -> str | None:
     floor = _floor_ns(run, optimizer)
     if floor is None:
         return None
@@ -127,7 +127,7 @@ def _detail(run: Run, optimizer: Optimizing) -> str | None:
     return f"{tensors} over memory would take {time_of(floor)} at full bandwidth"
 
 
-def _evidence(run: Run, steady: Steady, optimizer: Optimizing, spent: float) -> tuple[Evidence, ...]:
+def _evidence(run: Run, steady: Steady, optimizer: Optimizer, spent: float) -> tuple[Evidence, ...]:
     found = [
         shown("implementation", optimizer.style),
         shown("operations", optimizer.launches, "per step"),
