@@ -182,5 +182,5 @@ class Run:
 
     @cached_property
     def unrecorded_ns(self) -> npt.NDArray[np.float64]:
-        """What each entry of the activity table takes where nothing records or stops it, in nanoseconds, shape (n,)."""
+        """What each entry of the activity table takes where nothing records it, in nanoseconds, shape (n,)."""
         return self.replay.unrecorded_ns(self.activity)

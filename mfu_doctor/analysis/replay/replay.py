@@ -104,7 +104,7 @@ class Replay:
         return abs(self.error) if abs(self.error) > WIDEN_ABOVE else 0.0
 
     def unrecorded_ns(self, activity: Activity) -> npt.NDArray[np.float64]:
-        """What each entry of the activity table takes where nothing records or stops it, in nanoseconds, shape (n,).
+        """What each entry of the activity table takes where nothing records it, in nanoseconds, shape (n,).
 
         A fix that leaves a part of what an operator takes must leave a part of this: the replay starts from it too. On a GPU
         and outside of the replayed steps it is the recorded time.
