@@ -58,7 +58,7 @@ def test_a_family_is_chosen_by_letters_or_name(word: str) -> None:
 
 def test_rules_are_chosen_by_what_people_call_them() -> None:
     assert [r.name for r in choose(RULES, select=("no_sync", "DV001"))] == ["sync-every-microbatch", "thermal-throttle"]
-    with pytest.raises(DoctorError, match="no rule is called 'num-worker'") as wrong:
+    with pytest.raises(DoctorError, match="there is no rule 'num-worker'") as wrong:
         choose(RULES, select=("num-worker",))
     assert "num-workers" in wrong.value.remedy
 

@@ -71,17 +71,14 @@ def run_check(
     Raises:
         DoctorError: nothing to judge, unlike runs, or a wrong option (exit code 2).
     """
-    from mfu_doctor.rules.catalogue import RULES
-
     chosen = format_for("verdict", options.format, options.output)  # a wrong option is told before a gigabyte is read
     target = _summary_file(environ) if options.summary else None
     if options.output is not None:
         refuse_inputs(options.output, [*traces, *options.baseline])
-    rules = [(rule.name, rule.code) for rule in RULES]
-    settings = find_settings(folder, rules)
+    settings = find_settings(folder)
     policy = settings.policy(
         budgets=_pairs(options.budgets, "--budget"),
-        levels=parse_levels(_pairs(options.levels, "--level"), rules),
+        levels=parse_levels(_pairs(options.levels, "--level")),
         strict=options.strict,
         allow_different=options.allow_different,
     )

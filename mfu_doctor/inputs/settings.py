@@ -18,7 +18,6 @@ from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.gate.judge import Policy
 from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
-from mfu_doctor.rules.catalogue import RULES
 
 FILE = "pyproject.toml"
 TABLE = "mfu-doctor"
@@ -69,20 +68,19 @@ class Settings:
 
 
 def settings_here() -> Settings:
-    """Settings that hold in the working directory, for every rule there is; none where that directory was deleted."""
+    """Settings that hold in the working directory; none where that directory was deleted."""
     try:
         here = Path.cwd()
     except OSError:
         return Settings()
-    return find_settings(here, [(rule.name, rule.code) for rule in RULES])
+    return find_settings(here)
 
 
-def find_settings(start: Path, rules: Sequence[tuple[str, str]]) -> Settings:
+def find_settings(start: Path) -> Settings:
     """Settings of the nearest pyproject.toml with a ``[tool.mfu-doctor]`` table, from `start` upwards.
 
     Args:
         start: the folder to start in.
-        rules: name and code of every rule there is.
 
     Raises:
         DoctorError: the file is not TOML, or a key or value in our table is wrong.
@@ -92,7 +90,7 @@ def find_settings(start: Path, rules: Sequence[tuple[str, str]]) -> Settings:
         path = place / FILE
         table = _table(path) if path.is_file() else None
         if table is not None:
-            return parse_settings(table, path, rules)
+            return parse_settings(table, path)
     return Settings()
 
 
@@ -111,7 +109,7 @@ def _table(path: Path) -> dict[str, Any] | None:
     return table
 
 
-def parse_settings(table: Mapping[str, Any], path: Path, rules: Sequence[tuple[str, str]]) -> Settings:
+def parse_settings(table: Mapping[str, Any], path: Path) -> Settings:
     """Settings from the parsed table; every error names the file.
 
     Raises:
@@ -128,7 +126,7 @@ def parse_settings(table: Mapping[str, Any], path: Path, rules: Sequence[tuple[s
             budgets=parse_budgets({key: value for key, value in check.items() if key not in _CHECK_KEYS}),
             strict=_flag(check, "strict"),
             allow_different=_keys(check, "allow-different"),
-            levels=parse_levels(levels, rules),
+            levels=parse_levels(levels),
         )
     except DoctorError as error:
         raise DoctorError(f"{path}: {error.problem}", error.remedy) from error

@@ -11,7 +11,7 @@ from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.rules.communication import RULES as COMMUNICATION
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.device import RULES as DEVICE
-from mfu_doctor.rules.families import family_named
+from mfu_doctor.rules.families import Family, family_named
 from mfu_doctor.rules.host import RULES as HOST
 from mfu_doctor.rules.input import RULES as INPUT
 from mfu_doctor.rules.kernels import RULES as KERNELS
@@ -55,6 +55,16 @@ def find(name: str) -> Rule:
     raise _unknown(name, RULES)
 
 
+def key_of(word: str) -> str:
+    """The name of the rule, or the letters of the family, that a user calls so.
+
+    Raises:
+        DoctorError: it names no rule and no family.
+    """
+    family = family_named(word)
+    return find(word).name if family is None else family.letters
+
+
 def _is_called(rule: Rule, word: str) -> bool:
     return word.strip().lower().replace("_", "-") in (rule.name, rule.code.lower(), *rule.also)
 
@@ -72,5 +82,7 @@ def _named(rules: tuple[Rule, ...], words: Sequence[str]) -> set[Rule]:
 
 def _unknown(name: str, rules: tuple[Rule, ...]) -> DoctorError:
     known = [spelling for r in rules for spelling in (r.name, r.code, *r.also)]
-    hint = suggest(name, known, otherwise="mfu-doctor explain lists all rules")
-    return DoctorError(f"no rule is called {name!r}", hint)
+    known += [spelling for family in Family for spelling in (family.letters, family.folder)]
+    return DoctorError(
+        f"there is no rule {name!r}", suggest(name, known, otherwise="mfu-doctor explain lists all rules")
+    )

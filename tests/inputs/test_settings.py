@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.settings import Settings, find_settings
 
-RULES = (("input-bound", "IN001"), ("fp32-matmul", "KE001"), ("device-sync", "HO002"))
 GOOD = """
 [tool.mfu-doctor]
 peak-flops = 989.5e12
@@ -32,7 +32,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
-    settings = find_settings(write(tmp_path, GOOD), RULES)
+    settings = find_settings(write(tmp_path, GOOD))
     assert settings.path == tmp_path / "pyproject.toml"
     assert settings.peak_flops == 989.5e12
     assert {b.name: (b.limit, b.relative) for b in settings.budgets} == {
@@ -49,12 +49,12 @@ def test_the_nearest_file_with_our_table_wins(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     write(tmp_path / "a", "[tool.other]\nx = 1\n")  # not ours: passed over
     inner = write(tmp_path / "a" / "b", "[tool.mfu-doctor]\nmodel-flops = 1e12\n")
-    assert find_settings(inner / ".", RULES).model_flops == 1e12
-    assert find_settings(tmp_path / "a", RULES).peak_flops == 989.5e12
+    assert find_settings(inner / ".").model_flops == 1e12
+    assert find_settings(tmp_path / "a").peak_flops == 989.5e12
 
 
 def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:
-    assert find_settings(tmp_path, RULES) == Settings()
+    assert find_settings(tmp_path) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:
 )
 def test_a_wrong_word_is_an_error_that_names_the_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DoctorError, match=f"pyproject.toml.*{message}") as caught:
-        find_settings(write(tmp_path, text), RULES)
+        find_settings(write(tmp_path, text))
     assert caught.value.exit_code == 2
 
 
 def test_options_win_over_the_file_key_by_key(tmp_path: Path) -> None:
-    settings = find_settings(write(tmp_path, GOOD), RULES)
+    settings = find_settings(write(tmp_path, GOOD))
     policy = settings.policy(
         budgets={"mfu": "40%", "idle": None}, levels={"input-bound": "warn"}, strict=False, allow_different=["device"]
     )
@@ -94,3 +94,12 @@ def test_options_win_over_the_file_key_by_key(tmp_path: Path) -> None:
     assert policy.levels == {"input-bound": "warn", "KE": "off"}
     assert policy.strict
     assert policy.allow_different == ("device", "torch")
+
+
+def test_a_level_holds_for_a_rule_whatever_it_is_called(tmp_path: Path) -> None:
+    """The file and the option may use different names of one rule: the option wins all the same."""
+    text = "[tool.mfu-doctor.rules]\nnum_workers = 'error'\nkernels = 'off'\n"
+    settings = find_settings(write(tmp_path, text))
+    assert settings.levels == {"input-bound": "error", "KE": "off"}
+    policy = settings.policy(budgets={}, levels=parse_levels({"IN001": "warn"}), strict=False, allow_different=())
+    assert policy.levels == {"input-bound": "warn", "KE": "off"}
