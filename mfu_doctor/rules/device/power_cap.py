@@ -1,25 +1,28 @@
-"""The device lowers its clock because it may draw no more power.
+"""The GPU lowers its clock because it has reached its power limit.
 
 What it measures
-    The share of the busy samples in which the driver names power as the reason for a lower clock (its own power cap, or the
-    hardware's power brake), the power limit in force against the card's default, and the mean clock of the busy samples.
+    The share of the samples under load in which the driver gives power as the reason for a lower clock (its own power cap, or
+    the power brake of the hardware), the power limit in force against the default of the card, and the mean clock.
 
 Why it costs
-    Tensor cores do their work per cycle. A card that somebody capped below its default limit runs all matrix products slower.
+    Tensor cores do a fixed amount of work per cycle. If the power limit is set below the default, all matmuls run slower.
 
 How the gain is predicted
-    Matrix products, convolutions and attention take the part of their time that the mean busy clock is of the clock to reach:
-    the lower of the card's highest clock and the clock at which its peak is stated. Half of that gain at the low end, all of it
-    at the middle and high ends. Replay gives the step. At the default limit a power cap is how heavy 16-bit products normally
-    run: then it is withheld, with the clock that it costs.
+    The time of matmul, convolution and attention kernels is multiplied by (mean clock under load) / (target clock). The target
+    clock is the smaller of the maximum clock of the card and the clock of its datasheet peak.
+    Low: half of this gain.
+    Mid and high: all of it.
+    Replay gives the new step time.
+    At the default limit, large 16-bit matmuls normally reach the power limit. This is no fault of the run, so the fix is not
+    recommended, and the finding shows the clock that is lost.
 
 How to fix
-    nvidia-smi -pl with the default limit, where the limit in force is lower; the power supply or the rack where the power brake
-    is on.
+    Set the default limit with nvidia-smi -pl if the limit in force is lower. If the power brake is on, check the power supply
+    and the rack.
 
 When it is wrong
-    Limits below the default are often set on purpose, for power or cooling. At the default limit the card may still not hold
-    the clock to reach.
+    The rule is wrong if the limit is below the default on purpose, for power or cooling. Even at the default limit the card may
+    not reach the target clock.
 
 References
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html
@@ -50,36 +53,38 @@ _ROUNDING_W = 1.0
 
 @rule("power-cap", "DV002", "a power limit lowers the clock", needs=(Need.SAMPLES,))
 def power_cap(run: Run) -> Outcome:
-    """Judge whether a power limit holds the clock back."""
+    """Judge whether a power limit lowers the clock."""
     samples = sampled(run)
     if samples is None or not samples.is_enough:
-        return Skip("too few samples of the busy device: record more steps")
+        return Skip("too few samples under load: record more steps")
     held, braked = samples.share(SW_POWER_CAP | HW_POWER_BRAKE), samples.share(HW_POWER_BRAKE)
     if held is None or braked is None:
-        return Skip("the driver does not tell why clocks are low")
+        return Skip("the driver does not report the clock event reasons")
     if held <= OFTEN:
         return None
     clocks = clocks_of(run, samples)
     if clocks is None:
-        return Skip(f"a power limit lowers the clock {share(held, 1.0)} of the time, but by how much was not sampled")
+        return Skip(
+            f"a power limit lowers the clock {share(held, 1.0)} of the time, but the clock itself was not sampled"
+        )
     is_braked = braked > OFTEN
     lost = f"{number(clocks.mean_mhz)} of {number(clocks.reach_mhz)} MHz"
     withhold = None if is_braked else _normal(samples.device, lost)
-    by = "The hardware's power brake" if is_braked else _named(samples.device)
+    by = "The power brake of the hardware" if is_braked else _named(samples.device)
     return Finding(
-        summary=f"{by} lowers the clock {share(held, 1.0)} of the time: {lost}",
+        summary=f"{by} lowers the clock {share(held, 1.0)} of the time: mean {lost}",
         fix=_fix(samples.device, is_braked),
         change=at_full_clock(run, clocks),
         evidence=_evidence(samples, held, clocks),
         effort="setting",
-        # Both price the same lost clock, which a plan must not count twice.
+        # Both predict from the same lost clock, which a plan must not count twice.
         symptom_of=() if withhold else ("thermal-throttle",),
         withhold=withhold,
     )
 
 
 def _is_capped(device: DeviceSamples) -> bool:
-    """Whether somebody set the limit below the card's default."""
+    """Whether the limit is set below the default of the card."""
     limit, default = device.power_limit_w, device.default_power_limit_w
     return limit is not None and default is not None and limit < default - _ROUNDING_W
 
@@ -91,12 +96,12 @@ def _named(device: DeviceSamples) -> str:
 
 
 def _normal(device: DeviceSamples, lost: str) -> str | None:
-    """Why a power cap is no fault here; None where it is one."""
+    """Why the power cap is not a fault here; None if it is one."""
     if _is_capped(device):
         return None
     if device.power_limit_w is None or device.default_power_limit_w is None:
-        return f"whether the power limit is below the card's default was not read; the clock is {lost}"
-    return f"nobody capped the card: {device.default_power_limit_w:.0f} W is its default limit; the clock is {lost}"
+        return f"the power limit or its default is unknown; the mean clock is {lost}"
+    return f"the power limit is the default ({device.default_power_limit_w:.0f} W); the mean clock is {lost}"
 
 
 def _fix(device: DeviceSamples, is_braked: bool) -> str:
@@ -104,7 +109,7 @@ def _fix(device: DeviceSamples, is_braked: bool) -> str:
         return "nvidia-smi -q -d PERFORMANCE,POWER  # 'HW Power Brake' is active: check the power supply and the rack"
     if _is_capped(device):
         return f"sudo nvidia-smi -i {device.device} -pl {device.default_power_limit_w:.0f}"
-    return "nvidia-smi -q -d POWER  # compare the limit in force with the default and the highest one"
+    return "nvidia-smi -q -d POWER  # compare the limit in force with the default and the maximum"
 
 
 def _evidence(samples: Sampled, held: float, clocks: Clocks) -> tuple[Evidence, ...]:
@@ -115,9 +120,9 @@ def _evidence(samples: Sampled, held: float, clocks: Clocks) -> tuple[Evidence, 
         ("default limit", device.default_power_limit_w, "W"),
     )
     return (
-        shown("held back by power", held, "share"),
+        shown("time limited by power", held, "share"),
         shown("clock lost", 1.0 - clocks.factor, "share"),
-        shown("mean busy clock", clocks.mean_mhz, "MHz"),
-        shown("clock to reach", clocks.reach_mhz, "MHz"),
+        shown("mean clock under load", clocks.mean_mhz, "MHz"),
+        shown("target clock", clocks.reach_mhz, "MHz"),
         *(shown(name, value, unit) for name, value, unit in read if value is not None),
     )

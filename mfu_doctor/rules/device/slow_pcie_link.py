@@ -1,23 +1,26 @@
-"""The PCIe link of the device runs below what slot and card can do.
+"""The PCIe link of the GPU is slower than the slot and the card allow.
 
 What it measures
-    Generation and width of the link while the device was busy (an idle link slows down to save power), against the highest
-    that the driver states for this card in this machine.
+    Generation and width of the link under load (an idle link slows down to save power), against the maximum that the driver
+    reports for this card in this machine.
 
 Why it costs
-    Each generation carries twice as much per lane and each halving of the width half as much: copies between host and device
-    take that much longer.
+    Each PCIe generation doubles the bandwidth per lane, and half the lanes give half the bandwidth. Copies between host and
+    device take correspondingly longer.
 
 How the gain is predicted
-    Copies from host to device and back take the ratio of the two bandwidths of their time; half of that gain at the low end,
-    all of it at the middle and high ends. Hidden copies save nothing. Replay gives the step.
+    The time of the copies between host and device is multiplied by (current bandwidth) / (maximum bandwidth).
+    Low: half of this gain.
+    Mid and high: all of it.
+    Copies that overlap with compute save nothing. Replay gives the new step time.
 
 How to fix
-    The slot (some have eight lanes), the riser or cable, the card's seat, and the link speed in the firmware's settings.
+    Check the slot (some have only eight lanes), the riser or cable, the seat of the card in the slot, and the link speed in the
+    BIOS.
 
 When it is wrong
-    Copies from pageable memory are often bound by the host and not by the link. Some machines report a highest width that the
-    slot is not wired for. A link that was read in a pause of the run can be slow for that reason.
+    The rule promises too much for copies from pageable memory: the CPU often limits them, and not PCIe. Some machines report a
+    maximum width that the slot does not have. A link that was read while the GPU was idle can be slow only to save power.
 
 References
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html (nvmlDeviceGetCurrPcieLinkGeneration)
@@ -45,34 +48,34 @@ _HALF = 0.5
 
 @rule("slow-pcie-link", "DV005", "the PCIe link is slower than it can be", needs=(Need.SAMPLES,))
 def slow_pcie_link(run: Run) -> Outcome:
-    """Judge the link between host and device."""
+    """Judge the PCIe link between host and device."""
     samples = sampled(run)
     if samples is None:
-        return Skip("no sample of the device")
+        return Skip("the GPU was not sampled")
     device = samples.device
     now, best = (device.pcie_gen, device.pcie_width), (device.pcie_gen_max, device.pcie_width_max)
     if now[0] is None or now[1] is None or best[0] is None or best[1] is None:
-        return Skip("the PCIe link was not read while the device was busy, or the driver does not tell its best")
+        return Skip("the PCIe link was not read under load, or the driver does not report its maximum")
     if now[0] >= best[0] and now[1] >= best[1]:
         return None
     factor = min(_PER_GENERATION ** (now[0] - best[0]) * now[1] / best[1], 1.0)
     return Finding(
-        summary=f"The PCIe link runs at generation {now[0]} x{now[1]} of {best[0]} x{best[1]}: "
-        f"{share(factor, 1.0)} of its bandwidth",
-        fix="nvidia-smi -q | grep -A 8 'GPU Link Info'  # check slot, riser and firmware settings",
+        summary=f"PCIe link runs at Gen{now[0]} x{now[1]} instead of Gen{best[0]} x{best[1]}: "
+        f"{share(factor, 1.0)} of its maximum bandwidth",
+        fix="nvidia-smi -q | grep -A 8 'GPU Link Info'  # check the slot, the riser and the BIOS settings",
         change=_change(run, factor),
         evidence=(
             shown("generation", now[0], "count"),
-            shown("highest generation", best[0], "count"),
+            shown("maximum generation", best[0], "count"),
             shown("lanes", now[1], "count"),
-            shown("most lanes", best[1], "count"),
+            shown("maximum lanes", best[1], "count"),
         ),
         effort="setting",
     )
 
 
 def _change(run: Run, factor: float) -> Change:
-    """Copies between host and device at the link's best."""
+    """Copies between host and device at the maximum bandwidth of the link."""
     activity = run.activity
     named = np.isin(run.trace.events.name[activity.row], ids_matching(run.trace, _OVER_THE_LINK))
     rows = np.unique(activity.row[named & (activity.kind == COPY)])

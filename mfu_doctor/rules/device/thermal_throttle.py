@@ -1,25 +1,27 @@
-"""The device lowers its clock because it is too hot.
+"""The GPU lowers its clock because it is too hot.
 
 What it measures
-    The share of the busy samples in which the driver names heat as the reason for a lower clock (software or hardware thermal
-    slowdown, or a hardware slowdown that is no power brake), the driver's own counter of the time held back by heat, and the
-    mean clock of the busy samples.
+    The share of the samples under load in which the driver gives heat as the reason for a lower clock (software or hardware
+    thermal slowdown, or hardware slowdown without power brake), the driver's counter of the time throttled by heat, and the
+    mean clock of these samples.
 
 Why it costs
-    Tensor cores do their work per cycle: a clock 20 % lower makes matrix products take 25 % longer.
+    Tensor cores do a fixed amount of work per cycle: at a 20 % lower clock, a matmul takes 25 % longer.
 
 How the gain is predicted
-    Matrix products, convolutions and attention take the part of their time that the mean busy clock is of the clock to reach:
-    the lower of the card's highest clock and the clock at which its peak is stated. Half of that gain at the low end, all of it
-    at the middle and high ends. Kernels bound by memory keep their time. Replay gives the step.
+    The time of matmul, convolution and attention kernels is multiplied by (mean clock under load) / (target clock). The target
+    clock is the smaller of the maximum clock of the card and the clock of its datasheet peak.
+    Low: half of this gain.
+    Mid and high: all of it.
+    Replay gives the new step time. Memory-bound kernels keep their time.
 
 How to fix
-    Cooling: air flow, fans, inlet temperature, dust, and neighbours in the same chassis. nvidia-smi -q -d TEMPERATURE shows
-    the temperature at which this card slows down.
+    Improve the cooling: air flow, fans, inlet temperature, dust, other cards in the same chassis. nvidia-smi -q -d TEMPERATURE
+    shows the temperature at which this card slows down.
 
 When it is wrong
-    Without heat the power limit may hold the clock below the one to reach. Samples at 10 Hz miss shorter events, the counter
-    does not, but it covers the whole of profile().
+    The rule promises too much if the power limit keeps the clock below the target after cooling. Sampling at 10 Hz misses short
+    events. The counter of the driver does not miss them, but it covers the whole profile() block.
 
 References
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html
@@ -47,41 +49,41 @@ from mfu_doctor.rules.needs import Need
 
 @rule("thermal-throttle", "DV001", "heat lowers the clock", needs=(Need.SAMPLES,))
 def thermal_throttle(run: Run) -> Outcome:
-    """Judge whether heat holds the clock back."""
+    """Judge whether heat lowers the clock."""
     samples = sampled(run)
     if samples is None or not samples.is_enough:
-        return Skip("too few samples of the busy device: record more steps")
+        return Skip("too few samples under load: record more steps")
     seen, counted = _hot_share(samples), throttled_share(samples, "thermal")
     if seen is None and counted is None:
-        return Skip("the driver tells neither why clocks are low nor for how long")
+        return Skip("the driver reports no clock event reasons and no throttling time")
     held = max(seen or 0.0, counted or 0.0)
     if held <= OFTEN:
         return None
     clocks = clocks_of(run, samples)
     if clocks is None:
-        return Skip(f"heat lowers the clock {share(held, 1.0)} of the time, but by how much was not sampled")
+        return Skip(f"heat lowers the clock {share(held, 1.0)} of the time, but the clock itself was not sampled")
     hottest = samples.highest(samples.device.temperature_c)
-    heat = "" if hottest is None else f" at {hottest:.0f} C"
+    heat = "" if hottest is None else f", up to {hottest:.0f} C"
     evidence = [
-        shown("held back by heat", held, "share"),
-        shown("mean busy clock", clocks.mean_mhz, "MHz"),
-        shown("clock to reach", clocks.reach_mhz, "MHz"),
+        shown("time throttled by heat", held, "share"),
+        shown("mean clock under load", clocks.mean_mhz, "MHz"),
+        shown("target clock", clocks.reach_mhz, "MHz"),
     ]
     if hottest is not None:
-        evidence.append(shown("hottest", hottest, "C"))
+        evidence.append(shown("highest temperature", hottest, "C"))
     return Finding(
-        summary=f"Heat lowers the clock to {number(clocks.mean_mhz)} of {number(clocks.reach_mhz)} MHz{heat}, "
-        f"{share(held, 1.0)} of the time",
+        summary=f"Heat lowers the clock {share(held, 1.0)} of the time: mean {number(clocks.mean_mhz)} of "
+        f"{number(clocks.reach_mhz)} MHz{heat}",
         fix="nvidia-smi -q -d TEMPERATURE,PERFORMANCE  # improve cooling: air flow, fans, inlet temperature",
         change=at_full_clock(run, clocks),
-        detail="the card is slow until it is cooler: no change to the program helps",
+        detail="the card must be cooled: a change of the program does not help",
         evidence=tuple(evidence),
         effort="setting",
     )
 
 
 def _hot_share(samples: Sampled) -> float | None:
-    """Share of the busy samples slowed by heat; a hardware slowdown counts unless the driver calls it a power brake."""
+    """Share of the samples under load slowed by heat; a hardware slowdown counts if the driver reports no power brake."""
     masks = samples.masks()
     hot = [
         bool(mask & (SW_THERMAL | HW_THERMAL)) or (bool(mask & HW_SLOWDOWN) and not mask & HW_POWER_BRAKE)

@@ -1,21 +1,23 @@
-"""Steps still allocate and free device memory through the driver, which is slow and stops the device.
+"""Steps allocate and free GPU memory through the driver. This is slow and stops the GPU.
 
 What it measures
-    cudaMalloc, cudaFree and their kin in the steady steps, and the idle time of the device while they run.
+    cudaMalloc, cudaFree and similar calls in the analysed steps, and the idle time of the GPU during them.
 
 Why it costs
-    PyTorch keeps freed memory and hands it out again in microseconds. A driver allocation takes a hundred times that, and
-    cudaFree waits until the device is idle.
+    The caching allocator of PyTorch reuses freed memory in microseconds. A cudaMalloc takes about 100 times longer, and cudaFree
+    waits until the GPU is idle.
 
 How the gain is predicted
-    The calls vanish (mid, high) or take half their time (low). Calls behind a busy device save nothing.
+    Low: the calls take half of their time.
+    Mid and high: the calls are removed.
+    Calls during which the GPU is busy save nothing.
 
 How to fix
-    Remove torch.cuda.empty_cache() from the loop. Where sizes vary, PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or
-    pad to few sizes.
+    Remove torch.cuda.empty_cache() from the loop. If sizes vary, set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or pad
+    to a few sizes.
 
 When it is wrong
-    Memory that is full makes the allocator free and retry; then use less of it first (allocator-retry).
+    The rule is wrong if GPU memory is full: then the allocator frees and retries. Use less memory first (allocator-retry).
 
 References
     https://pytorch.org/docs/stable/notes/cuda.html#memory-management
@@ -39,21 +41,23 @@ from mfu_doctor.trace import CALL_CATEGORIES
 from mfu_doctor.units import seconds
 
 _FREE = re.compile(r"Free$|Unmap$|Release$")
-# Once the caching allocator has seen a step it asks the driver for nothing; a call in every second step is churn.
+# After the first step the caching allocator needs no driver call: a call in every second step is already a fault.
 RARE = 0.5
 
 
 @rule(
     "allocator-churn",
     "HO005",
-    "device memory is allocated and freed in each step",
+    "GPU memory is allocated and freed in each step",
     needs=(Need.DEVICE,),
     also=("empty-cache", "cuda-malloc"),
 )
 def allocator_churn(run: Run) -> Outcome:
     """Judge driver allocations in the steady steps."""
     if run.steps.source == WHOLE:
-        return Skip("the trace has no step marks, and every run allocates at its start: call prof.step() in the loop")
+        return Skip(
+            "the trace has no step events, so warm-up cannot be separated: call prof.step() in the training loop"
+        )
     steady = steady_of(run)
     calls = run.trace.rows(*CALL_CATEGORIES)
     rows = rows_matching(run.trace, ALLOCATOR, calls)
@@ -65,17 +69,17 @@ def allocator_churn(run: Run) -> Outcome:
     spent = steady.per_step(float((run.trace.events.end - run.trace.events.start)[inside].sum()))
     gone = (ScaleHost(run.host.allocator, 0.0), DropWaits(rows))
     return Finding(
-        summary=f"Allocating and freeing through the driver takes {steady.share(spent)} of the step, "
-        f"{counted(count, 'call')} in it",
+        summary=f"Allocating and freeing GPU memory takes {steady.share(spent)} of the step "
+        f"({counted(count, 'driver call')} per step)",
         fix="# remove torch.cuda.empty_cache() from the loop"
         if frees
         else "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
-        detail="cudaFree waits for the whole device" if frees else None,
+        detail="cudaFree waits until the whole GPU is idle" if frees else None,
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
         evidence=(
             shown("driver calls", count, "per step"),
-            shown("of them frees", steady.per_step(frees), "per step"),
-            shown("host time", seconds(spent), "s"),
+            shown("driver calls that free memory", steady.per_step(frees), "per step"),
+            shown("CPU time", seconds(spent), "s"),
             shown("GPU idle", seconds(part_of(run, "allocator").stated_ns), "s"),
         ),
         place=_place(run, inside),

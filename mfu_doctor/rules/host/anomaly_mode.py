@@ -1,22 +1,24 @@
-"""Autograd's anomaly detection is left on.
+"""The anomaly detection of autograd is on.
 
 What it measures
-    Whether torch.is_anomaly_enabled() held during the recorded steps, and what it added: the operators that search every
-    gradient for NaN, and the stack that is formatted whenever an operator is recorded for backward.
+    Whether torch.is_anomaly_enabled() was True during the recorded steps, and the time that it added: operators that check every
+    gradient for NaN, and the stack trace that is formatted when an operator is recorded for backward.
 
 Why it costs
-    Each differentiable operator formats a Python stack, and each gradient is read once more.
+    Each differentiable operator formats a Python stack trace, and each gradient is read once more.
 
 How the gain is predicted
-    The NaN searches in backward disappear, and so does the stack, whose price per operator is read off this run's own views
-    (t, view, expand, ...): they compute nothing, so what they take beyond two microseconds is the stack. At the low end only
-    half of the stacks' time is counted. Replay gives the step.
+    The NaN checks in backward are removed, and so is the time of the stack traces. The time per operator is estimated from view
+    operators (t, view, expand, ...) of this run: they compute nothing, so their time above 2 us is the stack trace.
+    Low: half of the time of the stack traces is removed.
+    Mid and high: all of it is removed.
+    Replay gives the new step time.
 
 How to fix
-    Delete torch.autograd.set_detect_anomaly(True), or keep it inside the few steps under investigation.
+    Delete torch.autograd.set_detect_anomaly(True), or keep it only in the few steps that you debug.
 
 When it is wrong
-    While hunting a NaN it is there on purpose.
+    The rule is wrong if anomaly detection is on to find a NaN.
 
 References
     https://pytorch.org/docs/stable/autograd.html#anomaly-detection
@@ -52,7 +54,7 @@ def anomaly_mode(run: Run) -> Outcome:
     """Judge whether anomaly detection is on."""
     precision = run.facts.precision if run.facts is not None else None
     if precision is None or precision.anomaly_mode is None:
-        return Skip("whether anomaly detection is on was not captured")
+        return Skip("anomaly detection was not recorded: it may be on or off")
     if not precision.anomaly_mode:
         return None
     steady, searches = steady_of(run), _searches(run)
@@ -61,10 +63,10 @@ def anomaly_mode(run: Run) -> Outcome:
     gone = ScaleDevice(searches, np.zeros(len(searches)))
     low, mid = (gone, _without_stacks(run, each / 2)), (gone, _without_stacks(run, each))
     return Finding(
-        summary="Anomaly detection is on: every operator keeps a stack, every gradient is searched for NaN",
+        summary="Anomaly detection is on: it formats a stack trace per operator and checks every gradient for NaN",
         fix="torch.autograd.set_detect_anomaly(False)",
         change=Change(low, mid, mid),
-        evidence=(shown("NaN searches", searched, "per step"), shown("stack per operator", seconds(each), "s")),
+        evidence=(shown("NaN checks", searched, "per step"), shown("stack trace per operator", seconds(each), "s")),
         effort="line",
     )
 
@@ -77,7 +79,7 @@ def _searches(run: Run) -> npt.NDArray[np.int64]:
 
 
 def _stack_ns(run: Run) -> float:
-    """What formatting one stack costs in nanoseconds, as the views of this run show it."""
+    """Nanoseconds to format one stack trace, as the view operators of this run show it."""
     views = rows_matching(run.trace, _VIEW, _differentiable(run))
     return max(float(np.median(_own_ns(run)[views])) - _PLAIN_VIEW_NS, 0.0) if len(views) else 0.0
 

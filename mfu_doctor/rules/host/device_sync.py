@@ -1,26 +1,29 @@
-"""The host waits for the device in the middle of a step, and the device runs dry until the host has issued work again.
+"""The CPU waits for the GPU in the middle of a step. The GPU is then idle until the CPU launches new kernels.
 
 What it measures
-    Calls that block the host until the device has finished (cudaStreamSynchronize and cudaDeviceSynchronize, copies to
-    pageable host memory), by the operator that made them: .item(), .cpu(), .tolist(), nonzero, boolean indexing, printing a
-    tensor. And the idle time of the device that follows them.
+    Calls that block the CPU until the GPU has finished (cudaStreamSynchronize, cudaDeviceSynchronize, copies to pageable host
+    memory), by the operator that made them: .item(), .cpu(), .tolist(), nonzero, boolean indexing, printing a tensor. And the
+    idle time of the GPU after them.
 
 Why it costs
-    The wait itself overlaps with work of the device and costs nothing. What costs is the time after it: the queue is empty,
-    and the device idles until the host has launched again.
+    The synchronisation itself overlaps with GPU work and costs nothing. The cost comes after it: the launch queue is empty, and
+    the GPU is idle until the CPU launches the next kernels.
 
 How the gain is predicted
-    The waits are dropped from the recorded timeline and the run is replayed. Where the queue never empties (the device
-    is the bottleneck) the saving is 0, and the advice is withheld with that number. Low end: only the most frequent kind of
-    wait is dropped; mid: all whose result decides nothing on the device; high: all.
+    Replay simulates the recorded timeline again without the waits. If the launch queue is never empty (the GPU is the
+    bottleneck), the saving is 0, and the fix is listed as not recommended with that number.
+    Low: the most frequent wait is removed.
+    Mid: all waits are removed, except those of nonzero, masked_select, unique and similar operators: their result decides
+    shapes or branches.
+    High: all waits are removed.
 
 How to fix
-    Keep losses and metrics on the device (total += loss.detach()) and read them every N steps. Replace x[mask] by
-    torch.where. Remove torch.cuda.synchronize() from the loop.
+    Keep losses and metrics on the GPU (total += loss.detach()) and read them every N steps. Replace x[mask] by torch.where.
+    Remove torch.cuda.synchronize() from the loop.
 
 When it is wrong
-    A wait may be needed (early stopping, data-dependent shapes). A trace recorded with debugging prints has waits that
-    the real run has not.
+    The rule is wrong if a wait is needed (early stopping, data-dependent shapes). If debug prints were active during the
+    recording, the trace contains waits that the real run does not have.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html#avoid-unnecessary-cpu-gpu-synchronization
@@ -42,9 +45,9 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-# Fewer waits than one in two steps: values are read every few steps already, which is the advice.
+# Fewer waits than one in two steps: values are already read only every few steps, as the fix advises.
 RARE = 0.5
-# Less idle time than a thousandth of the step is left out of the sentence: what the waits cost is then elsewhere.
+# Less idle time than this share of the step is left out of the sentence: the waits then cost time elsewhere.
 TOLD_SHARE = 0.001
 _MASKING = ("aten::nonzero", "aten::masked_select", "aten::index", "aten::index_put_")
 
@@ -52,7 +55,7 @@ _MASKING = ("aten::nonzero", "aten::masked_select", "aten::index", "aten::index_
 @rule(
     "device-sync",
     "HO002",
-    "the host stops to wait for the device",
+    "the CPU waits for the GPU inside the step",
     needs=(Need.DEVICE,),
     also=("item", "synchronize", "mask-indexing", "nonzero", "tolist", "print-loss"),
 )
@@ -68,9 +71,9 @@ def device_sync(run: Run) -> Outcome:
     idle = part_of(run, "sync")
     stops = _times(steady.per_step(len(syncs.calls)))
     return Finding(
-        summary=f"Host waits for the GPU {stops} a step" + _then_idle(idle, steady.step_ns),
+        summary=f"CPU waits for the GPU {stops} per step" + _then_idle(idle, steady.step_ns),
         fix=_fix(reason),
-        detail=f"most often by {_plain(reason)}, {_times(steady.per_step(most))} a step"
+        detail=f"most frequent: {_plain(reason)}, {_times(steady.per_step(most))} per step"
         + (f", at {place}" if place else ""),
         change=_change(syncs, places, (reason, place)),
         evidence=_evidence(steady, syncs, groups, idle),
@@ -98,7 +101,7 @@ def _times(count: float) -> str:
 
 
 def _then_idle(idle: Part, step_ns: float) -> str:
-    return f"; the GPU then idles {idle.of_step}" if idle.stated_ns >= TOLD_SHARE * step_ns else ""
+    return f"; the GPU is then idle {idle.of_step}" if idle.stated_ns >= TOLD_SHARE * step_ns else ""
 
 
 def _plain(reason: str) -> str:
@@ -109,13 +112,13 @@ def _plain(reason: str) -> str:
 
 def _fix(reason: str) -> str:
     if reason in _MASKING:
-        return "y = torch.where(mask, x, 0)  # instead of x[mask]: its size needs no answer from the GPU"
+        return "y = torch.where(mask, x, 0)  # not x[mask]: the size of y does not depend on GPU data"
     if reason.endswith("EventSynchronize"):
-        return "# read event.elapsed_time() after the loop: event.synchronize() stops the host"
+        return "# read event.elapsed_time() after the loop: event.synchronize() blocks the CPU"
     if reason.endswith("Synchronize"):
         return "# remove torch.cuda.synchronize() from the step; time with torch.cuda.Event(enable_timing=True)"
     if "non_finite_check" in reason:
-        return 'with torch.autocast("cuda", dtype=torch.bfloat16):  # needs no GradScaler and no inf check'
+        return 'with torch.autocast("cuda", dtype=torch.bfloat16):  # bf16 needs no GradScaler and no inf check'
     if reason not in ("aten::item", "aten::_local_scalar_dense"):
         return 'y = x.to("cpu", non_blocking=True)  # and read y after the next launches (event.synchronize())'
     return "total += loss.detach()  # keep it on the GPU; read total.item() once every 100 steps"

@@ -1,24 +1,25 @@
-"""Operators on a CPU run on fewer threads than there are cores.
+"""CPU operators use fewer threads than there are cores.
 
 What it measures
     The number of intra-op threads (torch.get_num_threads) against the cores that this process may use, and the time of the
-    operators that would spread over more of them. OMP_NUM_THREADS=1, which torchrun sets, is the usual reason.
+    operators that could use more of them. OMP_NUM_THREADS=1, which torchrun sets, is the usual reason.
 
 Why it costs
-    Matrix products and convolutions on a CPU scale almost with the cores; on one thread the others are idle.
+    Matmuls and convolutions on a CPU become faster almost in proportion to the cores. With one thread, the other cores are idle.
 
 How the gain is predicted
-    Products, convolutions and attention take threads/cores of their time, at 70 % efficiency (low), 85 % (mid). PyTorch splits
-    every other operator over more than 32,768 elements too: at the mid end those scale at 70 %, for memory is shared; at the
-    high end every operator scales perfectly. Replay gives the step. Cores are divided by the ranks that share the machine.
+    Low: matmuls, convolutions and attention use all cores, and each added core counts 70 %.
+    Mid: for these operators each added core counts 85 %. Other operators on more than 32,768 elements are parallel in PyTorch
+    too: for them it counts 70 %, because the cores share the memory bandwidth.
+    High: each added core counts in full for all operators.
+    Replay gives the new step time. Cores are divided by the ranks that share the machine.
 
 How to fix
     torch.set_num_threads(N), or OMP_NUM_THREADS=N before Python starts.
 
 When it is wrong
-    Loader workers and other processes need cores too. Hardware threads of one core add little to dense arithmetic, so the
-    low end is the one to expect where the cores counted are hyper-threads. Ranks on several machines are counted as if they
-    shared one.
+    The rule promises too much if DataLoader workers or other processes need the cores. If the counted cores are hyper-threads,
+    expect the low estimate: they add little to matmuls. Ranks on several machines are counted as if they shared one machine.
 
 References
     https://pytorch.org/docs/stable/notes/cpu_threading_torchscript_inference.html
@@ -34,13 +35,11 @@ from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
-_LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense products on two to eight cores reach 0.8 to 0.95
-
-
+_LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense matmuls on two to eight cores reach 0.8 to 0.95
 _GRAIN = 32_768  # elements below which PyTorch does not split an operator (at::internal::GRAIN_SIZE)
 _FLOAT_BYTES = 4
 _OPERANDS = (
-    3  # that an operator reads or writes at most as a rule: its traffic above so many grains means one of them is split
+    3  # tensors that an operator usually reads or writes at most: more traffic than that means that one is split
 )
 
 
@@ -57,9 +56,9 @@ def few_threads(run: Run) -> Outcome:
         return None
     host = run.facts.host if run.facts is not None else None
     if host is None or host.torch_threads is None:
-        return Skip("the number of threads was not captured")
+        return Skip("the number of threads was not recorded")
     if host.usable_cores is None:
-        return Skip("the number of usable cores was not captured")
+        return Skip("the number of usable cores was not recorded")
     ranks = (run.facts.world_size if run.facts is not None else None) or 1
     cores = max(int(host.usable_cores) // ranks, 1)
     threads = host.torch_threads

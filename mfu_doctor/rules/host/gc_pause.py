@@ -1,22 +1,24 @@
 """Python's garbage collector runs during the steps.
 
 What it measures
-    The collections that a live capture timed (gc.callbacks) inside the steady steps.
+    The garbage collections that mfu_doctor.profile() recorded (gc.callbacks) in the analysed steps.
 
 Why it costs
-    A full collection walks every container object of the process. With a large data set held in Python objects that takes tens of
-    milliseconds, in which the training thread issues nothing.
+    A full collection visits every container object of the process. If Python objects hold a large data set, it takes tens of
+    milliseconds. The main thread launches nothing in this time.
 
 How the gain is predicted
-    The time of the collections vanishes from the host (mid and high), half of it at the low end. Replay gives the step, so a
-    collection that hides behind a busy device is worth nothing.
+    Low: half of the time of the collections is removed.
+    Mid and high: all of it is removed.
+    Replay gives the new step time: a collection during which the GPU is busy saves nothing.
 
 How to fix
-    gc.collect(); gc.freeze() once the model and the data are built, so that they are never walked again. Where the program
+    gc.collect(); gc.freeze() after the model and the data are built: these objects are then never visited again. If the program
     calls gc.collect() in each step, call it every few hundred steps instead.
 
 When it is wrong
-    A program that makes many reference cycles per step needs collections; their memory then grows until the next one.
+    The rule is wrong if the program makes many reference cycles per step: then it needs the collections, and memory grows until
+    the next one.
 
 References
     https://docs.python.org/3/library/gc.html#gc.freeze
@@ -34,7 +36,11 @@ from mfu_doctor.units import seconds
 
 
 @rule(
-    "gc-pause", "HO004", "the garbage collector stops the step", needs=(Need.FACTS,), also=("gc", "garbage-collection")
+    "gc-pause",
+    "HO004",
+    "the garbage collector runs in the step",
+    needs=(Need.FACTS,),
+    also=("gc", "garbage-collection"),
 )
 def gc_pause(run: Run) -> Outcome:
     """Judge the time of collections."""
@@ -50,7 +56,7 @@ def gc_pause(run: Run) -> Outcome:
         summary=f"Python's garbage collector takes {share(spent, steady.mean_ns)} of the mean step",
         fix="gc.collect(); gc.freeze()  # after building model and data; then gc.collect() every N steps outside the step",
         change=Change((ScaleHost(run.host.gc, 0.5),), gone, gone),
-        detail=f"{counted(times, 'collection')} a step, the longest {time_of(longest)}",
+        detail=f"{counted(times, 'collection')} per step, the longest takes {time_of(longest)}",
         evidence=(
             shown("collections", times, "per step"),
             shown("time", seconds(spent), "s"),

@@ -1,28 +1,31 @@
-"""The device waits for the host: Python and the framework cannot issue work as fast as the device does it.
+"""The GPU waits for the CPU: Python and the framework launch kernels more slowly than the GPU runs them.
 
 What it measures
-    Idle time of the device in which the host was launching operators (launch) or running Python between them (python), the
-    device operations per step, and whether the pauses between operators are short (dispatch) or long (other work).
-    On a CPU-only run operators are the device; what counts is Python between them.
+    Idle time of the GPU in which the CPU launched operators (launch) or ran Python between them (python), and the kernels per
+    step. The rule also tests whether the gaps between operators on the CPU are short (dispatch) or long (other Python code).
+    In a CPU-only run, operator time counts as device time. The rule then measures the Python time between operators.
 
 Why it costs
-    An eager operator costs the host 5 to 50 us. Kernels shorter than that leave the device idle, whatever its speed.
+    An eager operator takes the CPU 5 to 50 us. If kernels are shorter than that, the GPU is idle, however fast it is.
 
 How the gain is predicted
-    The host's time shrinks in the replayed timeline; where the device is the bottleneck nothing is saved. Low end: fewer
-    launches, as many as a fusing compiler would remove in this run, and only in the time that the device waits for; mid:
-    dispatch shrinks to a graph launch where this run shows that one fits (the same kernels in each step, no synchronisation
-    inside), else to half, as compiled code leaves it; long pauses stay; high: no host time at all. Where long pauses
-    dominate, the low end removes half of them and the mid all.
-    On a CPU: the low end removes half of what pauses take above this run's typical one, the mid all of it.
+    Replay simulates the recorded timeline again with less CPU time. If the GPU is the bottleneck, nothing is saved.
+    Low: kernel fusion removes some launches (their share is counted in this run). Only the CPU time for which the GPU waits
+    becomes shorter.
+    Mid: if a CUDA graph is possible (same kernels in each step, no synchronisation), the CPU time becomes that of one graph
+    launch. Otherwise it is halved, as with torch.compile. Long gaps remain.
+    High: no CPU time remains. This can save more than the wait, because the CPU then also loads the next batch earlier.
+    If long gaps cause most of the idle time: low removes half of those for which the GPU waits, mid removes all long gaps.
+    In a CPU-only run: low removes half of the time that long gaps take above the typical gap, mid removes all of that time, high
+    removes all Python between operators. If there are only short gaps, low and mid halve them.
 
 How to fix
-    model = torch.compile(model), with mode="reduce-overhead" where a graph fits. Larger batches. Where long pauses dominate:
-    move logging, augmentation or metrics out of the step, or into a worker.
+    model = torch.compile(model), with mode="reduce-overhead" if a CUDA graph is possible. Larger batches. If there are long
+    gaps: move logging, augmentation or metrics out of the step, or into a DataLoader worker.
 
 When it is wrong
-    The profiler slows the host, not the device: a trace with stacks or shapes overstates this. CUDA graphs need static
-    shapes and no synchronisation inside.
+    The rule shows too much if the trace was recorded with stacks or shapes: the profiler slows the CPU, not the GPU. A CUDA
+    graph needs static shapes and no synchronisation inside.
 
 References
     https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/
@@ -59,21 +62,21 @@ from mfu_doctor.quantities import number, share, time_of
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# On a CPU other processes preempt the training thread, which looks like Python: a little of it is no finding.
+# On a CPU other processes preempt the main thread, which looks like Python: a little of it is not a finding.
 CPU_EXCESS_SHARE = 0.03
-# Shorter pauses than this share of the step lie between any two steps: the loop's own lines, freeing the last batch.
+# Shorter gaps than this share of the step are between any two steps: the lines of the loop, freeing the last batch.
 CPU_PAUSE_SHARE = 0.05
 # A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
 CPU_DISPATCH_SHARE = 0.15
-_COMPILED_DISPATCH = 0.5  # dispatch time left on a CPU where a compiler fuses operators and leaves Python out
+_COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
 
 
-@rule("host-bound", "HO001", "the device waits for the host", also=("launch-bound", "small-kernels"))
+@rule("host-bound", "HO001", "the device waits for the CPU", also=("launch-bound", "small-kernels"))
 def host_bound(run: Run) -> Outcome:
     """Judge launch and Python time."""
     if run.steps.source == WHOLE:
         return Skip(
-            "the trace has no step marks, so start-up cannot be told from a steady step: call prof.step() in the loop"
+            "the trace has no step events, so warm-up cannot be separated: call prof.step() in the training loop"
         )
     steady = steady_of(run)
     host = host_time_of(run, steady)
@@ -81,7 +84,7 @@ def host_bound(run: Run) -> Outcome:
     if idle.mean_ns < WORTH_SHARE * steady.step_ns:
         return None
     if run.is_cpu and not host.operations:
-        return Skip("no operator was recorded in the steps, so what ran between communication is unknown")
+        return Skip("no operators were recorded in the steps, so the work between communication is unknown")
     return _on_cpu(run, steady, host) if run.is_cpu else _on_device(run, steady, host, idle)
 
 
@@ -97,7 +100,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     advice = _advice(run, steady)
     mid = graph if advice.graph_fits else max(COMPILED_HOST_LEFT[1], graph)
     return Finding(
-        summary=f"GPU waits for the host {idle.of_step}: {number(host.operations)} launches a step",
+        summary=f"GPU waits for the CPU {idle.of_step}: {number(host.operations)} kernels per step",
         fix=advice.fix,
         detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
         change=Change(
@@ -106,12 +109,12 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
             (ScaleHost(joined(everything, host.pauses), 0.0),),
         ),
         evidence=(
-            shown("GPU idle, host launching", seconds(part_of(run, "launch").stated_ns), "s"),
+            shown("GPU idle, CPU launches", seconds(part_of(run, "launch").stated_ns), "s"),
             shown("GPU idle, Python", seconds(part_of(run, "python").stated_ns), "s"),
-            shown("device operations", host.operations, "per step"),
-            shown("host time", seconds(total), "s"),
+            shown("kernels", host.operations, "per step"),
+            shown("CPU time", seconds(total), "s"),
             shown("fusable launches", 1 - fewer, "share"),
-            shown("CUDA graph", "fits" if advice.graph_fits else "not shown to fit"),
+            shown("CUDA graph", "possible" if advice.graph_fits else "not confirmed"),
         ),
         risk="rounding",
         symptom_of=_roots(run, steady, idle),
@@ -119,7 +122,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
 
 
 def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
-    """What would explain that the device waits: a loop over elements, or a few steps that stop for other work."""
+    """What would explain that the device waits: a loop over elements, or a few steps that contain other work."""
     rare = ("long-steps",) if not idle.is_even else ()
     loops = element_loops(run)
     looping = loops and _idle_in(run, time_of_loops(run, loops), steady) > idle.mean_ns / 2
@@ -128,7 +131,7 @@ def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Advice:
-    """What to do about launching, whether a graph of the step is known to fit, and what is unknown otherwise."""
+    """What to do about launching, whether a CUDA graph of the step is known to be possible, and else why not."""
 
     fix: str
     graph_fits: bool
@@ -140,9 +143,9 @@ def _advice(run: Run, steady: Steady) -> _Advice:
     compiled = is_compiled(run)
     if is_graphed(run):
         return _Advice(
-            "# enlarge the batch, or take the launches outside the CUDA graphs of this run into one of them",
+            "# enlarge the batch, or include the remaining kernel launches in a CUDA graph",
             False,
-            "graphs are in use already",
+            "CUDA graphs are already in use",
         )
     if obstacle is None:
         return _Advice('model = torch.compile(model, mode="reduce-overhead")', True, None)
@@ -150,19 +153,21 @@ def _advice(run: Run, steady: Steady) -> _Advice:
         return _Advice(
             '# enlarge the batch, or make mode="reduce-overhead" possible for the compiled model', False, obstacle
         )
-    return _Advice("model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") yet: {obstacle}')
+    return _Advice(
+        "model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") is proposed: {obstacle}'
+    )
 
 
 def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
-    """Most of the idle time is long pauses: the program does something else than launching."""
+    """Most of the idle time is in long gaps: the program does something else than launching."""
     pauses = host.pauses & steady.host
     longest = longest_pause(host.pauses, steady)
     spot = run.spent_at(pauses)
     return Finding(
         summary=f"GPU waits for Python {part_of(run, 'python').of_step}",
         fix=_move(spot, "out of the training step, or into DataLoader workers"),
-        detail=f"{number(steady.per_step(pauses.count))} pauses of more than 0.2 ms a step take "
-        f"{time_of(steady.per_step(pauses.total_ns))}"
+        detail=f"per step {number(steady.per_step(pauses.count))} gaps of the CPU are longer than 0.2 ms: "
+        f"{time_of(steady.per_step(pauses.total_ns))} in total"
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
         change=Change(
             (ScaleHost(host.pauses & late(run), 0.5),),
@@ -171,7 +176,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
         ),
         evidence=(
             shown("GPU idle, Python", seconds(part_of(run, "python").stated_ns), "s"),
-            shown("long pauses", seconds(steady.per_step(pauses.total_ns)), "s"),
+            shown("long gaps of the CPU", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",
         place=spot.place if spot else None,
@@ -184,7 +189,7 @@ def _move(spot: Spot | None, where: str) -> str:
 
 def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     typical = int(host.typical_pause_ns)
-    updating = spans(run, calls_of(run, OPTIMIZER_MARK))  # Python in there is a matter of the optimizer
+    updating = spans(run, calls_of(run, OPTIMIZER_MARK))  # Python inside the optimizer belongs to the optimizer rules
     python = run.breakdown.owners["python"] - updating
     idle = steady.per_step(float((python & steady.host).total_ns))
     pauses = _longer_than(host.pauses & python, CPU_PAUSE_SHARE * steady.step_ns)
@@ -197,9 +202,9 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         return Finding(
             summary=f"Python runs between operators {share(idle, steady.mean_ns)} of the step",
             fix=_move(spot, "out of the training step"),
-            detail=f"{time_of(excess)} of it in long pauses; a typical pause takes {time_of(typical)}",
+            detail=f"long gaps between operators take {time_of(excess)} of it; a typical gap takes {time_of(typical)}",
             change=Change((half,), (whole,), everything),
-            evidence=(shown("Python", seconds(idle), "s"), shown("in long pauses", seconds(excess), "s")),
+            evidence=(shown("Python", seconds(idle), "s"), shown("in long gaps", seconds(excess), "s")),
             effort="refactor",
             place=spot.place if spot else None,
         )
@@ -209,7 +214,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     return Finding(
         summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.mean_ns)} of the step",
         fix="model = torch.compile(model)",
-        detail=f"a typical pause between operators takes {time_of(typical)}",
+        detail=f"a typical gap between operators takes {time_of(typical)}",
         change=Change(compiled, compiled, everything),
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
@@ -223,7 +228,7 @@ def _longer_than(where: Intervals, least_ns: float) -> Intervals:
 
 
 def _typical_excess(run: Run, pauses: Intervals, typical_ns: int) -> float:
-    """How much longer than a typical pause the long ones are in the median steady step, in nanoseconds."""
+    """Time that long gaps take above a typical one, in nanoseconds per step: the median over the steady steps."""
     steps = run.steps
     step = np.searchsorted(steps.host_start, pauses.start, side="right") - 1
     excess = np.bincount(step, np.maximum(pauses.lengths - typical_ns, 0), minlength=steps.count)
@@ -241,4 +246,4 @@ def _idle_in(run: Run, where: Intervals, steady: Steady) -> float:
 def _pace(run: Run, steady: Steady, host: HostTime, total: float) -> str:
     entries = steady.entries(run)
     kernel = float(np.median((run.activity.end - run.activity.start)[entries])) if entries.any() else 0.0
-    return f"median kernel {time_of(kernel)}; the host spends {time_of(total / max(host.operations, 1))} on each"
+    return f"median kernel {time_of(kernel)}; the CPU needs {time_of(total / max(host.operations, 1))} per kernel"

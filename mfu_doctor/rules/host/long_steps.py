@@ -1,20 +1,24 @@
-"""Now and then a step takes much longer because the host does something else in it: a checkpoint, a log, an evaluation.
+"""Some steps take much longer because the CPU does other work in them: a checkpoint, a log, an evaluation.
 
 What it measures
-    Long steps: steady ones that exceed the median by half, and by three robust standard deviations; and the pauses of the host
-    in them.
+    Analysed steps that are longer than 1.5 times the median and longer than the median plus three robust standard deviations,
+    and the gaps on the CPU in these steps.
 
 Why it costs
-    Work every hundredth step that takes as long as fifty of them costs a third of the time, and no median shows it.
+    If every 100th step contains work that takes as long as 50 steps, one third of the total time is lost. The median step does
+    not show this.
 
 How the gain is predicted
-    The long pauses in these steps vanish (mid, high) or halve (low). The saving is per step of the recorded ones.
+    Low: half of the long gaps in these steps is removed.
+    Mid and high: all of them are removed.
+    The saving is an average over the recorded steps.
 
 How to fix
     Save checkpoints asynchronously, evaluate less often, log from another thread.
 
 When it is wrong
-    The recorded steps may hold such a step by chance; how often it comes in the whole run decides what it costs.
+    The rule is wrong if the recording contains such a step by chance. The real cost depends on how often it occurs in the whole
+    run.
 
 References
     https://pytorch.org/docs/stable/distributed.checkpoint.html (async_save)
@@ -30,11 +34,11 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.step_kinds import are_long
 from mfu_doctor.intervals import union
-from mfu_doctor.quantities import counted, time_of
+from mfu_doctor.quantities import number, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# Long steps within three robust standard deviations (1.4826 x MAD) of the median are how steps of this run vary.
+# Steps within three robust standard deviations (1.4826 x MAD) of the median vary as all steps of this run do.
 _SIGMA, _TO_SIGMA = 3.0, 1.4826
 # More of them than this share are a second kind of step, not exceptions.
 EXCEPTIONS = 0.25
@@ -44,7 +48,7 @@ ENOUGH = 5
 @rule(
     "long-steps",
     "HO010",
-    "some steps stop for other work",
+    "some steps contain other work",
     also=("outlier-steps", "evaluation", "save-checkpoint", "logging"),
 )
 def long_steps(run: Run) -> Outcome:
@@ -52,7 +56,7 @@ def long_steps(run: Run) -> Outcome:
     steady = steady_of(run)
     index = np.flatnonzero(run.steps.steady)
     if len(index) < ENOUGH:
-        return Skip(f"fewer than {ENOUGH} steady steps: record more")
+        return Skip(f"fewer than {ENOUGH} analysed steps: record more steps")
     length = run.steps.duration[index].astype(np.float64)
     middle = float(run.steps.duration[run.steps.median])
     spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
@@ -66,12 +70,12 @@ def long_steps(run: Run) -> Outcome:
         return None
     pause, spot = longest_pause(pauses, steady), run.spent_at(pauses)
     return Finding(
-        summary=f"{counted(len(steps), 'step')} of {len(index)} took up to {time_of(float(length.max()))}, the others "
+        summary=f"{number(len(steps))} of {len(index)} steps took up to {time_of(float(length.max()))}; the median step took "
         f"{time_of(middle)}",
         fix=f"# call {spot.spelled} less often, or from another thread"
         if spot
         else "# write checkpoints and logs from another thread or less often",
-        detail=f"the longest pause takes {time_of(pause[1] - pause[0])}" if pause else None,
+        detail=f"the longest gap of the CPU takes {time_of(pause[1] - pause[0])}" if pause else None,
         change=Change((ScaleHost(pauses, 0.5),), (ScaleHost(pauses, 0.0),), (ScaleHost(pauses, 0.0),)),
         evidence=(
             shown("long steps", len(steps), "count"),

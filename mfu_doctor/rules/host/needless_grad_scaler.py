@@ -1,20 +1,20 @@
-"""A GradScaler guards gradients that are computed in bf16, which has the range of fp32 and does not underflow.
+"""A GradScaler scales gradients that are computed in bf16. bf16 has the range of fp32, so they do not underflow.
 
 What it measures
-    The check operators of GradScaler in runs whose matrix products are in bf16, and the wait of the host for their
-    result.
+    The check operators of GradScaler in runs whose matmuls are in bf16, and the wait of the CPU for their result.
 
 Why it costs
-    The check reads every gradient, and the host waits for its answer before the optimizer may step.
+    The check reads every gradient, and the CPU waits for the result before optimizer.step().
 
 How the gain is predicted
-    The check kernels vanish (low), and with them the wait for their result (mid, high).
+    Low: the check kernels are removed.
+    Mid and high: the wait for their result is removed as well.
 
 How to fix
     Remove the GradScaler.
 
 When it is wrong
-    Models that keep some layers in fp16.
+    The rule is wrong if the model keeps some layers in fp16.
 
 References
     https://pytorch.org/docs/stable/amp.html#gradient-scaling
@@ -48,7 +48,7 @@ _READ_AFTER_NS = 5 * NS_PER_MS
     also=("grad-scaler", "inf-check"),
 )
 def needless_grad_scaler(run: Run) -> Outcome:
-    """Judge the use of GradScaler by the format that the matrix products run in."""
+    """Judge the use of GradScaler by the dtype of the matmuls."""
     steady = steady_of(run)
     checks = steady.issued(run, calls_of(run, _CHECK))
     if not len(checks) or not _is_bf16(run):
@@ -61,8 +61,8 @@ def needless_grad_scaler(run: Run) -> Outcome:
     gone = removed(run, mask)
     spent = device_ns(run, steady, mask)
     return Finding(
-        summary=f"GradScaler checks bf16 gradients in each step, {steady.share(spent)} of it and "
-        f"{counted(int(near.sum()) / steady.count, 'wait')}",
+        summary=f"GradScaler takes {steady.share(spent)} of the step to check bf16 gradients, and the CPU waits for it "
+        f"{counted(int(near.sum()) / steady.count, 'time')} per step",
         fix="loss.backward(); optimizer.step()  # bf16 has the range of fp32: no GradScaler",
         change=Change(gone, (*gone, DropWaits(syncs[near])), (*gone, DropWaits(syncs[near]))),
         evidence=(shown("checks", steady.per_step(len(checks)), "per step"), shown("device time", seconds(spent), "s")),

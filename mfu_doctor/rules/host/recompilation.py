@@ -1,21 +1,23 @@
 """torch.compile compiles again during the steps.
 
 What it measures
-    Compilation spans inside the steady steps, and the recompilations that Dynamo counted over the block.
+    Compile events in the analysed steps, and the recompilations that Dynamo counted during mfu_doctor.profile().
 
 Why it costs
-    A frame whose guards fail (a new shape, a changed Python value) is compiled again, which takes seconds and stops the step.
+    A frame whose guards fail (a new shape, a changed Python value) is compiled again. This takes seconds and stops the step.
 
 How the gain is predicted
-    The compilation vanishes from the host in the steady steps (half of it at the low end). Replay gives the step. Where only the
-    counter tells of recompilations outside the recorded steps, nothing is priced.
+    Low: half of the compile time in the analysed steps is removed.
+    Mid and high: all of it is removed.
+    Replay gives the new step time. If Dynamo counted recompilations only outside the analysed steps, no saving is predicted.
 
 How to fix
-    torch.compile(model, dynamic=True), or torch._dynamo.mark_dynamic on the dimension that varies; pad batches to a few sizes.
+    torch.compile(model, dynamic=True), or torch._dynamo.mark_dynamic on the dimension that varies. Pad batches to a few sizes.
     TORCH_LOGS="recompiles" names the guard that failed.
 
 When it is wrong
-    The first steps compile on purpose; record later (more skipped steps) if these are warm-up.
+    The rule is wrong if the recorded steps are warm-up: compilation in the first steps is normal. Skip more steps before
+    recording.
 
 References
     https://pytorch.org/docs/stable/torch.compiler_troubleshooting.html
@@ -54,17 +56,17 @@ def recompilation(run: Run) -> Outcome:
         )
     if recompiles:
         return Finding(
-            summary=f"Dynamo compiled again {counted(recompiles, 'time')} during the block",
+            summary=f"Dynamo compiled again {counted(recompiles, 'time')} during profile()",
             fix=_FIX,
-            detail="none of it fell into the recorded steps, so it has no price",
+            detail="none of this was in the analysed steps, so no saving is predicted",
             evidence=(shown("recompilations", recompiles, "count"),),
             confidence="measured",
-            withhold="no compilation in the recorded steps: it saves 0.0 ms of them",
+            withhold="no compilation in the analysed steps: the saving is 0 ms",
         )
     if run.host.compile.count:
-        return None  # it compiles, and not in the steady steps
+        return None  # it compiles, but not in the steady steps
     if run.facts is None:
-        return Skip("whether the run compiles is not in this trace: record with mfu_doctor.profile()")
+        return Skip("this trace does not show whether torch.compile is used: record with mfu_doctor.profile()")
     if facts is not None and recompiles is None:
         return Skip("the run is compiled, but this torch does not count recompilations")
     return None

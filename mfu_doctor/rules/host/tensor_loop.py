@@ -1,23 +1,26 @@
-"""A Python loop handles a tensor element by element, and pays for an operator each time.
+"""A Python loop handles a tensor element by element. Each iteration runs several operators.
 
 What it measures
-    The same one to four operators, an indexing one among them and no matrix product, at least twenty times in a row on the
-    training thread, and the nodes of backward that belong to them.
+    A sequence of one to four operators that repeats at least twenty times on the main thread. It contains an indexing operator
+    and no matmul. The backward nodes of these operators are included.
 
 Why it costs
-    Each round costs several operators for work that a single vectorised one does at once, and each x[i] that needs a gradient
-    writes one as large as x in backward.
+    One vectorised operator could do the work of all iterations. And if x needs a gradient, each x[i] writes a tensor as large as
+    x in backward.
 
 How the gain is predicted
-    Of the loop and its backward stay a quarter of the host time and half of the device time (low), a twentieth and a tenth, or
-    one round where that is more (mid), one round (high). Where stack or cat joins what the rounds made, it belongs to the loop,
-    and so does freeing the parts: the pause after it, as long as the loop spent between its operators at most.
+    Low: 25 % of the CPU time and 50 % of the GPU time of the loop and its backward remain.
+    Mid: 5 % and 10 % remain.
+    High: one iteration remains.
+    At least one iteration always remains. A torch.stack or torch.cat after the loop is part of it, and so is freeing the tensors
+    that it joins: the gap after it counts, but not longer than all gaps inside the loop together.
 
 How to fix
-    Index with a tensor, use torch.stack, torch.gather, unfold or vmap instead of the loop.
+    Index with a tensor, or use torch.stack, torch.gather, unfold or vmap instead of the loop.
 
 When it is wrong
-    Recurrences in which each round needs the one before it; loops with a matrix product in them are left out for that.
+    The rule is wrong for recurrences, in which each iteration needs the one before it. Loops that contain a matmul are excluded
+    for this reason.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
@@ -36,13 +39,14 @@ from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# What stays of the host's and the device's time: vectorised, one round is left of the host's and the data of the device's.
+# Parts of the host time and of the device time that remain. A vectorised operator needs the host once, but still handles
+# all data on the device.
 _LOW, _MID = (0.25, 0.5), (0.05, 0.1)
 
 
 @rule("tensor-loop", "HO009", "Python loops over the elements of a tensor", also=("for-loop-indexing",))
 def tensor_loop(run: Run) -> Outcome:
-    """Look for the same few indexing operators over and over."""
+    """Look for the same few indexing operators, repeated many times."""
     steady = steady_of(run)
     loops = element_loops(run)
     inside = [loop for loop in loops if steady.host.contains(np.array([loop.start]))[0]]
@@ -56,8 +60,8 @@ def tensor_loop(run: Run) -> Outcome:
     host = where - run.activity.busy() if run.is_cpu else where
     longest: Loop = max(inside, key=lambda loop: loop.rounds)
     return Finding(
-        summary=f"A loop repeats {', '.join(n.removeprefix('aten::') for n in longest.names)} {number(longest.rounds)} times, "
-        f"{steady.share(spent)} of the step on the host",
+        summary=f"Loops over tensors take {steady.share(spent)} of the step on the CPU: one repeats "
+        f"{', '.join(n.removeprefix('aten::') for n in longest.names)} {number(longest.rounds)} times",
         fix="y = x[indices]  # one indexing operation instead of a loop over x[i]",
         change=Change(
             (ScaleHost(host, max(once, _LOW[0])), *scaled(run, mask, max(once, _LOW[1]))),
@@ -66,8 +70,8 @@ def tensor_loop(run: Run) -> Outcome:
         ),
         evidence=(
             shown("loops", steady.per_step(len(inside)), "per step"),
-            shown("rounds", longest.rounds, "count"),
-            shown("host time", seconds(spent), "s"),
+            shown("iterations of the longest loop", longest.rounds, "count"),
+            shown("CPU time", seconds(spent), "s"),
         ),
         place=run.places(np.array([longest.row]))[0],
         effort="refactor",

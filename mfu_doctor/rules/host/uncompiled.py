@@ -1,23 +1,25 @@
-"""The model runs eagerly although a compiler would merge its small kernels and leave Python out of the step.
+"""The model runs in eager mode. A compiler would fuse its small kernels and remove Python from the step.
 
 What it measures
-    Idle time of the device while the host launches, and chains of pointwise kernels that follow one another on a stream.
-    A trace that shows compiled regions or Triton kernels is not judged.
+    Idle time of the GPU while the CPU launches kernels, and chains of pointwise kernels that follow one another on a stream.
+    The rule is not applied if the trace contains compiled regions or Triton kernels.
 
 Why it costs
-    Eager mode pays for every operator twice: once on the host to launch it, once in memory traffic to hand its result to
-    the next.
+    In eager mode each operator costs a kernel launch on the CPU, and memory traffic to write its result and read it again.
 
 How the gain is predicted
-    Chains become one kernel each (see unfused-elementwise), and the host time of issuing shrinks to 70 %, 50 % or 30 %.
-    The time of compiling is not in the saving; after how many steps it is earned back is stated beside it.
+    Each chain becomes one kernel (see unfused-elementwise). The launch time on the CPU becomes shorter:
+    Low: 70 % of it remains, counted only in the time for which the GPU waits.
+    Mid: 50 % remains.
+    High: 30 % remains.
+    The saving does not include the compile time. The finding shows after how many steps the compile time is recovered.
 
 How to fix
-    model = torch.compile(model), with mode="reduce-overhead" where launching dominates.
+    model = torch.compile(model), with mode="reduce-overhead" if launches take most of the time.
 
 When it is wrong
-    Changing shapes and graph breaks take the gain away (recompilation). A job of minutes does not earn the compile time
-    back.
+    The rule is wrong if shapes change or the graph breaks: then the gain is lost (recompilation). A job of a few minutes does
+    not recover the compile time.
 
 References
     Ansel et al., PyTorch 2, ASPLOS 2024.
@@ -39,24 +41,24 @@ from mfu_doctor.units import NS_PER_S, seconds
 
 # What compiling a training step takes once: half a minute for a small model, three minutes for a large one.
 _COMPILE_NS = (30 * NS_PER_S, 180 * NS_PER_S)
-# Every eager run launches and has activations: below this share of the step together they leave a compiler nothing to do.
+# Every eager run launches and has activations: below this share of the step together, a compiler can save too little.
 ORDINARY_SHARE = 0.05
 
 
 @rule(
     "uncompiled",
     "HO008",
-    "eager execution leaves launches and memory traffic to a compiler",
+    "eager mode has launches and memory traffic that torch.compile removes",
     needs=(Need.DEVICE,),
     also=("torch-compile",),
 )
 def uncompiled(run: Run) -> Outcome:
-    """Judge what torch.compile would find to do."""
+    """Judge how much torch.compile could save."""
     if is_compiled(run):
         return None
     if run.steps.source == WHOLE:
         return Skip(
-            "the trace has no step marks, so start-up cannot be told from a steady step: call prof.step() in the loop"
+            "the trace has no step events, so warm-up cannot be separated: call prof.step() in the training loop"
         )
     steady = steady_of(run)
     chains = pointwise_chains(run)
@@ -73,13 +75,13 @@ def uncompiled(run: Run) -> Outcome:
         return (*fusing[which], ScaleHost(where[which], COMPILED_HOST_LEFT[which]))
 
     return Finding(
-        summary=f"Eager kernels: launching leaves the GPU idle {idle.of_step}, fusable pointwise chains take "
-        f"{steady.share(fusable)} of it",
+        summary=f"GPU waits for eager launches {idle.of_step}; fusable pointwise kernels take "
+        f"{steady.share(fusable)} of the step",
         fix="model = torch.compile(model)",
         detail=_earned_back(run, end(1)),
         change=Change(end(0), end(1), end(2)),
         evidence=(
-            shown("GPU idle, host launching", seconds(idle.stated_ns), "s"),
+            shown("GPU idle, CPU launches", seconds(idle.stated_ns), "s"),
             shown("pointwise chains", seconds(fusable), "s"),
             shown("chains", steady.per_step(chains.count_in(run, steady)) if chains is not None else 0, "per step"),
         ),
@@ -90,10 +92,10 @@ def uncompiled(run: Run) -> Outcome:
 
 
 def _earned_back(run: Run, edits: tuple[Edit, ...]) -> str:
-    """How long compiling takes, and how many steps at the mid end earn that back."""
+    """How long compiling takes, and after how many steps the mid end has saved that."""
     saved = run.replay.measured_ns - run.replay.step_ns(edits) if run.replay.trusted else 0.0
     once = "compiling takes 0.5 to 3 minutes once"
     if saved < WORTH_SHARE * run.replay.measured_ns:
         return once
     few, many = (number(round(spent / saved, -2) or 100) for spent in _COMPILE_NS)
-    return f"{once}, earned back after {few} to {many} steps"
+    return f"{once}, recovered after {few} to {many} steps"

@@ -1,23 +1,23 @@
-"""Steps issue the same kernels in the same order each time, one launch after another, where one graph launch would do.
+"""All steps run the same kernels in the same order, but each kernel is launched separately. One CUDA graph launch could do it.
 
 What it measures
-    Whether all steady steps run the same kernels with the same grids in the same order, whether the host waits inside
-    them, and how long launching leaves the device idle.
+    Whether all analysed steps run the same kernels with the same grids in the same order, whether the CPU waits for the GPU
+    inside them, and how long the GPU is idle because of launches.
 
 Why it costs
-    A CUDA graph replays hundreds of kernels with one call; the host then needs microseconds for what takes it
-    milliseconds.
+    A CUDA graph runs hundreds of kernels with one launch. The CPU then needs microseconds instead of milliseconds.
 
 How the gain is predicted
-    The host time of issuing shrinks to a graph launch of as many nodes (mid), to 30 % (low: inputs are copied, Python
-    remains around the graph), to nothing (high).
+    Low: 30 % of the launch time for which the GPU waits remains, because inputs are copied and Python runs around the graph.
+    Mid: the launch time on the CPU becomes that of one graph launch with the same number of kernels.
+    High: no launch time remains.
 
 How to fix
     torch.cuda.make_graphed_callables, torch.cuda.graph around the step, or torch.compile(mode="reduce-overhead").
 
 When it is wrong
-    Dropout needs graph-safe random numbers (PyTorch has them); data-dependent branches that were equal by chance in these
-    steps.
+    The rule is wrong if data-dependent branches were the same in these steps only by chance. Dropout needs random numbers that
+    are safe in graphs (PyTorch has them).
 
 References
     https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/
@@ -35,14 +35,14 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule,
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-# Cautious end: memory for static inputs and copies into them, and Python around the graph, keep this part of the host time.
+# Cautious end: this part of the host time remains, for copies into static inputs and for Python around the graph.
 _CAUTIOUS = 0.3
 
 
 @rule(
     "ungraphed-steps",
     "HO007",
-    "equal steps are launched kernel by kernel",
+    "identical steps are launched kernel by kernel",
     needs=(Need.DEVICE,),
     also=("cuda-graphs", "reduce-overhead"),
 )
@@ -62,18 +62,17 @@ def ungraphed_steps(run: Run) -> Outcome:
     total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     return Finding(
-        summary=f"{number(launched)} equal launches in each of {steady.count} steps; launching leaves the GPU idle "
-        f"{idle.of_step}",
+        summary=f"GPU waits for launches {idle.of_step}; each of {steady.count} steps runs the same {number(launched)} kernels",
         fix="model = torch.cuda.make_graphed_callables(model, (example_batch,))",
-        detail="the same kernels in the same order in every step and no synchronisation inside: a CUDA graph fits",
+        detail="every step runs the same kernels in the same order without synchronisation, so a CUDA graph is possible",
         change=Change(
             (ScaleHost(waited_for, max(_CAUTIOUS, graph)),),
             (ScaleHost(everything, graph),),
             (ScaleHost(everything, 0.0),),
         ),
         evidence=(
-            shown("launches", launched, "per step"),
-            shown("equal steps", steady.count, "count"),
+            shown("kernels", launched, "per step"),
+            shown("identical steps", steady.count, "count"),
             shown("GPU idle", seconds(idle.stated_ns), "s"),
         ),
         effort="refactor",

@@ -1,24 +1,25 @@
-"""Batches are copied to the device while it has nothing else to do.
+"""Batches are copied to the GPU while it has nothing else to do.
 
 What it measures
-    Copies from pinned memory to the device of at least 64 KiB, the part of them in which no kernel runs, and the
+    Copies of at least 64 KiB from pinned memory to the GPU, the part of them in which no kernel runs, and the
     synchronisations that follow them inside the same operator.
 
 Why it costs
-    A copy on the stream that computes takes its turn there. On a stream of its own, and issued one batch ahead, it runs
-    beside the computation.
+    A copy on the compute stream runs between the kernels. On a separate stream, and issued one batch ahead, it overlaps with
+    compute.
 
 How the gain is predicted
-    Low end: the copies no longer make the host wait (where they do); mid and high: they run on a stream of their own as
-    soon as they are issued. Replay decides what of that was on the critical path.
+    Low: the copies no longer block the CPU. If none of them does, low is the same as mid.
+    Mid and high: the copies run on a separate stream as soon as they are issued.
+    Replay shows how much of this time was on the critical path.
 
 How to fix
-    Copy with non_blocking=True on a side stream, one batch ahead (a prefetcher of ten lines, or the one of your
+    Copy with non_blocking=True on a separate stream, one batch ahead (a prefetcher of ten lines, or the one of your
     framework).
 
 When it is wrong
-    A copy that waits for its data cannot start earlier. Where the link itself is the bottleneck, send fewer bytes
-    (wide-batch).
+    The rule is wrong if a copy has to wait for its data: then it cannot start earlier. If PCIe itself is the bottleneck, copy
+    fewer bytes (wide-batch).
 
 References
     https://pytorch.org/tutorials/intermediate/pinmem_nonblock.html
@@ -41,16 +42,16 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _PINNED = re.compile(r"HtoD(?!.*Pageable)|Host -> Device")
-# Smaller copies are latency, and belong to host-made-tensor.
+# Smaller copies cost latency and no bandwidth: host-made-tensor looks at them.
 LEAST_BYTES = 64 * 1024
-# A copy that blocks the host can cost much more than it takes, which replay prices: so this is far below what is worth a fix.
+# A copy that blocks the host can cost much more than its own time, as replay shows: so this is far below WORTH_SHARE.
 EXPOSED_SHARE = 0.001
 
 
 @rule(
     "blocking-copy",
     "IN003",
-    "copies of batches are not hidden",
+    "copies of batches do not overlap with compute",
     needs=(Need.DEVICE,),
     also=("non-blocking", "prefetch-stream"),
 )
@@ -69,16 +70,16 @@ def blocking_copy(run: Run) -> Outcome:
     hidden = (*unblocked, MoveToStream(rows))
     blocked = len(steady.issued(run, waits))
     return Finding(
-        summary=f"Copies of {size_of(steady.per_step(float(copies.size.sum())))} to the GPU are exposed "
-        f"{steady.share(exposed)} of the step",
+        summary=f"GPU waits {steady.share(exposed)} of the step for copies from pinned memory "
+        f"({size_of(steady.per_step(float(copies.size.sum())))} per step)",
         fix="with torch.cuda.stream(copy_stream): next_batch = batch.to(device, non_blocking=True)",
         detail="copy_stream = torch.cuda.Stream(), and torch.cuda.current_stream().wait_stream(copy_stream) before its use"
-        + (f"; the host waits for {counted(steady.per_step(blocked), 'copy')} a step" if blocked else ""),
+        + (f"; the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else ""),
         change=Change(unblocked if blocked else hidden, hidden, hidden),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),
-            shown("exposed", seconds(exposed), "s"),
-            shown("waited for", steady.per_step(blocked), "per step"),
+            shown("GPU waits for copies", seconds(exposed), "s"),
+            shown("copies that block the CPU", steady.per_step(blocked), "per step"),
         ),
         place=run.places(copies.issuer(run)[:1])[0],
         effort="refactor",

@@ -1,20 +1,23 @@
-"""Every epoch starts its loader workers anew, and training waits for them.
+"""Every epoch starts its DataLoader workers again, and training waits for them.
 
 What it measures
-    Fetches of at least 50 ms and five times the median, in a run whose loader has workers that are not persistent.
+    Batches that took more than 50 ms and more than five times the median to load. The rule looks only at DataLoaders
+    that have workers without persistent_workers=True.
 
 Why it costs
-    A worker imports the program and rebuilds the dataset when it starts, and the first batch waits for that.
+    A worker imports the program and builds the dataset again when it starts, and the first batch waits for that.
 
 How the gain is predicted
-    The long fetches take the median; low end: half of that. The saving is that of the recorded steps, so it is right
-    where epochs are as short as the recording suggests.
+    Low: the long loading times lose half of what they take above the median.
+    Mid and high: they take the median.
+    The saving is calculated for the recorded steps. It is correct only if epochs are as short as in the recording.
 
 How to fix
     DataLoader(..., persistent_workers=True).
 
 When it is wrong
-    Epochs that last hours: the start of workers does not matter then. Persistent workers keep their copy of the dataset.
+    The rule promises too much if epochs last hours: then the start of workers hardly matters. Persistent workers keep their
+    copy of the dataset in memory.
 
 References
     https://pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader
@@ -33,7 +36,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_MS, seconds
 
-# Starting workers takes 0.05 to several seconds; a fetch this long and this much above the median is such a start.
+# Starting workers takes 0.05 to several seconds: a fetch this long and this far above the median is such a start.
 START_NS = 50 * NS_PER_MS
 ABOVE_MEDIAN = 5.0
 
@@ -41,7 +44,7 @@ ABOVE_MEDIAN = 5.0
 @rule(
     "cold-workers",
     "IN004",
-    "loader workers start again each epoch",
+    "DataLoader workers start again in each epoch",
     needs=(Need.FACTS,),
     also=("persistent-workers", "epoch-start"),
 )
@@ -49,7 +52,7 @@ def cold_workers(run: Run) -> Outcome:
     """Judge the fetches at the start of an epoch."""
     loader = loader_facts(run)
     if loader is None:
-        return Skip("no DataLoader was seen during the recording")
+        return Skip("no DataLoader was used during the recording")
     if not loader.num_workers or loader.persistent_workers:
         return None
     steady = steady_of(run)
@@ -63,14 +66,14 @@ def cold_workers(run: Run) -> Outcome:
     half = ShortenHost(start[cold], end[cold], (length[cold] + usual) // 2)
     warm = ShortenHost(start[cold], end[cold], np.full(int(cold.sum()), usual))
     return Finding(
-        summary=f"{counted(int(cold.sum()), 'epoch start')} in the recording waited {time_of(float(length[cold].max()))} "
-        f"for {loader.num_workers} new workers",
+        summary=f"Training waits up to {time_of(float(length[cold].max()))} for {loader.num_workers} new workers, "
+        f"at {counted(int(cold.sum()), 'epoch start')} in the recording",
         fix=f"DataLoader(..., num_workers={loader.num_workers}, persistent_workers=True)",
-        detail=f"other fetches take {time_of(usual)}; the saving is spread over the recorded steps",
+        detail=f"other batches take {time_of(usual)}; the saving is an average over the recorded steps",
         change=Change((half,), (warm,), (warm,)),
         evidence=(
-            shown("longest fetch", seconds(float(length.max())), "s"),
-            shown("median fetch", seconds(usual), "s"),
+            shown("longest loading of a batch", seconds(float(length.max())), "s"),
+            shown("median loading of a batch", seconds(usual), "s"),
         ),
         effort="setting",
     )

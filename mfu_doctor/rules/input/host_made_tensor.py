@@ -1,19 +1,22 @@
-"""Small tensors are made on the host in each step and copied to the device, which stops the host each time.
+"""Small tensors are created on the CPU in each step and copied to the GPU. The CPU waits for each copy.
 
 What it measures
     Copies of less than 64 KiB from pageable memory, and the synchronisations after them.
 
 Why it costs
-    torch.tensor(x).cuda() costs a copy, a wait for it, and with it everything that was queued before.
+    torch.tensor(x).cuda() copies the tensor and waits for the copy. The copy runs only after all kernels that were launched
+    before it on the same stream.
 
 How the gain is predicted
-    Low end: the waits vanish; mid and high: the copies and the host time of their operators as well.
+    Low: the waits are removed.
+    Mid and high: the copies and the CPU time of their operators are removed as well.
 
 How to fix
-    Make the tensor on the device (device="cuda"), make constants once, or collect several values into one pinned copy.
+    Create the tensor on the GPU (device="cuda"), create constants once, or put several values into one pinned copy.
 
 When it is wrong
-    Values that change each step and are only known on the host must be copied; then pin them and copy without blocking.
+    The rule is wrong if the values change in each step and only the CPU knows them: then they must be copied. In this case pin
+    them and copy with non_blocking=True.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html#create-tensors-directly-on-the-target-device
@@ -37,11 +40,11 @@ from mfu_doctor.units import seconds
 
 # Larger copies are batches (pageable-copy).
 MOST_BYTES = 64 * 1024
-# One small upload a step (a learning rate, a label count) is part of any loop.
+# One small copy per step (a learning rate, a label count) is part of any loop.
 ORDINARY = 1.0
 
 
-@rule("host-made-tensor", "IN006", "small tensors are made on the host and copied", needs=(Need.DEVICE,))
+@rule("host-made-tensor", "IN006", "small tensors are created on the CPU and copied", needs=(Need.DEVICE,))
 def host_made_tensor(run: Run) -> Outcome:
     """Judge small copies from pageable memory."""
     steady = steady_of(run)
@@ -60,15 +63,15 @@ def host_made_tensor(run: Run) -> Outcome:
     issuers = every.only(inside).issuer(run)
     spent = (run.trace.events.end - run.trace.events.start)[np.unique(issuers)].sum()
     return Finding(
-        summary=f"{counted(count, 'small tensor')} a step come from the host, "
-        f"{steady.share(steady.per_step(float(spent)))} of the step on the host",
-        fix='torch.zeros(n, device="cuda")  # instead of torch.zeros(n).to("cuda"); constants once, before the loop',
-        detail=f"the host waits for {counted(steady.per_step(blocked), 'copy')} of them a step" if blocked else None,
+        summary=f"CPU spends {steady.share(steady.per_step(float(spent)))} of the step on copies of "
+        f"{counted(count, 'small tensor')} to the GPU",
+        fix='torch.zeros(n, device="cuda")  # not torch.zeros(n).to("cuda"); create constants before the loop',
+        detail=f"the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else None,
         change=Change((waits,), gone, gone),
         evidence=(
             shown("small copies", count, "per step"),
-            shown("waited for", steady.per_step(blocked), "per step"),
-            shown("host time", seconds(steady.per_step(float(spent))), "s"),
+            shown("copies that block the CPU", steady.per_step(blocked), "per step"),
+            shown("CPU time", seconds(steady.per_step(float(spent))), "s"),
         ),
         place=run.places(issuers[:1])[0],
     )

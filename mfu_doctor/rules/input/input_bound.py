@@ -1,30 +1,34 @@
-"""The device waits for data that a DataLoader with more workers would have had ready.
+"""The device waits for the DataLoader. With more workers the next batch would be ready in time.
 
 What it measures
-    The time in which the device is idle while the training thread fetches a batch (on a CPU-only run: the time of the fetch
-    itself), and the number of worker processes behind it, from the capture or from the name of the fetch's span.
+    The time in which the device is idle while the main thread loads a batch. In a CPU-only run: the time of loading itself.
+    And the number of worker processes, as mfu_doctor.profile() recorded it or from the name of the DataLoader event.
 
 Why it costs
-    With num_workers=0 loading and training take turns. With too few workers the queue of ready batches runs empty and the
-    step takes as long as a batch does.
+    With num_workers=0, loading and training run one after the other. With too few workers the prefetch queue is empty, and the
+    step takes as long as loading one batch.
 
 How the gain is predicted
-    One batch costs one worker t_w: the fetch itself where there are no workers, w times the step where w starved workers
-    are at work. With w' workers a batch is ready every t_w / w', and the step becomes max(step without any waiting, t_w / w').
-    Replay finds the step without waiting, so a fetch that hides behind a busy device saves nothing. Low end: two workers (or
-    half of the additional ones); mid: the workers that the step needs, as far as there are cores; high: every batch ready.
-    On a CPU-only run workers share the cores with training; what they take is subtracted.
+    t_w is the time that one worker needs for one batch. With num_workers=0 it is the loading time. With w workers that cannot
+    keep up, it is w times the step time. Then w' workers deliver a batch every t_w / w', and the step takes the longer of
+    t_w / w' and the step without any waiting. Replay finds the step without waiting: it simulates the recorded timeline again
+    with the wait removed. Loading that overlaps with GPU work therefore saves nothing.
+    Low: two workers, or half of the additional workers.
+    Mid: as many workers as the step needs, but not more than there are cores.
+    High: every batch is ready in time.
+    In a CPU-only run the workers use the same cores as training. The prediction takes their core time into account.
 
 How to fix
-    DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True where a GPU trains. Where the CPU is already
-    saturated more workers deliver no more: make the transforms cheaper, or decode on the GPU. Where batches come from storage,
-    read the data set once before training, keep it on local NVMe, or store less of it.
+    DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True if a GPU trains. If all cores are already busy,
+    more workers do not help: make the transforms cheaper, or decode on the GPU. If batches are read from storage, read the data
+    set once before training, keep it on local NVMe, or store less of it.
 
 When it is wrong
-    Workers that share one slow disk do not scale. Where the un-profiled steps read from storage the finding says how much, but
-    not what of the wait that is: a cache that fills costs the first epoch only. Some network and user-space file systems count
-    no reads. A loader that is no DataLoader (a generator) needs its own prefetching. Batches that take very different times
-    hide in a mean; slow-sample looks at those.
+    The rule promises too much if all workers read from one slow disk. If data was read from storage during the steps without
+    the profiler, the finding shows the rate. It does not show how much of the wait this causes: while the page cache still
+    fills, only the first epoch is slow. Some network and user-space file systems count no reads. A loader that is not a
+    DataLoader (a generator) needs its own prefetching. The rule uses the mean time per batch. For batches with very different
+    times see slow-sample.
 
 References
     https://pytorch.org/docs/stable/data.html#multi-process-data-loading
@@ -47,7 +51,7 @@ from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
-# The CPU counts as saturated when this share of the cores is busy; a scheduler never reaches all of them.
+# The cores count as busy from this share on; a scheduler never reaches all of them.
 SATURATED = 0.95
 # A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does
 # more. Below it nothing that training waits for is limited by reading; logs and late imports stay far below it.
@@ -66,7 +70,9 @@ def input_bound(run: Run) -> Outcome:
     """Judge the data path."""
     loading = loading_of(run)
     if loading is None:
-        return Skip("no data fetch was recorded: iterate a DataLoader, or wrap the loader in doctor.batches(loader)")
+        return Skip(
+            "no loading of a batch was recorded: use a DataLoader, or wrap the loader in doctor.batches(loader)"
+        )
     if is_pipelined(run) and loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None
     wanted = _recommended(loading)
@@ -84,7 +90,7 @@ def input_bound(run: Run) -> Outcome:
 
 
 def _recommended(loading: Loading) -> int:
-    """Workers that the step needs, no more than there are cores; twice as many where their number is unknown."""
+    """Workers that the step needs, but not more than there are cores; 2 if the number of workers is unknown."""
     needed = loading.workers_needed
     if needed is None:
         return 2
@@ -95,7 +101,7 @@ def _recommended(loading: Loading) -> int:
 
 def _change(run: Run, loading: Loading, wanted: int) -> Change:
     ready = deliver_every(run, loading, 0.0)
-    if loading.batch_ns is None:  # workers unknown: twice as many halve the period
+    if loading.batch_ns is None:  # number of workers unknown: twice as many halve the period
         return Change(deliver_every(run, loading, loading.step_ns / loading.fetches / 2), ready, ready)
     now = loading.workers or 0
     few = 2 if now == 0 else now + max((wanted - now) // 2, 1)
@@ -114,7 +120,7 @@ def _saturated(run: Run, loading: Loading) -> str | None:
     if used < SATURATED * loading.cores:
         return None
     return (
-        f"{number(used)} of {number(loading.cores)} cores are busy, so more workers would deliver no more; "
+        f"{number(used)} of {number(loading.cores)} cores are busy, so more workers do not help; "
         "make the transforms cheaper or decode on the GPU"
     )
 
@@ -127,28 +133,28 @@ def _fix(run: Run, wanted: str) -> str:
 
 
 def _from_storage(run: Run) -> float | None:
-    """Bytes per second that the process and its workers read from storage, where that is enough to wait for."""
+    """Bytes per second that the process and its workers read from storage; None if unknown or too few to wait for."""
     host = run.facts.host if run.facts is not None else None
     rate = host.disk_read_bytes_s if host is not None else None
     return rate if rate is not None and rate >= STORAGE_MATTERS else None
 
 
 def _detail(loading: Loading, storage: float | None) -> str:
-    could = f"the step could take one each {time_of(loading.free_ns / loading.fetches)}"
+    needed = f"without this wait, training needs one every {time_of(loading.free_ns / loading.fetches)}"
     if storage is not None:
-        could += f"; {bandwidth(storage)} come from storage: where that is the limit, more workers do not help"
+        needed += f"; {bandwidth(storage)} are read from storage: if that is the limit, more workers do not help"
     if loading.workers == 0:
-        return f"the training thread loads each batch itself in {time_of(loading.fetch_ns)}; {could}"
-    by = f"{loading.workers} workers deliver" if loading.workers else "the loader delivers"
-    return f"{by} a batch each {time_of(loading.step_ns / loading.fetches)}; {could}"
+        return f"the main process loads a batch in {time_of(loading.fetch_ns)} (num_workers=0); {needed}"
+    by = f"{loading.workers} workers deliver" if loading.workers else "the DataLoader delivers"
+    return f"{by} a batch every {time_of(loading.step_ns / loading.fetches)}; {needed}"
 
 
 def _evidence(loading: Loading, storage: float | None) -> tuple[Evidence, ...]:
     found = [
         shown("waiting for data", seconds(loading.waiting.stated_ns), "s"),
-        shown("fetch", seconds(loading.fetch_ns), "s"),
-        shown("fetches per step", loading.fetches, "count"),
-        shown("step with every batch ready", seconds(loading.free_ns), "s"),
+        shown("loading one batch", seconds(loading.fetch_ns), "s"),
+        shown("batches per step", loading.fetches, "count"),
+        shown("step without waiting for data", seconds(loading.free_ns), "s"),
     ]
     if loading.workers is not None:
         found.append(shown("workers", loading.workers, "count"))

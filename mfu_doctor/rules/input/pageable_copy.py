@@ -1,24 +1,26 @@
-"""Batches are copied to the device from pageable memory, which is slow and makes the host wait for each copy.
+"""Batches are copied to the GPU from pageable memory. This is slow, and the CPU waits for each copy.
 
 What it measures
-    Copies from host to device whose name says "Pageable", of at least 64 KiB: their number, bytes, bandwidth, and the time
-    in which they run while nothing else does.
+    Host-to-device copies of at least 64 KiB whose name says "Pageable": their number, bytes and bandwidth, and the time in
+    which the GPU runs nothing else.
 
 Why it costs
-    The driver moves pageable memory through a small pinned buffer of its own: the copy runs at a fraction of the link's
-    bandwidth, cannot overlap with computation, and blocks the host until it is done.
+    The driver copies pageable memory through a small pinned buffer of its own. The copy therefore reaches only a part of the
+    PCIe bandwidth, cannot overlap with compute, and blocks the CPU until it is done.
 
 How the gain is predicted
-    Each copy no longer blocks its call (and the synchronisation that PyTorch adds after it goes away). Mid: it takes
-    its bytes over the bandwidth that pinned copies of this run reach, else 80 % of the PCIe generation's rate; low end:
-    half way between that and now; high: as mid, and on a stream of its own. Where copies hide behind computation the saving is 0.
+    The call returns at once, and the synchronisation that PyTorch adds is removed.
+    Low: the copy gains half as much time as in the mid estimate.
+    Mid: its time is bytes / bandwidth of the pinned copies in this run. If there are none, 80 % of the PCIe bandwidth is used.
+    High: as mid, and the copy runs on a separate stream.
+    Copies that overlap with compute save nothing.
 
 How to fix
     DataLoader(..., pin_memory=True) and batch.to(device, non_blocking=True).
 
 When it is wrong
-    Pinned memory is not swappable: on a host short of memory it hurts. Data created on the host inside the step is better
-    created on the device.
+    Pinned memory cannot be swapped out. If the host has little free memory, it can cause problems. If the data is created on
+    the CPU inside the step, create it on the GPU instead.
 
 References
     https://pytorch.org/tutorials/intermediate/pinmem_nonblock.html
@@ -41,7 +43,7 @@ from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
-from mfu_doctor.quantities import bandwidth, counted, size_of
+from mfu_doctor.quantities import bandwidth, number, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
@@ -66,17 +68,17 @@ def pageable_copy(run: Run) -> Outcome:
     pinned = pinned_bandwidth(run)
     least = "about" if is_link_known(run) else "at least"
     return Finding(
-        summary=f"{counted(steady.per_step(len(copies.entry)), 'copy')} from pageable memory a step, exposed "
-        f"{steady.share(steady.per_step(float(exposed.sum())))} of it",
+        summary=f"GPU waits {steady.share(steady.per_step(float(exposed.sum())))} of the step for copies from pageable memory "
+        f"({number(steady.per_step(len(copies.entry)))} per step)",
         fix="DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)",
-        detail=f"{size_of(steady.per_step(total))} a step at {bandwidth(rate)}; pinned memory gives {least} "
-        f"{bandwidth(pinned, 2)} and does not stop the host",
+        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(rate)}; pinned memory reaches {least} "
+        f"{bandwidth(pinned, 2)} and does not block the CPU",
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),
             shown("bytes", steady.per_step(total), "bytes per step"),
             shown("bandwidth", rate, "bytes/s"),
-            shown("exposed", seconds(steady.per_step(float(exposed.sum()))), "s"),
+            shown("GPU waits for copies", seconds(steady.per_step(float(exposed.sum()))), "s"),
         ),
         place=run.places(copies.issuer(run)[:1])[0],
     )

@@ -1,20 +1,22 @@
-"""A few batches take so much longer to load that the queue of ready ones runs empty.
+"""A few batches take so long to load that the prefetch queue becomes empty.
 
 What it measures
-    Fetches that take more than three times the median fetch and more than a millisecond, where they are the exception.
+    Batches that take more than three times the median to load and more than a millisecond, if at most 30 % of the batches do.
 
 Why it costs
-    One huge image, one slow file or one worker on a busy core holds up the step that waits for it, and all ranks with it.
+    One huge image, one slow file or one worker on a busy core delays the step that waits for it, and with it all ranks.
 
 How the gain is predicted
-    Slow fetches take the median (mid, high) or lose half of their excess (low). Replay decides what of it the device
-    noticed.
+    Low: slow batches lose half of what they take above the median.
+    Mid and high: they take the median.
+    Replay shows how much of this time made the device wait.
 
 How to fix
-    A deeper queue (prefetch_factor), batches of samples of similar size, or the slow samples prepared once ahead of time.
+    A longer queue (prefetch_factor), batches of samples of similar size, or preprocess the slow samples once before training.
 
 When it is wrong
-    A pause of the whole machine looks the same. The first batch of an epoch is slow for another reason (cold-workers).
+    The rule is wrong if the whole machine paused: this looks the same. The first batch of an epoch is slow for another reason
+    (cold-workers).
 
 References
     https://pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader
@@ -28,16 +30,16 @@ from mfu_doctor.analysis.evidence.loading import is_pipelined, loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import counted, share, time_of
+from mfu_doctor.quantities import number, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_MS, seconds
 
-# A fetch is slow when it takes this much more than the median (SageMaker Debugger uses 2, gpuprof 2.5) and is no hiccup.
+# A fetch is slow if it takes this many times the median (SageMaker Debugger uses 2, gpuprof 2.5) and more than LEAST_NS.
 ABOVE_MEDIAN = 3.0
 LEAST_NS = 1 * NS_PER_MS
 # If more than this share of the fetches is slow, they are not exceptions: the loader as a whole is too slow.
 EXCEPTIONS = 0.3
-_FEW = 8  # fetches without which one slow one among them may be anything
+_FEW = 8  # with fewer fetches, a slow one shows nothing
 _LEAST_SLOW = 2  # slow fetches that make a pattern
 _DEFAULT_PREFETCH = 2  # batches per worker, torch.utils.data.DataLoader
 
@@ -53,7 +55,7 @@ def slow_sample(run: Run) -> Outcome:
     steady = steady_of(run)
     rows = steady.issued(run, run.host.fetch_rows)
     if len(rows) < _FEW:
-        return Skip(f"fewer than {_FEW} fetches in the steady steps: record more steps")
+        return Skip(f"fewer than {_FEW} batches were loaded in the analysed steps: record more steps")
     start, end = run.trace.events.start[rows], run.trace.events.end[rows]
     length = end - start
     usual = int(np.median(length))
@@ -64,15 +66,15 @@ def slow_sample(run: Run) -> Outcome:
     half = ShortenHost(start[slow], end[slow], (length[slow] + usual) // 2)
     even = ShortenHost(start[slow], end[slow], np.full(int(slow.sum()), usual))
     return Finding(
-        summary=f"{counted(int(slow.sum()), 'fetch')} of {len(rows)} take up to {time_of(float(length.max()))}, the others "
+        summary=f"{number(int(slow.sum()))} of {len(rows)} batches take up to {time_of(float(length.max()))} to load, the others "
         f"{time_of(usual)}",
         fix=_fix(run),
         detail=f"they add {share(excess, steady.mean_ns)} to the mean step",
         change=Change((half,), (even,), (even,)),
         evidence=(
-            shown("slow fetches", steady.per_step(int(slow.sum())), "per step"),
-            shown("longest", seconds(float(length.max())), "s"),
-            shown("median", seconds(usual), "s"),
+            shown("slow batches", steady.per_step(int(slow.sum())), "per step"),
+            shown("longest loading", seconds(float(length.max())), "s"),
+            shown("median loading", seconds(usual), "s"),
         ),
         effort="setting",
         symptom_of=("input-bound", "cold-workers"),
@@ -83,6 +85,6 @@ def slow_sample(run: Run) -> Outcome:
 def _fix(run: Run) -> str:
     loader = loader_facts(run)
     if not is_pipelined(run):
-        return "DataLoader(..., num_workers=2, prefetch_factor=4)  # a queue of ready batches evens out slow ones"
+        return "DataLoader(..., num_workers=2, prefetch_factor=4)  # a prefetch queue hides slow batches"
     ahead = (loader.prefetch_factor if loader and loader.prefetch_factor else _DEFAULT_PREFETCH) * 2
-    return f"DataLoader(..., prefetch_factor={ahead})  # a deeper queue evens out slow batches"
+    return f"DataLoader(..., prefetch_factor={ahead})  # a longer queue hides slow batches"

@@ -1,20 +1,22 @@
-"""Images travel to the device as fp32, four times the bytes of the pixels they hold.
+"""Images are copied to the GPU as fp32. This is four times the size of their uint8 pixels.
 
 What it measures
-    Copies to the device of four-dimensional fp32 tensors with one, three or four channels, and the part of them that is
-    exposed.
+    Copies to the GPU of four-dimensional fp32 tensors with one, three or four channels, and the part of them that does not
+    overlap with compute.
 
 Why it costs
-    The link to the device is the slowest memory in the machine; converting there costs microseconds.
+    PCIe is much slower than the memory of the GPU. Converting uint8 to fp32 on the GPU takes only microseconds.
 
 How the gain is predicted
-    The copies take a quarter of their time (uint8), at the low end half (16 bits). Hidden copies save nothing.
+    Low: the copies take half of their time (16-bit pixels).
+    Mid and high: they take a quarter of their time (uint8).
+    Copies that overlap with compute save nothing.
 
 How to fix
-    Leave the batch as uint8 in the loader, and convert and normalise on the device.
+    Keep the batch as uint8 in the DataLoader. Convert and normalise it on the GPU.
 
 When it is wrong
-    Augmentation on the host that needs floats, and data that never was 8-bit.
+    The rule is wrong if augmentation on the CPU needs floats, or if the data was never 8-bit.
 
 References
     https://docs.nvidia.com/deeplearning/performance/
@@ -39,19 +41,19 @@ _UPLOAD = re.compile(r"HtoD|Host -> Device")
 _IMAGE_CHANNELS = (1, 3, 4)
 _IMAGE_DIMS = 4
 LEAST_BYTES = 1 << 20
-# An image comes as bytes: a quarter of fp32. At the low end it is sent as 16-bit numbers.
+# Pixels are bytes: a quarter of fp32. At the low end the batch is copied in a 16-bit dtype.
 _AS_BYTES, _AS_HALF = 0.25, 0.5
 
 
 @rule(
     "wide-batch",
     "IN007",
-    "images are sent as 32-bit numbers",
+    "images are copied to the GPU as fp32",
     needs=(Need.DEVICE, Need.SHAPES),
     also=("uint8-images", "pcie-saturation"),
 )
 def wide_batch(run: Run) -> Outcome:
-    """Judge what the copies to the device carry."""
+    """Judge the dtype of the images that are copied to the GPU."""
     steady = steady_of(run)
     every = copies_matching(run, _UPLOAD, LEAST_BYTES)
     images = np.array([_is_float_image(run, row) for row in every.issuer(run).tolist()], np.bool_)
@@ -67,13 +69,13 @@ def wide_batch(run: Run) -> Outcome:
         return (ScaleDevice(rows, np.full(len(rows), factor)),)
 
     return Finding(
-        summary=f"Images are sent as fp32, {size_of(steady.per_step(float(copies.size.sum())))} a step, exposed "
-        f"{steady.share(exposed)} of it",
-        fix="x = batch.to(device, non_blocking=True).float().div_(255)  # send uint8, convert on the GPU",
+        summary=f"GPU waits {steady.share(exposed)} of the step for copies of fp32 images "
+        f"({size_of(steady.per_step(float(copies.size.sum())))} per step)",
+        fix="x = batch.to(device, non_blocking=True).float().div_(255)  # copy uint8, convert on the GPU",
         change=Change(smaller(_AS_HALF), smaller(_AS_BYTES), smaller(_AS_BYTES)),
         evidence=(
             shown("bytes", steady.per_step(float(copies.size.sum())), "bytes per step"),
-            shown("exposed", seconds(exposed), "s"),
+            shown("GPU waits for copies", seconds(exposed), "s"),
         ),
         place=run.places(copies.issuer(run)[:1])[0],
         risk="rounding",

@@ -1,22 +1,22 @@
-"""Other processes used the cores while this run was recorded, so its times are not its own.
+"""Other processes used the CPU during the recording, so the measured times are not reliable.
 
 What it measures
-    CPU time of all other processes during the un-profiled steps, against the cores that this process may run on.
+    CPU time of all other processes during the steps without the profiler, against the cores that this process may use.
 
 Why it costs
-    It may cost nothing, or most of the step. What is certain is that a run recorded so says little about itself: operators
-    look slow that only waited for a core, and every prediction inherits that.
+    The effect can be zero or most of the step. Operators that waited for a core look slow, and every prediction from this trace
+    has the same error.
 
 How the gain is predicted
-    It is not: this is a caution. Whether a thread that could run had to wait for a core is in no trace.
+    No gain is predicted. This is a caution: a trace does not show whether a thread waited for a core.
 
 How to fix
-    Record again alone on the machine before acting on any number of the report, or give each process cores of its own (taskset,
-    numactl, the scheduler's --cpus-per-task).
+    Record again without other processes on the machine before you use the numbers of the report. Or give each process its own
+    cores (taskset, numactl, --cpus-per-task of the scheduler).
 
 When it is wrong
-    The other processes may be this training's own helpers, and will be there in every run. Others that crowd onto the cores of a
-    pinned process while the rest of the machine is idle are not seen.
+    The rule is wrong if the other processes belong to this training: then they are there in every run. It does not detect other
+    processes on the cores of a pinned process if the rest of the machine is idle.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
@@ -34,12 +34,12 @@ from mfu_doctor.rules.needs import Need
 @rule(
     "busy-machine",
     "TR009",
-    "other processes were busy while this was recorded",
+    "other processes used the CPU during the recording",
     needs=(Need.FACTS,),
     also=("affinity", "cpu-load"),
 )
 def busy_machine(run: Run) -> Outcome:
-    """Judge what other processes did meanwhile."""
+    """Judge how much CPU time other processes used."""
     found = contention_of(run)
     if isinstance(found, str):
         return Skip(found)
@@ -48,7 +48,7 @@ def busy_machine(run: Run) -> Outcome:
     load = run.facts.host.load_average if run.facts is not None and run.facts.host is not None else None
     return Finding(
         summary=f"Other processes used {significant(found.others, 2)} of the {number(found.cores)} cores during the "
-        "un-profiled steps: the times may include waiting for them",
+        "steps without the profiler: the times may include waiting for a core",
         fix="# record again alone on the machine before acting on these numbers",
         evidence=(
             shown("other processes", found.others, "cores"),

@@ -1,19 +1,19 @@
-"""The file lost events, so counts are too low and idle time is too high.
+"""The file has lost events, so counts are too low and idle time is too high.
 
 What it measures
     What the reader had to leave out: a truncated end, or events that could not be read.
 
 Why it costs
-    A kernel that is missing looks like idle time, and a missing launch breaks the link from a kernel to its operator.
+    A missing kernel looks like idle time. A missing launch breaks the connection from a kernel to its operator.
 
 How the gain is predicted
-    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+    No gain is predicted. This is a caution: it shows how reliable the other numbers are.
 
 How to fix
-    Record fewer steps, leave out stacks and memory events, and wait until the file is written before copying it.
+    Record fewer steps without stacks and memory events. Wait until the file is complete before you copy it.
 
 When it is wrong
-    Events lost outside the steady steps change nothing.
+    The rule is wrong if the events were lost outside the analysed steps: then nothing changes.
 
 References
     https://github.com/pytorch/kineto/blob/main/libkineto/README.md

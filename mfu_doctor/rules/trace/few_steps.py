@@ -1,20 +1,20 @@
-"""There are too few steady steps for a median.
+"""There are too few analysed steps for a reliable median.
 
 What it measures
-    The number of steady steps: recorded ones that are not left out as warm-up (the first, and long ones right after it) or as
-    disturbed.
+    The number of recorded steps that are analysed. Left out are warm-up steps (the first step, and long steps directly after it)
+    and disturbed steps (much longer than every step without the profiler).
 
 Why it costs
-    One step can be a long one, and nobody can tell.
+    If only one step is analysed, it may be an unusually long one, and nothing in the trace shows it.
 
 How the gain is predicted
-    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+    No gain is predicted. This is a caution: it shows how reliable the other numbers are.
 
 How to fix
-    Record at least four steps, and call prof.step() once per iteration so that steps can be told apart.
+    Record at least four steps, and call prof.step() once per iteration so that the trace has step events.
 
 When it is wrong
-    A step that takes minutes may be recorded only once for good reason.
+    The rule is wrong if a step takes minutes and was recorded only once for this reason.
 
 References
     https://pytorch.org/docs/stable/profiler.html#torch.profiler.schedule
@@ -27,11 +27,11 @@ from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
-# A median needs three values to pass over a long one.
+# A median of three values ignores one long one.
 ENOUGH = 3
 
 
-@rule("few-steps", "TR005", "too few steady steps")
+@rule("few-steps", "TR005", "too few analysed steps")
 def few_steps(run: Run) -> Outcome:
     """Count the steady steps."""
     count = int(run.steps.steady.sum())
@@ -39,12 +39,12 @@ def few_steps(run: Run) -> Outcome:
         return None
     whole = run.steps.source == WHOLE
     return Finding(
-        summary="No steps in the trace: all of it is judged as one step"
+        summary="The trace has no steps: all of it is analysed as one step"
         if whole
-        else f"Only {counted(count, 'steady step')}",
+        else f"Only {counted(count, 'analysed step')}: the step time may be an outlier",
         fix="torch.profiler.schedule(wait=5, warmup=2, active=6)  # and prof.step() at the end of each iteration",
         detail=run.steps.note,
-        evidence=(shown("steady steps", count, "count"), shown("steps from", run.steps.source)),
+        evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
         effort="setting",
         confidence="measured",
     )

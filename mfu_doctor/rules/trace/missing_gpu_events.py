@@ -1,20 +1,21 @@
-"""Kernels were launched but the trace does not contain them.
+"""Kernels were launched, but the trace does not contain them.
 
 What it measures
-    Kernel launches on the host against kernels on the device that carry their correlation id.
+    Kernel launches on the CPU against kernels on the GPU with the same correlation id.
 
 Why it costs
-    A device that seems idle while it worked makes every share and every saving wrong.
+    If kernels are missing, the GPU looks idle, and all percentages and savings are wrong.
 
 How the gain is predicted
-    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+    No gain is predicted. This is a caution: it shows how reliable the other numbers are.
 
 How to fix
-    Record with ProfilerActivity.CUDA. Where it is given, another tool (Nsight, DCGM, a second profiler) may hold CUPTI; a
-    driver that is older than the CUDA toolkit loses events as well.
+    Record with ProfilerActivity.CUDA. If it is already set, another tool (Nsight, DCGM, a second profiler) may be using CUPTI. A
+    driver older than the CUDA toolkit loses events as well.
 
 When it is wrong
-    Launches during graph capture run later, in graph launches. The last launches of a recording can lose their kernels.
+    The rule is wrong for launches during graph capture: their kernels run later, in graph launches. The last launches of a
+    recording can also lose their kernels.
 
 References
     https://docs.nvidia.com/cupti/main/main.html
@@ -39,7 +40,7 @@ TOLERATED = 0.02
 
 @rule("missing-gpu-events", "TR002", "launches without kernels", also=("kernels-without-launch", "no-gpu-events"))
 def missing_gpu_events(run: Run) -> Outcome:
-    """Compare kernel launches on the host with kernels on the device."""
+    """Compare kernel launches on the CPU with kernels on the GPU."""
     trace = run.trace
     launches = rows_matching(trace, _KERNEL_LAUNCH, trace.rows(*CALL_CATEGORIES))
     if not len(launches):
@@ -51,7 +52,7 @@ def missing_gpu_events(run: Run) -> Outcome:
     return Finding(
         summary=f"{share(lost, len(launches))} of {number(len(launches))} kernel launches have no kernel in the trace",
         fix="torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], ...)",
-        detail="idle time, MFU and every saving are unreliable: what is missing looks like idle time",
+        detail="idle time, MFU and every saving are unreliable: missing kernels look like idle time",
         evidence=(shown("launches", len(launches), "count"), shown("without a kernel", lost, "count")),
         effort="setting",
         confidence="measured",

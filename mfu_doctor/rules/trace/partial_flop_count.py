@@ -1,19 +1,19 @@
-"""The FLOPs of some matrix products are unknown, so MFU is a lower bound.
+"""The FLOPs of some matmuls are unknown, so MFU is a lower bound.
 
 What it measures
     The share of the time in matmul, convolution and attention kernels whose FLOPs could be counted from shapes.
 
 Why it costs
-    A ratio with half of its numerator missing misleads whoever compares it.
+    If part of the FLOPs is missing, MFU is too low and cannot be compared with other runs.
 
 How the gain is predicted
-    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+    No gain is predicted. This is a caution: it shows how reliable the other numbers are.
 
 How to fix
-    Record shapes. Give the FLOPs of a step (--model-flops) where custom kernels do the work.
+    Record shapes. If custom kernels do the work, pass the FLOPs per step (--model-flops).
 
 When it is wrong
-    Kernels without an operator (compiled regions) may be counted elsewhere.
+    The rule is wrong if kernels without an operator (compiled regions) are counted elsewhere.
 
 References
     Chowdhery et al., PaLM, 2022, appendix B.
@@ -35,7 +35,7 @@ def partial_flop_count(run: Run) -> Outcome:
     """Judge how much of the matmul time has counted FLOPs."""
     coverage = run.flops.coverage
     if coverage is None:
-        return Skip(run.flops.reason or "no matrix multiplication ran in the steady steps")
+        return Skip(run.flops.reason or "no matmul ran in the analysed steps")
     if coverage >= COVERED or run.options.model_flops is not None:
         return None
     missing = [u for u in run.flops.unknown if u.matmul_like]

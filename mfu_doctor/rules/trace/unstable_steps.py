@@ -1,20 +1,20 @@
-"""The steady steps differ so much that one of them does not speak for the others.
+"""The step times vary so much that the median step does not represent them.
 
 What it measures
-    The standard deviation of the steady step times over their mean.
+    The standard deviation of the times of the analysed steps, divided by their mean.
 
 Why it costs
-    A saving of 3 % cannot be seen, predicted or verified where steps vary by 20 %.
+    If step times vary by 20 %, a saving of 3 % cannot be seen, predicted or verified.
 
 How the gain is predicted
-    There is no gain: it is a caution about the trace, and it says what the other numbers are worth.
+    No gain is predicted. This is a caution: it shows how reliable the other numbers are.
 
 How to fix
-    Record more steps, fix the shapes of the batches, keep other work off the machine, and leave checkpointing and
-    evaluation out of the window.
+    Record more steps, keep the shapes of the batches fixed, and stop other work on the machine. Do not record checkpointing and
+    evaluation.
 
 When it is wrong
-    Training on sequences of very different lengths varies by nature.
+    The rule is wrong if the training has sequences of very different lengths: then step times vary by nature.
 
 References
     Georges et al., Statistically rigorous Java performance evaluation, OOPSLA 2007.
@@ -35,17 +35,17 @@ UNSTABLE = 0.10
 
 @rule("unstable-steps", "TR004", "step times vary", also=("variation", "noise"))
 def unstable_steps(run: Run) -> Outcome:
-    """Judge the spread of the steady steps."""
+    """Judge how much the times of the steady steps vary."""
     lengths = run.steps.duration[run.steps.steady].astype(np.float64)
     if len(lengths) < 2:
-        return Skip("one steady step has no spread: record more steps")
+        return Skip("the variation cannot be calculated from one step: record more steps")
     variation = float(lengths.std(ddof=1) / lengths.mean())
     if variation <= UNSTABLE:
         return None
     return Finding(
         summary=f"Step times vary by {share(variation, 1.0)}: from {time_of(float(lengths.min()))} to "
         f"{time_of(float(lengths.max()))}",
-        fix="mfu_doctor.profile(active=20)  # more steps, so that the median means something",
+        fix="mfu_doctor.profile(active=20)  # more steps give a more reliable median",
         evidence=(
             shown("variation", variation, "share"),
             shown("shortest step", seconds(float(lengths.min())), "s"),

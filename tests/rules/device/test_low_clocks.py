@@ -19,7 +19,7 @@ def test_a_fixed_clock_gains_what_it_lost() -> None:
     price = price_us(low_clocks, run)
     assert price.low_ns == close(PRODUCT_US * 0.1)
     assert price.mid_ns == price.high_ns == close(PRODUCT_US * 0.2)
-    assert found(low_clocks, run).summary == "Clocks are set to 1,128 of 1,410 MHz, 80 %"
+    assert found(low_clocks, run).summary == "SM clock is set below its maximum: mean 1,128 of 1,410 MHz (80 %)"
 
 
 def test_the_gain_ends_at_the_clock_of_the_stated_peak() -> None:

@@ -31,13 +31,13 @@ def test_a_capped_card_gains_its_clock_back() -> None:
 
 def test_at_the_default_limit_it_is_withheld_with_the_lost_clock() -> None:
     finding = found(power_cap, sampled_run(event_reasons=(0x4,) * 20, **CLOCKS, **DEFAULT))
-    assert finding.withhold == "nobody capped the card: 400 W is its default limit; the clock is 1,269 of 1,410 MHz"
+    assert finding.withhold == "the power limit is the default (400 W); the mean clock is 1,269 of 1,410 MHz"
 
 
 def test_unknown_limits_are_said_to_be_unknown() -> None:
     finding = found(power_cap, sampled_run(event_reasons=(0x4,) * 20, **CLOCKS))
     assert finding.withhold is not None
-    assert "was not read" in finding.withhold
+    assert "is unknown" in finding.withhold
 
 
 def test_the_power_brake_is_a_fault_at_any_limit() -> None:

@@ -46,7 +46,7 @@ def test_uploads_scale_with_the_bandwidth_of_the_link(link: dict[str, int], fact
 
 def test_the_summary_names_both_links() -> None:
     summary = found(slow_pcie_link, uploads(pcie_gen=1)).summary
-    assert summary == "The PCIe link runs at generation 1 x16 of 4 x16: 12 % of its bandwidth"
+    assert summary == "PCIe link runs at Gen1 x16 instead of Gen4 x16: 12 % of its maximum bandwidth"
 
 
 def test_without_copies_over_the_link_the_gain_is_nothing() -> None:

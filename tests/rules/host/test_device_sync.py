@@ -27,7 +27,7 @@ def test_a_wait_after_every_operator_is_priced_as_the_lost_overlap() -> None:
     before = run.replay.measured_ns / 1000
     assert price_us(device_sync, run).high_ns == close(before - 10 * 502)
     finding = found(device_sync, run)
-    assert "10 times a step" in finding.summary
+    assert "10 times per step" in finding.summary
     assert "loss.detach()" in finding.fix
 
 

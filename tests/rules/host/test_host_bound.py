@@ -26,7 +26,7 @@ def test_short_kernels_are_priced_up_to_what_the_device_needs() -> None:
     assert price.high_ns == close(4_000 - 1_000)
     assert price.mid_ns == close(4_000 - 1_000)  # a graph launch of 100 nodes takes the host 200 us: hidden
     assert price.low_ns == close(0)  # matmuls have nothing to fuse
-    assert "100 launches" in found(host_bound, run_of(loop(100, 10, 40))).summary
+    assert "100 kernels" in found(host_bound, run_of(loop(100, 10, 40))).summary
 
 
 def test_pointwise_chains_give_the_low_end() -> None:

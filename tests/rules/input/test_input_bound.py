@@ -70,7 +70,7 @@ def test_batches_that_come_from_storage_are_said_to() -> None:
     """More workers do not make a disk faster; what of the wait is the disk's is not in a trace, so the price stays."""
     host = HostFacts(disk_read_bytes_s=180e6)
     finding = found(input_bound, run_of(loop(12_000, 5_000), host=host))
-    assert "180 MB/s come from storage" in (finding.detail or "")
+    assert "180 MB/s are read from storage" in (finding.detail or "")
     assert ("read from storage", 180e6) in [(e.name, e.value) for e in finding.evidence]
     assert price_us(input_bound, run_of(loop(12_000, 5_000), host=host)) == price_us(
         input_bound, run_of(loop(12_000, 5_000))

@@ -9,7 +9,7 @@ from tests.rules.trace.drawing import loop
 
 def test_warmup_in_window() -> None:
     text = caution(warmup_in_window, run_of(loop((1_000, 5_000, 1_000, 1_000, 1_000, 1_000, 1_000))))
-    assert "warm-up" in text
+    assert "Warm-up" in text
     assert "5.00 ms" in text
 
 
