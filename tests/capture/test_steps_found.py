@@ -186,6 +186,27 @@ with block() as doctor:
     assert facts.windows[0].steps >= 1
 
 
+def test_a_step_after_an_epoch_that_ends_in_the_window_keeps_its_mark(zygote: Zygote, tmp_path: Path) -> None:
+    """A stream of batches does not foretell its end: the mark that was opened there is no step's, and the next one is.
+
+    Both once had the same number and were taken out together: the step before seemed to take as long as two.
+    """
+    body = """
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        for i in range(15 * 4): yield torch.full((8,), float(i)).sin(), i % 4
+with block() as doctor:
+    for epoch in range(4):
+        for x, y in DataLoader(Stream(), batch_size=4):
+            train(x, y)
+"""
+    with_and_without(zygote, tmp_path, body)
+    written = ours(tmp_path)
+    assert [(window.kind, window.steps) for window in written.facts.windows] == [("timing", 5), ("shapes", 1)]
+    assert written.steps == [13, 14, 16, 17, 18, 20]
+    assert len(written.named("mfu_doctor.unfinished_step")) == 1
+
+
 def test_a_block_without_any_sign_of_steps_is_one_step_and_says_so(zygote: Zygote, tmp_path: Path) -> None:
     body = """
 with block() as doctor:

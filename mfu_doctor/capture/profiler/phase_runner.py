@@ -47,7 +47,7 @@ class Recording:
     start_ns: int = 0
     end_ns: int = 0
     rows: list[StepRow] = field(default_factory=list)
-    stumps: list[int] = field(default_factory=list)  # step numbers whose mark was opened and whose step never was one
+    stumps: list[int] = field(default_factory=list)  # numbers of marks that were opened and whose step never was one
 
     @property
     def usable(self) -> bool:
@@ -89,6 +89,8 @@ class PhaseRunner:
     _current: Recording | None = None
     _annotation: Any = None
     _marked: bool = False  # the running step began with a mark in the trace
+    _number: int = 0  # of the mark that was opened last
+    _unused: int = 0  # numbers given to marks of no step: no other mark may have them, for they are taken out by number
     _profiling: bool = True  # False once another profiler was met: the user's always wins
 
     def __post_init__(self) -> None:
@@ -146,7 +148,7 @@ class PhaseRunner:
             self._current = None
         self.recordings.clear()
         self.rows.clear()
-        self.index = 0
+        self.index = self._unused = 0
         self._arrange(self.asked)
 
     def finish(self) -> None:
@@ -229,7 +231,8 @@ class PhaseRunner:
     def _annotate(self) -> None:
         from torch.autograd.profiler import record_function
 
-        self._annotation = record_function(f"ProfilerStep#{self.index}")
+        self._number = self.index + self._unused
+        self._annotation = record_function(f"ProfilerStep#{self._number}")
         self._annotation.__enter__()
         self._marked = True
 
@@ -237,10 +240,10 @@ class PhaseRunner:
         annotation, self._annotation = self._annotation, None
         if annotation is None:
             return
-        if (
-            not whole and self._current is not None
-        ):  # the mark of a step that is none, or that lost its session on the way
-            self._current.stumps.append(self.index)
+        if not whole:  # the mark of a step that is none, or that lost its session on the way
+            self._unused += 1
+            if self._current is not None:
+                self._current.stumps.append(self._number)
         annotation.__exit__(None, None, None)
 
     def _before_yield(self) -> None:
