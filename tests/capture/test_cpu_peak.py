@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 import torch
 
 from mfu_doctor.capture.facts import cpu_peak, processor

@@ -62,6 +62,7 @@ def test_the_running_system_is_read_without_harm() -> None:
 
 def rate(before: int | None, after: int | None) -> float | None:
     """The fact for these counts at the two ends of two seconds."""
+    pytest.importorskip("torch", reason="torch is not installed")
     start, end = Busy(10.0, 1.0, 1.0, 1.0, read_bytes=before), Busy(12.0, 2.0, 2.0, 2.0, read_bytes=after)
     return host_facts(start, end).disk_read_bytes_s
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 import torch
 from torch import library, nn
 from torch.nn import functional

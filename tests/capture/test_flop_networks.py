@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 import torch
 import torch.distributed as dist
 from torch import nn

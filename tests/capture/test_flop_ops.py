@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 import torch
 from torch import nn
 from torch.nn import functional

@@ -108,6 +108,7 @@ with block(model_flops=1e6) as doctor, torch.autocast("cpu", torch.bfloat16, ena
 
 def test_a_file_named_json_is_plain_and_one_named_gz_is_not(tmp_path: Path) -> None:
     """TensorBoard's plugin goes by the suffix: it cannot read gzip behind `.json`."""
+    pytest.importorskip("torch", reason="torch is not installed")
     for name, begins in (("run.pt.trace.json", b"{"), ("run.pt.trace.json.gz", b"\x1f\x8b")):
         with mfu_doctor.profile(tmp_path / name, print_report=False):
             pass

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.errors import NotATraceError
@@ -24,6 +24,9 @@ from mfu_doctor.result.stored import json_in_page
 from tests.browser import Tab, open_page, running_browser
 from tests.colours import contrast, rgb
 from tests.sample_report import drawing, full_report, kernels
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SECTIONS = ("headline", "waterfall", "step", "split", "fixes", "device", "kernels", "judged", "baseline", "method")
 HOSTILE = (
