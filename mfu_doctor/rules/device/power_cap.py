@@ -13,7 +13,7 @@ How the gain is predicted
     Low: half of this gain.
     Mid and high: all of it.
     Replay gives the new step time.
-    At the default limit, large 16-bit matmuls normally reach the power limit. This is no fault of the run, so the fix is not
+    At the default limit, large 16-bit matmuls normally reach the power limit. This is not a fault of the run, so the fix is not
     recommended, and the finding shows the clock that is lost.
 
 How to fix

@@ -11,7 +11,7 @@ Why it costs
 
 How the gain is predicted
     Replay simulates the recorded timeline again without the waits. If the launch queue is never empty (the GPU is the
-    bottleneck), the saving is 0, and the fix is listed as not recommended with that number.
+    bottleneck), the saving is 0, and the report lists the fix as one that saves too little.
     Low: the most frequent wait is removed.
     Mid: all waits are removed, except those of nonzero, masked_select, unique and similar operators: their result decides
     shapes or branches.

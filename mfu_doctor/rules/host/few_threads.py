@@ -38,9 +38,8 @@ from mfu_doctor.rules.needs import Need
 _LOW_EFFICIENCY, _MID_EFFICIENCY = 0.7, 0.85  # of adding a core; dense matmuls on two to eight cores reach 0.8 to 0.95
 _GRAIN = 32_768  # elements below which PyTorch does not split an operator (at::internal::GRAIN_SIZE)
 _FLOAT_BYTES = 4
-_OPERANDS = (
-    3  # tensors that an operator usually reads or writes at most: more traffic than that means that one is split
-)
+# Tensors that an operator usually reads or writes at most: with more traffic than so many grains, one of them is split.
+_OPERANDS = 3
 
 
 @rule(

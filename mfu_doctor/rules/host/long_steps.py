@@ -9,8 +9,8 @@ Why it costs
     not show this.
 
 How the gain is predicted
-    Low: half of the long gaps in these steps is removed.
-    Mid and high: all of them are removed.
+    Low: the long gaps in these steps become half as long.
+    Mid and high: they are removed.
     The saving is an average over the recorded steps.
 
 How to fix

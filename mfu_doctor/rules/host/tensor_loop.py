@@ -12,8 +12,9 @@ How the gain is predicted
     Low: 25 % of the CPU time and 50 % of the GPU time of the loop and its backward remain.
     Mid: 5 % and 10 % remain.
     High: one iteration remains.
-    At least one iteration always remains. A torch.stack or torch.cat after the loop is part of it, and so is freeing the tensors
-    that it joins: the gap after it counts, but not longer than all gaps inside the loop together.
+    At least one iteration always remains. In a CPU-only run, operator time counts as GPU time. A torch.stack or torch.cat after
+    the loop is part of it, and so is freeing the tensors that it joins: the gap after it counts, but not longer than all gaps
+    inside the loop together.
 
 How to fix
     Index with a tensor, or use torch.stack, torch.gather, unfold or vmap instead of the loop.

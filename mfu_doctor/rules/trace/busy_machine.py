@@ -49,7 +49,7 @@ def busy_machine(run: Run) -> Outcome:
     return Finding(
         summary=f"Other processes used {significant(found.others, 2)} of the {number(found.cores)} cores during the "
         "steps without the profiler: the times may include waiting for a core",
-        fix="# record again alone on the machine before acting on these numbers",
+        fix="# record again without other processes before you use these numbers",
         evidence=(
             shown("other processes", found.others, "cores"),
             shown("this process", found.own, "cores"),

@@ -13,7 +13,7 @@ How to fix
     Record fewer steps without stacks and memory events. Wait until the file is complete before you copy it.
 
 When it is wrong
-    The rule is wrong if the events were lost outside the analysed steps: then nothing changes.
+    The rule is wrong if the events were lost outside the analysed steps: then the numbers do not change.
 
 References
     https://github.com/pytorch/kineto/blob/main/libkineto/README.md
@@ -37,7 +37,7 @@ def dropped_events(run: Run) -> Outcome:
         return None
     count = sum(p.count for p in lost)
     return Finding(
-        summary=f"{counted(count, 'event')} missing from the trace" if count else "The end of the trace is missing",
+        summary=f"The trace has lost {counted(count, 'event')}" if count else "The end of the trace is missing",
         fix="record fewer steps: torch.profiler.schedule(wait=1, warmup=1, active=3)",
         detail="; ".join(p.text for p in lost),
         evidence=tuple(shown(p.kind, p.count, "count") for p in lost),
