@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 from torch.utils.data import dataloader
 
 import mfu_doctor
