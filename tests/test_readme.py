@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -48,25 +49,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.xdist_group("readme")
-@pytest.mark.parametrize("command", [command for command in _commands() if command not in NOT_RUN])
-def test_a_command_of_the_readme_works(command: str, folder: Path) -> None:
-    """In the order of the README, in one folder: later commands read what earlier ones wrote."""
-    words = shlex.split(command)
-    assert words[0].rpartition("/")[2] == "mfu-doctor", f"{command} is neither ours nor on the list"
-    if words[1] == "run":
-        pytest.importorskip("torch", reason="torch is not installed")
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "mfu_doctor", *words[1:]],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+def test_the_commands_of_the_readme_work(folder: Path) -> None:
+    """One test, in the order of the README and in one folder: later commands read what earlier ones wrote."""
+    with_torch = importlib.util.find_spec("torch") is not None
+    for command in _commands():
+        words = shlex.split(command)
+        if command in NOT_RUN or (words[1] == "run" and not with_torch):
+            continue
+        assert words[0].rpartition("/")[2] == "mfu-doctor", f"{command} is neither ours nor on the list"
+        done = subprocess.run(
+            [sys.executable, "-m", "mfu_doctor", *words[1:]],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert "Traceback" not in done.stderr, f"{command}: {done.stderr}"
+    if not with_torch:
+        pytest.skip("torch is not installed: the commands that train were left out, the others work")
 
 
 def test_the_list_of_exceptions_names_only_commands_of_the_readme() -> None:
