@@ -81,7 +81,7 @@ INPUT_BOUND = "mfu_doctor.rules.input.input_bound"
     [
         ("bound-by-input", "IN001", "belongs into mfu_doctor.rules.input.bound_by_input"),
         ("input-bound", "HO001", "belongs into mfu_doctor.rules.host.input_bound"),
-        ("input-bound", "XX001", "the letters of no family"),
+        ("input-bound", "XX001", "invalid code 'XX001'"),
     ],
 )
 def test_a_rule_whose_file_says_something_else_cannot_be_imported(name: str, code: str, wrong: str) -> None:
@@ -92,7 +92,7 @@ def test_a_rule_whose_file_says_something_else_cannot_be_imported(name: str, cod
 def test_a_need_that_is_none_fails_when_types_are_checked_and_when_imported() -> None:
     """The ignored type error is the first half: mypy --strict says so where there is none to ignore."""
     made = rule("input-bound", "IN001", "the device waits", needs=("device",))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="'device' is no Need"):
+    with pytest.raises(TypeError, match="'device' is not a Need"):
         made(judge_nothing(INPUT_BOUND))
 
 

@@ -1,6 +1,6 @@
-"""Every rule, family by family, and how a user names them: by name, by code, by family, or by what other people call them.
+"""Every rule, family by family, and how a user selects them: by name, by code, by family, or by another common name of the fault.
 
-Each family's folder lists its own rules: an explicit tuple and no directory scan, so go-to-definition works.
+Each family's folder lists its own rules in an explicit tuple, not by a directory scan, so go-to-definition works.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ RULES: tuple[Rule, ...] = (
     *TRACE,
 )
 
-# Codes of rules that are gone. Saved reports name them, so no other rule takes them.
+# Codes of removed rules. Saved reports contain them, so no other rule may use them.
 RETIRED = frozenset(("HO006", "IN008", "KE025", "ME004"))
 
 
 def choose(rules: Iterable[Rule], *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """The rules that `select` names (all if empty) less those that `ignore` names.
+    """The rules that `select` names (all if empty), without those that `ignore` names.
 
     Raises:
         DoctorError: a word that names no rule and no family.
@@ -44,10 +44,10 @@ def choose(rules: Iterable[Rule], *, select: Sequence[str] = (), ignore: Sequenc
 
 
 def find(name: str) -> Rule:
-    """The rule that has this name or code, or that people also call so.
+    """The rule with this name, code or other common name.
 
     Raises:
-        DoctorError: there is none; the message names the nearest.
+        DoctorError: there is none; the message suggests the nearest name.
     """
     for rule in RULES:
         if _is_called(rule, name):

@@ -1,4 +1,4 @@
-"""What a rule is: one documented function of a `Run` that returns a Finding, a Skip, or None when all is well.
+"""What a rule is: one documented function of a `Run` that returns a Finding, a Skip, or None if there is no fault.
 
 The decorator only attaches facts to the function; the catalogue lists the rules; the runner (diagnosis) calls them.
 """
@@ -16,8 +16,8 @@ from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
 
-# A fix is worth reporting when it saves at least this share of the step at its low end. It cannot save more than its fault takes,
-# so a rule finds nothing where the fault takes less. A rule that asks for another share has another reason, and says it.
+# A fix is worth reporting if its low estimate saves at least this share of the step. It cannot save more than its fault takes,
+# so a rule finds nothing if the fault takes less. A rule that uses another share has another reason, and states it.
 WORTH_SHARE = 0.01
 Effort: TypeAlias = Literal["setting", "line", "refactor"]  # least first
 Risk: TypeAlias = Literal["none", "rounding", "convergence"]  # least first
@@ -37,20 +37,20 @@ class Finding:
     """A fault in this run.
 
     Attributes:
-        summary: one sentence, subject first, with this run's number ("GPU waits for data 21 % of the step").
-        fix: a pasteable line with the values that this run calls for.
+        summary: one sentence, subject first, with the number of this run ("GPU waits for data 21 % of the step").
+        fix: a line to paste, with the values for this run.
         change: what the fix would change in the timeline; None for cautions and for throughput-only advice.
         detail: one more sentence under the fix.
         evidence: numbers with units.
-        place: the user's file:line, where known.
-        symptom_of: names of rules that explain this finding when they fire too (root cause first).
-        withhold: a reason with its number not to give this advice although the fault exists; shown as withheld.
+        place: the user's file:line, if known.
+        symptom_of: names of rules that explain this finding if they also find something (root cause first).
+        withhold: a reason, with its number, not to recommend the fix although the fault exists; shown as withheld.
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
-        effort: what the fix asks of its user; of equal savings the least effort comes first.
-        risk: what the fix may change beside the time.
-        confidence: whether the fault's cost was measured, is modelled by replay, or only a try can tell.
-        raised_peak: dense FLOP/s that products can reach once fixed, where the fix raises it (a faster number format, more
-            threads of a CPU): what today's kernels can reach at best is no bound then.
+        effort: how much work the fix is; of two equal savings the one with less effort comes first.
+        risk: what the fix may change apart from the time.
+        confidence: measured, modelled (calculated by replay) or hint (a rough estimate that must be tried).
+        raised_peak: dense FLOP/s that matmuls can reach after the fix, if the fix raises it (a faster dtype, more threads of a
+            CPU): the lower bound of the current kernels is then not a bound.
     """
 
     summary: str
@@ -91,10 +91,10 @@ class Rule:
         name: the file's name with dashes.
         code: the letters of its family and three digits.
         title: the fault in a few words.
-        needs: what a run must have; else the rule is "not measured".
+        needs: what a run must have; otherwise the rule is "not measured".
         judge: the function that looks at a run.
-        doc: the module's docstring under the fixed headings.
-        also: other names that people use for the fault; `mfu-doctor explain` and `--select` take them too.
+        doc: the module's docstring with the fixed headings.
+        also: other names that people use for the fault; `mfu-doctor explain` and `--select` accept them too.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Rule:
 
     @property
     def caution(self) -> bool:
-        """Whether it judges the trace and not the training: no saving, printed under Caution."""
+        """Whether it judges the trace and not the training: no saving, shown under Cautions."""
         return self.family is Family.TRACE
 
 
@@ -125,19 +125,19 @@ def rule(
         name: the file's name with dashes; a noun or adjective for the fault, never the remedy.
         code: the two letters of its family (`families`) and three digits, never reused.
         title: the fault in a few words.
-        needs: what a run must have (`needs`); without it the rule is "not measured" and is not asked.
+        needs: what a run must have (`needs`); without it the rule is "not measured" and is not called.
         also: other names that people use for the fault or its fix, in lower case with dashes.
 
     Raises:
         ValueError: the file is not where its name and code say.
-        TypeError: a need that is none.
+        TypeError: one of `needs` is not a Need.
     """
 
     def wrap(judge: Callable[[Run], Outcome]) -> Rule:
         _check_place(judge.__module__, name, code)
         for need in needs:
             if not isinstance(need, Need):
-                raise TypeError(f"{name}: {need!r} is no Need: {', '.join(str(n) for n in Need)}")
+                raise TypeError(f"{name}: {need!r} is not a Need: use one of {', '.join(str(n) for n in Need)}")
         doc = sys.modules[judge.__module__].__doc__ or ""
         return Rule(name, code, title, needs, judge, doc, also)
 
@@ -145,7 +145,7 @@ def rule(
 
 
 def _check_place(module: str, name: str, code: str) -> None:
-    """A rule is found by its name: the file and its folder must say the same as the decorator."""
+    """A rule is found by its name, so its file and folder must agree with the decorator."""
     wanted = f"mfu_doctor.rules.{family_of(code).folder}.{name.replace('-', '_')}"
     if module != wanted:
-        raise ValueError(f"{name} ({code}) stands in {module} and belongs into {wanted}")
+        raise ValueError(f"{name} ({code}) is in {module}, but must be in {wanted}")

@@ -1,4 +1,4 @@
-"""The families of rules: each is a question about where the time goes, and one folder beside this file.
+"""The families of rules: each is a question about where the time goes, and has one folder next to this file.
 
 The letters of a rule's code name its family, so a rule states it once; `rule` checks that the file lies in that folder.
 """
@@ -19,10 +19,10 @@ class Family(Enum):
 
     INPUT = ("IN", "does the device wait for data?")
     HOST = ("HO", "does the device wait for Python?")
-    KERNELS = ("KE", "do the kernels use the chip?")
-    MEMORY = ("ME", "does memory cost or leave time?")
-    COMMUNICATION = ("CO", "is communication exposed?")
-    DEVICE = ("DV", "is the device itself held back?")
+    KERNELS = ("KE", "are the kernels efficient?")
+    MEMORY = ("ME", "is time lost because memory is full, or is memory unused?")
+    COMMUNICATION = ("CO", "does the device wait for communication?")
+    DEVICE = ("DV", "is the device itself slowed down?")
     TRACE = ("TR", "can this trace be trusted?")
 
     def __init__(self, letters: str, question: str) -> None:
@@ -44,10 +44,10 @@ def family_of(code: str) -> Family:
     for family in Family:
         if code.startswith(family.letters):
             return family
-    raise ValueError(f"{code!r} begins with the letters of no family: {', '.join(f.letters for f in Family)}")
+    raise ValueError(f"invalid code {code!r}: it must begin with one of {', '.join(f.letters for f in Family)}")
 
 
 def family_named(word: str) -> Family | None:
-    """The family that a user calls so, by its letters or its name; None where it is no family."""
+    """The family with these letters or this name; None if there is none."""
     wanted = word.strip().lower()
     return next((family for family in Family if wanted in (family.letters.lower(), family.folder)), None)

@@ -1,7 +1,7 @@
-"""What a rule may need of a run: `needs=(Need.DEVICE, Need.SHAPES)`. The one place that says what each means.
+"""What a rule needs of a run: `needs=(Need.DEVICE, Need.SHAPES)`. The one place that says what each need means.
 
-The runner asks `lacks` before it calls the rule. Where something is missing the rule is "not measured", with the reason and
-what would measure it, so the rule itself need not handle the case.
+The runner asks `lacks` before it calls the rule. If something is missing, the rule is "not measured", with the reason and what
+would measure it. The rule itself need not handle this case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mfu_doctor.analysis.run import Run
 
 
 def _no_device(run: Run) -> str | None:
-    return "the trace has no device work: record where the training runs on a GPU" if run.is_cpu else None
+    return "the trace has no GPU kernels: record a run on a GPU" if run.is_cpu else None
 
 
 def _no_shapes(run: Run) -> str | None:
@@ -22,18 +22,18 @@ def _no_shapes(run: Run) -> str | None:
 
 
 def _no_facts(run: Run) -> str | None:
-    return "only a live run knows this: record with mfu_doctor.profile()" if run.facts is None else None
+    return "this is not in a torch.profiler trace: record with mfu_doctor.profile()" if run.facts is None else None
 
 
 def _no_samples(run: Run) -> str | None:
     if run.facts is not None and any(samples.time_ns for samples in run.facts.samples):
         return None
     told = (run.facts.sampler_status or "").partition(": ")[2] if run.facts is not None else ""
-    return f"no device samples: {told or 'record with mfu_doctor.profile() where an NVIDIA driver answers'}"
+    return f"no GPU samples: {told or 'record with mfu_doctor.profile() on a machine with an NVIDIA driver'}"
 
 
 def _no_peak(run: Run) -> str | None:
-    return None if run.peaks.dense else "the device's peak is unknown: pass --peak-flops"
+    return None if run.peaks.dense else "the peak FLOP/s of the device is unknown: pass --peak-flops"
 
 
 @unique
@@ -41,15 +41,15 @@ class Need(Enum):
     """Something that a rule cannot judge without.
 
     Attributes:
-        means: what the run then has.
-        lacks: why a run does not have it and what would measure it; None where it has it.
+        means: what the run must have.
+        lacks: why a run does not have it and what would measure it; None if it has it.
     """
 
     DEVICE = ("kernels or copies of a GPU in the trace", _no_device)
     SHAPES = ("sizes of operators' arguments", _no_shapes)
-    FACTS = ("what mfu_doctor.profile() writes beside the trace", _no_facts)
-    SAMPLES = ("clocks, power and temperature of the device, sampled in a live run", _no_samples)
-    PEAK = ("the device's peak in at least one number format", _no_peak)
+    FACTS = ("extra data that mfu_doctor.profile() records (settings, memory, CPU load)", _no_facts)
+    SAMPLES = ("clocks, power and temperature of the GPU, sampled by mfu_doctor.profile()", _no_samples)
+    PEAK = ("the peak FLOP/s of the device for at least one dtype", _no_peak)
 
     def __init__(self, means: str, lacks: Callable[[Run], str | None]) -> None:
         self.means = means

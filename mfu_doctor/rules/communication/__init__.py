@@ -1,4 +1,4 @@
-"""Is communication exposed? The rules of this family, in the order in which lists show them."""
+"""Does the device wait for communication? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.communication.data_parallel import data_parallel
 from mfu_doctor.rules.communication.exposed_communication import exposed_communication

@@ -1,27 +1,30 @@
-"""Collectives run while the device computes nothing, so the step waits for the network.
+"""The device waits for collectives: they run while it computes nothing.
 
 What it measures
-    The time in which a collective runs and no computation does. Collectives of the same kind and size are compared: what
-    one takes above the fastest of them is waiting for other ranks, the rest is transfer.
+    The time in which a collective runs and no compute kernel does. For collectives of the same kind and size, the time of the
+    fastest one is the transfer time. Additional time is waiting for other ranks.
 
 Why it costs
-    Data-parallel training hides gradient reduction behind the backward pass; what does not fit behind it, or is issued
-    too late, is added to the step.
+    In data-parallel training the gradient reduction overlaps with backward. A collective that is too long or starts too late
+    makes the step longer.
 
 How the gain is predicted
-    The exposed part of each collective shrinks in the replayed timeline. Low end: half of the exposed transfer; mid: all of
-    the exposed transfer; high: all exposed time, waiting for other ranks included, which only holds if the ranks are balanced
-    too. Never more than computation can cover: what runs beside no collective yet. A collective hidden behind computation
-    saves nothing.
+    The exposed part of each collective becomes shorter. Replay simulates the recorded timeline again with these shorter
+    collectives.
+    Low: half of the exposed transfer time is removed.
+    Mid: all of the exposed transfer time is removed.
+    High: all exposed time is removed, including waiting for other ranks. This is only possible if the ranks are balanced too.
+    No more is removed than can overlap with compute that does not overlap with a collective yet. A collective that already
+    overlaps with compute saves nothing.
 
 How to fix
-    DistributedDataParallel(..., gradient_as_bucket_view=True, static_graph=True) with bucket_cap_mb chosen so that the first
-    bucket is ready early and the last is small; a bf16 compression hook halves the bytes. With FSDP:
-    forward_prefetch=True, backward_prefetch=BACKWARD_PRE.
+    DistributedDataParallel(..., gradient_as_bucket_view=True, static_graph=True). Choose bucket_cap_mb so that the first bucket
+    is ready early and the last one is small. A bf16 compression hook halves the bytes. With FSDP use forward_prefetch=True and
+    backward_prefetch=BACKWARD_PRE.
 
 When it is wrong
-    One rank cannot tell slow links from a slow neighbour: a collective that waits looks like one that transfers slowly. Give
-    the traces of more ranks where that matters.
+    The rule is wrong if a collective waits for a slow rank: with the trace of one rank, this looks like a slow transfer. Compare
+    the reports of several ranks.
 
 References
     Li et al., PyTorch Distributed: experiences on accelerating data parallel training, VLDB 2020.
@@ -45,7 +48,7 @@ from mfu_doctor.units import seconds
 
 @rule("exposed-communication", "CO001", "the device waits for collectives", also=("overlap", "all-reduce"))
 def exposed_communication(run: Run) -> Outcome:
-    """Judge the collectives of the steady steps."""
+    """Judge the collectives of the analysed steps."""
     steady = steady_of(run)
     every = collectives_of(run)
     if every is None:
@@ -58,10 +61,10 @@ def exposed_communication(run: Run) -> Outcome:
     total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
     waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)
     return Finding(
-        summary=f"Communication is exposed {part.of_step}",
+        summary=f"{'Training' if run.is_cpu else 'GPU'} waits for communication {part.of_step}",
         fix=_fix(every, inside),
-        detail=f"{share(total - exposed, total)} of {time_of(total)} is hidden behind computation; "
-        f"{time_of(waiting)} of the rest looks like waiting for other ranks",
+        detail=f"{share(total - exposed, total)} of {time_of(total)} overlaps with compute; "
+        f"{time_of(waiting)} of the rest is probably waiting for other ranks",
         change=_change(run, every, _coverable(run, total, exposed)),
         evidence=_evidence(steady, every, inside, (total, exposed, waiting)),
         symptom_of=_roots(every, inside),
@@ -70,14 +73,14 @@ def exposed_communication(run: Run) -> Outcome:
 
 
 def _roots(every: Collectives, inside: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    """What would explain that communication does not fit behind computation: a slow link, or more of it than is needed."""
+    """Rules that explain why communication does not overlap: a slow link, or more communication than needed."""
     roots = ("slow-link", "sync-every-microbatch", "small-buckets", "late-gathers")
     mostly_tiny = every.exposed_ns[inside & every.tiny].sum() * 2 > every.exposed_ns[inside].sum()
     return (*roots, "scalar-collectives") if mostly_tiny else roots
 
 
 def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:
-    """Share of the exposed time that computation could cover: what runs beside no collective yet, and no more than that."""
+    """Share of the exposed time that can overlap with compute: limited by the compute that overlaps with no collective yet."""
     free = run.breakdown.mean_ns("compute", run.steps.steady) - (total_ns - exposed_ns)
     return min(max(free, 0.0) / exposed_ns, 1.0)
 
@@ -97,9 +100,11 @@ def _fix(every: Collectives, inside: npt.NDArray[np.bool_]) -> str:
     if any("gather" in kind or "scatter" in kind for kind in kinds) and not any("alltoall" in kind for kind in kinds):
         return "FullyShardedDataParallel(..., forward_prefetch=True, backward_prefetch=BackwardPrefetch.BACKWARD_PRE)"
     if any("alltoall" in kind for kind in kinds):
-        return "# issue the all-to-all of the next batch before this batch's backward pass (TrainPipelineSparseDist)"
+        return (
+            "# start the all-to-all of the next batch before backward of this batch (torchrec TrainPipelineSparseDist)"
+        )
     if any("send" in kind for kind in kinds):  # NCCL issues all-to-all as sends and receives
-        return "# issue the exchange of the next batch before this batch's backward pass (TrainPipelineSparseDist)"
+        return "# start the exchange of the next batch before backward of this batch (torchrec TrainPipelineSparseDist)"
     return "DistributedDataParallel(model, bucket_cap_mb=10, gradient_as_bucket_view=True, static_graph=True)"
 
 
@@ -110,13 +115,13 @@ def _evidence(
     found = [
         shown("collectives", steady.per_step(int(inside.sum())), "per step"),
         shown("communication", seconds(total), "s"),
-        shown("exposed", seconds(exposed), "s"),
-        shown("of it waiting for ranks", seconds(waiting), "s"),
+        shown("exposed communication", seconds(exposed), "s"),
+        shown("waiting for other ranks", seconds(waiting), "s"),
     ]
     for kind in sorted(set(every.kind)):
         mine = inside & np.array([k == kind for k in every.kind])
         if mine.any():
             spent = steady.per_step(float(every.exposed_ns[mine].sum()))
             count = counted(steady.per_step(int(mine.sum())), "call")
-            found.append(shown(f"{kind}, {count} a step", seconds(spent), "s"))
+            found.append(shown(f"{kind}, {count} per step", seconds(spent), "s"))
     return tuple(found)

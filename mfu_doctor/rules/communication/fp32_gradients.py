@@ -1,20 +1,22 @@
-"""Gradients travel between ranks as fp32, twice the bytes that bf16 would need.
+"""Gradients are reduced across ranks in fp32. bf16 would need half of the bytes.
 
 What it measures
-    All-reduces and reduce-scatters of at least 1 MiB whose element type is fp32, and the part of them that is exposed.
+    All-reduces and reduce-scatters of at least 1 MiB in fp32, and the part of them that does not overlap with compute.
 
 Why it costs
-    The time of a large collective is its bytes over the link; half of the bytes take half of the time.
+    The time of a large collective is bytes / bandwidth: half of the bytes take half of the time.
 
 How the gain is predicted
-    The transfer takes 70, 55 or 50 % of its time; what looks like waiting for other ranks stays. Hidden collectives save
-    nothing.
+    Low: 70 % of the transfer time remains.
+    Mid: 55 % remains.
+    High: 50 % remains.
+    The time of waiting for other ranks does not change. Collectives that overlap with compute save nothing.
 
 How to fix
-    The bf16 compression hook of DistributedDataParallel, or reduce_dtype=torch.bfloat16 with FSDP.
+    Use the bf16 compression hook of DistributedDataParallel, or reduce_dtype=torch.bfloat16 with FSDP.
 
 When it is wrong
-    Sums over many ranks lose digits in bf16.
+    The rule is wrong if the training needs precise sums: bf16 sums over many ranks are less precise.
 
 References
     https://pytorch.org/docs/stable/ddp_comm_hooks.html
@@ -35,19 +37,19 @@ from mfu_doctor.units import seconds
 
 _WIDE = ("float", "float32")
 LARGE_BYTES = 1 << 20
-# Share of the transfer that stays when half of the bytes travel: the casts and the latency remain.
+# Share of the transfer time that remains with half of the bytes: casts and latency do not become shorter.
 _LEFT = (0.7, 0.55, 0.5)
 
 
 @rule(
     "fp32-gradients",
     "CO009",
-    "gradients travel as 32-bit numbers",
+    "gradients are reduced in fp32",
     needs=(Need.DEVICE,),
     also=("gradient-compression", "powersgd"),
 )
 def fp32_gradients(run: Run) -> Outcome:
-    """Judge the format of gradient reductions."""
+    """Judge the dtype of gradient reductions."""
     every = collectives_of(run)
     if every is None:
         return None
@@ -64,13 +66,13 @@ def fp32_gradients(run: Run) -> Outcome:
     rows = run.activity.row[every.entry[chosen]]
     ends = [(SetDevice(rows, (waiting + transfer * left).astype(np.int64)),) for left in _LEFT]
     return Finding(
-        summary=f"{size_of(steady.per_step(float(every.size[inside].sum())))} of fp32 gradients a step, exposed "
-        f"{steady.share(exposed)} of it",
+        summary=f"GPU waits {steady.share(exposed)} of the step for reductions of fp32 gradients "
+        f"({size_of(steady.per_step(float(every.size[inside].sum())))} per step)",
         fix="model.register_comm_hook(None, torch.distributed.algorithms.ddp_comm_hooks.default_hooks.bf16_compress_hook)",
         change=Change(*ends),
         evidence=(
             shown("bytes", steady.per_step(float(every.size[inside].sum())), "bytes per step"),
-            shown("exposed", seconds(exposed), "s"),
+            shown("exposed communication", seconds(exposed), "s"),
         ),
         risk="rounding",
         symptom_of=("slow-link", "sync-every-microbatch", "small-buckets", "exposed-communication"),

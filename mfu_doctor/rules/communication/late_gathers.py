@@ -1,19 +1,22 @@
-"""Sharded parameters are gathered when a layer needs them, and the layer waits.
+"""FSDP gathers the parameters of a layer only when the layer needs them, and the layer waits.
 
 What it measures
-    All-gathers in the steady steps and the part of them in which nothing is computed.
+    All-gathers in the analysed steps, and the part of them that does not overlap with compute.
 
 Why it costs
-    While one layer computes, the parameters of the next could travel.
+    The all-gather of the next layer could run while the current layer computes.
 
 How the gain is predicted
-    Half, 80 % or all of the exposed part is hidden.
+    Low: half of the exposed part overlaps with compute.
+    Mid: 80 % of it.
+    High: all of it.
 
 How to fix
-    forward_prefetch and backward_prefetch of FSDP; larger units where each gather is short.
+    Use forward_prefetch and backward_prefetch of FSDP. If each all-gather is short, use larger FSDP units (wrap policy).
 
 When it is wrong
-    The first gather of a step has nothing to hide behind. Prefetching holds one more layer in memory.
+    The rule promises too much for the first all-gather of a step: there is no compute before it. Prefetching keeps one more layer
+    in memory.
 
 References
     Zhao et al., PyTorch FSDP, VLDB 2023.
@@ -32,18 +35,18 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-_HIDDEN = (0.5, 0.8, 1.0)  # share of the exposed part that prefetching hides
+_HIDDEN = (0.5, 0.8, 1.0)  # share of the exposed part that overlaps with compute after prefetching
 
 
 @rule(
     "late-gathers",
     "CO010",
-    "sharded parameters arrive late",
+    "all-gathers of parameters do not overlap with compute",
     needs=(Need.DEVICE,),
     also=("fsdp-prefetch", "limit-all-gathers"),
 )
 def late_gathers(run: Run) -> Outcome:
-    """Judge all-gathers that computation waits for."""
+    """Judge all-gathers that compute waits for."""
     every = collectives_of(run)
     if every is None:
         return None
@@ -56,14 +59,14 @@ def late_gathers(run: Run) -> Outcome:
     rows, duration = run.activity.row[every.entry[gathers]], every.duration_ns[gathers]
     ends = [(SetDevice(rows, (duration - hidden * every.exposed_ns[gathers]).astype(np.int64)),) for hidden in _HIDDEN]
     return Finding(
-        summary=f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} a step, exposed "
-        f"{steady.share(exposed)} of it",
+        summary=f"GPU waits {steady.share(exposed)} of the step for "
+        f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} per step",
         fix="FullyShardedDataParallel(model, forward_prefetch=True, limit_all_gathers=True)",
         detail="with fully_shard: module.set_modules_to_forward_prefetch([next_module])",
         change=Change(*ends),
         evidence=(
             shown("all-gathers", steady.per_step(int(inside.sum())), "per step"),
-            shown("exposed", seconds(exposed), "s"),
+            shown("exposed communication", seconds(exposed), "s"),
         ),
         symptom_of=("slow-link",),
     )

@@ -1,24 +1,26 @@
-"""The optimizer waits until the last gradients have been reduced, although it could update all other parameters meanwhile.
+"""The optimizer waits for the last gradient reduction, although it could already update the other parameters.
 
 What it measures
-    In each step the exposed part of the reductions after the last computation of backward, the optimizer's device time after
-    it, and the share of the gradients that travel in the last reduction.
+    For each step: the exposed communication after the last kernel of backward, the GPU time of the optimizer after it, and the
+    share of the gradients in the last reduction.
 
 Why it costs
-    While the last bucket is on the wire the device has nothing to do, and updating parameters whose gradients have arrived
-    is work that fits there exactly.
+    During the last reduction the GPU is idle. In this time it could update the parameters whose gradients are already reduced.
 
 How the gain is predicted
-    All of the optimizer but the share of the last reduction can move into the exposed time before it: the smaller of the two
-    is hidden. Half of that (low), 80 % (mid), all (high).
+    The optimizer work for all gradients, except those of the last reduction, can overlap with the exposed communication before
+    it. The smaller of the two times can be saved.
+    Low: half of it.
+    Mid: 80 % of it.
+    High: all of it.
 
 How to fix
-    torch.distributed.optim._apply_optimizer_in_backward, or ZeroRedundancyOptimizer(overlap_with_ddp=True); with FSDP2 step
-    each block's optimizer in its post-accumulate-gradient hook.
+    torch.distributed.optim._apply_optimizer_in_backward, or ZeroRedundancyOptimizer(overlap_with_ddp=True). With FSDP2, step the
+    optimizer of each block in its post-accumulate-gradient hook.
 
 When it is wrong
-    Clipping by the norm of all gradients and unscaling by a GradScaler need every gradient first: where either is seen
-    nothing is said. A collective that waits for a late rank looks like a long one.
+    The rule is wrong if the last reduction is long only because it waits for a late rank. Clipping by the norm of all gradients
+    and GradScaler need every gradient first: if the trace contains one of them, the rule is not applied.
 
 References
     https://pytorch.org/tutorials/intermediate/optimizer_step_in_backward_tutorial.html
@@ -42,16 +44,16 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule,
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-# Operators that need all gradients before the optimizer may step.
+# Operators that need all gradients before optimizer.step().
 _NEEDS_ALL = re.compile(
     r"^aten::(linalg_vector_norm|_foreach_norm|norm|frobenius_norm|_amp_foreach_non_finite_check_and_unscale_)$"
 )
-_HIDDEN = (0.5, 0.8, 1.0)  # share of what fits into the exposed time
+_HIDDEN = (0.5, 0.8, 1.0)  # share of what can overlap with the exposed communication
 
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """Means per steady step in nanoseconds: exposed reductions before the optimizer, its device time, and what can move."""
+    """Mean nanoseconds per steady step: exposed reductions before the optimizer, its device time, and what can move."""
 
     exposed_ns: float
     optimizer_ns: float
@@ -72,7 +74,7 @@ def late_optimizer(run: Run) -> Outcome:
     if every is None or optimizer is None:
         return None
     if len(ids_matching(run.trace, _NEEDS_ALL)):
-        return Skip("gradient clipping or a GradScaler needs all gradients before the optimizer may step")
+        return Skip("gradient clipping or a GradScaler needs all gradients before optimizer.step()")
     tail = _tail(run, steady, every, optimizer)
     hidden = min(tail.exposed_ns, tail.movable_ns)
     if hidden < WORTH_SHARE * steady.step_ns:
@@ -80,16 +82,16 @@ def late_optimizer(run: Run) -> Outcome:
     part = hidden / tail.optimizer_ns
     rows = optimizer.rows
     return Finding(
-        summary=f"The GPU waits {time_of(tail.exposed_ns)} for the last reduction, then the optimizer takes "
+        summary=f"GPU waits {time_of(tail.exposed_ns)} per step for the last gradient reduction; then the optimizer takes "
         f"{steady.share(tail.optimizer_ns)} of the step",
         fix=f"torch.distributed.optim._apply_optimizer_in_backward(torch.optim.{optimizer.name or 'AdamW'}, "
         "model.parameters(), {'lr': lr})  # before wrapping in DistributedDataParallel",
-        detail=f"{share(tail.movable_ns, tail.optimizer_ns)} of its work has its gradients before the last reduction ends",
+        detail=f"for {share(tail.movable_ns, tail.optimizer_ns)} of its work the gradients are ready before this reduction ends",
         change=Change(*((ScaleDevice(rows, np.full(len(rows), 1.0 - part * f)),) for f in _HIDDEN)),
         evidence=(
-            shown("exposed before the optimizer", seconds(tail.exposed_ns), "s"),
+            shown("exposed communication before the optimizer", seconds(tail.exposed_ns), "s"),
             shown("optimizer", seconds(tail.optimizer_ns), "s"),
-            shown("could run earlier", seconds(tail.movable_ns), "s"),
+            shown("optimizer time that could run earlier", seconds(tail.movable_ns), "s"),
         ),
         effort="refactor",
         symptom_of=("slow-link", "sync-every-microbatch", "small-buckets", "exposed-communication"),
@@ -125,7 +127,7 @@ def _tail(run: Run, steady: Steady, every: Collectives, optimizer: Optimizer) ->
 
 
 def _part(every: Collectives, last: int, reductions: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-    """Share of the reduced bytes in the last reduction; where sizes are unknown, of their number."""
+    """Share of the reduced bytes in the last reduction; if sizes are unknown, of their number."""
     sizes = every.size[reductions].astype(np.float64)
     if (sizes < 0).any() or not sizes.sum():
         return 1.0 / len(reductions)

@@ -1,19 +1,22 @@
-"""Single numbers are reduced or broadcast across ranks in each step: metrics, flags, barriers, buffers.
+"""Very small tensors (metrics, flags, buffers) are reduced or broadcast across ranks in each step.
 
 What it measures
-    Collectives of at most 4 KiB and barriers in the steady steps, and the part of them that is exposed.
+    Collectives of at most 4 KiB and barriers in the analysed steps, and the part of them that does not overlap with compute.
 
 Why it costs
-    A tiny collective costs the latency of a large one and makes each rank wait for the slowest.
+    A tiny collective has the latency of a large one, and each rank waits for the slowest.
 
 How the gain is predicted
-    They vanish (mid, high) or take half (low). What they cost by making ranks wait shows as their duration.
+    Low: half of their time is removed.
+    Mid and high: all of it is removed.
+    The time that ranks wait for each other is included in the duration of the collective.
 
 How to fix
-    Reduce metrics every hundred steps, all in one tensor; broadcast_buffers=False where norms need no common statistics.
+    Reduce metrics every 100 steps, all in one tensor. Set broadcast_buffers=False if batch norm statistics need not be the same
+    on all ranks.
 
 When it is wrong
-    A gradient norm across shards (FSDP) is needed in each step.
+    The rule is wrong if the value is needed in each step, for example a gradient norm across shards (FSDP).
 
 References
     https://pytorch.org/docs/stable/distributed.html
@@ -32,13 +35,13 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-RARE = 0.5  # fewer than one in two steps is what the advice asks for
+RARE = 0.5  # fewer than one in two steps: metrics are already reduced rarely, as the fix advises
 
 
 @rule(
     "scalar-collectives",
     "CO008",
-    "single numbers are reduced across ranks in each step",
+    "tiny tensors are reduced across ranks in each step",
     needs=(Need.DEVICE,),
     also=("barrier", "all-reduce-metrics", "object-collectives"),
 )
@@ -61,11 +64,11 @@ def scalar_collectives(run: Run) -> Outcome:
         return (ScaleDevice(rows, np.full(len(rows), factor)),)
 
     return Finding(
-        summary=f"{counted(count, 'tiny collective')} a step ({', '.join(sorted(kinds))}), exposed "
-        f"{steady.share(exposed)} of it",
+        summary=f"GPU waits {steady.share(exposed)} of the step for {counted(count, 'tiny collective')} per step "
+        f"({', '.join(sorted(kinds))})",
         fix="DistributedDataParallel(model, broadcast_buffers=False)"
         if kinds == {"broadcast"}
-        else "if step % 100 == 0: torch.distributed.all_reduce(metrics)  # all metrics in one tensor, and not each step",
+        else "if step % 100 == 0: torch.distributed.all_reduce(metrics)  # all metrics in one tensor, not in each step",
         change=Change(left(0.5), left(0.0), left(0.0)),
-        evidence=(shown("tiny collectives", count, "per step"), shown("exposed", seconds(exposed), "s")),
+        evidence=(shown("tiny collectives", count, "per step"), shown("exposed communication", seconds(exposed), "s")),
     )

@@ -1,23 +1,26 @@
-"""Large collectives inside one machine run at a small part of the speed of the link between its devices.
+"""Large collectives inside one machine use only a small part of the bandwidth between its GPUs.
 
 What it measures
-    Bytes over duration of collectives of at least 4 MiB in groups of at most eight ranks, by the bus bandwidth convention
-    of NCCL, against NVLink or Infinity Fabric in the device table (half of the published figure: one direction).
+    The bus bandwidth (as nccl-tests defines it) of collectives of at least 4 MiB with at most eight ranks. It is compared with
+    the NVLink or Infinity Fabric bandwidth in the device table (half of the published value, which is for both directions).
 
 Why it costs
-    Traffic that goes through host memory or a slower link than NVLink takes several times as long.
+    Data that goes through CPU memory or PCIe takes several times as long as over NVLink.
 
 How the gain is predicted
-    Each large collective takes its bytes over 80 (mid) or 90 % (high) of the link, or comes half the way to 40 % of it (low).
-    What a collective takes beyond the slowest link inside a machine is waiting for a late rank; the low end leaves it.
-    Hidden ones save nothing.
+    Each large collective takes bytes / (link bandwidth x efficiency).
+    Low: half of the gain at 40 % efficiency. Time above that of the slowest connection inside a machine is waiting for a late
+    rank, and remains.
+    Mid: 80 % efficiency.
+    High: 90 % efficiency.
+    Collectives that overlap with compute save nothing.
 
 How to fix
-    NCCL_DEBUG=INFO tells which transport is in use; nvidia-smi topo -m how the devices are connected.
+    NCCL_DEBUG=INFO shows which transport is used. nvidia-smi topo -m shows how the GPUs are connected.
 
 When it is wrong
-    Boards whose NVLink is not wired up, devices spread over machines, and collectives that waited for a late rank. Cards that
-    need an NVLink bridge (PCIe, NVL) are not judged.
+    The rule is wrong if NVLink is not connected on this board, if the GPUs are in different machines, or if the collectives
+    waited for a late rank. Cards that need an NVLink bridge (PCIe, NVL) are excluded.
 
 References
     https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md
@@ -39,26 +42,30 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
 
-# Cards in PCIe slots have NVLink only where somebody has put a bridge between two of them, which a trace does not tell.
+# Cards in PCIe slots have NVLink only if a bridge connects two of them, which a trace does not show.
 _CARD = re.compile(r"PCIe|NVL$", re.IGNORECASE)
-# Eight devices are one machine; larger groups cross a network whose speed a trace does not tell.
+# Eight devices are one machine; larger groups use a network whose speed a trace does not show.
 ONE_MACHINE = 8
 LARGE_BYTES = 4 << 20
 SLOW = 0.2  # of the link: nsys-ai calls this slow; ring all-reduces reach 0.7 to 0.8 (NCCL tests)
-# Through host memory over PCIe 3.0 x16 (16 lanes of 0.985 GB/s, 80 % reached), in and out at once: the slowest way there is.
+# Through host memory over PCIe 3.0 x16 (16 lanes of 0.985 GB/s, 80 % reached), in and out at once: the slowest connection.
 SLOWEST = 0.8 * 16 * 0.985 * GIGA / 2
 _REACHED = (0.4, 0.8, 0.9)
 _FOUND = (
     0.5,
     1.0,
     1.0,
-)  # of that gain: one rank cannot tell a slow link from a late neighbour, so the low end takes half
+)  # of that gain: one rank cannot distinguish a slow link from a late rank, so the low estimate takes half
 # What the link is called, and what shows how devices are connected, by vendor.
 _NAMES = {"NVIDIA": ("NVLink", "nvidia-smi topo -m"), "AMD": ("Infinity Fabric", "rocm-smi --showtopo")}
 
 
 @rule(
-    "slow-link", "CO006", "collectives reach little of the link", needs=(Need.DEVICE,), also=("bus-bandwidth", "nvlink")
+    "slow-link",
+    "CO006",
+    "collectives use little of the bandwidth between GPUs",
+    needs=(Need.DEVICE,),
+    also=("bus-bandwidth", "nvlink"),
 )
 def slow_link(run: Run) -> Outcome:
     """Judge the bus bandwidth of large collectives inside one machine."""
@@ -68,15 +75,15 @@ def slow_link(run: Run) -> Outcome:
     row = _row(run)
     if row is None or row.link is None:
         return Skip(
-            "the link between these devices is unknown (no NVLink in the device table, or cards that need a bridge)"
+            "the link between these GPUs is unknown (no NVLink in the device table, or cards that need a bridge)"
         )
     link = row.link / 2
-    called, tool = _NAMES.get(row.vendor, ("the link", "the vendor's topology tool"))
+    called, tool = _NAMES.get(row.vendor, ("link", "the vendor's topology tool"))
     moved = _bus_bytes(run, every)
     steady = steady_of(run)
     inside = steady.entries(run)[every.entry] & (every.size >= LARGE_BYTES)
     if not (inside & (moved > 0)).any():
-        return Skip("no large collective with a known size and a group inside one machine was recorded")
+        return Skip("no collective of at least 4 MiB with a known size and at most eight ranks was recorded")
     chosen = inside & (moved > 0)
     rate = float(np.median(moved[chosen] / np.maximum(every.duration_ns[chosen], 1))) * NS_PER_S
     if rate >= SLOW * link:
@@ -84,16 +91,16 @@ def slow_link(run: Run) -> Outcome:
     large = (every.size >= LARGE_BYTES) & (moved > 0)
     rows, ideal = run.activity.row[every.entry[large]], moved[large] / link * NS_PER_S
     now = every.duration_ns[large].astype(np.float64)
-    by_link = np.minimum(now, moved[large] / SLOWEST * NS_PER_S)  # what is longer than this, no link explains
+    by_link = np.minimum(now, moved[large] / SLOWEST * NS_PER_S)  # time above this is not explained by any link
     ends = [
         (SetDevice(rows, (now - part * np.maximum(told - ideal / reached, 0.0)).astype(np.int64)),)
         for reached, part, told in zip(_REACHED, _FOUND, (by_link, now, now), strict=True)
     ]
-    waiting = "that is slower than any link inside a machine, so part of it is waiting for a late rank"
+    waiting = "the rate is below that of any link inside a machine, so part of the time is waiting for a late rank"
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
-        summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of {called}",
-        fix="NCCL_DEBUG=INFO  # look for 'via P2P' (the link between devices); 'via SHM' or 'via NET' means that it is not used",
+        summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
+        fix="NCCL_DEBUG=INFO  # 'via P2P' means that the link is used; 'via SHM' or 'via NET' means that it is not",
         detail=f"{tool} shows how the GPUs are connected; {unsure}",
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),
@@ -103,13 +110,13 @@ def slow_link(run: Run) -> Outcome:
 
 
 def _row(run: Run) -> DeviceRow | None:
-    """The device table's row (it has both directions of the link together); None for cards that need a bridge."""
+    """The row of the device table (its bandwidth is for both directions); None for cards that need a bridge."""
     name = run.trace.devices[0].name if run.trace.devices else run.peaks.name
     return lookup(name) if name and not _CARD.search(name) else None
 
 
 def _bus_bytes(run: Run, every: Collectives) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Bytes that each collective must move over a link (NCCL's bus bandwidth convention); 0 where that is unknown."""
+    """Bytes that each collective must move over a link (NCCL's bus bandwidth convention); 0 if that is unknown."""
     out = np.zeros(len(every.entry))
     for i, row in enumerate(run.activity.row[every.entry].tolist()):
         args = run.trace.args_of(row)

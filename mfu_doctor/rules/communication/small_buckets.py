@@ -1,21 +1,24 @@
-"""Gradients are reduced in many small collectives, and each pays its latency.
+"""Gradients are reduced in many small collectives, and each of them adds its latency.
 
 What it measures
     The number and sizes of all-reduces per step.
 
 Why it costs
-    An all-reduce costs a latency of tens of microseconds before its first byte; a hundred of them cost that a hundred
-    times.
+    An all-reduce needs tens of microseconds of latency before it transfers the first byte. A hundred all-reduces need this
+    latency a hundred times.
 
 How the gain is predicted
-    n collectives cost n times the latency (the fastest of this run) plus their bytes at the rate of the largest; in
-    buckets of 25 MiB n becomes small. Low: half of that gain.
+    The time of n collectives is n x latency + bytes / rate. The latency is the time of the fastest collective of this run, the
+    rate is that of the largest one. With buckets of 25 MiB, n is small.
+    Low: half of this gain.
+    Mid and high: all of it.
 
 How to fix
-    Leave bucket_cap_mb at 25 or raise it; reduce own tensors together (torch.distributed.all_reduce_coalesced).
+    Keep bucket_cap_mb at 25 or higher. If you call all_reduce yourself, combine the tensors
+    (torch.distributed.all_reduce_coalesced).
 
 When it is wrong
-    Small buckets overlap better with the backward pass. What is hidden costs nothing.
+    The rule promises too much if the small buckets already overlap with backward: large buckets overlap less.
 
 References
     Li et al., PyTorch Distributed, VLDB 2020.
@@ -43,7 +46,7 @@ MANY = 8
 @rule(
     "small-buckets",
     "CO003",
-    "gradients are reduced in many small pieces",
+    "gradients are reduced in many small buckets",
     needs=(Need.DEVICE,),
     also=("bucket-cap-mb", "gradient-as-bucket-view", "static-graph"),
 )
@@ -71,10 +74,10 @@ def small_buckets(run: Run) -> Outcome:
         return (ScaleDevice(rows, np.full(len(rows), factor)),)
 
     return Finding(
-        summary=f"{counted(count, 'all-reduce')} a step of {size_of(float(np.median(every.size[inside])))} each take "
-        f"{steady.share(now)} of it",
+        summary=f"{counted(count, 'all-reduce')} per step (median {size_of(float(np.median(every.size[inside])))}) take "
+        f"{steady.share(now)} of the step",
         fix="DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
-        detail=f"{size_of(total)} a step would fit into {counted(buckets, 'bucket')}",
+        detail=f"their {size_of(total)} per step fit into {counted(buckets, 'bucket')}",
         change=Change(shorter((1 + left) / 2), shorter(left), shorter(left)),
         evidence=(
             shown("all-reduces", count, "per step"),

@@ -1,20 +1,21 @@
-"""With gradient accumulation the gradients are reduced across ranks after each micro-batch instead of once per step.
+"""With gradient accumulation, gradients are reduced across ranks after each micro-batch instead of once per step.
 
 What it measures
-    Whether the collectives of a step are the same sequence of sizes once per micro-batch.
+    Whether the collectives of a step repeat the same sequence of sizes once per micro-batch.
 
 Why it costs
-    The sums of the earlier micro-batches are reduced again with the last one: all of that traffic is wasted.
+    The last reduction of a step also contains the sums of the earlier micro-batches. The earlier reductions are unnecessary.
 
 How the gain is predicted
-    The collectives of all micro-batches but the last vanish (low: three quarters of their time). Hidden ones save
-    nothing.
+    Low: 75 % of the time of all reductions except those of the last micro-batch is removed.
+    Mid and high: all of this time is removed.
+    Collectives that overlap with compute save nothing.
 
 How to fix
-    model.no_sync() around all micro-batches but the last.
+    Put with model.no_sync(): around all micro-batches except the last one.
 
 When it is wrong
-    no_sync keeps unsharded gradients: with FSDP that needs more memory.
+    The rule promises too much with FSDP if memory is full: no_sync keeps unsharded gradients.
 
 References
     https://pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html#torch.nn.parallel.DistributedDataParallel.no_sync
@@ -60,14 +61,14 @@ def sync_every_microbatch(run: Run) -> Outcome:
         return (ScaleDevice(rows, np.full(len(rows), factor)),)
 
     return Finding(
-        summary=f"Gradients are reduced {micro} times a step; {micro - 1} of them are exposed "
-        f"{steady.share(exposed)} of it",
-        fix="with model.no_sync():  # around forward and backward of all micro-batches but the last",
+        summary=f"GPU waits {steady.share(exposed)} of the step for unnecessary reductions: gradients are reduced "
+        f"{micro} times per step",
+        fix="with model.no_sync():  # around forward and backward of all micro-batches except the last one",
         change=Change(left(0.25), left(0.0), left(0.0)),
         evidence=(
             shown("micro-batches", micro, "per step"),
-            shown("needless collectives", steady.per_step(len(inside)), "per step"),
-            shown("exposed", seconds(exposed), "s"),
+            shown("unnecessary collectives", steady.per_step(len(inside)), "per step"),
+            shown("exposed communication", seconds(exposed), "s"),
         ),
     )
 
@@ -90,7 +91,7 @@ def _by_step(
 def _repeated(
     every: Collectives, own: np.ndarray[tuple[int], np.dtype[np.int64]], micro: int
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
-    """All but the last of `micro` equal rounds of collectives of one step, or None where rounds differ."""
+    """All but the last of `micro` equal rounds of collectives of one step, or None if rounds differ."""
     if not len(own) or len(own) % micro:
         return None
     rounds = every.size[own].reshape(micro, -1)

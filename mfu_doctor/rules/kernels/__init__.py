@@ -1,4 +1,4 @@
-"""Do the kernels use the chip? The rules of this family, in the order in which lists show them."""
+"""Are the kernels efficient? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies

@@ -1,24 +1,28 @@
-"""Tensors are copied into another order only to be copied back, or for an operator that takes any order.
+"""Tensors are copied to another memory layout although the next operator does not need it.
 
 What it measures
-    The device work of contiguous() and clone() on tensors whose elements lie in another order, by what reads the copy: another
-    such copy, an operator that takes strides (products, pointwise operators), or one that needs the copy (a view, a norm).
+    The device time of contiguous() and clone() on tensors with another memory layout, by the operator that reads the copy:
+    another such copy, an operator that accepts strides (matmuls, pointwise operators), or one that needs the copy (a view,
+    a norm).
 
 Why it costs
-    A copy reads and writes the whole tensor and computes nothing; a transposing one reads or writes across cache lines.
+    A copy reads and writes the whole tensor and computes nothing. A copy that transposes also uses only a part of each cache
+    line that it reads or writes.
 
 How the gain is predicted
-    Low: copies vanish whose result is copied again at once, both where the second brings back the first order. Mid: so does
-    half of the copies that are read by operators that take strides; high: all of those. Copies that are needed, and those
-    that autograd makes in backward, stay.
+    Low: a copy is removed if its result is copied again immediately. If the second copy restores the original layout, both
+    are removed.
+    Mid: in addition, half of the time of copies that are read by operators which accept strides.
+    High: in addition, all of that time.
+    Copies that are needed remain, and so do copies that autograd makes in backward.
 
 How to fix
-    Drop .contiguous() before operators that accept strides; use reshape instead of contiguous().view(); keep the layout that
-    the next operator wants from the start.
+    Remove .contiguous() before operators that accept strides. Use reshape instead of contiguous().view(). Create tensors in
+    the layout that the next operator needs.
 
 When it is wrong
-    What reads the copy is taken to be the next operator on the thread; a copy that is kept for later may be needed there.
-    Kernels that need contiguous input copy for themselves.
+    The rule is wrong if the copy is kept for later and needed there: it looks only at the next operator on the thread. Kernels
+    that need contiguous input make the copy themselves.
 
 References
     https://pytorch.org/docs/stable/tensor_view.html
@@ -36,9 +40,14 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 
-@rule("contiguous-copies", "KE012", "tensors are copied to make them contiguous", also=("contiguous", "transpose"))
+@rule(
+    "contiguous-copies",
+    "KE012",
+    "tensors are copied only to change their memory layout",
+    also=("contiguous", "transpose"),
+)
 def contiguous_copies(run: Run) -> Outcome:
-    """Judge copies that only rearrange."""
+    """Judge copies that only change the memory layout."""
     copies = layout_copies_of(run)
     if copies is None:
         return None
@@ -52,18 +61,18 @@ def contiguous_copies(run: Run) -> Outcome:
     sure = removed(run, needless, copies.calls[copies.verdict == NEEDLESS]) if needless.any() else ()
     everything = device_ns(run, steady, copies.call_of >= 0)
     return Finding(
-        summary=f"Copies that only rearrange take {steady.share(avoidable)} of the step, "
-        f"{counted(steady.per_step(len(calls)), 'copy')} in it",
-        fix="# drop .contiguous() and .clone() where the next operator takes strides (matmul and attention do)",
-        detail=f"{counted(steady.per_step(len(again)), 'copy')} undo each other or are copied again at once"
+        summary=f"Avoidable layout copies take {steady.share(avoidable)} of the step "
+        f"({counted(steady.per_step(len(calls)), 'copy')} per step)",
+        fix="# remove .contiguous() and .clone() if the next operator accepts strides (matmul and attention do)",
+        detail=f"{counted(steady.per_step(len(again)), 'copy')} per step: copied again immediately or back to the old layout"
         if len(again)
         else None,
         change=Change(sure, (*sure, *scaled(run, perhaps, 0.5)), (*sure, *scaled(run, perhaps, 0.0))),
         evidence=(
             shown("avoidable copies", steady.per_step(len(calls)), "per step"),
-            shown("of them undone or repeated", steady.per_step(len(again)), "per step"),
+            shown("cancelled or repeated copies", steady.per_step(len(again)), "per step"),
             shown("avoidable", seconds(avoidable), "s"),
-            shown("all rearranging copies", seconds(everything), "s"),
+            shown("all layout copies", seconds(everything), "s"),
         ),
         place=first_place(run, calls),
         confidence="modelled" if len(again) else "hint",

@@ -1,19 +1,21 @@
-"""Convolutions add a bias that the batch norm after them subtracts again.
+"""Convolutions add a bias, and the batch norm after them subtracts it again.
 
 What it measures
-    Convolutions with a bias directly before a batch norm, and the kernels that add the bias and sum up its gradient.
+    Convolutions with a bias directly before a batch norm, and the kernels that add the bias and that sum its gradient.
 
 Why it costs
-    A pass over the activations to add it and another to sum its gradient, for nothing.
+    Adding the bias reads and writes all activations. Its gradient needs another reduction. Both have no effect on the result.
 
 How the gain is predicted
-    The kernels that add the bias vanish (low), and those that reduce its gradient as well (mid, high).
+    Low: the kernels that add the bias are removed.
+    Mid and high: the kernels that sum its gradient are removed as well.
 
 How to fix
-    bias=False in convolutions before a batch norm.
+    Pass bias=False to convolutions before a batch norm.
 
 When it is wrong
-    Checkpoints with the bias must be converted (add it to the running mean).
+    The rule is wrong if the batch norm uses fixed running statistics: then the bias has an effect. Existing checkpoints must be
+    converted (subtract the bias from the running mean).
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html#disable-bias-for-convolutions-directly-followed-by-a-batch-norm
@@ -40,7 +42,10 @@ _BIAS = 2  # position of the bias among the arguments of aten::conv2d
 
 
 @rule(
-    "conv-bias-before-norm", "KE011", "convolutions add a bias that a norm takes away", needs=(Need.DEVICE, Need.SHAPES)
+    "conv-bias-before-norm",
+    "KE011",
+    "convolution bias before a batch norm has no effect",
+    needs=(Need.DEVICE, Need.SHAPES),
 )
 def conv_bias_before_norm(run: Run) -> Outcome:
     """Judge convolutions directly before a batch norm."""
@@ -56,8 +61,8 @@ def conv_bias_before_norm(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(steady.issued(run, convolutions)))
     return Finding(
-        summary=f"Biases before a batch norm take {steady.share(spent)} of the step, in {counted(count, 'convolution')}",
-        fix="nn.Conv2d(..., bias=False)  # the norm subtracts the mean, and the bias with it",
+        summary=f"Bias of {counted(count, 'convolution')} before a batch norm takes {steady.share(spent)} of the step",
+        fix="nn.Conv2d(..., bias=False)  # the norm subtracts the mean, which contains the bias",
         change=Change(scaled(run, adding, 0.0), scaled(run, both, 0.0), scaled(run, both, 0.0)),
         evidence=(shown("convolutions", count, "per step"), shown("bias kernels", seconds(spent), "s")),
         place=run.places(convolutions[:1])[0],

@@ -1,27 +1,30 @@
-"""The gradient of an embedding is written for every row of its table, though a batch touches few of them.
+"""The gradient of an embedding is written for every row of the table, although a batch uses only a few rows.
 
 What it measures
-    The device work of embedding_dense_backward, apart for the zeros of the whole table and for the rows of the batch, and
-    the optimizer's work on tensors of the table's shape.
+    The device time of embedding_dense_backward, separately for writing zeros to the whole table and for the rows of the batch.
+    Also the optimizer time for tensors with the shape of the table.
 
 Why it costs
-    A table of a million rows gets a gradient of a million rows, nearly all of them zero, and the optimizer then reads and
+    A table of a million rows gets a gradient of a million rows. Nearly all of them are zero. The optimizer then reads and
     writes every row of the table and of its state.
 
 How the gain is predicted
-    A sparse gradient has no zeros to write: that work vanishes. Of the optimizer's pass over the table the share of the rows
-    that the batch touches stays, ten times (low), five times (mid) or three times over (high): sparse updates sort and
-    merge indices and move rows one by one. On a CPU the memory of the gradient is also given back to the system in
-    zero_grad; mid and high take that away too. Without shapes only the zeros are priced.
+    A sparse gradient contains no zeros, so writing them is removed. The optimizer time for the table is multiplied by the share
+    of rows in the batch and by a factor, because sparse updates sort and merge indices and access rows one by one.
+    Low: the factor is 10.
+    Mid: it is 5.
+    High: it is 3.
+    In a CPU-only run zero_grad also returns the memory of the gradient to the system. The mid and high estimates remove this
+    time as well. Without shapes only the zeros count.
 
 How to fix
-    nn.Embedding(sparse=True), with torch.optim.SparseAdam in place of Adam; SGD takes sparse gradients as it is. With
-    several indices per sample, nn.EmbeddingBag(sparse=True).
+    Use nn.Embedding(sparse=True) with torch.optim.SparseAdam instead of Adam. SGD supports sparse gradients without a change.
+    With several indices per sample, use nn.EmbeddingBag(sparse=True).
 
 When it is wrong
-    A table that shares its weight with the output layer has a dense gradient anyway: where a matrix product has the
-    table's shape nothing is promised. SparseAdam leaves rows alone that have no gradient, momentum and weight decay
-    included, which can change convergence.
+    The rule is wrong if the table shares its weight with the output layer: then the gradient is dense anyway. If a matmul uses
+    a tensor with the shape of the table, the low estimate is therefore 0. SparseAdam does not update rows without a gradient:
+    they also get no momentum and no weight decay, which can change convergence.
 
 References
     https://pytorch.org/docs/stable/generated/torch.nn.Embedding.html
@@ -43,8 +46,8 @@ from mfu_doctor.quantities import number
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# How often a sparse update handles a touched row, against once in the dense pass: the index is sorted, rows are gathered,
-# merged and scattered. Low, mid, high.
+# Cost of a row in a sparse update, relative to a row in a dense one: the index is sorted, rows are gathered, merged and
+# scattered. Low, mid, high.
 _PER_TOUCHED_ROW = (10.0, 5.0, 3.0)
 _ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")
 _TAKES_SPARSE = ("SGD", "Adagrad")
@@ -53,7 +56,7 @@ _TAKES_SPARSE = ("SGD", "Adagrad")
 @rule(
     "dense-embedding-grad",
     "KE013",
-    "an embedding's gradient is written for every row",
+    "embedding gradients are written for every row of the table",
     also=("sparse-embedding", "embedding-backward"),
 )
 def dense_embedding_grad(run: Run) -> Outcome:
@@ -67,14 +70,14 @@ def dense_embedding_grad(run: Run) -> Outcome:
     if backward + updating < WORTH_SHARE * steady.step_ns:
         return None
     return Finding(
-        summary=f"Dense gradients of embeddings take {steady.share(backward + updating)} of the step, the "
-        "optimizer's pass over them included",
+        summary=f"Dense embedding gradients take {steady.share(backward + updating)} of the step, "
+        "including their optimizer update",
         fix=_fix(run, steady),
         detail=_detail(tables),
         change=_change(run, steady, tables),
         evidence=(
             shown("gradient", seconds(backward), "s"),
-            shown("of it zeros", seconds(device_ns(run, steady, tables.zeroing)), "s"),
+            shown("writing zeros", seconds(device_ns(run, steady, tables.zeroing)), "s"),
             shown("optimizer on the table", seconds(updating), "s"),
             *([shown("rows with a gradient", tables.touched, "share")] if tables.tables else []),
         ),
@@ -124,8 +127,8 @@ def _fix(run: Run, steady: Steady) -> str:
 
 def _detail(tables: DenseTables) -> str:
     if tables.tied:
-        return "if the output layer shares the table's weight, its gradient is dense anyway and this saves nothing"
+        return "if the output layer shares the table's weight, the gradient is dense anyway, and this saves nothing"
     if not tables.tables:
-        return "only the rows of this batch have a gradient; the optimizer then also skips the others"
+        return "only the rows of this batch have a gradient; with sparse gradients the optimizer skips the other rows"
     rows, width, batch = max(tables.tables, key=lambda t: t[0] * t[1])
-    return f"a batch looks up {number(batch)} of {number(rows)} rows of {number(width)}; the optimizer walks over all of them"
+    return f"a batch uses {number(batch)} of {number(rows)} rows (width {number(width)}); the optimizer updates all of them"

@@ -1,25 +1,29 @@
-"""Matrix products run in a number format that this device has no fast path for.
+"""Matmuls run in a dtype that this device does not support natively.
 
 What it measures
-    The time of products in fp16 on a CPU, in bf16 on a CPU whose measured bf16 peak is below half of its fp32 one, or in bf16 on
-    a GPU whose tensor cores do not know it, and the FLOP/s that they reach against the peak of the format next to it that the
-    device does know.
+    The time of matmuls in fp16 on a CPU, in bf16 on a CPU whose measured bf16 peak is below half of its fp32 peak, or in bf16
+    on a GPU whose tensor cores do not support bf16. Also their FLOP/s, compared with the peak of a dtype that the device
+    supports.
 
 Why it costs
-    A format without hardware is converted element by element. fp16 products on a CPU, and bf16 ones on a CPU without
-    AVX512-BF16 or AMX, were measured 30 to 120 times slower than fp32 ones; bf16 on a V100 reaches 10 TFLOP/s where fp16 has 125.
+    Without hardware support each element is converted. fp16 matmuls on a CPU, and bf16 matmuls on a CPU without AVX512-BF16 or
+    AMX, were measured 30 to 120 times slower than fp32 matmuls. On a V100 bf16 reaches 10 TFLOP/s, while the fp16 peak is 125.
 
 How the gain is predicted
-    Each product takes its FLOPs over the peak of the supported format, at 40 % of it (low), 60 % (mid) and 80 % (high); of a
-    measured peak, as on a CPU, at 50, 75 and 100 %. Where the FLOPs are unknown the rule cannot judge. Where autocast goes, so
-    do its casts (mid and high). Replay gives the step.
+    Each matmul takes FLOPs / (peak of the supported dtype x efficiency).
+    Low: 40 % efficiency, or 50 % of a measured peak (as on a CPU).
+    Mid: 60 %, or 75 % of a measured peak.
+    High: 80 %, or 100 % of a measured peak.
+    If the fix is fp32 without autocast, the casts of autocast are removed as well (mid and high). If the FLOPs are unknown, the
+    rule reports nothing. Replay gives the new step time.
 
 How to fix
-    On a CPU bf16 instead of fp16, or no autocast at all where bf16 has no hardware either; fp16 with a gradient scaler instead of
-    bf16 on a Volta or Turing GPU.
+    On a CPU use bf16 instead of fp16, or no autocast if bf16 is not supported either. On a Volta or Turing GPU use fp16 with a
+    GradScaler instead of bf16.
 
 When it is wrong
-    Some recent CPUs have fp16 arithmetic (AVX512-FP16, SVE); a product that reaches a good part of the peak is not reported.
+    Some recent CPUs support fp16 arithmetic (AVX512-FP16, SVE). For this reason, matmuls that reach more than 25 % of the peak
+    are not reported.
 
 References
     https://pytorch.org/docs/stable/amp.html#cpu-op-specific-behavior
@@ -47,9 +51,9 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
-# Products that reach this share of the supported format's peak have a fast path after all.
+# Matmuls that reach more than this share of the peak of the supported dtype are supported natively after all.
 HAS_A_PATH = 0.25
-# Part of what a large product reaches, by end: all of a peak that was measured with one (a CPU's), 80 % of a data sheet's.
+# Low, mid, high: share of what a large matmul reaches. It reaches all of a measured peak (a CPU's), 80 % of a datasheet's.
 _EFFICIENCIES = (0.5, 0.75, 1.0)
 _BEST_OF_DATA_SHEET = 0.8
 _TO_COPY = re.compile(r"^aten::_to_copy$")
@@ -57,16 +61,16 @@ _TO_COPY = re.compile(r"^aten::_to_copy$")
 
 @dataclass(frozen=True, slots=True)
 class _Emulated:
-    """Number formats without hardware here, the one to use instead and its peak in FLOP/s."""
+    """Dtypes without hardware support here, the one to use instead and its peak in FLOP/s."""
 
     formats: tuple[str, ...]
     instead: str
     peak: float
 
 
-@rule("emulated-dtype", "KE030", "products in a format without hardware", needs=(Need.SHAPES, Need.PEAK))
+@rule("emulated-dtype", "KE030", "matmuls in a dtype without hardware support", needs=(Need.SHAPES, Need.PEAK))
 def emulated_dtype(run: Run) -> Outcome:
-    """Judge the formats of the products against what the device supports."""
+    """Judge the dtypes of the matmuls against what the device supports."""
     found = _emulated(run)
     if found is None:
         return None
@@ -88,12 +92,12 @@ def emulated_dtype(run: Run) -> Outcome:
     reached = _rate(flops, length, mask)
     shown_used = " and ".join(used)
     return Finding(
-        summary=f"Products in {shown_used} take {steady.share(per_step)} of the step: this device emulates them",
+        summary=f"Matmuls in {shown_used} take {steady.share(per_step)} of the step; this device only emulates them",
         fix=_fix(run, used, found.instead),
         change=_change(run, mask, flops, found),
-        detail=f"they reach {share(reached, found.peak)} of the device's {found.instead} peak",
+        detail=f"they reach {share(reached, found.peak)} of the {found.instead} peak of this device",
         evidence=(
-            shown(f"products in {shown_used}", seconds(per_step), "s"),
+            shown(f"matmuls in {shown_used}", seconds(per_step), "s"),
             shown("reached", reached, "FLOP/s"),
             shown(f"{found.instead} peak", found.peak, "FLOP/s"),
         ),
@@ -103,7 +107,7 @@ def emulated_dtype(run: Run) -> Outcome:
 
 
 def _rate(flops: npt.NDArray[np.float64], length: npt.NDArray[np.float64], mask: Mask) -> float:
-    """FLOP/s of the products under a mask."""
+    """FLOP/s of the matmuls under a mask."""
     return float(flops[mask].sum()) / float(length[mask].sum()) * NS_PER_S
 
 
@@ -135,7 +139,7 @@ def _is_cast(run: Run, row: int) -> bool:
 
 
 def _emulated(run: Run) -> _Emulated | None:
-    """What to look for on this device; None where it knows its formats or nothing is known of them."""
+    """What to look for on this device; None if it supports all dtypes or its peak is unknown."""
     peaks = run.peaks
     if run.is_cpu:
         instead = "bf16" if peaks.of("bf16") is not None else "fp32"
@@ -153,4 +157,4 @@ def _fix(run: Run, used: list[str], instead: str) -> str:
         return 'with torch.autocast("cpu", dtype=torch.bfloat16):  # instead of float16'
     stored = run.facts is not None and any(short_dtype(d) in used for d in run.facts.parameter_dtypes)
     how = "model.float()" if stored else 'with torch.autocast("cpu", enabled=False):'
-    return f"{how}  # fp32: this processor has no arithmetic in {' or '.join(used)}"
+    return f"{how}  # fp32: this CPU has no hardware for {' or '.join(used)}"

@@ -1,27 +1,30 @@
-"""Matrix products run in fp32 or TF32 although the device is several times faster at 16 bits.
+"""Matmuls run in fp32 or TF32 although the device is several times faster in bf16 or fp16.
 
 What it measures
-    The time of matmul, convolution and attention kernels that compute in fp32 or TF32, by kernel name and operand types, and
-    the efficiency that each of them reaches against the peak of its own format.
+    The time of matmul, convolution and attention kernels that compute in fp32 or TF32, by kernel name and operand dtypes. Also
+    the efficiency of each kernel: its FLOP/s against the peak of its own dtype.
 
 Why it costs
     Tensor cores run bf16 and fp16 at 2 to 16 times the rate of TF32 and fp32, and 16-bit operands halve the memory traffic.
 
 How the gain is predicted
-    Per kernel, by roofline: FLOPs over the 16-bit peak times an efficiency, never below half of the kernel's bytes over the
-    bandwidth. Low end: only the square root of the ratio of the peaks, and every operand is cast at each call; mid: 70 % of the
-    efficiency that this kernel has now, half of the casts; high: 80 % of the 16-bit peak, no casts. Without shapes the FLOPs
-    are unknown and only the ratio of the peaks is used (a hint). On a CPU both peaks are measured products of the same library,
-    not data sheets: mid: a product shrinks by the ratio of the peaks, up to twice its arithmetic at the peak of today (edges of
-    tiles and packing scale with it); what is longer (dispatch, waking threads) stays; high: the 16-bit peak itself.
+    For each kernel: new time = FLOPs / (16-bit peak x efficiency), but at least (bytes / 2) / bandwidth. Casts are added.
+    Low: only the compute part becomes faster, at most by the square root of the ratio of the peaks. Each operand is cast at each
+    call.
+    Mid: 70 % of the efficiency that the kernel has now. Half of the casts.
+    High: 80 % efficiency. No casts.
+    In a CPU-only run both peaks are measured, not taken from a datasheet. Mid: of the matmul time, the part up to
+    2 x FLOPs / (current peak) is divided by the ratio of the peaks, because tile edges and packing also become faster. The rest
+    (dispatch, thread wake-up) remains. High: 100 % efficiency.
+    Without shapes the FLOPs are unknown. Then only the ratio of the peaks is used, and the finding is a rough estimate.
 
 How to fix
-    with torch.autocast("cuda", dtype=torch.bfloat16): around forward and loss; fp16 with a GradScaler before Ampere. The
-    step before it, without autocast: torch.set_float32_matmul_precision("high") (see tf32-off).
+    Put with torch.autocast("cuda", dtype=torch.bfloat16): around forward and loss. On a GPU older than Ampere, use fp16 with a
+    GradScaler. A smaller change without autocast is torch.set_float32_matmul_precision("high") (see tf32-off).
 
 When it is wrong
-    Models that need fp32 (some physics, some losses). Small shapes gain less than large ones. Kernels that are bound by
-    memory gain at most a factor of two.
+    The rule is wrong if the model needs fp32 (for example, some physics models and some losses). Small matmuls gain less than
+    large ones. Memory-bound kernels become at most twice as fast.
 
 References
     https://pytorch.org/docs/stable/amp.html; Micikevicius et al., Mixed precision training, ICLR 2018.
@@ -46,22 +49,25 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
-# Below this share of the matmul time in 32 bits, autocast is on and what remains was left out of it on purpose.
+# Below this share of the matmul time in fp32 or TF32, autocast is on, and the rest is excluded from it on purpose.
 ALREADY_SHARE = 0.05
-# A 16-bit peak must exceed the one in use by this factor to be worth the change of format.
+# A 16-bit peak must exceed the one in use by this factor to be worth the change of dtype.
 FASTER = 1.2
-_KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.7, 0.8  # of today's; of the peak (large GEMMs on H100 and A100 reach 0.6 to 0.8)
-# Part of a measured peak that a product's inner loops reach at the least, with odd edges and with packing.
+_KEPT_EFFICIENCY, _BEST_EFFICIENCY = (
+    0.7,
+    0.8,
+)  # of the current one; of the peak (large GEMMs on H100 and A100 reach 0.6 to 0.8)
+# Share of a measured peak that the inner loops of a matmul reach at the least, with odd edges and with packing.
 _LEAST_OF_MEASURED = 0.5
-# Casting an operand reads 4 bytes and writes 2 per element, where the product reads 4: about the product's own traffic.
+# Casting an operand reads 4 bytes and writes 2 per element; the matmul reads 4: about the traffic of the matmul itself.
 _CASTS = (1.0, 0.5, 0.0)
-_CAST_NS = 10_000  # two small operators more per product: about 5 us each to dispatch in eager mode
+_CAST_NS = 10_000  # two more small operators per matmul: about 5 us each to dispatch in eager mode
 _LOG_SHARE = (0.5, 0.7, 1.0)  # without FLOPs: exponent of the ratio of the peaks that becomes speed
 
 
 @dataclass(frozen=True, slots=True)
 class _Slow:
-    """The 32-bit products: entries, their rows and durations (ns), FLOPs, bytes (NaN: unknown), peak now and then."""
+    """The fp32 and TF32 matmuls: entries, their rows and durations (ns), FLOPs, bytes (NaN: unknown), peak now and then."""
 
     rows: Rows
     duration: npt.NDArray[np.float64]
@@ -70,18 +76,18 @@ class _Slow:
     peak: npt.NDArray[np.float64]
     peak16: float
     bandwidth: float | None
-    reached: float  # part of its peak that a large product reaches: all of a measured one
+    reached: float  # part of its peak that a large matmul reaches: all of a measured one
 
 
 @rule(
     "fp32-matmul",
     "KE001",
-    "matrix products run in 32 bits",
+    "matmuls run in fp32 or TF32",
     needs=(Need.PEAK,),
     also=("autocast", "bf16", "amp", "mixed-precision"),
 )
 def fp32_matmul(run: Run) -> Outcome:
-    """Judge the formats of the matrix products."""
+    """Judge the dtypes of the matmuls."""
     target = _target(run)
     if target is None:
         return None
@@ -97,9 +103,9 @@ def fp32_matmul(run: Run) -> Outcome:
     used = " and ".join(d for d in ("fp32", "tf32") if (slow & (run.kernels.dtype == DTYPE_CODE[d])).any())
     known = bool((table.flops > 0).mean() > 0.5)
     return Finding(
-        summary=f"{share(spent, total)} of matmul time runs in {used}, {steady.share(per_step)} of the step",
+        summary=f"{used} matmuls take {steady.share(per_step)} of the step ({share(spent, total)} of the matmul time)",
         fix=_fix(run, target),
-        detail=f"peak {peak_rate(table.peak16)} in {target}, {peak_rate(float(np.median(table.peak)))} in {used}",
+        detail=f"the {target} peak is {peak_rate(table.peak16)}, the {used} peak {peak_rate(float(np.median(table.peak)))}",
         change=_change(table),
         evidence=_evidence(run, steady, slow & inside, (per_step, table.peak16)),
         risk="rounding",
@@ -110,7 +116,7 @@ def fp32_matmul(run: Run) -> Outcome:
 
 
 def _target(run: Run) -> str | None:
-    """The 16-bit format to move to: bf16 where the device has it, else fp16; None where neither is faster."""
+    """The 16-bit dtype to move to: bf16 if the device has it, else fp16; None if neither is faster."""
     peaks = run.peaks
     now = peaks.of("fp32")
     if now is None:
@@ -163,7 +169,7 @@ def _change(table: _Slow) -> Change:
     computed = (
         np.maximum(
             rest_stays, table.duration / np.sqrt(ratio)
-        ),  # large products gain no more than the root of the ratio
+        ),  # large matmuls gain no more than the root of the ratio
         loops_scale if table.reached == 1.0 else by_work / (_KEPT_EFFICIENCY * efficiency),
         by_work / table.reached,
     )
@@ -188,7 +194,7 @@ def _fix(run: Run, target: str) -> str:
 
 
 def _place(run: Run, mask: Mask) -> str | None:
-    """Line of the longest of these products."""
+    """Line of the longest of these matmuls."""
     entry = np.flatnonzero(mask)
     longest = entry[np.argmax((run.activity.end - run.activity.start)[entry])]
     op = int(run.launches.op[longest])
@@ -203,8 +209,8 @@ def _evidence(run: Run, steady: Steady, mask: Mask, numbers: tuple[float, float]
     top = [int(i) for i in np.argsort(-time)[:3] if time[i] > 0]
     kernels = [shown("kernel", seconds(steady.per_step(float(time[i]))), "s", run.trace.names[i]) for i in top]
     return (
-        shown("products in 32 bits", seconds(spent), "s"),
-        shown("products", steady.per_step(len(entry)), "per step"),
+        shown("fp32 and TF32 matmuls", seconds(spent), "s"),
+        shown("matmuls", steady.per_step(len(entry)), "per step"),
         shown("16-bit peak", peak, "FLOP/s"),
         *kernels,
     )

@@ -1,23 +1,24 @@
-"""The activity of the tensor cores that the device measured does not fit the FLOPs that were counted.
+"""The measured tensor core activity does not agree with the counted FLOPs.
 
 What it measures
-    The mean share of the time in which the tensor cores worked (GPM, busy samples) against the share that the counted FLOPs ask
-    for: HFU, with each format against its own peak, without formats that do not run on tensor cores, at the clock that the
-    device had. Two independent ways to the same number.
+    The rule compares two values. The first is the tensor core activity that the driver measured (NVML GPM) while the GPU was
+    busy. The second is the activity expected from the counted FLOPs: HFU with each dtype against its own peak, at the measured
+    clock. Dtypes that do not use tensor cores are excluded. The two values are independent and should agree.
 
 Why it costs
-    MFU and the savings that rest on FLOPs are wrong by as much. Where the tensor cores were busier than the count, a FLOP
-    formula is missing and MFU is too low; where they were idler, FLOPs are counted twice or ran elsewhere.
+    If they disagree, MFU is wrong, and so are the savings that use FLOPs. If the tensor cores were busier than expected, a
+    FLOP formula is missing, and MFU is too low. If they were less busy, FLOPs were counted twice or ran on other cores.
 
 How the gain is predicted
-    There is no gain: it says what MFU and HFU of this run are worth.
+    No gain is predicted. The finding shows how reliable MFU and HFU of this run are.
 
 How to fix
-    Record shapes; give the FLOPs of a step (--model-flops) where custom or compiled kernels do the work.
+    Record shapes. Pass the FLOPs per step (--model-flops) if custom or compiled kernels do the work.
 
 When it is wrong
-    Tiles that overhang a matrix keep tensor cores busy with padding, which no FLOP count has. Other processes on the device are
-    measured too. The samples cover all of the recorded block, the count one typical step.
+    The rule is wrong if much of the work is tile padding: it keeps tensor cores busy, but no FLOP count contains it. The
+    measurement also contains other processes on the GPU. The samples cover the whole profile() block, but the FLOPs are those
+    of one typical step.
 
 References
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlGpmEnums.html (NVML_GPM_METRIC_ANY_TENSOR_UTIL)
@@ -36,14 +37,14 @@ from mfu_doctor.units import MEGA, seconds
 
 APART = 0.05  # of the time: the two measurements agree to within five points
 _PERCENT = 100.0
-# Formats without tensor cores of their own: fp32 products run on the ordinary cores (with tensor cores they are tf32).
+# Dtypes that do not use tensor cores: fp32 matmuls run on CUDA cores (on tensor cores they are tf32).
 _ELSEWHERE = ("fp32",)
 
 
 @rule(
     "idle-tensor-cores",
     "KE010",
-    "tensor activity and counted FLOPs disagree",
+    "tensor core activity and counted FLOPs disagree",
     needs=(Need.SAMPLES,),
     also=("gpu-util", "sm-activity", "occupancy"),
 )
@@ -51,28 +52,28 @@ def idle_tensor_cores(run: Run) -> Outcome:
     """Judge the counted FLOPs by the activity of the tensor cores."""
     samples = sampled(run)
     if samples is None or all(v is None for v in samples.device.tensor_active):
-        return Skip("tensor activity needs Hopper or newer")
+        return Skip("measuring tensor core activity needs Hopper or newer")
     measured = samples.mean(samples.device.tensor_active)
     if measured is None or not samples.is_enough:
-        return Skip("too few samples of the busy device: record more steps")
+        return Skip("too few samples under load: record more steps")
     hfu = run.mfu.report.hfu
     if hfu is None:
-        return Skip(run.mfu.report.reason or "the FLOPs of the step were given and not counted")
+        return Skip(run.mfu.report.reason or "the FLOPs per step were passed by the user, not counted")
     active, expected = measured / _PERCENT, _expected(run, samples)
     if expected is None:
-        return Skip("the format of some products or its peak is unknown: FLOPs do not tell how busy tensor cores were")
+        return Skip("the dtype of some matmuls or its peak is unknown, so the expected activity is unknown")
     if abs(active - expected) <= APART:
         return None
     is_busier = active > expected
     return Finding(
-        summary=f"Tensor cores were active {share(active, 1.0)} of the time, the counted FLOPs ask for {share(expected, 1.0)}",
-        fix="mfu-doctor report TRACE --model-flops N  # or record shapes; see Cautions for what was not counted",
+        summary=f"Tensor cores were active {share(active, 1.0)} of the time; the counted FLOPs need {share(expected, 1.0)}",
+        fix="mfu-doctor report TRACE --model-flops N  # or record shapes; Cautions lists what was not counted",
         detail="a FLOP formula is missing, so MFU is too low (or much of the work is padding)"
         if is_busier
-        else "FLOPs are counted that did not run on tensor cores, so MFU is too high (or the samples cover pauses)",
+        else "some counted FLOPs did not run on tensor cores, so MFU is too high (or the samples include pauses)",
         evidence=(
             shown("tensor cores active", active, "share"),
-            shown("by counted FLOPs", expected, "share"),
+            shown("expected from counted FLOPs", expected, "share"),
             shown("HFU", hfu, "share"),
             *_unknown(run),
         ),
@@ -81,7 +82,7 @@ def idle_tensor_cores(run: Run) -> Outcome:
 
 
 def _expected(run: Run, samples: Sampled) -> float | None:
-    """Share of the time in which tensor cores must have worked for the executed FLOPs; None where a peak is unknown."""
+    """Share of the time in which tensor cores must have worked for the executed FLOPs; None if a peak is unknown."""
     step = run.mfu.step
     skipped = run.flops.by_dtype(step, SKIPPED)
     busy_s = 0.0
@@ -96,7 +97,7 @@ def _expected(run: Run, samples: Sampled) -> float | None:
 
 
 def _slower(run: Run, samples: Sampled) -> float:
-    """By how much cycles take longer than at the clock of the stated peak; 1 where either clock is unknown."""
+    """By how much cycles take longer than at the clock of the stated peak; 1 if one of the clocks is unknown."""
     mean = samples.mean(samples.device.sm_mhz)
     return run.peaks.boost_hz / (mean * MEGA) if mean and run.peaks.boost_hz else 1.0
 

@@ -1,20 +1,24 @@
 """The loss reads and writes the logits of a large vocabulary several times.
 
 What it measures
-    log_softmax and nll_loss, forward and backward, over at least 16,384 classes.
+    The time of log_softmax and nll_loss, forward and backward, over at least 16,384 classes.
 
 Why it costs
-    The logits of a batch are often the largest tensor of a language model: tokens times vocabulary. Each pass over them
-    costs as much as a layer, and they limit the batch.
+    The logits (tokens x vocabulary) are often the largest tensor of a language model. Reading or writing them once costs as much
+    as a layer, and their size limits the batch size.
 
 How the gain is predicted
-    75, 50 or 35 % of the time stays: a chunked or fused loss reads the logits once and writes their gradient once.
+    A chunked or fused loss reads the logits once and writes their gradient once.
+    Low: 75 % of the time remains.
+    Mid: 50 % remains.
+    High: 35 % remains.
 
 How to fix
-    A loss in chunks of tokens, or a fused linear cross entropy (Liger, Apple's cut cross entropy).
+    Compute the loss in chunks of tokens, or use a fused linear cross entropy (Liger, Apple's cut cross entropy).
 
 When it is wrong
-    Chunks launch more kernels. The memory that becomes free may be worth more than the time.
+    The rule promises too much if the chunks are small: they launch more kernels. The freed memory can be worth more than the
+    saved time.
 
 References
     Wijmans et al., Cut your losses in large-vocabulary language models, ICLR 2025.
@@ -38,14 +42,14 @@ from mfu_doctor.units import seconds
 _LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
 # Vocabularies of language models; classifiers stay below.
 LEAST_VOCABULARY = 16_384
-# Share of the time that stays: today's passes over the logits against the one read and one write that chunks need.
+# Share of the time that remains: chunks need one read and one write of the logits instead of several.
 _LEFT = (0.75, 0.5, 0.35)
 
 
 @rule(
     "large-vocab-loss",
     "KE016",
-    "the loss walks over all logits several times",
+    "the loss reads and writes all logits several times",
     needs=(Need.SHAPES,),
     also=("cross-entropy", "logits"),
 )
@@ -64,7 +68,7 @@ def large_vocab_loss(run: Run) -> Outcome:
     return Finding(
         summary=f"The loss over {number(tokens)} x {number(vocabulary)} logits takes {steady.share(spent)} of the step",
         fix="loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()",
-        detail="chunks (each under torch.utils.checkpoint), or a fused linear cross entropy, never hold all logits at once",
+        detail="a chunked loss (with torch.utils.checkpoint) or a fused linear cross entropy never stores all logits at once",
         change=Change(*(scaled(run, mask, left) for left in _LEFT)),
         evidence=(
             shown("device time", seconds(spent), "s"),

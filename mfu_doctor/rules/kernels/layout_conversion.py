@@ -1,20 +1,23 @@
 """Tensors are converted between NCHW and NHWC before and after convolutions.
 
 What it measures
-    Kernels of cuDNN and MIOpen that only change the order of dimensions.
+    The time of cuDNN and MIOpen kernels that only change the order of dimensions.
 
 Why it costs
-    Tensor cores want channels last. If the model keeps channels first, every convolution converts its input and its
-    result.
+    Tensor cores work best with the channels_last layout. If the model uses channels first, every convolution converts its
+    input and its result.
 
 How the gain is predicted
-    The conversions vanish (high), all but a tenth (mid: the first and last stay), or half of them (low).
+    Low: half of the conversion time is removed.
+    Mid: 90 % is removed (the first and the last conversion remain).
+    High: all of it is removed.
 
 How to fix
     Convert the model and the input once to torch.channels_last.
 
 When it is wrong
-    Layers without a channels-last kernel convert back, which can cost more than it saves.
+    The rule promises too much if some layers have no channels_last kernel: they convert back, which can cost more than the
+    change saves.
 
 References
     https://pytorch.org/tutorials/intermediate/memory_format_tutorial.html
@@ -41,7 +44,12 @@ _CONVERSION = re.compile(
 )
 
 
-@rule("layout-conversion", "KE008", "tensors change their layout around convolutions", also=("channels-last", "nhwc"))
+@rule(
+    "layout-conversion",
+    "KE008",
+    "tensors are converted between layouts around convolutions",
+    also=("channels-last", "nhwc"),
+)
 def layout_conversion(run: Run) -> Outcome:
     """Judge kernels that only convert a layout."""
     steady = steady_of(run)
@@ -52,8 +60,8 @@ def layout_conversion(run: Run) -> Outcome:
     inside = mask & steady.entries(run)
     ops = run.launches.op[inside]
     return Finding(
-        summary=f"Converting layouts takes {steady.share(spent)} of the step, "
-        f"{counted(steady.per_step(int(inside.sum())), 'kernel')} in it",
+        summary=f"Layout conversion takes {steady.share(spent)} of the step "
+        f"({counted(steady.per_step(int(inside.sum())), 'kernel')} per step)",
         fix="model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)",
         risk="rounding",  # convolutions then run other kernels
         change=Change(scaled(run, mask, 0.5), scaled(run, mask, 0.1), scaled(run, mask, 0.0)),

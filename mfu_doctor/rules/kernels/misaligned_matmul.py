@@ -1,22 +1,26 @@
-"""Matrix products have sizes that tensor cores cannot load in whole pieces, so they run on a slow path.
+"""Matrix dimensions are not multiples of 16 bytes, so the matmul uses a slower kernel.
 
 What it measures
-    Products in 16 bits (TF32) of which M, N or K is no multiple of 8 (4), with their time and efficiency, against the
-    aligned products of the same run.
+    The time and efficiency of matmuls whose M, N or K is not a multiple of 8 (bf16, fp16), 4 (TF32) or 16 (fp8), compared with
+    the aligned matmuls of this run.
 
 Why it costs
-    Tensor cores read 16 bytes at a time. Rows that do not start on such a boundary need narrower loads, or another kernel
-    altogether.
+    Tensor cores read 16 bytes at a time. Rows that do not start at a multiple of 16 bytes need narrower loads or another
+    kernel.
 
 How the gain is predicted
-    The product is padded to the next multiple and runs at the efficiency of the aligned products of this run (median; 50
-    % where there are none). Mid: that; low: half of the gain; high: their best.
+    The dimensions are padded to the next multiple. The padded matmul then runs at the efficiency of the aligned matmuls of this
+    run.
+    Low: half of the mid gain.
+    Mid: their median efficiency (50 % if there are none).
+    High: their best efficiency.
 
 How to fix
-    Pad the vocabulary, the hidden size or the sequence to a multiple of 8, better of 64.
+    Pad the vocabulary, the hidden size or the sequence to a multiple of 8, or better of 64.
 
 When it is wrong
-    cuBLAS has become better at odd sizes; where the product is bound by memory, alignment changes little.
+    The rule promises too much if the matmul is memory-bound: then alignment changes little. Recent cuBLAS versions handle odd
+    sizes better.
 
 References
     https://docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication/
@@ -38,18 +42,18 @@ from mfu_doctor.units import seconds
 
 # Tensor cores load 16 bytes at a time: 8 elements of 16 bits, 4 of TF32 (NVIDIA, matrix multiplication background guide).
 _MULTIPLE = {"bf16": 8, "fp16": 8, "tf32": 4, "fp8": 16}
-_USUAL_EFFICIENCY = 0.5  # of aligned products, where this run has none to compare with
+_USUAL_EFFICIENCY = 0.5  # of aligned matmuls, if this run has none to compare with
 
 
 @rule(
     "misaligned-matmul",
     "KE006",
-    "matrix sizes do not fit tensor cores",
+    "matrix sizes are not aligned for tensor cores",
     needs=(Need.DEVICE, Need.SHAPES, Need.PEAK),
     also=("tensor-cores", "padding", "vocabulary-size"),
 )
 def misaligned_matmul(run: Run) -> Outcome:
-    """Judge the sizes of products on tensor cores."""
+    """Judge the sizes of matmuls on tensor cores."""
     steady = steady_of(run)
     gemms = gemms_of(run)
     if gemms is None:
@@ -68,13 +72,13 @@ def misaligned_matmul(run: Run) -> Outcome:
     mask[gemms.entry[odd & inside]] = True
     kernels = longest_kernels(run, mask)
     return Finding(
-        summary=f"Products with sizes that are no multiple of {int(multiple[worst])} take "
+        summary=f"Matmuls with dimensions that are not multiples of {int(multiple[worst])} take "
         f"{steady.share(spent)} of the step",
         fix=f"# pad {_spelled(now)} to {_spelled(padded)}",
-        detail=f"the longest is M x N x K = {_spelled(now)} in {gemms.dtype[worst]}",
+        detail=f"the longest matmul is M x N x K = {_spelled(now)} in {gemms.dtype[worst]}",
         change=_change(run, gemms, odd, multiple),
         evidence=(
-            shown("misaligned products", steady.per_step(int((odd & inside).sum())), "per step"),
+            shown("misaligned matmuls", steady.per_step(int((odd & inside).sum())), "per step"),
             shown("device time", seconds(spent), "s"),
             *(shown("kernel", seconds(steady.per_step(ns)), "s", name) for name, ns in kernels),
         ),
@@ -84,7 +88,7 @@ def misaligned_matmul(run: Run) -> Outcome:
 
 
 def _mostly_attention(run: Run, mask: Mask) -> bool:
-    """Whether most of this time is in attention written out: a fused kernel has no such sizes."""
+    """Whether most of this time is in unfused attention: a fused kernel has no such sizes."""
     chains = attention_chains(run)
     if chains is None:
         return False

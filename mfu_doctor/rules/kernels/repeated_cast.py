@@ -1,21 +1,23 @@
-"""With gradient accumulation the same weights are cast to 16 bits once per micro-batch, though they change once per step.
+"""With gradient accumulation the same weights are cast to 16 bits in each micro-batch, although they change once per step.
 
 What it measures
-    Copies from fp32 to 16 bits of two-dimensional tensors, in steps of several micro-batches.
+    Copies of two-dimensional tensors from fp32 to 16 bits, in steps with several micro-batches.
 
 Why it costs
-    Autocast forgets its casts when its context ends, so each micro-batch casts every weight again: 6 bytes of traffic per
-    parameter.
+    The weight cache of autocast is cleared when the context exits. Each micro-batch then casts every weight again: 6 bytes of
+    memory traffic per parameter.
 
 How the gain is predicted
-    All but one of the casts per step vanish (mid), half of these (low), all of them (high: weights kept in 16 bits).
+    Low: half of the mid saving.
+    Mid: one cast per weight and step remains.
+    High: no casts remain (the weights are stored in 16 bits).
 
 How to fix
-    Put one autocast context around all micro-batches of a step, or keep the weights in bf16 with fp32 master weights in
-    the optimizer.
+    Put one autocast context around all micro-batches of a step. Or store the weights in bf16, with fp32 master weights in the
+    optimizer.
 
 When it is wrong
-    Activations with two dimensions are counted as weights.
+    The rule is wrong if two-dimensional activations are cast: it counts them as weights.
 
 References
     https://pytorch.org/docs/stable/amp.html#torch.autocast
@@ -41,7 +43,7 @@ _NARROW, _WIDE = ("c10::BFloat16", "c10::Half"), ("float", "float32")
 _WEIGHT_DIMS = 2
 
 
-@rule("repeated-cast", "KE009", "weights are cast again for each micro-batch", needs=(Need.SHAPES,))
+@rule("repeated-cast", "KE009", "weights are cast again in each micro-batch", needs=(Need.SHAPES,))
 def repeated_cast(run: Run) -> Outcome:
     """Judge casts of weights in steps of several micro-batches."""
     steady = steady_of(run)
@@ -57,10 +59,10 @@ def repeated_cast(run: Run) -> Outcome:
         return None
     once = 1.0 / micro
     return Finding(
-        summary=f"{counted(steady.per_step(len(steady.issued(run, casts))), 'weight')} a step are cast to 16 bits, "
-        f"{micro} times each, {steady.share(spent)} of it",
+        summary=f"{counted(steady.per_step(len(steady.issued(run, casts))), 'weight cast')} per step "
+        f"({micro} per weight) take {steady.share(spent)} of the step",
         fix="model = model.to(torch.bfloat16)  # with an optimizer that keeps fp32 master weights",
-        detail=f"the weights change once a step, so {micro - 1} of {micro} casts give the same result",
+        detail=f"weights change once per step, so {micro - 1} of {micro} casts repeat the same result",
         change=Change(scaled(run, mask, (1 + once) / 2), scaled(run, mask, once), scaled(run, mask, 0.0)),
         evidence=(shown("casts", seconds(spent), "s"), shown("micro-batches", micro, "per step")),
         place=run.places(casts[:1])[0],

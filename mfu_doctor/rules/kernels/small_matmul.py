@@ -1,20 +1,24 @@
-"""Matrix products have fewer blocks than the device has multiprocessors, so most of it stands still.
+"""Matmuls have fewer thread blocks than the GPU has SMs, so some SMs are idle.
 
 What it measures
-    Products whose grid (or number of tiles) is smaller than the number of multiprocessors, and their time.
+    The time of matmuls whose grid (or number of tiles) is smaller than the number of SMs.
 
 Why it costs
-    A block runs on one multiprocessor. With 16 blocks on 132 of them, seven eighths of the device do nothing.
+    A thread block runs on one SM. With 16 blocks on 132 SMs, 88 % of the SMs are idle.
 
 How the gain is predicted
-    A product takes what its FLOPs take at the efficiency of the larger products of this run (50 % where there are none),
-    never below its memory traffic or 3 us. Low, mid and high: a quarter, half and all of the difference.
+    Ideal time = FLOPs / (peak x efficiency of the larger matmuls of this run; 50 % if there are none), but at least the time of
+    the memory traffic and 3 us.
+    Low: 25 % of the difference to the ideal time is saved.
+    Mid: 50 % of it.
+    High: all of it.
 
 How to fix
-    Join products that share an input, batch them (torch.bmm, grouped products), or raise the batch.
+    Combine matmuls that share an input, batch them (torch.bmm, grouped GEMM), or use a larger batch.
 
 When it is wrong
-    A small product that runs beside another kernel costs nothing. Split-K kernels have more blocks than tiles.
+    The rule is wrong if the small matmul overlaps with another kernel: then it costs nothing. Split-K kernels have more blocks
+    than tiles.
 
 References
     https://docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication/#wave-quant
@@ -36,24 +40,24 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule,
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_US, seconds
 
-_USUAL_EFFICIENCY = 0.5  # of products that fill the device, where this run has none
+_USUAL_EFFICIENCY = 0.5  # of matmuls that use all SMs, if this run has none
 # No kernel takes less, however small its work: launch and the first memory access.
 LEAST_NS = 3 * NS_PER_US
-_GAINED = (0.25, 0.5, 1.0)  # how much of the excess merging small products gives back
+_GAINED = (0.25, 0.5, 1.0)  # share of the excess time that merging small matmuls saves
 
 
 @rule(
     "small-matmul",
     "KE007",
-    "matrix products are too small for the device",
+    "matmuls are too small for the GPU",
     needs=(Need.DEVICE, Need.SHAPES, Need.PEAK),
     also=("wave-quantisation", "tile-quantisation", "gemm-efficiency"),
 )
 def small_matmul(run: Run) -> Outcome:
-    """Judge products that use only part of the multiprocessors."""
+    """Judge matmuls that use only part of the SMs."""
     sms = run.peaks.sms
     if sms is None:
-        return Skip("the number of multiprocessors of this device is unknown")
+        return Skip("the number of SMs of this GPU is unknown")
     gemms = gemms_of(run)
     if gemms is None:
         return None
@@ -67,15 +71,15 @@ def small_matmul(run: Run) -> Outcome:
     worst = int(np.argmax(np.where(small & inside, gemms.duration, -1)))
     used = float(np.average(blocks[small & inside], weights=gemms.duration[small & inside]))
     return Finding(
-        summary=f"Products that fill {number(used)} of {sms} multiprocessors take {steady.share(spent)} of the step",
-        fix="# join products that share an input (one Linear for q, k and v), or raise the batch",
-        detail=f"the longest is M x N x K = {int(gemms.m[worst])} x {int(gemms.n[worst])} x {int(gemms.k[worst])} on "
-        f"{int(blocks[worst])} blocks",
+        summary=f"Matmuls that use only {number(used)} of {sms} SMs take {steady.share(spent)} of the step",
+        fix="# combine matmuls that share an input (one Linear for q, k and v), or use a larger batch",
+        detail=f"the longest is M x N x K = {int(gemms.m[worst])} x {int(gemms.n[worst])} x {int(gemms.k[worst])} with "
+        f"{int(blocks[worst])} thread blocks",
         change=_change(run, gemms, small),
         evidence=(
-            shown("small products", steady.per_step(int((small & inside).sum())), "per step"),
-            shown("blocks", used, "count"),
-            shown("multiprocessors", sms, "count"),
+            shown("small matmuls", steady.per_step(int((small & inside).sum())), "per step"),
+            shown("thread blocks", used, "count"),
+            shown("SMs", sms, "count"),
             shown("device time", seconds(spent), "s"),
         ),
         place=run.places(gemms.op[[worst]])[0],
@@ -84,7 +88,7 @@ def small_matmul(run: Run) -> Outcome:
 
 
 def _blocks(run: Run, gemms: Gemms) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Thread blocks of each product: its grid; for kernels that walk their tiles, the tiles; 0 where unknown."""
+    """Thread blocks of each matmul: its grid; for persistent kernels, the tiles; 0 if unknown."""
     out = np.zeros(len(gemms.entry), np.int64)
     for i, row in enumerate(run.activity.row[gemms.entry].tolist()):
         name, args = run.trace.name_of(row), run.trace.args_of(row)

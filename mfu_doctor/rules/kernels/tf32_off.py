@@ -1,24 +1,28 @@
-"""Products in fp32 run on the CUDA cores of a GPU whose tensor cores could take them as TF32.
+"""fp32 matmuls run on CUDA cores although the tensor cores of this GPU support TF32.
 
 What it measures
-    The device time of fp32 products whose kernels are not TF32 ones, on a device with a TF32 peak, and the precision setting
-    that a live capture saw. Where TF32 was allowed already, for products or for convolutions, those are left out.
+    The device time of fp32 matmuls whose kernels do not use TF32, on a device with a TF32 peak. If mfu_doctor.profile() recorded
+    that TF32 is already enabled for matmuls or for convolutions, these are excluded.
 
 Why it costs
-    TF32 keeps fp32's range with 10 bits of mantissa and runs on tensor cores: 8 times the fp32 rate on an A100. It is off by
-    default for matrix products (and on for convolutions).
+    TF32 has the range of fp32 with 10 bits of mantissa, and runs on tensor cores: 8 times the fp32 rate on an A100. It is off by
+    default for matmuls (and on for convolutions).
 
 How the gain is predicted
-    Each product takes its FLOPs over the TF32 peak at 80 % of today's efficiency (mid) or at 80 % of the peak (high), never less
-    than its bytes over the bandwidth. At the low end only its arithmetic gets faster, by no more than the root of the ratio of
-    the peaks. Without FLOPs the root is used at every end, and the finding is a hint. Replay gives the step.
+    Each matmul takes FLOPs / (TF32 peak x efficiency), but at least bytes / bandwidth.
+    Low: only the compute part becomes faster, at most by the square root of the ratio of the peaks.
+    Mid: 80 % of the current efficiency.
+    High: 80 % efficiency.
+    If the FLOPs are unknown, all three estimates divide the time by this square root, and the finding is a rough estimate.
+    Replay gives the new step time.
 
 How to fix
-    torch.set_float32_matmul_precision("high"), one line before training; torch.backends.cudnn.allow_tf32 = True for
-    convolutions, where somebody switched it off.
+    torch.set_float32_matmul_precision("high"), one line before training. For convolutions torch.backends.cudnn.allow_tf32 = True,
+    if it was disabled.
 
 When it is wrong
-    Where 10 bits of mantissa are too few: iterative solvers, some physics. bf16 autocast gains more where it is acceptable.
+    The rule is wrong if 10 bits of mantissa are too few (iterative solvers, some physics models). bf16 autocast gains more if the
+    model accepts it.
 
 References
     https://pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices
@@ -48,12 +52,12 @@ _KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.8, 0.8
 @rule(
     "tf32-off",
     "KE002",
-    "fp32 products leave the tensor cores idle",
+    "fp32 matmuls do not use the tensor cores",
     needs=(Need.DEVICE, Need.PEAK),
     also=("tf32", "float32-matmul-precision"),
 )
 def tf32_off(run: Run) -> Outcome:
-    """Judge fp32 products on a device with TF32."""
+    """Judge fp32 matmuls on a device with TF32."""
     fp32, tf32 = run.peaks.of("fp32"), run.peaks.of("tf32")
     if fp32 is None or tf32 is None or tf32 < FASTER * fp32:
         return None
@@ -66,12 +70,12 @@ def tf32_off(run: Run) -> Outcome:
         return None
     setting = precision.float32_matmul_precision if precision is not None else None
     return Finding(
-        summary=f"fp32 products on CUDA cores take {steady.share(spent)} of the step",
+        summary=f"fp32 matmuls on CUDA cores take {steady.share(spent)} of the step",
         fix=_fix(run, mask),
         change=_change(run, mask, (fp32, tf32)),
         detail=f'float32_matmul_precision is "{setting}"' if setting else None,
         evidence=(
-            shown("fp32 products", seconds(spent), "s"),
+            shown("fp32 matmuls", seconds(spent), "s"),
             shown("fp32 peak", fp32, "FLOP/s"),
             shown("TF32 peak", tf32, "FLOP/s"),
         ),
@@ -84,7 +88,7 @@ def tf32_off(run: Run) -> Outcome:
 
 
 def _left_in_fp32(run: Run, precision: PrecisionFacts | None) -> Mask:
-    """Entries that compute in fp32 though no setting is known to allow TF32 there: more of the setting would not help those."""
+    """Entries that compute in fp32, except those for which TF32 is already allowed: the setting would not help them."""
     mask: Mask = (run.activity.kind == COMPUTE) & run.kernels.matmul_like & (run.kernels.dtype == DTYPE_CODE["fp32"])
     if precision is None:
         return mask
@@ -118,7 +122,7 @@ def _change(run: Run, mask: Mask, peaks: tuple[float, float]) -> Change:
         return (SetDevice(rows, np.minimum(alone, now).astype(np.int64)),)
 
     return Change(
-        # what is not arithmetic today stays as it is
+        # only the compute part becomes shorter
         after(np.maximum(now - arithmetic * (1.0 - 1.0 / ratio), by_root)),
         after(flops / tf32 * NS_PER_S / (_KEPT_EFFICIENCY * efficiency)),
         after(flops / (_BEST_EFFICIENCY * tf32) * NS_PER_S),

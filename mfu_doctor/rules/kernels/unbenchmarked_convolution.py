@@ -1,19 +1,23 @@
-"""cuDNN picks its convolution algorithms by a heuristic, not by measuring them.
+"""cuDNN chooses convolution algorithms by a heuristic and does not measure them.
 
 What it measures
-    torch.backends.cudnn.benchmark and the time in convolutions.
+    torch.backends.cudnn.benchmark, and the time of convolutions.
 
 Why it costs
-    For some shapes the heuristic misses the fastest algorithm by a fifth or more.
+    For some shapes the heuristic chooses an algorithm that is 20 % or more slower than the fastest one.
 
 How the gain is predicted
-    Convolutions take 98, 95 or 80 % of their time: nobody can tell before trying, so it is a hint.
+    The finding is a rough estimate: the real gain is unknown until you try it.
+    Low: 98 % of the convolution time remains.
+    Mid: 95 % remains.
+    High: 80 % remains.
 
 How to fix
-    torch.backends.cudnn.benchmark = True, where shapes do not change.
+    torch.backends.cudnn.benchmark = True, if shapes do not change.
 
 When it is wrong
-    Changing shapes make cuDNN measure again and again. Deterministic runs must not use it.
+    The rule is wrong if shapes change often: cuDNN then measures again for each new shape. Deterministic runs must not use the
+    setting.
 
 References
     https://pytorch.org/docs/stable/backends.html#torch.backends.cudnn.torch.backends.cudnn.benchmark
@@ -36,7 +40,7 @@ _LEFT = (0.98, 0.95, 0.8)
 @rule(
     "unbenchmarked-convolution",
     "KE017",
-    "convolution algorithms are guessed",
+    "cudnn.benchmark is off",
     needs=(Need.DEVICE, Need.FACTS),
     also=("cudnn-benchmark",),
 )
@@ -44,7 +48,7 @@ def unbenchmarked_convolution(run: Run) -> Outcome:
     """Judge torch.backends.cudnn.benchmark."""
     precision = run.facts.precision if run.facts else None
     if precision is None or precision.cudnn_benchmark is None:
-        return Skip("the setting was not captured")
+        return Skip("torch.backends.cudnn.benchmark was not recorded")
     if precision.cudnn_benchmark or precision.deterministic:
         return None
     steady = steady_of(run)

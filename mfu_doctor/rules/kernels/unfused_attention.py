@@ -1,25 +1,28 @@
-"""Attention is written as matmul, softmax and matmul, and its score matrix travels through memory several times.
+"""Attention is computed as matmul, softmax and matmul. The score matrix is written to memory and read again several times.
 
 What it measures
-    Operators from the matrix product before each softmax over a square of scores to the product after it, forward and
+    The operators from the matmul before each softmax (over a square score matrix) to the matmul after it, in forward and
     backward, with their kernels.
 
 Why it costs
-    The scores of a sequence of length s have s times s entries per head. Each step between the products reads and writes
-    them; a fused kernel never does.
+    For a sequence of length s the scores have s x s entries per head. Each operator between the two matmuls reads and writes all
+    of them. A fused kernel never writes them to memory.
 
 How the gain is predicted
-    Each chain becomes one kernel: its FLOPs over the peak at 30, 50 or 70 % efficiency (25, 40, 60 on a CPU), never below the
-    bytes of q, k, v and the result over the bandwidth (backward: 2.5 times the FLOPs, twice the bytes). On a CPU the peak is
-    that of fp32, in which its fused kernel works whatever the format of the operands: written-out attention in bf16 can be as
-    fast there. A square of scores that is masked is computed whole (low), to three quarters or to a half (high), for a causal
-    mask is skipped by; where the run makes triangular masks, it is known to be a half.
+    Each chain becomes one kernel: FLOPs / (peak x efficiency), but at least the bytes of q, k, v and the result / bandwidth. For
+    backward: 2.5 times the FLOPs, twice the bytes.
+    Low: 30 % efficiency (25 % on a CPU). Masked scores are all computed.
+    Mid: 50 % (40 % on a CPU). 75 % of masked scores are computed.
+    High: 70 % (60 % on a CPU). 50 % of masked scores are computed, because causal kernels skip the masked part.
+    If the run creates triangular masks, all three estimates use 50 %. On a CPU the fused kernel computes in fp32 for all dtypes,
+    so the fp32 peak is used, and unfused bf16 attention can be equally fast.
 
 How to fix
-    F.scaled_dot_product_attention, with is_causal or attn_mask instead of adding a mask to the scores.
+    Use F.scaled_dot_product_attention with is_causal or attn_mask. Do not add a mask to the scores.
 
 When it is wrong
-    Attention that needs the scores themselves, or biases that no fused kernel takes. Short sequences gain little.
+    The rule is wrong if the model needs the scores themselves, or a bias that fused kernels do not support. Short sequences gain
+    little.
 
 References
     Dao, FlashAttention-2, ICLR 2024.
@@ -41,19 +44,19 @@ from mfu_doctor.units import seconds
 _EFFICIENCY = (0.3, 0.5, 0.7)
 # The same of a CPU's fused kernel and its fp32 peak: about 0.26 at 512 keys and 0.4 at 1024 with a causal mask (on an AMD EPYC).
 _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
-# Share of a masked square of scores that it computes: all (the mask is any), half (it is causal and skipped by), the middle.
+# Share of masked scores that it computes: all (any mask), the middle, half (a causal mask, whose masked part is skipped).
 _UNMASKED = (1.0, 0.75, 0.5)
 
 
 @rule(
     "unfused-attention",
     "KE005",
-    "attention is computed in separate steps",
+    "attention is computed with separate matmuls and softmax",
     needs=(Need.SHAPES, Need.PEAK),
     also=("sdpa", "flash-attention", "math-backend"),
 )
 def unfused_attention(run: Run) -> Outcome:
-    """Judge products around a softmax."""
+    """Judge matmuls around a softmax."""
     steady = steady_of(run)
     chains = attention_chains(run)
     if chains is None:
@@ -64,8 +67,8 @@ def unfused_attention(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))
     return Finding(
-        summary=f"Attention as matmul, softmax, matmul takes {steady.share(spent)} of the step, "
-        f"{counted(count, 'time')} in it",
+        summary=f"Unfused attention (matmul, softmax, matmul) takes {steady.share(spent)} of the step, "
+        f"{counted(count, 'time')} per step",
         fix=f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}",
         detail=f"scores of shape {chains.shape} are written to memory and read again",
         change=_change(run, chains),
@@ -87,8 +90,8 @@ def _change(run: Run, chains: AttentionChains) -> Change:
 
 def _mask_hint(chains: AttentionChains) -> str:
     if chains.masked.any():
-        return "is_causal=True for a causal mask, which it skips by; attn_mask=mask for any other"
-    return "with attn_mask=mask where scores are masked"
+        return "is_causal=True for a causal mask (faster), attn_mask=mask for other masks"
+    return "with attn_mask=mask if scores are masked"
 
 
 def _merged(run: Run, chains: AttentionChains, share_of_peak: float, unmasked: float) -> tuple[Edit, ...]:

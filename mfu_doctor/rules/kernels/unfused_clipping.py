@@ -1,20 +1,23 @@
-"""Gradient clipping computes the norm of each parameter in a call of its own.
+"""Gradient clipping computes the norm of each parameter in a separate call.
 
 What it measures
-    Norms of single tensors outside the optimizer, at least ten a step.
+    Norms of single tensors outside the optimizer, if there are at least ten per step.
 
 Why it costs
-    Each of them is a launch for a kernel of microseconds, and clipping comes between backward and optimizer, where
-    nothing else can run.
+    Each norm launches a kernel that runs only a few microseconds. Clipping runs between backward and optimizer.step(), so it
+    overlaps with nothing.
 
 How the gain is predicted
-    The norms become one launch per step: 100, 80 or 50 % of their device time and 40, 20 or 10 % of their host time stay.
+    The norms become one kernel launch per step.
+    Low: 100 % of their GPU time and 40 % of their CPU time remain.
+    Mid: 80 % and 20 % remain.
+    High: 50 % and 10 % remain.
 
 How to fix
-    clip_grad_norm_(..., foreach=True), which recent versions of PyTorch choose by themselves on a GPU.
+    clip_grad_norm_(..., foreach=True). Recent PyTorch versions use it by default on a GPU.
 
 When it is wrong
-    A model that computes many norms of its own (weight normalisation).
+    The rule is wrong if the model itself computes many norms (weight normalisation).
 
 References
     https://pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
@@ -39,11 +42,17 @@ from mfu_doctor.units import seconds
 _NORM = re.compile(r"^aten::(linalg_vector_norm|norm|frobenius_norm)$")
 # A model computes a handful of norms; one per parameter is clipping.
 LEAST = 10
-# Device and host time that stay, by end: foreach kernels do the same passes with few launches.
+# Shares of device and host time that remain (low, mid, high): foreach kernels do the same work with few launches.
 _LEFT = ((1.0, 0.4), (0.8, 0.2), (0.5, 0.1))
 
 
-@rule("unfused-clipping", "KE014", "gradients are clipped one by one", needs=(Need.DEVICE,), also=("clip-grad-norm",))
+@rule(
+    "unfused-clipping",
+    "KE014",
+    "clipping computes one norm per gradient",
+    needs=(Need.DEVICE,),
+    also=("clip-grad-norm",),
+)
 def unfused_clipping(run: Run) -> Outcome:
     """Judge norms of single tensors outside the optimizer."""
     steady = steady_of(run)
@@ -65,14 +74,13 @@ def unfused_clipping(run: Run) -> Outcome:
 
     host_ns = steady.per_step(float((where & steady.host).total_ns))
     return Finding(
-        summary=f"{counted(count, 'norm')} of single gradients a step keep the host busy for "
-        f"{steady.share(host_ns)} of it",
+        summary=f"{counted(count, 'gradient norm')} per step take {steady.share(host_ns)} of the step on the CPU",
         fix="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)",
         change=Change(*(merged(*left) for left in _LEFT)),
         evidence=(
             shown("norms", count, "per step"),
-            shown("device time", seconds(device_ns(run, steady, mask)), "s"),
-            shown("host time", seconds(host_ns), "s"),
+            shown("GPU time", seconds(device_ns(run, steady, mask)), "s"),
+            shown("CPU time", seconds(host_ns), "s"),
         ),
         place=first_place(run, steady.issued(run, calls)),
     )

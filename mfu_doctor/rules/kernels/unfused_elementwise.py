@@ -1,23 +1,28 @@
-"""Pointwise operations follow one another, each with a pass over memory of its own.
+"""Pointwise operations run one after another, and each of them reads and writes memory.
 
 What it measures
-    Runs of at least three pointwise kernels in a row on a stream (a CPU thread), outside the optimizer, and their time.
+    Sequences of at least three pointwise kernels on a stream (or operators on a CPU thread), outside the optimizer, and their
+    time.
 
 Why it costs
-    A pointwise kernel does nothing but read and write memory. A fused one reads the inputs and writes the result once.
+    A pointwise kernel spends its time on reading and writing memory. A fused kernel reads the inputs and writes the result once.
 
 How the gain is predicted
-    Each chain becomes one operation. It takes as long as its longest member (high), plus a quarter (mid) or half (low) of
-    what the others take now; the launches of the others vanish in the mid and high. On a CPU whose memory bandwidth was
-    measured, what a tanh, exp or the like takes beyond its pass over memory is arithmetic, which a fused kernel does too.
+    Each chain becomes one operation. It takes as long as the longest operation of the chain, plus a part of the time of the
+    others:
+    Low: 50 % of it.
+    Mid: 25 % of it. The launches of the other operations are removed.
+    High: nothing. The launches of the other operations are removed.
+    In a CPU-only run with a measured memory bandwidth, the time of tanh, exp and similar operators above their memory time counts
+    as arithmetic. It remains, because a fused kernel does it too.
 
 How to fix
-    torch.compile on the function that holds them, or a fused implementation (F.gelu, F.layer_norm,
+    Use torch.compile on the function that contains them, or a fused implementation (F.gelu, F.layer_norm,
     F.scaled_dot_product_attention).
 
 When it is wrong
-    Neighbours on the timeline that do not depend on one another, and results that are needed elsewhere, must still be
-    written.
+    The rule promises too much if operations that follow each other are independent, or if other operators need their results:
+    then the results must still be written to memory.
 
 References
     Snider and Liang, Operator fusion in XLA, 2023.
@@ -34,11 +39,11 @@ from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# Every model has activations and residuals: chains below this share of the step are no fault.
+# Every model has activations and residuals: chains below this share of the step are not a fault.
 ORDINARY_SHARE = 0.05
 
 
-@rule("unfused-elementwise", "KE003", "pointwise operations run one by one", also=("kernel-fusion", "pointwise"))
+@rule("unfused-elementwise", "KE003", "pointwise operations are not fused", also=("kernel-fusion", "pointwise"))
 def unfused_elementwise(run: Run) -> Outcome:
     """Judge chains of pointwise kernels."""
     steady = steady_of(run)
@@ -52,10 +57,10 @@ def unfused_elementwise(run: Run) -> Outcome:
     ops = run.launches.op[inside]
     count = steady.per_step(chains.count_in(run, steady))
     return Finding(
-        summary=f"{counted(steady.per_step(len(inside)), 'pointwise operation')} a step in {counted(count, 'chain')} take "
-        f"{steady.share(spent)} of it",
-        fix="@torch.compile  # on the function that holds the pointwise operations",
-        detail="each reads from memory what the one before it has just written",
+        summary=f"{counted(steady.per_step(len(inside)), 'pointwise operation')} per step in {counted(count, 'chain')} take "
+        f"{steady.share(spent)} of the step",
+        fix="@torch.compile  # on the function that contains the pointwise operations",
+        detail="each one reads from memory what the previous one has written",
         change=Change(*fused(run, chains)),
         evidence=(
             shown("chains", count, "per step"),

@@ -1,28 +1,29 @@
-"""The optimizer updates one tensor, or one operation, at a time, where one fused kernel could update all of them.
+"""The optimizer updates one tensor, or runs one operation, at a time. One fused kernel could update all tensors.
 
 What it measures
-    Device operations issued inside `Optimizer.step#` spans, and how the optimizer walks its parameters: single-tensor (a few
-    operators per parameter), foreach (one kernel per operation over many tensors) or fused (one pass for everything).
+    Operations inside Optimizer.step events, and which implementation the optimizer uses: single-tensor (a few operators per
+    parameter), foreach (one kernel per operation over many tensors) or fused (one kernel for everything).
 
 Why it costs
-    A single-tensor AdamW issues a dozen small kernels per parameter, each of which must be launched; and each operation
-    reads and writes all of the state again, while one pass would do.
+    A single-tensor AdamW launches about a dozen small kernels per parameter. And each operation reads and writes all of the state
+    again, although once would be enough.
 
 How the gain is predicted
-    The optimizer's device work becomes one operation per step, and the host time of the spans shrinks. The floor of that
-    operation is its memory traffic (parameter, gradient and state read once, parameter and state written once) over the
-    device's bandwidth. Low end: the floor at half the bandwidth, with 30 % of a single-tensor step's host time (60 % of a
-    foreach step's) left; mid: 70 % of the bandwidth and the host time measured for fused steps; high: the floor itself.
-    Where bytes or bandwidth are unknown, 60 %, 35 % or 20 % of a single-tensor step's device time stays, and all of a foreach
-    step's at the low end.
+    The optimizer becomes one operation per step, and its CPU time becomes shorter. The lower bound of this operation is its
+    memory traffic (parameter, gradient and state are read once, parameter and state are written once) / bandwidth.
+    Low: twice the lower bound. 30 % of the CPU time of a single-tensor step remains (60 % of a foreach step).
+    Mid: the lower bound at 70 % of the bandwidth. 20 % of the CPU time remains (35 % of a foreach step).
+    High: the lower bound itself. 15 % of the CPU time remains (25 % of a foreach step).
+    If bytes or bandwidth are unknown, a share of the device time remains: 60, 35 and 20 % (low, mid, high) for single-tensor,
+    100, 60 and 35 % for foreach.
 
 How to fix
-    torch.optim.AdamW(model.parameters(), lr=..., fused=True), or foreach=True where fused does not exist. On a CPU fused
-    needs torch 2.4 or newer.
+    torch.optim.AdamW(model.parameters(), lr=..., fused=True), or foreach=True if there is no fused implementation. On a CPU
+    fused needs torch 2.4 or newer.
 
 When it is wrong
-    Optimizers without a fused implementation (custom ones, LBFGS). With several parameter groups of few tensors each there
-    is one launch per group. fused=True rounds in another order: results differ in the last bits.
+    The rule is wrong for optimizers without a fused implementation (custom ones, LBFGS). With several small parameter groups
+    there is one kernel launch per group. fused=True rounds in another order, so results differ in the last bits.
 
 References
     https://pytorch.org/docs/stable/optim.html#algorithms
@@ -41,12 +42,12 @@ from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 
-# Kernels per step (some steps have a second for the last tensors) that are one pass over the parameters already.
+# Up to this many kernels per step update all parameters at once (some steps need a second one for the last tensors).
 ALREADY_ONE = 1.5
-# Share of the host time of the optimizer's spans that stays with the fused implementation, by what runs now. Measured on a
+# Share of the host time of the optimizer's spans that remains with the fused implementation, by what runs now. Measured on a
 # CPU with torch 2.13, 150 small tensors, AdamW and SGD: 0.16 to 0.21 of single-tensor, 0.27 to 0.33 of foreach.
 _HOST_LEFT = {SINGLE: (0.3, 0.2, 0.15), FOREACH: (0.6, 0.35, 0.25)}
-# Share of the bandwidth that one streaming kernel reaches: cautious, usual, ideal.
+# Share of the bandwidth that one streaming kernel reaches: low, mid, high.
 _REACHED = (0.5, 0.7, 1.0)
 # Without known bytes: share of the present device time that remains. Adam makes about a dozen passes tensor by tensor, foreach
 # about three times as many as the fused one.
@@ -66,7 +67,7 @@ def unfused_optimizer(run: Run) -> Outcome:
     steady = steady_of(run)
     optimizer = optimizer_of(run, steady)
     if optimizer is None:
-        return Skip("no optimizer step with work of its own is marked in the trace")
+        return Skip("the trace has no Optimizer.step event that contains kernels or operators")
     if optimizer.style == FUSED or (optimizer.style == FOREACH and optimizer.name not in _HAS_FUSED):
         return None
     if optimizer.style == FOREACH and not run.is_cpu and optimizer.launches <= ALREADY_ONE:
@@ -76,8 +77,8 @@ def unfused_optimizer(run: Run) -> Outcome:
     option = "fused=True" if optimizer.name is None or optimizer.name in _HAS_FUSED else "foreach=True"
     launched = "operator" if run.is_cpu else "kernel"
     return Finding(
-        summary=f"{optimizer.style} {name} runs {counted(optimizer.launches, launched)} a step and keeps the host busy for "
-        f"{steady.share(_host_ns(steady, optimizer))} of it",
+        summary=f"{optimizer.style} {name} runs {counted(optimizer.launches, launched)} per step and takes "
+        f"{steady.share(_host_ns(steady, optimizer))} of the step on the CPU",
         fix=f"torch.optim.{optimizer.name or 'AdamW'}(model.parameters(), ..., {option})",
         detail=_detail(run, optimizer),
         change=_change(run, optimizer),
@@ -123,8 +124,8 @@ def _detail(run: Run, optimizer: Optimizer) -> str | None:
     floor = _floor_ns(run, optimizer)
     if floor is None:
         return None
-    tensors = f"{counted(optimizer.tensors, 'tensor')} in one pass" if optimizer.tensors else "one pass"
-    return f"{tensors} over memory would take {time_of(floor)} at full bandwidth"
+    tensors = counted(optimizer.tensors, "tensor") if optimizer.tensors else "all tensors"
+    return f"reading and writing {tensors} once takes {time_of(floor)} at full memory bandwidth"
 
 
 def _evidence(run: Run, steady: Steady, optimizer: Optimizer, spent: float) -> tuple[Evidence, ...]:
@@ -132,9 +133,12 @@ def _evidence(run: Run, steady: Steady, optimizer: Optimizer, spent: float) -> t
         shown("implementation", optimizer.style),
         shown("operations", optimizer.launches, "per step"),
         shown("device time", seconds(spent), "s"),
-        shown("host time", seconds(_host_ns(steady, optimizer)), "s"),
+        shown("CPU time", seconds(_host_ns(steady, optimizer)), "s"),
     ]
     floor = _floor_ns(run, optimizer)
     if floor is not None and optimizer.bytes is not None:
-        found += [shown("least traffic", optimizer.bytes, "bytes"), shown("at full bandwidth", seconds(floor), "s")]
+        found += [
+            shown("minimum memory traffic", optimizer.bytes, "bytes"),
+            shown("at full bandwidth", seconds(floor), "s"),
+        ]
     return tuple(found)

@@ -1,21 +1,24 @@
 """Backward computes gradients of parameters that no optimizer updates.
 
 What it measures
-    Gradients that backward adds to older ones in the first pass after an optimizer step, while others are written afresh:
-    nobody resets them, so nobody uses them. And how long backward goes on after the last gradient that is used.
+    Gradients that the first backward after optimizer.step() adds to an old .grad, while other gradients are newly written. No
+    optimizer resets them, so no optimizer uses them. Also the time of backward after the last gradient that is used.
 
 Why it costs
-    A gradient of a weight costs as much as a forward pass of its layer, and backward must walk down to it.
+    The gradient of a weight costs as much as the forward pass of its layer, and backward must reach that layer first.
 
 How the gain is predicted
-    All that backward does after the last used gradient vanishes (low: on the device; mid and high: on the host as well).
+    Backward after the last used gradient is removed.
+    Low: only its GPU time.
+    Mid and high: its CPU time as well.
 
 How to fix
-    requires_grad_(False) for the parameters that are not trained; or hand them to the optimizer, where they were forgotten.
+    Set requires_grad_(False) for parameters that are not trained. If they should be trained, add them to the optimizer.
 
 When it is wrong
-    Gradients that are kept on purpose over several steps (statistics, a second optimizer that steps rarely), or reset by a
-    kernel of the program's own. Unused gradients above the last used one (adapters in every layer) are not looked at.
+    The rule is wrong if gradients are kept over several steps on purpose (statistics, a second optimizer that steps rarely), or
+    if a custom kernel resets them. Unused gradients in layers whose backward is needed anyway (for example, with adapters in
+    every layer) are not considered.
 
 References
     https://pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
@@ -35,9 +38,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 
-@rule(
-    "unused-gradients", "KE026", "gradients are computed that nobody uses", also=("frozen-parameters", "requires-grad")
-)
+@rule("unused-gradients", "KE026", "gradients are computed but never used", also=("frozen-parameters", "requires-grad"))
 def unused_gradients(run: Run) -> Outcome:
     """Look for gradients that no optimizer resets."""
     unused = unused_gradients_of(run)
@@ -54,15 +55,15 @@ def unused_gradients(run: Run) -> Outcome:
     count = len(unused.rows) / unused.passes
     spent = device_ns(run, steady, mask)
     return Finding(
-        summary=f"{counted(count, 'gradient')} a step are computed and never used; what could be left out takes "
+        summary=f"{counted(count, 'gradient')} per step are computed but never used; the avoidable backward takes "
         f"{steady.share(spent)} of the step",
         fix="for parameter in frozen.parameters(): parameter.requires_grad_(False)",
-        detail="no optimizer resets these gradients; if the parameters should be trained, hand them to the optimizer",
+        detail="no optimizer resets these gradients; if the parameters should be trained, add them to the optimizer",
         change=Change(on_device, everything, everything),
         evidence=(
             shown("unused gradients", count, "per step"),
             shown(
-                "backward after the last used one",
+                "backward after the last used gradient",
                 seconds(steady.per_step(float((unused.tail & steady.host).total_ns))),
                 "s",
             ),

@@ -1,20 +1,22 @@
-"""Gradients are overwritten with zeros in each step, where dropping them costs nothing.
+"""Gradients are set to zero in each step, although setting them to None costs nothing.
 
 What it measures
-    Device work and host time inside Optimizer.zero_grad spans. With set_to_none=True there is none.
+    Device work and CPU time inside Optimizer.zero_grad events. With set_to_none=True there is no device work.
 
 Why it costs
-    One kernel per parameter to write zeros, and in the backward pass one more to add the gradient to them.
+    One kernel per parameter writes zeros. In backward one more kernel adds the gradient to them.
 
 How the gain is predicted
-    The work of the spans vanishes (mid, high), or all of it and half of the host time (low). What the backward pass saves
-    is not in it.
+    Low: the device work and half of the CPU time of zero_grad are removed.
+    Mid and high: all of it is removed.
+    The saving in the backward pass is not included.
 
 How to fix
     optimizer.zero_grad(set_to_none=True), the default since PyTorch 2.0.
 
 When it is wrong
-    Code that reads .grad of parameters that took no part in the step sees None instead of zeros.
+    The rule is wrong if the program reads .grad of parameters that were not used in the step: it then finds None instead of
+    zeros.
 
 References
     https://pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html
@@ -37,7 +39,7 @@ from mfu_doctor.units import seconds
 _ZERO_GRAD = re.compile(r"^Optimizer\.zero_grad#")
 
 
-@rule("zeroed-gradients", "KE015", "gradients are zeroed instead of dropped", also=("set-to-none", "zero-grad"))
+@rule("zeroed-gradients", "KE015", "gradients are set to zero instead of None", also=("set-to-none", "zero-grad"))
 def zeroed_gradients(run: Run) -> Outcome:
     """Judge the work inside zero_grad."""
     steady = steady_of(run)
@@ -54,14 +56,13 @@ def zeroed_gradients(run: Run) -> Outcome:
     half = tuple(ScaleHost(e.where, 0.5) if isinstance(e, ScaleHost) else e for e in gone)
     launched = counted(steady.per_step(len(np.unique(run.activity.row[inside]))), "operation")
     return Finding(
-        summary=f"zero_grad writes zeros with {launched} a step and keeps the host busy for "
-        f"{steady.share(host_ns)} of it",
+        summary=f"zero_grad writes zeros with {launched} per step and takes {steady.share(host_ns)} of the step on the CPU",
         fix="optimizer.zero_grad(set_to_none=True)",
-        detail="the first gradient is then written, not added to zeros",
+        detail="backward then writes the gradient and does not add it to zeros",
         change=Change(half, gone, gone),
         evidence=(
             shown("device time", seconds(device_ns(run, steady, mask)), "s"),
-            shown("host time", seconds(host_ns), "s"),
+            shown("CPU time", seconds(host_ns), "s"),
         ),
         place=run.places(calls[:1])[0],
     )

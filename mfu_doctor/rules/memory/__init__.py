@@ -1,4 +1,4 @@
-"""Does memory cost or leave time? The rules of this family, in the order in which lists show them."""
+"""Is time lost because memory is full, or is memory unused? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.memory.allocator_retry import allocator_retry

@@ -1,19 +1,24 @@
-"""The allocator ran out of device memory and had to free its cache and try again.
+"""The allocator ran out of GPU memory, freed its cache and tried again.
 
 What it measures
-    num_alloc_retries and num_ooms of torch.cuda.memory_stats over the block, and the cudaMalloc and cudaFree calls in the steps.
+    num_alloc_retries and num_ooms of torch.cuda.memory_stats inside the profile() block, and the cudaMalloc and cudaFree calls in
+    the steps.
 
 Why it costs
-    A retry waits for the device, frees every cached block with cudaFree and allocates anew: tens of milliseconds each time.
+    A retry waits for the GPU, frees every cached block with cudaFree and allocates again. This takes tens of milliseconds each
+    time.
 
 How the gain is predicted
-    The allocator's calls vanish from the host in the steps (half of them at the low end). Replay gives the step.
+    Low: half of the CPU time of allocator calls in the steps is removed.
+    Mid and high: all of it is removed.
+    Replay gives the new step time.
 
 How to fix
-    PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True lessens fragmentation; otherwise a smaller batch or recomputation.
+    PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True reduces fragmentation. Otherwise use a smaller batch or recomputation.
 
 When it is wrong
-    Retries of the first steps settle by themselves; those counted before the recorded steps have no price here.
+    The rule is wrong if the retries were in the first steps: they do not come back later. For retries before the recorded steps
+    no saving is predicted.
 
 References
     https://pytorch.org/docs/stable/notes/cuda.html#optimizing-memory-usage-with-pytorch-cuda-alloc-conf
@@ -32,7 +37,7 @@ from mfu_doctor.rules.needs import Need
 @rule(
     "allocator-retry",
     "ME001",
-    "device memory ran out and was freed",
+    "the allocator ran out of GPU memory and retried",
     needs=(Need.DEVICE, Need.FACTS),
     also=("expandable-segments", "fragmentation"),
 )
@@ -40,7 +45,7 @@ def allocator_retry(run: Run) -> Outcome:
     """Judge the allocator's retries."""
     memory = run.facts.memory if run.facts is not None else None
     if memory is None or (memory.alloc_retries is None and not memory.ooms):
-        return Skip("allocator statistics were not captured")
+        return Skip("allocator statistics were not recorded")
     retries, ooms = memory.alloc_retries or 0, memory.ooms or 0
     if not retries and not ooms:
         return None
@@ -51,10 +56,10 @@ def allocator_retry(run: Run) -> Outcome:
         summary=_summary(retries, ooms),
         fix="export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
-        detail=f"the allocator takes {time_of(spent)} of each recorded step",
+        detail=f"allocator calls take {time_of(spent)} per step",
         evidence=(
             *((shown("retries", retries, "count"),) if memory.alloc_retries is not None else ()),
-            *((shown("out of memory", ooms, "count"),) if memory.ooms is not None else ()),
+            *((shown("out-of-memory errors", ooms, "count"),) if memory.ooms is not None else ()),
             *((shown("peak reserved", memory.reserved_peak_bytes, "bytes"),) if memory.reserved_peak_bytes else ()),
         ),
         effort="setting",
@@ -63,7 +68,7 @@ def allocator_retry(run: Run) -> Outcome:
 
 
 def _summary(retries: int, ooms: int) -> str:
-    """An allocation that failed for good is the worse news; a retry freed the cache and went on."""
+    """An allocation that failed is worse than a retry, which freed the cache and succeeded."""
     if ooms:
-        return f"Device memory ran out for good {counted(ooms, 'time')}, after {counted(retries, 'retry')}"
-    return f"Device memory ran out {counted(retries, 'time')} and the cache was freed"
+        return f"The allocator raised {counted(ooms, 'out-of-memory error')}, after {counted(retries, 'retry')}"
+    return f"The allocator ran out of GPU memory {counted(retries, 'time')}, freed its cache and retried"

@@ -1,22 +1,25 @@
-"""Activation checkpointing computes activations again in the backward pass although memory may be free.
+"""Activation checkpointing computes activations again in backward, although memory may be free.
 
 What it measures
-    Forward operators that run inside the backward pass (recomputation) with all that belongs to them (casts, activations,
-    Python), their time, and the memory that stayed free.
+    Forward operators that run inside backward (recomputation), with everything that belongs to them (casts, activations,
+    Python). Their time, and the memory that remained free.
 
 Why it costs
-    Checkpointing trades a third more computation for memory. Where the memory is there, the trade is a loss.
+    Checkpointing needs about a third more computation and less memory. If there is enough memory, it only costs time.
 
 How the gain is predicted
-    Where the activations (at most what the recomputed operators read and write) fit twice into the free memory, three quarters
-    (low) or all of the recomputation vanishes. Else a quarter (low), half (mid) or all (high) of it: how much fits only a try
-    can tell. With less than 10 % of the memory free the advice is withheld.
+    If the free memory is at least twice the size of the activations (at most the bytes that the recomputed operators read and
+    write), they fit. Then low removes 75 % of the recomputation, mid and high remove all of it. Otherwise:
+    Low: 25 % of the recomputation is removed.
+    Mid: 50 % is removed.
+    High: all of it is removed.
+    You must try how much fits into memory. If less than 10 % of the memory is free, the fix is not recommended.
 
 How to fix
-    Checkpoint every other block, or only attention; raise the share until memory is used.
+    Checkpoint every other block, or only attention. Keep more activations until the memory is used.
 
 When it is wrong
-    The freed time may be worth less than the larger batch that checkpointing allows.
+    The rule is wrong if the larger batch that checkpointing allows is worth more than the saved time.
 
 References
     Chen et al., Training deep nets with sublinear memory cost, 2016; Korthikanti et al., selective recomputation, MLSys
@@ -44,10 +47,10 @@ from mfu_doctor.units import seconds
 
 # Free memory below this share of the device is needed as reserve; checkpointing is then what makes the model fit.
 RESERVE = 0.10
-# Share of the recomputation that free memory can replace, where the activations are known to fit and where nobody knows.
+# Share of the recomputation that free memory can replace: if the activations are known to fit, and if that is unknown.
 _FITTING = (0.75, 1.0, 1.0)
 _DROPPED = (0.25, 0.5, 1.0)
-_SPARE = 2.0  # activations that fit this many times fit beside what else a longer lifetime of theirs keeps
+_SPARE = 2.0  # their longer lifetime keeps other tensors as well, so they must fit this many times
 _KNOWN = 0.8  # share of the recomputation's time whose traffic must be known to say how large the activations are
 
 
@@ -88,7 +91,7 @@ def needless_recompute(run: Run) -> Outcome:
         ),
         place=first_place(run, ops[ops >= 0]),
         confidence="modelled" if free is not None or fits else "hint",
-        withhold=f"only {share(free, 1.0)} of the memory is free, which checkpointing makes possible"
+        withhold=f"only {share(free, 1.0)} of the memory is free, so checkpointing is needed"
         if free is not None and free < RESERVE
         else None,
     )
@@ -97,7 +100,7 @@ def needless_recompute(run: Run) -> Outcome:
 def _recomputing(run: Run) -> Intervals:
     """Host time of recomputation: from the start of the backward node that asks for it to the last forward operator in it.
 
-    What is not a product (casts, activations, the checkpoint's own Python) would not run either, so it counts. Forward operators
+    What is not a matmul (casts, activations, the checkpoint's own Python) would not run either, so it counts. Forward operators
     carry the number of the node that they make; those of the gradient itself carry none.
     """
     ops, events = run.flops.ops, run.trace.events
@@ -133,7 +136,7 @@ def _free_share(run: Run) -> float | None:
 
 
 def _free_bytes(run: Run) -> float | None:
-    """Memory that stayed free: of the device, or on a CPU-only run of the machine."""
+    """Memory that remained free: of the device, or in a CPU-only run of the machine."""
     facts = run.facts
     if facts is None:
         return None
@@ -146,7 +149,7 @@ def _free_bytes(run: Run) -> float | None:
 
 
 def _activations(run: Run, steady: Steady, mask: Mask) -> float | None:
-    """Most bytes a step that keeping the activations can take; None where too few shapes are known.
+    """Most bytes per step that keeping the activations can take; None if too few shapes are known.
 
     What the recomputed operators read and write includes all that they would keep. Wrappers (views, autograd's nodes) touch none.
     """
@@ -159,11 +162,11 @@ def _activations(run: Run, steady: Steady, mask: Mask) -> float | None:
 
 
 def _room(needed: float, available: float) -> str:
-    return f"keeping them takes at most {size_of(needed)}, and {size_of(available)} stayed free"
+    return f"keeping the activations needs at most {size_of(needed)}; {size_of(available)} of memory remained free"
 
 
 def _detail(run: Run, free: float | None) -> str:
     total = next((d.memory_bytes for d in run.trace.devices if d.index == run.activity.device), None)
     if free is not None:
-        return f"{share(free, 1.0)} of the device's memory was never used"
-    return "whether memory is free was not recorded" + (f"; the device has {size_of(total)}" if total else "")
+        return f"{share(free, 1.0)} of the GPU memory was never used"
+    return "free memory was not recorded" + (f"; the device has {size_of(total)}" if total else "")

@@ -1,32 +1,34 @@
-"""Optimizer state is kept on the host, and each step carries it, or its gradients and parameters, over the link.
+"""Optimizer state is in CPU memory. Each step copies the state, or gradients and parameters, between CPU and GPU.
 
 What it measures
-    Copies in both directions of at least 16 MiB a step each, of sizes that every steady step has: those issued inside the
-    optimizer's step (state fetched, updated, put back), and where the optimizer runs on the host, i.e. its step launches no
-    kernel or is a CPU optimizer by name, also those outside it (gradients down, parameters up).
+    Copies of at least 16 MiB per step in each direction, with sizes that occur in every analysed step. Copies inside
+    Optimizer.step always count (state is copied to the GPU, updated, and copied back). If the optimizer runs on the CPU, copies
+    outside Optimizer.step count as well (gradients to the CPU, parameters to the GPU). It runs on the CPU if Optimizer.step
+    launches no kernel or its name is that of a CPU optimizer.
 
 Why it costs
-    The link carries a hundredth of what device memory does, and the optimizer cannot start before its state is there, nor the
-    next forward pass before the parameters are back.
+    PCIe has about 1 % of the bandwidth of GPU memory. The optimizer cannot start before its state is on the GPU, and the next
+    forward pass cannot start before the parameters are back.
 
 How the gain is predicted
-    Mid: these copies take no device time, and the host still waits where it did; low: half of that, as when half of the state
-    stays offloaded; high: they take no time and the host waits neither right after them nor anywhere in the optimizer's step.
-    The update's own time on the host stays as it is, although it would shrink too: what it takes on the device was not seen.
-    Copies that hide behind computation save nothing.
+    Low: the copies take half of their time, as if half of the state remained offloaded.
+    Mid: the copies take no GPU time, but the CPU still waits at the same places.
+    High: the copies take no GPU time, and the waits directly after them and inside Optimizer.step are removed.
+    The CPU time of the update does not change, although it would become shorter: its time on the GPU is unknown. Copies that
+    overlap with compute save nothing.
 
 How to fix
-    "offload_optimizer": {"device": "none"} or the next lower ZeRO stage in DeepSpeed, cpu_offload=None in FSDP. Where the state
-    nearly fits, offload a part only ("ratio" in DeepSpeed).
+    "offload_optimizer": {"device": "none"} or the next lower ZeRO stage in DeepSpeed, cpu_offload=None in FSDP. If the state
+    almost fits, offload only a part ("ratio" in DeepSpeed).
 
 When it is wrong
-    Offload is often what makes a model fit. With memory captured live the advice is withheld where the state certainly does not
-    fit; else it is a hint. What must fit is estimated from what moved: with an optimizer on the host as many bytes for the
-    parameter and for each of its moments as the smaller direction carries, at most six times as many (gradients copied in 2
-    bytes, the rest in 4, as ZeRO counts). Offloaded activations and caches look the same as state where the optimizer runs on
-    the host too, and so do large predictions that each step reads back. A batch is what is copied before the first kernel after
-    a fetch: one that is prefetched later counts as state. Where a recorded step is a micro-batch without the optimizer,
-    nothing is seen.
+    The rule is wrong if the model fits only because of the offload. If mfu_doctor.profile() recorded the memory use, and the
+    state cannot fit, the fix is not recommended. If that is not certain, the finding is a rough estimate. The size of the state
+    is estimated from the copies. For a CPU optimizer the parameters, and each of its moments, are as large as the smaller
+    direction. The upper limit is six times that (gradients copied in 2 bytes, the rest stored in 4, as ZeRO counts). If the
+    optimizer runs on the CPU, offloaded activations, caches, and large predictions that each step copies to the CPU look the same
+    as state. A copy counts as batch if it comes after loading a batch and before the first kernel: a batch that is prefetched
+    later counts as state. If a recorded step is a micro-batch without the optimizer, the rule sees nothing.
 
 References
     Rajbhandari et al., ZeRO, SC 2020; Ren et al., ZeRO-Offload, USENIX ATC 2021;
@@ -62,11 +64,11 @@ _CLASS = re.compile(r"^Optimizer\.step#(\w+)\.step")
 LEAST_BYTES = 16 * 2**20
 # Smaller copies are latency: losses, counters and flags.
 _LEAST_COPY = 64 * 1024
-# Share of the kernels whose launch must be known before "the optimizer launches none" can be said.
+# Share of the kernels whose launch must be known to say that the optimizer launches none.
 _LINKED = 0.99
 # Memory that may be filled; the rest is for fragmentation and the context.
 USABLE_SHARE = 0.9
-# Moments that an optimizer surely keeps for each parameter.
+# Moments that an optimizer keeps for each parameter, at least.
 _MOMENTS = {"SGD": 0, "RMSprop": 1, "Adagrad": 1, "DeepSpeedCPUAdagrad": 1, "Lion": 1, "DeepSpeedCPULion": 1}
 _ADAM_MOMENTS = 2
 # Gradients in 2 bytes each, parameter and two moments in 4: 12 bytes kept for 2 that move (ZeRO, section 3.1).
@@ -75,7 +77,7 @@ _MOST_KEPT = 6
 
 @dataclass(frozen=True, slots=True)
 class _Optimizer:
-    """The optimizer's steps on the host, its class where the span tells, and whether it updates on the host."""
+    """The optimizer's steps on the host, its class if the span names it, and whether it updates on the host."""
 
     spans: Intervals
     name: str | None
@@ -106,7 +108,7 @@ class _Moved:
 @rule(
     "offloaded-state",
     "ME005",
-    "optimizer state crosses the link each step",
+    "optimizer state is copied between CPU and GPU",
     needs=(Need.DEVICE,),
     also=("zero-offload", "cpu-offload"),
 )
@@ -126,21 +128,21 @@ def offloaded_state(run: Run) -> Outcome:
     exposed = _exposed_ns(run, steady, moved)
     needed, free = _needed(moved, optimizer), _free_bytes(run)
     return Finding(
-        summary=f"{_what(moved, optimizer)} each step, exposed {steady.share(exposed)} of it",
+        summary=f"GPU waits {steady.share(exposed)} of the step for copies: {_what(moved, optimizer)} per step",
         fix=_fix(optimizer, needed[0]),
         detail=_room(needed, free),
         change=_change(run, moved, optimizer),
         evidence=(
             shown("to the host", moved.down_bytes, "bytes per step"),
             shown("to the device", moved.up_bytes, "bytes per step"),
-            shown("exposed", seconds(exposed), "s"),
-            shown("must fit at least", needed[0], "bytes"),
+            shown("GPU waits for copies", seconds(exposed), "s"),
+            shown("minimum memory for the state", needed[0], "bytes"),
             *((shown("free memory", free, "bytes"),) if free is not None else ()),
         ),
         place=run.places(moved.largest.issuer(run))[0],
         effort="setting",
         confidence="modelled" if free is not None and free >= needed[1] else "hint",
-        withhold=f"the state takes at least {size_of(needed[0])} and {size_of(max(free, 0.0))} of the memory can still be used"
+        withhold=f"the state needs at least {size_of(needed[0])}, but only {size_of(max(free, 0.0))} of memory can still be used"
         if free is not None and free < needed[0]
         else None,
     )
@@ -149,8 +151,8 @@ def offloaded_state(run: Run) -> Outcome:
 def _what(moved: _Moved, optimizer: _Optimizer) -> str:
     down, up = size_of(moved.down_bytes), size_of(moved.up_bytes)
     if optimizer.on_host:
-        return f"{down} of gradients go to the host's optimizer and {up} of parameters come back"
-    return f"{up} of optimizer state come to the GPU and {down} go back to the host"
+        return f"{down} of gradients to the CPU and {up} of parameters back"
+    return f"{up} of optimizer state to the GPU and {down} back to the CPU"
 
 
 def _bytes(run: Run, steady: Steady, copies: Copies) -> float:
@@ -159,7 +161,7 @@ def _bytes(run: Run, steady: Steady, copies: Copies) -> float:
 
 
 def _optimizer(run: Run, steady: Steady) -> _Optimizer | None:
-    """Where the optimizer steps and runs; None where no step of it is marked."""
+    """Where the optimizer steps and runs; None if the trace marks no step of it."""
     trace, hosts = run.trace, run.trace.rows(Category.ANNOTATION, Category.CPU_OP)
     marks = rows_matching(trace, OPTIMIZER_MARK, hosts)
     named = rows_matching(trace, _HOST_OPTIMIZER, hosts)
@@ -175,7 +177,7 @@ def _optimizer(run: Run, steady: Steady) -> _Optimizer | None:
 
 
 def _issued(run: Run) -> Rows:
-    """When the operator (else the launch call) of each entry began, -1 where the trace does not say; shape (n,)."""
+    """When the operator (else the launch call) of each entry began, -1 if the trace does not contain it; shape (n,)."""
     op, call, start = run.launches.op, run.launches.call, run.trace.events.start
     return np.where(op >= 0, start[np.maximum(op, 0)], np.where(call >= 0, start[np.maximum(call, 0)], -1))
 
@@ -202,7 +204,7 @@ def _of_batch(run: Run, optimizer: _Optimizer, at: Rows) -> Mask:
 
 
 def _latest(times: Rows, at: Rows) -> Rows:
-    """The last of `times` up to each moment, -1 where there is none."""
+    """The last of `times` up to each moment, -1 if there is none."""
     ordered = np.concatenate((np.array([-1], np.int64), np.sort(times[times >= 0])))
     return ordered[np.searchsorted(ordered, at, side="right") - 1]
 
@@ -257,7 +259,7 @@ def _needed(moved: _Moved, optimizer: _Optimizer) -> tuple[float, float]:
 
 
 def _free_bytes(run: Run) -> float | None:
-    """Memory of the device that may still be used; None where it was not captured."""
+    """Memory of the device that may still be used; None if it was not recorded."""
     memory = run.facts.memory if run.facts is not None else None
     if memory is None or not memory.total_bytes or memory.reserved_peak_bytes is None:
         return None
@@ -265,7 +267,7 @@ def _free_bytes(run: Run) -> float | None:
 
 
 def _fix(optimizer: _Optimizer, needed: float) -> str:
-    keep = f"# keep {size_of(needed)} of optimizer state on the device: "
+    keep = f"# keep {size_of(needed)} of optimizer state on the GPU: "
     if not optimizer.on_host:
         return keep + 'no .to("cpu") of optimizer.state in the step'
     deepspeed = 'offload_optimizer={"device": "none"}'
@@ -274,7 +276,7 @@ def _fix(optimizer: _Optimizer, needed: float) -> str:
 
 def _room(needed: tuple[float, float], free: float | None) -> str:
     least, most = needed
-    fits = f"{size_of(least)} must fit" if least == most else f"{size_of(least)} to {size_of(most)} must fit"
+    fits = size_of(least) if least == most else f"{size_of(least)} to {size_of(most)}"
     if free is None:
-        return f"{fits} on the device; whether that is free was not recorded"
-    return f"{fits} on the device, where {size_of(max(free, 0.0))} can still be used"
+        return f"the state needs {fits} of GPU memory; free memory was not recorded"
+    return f"the state needs {fits} of GPU memory; {size_of(max(free, 0.0))} can still be used"

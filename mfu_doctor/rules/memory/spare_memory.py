@@ -1,22 +1,23 @@
-"""Device memory is left over while part of each step does not depend on the batch.
+"""GPU memory is free, and part of each step does not depend on the batch size.
 
 What it measures
-    The allocator's peak against the device's memory, and the part of the step that a larger batch would not lengthen: idle time,
-    the optimizer, exposed collectives.
+    The peak of the allocator against the GPU memory, and the part of the step that a larger batch would not make longer: idle
+    time, the optimizer, exposed communication.
 
 Why it costs
-    That part is paid per step. With more samples in a step it is paid less often per sample.
+    This time is the same for every step. With more samples per step, it is smaller per sample.
 
 How the gain is predicted
-    With b'/b as large as the memory allows (at most twice), T(b') = fixed + variable x b'/b, and the throughput grows by
-    b'/b x T(b) / T(b') - 1. This is samples per second; a step takes longer, not shorter, so nothing is priced by replay.
+    b is the current batch size and b' the new one (at most 2b, limited by memory). The new step time is
+    T(b') = fixed + variable x b'/b. The gain in throughput is b'/b x T(b) / T(b') - 1. The gain is in samples per second: the
+    step becomes longer, not shorter, so replay is not used.
 
 How to fix
-    A larger batch size, with the learning rate scaled as the training calls for.
+    Use a larger batch size. Adjust the learning rate if necessary.
 
 When it is wrong
-    Convergence may need more samples with a larger batch. Activations that do not grow linearly, and other processes on the
-    device, change what fits.
+    The rule promises too much if convergence needs more samples with a larger batch. Activations that do not grow linearly, and
+    other processes on the GPU, change what fits.
 
 References
     McCandlish et al., An Empirical Model of Large-Batch Training, 2018 (gradient noise scale)
@@ -32,7 +33,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-# Memory in use above this share of the device leaves no room to speak of.
+# Above this share of the device too little memory is free.
 FULL_SHARE = 0.7
 # What may be filled with a larger batch; the rest is for fragmentation and the context.
 USABLE_SHARE = 0.9
@@ -52,7 +53,7 @@ def spare_memory(run: Run) -> Outcome:
     """Judge the room for a larger batch."""
     memory = run.facts.memory if run.facts is not None else None
     if memory is None or not memory.allocated_peak_bytes or not memory.total_bytes:
-        return Skip("the allocator's peak was not captured")
+        return Skip("the peak of the allocator was not recorded")
     used = memory.allocated_peak_bytes / memory.total_bytes
     if used >= FULL_SHARE or memory.alloc_retries:
         return None
@@ -65,10 +66,11 @@ def spare_memory(run: Run) -> Outcome:
         return None
     wanted = f"{round(batch * growth)}" if batch else f"...  # {growth:.1f} times as large"
     return Finding(
-        summary=f"{share(1 - used, 1.0)} of the device's memory is free, {share(fixed, step)} of the step is paid per step",
+        summary=f"{share(1 - used, 1.0)} of the GPU memory is free, and {share(fixed, step)} of the step "
+        "does not depend on the batch size",
         fix=f"batch_size={wanted}",
         detail=f"{number(growth)} times the batch would give {percent(gain, 0)} more samples per second; "
-        "the step itself gets longer",
+        "the step itself becomes longer",
         evidence=(
             shown("peak memory", memory.allocated_peak_bytes, "bytes"),
             shown("device memory", memory.total_bytes, "bytes"),
@@ -80,7 +82,7 @@ def spare_memory(run: Run) -> Outcome:
 
 
 def _growth(used: float, batch: int | None) -> float:
-    """How many times as large the batch may become: as memory allows, in whole samples where the batch is known."""
+    """How many times as large the batch may become: as memory allows, in whole samples if the batch is known."""
     growth = min(USABLE_SHARE / used, MOST_GROWTH)
     return int(batch * growth) / batch if batch else growth
 

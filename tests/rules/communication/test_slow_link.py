@@ -16,7 +16,7 @@ def test_a_collective_at_a_tenth_of_the_link_is_priced_at_four_fifths_of_it() ->
     run = run_of(communicating((size, 3_900)))
     assert price_us(slow_link, run).mid_ns == close(3_900 - moved / (0.8 * 300e9) * 1e6)
     assert price_us(slow_link, run).low_ns == close((3_900 - moved / (0.4 * 300e9) * 1e6) / 2)
-    assert "of NVLink" in found(slow_link, run).summary
+    assert "of the NVLink bandwidth" in found(slow_link, run).summary
 
 
 def test_what_no_link_explains_is_left_to_the_late_rank_at_the_low_end() -> None:

@@ -61,7 +61,7 @@ def test_other_reasons_and_passing_events_are_silent(reasons: tuple[int, ...]) -
 def test_without_samples_the_sampler_says_why() -> None:
     run = run_of(products(), sampler_status="unavailable: no NVIDIA driver on this machine")
     (skipped,) = examine(run, [power_cap])
-    assert skipped.outcome == Skip("no device samples: no NVIDIA driver on this machine")
+    assert skipped.outcome == Skip("no GPU samples: no NVIDIA driver on this machine")
 
 
 def test_without_enough_readings_it_cannot_judge() -> None:

@@ -35,7 +35,9 @@ def test_two_measurements_that_agree_are_no_finding(active: float) -> None:
     silent(idle_tensor_cores, hopper(active))
 
 
-@pytest.mark.parametrize(("active", "detail"), [(60.0, "a FLOP formula is missing"), (40.0, "FLOPs are counted that")])
+@pytest.mark.parametrize(
+    ("active", "detail"), [(60.0, "a FLOP formula is missing"), (40.0, "some counted FLOPs did not")]
+)
 def test_a_disagreement_is_a_hint_without_a_price(active: float, detail: str) -> None:
     finding = found(idle_tensor_cores, hopper(active))
     assert finding.change is None
@@ -44,7 +46,7 @@ def test_a_disagreement_is_a_hint_without_a_price(active: float, detail: str) ->
     assert finding.detail.startswith(detail)
     numbers = {e.name: e.value for e in finding.evidence}
     assert numbers["tensor cores active"] == pytest.approx(active / 100)
-    assert numbers["by counted FLOPs"] == numbers["HFU"] == pytest.approx(0.5)
+    assert numbers["expected from counted FLOPs"] == numbers["HFU"] == pytest.approx(0.5)
 
 
 def test_formats_count_by_their_own_peak() -> None:

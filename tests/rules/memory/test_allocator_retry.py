@@ -28,9 +28,9 @@ def test_the_allocators_calls_are_what_a_retry_costs() -> None:
 
 
 def test_an_allocation_that_failed_for_good_is_said_with_its_own_number() -> None:
-    assert "for good 1 time," in found(allocator_retry, loop(0, ooms=1)).summary
+    assert "1 out-of-memory error," in found(allocator_retry, loop(0, ooms=1)).summary
     unknown = found(allocator_retry, loop(None, ooms=2))
-    assert "for good 2 times" in unknown.summary
+    assert "2 out-of-memory errors" in unknown.summary
     assert "retries" not in [e.name for e in unknown.evidence]
 
 
