@@ -359,7 +359,7 @@ def interval() -> Report:
                 "exposed-communication",
                 "CO001",
                 "failed",
-                summary="Communication is exposed for 33 % of the step",
+                summary="GPU waits for communication 33 % of the step",
                 fix="DistributedDataParallel(model, bucket_cap_mb=50)",
                 confidence="hint",
             ),

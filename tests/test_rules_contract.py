@@ -79,8 +79,8 @@ INPUT_BOUND = "mfu_doctor.rules.input.input_bound"
 @pytest.mark.parametrize(
     ("name", "code", "wrong"),
     [
-        ("bound-by-input", "IN001", "belongs into mfu_doctor.rules.input.bound_by_input"),
-        ("input-bound", "HO001", "belongs into mfu_doctor.rules.host.input_bound"),
+        ("bound-by-input", "IN001", "must be in mfu_doctor.rules.input.bound_by_input"),
+        ("input-bound", "HO001", "must be in mfu_doctor.rules.host.input_bound"),
         ("input-bound", "XX001", "invalid code 'XX001'"),
     ],
 )

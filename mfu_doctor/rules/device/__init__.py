@@ -1,4 +1,4 @@
-"""Is the device itself held back? The rules of this family, in the order in which lists show them."""
+"""Is the device itself slowed down? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.device.low_clocks import low_clocks

@@ -43,7 +43,7 @@ def test_two_copies_that_undo_each_other_vanish() -> None:
         price = price_us(contiguous_copies, run)
         assert price.low_ns == close(700)
         assert price.high_ns == close(700)
-        assert "2 copies undo each other" in (found(contiguous_copies, run).detail or "")
+        assert "2 copies per step" in (found(contiguous_copies, run).detail or "")
 
 
 def test_without_strides_sizes_tell() -> None:

@@ -46,7 +46,7 @@ def test_a_processor_without_bf16_is_sent_to_fp32_and_its_casts_go() -> None:
     for dtypes, used in (((half,), "fp16"), ((bf16,), "bf16"), ((bf16, half), "bf16 and fp16")):
         run = cpu(*dtypes, cast_us=400, bf16=1e9)
         finding, price, count = found(emulated_dtype, run), price_us(emulated_dtype, run), len(dtypes)
-        assert f"Products in {used} take" in finding.summary
+        assert f"Matmuls in {used} take" in finding.summary
         assert finding.fix.startswith('with torch.autocast("cpu", enabled=False):')
         assert price.high_ns == close(count * (3_400 - FLOP / 1e11 * 1e6))
         assert price.low_ns == close(count * (3_000 - FLOP / (0.5 * 1e11) * 1e6))

@@ -74,9 +74,9 @@ def test_idle_samples_do_not_count() -> None:
 
 
 def test_what_it_needs_is_said() -> None:
-    assert idle_tensor_cores.judge(hopper(None)) == Skip("tensor activity needs Hopper or newer")
+    assert idle_tensor_cores.judge(hopper(None)) == Skip("measuring tensor core activity needs Hopper or newer")
     assert idle_tensor_cores.judge(sampled_run(drawn=steps_of(2, half))) == Skip(
-        "tensor activity needs Hopper or newer"
+        "measuring tensor core activity needs Hopper or newer"
     )
     assert isinstance(idle_tensor_cores.judge(hopper(50.0, shapeless)), Skip)
     assert isinstance(idle_tensor_cores.judge(hopper(50.0, util_gpu=(0.0,) * 20)), Skip)

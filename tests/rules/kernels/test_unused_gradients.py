@@ -49,7 +49,7 @@ def test_backward_beyond_the_last_used_gradient_vanishes() -> None:
         run = loop(3, device=device)
         handing = 0 if device else 3 * 8  # on a CPU the additions take device time too
         assert price_us(unused_gradients, run).low_ns == close(3 * 500 + handing)
-    assert "3 gradients a step" in found(unused_gradients, run).summary
+    assert "3 gradients per step" in found(unused_gradients, run).summary
 
 
 def test_gradients_that_are_all_reset_are_no_finding() -> None:

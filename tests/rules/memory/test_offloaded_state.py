@@ -80,9 +80,9 @@ def test_state_that_is_fetched_and_put_back_is_worth_its_exposed_copies() -> Non
     finding = found(offloaded_state, run)
     shown = {e.name: e.value for e in finding.evidence}
     assert shown["to the host"] == shown["to the device"] == 100 * MB
-    assert shown["exposed"] == pytest.approx(5e-3)
+    assert shown["GPU waits for copies"] == pytest.approx(5e-3)
     assert finding.confidence == "hint"
-    assert finding.detail == "95.4 MiB must fit on the device; whether that is free was not recorded"
+    assert finding.detail == "the state needs 95.4 MiB of GPU memory; free memory was not recorded"
     assert "keep 95.4 MiB" in finding.fix
 
 
@@ -186,7 +186,7 @@ def test_state_that_does_not_fit_is_withheld_with_the_numbers() -> None:
     """AdamW keeps a parameter and two moments of at least the 50 MB that come up: 143 MiB."""
     run = on_host(memory=memory(100 * MB))
     assert found(offloaded_state, run).withhold == (
-        "the state takes at least 143 MiB and 95.4 MiB of the memory can still be used"
+        "the state needs at least 143 MiB, but only 95.4 MiB of memory can still be used"
     )
     assert found(offloaded_state, swapping(memory=memory(-GB))).withhold is not None
 
@@ -194,6 +194,6 @@ def test_state_that_does_not_fit_is_withheld_with_the_numbers() -> None:
 def test_state_that_fits_in_any_case_is_more_than_a_hint() -> None:
     finding = found(offloaded_state, on_host(memory=memory(GB)))
     assert (finding.withhold, finding.confidence) == (None, "modelled")
-    assert finding.detail == "143 MiB to 286 MiB must fit on the device, where 954 MiB can still be used"
+    assert finding.detail == "the state needs 143 MiB to 286 MiB of GPU memory; 954 MiB can still be used"
     between = found(offloaded_state, on_host(memory=memory(200 * MB)))
     assert (between.withhold, between.confidence) == (None, "hint")
