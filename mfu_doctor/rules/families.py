@@ -18,7 +18,7 @@ class Family(Enum):
     """
 
     INPUT = ("IN", "does the device wait for data?")
-    HOST = ("HO", "does the device wait for Python?")
+    HOST = ("HO", "does the device wait for the CPU?")
     KERNELS = ("KE", "are the kernels efficient?")
     MEMORY = ("ME", "is time lost because memory is full, or is memory unused?")
     COMMUNICATION = ("CO", "does the device wait for communication?")

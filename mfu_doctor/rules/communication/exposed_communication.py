@@ -14,8 +14,8 @@ How the gain is predicted
     Low: half of the exposed transfer time is removed.
     Mid: all of the exposed transfer time is removed.
     High: all exposed time is removed, including waiting for other ranks. This is only possible if the ranks are balanced too.
-    No more is removed than can overlap with compute that does not overlap with a collective yet. A collective that already
-    overlaps with compute saves nothing.
+    The saving is limited by the compute that does not yet overlap with a collective. A collective that already overlaps with
+    compute saves nothing.
 
 How to fix
     DistributedDataParallel(..., gradient_as_bucket_view=True, static_graph=True). Choose bucket_cap_mb so that the first bucket

@@ -9,8 +9,8 @@ Why it costs
 
 How the gain is predicted
     Each large collective takes bytes / (link bandwidth x efficiency).
-    Low: half of the gain at 40 % efficiency. Time above that of the slowest connection inside a machine is waiting for a late
-    rank, and remains.
+    Low: half of the gain at 40 % efficiency. Time that even the slowest connection inside a machine cannot explain is waiting for
+    a late rank, and remains.
     Mid: 80 % efficiency.
     High: 90 % efficiency.
     Collectives that overlap with compute save nothing.

@@ -1,4 +1,4 @@
-"""Does the device wait for Python? The rules of this family, in the order in which lists show them."""
+"""Does the device wait for the CPU? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.host.allocator_churn import allocator_churn

@@ -6,8 +6,8 @@ What it measures
     a norm).
 
 Why it costs
-    A copy reads and writes the whole tensor and computes nothing. A copy that transposes also uses only a part of each cache
-    line that it reads or writes.
+    A copy reads and writes the whole tensor and computes nothing. A transposing copy is slower, because it reads or writes across
+    cache lines.
 
 How the gain is predicted
     Low: a copy is removed if its result is copied again immediately. If the second copy restores the original layout, both

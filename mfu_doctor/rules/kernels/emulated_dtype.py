@@ -68,7 +68,7 @@ class _Emulated:
     peak: float
 
 
-@rule("emulated-dtype", "KE030", "matmuls in a dtype without hardware support", needs=(Need.SHAPES, Need.PEAK))
+@rule("emulated-dtype", "KE030", "matmuls run in a dtype without hardware support", needs=(Need.SHAPES, Need.PEAK))
 def emulated_dtype(run: Run) -> Outcome:
     """Judge the dtypes of the matmuls against what the device supports."""
     found = _emulated(run)

@@ -8,7 +8,8 @@ Why it costs
     Tensor cores run bf16 and fp16 at 2 to 16 times the rate of TF32 and fp32, and 16-bit operands halve the memory traffic.
 
 How the gain is predicted
-    For each kernel: new time = FLOPs / (16-bit peak x efficiency), but at least (bytes / 2) / bandwidth. Casts are added.
+    For each kernel: new time = FLOPs / (16-bit peak x efficiency), but at least (bytes / 2) / bandwidth. The time of casts
+    is added.
     Low: only the compute part becomes faster, at most by the square root of the ratio of the peaks. Each operand is cast at each
     call.
     Mid: 70 % of the efficiency that the kernel has now. Half of the casts.

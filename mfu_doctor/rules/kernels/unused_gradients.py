@@ -9,8 +9,8 @@ Why it costs
 
 How the gain is predicted
     Backward after the last used gradient is removed.
-    Low: only its GPU time.
-    Mid and high: its CPU time as well.
+    Low: only its device time.
+    Mid and high: the time to launch it on the CPU as well.
 
 How to fix
     Set requires_grad_(False) for parameters that are not trained. If they should be trained, add them to the optimizer.

@@ -17,8 +17,8 @@ How to fix
     PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True reduces fragmentation. Otherwise use a smaller batch or recomputation.
 
 When it is wrong
-    The rule is wrong if the retries were in the first steps: they do not come back later. For retries before the recorded steps
-    no saving is predicted.
+    The rule is wrong if the retries were only in the first steps: this is normal. For retries before the recorded steps no saving
+    is predicted.
 
 References
     https://pytorch.org/docs/stable/notes/cuda.html#optimizing-memory-usage-with-pytorch-cuda-alloc-conf
