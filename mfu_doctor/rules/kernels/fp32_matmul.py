@@ -68,7 +68,7 @@ _LOG_SHARE = (0.5, 0.7, 1.0)  # without FLOPs: exponent of the ratio of the peak
 
 @dataclass(frozen=True, slots=True)
 class _Slow:
-    """The fp32 and TF32 matmuls: entries, their rows and durations (ns), FLOPs, bytes (NaN: unknown), peak now and then."""
+    """The fp32 and TF32 matmuls: entries, their rows and durations (ns), FLOPs, bytes (NaN: unknown), current and 16-bit peak."""
 
     rows: Rows
     duration: npt.NDArray[np.float64]

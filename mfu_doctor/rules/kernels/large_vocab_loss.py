@@ -40,7 +40,7 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
-# Vocabularies of language models; classifiers stay below.
+# Vocabularies of language models; classifiers have fewer classes.
 LEAST_VOCABULARY = 16_384
 # Share of the time that remains: chunks need one read and one write of the logits instead of several.
 _LEFT = (0.75, 0.5, 0.35)

@@ -62,7 +62,7 @@ _DEEPSPEED = re.compile(r"deepspeed", re.IGNORECASE)
 _CLASS = re.compile(r"^Optimizer\.step#(\w+)\.step")
 # The fp32 gradients of 4 million parameters: more than a loop reads back for logging, and 1.3 ms of PCIe 3.0 x16.
 LEAST_BYTES = 16 * 2**20
-# Smaller copies are latency: losses, counters and flags.
+# Smaller copies cost only latency: losses, counters and flags.
 _LEAST_COPY = 64 * 1024
 # Share of the kernels whose launch must be known to say that the optimizer launches none.
 _LINKED = 0.99
@@ -251,7 +251,7 @@ def _waits(run: Run, moved: _Moved, optimizer: _Optimizer) -> Rows:
 
 def _needed(moved: _Moved, optimizer: _Optimizer) -> tuple[float, float]:
     """Bytes that must fit on the device instead: at least, and at most."""
-    if not optimizer.on_host:  # fetched, updated on the device and put back: that is the state itself
+    if not optimizer.on_host:  # copied to the device, updated and copied back: that is the state itself
         carried = max(moved.up_bytes, moved.down_bytes)
         return carried, carried
     carried = min(moved.up_bytes, moved.down_bytes)

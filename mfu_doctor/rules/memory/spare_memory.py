@@ -35,7 +35,7 @@ from mfu_doctor.units import seconds
 
 # Above this share of the device too little memory is free.
 FULL_SHARE = 0.7
-# What may be filled with a larger batch; the rest is for fragmentation and the context.
+# Share that a larger batch may fill; the rest is for fragmentation and the context.
 USABLE_SHARE = 0.9
 MOST_GROWTH = 2.0
 # A gain below this is within what a new batch size changes anyway.
