@@ -42,7 +42,7 @@ from mfu_doctor.units import seconds
 
 # Share of the peak that fused attention reaches: low, mid, high (FlashAttention-2 paper: 0.5 to 0.73 on A100).
 _EFFICIENCY = (0.3, 0.5, 0.7)
-# The same for the fused kernel of a CPU and its fp32 peak: about 0.26 at 512 keys and 0.4 at 1024 with a causal mask (on an AMD EPYC).
+# The same on a CPU, of its fp32 peak: about 0.26 at 512 keys and 0.4 at 1024 with a causal mask (on an AMD EPYC).
 _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
 # Share of masked scores that it computes: all (any mask), the middle, half (a causal mask, whose masked part is skipped).
 _UNMASKED = (1.0, 0.75, 0.5)
