@@ -73,7 +73,7 @@ def input_bound(run: Run) -> Outcome:
         return Skip(
             "no loading of a batch was recorded: use a DataLoader, or wrap the loader in doctor.batches(loader)"
         )
-    if is_pipelined(run) and loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
+    if loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None
     wanted = _recommended(loading)
     who = "Training" if run.is_cpu else "GPU"

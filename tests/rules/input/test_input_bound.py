@@ -84,8 +84,9 @@ def test_an_idle_disk_is_not_mentioned(rate: float | None) -> None:
     assert not [e for e in finding.evidence if "storage" in e.name]
 
 
-def test_a_fetch_hidden_behind_the_device_saves_nothing() -> None:
-    assert price_us(input_bound, run_of(loop(2_000, 9_000, sync=False))).high_ns == close(0)
+def test_a_fetch_hidden_behind_the_device_is_no_finding() -> None:
+    """Without workers either: the device never waits for it."""
+    silent(input_bound, run_of(loop(2_000, 9_000, sync=False)))
 
 
 def test_workers_that_keep_up_are_no_finding() -> None:
