@@ -17,8 +17,12 @@ from mfu_doctor.rules.contract import Finding, Skip
 
 
 def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
-    """Findings in rank order, then everything else in catalogue order."""
-    roots = causes(ranked)
+    """Findings in rank order, then everything else in catalogue order.
+
+    Only a finding that would fail is folded under its cause: what is withheld has a line of its own with its reason.
+    """
+    failing = {p.rule.name for p in ranked if p.worth}
+    roots = {name: root for name, root in causes(ranked).items() if name in failing}
     for priced in ranked:
         yield _priced_diagnosis(priced, roots, replay)
     done = {p.rule.name for p in ranked}

@@ -29,3 +29,19 @@ def test_what_its_rule_withholds_is_not_failed_however_much_it_would_save(priced
     assert (doubted.status, doubted.reason) == (WITHHELD, REASON)
     assert sure.status == FAILED
     assert "doubted" not in [step.rule for step in report.plan.steps]
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.5, FAILED), (0.999, WITHHELD)])
+def test_a_symptom_is_listed_once(factor: float, expected: str) -> None:
+    """Under its cause where it fails, else with its reason: it once stood in both places."""
+    run = drawn()
+    cause = Finding(summary="slow", fix="pass", change=halved(run))
+    symptom = Finding(summary="late", fix="pass", change=halved(run, factor), symptom_of=("cause",))
+    report = diagnose_run(run, [rule_that_finds("cause", cause), rule_that_finds("symptom", symptom)]).report
+    [root] = report.failed
+    listed = [*root.explains, *(found.rule for found in report.withheld)]
+    told = report.diagnosis("symptom")
+    assert told is not None
+    assert told.status == expected
+    assert listed == ["symptom"]
+    assert (told.explained_by == root.rule) == ("symptom" in root.explains)
