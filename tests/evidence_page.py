@@ -18,16 +18,18 @@ INTRODUCTION = """\
 # What a rule may look at
 
 A rule gets a `Run` and returns a `Finding`, a `Skip` or `None` (`contract.py`). Everything that it may look at is on this page:
-the views of the run, the evidence that rules share, the names in a trace, what a rule may need, and the edits that say what a fix
-would change.
+the views of the run and what their values can do, the evidence that rules share, the names in a trace, what a rule may need, the
+edits that say what a fix would change, and how numbers are written.
 
 This page is written from the code: `python -m tests.evidence_page`. A test fails where it is out of date.
 
 Words that all of it uses:
 
-- A **row** is an index into `run.trace.events`: an operator, an annotation, a runtime call, a kernel.
+- A **row** is an index into `run.trace.events`: an operator, an annotation, a runtime call, a kernel, a Python frame.
+- A **category** is the kind of a row. `rows_matching(run.trace, pattern, run.trace.rows(Category.PYTHON))` finds Python frames by
+  name ("train.py(41): forward"). A trace has them only if stacks were recorded.
 - An **entry** is an index into `run.activity`, the device's work: kernels and copies. On a CPU-only trace it is a stretch of an
-  operator's own time, so one row can have several entries.
+  operator's own time, so one row can have several entries. Its `run.activity.kind` is `COMPUTE`, `COMMUNICATION` or `COPY`.
 - A **mask** is a boolean array over all entries.
 - **Intervals** are disjoint sets of time, with `|`, `&` and `-`. Times are integer nanoseconds.
 - **Steady steps** are the judged ones. Tell findings per step (`steady.per_step`), and as a share of it (`steady.share`).
@@ -44,17 +46,31 @@ if spent < WORTH_SHARE * steady.step_ns:
     return None
 change = Change(*(scaled(run, mask, left) for left in (0.9, 0.5, 0.0)))  # low, mid and high end of the gain
 ```
+
+`steady.step_ns` is the median step. If the fault is in few of the steps, the median step does not have it: compare with
+`steady.mean_ns`, or let `part_of` choose. To remove host time in which operators run, use `without_host`: in a CPU-only run their
+own time is device work, and stays.
 """
+# What rules read most, with its methods: the file, and its classes that are meant.
+VALUES = (
+    ("trace.py", ("Category", "Trace")),
+    ("analysis/views/activity.py", ("Activity",)),
+    ("intervals.py", ("Intervals",)),
+)
 
 
 def page() -> str:
     """The page as the code stands."""
-    parts = [INTRODUCTION, "## The run", "", *_run(), "", "## Evidence"]
+    parts = [INTRODUCTION, "## The run", "", *_run(), "", "## What its values can do"]
+    for place, names in VALUES:
+        parts += _values(place, names)
+    parts += ["", "## Evidence"]
     parts += _folder("analysis/evidence", with_methods=True)
     parts += ["", "## Names in a trace"]
     parts += _folder("analysis/names", with_methods=False)
     parts += ["", "## What a rule may need", "", *(f"- `Need.{need.name}`: {need.means}." for need in Need)]
     parts += ["", "## Edits: what a fix would change", *_module("analysis/replay/edits.py", with_methods=False)]
+    parts += ["", "## How numbers are written", *_module("quantities.py", with_methods=False)]
     return "\n".join(parts) + "\n"
 
 
@@ -72,6 +88,27 @@ def _run() -> Iterator[str]:
         if value in classes:
             attributes = [*_fields(classes[value]), *(f.name for f in _functions(classes[value]))]
             yield f"  - has {', '.join(f'`{name}`' for name in attributes)}"
+
+
+def _values(place: str, names: tuple[str, ...]) -> Iterator[str]:
+    """A module's constants, and for each of these classes its members and a line for each public method."""
+    text = (PACKAGE / place).read_text(encoding="utf-8")
+    module = ast.parse(text)
+    yield from ("", f"**`{place}`** {_sentence(module)}", "")
+    yield f"- {', '.join(f'`{name}`' for name in _assigned(module) if name.isupper())}"
+    for node in module.body:
+        if isinstance(node, ast.ClassDef) and node.name in names:
+            yield f"- `{node.name}`: {_sentence(node)}"
+            yield from (f"  - {member}" for member in _members(node, text.splitlines()))
+            yield from (f"  - `.{_called(method)}`: {_sentence(method)}" for method in _functions(node))
+
+
+def _members(owner: ast.ClassDef, lines: list[str]) -> Iterator[str]:
+    """The members of an enumeration, each with the comment on its line."""
+    for node in owner.body:
+        if isinstance(node, ast.Assign):
+            comment = lines[node.lineno - 1].partition("  # ")[2]
+            yield f"`.{ast.unparse(node.targets[0])}`" + (f": {comment}" if comment else "")
 
 
 def _folder(folder: str, *, with_methods: bool) -> Iterator[str]:
@@ -98,7 +135,8 @@ def _module(place: str, *, with_methods: bool) -> Iterator[str]:
 def _assigned(module: ast.Module) -> list[str]:
     """Public names that a module gives a value."""
     targets = [target for node in module.body if isinstance(node, ast.Assign) for target in node.targets]
-    return [t.id for t in targets if isinstance(t, ast.Name) and not t.id.startswith("_")]
+    names = [name for target in targets for name in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [name.id for name in names if isinstance(name, ast.Name) and not name.id.startswith("_")]
 
 
 def _fields(owner: ast.ClassDef) -> list[str]:

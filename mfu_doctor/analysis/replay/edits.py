@@ -20,7 +20,10 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ScaleHost:
-    """Host work inside `where` takes `factor` of its time (0 removes it)."""
+    """Host work inside `where` takes `factor` of its time (0 removes it); its waits for the device stay: add DropWaits for those.
+
+    Without waits to stop it, the host reaches the next wait sooner and waits there for work that the device still has.
+    """
 
     where: Intervals
     factor: float = 0.0
