@@ -12,6 +12,7 @@ from mfu_doctor.rules.catalogue import RETIRED, RULES
 from mfu_doctor.rules.contract import HEADINGS
 from tests.architecture import floors, habits, sizes
 from tests.architecture.sources import read_package
+from tests.problems import expect_none
 from tests.traces import ROOT
 
 PACKAGE = read_package(ROOT / "mfu_doctor")
@@ -75,11 +76,6 @@ HOMES = {
 BROAD = ("diagnosis/rule_runner.py", "capture/device/nvml.py", "capture/boundary.py")
 # Built from pieces, so that this file does not mention what it forbids.
 FORBIDDEN = ("/work/" + "shared", "/." + "library/", "BRIEF" + ".md", "/work/" + "venv", "/work/" + "main")
-
-
-def expect_none(offenders: list[str]) -> None:
-    """Fail with all of them."""
-    assert not offenders, "\n".join(["", *offenders])
 
 
 def test_every_module_has_a_floor_and_every_entry_a_module() -> None:

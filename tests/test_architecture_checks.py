@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,8 +204,10 @@ def test_a_rule_that_is_not_listed(written: Written) -> None:
         }
     )
     assert habits.unlisted_rules(package, ["slow-copy", "late-step"]) == []
-    assert habits.unlisted_rules(package, ["slow-copy"]) == ["late_step"]
-    assert habits.unlisted_rules(package, ["slow-copy", "late-step", "gone"]) == ["gone"]
+    [never] = habits.unlisted_rules(package, ["slow-copy"])
+    assert re.match(r".*late_step\.py never runs: import its rule in .*__init__\.py", never)
+    [gone] = habits.unlisted_rules(package, ["slow-copy", "late-step", "gone"])
+    assert gone == "gone is listed in RULES, but no gone.py defines it"
 
 
 @dataclass(frozen=True)
@@ -216,22 +219,27 @@ class Named:
 def test_rules_that_clash() -> None:
     sound = [Named("a", "HO001"), Named("b", "HO003"), Named("c", "IN001")]
     assert habits.clashing_rules(sound, {"HO002"}) == []
-    assert habits.clashing_rules([*sound, Named("c", "IN002")], ()) == ["c"]
-    assert habits.clashing_rules([*sound, Named("d", "IN001")], ()) == ["IN001"]
-    assert habits.clashing_rules([*sound, Named("d", "IN004")], {"IN004"}) == ["IN004"]
-    assert habits.clashing_rules([*sound, Named("d", "HO004")], ()) == ["HO in two places"]
+    wrong = [*sound, Named("c", "IN002"), Named("d", "IN001"), Named("e", "IN004"), Named("f", "HO004")]
+    assert habits.clashing_rules(wrong, {"IN004", "IN007"}) == [
+        "c is the name of two rules: rename one",
+        "IN001 is the code of c and d: IN008 is free",
+        "IN004 of e was the code of a rule that is gone: IN008 is free",
+        "rules of HO are in two places: list them together",
+    ]
 
 
 def test_documentation_that_is_not_complete() -> None:
     sound = {"": "What is wrong.", "Why": "because", "How": "so"}
     assert habits.wrong_headings({"sound": sound}, ("Why", "How")) == []
-    for broken in (
-        sound | {"": " "},
-        sound | {"How": ""},
-        {"": "What.", "How": "so", "Why": "because"},
-        sound | {"More": "x"},
+    for broken, fault in (
+        (sound | {"": " "}, "no first sentence"),
+        (sound | {"How": ""}, "nothing under 'How'"),
+        ({"": "What.", "How": "so", "Why": "because"}, "headings in another order"),
+        ({"": "What.", "Why": "because"}, "no 'How'"),
+        (sound | {"More": "x"}, "unknown heading 'More'"),
     ):
-        assert len(habits.wrong_headings({"broken": broken}, ("Why", "How"))) == 1
+        [problem] = habits.wrong_headings({"broken": broken}, ("Why", "How"))
+        assert problem == f"broken: its module's docstring has {fault}; the headings are Why, How"
 
 
 def test_a_renderer_that_is_not_listed(written: Written) -> None:

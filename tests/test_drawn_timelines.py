@@ -15,6 +15,7 @@ import pytest
 
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
+from tests.problems import expect_none
 from tests.rules.judging import FIRING, SILENT
 from tests.traces import ROOT
 
@@ -22,13 +23,16 @@ FOLDER = ROOT / "tests" / "rules"
 
 
 def test_every_rule_has_a_timeline_where_it_fires_and_one_where_it_is_silent() -> None:
-    assert [problem for rule in RULES for problem in problems(rule, FOLDER)] == []
+    expect_none(problem for rule in RULES for problem in problems(rule, FOLDER))
 
 
 def test_every_test_of_a_rule_lies_where_the_rule_does() -> None:
     """A test file in a family's folder is named for a rule of that family, or for the whole of it."""
     known = {path_of(rule, FOLDER) for rule in RULES} | {FOLDER / "trace" / "test_cautions.py"}
-    assert sorted(set(FOLDER.glob("*/test_*.py")) - known) == []
+    expect_none(
+        f"{path.relative_to(ROOT)}: {path.parent.name} has no rule of that name: move or rename the file"
+        for path in sorted(set(FOLDER.glob("*/test_*.py")) - known)
+    )
 
 
 def path_of(rule: Rule, folder: Path) -> Path:
@@ -40,11 +44,11 @@ def problems(rule: Rule, folder: Path) -> list[str]:
     """What this rule's tests lack."""
     path = path_of(rule, folder)
     if not path.is_file():
-        return [f"{rule.name}: no {path.relative_to(folder.parent.parent)}"]
+        return [f"{rule.name}: there is no {path.relative_to(folder.parent.parent)}: draw it firing and silent there"]
     module = ast.parse(path.read_text(encoding="utf-8"))
     name = rule.name.replace("-", "_")
     lacking = [
-        f"{rule.name}: no test {what} ({' or '.join(f'{helper}({name}, run)' for helper in helpers)})"
+        f"{rule.name}: no test {what}: {path.name} must call {' or '.join(f'{helper}({name}, run)' for helper in helpers)}"
         for helpers, what in ((FIRING, "where it fires"), (SILENT, "where it is silent"))
         if not any(calls(test, helpers, name) for test in running_tests(module))
     ]
@@ -52,7 +56,8 @@ def problems(rule: Rule, folder: Path) -> list[str]:
         (node.module, alias.name) for node in module.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     own = (f"mfu_doctor.rules.{rule.family.folder}.{name}", name)
-    return lacking + ([] if own in imported else [f"{rule.name}: its tests import another {name}"])
+    wanted = f"from {own[0]} import {name}"
+    return lacking + ([] if own in imported else [f"{rule.name}: {path.name} judges another {name}: it needs {wanted}"])
 
 
 def running_tests(module: ast.Module) -> list[ast.FunctionDef]:
@@ -125,4 +130,6 @@ def test_tests_that_do_not_run_or_judge_another_rule_do_not_count(copied: Path, 
 
 def test_a_rule_without_a_file_of_tests_is_noticed(copied: Path) -> None:
     path_of(SMALL, copied).unlink()
-    assert problems(SMALL, copied) == ["small-matmul: no tests/rules/kernels/test_small_matmul.py"]
+    assert problems(SMALL, copied) == [
+        "small-matmul: there is no tests/rules/kernels/test_small_matmul.py: draw it firing and silent there"
+    ]

@@ -9,19 +9,25 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from mfu_doctor import quantities
 from mfu_doctor.analysis import evidence
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.intervals import Intervals
 from mfu_doctor.rules.catalogue import RULES, choose, find
-from mfu_doctor.rules.contract import WORTH_SHARE, Outcome, rule
-from mfu_doctor.rules.families import Family, family_named, family_of
+from mfu_doctor.rules.contract import WORTH_SHARE, Outcome, Rule, rule
+from mfu_doctor.rules.families import Family, family_named
 from mfu_doctor.rules.needs import Need
+from mfu_doctor.trace import Category, Trace
 from tests.evidence_page import PAGE, page
+from tests.problems import expect_none
 from tests.rules.drawing import steps
 from tests.rules.judging import run_of
 
@@ -30,25 +36,64 @@ SPELLING = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 def test_the_catalogue_is_the_lists_of_the_families_in_their_order() -> None:
     lists = {family: importlib.import_module(f"mfu_doctor.rules.{family.folder}").RULES for family in Family}
-    assert [r for listed in lists.values() for r in listed] == list(RULES)
-    for family, listed in lists.items():
-        assert {r.family for r in listed} == {family}, family.folder
+    expect_none(
+        f"{r.name} ({r.code}) is in RULES of rules/{family.folder}/__init__.py: list it in rules/{r.family.folder}/__init__.py"
+        for family, listed in lists.items()
+        for r in listed
+        if r.family is not family
+    )
+    assert [r for listed in lists.values() for r in listed] == list(RULES), (
+        "rules/catalogue.py: RULES is the families' lists"
+    )
 
 
-def test_codes_are_letters_of_a_family_and_three_digits_used_once() -> None:
-    codes = [r.code for r in RULES]
-    assert len(set(codes)) == len(codes)
-    assert all(code == f"{family_of(code).letters}{int(code[2:]):03}" for code in codes)
-    assert all(r.caution == r.code.startswith("TR") for r in RULES)
+def test_codes_are_letters_of_a_family_and_three_digits() -> None:
+    expect_none(
+        f"{r.name}: its code is {r.code!r}: make it {r.family.letters} and three digits"
+        for r in RULES
+        if not re.fullmatch(rf"{r.family.letters}\d{{3}}", r.code)
+    )
+
+
+def wrong_names(rules: Sequence[Rule]) -> list[str]:
+    """What is wrong with the names that people may use for these rules: each must lead to one rule only."""
+    owners: dict[str, list[str]] = {}
+    for r in rules:
+        for name in (r.name, *r.also):
+            owners.setdefault(name, []).append(r.name)
+    return [
+        *(
+            f"{name!r} is a name of {' and of '.join(of)}: keep it in one of them (name or also)"
+            for name, of in owners.items()
+            if len(of) > 1
+        ),
+        *(
+            f"{of[0]}: {name!r} must be lower case with dashes"
+            for name, of in owners.items()
+            if not SPELLING.fullmatch(name)
+        ),
+        *(
+            f"{of[0]}: {name!r} is a family, and chooses all of its rules: use another word"
+            for name, of in owners.items()
+            if family_named(name) is not None
+        ),
+    ]
 
 
 def test_no_two_rules_share_a_name() -> None:
     """A user who types any of the names gets the one rule that has it."""
-    names = [name for r in RULES for name in (r.name, *r.also)]
-    assert sorted({name for name in names if names.count(name) > 1}) == []
-    assert [name for name in names if not SPELLING.fullmatch(name)] == []
-    assert [name for name in names if family_named(name) is not None] == []
+    expect_none(wrong_names(RULES))
     assert all(find(name.replace("-", "_").upper()) is r for r in RULES for name in (r.name, r.code, *r.also))
+
+
+def test_names_that_clash_are_all_told() -> None:
+    first, second = RULES[0], RULES[1]
+    wrong = [replace(first, also=("input", "Slow Loader")), replace(second, also=(first.name,))]
+    assert [problem.partition(":")[0] for problem in wrong_names(wrong)] == [
+        f"'{first.name}' is a name of {first.name} and of {second.name}",
+        first.name,
+        first.name,
+    ]
 
 
 @pytest.mark.parametrize("word", ["IN", "in", "input", "Input"])
@@ -108,22 +153,31 @@ def test_every_need_is_needed() -> None:
 
 
 def test_the_page_of_evidence_is_what_the_code_says() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.evidence_page"
+    is_current = PAGE.read_text(encoding="utf-8") == page()
+    assert is_current, "rules/EVIDENCE.md is out of date: run python -m tests.evidence_page"
 
 
 def test_all_that_a_rule_may_look_at_is_on_the_page() -> None:
     """Asked of the imported modules, and so independent of how the page is made."""
     text = PAGE.read_text(encoding="utf-8")
     public = [f"`run.{name}" for name in vars(Run) if not name.startswith("_")]
-    for found in pkgutil.iter_modules(evidence.__path__):
-        module = importlib.import_module(f"{evidence.__name__}.{found.name}")
+    for owner in (Trace, Activity, Intervals):
+        methods = [n for n, v in vars(owner).items() if inspect.isfunction(v) or isinstance(v, property)]
+        public += [f"`.{name}" for name in methods if not name.startswith("_")]
+    public += [f"`.{member.name}`" for member in Category]
+    helpers = [
+        importlib.import_module(f"{evidence.__name__}.{m.name}") for m in pkgutil.iter_modules(evidence.__path__)
+    ]
+    for module in (quantities, *helpers):
         public += [
             f"`{name}("
             for name, value in inspect.getmembers(module, lambda m: inspect.isfunction(m) or inspect.isclass(m))
             if value.__module__ == module.__name__ and not name.startswith("_")
         ]
     assert len(public) > len(vars(Run))
-    assert [name for name in public if name not in text] == []
+    expect_none(
+        f"{name} is not in rules/EVIDENCE.md: mend tests/evidence_page.py" for name in public if name not in text
+    )
 
 
 def unexplained_shares(source: str) -> list[str]:
@@ -139,8 +193,15 @@ def unexplained_shares(source: str) -> list[str]:
 def test_a_rule_asks_for_the_smallest_share_that_is_worth_it_or_says_why_for_another() -> None:
     """A share of the step below which there is nothing to say is WORTH_SHARE; every other one has its reason beside it."""
     sources = {path: path.read_text(encoding="utf-8") for path in PAGE.parent.glob("*/*.py")}
-    assert {path.name: shares for path, source in sources.items() if (shares := unexplained_shares(source))} == {}
-    own = [path.name for path, source in sources.items() if re.search(rf"SHARE = {WORTH_SHARE}\b", source)]
-    assert own == [], "import WORTH_SHARE"
+    expect_none(
+        f"{path.name}: say in a comment why {line.strip()!r} is not WORTH_SHARE"
+        for path, source in sources.items()
+        for line in unexplained_shares(source)
+    )
+    expect_none(
+        f"{path.name} repeats the value of WORTH_SHARE: import it"
+        for path, source in sources.items()
+        if re.search(rf"SHARE = {WORTH_SHARE}\b", source)
+    )
     assert unexplained_shares("import re\nSEEN_SHARE = 0.02\n") == ["SEEN_SHARE = 0.02"]
     assert unexplained_shares("# Memory above this is full.\nFULL_SHARE = 0.7\n") == []

@@ -73,30 +73,70 @@ def vague_names(package: Package) -> list[str]:
 def unlisted_rules(package: Package, listed: Iterable[str]) -> list[str]:
     """Files with a rule that no list holds (it never runs), and listed rules without a file of their name."""
     written = {
-        m.path.rpartition("/")[2].removesuffix(".py")
+        m.path.rpartition("/")[2].removesuffix(".py"): m.path
         for m in package.modules.values()
         if re.search(r"^@rule\(", m.text, re.MULTILINE)
     }
-    return sorted(written ^ {name.replace("-", "_") for name in listed})
+    files = {name.replace("-", "_"): name for name in listed}
+    return [
+        *(
+            f"{path} never runs: import its rule in {path.rpartition('/')[0]}/__init__.py, and give it a line in RULES"
+            for name, path in sorted(written.items())
+            if name not in files
+        ),
+        *(
+            f"{files[name]} is listed in RULES, but no {name}.py defines it"
+            for name in sorted(files)
+            if name not in written
+        ),
+    ]
 
 
 def clashing_rules(rules: Sequence[Named], retired: Collection[str]) -> list[str]:
     """Names and codes that stand for two rules, codes of rules that are gone, and rules that stand apart from their family."""
     names, codes = [rule.name for rule in rules], [rule.code for rule in rules]
-    twice = [word for words in (names, codes) for word in dict.fromkeys(words) if words.count(word) > 1]
-    again = [code for code in codes if code in retired]
+    owners = {code: [rule.name for rule in rules if rule.code == code] for code in codes}
     families = [family for family, _ in groupby(codes, key=lambda code: code[:2])]
-    return (
-        twice + again + [f"{family} in two places" for family in dict.fromkeys(families) if families.count(family) > 1]
-    )
+    return [
+        *(f"{name} is the name of two rules: rename one" for name in dict.fromkeys(names) if names.count(name) > 1),
+        *(
+            f"{code} is the code of {' and '.join(of)}: {_free(code, codes, retired)} is free"
+            for code, of in owners.items()
+            if len(of) > 1
+        ),
+        *(
+            f"{code} of {of[0]} was the code of a rule that is gone: {_free(code, codes, retired)} is free"
+            for code, of in owners.items()
+            if code in retired
+        ),
+        *(
+            f"rules of {family} are in two places: list them together"
+            for family in dict.fromkeys(families)
+            if families.count(family) > 1
+        ),
+    ]
+
+
+def _free(code: str, used: Iterable[str], retired: Iterable[str]) -> str:
+    """The next code of this one's family that no rule ever had."""
+    numbers = [int(other[2:]) for other in (*used, *retired) if other[:2] == code[:2] and other[2:].isdecimal()]
+    return f"{code[:2]}{max(numbers, default=0) + 1:03}"
 
 
 def wrong_headings(docs: Mapping[str, Mapping[str, str]], headings: Sequence[str]) -> list[str]:
     """Rules whose documentation (heading -> text, "" for its first sentence) is not complete, or not in this order."""
     found = []
     for name, parts in docs.items():
-        if list(parts) != ["", *headings] or not all(text.strip() for text in parts.values()):
-            found.append(f"{name}: {[heading for heading, text in parts.items() if text.strip()]}")
+        faults = [f"no {heading!r}" for heading in headings if heading not in parts]
+        faults += [f"nothing under {heading!r}" for heading in parts if heading and not parts[heading].strip()]
+        faults += [] if parts.get("", "").strip() else ["no first sentence"]
+        known = [heading for heading in parts if heading in headings]
+        faults += [] if known == [h for h in headings if h in known] else ["headings in another order"]
+        faults += [f"unknown heading {heading!r}" for heading in parts if heading and heading not in headings]
+        if faults:
+            found.append(
+                f"{name}: its module's docstring has {', '.join(faults)}; the headings are {', '.join(headings)}"
+            )
     return found
 
 

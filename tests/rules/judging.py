@@ -13,7 +13,7 @@ import pytest
 from mfu_doctor.analysis.replay.replay import Price
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import Facts
-from mfu_doctor.rules.contract import HEADINGS, Finding, Rule
+from mfu_doctor.rules.contract import HEADINGS, Finding, Outcome, Rule
 from mfu_doctor.units import NS_PER_US
 from tests.timeline import Timeline
 
@@ -31,16 +31,18 @@ def run_of(drawn: Timeline, **facts: Any) -> Run:
 def found(rule: Rule, run: Run) -> Finding:
     """The rule's finding; fails the test where it has none, and where its documentation is not in order."""
     outcome = rule.judge(run)
-    assert isinstance(outcome, Finding), outcome
-    lines = rule.doc.splitlines()
-    assert [line for line in lines if line in HEADINGS] == list(HEADINGS)
+    assert isinstance(outcome, Finding), f"{rule.name} found nothing in this run, it returned {_told(outcome)}"
+    headings = [line for line in rule.doc.splitlines() if line in HEADINGS]
+    assert headings == list(HEADINGS), (
+        f"{rule.name}: its docstring needs each of these headings once: {', '.join(HEADINGS)}"
+    )
     return outcome
 
 
 def price_us(rule: Rule, run: Run) -> Price:
     """Savings per step of the rule's finding at its three ends, in microseconds."""
     change = found(rule, run).change
-    assert change is not None
+    assert change is not None, f"{rule.name}: its finding has no change that replay could price"
     price = run.replay.price(change)
     return Price(price.low_ns / NS_PER_US, price.mid_ns / NS_PER_US, price.high_ns / NS_PER_US)
 
@@ -48,13 +50,21 @@ def price_us(rule: Rule, run: Run) -> Price:
 def caution(rule: Rule, run: Run) -> str:
     """What a caution says; fails the test where it says nothing, or promises to save something."""
     finding = found(rule, run)
-    assert finding.change is None
+    assert finding.change is None, f"{rule.name}: a caution promises no saving, so its finding has no change"
     return finding.summary
 
 
 def silent(rule: Rule, run: Run) -> None:
     """The rule looked at this run, and it is fine; fails the test where it found something, and where it could not judge."""
-    assert rule.judge(run) is None
+    outcome = rule.judge(run)
+    assert outcome is None, f"{rule.name} must be silent (None) in this run, it returned {_told(outcome)}"
+
+
+def _told(outcome: Outcome) -> str:
+    """An outcome in short: a whole Finding holds arrays, and hides what it says."""
+    if isinstance(outcome, Finding):
+        return f"Finding: {outcome.summary}"
+    return "None: it is fine" if outcome is None else f"Skip: {outcome.reason}"
 
 
 def close(value: float) -> Any:

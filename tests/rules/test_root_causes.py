@@ -14,6 +14,7 @@ from mfu_doctor.rules.communication.exposed_communication import exposed_communi
 from mfu_doctor.rules.communication.slow_link import slow_link
 from mfu_doctor.rules.contract import Finding
 from mfu_doctor.rules.host.host_bound import host_bound
+from tests.problems import expect_none
 from tests.rules.drawing import collective, compute, wait_for_collectives
 from tests.rules.judging import found, run_of
 from tests.timeline import Timeline
@@ -53,29 +54,45 @@ EXPLAINED = {rule.name: declared(rule.name) for rule in RULES}
 
 def above(name: str, seen: tuple[str, ...] = ()) -> set[str]:
     """Everything that explains a rule, over all links; fails on a circle."""
-    assert name not in seen, f"{' -> '.join((*seen, name))} is a circle"
+    circle = " is explained by ".join((*seen, name))
+    assert name not in seen, f"{circle}: take one of them out of symptom_of"
     return {root for parent in EXPLAINED[name] for root in (parent, *above(parent, (*seen, name)))}
 
 
 @pytest.mark.parametrize("name", sorted(EXPLAINED))
 def test_what_explains_a_rule_is_a_rule_and_no_circle(name: str) -> None:
-    assert {find(parent).name for parent in EXPLAINED[name]} == set(EXPLAINED[name])
+    expect_none(
+        f"{name}: symptom_of has {parent!r}, another name of {find(parent).name}: give that one"
+        for parent in EXPLAINED[name]
+        if find(parent).name != parent
+    )
     above(name)
 
 
 @pytest.mark.parametrize("name", sorted(EXPLAINED))
 def test_roots_stand_before_what_they_explain(name: str) -> None:
-    for first, second in pairwise(EXPLAINED[name]):
-        assert second not in above(first), f"{name}: {second} explains {first} and must stand before it"
+    expect_none(
+        f"{name}: {second} explains {first}, so it must stand before it in symptom_of"
+        for first, second in pairwise(EXPLAINED[name])
+        if second in above(first)
+    )
 
 
 def test_hardware_is_no_symptom_of_a_program() -> None:
-    assert {name: EXPLAINED[name] for name in HARDWARE if EXPLAINED[name]} == {}
+    expect_none(
+        f"{name} is a fault of the hardware: no {' or '.join(EXPLAINED[name])} explains it"
+        for name in sorted(HARDWARE)
+        if EXPLAINED[name]
+    )
 
 
 @pytest.mark.parametrize("general", sorted(NAMED))
 def test_a_named_cause_does_not_hide_behind_what_it_causes(general: str) -> None:
-    assert {name for name in NAMED[general] if general in above(name)} == set()
+    expect_none(
+        f"{name} is a cause of {general}: take {general} out of what explains it"
+        for name in sorted(NAMED[general])
+        if general in above(name)
+    )
 
 
 def test_a_slow_link_explains_exposed_communication_and_not_the_reverse() -> None:
