@@ -1,6 +1,6 @@
-"""What each rule's outcome becomes in the report: findings in rank order, cautions, passes, and what could not be judged.
+"""What each rule's outcome becomes in the report: findings in rank order, cautions, passed rules, rules that were not checked.
 
-Every rule that ran is in the report with a status, so that silence always means "looked and found nothing".
+Every rule that ran is in the report with a status. So a rule without a finding was checked and found nothing.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
-        reason = f"fixing it alone saves {duration_range(saving.low, saving.high)} a step here"
+        reason = f"the predicted saving is only {duration_range(saving.low, saving.high)} per step"
     if saving is None and finding.change is not None and replay.distrust is not None:
-        reason = f"not priced: {replay.distrust}"
+        reason = f"no saving predicted: {replay.distrust}"
     return Diagnosis(
         rule=rule.name,
         code=rule.code,
@@ -61,7 +61,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
 
 
 def _other_diagnosis(e: Examined) -> Diagnosis:
-    """A caution, a pass, a rule that could not judge, or one that crashed."""
+    """A caution, a passed rule, a rule that could not be checked, or one that crashed."""
     if e.error is not None:
         return Diagnosis(rule=e.rule.name, code=e.rule.code, status=CRASHED, reason=e.error, caution=e.rule.caution)
     if isinstance(e.outcome, Skip):
@@ -80,11 +80,13 @@ def _other_diagnosis(e: Examined) -> Diagnosis:
             evidence=f.evidence,
             caution=True,
         )
-    return Diagnosis(rule=e.rule.name, code=e.rule.code, status=PASSED, summary=e.rule.title, caution=e.rule.caution)
+    return Diagnosis(
+        rule=e.rule.name, code=e.rule.code, status=PASSED, summary=f"not found: {e.rule.title}", caution=e.rule.caution
+    )
 
 
 def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
-    """What a reader must know before believing a number, most important first."""
+    """What limits the numbers, most important first."""
     said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
     if run.steps.note is not None:
         said.append(run.steps.note)
@@ -92,7 +94,7 @@ def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
         mean = duration(run.mfu.step_s * run.replay.mean_over_median)
         many = len(run.replay.timeline.boundaries) - 1
         said.append(
-            f"some steps took much longer than the others: fixes are priced on the mean of {many} steps, {mean}"
+            f"some steps took much longer than the others: savings are predicted for the mean of {many} steps, {mean}"
         )
     said.extend(run.peaks.warnings)
     if run.facts is not None:

@@ -1,6 +1,6 @@
-"""Every output, each a pure function of a result object, listed in one explicit table.
+"""The output formats in one table. Each is a pure function of a result object.
 
-The table names modules instead of importing them, so that `--help` and a terminal report pay for no other renderer.
+The table has names of modules and imports none, so that `--help` and a terminal report load no other renderer.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Format:
     """One output format of one kind of object.
 
     Attributes:
-        name: what `--format` takes.
+        name: the value of `--format`.
         takes: what it renders: a report, a verdict or a comparison.
         module: the module below this folder that does it.
-        suffixes: file endings that choose it.
-        function: the function of the module; `render_<name>` where it is not said.
+        suffixes: file suffixes that select it.
+        function: the function of the module; if empty, `render_<name>`.
     """
 
     name: str
@@ -61,15 +61,15 @@ def names(takes: str = "report") -> tuple[str, ...]:
 
 
 def format_for(takes: str, name: str | None = None, path: str | os.PathLike[str] | None = None) -> str:
-    """The format that is asked for by its name, else the one that a file's ending means, else the terminal's.
+    """The format of this name, else the one of this file's suffix, else that of the terminal.
 
     Args:
         takes: what is rendered: "report", "verdict" or "comparison".
-        name: what the user gave as `--format`; None where nothing.
-        path: the file that will be written; None where none.
+        name: the value of `--format`; None if it was not passed.
+        path: the file to write; None if there is none.
 
     Raises:
-        DoctorError: this kind of object has no such format, or none with this ending.
+        DoctorError: this kind of object has no such format, or none with this suffix.
     """
     if name is not None:
         return _entry(takes, name).name
@@ -78,8 +78,8 @@ def format_for(takes: str, name: str | None = None, path: str | os.PathLike[str]
     known = {suffix: entry.name for entry in FORMATS if entry.takes == takes for suffix in entry.suffixes}
     ending = Path(path).suffix.lower()
     if ending not in known:
-        remedy = f"end it in one of {', '.join(known)}, or add --format"
-        raise DoctorError(f"{os.fspath(path)} does not say which format to write", remedy)
+        remedy = f"use one of the suffixes {', '.join(known)}, or pass --format"
+        raise DoctorError(f"no output format is known for the file name {os.fspath(path)}", remedy)
     return known[ending]
 
 
@@ -89,10 +89,10 @@ def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - th
     Args:
         shown: a report, a verdict or a comparison.
         format: a name from `FORMATS`.
-        options: passed on to the renderer (a report's terminal takes `width`, `color`, `unicode`, `verbose`).
+        options: passed on to the renderer (`terminal` of a report takes `screen`, `verbose` and `source`).
 
     Raises:
-        DoctorError: there is no such format for this kind of object.
+        DoctorError: this kind of object has no such format.
     """
     takes = "verdict" if isinstance(shown, Verdict) else "comparison" if isinstance(shown, Comparison) else "report"
     entry = _entry(takes, format)
@@ -104,5 +104,5 @@ def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - th
 def _entry(takes: str, name: str) -> Format:
     found = next((f for f in FORMATS if f.takes == takes and f.name == name), None)
     if found is None:
-        raise DoctorError(f"there is no format {name!r} for a {takes}", suggest(name, names(takes)))
+        raise DoctorError(f"unknown format {name!r} for a {takes}", suggest(name, names(takes)))
     return found

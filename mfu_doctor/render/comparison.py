@@ -1,4 +1,4 @@
-"""A comparison for a terminal and as markdown: step, split, kernels, counts, settings, and the promise kept or not."""
+"""A comparison for a terminal and as markdown: step, prediction, breakdown, kernels, counts and settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mfu_doctor.render.words.text import WIDTH, clean, each_text, kernel_name, p
 MOST_KERNELS = 10
 NAME = 40  # columns of the first column
 NOT_AMONG = "unlisted"
-UNLISTED = f"{NOT_AMONG}: not among the {TOP} longest kernels of that run, so the change is not known exactly"
+UNLISTED = f"{NOT_AMONG}: the kernel is not one of the {TOP} longest of that run, so its change is not known"
 MOST_ROWS = 40  # settings, counts
-SMALLEST = 0.001  # of the step: a bucket or kernel that moved less is not listed
+SMALLEST = 0.001  # of the step: a bucket that is shorter, or a kernel that changed less, is not listed
 
 Table = tuple[str, list[tuple[str, ...]]]
 
@@ -26,7 +26,7 @@ def render_comparison(comparison: Comparison) -> str:
     comparison = each_text(comparison, clean)
     lines = [shorten(f"before  {comparison.before}", WIDTH), shorten(f"after   {comparison.after}", WIDTH), ""]
     lines += [f"  {row}" for row in wrap(_step(comparison), WIDTH - 2)]
-    lines += [f"  {row}" for row in wrap(_promise(comparison.prediction), WIDTH - 2)]
+    lines += [f"  {row}" for row in wrap(_prediction(comparison.prediction), WIDTH - 2)]
     for title, rows in _tables(comparison):
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         widths[0] = min(widths[0], NAME)
@@ -44,7 +44,7 @@ def render_comparison_markdown(comparison: Comparison) -> str:
     """The comparison as GitHub-flavoured markdown; every value is escaped."""
     comparison = each_text(comparison, clean)
     lines = [f"### mfu-doctor: {inline(comparison.before)} → {inline(comparison.after)}", ""]
-    lines += [inline(_step(comparison)), "", inline(_promise(comparison.prediction))]
+    lines += [inline(_step(comparison)), "", inline(_prediction(comparison.prediction))]
     for title, rows in _tables(comparison):
         lines += [
             "",
@@ -73,25 +73,29 @@ def _step(comparison: Comparison) -> str:
 def _sure(change: Change) -> str:
     if change.real is None:
         return "too few steps to know the noise"
-    return "beyond the noise" if change.real else "within the noise"
+    return "more than the noise" if change.real else "within the noise"
 
 
-def _promise(prediction: Prediction) -> str:
+def _prediction(prediction: Prediction) -> str:
     """Whether the predicted gain came true."""
     if prediction.predicted_s is None or prediction.low_s is None or prediction.high_s is None:
-        return f"no prediction to check: {prediction.reason}"
+        return f"no prediction was checked: {prediction.reason}"
     span = quantities.duration_range(prediction.low_s, prediction.high_s, 3)
-    of = "" if quantities.duration(prediction.low_s) == quantities.duration(prediction.high_s) else " of its middle"
+    of = (
+        ""
+        if quantities.duration(prediction.low_s) == quantities.duration(prediction.high_s)
+        else " of the middle of the range"
+    )
     error = quantities.signed_percent(prediction.error or 0.0)
-    noise = f", noise +-{quantities.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
+    noise = f", noise: +-{quantities.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
     return (
-        f"the prediction {prediction.outcome}: with {' and '.join(prediction.fixes)} fixed, a step of {span} was predicted and"
-        f" {_time(prediction.measured_s)} measured; error{of} {error}{noise}"
+        f"the prediction for {' and '.join(prediction.fixes)} {prediction.outcome}; predicted step: {span}, "
+        f"measured step: {_time(prediction.measured_s)}, error{of}: {error}{noise}"
     )
 
 
 def _tables(comparison: Comparison) -> list[Table]:
-    """Titles and rows of what changed; empty tables are left out."""
+    """Titles and rows of what changed, without empty tables."""
     floor = SMALLEST * max(comparison.step.before or 0.0, comparison.step.after or 0.0)
     moved = [row for row in comparison.buckets if max(row.before or 0.0, row.after or 0.0) >= floor]
     kernels = [row for row in comparison.kernels if row.delta is None or abs(row.delta) >= floor][:MOST_KERNELS]
@@ -101,7 +105,7 @@ def _tables(comparison: Comparison) -> list[Table]:
         for setting in comparison.settings[:MOST_ROWS]
     ]
     tables: list[Table] = [
-        ("Where a step goes", [_time_row(row) for row in moved]),
+        ("Step time breakdown", [_time_row(row) for row in moved]),
         ("Kernels that changed most", [_kernel_row(row) for row in kernels]),
         ("Counts per step", counts),
         ("Settings", settings),
@@ -136,7 +140,7 @@ def _notes(comparison: Comparison) -> list[str]:
     listed = comparison.kernels[:MOST_KERNELS]
     notes = [UNLISTED] if any(row.before is None or row.after is None for row in listed) else []
     notes += [f"new {name.replace('_', ' ')} at {', '.join(places)}" for name, places in comparison.places]
-    notes += _rules("no longer found", comparison.fixed) + _rules("newly found", comparison.appeared)
+    notes += _rules("no longer found", comparison.fixed) + _rules("new findings", comparison.appeared)
     notes += [f"allowed to differ: {', '.join(comparison.allowed)}"] if comparison.allowed else []
     return notes + [f"caution: {text}" for text in comparison.cautions]
 

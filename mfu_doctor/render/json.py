@@ -1,6 +1,6 @@
-"""Every result as JSON: the one form that scripts read.
+"""Every result as JSON, for scripts.
 
-It exists as a renderer so that every output is chosen the same way; the bytes are those that the result itself makes.
+The result makes the bytes itself. This renderer exists so that all formats are selected in the same way.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from mfu_doctor.result.verdict import Verdict
 
 
 def render_json(shown: Report | Verdict | Comparison) -> str:
-    """Indented JSON with a final newline; a report's is schema 1."""
+    """Indented JSON with a final newline. That of a report is schema 1."""
     data = to_json(shown) if isinstance(shown, Report) else shown.to_json()
     return data.decode() + "\n"

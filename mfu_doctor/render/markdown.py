@@ -1,6 +1,6 @@
-"""The report as markdown, for pull requests, issues and notes; the order is the terminal's.
+"""The report as markdown, for pull requests, issues and notes. The order is that of the terminal.
 
-Everything that came out of a trace is escaped, because a kernel's name can hold any character.
+All text from a trace is escaped, because the name of a kernel can contain any character.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mfu_doctor import quantities
-from mfu_doctor.render.words import columns, wording
+from mfu_doctor.render.words import columns, labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
@@ -16,11 +16,11 @@ from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
 LONGEST = 400  # characters of one sentence
-MOST = 25  # fixes, reasons or cautions of one section; what is left out is counted
+MOST = 25  # fixes, reasons or cautions of one section; the rest is only counted
 
 
 def render_markdown(report: Report) -> str:
-    """The report as GitHub-flavoured markdown, far below the 64 kB at which comments are cut."""
+    """The report as GitHub-flavoured markdown, far below the 64 kB at which GitHub cuts comments."""
     shown: Report = each_text(report, lambda text: shorten(clean(text), LONGEST))
     sections = (_number, _where, _fixes, _passed, _unmeasured, _cautions, _commands)
     return "\n\n".join("\n".join(rows) for make in sections if (rows := make(shown))) + "\n"
@@ -51,11 +51,16 @@ def _where(report: Report) -> list[str]:
         return []
     scale, unit = quantities.time_unit(report.breakdown.step_s)
     times = columns.table_column([row.seconds / scale for row in rows])
-    table = [f"| where a step goes | {unit} | share | |", "| --- | ---: | ---: | --- |"]
+    table = [f"| step time breakdown | {unit} | share | |", "| --- | ---: | ---: | --- |"]
     for row, time in zip(rows, times, strict=True):
         table.append(f"| {row.label} | {time} | {row.share} | {row.note} |")
-    causes = ", ".join(f"{inline(name)} {quantities.duration(value, 2)}" for name, value in wording.idle_causes(report))
-    return [*table, *(["", f"Idle by cause: {causes}"] if causes else [])]
+    causes = ", ".join(_cause(name, seconds) for name, seconds in wording.idle_causes(report))
+    return [*table, *(["", f"Idle by cause: {causes}."] if causes else [])]
+
+
+def _cause(name: str, seconds: float) -> str:
+    means = f" ({labels.IDLE_MEANS[name]})" if name in labels.IDLE_MEANS else ""
+    return f"{inline(name.replace('_', ' '))} {quantities.duration(seconds, 2)}{means}"
 
 
 def _fixes(report: Report) -> list[str]:
@@ -64,7 +69,7 @@ def _fixes(report: Report) -> list[str]:
         rows.append(wording.nothing_found(report))
     else:
         error = wording.replay_error(report)
-        rows += [f"**Fix first**{f' ({error})' if error else ''}", ""]
+        rows += [f"**Fix first**{f' ({error})' if error else ''}", "", labels.REPLAY, ""]
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(index, diagnosis)
         rows += _left_out(found)
@@ -72,7 +77,9 @@ def _fixes(report: Report) -> list[str]:
         if plan:
             rows += [
                 "",
-                f"Together (not the sum): saves {plan[0]} a step" + (f", MFU then {plan[1]}" if plan[1] else "") + ".",
+                f"Fixes simulated together: saves {plan[0]} per step"
+                + (f", MFU then {plan[1]}" if plan[1] else "")
+                + ".",
                 " ".join(
                     [
                         f"In this order: {inline(plan_wording.plan_names(report))}.",
@@ -83,7 +90,7 @@ def _fixes(report: Report) -> list[str]:
             rows += _unlisted(report)
     held = report.withheld
     if held:
-        rows += ["", "Not worth it here:", ""]
+        rows += ["", "Saves too little here:", ""]
         rows += [f"- {inline(d.rule)}: {inline(plan_wording.why_withheld(report, d))}" for d in held[:MOST]]
         rows += _left_out(held)
     return rows
@@ -92,7 +99,7 @@ def _fixes(report: Report) -> list[str]:
 def _fix(index: int, diagnosis: Diagnosis) -> list[str]:
     after = wording.mfu_after(diagnosis, EN_DASH)
     saves = wording.saving(diagnosis, EN_DASH)
-    price = f"saves {saves} a step" if diagnosis.saving is not None else saves
+    price = f"saves {saves} per step" if diagnosis.saving is not None else saves
     rows = [
         f"{index}. **{inline(diagnosis.rule)}**: {inline(diagnosis.summary)}; {price}"
         + (f" (MFU {after})" if after else "")
@@ -109,7 +116,7 @@ def _sentence(text: str) -> str:
 
 
 def _unlisted(report: Report) -> list[str]:
-    """Lines to paste of the plan's fixes that are not in the list above it."""
+    """The code of the plan's fixes that are not in the list above it."""
     rows = []
     for found in plan_wording.unlisted_fixes(report):
         rows += ["", f"{inline(found.rule)}:", "", *code(found.fix or "")]

@@ -72,7 +72,7 @@ def test_the_output_file_picks_its_format(run: str, tmp_path: Path) -> None:
     text, _ = check([run], tmp_path, output=str(tmp_path / "out.xml"))
     assert text == ""
     assert (tmp_path / "out.xml").read_text().startswith("<?xml")
-    with pytest.raises(DoctorError, match="which format"):
+    with pytest.raises(DoctorError, match="no output format"):
         check([run], tmp_path, output=str(tmp_path / "out.pdf"))
 
 
@@ -112,7 +112,7 @@ def test_compare_reads_two_reports_and_writes_any_format(run: str, base: str, tm
     assert "-9.1 %" in text
     assert run_compare(run, base, CompareOptions(output=str(tmp_path / "c.json"))) == ("", 0)
     assert json.loads((tmp_path / "c.json").read_text())["step"]["real"] is True
-    with pytest.raises(DoctorError, match="which format"):
+    with pytest.raises(DoctorError, match="no output format"):
         run_compare(run, base, CompareOptions(output="c.pdf"))
 
 

@@ -134,7 +134,7 @@ def test_the_prediction_does_not_repeat_itself() -> None:
     """A prediction without a range was once "120 ms (middle 120 ms)"."""
     exact = Saving(low=0.08, mid=0.08, high=0.08)
     text = " ".join(render_comparison(compare(*before_after(0.330, saving=exact))).split())
-    assert "a step of 332 ms was predicted and 330 ms measured; error +0.6 %, noise" in text
+    assert "predicted step: 332 ms, measured step: 330 ms, error: +0.6 %, noise: " in text
     assert "middle" not in text
 
 

@@ -235,6 +235,6 @@ def test_a_saved_page_and_a_saved_report_come_back_whole(trace: Path, tmp_path: 
 
 
 def test_save_refuses_a_name_without_a_format(trace: Path, tmp_path: Path) -> None:
-    with pytest.raises(DoctorError, match="does not say which format to write"):
+    with pytest.raises(DoctorError, match="no output format is known"):
         mfu_doctor.diagnose(trace).save(tmp_path / "x")
     assert not (tmp_path / "x").exists()

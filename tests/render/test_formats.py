@@ -19,7 +19,7 @@ def test_a_suffix_picks_the_format() -> None:
         "html",
         "terminal",
     ]
-    with pytest.raises(DoctorError, match="which format"):
+    with pytest.raises(DoctorError, match="no output format"):
         format_for("report", path="train.py")
 
 
@@ -44,7 +44,7 @@ def test_a_name_wins_over_an_ending_for_every_kind_of_object(
     [
         ("verdict", "junt", None, "did you mean junit?"),
         ("comparison", "html", None, "use one of terminal, markdown, json"),
-        ("comparison", None, "out.html", "end it in one of .txt, .md, .json, or add --format"),
+        ("comparison", None, "out.html", "use one of the suffixes .txt, .md, .json, or pass --format"),
     ],
 )
 def test_a_format_of_another_kind_of_object_is_refused(

@@ -289,9 +289,19 @@ def test_svg_attributes_and_texts_are_escaped() -> None:
     assert drawn == '<text class="&#34;&gt;&lt;script&gt;" x="1.5">&lt;b&gt;&amp;&#34;</text>'
 
 
+def test_a_passed_rule_is_named_without_the_problem_that_it_looks_for() -> None:
+    """The list of passed rules once read as a list of faults."""
+    report = full_report()
+    title = "copies of batches are not hidden"
+    found = replace(report.passed[0], summary=title)
+    page = render(replace(report, diagnoses=(found,)), "html").partition("<script")[0]
+    assert found.rule in page
+    assert title not in page
+
+
 def test_withheld_advice_says_after_which_fix_it_pays() -> None:
     report = full_report()
     held = report.withheld[0]
     steps = (*report.plan.steps, replace(report.plan.steps[0], rule=held.rule, pays_after="input-bound"))
     page = render(replace(report, plan=replace(report.plan, steps=steps)), "html")
-    assert "removing it saves 0.3\u00a0ms; pays after input-bound" in page
+    assert "removing it saves 0.3\u00a0ms; saves time after input-bound" in page

@@ -36,7 +36,7 @@ def test_the_order_is_the_terminals() -> None:
     text = render(loader_bound(), "markdown")
     marks = [
         "### mfu-doctor: MFU 31.4 %",
-        "where a step goes",
+        "step time breakdown",
         "Fix first",
         "Passed 9",
         "Not measured 2",

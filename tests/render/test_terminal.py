@@ -11,6 +11,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from mfu_doctor.render import render
+from mfu_doctor.render.terminal.screen import ALL
 from mfu_doctor.render.terminal.terminal import Abilities, abilities
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
@@ -40,9 +41,9 @@ def test_the_order_never_changes(name: str) -> None:
     text = render(GOLDENS[name](), "terminal")
     marks = [
         "MFU",
-        "Where a step goes",
+        "Step time breakdown",
         "Fix first",
-        "Nothing found",
+        "No problem found",
         "Passed",
         "Not measured",
         "Caution",
@@ -57,14 +58,14 @@ def test_the_order_never_changes(name: str) -> None:
 @pytest.mark.parametrize("name", GOLDENS)
 def test_printed_shares_sum_to_a_hundred(name: str) -> None:
     text = render(GOLDENS[name](), "terminal")
-    table = text[text.index("Where a step goes") :].split("\n\n")[0]
+    table = text[text.index("Step time breakdown") :].split("\n\n")[0]
     shares = [round(float(found) * 10) for found in re.findall(r"(\d+\.\d) %", table)]
     assert sum(shares) == 1000
 
 
 def test_printed_milliseconds_sum_to_the_step() -> None:
     text = render(loader_bound(), "terminal")
-    table = text[text.index("Where a step goes") :].split("\n\n")[0]
+    table = text[text.index("Step time breakdown") :].split("\n\n")[0]
     assert sum(int(found) for found in re.findall(r"(\d+) +\d+\.\d %", table)) == 412
 
 
@@ -170,13 +171,13 @@ def test_the_plan_names_its_fixes_in_order_and_what_pays_only_after_another() ->
     plan = replace(report.plan, steps=steps, at_floor=True, stop="no step below 280 ms is predicted: MFU 100 %")
     shown = replace(report, plan=plan, diagnoses=(*report.diagnoses, tf32))
     screen = " ".join(render(shown, "terminal").split())
-    assert "input-bound, tf32-off (pays after input-bound), fp32-matmul" in screen
+    assert "input-bound, tf32-off (saves only after input-bound), fp32-matmul" in screen
     assert "no step below 280 ms is predicted" in screen
     every = render(shown, "terminal", verbose=True)
     assert "      tf32 = True" in every
-    assert "it saves 0.0 ms; pays after input-bound" in every
+    assert "it saves 0.0 ms; saves time after input-bound" in every
     for form in ("markdown", "html"):
-        assert "pays after input-bound" in render(shown, form)
+        assert re.search("saves (time )?only after input-bound", render(shown, form))
         assert "tf32 = True" in render(shown, form)
 
 
@@ -187,14 +188,14 @@ def test_a_listed_fix_that_is_not_in_the_plan_is_told_from_forgotten_ones() -> N
     )
     for form, options in (("terminal", {"verbose": True}), ("markdown", {}), ("html", {})):
         text = " ".join(render(short, form, **options).split()).lower()
-        assert "not in the plan: fp32-matmul, which saves less than 1 %" in text
+        assert "not included: fp32-matmul, because it saves less than 1 %" in text
         assert "x is left out: valueerror" in text
 
 
 def test_a_plan_of_the_first_fix_alone_is_not_told_twice() -> None:
     report = loader_bound()
     alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1]))
-    assert "Together" not in render(alone, "terminal")
+    assert "simulated together" not in render(alone, "terminal")
 
 
 def test_cautions_do_not_repeat_each_other_or_the_headline() -> None:
@@ -219,7 +220,7 @@ def test_an_efficiency_is_not_stated_where_most_flops_are_unknown() -> None:
     """A step whose FLOPs were counted for 3 % was once said to compute at 0.27 % of peak."""
     quiet = replace(healthy(), mfu=replace(healthy().mfu, value=0.003, upper=0.807, hfu=None, coverage=0.03))
     text = " ".join(render(quiet, "terminal").split())
-    assert "94.5 % of the step computes." in text
+    assert "The device computes during 94.5 % of the step." in text
     assert "of peak." not in text
 
 
@@ -240,8 +241,8 @@ def test_the_device_is_not_cut_in_favour_of_what_every_trace_is_called() -> None
 def test_the_star_at_a_measured_peak_is_explained() -> None:
     for form in ("terminal", "markdown", "html"):
         text = render(GOLDENS["cpu_only"](), form)
-        assert "not comparable with" in " ".join(text.split())
-        assert "not comparable with" not in render(loader_bound(), form)
+        assert "Do not compare" in " ".join(text.split())
+        assert "Do not compare" not in render(loader_bound(), form)
 
 
 def test_verbose_tables_line_up_and_keep_the_names_that_matter() -> None:
@@ -284,7 +285,7 @@ def test_a_measured_peak_is_marked() -> None:
 
 def test_a_healthy_run_says_so_and_what_limits_it() -> None:
     text = " ".join(render(healthy(), "terminal").split())
-    assert "Nothing found. The next limit is kernel efficiency: 94.5 % of the step computes at 65 % of peak." in text
+    assert "No problem found. The device computes during 94.5 % of the step, at 65 % of peak." in text
 
 
 def test_a_vanishing_mfu_keeps_the_columns_apart() -> None:
@@ -303,10 +304,26 @@ def test_withheld_advice_keeps_its_number_and_replay_its_error() -> None:
     assert "idle by cause: launch 41 ms, sync 11 ms, python 2.8 ms" in text
 
 
+def test_verbose_explains_the_words_of_the_first_screen() -> None:
+    """Idle causes, replay, effort and confidence were codes that only the source explained."""
+    text = " ".join(render(loader_bound(), "terminal", verbose=True).split())
+    assert "41 ms launch: the CPU launches kernels too slowly" in text
+    assert "Replay: the recorded timeline is simulated again with the problem removed." in text
+    assert "one-line change" in text
+
+
+def test_shares_of_kernels_above_the_whole_step_are_explained() -> None:
+    report = loader_bound()
+    twice = tuple(replace(row, share=0.9) for row in (*report.kernels, *report.kernels))
+    for form, options in (("terminal", {"verbose": True}), ("html", {})):
+        assert "more than 100 %" in " ".join(render(replace(report, kernels=twice), form, **options).split())
+        assert "add up to more than 100 %" not in render(report, form, **options)
+
+
 def test_verbose_lists_every_rule_and_its_evidence() -> None:
     report = worst()
     text = render(report, "terminal", verbose=True)
-    assert "(-v: all)" not in text
+    assert ALL not in text
     for diagnosis in report.diagnoses:
         if not diagnosis.caution:
             assert diagnosis.rule[:20] in text

@@ -203,11 +203,13 @@ def _without_profiler(facts: Facts | None, mfu: MfuResult, split: Split) -> tupl
 def _note(counted: CountedWork, result: MfuResult, step: int) -> str | None:
     mfu, trace, count, said = result.report, counted.work.trace, counted.flops, list[str]()
     if mfu.value is not None and mfu.causal is not None and mfu.causal < mfu.value:
-        said.append("The first bar counts unmasked attention pairs; the headline counts the full square.")
+        said.append(
+            "The first row counts only the unmasked part of attention. The MFU above counts the whole score matrix."
+        )
     if trace.facts is not None and trace.facts.timed_steps_s:
-        said.append("Bars are of a step recorded with the profiler; the headline is of steps without it.")
+        said.append("These times are of a step recorded with the profiler. The MFU above was measured without it.")
     if trace.recorded.stacks or trace.recorded.memory:
-        said.append("Stacks or memory were recorded, which slows the host: its idle bars are an upper bound.")
+        said.append("Stacks or memory were recorded, which slows the CPU. The idle times are therefore upper bounds.")
     unknown, known = int(count.unknown_ns[step]), int(count.counted_ns[step])
     if unknown and mfu.method != "given":
         said.append(f"FLOPs of {share(unknown, unknown + known)} of the matmul time are not known.")

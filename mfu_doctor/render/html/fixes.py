@@ -1,6 +1,6 @@
-"""What the page says about each finding: the fix, its price, its evidence, and why to believe it, in the rule's own words.
+"""What the page says about each finding: the fix, its saving, its evidence, and parts of the rule's docstring.
 
-The text under "how the gain is predicted" and "when it is wrong" is the rule's docstring: `explain` prints the same words.
+The text under "How the gain is predicted" and "When it is wrong" is the docstring, which `explain` prints too.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import textwrap
 from dataclasses import dataclass
 
 from mfu_doctor import quantities
+from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
-from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import EM_DASH, EN_DASH
 from mfu_doctor.result.findings import FAILED, Diagnosis, PlanStep
 from mfu_doctor.result.report import Report
 from mfu_doctor.rules.contract import HEADINGS
 
-# Sections of a rule's documentation that a reader of one finding needs; the rest is printed by `explain`.
+# Sections of a rule's documentation that the page shows with a finding. `explain` prints all of them.
 SHOWN_HEADINGS = ("Why it costs", "How the gain is predicted", "When it is wrong")
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """One finding with everything that a person needs to judge it."""
+    """One finding with everything that a reader needs to decide about it."""
 
     diagnosis: Diagnosis
     number: int
@@ -36,7 +36,7 @@ class Fix:
 
     @property
     def has_places(self) -> bool:
-        """Whether any evidence says where."""
+        """Whether any evidence has a source line."""
         return any(place for _, _, place in self.evidence)
 
 
@@ -49,24 +49,24 @@ class PlanLine:
     step: str
     saves: str
     mfu: str
-    note: str  # after which fix it pays, where it does not alone
-    fix: str  # to paste, where the fix is not among the listed ones
+    note: str  # after which fix it saves time, if it saves too little alone
+    fix: str  # the code, if the fix is not in the list above
 
 
 def fixes(report: Report) -> tuple[Fix, ...]:
-    """Failed rules that nothing else explains, best first, each with its symptoms."""
+    """Root causes among the failed rules, best first, each with the findings that it causes."""
     documents = _rule_documents()
     return tuple(_fix(report, found, index, documents) for index, found in enumerate(report.failed, 1))
 
 
 def plan_lines(report: Report) -> tuple[PlanLine, ...]:
-    """The cumulative plan as a table."""
+    """The rows of the plan: each has one more fix."""
     unlisted = {found.rule: found.fix or "" for found in plan_wording.unlisted_fixes(report)}
     return tuple(_plan_line(step, index, unlisted) for index, step in enumerate(report.plan.steps, 1))
 
 
 def paragraphs(document: str) -> tuple[tuple[bool, str], ...]:
-    """Blocks of a rule's documentation as (is code, text): indented blocks are code, others are joined into one line."""
+    """Blocks of a rule's documentation as (is code, text). Indented blocks are code; others are joined into one line."""
     out = []
     for block in document.strip("\n").split("\n\n"):
         rows = block.splitlines()
@@ -83,11 +83,6 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     if saved is not None and saved.step_low_s is not None and saved.step_high_s is not None:
         ends = sorted((saved.step_low_s, saved.step_high_s))
         after = quantities.duration_range(ends[0], ends[1], dash=EN_DASH)
-    labels = (
-        f"effort: {found.effort}" if found.effort else "",
-        f"numerics: {wording.RISKS.get(found.risk, 'unchanged')}" if found.risk else "",
-        f"{found.confidence}" if found.confidence else "",
-    )
     document = documents.get(found.rule, {})
     return Fix(
         diagnosis=found,
@@ -95,7 +90,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
         saves=wording.saving(found, EN_DASH),
         mfu_after=wording.mfu_after(found, EN_DASH),
         step_after=after,
-        tags=tuple(label for label in labels if label),
+        tags=labels.fix_tags(found.effort, found.confidence, found.risk),
         evidence=tuple((e.name, quantities.measure(e.value, e.unit), e.place or "") for e in found.evidence),
         sections=tuple((name, paragraphs(document[name])) for name in SHOWN_HEADINGS if document.get(name)),
         symptoms=tuple(d for d in report.diagnoses if d.explained_by == found.rule and d.status == FAILED),
@@ -129,6 +124,6 @@ def _plan_line(step: PlanStep, number: int, unlisted: dict[str, str]) -> PlanLin
         step=quantities.duration(step.step_s, 2),
         saves=quantities.duration(step.saving_s, 2),
         mfu=EM_DASH if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
-        note=f"pays after {step.pays_after}" if step.pays_after else "",
+        note=f"saves time only after {step.pays_after}" if step.pays_after else "",
         fix=unlisted.get(step.rule, ""),
     )

@@ -1,7 +1,7 @@
-"""The report as one page: a single file that needs no network, no script and no server, and that can be read back.
+"""The report as one page: a single file without network, script or server, from which the report can be loaded again.
 
-People look at it, print it, attach it to an issue and open it a year later, so everything it needs is inside, and its content
-security policy makes the browser refuse anything that is not.
+It may be printed, attached to an issue or opened a year later. So it contains everything it needs, and its content security
+policy makes the browser refuse anything else.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from mfu_doctor.render.html.pictures.split import draw_split, draw_steps, rows_s
 from mfu_doctor.render.html.pictures.step import draw_drawing, kinds_drawn
 from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lost, small_ones
 from mfu_doctor.render.html.svg import patterns
+from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
-from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.report import Report
 
 TABLE_ROWS = 15  # of the kernel, operator and module tables
-# Inside <script> only these can end it or start a comment (HTML, 4.12.1.3); in JSON they occur in strings alone.
+# Only these can end a <script> or start a comment in it (HTML, 4.12.1.3). In JSON they occur only in strings.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def render_html(report: Report) -> str:
-    """The report as a complete HTML document, under a megabyte whatever the trace holds."""
+    """The report as a complete HTML document, smaller than a megabyte for any trace."""
     data = embedded_json(report)
     scope = scope_of(data)
     shown: Report = each_text(report, clean)
@@ -46,7 +46,7 @@ def render_html(report: Report) -> str:
 
 
 def embedded_json(report: Report) -> str:
-    """The report as JSON that nothing inside can break out of a script element."""
+    """The report as JSON, escaped so that no text in it can end the script element."""
     import msgspec
 
     text = msgspec.json.encode(report).decode()
@@ -60,7 +60,7 @@ def scope_of(data: str) -> str:
 
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
-    """The templates; everything they print is escaped, and a name that does not exist is an error."""
+    """The templates. Everything they print is escaped, and an unknown name is an error."""
     loader = jinja2.PackageLoader("mfu_doctor.render.html", "templates")
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -101,6 +101,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "steps_hidden": len(report.steps) - len(shown_steps),
         "fixes": page_fixes.fixes(report),
         "nothing_found": wording.nothing_found(report),
+        "replay": labels.REPLAY,
         "plan": draw_plan(report),
         "plan_lines": page_fixes.plan_lines(report),
         "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],
@@ -114,6 +115,7 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
     return {
         "devices": [(s, sparklines(s), reasons_strip(s), span_s(s)) for s in report.samples],
         "roofline": draw_roofline(report, scope),
+        "overlap": labels.OVERLAP if wording.kernels_overlap(report) else None,
         "above_roof": any(k.peak_share is not None and k.peak_share > 1 for k in report.kernels),
         "kernels": report.kernels[:TABLE_ROWS],
         "ops": report.ops[:TABLE_ROWS],

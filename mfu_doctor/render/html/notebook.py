@@ -1,7 +1,7 @@
-"""The first four sections of the page as one output of a Jupyter cell: static pictures, no script, styles of its own.
+"""The first sections of the page as the output of a Jupyter cell: static pictures, its own styles and no script.
 
-A notebook shows many outputs in one document, so every rule of style stands under one class and every id has a prefix that
-differs between reports.
+A notebook has many outputs in one document. So all styles are limited to one class, and all ids have a prefix that differs
+between reports.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mfu_doctor.result.report import Report
 
 
 def render_notebook(report: Report) -> str:
-    """The headline, one step drawn, where a step goes, and the fixes, as an HTML fragment."""
+    """The headline, the drawing of one step, the step time breakdown and the fixes, as an HTML fragment."""
     scope = scope_of(embedded_json(report))
     shown: Report = each_text(report, clean)
     return environment().get_template("notebook.html.j2").render(shared_context(shown, scope))

@@ -1,6 +1,6 @@
-"""What the page says, section by section: the values that the templates lay out, each computed from the report once.
+"""What the page says, section by section: the values for the templates, each computed from the report once.
 
-Templates hold no arithmetic and no decision beyond "is there anything"; the sentences come from `wording`, as on every screen.
+Templates do not calculate. They only decide whether there is something to show. Their sentences come from `wording`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from mfu_doctor import quantities
 from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
-from mfu_doctor.render.words import wording
+from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words.text import EM_DASH, EN_DASH
 from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.report import Report
@@ -25,18 +25,18 @@ _KINDS_IN_WORDS = {
     "communication": "communication",
     "memory_copy": "memory copy",
     "data_loading": "data loading",
-    "host": "host: operators",
-    "host-forward": "host: forward",
-    "host-backward": "host: backward",
-    "host-optimizer": "host: optimizer",
-    "host-wait": "host: waiting for the device",
+    "host": "CPU: operators",
+    "host-forward": "CPU: forward",
+    "host-backward": "CPU: backward",
+    "host-optimizer": "CPU: optimizer",
+    "host-wait": "CPU: waiting for the device",
     "idle": "device idle",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """A colour or pattern and what it stands for."""
+    """A colour or pattern and its meaning."""
 
     swatch: Markup
     name: str
@@ -44,7 +44,7 @@ class LegendEntry:
 
 @dataclass(frozen=True, slots=True)
 class SplitLine:
-    """One row of the table "where a step goes": a bucket, or (indented) a cause of idle time."""
+    """One row of the step time breakdown: a bucket, or (indented) a cause of idle time."""
 
     swatch: Markup
     name: str
@@ -58,20 +58,20 @@ class SplitLine:
 
 
 def legend(kinds: Iterable[str], scope: str) -> tuple[LegendEntry, ...]:
-    """Names of the kinds that a picture uses, each once."""
+    """The kinds that a picture uses, each name once."""
     by_name = {_kind_name(kind): kind for kind in kinds}
     order = [*_KINDS_IN_WORDS.values(), *(_kind_name(cause) for cause in IDLE_CAUSES)]
     return tuple(LegendEntry(swatch(by_name[name], scope), name) for name in order if name in by_name)
 
 
 def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
-    """Buckets of the median step in fixed order, idle followed by its causes, with the range over all steps."""
+    """Buckets of the median step in fixed order, then the causes of idle time, with the range over the analysed steps."""
     shares = {row.label: row for row in wording.buckets(report, empty=True)}
     lines = []
     for bucket in BUCKETS:
         row = shares[wording.BUCKET_LABELS[bucket]]
         low, high = _range(report.steps, bucket)
-        mark = swatch("launch" if bucket == "idle" else bucket, scope)  # idle's own pattern is empty
+        mark = swatch("launch" if bucket == "idle" else bucket, scope)  # the pattern of "other" is empty
         lines.append(
             SplitLine(
                 mark,
@@ -104,22 +104,24 @@ def headline_sentence(report: Report) -> str:
     start = f"The run is {report.bound}: the {device}" if report.bound else f"The {device}"
     named = {
         "compute": f"{start} computes during {share} of the step.",
-        "communication": f"{start} waits for collectives during {share} of the step.",
+        "communication": f"{start} waits for communication during {share} of the step.",
         "memory_copy": f"{start} waits for copies during {share} of the step.",
         "data_loading": f"{start} waits for data during {share} of the step.",
-        "idle": f"{start} is idle during {share} of the step although its data is there.",
+        "idle": f"{start} is idle during {share} of the step, and not because of data loading.",
     }
     first = next(iter(report.failed), None)
     if first is None:
-        found = wording.nothing_found(report) if owner == "compute" else "No rule found a fix that is worth it."
+        found = wording.nothing_found(report) if owner == "compute" else "No fix saves enough time here."
         return f"{named[owner]} {found}"
-    return f"{named[owner]} Fix first: {first.rule}, which would save {wording.saving(first, EN_DASH)} a step."
+    saves = f" (saves {wording.saving(first, EN_DASH)} per step)" if first.saving else ""
+    return f"{named[owner]} Fix first: {first.rule}{saves}."
 
 
 def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
-    """How the numbers were obtained: name and value of everything a reader might ask for."""
+    """How the numbers were obtained, as names and values."""
     run, mfu, replay = report.run, report.mfu, report.replay
-    steps = f"{run.steps} judged, found from {run.steps_source}"
+    source = labels.STEPS_FOUND_BY.get(run.steps_source, run.steps_source)
+    steps = f"{run.steps} analysed; step boundaries from {source}"
     rows = [
         ("trace", run.trace),
         ("recorded by", "mfu-doctor" if run.captured else "another profiler"),
@@ -129,14 +131,19 @@ def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
         ("schedule", _schedule(report)),
         (
             "model FLOPs",
-            None if mfu.model_flops is None else f"{quantities.flop_count(mfu.model_flops)} a step ({mfu.method})",
+            None if mfu.model_flops is None else f"{quantities.flop_count(mfu.model_flops)} per step ({mfu.method})",
         ),
-        ("recomputed", None if not mfu.recompute_flops else f"{quantities.flop_count(mfu.recompute_flops)} a step"),
-        ("FLOP coverage", None if mfu.coverage is None else f"{quantities.percent(mfu.coverage)} of matmul time"),
+        ("recomputed", None if not mfu.recompute_flops else f"{quantities.flop_count(mfu.recompute_flops)} per step"),
+        ("FLOPs known", None if mfu.coverage is None else f"for {quantities.percent(mfu.coverage)} of matmul time"),
         ("peak", report.device.peak_source),
         ("bandwidth", None if not report.device.bandwidth_bytes_s else _bandwidth(report.device.bandwidth_bytes_s)),
         ("profiler", _inflation(report)),
-        ("replay", None if replay.error is None else f"{wording.replay_error(report)} on the unchanged step"),
+        (
+            "replay",
+            None
+            if replay.error is None
+            else f"{wording.replay_error(report)} (simulated step of the unchanged run against the measured step)",
+        ),
         *((name, version) for name, version in sorted(run.versions.items())),
         *((name, str(value)) for name, value in sorted(run.settings.items()) if value is not None),
         ("report", ", ".join(part for part in (f"schema {report.schema}", moment(report.created)) if part)),
@@ -164,17 +171,17 @@ def baseline_rows(report: Report) -> tuple[tuple[str, str, str, str], ...]:
 
 
 def moment(created: str) -> str:
-    """A UTC time of ISO 8601 as people write it."""
+    """A UTC time of ISO 8601 in an easier form."""
     return f"{created.replace('T', ' ').removesuffix('Z').removesuffix('+00:00')} UTC" if created else ""
 
 
 def link(source: str | None) -> str | None:
-    """The address if it may be followed: plain https and nothing else."""
+    """The address if it is plain https; None for anything else."""
     return source if source and source.startswith("https://") and not set(source) & set(" \"'<>\\") else None
 
 
 def short_words(text: str) -> Markup:
-    """Escaped text with numbers kept beside their units, for templates."""
+    """Escaped text for templates, with each number and its unit on one line."""
     return Markup.escape(typeset(text))
 
 
@@ -187,7 +194,7 @@ def _kind_name(kind: str) -> str:
 
 
 def _range(steps: tuple[StepRow, ...], owner: str) -> tuple[str, str]:
-    """Least and most of a bucket or cause over the steady steps."""
+    """Least and most of a bucket or cause over the analysed steps."""
     steady = [row.split for row in steps if row.steady] or [row.split for row in steps]
     is_cause = owner in IDLE_CAUSES
     values = [s.idle_causes.get(owner, 0.0) if is_cause else float(getattr(s, owner)) for s in steady]
@@ -210,7 +217,7 @@ def _inflation(report: Report) -> str | None:
     if step is None or not step.profiled_median or step.source != "timed":
         return None
     change = quantities.signed_percent(step.profiled_median / step.median - 1)
-    return f"changed the step by {change}; shares are of the profiled step"
+    return f"step with the profiler: {change}; all shares are of this step"
 
 
 def _spread(median: float, mad: float) -> str:

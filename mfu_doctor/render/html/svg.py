@@ -1,7 +1,7 @@
-"""The few pieces that every picture is made of: escaped elements, a labelled frame, the palette and idle's patterns.
+"""The elements of every picture: escaped tags, a frame with a label, the colours, and the patterns of idle time.
 
-A picture is inline SVG built from these, never a string put together by hand: every attribute and text is escaped here, in
-one place, so that a kernel's name cannot become markup. Colours are CSS classes, so light, dark and print are one picture.
+A picture is inline SVG built only from these. Every attribute and text is escaped here, so that the name of a kernel cannot
+become markup. Colours are CSS classes, so that one picture works in light, dark and print.
 """
 
 from __future__ import annotations
@@ -11,30 +11,21 @@ import re
 from markupsafe import Markup, escape
 
 from mfu_doctor.analysis.names.kernel_names import MATMUL_LIKE
+from mfu_doctor.render.words.labels import idle_cause
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 
 WIDTH = 1000  # user units of every full-width picture; the page scales it
 
 BUCKET_NAMES = {
     "compute": "compute",
-    "communication": "communication, exposed",
-    "memory_copy": "memory copy, exposed",
+    "communication": "communication, not overlapped",
+    "memory_copy": "memory copy, not overlapped",
     "data_loading": "data loading",
     "idle": "idle",
 }
-CAUSE_NAMES = {
-    "launch": "launch: the host is too slow to feed the device",
-    "sync": "sync: the queue refills after the host waited",
-    "allocator": "allocator: memory is being obtained or returned",
-    "compile": "compile: code is being generated",
-    "gc": "gc: Python collects garbage",
-    "python": "python: the host runs Python outside operators",
-    "rank_wait": "rank wait: another rank is late",
-    "queue": "queue: work is queued, a dependency holds it",
-    "other": "other: cause not known",
-}
+CAUSE_NAMES = {cause: idle_cause(cause) for cause in IDLE_CAUSES}
 
-# Each cause of idle time has its own drawing, so that it is told apart without colour: path data in a tile of 8 x 8.
+# Each cause of idle time has its own pattern, so that it is recognized without colour: path data in a tile of 8 x 8.
 _STROKES = {
     "launch": "M0 8 8 0M-2 2 2 -2M6 10 10 6",
     "sync": "M0 0 8 8M-2 6 2 10M6 -2 10 2",
@@ -53,14 +44,14 @@ _MICRO = re.compile(r"(?<=\d )us\b")
 
 
 def typeset(words: str) -> str:
-    """A number and its unit kept on one line, and microseconds with their Greek letter."""
+    """The words with each number and its unit on one line, and microseconds with their Greek letter."""
     return _UNIT.sub("\u00a0", _MICRO.sub("\u00b5s", words))
 
 
 def tag(name: str, *children: Markup | str, **attributes: object) -> Markup:
-    """One escaped element; a trailing underscore is dropped and others become dashes (`class_`, `stroke_width`).
+    """One escaped element. In attribute names a last underscore is removed, others become dashes (`class_`, `stroke_width`).
 
-    Attributes that are None are left out; floats keep two decimals, which is finer than a pixel.
+    Attributes that are None are left out. Floats have two decimals, which is finer than a pixel.
     """
     parts = [Markup("<") + name]
     for key, value in attributes.items():
@@ -85,7 +76,7 @@ def text(x: float, y: float, words: str, **attributes: object) -> Markup:
 
 
 def rect(x: float, y: float, width: float, height: float, **attributes: object) -> Markup:
-    """A rectangle, with a tooltip where `hint` is given."""
+    """A rectangle, with a tooltip if `hint` is given."""
     hint = attributes.pop("hint", None)
     inside = (tag("title", typeset(str(hint))),) if hint else ()
     return tag("rect", *inside, x=x, y=y, width=width, height=height, **attributes)
@@ -98,11 +89,11 @@ def line(points: tuple[float, float, float, float], **attributes: object) -> Mar
 
 
 def picture(title: str, description: str, height: float, *children: Markup, **options: object) -> Markup:
-    """A whole picture with its name and a description in words, for those who do not see it.
+    """A whole picture with its name, and a description in words for readers who do not see it.
 
     Args:
         title: what the picture is.
-        description: what it shows, in a sentence with the numbers that matter.
+        description: what it shows, in a sentence with the main numbers.
         height: in user units.
         children: what is drawn.
         options: `width` in user units (default `WIDTH`), `class_`.
@@ -114,10 +105,10 @@ def picture(title: str, description: str, height: float, *children: Markup, **op
 
 
 def paint(kind: str, scope: str) -> dict[str, str]:
-    """The attributes that colour something of this kind: a bucket, an idle cause, a host activity or a kernel class.
+    """The attributes that give a thing of this kind its colour.
 
     Args:
-        kind: what is painted.
+        kind: a bucket, an idle cause, a host activity or a kernel class.
         scope: prefix of the ids of this document's patterns (see `patterns`).
     """
     if kind in IDLE_CAUSES or kind == "idle":
@@ -129,7 +120,7 @@ def paint(kind: str, scope: str) -> dict[str, str]:
 
 
 def patterns(scope: str) -> Markup:
-    """The definitions of idle's patterns; each document (a page, or one output of a notebook) has its own `scope`."""
+    """The patterns of idle time. Each document (a page, or one output of a notebook) has its own `scope`."""
     drawn = join(*(_pattern(scope, cause) for cause in IDLE_CAUSES))
     return tag("svg", tag("defs", drawn), width=0, height=0, aria_hidden="true", focusable="false", class_="defs")
 

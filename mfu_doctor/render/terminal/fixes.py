@@ -1,12 +1,12 @@
-"""The section of the terminal report that people act on: ranked fixes, what they give together, and what would not pay here."""
+"""The fixes in the terminal report: ranked, then what they save together, then those that save too little here."""
 
 from __future__ import annotations
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look, entry
-from mfu_doctor.render.terminal.screen import Block, Line, line
+from mfu_doctor.render.terminal.screen import ALL, Block, Line, line
+from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
-from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.pasteable import shown_code, wrap_code
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.findings import Diagnosis
@@ -14,12 +14,12 @@ from mfu_doctor.result.report import Report
 
 NAME = 20  # columns of a rule's name
 SAVES, AFTER = 12, 13  # columns of "saves/step" and "MFU then"
-MOST_CODE = 4  # lines to paste of one fix on the one screen; -v shows any number
+MOST_CODE = 4  # lines of code of one fix on the first screen; -v shows all
 TEXT = " " * 6  # what stands under a fix's name
 
 
 def fixes(report: Report, look: Look) -> list[Block]:
-    """Ranked fixes with their replayed savings, what they give together, and advice that would not pay here."""
+    """Ranked fixes with their predicted savings, what they save together, and fixes that save too little here."""
     found = report.failed
     if not found:
         text = wording.nothing_found(report)
@@ -27,24 +27,31 @@ def fixes(report: Report, look: Look) -> list[Block]:
         return [Block(tuple(head), gap=True, hint=False), *_plan(report, look), *_withheld(report, look)]
     error = wording.replay_error(report)
     title = f"{INDENT}Fix first" + (f" ({error})" if error else "")
-    blocks = [Block((line(_columns(title, "saves/step", "MFU then", look), "head"),), gap=True)]
+    head = [line(_columns(title, "saves/step", "MFU then", look), "head")]
+    blocks = [Block((*head, *(_about_replay(look, error) if look.verbose else ())), gap=True)]
     most = len(found) if look.verbose else look.fixes
     blocks += [_finding(i, f, look) for i, f in enumerate(found[:most], 1)]
     if len(found) > most:
         names = ", ".join(f.rule for f in found[most:])
-        text = shorten(f"{INDENT}and {len(found) - most} more: {names}", look.width - 12) + "  (-v: all)"
+        text = shorten(f"{INDENT}and {len(found) - most} more: {names}", look.width - len(ALL)) + ALL
         blocks.append(Block((line(text),)))
     return [*blocks, *_plan(report, look), *_withheld(report, look)]
 
 
+def _about_replay(look: Look, error: str | None) -> tuple[Line, ...]:
+    """What a replay is, once and only with `-v`."""
+    text = f"{labels.REPLAY} {labels.REPLAY_ERROR}" if error else labels.REPLAY
+    return tuple(line(TEXT + row, "quiet") for row in wrap(text, look.width - len(TEXT)))
+
+
 def _columns(left: str, saves: str, after: str, look: Look) -> str:
-    """A row of the fix table: text on the left, saving and MFU in their columns on the right."""
+    """A row of the fix table: text on the left, saving and MFU on the right."""
     room = look.width - SAVES - AFTER
     return pad(shorten(left, room), room) + saves.rjust(SAVES) + after.rjust(AFTER)
 
 
 def _finding(index: int, found: Diagnosis, look: Look) -> Block:
-    """One fix: name, what is wrong, what it saves; the lines to paste, never cut; why."""
+    """One fix: its name, the problem, the saving, the code to paste (never cut), and the reason."""
     start = f"{INDENT}{index} {found.rule}"
     beside = look.width - SAVES - AFTER - len(INDENT) - 2 - NAME
     short = len(found.rule) < NAME and cells(found.summary) <= beside
@@ -69,22 +76,22 @@ def _finding(index: int, found: Diagnosis, look: Look) -> Block:
 
 
 def evidence(found: Diagnosis) -> list[str]:
-    """The numbers that a finding rests on, and how the advice is meant."""
+    """The numbers behind a finding, then its code with confidence, effort and risk in words."""
     rows = [
         f"{e.name}: {quantities.measure(e.value, e.unit)}" + (f" at {e.place}" if e.place else "")
         for e in found.evidence
     ]
-    facts = (("confidence", found.confidence), ("effort", found.effort), ("risk", found.risk), ("at", found.place))
-    tags = ", ".join(f"{name} {value}" for name, value in facts if value)
-    return [*rows, f"{found.code}: {tags}" if tags else found.code]
+    tags = [*labels.fix_tags(found.effort, found.confidence, found.risk), f"at {found.place}" if found.place else ""]
+    words = "; ".join(tag for tag in tags if tag)
+    return [*rows, f"{found.code}: {words}" if words else found.code]
 
 
 def _plan(report: Report, look: Look) -> list[Block]:
-    """What the fixes give together, which they are and in which order, and where they stop."""
+    """The saving of the fixes together, their order, and why the plan stops."""
     plan = plan_wording.together(report)
     blocks = []
     if plan:
-        head = line(_columns(INDENT + "Together (not the sum)", *plan, look), "head")
+        head = line(_columns(INDENT + "Fixes simulated together", *plan, look), "head")
         names = wrap(plan_wording.plan_names(report), look.width - len(TEXT), lines=None if look.verbose else 3)
         rows = [head, *(line(TEXT + t) for t in names)]
         if report.plan.at_floor and report.plan.stop and not look.verbose:
@@ -96,25 +103,27 @@ def _plan(report: Report, look: Look) -> list[Block]:
 
 
 def _plan_rows(report: Report, look: Look) -> list[str]:
-    """The step after each fix and all before it, the lines to paste of those not listed above, and where the plan stops."""
+    """The step after each fix and all before it, the code of fixes that are not listed above, and why the plan stops."""
     listed = {found.rule for found in report.failed}
     room = look.width - len(TEXT)
-    rows = []
-    for step in report.plan.steps:
+    rows, notes = [], list[str]()
+    for index, step in enumerate(report.plan.steps):
         mfu = f", MFU {quantities.percent_range(step.mfu, step.mfu)}" if step.mfu is not None else ""
-        rows.append(f"{INDENT * 2}after {step.rule}: {quantities.duration(step.step_s, 2)} a step{mfu}")
+        start = "and with" if index else "with"
+        rows.append(f"{INDENT * 2}{start} {step.rule} fixed: {quantities.duration(step.step_s, 2)} per step{mfu}")
         found = report.diagnosis(step.rule)
         if step.rule not in listed and found is not None and found.fix:
             rows += [f"{TEXT}{row}" for row in wrap_code(found.fix, room)]
     if report.plan.roofline_s is not None:
-        rows.append(f"{INDENT * 2}roofline of the step: {quantities.duration(report.plan.roofline_s, 2)}")
-    return rows + [INDENT * 2 + row for text in plan_wording.plan_notes(report) for row in wrap(text, look.width - 4)]
+        notes.append(plan_wording.lower_bound(report.plan.roofline_s))
+    notes += plan_wording.plan_notes(report)
+    return rows + [INDENT * 2 + row for text in notes for row in wrap(text, look.width - 4)]
 
 
 def _withheld(report: Report, look: Look) -> list[Block]:
-    """Advice that would save nothing here, with its number."""
+    """Fixes that save too little here, each with its number."""
     held = report.withheld
     if not held:
         return []
     entries = tuple(entry(d.rule, plan_wording.why_withheld(report, d), look) for d in held)
-    return [Block((line(f"{INDENT}Not worth it here {len(held)}", "head"),), entries, urgency=3)]
+    return [Block((line(f"{INDENT}Saves too little here {len(held)}", "head"),), entries, urgency=3)]

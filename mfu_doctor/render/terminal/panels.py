@@ -1,6 +1,6 @@
-"""The sections of the terminal report, each a function of the report that returns blocks of lines.
+"""The sections of the terminal report. Each is a function of the report that returns blocks of lines.
 
-Their order is fixed: number, where, fix, passed, not measured, caution, next command. People learn where to look once.
+Their order is fixed: MFU, step time, fixes, passed, not measured, caution, next command.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mfu_doctor import quantities
-from mfu_doctor.render.terminal.screen import Block, Line, Span, line
-from mfu_doctor.render.words import columns, wording
+from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
+from mfu_doctor.render.words import columns, labels, wording
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
 
@@ -20,8 +20,8 @@ LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"
 BAR = 26  # columns of the longest share bar
 BESIDE_BAR = 54  # columns of its label, figures and note
 ENTRY = 26  # columns of a rule's name before its reason
-SHORT_TRACE = 16  # columns below which a trace's name is not cut in favour of the device's
-_SUFFIX = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")  # what every trace's name ends in says nothing
+SHORT_TRACE = 16  # columns of a trace's name that are kept even if the device's name is cut
+_SUFFIX = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")  # nearly every trace's name ends in this
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -33,8 +33,8 @@ class Look:
         width: columns.
         unicode: block characters instead of ASCII.
         verbose: everything instead of one screen.
-        source: the trace as the user named it.
-        fixes: fixes to show in full on the one screen.
+        source: the trace as the user wrote it.
+        fixes: fixes to show in full on the first screen.
     """
 
     width: int = 80
@@ -45,7 +45,7 @@ class Look:
 
 
 def header(report: Report, look: Look) -> Block:
-    """Who says so, about which trace, on what device; the trace's name and the device give way last."""
+    """Version, trace, number of steps and device. The names of the trace and the device are cut last."""
     run, device = report.run, report.device
     name = device.name or ("CPU" if device.kind == "cpu" else "GPU")
     rank = (
@@ -65,7 +65,7 @@ def header(report: Report, look: Look) -> Block:
 
 
 def _named(trace: str, room: int) -> str:
-    """A trace's name, without what every trace's name ends in where there is no room for it."""
+    """A trace's name, without its usual ending if there is no room for it."""
     return trace if cells(trace) <= room else _SUFFIX.sub("", trace)
 
 
@@ -80,13 +80,13 @@ def _labelled(rows: Sequence[tuple[str, list[str]]]) -> list[Line]:
 
 
 def number(report: Report, look: Look) -> Block:
-    """MFU with its denominator and numerator, the step, the other readings, the change since the baseline."""
+    """MFU with its denominator and numerator, the step, the other kinds of MFU, the change since the baseline."""
     label, text = wording.headline(report)
     step_label, step_text = wording.step_time(report)
     room = look.width - len(INDENT) - max(LABEL, len(label) + 2, len(step_label) + 2)
     base, others = wording.basis(report), ", ".join(wording.other_figures(report))
     if report.mfu.value is None:
-        # Both ends of a long reason are kept, because the flag that helps stands at its end.
+        # Both ends of a long reason are kept, because the option that helps stands at its end.
         head = wrap(text if look.verbose else shorten(text, 3 * room - 30, middle=True), room)
         base, others = "", base
     else:
@@ -115,15 +115,15 @@ def _bar(share: float, longest: int, look: Look) -> str:
 
 
 def where(report: Report, look: Look) -> Block:
-    """The exclusive split of the step with shares that sum to 100.0, and what idle consists of."""
+    """The parts of the step time with shares that sum to 100.0, and the causes of idle time."""
     rows = wording.buckets(report, empty=look.verbose)
     if not rows:
         return Block(
-            (line(INDENT + "Where a step goes: not measured, the trace holds no device work", "head"),), gap=True
+            (line(INDENT + "Step time breakdown: not available, because the trace has no kernels", "head"),), gap=True
         )
     scale, unit = quantities.time_unit(report.breakdown.step_s)
     texts = columns.table_column([row.seconds / scale for row in rows])
-    title = "Where a step goes"
+    title = "Step time breakdown"
     step = report.step_time_s
     if step and abs(report.breakdown.step_s - step.median) > 0.01 * step.median:
         title += f" (profiled: {quantities.duration(report.breakdown.step_s)})"
@@ -135,16 +135,27 @@ def where(report: Report, look: Look) -> Block:
         bar = Span(_bar(row.seconds / largest, longest, look).ljust(longest), "bar")
         tail = f"{text:>7}{row.share:>8}" + (f"  {row.note}" if row.note else "")
         lines.append((Span(INDENT + row.label.ljust(15)), bar, Span(tail)))
-    causes = [f"{name} {quantities.duration(value, 2)}" for name, value in wording.idle_causes(report)]
-    if causes:
-        room = look.width - len(INDENT) - 15
-        text = "idle by cause: " + (", ".join(causes) if look.verbose else _as_many(causes, room - 15))
-        lines += [line(" " * (len(INDENT) + 15) + t, "quiet") for t in wrap(text, room)]
-    return Block(tuple(lines), gap=True)
+    return Block((*lines, *_idle(report, look)), gap=True)
+
+
+def _idle(report: Report, look: Look) -> list[Line]:
+    """The causes of idle time: in one line, or with `-v` one a line with its meaning."""
+    left, room = " " * (len(INDENT) + 15), look.width - len(INDENT) - 15
+    causes = [(name, quantities.duration(value, 2)) for name, value in wording.idle_causes(report)]
+    if not causes:
+        return []
+    if not look.verbose:
+        times = [f"{name.replace('_', ' ')} {time}" for name, time in causes]
+        return [line(left + "idle by cause: " + _as_many(times, room - 15), "quiet")]
+    rows = [line(left + "idle by cause:", "quiet")]
+    for name, time in causes:
+        parts = wrap(labels.idle_cause(name), room - 9)
+        rows += [line(f"{left}{'' if i else time:>7}  {part}", "quiet") for i, part in enumerate(parts)]
+    return rows
 
 
 def _as_many(parts: Sequence[str], room: int) -> str:
-    """The first parts, as many as fit whole; that some were left out is shown."""
+    """As many of the first parts as fit, then "..." if some are left out."""
     kept = [", ".join(parts[: i + 1]) + (", ..." if i + 1 < len(parts) else "") for i in range(len(parts))]
     return next((text for text in reversed(kept) if cells(text) <= room), kept[0])
 
@@ -159,7 +170,7 @@ def entry(name: str, text: str, look: Look) -> tuple[Line, ...]:
 
 
 def passed(report: Report, look: Look) -> Block:
-    """Rules that looked and found nothing."""
+    """Rules that found no problem."""
     rules = [d.rule for d in report.passed]
     head = f"{INDENT}Passed {len(rules)}"
     if not rules:
@@ -175,14 +186,13 @@ def passed(report: Report, look: Look) -> Block:
         )
     if cells(text) <= look.width:
         return Block((line(text),), gap=True)
-    cut = text[: look.width - 16]
-    return Block(
-        (line(cut[: cut.rindex(", ")] + ", ...  (-v: all)" if ", " in cut else shorten(text, look.width)),), gap=True
-    )
+    more = f", ...{ALL}"
+    cut = text[: look.width - len(more)]
+    return Block((line(cut[: cut.rindex(", ")] + more if ", " in cut else shorten(text, look.width)),), gap=True)
 
 
 def unmeasured(report: Report, look: Look) -> list[Block]:
-    """Rules that could not judge, each with its reason, rules with one reason together."""
+    """Rules that could not be checked, grouped by reason."""
     groups = wording.unmeasured(report)
     if not groups:
         return []
@@ -198,7 +208,7 @@ def unmeasured(report: Report, look: Look) -> list[Block]:
 
 
 def _together(rules: Sequence[str], reason: str, look: Look) -> tuple[Line, ...]:
-    """All rules of one reason, then the reason."""
+    """All rules with one reason, then the reason."""
     if len(rules) == 1:
         return entry(rules[0], reason, look)
     names = [line(" " * 4 + row) for row in wrap(", ".join(rules) + ":", look.width - 4)]
@@ -206,7 +216,7 @@ def _together(rules: Sequence[str], reason: str, look: Look) -> tuple[Line, ...]
 
 
 def caution(report: Report, look: Look) -> list[Block]:
-    """What to know before believing the numbers; the first one is always shown."""
+    """What limits the numbers. The first caution is always shown."""
     texts = wording.cautions(report)
     if not texts:
         return []
@@ -219,7 +229,7 @@ def caution(report: Report, look: Look) -> list[Block]:
 
 
 def following(report: Report, look: Look) -> Block:
-    """What to type next."""
+    """The next commands."""
     rows: list[Line] = []
     for command, note in wording.commands(report, look.source):
         text = f"{INDENT}{command}"

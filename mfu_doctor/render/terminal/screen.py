@@ -1,6 +1,6 @@
-"""Lines of styled text and how they share one screen: what must be shown, what is shown while there is room.
+"""Lines of styled text, and how they share one screen: lines that are always shown, and lines shown if there is room.
 
-A line knows its text and the role of each piece, never a colour: painted and plain output carry the same words.
+A line has its text and the role of each piece, but no colour. Output with and without colour has the same words.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-ALL = "  (-v: all)"
+ALL = "  (-v lists all)"
 
 
 class Span(NamedTuple):
@@ -42,7 +42,7 @@ class Block:
         extra: entries shown while there is room, each of one or more lines.
         gap: whether a blank line comes before.
         urgency: blocks with a lower number get room first.
-        hint: whether the first line introduces the entries: a colon, and that `-v` shows those left out.
+        hint: whether the first line gets a colon, and a note that `-v` shows the entries that did not fit.
     """
 
     fixed: tuple[Line, ...]
@@ -53,7 +53,7 @@ class Block:
     shown: int = field(default=0)
 
     def lines(self) -> list[Line]:
-        """The lines to print with the entries that found room."""
+        """The lines to print, with the entries that fit."""
         rows = [*self.fixed, *(row for entry in self.extra[: self.shown] for row in entry)]
         if self.hint and self.extra:
             colon = ":" if self.shown else ""
@@ -64,7 +64,7 @@ class Block:
 def fit(blocks: Iterable[Block], limit: int | None) -> list[Line]:
     """All lines of the blocks, with as many extra entries as `limit` lines leave room for (None: all of them).
 
-    Entries are handed out in rounds, one to each block in order of urgency, so that no section starves another.
+    Entries are given in rounds, one to each block in order of urgency, so that every section gets some.
     """
     chosen = list(blocks)
     if limit is None:

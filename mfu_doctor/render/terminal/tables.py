@@ -1,6 +1,6 @@
-"""What `-v` adds below the screen: the waterfall, every step, the kernels, the operators and the settings.
+"""What `-v` adds below the first screen: the MFU losses, every step, the kernels, the operators and the settings.
 
-The one screen answers "what is wrong"; these tables are for the person who wants to check the answer.
+The first screen says what is wrong. These tables are for a reader who wants to check it.
 """
 
 from __future__ import annotations
@@ -8,20 +8,21 @@ from __future__ import annotations
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look
 from mfu_doctor.render.terminal.screen import Block, Line, line
+from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words.text import kernel_name, pad, shorten, wrap
-from mfu_doctor.render.words.wording import BUCKET_LABELS
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import OpRow, StepRow
 from mfu_doctor.units import TERA
 
 KERNELS = 15  # rows of the kernel and operator tables
+_MODELLED = "measured: from timestamps; modelled: calculated from a model of the kernels"
 
 
 def appendix(report: Report, look: Look) -> list[Block]:
-    """All tables that have something to show."""
+    """All tables that are not empty."""
     room = look.width - 2 * len(INDENT)
     parts = (
-        ("From peak to MFU", _waterfall(report)),
+        ("Why MFU is below 100 %: time per step by cause", _waterfall(report)),
         ("Steps", _steps(report)),
         ("Kernels, per step", _kernels(report, room)),
         ("Operators, per step", _operators(report.ops, room)),
@@ -35,7 +36,7 @@ def appendix(report: Report, look: Look) -> list[Block]:
 def _table(title: str, rows: list[str], look: Look) -> Block:
     lines: list[Line] = [line(INDENT + title, "head")]
     for row in rows:
-        whole = len(row) <= look.width - 4 or row.startswith(" ")  # what is aligned is not wrapped as a sentence
+        whole = len(row) <= look.width - 4 or row.startswith(" ")  # aligned rows are cut, sentences are wrapped
         parts = [shorten(row, look.width - 4)] if whole else wrap(row, look.width - 6)
         lines += [line(INDENT * (3 if i else 2) + part) for i, part in enumerate(parts)]
     return Block(tuple(lines), gap=True)
@@ -49,13 +50,15 @@ def _waterfall(report: Report) -> list[str]:
         for bar in report.waterfall
         if whole > 0
     ]
-    return rows + ([report.waterfall_note] if report.waterfall_note and rows else [])
+    notes = [_MODELLED] if any(bar.basis == "modelled" for bar in report.waterfall) else []
+    notes += [report.waterfall_note] if report.waterfall_note else []
+    return [*rows, *notes] if rows else []
 
 
 def _steps(report: Report) -> list[str]:
-    """Shares of each step; a star marks one that is not steady."""
-    used = [name for name in BUCKET_LABELS if any(row.split.share(name) > 0 for row in report.steps)]
-    widths = {name: max(len(BUCKET_LABELS[name]) + 2, 9) for name in used}
+    """Shares of each step. A star marks a step that is not used for the medians."""
+    used = [name for name in wording.BUCKET_LABELS if any(row.split.share(name) > 0 for row in report.steps)]
+    widths = {name: max(len(wording.BUCKET_LABELS[name]) + 2, 9) for name in used}
     rows = [
         f"{_number(row):<8}{quantities.duration(row.split.step_s):>9}"
         + "".join(quantities.percent(row.split.share(name)).rjust(widths[name]) for name in used)
@@ -63,8 +66,10 @@ def _steps(report: Report) -> list[str]:
     ]
     if not rows:
         return []
-    head = f"{'step':<8}{'time':>9}" + "".join(BUCKET_LABELS[name].rjust(widths[name]) for name in used)
-    note = ["* not steady: left out of the medians"] if any(not row.steady for row in report.steps) else []
+    head = f"{'step':<8}{'time':>9}" + "".join(wording.BUCKET_LABELS[name].rjust(widths[name]) for name in used)
+    note = (
+        ["* warm-up or disturbed step, not used for the medians"] if any(not row.steady for row in report.steps) else []
+    )
     return [head, *rows, *note]
 
 
@@ -73,7 +78,7 @@ def _number(row: StepRow) -> str:
 
 
 def _kernels(report: Report, room: int) -> list[str]:
-    """Time, share, launches, rate and kind in columns; the name last, on a second line where it is long."""
+    """Time, share, launches, rate and kind in columns, then the name, on two lines if it is long."""
     rows = [f"{'time':>9}{'share':>8}{'calls':>8}{'TFLOP/s':>9}  {'kind':<14} name"] if report.kernels else []
     for row in report.kernels[:KERNELS]:
         rate = "" if row.achieved_flops_s is None else quantities.significant(row.achieved_flops_s / TERA)
@@ -82,7 +87,7 @@ def _kernels(report: Report, room: int) -> list[str]:
         left = f"{cells}  {pad(row.kind, 14)} "
         names = wrap(kernel_name(row.name, 2 * (room - len(left))), room - len(left), lines=2) or [""]
         rows += [left + names[0], *(" " * len(left) + name for name in names[1:])]
-    return rows
+    return [*rows, labels.OVERLAP] if wording.kernels_overlap(report) else rows
 
 
 def _operators(ops: tuple[OpRow, ...], room: int) -> list[str]:
@@ -103,8 +108,8 @@ def _counts(report: Report) -> list[str]:
 def _run(report: Report) -> list[str]:
     run = report.run
     facts: list[tuple[str, object]] = [
-        ("steps from", run.steps_source),
-        ("profile() written at", run.site),
+        ("step boundaries from", labels.STEPS_FOUND_BY.get(run.steps_source, run.steps_source)),
+        ("mfu_doctor.profile() called at", run.site),
         ("created", report.created),
         *run.versions.items(),
         *run.settings.items(),

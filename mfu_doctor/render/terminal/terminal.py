@@ -1,6 +1,6 @@
 """The report on one screen of a terminal: at most 40 lines of 80 columns, the same words with and without colour.
 
-It is what `mfu-doctor report` prints by default and what people paste into a chat, so the first four lines stand alone.
+This is the default output of `mfu-doctor report`. The first four lines can be pasted alone.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from mfu_doctor.render.words.text import WIDTH, clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
 SCREEN_LINES = 40
-WIDEST = 100  # columns beyond which lines become hard to read, where nobody asks for more
+WIDEST = 100  # longer lines are hard to read; $COLUMNS may ask for more
 NARROWEST, FARTHEST = (
     60,
     400,
-)  # columns that $COLUMNS may ask for: below, the tables do not fit; above, no line is that long
-FIXES = (3, 2, 1)  # fixes shown in full, as many as the one screen has room for
+)  # least and most columns that $COLUMNS may set: the tables need the first, no line needs more than the second
+FIXES = (3, 2, 1)  # fixes shown in full: the most that fit on the screen
 
-# One hue for bars; everything else is weight. Red is kept for a failed gate.
+# One colour for bars and code; the rest differs only in weight. Red is reserved for a failed check.
 STYLES = {"head": "bold", "bar": "cyan", "number": "bold", "code": "cyan", "quiet": "dim"}
 
 
@@ -57,7 +57,7 @@ def abilities(stream: TextIO, environ: Mapping[str, str] | None = None) -> Abili
 
 
 def _width(found: int, environ: Mapping[str, str], *, real: bool) -> int:
-    """Columns to use: what COLUMNS says, else the terminal's up to `WIDEST`, else `WIDTH`."""
+    """Columns to use: those of COLUMNS, else those of the terminal up to `WIDEST`, else `WIDTH`."""
     asked = environ.get("COLUMNS", "")
     if asked.isascii() and asked.isdigit() and int(asked) > 0:
         return min(max(int(asked), NARROWEST), FARTHEST)
@@ -71,9 +71,9 @@ def render_terminal(
 
     Args:
         report: the result to show.
-        screen: what the stream can show; without it plain ASCII of 80 columns, as for a pipe.
+        screen: what the stream can show; if None, plain ASCII with 80 columns, as for a pipe.
         verbose: everything the report knows instead of one screen.
-        source: the trace as the user named it, for the commands to type next.
+        source: the trace as the user wrote it, for the next commands.
     """
     screen = screen or Abilities()
     shown = each_text(_without_bulk(report), clean if screen.unicode else lambda text: to_ascii(clean(text)))
@@ -102,12 +102,12 @@ def _blocks(report: Report, look: Look) -> list[Block]:
 
 
 def _without_bulk(report: Report) -> Report:
-    """The report without what no terminal shows, so that cleaning its texts stays cheap."""
+    """The report without the parts that a terminal never shows, so that cleaning its texts is cheap."""
     return replace(report, drawing=None, samples=())
 
 
 def paint(lines: Sequence[Line]) -> str:
-    """The lines with ANSI styles; stripping the styles gives the plain text back."""
+    """The lines with ANSI styles. Without the styles the text is the same."""
     from rich.console import Console
     from rich.text import Text
 

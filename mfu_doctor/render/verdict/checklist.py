@@ -1,6 +1,6 @@
-"""The verdict as a checklist: for a terminal, and as markdown for a step summary, a pull request or a merge request note.
+"""The verdict as a checklist: for a terminal, and as markdown for a job summary, a pull request or a merge request note.
 
-The markdown one is the only output with emoji. It stays far below the size at which GitHub silently drops a summary.
+Only the markdown has emoji. It remains far below the size at which GitHub drops a summary without a message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EMOJI = {FAILED: "❌", INCONCLUSIVE: "⚠️", WARNING: "⚠️", NOT_MEASURED
 
 
 def render_checklist(verdict: Verdict) -> str:
-    """The checklist for a terminal: at most 80 columns, ASCII but for what names contain."""
+    """The checklist for a terminal: at most 80 columns, and ASCII except for names."""
     verdict = each_text(verdict, clean)
     lines = [*wrap(f"mfu-doctor check {verdict.headline}", WIDTH), *_indent(_judged(verdict)), ""]
     table = [check for check in verdict.checks if check.kind != "rule"]
@@ -47,10 +47,10 @@ def render_checklist(verdict: Verdict) -> str:
 
 
 def _judged(verdict: Verdict) -> str:
-    """What was judged, in one sentence."""
+    """Runs, steps, device and baseline in one sentence."""
     judged = verdict.judged
     runs = f"{len(judged.runs)} runs" if len(judged.runs) > 1 else judged.runs[0]
-    profiled = "without the profiler" if judged.step_source == "timed" else "under the profiler"
+    profiled = "without the profiler" if judged.step_source == "timed" else "recorded with the profiler"
     steps = f"{quantities.counted(judged.steps, 'step')} {profiled}"
     parts = [runs, steps, judged.device or "", f"torch {judged.torch}" if judged.torch else ""]
     if judged.baseline:
@@ -66,7 +66,7 @@ def _indent(text: str, by: int = 2) -> list[str]:
 
 
 def _row(check: Check, *, plus: str) -> tuple[str, ...]:
-    """Status, name, this run, budget, baseline and change of one budget."""
+    """Status, name, value of this run, limit, baseline and change of one budget."""
     side = "at least" if check.at_least else "at most"
     is_relative = check.budget is not None and check.budget.startswith("+")
     return (
@@ -80,7 +80,7 @@ def _row(check: Check, *, plus: str) -> tuple[str, ...]:
 
 
 def _terminal_row(check: Check) -> tuple[str, ...]:
-    """The same in fewer columns: signs for "at least" and "at most", the baseline without its spread."""
+    """The same in fewer columns: ">=" and "<=" for "at least" and "at most", the baseline without its spread."""
     status, name, value, budget, _, change = _row(check, plus="+-")
     baseline = "" if check.baseline is None else quantities.figure(check.baseline, check.unit)
     budget = budget.replace("at least", ">=").replace("at most", "<=")
@@ -94,7 +94,7 @@ def _with_spread(value: float | None, spread: float | None, unit: str, plus: str
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The table of budgets with its heading, shortened to fit."""
+    """The table of budgets with its heading, shortened to fit the screen."""
     shown: list[tuple[str, ...]] = [("", "check", "this run", "budget", "baseline", "change")]
     shown += [(_WORDS[row[0]], *row[1:]) for row in rows]
     if not any(row[4] for row in rows):
@@ -110,7 +110,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _below_table(check: Check) -> list[str]:
-    """What the table has no room for: a relative budget as a number, what qualifies the outcome, and where."""
+    """What does not fit in the table: a relative limit as a number, notes on the outcome, and source lines."""
     said = _qualified(check)
     text = f"{_WORDS[check.status]} {check.name}: " if check.status != PASSED else f"{check.name}: "
     lines = _indent(text + said) if said else []
@@ -119,12 +119,12 @@ def _below_table(check: Check) -> list[str]:
 
 
 def _qualified(check: Check) -> str:
-    """Sentences about a budget that repeat nothing of its row."""
+    """Sentences about a budget that do not repeat its row."""
     relative = check.budget is not None and check.budget.startswith("+")
     parts = []
     if relative and check.status != PASSED:
         side = "at least" if check.at_least else "at most"
-        parts.append(f"{check.budget} of the baseline means {side} {quantities.figure(check.limit, check.unit)}")
+        parts.append(f"the limit is {side} {quantities.figure(check.limit, check.unit)} (baseline {check.budget})")
     return "; ".join([*parts, *([check.note] if check.note else [])])
 
 
@@ -138,11 +138,11 @@ def _detail(check: Check) -> list[str]:
 
 
 def _saving(check: Check, dash: str) -> str:
-    """Predicted saving per step, and the MFU then where it is known."""
+    """Predicted saving per step, and the MFU then if it is known."""
     saving = check.saving
     if saving is None:
         return ""
-    text = f"{quantities.duration_range(saving.low, saving.high, dash=dash)} a step"
+    text = f"{quantities.duration_range(saving.low, saving.high, dash=dash)} per step"
     if saving.mfu_low is None or saving.mfu_high is None:
         return text
     return f"{text} (MFU {quantities.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
@@ -207,7 +207,7 @@ def _at(check: Check) -> str:
 
 
 def _markdown_details(verdict: Verdict) -> list[str]:
-    """What was judged, folded away, with the cautions."""
+    """Runs, baseline and cautions in a folded section."""
     lines = [f"<details><summary>{inline(_judged(verdict))}</summary>", ""]
     lines += [f"- run {inline(run)}" for run in verdict.judged.runs[:MOST_RULES]]
     lines += [f"- baseline {inline(run)}" for run in verdict.judged.baseline[:MOST_RULES]]
@@ -216,10 +216,10 @@ def _markdown_details(verdict: Verdict) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """At most `MAX_BYTES` of UTF-8, cut at a line; below the limit, which texts of ordinary size never reach."""
+    """At most `MAX_BYTES` of UTF-8, cut at a line. Texts of usual size never reach this limit."""
     data = text.encode()
     if len(data) <= MAX_BYTES:
         return text
-    note = "\n\n(cut here: the JSON has all of it)\n"
+    note = "\n\n(truncated: use --format json for the complete result)\n"
     kept = data[: MAX_BYTES - len(note)]
     return kept[: kept.rindex(b"\n")].decode() + note

@@ -1,7 +1,8 @@
-"""The verdict as GitHub annotations: the failures, at the line of the sync or where `profile()` was written.
+"""The verdict as GitHub annotations: the failures, at the line of the sync or of the call of `profile()`.
 
-GitHub shows ten annotations per step and drops the rest without a word, so only failures are annotated and the tenth says how
-many more there are. Workflow commands are text in a log: every value is escaped, or a kernel's name could issue one.
+GitHub shows ten annotations per step and drops the rest without a message. So only failures are annotated, and the tenth
+annotation says how many more there are. Workflow commands are text in a log. Every value is escaped, so that the name of a
+kernel cannot be a command.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ MOST = 10  # annotations that GitHub shows per step and level
 
 
 def render_github(verdict: Verdict, *, root: Path | None = None) -> str:
-    """Workflow commands, one a line, and a last plain line with the outcome.
+    """Workflow commands, one per line, and a last plain line with the outcome.
 
     Args:
         verdict: the outcome.
-        root: the repository's root; paths are written relative to it, and paths outside it are left out.
+        root: the root of the repository; paths are relative to it, and paths outside it are left out.
     """
     verdict = each_text(verdict, clean)
     base = root or repository_root(Path.cwd())
@@ -46,7 +47,7 @@ def _annotation(check: Check, verdict: Verdict, root: Path) -> str:
 def _message(check: Check) -> str:
     parts = [check.summary]
     if check.saving is not None:
-        parts.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} a step")
+        parts.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} per step")
     if len(check.places) > 1:
         parts.append(f"at {', '.join(check.places)}")
     text = "; ".join(parts)
@@ -56,17 +57,17 @@ def _message(check: Check) -> str:
 
 
 def escape_data(text: str) -> str:
-    """A message as the runner's own toolkit escapes it."""
+    """A message, escaped as by the toolkit of the runner."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def escape_property(text: str) -> str:
-    """A property's value as the runner's own toolkit escapes it."""
+    """The value of a property, escaped as by the toolkit of the runner."""
     return escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def locate(place: str | None, root: Path) -> tuple[str, int] | None:
-    """File relative to the root, with slashes, and line of a place such as "train.py:41"; None where it is not inside."""
+    """File relative to the root, with slashes, and line of a place such as "train.py:41"; None if it is outside."""
     file, _, line = (place or "").rpartition(":")
     if not file or not line.isascii() or not line.isdigit():
         return None
@@ -81,5 +82,5 @@ def locate(place: str | None, root: Path) -> tuple[str, int] | None:
 
 
 def repository_root(start: Path) -> Path:
-    """The nearest folder upwards that holds `.git`, or `start` itself."""
+    """The nearest folder upwards that contains `.git`, or `start` itself."""
     return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)

@@ -1,7 +1,7 @@
 """The verdict as JUnit XML, which GitLab, Jenkins, CircleCI, Buildkite and Azure all show: one test case per check.
 
-A failed check is a failure, a check that could not be measured is skipped with its reason, and a warning passes with its text
-as output, because a test that fails on advice is soon deleted.
+A failed check is a failure. A check that could not be measured is skipped with its reason. A warning passes, and its text is
+output: a test that fails on advice would soon be deleted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mfu_doctor.result.verdict import NOT_MEASURED, PASSED, Check, Verdict
 
 SUITE = "mfu-doctor"
 
-# Characters that XML 1.0 cannot hold even escaped (section 2.2).
+# Characters that XML 1.0 cannot contain, even escaped (section 2.2).
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -60,6 +60,6 @@ def _case(suite: ET.Element, check: Check, verdict: Verdict) -> None:
 def _text(check: Check) -> str:
     lines = [check.summary]
     if check.saving is not None:
-        lines.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} a step")
+        lines.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} per step")
     lines += [f"at {place}" for place in check.places]
     return "\n".join([*lines, *(check.fix or "").splitlines()])

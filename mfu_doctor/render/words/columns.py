@@ -1,4 +1,4 @@
-"""Columns of numbers that sum to what stands below or beside them, as a reader who adds them up expects."""
+"""Columns of rounded numbers that sum exactly to their total."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def table_column(values: Sequence[float]) -> list[str]:
-    """Numbers of one column with equal decimals, three digits for their sum, rounded so that they sum to it."""
+    """Numbers of one column with equal decimals. They are rounded so that they sum to their total, which has three digits."""
     whole = sum(values)
     decimals = max(2 - math.floor(math.log10(whole)), 0) if whole > 0 else 0
     parts = apportion(values, round(whole * 10**decimals))

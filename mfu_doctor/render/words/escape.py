@@ -1,6 +1,6 @@
 """Escaping for markdown: text from a trace is shown as it is, never as markup, a mention or a broken table.
 
-Kernel names are full of `<`, `*`, `_` and `|`; written raw they vanish, turn the rest of the page italic or split a row.
+Kernel names contain `<`, `*`, `_` and `|`. Unescaped, these hide text, turn the page italic or split a table row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _ZERO_WIDTH = "\u200b"  # after "@" and "://": GitHub then neither notifies a pe
 
 
 def inline(text: str) -> str:
-    """A clean one-line text as markdown that shows exactly it, in running text or in a table cell."""
+    """A clean one-line text as markdown that shows exactly this text, in a paragraph or in a table cell."""
     html = re.sub(r"[&<>]", lambda found: _HTML[found[0]], text)
     return _SPECIAL.sub(r"\\\1", html).replace("@", f"@{_ZERO_WIDTH}").replace("://", f":{_ZERO_WIDTH}//")
 

@@ -1,4 +1,4 @@
-"""Code to paste, broken to fit a screen without being changed: a fix that was cut is a fix that nobody can use."""
+"""Code to paste, broken into lines that fit a screen. Its meaning does not change and nothing is cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NO_ROOM = "(the line to paste is too long for this screen)"
 
 
 def shown_code(code: str, width: int, *, lines: int | None = None) -> list[str]:
-    """The code as `wrap_code` breaks it, whole or not at all: where it does not fit, a line says so.
+    """The whole code as `wrap_code` breaks it, or one line which says that it does not fit.
 
     Args:
         code: Python or shell.
@@ -21,10 +21,10 @@ def shown_code(code: str, width: int, *, lines: int | None = None) -> list[str]:
 
 
 def wrap_code(code: str, width: int) -> list[str]:
-    """Lines of code to paste, broken only where the language lets them be: nothing is cut and nothing changes its meaning.
+    """Lines of code to paste, broken only where the language allows it. Nothing is cut and no meaning changes.
 
-    A line too long loses its comment to lines of its own, is broken at a ";" between statements, and inside brackets at spaces.
-    What cannot be broken stays long.
+    The comment of a line that is too long is moved to lines of its own. The rest is broken at a ";" between statements, or at
+    spaces inside brackets. A line that cannot be broken remains long.
 
     Args:
         code: Python or shell.
@@ -67,8 +67,8 @@ def _broken(code: str, breaks: list[tuple[int, str]], width: int) -> list[str]:
 def _code_breaks(line: str) -> tuple[list[tuple[int, str]], int]:
     """Where the line may be broken, each with the indentation after it, and where its comment begins (-1: none).
 
-    Inside brackets a line may go on after any space; between statements it ends at a ";", but not behind a ":" that makes both
-    one suite.
+    Inside brackets a line may be broken at any space. Between statements it may be broken at a ";", but not after a ":" that
+    makes both statements one block.
     """
     breaks: list[tuple[int, str]] = []
     depth, quote, suite = 0, "", False

@@ -1,4 +1,4 @@
-"""The sentences about the plan: what the fixes give together, which they are and in which order, and what is left out of it."""
+"""The sentences about the plan: the saving of all its fixes together, their order, and which fixes are not included."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mfu_doctor.result.report import Report
 
 
 def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
-    """The saving of all fixes applied in turn, and MFU then; None where that is no more than the price of the first fix."""
+    """The saving of the fixes applied one after another, and the MFU then; None if there is only the first listed fix."""
     plan = report.plan
     if not plan.steps or plan.saving_high_s <= 0:
         return None
@@ -22,32 +22,38 @@ def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
 
 
 def plan_names(report: Report) -> str:
-    """The fixes of the plan in their order; one that pays only after another says so."""
+    """The fixes of the plan in their order. A fix that saves time only after another one says so."""
     steps = report.plan.steps
-    return ", ".join(s.rule + (f" (pays after {s.pays_after})" if s.pays_after else "") for s in steps)
+    return ", ".join(s.rule + (f" (saves only after {s.pays_after})" if s.pays_after else "") for s in steps)
 
 
 def plan_notes(report: Report) -> list[str]:
-    """Sentences under the plan: where it stops, which fixes are not in it, and which could not be replayed."""
+    """Sentences under the plan: where it stops, which fixes are not included, and which could not be simulated."""
     plan = report.plan
     if not plan.steps:
         return list(plan.notes)
     planned = {step.rule for step in plan.steps}
     rest = [found.rule for found in report.failed if found.saving is not None and found.rule not in planned]
-    saves = "saves" if len(rest) == 1 else "save"
-    left = [f"not in the plan: {', '.join(rest)}, which {saves} less than 1 % of the step after these"] if rest else []
+    saves = "it saves" if len(rest) == 1 else "they save"
+    left = [f"not included: {', '.join(rest)}, because {saves} less than 1 % of the step after these"] if rest else []
     return [*([plan.stop] if plan.stop else []), *left, *plan.notes]
 
 
+def lower_bound(roofline_s: float) -> str:
+    """The step that the kernels of this run could reach at best."""
+    best = quantities.duration(roofline_s, 2)
+    return f"lower bound (current kernels at their roofline, no idle time): {best} per step"
+
+
 def unlisted_fixes(report: Report) -> list[Diagnosis]:
-    """Diagnoses of the plan's fixes that are not among the listed ones: they pay only after another."""
+    """Fixes of the plan that are not in the list above it, because they save time only after another one."""
     listed = {found.rule for found in report.failed}
     found = [report.diagnosis(step.rule) for step in report.plan.steps if step.rule not in listed]
     return [d for d in found if d is not None and d.fix]
 
 
 def why_withheld(report: Report, diagnosis: Diagnosis) -> str:
-    """Why advice is withheld, with its number, and after which fix it is worth something."""
+    """Why a fix is not recommended, with its number, and after which other fix it saves time."""
     reason = diagnosis.reason or wording.saving(diagnosis)
     after = next((s.pays_after for s in report.plan.steps if s.rule == diagnosis.rule and s.pays_after), None)
-    return f"{reason}; pays after {after}" if after else reason
+    return f"{reason}; saves time after {after}" if after else reason

@@ -1,7 +1,7 @@
-"""Make text that came out of a file safe and fit to show: clean it, measure it, shorten it, wrap it.
+"""Make text from a file safe to show: clean it, measure it, shorten it, wrap it.
 
-Names of kernels, files and devices are written by whoever recorded the trace; printed raw they could move the cursor,
-recolour the terminal, inject markup or break the layout.
+The trace contains names of kernels, files and devices. Printed as they are, they could move the cursor, change colours,
+inject markup or break the layout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from mfu_doctor.analysis.names.short_names import short_name
 
-WIDTH = 80  # columns of text where no screen says how many it has
+WIDTH = 80  # columns if the width of the screen is not known
 EN_DASH = "\N{EN DASH}"  # between the ends of a range, in outputs that are not for a terminal
 EM_DASH = "\N{EM DASH}"  # in place of a value that is not known
 
@@ -84,7 +84,7 @@ def pad(text: str, width: int) -> str:
 
 
 def shorten(text: str, width: int, *, middle: bool = False) -> str:
-    """The text in at most `width` columns, with "..." where something was left out (`middle`: keep both ends)."""
+    """The text in at most `width` columns, with "..." in place of what was cut (`middle`: keep both ends)."""
     if cells(text) <= width:
         return text
     if width <= 3:
@@ -96,7 +96,7 @@ def shorten(text: str, width: int, *, middle: bool = False) -> str:
 
 
 def kernel_name(name: str, width: int) -> str:
-    """A kernel's own name and as much of its template arguments as fit: what tells it from others, not its namespaces.
+    """The own name of a kernel and as many template arguments as fit. These distinguish it from others; its namespaces do not.
 
     Args:
         name: as recorded, such as ``void at::native::vectorized_elementwise_kernel<4, ...>(int, ...)``.
@@ -124,7 +124,7 @@ def _prefix(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int, *, lines: int | None = None) -> list[str]:
-    """Break at spaces, inside a word only where it is longer than the line; at most `lines` lines, the last cut."""
+    """Break at spaces, and inside a word only if it is longer than a line. At most `lines` lines; the last one is cut."""
     rows: list[str] = []
     rest = text.strip()
     while rest:

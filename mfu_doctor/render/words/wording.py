@@ -1,6 +1,6 @@
-"""The sentences of a report, in the order people read them: how much, where, what to do, what was not seen.
+"""The sentences of a report, in the order of reading: the MFU, where the time goes, what to do, what was not measured.
 
-Renderers lay these out; the words themselves live once, here, so that terminal, markdown and HTML never disagree.
+Renderers only lay them out. The words stand here once, so that terminal, markdown and HTML agree.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
-from mfu_doctor.render.words import columns
+from mfu_doctor.render.words import columns, labels
 from mfu_doctor.render.words.text import clean
 from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, Diagnosis
@@ -20,15 +20,14 @@ from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS
 
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
-RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
-SAME = 0.0005  # two MFU figures closer than this print alike at one decimal
-LONGEST_COMMAND_NAME = 58  # characters of a trace name that still fit into 80 columns on a line of their own
-_SAID_BY_HEADLINE = ("unknown-peak", "partial-flop-count")  # cautions that say again why there is no MFU
+SAME = 0.0005  # two MFU values closer than this look the same at one decimal
+LONGEST_COMMAND_NAME = 58  # characters of a trace name that still fit on a line of 80 columns
+_SAID_BY_HEADLINE = ("unknown-peak", "partial-flop-count")  # cautions that repeat why there is no MFU
 
 
 @dataclass(frozen=True, slots=True)
 class BucketRow:
-    """One row of "where a step goes"; `tenths` are tenths of a per cent and sum to 1000 over the rows."""
+    """One row of the step time breakdown. `tenths` are tenths of a per cent; those of all rows sum to 1000."""
 
     label: str
     seconds: float
@@ -42,7 +41,7 @@ class BucketRow:
 
 
 def headline(report: Report) -> tuple[str, str]:
-    """The MFU label and what it is made of: achieved rate, peak, dtype and the peak's source."""
+    """The MFU label and its parts: achieved rate, peak, dtype and source of the peak."""
     mfu, device = report.mfu, report.device
     star = "*" if device.peak_measured else ""
     if mfu.value is None:
@@ -67,13 +66,13 @@ def _rates(report: Report) -> str:
 
 
 def peak_source(report: Report) -> str:
-    """Where the peak comes from, short enough for a line: a web address becomes its host."""
+    """The source of the peak in one line. Of a web address only the host is shown."""
     source = report.device.peak_source or ""
     return (urlsplit(source).hostname or source) if source.startswith(("http://", "https://")) else source
 
 
 def _unknown(report: Report) -> str:
-    """Why there is no MFU; always names the flag that would give one."""
+    """Why there is no MFU, and which option gives one."""
     mfu, device = report.mfu, report.device
     name = f'"{device.name}"' if device.name else "this device"
     if device.peak_flops is None:
@@ -86,23 +85,23 @@ def _unknown(report: Report) -> str:
 
 
 def basis(report: Report) -> str:
-    """The numerator: FLOP per step, how they were found, and for how much of the run."""
+    """The numerator: FLOP per step, their source, and the share of the matmul time that they cover."""
     mfu = report.mfu
     if mfu.model_flops is None:
         return ""
     rate = f"{quantities.flops_rate(mfu.achieved_flops_s)}, " if mfu.value is None and mfu.achieved_flops_s else ""
-    text = f"{rate}{quantities.flop_count(mfu.model_flops)} a step, "
+    text = f"{rate}{quantities.flop_count(mfu.model_flops)} per step, "
     method = mfu.method or "counted"
     if mfu.coverage is None or method != "counted":
         return text + method
-    # Rounded down: "100 %" must mean all of it.
-    return f"{text}{math.floor(mfu.coverage * 100 + 1e-9)} % of matmul time counted"
+    # Rounded down: "100 %" must mean everything.
+    return f"{text}covering {math.floor(mfu.coverage * 100 + 1e-9)} % of matmul time"
 
 
 def other_figures(report: Report) -> list[str]:
-    """HFU and the other readings of MFU, where they print differently from the headline."""
+    """HFU and the other kinds of MFU, each only if it looks different from the first one."""
     mfu = report.mfu
-    named = (("HFU", mfu.hfu), ("causal MFU", mfu.causal), ("by kernel dtype", mfu.by_dtype))
+    named = (("HFU", mfu.hfu), ("causal MFU", mfu.causal), ("MFU by each kernel's dtype", mfu.by_dtype))
     base = mfu.value
     return [
         f"{name} {quantities.percent(v)}"
@@ -121,17 +120,19 @@ def step_time(report: Report) -> tuple[str, str]:
     spread = f"+-{quantities.time_spread(step.mad, step.median)}, " if step.n > 1 else ""
     spread += f"mean {quantities.duration(step.mean)}, " if step.mean is not None else ""
     if step.source == "timed":
-        with_it = f" (with it: {quantities.duration(step.profiled_median)})" if step.profiled_median else ""
+        with_it = f" ({quantities.duration(step.profiled_median)} with it)" if step.profiled_median else ""
         return label, f"{spread}measured without the profiler{with_it}"
     if whole:
-        return label, f"{spread}the whole trace judged as one step"
+        return label, f"{spread}the whole trace is treated as one step"
     many = f"median of {step.n} profiled steps" if step.n > 1 else "one profiled step"
     source = report.run.steps_source
-    return label, f"{spread}{many}" + ("" if source == "ProfilerStep" else f", steps from {source}")
+    return label, f"{spread}{many}" + (
+        "" if source == "ProfilerStep" else f", found by {labels.STEPS_FOUND_BY.get(source, source)}"
+    )
 
 
 def baseline(report: Report) -> str | None:
-    """One sentence on the change since the baseline, or None without one."""
+    """One sentence on the change since the baseline; None without a baseline."""
     base, step = report.baseline, report.step_time_s
     if base is None or step is None or not base.step_time_s.median:
         return None
@@ -143,11 +144,11 @@ def baseline(report: Report) -> str | None:
 
 
 def buckets(report: Report, *, empty: bool = False) -> list[BucketRow]:
-    """Rows of "where a step goes", shares summing to exactly 100.0; empty buckets only when asked for."""
+    """Rows of the step time breakdown with shares that sum to exactly 100.0. `empty`: also those without time."""
     split = report.breakdown
     values = [float(getattr(split, name)) for name in BUCKETS]
     parts = columns.apportion(values, 1000)
-    notes = {"communication": "exposed", "memory_copy": "exposed"}
+    notes = {"communication": "not overlapped", "memory_copy": "not overlapped"}
     if report.bound and any(values):
         notes[BUCKET_OF.get(report.bound, "")] = report.bound
     rows = zip(BUCKETS, values, parts, strict=True)
@@ -155,44 +156,48 @@ def buckets(report: Report, *, empty: bool = False) -> list[BucketRow]:
 
 
 def idle_causes(report: Report) -> list[tuple[str, float]]:
-    """Causes of idle with their seconds, largest first, without empty ones."""
+    """Keys of the causes of idle time with their seconds, largest first, without empty ones."""
     ranked = sorted(report.breakdown.idle_causes.items(), key=lambda item: -item[1])
-    return [(name.replace("_", " "), value) for name, value in ranked if value > 0]
+    return [(name, value) for name, value in ranked if value > 0]
+
+
+def kernels_overlap(report: Report) -> bool:
+    """Whether the kernels of a step take longer than the step together, which only kernels at the same time can."""
+    return sum(row.share for row in report.kernels) > 1 + SAME
 
 
 def nothing_found(report: Report) -> str:
-    """The sentence for a run without findings: what was looked at, and what limits it next."""
+    """The sentence for a run without findings: whether any rule was checked, and what takes most of the step."""
     looked = len(report.passed) + len(report.withheld)
-    start = "Nothing found." if looked else "Nothing could be judged."
+    start = "No problem found." if looked else "No rule could be checked."
     rows = sorted(buckets(report), key=lambda row: -row.seconds)
     if not rows:
         return start
     top = rows[0]
     if top.label != "compute":
-        return f"{start} The next limit is {top.label}: {top.share} of the step."
+        return f"{start} The largest part of the step is {top.label}: {top.share}."
     mfu, peak = report.mfu, report.device.peak_flops
     rate = mfu.hfu or mfu.value
     partly = mfu.upper is not None and mfu.value is not None and mfu.upper - mfu.value >= SAME
     if rate is None or peak is None or partly:
-        return f"{start} The next limit is kernel efficiency: {top.share} of the step computes."
+        return f"{start} The device computes during {top.share} of the step."
     efficiency = rate * report.breakdown.step_s / top.seconds
     return (
-        f"{start} The next limit is kernel efficiency: "
-        f"{top.share} of the step computes at {quantities.percent(efficiency, 0)} of peak."
+        f"{start} The device computes during {top.share} of the step, at {quantities.percent(efficiency, 0)} of peak."
     )
 
 
 def saving(diagnosis: Diagnosis, dash: str = "-") -> str:
-    """What a fix saves per step, as predicted."""
+    """The predicted saving per step; of a fix that raises the throughput instead, by how much."""
     if diagnosis.saving is not None:
         return quantities.duration_range(diagnosis.saving.low, diagnosis.saving.high, dash=dash)
     if diagnosis.throughput_gain is not None:
-        return f"{quantities.percent_range(diagnosis.throughput_gain, diagnosis.throughput_gain)} more/s"
-    return "not priced"
+        return f"{quantities.percent_range(diagnosis.throughput_gain, diagnosis.throughput_gain)} faster"
+    return "no estimate"
 
 
 def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
-    """The MFU after the fix, or nothing where it is not known."""
+    """The MFU after the fix; empty if it is not known."""
     found = diagnosis.saving
     if found is None or found.mfu_low is None or found.mfu_high is None:
         return ""
@@ -200,32 +205,32 @@ def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
 
 
 def remarks(diagnosis: Diagnosis) -> str:
-    """The line under a fix: its detail, what else it explains, and how sure and how safe it is."""
+    """The line under a fix: its detail, findings with the same cause, its risk, and whether the saving is a rough estimate."""
     parts = [diagnosis.detail.rstrip(".")] if diagnosis.detail else []
     if diagnosis.explains:
-        parts.append(f"also explains {', '.join(diagnosis.explains)}")
-    if diagnosis.risk in RISKS:
-        parts.append(RISKS[diagnosis.risk])
+        parts.append(f"same cause: {', '.join(diagnosis.explains)}")
+    if diagnosis.risk in labels.RISKS:
+        parts.append(labels.RISKS[diagnosis.risk])
     if diagnosis.confidence == "hint":
-        parts.append("a hint, not a prediction")
+        parts.append(f"the {labels.CONFIDENCES['hint']}")
     return "; ".join(parts)
 
 
 def replay_error(report: Report) -> str | None:
-    """How far the unchanged replay is from the measured steps, as one phrase."""
+    """The simulated step of the unchanged run against the measured one, as one phrase."""
     error = report.replay.error
     return None if error is None else f"replay error {quantities.signed_percent(error)}"
 
 
 def footnote(report: Report) -> str | None:
-    """What the star at MFU* means, or None where there is none."""
+    """What the star at MFU* means; None without a star."""
     if not report.device.peak_measured:
         return None
-    return "* against the peak that this machine reached when measured: not comparable with MFU against a datasheet"
+    return "* The peak was measured on this machine. Do not compare with an MFU that uses a datasheet peak."
 
 
 def unmeasured(report: Report) -> list[tuple[list[str], str]]:
-    """Rules that did not judge, grouped by reason: not measured first, then crashed."""
+    """Rules without a result, grouped by reason: first those that were not measured, then those that crashed."""
     groups: dict[str, list[str]] = {}
     for found in report.diagnoses:
         if found.status == NOT_MEASURED:
@@ -237,7 +242,7 @@ def unmeasured(report: Report) -> list[tuple[list[str], str]]:
 
 
 def cautions(report: Report) -> list[str]:
-    """What a reader must know before believing the numbers, most important first, each once."""
+    """What limits the numbers, most important first, each once."""
     told = {d.rule: d for d in report.diagnoses if d.caution and d.status == FAILED and d.summary}
     found = [d.summary for d in told.values()]
     predicts = bool(report.plan.steps) or any(d.saving for d in report.diagnoses)
@@ -245,23 +250,23 @@ def cautions(report: Report) -> list[str]:
     notes = [report.run.steps_note] if report.run.steps_note else []
     repeated = {told[rule].summary for rule in _SAID_BY_HEADLINE if rule in told and report.mfu.value is None}
     if "few-steps" in told:
-        repeated |= set(notes) & {told["few-steps"].detail}  # the rule says it in a sentence of its own
+        repeated |= set(notes) & {told["few-steps"].detail}  # the summary of the rule says the same
     every = dict.fromkeys([*report.problems, *found, *replay, *report.cautions, *notes, *report.mfu.notes])
     return [text for text in every if text not in repeated]
 
 
 def commands(report: Report, source: str | None = None) -> list[tuple[str, str]]:
-    """What to type next, each with what it gives; safe to paste whatever the trace is called.
+    """The next commands, each with what it gives. They are safe to paste, whatever the name of the trace.
 
     Args:
         report: the result.
-        source: the trace as the user named it, where the report only knows the file's name.
+        source: the trace as the user wrote it; the report only knows the name of the file.
     """
     name = source or report.run.trace
     quoted = shlex.quote(name)
     trace = quoted if name and name == clean(name) and len(quoted) <= LONGEST_COMMAND_NAME else "TRACE"
     first = next((d.rule for d in report.failed), None)
-    rows = [(f"mfu-doctor explain {first}", "why, how the gain is predicted, when wrong")] if first else []
+    rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
     rows.append((f"mfu-doctor report {trace} -o report.html", ""))
     rows.append((f"mfu-doctor annotate {trace} -o marked.json.gz", "open at ui.perfetto.dev"))
     return rows

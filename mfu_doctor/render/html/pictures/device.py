@@ -1,4 +1,4 @@
-"""Readings of the device over the run as sparklines, each with what it measures, and when the device held itself back."""
+"""Device samples over the run as sparklines, each with its meaning, and the times of throttling."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ MOST_POINTS = 240  # of a sparkline: finer than its pixels
 _WIDTH, _HEIGHT = 300.0, 56.0
 _STRIP_LEFT, _STRIP_WIDTH = 220.0, 640.0
 
-# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, nvmlClocksEventReason*): name, what it means. Idle (bit 0) is no loss.
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, nvmlClocksEventReason*): name, meaning. Idle (bit 0) is not a loss.
 REASONS = {
-    0x2: ("application clocks", "clocks were fixed by setting"),
+    0x2: ("application clocks", "clocks were set by the user (application clocks)"),
     0x4: ("software power cap", "the power limit was reached"),
-    0x8: ("hardware slowdown", "temperature or power forced half clocks"),
-    0x10: ("sync boost", "clocks follow other devices"),
-    0x20: ("software thermal slowdown", "the device or its memory was too hot"),
-    0x40: ("hardware thermal slowdown", "the device was far too hot"),
-    0x80: ("power brake", "the machine asked for less power"),
-    0x100: ("display clocks", "clocks follow the display"),
+    0x8: ("hardware slowdown", "clocks were at most half, because of temperature or power brake"),
+    0x10: ("sync boost", "clocks were matched to those of other GPUs"),
+    0x20: ("software thermal slowdown", "the GPU or its memory was above its software temperature limit"),
+    0x40: ("hardware thermal slowdown", "the GPU was above its hardware temperature limit"),
+    0x80: ("power brake", "an external signal limited the power"),
+    0x100: ("display clocks", "clocks were limited by the display setting"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A reading that gets a sparkline."""
+    """A measurement that gets a sparkline."""
 
     field: str
     name: str
@@ -42,7 +42,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """One drawn reading with its summary in words."""
+    """One drawn measurement with its summary in words."""
 
     name: str
     meaning: str
@@ -52,20 +52,23 @@ class Sparkline:
 
 METRICS = (
     Metric(
-        "util_gpu", "busy (NVML)", "share of time in which any kernel ran, however small: not a measure of use", "%"
+        "util_gpu",
+        "busy (NVML)",
+        "share of time with at least one kernel; it does not show how much of the GPU is used",
+        "%",
     ),
-    Metric("sm_active", "SM active", "share of the device's processors with work, mean over time (GPM)", "%"),
-    Metric("tensor_active", "tensor cores active", "share of time that tensor pipes were in use (GPM)", "%"),
-    Metric("dram_active", "memory active", "share of time that device memory was being moved (GPM)", "%"),
-    Metric("sm_mhz", "SM clock", "clock of the processors; peaks are stated at the boost clock", "MHz"),
-    Metric("power_w", "power", "of the whole board", "W"),
-    Metric("temperature_c", "temperature", "of the processor", "\u00b0C"),
-    Metric("memory_used_bytes", "memory in use", "by all processes on the device", "GB", GIGA),
+    Metric("sm_active", "SM active", "mean share of SMs with at least one warp (GPM)", "%"),
+    Metric("tensor_active", "tensor cores active", "share of time in which the tensor cores were in use (GPM)", "%"),
+    Metric("dram_active", "memory active", "share of time in which device memory was read or written (GPM)", "%"),
+    Metric("sm_mhz", "SM clock", "clock of the SMs; peaks are those at the boost clock", "MHz"),
+    Metric("power_w", "power", "power of the whole board", "W"),
+    Metric("temperature_c", "temperature", "temperature of the GPU", "\u00b0C"),
+    Metric("memory_used_bytes", "memory in use", "memory used by all processes on the device", "GB", GIGA),
 )
 
 
 def sparklines(samples: DeviceSamples) -> tuple[Sparkline, ...]:
-    """A sparkline for each reading that was measured at least twice."""
+    """A sparkline for each measurement with at least two samples."""
     out = []
     for metric in METRICS:
         values = tuple(None if v is None else v / metric.scale for v in getattr(samples, metric.field))
@@ -76,7 +79,7 @@ def sparklines(samples: DeviceSamples) -> tuple[Sparkline, ...]:
 
 
 def reasons_strip(samples: DeviceSamples) -> Markup | None:
-    """When the device held its clocks back: one row per reason that occurred, or None where none did."""
+    """When the device was throttled: one row per reason that occurred, or None if there was none."""
     found = reasons_seen(samples)
     if not found:
         return None
@@ -88,13 +91,13 @@ def reasons_strip(samples: DeviceSamples) -> Markup | None:
         for first, last in _runs([bool((mask or 0) & bit) for mask in samples.event_reasons]):
             x, width = _STRIP_LEFT + first / count * _STRIP_WIDTH, (last - first) / count * _STRIP_WIDTH
             rows.append(rect(x, y + 3, width, 14, hint=REASONS[bit][1], class_="held"))
-        rows.append(text(WIDTH - 2, y + 14, f"{percent(share)} of readings", text_anchor="end", class_="quiet"))
-    words = ", ".join(f"{name} in {percent(share)} of the readings" for _, name, share in found)
-    return picture("Held back", f"{words}.", 22.0 * len(found), *rows, class_="steps")
+        rows.append(text(WIDTH - 2, y + 14, f"{percent(share)} of samples", text_anchor="end", class_="quiet"))
+    words = ", ".join(f"{name} in {percent(share)} of the samples" for _, name, share in found)
+    return picture("Throttling", f"{words}.", 22.0 * len(found), *rows, class_="steps")
 
 
 def reasons_seen(samples: DeviceSamples) -> tuple[tuple[int, str, float], ...]:
-    """Reasons that lowered the clocks as (bit, name, share of the samples), commonest first."""
+    """Reasons for lower clocks as (bit, name, share of the samples), the most frequent first."""
     masks = [mask for mask in samples.event_reasons if mask is not None]
     shares = [(bit, REASONS[bit][0], sum(bool(mask & bit) for mask in masks) / len(masks)) for bit in REASONS if masks]
     return tuple(sorted((row for row in shares if row[2] > 0), key=lambda row: -row[2]))
@@ -106,7 +109,7 @@ def span_s(samples: DeviceSamples) -> float:
 
 
 def _ceiling(metric: Metric, samples: DeviceSamples) -> float | None:
-    """The value that the reading cannot exceed, drawn as a dashed line."""
+    """The upper limit of the measurement, drawn as a dashed line."""
     if metric.unit == "%":
         return 100.0
     if metric.field == "sm_mhz":
@@ -142,7 +145,7 @@ def _y(value: float, top: float) -> float:
 
 
 def _thin(values: tuple[float | None, ...]) -> list[float | None]:
-    """At most `MOST_POINTS` values: means of equal stretches, None where a stretch has no reading."""
+    """At most `MOST_POINTS` values: means of intervals of equal length, None if an interval has no sample."""
     if len(values) <= MOST_POINTS:
         return list(values)
     edges = [round(i * len(values) / MOST_POINTS) for i in range(MOST_POINTS + 1)]
@@ -151,7 +154,7 @@ def _thin(values: tuple[float | None, ...]) -> list[float | None]:
 
 
 def _path(values: list[float | None], top: float) -> str:
-    """A line with a gap wherever a reading is missing."""
+    """A line with a gap for each missing sample."""
     step, out, pen_down = _WIDTH / max(len(values) - 1, 1), [], False
     for index, value in enumerate(values):
         if value is not None:

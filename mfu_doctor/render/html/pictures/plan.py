@@ -1,4 +1,4 @@
-"""The plan as a curve: the step's time after fix 1, after 1 and 2, and so on, and how far it could go at the roofline."""
+"""The predicted step time as a curve: after fix 1, after fixes 1 and 2, and so on, with the lower bound of the step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from markupsafe import Markup
 from mfu_doctor.quantities import duration, percent, significant
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
 from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
+from mfu_doctor.render.words.plan import lower_bound
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.findings import Plan
 from mfu_doctor.result.report import Report
@@ -19,7 +20,7 @@ _LEFT, _RIGHT = 70.0, 960.0
 
 
 def draw_plan(report: Report) -> Markup | None:
-    """The curve, or None where nothing is planned."""
+    """The curve, or None if the plan is empty."""
     split = report.breakdown.step_s
     start = report.step_time_s.median if report.step_time_s else split
     plan = report.plan
@@ -28,7 +29,7 @@ def draw_plan(report: Report) -> Markup | None:
     before = plan.steps[0].step_s + plan.steps[0].saving_s
     top = max(before, *(step.step_s for step in plan.steps)) * 1.02
     times = [before, *(step.step_s for step in plan.steps[:MOST_POINTS])]
-    # The plan begins at the mean step where there is one; the report's MFU is of the median step.
+    # The plan starts at the mean step if there is one. The MFU of the report is that of the median step.
     mean = report.step_time_s.mean if report.step_time_s else None
     now = report.mfu.value * start / mean if report.mfu.value is not None and mean else report.mfu.value
     shares = [now, *(step.mfu for step in plan.steps[:MOST_POINTS])]
@@ -39,7 +40,7 @@ def draw_plan(report: Report) -> Markup | None:
     words = "; ".join(
         f"{name}: {duration(t, 2 if i else 3)}" for i, (name, t) in enumerate(zip(names, times, strict=True))
     )
-    return picture("The plan, fix after fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
+    return picture("Predicted step time, fix by fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
 
 
 def _x(index: int, points: int) -> float:
@@ -61,7 +62,7 @@ def _axis(top: float) -> Markup:
 
 
 def _curve(spots: list[tuple[float, float]]) -> Markup:
-    """Down at each fix and level between: nothing is predicted for half a fix."""
+    """A step curve that goes down at each fix."""
     path = f"M{spots[0][0]:.1f} {spots[0][1]:.1f}"
     for (x0, _), (x1, y1) in itertools.pairwise(spots):
         path += f"H{(x0 + x1) / 2:.1f}V{y1:.1f}H{x1:.1f}"
@@ -90,7 +91,7 @@ def _roofline(plan: Plan, top: float) -> list[Markup]:
     if plan.roofline_s is None:
         return []
     y = _y(plan.roofline_s, top)
-    words = f"every kernel at its roofline, nothing else: {duration(plan.roofline_s)}"
+    words = lower_bound(plan.roofline_s)
     return [
         line((_LEFT, y, WIDTH - 2, y), class_="limit"),
         text(

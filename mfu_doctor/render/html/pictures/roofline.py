@@ -1,7 +1,7 @@
-"""The roofline plot: how fast each kernel that matters computes, against what its arithmetic intensity allows.
+"""The roofline plot: the FLOP/s of the longest kernels against the limit for their arithmetic intensity.
 
-A point under the slope is bound by memory, a point under the flat part by the arithmetic units; the distance to the roof is what
-a better kernel could gain (Williams, Waterman, Patterson 2009).
+A kernel under the sloped line is memory-bound. A kernel under the flat line is compute-bound. The distance to the line is the
+possible speedup (Williams, Waterman, Patterson 2009).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def plotted(report: Report) -> tuple[KernelRow, ...]:
 
 
 def draw_roofline(report: Report, scope: str) -> Markup | None:
-    """The plot, or None where no kernel has counted FLOPs and bytes or the device's peak is not known."""
+    """The plot, or None if no kernel has known FLOPs and bytes, or the peak is not known."""
     rows, peaks = plotted(report), _peaks(report.device)
     if not rows or not peaks:
         return None
@@ -71,7 +71,7 @@ def _in_words(row: KernelRow) -> str:
 
 
 def _peaks(device: DeviceInfo) -> dict[str, float]:
-    """The peaks to draw: the one that MFU uses, and fp32's where it is another."""
+    """The peaks to draw: the one of MFU, and those of fp32 and tf32 if they differ from it."""
     peaks = {device.dtype or "peak": device.peak_flops} if device.peak_flops else {}
     peaks |= {name: value for name, value in device.peaks.items() if name in ("float32", "fp32", "tf32")}
     return {name: value for name, value in peaks.items() if value}
@@ -87,7 +87,7 @@ def _plane(rows: tuple[KernelRow, ...], device: DeviceInfo, peak: float) -> _Pla
 
 
 def _marks(low: float, high: float) -> list[float]:
-    """Powers of ten between two powers of ten, with 2 and 5 between them where that leaves few."""
+    """Powers of ten in the range; if these are few, also 2 and 5 times them."""
     factors = (1, 2, 5) if high - low < _FEW_DECADES else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     marks = [factor * 10.0**power for power in powers for factor in factors]
@@ -106,13 +106,19 @@ def _axes(plane: _Plane) -> Markup:
         parts.append(text(_LEFT - 8, y + 4, flops_rate(rate, 1), text_anchor="end", class_="tick"))
     middle = (_LEFT + _RIGHT) / 2
     parts.append(
-        text(middle, _BOTTOM + 38, "arithmetic intensity, FLOP per byte moved", text_anchor="middle", class_="tick")
+        text(
+            middle,
+            _BOTTOM + 38,
+            "arithmetic intensity, FLOP per byte of memory traffic",
+            text_anchor="middle",
+            class_="tick",
+        )
     )
     return tag("g", *parts)
 
 
 def _roof(plane: _Plane, device: DeviceInfo, name: str, peak: float) -> Markup:
-    """Slope of the bandwidth up to the ridge, then flat at the peak; without a known bandwidth only the flat part."""
+    """The sloped line of the bandwidth, then the flat line of the peak. If the bandwidth is not known, only the flat line."""
     left = 10.0**plane.x0
     y = plane.y(peak)
     path = f"M{_LEFT} {y:.1f}H{_RIGHT}"
@@ -131,7 +137,7 @@ def _point(plane: _Plane, row: KernelRow, longest: float, scope: str) -> Markup:
         return Markup("")
     share = "" if row.peak_share is None else f", {percent(row.peak_share)} of peak"
     name = shorten(short_name(row.name), 90, middle=True)
-    hint = f"{name}: {duration(row.seconds)} a step, {flops_rate(row.achieved_flops_s)}{share}"
+    hint = f"{name}: {duration(row.seconds)} per step, {flops_rate(row.achieved_flops_s)}{share}"
     look = paint(row.kind, scope)
     x, y = plane.x(row.intensity), plane.y(row.achieved_flops_s)
     return tag(
@@ -140,7 +146,7 @@ def _point(plane: _Plane, row: KernelRow, longest: float, scope: str) -> Markup:
 
 
 def _names(plane: _Plane, rows: tuple[KernelRow, ...]) -> list[Markup]:
-    """Names beside the largest points; a name that would cover a point or another name is left to the tooltip."""
+    """Names beside the largest points. A name that would cover a point or another name is only in the tooltip."""
     spots = [
         (plane.x(row.intensity or 1), plane.y(row.achieved_flops_s or 1), _radius(row, rows[0].seconds)) for row in rows
     ]

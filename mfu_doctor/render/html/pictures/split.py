@@ -1,4 +1,4 @@
-"""The split of a step as stacked bars: one thick bar for the headline, one thin bar for every recorded step."""
+"""The step time breakdown as stacked bars: one thick bar for the headline, one thin bar for each recorded step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEFT, _RIGHT = 92.0, 862.0
 
 
 def draw_split(split: Breakdown, scope: str) -> Markup:
-    """The headline's bar: the five buckets of the median step, idle by its causes."""
+    """The bar of the headline: the buckets of the median step, with idle time by cause."""
     parts, x = [], 0.0
     for kind, seconds, name in pieces(split):
         width = seconds / split.step_s * WIDTH
@@ -23,7 +23,7 @@ def draw_split(split: Breakdown, scope: str) -> Markup:
         )
         x += width
     words = ", ".join(f"{BUCKET_NAMES[bucket]} {percent(split.share(bucket))}" for bucket in BUCKETS)
-    return picture("Where a step goes", f"{words}.", 26, *parts, class_="split", preserveAspectRatio="none")
+    return picture("Step time breakdown", f"{words}.", 26, *parts, class_="split", preserveAspectRatio="none")
 
 
 def draw_steps(rows: tuple[StepRow, ...], scope: str) -> Markup:
@@ -35,7 +35,7 @@ def draw_steps(rows: tuple[StepRow, ...], scope: str) -> Markup:
 
 
 def rows_shown(rows: tuple[StepRow, ...]) -> tuple[StepRow, ...]:
-    """The steps to draw: all, or where there are too many an even choice that always has the shortest and the longest."""
+    """The steps to draw. If there are too many, every n-th one, and always the shortest and the longest."""
     if len(rows) <= MOST_ROWS:
         return rows
     by_length = sorted(range(len(rows)), key=lambda i: rows[i].split.step_s)
@@ -44,7 +44,7 @@ def rows_shown(rows: tuple[StepRow, ...]) -> tuple[StepRow, ...]:
 
 
 def pieces(split: Breakdown) -> list[tuple[str, float, str]]:
-    """The parts of a step as (kind, seconds, name): four buckets, then idle's causes and what they do not explain."""
+    """The parts of a step as (kind, seconds, name): four buckets, then idle time by cause, then the rest of it."""
     parts = [(bucket, float(getattr(split, bucket)), BUCKET_NAMES[bucket]) for bucket in BUCKETS if bucket != "idle"]
     causes = [(cause, split.idle_causes.get(cause, 0.0), f"idle, {cause}".replace("_", " ")) for cause in IDLE_CAUSES]
     unexplained = split.idle - sum(seconds for _, seconds, _ in causes)
@@ -61,7 +61,7 @@ def _bar(row: StepRow, index: int, longest: float, scope: str) -> Markup:
         hint = _hint(name, seconds, row.split.step_s)
         parts.append(rect(x, y + 3, max(width - 0.8, 0.3), _ROW - 6, hint=hint, **paint(kind, scope)))
         x += width
-    words = duration(row.split.step_s) + ("" if row.steady else f", {row.left_out or 'left out'}")
+    words = duration(row.split.step_s) + ("" if row.steady else f", {row.left_out or 'not used'}")
     parts.append(text(x + 8, y + 15, words, class_="quiet"))
     return tag("g", *parts)
 

@@ -1,7 +1,7 @@
-"""One step drawn: host rows, who owns the device's time, and each stream, on one time axis.
+"""One step drawn on one time axis: CPU threads, what the device did, and each stream.
 
-Blocks that stand for many events are only as tall as the share of their time that was busy, so that a row of a hundred
-thousand kernels neither lies nor needs a hundred thousand rectangles.
+The height of a block with many events shows the busy share of its time. So a row of a hundred thousand kernels is correct
+without a hundred thousand rectangles.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LABEL, _LANE, _GAP = 17.0, 30.0, 9.0
 _AXIS = 26.0
 _MARGIN = 1.0
 _CHARACTER = 6.6  # mean width of a character of block text (11 px), user units
-_HINT_WIDTH = 1.5  # blocks narrower than this on screen cannot be pointed at: no tooltip, one path for all of a kind
+_HINT_WIDTH = 1.5  # narrower blocks are too small for a tooltip: one path for all of a kind
 _TICKS = 8
 _ZEROS = re.compile(r"\.0+(?= )")
 
@@ -57,7 +57,7 @@ def _lane(drawing: Drawing, index: int, scope: str) -> Markup:
 
 
 def _thin(blocks: list[Block], floor: float, scale: float, scope: str) -> list[Markup]:
-    """Blocks too thin to point at, as one path for each kind."""
+    """Blocks too thin for a tooltip, as one path for each kind."""
     paths: dict[str, list[str]] = {}
     for block in blocks:
         x, width = _MARGIN + block.start_s * scale, max((block.end_s - block.start_s) * scale, 0.4)
@@ -83,7 +83,7 @@ def _block(block: Block, floor: float, step_s: float, scope: str) -> Markup:
     if not label or filled < 0.7 or len(label) * _CHARACTER + 8 > width:
         return drawn
     pill = Markup("")
-    if "fill" in look:  # idle's patterns would make the letters hard to read
+    if "fill" in look:  # on the patterns of idle time the letters would be hard to read
         pill = rect(x + 4, floor - 22, len(label) * _CHARACTER + 4, 15, rx=2, class_="pill")
     words = text(x + 6, floor - 11, label, class_="block on-idle" if pill else f"block on-{look['class_']}")
     return drawn + pill + words
@@ -116,7 +116,7 @@ def tick(seconds: float) -> str:
 
 
 def nice_spacing(span: float, ticks: int) -> float:
-    """The distance of axis marks: 1, 2 or 5 times a power of ten, so that about `ticks` fit into `span`."""
+    """The distance of axis marks: 1, 2 or 5 times a power of ten, so that `span` has about `ticks` marks."""
     rough = span / ticks
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

@@ -1,6 +1,6 @@
-"""The waterfall as a picture: from the device's peak, bar by bar, down to what was achieved (accounting by `waterfall`).
+"""The waterfall as a picture: the step time, then one bar per loss, then the ideal time (calculated by `waterfall`).
 
-Every bar starts where the one above ends, so that the eye sees what the numbers say: the bars sum to the step exactly.
+Every bar starts where the bar above it ends, because the bars add up to the step time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import IDLE_CAUSES, Bar
 
-_LEFT, _RIGHT = 262.0, 842.0  # the plot; names stand left of it, numbers right
+_LEFT, _RIGHT = 262.0, 842.0  # the plot; names are left of it, numbers right
 _ROW = 28.0
 _TOP = 30.0
 _SMALL = 0.001  # share of the step below which a loss has no row of its own
@@ -44,7 +44,7 @@ class _Row:
 
 
 def draw_waterfall(report: Report, scope: str) -> Markup | None:
-    """The picture, or None where the report has no waterfall."""
+    """The picture, or None if the report has no waterfall."""
     step = report.breakdown.step_s or sum(bar.seconds for bar in report.waterfall)
     if not report.waterfall or step <= 0:
         return None
@@ -53,12 +53,16 @@ def draw_waterfall(report: Report, scope: str) -> Markup | None:
     drawn = [_axis(step, height)] + [_draw(row, i, step, scope) for i, row in enumerate(rows)]
     words = ", ".join(f"{row.name} {percent(row.seconds / step)}" for row in rows[1:])
     return picture(
-        "From peak to MFU", f"Shares of the step of {duration(step)}: {words}.", height, *drawn, class_="waterfall"
+        "Why MFU is below 100 %",
+        f"Shares of the step of {duration(step)}: {words}.",
+        height,
+        *drawn,
+        class_="waterfall",
     )
 
 
 def nothing_lost(report: Report) -> tuple[str, ...]:
-    """Names of the bars that are zero, which the picture leaves out."""
+    """Names of the bars that are zero. The picture does not have them."""
     return tuple(bar.name for bar in report.waterfall if bar.seconds == 0)
 
 
@@ -78,7 +82,7 @@ def _rows(report: Report, step: float) -> list[_Row]:
 
 
 def _gather_small(rows: list[_Row], step: float) -> list[_Row]:
-    """Losses too small to see become one row, so that the sum stays exact; it closes the gap above the last row."""
+    """Losses that are too small to see become one row, the last one, so that the sum remains exact."""
     small = [row for row in rows if abs(row.seconds) < _SMALL * step]
     if len(small) < 2:
         return rows
@@ -93,19 +97,19 @@ def _gather_small(rows: list[_Row], step: float) -> list[_Row]:
 
 
 def small_ones(report: Report) -> tuple[str, ...]:
-    """Names of the losses that the picture gathers in one row, with their times."""
+    """Names and times of the losses that the picture shows in one row."""
     step = report.breakdown.step_s or sum(bar.seconds for bar in report.waterfall)
     small = [bar for bar in report.waterfall if bar.group != "achieved" and 0 < abs(bar.seconds) < _SMALL * step]
     return tuple(f"{bar.name} {duration(bar.seconds)}" for bar in small) if len(small) > 1 else ()
 
 
 def _peak_name(report: Report) -> str:
-    return "peak for the whole step" if report.device.peak_flops else "the whole step"
+    return "step time (100 %)" if report.device.peak_flops else "step time"
 
 
 def _achieved_name(bar: Bar, report: Report) -> str:
     same = report.mfu.value is not None and report.mfu.causal in (None, report.mfu.value)
-    return "achieved: the MFU" if same else bar.name
+    return "ideal time (= MFU)" if same else bar.name
 
 
 def _kind(bar: Bar) -> str:
@@ -121,7 +125,7 @@ def _x(seconds: float, step: float) -> float:
 
 
 def _axis(step: float, height: float) -> Markup:
-    """Vertical lines at every fifth of the step, named as shares of the peak."""
+    """Vertical lines at every fifth of the step time."""
     parts = []
     for tenth in range(0, 11, 2):
         x = _x(step * tenth / 10, step)
