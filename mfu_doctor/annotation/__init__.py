@@ -1,1 +1,1 @@
-"""A trace with our answers in it, for Perfetto."""
+"""A copy of a trace with the findings in it, for Perfetto."""

@@ -1,7 +1,7 @@
-"""A trace with our answers in it: the original events, untouched and streamed through, and one process of ours.
+"""A copy of a trace with the findings in it: the unchanged original events, and one process of ours.
 
-With a range of steps it is also the way to open a trace that is too large for any viewer: only those steps are kept. Of the
-file's header only known keys are copied: a profiler's metadata can hold the whole environment of the process.
+With a range of steps, only these steps are kept. So a trace that is too large for any viewer can be opened. Only known keys of
+the file's header are copied, because the metadata of a profiler can contain the whole environment of the process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Annotated:
     steps: int
     events: int  # of the original
     kept: int
-    marks: int  # stretches in which the device does not compute, each with its owner
+    marks: int  # intervals in which the device does not compute, each with its cause
     findings: int
     readings: int  # device samples
     notes: tuple[str, ...] = ()  # how the trace was chosen from a directory
@@ -72,7 +72,7 @@ def annotate(
 
     Args:
         source: the trace, `.json` or gzip, or a directory of traces.
-        target: the file to write, replaced as a whole when it is complete; gzip where its name ends in `.gz`.
+        target: the file to write; it is replaced when the new one is complete; gzip if its name ends in `.gz`.
         steps: keep only recorded steps A <= n < B and what happened during them.
         peak_flops: dense peak of the device in FLOP/s.
         model_flops: FLOP per step.
@@ -82,12 +82,10 @@ def annotate(
     """
     stated = Overrides(steps=steps, peak_flops=peak_flops, model_flops=model_flops)
     if load_saved(source) is not None:
-        raise DoctorError(
-            f"{os.fspath(source)} is a saved report, and a trace is what can be annotated", "give the trace"
-        )
+        raise DoctorError(f"{os.fspath(source)} is a saved report, but annotate needs a trace", "pass the trace")
     opened = open_trace(source)
     if opened.path is None:
-        raise DoctorError("a stream cannot be annotated: it can be read only once", "give a file")
+        raise DoctorError("annotate cannot use a stream, because it reads the trace twice", "pass a file")
     run = Run(opened.trace, options_for(opened.trace, stated, settings_here()))
     annotations = annotate_run(run, _remarks(run))
     window = run.steps.extent if steps is not None else None
@@ -108,7 +106,7 @@ def annotate(
 
 
 def _remarks(run: Run) -> tuple[Remark, ...]:
-    """Findings worth fixing, root causes only, each with its worst places: what the run's report says, at its place in time."""
+    """The findings of the report that are root causes, each with the places in time where it costs most."""
     diagnosed = diagnose_run(run)
     changes = {priced.rule.name: priced.finding.change for priced in diagnosed.ranked}
     out = []
@@ -123,7 +121,7 @@ def _remarks(run: Run) -> tuple[Remark, ...]:
 
 
 class _Copy:
-    """One pass over the file: the events that are kept, then ours, then the known keys of the header."""
+    """One pass over the file: the kept events, then ours, then the known keys of the header."""
 
     def __init__(self, stream: Source, shift_ns: int, window: tuple[int, int] | None) -> None:
         self._parser = Parser(stream)
@@ -134,7 +132,7 @@ class _Copy:
         self.kept = 0
 
     def write(self, out: BinaryIO, annotations: Annotations) -> None:
-        """Write the whole document; the header's keys follow the events, as in Kineto's own files."""
+        """Write the whole document. The keys of the header follow the events, as in the files of Kineto."""
         out.write(b'{"schemaVersion":1,"displayTimeUnit":"ms","traceEvents":[\n')
         comma = b""
         for texts in (self._originals(), render_perfetto(annotations, self._shift_ns)):
@@ -147,7 +145,7 @@ class _Copy:
         out.write(b"}\n")
 
     def _originals(self) -> Iterator[bytes]:
-        """The events of the file, in pieces as large as they come."""
+        """The events of the file, in pieces as large as the parser gives them."""
         for chunk in self._parser.lists():
             events = [bytes(event) for event in _LIST.decode(chunk)]
             if _OURS in chunk:
@@ -159,7 +157,7 @@ class _Copy:
                 yield b",\n".join(kept)
 
     def _is_inside(self, event: bytes) -> bool:
-        """Whether an event belongs to the window; names of processes and threads always do."""
+        """Whether an event belongs to the window. Names of processes and threads always do."""
         assert self._window is not None
         first, last = self._window
         timed = _EVENT.decode(event)
@@ -168,7 +166,7 @@ class _Copy:
 
 @contextmanager
 def _writer(target: Path, source: Path) -> Iterator[BinaryIO]:
-    """The target, gzipped where its name says so; it appears only when it is complete."""
+    """The target, gzipped if its name ends in `.gz`. It appears only when it is complete."""
     with saving(target, inputs=[source]) as plain:
         if target.name.endswith(".gz"):
             with gzip.GzipFile(filename="", mode="wb", fileobj=plain, compresslevel=_LEVEL, mtime=0) as packed:

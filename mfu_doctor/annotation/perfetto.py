@@ -1,7 +1,7 @@
 """Our annotations as events of the trace event format, which Perfetto and chrome://tracing read.
 
-One process, "mfu-doctor", on top of the others: the steps, who owns the device's time while it does not compute, the findings at
-their worst spots, and the device's readings as counters.
+They are one process, "mfu-doctor", above the others. It has the steps, the cause of each interval without compute, the findings
+at the places where they cost most, and the device samples as counters.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from mfu_doctor.annotation.remarks import Annotations, Remark, marks
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.render.html.pictures.device import METRICS
-from mfu_doctor.render.html.svg import CAUSE_NAMES
+from mfu_doctor.render.words.labels import idle_cause
 from mfu_doctor.render.words.text import clean
 from mfu_doctor.units import NS_PER_US, seconds
 
 PID = 1_000_000_007  # above any process id of Linux (2^22) and any device index, so that it clashes with nothing
 _STEPS, _OWNERS, _FINDINGS = 1, 2, 3
-_TRACKS = {_STEPS: "steps", _OWNERS: "why the device does not compute", _FINDINGS: "findings"}
+_TRACKS = {_STEPS: "steps", _OWNERS: "time without compute, by cause", _FINDINGS: "findings"}
 _TOP = -1_000  # sort index: above every process that Kineto names
 
 
@@ -27,8 +27,8 @@ def render_perfetto(annotations: Annotations, shift_ns: int) -> Iterator[bytes]:
     """The events as JSON texts, one by one.
 
     Args:
-        annotations: what to say, in nanoseconds since the trace's origin.
-        shift_ns: time of the trace's origin on the file's own clock.
+        annotations: what to add, in nanoseconds since the trace's origin.
+        shift_ns: time of the trace's origin on the clock of the file.
     """
     for event in _events(annotations, shift_ns):
         yield json.dumps(event, separators=(",", ":")).encode()
@@ -49,15 +49,11 @@ def _events(annotations: Annotations, shift_ns: int) -> Iterator[dict[str, Any]]
         }
         yield _span(f"step {step.number}", _STEPS, (step.start, step.end), shift_ns) | {"args": shares | causes}
     for owner, start, end in marks(annotations):
-        yield _span(_owner_name(owner), _OWNERS, (start, end), shift_ns)
+        yield _span(idle_cause(owner), _OWNERS, (start, end), shift_ns)
     for remark in annotations.remarks:
         yield from _remark(remark, shift_ns)
     for samples in annotations.samples if annotations.origin_ns else ():
         yield from _counters(samples, shift_ns - annotations.origin_ns)
-
-
-def _owner_name(owner: str) -> str:
-    return CAUSE_NAMES.get(owner, owner.replace("_", " "))
 
 
 def _meta(kind: str, tid: int, **args: Any) -> dict[str, Any]:
@@ -65,7 +61,7 @@ def _meta(kind: str, tid: int, **args: Any) -> dict[str, Any]:
 
 
 def _micro(nanoseconds: int) -> float | int:
-    """Microseconds; whole ones stay integers, so that times since 1970 keep every digit."""
+    """Microseconds. Whole ones remain integers, so that times since 1970 keep every digit."""
     whole, rest = divmod(nanoseconds, NS_PER_US)
     return whole if not rest else whole + rest / NS_PER_US
 
@@ -100,7 +96,7 @@ def _remark(remark: Remark, shift_ns: int) -> Iterator[dict[str, Any]]:
 
 
 def _counters(samples: DeviceSamples, from_unix_ns: int) -> Iterator[dict[str, Any]]:
-    """Readings as counters; a missing one is left out, so that the viewer draws no zero."""
+    """Samples as counters. A missing one is left out, so that the viewer draws no zero."""
     for metric in METRICS:
         name = f"{clean(samples.name or samples.device)} {metric.name}, {metric.unit}"
         for time, value in zip(samples.time_ns, getattr(samples, metric.field), strict=False):

@@ -1,6 +1,6 @@
-"""What we have to say about a trace at places in time: who owns each idle gap, the steps, and where a finding costs most.
+"""What is added to a trace: the steps, the cause of each gap, and the places where a finding costs most.
 
-A timeline viewer shows what happened; these are the answers to "why is there a hole" at the very hole.
+A timeline viewer shows what happened. The annotation of a gap says why the gap exists.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mfu_doctor.intervals import Intervals
 from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
 
-# Owners of device time that get a block; compute has none, it is what the device rows of the trace show.
+# Parts of the step time that get a block. Compute has none, because the device rows of the trace show it.
 MARKED = ("data_loading", *IDLE_CAUSES, "communication", "memory_copy")
 MOST_SPOTS = 3  # places shown per finding
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A place where a finding costs much: nanoseconds since the trace's origin."""
+    """A place where a finding costs much, in nanoseconds since the trace's origin."""
 
     start: int
     end: int
@@ -45,19 +45,19 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A finding and its worst places, dearest first."""
+    """A finding and the places where it costs most, the largest cost first."""
 
     rule: str
     code: str
     summary: str
     fix: str
-    saves: str  # as a person reads it; empty where it has no price
+    saves: str  # predicted saving in words; empty if there is none
     spots: tuple[Spot, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpan:
-    """One step window and its split; nanoseconds since the trace's origin."""
+    """One step window and its breakdown, in nanoseconds since the trace's origin."""
 
     number: int
     start: int
@@ -67,17 +67,17 @@ class StepSpan:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Everything that is added to a trace. Times are nanoseconds since the trace's origin, `samples` have unix times."""
+    """Everything that is added to a trace. Times are nanoseconds since the trace's origin; those of `samples` are unix times."""
 
     steps: tuple[StepSpan, ...]
     owners: tuple[tuple[str, Intervals], ...]
     remarks: tuple[Remark, ...]
     samples: tuple[DeviceSamples, ...]
-    origin_ns: int  # unix time of the trace's origin, 0 where it is not known: then samples cannot be placed
+    origin_ns: int  # unix time of the trace's origin; 0 if unknown, and then samples cannot be placed
 
 
 def annotate_run(run: Run, remarks: tuple[Remark, ...]) -> Annotations:
-    """Collect the annotations of a run's steady steps."""
+    """Collect the annotations of a run."""
     steps = run.steps
     spans = tuple(
         StepSpan(int(steps.number[i]), int(steps.start[i]), int(steps.end[i]), run.breakdown.steps[i])
@@ -89,7 +89,7 @@ def annotate_run(run: Run, remarks: tuple[Remark, ...]) -> Annotations:
 
 
 def worst_spots(trace: Trace, change: Change, window: tuple[int, int]) -> tuple[Spot, ...]:
-    """The places where a fix would save most by itself, inside the window, dearest first.
+    """The places in the window where a fix would save most, the largest saving first.
 
     Args:
         trace: the trace whose rows the edits name.
@@ -109,7 +109,7 @@ _Cost = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float
 
 
 def _cost(trace: Trace, edit: Edit) -> _Cost:
-    """Start, end and nanoseconds saved of every place that an edit changes; arrays of shape (k,)."""
+    """Start, end and saved nanoseconds of every place that an edit changes; arrays of shape (k,)."""
     if isinstance(edit, ScaleHost):
         return edit.where.start, edit.where.end, (edit.where.lengths * (1.0 - edit.factor)).astype(np.float64)
     if isinstance(edit, ShortenHost):
@@ -131,7 +131,7 @@ def _saved(
 
 
 def marks(annotations: Annotations) -> Iterator[tuple[str, int, int]]:
-    """Every owned stretch as (owner, start, end), in time order."""
+    """Every interval without compute as (cause, start, end), in time order."""
     names = [name for name, where in annotations.owners for _ in range(where.count)]
     start = np.concatenate([where.start for _, where in annotations.owners])
     end = np.concatenate([where.end for _, where in annotations.owners])

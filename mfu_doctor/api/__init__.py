@@ -1,1 +1,1 @@
-"""What users hold: `Report`, which can load, save, draw and judge itself, and `diagnose()`, which makes one."""
+"""The interface for users: `Report`, which can load, save, draw and check itself, and `diagnose()`, which makes one."""

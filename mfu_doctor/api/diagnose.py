@@ -22,19 +22,19 @@ def diagnose(
     ignore: Sequence[str] = (),
     processes: int = 1,
 ) -> Report:
-    """Diagnose a run. What pyproject.toml says under ``[tool.mfu-doctor]`` holds where no argument says otherwise.
+    """Diagnose a run. Values under ``[tool.mfu-doctor]`` in pyproject.toml are used for arguments that are not passed.
 
     Args:
         source: a trace (.json or .json.gz), a directory of traces, a saved report, an open binary stream, "-", or a `Trace`.
-        peak_flops: dense peak of the device in FLOP/s, where the table is wrong or does not know it.
-        model_flops: FLOP per step, where the trace cannot tell.
-        steps: judge only recorded steps A <= n < B.
+        peak_flops: dense peak of the device in FLOP/s; replaces the value from the device table.
+        model_flops: FLOP per step; replaces the FLOPs counted from the trace.
+        steps: analyse only recorded steps A <= n < B.
         select: run only these rules (names, codes or families).
-        ignore: leave these rules out.
-        processes: how many may read a large file at once, this one included.
+        ignore: do not run these rules.
+        processes: how many processes may read a large file together, including this one.
 
     Raises:
-        DoctorError: the file is not a trace, has no steps to judge, or a rule name is unknown.
+        DoctorError: the file is not a trace, has no steps, or a rule name is unknown.
     """
     stated = Overrides(
         peak_flops=peak_flops, model_flops=model_flops, steps=steps, select=tuple(select), ignore=tuple(ignore)

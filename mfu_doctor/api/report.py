@@ -1,7 +1,7 @@
-"""The report as users hold it: the data of `result.report` that can also load, save, draw and judge itself.
+"""The report for users: the data of `result.report`, which can also load, save, draw and check itself.
 
-It inherits its fields, and only here: everything below works on the data alone, so that reading, judging and drawing know nothing
-of each other, and this class, on the top floor, knows them all.
+Only this class knows all of that. The modules below it work on the data alone, so that reading, checking and drawing do not
+depend on each other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mfu_doctor.trace import Trace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(result.Report):
-    """Everything that is known about a run. `print(report)` shows it; in Jupyter it shows itself."""
+    """Everything that is known about a run. `print(report)` shows it, and Jupyter displays it."""
 
     @classmethod
     def of(cls, data: result.Report) -> Report:
@@ -39,13 +39,13 @@ class Report(result.Report):
         model_flops: float | None = None,
         steps: tuple[int, int] | None = None,
     ) -> Report:
-        """The report of whatever `mfu-doctor report` takes; a saved one is read back, a trace is diagnosed.
+        """The report of any input of `mfu-doctor report`: a saved report is read, a trace is diagnosed.
 
         Args:
             source: a saved report (.json or .html), a trace, a directory of traces, an open binary stream, or "-".
-            peak_flops: dense peak of the device in FLOP/s; None: what the report or pyproject.toml says.
-            model_flops: FLOP per step; likewise.
-            steps: judge only recorded steps A <= n < B (of a trace).
+            peak_flops: dense peak of the device in FLOP/s; None: the value of the report or of pyproject.toml.
+            model_flops: FLOP per step; None: as for `peak_flops`.
+            steps: analyse only recorded steps A <= n < B (of a trace).
 
         Raises:
             DoctorError: the source is none of these.
@@ -54,7 +54,7 @@ class Report(result.Report):
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Report:
-        """Read a report back from its JSON; unknown keys are ignored.
+        """Read a report from its JSON. Unknown keys are ignored.
 
         Raises:
             DoctorError: the data is not a report of a known schema.
@@ -66,22 +66,22 @@ class Report(result.Report):
         return to_json(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report whole, in the format that the name asks for: .json, .html, .md or .txt.
+        """Write the report in the format of the suffix: .json, .html, .md or .txt.
 
         Raises:
-            DoctorError: the name asks for no format, or the file cannot be written.
+            DoctorError: the suffix is unknown, or the file cannot be written.
         """
         write_file(path, render(self, format_for("report", path=path)))
 
     def check(self, *, baseline: result.Report | None = None, **budgets: str | float) -> Verdict:
-        """Judge this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``.
+        """Check this report against budgets, for plain asserts: ``assert report.check(mfu="30%").ok``.
 
         Args:
             baseline: the report that relative budgets such as ``step_time="+5%"`` refer to.
             budgets: limits by name; see `mfu_doctor.comparison.measures.MEASURES`.
 
         Raises:
-            DoctorError: an unknown budget, a value that cannot be judged, or runs that cannot be compared.
+            DoctorError: a budget is unknown or invalid, or the runs cannot be compared.
         """
         return check_report(self, baseline=baseline, **budgets)
 

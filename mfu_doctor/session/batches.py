@@ -1,4 +1,4 @@
-"""`Recorder.batches(iterable)`: data loading made visible for loaders that are not a torch DataLoader."""
+"""`Recorder.batches(iterable)`: marks data loading for loaders that are not a torch DataLoader."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MARK = "mfu_doctor.fetch"
-"""Name of the annotation around each fetch in the trace."""
+"""Name of the annotation in the trace around the loading of each batch."""
 
 
 class Batches(Generic[T]):
-    """An iterable whose fetches are noted; has the length of what it wraps.
+    """An iterable that notes how long each batch takes. It has the length of the source.
 
     Args:
-        source: what yields batches.
-        capture: who is told.
+        source: yields the batches.
+        capture: receives the notes.
     """
 
     def __init__(self, source: Iterable[T], capture: Capture) -> None:
@@ -28,7 +28,7 @@ class Batches(Generic[T]):
         self._capture = capture
 
     def __len__(self) -> int:
-        """Number of batches, where the source has one."""
+        """Number of batches, if the source has a length."""
         return len(self._source)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[T]:

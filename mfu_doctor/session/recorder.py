@@ -1,8 +1,8 @@
-"""`profile()` and its Recorder: the one line around a training loop.
+"""`profile()` and its Recorder: one line around a training loop.
 
-The Recorder listens to the loop, lets the phase runner run the schedule, and when that is over (or the block ends first) has
-the file written and takes every hook off; at the end of the block it makes the report. Every entry from the user's code goes
-through the capture boundary, so a failure of ours becomes a note in the report.
+The Recorder watches the loop, and the phase runner runs the schedule. When the schedule or the `with` block ends, the file is
+written and all hooks are removed. At the end of the block the report is made. Every call from the user's code goes through the
+capture boundary, so that a failure of ours becomes a note in the report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT = Schedule(skip=5, timed=5, warmup=3, active=5)
-"""Steps to settle, to time, to attach the profiler, to record: enough for a median, few enough to stay out of the way."""
+"""Warm-up steps, timed steps, steps to start the profiler, recorded steps: enough for a median, but few."""
 
 
 def profile(
@@ -48,37 +48,37 @@ def profile(
 ) -> Recorder:
     """Record the training steps inside a `with` block and report why they do not use the hardware fully.
 
-    Steps are found from optimizer steps, else from a DataLoader's fetches; `Recorder.step()` overrides. Steps go through
-    the phases below, then everything is taken off and the loop runs untouched. A block with fewer steps gets shorter phases.
-    The training itself is never changed: no setting, seed, synchronisation or exception of its own.
+    A step ends at an optimizer step, else when a DataLoader loads the next batch. Calls of `Recorder.step()` take precedence.
+    The steps go through the phases below. Then all hooks are removed and the loop runs as before. If the block has fewer steps,
+    the phases are shorter. The training is not changed: no settings, seeds, synchronizations or exceptions are added.
 
     Args:
         path: trace file to write; a directory gets a name in TensorBoard's layout; with several ranks, one directory.
-        skip: steps that let the loop settle.
-        timed: steps timed without any profiler: these give the step time and MFU.
-        warmup: steps with the profiler attached and not recording.
-        active: steps recorded for time; one more is recorded with shapes and source lines.
-        model_flops: FLOP per step and process, if you know better than the count.
-        peak_flops: dense peak of one device in FLOP/s, if the table does not know it.
-        print_report: whether rank 0 writes the report to stderr when the block ends.
-        enabled: False gives a recorder with the same methods that does nothing.
-        nvml: module to use instead of pynvml.
-        site: where the block is, as "file:line"; None: the caller.
+        skip: warm-up steps of the loop.
+        timed: steps timed without the profiler; they give the step time and MFU.
+        warmup: steps with the profiler that are discarded.
+        active: recorded steps; one more is recorded with shapes and source lines.
+        model_flops: FLOP per step and process; replaces the counted FLOPs.
+        peak_flops: dense peak of one device in FLOP/s; replaces the value from the device table.
+        print_report: whether rank 0 prints the report to stderr when the block ends.
+        enabled: False returns a recorder whose methods do nothing.
+        nvml: a module to use instead of pynvml.
+        site: place of the block as "file:line"; None: the caller.
 
     Returns:
-        A context manager; inside the block it is also what `as` names.
+        A context manager. `as` gives the recorder itself.
 
     Raises:
-        DoctorError: a number is negative or zero where it must not be.
+        DoctorError: a number is too small.
     """
     counts = {"skip": skip, "timed": timed, "warmup": warmup, "active": active}
     for name, count in counts.items():
         least = 1 if name == "active" else 0
         if count < least:
-            raise DoctorError(f"profile({name}={count}) makes no sense", f"give {least} or more steps")
+            raise DoctorError(f"profile({name}={count}) is not valid", f"pass {least} or more steps")
     for name, number in (("model_flops", model_flops), ("peak_flops", peak_flops)):
         if number is not None and not number > 0:
-            raise DoctorError(f"profile({name}={number}) makes no sense", "give a positive number, or leave it out")
+            raise DoctorError(f"profile({name}={number}) is not valid", "pass a positive number, or leave it out")
     request = Request(
         asked=Schedule(**counts),
         destination=destination.Destination.of(path),
@@ -94,12 +94,12 @@ class Recorder:
 
     Args:
         request: what to record and where to write it.
-        print_report: whether rank 0 writes the report to stderr at the end.
-        enabled: False makes every method do nothing.
-        yields: whether a `profile()` inside the block takes over (the block is `mfu-doctor run`, not the user's own).
+        print_report: whether rank 0 prints the report to stderr at the end.
+        enabled: if False, no method does anything.
+        yields: whether a `profile()` inside the block replaces this one (then this one is that of `mfu-doctor run`).
 
     Attributes:
-        path: the trace file, once it is written; None before, or if it could not be written.
+        path: the trace file; None before it is written, or if it could not be written.
     """
 
     def __init__(self, request: Request, *, print_report: bool, enabled: bool, yields: bool) -> None:
@@ -115,35 +115,35 @@ class Recorder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What could not be captured, and why."""
+        """What could not be recorded, and why."""
         return tuple(self._capture.notes.said) if self._capture is not None else ()
 
     @property
     def report(self) -> Report | None:
-        """The report; None before the file is written, or when it could not be made (see `notes`)."""
+        """The report; None before the file is written, or if it could not be made (see `notes`)."""
         if not self._asked_report and self.path is not None and self._capture is not None:
             self._asked_report = True
             self._report = self._capture.notes.guarded("the report could not be made", _diagnose, self.path)
         return self._report
 
     def step(self) -> None:
-        """End the current training step; once per optimizer step. Does nothing when recording is over or disabled."""
+        """End the current training step. Call it once per optimizer step. It does nothing if recording is over or disabled."""
         if self._capture is not None and self._mine:
             self._capture.stepped()
 
     def batches(self, iterable: Iterable[T]) -> Iterable[T]:
-        """Mark the fetches of an iterable that is not a DataLoader as data loading; keeps its length.
+        """Mark an iterable that is not a DataLoader as data loading. Its length is kept.
 
         Args:
-            iterable: anything that yields batches.
+            iterable: yields the batches.
         """
         return iterable if self._capture is None else Batches(iterable, self._capture)
 
     def __enter__(self) -> Self:
-        """Begin to record.
+        """Start recording.
 
         Raises:
-            DoctorError: another block of ours is open in this process.
+            DoctorError: another profile() is active in this process.
         """
         if self._capture is None:
             return self
@@ -157,7 +157,7 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what was recorded and show the report; an exception of the block passes unchanged."""
+        """Write what was recorded and print the report. An exception of the block is raised unchanged."""
         if self._left or self._capture is None or not self._mine:
             return
         self._left = True
@@ -170,24 +170,24 @@ class Recorder:
             self._capture.notes.guarded("the report could not be shown", self._show)
 
     def _at_exit(self) -> None:
-        """The interpreter exits inside the block, as with a generator that nobody finished: report what there is."""
+        """The interpreter exits inside the block, for example in an unfinished generator: report the recorded steps."""
         if self._capture is not None and self._capture.runs_here:
             self.__exit__(None, None, None)
-        self._left = True  # whoever leaves the block during shutdown finds half of Python gone
+        self._left = True  # during shutdown half of Python is gone, so a later exit of the block must do nothing
 
     @property
     def is_open_here(self) -> bool:
-        """Whether this recorder's block is open in this process."""
+        """Whether the block of this recorder is active in this process."""
         return self._capture is not None and self._mine
 
     def give_way(self) -> None:
-        """Another block takes over: stop listening and leave no file."""
+        """Another block takes over: stop recording and write no file."""
         if self._capture is not None:
             self._capture.notes.guarded("the outer recorder could not be stopped", self._capture.abandon)
 
     @property
     def _mine(self) -> bool:
-        """False in a forked child: the recording belongs to its parent."""
+        """False in a forked child, because the recording belongs to its parent."""
         return self._pid == os.getpid()
 
     def _write(self, capture: Capture) -> None:
@@ -202,16 +202,17 @@ class Recorder:
         sys.stderr.flush()
 
 
-_floor: list[Recorder] = []  # the recorder whose block is open; at most one
+_floor: list[Recorder] = []  # the recorder whose block is active; at most one
 
 
 def _take_the_floor(recorder: Recorder) -> None:
-    """Make this the one open block of the process."""
+    """Make this the only active block of the process."""
     open_blocks = [other for other in _floor if other.is_open_here]
     for other in open_blocks:
         if not other.yields:
             raise DoctorError(
-                f"profile() is already open at {other.site}", "leave that block first, or give it enabled=False"
+                f"another profile() is already active at {other.site}",
+                "exit its with block first, or pass enabled=False to this profile()",
             )
         other.give_way()
     _floor[:] = [recorder]

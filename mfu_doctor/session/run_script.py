@@ -1,7 +1,7 @@
-"""Run an unchanged script or module under `profile()`: what `mfu-doctor run` does.
+"""Run an unchanged script or module inside `profile()`: what `mfu-doctor run` does.
 
-The script must not notice: its own `sys.argv`, `sys.path[0]`, `__main__` module, output, traceback and exit status. The
-module is left in `sys.modules["__main__"]` afterwards, so that its exit handlers and late pickling still find it.
+The script has its own `sys.argv`, `sys.path[0]`, `__main__` module, output, traceback and exit status, as without mfu-doctor.
+Afterwards the module remains in `sys.modules["__main__"]`, so that exit handlers and late pickling still find it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _FAILED = 1  # Python's exit status after an uncaught exception
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Options of `mfu-doctor run`; they are passed on to `profile()`, None meaning its default.
+    """Options of `mfu-doctor run`. They are passed on to `profile()`; None is its default.
 
     Attributes:
         output: file (or directory) for the trace; None: `mfu-doctor.pt.trace.json.gz` in the working directory.
-        skip: steps to let the loop settle.
+        skip: warm-up steps of the loop.
         timed: steps timed without the profiler.
-        warmup: steps run with the profiler attached and discarded.
-        active: steps recorded for time.
-        model_flops: FLOP per step, if the user knows better than the count.
-        peak_flops: dense peak of the device in FLOP/s, if the table does not know it.
-        print_report: whether rank 0 writes the report to stderr at the end.
+        warmup: steps with the profiler that are discarded.
+        active: recorded steps.
+        model_flops: FLOP per step; replaces the counted FLOPs.
+        peak_flops: dense peak of the device in FLOP/s; replaces the value from the device table.
+        print_report: whether rank 0 prints the report to stderr at the end.
     """
 
     output: str | None = None
@@ -51,7 +51,7 @@ class RunOptions:
 def run_script(
     target: str, args: Sequence[str] = (), *, module: bool = False, options: RunOptions | None = None
 ) -> int:
-    """Run a script (or, with `module`, what `python -m` would run) as `__main__` under `profile()`.
+    """Run a script (or, with `module`, what `python -m` would run) as `__main__` inside `profile()`.
 
     Args:
         target: path of the script, or name of the module.
@@ -60,7 +60,7 @@ def run_script(
         options: where to write and what to record.
 
     Returns:
-        The exit status that the script would have had alone: 0, the code of `sys.exit`, 1 after an uncaught exception
+        The exit status that the script has without mfu-doctor: 0, the code of `sys.exit`, 1 after an uncaught exception
         (whose traceback went to stderr as usual), 130 after Ctrl-C.
 
     Raises:
@@ -89,7 +89,7 @@ class _Program:
 
 @dataclass(slots=True)
 class _Outcome:
-    """How the program ended, shown and numbered as Python itself does; nothing escapes, because the status is the result."""
+    """How the program ended, shown and numbered as by Python. No exception leaves it, because the status is the result."""
 
     status: int = 0
 
@@ -144,7 +144,7 @@ def _find_script(target: str) -> _Program:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise DoctorError(f"cannot read {target} ({error.strerror})", "give the path of a Python script") from error
+        raise DoctorError(f"cannot read {target} ({error.strerror})", "pass the path of a Python script") from error
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=str(path), __cached__=None, __spec__=None, __builtins__=builtins)
     return _Program(target, str(path.resolve().parent), lambda: compile(source, str(path), "exec"), main)
@@ -158,7 +158,7 @@ def _find_module(target: str) -> _Program:
         spec = _spec(f"{target}.__main__")
     loader = spec.loader if spec is not None else None
     if spec is None or not isinstance(loader, InspectLoader):
-        raise DoctorError(f"no module named {target} that can be run", "give what you would give to python -m")
+        raise DoctorError(f"no module named {target} can be run", "pass a module name, as for python -m")
     name = spec.name
 
     def load() -> types.CodeType:

@@ -83,7 +83,7 @@ def test_our_process_is_named_and_on_top(tmp_path: Path) -> None:
     assert ("process_name", "mfu-doctor") in names
     assert {name for kind, name in names if kind == "thread_name"} == {
         "steps",
-        "why the device does not compute",
+        "time without compute, by cause",
         "findings",
     }
 

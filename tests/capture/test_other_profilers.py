@@ -171,6 +171,6 @@ with block() as doctor:
                 print(error)
 """
     watched, _ = with_and_without(zygote, tmp_path, body)
-    assert "profile() is already open at program.py:17" in watched.out
+    assert "another profile() is already active at program.py:17" in watched.out
     assert not (tmp_path / "ours" / "inner.pt.trace.json.gz").exists()
     assert read(tmp_path / "ours" / TRACE).facts.notes == ()
