@@ -1,20 +1,21 @@
-"""`mfu-doctor check TRACE...`: judge runs against budgets and a baseline, and write the outcome for people and for CI.
+"""`mfu-doctor check TRACE...`: check runs against budgets and a baseline, and write the result for people and for CI.
 
 Options of the verb, each a field of `CheckOptions`:
 
-    TRACE...                    traces or saved reports of one program; several are judged together
-    --baseline REPORT           trace or report to compare with; give it once per baseline run
+    TRACE...                    traces or saved reports of one program; several are checked as one sample
+    --baseline REPORT           trace or report to compare with; repeat it for each baseline run
     --format FORMAT             terminal (default), markdown, github, junit, json
-    -o, --output FILE           write there; the suffix (.md, .xml, .json, .txt) picks the format where --format does not
-    --summary                   append the markdown checklist to $GITHUB_STEP_SUMMARY
-    --strict                    inconclusive checks fail
-    --exit-zero                 exit 0 although checks failed
+    -o, --output FILE           file to write; without --format, its suffix (.md, .xml, .json, .txt) selects the format
+    --summary                   append the result as markdown to $GITHUB_STEP_SUMMARY
+    --strict                    treat inconclusive checks as failed
+    --exit-zero                 exit with 0 even if checks fail
     --allow-different KEY       device, count, dtype, model-flops, torch or timing may differ; repeatable
     --budget NAME=VALUE         any budget, as in [tool.mfu-doctor.check]; repeatable: step-time=+5%, mfu=30%, syncs=0
     --level RULE=LEVEL          off, warn or error by rule, code or family; repeatable
     --peak-flops F, --model-flops F
 
-Exit codes: 0 all checks pass or only warn; 1 at least one failed; 2 nothing to judge, unlike runs, or a wrong option.
+Exit codes: 0 if all checks pass or only warn, 1 if at least one fails, 2 if an input or option is invalid or the runs cannot be
+compared.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import EXIT_OK
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+_EXAMPLES = {"--budget": "--budget step-time=+5%", "--level": "--level input-bound=error"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +59,21 @@ class CheckOptions:
 def run_check(
     traces: Sequence[str], options: CheckOptions, *, environ: Mapping[str, str], folder: Path
 ) -> tuple[str, int]:
-    """Judge the traces and write what the options ask for.
+    """Check the traces and write what the options ask for.
 
     Args:
         traces: paths of traces or saved reports.
         options: what the user asked for.
-        environ: the environment; only `GITHUB_STEP_SUMMARY` is read.
-        folder: where to look for pyproject.toml, upwards.
+        environ: the environment, of which only `GITHUB_STEP_SUMMARY` is read.
+        folder: the search for pyproject.toml starts here and goes upwards.
 
     Returns:
-        The text for standard output (empty where `output` took it) and the exit code.
+        The text for standard output (empty if it went to `output`) and the exit code.
 
     Raises:
-        DoctorError: nothing to judge, unlike runs, or a wrong option (exit code 2).
+        DoctorError: an invalid input or option, or runs that cannot be compared (exit code 2).
     """
-    chosen = format_for("verdict", options.format, options.output)  # a wrong option is told before a gigabyte is read
+    chosen = format_for("verdict", options.format, options.output)  # a wrong option fails before a gigabyte is read
     target = _summary_file(environ) if options.summary else None
     if options.output is not None:
         refuse_inputs(options.output, [*traces, *options.baseline])
@@ -104,7 +106,9 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise DoctorError(f"{option} {text!r} is not NAME=VALUE", f"write for example {option} step-time=+5%")
+            raise DoctorError(
+                f"invalid value {text!r} for {option}", f"pass NAME=VALUE, for example {_EXAMPLES[option]}"
+            )
         out[name.strip()] = value.strip()
     return out
 
@@ -112,7 +116,9 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 def _summary_file(environ: Mapping[str, str]) -> Path:
     path = environ.get(SUMMARY_VARIABLE)
     if not path:
-        raise DoctorError(f"--summary needs ${SUMMARY_VARIABLE}, which is not set", "use it in a GitHub Actions job")
+        raise DoctorError(
+            f"--summary needs ${SUMMARY_VARIABLE}, which is not set", "use --summary only in a GitHub Actions job"
+        )
     return Path(path)
 
 

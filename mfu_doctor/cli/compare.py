@@ -1,15 +1,16 @@
-"""`mfu-doctor compare BEFORE AFTER`: what changed, whether it is real, and whether the predicted gain came true.
+"""`mfu-doctor compare BEFORE AFTER`: what changed, whether it is more than noise, and whether the predicted saving came true.
 
 Options of the verb:
 
     BEFORE AFTER                traces or saved reports
     --format FORMAT             terminal (default), markdown, json
-    -o, --output FILE           write there; the suffix (.md, .json, .txt) picks the format where --format does not
-    --fix RULE                  the fix that was applied; repeatable; without it, the findings that are gone
+    -o, --output FILE           file to write; without --format, its suffix (.md, .json, .txt) selects the format
+    --fix RULE                  rule whose fix was applied; repeatable; without it, every finding that AFTER no longer has
     --allow-different KEY       device, count, model-flops or timing may differ; repeatable
     --peak-flops F, --model-flops F
 
-Exit codes: 0 compared, whatever came out; 2 unreadable, unlike runs, or a wrong option.
+Exit codes: 0 if the runs were compared, whatever the result is; 2 if an input or option is invalid or the runs are not
+comparable.
 """
 
 from __future__ import annotations
@@ -44,14 +45,12 @@ def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, 
         options: what the user asked for.
 
     Returns:
-        The text for standard output (empty where `output` took it) and exit code 0.
+        The text for standard output (empty if it went to `output`) and exit code 0.
 
     Raises:
-        DoctorError: unreadable, unlike runs, or a wrong option (exit code 2).
+        DoctorError: an invalid input or option, or runs that cannot be compared (exit code 2).
     """
-    chosen = format_for(
-        "comparison", options.format, options.output
-    )  # a wrong option is told before a gigabyte is read
+    chosen = format_for("comparison", options.format, options.output)  # a wrong option fails before a gigabyte is read
     if options.output is not None:
         refuse_inputs(options.output, [before, after])
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)

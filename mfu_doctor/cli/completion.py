@@ -1,4 +1,4 @@
-"""What the shell offers when a user presses Tab: rules, formats, budgets and keys, each list from where it is defined."""
+"""What the shell offers when a user presses Tab: rules, formats, budgets and keys. Each list comes from where it is defined."""
 
 from __future__ import annotations
 
@@ -59,10 +59,17 @@ def budgets(incomplete: str) -> Offer:
 
 
 def keys(incomplete: str) -> Offer:
-    """Keys in which two runs may differ."""
+    """Keys in which the runs of `check` may differ."""
     from mfu_doctor.comparison.samples import KEYS
 
     return _starting(((key, "") for key in KEYS), incomplete)
+
+
+def compared_keys(incomplete: str) -> Offer:
+    """Keys in which the two runs of `compare` may differ."""
+    from mfu_doctor.comparison.compare import COMPARED_KEYS
+
+    return _starting(((key, "") for key in COMPARED_KEYS), incomplete)
 
 
 def _starting(offers: Iterable[tuple[str, str]], incomplete: str) -> Offer:

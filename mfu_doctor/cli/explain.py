@@ -1,6 +1,6 @@
 """`mfu-doctor explain [RULE]`: the documentation of the rules, from the rules' own docstrings, offline.
 
-One source for the terminal, the web page and the source code: what a rule says about itself cannot drift from what it does.
+The terminal, the web page and the source code show one text, which stands beside the code that it describes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - 
     """The documentation of one rule, of a family, or the list of all rules.
 
     Args:
-        name: a rule's name or code, what people also call it, a family ("IN" or "input"), or None for the list.
+        name: the name, code or alias of a rule, a family ("IN" or "input"), or None for the list.
         format: text, markdown or json.
 
     Raises:
-        DoctorError: there is no such rule or format.
+        DoctorError: the rule or format does not exist.
     """
     if format not in FORMATS:
-        raise DoctorError(f"there is no format {format!r}", suggest(format, FORMATS))
+        raise DoctorError(f"unknown format {format!r}", suggest(format, FORMATS))
     if name is None:
         return _list(RULES, format)
     if family_named(name) is not None:
@@ -36,7 +36,7 @@ def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - 
 
 
 def sections(document: str) -> dict[str, str]:
-    """A rule's docstring by its fixed headings; the opening sentence stands under "". Indentation is taken out."""
+    """The docstring of a rule, split at its fixed headings. The opening sentence has the key "". Indentation is removed."""
     parts: dict[str, list[str]] = {"": []}
     current = parts[""]
     for row in document.splitlines():

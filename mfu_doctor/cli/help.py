@@ -1,6 +1,6 @@
-"""`--help` in our own words: names and whole sentences, without the Python types that typer would print beside them.
+"""`--help` with names and whole sentences, without the Python types that typer would print beside them.
 
-typer's wording of types and braces differs from version to version; what is printed here depends on none.
+How typer writes types and braces differs between its versions. What is printed here does not depend on the version.
 """
 
 from __future__ import annotations

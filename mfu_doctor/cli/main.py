@@ -1,4 +1,4 @@
-"""The command line: a table of verbs, each a thin function over its file in this folder; the only module that prints or exits.
+"""The command line: one thin function per verb. Only this module prints or exits.
 
 Nothing heavy is imported here: `mfu-doctor --help` starts without numpy, torch or any renderer.
 """
@@ -19,7 +19,7 @@ from mfu_doctor.cli import options as given
 from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.errors import DoctorError
 
-PROGRESS_AFTER_S = 2.0  # below this nobody wonders
+PROGRESS_AFTER_S = 2.0  # a shorter wait needs no message
 BROKEN_PIPE = 141  # what a shell reports for a process ended by SIGPIPE (128 + 13)
 
 app = typer.Typer(
@@ -33,14 +33,14 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; every error that we raise is one line on standard error."""
+    """Run the command line. Every error of ours becomes one line on standard error."""
     try:
         app()
     except DoctorError as error:
         typer.echo(f"error: {_one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader (head, less) closed the pipe; standard output must not be flushed into it at exit.
+        # The reader (head, less) closed the pipe. Standard output must not be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
 
@@ -68,7 +68,7 @@ def report(
     ignore: given.Ignore = None,
     verbose: given.Verbose = False,
 ) -> None:
-    """Report how much of the hardware a run uses, where each step goes, and what to fix first."""
+    """Report how much of the hardware a run uses, where its time goes, and what to fix first."""
     from mfu_doctor.cli.report import ReportOptions, run_report
     from mfu_doctor.inputs.overrides import split_names
     from mfu_doctor.render.terminal.terminal import abilities
@@ -108,7 +108,7 @@ def check(
 ) -> None:
     """Check runs against budgets and a baseline in CI.
 
-    The exit code is 0 if all checks pass, 1 if one fails, and 2 if nothing could be judged.
+    The exit code is 0 if all checks pass, 1 if one fails, and 2 if the runs cannot be checked.
     """
     from mfu_doctor.cli.check import CheckOptions, run_check
 
@@ -138,11 +138,11 @@ def compare(
     output: given.Output = None,
     format: given.ComparisonFormat = None,
     fix: given.Fix = None,
-    allow_different: given.AllowDifferent = None,
+    allow_different: given.AllowDifferentPair = None,
     peak_flops: given.PeakFlops = None,
     model_flops: given.ModelFlops = None,
 ) -> None:
-    """Compare two runs: what changed, and whether the gain predicted for BEFORE came true."""
+    """Compare two runs: what changed, and whether the saving predicted for BEFORE came true."""
     from mfu_doctor.cli.compare import CompareOptions, run_compare
 
     chosen = CompareOptions(
@@ -159,7 +159,7 @@ def compare(
     raise typer.Exit(status)
 
 
-# Everything after the script belongs to the script: options stop at the first word that is not one of ours.
+# Everything after the script belongs to the script. Our options end at the first word that is not one of them.
 @app.command(cls=Verb, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 def run(
     program: given.Program,
@@ -174,12 +174,12 @@ def run(
 ) -> None:
     """Run an unchanged training script, record a few steps, and report on them.
 
-    Options of mfu-doctor come before the script. The exit code is the script's own.
+    Write the options of mfu-doctor before the script. The exit code is that of the script.
     """
     from mfu_doctor.cli.run import run_program
     from mfu_doctor.inputs.overrides import Overrides
 
-    stated = Overrides(peak_flops=peak_flops, model_flops=model_flops)  # told before the program starts
+    stated = Overrides(peak_flops=peak_flops, model_flops=model_flops)  # a wrong value fails before the program starts
     schedule = {"skip": skip, "timed": timed, "warmup": warmup, "active": active}
     status = run_program(
         program, output=output, schedule=schedule, flops=(stated.model_flops, stated.peak_flops), print_report=not quiet
@@ -192,9 +192,9 @@ def explain(
     rule: given.RuleName = None,
     format: given.ExplainFormat = "text",
 ) -> None:
-    """Explain a rule: what it measures, how to fix it, and when it is wrong.
+    """Explain a rule: what it measures, how to fix the problem, and when the rule is wrong.
 
-    Without a rule, list all of them.
+    Without RULE, list all rules.
     """
     from mfu_doctor.cli.explain import run_explain
 
@@ -209,7 +209,7 @@ def annotate(
     peak_flops: given.PeakFlops = None,
     model_flops: given.ModelFlops = None,
 ) -> None:
-    """Write a copy of a trace with the findings marked in it, for ui.perfetto.dev."""
+    """Write a copy of a trace in which the findings are marked, for ui.perfetto.dev."""
     from mfu_doctor.annotation.annotate import annotate as write
     from mfu_doctor.inputs.overrides import parse_steps
     from mfu_doctor.quantities import size_of
@@ -219,7 +219,8 @@ def annotate(
     for note in made.notes:
         _note(note)
     _note(
-        f"wrote {made.path} ({size_of(made.size_bytes)}, {made.kept:,} of {made.events:,} events); open it at ui.perfetto.dev"
+        f"wrote {made.path} ({size_of(made.size_bytes)}, with {made.kept:,} of the {made.events:,} events of the trace); "
+        "open it at ui.perfetto.dev"
     )
 
 
@@ -247,7 +248,7 @@ def _note(text: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    """File names and parser messages come from outside: nothing in them may steer the terminal."""
+    """File names and parser messages come from outside. Control characters in them must not reach the terminal."""
     from mfu_doctor.render.words.text import clean
 
     return clean(text)
@@ -255,7 +256,7 @@ def _one_line(text: str) -> str:
 
 @contextmanager
 def _progress(text: str) -> Iterator[None]:
-    """One line on standard error when the work takes long and a person is watching."""
+    """One line on standard error if the work takes long and standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
         return

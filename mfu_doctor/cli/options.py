@@ -1,4 +1,8 @@
-"""The arguments and options of the verbs, each defined once: its name, its whole sentence of help, and what completes it."""
+"""The arguments and options of the verbs. Each is defined once, with its name, its help and its completions.
+
+The names in the help of `--budget` and `--allow-different` are written out here, because `--help` imports nothing heavy.
+A test compares them with the code.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ TracePath = Annotated[
 ]
 TracePaths = Annotated[
     list[str],
-    typer.Argument(metavar="TRACE...", help="Traces or saved reports of one program. They are judged together."),
+    typer.Argument(metavar="TRACE...", help="Traces or saved reports of one program. They are checked as one sample."),
 ]
 Before = Annotated[str, typer.Argument(metavar="BEFORE", help="A trace or saved report of the run without the change.")]
 After = Annotated[str, typer.Argument(metavar="AFTER", help="A trace or saved report of the run with the change.")]
@@ -29,7 +33,7 @@ RuleName = Annotated[
     str | None,
     typer.Argument(
         metavar="[RULE]",
-        help='A rule by its name, code or another name people use ("no_sync"), or a family such as IN.',
+        help='The name, code or alias ("no_sync") of a rule, or a family such as IN.',
         autocompletion=completion.rules,
     ),
 ]
@@ -39,7 +43,13 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="Write to this file. Its suffix selects the format."),
 ]
 TraceOutput = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="The trace to write, .json or .json.gz. It is required.")
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the trace to this file (.json or .json.gz). This option is required.",
+    ),
 ]
 RunOutput = Annotated[
     str | None,
@@ -48,18 +58,22 @@ RunOutput = Annotated[
 PeakFlops = Annotated[
     float | None,
     typer.Option(
-        metavar="F", help="The dense peak of the device in FLOP/s, such as 989.5e12. It replaces the table's."
+        metavar="F",
+        help="The dense peak of the device in FLOP/s, such as 989.5e12. It replaces the value from the device table.",
     ),
 ]
 ModelFlops = Annotated[
     float | None,
-    typer.Option(metavar="F", help="The FLOPs of one training step, such as 1.28e14. They replace the count."),
+    typer.Option(
+        metavar="F",
+        help="The FLOPs of one training step, such as 1.28e14. They replace the FLOPs counted from the trace.",
+    ),
 ]
 Steps = Annotated[str | None, typer.Option(metavar="A:B", help="Use only the recorded steps A to B-1.")]
-Baseline = Annotated[str | None, typer.Option(metavar="REPORT", help="Show the change from this report or trace.")]
+Baseline = Annotated[str | None, typer.Option(metavar="REPORT", help="Show the change since this report or trace.")]
 Baselines = Annotated[
     list[str] | None,
-    typer.Option(metavar="REPORT", help="Compare with this report or trace. It can be repeated."),
+    typer.Option(metavar="REPORT", help="Compare with this report or trace. Can be repeated."),
 ]
 Select = Annotated[
     list[str] | None,
@@ -72,14 +86,17 @@ Select = Annotated[
 Ignore = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="RULES", help="Do not run these rules, named in the same way.", autocompletion=completion.listed_rules
+        metavar="RULES",
+        help="Do not run these rules: names, codes or families, separated by commas.",
+        autocompletion=completion.listed_rules,
     ),
 ]
 Fix = Annotated[
     list[str] | None,
     typer.Option(
         metavar="RULE",
-        help="The rule whose fix was applied. It can be repeated. Without it, the findings that are gone count.",
+        help="The rule whose fix was applied. Can be repeated. Without this option, every finding of BEFORE that is not in "
+        "AFTER is taken as fixed.",
         autocompletion=completion.rules,
     ),
 ]
@@ -87,15 +104,26 @@ AllowDifferent = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY",
-        help="Compare even if the runs differ in KEY. It can be repeated.",
+        help="Check even if the runs differ in KEY: device, count, dtype, model-flops, torch or timing. Can be repeated.",
         autocompletion=completion.keys,
+    ),
+]
+AllowDifferentPair = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-different",
+        metavar="KEY",
+        help="Compare even if the runs differ in KEY: device, count, model-flops or timing. Can be repeated.",
+        autocompletion=completion.compared_keys,
     ),
 ]
 Budget = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=LIMIT",
-        help="Fail beyond this limit, such as step-time=+5% or mfu=30%. It can be repeated.",
+        help="Fail if a value is worse than this limit, such as step-time=+5% or mfu=30%. Can be repeated. Names: "
+        "step-time, mfu, data-loading, memory-copy, communication, idle, syncs, launches, pageable-copies, fp32-matmuls, "
+        "recompilations, loader-workers, unfused-optimizer-kernels, collectives.",
         autocompletion=completion.budgets,
     ),
 ]
@@ -103,7 +131,7 @@ Level = Annotated[
     list[str] | None,
     typer.Option(
         metavar="RULE=LEVEL",
-        help="Set a rule, code or family to off, warn or error. It can be repeated.",
+        help="Set a rule, code or family to off, warn or error. Can be repeated.",
         autocompletion=completion.levels,
     ),
 ]
@@ -111,7 +139,7 @@ ReportFormat = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="Write terminal, markdown, json, html or notebook.",
+        help="Output format: terminal, markdown, json, html or notebook.",
         autocompletion=completion.formats_of("report"),
     ),
 ]
@@ -119,26 +147,45 @@ VerdictFormat = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="Write terminal, markdown, github, junit or json.",
+        help="Output format: terminal, markdown, github, junit or json.",
         autocompletion=completion.formats_of("verdict"),
     ),
 ]
 ComparisonFormat = Annotated[
     str | None,
     typer.Option(
-        metavar="FORMAT", help="Write terminal, markdown or json.", autocompletion=completion.formats_of("comparison")
+        metavar="FORMAT",
+        help="Output format: terminal, markdown or json.",
+        autocompletion=completion.formats_of("comparison"),
     ),
 ]
 ExplainFormat = Annotated[
     str,
-    typer.Option(metavar="FORMAT", help="Write text, markdown or json.", autocompletion=completion.explain_formats),
+    typer.Option(
+        metavar="FORMAT", help="Output format: text, markdown or json.", autocompletion=completion.explain_formats
+    ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything, not only one screen.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show all findings and tables, not only the first screen.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the report at the end.")]
-Summary = Annotated[bool, typer.Option("--summary", help="Append the checklist to the GitHub step summary.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Let inconclusive checks fail.")]
+Summary = Annotated[
+    bool, typer.Option("--summary", help="Append the result to the GitHub Actions job summary ($GITHUB_STEP_SUMMARY).")
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Treat inconclusive checks as failed. A check is inconclusive if noise or missing data leaves it undecided.",
+    ),
+]
 ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if checks fail.")]
-Skip = Annotated[int | None, typer.Option(min=0, metavar="N", help="Wait N steps first, until the loop is steady.")]
+Skip = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Skip the first N steps (warm-up of the training loop).")
+]
 Timed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Time N steps without the profiler.")]
-Warmup = Annotated[int | None, typer.Option(min=0, metavar="N", help="Profile N steps and discard them.")]
-Active = Annotated[int | None, typer.Option(min=1, metavar="N", help="Record N steps.")]
+Warmup = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Run N steps with the profiler and discard them (warm-up of the profiler)."),
+]
+Active = Annotated[int | None, typer.Option(min=1, metavar="N", help="Record N steps with the profiler.")]

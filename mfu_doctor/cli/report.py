@@ -1,6 +1,6 @@
-"""`mfu-doctor report TRACE`: the report of a trace, a directory of traces, a stream, or a report saved before.
+"""`mfu-doctor report TRACE`: the report of a trace, a directory of traces, a stream, or a saved report.
 
-Results are text for the caller to print or a file that `-o` names; notes about what was chosen go to standard error.
+The result is text for the caller to print, or the file of `-o`. Notes about what was chosen go to standard error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came out: text for standard output (empty where a file took it) and notes for standard error."""
+    """Text for standard output (empty if a file was written) and notes for standard error."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -50,12 +50,12 @@ def run_report(source: str, options: ReportOptions, screen: Abilities | None = N
     Args:
         source: a trace, a directory, a saved report, or "-" for a trace on standard input.
         options: what the user asked for.
-        screen: what the stream that will show a terminal report can do.
+        screen: what the stream that shows a terminal report can do.
 
     Raises:
         DoctorError: unreadable input or a wrong option (exit code 2).
     """
-    chosen = format_for("report", options.format, options.output)  # wrong options are told before a gigabyte is read
+    chosen = format_for("report", options.format, options.output)  # wrong options fail before a gigabyte is read
     stated = Overrides(
         peak_flops=options.peak_flops,
         model_flops=options.model_flops,
@@ -82,21 +82,23 @@ def run_report(source: str, options: ReportOptions, screen: Abilities | None = N
 
 
 def _baseline(path: str, stated: Overrides) -> Baseline:
-    """The report to show the change from; a stated peak holds for it too, so that both MFUs are of one device."""
+    """The baseline of the report. A peak that the user passed is used for it too, so that both MFUs have one peak."""
     numbers = Overrides(peak_flops=stated.peak_flops, model_flops=stated.model_flops)
     before = load_input(path, numbers, processes=processors()).report
     if before.step_time_s is None:
-        raise DoctorError(f"the baseline {path} has no step time", "give a report of a trace with steps")
+        raise DoctorError(f"the baseline {path} has no step time", "pass a report of a trace with steps")
     return Baseline(
         trace=before.run.trace, step_time_s=before.step_time_s, mfu=before.mfu.value, breakdown=before.breakdown
     )
 
 
 def _protect(output: str, inputs: Sequence[str]) -> None:
-    """Never replace an input by its report, nor any JSON file that is not a report; told before anything is read."""
+    """Refuse to overwrite an input, or a JSON file that is not a report, before anything is read."""
     refuse_inputs(output, inputs)
     path = Path(output)
     if not path.is_file() or path.suffix.lower() != ".json" or not path.stat().st_size:
         return
     if load_saved(output) is None:
-        raise NotATraceError(f"{output} exists and is not an mfu-doctor report", "name another file with -o")
+        raise NotATraceError(
+            f"{output} exists and is not an mfu-doctor report, so it is not overwritten", "pass another file with -o"
+        )

@@ -1,6 +1,6 @@
-"""`mfu-doctor run [options] SCRIPT|-m MODULE [ARGS]...`: an unchanged program under `profile()`.
+"""`mfu-doctor run [options] SCRIPT|-m MODULE [ARGS]...`: run an unchanged program inside `profile()`.
 
-The words after the script are the script's, untouched, whatever they look like.
+All words after the script are passed to the script unchanged.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ def run_program(
     flops: tuple[float | None, float | None] = (None, None),
     print_report: bool = True,
 ) -> int:
-    """Run a script or module and return the exit status it would have had alone.
+    """Run a script or module and return the exit status that it has without mfu-doctor.
 
     Args:
         program: the script and its arguments, or "-m", a module and its arguments.
         output: where to write the trace.
         schedule: steps to skip, time, warm up and record, by name; None keeps the default.
-        flops: FLOP per step and peak FLOP/s that the user knows better.
+        flops: FLOP per step and peak FLOP/s from the user; None if not given.
         print_report: whether the report is printed at the end.
 
     Raises:
-        DoctorError: there is no such script or module, or an option that is not ours stands before it.
+        DoctorError: the script or module does not exist, or an unknown option stands before it.
     """
     module = program[0] == "-m"
     words = program[1:] if module else program
     if not words:
-        raise DoctorError("-m needs the name of a module", "give what you would give to python -m")
+        raise DoctorError("-m needs the name of a module", "pass a module name, as for python -m")
     if words[0].startswith("-"):
         raise DoctorError(
-            f"there is no option {words[0]}", "options of mfu-doctor run come before the script; see --help"
+            f"unknown option {words[0]}", "write the options of mfu-doctor run before the script; see --help"
         )
     from mfu_doctor.session.run_script import RunOptions, run_script
 

@@ -1,4 +1,4 @@
-"""`mfu-doctor selfcheck`: the probes of this machine and what the terminal can show, as a small table."""
+"""`mfu-doctor selfcheck`: a small table of what this machine can record and what the terminal can show."""
 
 from __future__ import annotations
 

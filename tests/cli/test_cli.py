@@ -72,14 +72,14 @@ def test_a_piped_report_is_plain_and_standard_error_is_silent() -> None:
     [
         (["report", "missing.json"], "missing.json does not exist: check the path"),
         (["report", str(ROOT / "pyproject.toml")], "error: "),
-        (["report", str(TRACE), "--format", "pdf"], "no format 'pdf' for a report: use one of terminal, markdown"),
-        (["report", str(TRACE), "-o", "x.pdf"], "does not say which format to write"),
+        (["report", str(TRACE), "--format", "pdf"], "unknown format 'pdf' for a report: use one of terminal, markdown"),
+        (["report", str(TRACE), "-o", "x.pdf"], "no output format is known for the file name"),
         (["report", str(TRACE), "--steps", "5:2"], "write A:B"),
         (["report", str(TRACE), "--peak-flops", "989.5"], "write 989.5e12"),
         (["report", str(TRACE), "--model-flops", "-1"], "write 1.28e14"),
         (["report", str(TRACE), "--select", "input-bond"], "did you mean input-bound?"),
         (["explain", "hosts-bound"], "did you mean host-bound?"),
-        (["run", "--skp", "3", "train.py"], "there is no option --skp"),
+        (["run", "--skp", "3", "train.py"], "unknown option --skp"),
         (["run", "-m"], "-m needs the name of a module"),
         (["check", "missing.json"], "missing.json"),
     ],
@@ -123,7 +123,7 @@ def test_a_saved_report_cannot_be_judged_anew() -> None:
 def test_standard_input_is_a_trace() -> None:
     done = call("report", "-", stdin=TRACE.read_bytes())
     assert done.returncode == 0
-    assert "Where a step goes" in done.stdout
+    assert "Step time breakdown" in done.stdout
 
 
 def test_a_folder_in_the_layout_of_tensorboard(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from mfu_doctor.comparison.compare import COMPARED_KEYS
+from mfu_doctor.comparison.measures import MEASURES
+from mfu_doctor.comparison.samples import KEYS
 from mfu_doctor.render import names
 from mfu_doctor.rules.catalogue import RULES
 from tests.traces import ROOT
@@ -46,6 +49,15 @@ def test_help_is_whole_sentences_at_80_columns(verb: str) -> None:
             if "completion" not in name:  # typer's own
                 assert sentence.rstrip().endswith("."), f"{name}: {sentence}"
                 assert sentence[0].isupper(), f"{name}: {sentence}"
+
+
+def test_help_lists_what_budgets_and_keys_are_called() -> None:
+    check, compare = (" ".join(call(verb, "--help").replace("-\n", "-").split()) for verb in ("check", "compare"))
+    named = check.partition("Names: ")[2].partition(".")[0].replace("- ", "-").split(", ")
+    assert set(named) == {measure.option for measure in MEASURES}
+    for text, keys in ((check, KEYS), (compare, COMPARED_KEYS)):
+        listed = text.partition("differ in KEY: ")[2].partition(".")[0]
+        assert set(listed.replace("- ", "-").replace(" or ", ", ").split(", ")) == set(keys)
 
 
 def completed(line: str) -> set[str]:
