@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mfu_doctor.capture.facts.processor import cpu_model, processor_identity
 from mfu_doctor.facts import MeasuredPeak
+from mfu_doctor.files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -191,10 +192,9 @@ def _write(path: Path | None, key: str, peak: MeasuredPeak, measured: int) -> No
     if path is None:
         return
     content = {name: getattr(peak, name) for name in ("dtype", "flops", "threads", "how", "bandwidth_bytes_s")}
-    partial = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"key": key, "measurements": measured, "peak": content}))
-        partial.replace(path)
+        with replacing(path) as stream:
+            stream.write(json.dumps({"key": key, "measurements": measured, "peak": content}).encode())
     except OSError:
         return  # a read-only or full disk: the next run measures again
