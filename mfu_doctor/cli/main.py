@@ -203,7 +203,7 @@ def explain(
 
 @app.command(cls=Verb)
 def annotate(
-    trace: given.TracePath,
+    trace: given.AnnotatedTrace,
     output: given.TraceOutput,
     steps: given.Steps = None,
     peak_flops: given.PeakFlops = None,

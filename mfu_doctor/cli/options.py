@@ -19,6 +19,9 @@ TracePath = Annotated[
         help='A trace (.json or .json.gz), a directory of traces, a saved report, or "-" for a trace on standard input.',
     ),
 ]
+AnnotatedTrace = Annotated[
+    str, typer.Argument(metavar="TRACE", help="A trace (.json or .json.gz), or a directory of traces.")
+]
 TracePaths = Annotated[
     list[str],
     typer.Argument(metavar="TRACE...", help="Traces or saved reports of one program. They are checked as one sample."),

@@ -308,7 +308,7 @@ def test_verbose_explains_the_words_of_the_first_screen() -> None:
     """Idle causes, replay, effort and confidence were codes that only the source explained."""
     text = " ".join(render(loader_bound(), "terminal", verbose=True).split())
     assert "41 ms launch: the CPU launches kernels too slowly" in text
-    assert "Replay: the recorded timeline is simulated again with the problem removed." in text
+    assert "Savings are predicted by replay: the recorded timeline is simulated again with the problem removed." in text
     assert "one-line change" in text
 
 

@@ -23,7 +23,7 @@ IDLE_MEANS = {
 }
 STEPS_FOUND_BY = {"optimizer": "optimizer steps", "periodicity": "repeated kernels"}
 
-REPLAY = "Replay: the recorded timeline is simulated again with the problem removed."
+REPLAY = "Savings are predicted by replay: the recorded timeline is simulated again with the problem removed."
 REPLAY_ERROR = "The replay error is the simulated step of the unchanged run against the measured step."
 OVERLAP = "The shares of all kernels add up to more than 100 %, because some kernels run at the same time."
 
