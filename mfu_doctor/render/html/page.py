@@ -142,7 +142,7 @@ def method_rows(report: Report) -> tuple[tuple[str, str], ...]:
             "replay",
             None
             if replay.error is None
-            else f"error {quantities.signed_percent(replay.error)} (simulated step of the unchanged run against the measured step)",
+            else f"error {quantities.signed_percent(replay.error)} (simulated unchanged step against the measured step)",
         ),
         *((name, version) for name, version in sorted(run.versions.items())),
         *((name, str(value)) for name, value in sorted(run.settings.items()) if value is not None),
