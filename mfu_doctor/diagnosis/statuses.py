@@ -12,7 +12,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
 from mfu_doctor.quantities import duration, duration_range
-from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
+from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.rules.contract import Finding, Skip
 
 
@@ -37,7 +37,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
-        reason = f"the predicted saving is only {duration_range(saving.low, saving.high)} per step"
+        reason = _too_little(saving)
     if saving is None and finding.change is not None and replay.distrust is not None:
         reason = f"no saving predicted: {replay.distrust}"
     return Diagnosis(
@@ -58,6 +58,11 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         explains=tuple(name for name, root in roots.items() if root == rule.name),
         explained_by=roots.get(rule.name),
     )
+
+
+def _too_little(saving: Saving) -> str:
+    found = duration_range(saving.low, saving.high)
+    return "no saving is predicted" if found == duration(0.0) else f"the predicted saving is only {found} per step"
 
 
 def _other_diagnosis(e: Examined) -> Diagnosis:
