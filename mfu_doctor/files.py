@@ -92,7 +92,7 @@ def refuse_inputs(path: str | os.PathLike[str], inputs: Sequence[str | os.PathLi
         DoctorError: the path is one of the inputs.
     """
     if any(is_same_file(path, source) for source in inputs):
-        raise DoctorError(f"{os.fspath(path)} is the input itself", "name another file with -o")
+        raise DoctorError(f"{os.fspath(path)} is an input file and would be overwritten", "pass another file to -o")
 
 
 def is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:

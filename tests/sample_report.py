@@ -100,7 +100,7 @@ def drawing() -> Drawing:
     lanes = (
         "host thread 4242 (training)",
         "host thread 4243 (autograd)",
-        "what owns the device's time",
+        "device time by activity",
         "stream 7",
         "stream 20",
     )
@@ -178,14 +178,14 @@ def kernels() -> tuple[KernelRow, ...]:
 def full_report() -> Report:
     """Every field filled."""
     achieved = 0.314 * STEP
-    bars = [("model FLOPs at peak", achieved, "achieved", "measured"), ("recompute", 0.0021, "recompute", "measured")]
+    bars = [("ideal: model FLOPs / peak FLOP/s", achieved, "achieved", "measured"), ("recompute", 0.0021, "recompute", "measured")]
     bars += [
         ("precision below peak", 0.0102, "matmul", "modelled"),
         ("tile quantisation", 0.0031, "matmul", "modelled"),
     ]
     bars += [("wave quantisation", 0.0044, "matmul", "modelled"), ("clock", 0.0027, "matmul", "modelled")]
     rest = SPLIT.compute - achieved - sum(bar[1] for bar in bars[1:]) - 0.022 - 0.009
-    bars += [("kernel efficiency", rest, "matmul", "modelled"), ("elementwise", 0.022, "other kernels", "measured")]
+    bars += [("other matmul inefficiency", rest, "matmul", "modelled"), ("elementwise", 0.022, "other kernels", "measured")]
     bars += [
         ("normalization", 0.009, "other kernels", "measured"),
         ("layout conversion", 0.0, "other kernels", "measured"),
@@ -240,7 +240,7 @@ def full_report() -> Report:
         ),
         breakdown=SPLIT,
         waterfall=tuple(Bar(name=n, seconds=s, group=g, basis=b) for n, s, g, b in bars),
-        waterfall_note="FLOPs of 3 % of the matmul time are not known.",
+        waterfall_note="For 3 % of the matmul time the FLOPs are unknown.",
         bound="input-bound",
         steps=(_step(9, 1.9, steady=False), _step(10, 1.02), _step(11, 0.97), _step(12, 1.0), _step(13, 1.11)),
         drawing=drawing(),

@@ -79,7 +79,7 @@ def test_an_input_is_never_replaced_by_whatever_name(tmp_path: Path, alias: str)
         target.symlink_to(source)
     else:
         target.hardlink_to(source)
-    with pytest.raises(DoctorError, match="is the input itself"):
+    with pytest.raises(DoctorError, match="is an input file"):
         write_file(target, "gone", inputs=[tmp_path / "missing", source])
     assert source.read_text() == "precious"
 

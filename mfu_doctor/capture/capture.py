@@ -110,8 +110,8 @@ class Capture:
         self._fetching += 1
         if self._fetching == 1 and not self.over:
             with without_user_modes():
-                last = self.notes.guarded("the loader does not tell its length", exhausted, iterator)
-            self._safely("a data fetch could not be noted", self._fetch_begins, last=bool(last))
+                last = self.notes.guarded("the length of the loader could not be read", exhausted, iterator)
+            self._safely("loading a batch could not be recorded", self._fetch_begins, last=bool(last))
 
     def fetch_ends(self, iterator: object, batch: object, wait_ns: int, *, exhausted: bool) -> None:
         """See `Listener`."""
@@ -125,17 +125,17 @@ class Capture:
                     "a batch could not be described", self.seen.loop.fetched, iterator, batch, wait_ns, plain=plain
                 )
         if self._fetching == 0:
-            self._safely("a data fetch could not be noted", self._fetch_ends, exhausted=exhausted)
+            self._safely("loading a batch could not be recorded", self._fetch_ends, exhausted=exhausted)
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """See `Listener`."""
         if not self.over:
-            self._safely("an optimizer step could not be noted", self._optimizer_stepped, optimizer)
+            self._safely("an optimizer step could not be recorded", self._optimizer_stepped, optimizer)
 
     def autocast_entered(self, region: object) -> None:
         """See `Listener`."""
         if not self.over:
-            self.notes.guarded("an autocast region could not be noted", self.seen.loop.autocast, region)
+            self.notes.guarded("an autocast region could not be recorded", self.seen.loop.autocast, region)
 
     def collected(self, start_ns: int, duration_ns: int, generation: int) -> None:
         """See `Listener`."""
@@ -150,7 +150,7 @@ class Capture:
     def stepped(self) -> None:
         """The user called `step()`."""
         if not self.over and self.runs_here:
-            self._safely("a step could not be noted", self._step)
+            self._safely("a step could not be recorded", self._step)
 
     def annotated(self, name: str) -> AbstractContextManager[object]:
         """A span of this name in the trace while a profiler records, else nothing."""
@@ -182,7 +182,7 @@ class Capture:
 
     def _find_devices(self) -> None:
         failures = self.notes.failures
-        found = self.notes.guarded("the GPU in use could not be told", self.request.current_devices)
+        found = self.notes.guarded("the GPU in use could not be determined", self.request.current_devices)
         self.notes.failures = failures  # the recording does not need it
         self._current_devices = found or self._current_devices
 
@@ -260,7 +260,7 @@ class Capture:
         self.over = True
         with without_user_modes():
             self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
-            self.notes.guarded("the hooks could not be taken off", self._take_off)
+            self.notes.guarded("the hooks could not be removed", self._take_off)
             self.notes.guarded("the trace could not be written", self._finish, self)
 
     def _take_off(self) -> None:

@@ -37,7 +37,9 @@ def selfcheck() -> tuple[Probe, ...]:
     for look in looks:
         found, error = nvml.attempt(lambda look=look: list(look()))  # type: ignore[misc]
         name = look.__name__.strip("_").replace("_", " ")
-        out += found if found is not None else [Probe(name, WARN, f"could not look: {type(error).__name__}: {error}")]
+        out += (
+            found if found is not None else [Probe(name, WARN, f"this check failed: {type(error).__name__}: {error}")]
+        )
     return tuple(out)
 
 
@@ -55,7 +57,7 @@ def _versions() -> Iterator[Probe]:
 
 def _torch() -> Iterator[Probe]:
     if _installed("torch") is None:
-        yield Probe("torch", NONE, "not installed: traces can be read and judged here, not recorded")
+        yield Probe("torch", NONE, "not installed: traces can be analysed but not recorded")
         return
     import torch
     import torch.profiler
@@ -63,7 +65,7 @@ def _torch() -> Iterator[Probe]:
     built = torch.version.cuda or torch.version.hip
     yield Probe("torch", OK, f"{torch.__version__}" + (f", built for {built}" if built else ", built for CPU only"))
     if not torch.profiler.kineto_available():
-        yield Probe("profiler", WARN, "this torch has no Kineto profiler: install a build from pytorch.org")
+        yield Probe("profiler", WARN, "this PyTorch build has no Kineto profiler: install a build from pytorch.org")
         return
     if not torch.cuda.is_available():
         why = "no usable device" if built else "torch is built for CPU only"
@@ -77,7 +79,7 @@ def _torch() -> Iterator[Probe]:
 def _device(name: str) -> Probe:
     row = lookup(name)
     if row is None:
-        return Probe("device", WARN, f'"{name}" has no row in the table of peaks: pass --peak-flops for its MFU')
+        return Probe("device", WARN, f'"{name}" is not in the device table: pass --peak-flops to get its MFU')
     peaks = ", ".join(f"{dtype} {peak / 1e12:g}" for dtype, peak in row.dense.items())
     return Probe("device", OK, f"{name}: dense TFLOP/s {peaks} ({row.source})")
 
@@ -96,7 +98,7 @@ def _kernels_recorded() -> Probe:
     return Probe(
         "kernels",
         WARN,
-        "a test recorded none: another profiler may be attached, or recording needs permission (see below)",
+        "a test recorded no kernel: another profiler is attached, or recording needs permission (see below)",
     )
 
 
@@ -107,7 +109,7 @@ def _driver() -> Iterator[Probe]:
         _, error = nvml.attempt(module.nvmlInit)
     if module is None or error is not None:
         reason = nvml.meaning(error) if error is not None else "nvidia-ml-py is not installed"
-        yield Probe("NVML", NONE, f"device not sampled: {reason}")
+        yield Probe("NVML", NONE, f"GPU clocks and power cannot be sampled: {reason}")
         return
     driver, _ = nvml.attempt(module.nvmlSystemGetDriverVersion)
     yield Probe("NVML", OK, f"driver {nvml.text(driver) if driver else 'unknown'}, nvidia-ml-py {library or 'unknown'}")
@@ -124,7 +126,7 @@ def _permission() -> Iterator[Probe]:
     if not PARAMS.is_file():
         return
     if RESTRICTED in PARAMS.read_text(encoding="utf-8", errors="replace"):
-        hint = "GPU counters need administrator rights; where kernels are not recorded, ask the administrator for"
+        hint = "GPU counters need administrator rights; if no kernels are recorded, ask the administrator to set"
         yield Probe("permission", WARN, f"{hint} NVreg_RestrictProfilingToAdminUsers=0 (a container: CAP_SYS_ADMIN)")
     else:
-        yield Probe("permission", OK, "GPU counters are open to every user")
+        yield Probe("permission", OK, "every user can read GPU counters")

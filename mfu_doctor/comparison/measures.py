@@ -42,14 +42,14 @@ MEASURES = (
     Measure("communication", "exposed communication share", SHARE),
     Measure("memory_copy", "exposed copy share", SHARE),
     Measure("idle", "idle share", SHARE),
-    Measure("syncs", "syncs a step", COUNT, structural=True),
-    Measure("launches", "launches a step", COUNT, structural=True),
-    Measure("pageable_copies", "pageable copies a step", COUNT, structural=True),
-    Measure("fp32_matmuls", "fp32 matmuls a step", COUNT, structural=True),
-    Measure("recompilations", "recompilations a step", COUNT, structural=True),
+    Measure("syncs", "syncs per step", COUNT, structural=True),
+    Measure("launches", "launches per step", COUNT, structural=True),
+    Measure("pageable_copies", "pageable copies per step", COUNT, structural=True),
+    Measure("fp32_matmuls", "fp32 matmuls per step", COUNT, structural=True),
+    Measure("recompilations", "recompilations per step", COUNT, structural=True),
     Measure("loader_workers", "loader workers", COUNT, at_least=True, structural=True),
-    Measure("unfused_optimizer_kernels", "unfused optimizer kernels a step", COUNT, structural=True),
-    Measure("collectives", "collectives a step", COUNT, structural=True),
+    Measure("unfused_optimizer_kernels", "unfused optimizer kernels per step", COUNT, structural=True),
+    Measure("collectives", "collectives per step", COUNT, structural=True),
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}
 
@@ -89,7 +89,7 @@ def parse_budgets(given: Mapping[str, object]) -> tuple[Budget, ...]:
     for name, value in given.items():
         measure = BY_NAME.get(name.replace("-", "_"))
         if measure is None:
-            raise DoctorError(f"there is no budget {name!r}", suggest(name, [m.option for m in MEASURES]))
+            raise DoctorError(f"unknown budget {name!r}", suggest(name, [m.option for m in MEASURES]))
         budgets[measure.name] = parse_budget(measure, value)
     return tuple(budgets[measure.name] for measure in MEASURES if measure.name in budgets)
 
@@ -101,7 +101,7 @@ def parse_budget(measure: Measure, value: object) -> Budget:
         DoctorError: the value is not a budget of this measure.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DoctorError(f"the budget {measure.option} is {value!r}", _example(measure))
+        raise DoctorError(f"invalid value {value!r} for budget {measure.option}", _example(measure))
     text = str(value)
     if measure.unit == SECONDS:
         limit, relative = _time(measure, value)
@@ -115,7 +115,7 @@ def parse_budget(measure: Measure, value: object) -> Budget:
 def _time(measure: Measure, value: str | float) -> tuple[float, bool]:
     if not isinstance(value, str):
         if not 0 < value < float("inf"):
-            raise DoctorError(f"the budget {measure.option} is {value!r} seconds", _example(measure))
+            raise DoctorError(f"invalid value {value!r} (seconds) for budget {measure.option}", _example(measure))
         return float(value), False
     grown = _RELATIVE_TIME.match(value)
     if grown:
@@ -123,29 +123,29 @@ def _time(measure: Measure, value: str | float) -> tuple[float, bool]:
     try:
         return parse_duration(value), False
     except DoctorError as error:
-        raise DoctorError(f"the budget {measure.option} is {value!r}", _example(measure)) from error
+        raise DoctorError(f"invalid value {value!r} for budget {measure.option}", _example(measure)) from error
 
 
 def _share(measure: Measure, value: str | float) -> float:
     try:
         share = parse_share(value) if isinstance(value, str) else float(value)
     except DoctorError as error:
-        raise DoctorError(f"the budget {measure.option} is {value!r}", _example(measure)) from error
+        raise DoctorError(f"invalid value {value!r} for budget {measure.option}", _example(measure)) from error
     if not 0 <= share <= 1:
-        raise DoctorError(f"the budget {measure.option} is {value!r}, which is {100 * share:g} %", _example(measure))
+        raise DoctorError(f"invalid value {value!r} ({100 * share:g} %) for budget {measure.option}", _example(measure))
     return share
 
 
 def _count(measure: Measure, text: str) -> tuple[float, bool]:
     match = _PLAIN_COUNT.match(text)
     if match is None:
-        raise DoctorError(f"the budget {measure.option} is {text!r}", _example(measure))
+        raise DoctorError(f"invalid value {text!r} for budget {measure.option}", _example(measure))
     return float(match.group(2)), bool(match.group(1))
 
 
 def _example(measure: Measure) -> str:
     if measure.unit == SECONDS:
-        return 'write "450ms" for an absolute limit or "+5%" for one against the baseline'
+        return 'write "450ms" for an absolute limit or "+5%" for a limit relative to the baseline'
     if measure.unit == SHARE:
         return 'write a percentage such as "30%"'
-    return 'write a count such as 0, or "+0" for no more than the baseline has'
+    return 'write a count such as 0, or "+0" for the count of the baseline'

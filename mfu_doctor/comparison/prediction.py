@@ -52,7 +52,7 @@ def applied_fixes(before: Report, fixes: Sequence[str]) -> tuple[str, ...]:
     found = [d.rule for d in before.failed]
     for rule in fixes:
         if rule not in found:
-            remedy = suggest(rule, found) if found else "it has no findings"
+            remedy = suggest(rule, found) if found else "omit --fix, because the report has no findings"
             raise DoctorError(f"{before.run.trace} has no finding {rule!r}", remedy)
     return tuple(fixes)
 
@@ -67,7 +67,7 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
         fixes: the rules whose fix was applied.
     """
     if not fixes:
-        reason = "no finding of the run before is gone in the run after"
+        reason = "AFTER still has every finding of BEFORE, so no fix can be checked"
         return Prediction(reason=reason, measured_s=new.value)
     saved = _promised(before, fixes)
     if saved is None:
@@ -75,7 +75,10 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
     slow, middle, quick = (_mean_of(before, old.value) - part for part in saved)
     noise = NOISE_FACTOR * (joint_spread(old, new) or 0.0)
     if noise >= saved[1]:
-        told = f"the noise of +-{duration(noise, 2)} hides the predicted {duration(saved[1], 2)}: repeat with more runs"
+        told = (
+            f"the predicted saving of {duration(saved[1], 2)} is not larger than the noise (+-{duration(noise, 2)}): "
+            "repeat with more runs"
+        )
         return Prediction(fixes=fixes, measured_s=new.value, reason=told)
     within = slow + noise >= new.value >= quick - noise
     return Prediction(
@@ -115,7 +118,7 @@ def _promised(before: Report, fixes: tuple[str, ...]) -> tuple[float, float, flo
 
 def _no_promise(before: Report, fixes: tuple[str, ...]) -> str:
     if len(fixes) > 1:
-        return f"the plan of the run before did not price {' and '.join(fixes)} together"
+        return f"BEFORE has no prediction for {' and '.join(fixes)} together"
     if before.replay.reason and not before.replay.trusted:
         return before.replay.reason
-    return f"the run before did not price {fixes[0]}"
+    return f"BEFORE has no predicted saving for {fixes[0]}"

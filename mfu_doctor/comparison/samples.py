@@ -105,10 +105,10 @@ def _judgeable(report: Report) -> StepTime:
     """The report's step time, if there is anything to judge."""
     time = report.step_time_s
     if time is None or time.n < 1 or not time.median > 0:
-        raise DoctorError(f"{report.run.trace} has no steps to judge", "record at least one whole optimizer step")
+        raise DoctorError(f"{report.run.trace} has no complete step", "record at least one whole optimizer step")
     lost = report.diagnosis("missing-gpu-events")
     if lost is not None and lost.status == FAILED:
-        raise DoctorError(f"{report.run.trace} has no device events to judge ({lost.summary})", lost.fix or "")
+        raise DoctorError(f"{report.run.trace} has no GPU events ({lost.summary})", lost.fix or "")
     return time
 
 
@@ -165,12 +165,12 @@ def require_alike(reports: Sequence[Report], *, allowed: Collection[str] = (), k
     """
     for key in allowed:
         if key not in KEYS:
-            raise DoctorError(f"there is no key {key!r} to allow", suggest(key, KEYS))
+            raise DoctorError(f"unknown key {key!r} for --allow-different", suggest(key, KEYS))
     for other in reports[1:]:
         for key, (left, right) in differing_keys(reports[0], other).items():
             if key in keys and key not in allowed:
                 raise DoctorError(
                     f"{reports[0].run.trace} and {other.run.trace} cannot be compared: {key} is"
                     f" {left or 'unknown'} and {right or 'unknown'}",
-                    f"compare like with like, or pass --allow-different {key}",
+                    f"compare runs with the same {key}, or pass --allow-different {key}",
                 )

@@ -56,8 +56,8 @@ def _override(peaks: Peaks, given: float) -> Peaks:
     best = peaks.of(peaks.best)
     if best is not None and not peaks.measured and abs(given / best - SPARSE) < SPARSE * NEAR:
         warnings.append(
-            f"the given peak {peak_rate(given)} is 2x the dense value {peak_rate(best)} of {peaks.name}:"
-            " a figure with structured sparsity?"
+            f"the given peak {peak_rate(given)} is 2x the dense value {peak_rate(best)} of {peaks.name};"
+            " if it is the peak with structured sparsity, pass the dense value"
         )
     return replace(
         peaks,
@@ -98,7 +98,7 @@ def _cpu(trace: Trace, reached: Mapping[str, float]) -> Peaks:
     name = facts.host.cpu if facts is not None and facts.host is not None else None
     if _launches_without_device(trace):
         return Peaks(
-            kind="gpu", reason="the trace has kernel launches but no device events, so no device to measure against"
+            kind="gpu", reason="the trace has kernel launches but no GPU events, so the GPU and its peak are unknown"
         )
     measured = facts.measured_peaks if facts is not None else ()
     kept = {short: p.flops for p in measured if (short := short_dtype(p.dtype)) is not None}
@@ -135,8 +135,8 @@ def _at_least(measured: dict[str, float], reached: Mapping[str, float]) -> tuple
     """Measured peaks, raised to what products of the run itself reached, and what to say about it."""
     low = {d: peak for d, peak in measured.items() if reached.get(d, 0.0) > peak * (1 + NEAR)}
     warnings = tuple(
-        f"the {d} peak measured here, {flops_rate(peak)}, is too low (a busy machine?): a product of this run reached"
-        f" {flops_rate(reached[d])}, which is taken as the peak; MFU may still be too high"
+        f"the measured {d} peak ({flops_rate(peak)}) is too low, because a matmul of this run reached"
+        f" {flops_rate(reached[d])}; this value is used as the peak, and MFU can still be too high"
         for d, peak in low.items()
     )
     return {d: max(peak, reached[d]) if d in low else peak for d, peak in measured.items()}, warnings
@@ -149,7 +149,7 @@ def _launches_without_device(trace: Trace) -> bool:
 def _accelerator(trace: Trace) -> Peaks:
     device = _device_in_use(trace)
     if device is None:
-        return Peaks(reason=f"the trace does not say which accelerator it ran on: {ASK}")
+        return Peaks(reason=f"the trace does not show on which accelerator it ran: {ASK}")
     name = device.name.strip()
     is_slice = bool(_MIG.search(name))
     row = lookup(_MIG.sub("", name))
@@ -187,7 +187,7 @@ def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Pe
     if row.confidence == "unverified":
         peaks = replace(peaks, warnings=(f"the peak of {name} is not confirmed by its vendor ({row.source})",))
     if is_slice and (sms is None or row.sms is None):
-        reason = f"{name} is a slice of a device and the trace does not say how many multiprocessors it has: {ASK}"
+        reason = f"{name} is a part of a GPU, and the trace does not contain its number of SMs: {ASK}"
         return Peaks(name=name, reason=reason)
     if sms is None or row.sms is None or sms == row.sms:
         return peaks
@@ -199,7 +199,7 @@ def _scaled(peaks: Peaks, row: DeviceRow, sms: int, ratio: float) -> Peaks:
     cut = abs(ratio - 1) > SLICE
     if not cut and not row.sms_certain:
         return peaks  # the published figure is the product's; only the row's unit count is in doubt
-    note = f"{peaks.name} has {sms} multiprocessors here, its table row {row.sms}: peaks are scaled by {ratio:.3f}"
+    note = f"this {peaks.name} has {sms} SMs, the device table says {row.sms}: its peaks are scaled by {ratio:.3f}"
     return replace(
         peaks,
         dense={d: peak * ratio for d, peak in peaks.dense.items()},
@@ -218,7 +218,7 @@ def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
     if like is None or not device.sms:
         return Peaks(name=device.name.strip() or None, sms=device.sms, reason=f'no peak for "{shown}": {ASK}')
     clock, rows = like
-    units = "compute units" if str(arch).startswith("gfx") else "multiprocessors"
+    units = "compute units" if str(arch).startswith("gfx") else "SMs"
     same = {r.bandwidth for r in rows if r.sms == device.sms}
     return Peaks(
         name=device.name.strip() or None,
@@ -228,7 +228,7 @@ def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
         boost_hz=clock,
         source=f"derived: {device.sms} {units} x {clock / GIGA:.2f} GHz (typical boost) x rate of {arch}",
         confidence="derived",
-        warnings=(f"{shown} is in no table: its peak is derived from {arch} and {device.sms} {units}",),
+        warnings=(f"{shown} is not in the device table: its peak is estimated from {arch} and {device.sms} {units}",),
     )
 
 
@@ -238,6 +238,6 @@ def _accumulating_in_fp16(peaks: Peaks, trace: Trace) -> Peaks:
     half_rate = bool(peaks.name) and "GeForce" in str(peaks.name)
     if not half_rate or precision is None or not precision.fp16_accumulation or "fp16" not in peaks.dense:
         return peaks
-    note = "fp16 accumulation is allowed in this run: the fp16 peak is twice the fp32-accumulate figure"
+    note = "fp16 accumulation is enabled in this run, so the fp16 peak is twice the peak with fp32 accumulation"
     dense = peaks.dense | {"fp16": 2 * peaks.dense["fp16"]}
     return replace(peaks, dense=dense, warnings=(*peaks.warnings, note))

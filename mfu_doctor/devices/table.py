@@ -45,7 +45,7 @@ class DeviceRow:
         document = _DOCUMENT.match(self.source)
         if document is not None:
             return document.group(0)
-        return {"vendor": f"{self.vendor}'s figure", "derived": "units x boost clock x rate"}.get(
+        return {"vendor": f"published by {self.vendor}", "derived": "SMs x clock x FLOPs/clock"}.get(
             self.confidence, "unverified"
         )
 

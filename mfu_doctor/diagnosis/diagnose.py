@@ -167,9 +167,10 @@ def _step_rows(run: Run) -> tuple[StepRow, ...]:
 def _replay_info(replay: Replay) -> ReplayInfo:
     reason = None
     if replay.distrust is not None:
-        reason = f"no predictions are given: {replay.distrust}"
+        reason = f"no savings are predicted: {replay.distrust}"
     elif replay.widening:
-        reason = f"the unchanged replay is off by {signed_percent(replay.error)}: predictions are widened by as much"
+        off = signed_percent(replay.error)
+        reason = f"the replay of the unchanged run differs from the measured step by {off}: ranges are wider by this"
     return ReplayInfo(
         error=replay.error if replay.tested else None,
         predicted_s=seconds(replay.model_ns),

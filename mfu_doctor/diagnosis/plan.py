@@ -41,7 +41,7 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
     now_ns, step_s = replay.measured_ns, scale.step_s
     while waiting:
         found = _best(replay, chosen, waiting, now_ns)
-        notes += [f"{name} is left out: {error}" for name, error in found[1]]
+        notes += [f"{name} could not be simulated with the other fixes: {error}" for name, error in found[1]]
         best, broken = found[0], {name for name, _ in found[1]}
         if best is None or best.sure_ns < WORTH_SHARE * replay.measured_ns:
             break
@@ -144,10 +144,10 @@ def _whole(
 def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bool) -> str:
     """Where the plan stops and why."""
     if at_floor:
-        why = "that is every matrix product at peak" if scale.floor_s == scale.products_s else "that is MFU 100 %"
-        return f"no step below {duration(scale.floor_s)} is predicted: {why}"
+        why = "all matmuls at peak FLOP/s" if scale.floor_s == scale.products_s else "MFU 100 %"
+        return f"no step shorter than {duration(scale.floor_s)} is predicted: this is {why}"
     if roofline_s is None:
-        return "after these, no known fix saves 1 % of the step"
+        return "after these fixes, no other fix saves 1 % of the step"
     if step_s < roofline_s:
-        return f"after these, the step is below the {duration(roofline_s)} that today's kernels allow at best"
-    return f"after these, the step is {number(step_s / roofline_s)}x its roofline of {duration(roofline_s)}"
+        return f"this is below the roofline of the current kernels ({duration(roofline_s)}): a fix replaces or removes kernels"
+    return f"after these fixes, the step is {number(step_s / roofline_s)}x its roofline ({duration(roofline_s)})"

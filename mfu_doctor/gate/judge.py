@@ -84,7 +84,7 @@ def judge(reports: Sequence[Report], policy: Policy, *, baseline: Sequence[Repor
         DoctorError: nothing to judge, or the runs cannot be compared (the message names the key).
     """
     if not reports:
-        raise DoctorError("there is nothing to judge", "give at least one trace or report")
+        raise DoctorError("there is no run to check", "pass at least one trace or report")
     everything = [*baseline, *reports]
     steps = step_sample(reports)
     if baseline:
@@ -114,14 +114,15 @@ def _judge_budget(budget: Budget, reports: Sequence[Report], baseline: Sequence[
     measure = budget.measure
     if budget.relative and not baseline:
         raise DoctorError(
-            f"the budget {budget.name} = {budget.text!r} is relative", "pass a baseline, or an absolute limit"
+            f"the budget {budget.name} = {budget.text!r} is relative to a baseline",
+            "pass a baseline, or an absolute limit",
         )
     now = measure_sample(reports, measure)
     if now is None:
-        raise DoctorError(f"the budget {budget.name} cannot be judged: {_unknown(measure, reports)}", _drop(budget))
+        raise DoctorError(f"the budget {budget.name} cannot be checked: {_unknown(measure, reports)}", _drop(budget))
     before = measure_sample(baseline, measure) if baseline else None
     if budget.relative and before is None:
-        raise DoctorError(f"the budget {budget.name} cannot be judged: {_unknown(measure, baseline)}", _drop(budget))
+        raise DoctorError(f"the budget {budget.name} cannot be checked: {_unknown(measure, baseline)}", _drop(budget))
     limit = budget.bound(before.value if before else None)
     status, why = _status(budget, now, before, limit)
     upper = max((report.mfu.upper or 0.0 for report in reports), default=0.0)
@@ -159,9 +160,9 @@ def _status(budget: Budget, now: Sample, before: Sample | None, limit: float) ->
     if over <= 0:
         return PASSED, _blind(budget, before, spread)
     if real is None and compared:
-        return INCONCLUSIVE, "too few steps to know the spread; repeat with more steps or runs"
+        return INCONCLUSIVE, "the noise is unknown with so few steps; record more steps or runs"
     if real is None:
-        return FAILED, "the spread is unknown with so few steps"
+        return FAILED, "the noise is unknown with so few steps"
     if real:
         return FAILED, ""
     noise = figure(NOISE_FACTOR * (spread or 0.0), budget.measure.unit)
@@ -175,7 +176,7 @@ def _blind(budget: Budget, before: Sample | None, spread: float | None) -> str:
     noise, allowed = NOISE_FACTOR * spread / before.value, budget.limit
     if noise <= allowed:
         return ""
-    return f"the noise of +-{percent(noise)} is wider than the budget, so a smaller regression would not be seen"
+    return f"the noise of +-{percent(noise)} is larger than the budget, so a regression can remain undetected"
 
 
 def _sentence(budget: Budget, now: Sample, before: Sample | None, limit: float, why: str) -> str:
@@ -214,12 +215,12 @@ def _unknown(measure: Measure, reports: Iterable[Report]) -> str:
         return reasons[0] if reasons else "MFU is not known for this run"
     if measure.structural:
         lacking = [report.run.trace for report in reports if measure.name not in report.structure]
-        return f"{lacking[0] if lacking else 'the run'} does not tell the {measure.title}"
-    return f"the run has no split of the step for the {measure.title}"
+        return f"{lacking[0] if lacking else 'the run'} has no value for the {measure.title}"
+    return f"the run has no time breakdown, which the {measure.title} needs"
 
 
 def _drop(budget: Budget) -> str:
-    return f"record what it needs, or drop the budget {budget.name}"
+    return f"record the missing data, or remove the budget {budget.name}"
 
 
 def _judged(reports: Sequence[Report], baseline: Sequence[Report], steps: Sample, policy: Policy) -> Judged:

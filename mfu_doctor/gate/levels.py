@@ -36,5 +36,5 @@ def parse_levels(given: Mapping[str, object]) -> dict[str, str]:
     levels = {key_of(key): level for key, level in given.items()}
     for key, level in levels.items():
         if level not in LEVELS:
-            raise DoctorError(f"the level of {key} is {level!r}", f"use one of {', '.join(LEVELS)}")
+            raise DoctorError(f"invalid level {level!r} for {key}", f"use one of {', '.join(LEVELS)}")
     return {key: str(level) for key, level in levels.items()}

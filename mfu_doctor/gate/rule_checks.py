@@ -69,5 +69,5 @@ def _typical(said: Sequence[Diagnosis], runs: int) -> Diagnosis:
 def _sentence(shown: Diagnosis, said: Sequence[Diagnosis], runs: int) -> str:
     failed = sum(diagnosis.status == outcome.FAILED for diagnosis in said)
     seen = f" ({failed} of {runs} runs)" if failed < runs else ""
-    folded = f"; also explains {', '.join(shown.explains)}" if shown.explains else ""
+    folded = f"; same cause: {', '.join(shown.explains)}" if shown.explains else ""
     return f"{shown.summary}{seen}{folded}"

@@ -51,13 +51,13 @@ def choose_trace(folder: str | Path) -> Chosen:
     others = [file.path.name for file in files if not any(file is kept for kept in mine)]
     others += [str(run) for run in found.other_runs]
     which = [f"rank {min(ranks)}"] if siblings else []
-    which += ["the newest run there"] if others else []
-    notes = [", ".join([f"reporting on {chosen.path}", *which])]
+    which += ["newest run in this directory"] if others else []
+    notes = [f"reporting on {chosen.path}" + (f" ({', '.join(which)})" if which else "")]
     if siblings:
         names = _some([file.path.name for file in siblings])
-        notes.append(f"other ranks of this run: {names}; give one of these files instead to see it")
+        notes.append(f"other ranks of this run: {names}; pass one of these files to report on it")
     if others:
-        notes.append(f"other runs there: {_some(others)}")
+        notes.append(f"other runs in this directory: {_some(others)}")
     return Chosen(chosen.path, tuple(notes))
 
 

@@ -78,7 +78,7 @@ def load_input(
     if saved is not None:
         if stated.for_traces_only:
             named = ", ".join(stated.for_traces_only)
-            raise DoctorError(f"{source} is a saved report, so {named} cannot be applied", "give the trace instead")
+            raise DoctorError(f"{source} is a saved report, which cannot be used with {named}", "pass the trace instead")
         return Loaded(restated(saved, stated, known))
     opened = open_trace(source, processes=processes)
     run = Run(opened.trace, options_for(opened.trace, stated, known))
@@ -132,7 +132,7 @@ def load_saved(source: PathLike | BinaryIO) -> Report | None:
     except OSError as error:
         raise NotATraceError(f"{source} cannot be read ({error.strerror})", "check the path") from error
     except UnicodeDecodeError as error:
-        raise NotATraceError(f"{source} is not UTF-8 text", "give a page written by -o report.html") from error
+        raise NotATraceError(f"{source} is not UTF-8 text", "pass a page written by -o report.html") from error
 
 
 def processors() -> int:

@@ -61,7 +61,7 @@ def check_model_flops(value: float | None, name: str) -> None:
         DoctorError: the number is not positive and finite.
     """
     if value is not None and not 0 < value < float("inf"):
-        raise DoctorError(f"{name} {value:g} is not a number of FLOP", "write 1.28e14 for 128 TFLOP a step")
+        raise DoctorError(f"{name} {value:g} is not a valid number of FLOPs", "write 1.28e14 for 128 TFLOP per step")
 
 
 def parse_steps(text: str | None) -> tuple[int, int] | None:

@@ -18,11 +18,11 @@ from mfu_doctor.result.run import Convention, Mfu
 from mfu_doctor.result.step import KernelRow
 
 GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made
-_JUDGED = "findings are as they were saved: give the trace to judge them again"
-_MIXED = "several number formats ran, each against a peak of its own: give the trace"
+_JUDGED = "the findings are not recalculated: pass the trace to update them"
+_MIXED = "the run used several dtypes with different peaks: pass the trace instead of the report"
 _ABOVE = "above 100 %"
 _ROUNDING = 1e-6  # relative: a report keeps its numbers in full
-_NO_WATERFALL = "the waterfall needs the trace: it is relative to another peak or number of FLOPs"
+_NO_WATERFALL = "The peak or the FLOPs changed. Pass the trace to calculate this table."
 
 
 def restated(report: Report, stated: Overrides, settings: Settings) -> Report:
@@ -56,7 +56,7 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
         peaks = on_cpu if device.kind == "cpu" else peaks_with(device.peaks, device.peak_flops, peak)
         device = replace(device, peak_flops=peak, peak_source=GIVEN, peak_reason=None, peak_measured=False, peaks=peaks)
     said = [] if peak is None else [f"a peak of {peak_rate(peak)}"]
-    said += [] if flops is None else [f"{flop_count(flops)} a step"]
+    said += [] if flops is None else [f"{flop_count(flops)} per step"]
     return replace(
         report,
         device=device,
@@ -66,7 +66,7 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
         diagnoses=tuple(_diagnosis(d, ratio) for d in report.diagnoses),
         plan=_plan(report.plan, ratio),
         kernels=tuple(_kernel(row, device.dtype, peak) for row in report.kernels),
-        cautions=(*report.cautions, f"MFU is restated for {' and '.join(said)}; {_JUDGED}"),
+        cautions=(*report.cautions, f"MFU is recalculated for {' and '.join(said)}; {_JUDGED}"),
     )
 
 
@@ -101,7 +101,7 @@ def _mfu(report: Report, peak: float | None, flops: float | None) -> Mfu:
 
 
 def _above_peak(value: float) -> tuple[str, ...]:
-    return (f"MFU {_ABOVE}: suspect the stated number",) if value > 1 else ()
+    return (f"MFU {_ABOVE}: check the value of --peak-flops or --model-flops",) if value > 1 else ()
 
 
 def _diagnosis(found: Diagnosis, ratio: float | None) -> Diagnosis:

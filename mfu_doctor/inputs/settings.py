@@ -99,13 +99,13 @@ def _table(path: Path) -> dict[str, Any] | None:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DoctorError(f"{path} is not TOML ({error})", "correct it") from error
+        raise DoctorError(f"{path} is not TOML ({error})", "fix the TOML syntax") from error
     except OSError as error:
         raise DoctorError(f"{path} cannot be read ({error.strerror})", "make it readable") from error
     tool = data.get("tool")
     table = tool.get(TABLE) if isinstance(tool, dict) else None
     if table is not None and not isinstance(table, dict):
-        raise DoctorError(f"{path}: tool.{TABLE} is not a table", f"write [tool.{TABLE}]")
+        raise DoctorError(f"{path}: tool.{TABLE} must be a TOML table", f"write [tool.{TABLE}]")
     return table
 
 
@@ -135,13 +135,13 @@ def parse_settings(table: Mapping[str, Any], path: Path) -> Settings:
 def _known(table: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
     for key in table:
         if key not in known:
-            raise DoctorError(f"there is no setting {prefix}{key}", suggest(key, known))
+            raise DoctorError(f"unknown setting {prefix}{key}", suggest(key, known))
 
 
 def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     section = table.get(name, {})
     if not isinstance(section, dict):
-        raise DoctorError(f"{name} is not a table", f"write [tool.{TABLE}.{name}]")
+        raise DoctorError(f"{name} must be a TOML table", f"write [tool.{TABLE}.{name}]")
     return section
 
 
@@ -150,7 +150,7 @@ def _number(table: Mapping[str, Any], key: str, check: Callable[[float | None, s
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DoctorError(f"{key} is {value!r}", "write a positive number such as 989.5e12")
+        raise DoctorError(f"invalid value {value!r} for {key}", "write a positive number such as 989.5e12")
     try:
         number = float(value)
     except OverflowError:
@@ -162,15 +162,15 @@ def _number(table: Mapping[str, Any], key: str, check: Callable[[float | None, s
 def _flag(table: Mapping[str, Any], key: str) -> bool:
     value = table.get(key, False)
     if not isinstance(value, bool):
-        raise DoctorError(f"{key} is {value!r}", "write true or false")
+        raise DoctorError(f"invalid value {value!r} for {key}", "write true or false")
     return value
 
 
 def _keys(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = table.get(key, [])
     if not isinstance(value, list):
-        raise DoctorError(f"{key} is {value!r}", f'write a list such as ["{KEYS[0]}"]')
+        raise DoctorError(f"invalid value {value!r} for {key}", f'write a list such as ["{KEYS[0]}"]')
     for item in value:
         if item not in KEYS:
-            raise DoctorError(f"{key} names {item!r}", suggest(str(item), KEYS))
+            raise DoctorError(f"unknown key {item!r} in {key}", suggest(str(item), KEYS))
     return tuple(value)

@@ -20,7 +20,7 @@ _DEFAULT_SEPARATOR = b'},{"'
 _MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
 _TRIES = 100  # places where the first event may end, before the separator is left as it is
 _STALE_SEPARATOR = 8 * BLOCK  # bytes without the separator: this part of the file is laid out differently
-_REMEDY = "give a file written by torch.profiler's export_chrome_trace, plain or gzipped"
+_REMEDY = "pass a file written by torch.profiler's export_chrome_trace, plain or gzipped"
 
 
 class EventChunks:

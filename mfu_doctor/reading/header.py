@@ -172,8 +172,8 @@ def _facts(data: bytes | None) -> tuple[Facts | None, tuple[Problem, ...]]:
     try:
         facts = msgspec.json.decode(data, type=Facts)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return None, (Problem("bad-facts", f"What mfu-doctor captured beside the events cannot be read ({error})"),)
+        return None, (Problem("bad-facts", f"The metadata that mfu-doctor recorded cannot be read ({error})"),)
     if facts.version > FACTS_VERSION:
-        text = "A newer mfu-doctor wrote this file; what it captured beside the events is read as far as it is known"
+        text = "A newer mfu-doctor wrote this file; metadata that this version does not know are ignored"
         return facts, (Problem("bad-facts", text),)
     return facts, ()

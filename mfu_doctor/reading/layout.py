@@ -64,8 +64,8 @@ def find_traces(path: str | os.PathLike[str]) -> TraceSet:
     runs = {folder: found for folder in _folders(root) if (found := _traces_in(folder))}
     if not runs:
         raise NotATraceError(
-            f"{root} holds no file named <worker>.<span>.pt.trace.json or .gz",
-            "name a trace file, or give its directory",
+            f"{root} contains no file named <worker>.<span>.pt.trace.json or .gz",
+            "pass a trace file or its directory",
         )
     run = root if root in runs else max(runs, key=lambda folder: max(_written(trace) for trace in runs[folder]))
     newest_first = sorted(runs[run], key=_written, reverse=True)

@@ -49,7 +49,7 @@ def read_trace(
         if not parser.columns.count:
             raise NotATraceError(
                 f"{source.label} holds no event with a duration",
-                "record at least one step, and export it when it is over",
+                "record at least one step, and export the trace after the profiler has stopped",
             )
         header = read_header(parser.chunks.head, parser.tail)
         names, tracks = parser.columns.names, parser.columns.tracks.tracks()
@@ -101,19 +101,23 @@ def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int)
         how = "Its gzip stream is cut off or damaged" if source.truncated else "It was cut off"
         yield Problem("truncated", f"The file is incomplete. {how}: what came after is missing", int(parser.cut_event))
     elif unclosed or (not parser.tail and not parser.chunks.is_bare):
-        yield Problem("no-footer", "The file ends right after its events: what its footer would say is unknown")
+        yield Problem("no-footer", "The file has no metadata after its events, so they are unknown")
     if damage.dropped:
         yield Problem("events-dropped", f"{damage.dropped:,} damaged events could not be read", damage.dropped)
     if parser.pairs.unmatched:
-        text = f"{parser.pairs.unmatched:,} begin or end events have no other half"
+        text = f"{parser.pairs.unmatched:,} begin or end events have no matching event"
         yield Problem("events-dropped", text, parser.pairs.unmatched)
     if damage.repaired:
         yield Problem("events-repaired", f"{damage.repaired:,} malformed events were repaired", damage.repaired)
     if damage.bad_text:
         yield Problem(
-            "invalid-text", f"{damage.bad_text:,} characters were not text and were replaced", damage.bad_text
+            "invalid-text", f"{damage.bad_text:,} bytes were not valid UTF-8 text and were replaced", damage.bad_text
         )
     if base is None:
-        yield Problem("no-base-time", "Times are relative to a moment that the file does not state")
+        yield Problem("no-base-time", "The file has no base time (baseTimeNanoseconds), so absolute times are unknown")
     if clamped:
-        yield Problem("clamped-times", f"{clamped:,} events had impossible times", clamped)
+        yield Problem(
+            "clamped-times",
+            f"{clamped:,} events had an impossible time (start at 0, or end before start), which was corrected",
+            clamped,
+        )

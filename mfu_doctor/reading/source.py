@@ -100,8 +100,8 @@ class Source:
         self.given += len(data)
         if self.given > max(_BOMB_CHECK_FROM, self._taken * self._max_expansion):
             raise NotATraceError(
-                f"{self.label} grows more than {self._max_expansion:g} times when it is decompressed",
-                "unpack it yourself if you trust it, and give the plain file",
+                f"{self.label} expands more than {self._max_expansion:g} times when it is decompressed",
+                "if you trust the file, decompress it with gunzip and pass the .json file",
             )
         return data
 
@@ -132,7 +132,7 @@ def _open(where: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, int]
         return where, Path(name).name if isinstance(name, str) else "stream", 0
     path = Path(where)
     if path.is_dir():
-        raise NotATraceError(f"{path} is a directory", "name one file in it")
+        raise NotATraceError(f"{path} is a directory", "pass one file of it")
     try:
         return path.open("rb", buffering=0), path.name, path.stat().st_size
     except FileNotFoundError:

@@ -89,7 +89,8 @@ class TrackTable:
         index = self._tracks.setdefault(track, len(self._tracks))
         if index > _MAX_TRACKS:
             raise NotATraceError(
-                f"the file has more than {_MAX_TRACKS:,} threads and streams", "cut it to one process with a trace tool"
+                f"the file has more than {_MAX_TRACKS:,} threads and streams",
+                "keep only the events of one process (filter by pid)",
             )
         return index
 

@@ -38,10 +38,11 @@ def from_json(data: bytes | str, kind: type[R]) -> R:
     try:
         report = msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
-        raise NotATraceError(f"not an mfu-doctor report ({error})", "give a file written by -o report.json") from error
+        raise NotATraceError(f"not an mfu-doctor report ({error})", "pass a file written by -o report.json") from error
     if report.schema != SCHEMA:
         raise NotATraceError(
-            f"the report has schema {report.schema}, this version reads {SCHEMA}", "re-create it from the trace"
+            f"the report has schema {report.schema}, this version reads {SCHEMA}",
+            "create the report again from the trace",
         )
     return report
 
@@ -59,5 +60,5 @@ def json_in_page(text: str) -> bytes:
     """
     found = _PAGE.search(text)
     if found is None:
-        raise NotATraceError("the page holds no mfu-doctor report", "give a page written by -o report.html")
+        raise NotATraceError("the page contains no mfu-doctor report", "pass a page written by -o report.html")
     return found.group(1).strip().encode()

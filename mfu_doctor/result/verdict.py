@@ -137,7 +137,7 @@ class Verdict:
             words.format(len(self.with_status(status))) for status, words in counts if self.with_status(status)
         )
         if self.ok:
-            return f"passed ({rest})" if rest else "passed (nothing was asked)"
+            return f"passed ({rest})" if rest else "passed (no checks were configured)"
         names = ", ".join(check.name for check in self.failures)
         return f"failed: {names}" + (f" ({rest})" if rest else "")
 

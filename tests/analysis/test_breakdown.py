@@ -235,7 +235,7 @@ def test_marks_that_cannot_be_tied_to_kernels_are_said_to_be_unused() -> None:
             t.now += 100
     steps = Run(t.trace()).steps
     assert steps.source == "whole trace"
-    assert "ties its ProfilerStep marks to kernels" in str(steps.note)
+    assert "links the ProfilerStep events to kernels" in str(steps.note)
 
 
 def test_a_gap_that_nothing_explains_is_said_to_be_unexplained() -> None:

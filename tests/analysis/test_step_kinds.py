@@ -96,7 +96,7 @@ def test_a_long_step_that_no_un_profiled_one_explains_is_disturbed(rest: list[in
     steps = steps_of(lengths, timed_us=timed)
     assert np.flatnonzero(steps.kind == DISTURBED).tolist() == [at]
     assert steps.note is not None
-    assert "left out as disturbed" in steps.note
+    assert "excluded: more than 1.5 times" in steps.note
     assert to_mean(steps, timed) == 1.0
 
 
@@ -175,7 +175,7 @@ def test_the_steps_that_the_user_asks_for_are_judged_whatever_they_look_like() -
     assert Run(trace).steps.kind.tolist() == [WARM_UP, WARM_UP, STEADY, DISTURBED, STEADY, STEADY, STEADY]
     chosen = Run(trace, Options(steps=(0, 4))).steps
     assert chosen.kind.tolist() == [STEADY] * 4
-    assert "left out" not in (chosen.note or "")
+    assert "excluded" not in (chosen.note or "")
 
 
 def test_the_report_names_both_kinds_of_steps_that_it_leaves_out() -> None:
@@ -186,7 +186,7 @@ def test_the_report_names_both_kinds_of_steps_that_it_leaves_out() -> None:
     page = render(report, "html")
     assert page.count(", warm-up<") == 2
     assert page.count(", disturbed<") == 1
-    assert any("left out as warm-up" in text and "left out as disturbed" in text for text in report.cautions)
+    assert any("excluded as warm-up" in text and "excluded: more than" in text for text in report.cautions)
 
 
 def test_a_collection_of_garbage_in_a_live_step_makes_it_long_and_not_disturbed() -> None:

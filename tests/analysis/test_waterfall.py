@@ -124,9 +124,9 @@ def test_the_first_bar_is_the_mfu_and_a_slower_format_is_the_second() -> None:
     """A mixed run on an H100: 26.69 % achieved, 23.31 % lost to fp32, half the step idle."""
     run = Run(steps_of(4, mixed).trace())
     found = bars(run)
-    assert found["model FLOPs at peak"] / 4 == pytest.approx(float(run.mfu.report.value or 0), abs=1e-9)
-    assert found["model FLOPs at peak"] / 4 == pytest.approx(0.2669, abs=5e-5)
-    assert found["slower number format"] / 4 == pytest.approx(0.2331, abs=5e-5)
+    assert found["ideal: model FLOPs / peak FLOP/s"] / 4 == pytest.approx(float(run.mfu.report.value or 0), abs=1e-9)
+    assert found["ideal: model FLOPs / peak FLOP/s"] / 4 == pytest.approx(0.2669, abs=5e-5)
+    assert found["dtype with a lower peak"] / 4 == pytest.approx(0.2331, abs=5e-5)
     assert sum(v for k, v in found.items() if k.startswith("idle")) == pytest.approx(2.0, abs=1e-3)
 
 
@@ -134,15 +134,15 @@ def test_causal_attention_achieves_its_unmasked_pairs() -> None:
     """The bar is the causal MFU; flash attention's second look at the scores is recomputation."""
     run = Run(steps_of(4, lambda t: attention(t, causal=True)).trace())
     found = bars(run)
-    assert found["model FLOPs at peak"] / 4 == pytest.approx(float(run.mfu.report.causal or 0), rel=1e-4)
-    assert found["recomputation at peak"] == pytest.approx(found["model FLOPs at peak"] / 4, rel=1e-4)
+    assert found["ideal: model FLOPs / peak FLOP/s"] / 4 == pytest.approx(float(run.mfu.report.causal or 0), rel=1e-4)
+    assert found["recomputed FLOPs / peak FLOP/s"] == pytest.approx(found["ideal: model FLOPs / peak FLOP/s"] / 4, rel=1e-4)
     assert "unmasked" in str(run.waterfall.note)
 
 
 def test_a_kernel_faster_than_its_peak_is_shown_and_not_clamped() -> None:
     """A wrong peak or a Winograd convolution: the bars still sum, with a negative one."""
     run = Run(steps_of(1, lambda t: product(t, 1_978_800_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace())
-    assert bars(run)["faster than the peak"] == pytest.approx(-1.0, abs=1e-6)
+    assert bars(run)["correction: faster than the peak"] == pytest.approx(-1.0, abs=1e-6)
     assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
 
 
@@ -154,7 +154,7 @@ def test_a_shape_bound_by_memory_is_no_fault_of_the_kernel() -> None:
         t.op("aten::mv", kernel=1000, kernel_name="gemv", dims=[[100_000, 10_000], [10_000]], types=types)
 
     found = bars(Run(steps_of(0.01, draw).trace()))
-    assert found["shape bound by memory"] == pytest.approx(2e9 / 3.35e12, rel=0.01)
+    assert found["memory-bound matmuls"] == pytest.approx(2e9 / 3.35e12, rel=0.01)
 
 
 def gemm(t: Timeline, m: int, k: int, n: int, us: int) -> None:
@@ -171,7 +171,7 @@ def test_tiles_and_waves_of_a_real_gemm() -> None:
     assert wave_efficiency(1540, 132, one_each=True) == pytest.approx(0.972, abs=5e-4)
     run = Run(steps_of(0.001, lambda t: gemm(t, 8944, 1024, 1024, 100)).trace())
     at_peak = 2 * 8944 * 1024 * 1024 / 989.4e12
-    assert bars(run)["partial waves"] == pytest.approx(at_peak / filled * (1 / 0.8485 - 1), rel=0.01)
+    assert bars(run)["wave quantization"] == pytest.approx(at_peak / filled * (1 / 0.8485 - 1), rel=0.01)
 
 
 def test_small_tiles_are_only_blamed_for_an_underfilled_device() -> None:
@@ -186,8 +186,8 @@ def test_a_lower_clock_has_its_own_bar() -> None:
     trace = steps_of(2, lambda t: product(t, 494_700_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace()
     samples = DeviceSamples(device="0", time_ns=(1, 2, 3), sm_mhz=(1464.0, 1464.0, 300.0), util_gpu=(90.0, 80.0, 0.0))
     run = Run(replace(trace, facts=Facts(samples=(samples,))))
-    assert bars(run)["clock below boost"] == pytest.approx(0.5 * (1830 / 1464 - 1), rel=0.02)
-    assert "clock below boost" not in bars(Run(trace))
+    assert bars(run)["clock below the boost clock"] == pytest.approx(0.5 * (1830 / 1464 - 1), rel=0.02)
+    assert "clock below the boost clock" not in bars(Run(trace))
 
 
 def other_work(t: Timeline) -> None:
@@ -202,11 +202,11 @@ def other_work(t: Timeline) -> None:
 def test_other_kernels_by_kind_with_the_floor_of_their_traffic() -> None:
     """67 MB at 3.35 TB/s are 20 of an activation's 100 us; the rest is what fusing could give back."""
     found = bars(Run(steps_of(0.002, other_work).trace()))
-    for name in ("optimizer", "layout changes", "helpers of matmuls", "other kernels"):
+    for name in ("optimizer", "layout conversion", "auxiliary kernels of matmuls", "other kernels"):
         assert found[name] == pytest.approx(100e-6)
-    assert found["memory traffic at full bandwidth"] == pytest.approx(20e-6, rel=1e-3)
-    assert found["memory-bound kernels above that"] == pytest.approx(80e-6, rel=1e-3)
-    assert found["tiny kernels"] == pytest.approx(2e-6)
+    assert found["memory-bound: minimum time"] == pytest.approx(20e-6, rel=1e-3)
+    assert found["memory-bound: above the minimum"] == pytest.approx(80e-6, rel=1e-3)
+    assert found["kernels under 5 us"] == pytest.approx(2e-6)
 
 
 def test_what_the_profiler_added_is_taken_out_of_host_idle() -> None:
@@ -225,8 +225,8 @@ def test_unknown_flops_are_a_bar_and_a_note() -> None:
     """Without shapes there is no achieved bar at all, rather than one of zero."""
     run = Run(steps_of(4, shapeless).trace())
     found = bars(run)
-    assert found["matmul with unknown FLOPs"] == pytest.approx(1.0)
-    assert "model FLOPs at peak" not in found
+    assert found["matmuls with unknown FLOPs"] == pytest.approx(1.0)
+    assert "ideal: model FLOPs / peak FLOP/s" not in found
     assert "100 % of the matmul time" in str(run.waterfall.note)
     assert run.least_times is None
 
@@ -235,9 +235,9 @@ def test_given_flops_split_matmuls_whose_shapes_are_unknown() -> None:
     """A quarter second of work at peak in a second of kernels: the first bar is the MFU again."""
     run = Run(steps_of(4, shapeless).trace(), Options(model_flops=989.4e12 / 4))
     found = bars(run)
-    assert found["model FLOPs at peak"] / 4 == pytest.approx(float(run.mfu.report.value or 0))
-    assert found["kernel efficiency"] == pytest.approx(0.75)
-    assert "matmul with unknown FLOPs" not in found
+    assert found["ideal: model FLOPs / peak FLOP/s"] / 4 == pytest.approx(float(run.mfu.report.value or 0))
+    assert found["other matmul inefficiency"] == pytest.approx(0.75)
+    assert "matmuls with unknown FLOPs" not in found
 
 
 def test_recorded_stacks_make_host_idle_an_upper_bound() -> None:
@@ -258,7 +258,7 @@ def test_on_a_cpu_the_operators_are_the_kernels() -> None:
     """Half the step multiplies, half is Python; the peak is the measured one."""
     peaks = (MeasuredPeak(dtype="float32", flops=2e11, threads=2, how="GEMM"),)
     found = bars(cpu_run(Facts(measured_peaks=peaks)))
-    assert found == pytest.approx({"model FLOPs at peak": 0.25, "kernel efficiency": 0.25, "idle: python": 0.5})
+    assert found == pytest.approx({"ideal: model FLOPs / peak FLOP/s": 0.25, "other matmul inefficiency": 0.25, "idle: python": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -296,6 +296,6 @@ def test_a_checkpointed_run_on_mi300x() -> None:
     """MFU 0.43 %, HFU 0.57 %, 63 % exposed communication."""
     run = Run(read_trace(real_trace("mi300x_resnet_checkpoint_rank0of8" + TRACE)))
     found = {b.name: b.seconds / run.waterfall.step_ns * 1e9 for b in run.waterfall.bars}
-    assert found["model FLOPs at peak"] == pytest.approx(0.0043, abs=1e-4)
-    assert found["recomputation at peak"] == pytest.approx(0.0014, abs=1e-4)
+    assert found["ideal: model FLOPs / peak FLOP/s"] == pytest.approx(0.0043, abs=1e-4)
+    assert found["recomputed FLOPs / peak FLOP/s"] == pytest.approx(0.0014, abs=1e-4)
     assert found["exposed communication"] == pytest.approx(0.628, abs=0.01)

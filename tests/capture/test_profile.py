@@ -74,7 +74,7 @@ with block() as doctor:
     written = ours(tmp_path)
     assert [window.kind for window in written.facts.windows] == ["timing"]
     assert written.steps == [1]
-    assert written.facts.notes == ("the block ended after 6 of 20 steps: only its second step was recorded",)
+    assert written.facts.notes == ("profile() ended after 6 of 20 steps: only the second step was recorded",)
     assert len(written.facts.timed_steps_s) == 4
 
 

@@ -142,7 +142,7 @@ def test_a_generator_that_nobody_finishes_is_reported_at_exit(zygote: Zygote, tm
     assert (watched.code, watched.err) == (0, "")
     facts = ours(tmp_path).facts
     assert facts.windows[0].steps == 2
-    assert "the timing window ended early: the interpreter exited" in facts.notes
+    assert "the timing recording ended early: the interpreter exited" in facts.notes
 
 
 def test_a_generator_closed_on_another_thread_leaves_the_profiler_to_the_user(zygote: Zygote, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_saved_report_is_shown_again(tmp_path: Path) -> None:
 
 
 def test_a_saved_report_cannot_be_judged_anew() -> None:
-    with pytest.raises(DoctorError, match=r"saved report, so --steps cannot be applied: give the trace"):
+    with pytest.raises(DoctorError, match=r"saved report, which cannot be used with --steps: pass the trace"):
         run_report(str(FOLDER / "healthy.json"), ReportOptions(steps="0:1"))
 
 
@@ -148,7 +148,7 @@ def test_a_trace_is_never_overwritten_by_its_report(tmp_path: Path) -> None:
     trace.write_bytes((ROOT / "tests" / "fixtures" / "kineto_2021.json").read_bytes())
     other = tmp_path / "other.json"
     other.write_bytes(trace.read_bytes())
-    for target, message in ((trace, "is the input itself"), (other, "is not an mfu-doctor report")):
+    for target, message in ((trace, "is an input file"), (other, "is not an mfu-doctor report")):
         with pytest.raises(DoctorError, match=message):
             run_report(str(trace), ReportOptions(output=str(target)))
 

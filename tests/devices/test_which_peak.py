@@ -33,7 +33,7 @@ def test_a_device_that_is_not_listed_is_not_taken_for_one_of_several_that_are() 
     t4 = {"name": "Tesla T4", "computeMajor": 7, "computeMinor": 5, "numSms": 40}
     peaks = resolve(on_device(5, [{"id": 0, **t4}, {"id": 1, **h100}]), None, is_cpu=False)
     assert peaks.dense == {}
-    assert "does not say which accelerator" in str(peaks.reason)
+    assert "does not show on which accelerator" in str(peaks.reason)
     alike = resolve(on_device(5, [{"id": 0, **h100}, {"id": 1, **h100}]), None, is_cpu=False)
     assert alike.of("bf16") == 989.4e12
 

@@ -36,8 +36,8 @@ def test_the_lowest_rank_of_a_run_and_one_line_about_the_others(tmp_path: Path) 
     chosen = choose_trace(tmp_path)
     assert chosen.path == files[2]
     assert chosen.notes == (
-        f"reporting on {files[2]}, rank 0",
-        "other ranks of this run: rank2.pt.trace.json.gz, rank10.pt.trace.json.gz; give one of these files instead to see it",
+        f"reporting on {files[2]} (rank 0)",
+        "other ranks of this run: rank2.pt.trace.json.gz, rank10.pt.trace.json.gz; pass one of these files to report on it",
     )
 
 
@@ -56,7 +56,7 @@ def test_a_program_profiled_twice_is_two_runs_and_the_newer_is_taken(tmp_path: P
     new = write(tmp_path, f"host_200.{NOW}.pt.trace.json")
     chosen = choose_trace(tmp_path)
     assert chosen.path == new
-    assert chosen.notes == (f"reporting on {new}, the newest run there", f"other runs there: {old.name}")
+    assert chosen.notes == (f"reporting on {new} (newest run in this directory)", f"other runs in this directory: {old.name}")
 
 
 def test_ranks_of_an_older_run_are_not_mixed_in(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_above_several_runs_the_newest_is_taken_and_the_others_are_named(tmp_pat
     new = write(tmp_path / "exp2", f"w_1.{NOW}.pt.trace.json")
     chosen = choose_trace(tmp_path)
     assert chosen.path == new
-    assert chosen.notes[1] == f"other runs there: {tmp_path / 'exp1'}"
+    assert chosen.notes[1] == f"other runs in this directory: {tmp_path / 'exp1'}"
 
 
 def test_many_others_are_counted_not_listed(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_restated_report_is_that_of_the_trace_where_it_can_be_and_says_the_res
         assert theirs.saving is not None
         assert mine.saving.mfu_high == pytest.approx(theirs.saving.mfu_high, rel=1e-9)
     assert restated.waterfall == ()
-    assert "restated" in restated.cautions[-1]
+    assert "recalculated" in restated.cautions[-1]
     assert Report.load(saved, peak_flops=Report.load(saved).device.peak_flops) == Report.load(
         saved
     )  # what it says already
@@ -201,7 +201,7 @@ def test_a_directory_says_which_trace_was_taken(trace: Path) -> None:
     [
         ({"peak_flops": 989.5}, "not a peak in FLOP/s: write 989.5e12"),
         ({"peak_flops": float("nan")}, "not a peak"),
-        ({"model_flops": -1.0}, "not a number of FLOP"),
+        ({"model_flops": -1.0}, "not a valid number of FLOP"),
         ({"steps": (3, 3)}, "not a range"),
         ({"select": ("input-bond",)}, "did you mean input-bound"),
     ],
@@ -214,7 +214,7 @@ def test_the_api_refuses_what_the_command_line_refuses(wrong: dict[str, object],
 def test_what_needs_the_events_is_refused_of_a_saved_report(trace: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved.json"
     mfu_doctor.diagnose(trace).save(saved)
-    with pytest.raises(DoctorError, match="--steps, --ignore cannot be applied: give the trace"):
+    with pytest.raises(DoctorError, match="cannot be used with --steps, --ignore: pass the trace"):
         load_input(saved, Overrides(steps=(1, 2), ignore=("input-bound",)))
 
 

@@ -73,9 +73,9 @@ def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:
         ("[tool.mfu-doctor]\npeak-flops = -1\n", "not a peak in FLOP/s"),
         ("[tool.mfu-doctor]\npeak-flops = 989.5\n", "write 989.5e12"),
         ("[tool.mfu-doctor]\npeak-flops = 'fast'\n", "positive number"),
-        (f"[tool.mfu-doctor]\nmodel-flops = {'9' * 401}\n", "not a number of FLOP"),
-        ("[tool.mfu-doctor]\ncheck = 3\n", "not a table"),
-        ("tool.mfu-doctor = 3\n", "not a table"),
+        (f"[tool.mfu-doctor]\nmodel-flops = {'9' * 401}\n", "not a valid number of FLOP"),
+        ("[tool.mfu-doctor]\ncheck = 3\n", "must be a TOML table"),
+        ("tool.mfu-doctor = 3\n", "must be a TOML table"),
         ("[tool.mfu-doctor\n", "not TOML"),
     ],
 )

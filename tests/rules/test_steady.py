@@ -50,7 +50,7 @@ def test_shares_are_those_of_the_step_that_the_report_shows() -> None:
 
 def test_a_share_that_the_shown_step_is_not_typical_of_says_that_it_is_an_average() -> None:
     run = fetching((0, 0, 20, 20, 20, 20, 20, 60_000))
-    assert found(input_bound, run).summary.endswith("of the step on average")
+    assert found(input_bound, run).summary.endswith("of the mean step")
 
 
 @pytest.mark.parametrize("slow", [0, 600])

@@ -39,9 +39,9 @@ def contention_of(run: Run) -> Contention | str:
     """CPU use during the timed steps, or why it is not known."""
     host = run.facts.host if run.facts is not None else None
     if host is None or host.cpu_share is None or host.other_cpu_share is None:
-        return "CPU times of this and other processes were not captured"
+        return "the CPU times of this and of other processes were not recorded"
     if host.cores is None:
-        return "the number of the machine's cores was not captured"
+        return "the number of CPU cores was not recorded"
     cores = host.usable_cores or host.cores
     others = max(host.other_cpu_share - (host.cores - cores), 0.0)  # the rest of the machine may have held that much
     return Contention(cores, host.cpu_share, others)

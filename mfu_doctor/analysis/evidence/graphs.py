@@ -24,14 +24,14 @@ _COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|Compil
 def obstacle_to_graph(run: Run, steady: Steady) -> str | None:
     """Why a CUDA graph of the step cannot be proposed, as half a sentence; None where this run shows that it fits."""
     if steady.count < 2 or run.steps.source == WHOLE:
-        return "whether steps are equal needs two steady steps: record more"
+        return "fewer than two analysed steps, so their kernels cannot be compared: record more steps"
     sequences = kernels_by_step(run)
     if any(len(s) != len(sequences[0]) or (s != sequences[0]).any() for s in sequences):
-        return "the kernels differ from step to step (changing shapes or branches), so a graph cannot be proposed"
+        return "the kernels differ between steps (changing shapes or control flow)"
     waits = len(find_syncs(run, steady).calls)
     if waits:
         per_step = counted(steady.per_step(waits), "synchronisation")
-        return f"{per_step} a step would have to go first: a graph cannot be captured across one (see device-sync)"
+        return f"a CUDA graph cannot contain a synchronisation: first remove {per_step} per step (see device-sync)"
     return None
 
 

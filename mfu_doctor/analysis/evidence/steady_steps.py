@@ -69,7 +69,7 @@ class Part:
         mean_ns: mean over the steady steps: what decides.
         stated_ns: the same in the median step, which the report shows, else the mean where that step has far more or less.
         is_even: whether the median step has about as much of it as the mean one.
-        of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the step on average".
+        of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the mean step".
     """
 
     mean_ns: float
@@ -99,7 +99,7 @@ def part_of(run: Run, *owners: str) -> Part:
     median = run.breakdown.median
     shown = _owned(median, owners)
     if abs(shown * whole - mean * median.total) > _EVEN * mean * median.total:
-        return Part(mean, mean, False, f"{share(mean, whole)} of the step on average")
+        return Part(mean, mean, False, f"{share(mean, whole)} of the mean step")
     return Part(mean, float(shown), True, f"{share(shown, median.total)} of the step")
 
 

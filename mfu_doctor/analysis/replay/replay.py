@@ -88,9 +88,9 @@ class Replay:
     def distrust(self) -> str | None:
         """Why predictions may not be given, or None where they may."""
         if self.timeline.without_calls:
-            return "the trace has no launch calls, so what the host waited for is not known: record CPU activity too"
+            return "the trace has no launch calls, so host waits are unknown: record with ProfilerActivity.CPU"
         if abs(self.error) > WITHHOLD_ABOVE:
-            return f"the unchanged replay is off by {signed_percent(self.error)}"
+            return f"the replay of the unchanged run differs from the measured step by {signed_percent(self.error)}"
         return None
 
     @property

@@ -28,7 +28,7 @@ _AIM = 560  # blocks; a page of these is about 200 kB
 _HOST_LANES, _STREAM_LANES = 3, 6
 _LABEL_LENGTH = 48  # characters of a name kept in a block
 _OWNERS = ("compute", "communication", "memory_copy", "data_loading", *IDLE_CAUSES)
-OWNER_LANE = "what owns the device's time"
+OWNER_LANE = "device time by activity"
 
 
 @dataclass(frozen=True, slots=True)

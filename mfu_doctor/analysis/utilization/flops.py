@@ -249,7 +249,7 @@ def _reason(ops: CountedOps, multiplies: bool, counted: bool) -> str | None:
         return None
     if ops.without_shapes or multiplies:
         return "operator shapes were not recorded: record with record_shapes=True, or pass --model-flops"
-    return "no matrix multiplication ran in the steady steps"
+    return "the analysed steps contain no matmul"
 
 
 __all__ = [

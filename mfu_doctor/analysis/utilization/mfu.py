@@ -120,8 +120,8 @@ def _no_peak(peaks: Peaks, reference: str | None) -> str | None:
         return None
     if peaks.reason is not None:
         return peaks.reason
-    known = ", ".join(peaks.dense) or "no format"
-    return f"a peak is known for {known} but not for {reference or 'what this run computes in'}: pass --peak-flops"
+    known = ", ".join(peaks.dense) or "no dtype"
+    return f"a peak is known for {known}, but not for {reference or 'the dtype of this run'}: pass --peak-flops"
 
 
 def _counted_step(counted: CountedWork) -> int:
@@ -138,7 +138,7 @@ def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
     """The user's FLOP per step over P_ref; nothing is known about recomputation or formats."""
     value = flops / (result.reference_peak * result.step_s) if result.reference_peak is not None else None
     seen = counted.flops.flops(result.step)
-    notes = [f"FLOPs counted from the trace: {flop_count(seen)} a step"] if seen else []
+    notes = [f"FLOPs counted from the trace: {flop_count(seen)} per step"] if seen else []
     return Mfu(
         value=value,
         model_flops=flops,
@@ -153,7 +153,7 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
     count, step, step_s = counted.flops, result.step, result.step_s
     model = count.flops(step)
     if not model:
-        reason = count.reason or "no counted operator ran in the steady step"
+        reason = count.reason or "the analysed step contains no operator with known FLOPs"
         return Mfu(method="counted", coverage=count.coverage, reason=reason)
     ideal = result.ideal_peaks
     skipped = count.flops(step, SKIPPED)
@@ -208,27 +208,31 @@ def _notes(counted: CountedWork, skipped: int, model: int) -> tuple[str, ...]:
     notes = []
     if skipped > CAUSAL_SHARE * model:
         notes.append(
-            "the headline counts attention as a full square; causal kernels skip the masked half, so MFU can exceed HFU"
+            "MFU counts attention without its mask (as PaLM does); causal kernels skip half of it, so MFU can exceed HFU"
         )
     missing = [u for u in counted.flops.unknown if u.matmul_like]
     if missing:
         names = ", ".join(u.name for u in missing[:3])
-        notes.append(f"MFU is a lower bound: FLOPs of {names} are unknown")
+        notes.append(f"MFU is a lower bound: the FLOPs of {names} are unknown")
     if _mystery_share(counted):
         names = ", ".join(u.name for u in counted.flops.unknown[:3] if not u.matmul_like)
-        notes.append(f"MFU is a lower bound: nothing is known about {names}")
+        notes.append(f"MFU is a lower bound: {names} can contain matmuls that are not counted")
     return tuple(notes)
 
 
 def _above_peak(value: float | None, hfu: float | None = None, *, measured: bool) -> tuple[str, ...]:
-    """A tool that clamps at 100 % hides its own bug; this one says what to suspect."""
+    """What to say about a value above 100 %: clamping it would hide a wrong peak or a bug."""
     above = [name for name, share in (("MFU", value), ("HFU", hfu)) if share is not None and share > 1]
     if not above:
         return ()
-    causes = "the peak, a clock above its specification, Winograd or FFT convolutions, credit for masked attention, a cut step"
     if measured:
-        causes = "the peak, measured here while the machine was busy: record again on a quiet one, or pass --peak-flops"
-    return (f"{' and '.join(above)} above 100 %: suspect {causes}",)
+        causes = "the peak was probably measured on a busy machine: record again on an idle one, or pass --peak-flops"
+    else:
+        causes = (
+            "possible causes are a wrong peak, a clock above its specification, Winograd or FFT convolutions, "
+            "masked attention counted in full, or an incomplete step"
+        )
+    return (f"{' and '.join(above)} above 100 %: {causes}",)
 
 
 def _conventions(counted: CountedWork, result: MfuResult) -> tuple[Convention, ...]:

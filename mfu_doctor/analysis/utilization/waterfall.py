@@ -28,17 +28,20 @@ Floats = npt.NDArray[np.float64]
 
 TINY_NS = 5 * NS_PER_US  # a kernel this short takes about as long to launch as to run
 
+_IDEAL = "ideal: model FLOPs / peak FLOP/s"
+_INEFFICIENT = "other matmul inefficiency"
+_CORRECTION = "correction: faster than the peak"
 # Bars of one kernel's losses: key in MatmulSplit.losses -> name, basis.
 _LOSS_BARS = {
-    "precision": ("slower number format", "modelled"),
-    "roofline": ("shape bound by memory", "modelled"),
-    "tile": ("tile padding", "modelled"),
-    "wave": ("partial waves", "modelled"),
-    "clock": ("clock below boost", "modelled"),
-    "kernel": ("kernel efficiency", "measured"),
+    "precision": ("dtype with a lower peak", "modelled"),
+    "roofline": ("memory-bound matmuls", "modelled"),
+    "tile": ("tile quantization", "modelled"),
+    "wave": ("wave quantization", "modelled"),
+    "clock": ("clock below the boost clock", "modelled"),
+    "kernel": (_INEFFICIENT, "measured"),
 }
 _MEMORY_BOUND = ("elementwise", "reduction", "normalization", "softmax", "embedding", "copy")
-_UNKNOWN_FLOPS = "matmul with unknown FLOPs"
+_UNKNOWN_FLOPS = "matmuls with unknown FLOPs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def _compute_parts(counted: CountedWork, mfu: MfuResult, tau: Floats, step: int)
     if known.any() and mfu.ideal_peaks:
         parts += _matmul_parts(split_matmuls(counted, mfu.ideal_peaks, tau, step))
     elif known.any():
-        parts.append(_Part("matmul (no peak to split it by)", "matmul", float(tau[known].sum())))
+        parts.append(_Part("matmuls (peak FLOP/s unknown)", "matmul", float(tau[known].sum())))
     parts += _uncounted_parts(mfu, float(tau[unknown].sum()), whole=not known.any())
     rest = np.where(compute & ~known & ~unknown, tau, 0.0)
     return parts + _other_parts(counted.work, rest, _floor(counted))
@@ -125,19 +128,19 @@ def _uncounted_parts(mfu: MfuResult, spent: float, *, whole: bool) -> list[_Part
     if not whole or mfu.report.method != "given" or mfu.report.model_flops is None or mfu.reference_peak is None:
         return [_Part(_UNKNOWN_FLOPS, "matmul", spent)]
     needed = mfu.report.model_flops / mfu.reference_peak * NS_PER_S
-    above = "kernel efficiency" if spent >= needed else "faster than the peak"
-    return [_Part("model FLOPs at peak", "achieved", needed), _Part(above, "matmul", spent - needed)]
+    above = _INEFFICIENT if spent >= needed else _CORRECTION
+    return [_Part(_IDEAL, "achieved", needed), _Part(above, "matmul", spent - needed)]
 
 
 def _matmul_parts(split: MatmulSplit) -> list[_Part]:
     parts = [
-        _Part("model FLOPs at peak", "achieved", float(split.achieved.sum())),
-        _Part("recomputation at peak", "recompute", float(split.recompute.sum())),
+        _Part(_IDEAL, "achieved", float(split.achieved.sum())),
+        _Part("recomputed FLOPs / peak FLOP/s", "recompute", float(split.recompute.sum())),
     ]
     for key, (name, basis) in _LOSS_BARS.items():
         parts.append(_Part(name, "matmul", float(split.losses[key].sum()), basis))
     above = float(split.above_peak.sum())
-    return [*parts, _Part("faster than the peak", "matmul", above)] if above < 0 else parts
+    return [*parts, _Part(_CORRECTION, "matmul", above)] if above < 0 else parts
 
 
 def _other_parts(work: Work, rest: Floats, floor: Floats) -> list[_Part]:
@@ -152,13 +155,13 @@ def _other_parts(work: Work, rest: Floats, floor: Floats) -> list[_Part]:
     left = ~(tiny | memory | optimizer | layout | helper)
     group = "other kernels"
     return [
-        _Part("memory traffic at full bandwidth", group, float(least[told].sum()), "modelled"),
-        _Part("memory-bound kernels above that", group, float((rest - least)[told].sum()), "modelled"),
-        _Part("memory-bound kernels", group, float(rest[memory & ~told].sum())),
-        _Part("layout changes", group, float(rest[layout].sum())),
+        _Part("memory-bound: minimum time", group, float(least[told].sum()), "modelled"),
+        _Part("memory-bound: above the minimum", group, float((rest - least)[told].sum()), "modelled"),
+        _Part("memory-bound: traffic unknown", group, float(rest[memory & ~told].sum())),
+        _Part("layout conversion", group, float(rest[layout].sum())),
         _Part("optimizer", group, float(rest[optimizer].sum())),
-        _Part("helpers of matmuls", group, float(rest[helper].sum())),
-        _Part("tiny kernels", group, float(rest[tiny].sum())),
+        _Part("auxiliary kernels of matmuls", group, float(rest[helper].sum())),
+        _Part(f"kernels under {TINY_NS // NS_PER_US} us", group, float(rest[tiny].sum())),
         _Part("other kernels", group, float(rest[left].sum())),
     ]
 
@@ -212,5 +215,5 @@ def _note(counted: CountedWork, result: MfuResult, step: int) -> str | None:
         said.append("Stacks or memory were recorded, which slows the CPU. The idle times are therefore upper bounds.")
     unknown, known = int(count.unknown_ns[step]), int(count.counted_ns[step])
     if unknown and mfu.method != "given":
-        said.append(f"FLOPs of {share(unknown, unknown + known)} of the matmul time are not known.")
+        said.append(f"For {share(unknown, unknown + known)} of the matmul time the FLOPs are unknown.")
     return " ".join(said) or None

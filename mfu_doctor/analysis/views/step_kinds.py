@@ -136,8 +136,8 @@ def _left_out(warm: int, disturbed: int) -> tuple[str, ...]:
     """What the reader of the report must know of the steps that are left out; the first one always is."""
     said = []
     if warm > 1:
-        said.append(f"the first {warm} steps are far longer than the others: they are left out as warm-up")
+        said.append(f"the first {warm} steps are much longer than the others: they are excluded as warm-up")
     if disturbed:
         which = "one recorded step is" if disturbed == 1 else f"{disturbed} recorded steps are"
-        said.append(f"{which} left out as disturbed: more than {LONG:g} times as long as any un-profiled one")
+        said.append(f"{which} excluded: more than {LONG:g} times as long as the longest step without the profiler")
     return tuple(said)

@@ -109,7 +109,7 @@ def find_steps(
     """
     if not activity.count or not (activity.end > activity.start).any():
         raise DoctorError(
-            f"{trace.label or 'the trace'} has no operators and no kernels that take time",
+            f"{trace.label or 'the trace'} has no operator or kernel with a duration",
             "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
         )
     issued = issue_time(trace, activity, launches)
@@ -118,7 +118,7 @@ def find_steps(
         steps = _windows(marks, activity, issued)
         if steps is not None:
             return _select(steps, wanted)
-    why = f"no launch call ties its {marked[0].source} marks to kernels" if marked else "no step marks"
+    why = f"no launch event links the {marked[0].source} events to kernels" if marked else "no step events"
     periodic = _from_period(trace, activity, launches, why)
     return _select(periodic if periodic is not None else _whole(activity, issued, why), wanted)
 
@@ -230,7 +230,7 @@ def _steps(marks: _Marks, index: npt.NDArray[np.int64], activity: Activity, firs
 
 def _note(marks: _Marks, count: int) -> str | None:
     if marks.source == OPTIMIZER:
-        return "no ProfilerStep# marks: a step ends where the optimizer's step ends"
+        return "no ProfilerStep# events: each step ends when Optimizer.step ends"
     return "only one step was recorded" if count == 1 else None
 
 
@@ -260,7 +260,7 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str)
     start = activity.start[best]
     if (np.diff(start) <= 0).any():
         return None
-    note = f"{why}: windows follow the period of the kernel sequence"
+    note = f"{why}: the steps are taken from the repeating kernel sequence"
     issued = issue_time(trace, activity, launches)[best]
     host = np.where(issued >= 0, issued, start)
     opening, closing = (best[:-1], best[1:]) if activity.is_device else (np.full(len(best) - 1, -1, np.int64),) * 2
@@ -270,7 +270,7 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str)
 
 def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps:
     start, end = activity.start[:1], activity.end.max(keepdims=True)
-    note = f"{why} and no repeating sequence: the whole trace is treated as one step"
+    note = f"{why}, and the kernel sequence does not repeat: the whole trace is treated as one step"
     zero, none = np.zeros(1, np.int64), np.full(1, -1, np.int64)
     opening = zero if activity.is_device else none
     known = issued[issued >= 0]

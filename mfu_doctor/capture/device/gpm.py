@@ -76,7 +76,7 @@ def open_gpm(nvml: Nvml, card: Handle, instance: int | None) -> tuple[Gpm | None
     """The device's monitor, or None and the reason in words."""
     support, _ = attempt(lambda: nvml.nvmlGpmQueryDeviceSupport(card))
     if support is None or not support.isSupportedDevice:
-        return None, "tensor-core activity is not available on this GPU or driver (Hopper and newer have it)"
+        return None, "tensor-core activity is not available on this GPU or driver (Hopper and newer GPUs have it)"
     gpm, error = attempt(lambda: Gpm(nvml, card, instance))
     return gpm, None if error is None else f"tensor-core activity was not readable: {type(error).__name__}"
 

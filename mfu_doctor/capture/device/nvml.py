@@ -48,14 +48,14 @@ _MEANING = {
     "ModuleNotFoundError": "nvidia-ml-py is not installed",
     "NVMLError_LibraryNotFound": "no NVIDIA driver on this machine",
     "NVMLError_DriverNotLoaded": "the NVIDIA kernel module is not loaded",
-    "NVMLError_LibRmVersionMismatch": "the NVIDIA driver was upgraded without a restart: CUDA fails too until then",
+    "NVMLError_LibRmVersionMismatch": "the NVIDIA driver was upgraded without a restart: CUDA also fails until the restart",
     "NVMLError_OperatingSystem": "the system or the container blocks access to the NVIDIA device",
     "NVMLError_NoPermission": "no permission to query the NVIDIA device",
     "NVMLError_GpuIsLost": "the GPU fell off the bus (look for Xid errors in the kernel log)",
     "NVMLError_GpuNotFound": "the GPU fell off the bus (look for Xid errors in the kernel log)",
     "NVMLError_ResetRequired": "the GPU needs a reset",
     "NVMLError_Uninitialized": "another library shut NVML down",
-    "AttributeError": "an old pynvml is installed in place of nvidia-ml-py",
+    "AttributeError": "an old pynvml is installed instead of nvidia-ml-py",
 }
 
 # Union members of nvmlValue_t by nvmlValueType_t (nvml.h): double, unsigned int, unsigned long, unsigned long long, ...

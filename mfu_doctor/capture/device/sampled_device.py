@@ -222,9 +222,11 @@ def _describe(nvml: Nvml, handles: Handles) -> dict[str, Any]:
 
 def _mig_notes(nvml: Nvml, handles: Handles) -> list[str]:
     if handles.instance is not None or handles.own is not handles.card:
-        return ["a MIG instance: clocks, power, temperature and the link are of the whole card, shared with others"]
+        return [
+            "MIG instance: clocks, power, temperature and PCIe are measured for the whole card, which others also use"
+        ]
     mode, _ = attempt(lambda: nvml.nvmlDeviceGetMigMode(handles.card)[0])
-    return ["MIG is on: these readings are of the whole card, not of one instance"] if mode else []
+    return ["MIG is enabled: clocks and power are measured for the whole card, not for one instance"] if mode else []
 
 
 def _seconds_between(first: dict[int, float | None], last: dict[int, float | None]) -> tuple[tuple[str, float], ...]:

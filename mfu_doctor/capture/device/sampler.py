@@ -112,10 +112,12 @@ class DeviceSampler:
         if self._followed is None and self._doubt is not None:
             notes.append(self._doubt)
         if self._followed is None and self._own is not None:
-            notes.append("this process had not used a GPU through CUDA: these are the devices that it may use")
+            notes.append("CUDA was not initialized in this process, so all visible GPUs were sampled")
         if self._longest_period_ns > self._base_period_ns:
             longest = self._longest_period_ns / NS_PER_S
-            notes.append(f"NVML calls are slow here: sampling backed off to one reading in {duration(longest, 2)}")
+            notes.append(
+                f"NVML calls are slow on this machine: the sampling interval was increased to {duration(longest, 2)}"
+            )
         return notes
 
     def _run(self) -> None:
@@ -155,7 +157,7 @@ class DeviceSampler:
             self._end("stopped", None)
         if not self._any_opened():
             unknown = self._followed and f"NVML does not know the GPU of this process ({', '.join(self._followed)})"
-            self._end("no-devices", unknown or "NVML shows no device that this process may use")
+            self._end("no-devices", unknown or "NVML lists no GPU that is visible to this process")
 
     def _any_opened(self) -> bool:
         return any(device.opened for device in self._devices)

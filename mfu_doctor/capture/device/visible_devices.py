@@ -42,7 +42,7 @@ def visible_targets(
             return (target,), None
     by_number = bool(chosen) and not value.lstrip().startswith("GPU-")
     sure = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len(set(names)) <= 1
-    note = "device numbers may name another card: the GPUs differ and CUDA_DEVICE_ORDER is not PCI_BUS_ID"
+    note = "the samples can be of another card: the GPUs differ and CUDA_DEVICE_ORDER is not PCI_BUS_ID"
     return tuple(chosen), note if by_number and not sure else None
 
 

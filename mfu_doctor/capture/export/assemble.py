@@ -126,8 +126,8 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
     seen = len(phase_runner.rows)
     if capture.detector.source is Source.BLOCK:
         notes.say(
-            "no optimizer step, no data fetch and no step() was seen: the whole block is treated as one step"
-            + ("" if chosen.timing else "; call step(), or record the block whole with skip=0, timed=0, warmup=0")
+            "no optimizer step, DataLoader batch or step() was seen: all code inside profile() is treated as one step"
+            + ("" if chosen.timing else "; call step(), or record all of it with skip=0, timed=0, warmup=0")
         )
         return
     wanted = length(asked)
@@ -141,12 +141,13 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
         return  # a window that is missing all the same has its own note
     if chosen.timing is None:
         notes.say(
-            f"the block ended after {seen} of {wanted} steps: none recorded; lower skip, timed and warmup, or run more steps"
+            f"profile() ended after {seen} of {wanted} steps and recorded none; "
+            "pass smaller skip, timed and warmup, or run more steps"
         )
     elif chosen.timing.kind == "look":
-        notes.say(f"the block ended after {seen} of {wanted} steps: only its second step was recorded")
+        notes.say(f"profile() ended after {seen} of {wanted} steps: only the second step was recorded")
     elif len(chosen.timing.rows) < phase_runner.plan.active:
-        notes.say(f"the block ended after {seen} of {wanted} steps: {len(chosen.timing.rows)} recorded")
+        notes.say(f"profile() ended after {seen} of {wanted} steps: {len(chosen.timing.rows)} recorded")
 
 
 def _recorded(phase_runner: PhaseRunner, chosen: Chosen) -> Schedule:

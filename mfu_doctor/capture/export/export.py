@@ -32,7 +32,7 @@ def write_capture(capture: Capture) -> Path | None:
     target = capture.request.destination.file_for(place_in_job())
     scratch = _scratch(target)
     if scratch is None:
-        capture.notes.say("nothing could be written: no directory with room was found")
+        capture.notes.say("the trace could not be written: no directory has free space")
         return None
     try:
         exports = _export(capture, chosen, scratch)
@@ -47,7 +47,9 @@ def _write(capture: Capture, target: Path, write: Callable[[Path], None]) -> Pat
         write(target)
     except OSError as error:
         spare = Path(tempfile.gettempdir()) / f"mfu-doctor-{os.getpid()}{SUFFIX}"
-        capture.notes.say(f"{target} could not be written ({error.strerror or error}): the trace is {spare}")
+        capture.notes.say(
+            f"{target} could not be written ({error.strerror or error}): the trace was written to {spare}"
+        )
         try:
             write(spare)
         except OSError as again:
@@ -85,7 +87,7 @@ def _export(capture: Capture, chosen: Chosen, scratch: Path) -> list[Export]:
         try:
             export.check()
         except (OSError, MergeError) as error:
-            capture.notes.say(f"the {recording.kind} window was lost: {error}")
+            capture.notes.say(f"the {recording.kind} recording could not be saved: {error}")
             break
         exports.append(export)
     for recording in capture.phase_runner.recordings.values():

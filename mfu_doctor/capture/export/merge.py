@@ -116,7 +116,7 @@ def _split(path: Path) -> _Parts:
         tail = file.read()
     close = tail.rfind(b"]", 0, tail.rfind(b'"traceName"'))
     if at < 0 or bracket < 0 or close < 0 or not tail.rstrip().endswith(b"}"):
-        raise MergeError("the exported window is incomplete")
+        raise MergeError("the exported trace is incomplete")
     end = tail_at + close
     parts = _Parts(head[:at], bracket + 1, end, tail[close + 1 :])
     parts.keys = _keys(parts)
@@ -144,7 +144,7 @@ def _chunks(path: Path, start: int, end: int) -> Iterator[bytes]:
         while left:
             read = file.read(min(_CHUNK, left))
             if not read:
-                raise MergeError("the exported window ends early")
+                raise MergeError("the exported trace ends early")
             left -= len(read)
             piece = rest + read
             cut = piece.rfind(b"\n") + 1 if left else len(piece)

@@ -100,7 +100,7 @@ def _measure(dtype: str) -> MeasuredPeak | None:
         dtype=dtype,
         flops=best,
         threads=torch.get_num_threads(),
-        how=f"best {dtype} matrix product, {'x'.join(map(str, fastest))}",
+        how=f"best {dtype} matmul, {'x'.join(map(str, fastest))}",
         bandwidth_bytes_s=bandwidth,
     )
 

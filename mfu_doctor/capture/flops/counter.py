@@ -35,12 +35,12 @@ _DISPATCH = (__name__, "torch._ops", "torch._compile", "torch._dynamo.eval_frame
 # The module tracker's hooks are such hooks; a compiled module calling them once more changes no count.
 _HOOKS_WARNING = r"Using `torch\.compile\(module\)` when there are global hooks"
 
-_META_NOTE = "on the meta device attention is plain products: masked pairs are counted as if they were not masked"
+_META_NOTE = "on the meta device attention runs as plain matmuls, so its masked part is counted too"
 _META_ATTENTION = ("aten::bmm", "aten::baddbmm")  # what attention is made of there
-_FLEX_NOTE = "flex_attention is counted over the full square: its block mask is data"
-_PHASE_NOTE = "forward, backward and recomputation are one: this torch does not tell them apart"
-_MODULE_NOTE = "no split by module: this torch has no module tracker"
-_COMPILE_NOTE = "functions compiled by torch.compile may stay eager after this count (torch 2.6 and newer keep them)"
+_FLEX_NOTE = "flex_attention is counted without its mask, because the mask is only known at run time"
+_PHASE_NOTE = "this PyTorch version cannot separate forward, backward and recomputation: they are one number"
+_MODULE_NOTE = "no FLOPs per module: this PyTorch version has no module tracker"
+_COMPILE_NOTE = "functions compiled by torch.compile can run eagerly after this count (torch 2.6 and newer keep them)"
 
 
 def count_flops(step_or_model: Callable[..., Any], *args: Any, **kwargs: Any) -> FlopReport:

@@ -65,7 +65,7 @@ def steps_within_budget(steps: int, looked: int | None, step_s: float | None, no
     allowed = max(1, int(EVENT_BUDGET / max(events, 1.0)))
     if allowed < steps:
         notes.say(
-            f"{allowed} of {steps} steps recorded: a step has about {int(events)} events, the budget is {EVENT_BUDGET}"
+            f"{allowed} of {steps} steps recorded: a step has about {int(events)} events, at most {EVENT_BUDGET} are recorded"
         )
     return min(steps, allowed)
 
@@ -74,7 +74,7 @@ def _stacks_are_safe(step_s: float | None, notes: Notes) -> bool:
     import torch
 
     if sys.version_info >= (3, 13) and _release(torch.__version__) < _STACKS_SAFE:
-        notes.say("no source lines: stacks crash torch before 2.8 on Python 3.13")
+        notes.say("no source lines: recording stacks crashes torch before 2.8 on Python 3.13")
         return False
     if step_s is not None and step_s > _SLOW_STEP_S:
         notes.say(f"no source lines: a step takes more than {_SLOW_STEP_S:.0f} s")

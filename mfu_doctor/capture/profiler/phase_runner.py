@@ -136,7 +136,7 @@ class PhaseRunner:
     def pause(self) -> None:
         """The loop does something else (validation): close a window that has steps, so that it does not fill up."""
         if self._current is not None and self._current.rows:
-            self.notes.say(f"the {self._current.kind} window ended early, at a validation loop")
+            self.notes.say(f"the {self._current.kind} recording ended early, at a validation loop")
             self._left = 0
             self._after_step()
 
@@ -213,7 +213,7 @@ class PhaseRunner:
         if refused is not None:
             self._profiling, self._current = False, None
             self.notes.say(
-                f"the {kind} window was not recorded: {refused}; the report of your own profiler's trace has it all"
+                f"the {kind} recording did not start: {refused}; run mfu-doctor report on the trace of your own profiler"
             )
             return
         recording.start_ns = recording.end_ns = time.time_ns()
@@ -266,4 +266,4 @@ class PhaseRunner:
         self._current = None
         if recording.session.ended_by is not None:
             self._profiling = False
-            self.notes.say(f"the {recording.kind} window ended early: {recording.session.ended_by}")
+            self.notes.say(f"the {recording.kind} recording ended early: {recording.session.ended_by}")
