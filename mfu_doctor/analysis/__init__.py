@@ -1,1 +1,1 @@
-"""Pure analysis: lazy views of one trace, and the replay that prices changes to it."""
+"""Pure analysis: lazy views of one trace, and the replay that predicts what a change of it saves."""

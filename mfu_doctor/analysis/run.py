@@ -1,6 +1,6 @@
-"""A run: lazy views on one trace, each computed once; the only argument that a rule receives.
+"""A run: lazy views on one trace, each computed once. It is the only argument that a rule receives.
 
-Each view lives in its own module and is a plain frozen value; `Run` only says which is made of which.
+Each view has its own module and is a plain frozen value. `Run` only connects them.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Run:
 
     @property
     def facts(self) -> Facts | None:
-        """What a live capture wrote, or None for a foreign trace."""
+        """The metadata that profile() wrote; None for a trace of another profiler."""
         return self.recorded.facts
 
     @property
     def timed_steps_s(self) -> tuple[float, ...]:
-        """Un-profiled step times of a live run in seconds, without the bursts of its loader; empty for other traces."""
+        """Step times without the profiler in seconds, evened out over the bursts of the loader; empty if profile() did not record."""
         return timed_steps(self.facts)
 
     @cached_property
@@ -177,10 +177,10 @@ class Run:
 
     @cached_property
     def replay(self) -> Replay:
-        """The timeline as a model that can be changed and run again, without the profiler's time where a live run knows it."""
+        """The timeline as a model that can be changed and run again, without the profiler's time if that is known."""
         return build_replay(self.work, self.host)
 
     @cached_property
     def unrecorded_ns(self) -> npt.NDArray[np.float64]:
-        """What each entry of the activity table takes where nothing records it, in nanoseconds, shape (n,)."""
+        """The duration of each entry of the activity table without a profiler, in nanoseconds, shape (n,)."""
         return self.replay.unrecorded_ns(self.activity)

@@ -1,1 +1,1 @@
-"""The live half below the session: the loop, torch.profiler, NVML and facts. The only place that imports torch."""
+"""What runs inside the training process: loop hooks, torch.profiler, NVML and metadata. Only this folder imports torch."""

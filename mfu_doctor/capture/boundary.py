@@ -1,6 +1,7 @@
-"""The capture boundary: whatever goes wrong in our own code becomes a note, never the user's problem.
+"""The capture boundary: an error in our own code becomes a note and never reaches the user's program.
 
-The only broad `except` of capture. It records what it caught; KeyboardInterrupt and SystemExit pass, they are the user's.
+This is the only broad `except` of capture. It records what it caught. KeyboardInterrupt and SystemExit pass through, because they
+belong to the user.
 """
 
 from __future__ import annotations

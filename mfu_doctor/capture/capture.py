@@ -1,7 +1,7 @@
 """One capture from the first hook to the written file: wires the loop's events to the step detector and the phase runner.
 
-Every event enters through the boundary (`Notes.guarded`); after the first failure of ours the capture ends there and then,
-with what it has, and the loop runs on untouched.
+Every event enters through the boundary (`Notes.guarded`). After our first failure the capture ends with what it has recorded, and
+the training loop continues without a change.
 """
 
 from __future__ import annotations

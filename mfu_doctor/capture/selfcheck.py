@@ -1,6 +1,6 @@
-"""What this machine can record: the facts that a bug report should contain, found without ever failing.
+"""What this machine can record: the facts that a bug report should contain.
 
-Each probe answers for itself; one that cannot look says why, because a self-check that crashes is the bug it should explain.
+The probes are independent. A probe that fails reports why, because a self-check must never crash.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Two runs side by side: what changed, whether it is real, and whether the prediction held."""
+"""Two runs compared: what changed, whether it is more than noise, and whether the prediction was right."""

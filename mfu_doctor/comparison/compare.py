@@ -1,7 +1,6 @@
-"""Before and after: what changed by bucket, kernel and setting, whether it is beyond the noise, and whether the promise held.
+"""BEFORE and AFTER: what changed by bucket, kernel and setting, whether it is more than noise, and whether the prediction was right.
 
-A tool that predicts gains owes its user the check. The gain that the report before predicted for the fixes that were applied is
-put beside the gain that was measured, with the error, whichever way it falls.
+The gain that the report BEFORE predicted for the applied fixes is shown beside the measured gain, with the error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Budgets: the limits that a run must keep, parsed once from what the user wrote into numbers with a direction.
+"""Budgets: the limits of a run, parsed once from the user's text into numbers with a direction.
 
-Options, pyproject.toml and ``report.check(...)`` all come through here, so one spelling, one unit and one error message
-serve all three. A budget is absolute ("450ms", "30%", 0) or relative to the baseline ("+5%" of time, "+0" of a count).
+Options, pyproject.toml and ``report.check(...)`` all use this module, so spelling, units and error messages are the same in all
+three. A budget is absolute ("450ms", "30%", 0) or relative to the baseline ("+5%" of time, "+0" of a count).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The promise: what the run before predicted for the fixes that were applied, beside what the run after measured.
-
-A tool that predicts gains owes its user the check, whichever way it falls.
-"""
+"""The prediction check: what BEFORE predicted for the applied fixes, beside what AFTER measured."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ def applied_fixes(before: Report, fixes: Sequence[str]) -> tuple[str, ...]:
 
 
 def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) -> Prediction:
-    """What BEFORE promised for these fixes, against what AFTER measured.
+    """What BEFORE predicted for these fixes, beside what AFTER measured.
 
     Args:
         before: the report with the predictions.

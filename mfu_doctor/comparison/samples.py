@@ -1,7 +1,7 @@
 """Samples and comparability: what several runs measured together, and whether two sets of runs may be compared at all.
 
-A gate that compares a single number with a single number, or an H100 with an A100, cries wolf and is switched off. So a
-value comes with the spread of the steps behind it, and runs of unlike devices or unlike work are refused by name.
+A check that compares two single numbers, or an H100 with an A100, gives false alarms. So a value comes with the spread of its
+steps, and runs with different devices or different work are not compared; the error names the difference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accelerators: what each one can do at most, from a table with sources, and how a trace's device is found in it."""
+"""Accelerators: the peaks of each one from a table with sources, and how the device of a trace is found in it."""
 
 from mfu_doctor.devices.peaks import Peaks
 from mfu_doctor.devices.resolve import resolve

@@ -1,6 +1,6 @@
-"""Number formats under one short name each, whatever a trace, torch or C++ calls them.
+"""One short name for each dtype, for all spellings of a trace, torch and C++.
 
-Peaks, kernels and FLOPs are all kept per format, so the spellings ("c10::BFloat16", "bfloat16", "bf16") must meet.
+Peaks, kernels and FLOPs are kept per dtype, so "c10::BFloat16", "bfloat16" and "bf16" must be the same name.
 """
 
 from __future__ import annotations

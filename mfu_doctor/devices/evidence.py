@@ -1,7 +1,6 @@
-"""Who made the device of a trace, decided from names before any number.
+"""The vendor of the device of a trace, determined from names before any number.
 
-A compute capability of 9.0 is an H100 on CUDA and an MI250 on ROCm, with overlapping unit counts; only names tell them
-apart: the device's own, the runtime's calls (hip*, cuda*) and library kernels (Tensile's Cijk_*, with the chip's ISA).
+A compute capability of 9.0 is an H100 on CUDA and an MI250 on ROCm, with similar unit counts. Only names distinguish them: the device's own, the runtime's calls (hip*, cuda*) and library kernels (Tensile's Cijk_*, with the chip's ISA).
 """
 
 from __future__ import annotations

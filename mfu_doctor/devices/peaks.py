@@ -1,15 +1,15 @@
-"""The peaks of the device that a run used, as resolved: figures, where they come from, or why there are none.
+"""The peaks of the device of a run: values with their source, or why there are none.
 
-MFU is a ratio, and its denominator is where published MFU figures go wrong; so the denominator travels with its source,
-its confidence and every correction that was made to it.
+Published MFU values are often wrong because of their denominator. So it is kept together with its source, its confidence and every
+correction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Formats that training uses as a matter of course; the best of them is the headline denominator. An fp8 kernel is
-# measured against fp8, but nobody is told that a bf16 run wastes the fp8 units.
+# dtypes that training commonly uses; the fastest of them is the denominator of MFU. An fp8 kernel is measured against fp8, but a
+# bf16 run is not measured against fp8.
 TRAINING_DTYPES = ("bf16", "fp16", "tf32", "fp32")
 SIXTEEN_BITS = ("bf16", "fp16")
 

@@ -1,7 +1,7 @@
-"""Which peaks hold for the device of a trace: the user's figure, the table's, a derived one, a measured one, or none.
+"""The peaks of the device of a trace: those of the user, of the table, derived, measured, or none.
 
-In that order, and never a fallback device: an unknown accelerator that silently became an A100 is how other tools came
-to print 104 % and 563 % MFU. Every correction (fewer multiprocessors than the table's row, a derived clock) is said.
+In this order, and never those of another device: other tools took an unknown accelerator for an A100 and printed 104 % and 563 %
+MFU. Every correction (fewer SMs than in the table, a derived clock) is reported.
 """
 
 from __future__ import annotations

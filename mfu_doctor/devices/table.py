@@ -1,8 +1,8 @@
-"""The table of accelerators: dense peaks per number format, each row with its source.
+"""The table of accelerators: dense peaks per dtype, each row with its source.
 
-The rows live in `peaks.csv` (one per device, matched by its exact name) and `rates.csv` (dense FLOP per clock per
-multiprocessor by architecture), beside this file, so that adding a device is adding one line with its source. Both are
-read once, when first asked for. Figures are dense, with fp32 accumulation, as PyTorch computes.
+The rows are in `peaks.csv` (one per device, matched by its exact name) and `rates.csv` (dense FLOP per clock per SM, by
+architecture), beside this file. A new device is one new line with its source. Both files are read once, at the first use. All
+values are dense, with fp32 accumulation, as PyTorch computes.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From a run to a report: ask the rules, price what they find by replay, rank it and plan."""
+"""From a run to a report: call the rules, predict savings by replay, rank the findings and make the plan."""

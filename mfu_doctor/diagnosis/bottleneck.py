@@ -1,6 +1,6 @@
-"""What a run is bound by, read from the split of its step alone.
+"""What a run is bound by, from the time breakdown of its step alone.
 
-The fix that saves most can be of another kind (less host work also hides a wait for data), so it has no say in the name.
+The fix that saves most does not decide this. It can be of another kind: less host work can also shorten a wait for data.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ BOUND_SHARE = 0.10
 def bound_by(split: Breakdown) -> str:
     """The name for the largest removable share of the step, if it is at least `BOUND_SHARE`; else compute-bound.
 
-    Idle time of a device that had its work queued ("queue") is the device's own, and one whose cause is not known ("other")
-    is nobody's: neither makes a run host-bound.
+    Two causes of idle time do not make a run host-bound: the device had work in its queue ("queue"), or the cause is unknown
+    ("other").
     """
     removable = {owner: float(getattr(split, owner)) for owner, name in BOUND_BY.items() if name != COMPUTE_BOUND}
     removable["idle"] -= split.idle_causes.get("queue", 0.0) + split.idle_causes.get("other", 0.0)

@@ -1,4 +1,4 @@
-"""From a trace to the `Report`: run the views and the rules, price and rank what they find, and write everything down once."""
+"""From a run to the `Report`: call the rules, predict what the fixes save, rank the findings, and collect all values."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from mfu_doctor.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Diagnosed:
-    """A run's report, and the priced findings behind it in rank order: what only `annotate` needs beside the report."""
+    """A run's report, and its findings with their predicted savings in rank order, which only `annotate` needs."""
 
     report: Report
     ranked: tuple[Priced, ...]
 
 
 def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
-    """Ask the rules about a run, price what they find by replay, rank it and plan. The only way to a report.
+    """Call the rules, predict savings by replay, rank the findings and make the plan. Every report is made here.
 
     Args:
         run: the run.

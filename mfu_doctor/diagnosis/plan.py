@@ -1,8 +1,8 @@
-"""The plan: which fix first, which then, and what they give together.
+"""The plan: the order of the fixes, and what they save together.
 
-Savings are never summed: the plan applies one fix after another and replays each time, because the bottleneck moves. A fix that
-was worth little alone can be worth much after another one (faster kernels on a run that waited for its host), so advice that
-was withheld for its price takes part, and the plan says after which fix it pays.
+Savings are never summed, because the bottleneck moves: the plan applies one fix after another and replays each time. A fix that
+saves little alone can save much after another one (faster kernels in a run that waited for its host). So a fix whose saving alone
+is too small is also tried, and the plan says after which fix it saves time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class _Next:
 
 
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
-    """Apply the best fix, replay, price all the others again; stop when none of them saves WORTH_SHARE of the step.
+    """Apply the best fix, replay all the others again, and so on; stop when none of them saves WORTH_SHARE of the step.
 
-    The next fix is the one whose low end saves most, as in the ranking; its mid end is what the plan states. No step is predicted
+    The next fix is the one with the largest low estimate, as in the ranking; the plan states its mid estimate. No step is predicted
     below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
     """
     folded = causes(ranked)
@@ -103,7 +103,7 @@ def _edits(chosen: list[Priced], end: str) -> tuple[Edit, ...]:
 
 
 def _enabler(replay: Replay, chosen: list[Priced], picked: Priced) -> str | None:
-    """The fix without which this one would not pay; None where it pays alone."""
+    """The fix after which this one saves enough; None if it saves enough alone."""
     if picked.worth or not chosen:
         return None
     for p in chosen:
@@ -117,7 +117,7 @@ def _enabler(replay: Replay, chosen: list[Priced], picked: Priced) -> str | None
 def _whole(
     replay: Replay, chosen: list[Priced], steps: tuple[PlanStep, ...], scale: Scale, notes: tuple[str, ...]
 ) -> Plan:
-    """The plan with the ends of its saving: ordered, widened as each price is, and never beyond the floor of the step."""
+    """The plan with the low and high estimate of its saving: widened by the replay error, and never below the floor of the step."""
     roofline_s = scale.roofline_s if scale.roofline_s is not None and scale.roofline_s < scale.step_s else None
     if not steps:
         return Plan(roofline_s=roofline_s, notes=notes)

@@ -1,7 +1,7 @@
-"""Price findings by replay, rank them, and fold symptoms under their cause.
+"""Price findings, which means predict the saving of each fix by replay; rank them, and list symptoms under their cause.
 
-Each finding is priced alone, and never beyond what the device can do: a step shorter than its products at peak is no prediction.
-What the fixes give together is `planning`'s: savings are never summed.
+Each finding is priced alone. The predicted step is never shorter than its matmuls at peak. `plan` predicts what several fixes save
+together: savings are never summed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Scale:
         step_s: the mean step: the one that the report states, with its share of what only a few steps do.
         trace_ns: the same step as replayed.
         mfu: MFU of the mean step, or None.
-        roofline_s: the step if every kernel of today ran at its roofline and nothing else cost time; None where unknown.
-        products_s: the step if only its matrix products cost time, at the peak of their format; None where unknown.
+        roofline_s: the step if every current kernel ran at its roofline and nothing else took time; None if unknown.
+        products_s: the step if only its matmuls took time, at the peak of their dtype; None if unknown.
         peak_flops: what `mfu` is relative to, in FLOP/s; None where unknown.
     """
 
@@ -41,16 +41,16 @@ class Scale:
 
     @property
     def floor_s(self) -> float:
-        """The shortest step that may be predicted: all its products, or the model's FLOPs (MFU 100 %), at peak; 0 where unknown.
+        """The shortest step that may be predicted: all its matmuls, or the model's FLOPs (MFU 100 %), at peak; 0 if unknown.
 
-        The roofline of today's kernels is no such bound, because fusing removes kernels and their traffic. A bound that the run
-        as measured already breaks says nothing (a wrong peak), so it is none.
+        The roofline of the current kernels is not such a bound, because fusion removes kernels and their traffic. If the measured
+        run is already below a bound, the peak is wrong and the bound is not used.
         """
         ideal_s = (self.mfu or 0.0) * self.step_s
         return max((b for b in (self.products_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
 
     def after(self, finding: Finding) -> Scale:
-        """The scale once this fix is made: where it raises the peak, today's products are no bound."""
+        """The scale after this fix: if it raises the peak, the current matmuls are not a bound."""
         if finding.raised_peak is None:
             return self
         faster = max(finding.raised_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
@@ -132,7 +132,7 @@ def _saving(price: Price, scale: Scale) -> Saving:
 
 
 def rank(priced: list[Priced]) -> list[Priced]:
-    """Best first: by the low end of the saving, then effort, then risk; unpriced findings last."""
+    """Best first: by the low estimate of the saving, then effort, then risk; findings without a prediction last."""
 
     def key(p: Priced) -> tuple[float, int, int]:
         return (-(p.price.low_ns if p.price else -1.0), EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))

@@ -1,7 +1,7 @@
-"""Run the rules on a run: who could judge, who found something, who crashed. Nothing is priced here.
+"""Call the rules on a run and collect their outcomes. No saving is predicted here.
 
-A rule that raises is shown as crashed, never as passed, and so is one whose change cannot be replayed: `attempt` is the only
-place that catches everything a rule can cause, and it returns what it caught.
+A rule that raises is shown as crashed, never as passed, and so is one whose change cannot be replayed. Only `attempt` catches
+everything that a rule can raise, and it returns what it caught.
 """
 
 from __future__ import annotations

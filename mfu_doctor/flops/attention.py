@@ -1,9 +1,9 @@
-"""FLOPs of fused attention: two products per query-key pair forward, four backward.
+"""FLOPs of fused attention: two matmuls per query-key pair forward, four backward.
 
-Model FLOPs take the full square (comparable with published MFU); the causal figure counts the unmasked pairs exactly.
-Fused backward kernels compute the scores again, a fifth product that is executed but no model work. Grouped-query
-attention multiplies once per query head. Masks that are data (additive masks, flex_attention's blocks) count as no mask,
-and so does the `window_size` of the memory-efficient operators.
+Model FLOPs count all pairs (comparable with published MFU); causal FLOPs count exactly the unmasked pairs. Fused backward kernels
+compute the scores again: a fifth matmul that is executed but is not model work. Grouped-query attention multiplies once per query
+head. Masks that are tensors (additive masks, the blocks of flex_attention) count as no mask, and so does the `window_size` of the
+memory-efficient operators.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One call of an operator as its formula sees it: neither live tensors nor a trace, only what both can tell.
+"""One call of an operator as its formula sees it: only what both live tensors and a trace contain.
 
-Live calls and recorded ones each have an adapter that fills this in. A formula then stands once, and both counts agree.
+Live calls and recorded ones each have an adapter that fills this in. So each formula is defined once, and both counts agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FLOPs of matrix products: 2 M K N for every product (see `op_flops`)."""
+"""FLOPs of matmuls: 2 M K N each (see `op_flops`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What one call of an operator costs: its FLOPs under each convention, its format, and the least it must move.
+"""The cost of one call of an operator: its FLOPs under each convention, its dtype, and its least memory traffic.
 
-FLOP = 2 x multiply-accumulate. Bias additions, activations and norms are no model FLOPs. Kept apart from the formulas so
-that each family of formulas (products, convolutions, attention) can return the same value without importing the others.
+FLOP = 2 x multiply-accumulate. Bias additions, activations and norms are not model FLOPs. This type is separate from the formulas,
+so that each family (matmuls, convolutions, attention) can return it without importing the others.
 """
 
 from __future__ import annotations

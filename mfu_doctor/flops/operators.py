@@ -1,4 +1,4 @@
-"""A row of the table: how one operator is counted, and where its schema keeps the arguments that its formula reads."""
+"""A row of the table: the formula of one operator, and the positions of the arguments that it reads."""
 
 from __future__ import annotations
 

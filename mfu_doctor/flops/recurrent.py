@@ -1,4 +1,4 @@
-"""FLOPs of recurrent layers: every weight matrix meets every token once forward, twice backward."""
+"""FLOPs of recurrent layers: every token is multiplied with every weight matrix once forward, twice backward."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The table: every operator whose FLOPs are known, by its exact name, for live calls and for recorded ones.
 
-An operator that is not here counts nothing and is listed as unknown, so a missing formula shows. Adding one is a row in the
-file of its family. Also here: what has no row and is known to multiply, and what is known not to.
+An operator that is not in the table counts nothing and is listed as unknown. A new one is a row in the file of its family. The
+table also lists operators without a formula: those that are known to multiply, and those that are known not to.
 """
 
 from __future__ import annotations

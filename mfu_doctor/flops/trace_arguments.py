@@ -1,7 +1,7 @@
-"""The arguments of a recorded event as a call: what lets a trace be counted by the same formulas as a live step.
+"""The arguments of a recorded event as a `Call`, so that the same formulas count a trace and a live step.
 
-A trace records shapes, types and printed scalars by position, and the name of the operator without its overload. Contents
-of tensors are not in it.
+A trace contains shapes, types and printed scalars by position, and the name of the operator without its overload. It does not
+contain the values of tensors.
 """
 
 from __future__ import annotations

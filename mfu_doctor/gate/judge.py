@@ -1,7 +1,7 @@
-"""The gate: judge one or more reports of a run against budgets, rule levels and a baseline.
+"""The gate: check one or more reports of a run against budgets, rule levels and a baseline.
 
-It fails only on what it can stand behind: beyond the budget and beyond the noise. In between it is "inconclusive", and
-what it cannot judge at all (no steps, unlike devices, a budget on something unknown) is an error, never a pass.
+A check fails only if the value exceeds its budget by more than the noise. If it exceeds it by less, it is "inconclusive". What
+cannot be checked at all (no steps, different devices, a budget for an unknown value) is an error and never passes.
 """
 
 from __future__ import annotations

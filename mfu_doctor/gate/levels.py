@@ -1,6 +1,6 @@
 """Rule levels: off, warn or error, set for a rule or a family.
 
-A finding is advice until a project decides that it must not come back; then its level is error and `check` fails on it.
+A finding is only advice by default. If a project sets its level to error, `check` fails on it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The rules' part of the checklist: each rule that ran on the judged runs becomes one check at the level set for it.
+"""The rules in the checklist: each rule that ran becomes one check with the level set for it.
 
-Rules are advice by default, so a finding warns; a rule at level error fails, and where such a rule could not judge the
-check is inconclusive, because what was demanded was not shown.
+By default a finding is a warning. At level error it fails the check. If a rule at level error could not decide, the check is
+inconclusive.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a user names and what holds for it: traces, directories, saved reports and settings."""
+"""The inputs of a user and their settings: traces, directories, saved reports, options and pyproject.toml."""

@@ -1,7 +1,7 @@
-"""Which trace of a directory to report on: the newest run's lowest rank, and what to say about the traces beside it.
+"""Which trace of a directory to report on (the lowest rank of the newest run), and the notes about the other traces.
 
-A directory can hold several ranks of one run, the same run recorded again, and other runs; mixing any of them would make a report
-of something that never ran.
+A directory can contain several ranks of one run, the same run recorded again, and other runs. These must never be mixed in one
+report.
 """
 
 from __future__ import annotations

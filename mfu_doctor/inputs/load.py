@@ -1,7 +1,7 @@
-"""The one way to a report: from a trace, a directory of traces, a stream, or a report that was saved before.
+"""A report from a trace, a directory of traces, a stream, or a saved report.
 
-Every verb and the API come through here, so a path, an option and a line of pyproject.toml mean the same everywhere. What the
-user states now wins over what was stated when the run was recorded, and that over pyproject.toml.
+Every verb and the API use this module, so a path, an option and a line of pyproject.toml mean the same everywhere. What the user
+passes now replaces what was passed when the run was recorded, and that replaces pyproject.toml.
 """
 
 from __future__ import annotations

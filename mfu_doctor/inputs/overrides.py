@@ -1,4 +1,4 @@
-"""What a user may state instead of what the trace, the device table or pyproject.toml say; checked once, for all verbs."""
+"""Values that a user may pass to replace those of the trace, the device table or pyproject.toml; checked once, for all verbs."""
 
 from __future__ import annotations
 

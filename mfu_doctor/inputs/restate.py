@@ -1,7 +1,7 @@
-"""A saved report under another peak or another number of FLOPs a step: what is proportional to them, stated again.
+"""A saved report with another peak or another number of FLOPs per step: the values proportional to them, calculated again.
 
-MFU and everything beside it that is MFU of another step is a ratio and can be restated exactly. What was judged against the peak
-cannot: findings stay as they were saved, the waterfall is left out, and the report says so.
+MFU values are ratios and can be recalculated exactly. Findings cannot, because rules compare with the peak: they remain as they
+were saved. The waterfall is left out. The report says so.
 """
 
 from __future__ import annotations

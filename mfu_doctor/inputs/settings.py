@@ -1,7 +1,7 @@
 """Settings from pyproject.toml: the nearest ``[tool.mfu-doctor]`` upwards, checked word by word.
 
-A misspelt budget that is silently ignored is a gate that is silently open, so an unknown key is an error that suggests
-the right one. Options on the command line win over the file, key by key.
+If a misspelt budget were ignored, nothing would be checked. So an unknown key is an error that suggests the right one. Options on
+the command line replace the values of the file, key by key.
 """
 
 from __future__ import annotations

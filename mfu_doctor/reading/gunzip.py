@@ -1,4 +1,4 @@
-"""Inflates gzip as far as it can be inflated: what a crash or a full disk cut off costs the end, not the file.
+"""Decompresses gzip as far as possible: if a crash or a full disk cut the file, only its end is lost.
 
 `isal` (the extra `fast`) inflates about four times as fast as zlib and is used where it is installed.
 """

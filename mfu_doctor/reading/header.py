@@ -1,4 +1,4 @@
-"""What a trace says beside its events: devices, place in the job, what was recorded, versions, our own facts.
+"""The metadata of a trace: devices, rank, what was recorded, versions, and what mfu-doctor recorded itself.
 
 Only the keys named here are looked at. A profiler's metadata can hold the whole environment of the process, with its
 secrets: other keys are skipped by the parser and never become objects.

@@ -1,7 +1,7 @@
-"""Feeds the chunks of a file into the tables: decode, mend where that fails, append, and look twice at what is kept.
+"""Reads the chunks of a file into the tables: decode, repair if that fails, append, and decode some events a second time.
 
-The first look reads only what every event has. The arguments that matter belong to a few events in a hundred: those are
-picked out of the chunk by position and decoded again.
+The first pass reads only the fields that every event has. Only a few percent of the events have arguments that are needed: these
+events are found in the chunk by position and decoded again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decodes a few events of a chunk again, in a type that has more fields than the first look needed.
+"""Decodes a few events of a chunk again, in a type that has more fields than the first pass needed.
 
-The arguments that matter belong to a few events in a hundred. Their text is cut out of the chunk by their position, which
-costs one split of the chunk instead of a second parse of it.
+Only a few percent of the events have arguments that are needed. Their text is cut out of the chunk by position, which costs one
+split of the chunk instead of a second parse.
 """
 
 from __future__ import annotations

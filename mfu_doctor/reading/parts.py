@@ -1,7 +1,7 @@
 """Reads a large file with several processes: each takes a part of it, and the parts become one table.
 
-Parsing is most of the time of a report, and one processor does it alone however many there are. Where a part is anything but
-sound, this process reads it itself, so that damage is judged with everything before it in view, as in one pass.
+Parsing is most of the time of a report, and one process uses only one core. If a part is damaged, this process reads it itself,
+so that the damage is handled with everything before it known, as in one pass.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Damaged events: what is broken about them in the wild, and how each is mended before it is given up.
+"""Damaged events: the kinds of damage found in real traces, and how each is repaired before an event is dropped.
 
-A part of the file that does not parse is cut into its events; halves that parse are kept as they are, so that the work
-falls on the few bad events. Every kind of damage here comes from a public issue of pytorch or kineto: names with unescaped
+A part of the file that does not parse is cut into its events. Halves that parse are kept as they are, so that only the few damaged
+events take time. Every kind of damage here comes from a public issue of pytorch or kineto: names with unescaped
 quotes, bare inf and nan, backslashes of Windows paths, control characters, bytes that are not UTF-8.
 """
 

@@ -1,4 +1,4 @@
-"""What a run is called by the bucket that its step is lost to: named by the diagnosis, looked up again by every screen."""
+"""The name of a run by its largest bucket ("host-bound"): set by the diagnosis, looked up by every renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found: what each rule said, what its fix would save, and in which order the fixes are worth making."""
+"""The findings: what each rule found, what its fix would save, and the order of the fixes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a result is: one `Report` object that every screen, gate and file is a pure function of (schema 1).
+"""The result: one `Report` object. Every screen, check and file is a pure function of it (schema 1).
 
 Seconds are floats, FLOP are floats, shares are fractions of the step; the unit is in the field's name. A value that is not
-known is None and a neighbouring `reason` says why. Nothing is on any screen that is not in this object.
+known is None and a neighbouring `reason` says why. No screen shows anything that is not in this object.
 """
 
 from __future__ import annotations

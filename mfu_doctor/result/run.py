@@ -1,4 +1,4 @@
-"""What a run is: where its numbers come from, on which device, how much of that it uses, and how well its replay repeats it."""
+"""The run of a report: the source of its numbers, its device, how much of the device it uses, and the error of its replay."""
 
 from __future__ import annotations
 

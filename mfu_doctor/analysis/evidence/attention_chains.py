@@ -1,4 +1,4 @@
-"""Attention written out: the operators from the product before a softmax to the product after it, forward and backward."""
+"""Attention written out: the operators from the matmul before a softmax to the matmul after it, forward and backward."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Device work by the operator that caused it, and the edits that take such work away.
+"""Device work by the operator that launched it, and the edits that remove such work.
 
-Rules speak of operators ("the casts", "the norms"), the timeline of kernels and host calls; this is the bridge between them.
+Rules name operators ("the casts", "the norms"). The timeline has kernels and host calls. This module links the two.
 """
 
 from __future__ import annotations

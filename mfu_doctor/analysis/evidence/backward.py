@@ -1,4 +1,4 @@
-"""Which operators run in backward: those inside a node that the autograd engine calls."""
+"""Which operators run in backward: those inside an autograd node that the engine calls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The collectives of one rank: kind, size, how much of each is exposed, and how much of that is waiting for other ranks.
+"""The collectives of one rank: kind, size, exposed time, and how much of that time is waiting for other ranks.
 
-One rank sees a collective that waits for a late peer as one that takes long. The fastest of equal collectives waited least, so
-what others take above it is counted as waiting.
+If a peer is late, the collective takes longer on this rank. The fastest of equal collectives waited least, so the time that
+others take above it is counted as waiting.
 """
 
 from __future__ import annotations

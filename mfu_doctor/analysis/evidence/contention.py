@@ -1,4 +1,4 @@
-"""How much of this process's cores other processes used while the un-profiled steps ran."""
+"""How much of the cores of this process other processes used, during the steps without the profiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory copies of a run with their size, and what the link to the host gives when the memory is pinned."""
+"""Memory copies of a run with their size, and the PCIe bandwidth that pinned memory reaches."""
 
 from __future__ import annotations
 

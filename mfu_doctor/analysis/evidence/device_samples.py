@@ -1,7 +1,7 @@
-"""What the driver's samples say about the device of a run while its judged block was busy.
+"""Samples of the device by its driver, while the analysed steps kept it busy.
 
-Samples cover the whole life of profile(): set-up, pauses and the export too. A clock that fell while nothing ran is no
-fault, so the rules about the device look through this one selection.
+Samples cover all of profile(), with set-up, pauses and export. A low clock of an idle device is not a problem, so the rules
+about the device use only this selection.
 """
 
 from __future__ import annotations

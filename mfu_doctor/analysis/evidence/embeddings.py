@@ -1,7 +1,7 @@
-"""Embedding tables with dense gradients: how large they are, how many of their rows a batch touches, and who walks over all.
+"""Embedding tables with dense gradients: their size, how many of their rows a batch uses, and what processes all rows.
 
-A dense gradient is as large as its table. Writing its zeros, and the optimizer's pass over it, are work that the batch did
-not ask for; adding up the rows of the batch is work that stays.
+A dense gradient is as large as its table. Most of the work to write its zeros and to update the table concerns rows that the
+batch does not use. Adding up the rows of the batch remains in any case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The matrix products of a run that are one GEMM each: sizes, format, time, and the efficiency that they reach."""
+"""The matmuls of a run that are one GEMM each: sizes, dtype, time and efficiency."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether the steps could be one CUDA graph each, or what stands against it.
+"""Whether each step could be one CUDA graph, or why not.
 
-A graph replays exactly the kernels that were captured, with the sizes they had, and the host cannot look in between. Advice to
-use one must rest on having seen that in this run; where it was not seen, the reason is part of the advice.
+A CUDA graph runs exactly the captured kernels with their captured sizes, and the host cannot read a result in between. A rule
+may recommend one only if this run shows that. Otherwise the advice contains the reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|Compil
 
 
 def obstacle_to_graph(run: Run, steady: Steady) -> str | None:
-    """Why a CUDA graph of the step cannot be proposed, as half a sentence; None where this run shows that it fits."""
+    """Why a CUDA graph of the step cannot be recommended, as a clause; None if this run shows that it is possible."""
     if steady.count < 2 or run.steps.source == WHOLE:
         return "fewer than two analysed steps, so their kernels cannot be compared: record more steps"
     sequences = kernels_by_step(run)

@@ -1,6 +1,6 @@
-"""What keeps the host busy in a step: operators and launches, short Python between them, and long Python of the user.
+"""What keeps the host busy in a step: operators and launches, short gaps between them, and long gaps.
 
-A short pause between two operators is the price of dispatching from Python; a long one is the program doing something else.
+A short gap between two operators is the cost of dispatching from Python. In a long gap the program does something else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Copies that only change the order of a tensor's elements in memory, and which of them the next operator did not need.
 
-Whether a copy is needed shows in what reads its result: another such copy undoes or repeats it, a product or a pointwise
-operator would have taken strides, a view would not.
+What reads the result shows whether a copy is needed. Another such copy undoes or repeats it. A matmul or a pointwise
+operator accepts strides, so the copy was not needed. A view does not.
 """
 
 from __future__ import annotations

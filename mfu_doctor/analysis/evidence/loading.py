@@ -1,7 +1,7 @@
 """How a run gets its batches: how many workers there are, how fast they deliver, and what more of them would deliver.
 
-Workers are a pipeline beside the step: a batch takes one worker `batch_ns`, so `w` workers deliver one every `batch_ns / w`, and
-the step takes the longer of that and of the step without any waiting.
+Workers are a pipeline beside the step. One worker needs `batch_ns` for a batch, so `w` workers deliver one batch every
+`batch_ns / w`. The step takes the larger of this and of the step without any waiting.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the optimizer does in a step: how it walks the parameters, its device work, and the least that it must move.
+"""The optimizer in a step: its implementation (single-tensor, foreach, fused), its device work, and its least memory traffic.
 
-An optimizer is pure memory traffic: read parameters, gradients and state once, write parameters and state once.
+An optimizer is memory-bound: at best it reads parameters, gradients and state once, and writes parameters and state once.
 """
 
 from __future__ import annotations

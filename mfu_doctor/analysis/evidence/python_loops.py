@@ -1,4 +1,4 @@
-"""Loops in Python as they show in a trace: the same few operators over and over on the training thread."""
+"""Loops in Python as a trace shows them: the same few operators, repeated on the main thread."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The steady steps: what happens inside them is evidence, and per step is how it is told.
+"""The steady (analysed) steps: rules count only what happens inside them, and state it per step.
 
-Steps that are left out (see `step_kinds`) and what surrounds the steps would blur every count a rule states, so rules look
-through this one window.
+Excluded steps (see `step_kinds`) and the work around the steps would change every count, so all rules use this one window.
 """
 
 from __future__ import annotations

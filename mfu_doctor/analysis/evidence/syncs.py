@@ -1,6 +1,6 @@
-"""Where the host stops to wait for the device, and which operator and line of the program made it.
+"""Where the host waits for the device, and which operator and line of the program caused the wait.
 
-One `.item()` is three events (an operator, a copy, a synchronisation), so rules that count stops need them as one thing.
+One `.item()` is three events (an operator, a copy, a synchronisation). Rules count them as one wait.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Gradients as backward hands them over: written afresh for a parameter that was reset, or added to what nobody took.
+"""Gradients as backward writes them: new for a parameter that was reset, or added to an old gradient that was not used.
 
-An optimizer that has used a gradient resets it, and the next backward pass writes a new one. A gradient that the first pass
-after an optimizer step adds to an old one belongs to a parameter that no optimizer resets: nobody uses it.
+An optimizer uses a gradient and resets it, and the next backward pass writes a new one. If the first backward pass after an
+optimizer step adds to an old gradient, no optimizer resets this parameter: its gradient is not used.
 """
 
 from __future__ import annotations

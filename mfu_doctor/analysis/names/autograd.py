@@ -1,4 +1,4 @@
-"""What the autograd engine writes into a trace: the names of backward's events, and how they lie in one another.
+"""What the autograd engine writes into a trace: the names of the events of backward, and how they are nested.
 
 The engine wraps each node of the graph that it runs. A node wraps the operators that compute its gradient:
 

@@ -1,8 +1,8 @@
-"""What a kernel's name says: the class of its work, the format it computes in, its tile.
+"""What the name of a kernel says: the class of its work, its dtype, its tile.
 
 Libraries encode these in names and nowhere else in a trace. The patterns were collected from real traces (cuBLAS,
-cuDNN, CUTLASS, ATen, Triton, Tensile, MIOpen, Composable Kernel, FBGEMM), together with the false friends that naive
-substrings catch: `fbgemm_gpu::permute_2D_data_kernel` contains "gemm", `convert` contains "conv".
+cuDNN, CUTLASS, ATen, Triton, Tensile, MIOpen, Composable Kernel, FBGEMM), together with names that a simple substring
+search gets wrong: `fbgemm_gpu::permute_2D_data_kernel` contains "gemm", `convert` contains "conv".
 """
 
 from __future__ import annotations

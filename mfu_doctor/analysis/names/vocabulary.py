@@ -1,6 +1,6 @@
-"""The names that PyTorch, CUDA, HIP and the collectives write into a trace, and what each tells us.
+"""The names that PyTorch, CUDA, HIP and the collectives write into a trace, and what each means.
 
-One home for them, so that "which calls block" or "what is a data fetch" is answered once and can be checked against a trace.
+They are all in this file, so that "which calls block" and "what is a data fetch" have one answer that a trace can confirm.
 """
 
 from __future__ import annotations

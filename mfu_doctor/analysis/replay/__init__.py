@@ -1,1 +1,1 @@
-"""The timeline as a model that can be changed and run again: what every fix is priced by."""
+"""Replay: the recorded timeline as a model that is simulated again with a problem removed. It predicts every saving."""

@@ -1,6 +1,6 @@
-"""The replay of a run: the recorded timeline, and beside it the one that fixes are priced on.
+"""The replay of a run: the recorded timeline, and the timeline from which savings are predicted.
 
-Where a live run timed steps without the profiler, the profiler's own time is taken out of the timeline that fixes are priced on.
+They are equal, unless profile() timed steps without the profiler. Then the second one is without the profiler's own time.
 """
 
 from __future__ import annotations

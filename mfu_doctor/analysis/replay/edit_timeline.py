@@ -1,8 +1,8 @@
 """Apply declarative edits to a timeline: a new timeline comes back, the recorded one is never changed.
 
-Edits compose whatever their order: all host edits become one map of how much of each nanosecond stays (where two fixes remove the
-same time it is gone once), then durations are set, groups merged, durations scaled, and last the waits and streams change. A plan
-is just a longer list of edits, and asking for the same thing twice changes nothing.
+The order of edits does not matter. First, all host edits become one map of how much of each nanosecond remains (if two fixes
+remove the same time, it is removed once). Then durations are set, groups merged and durations scaled. Last, waits and streams
+change. A plan is a longer list of edits, and the same edit twice has the effect of one.
 """
 
 from __future__ import annotations

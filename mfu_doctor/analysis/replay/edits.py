@@ -1,7 +1,7 @@
-"""Edits: declarative changes to the recorded timeline that replay can price, alone or together.
+"""Edits: declarative changes to the recorded timeline. Replay predicts what they save, alone or together.
 
-A rule never computes its gain; it says what a fix would change (these host intervals vanish, these kernels run this much
-faster, these waits go away) and replay says what that is worth. Rows are event rows of the trace.
+A rule never computes its gain. It says what a fix would change (these host intervals are removed, these kernels are so much
+faster, these waits are removed). Rows are event rows of the trace.
 """
 
 from __future__ import annotations

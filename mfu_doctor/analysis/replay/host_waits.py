@@ -1,7 +1,7 @@
 """What blocked the host: synchronisations, copies that return only when they are done, launches into a full queue.
 
-Blocked time is not work. It leaves the call's cost and becomes an edge to the device operation that was waited for, so that a
-faster device shortens it and a dropped wait removes it.
+Blocked time is not work. It is not part of the duration of the call, but an edge to the device operation that was waited for.
+So a faster device makes it shorter, and a removed wait removes it.
 """
 
 from __future__ import annotations

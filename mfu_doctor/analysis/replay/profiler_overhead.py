@@ -1,9 +1,9 @@
 """Take the profiler's own time out of a recorded timeline, so that predictions are about the run without a profiler.
 
-Recording an event costs the host about a microsecond just before its start and just after its end, outside the event itself. A
-live capture knows how long steps take un-profiled; the difference is spread evenly over these boundaries, as far as they can
-explain it. Without this, the fixes that touch many small operators look better than they are, and waiting for data looks worth
-less than it is.
+Recording an event costs the host about a microsecond just before its start and just after its end, outside the event itself.
+profile() also times steps without the profiler. The difference is spread evenly over these boundaries, as far as they can
+explain it. Otherwise the predicted savings of fixes for many small operators are too large, and those for waiting for data are
+too small.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Replay: run the recorded timeline again, unchanged or with edits, and read the new step time.
+"""Replay: simulate the recorded timeline again, unchanged or with a problem removed, and read the new step time.
 
-The same walk serves every rule: a fix that does not touch the critical path prices itself at zero, and fixes compose. The first
-thing it must do is reproduce the run as recorded; its error is part of every report. The method follows Daydream (Zhu et al.,
+The same simulation serves every rule. A fix that is not on the critical path saves nothing, and fixes can be combined. The
+unchanged replay must reproduce the recorded run; its error is part of every report. The method follows Daydream (Zhu et al.,
 USENIX ATC 2020) and Lumos (Liang et al., MLSys 2025), reduced to what decides a training step: issue order, stream order,
 waits and blocking.
 """

@@ -1,7 +1,7 @@
 """The recorded run as a model that can be run again: host calls in issue order, device operations in stream order.
 
-`build_timeline` turns rows of the trace into plain arrays with every constraint made explicit (who issued what, who waits for
-whom, what is work and what is waiting). Replay walks these arrays; edits change copies of them.
+`build_timeline` makes plain arrays from rows of the trace, with every constraint explicit (which call issued which operation,
+which operation waits for which, what is work and what is waiting). Replay simulates these arrays; edits change copies of them.
 """
 
 from __future__ import annotations

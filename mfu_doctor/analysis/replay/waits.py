@@ -1,9 +1,9 @@
 """Which device operation waits for which across streams.
 
-A trace rarely says what an event was recorded after. It can be read off the recorded times: what starts just as something else
-ends, and could not have been held back by its own stream or by its launch, was waiting for it. What the trace does say
-(`cuda_sync` events, wait calls around collectives) is used first, and every wait is checked against the recorded times before it
-is believed.
+A trace rarely contains what an event was recorded after. The recorded times show it: if an operation starts just when another
+one ends, and neither its own stream nor its launch delayed it, it waited for the other one. What the trace does contain
+(`cuda_sync` events, wait calls around collectives) is used first. Every wait is checked against the recorded times before it is
+used.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Structural counts per step: syncs, launches, copies, fp32 matmuls and their kin, which no noisy machine can blur.
+"""Structural counts per step: syncs, launches, copies, fp32 matmuls and others. They are the same on a noisy machine.
 
-A time on a shared CI runner wavers by a quarter; the number of syncs in a step does not. These counts catch the commit
-that adds a `.item()` on any runner, without a GPU, so a gate can be strict about them where it is lenient about time.
+A step time on a shared CI runner varies by a quarter; the number of syncs per step does not. These counts find the commit that
+adds a `.item()` on any runner, without a GPU. So a check can be strict about them even if it is lenient about time.
 
-Counts are medians over the steady steps (something done every hundredth step does not flip the check), except
-recompilations, where each one counts. On a CPU-only trace the operators stand in for what they would do on a device.
-A count that the trace cannot tell is left out, never 0.
+A launch here is a call of the host. Rules and kernel tables count device operations, of which a call can start none or many.
+
+Counts are medians over the steady steps (something done every hundredth step does not change the check). Recompilations are a
+mean, so that each one counts. On a CPU-only trace the operators are counted in place of what they would do on a device. A count
+that the trace does not contain is left out, never 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The median step as rectangles: host threads, who owns the device's time, and each stream, in a bounded number of blocks.
+"""The median step as rectangles: host threads, device time by activity, and each stream, in a limited number of blocks.
 
-A step can have a hundred thousand kernels and a picture has a thousand columns. What is wider than a column is drawn as it is;
-what is narrower is merged with its neighbours, and the merged block says how many events it stands for and how long they ran.
+A step can have a hundred thousand kernels, and a picture has a thousand columns. An event wider than a column is drawn as it is.
+Narrower events are merged with their neighbours; the merged block states their number and how long they ran.
 """
 
 from __future__ import annotations

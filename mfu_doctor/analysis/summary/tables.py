@@ -1,7 +1,7 @@
-"""Where the time went by name: kernels, operators and modules, averaged over the steady steps, longest first.
+"""Time by name: kernels, operators and modules, averaged over the steady steps, longest first.
 
-The tables are what a person checks a finding against, so each row carries what it takes to judge it: time, launches, FLOPs,
-traffic, and how near to the peak of its own number format it ran.
+A user checks a finding with these tables. So each row has time, count, FLOPs, memory traffic, and the share of the peak of its
+own dtype.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How well the device is used: FLOPs of a step, MFU, and the waterfall from peak to MFU."""
+"""How well the device is used: FLOPs per step, MFU, and the waterfall from peak to MFU."""

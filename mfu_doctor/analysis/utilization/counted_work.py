@@ -1,6 +1,6 @@
-"""What the device did with what it computed, what it had to move, and what the device can do at most.
+"""The work of the device with its FLOPs and its least memory traffic, and the peaks of the device.
 
-MFU, its losses and the waterfall are counted from this value.
+MFU, its losses and the waterfall are calculated from this value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Exclusive device time: every nanosecond of a window shared among what ran in it, so that the shares sum to the window.
+"""Exclusive device time: every nanosecond of a window is given to what ran in it, so that the parts sum to the window.
 
-Communication that overlaps compute is hidden and costs nothing; a copy behind either costs nothing; operations of one
-kind that run at once share the interval. One sweep over all boundaries, without a loop over events.
+Communication overlapped with compute gets no time, and neither does a copy overlapped with one of them. Operations of one kind
+that run at the same time share the interval. One sweep over all boundaries, without a loop over events.
 """
 
 from __future__ import annotations

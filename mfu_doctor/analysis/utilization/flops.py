@@ -1,7 +1,7 @@
-"""How many FLOPs each step and each device operation did, and for how much of the time that is known.
+"""The FLOPs of each step and of each device operation, and for how much of the time they are known.
 
-Every counted operator call is counted once. Its FLOPs go to the matmul-like kernels that it launched, by duration (their
-helpers get none), and from there to the step windows that those kernels ran in, in proportion to the overlap.
+Every operator call is counted once. Its FLOPs are divided among the matmul-like kernels that it launched, by duration
+(auxiliary kernels get none). From there they go to the step windows in which these kernels ran, in proportion to the overlap.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Why a matmul kernel takes longer than its FLOPs at peak: a telescoping split in which each cause has what it can explain.
+"""Why a matmul kernel takes longer than its FLOPs at peak: its time is divided among the causes, one after another.
 
-From the bottom: the work at the best peak (achieved), recomputation, a slower number format, a shape bound by memory, tiles
-that hang over the matrix, a last wave of blocks that does not fill the device, a clock below its specification, and the
-kernel itself for what is left. Every term is capped by what remains, so the terms always sum to the kernel's time.
+In this order: the work at the best peak (achieved), recomputation, a dtype with a lower peak, too little arithmetic per byte
+(memory-bound), tile quantization, wave quantization, a clock below its specification, and for the rest the kernel itself. No
+term is larger than what remains, so the terms always sum to the time of the kernel.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""MFU: the model FLOP/s of a step over what the device could do, with everything that the ratio needs to be believed.
+"""MFU: the model FLOP/s of a step over the peak of the device, together with how both were determined.
 
-Definitions (PaLM, appendix B, per number format): ideal(F) = sum over formats d of F_d / max(P_d, P_ref), where P_d is the
+Definitions (PaLM, appendix B, per dtype): ideal(F) = sum over dtypes d of F_d / max(P_d, P_ref), where P_d is the
 dense peak of d and P_ref the peak of the best training precision that the run could use on this device. Then
 
-    MFU = ideal(model FLOPs) / T         full-square attention, recomputation excluded
+    MFU = ideal(model FLOPs) / T         attention without its mask, recomputation excluded
     HFU = ideal(executed FLOPs) / T      recomputation included, masked work that kernels skip left out
 
-Measuring an fp32 kernel against P_ref shows the lost precision as a loss; measuring an fp8 kernel against P_fp8 keeps MFU
-below 100 %.
+An fp32 kernel is measured against P_ref, so that the slower dtype shows as a loss. An fp8 kernel is measured against P_fp8, so
+that MFU stays below 100 %.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
 
 
 def reference_dtype(counted: CountedWork) -> str | None:
-    """Format whose peak is the headline denominator.
+    """The dtype whose peak is the denominator of MFU.
 
-    On an accelerator the best that training commonly uses; on a CPU, where a second format is no free choice, the one that
-    did most of the FLOPs, unless this CPU only emulates that: then the best it has, as on a GPU without bf16.
+    On an accelerator, the fastest dtype that training commonly uses. On a CPU, where a second dtype is not always possible, the
+    one with most of the FLOPs; but if this CPU only emulates it, the fastest one that it has, as on a GPU without bf16.
     """
     if counted.peaks.kind != "cpu":
         return counted.peaks.best

@@ -1,7 +1,7 @@
-"""The least an operator that does not multiply must move through memory, from recorded shapes.
+"""The least memory traffic of an operator without matmul, from recorded shapes.
 
-Memory-bound work (norms, activations, softmax, optimizer, copies) has a floor too: its traffic over the bandwidth. What a
-kernel takes above that is the part that fusing or a better kernel could give back.
+Memory-bound work (norms, activations, softmax, optimizer, copies) has a minimum time: its traffic over the bandwidth. Only the
+time above it can be saved, by fusion or by a better kernel.
 """
 
 from __future__ import annotations

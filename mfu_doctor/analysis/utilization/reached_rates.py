@@ -1,7 +1,7 @@
-"""What the matrix products of a recording on a CPU reached, so that a measured peak below it is not believed.
+"""The FLOP/s that matmuls of a CPU run reached. A measured peak below this is too low.
 
-A CPU's peak is measured beside the run, and a machine that is busy just then gives too low a figure: MFU would be too good.
-The run's own products are a measurement too: what one of them reached, the processor can do.
+The peak of a CPU is measured beside the run. If the machine is busy at that moment, the peak is too low and MFU too high. The
+matmuls of the run are a measurement too: the processor can reach what one of them reached.
 """
 
 from __future__ import annotations

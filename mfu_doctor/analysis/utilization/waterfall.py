@@ -1,8 +1,8 @@
 """From peak to MFU: the median step as named bars that sum to it to the nanosecond.
 
-The first bar is the model's work at the best peak; divided by the step it is the causal MFU (the headline's where no
-attention is masked). Each further bar is what one cause costs on top. Bars from timestamps are measured, bars that split a
-kernel by a model of it are modelled; the sum is exact either way, because every split leaves its rest to the next bar.
+The first bar is the model's work at the best peak. Divided by the step, it is the causal MFU (equal to MFU if no attention is
+masked). Each further bar is the time of one cause. Bars from timestamps are measured; bars that divide a kernel by a model are
+modelled. The sum is exact in both cases, because every division leaves its rest to the next bar.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def build_waterfall(counted: CountedWork, mfu: MfuResult, split: Split) -> Water
 
 @dataclass(frozen=True, slots=True)
 class LeastTimes:
-    """The median step in nanoseconds at its best: if only the model's products cost time, and if all kernels of today did."""
+    """Lower bounds of the median step in nanoseconds: only the model's matmuls, and all current kernels at their roofline."""
 
     products: float  # without recomputation, at the peak of their own format
     kernels: float  # the roofline of the step; a kernel whose FLOPs and traffic are unknown is taken as it is

@@ -1,7 +1,6 @@
-"""Device work: what ran on the accelerator, or on a CPU-only trace what its operators did themselves.
+"""Device work: what ran on the accelerator, or in a CPU-only trace the self time of the operators.
 
-Everything downstream (steps, split, FLOPs, replay) looks at this one table, so that a CPU run and a GPU run are accounted
-by the same code.
+Steps, time breakdown, FLOPs and replay all use this one table, so that the same code handles a CPU run and a GPU run.
 """
 
 from __future__ import annotations

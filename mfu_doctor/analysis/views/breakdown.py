@@ -1,7 +1,7 @@
-"""Where each step went: an exclusive split in which every nanosecond has one owner and the sum is the step exactly.
+"""The time breakdown of each step: every nanosecond has one owner, and the sum is exactly the step.
 
-Priority: compute, then exposed communication, then exposed copies; what is left is idle, which belongs to data loading where the
-training thread was fetching, else to the cause that kept the next operation from starting.
+Priority: compute, then exposed communication, then exposed copies. The rest is idle time. It belongs to data loading if the main
+thread was loading a batch, else to the cause that delayed the next operation.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def _issued_end(
 def _after_sync(trace: Trace, rows: npt.NDArray[np.int64], late: Intervals) -> Intervals:
     """The part of the host's lateness that a blocking call explains.
 
-    If the host was already waiting when the device ran dry, everything until the next launch is the price of the wait (the
-    queue has to be filled again). A wait that began on a dry device costs only itself.
+    If the host was already waiting when the device became idle, all time until the next launch is caused by the wait (the queue
+    has to be filled again). If the wait began while the device was idle, only the wait itself counts.
     """
     if not len(rows) or not late.count:
         return EMPTY

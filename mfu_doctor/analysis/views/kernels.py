@@ -1,7 +1,6 @@
-"""Class and number format of every device operation.
+"""Class and dtype of every device operation.
 
-Decided once per distinct (name, operator) pair and spread over the entries by indexing: a trace has millions of kernels
-but hundreds of names.
+Both are determined once per distinct (name, operator) pair: a trace has millions of kernels but only hundreds of names.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where in the user's code something happened: the file and line behind an event.
 
-"4 syncs a step" starts a search; "a sync at train.py:41" ends it. Two sources, in order: Python frames in a trace
-(their line is the first line of the function, which is all that the profiler records) and the positions of the training
-thread that a live capture sampled (exact lines, but only for what lasted long enough to be sampled).
+"A sync at train.py:41" is more useful than "4 syncs per step". Two sources, in order: Python frames in a trace (their line is
+the first line of the function; the profiler records no other) and the positions of the main thread that profile() sampled
+(exact lines, but only for what took long enough to be sampled).
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Which recorded steps are judged, why each other one is left out, and which of the judged ones are long.
+"""Which recorded steps are analysed, why the others are excluded, and which of the analysed ones are long.
 
-A *steady* step is judged: every count, share and price of a report is of the steady steps. The others are left out:
+A *steady* step is analysed: every count, share and saving of a report is of the steady steps. The others are excluded:
 
-- *warm-up*: the first step (its queue is cold); where it is long, also the long ones right after it (compilation, autotuning, a
-  cold loader);
-- *disturbed*: a step of a live run that is far longer than any that ran without the profiler, for no reason of the run's own.
-  Its operators only look slow, and prices made from them would promise what cannot be had.
+- *warm-up*: the first step (its queue is empty). If it is long, also the long ones right after it (compilation, autotuning, the
+  start of DataLoader workers).
+- *disturbed*: a step that is much longer than the longest step without the profiler, and the run itself shows no reason. Its
+  operators were slowed from outside, so the predicted savings would be too large.
 
-A *long* step takes more than `LONG` times the median of the steps that it is compared with. A long step that is not left out
-belongs to the run (a checkpoint, an evaluation, compilation): the report states the median step, and the share of the long ones
-goes into the mean step, which savings are of. `mean_over_median` is the one number that leads from one to the other.
+A *long* step takes more than `LONG` times the median of the steps that it is compared with. A long step that is not excluded
+belongs to the run (a checkpoint, an evaluation, compilation). The report states the median step; savings are per mean step, which
+includes the long ones. `mean_over_median` converts one into the other.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A GPU runs behind the host, so host-side step marks cut the wrong kernels (accounting on them is up to 3x off). Step i is
 ``[start of the first operation launched by step i, start of the first operation launched by step i+1)``, both on the stream that
-computes most: a copy that prefetches on a stream of its own runs ahead and opens no step. Which of the steps are judged is for
-`step_kinds` to say.
+computes most: a copy that prefetches on a stream of its own runs ahead and opens no step. `step_kinds` decides which of the
+steps are analysed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What steps take without the profiler, where a live run timed them: evened out over the bursts of its loader.
+"""Step times without the profiler, as profile() measured them, evened out over the bursts of the DataLoader.
 
-Workers that cannot keep up deliver in bursts, one batch each at about the same time: no single step is then like the
-mean one, and the mean of as many steps as there are workers is.
+Workers that are too slow deliver in bursts: one batch each, at about the same time. Then no single step is like the mean step,
+but the mean of as many steps as there are workers is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The user's code behind events and times of a run, looked up in both windows of a live capture.
+"""The user's code behind events and times of a run, from both windows that profile() recorded.
 
-Stacks are recorded in a window of their own, because they slow the run down: the lightly recorded window borrows their lines.
+Stacks are recorded in a window of their own, because they slow the run. Their lines are used for the lightly recorded window too.
 """
 
 from __future__ import annotations

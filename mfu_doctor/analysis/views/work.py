@@ -1,4 +1,4 @@
-"""What a run did on its device, and in which steps: the values that everything about its use of the device is counted from."""
+"""The device work of a run and its steps: all utilization measures are calculated from this value."""
 
 from __future__ import annotations
 

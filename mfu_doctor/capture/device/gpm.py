@@ -1,7 +1,7 @@
 """Tensor-core, SM and memory activity from NVML's GPU performance monitoring (GPM), on Hopper and newer.
 
-It is the only measure of how busy the tensor cores are that needs no profiler and no privileges, and so the independent
-check on HFU: FLOPs that a formula missed still keep the tensor cores busy. A reading is the difference of two samples.
+No other measure of tensor-core activity works without a profiler and without privileges. It is an independent check of HFU: FLOPs
+that a formula misses still keep the tensor cores busy. A reading is the difference of two samples.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""NVML behind one door: loading pynvml, judging its errors, decoding its values.
+"""Access to NVML: loading pynvml, explaining its errors, decoding its values.
 
-This is the only file that imports pynvml, and only when sampling starts. Every function of the library is looked up at
-the moment of use, because a driver or binding of another age may lack it, and every failure is judged by the name of
-its exception: pynvml makes its classes at run time, they are unhashable, and NVMLLibraryMismatchError is not of them.
+Only this file imports pynvml, and only when sampling starts. Every function of the library is looked up when it is used, because
+an older driver or binding may not have it. Every failure is classified by the name of its exception: pynvml makes its classes at
+run time, they are unhashable, and NVMLLibraryMismatchError is not one of them.
 """
 
 from __future__ import annotations

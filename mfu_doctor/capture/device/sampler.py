@@ -1,4 +1,4 @@
-"""The device sampler: a daemon thread that reads NVML ten times a second and never gets in the way.
+"""The device sampler: a daemon thread that reads NVML ten times a second and never blocks the training loop.
 
 Everything that can block or fail in a driver happens on this thread: initialising NVML (seconds, when no client holds
 the GPU), every call, shutting down. `start` and `stop` return promptly and never raise; a hung driver costs `stop` its

@@ -1,8 +1,7 @@
-"""Which NVML devices this process may use, judged without initialising CUDA.
+"""Which NVML devices this process may use, determined without initialising CUDA.
 
-NVML lists every GPU in PCI order; CUDA hides and reorders them by environment variables. Once CUDA is initialised its
-UUIDs settle the question and the caller passes them; before that these rules are the best there is, and say how sure
-they are.
+NVML lists every GPU in PCI order; CUDA hides and reorders them by environment variables. Once CUDA is initialised, the caller
+passes its UUIDs, which are certain. Before that these rules are used, and they report if the mapping is uncertain.
 """
 
 from __future__ import annotations

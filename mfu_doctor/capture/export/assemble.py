@@ -1,4 +1,4 @@
-"""The facts of a finished capture, put together; and which of its recordings the file holds."""
+"""The metadata of a finished capture, and the choice of its recordings for the file."""
 
 from __future__ import annotations
 

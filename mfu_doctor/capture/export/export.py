@@ -1,4 +1,4 @@
-"""Writes the one file that remains: the chosen windows merged, our facts beside them."""
+"""Writes the trace file: the chosen windows merged into one, with our metadata."""
 
 from __future__ import annotations
 

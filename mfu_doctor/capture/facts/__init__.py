@@ -1,1 +1,1 @@
-"""What only a live run knows: its loader, optimizer, settings, host and processor."""
+"""Metadata that only the running process knows: its loader, optimizer, settings, host and processor."""

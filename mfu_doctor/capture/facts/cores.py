@@ -1,7 +1,7 @@
 """The cores that this process may use: what the machine has, what its affinity allows, and the quota of its container.
 
-A container on a large machine sees all cores and may use two: threads, loader workers and readers for the others only stand in
-each other's way.
+A container on a large machine can see all cores but may use only two. More threads, workers or readers than that only slow each
+other.
 """
 
 from __future__ import annotations

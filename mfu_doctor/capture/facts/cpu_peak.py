@@ -1,7 +1,7 @@
-"""The peak of a CPU, measured: the fastest matrix product that this machine does with the threads that torch may use.
+"""The measured peak of a CPU: the fastest matmul of this machine with the threads that torch may use.
 
-A CPU's sustained clock under wide vector instructions cannot be read in a container or a virtual machine, so a peak
-from its data sheet would be a guess. Half a second of matrix products per dtype is not; the result is kept in the user's cache.
+The sustained clock of a CPU under wide vector instructions cannot be read in a container or a virtual machine, so a peak from its
+datasheet would be a guess. So matmuls run for half a second per dtype; the result is kept in the user's cache.
 """
 
 from __future__ import annotations

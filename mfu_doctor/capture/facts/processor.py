@@ -1,4 +1,4 @@
-"""Which processor this machine has: its name for people, and what tells processors of one name apart."""
+"""Which processor this machine has: its name for people, and what distinguishes processors of one name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Exact FLOPs of one real step: a dispatch mode sees every operator with its operands.
 
-This is the count to trust: no shapes to guess, no formula for an architecture. It runs the step once in eager mode (some
-tens of microseconds per operator more) under a stance that keeps compiled code compiled afterwards.
+This count is exact: it guesses no shapes and uses no formula for an architecture. It runs the step once in eager mode (some tens
+of microseconds more per operator), under a stance that keeps compiled code compiled afterwards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The arguments of a live call as a call: what lets a live step be counted by the same formulas as a recorded one."""
+"""The arguments of a live call as a `Call`, so that the same formulas count a live step and a recorded one."""
 
 from __future__ import annotations
 

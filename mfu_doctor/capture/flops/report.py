@@ -1,6 +1,6 @@
-"""What an exact count of one step says, and how it is added up from the calls that were seen.
+"""The result of an exact count of one step, and how it is summed over the calls.
 
-Apart from the counter, because this needs no torch: whoever only reads a count does not wait for its import.
+It is separate from the counter because it needs no torch: reading a count does not import torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A model's forward and backward pass that leaves no trace on the model or on any random state.
+"""A forward and backward pass that changes neither the model nor any random state.
 
-Counting is a question; asking it must not change the run that follows.
+Counting FLOPs must not change the run that follows.
 """
 
 from __future__ import annotations

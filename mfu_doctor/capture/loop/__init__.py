@@ -1,1 +1,1 @@
-"""The training loop from inside: where its steps end, what fetches batches, where Python spends time."""
+"""The training loop from inside: where its steps end, what loads batches, where Python spends time."""

@@ -1,7 +1,7 @@
-"""What the training loop does anyway, told to a listener: optimizer steps, data fetches, autocast regions, garbage collection.
+"""Hooks that report to a listener: optimizer steps, data fetches, autocast regions, garbage collection.
 
-Nothing is kept alive (no tensor, batch or optimizer is stored) and everything is removed again: class attributes only where
-they are still ours. Forked children run the same patches; there the listener is told nothing.
+Nothing is kept alive: no tensor, batch or optimizer is stored. All hooks are removed again, class attributes only if they are
+still ours. Forked children run the same patches, but there the listener is not called.
 """
 
 from __future__ import annotations

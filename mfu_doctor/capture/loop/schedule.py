@@ -1,7 +1,7 @@
-"""Which phase each step belongs to, and how the phases shrink when the run is short.
+"""Which phase each step belongs to, and how the phases become shorter if the run is short.
 
-The length of a run is not known in advance. So: the asked-for schedule is fitted to the length of the data loader where
-that is known, and (see `phase_runner`) the second step is recorded early as an insurance against a run that ends first.
+The length of a run is not known in advance. So the requested schedule is fitted to the length of the DataLoader if that is known.
+In addition (see `phase_runner`) the second step is recorded early, in case the run ends before the schedule does.
 """
 
 from __future__ import annotations

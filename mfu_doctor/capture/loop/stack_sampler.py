@@ -1,7 +1,7 @@
-"""Where the training thread is in the user's own code, sampled from another thread while the timing window is open.
+"""The position of the main thread in the user's code, sampled from another thread while the timing window is open.
 
-The profiler's own stacks slow the loop by half; looking at one frame fifty times a second costs ten microseconds each, and
-long waits (`.item()`, a slow transform) are exactly where samples land.
+The stacks of the profiler slow the loop by half. One sample costs ten microseconds, fifty times a second, and long waits
+(`.item()`, a slow transform) get most samples.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Where one training step ends and the next begins, from what the loop does anyway.
 
-A pure state machine: hooks feed it data fetches, optimizer steps and explicit `step()` calls of the training thread; it
-answers with what to do now. The strongest source seen wins: `step()`, then the anchor optimizer, then data fetches, then
-the block as one step. The anchor is the first optimizer, unless another one is seen twice before it returns: so GAN pairs
-and one optimizer per parameter count once per step. With a data loader the cut is made at the next fetch, so that a step
-holds its own data loading and no cut falls inside an optimizer step.
+A pure state machine: hooks report data fetches, optimizer steps and explicit `step()` calls of the main thread; it answers with
+what to do now. The strongest source seen is used: `step()`, then the anchor optimizer, then data fetches, then all of profile()
+as one step. The anchor is the first optimizer, unless another one is seen twice before it returns. So GAN pairs and one optimizer
+per parameter count once per step. With a DataLoader the step ends at the next fetch, so that a step contains its own data loading
+and never ends inside an optimizer step.
 """
 
 from __future__ import annotations

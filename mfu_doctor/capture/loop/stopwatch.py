@@ -1,7 +1,7 @@
 """Moments in the run, and the seconds between two of them, without ever waiting inside a step.
 
-On the host a moment is `perf_counter_ns`. Where CUDA is in use the host runs ahead of the device, so a CUDA event is
-recorded too and read when the run has long passed it. CUDA is never initialised here.
+On the host a moment is `perf_counter_ns`. If CUDA is in use, the host runs ahead of the device, so a CUDA event is recorded too
+and read much later. CUDA is never initialised here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a forked child is spared of its parent's recording.
+"""Protects forked children from the recording of their parent.
 
 Two things go wrong in children of a process that has used torch's profiler (torch 2.13): while the parent records they record
 too (slower, and a kilobyte leaked for each operator); and at exit libkineto's destructor waits for a thread that only

@@ -1,4 +1,4 @@
-"""What may be recorded here: version gates against known crashes, and how many steps the event budget allows."""
+"""What is recorded: version checks against known crashes, and how many steps the limit of events allows."""
 
 from __future__ import annotations
 

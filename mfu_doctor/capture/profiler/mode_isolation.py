@@ -1,7 +1,7 @@
-"""Keeps what we do with tensors out of the user's own modes.
+"""Hides our own tensor operations from the torch modes of the user.
 
-A user may have a torch mode around the loop: a FLOP counter, a logger of operators, fake tensors. What we read or measure
-inside it would be counted, logged or faked with the rest, which changes the user's result.
+A user may run the loop inside a torch mode: a FLOP counter, a logger of operators, fake tensors. It would also count, log or fake
+what we read or measure, which changes the user's result.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Other profilers in this process: is one active, and is one about to start.
+"""Other profilers in this process: whether one is active, and whether one is about to start.
 
-Two torch profilers in one process crash it (a second start kills the first session, whose stop or export then segfaults),
-so ours refuses to start beside another one, and steps aside the moment another one starts.
+Two torch profilers in one process crash it (a second start ends the first session, whose stop or export then segfaults). So ours
+does not start beside another one, and ends as soon as another one starts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Runs the schedule: at each step edge it decides the phase of the next step and opens or closes profiler sessions.
 
-All its work happens between steps, and a step's time is taken first thing at its end and last thing at its beginning, so
-that nothing of ours is inside a measured step. The second step is recorded at once (the first look): it is the insurance
-against a run that ends early, and its event count tells how many steps the event budget allows.
+All its work happens between steps. The clock is read first at the end of a step and last before the next one, so that no work of
+ours is inside a measured step. The second step is recorded early (the first look), in case the run ends early. Its number of
+events also decides how many steps may be recorded.
 """
 
 from __future__ import annotations

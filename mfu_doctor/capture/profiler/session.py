@@ -1,9 +1,9 @@
-"""One torch profiler session that can neither crash the process nor stand in the way of the user's own profiler.
+"""One torch profiler session that neither crashes the process nor disturbs the user's own profiler.
 
-The traps (all seen in torch 2.13): stopping a session that another profiler has replaced segfaults, so a session asks
-whether it still lives before it stops; leaving the interpreter while recording segfaults, so an exit handler stops it;
-profiler state belongs to a thread, so only the thread that started may stop; forked children inherit the recording
-(slower, leaking), so it is switched off in them.
+Known problems (all seen in torch 2.13): to stop a session that another profiler has replaced segfaults, so a session checks
+whether it is still active before it stops. To leave the interpreter while recording segfaults, so an exit handler stops it.
+Profiler state belongs to a thread, so only the thread that started it may stop it. Forked children inherit the recording (slower,
+with a leak), so it is switched off in them.
 """
 
 from __future__ import annotations
