@@ -1,4 +1,4 @@
-"""What only a live run knows, written by capture into the trace file under the key `mfu_doctor` and read back with it.
+"""Metadata that only profile() can record, written into the trace file under the key `mfu_doctor` and read back with it.
 
 Every field is optional and None means "not captured". Only named fields are written (an allow-list): never the
 environment, never argument values. Times are unix nanoseconds so that they line up with the trace's clock.
@@ -44,7 +44,7 @@ class LoaderFacts:
     prefetch_factor: int | None = None
     batch_size: int | None = None
     fetches: int = 0
-    wait_s: float | None = None  # median seconds the training thread waited per fetch, un-profiled steps
+    wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
     first_wait_s: float | None = None  # first fetch: workers starting
 
 
@@ -118,7 +118,7 @@ class HostFacts:
 
     @property
     def usable_cores(self) -> float | None:
-        """Cores that this process may use: the least of machine, affinity and quota; None where none of them is known."""
+        """Cores that this process may use: the least of machine, affinity and quota; None if none of them is known."""
         known = (self.cores, self.affinity, self.cgroup_cpus)
         return min((float(cores) for cores in known if cores), default=None)
 
@@ -134,7 +134,7 @@ class GcPause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSample:
-    """Where the training thread was, in the user's own code, at one moment."""
+    """Where the main thread was, in the user's own code, at one moment."""
 
     time_ns: int
     place: str  # "train.py:41"
@@ -142,7 +142,7 @@ class FrameSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSamples:
-    """NVML (and GPM) readings of one device; every list has the length of `time_ns`, None where not measured."""
+    """NVML (and GPM) readings of one device; every list has the length of `time_ns`, None if not measured."""
 
     device: str  # UUID or index
     name: str | None = None

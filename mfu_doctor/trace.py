@@ -122,7 +122,7 @@ class Events:
     """Columns of all duration events, sorted by start (ties: longer first), each of shape (n,).
 
     `start` and `end` are nanoseconds since `Trace.origin_ns`; `name` indexes `Trace.names`, `track` indexes `Trace.tracks`,
-    `args` indexes `Trace.args` (-1: none kept); `correlation`, `external_id` and `sequence` are -1 where absent.
+    `args` indexes `Trace.args` (-1: none kept); `correlation`, `external_id` and `sequence` are -1 if absent.
     """
 
     start: npt.NDArray[np.int64]
@@ -162,7 +162,7 @@ class Distributed:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the recording profiler was told to record; None where the file does not say."""
+    """What the recording profiler was told to record; None if the file does not say."""
 
     shapes: bool | None = None
     stacks: bool | None = None
@@ -207,7 +207,7 @@ class Trace:
     memory: MemorySamples | None = None
     facts: Facts | None = None
     problems: tuple[Problem, ...] = ()
-    origin_ns: int = 0  # time of event time 0, unix nanoseconds; 0 where the file lost its base
+    origin_ns: int = 0  # time of event time 0, unix nanoseconds; 0 if the file lost its base
     file_origin_ns: int = 0  # time of event time 0 on the file's own clock (its times are microseconds of that clock)
     label: str = ""  # file name to show
     versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)

@@ -178,14 +178,20 @@ def kernels() -> tuple[KernelRow, ...]:
 def full_report() -> Report:
     """Every field filled."""
     achieved = 0.314 * STEP
-    bars = [("ideal: model FLOPs / peak FLOP/s", achieved, "achieved", "measured"), ("recompute", 0.0021, "recompute", "measured")]
+    bars = [
+        ("ideal: model FLOPs / peak FLOP/s", achieved, "achieved", "measured"),
+        ("recompute", 0.0021, "recompute", "measured"),
+    ]
     bars += [
         ("precision below peak", 0.0102, "matmul", "modelled"),
         ("tile quantisation", 0.0031, "matmul", "modelled"),
     ]
     bars += [("wave quantisation", 0.0044, "matmul", "modelled"), ("clock", 0.0027, "matmul", "modelled")]
     rest = SPLIT.compute - achieved - sum(bar[1] for bar in bars[1:]) - 0.022 - 0.009
-    bars += [("other matmul inefficiency", rest, "matmul", "modelled"), ("elementwise", 0.022, "other kernels", "measured")]
+    bars += [
+        ("other matmul inefficiency", rest, "matmul", "modelled"),
+        ("elementwise", 0.022, "other kernels", "measured"),
+    ]
     bars += [
         ("normalization", 0.009, "other kernels", "measured"),
         ("layout conversion", 0.0, "other kernels", "measured"),

@@ -66,7 +66,7 @@ class Run:
 
     @property
     def timed_steps_s(self) -> tuple[float, ...]:
-        """Step times without the profiler in seconds, evened out over the bursts of the loader; empty if profile() did not record."""
+        """Step times without the profiler in seconds, evened out over the bursts of the loader; empty for other traces."""
         return timed_steps(self.facts)
 
     @cached_property
@@ -83,7 +83,7 @@ class Run:
         return user_code(self.recorded, self._view)
 
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
-        """The user's file:line behind each event row of `trace`, or None where neither stacks nor samples tell."""
+        """The user's file:line behind each event row of `trace`, or None if neither stacks nor samples tell."""
         return self._user_code.places(rows)
 
     def spent_at(self, where: Intervals) -> Spot | None:
@@ -117,7 +117,7 @@ class Run:
 
     @cached_property
     def steps(self) -> Steps:
-        """Step windows, which of them are judged, and where they come from."""
+        """Step windows, which of them are analysed, and where they come from."""
         return recorded_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
 
     @cached_property
@@ -142,7 +142,7 @@ class Run:
 
     @cached_property
     def least_bytes(self) -> npt.NDArray[np.float64]:
-        """Least memory traffic of each device operation in bytes, NaN where shapes do not tell; shape (n,)."""
+        """Least memory traffic of each device operation in bytes, NaN if shapes do not say; shape (n,)."""
         return least_bytes(self.work, self.flops)
 
     @cached_property

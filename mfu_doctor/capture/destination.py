@@ -1,8 +1,8 @@
 """Where the trace file is written, either completely or not at all.
 
-If the user passes a file, it is that file. If the user passes a directory, the file gets a name that TensorBoard's profiler plugin
-reads. With several ranks, the directory contains one file per rank. If the place cannot be written (full, read-only, removed), the
-temporary directories of the system are tried, so that the report can still be made.
+If the user passes a file, it is that file. If the user passes a directory, the file gets a name that TensorBoard's profiler
+plugin reads. With several ranks, the directory contains one file per rank. If the place cannot be written (full, read-only,
+removed), the temporary directories of the system are tried, so that the report can still be made.
 """
 
 from __future__ import annotations

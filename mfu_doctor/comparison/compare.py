@@ -1,4 +1,4 @@
-"""BEFORE and AFTER: what changed by bucket, kernel and setting, whether it is more than noise, and whether the prediction was right.
+"""BEFORE and AFTER: what changed by bucket, kernel and setting, whether it is noise, and whether the prediction was right.
 
 The gain that the report BEFORE predicted for the applied fixes is shown beside the measured gain, with the error.
 """
@@ -34,10 +34,10 @@ class Change:
     """One quantity before and after; seconds per step unless the field that holds it says otherwise.
 
     Attributes:
-        before: None where the run before does not know it; of a kernel: where it is not in that run's list of the longest.
+        before: None if the run before does not know it; of a kernel: where it is not in that run's list of the longest.
         after: None likewise.
-        spread: joint median absolute deviation; None where it is unknown.
-        real: whether the change is beyond the noise; None where the spread is unknown.
+        spread: joint median absolute deviation; None if it is unknown.
+        real: whether the change is beyond the noise; None if the spread is unknown.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Change:
 
     @property
     def delta(self) -> float | None:
-        """After minus before; None where one of them is not known."""
+        """After minus before; None if one of them is not known."""
         return None if self.before is None or self.after is None else self.after - self.before
 
     @property
     def relative(self) -> float | None:
-        """Delta over before, None where there is none of either."""
+        """Delta over before, None if there is none of either."""
         return self.delta / self.before if self.before and self.delta is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A setting, version or count that differs; None where one side does not know it."""
+    """A setting, version or count that differs; None if one side does not know it."""
 
     name: str
     before: str | None

@@ -25,7 +25,7 @@ class Prediction:
         measured_s: step time of the run after.
         error: predicted over measured, minus 1.
         noise_s: how far the two step times can be apart by chance: what the outcome allows beyond the range.
-        outcome: one of `HELD`, `BETTER`, `SHORT`; None where nothing was predicted.
+        outcome: one of `HELD`, `BETTER`, `SHORT`; None if nothing was predicted.
         reason: why nothing was predicted.
     """
 

@@ -42,14 +42,14 @@ def pool(values: Sequence[float]) -> Sample:
 
 
 def joint_spread(a: Sample, b: Sample) -> float | None:
-    """Spread of a difference of two medians: independent spreads add in squares; None where either is unknown."""
+    """Spread of a difference of two medians: independent spreads add in squares; None if either is unknown."""
     if a.spread is None or b.spread is None:
         return None
     return math.hypot(a.spread, b.spread)
 
 
 def beyond_noise(difference: float, spread: float | None) -> bool | None:
-    """Whether a difference exceeds `NOISE_FACTOR` spreads; None where the spread is unknown."""
+    """Whether a difference exceeds `NOISE_FACTOR` spreads; None if the spread is unknown."""
     return None if spread is None else abs(difference) > NOISE_FACTOR * spread
 
 
@@ -57,7 +57,7 @@ def step_sample(reports: Sequence[Report]) -> Sample:
     """Step time in seconds: of one run what its report states, of several what `median_step` makes of all their steps.
 
     Raises:
-        DoctorError: a run has no step to judge.
+        DoctorError: a run has no complete step.
     """
     times = [_judgeable(report) for report in reports]
     if len(times) == 1:
@@ -83,7 +83,7 @@ def bucket_sample(reports: Sequence[Report], seconds_of: Callable[[Breakdown], f
 
 
 def measure_sample(reports: Sequence[Report], measure: Measure) -> Sample | None:
-    """What the runs measured for a budget, or None where at least one of them does not know."""
+    """What the runs measured for a budget, or None if at least one of them does not know."""
     if measure.unit == SECONDS:
         return step_sample(reports)
     if measure.structural:
@@ -102,7 +102,7 @@ def measure_sample(reports: Sequence[Report], measure: Measure) -> Sample | None
 
 
 def _judgeable(report: Report) -> StepTime:
-    """The report's step time, if there is anything to judge."""
+    """The step time of the report, if it has a step and device events."""
     time = report.step_time_s
     if time is None or time.n < 1 or not time.median > 0:
         raise DoctorError(f"{report.run.trace} has no complete step", "record at least one whole optimizer step")

@@ -5,7 +5,7 @@ Peaks, kernels and FLOPs are kept per dtype, so "c10::BFloat16", "bfloat16" and 
 
 from __future__ import annotations
 
-DTYPES = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4")  # formats that have a peak, widest first
+DTYPES = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4")  # dtypes that have a peak, widest first
 
 _NAMES = {
     "double": "fp64",
@@ -48,7 +48,7 @@ _INTEGER_SIZES = {"long int": 8, "int64": 8, "int": 4, "int32": 4, "short int": 
 
 
 def short_dtype(name: str | None) -> str | None:
-    """Short name of a number format, or None for what no matmul unit computes in ("long int", "Scalar", ...)."""
+    """Short name of a dtype, or None for what no matmul unit computes in ("long int", "Scalar", ...)."""
     if not name:
         return None
     if name in DTYPES:
@@ -59,22 +59,22 @@ def short_dtype(name: str | None) -> str | None:
 
 
 def shown_dtype(name: str) -> str:
-    """What a format is called in a report: its short name, or its own where it has none."""
+    """The name of a dtype in a report: its short name, or its own if it has none."""
     return short_dtype(name) or name.removeprefix("torch.")
 
 
 def dtype_bytes(short: str | None) -> float | None:
-    """Bytes of one element of a short-named format, or None where the format is unknown."""
+    """Bytes of one element of a short-named dtype, or None if the dtype is unknown."""
     return None if short is None else _SIZES.get(short)
 
 
 def is_complex(name: str | None) -> bool:
-    """Whether a trace's type name is a complex format."""
+    """Whether a trace's type name is a complex dtype."""
     return bool(name) and "complex" in str(name)
 
 
 def element_bytes(name: str | None) -> float | None:
-    """Bytes of one element of a type as a trace or torch spells it, or None where it is unknown."""
+    """Bytes of one element of a type as a trace or torch spells it, or None if it is unknown."""
     size = dtype_bytes(short_dtype(name))
     if size is None:
         return _INTEGER_SIZES.get((name or "").removeprefix("torch."))

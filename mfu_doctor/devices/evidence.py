@@ -1,6 +1,7 @@
 """The vendor of the device of a trace, determined from names before any number.
 
-A compute capability of 9.0 is an H100 on CUDA and an MI250 on ROCm, with similar unit counts. Only names distinguish them: the device's own, the runtime's calls (hip*, cuda*) and library kernels (Tensile's Cijk_*, with the chip's ISA).
+A compute capability of 9.0 is an H100 on CUDA and an MI250 on ROCm, with similar unit counts. Only names distinguish them: the
+device's own, the runtime's calls (hip*, cuda*) and library kernels (Tensile's Cijk_*, with the chip's ISA).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def vendor(trace: Trace, name: str) -> str | None:
 
 
 def architecture(trace: Trace, device: DeviceProperties) -> str | None:
-    """Compute capability ("9.0") of an NVIDIA device or chip ("gfx90a") of an AMD one; None where names do not tell."""
+    """Compute capability ("9.0") of an NVIDIA device or chip ("gfx90a") of an AMD one; None if names do not say."""
     major, minor = device.compute_major, device.compute_minor
     who = vendor(trace, device.name)
     if who == "AMD":

@@ -1,7 +1,7 @@
 """The peaks of the device of a run: values with their source, or why there are none.
 
-Published MFU values are often wrong because of their denominator. So it is kept together with its source, its confidence and every
-correction.
+Published MFU values are often wrong because of their denominator. So it is kept together with its source, its confidence and
+every correction.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SIXTEEN_BITS = ("bf16", "fp16")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peaks:
-    """Dense peaks of one device in FLOP/s by number format; empty `dense` means unknown, and `reason` says why."""
+    """Dense peaks of one device in FLOP/s by dtype; empty `dense` means unknown, and `reason` says why."""
 
     name: str | None = None
     kind: str = "gpu"  # gpu or cpu
@@ -25,20 +25,20 @@ class Peaks:
     sms: int | None = None
     boost_hz: float | None = None  # the clock at which `dense` holds
     source: str | None = None
-    sources: dict[str, str] = field(default_factory=dict)  # by format, where each has its own
+    sources: dict[str, str] = field(default_factory=dict)  # by dtype, where each has its own
     confidence: str | None = None  # given, vendor, scaled, derived, measured, unverified
     reason: str | None = None  # why there are no peaks, with the flag that gives one
     measured: bool = False  # measured on this machine: MFU is then MFU* and never mixed with datasheet MFU
     given: float | None = None  # the user's own figure, FLOP/s; it stands in `dense` too
-    emulated: frozenset[str] = frozenset()  # formats known to be far slower here than fp32: they have no peak
+    emulated: frozenset[str] = frozenset()  # dtypes known to be far slower here than fp32: they have no peak
     warnings: tuple[str, ...] = ()
 
     def of(self, dtype: str | None) -> float | None:
-        """Dense FLOP/s for a number format ("bf16"), or None where the device has none or nothing is known."""
+        """Dense FLOP/s for a dtype ("bf16"), or None if the device has none or nothing is known."""
         return self.dense.get(dtype) if dtype else None
 
     @property
     def best(self) -> str | None:
-        """The number format with the highest peak that training commonly uses (ties: bf16 first), or None."""
+        """The dtype with the highest peak that training commonly uses (ties: bf16 first), or None."""
         known = [d for d in TRAINING_DTYPES if d in self.dense]
         return max(known, key=lambda d: self.dense[d]) if known else None

@@ -23,12 +23,14 @@ from mfu_doctor.units import GIGA
 
 _MIG = re.compile(r" MIG \S+$")
 _GPU_LAUNCH = re.compile(r"^(cuda|hip|cu)\w*(LaunchKernel|GraphLaunch|ModuleLaunchKernel)")
-SLICE = 0.1  # a unit count this far from the row's is a slice of the device, whose memory bandwidth nobody publishes
-SPARSE = 2.0  # datasheets print figures with structured sparsity, twice the dense ones
-# A CPU with arithmetic for a 16-bit format is at least as fast in it as in fp32, and one without it was measured at 1/120.
-# Half of fp32's speed lies far from both, so that a busy machine does not decide.
+SLICE = (
+    0.1  # with a number of SMs so far from the table, it is a part of the device; its memory bandwidth is not published
+)
+SPARSE = 2.0  # datasheets print peaks with structured sparsity, twice the dense ones
+# A CPU with arithmetic for a 16-bit dtype is at least as fast in it as in fp32, and one without it was measured at 1/120.
+# Half of the speed of fp32 is far from both, so that a busy machine does not change the result.
 EMULATED = 0.5
-NEAR = 0.02  # datasheet figures are rounded by up to this much
+NEAR = 0.02  # datasheet values are rounded by up to this much
 ASK = "pass --peak-flops with the device's dense FLOP/s for the dtype in use"
 
 
@@ -38,7 +40,7 @@ def resolve(
     """Dense peaks of the device that the trace's work ran on.
 
     Args:
-        trace: the trace; its facts may carry a figure that the user gave to `profile()` and measured CPU peaks.
+        trace: the trace; its metadata can contain a peak that the user passed to `profile()`, and measured CPU peaks.
         peak_flops: the user's dense FLOP/s for the dtype in use; wins over everything else.
         is_cpu: whether operators on the host are the device.
         reached: FLOP/s that matmuls of the run itself reached on the CPU, by dtype: no measured peak is below that.
@@ -51,7 +53,7 @@ def resolve(
 
 
 def _override(peaks: Peaks, given: float) -> Peaks:
-    """The user's figure in place of the headline peak; other formats stay as the table has them."""
+    """The user's value in place of the peak that MFU uses; the other dtypes keep the peaks of the table."""
     warnings = list(peaks.warnings)
     best = peaks.of(peaks.best)
     if best is not None and not peaks.measured and abs(given / best - SPARSE) < SPARSE * NEAR:
@@ -73,18 +75,18 @@ def _override(peaks: Peaks, given: float) -> Peaks:
 
 
 def _with_reference(peaks: Peaks, given: float) -> dict[str, float]:
-    """Peaks with the user's figure as the best one."""
+    """Peaks with the user's value as the best one."""
     if peaks.kind == "cpu":
         return dict.fromkeys((d for d in DTYPES if d not in peaks.emulated), given)
     return peaks_with(peaks.dense, peaks.of(peaks.best), given)
 
 
 def peaks_with(dense: Mapping[str, float], best: float | None, given: float) -> dict[str, float]:
-    """An accelerator's peaks in FLOP/s with a stated one as the best: 16-bit formats take it, wider ones are capped by it.
+    """The peaks of an accelerator in FLOP/s with a given best one: 16-bit dtypes get it, wider ones are limited to it.
 
     Args:
-        dense: peak by format.
-        best: the best of them so far; None where none is known.
+        dense: peak by dtype.
+        best: the best of them so far; None if none is known.
         given: what the user states.
     """
     if best is None:
@@ -124,7 +126,7 @@ def _cpu(trace: Trace, reached: Mapping[str, float]) -> Peaks:
 
 
 def _emulated(measured: dict[str, float], reached: Mapping[str, float]) -> frozenset[str]:
-    """16-bit formats that are far slower here than fp32: this CPU has no arithmetic for them, so no peak either."""
+    """16-bit dtypes that are far slower here than fp32: this CPU has no arithmetic for them, so no peak either."""
     fp32 = measured.get("fp32", 0.0)
     return frozenset(
         d for d in SIXTEEN_BITS if d in measured and max(measured[d], reached.get(d, 0.0)) < EMULATED * fp32
@@ -132,7 +134,7 @@ def _emulated(measured: dict[str, float], reached: Mapping[str, float]) -> froze
 
 
 def _at_least(measured: dict[str, float], reached: Mapping[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Measured peaks, raised to what products of the run itself reached, and what to say about it."""
+    """Measured peaks, raised to what matmuls of the run reached, and a warning for each that was raised."""
     low = {d: peak for d, peak in measured.items() if reached.get(d, 0.0) > peak * (1 + NEAR)}
     warnings = tuple(
         f"the measured {d} peak ({flops_rate(peak)}) is too low, because a matmul of this run reached"
@@ -195,10 +197,10 @@ def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Pe
 
 
 def _scaled(peaks: Peaks, row: DeviceRow, sms: int, ratio: float) -> Peaks:
-    """The row's peaks for another number of multiprocessors."""
+    """The row's peaks for another number of SMs."""
     cut = abs(ratio - 1) > SLICE
     if not cut and not row.sms_certain:
-        return peaks  # the published figure is the product's; only the row's unit count is in doubt
+        return peaks  # the published peak is of this card; only the number of SMs in the table is uncertain
     note = f"this {peaks.name} has {sms} SMs, the device table says {row.sms}: its peaks are scaled by {ratio:.3f}"
     return replace(
         peaks,
@@ -233,7 +235,7 @@ def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
 
 
 def _accumulating_in_fp16(peaks: Peaks, trace: Trace) -> Peaks:
-    """On GeForce fp16 runs at twice the rate where the run allows fp16 accumulation (torch's own switch)."""
+    """On GeForce, fp16 runs at twice the rate if the run allows fp16 accumulation (a switch of torch)."""
     precision = trace.facts.precision if trace.facts is not None else None
     half_rate = bool(peaks.name) and "GeForce" in str(peaks.name)
     if not half_rate or precision is None or not precision.fp16_accumulation or "fp16" not in peaks.dense:

@@ -17,7 +17,7 @@ from statistics import median
 from mfu_doctor.devices.dtypes import DTYPES
 from mfu_doctor.units import GIGA, MEGA, TERA
 
-# GeForce and three data-centre boards run 16-bit products with fp32 accumulation at half rate (NVIDIA whitepapers).
+# GeForce and three data-centre boards run 16-bit matmuls with fp32 accumulation at half rate (NVIDIA whitepapers).
 _HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)
 _DOCUMENT = re.compile(r"^.*?(?:datasheet|whitepaper|docs)\b")
 _NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
@@ -25,13 +25,13 @@ _NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """One device: its dense peaks in FLOP/s by number format and where they come from."""
+    """One device: its dense peaks in FLOP/s by dtype and where they come from."""
 
     pattern: re.Pattern[str]
     vendor: str
     arch: str
     compute_capability: str  # "8.0", or the LLVM target of an AMD chip; "" where there is neither
-    sms: int | None  # multiprocessors, compute units or (Intel) execution units
+    sms: int | None  # SMs, compute units or (Intel) execution units
     boost_hz: float | None  # the clock that reproduces the tensor peak
     dense: dict[str, float]
     bandwidth: float | None  # bytes/s
@@ -41,7 +41,7 @@ class DeviceRow:
 
     @property
     def citation(self) -> str:
-        """Where the figure comes from in a few words, for a line of a report; `source` has the whole of it."""
+        """The source of the peaks in a few words, for a line of a report; `source` is the full text."""
         document = _DOCUMENT.match(self.source)
         if document is not None:
             return document.group(0)
@@ -51,7 +51,7 @@ class DeviceRow:
 
     @property
     def sms_certain(self) -> bool:
-        """Whether the vendor's figure is known to belong to this number of multiprocessors."""
+        """Whether the published peak is known to belong to this number of SMs."""
         return self.sms is not None and "SM count unverified" not in self.source
 
     @property
@@ -84,7 +84,7 @@ def device_rows() -> tuple[DeviceRow, ...]:
 
 @lru_cache(maxsize=1)
 def rates() -> dict[str, dict[str, float]]:
-    """Dense FLOP per clock per multiprocessor: architecture key -> number format -> rate (absent: not supported)."""
+    """Dense FLOP per clock per SM: architecture key -> dtype -> rate (absent: not supported)."""
     return {r["rate_key"]: {d: float(r[d]) for d in DTYPES if float(r[d])} for r in _read("rates.csv")}
 
 

@@ -45,7 +45,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         rules: the rules to ask, in catalogue order.
 
     Raises:
-        DoctorError: the run has no steps to judge.
+        DoctorError: the run has no steps.
     """
     examined = examine(run, rules)
     step_time = _step_time(run)
@@ -128,7 +128,7 @@ def _facts_settings(run: Run) -> dict[str, str | int | float | bool | None]:
 
 
 def _step_time(run: Run) -> StepTime:
-    """Un-profiled steps where a live run timed them, else the recorded windows."""
+    """The steps without the profiler if profile() timed them, else the recorded windows."""
     windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
     timed = run.timed_steps_s
     profiled = median_step(windows, RECORDED)

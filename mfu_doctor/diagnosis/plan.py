@@ -30,8 +30,8 @@ class _Next:
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
     """Apply the best fix, replay all the others again, and so on; stop when none of them saves WORTH_SHARE of the step.
 
-    The next fix is the one with the largest low estimate, as in the ranking; the plan states its mid estimate. No step is predicted
-    below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
+    The next fix is the one with the largest low estimate, as in the ranking; the plan states its mid estimate. No predicted step
+    is below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
     """
     folded = causes(ranked)
     waiting = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
@@ -117,7 +117,7 @@ def _enabler(replay: Replay, chosen: list[Priced], picked: Priced) -> str | None
 def _whole(
     replay: Replay, chosen: list[Priced], steps: tuple[PlanStep, ...], scale: Scale, notes: tuple[str, ...]
 ) -> Plan:
-    """The plan with the low and high estimate of its saving: widened by the replay error, and never below the floor of the step."""
+    """The plan with the low and high estimate of its saving, widened by the replay error and limited by the floor of the step."""
     roofline_s = scale.roofline_s if scale.roofline_s is not None and scale.roofline_s < scale.step_s else None
     if not steps:
         return Plan(roofline_s=roofline_s, notes=notes)

@@ -1,7 +1,7 @@
 """Price findings, which means predict the saving of each fix by replay; rank them, and list symptoms under their cause.
 
-Each finding is priced alone. The predicted step is never shorter than its matmuls at peak. `plan` predicts what several fixes save
-together: savings are never summed.
+Each finding is priced alone. The predicted step is never shorter than its matmuls at peak. `plan` predicts what several fixes
+save together: savings are never summed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Scale:
         mfu: MFU of the mean step, or None.
         roofline_s: the step if every current kernel ran at its roofline and nothing else took time; None if unknown.
         products_s: the step if only its matmuls took time, at the peak of their dtype; None if unknown.
-        peak_flops: what `mfu` is relative to, in FLOP/s; None where unknown.
+        peak_flops: what `mfu` is relative to, in FLOP/s; None if unknown.
     """
 
     step_s: float

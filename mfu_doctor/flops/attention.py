@@ -38,7 +38,7 @@ class _Sizes:
     lengths: Counter[tuple[int, int]]
 
     def flops(self, mask: Mask, products: tuple[int, int]) -> int:
-        """That many products of each width for each unmasked pair."""
+        """That many matmuls of each width for each unmasked pair."""
         counted = sum(times * mask.pairs(queries, keys) for (queries, keys), times in self.lengths.items())
         return 2 * self.heads * counted * (products[0] * self.widths[0] + products[1] * self.widths[1])
 

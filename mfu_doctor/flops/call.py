@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from mfu_doctor.devices.dtypes import element_bytes, is_complex, short_dtype
 
-COMPLEX_PRODUCTS = 4  # real products in one product of complex numbers
+COMPLEX_PRODUCTS = 4  # real multiplications in one multiplication of complex numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Operand:
 
     Attributes:
         shape: its shape.
-        type: its number format as whoever saw the call spells it ("torch.bfloat16", "c10::BFloat16"); None if unknown.
+        type: its dtype as whoever saw the call spells it ("torch.bfloat16", "c10::BFloat16"); None if unknown.
         values: the content of a small integer tensor, where the adapter could look at it (offsets of packed sequences).
     """
 
@@ -30,17 +30,17 @@ class Operand:
 
     @property
     def dtype(self) -> str | None:
-        """Short name of the format, None for what no matmul unit computes in."""
+        """Short name of the dtype, None for what no matmul unit computes in."""
         return short_dtype(self.type)
 
     @property
     def element_bytes(self) -> float | None:
-        """Bytes of one element, None where the format is unknown."""
+        """Bytes of one element, None if the dtype is unknown."""
         return element_bytes(self.type)
 
     @property
     def products(self) -> int:
-        """Real products in one product of two of its elements."""
+        """Real multiplications in one multiplication of two of its elements."""
         return COMPLEX_PRODUCTS if is_complex(self.type) else 1
 
 
@@ -80,7 +80,7 @@ class Call:
         return next(known, None)
 
     def integers(self, name: str) -> tuple[int, ...] | None:
-        """A list of integers or of booleans; a single one is a list of one. None where it is empty or unknown."""
+        """A list of integers or of booleans; a single one is a list of one. None if it is empty or unknown."""
         given = self.arguments.get(name)
         if isinstance(given, int):
             return (given,)

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 def output_positions(x: Shape, weight: Shape, *, stride: Shape, padding: Shape, dilation: Shape) -> Shape | None:
-    """Spatial size of a convolution's output; one value stands for all dimensions. None where the lists do not fit."""
+    """Spatial size of a convolution's output; one value stands for all dimensions. None if the lists do not fit."""
     spatial = len(x) - 2
     lists = [(value * spatial if len(value) == 1 else value) for value in (stride, padding, dilation)]
     if any(len(value) != spatial for value in lists) or min(lists[0]) < 1:
@@ -55,7 +55,7 @@ def forward(*, transposed: bool = False, dilated: bool = True) -> Formula:
         if out is None or len(out) != len(x.shape) - 2:
             return None
         cost = _cost(x, weight, out)
-        whole = weight.shape[1] == x.shape[1]  # no groups: one matrix product
+        whole = weight.shape[1] == x.shape[1]  # no groups: one matmul
         gemm = (1, x.shape[0] * prod(out), weight.shape[0], prod(weight.shape[1:])) if whole else None
         return replace(cost, gemm=gemm)
 

@@ -58,7 +58,7 @@ def matrix_vector(first: str, second: str) -> Formula:
 
 
 def outer(call: Call) -> OpFlops | None:
-    """[M] x [N]: a matrix product with K = 1."""
+    """[M] x [N]: a matmul with K = 1."""
     a, b = call.tensor("vec1"), call.tensor("vec2")
     return None if a is None or b is None else _product(a, (1, prod(a.shape), prod(b.shape), 1))
 

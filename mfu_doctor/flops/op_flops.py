@@ -1,7 +1,7 @@
 """The cost of one call of an operator: its FLOPs under each convention, its dtype, and its least memory traffic.
 
-FLOP = 2 x multiply-accumulate. Bias additions, activations and norms are not model FLOPs. This type is separate from the formulas,
-so that each family (matmuls, convolutions, attention) can return it without importing the others.
+FLOP = 2 x multiply-accumulate. Bias additions, activations and norms are not model FLOPs. This type is separate from the
+formulas, so that each family (matmuls, convolutions, attention) can return it without importing the others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class OpFlops:
         executed: what the algorithm computes, recomputation inside the kernel included (flash attention's backward).
         causal: `model` counting only unmasked attention pairs.
         skipped: part of `executed` that a mask-aware kernel leaves out.
-        type: number format of the operands as whoever saw the call spells it; None if unknown.
+        type: dtype of the operands as whoever saw the call spells it; None if unknown.
         bytes: least traffic: each operand read once, the result written once.
-        gemm: (batch, M, N, K) where the work is one matrix product, for tile and wave estimates.
+        gemm: (batch, M, N, K) where the work is one matmul, for tile and wave estimates.
         backward: the operator is a gradient by its nature.
     """
 
@@ -37,7 +37,7 @@ class OpFlops:
 
     @property
     def dtype(self) -> str | None:
-        """Format of the operands, short name."""
+        """Dtype of the operands, short name."""
         return short_dtype(self.type)
 
     @staticmethod

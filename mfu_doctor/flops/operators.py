@@ -9,7 +9,7 @@ from typing import TypeAlias
 from mfu_doctor.flops.call import Call
 from mfu_doctor.flops.op_flops import OpFlops
 
-Formula: TypeAlias = Callable[[Call], OpFlops | None]  # None: the arguments do not tell
+Formula: TypeAlias = Callable[[Call], OpFlops | None]  # None: the arguments do not say
 
 
 @dataclass(frozen=True, slots=True)

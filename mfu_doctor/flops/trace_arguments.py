@@ -16,7 +16,7 @@ from mfu_doctor.trace import EventArgs
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an operator's neighbours know that its own arguments do not tell.
+    """What the neighbours of an operator show and its own arguments do not.
 
     Attributes:
         output: shape of the result, from the gradient that its paired backward operator received.
@@ -33,7 +33,7 @@ NEEDS_PARENT = frozenset(name for name, row in TABLE.items() if row.in_parent)
 
 
 def recorded_flops(name: str, args: EventArgs | None, around: Surroundings = NOTHING_AROUND) -> OpFlops | None:
-    """FLOPs of one operator call, or None where there is no formula or its arguments do not tell.
+    """FLOPs of one operator call, or None if there is no formula or its arguments do not say.
 
     Args:
         name: operator name as in a trace ("aten::addmm").

@@ -42,7 +42,7 @@ MAX_PLACES = 5  # source lines listed under one check
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What to judge by.
+    """What the runs are checked against.
 
     Attributes:
         budgets: the limits.
@@ -81,7 +81,7 @@ def judge(reports: Sequence[Report], policy: Policy, *, baseline: Sequence[Repor
         baseline: the runs to compare with; one saved report, or several that were run in the same job.
 
     Raises:
-        DoctorError: nothing to judge, or the runs cannot be compared (the message names the key).
+        DoctorError: there is no run, or the runs cannot be compared (the message names the key).
     """
     if not reports:
         raise DoctorError("there is no run to check", "pass at least one trace or report")

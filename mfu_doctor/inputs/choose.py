@@ -20,7 +20,7 @@ LISTED = 5  # names of traces in one line
 _HEAD = 1 << 20  # bytes in which Kineto has written who it is; device properties come before
 _NAMED = re.compile(r"rank[_-]?(\d+)", re.IGNORECASE)
 _TOLD = re.compile(rb'"distributedInfo"\s*:\s*\{[^{}]*?"rank"\s*:\s*(\d+)')
-# A span is a time since 1970 in ms, us or ns, depending on torch's version; told apart by its size.
+# A span is a time since 1970 in ms, us or ns, depending on torch's version; distinguished by its size.
 _SPAN_UNITS = ((10**18, 1), (10**15, 10**3), (10**12, 10**6))
 
 
@@ -67,7 +67,7 @@ def one_trace(source: str) -> Chosen:
 
 
 def _ranks_of_run(newest: TraceFile, files: Sequence[TraceFile]) -> dict[int, TraceFile]:
-    """The ranks that were exported with the newest trace; empty where its rank is not known."""
+    """The ranks that were exported with the newest trace; empty if its rank is not known."""
     own = _rank(newest)
     if own is None:
         return {}

@@ -69,7 +69,7 @@ def load_input(
         processes: how many may read a large file at once, this one included.
 
     Raises:
-        DoctorError: the source is none of these or has no step to judge; a rule is unknown; an override needs the trace.
+        DoctorError: the source is none of these or has no step; a rule is unknown; an override needs the trace.
     """
     stated = overrides or Overrides()
     rules = choose(RULES, select=stated.select, ignore=stated.ignore)  # a wrong name is told before a gigabyte is read
@@ -78,7 +78,9 @@ def load_input(
     if saved is not None:
         if stated.for_traces_only:
             named = ", ".join(stated.for_traces_only)
-            raise DoctorError(f"{source} is a saved report, which cannot be used with {named}", "pass the trace instead")
+            raise DoctorError(
+                f"{source} is a saved report, which cannot be used with {named}", "pass the trace instead"
+            )
         return Loaded(restated(saved, stated, known))
     opened = open_trace(source, processes=processes)
     run = Run(opened.trace, options_for(opened.trace, stated, known))
@@ -117,7 +119,7 @@ def options_for(trace: Trace, stated: Overrides, settings: Settings) -> Options:
 
 
 def load_saved(source: PathLike | BinaryIO) -> Report | None:
-    """The report that was saved in this file, or None where it is not one of ours (a trace, a directory, a stream, missing).
+    """The report that was saved in this file, or None if it is not one of ours (a trace, a directory, a stream, missing).
 
     Raises:
         NotATraceError: a page without a report, a report of another schema, or a file that cannot be read.

@@ -29,10 +29,10 @@ _CHECK_KEYS = ("strict", "allow-different")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the file says; every field is empty where it says nothing.
+    """What the file says; every field is empty if it says nothing.
 
     Attributes:
-        path: the file, None where there is none.
+        path: the file, None if there is none.
         peak_flops: dense FLOP/s of the device's training dtype.
         model_flops: FLOP per step.
         budgets: limits under ``[tool.mfu-doctor.check]``.
@@ -52,7 +52,7 @@ class Settings:
     def policy(
         self, *, budgets: Mapping[str, object], levels: Mapping[str, str], strict: bool, allow_different: Sequence[str]
     ) -> Policy:
-        """The policy to judge by: options over the file, key by key; the flags add up.
+        """What the runs are checked against: options replace values of the file, key by key; a flag in either is set.
 
         Raises:
             DoctorError: an option is not a budget.
@@ -95,7 +95,7 @@ def find_settings(start: Path) -> Settings:
 
 
 def _table(path: Path) -> dict[str, Any] | None:
-    """Our table of one file, or None where it has none."""
+    """Our table of one file, or None if it has none."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """Which events keep their arguments, decided by name and category before anything is parsed.
 
 Shapes of every operator would be a large part of a trace. Analysis needs them for operators that compute or move data: FLOPs,
-bytes, and the number format of the kernels they launch. Views, allocations and bookkeeping launch nothing; they are half
+bytes, and the dtype of the kernels they launch. Views, allocations and bookkeeping launch nothing; they are half
 of all operators, and Python frames and autograd nodes have no shapes of their own.
 """
 

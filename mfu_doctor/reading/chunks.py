@@ -27,7 +27,7 @@ class EventChunks:
     """The events of a file as JSON lists of about one block each; the last one is open and runs to the end of the file.
 
     Attributes:
-        head: the file up to and with the bracket that opens the list; empty where the file is a bare list.
+        head: the file up to and with the bracket that opens the list; empty if the file is a bare list.
         is_bare: whether the file is a bare list of events.
         is_last: whether the chunk handed out last is the last one.
         separator: what stands between two events, from the brace of one to the first quote of the next.

@@ -111,7 +111,7 @@ def recover_base(first_ns: int, last_ns: int, *, seen_ns: tuple[int, int]) -> in
         seen_ns: start and end of a stretch of the recording, unix nanoseconds.
 
     Returns:
-        The base in unix nanoseconds, or None where no multiple of a trimonth fits.
+        The base in unix nanoseconds, or None if no multiple of a trimonth fits.
     """
     newest = seen_ns[1] // TRIMONTH_NS
     for count in (newest, newest - 1):

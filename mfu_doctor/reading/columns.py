@@ -244,7 +244,7 @@ _NO_ARGS = Args()
 
 
 def _number(value: object) -> float:
-    """An id that is written as a string or null; -1 where it is not a number."""
+    """An id that is written as a string or null; -1 if it is not a number."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -26,7 +26,7 @@ _FLAGS = ("record_shapes", "with_stack", "profile_memory", "with_modules")
 _DEVICES = ("deviceProperties", "computeProperties")
 KNOWN_KEYS = (*_DEVICES, "distributedInfo", "baseTimeNanoseconds", *_FLAGS, *_VERSIONS, FACTS_KEY)
 
-# Fewer threads per multiprocessor than this is a number of multiprocessors: torch 2.13's Python exporter mixes them up.
+# Fewer threads per SM than this is a number of SMs: torch 2.13's Python exporter mixes them up.
 _LEAST_THREADS_PER_SM = 1024
 
 _EMPTY = msgspec.Raw(b"")
@@ -39,7 +39,7 @@ _Wrapped: Any = msgspec.defstruct("_Wrapped", [("metadata", _Known | None, None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The known keys before and after the events; None where the file does not say."""
+    """The known keys before and after the events; None if the file does not say."""
 
     devices: tuple[DeviceProperties, ...] = ()
     distributed: Distributed = field(default_factory=Distributed)
@@ -55,7 +55,7 @@ def read_header(head: bytes, tail: bytes | None) -> Header:
 
     Args:
         head: the file up to and with the bracket that opens the list of events; empty for a bare list.
-        tail: what follows the bracket that closes it; None where the file was cut off before.
+        tail: what follows the bracket that closes it; None if the file was cut off before.
     """
     if not head:
         return Header()
@@ -112,7 +112,7 @@ def _search(text: bytes) -> dict[str, bytes]:
 
 
 def _known(data: bytes | None, convert: Callable[[Any], T]) -> T | None:
-    """A known value, or None where it is absent or not what its key promises."""
+    """A known value, or None if it is absent or not what its key promises."""
     if data is None:
         return None
     try:

@@ -20,7 +20,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class TraceFile:
-    """One trace of a run: which worker wrote it, and when (None where its name does not say)."""
+    """One trace of a run: which worker wrote it, and when (None if its name does not say)."""
 
     path: Path
     worker: str

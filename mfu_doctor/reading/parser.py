@@ -60,7 +60,7 @@ class Parser:
         part: where to begin, if not at the beginning.
 
     Attributes:
-        tail: what follows the list in the file; None where the file ends before it.
+        tail: what follows the list in the file; None if the file ends before it.
         cut_event: whether the file ends inside an event.
     """
 
@@ -124,7 +124,7 @@ class Parser:
             yield events, chunk
 
     def _decode(self, chunk: bytes) -> tuple[list[Any] | None, bytes]:
-        """The events of a chunk, or None where it does not parse; and the chunk, without what follows the list."""
+        """The events of a chunk, or None if it does not parse; and the chunk, without what follows the list."""
         events = _decoded(chunk)
         if events is not None:
             self.tail = b"" if self.chunks.is_last else None

@@ -33,7 +33,7 @@ class SecondLook:
         chunk: a JSON list of events.
         complete: its duration events, as first decoded.
         places: of each complete event, its position among all events of the chunk.
-        parts: the events without their braces; empty where the separator does not tell them apart.
+        parts: the events without their braces; empty if the separator cannot separate them.
     """
 
     chunk: bytes

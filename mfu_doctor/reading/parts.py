@@ -59,7 +59,7 @@ class Part:
         count: events in its columns.
         names, tracks, args: what the codes in its columns stand for.
         memory: samples of the allocator.
-        tail: what follows the list of events; None where that goes on.
+        tail: what follows the list of events; None if that goes on.
     """
 
     start: int

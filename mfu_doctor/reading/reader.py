@@ -30,7 +30,7 @@ def read_trace(
     Damaged files are read as far as they go; `Trace.problems` says what was lost.
 
     Args:
-        path: a `.json` or gzip file (told apart by content), or an open binary stream.
+        path: a `.json` or gzip file (distinguished by content), or an open binary stream.
         progress: called now and then with the fraction of the input read, 0 to 1; not for streams.
         max_expansion: how many times its own size a gzip file may grow: a guard against decompression bombs.
         processes: how many may read at once, where the file is large enough for that to be quicker; not for streams.
@@ -86,7 +86,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _base(header: Header, first: int, last: int) -> int | None:
-    """What to add to the file's times to make them unix nanoseconds; None where nothing says."""
+    """What to add to the file's times to make them unix nanoseconds; None if unknown."""
     if first >= EPOCH_US * NS_PER_US:
         return 0
     if header.base_ns is not None:

@@ -1,8 +1,8 @@
 """Damaged events: the kinds of damage found in real traces, and how each is repaired before an event is dropped.
 
-A part of the file that does not parse is cut into its events. Halves that parse are kept as they are, so that only the few damaged
-events take time. Every kind of damage here comes from a public issue of pytorch or kineto: names with unescaped
-quotes, bare inf and nan, backslashes of Windows paths, control characters, bytes that are not UTF-8.
+A part of the file that does not parse is cut into its events. Halves that parse are kept as they are, so that only the few
+damaged events take time. Every kind of damage here comes from a public issue of pytorch or kineto: names with unescaped quotes,
+bare inf and nan, backslashes of Windows paths, control characters, bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _refuse(word: str) -> None:
 
 
 def _accepted(event: Any) -> dict[str, Any] | None:
-    """The event in the types the decoder accepts; None where it is no event or has no usable time."""
+    """The event in the types the decoder accepts; None if it is no event or has no usable time."""
     if not isinstance(event, dict) or not isinstance(event.get("ph"), str):
         return None
     if event["ph"] not in KNOWN_PHASES:

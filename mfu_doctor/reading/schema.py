@@ -132,7 +132,7 @@ _MARKS = [RECORD.fields[name][1] - 1 for name in ("pid", "tid", *_ARGS)] if RECO
 
 
 def encode(events: list[Complete]) -> npt.NDArray[np.void] | None:
-    """Events as a record array of shape (n,), or None where a field of one of them is not a float."""
+    """Events as a record array of shape (n,), or None if a field of one of them is not a float."""
     n, width = len(events), RECORD.itemsize
     data = _ENCODER.encode(events)
     header = len(data) - n * width

@@ -79,7 +79,7 @@ class ArgsTable:
         self._by_value: dict[EventArgs, int] = {}
 
     def codes(self, events: Iterable[ArgsOnly]) -> list[int]:
-        """Index of each event's arguments in `values`, -1 where it has none that are known."""
+        """Index of each event's arguments in `values`, -1 if it has none that are known."""
         return [-1 if event.args is None else self._code(event.args) for event in events]
 
     @property
@@ -139,7 +139,7 @@ def _first(value: int | None, other: int | None) -> int | None:
 
 
 def _value(raw: msgspec.Raw, convert: Callable[[Any], T]) -> T | None:
-    """A known argument, or None where it is absent, null or not what its name promises (it is then unknown)."""
+    """A known argument, or None if it is absent, null or not what its name promises (it is then unknown)."""
     data = bytes(raw)
     if not data or data == b"null":
         return None

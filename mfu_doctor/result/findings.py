@@ -66,7 +66,7 @@ class PlanStep:
     step_s: float
     saving_s: float  # against the step before this fix
     mfu: float | None = None
-    pays_after: str | None = None  # the fix without which this one would not pay; None where it pays alone
+    pays_after: str | None = None  # the fix without which this one would not pay; None if it pays alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

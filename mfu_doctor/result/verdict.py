@@ -121,7 +121,7 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """0 where all checks pass or only warn, 1 where one failed; "nothing to judge" (2) is raised as DoctorError."""
+        """0 if all checks pass or only warn, 1 if one failed; runs that cannot be checked (2) raise DoctorError."""
         return EXIT_OK if self.ok else EXIT_FAILED
 
     @property

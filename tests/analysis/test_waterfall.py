@@ -135,7 +135,9 @@ def test_causal_attention_achieves_its_unmasked_pairs() -> None:
     run = Run(steps_of(4, lambda t: attention(t, causal=True)).trace())
     found = bars(run)
     assert found["ideal: model FLOPs / peak FLOP/s"] / 4 == pytest.approx(float(run.mfu.report.causal or 0), rel=1e-4)
-    assert found["recomputed FLOPs / peak FLOP/s"] == pytest.approx(found["ideal: model FLOPs / peak FLOP/s"] / 4, rel=1e-4)
+    assert found["recomputed FLOPs / peak FLOP/s"] == pytest.approx(
+        found["ideal: model FLOPs / peak FLOP/s"] / 4, rel=1e-4
+    )
     assert "unmasked" in str(run.waterfall.note)
 
 
@@ -258,7 +260,9 @@ def test_on_a_cpu_the_operators_are_the_kernels() -> None:
     """Half the step multiplies, half is Python; the peak is the measured one."""
     peaks = (MeasuredPeak(dtype="float32", flops=2e11, threads=2, how="GEMM"),)
     found = bars(cpu_run(Facts(measured_peaks=peaks)))
-    assert found == pytest.approx({"ideal: model FLOPs / peak FLOP/s": 0.25, "other matmul inefficiency": 0.25, "idle: python": 0.5})
+    assert found == pytest.approx(
+        {"ideal: model FLOPs / peak FLOP/s": 0.25, "other matmul inefficiency": 0.25, "idle: python": 0.5}
+    )
 
 
 @pytest.mark.parametrize(

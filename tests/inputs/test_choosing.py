@@ -56,7 +56,10 @@ def test_a_program_profiled_twice_is_two_runs_and_the_newer_is_taken(tmp_path: P
     new = write(tmp_path, f"host_200.{NOW}.pt.trace.json")
     chosen = choose_trace(tmp_path)
     assert chosen.path == new
-    assert chosen.notes == (f"reporting on {new} (newest run in this directory)", f"other runs in this directory: {old.name}")
+    assert chosen.notes == (
+        f"reporting on {new} (newest run in this directory)",
+        f"other runs in this directory: {old.name}",
+    )
 
 
 def test_ranks_of_an_older_run_are_not_mixed_in(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _FORWARD, _BACKWARD = "aten::_softmax", "aten::_softmax_backward_data"
 _MASK = re.compile(r"^aten::(masked_fill_?|where|triu|tril)$")
 _TRIANGLE = re.compile(r"^aten::(triu|tril)_?$")
 _SHORTEST_SEQUENCE = 16
-# FLOPs and bytes of the backward pass against the forward pass: five products for two, and gradients beside their operands.
+# FLOPs and bytes of the backward pass against the forward pass: five matmuls for two, and gradients beside their operands.
 _BACKWARD_FLOPS, _BACKWARD_BYTES = 2.5, 2.0
 
 
@@ -38,7 +38,7 @@ class AttentionChains:
         softmax: operator row in the middle of each chain, shape (chains,).
         shape: score matrices of the first, as text.
         flops, bytes: what a fused kernel must do and move, shape (chains,).
-        peak: FLOP/s of each chain's format, 0 where unknown.
+        peak: FLOP/s of each chain's dtype, 0 if unknown.
         masked: whether a square of scores is masked in it, as causal attention does, shape (chains,).
         causal: whether the run makes triangular masks, so that such a mask is known to be causal.
     """
@@ -70,7 +70,7 @@ class AttentionChains:
 
 
 def attention_chains(run: Run) -> AttentionChains | None:
-    """Find the written-out attentions of a run; None where there are none with known shapes."""
+    """Find the written-out attentions of a run; None if there are none with known shapes."""
     links = rows_matching(run.trace, _LINKS, run.trace.rows(Category.CPU_OP))
     found = []
     for track in np.unique(run.trace.events.track[links]):
@@ -116,7 +116,7 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
     flops, moved = 4.0 * heads * queries * keys * width, heads * 2.0 * (queries + keys) * width
     backward = names[i] == _BACKWARD
     size = element_bytes(product.type_of(0)) or 4.0
-    # A CPU's fused kernel works in fp32 inside, whatever the format of its operands.
+    # A CPU's fused kernel works in fp32 inside, whatever the dtype of its operands.
     dtype = "fp32" if run.is_cpu else short_dtype(product.type_of(0) or "")
     return _Chain(
         rows[i],
@@ -130,7 +130,7 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
 
 
 def _head_width(run: Run, row: int, sides: tuple[int, int]) -> int | None:
-    """Width of a head from a product with the gradient of the scores: the size that is not a side of the scores."""
+    """Width of a head from a matmul with the gradient of the scores: the size that is not a side of the scores."""
     args = run.trace.args_of(row)
     sizes = [s for i in (0, 1) if args is not None and (dims := args.shape(i)) is not None for s in dims[-2:]]
     other = [s for s in sizes if s not in sides]

@@ -62,7 +62,7 @@ def scaled(run: Run, mask: Mask, factor: float) -> tuple[Edit, ...]:
 
 
 def removed(run: Run, mask: Mask, calls: Rows | None = None) -> tuple[Edit, ...]:
-    """These entries vanish, and with them the host time of the operators that issued them (of `calls` where given)."""
+    """These entries are removed, and with them the host time of the operators that issued them (of `calls` if given)."""
     return (*scaled(run, mask, 0.0), *without_host(run, spans_of(run, mask) if calls is None else _spans(run, calls)))
 
 

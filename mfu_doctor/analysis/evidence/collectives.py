@@ -44,8 +44,8 @@ class Collectives:
     Attributes:
         entry: index into the activity table.
         kind: "allreduce", "alltoall", ...
-        size: bytes that this rank puts in, -1 where unknown.
-        dtype: element type, None where unknown.
+        size: bytes that this rank puts in, -1 if unknown.
+        dtype: element type, None if unknown.
         duration_ns: recorded duration.
         exposed_ns: part of it in which nothing was computed.
         exposed_wait_ns: part of `exposed_ns` that is waiting for other ranks.
@@ -67,7 +67,7 @@ class Collectives:
 
 
 def collectives_of(run: Run) -> Collectives | None:
-    """The collectives of a run, or None where there are none."""
+    """The collectives of a run, or None if there are none."""
     activity = run.activity
     entry = np.flatnonzero(activity.kind == COMMUNICATION)
     if not len(entry):

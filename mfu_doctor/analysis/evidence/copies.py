@@ -58,7 +58,7 @@ def without_optimizer(run: Run, copies: Copies) -> Copies:
 
 
 def copied_bytes(run: Run, row: int) -> int:
-    """Bytes of one copy; 0 where the trace does not say."""
+    """Bytes of one copy; 0 if the trace does not say."""
     args = run.trace.args_of(row)
     return args.copy_bytes or 0 if args else 0
 

@@ -39,7 +39,7 @@ _Reading = TypeVar("_Reading", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Samples of the judged device.
+    """Samples of the analysed device.
 
     Attributes:
         device: every reading, also those outside the block.
@@ -53,16 +53,16 @@ class Sampled:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are busy samples enough to judge."""
+        """Whether there are enough busy samples."""
         return len(self.busy) >= LEAST_SAMPLES
 
     def mean(self, column: Sequence[float | None]) -> float | None:
-        """Mean of a reading over the busy samples; None where it was read in none of them."""
+        """Mean of a reading over the busy samples; None if it was read in none of them."""
         known = self._known(column)
         return sum(known) / len(known) if known else None
 
     def highest(self, column: Sequence[float | None]) -> float | None:
-        """The highest reading in a busy sample; None where it was read in none of them."""
+        """The highest reading in a busy sample; None if it was read in none of them."""
         return max(self._known(column), default=None)
 
     def masks(self) -> tuple[int, ...]:
@@ -71,7 +71,7 @@ class Sampled:
         return tuple(m for i in self.busy if (m := _at(reasons, i)) is not None)
 
     def share(self, bits: int) -> float | None:
-        """Share of the busy samples with one of these reasons; None where reasons were not read."""
+        """Share of the busy samples with one of these reasons; None if reasons were not read."""
         masks = self.masks()
         return sum(bool(mask & bits) for mask in masks) / len(masks) if masks else None
 
@@ -93,7 +93,7 @@ class Clocks:
 
 
 def sampled(run: Run) -> Sampled | None:
-    """The samples of the judged device: the only one that was sampled, else the busiest; None where there are none."""
+    """The samples of the analysed device: the only one that was sampled, else the busiest; None if there are none."""
     every = run.facts.samples if run.facts is not None else ()
     chosen = [_select(samples, block_of(run)) for samples in every if samples.time_ns]
     return max(chosen, key=lambda s: (_utilisation(s), len(s.busy)), default=None)
@@ -102,7 +102,7 @@ def sampled(run: Run) -> Sampled | None:
 def block_of(run: Run) -> tuple[int, int] | None:
     """Unix nanoseconds from the first un-profiled timed step to the end of the last recorded one.
 
-    None where neither a capture nor the trace tells when it ran: then every sample counts, for sampling only goes on
+    None if neither a capture nor the trace says when it ran: then every sample counts, for sampling only goes on
     during profile().
     """
     facts = run.facts
@@ -117,7 +117,7 @@ def block_of(run: Run) -> tuple[int, int] | None:
 
 
 def clocks_of(run: Run, samples: Sampled) -> Clocks | None:
-    """The clock that the busy device had and the one it could have; None where one of them is unknown."""
+    """The clock that the busy device had and the one it could have; None if one of them is unknown."""
     mean = samples.mean(samples.device.sm_mhz)
     stated = run.peaks.boost_hz / MEGA if run.peaks.boost_hz else None
     known = [mhz for mhz in (samples.device.max_sm_mhz, stated) if mhz]
@@ -125,7 +125,7 @@ def clocks_of(run: Run, samples: Sampled) -> Clocks | None:
 
 
 def at_full_clock(run: Run, clocks: Clocks) -> Change:
-    """Matrix products, convolutions and attention at the clock to reach; at the low end half of that gain."""
+    """Matmuls, convolutions and attention at the target clock; half of that gain for the low estimate."""
     activity = run.activity
     rows = np.unique(activity.row[(activity.kind == COMPUTE) & run.kernels.matmul_like])
 
@@ -167,5 +167,5 @@ def _utilisation(samples: Sampled) -> float:
 
 
 def _at(column: Sequence[_Reading | None], index: int) -> _Reading | None:
-    """One reading; None also where the whole column was not read."""
+    """One reading; None also if the whole column was not read."""
     return column[index] if index < len(column) else None

@@ -36,10 +36,10 @@ class DenseTables:
         calls: host rows of the gradients, all steps.
         zeroing: entries of the activity table that write a gradient's zeros, shape (n,).
         adding: entries that add up the rows of the batch, shape (n,).
-        tables: (rows of the table, width, indices of the batch) of each distinct table; empty where shapes were not recorded.
+        tables: (rows of the table, width, indices of the batch) of each distinct table; empty if shapes were not recorded.
         optimizer_rows: device rows of the optimizer that walk over a table.
         in_tables: for each of them the part of its elements that belongs to these tables.
-        tied: whether a matrix product has the shape of a table too, so that its weight may be shared with the output layer.
+        tied: whether a matmul has the shape of a table too, so that its weight may be shared with the output layer.
     """
 
     calls: Rows
@@ -63,7 +63,7 @@ class DenseTables:
 
 
 def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
-    """The tables with dense gradients, or None where there are none."""
+    """The tables with dense gradients, or None if there are none."""
     calls = calls_of(run, DENSE)
     if not len(calls):
         return None

@@ -18,17 +18,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Gemms:
-    """Entries that compute one matrix product whose peak is known; arrays of shape (n,).
+    """Entries that compute one matmul whose peak is known; arrays of shape (n,).
 
     Attributes:
         entry: index into the activity table.
         op: row of the operator.
         batch, m, n, k: sizes.
-        dtype: format that the kernel computes in.
+        dtype: dtype that the kernel computes in.
         duration: nanoseconds.
         flops: FLOP.
-        peak: FLOP/s of its format.
-        memory_ns: least traffic over the bandwidth, 0 where unknown.
+        peak: FLOP/s of its dtype.
+        memory_ns: least traffic over the bandwidth, 0 if unknown.
     """
 
     entry: Rows
@@ -50,7 +50,7 @@ class Gemms:
         return np.clip(ideal / np.maximum(self.duration, 1.0), 0.0, 1.0)
 
     def only(self, keep: Mask) -> Gemms:
-        """Those products where `keep` holds."""
+        """Those matmuls where `keep` holds."""
         return Gemms(
             self.entry[keep],
             self.op[keep],
@@ -72,7 +72,7 @@ class Gemms:
 
 
 def gemms_of(run: Run) -> Gemms | None:
-    """The matrix products of a run with known sizes and peak, or None where there are none."""
+    """The matmuls of a run with known sizes and peak, or None if there are none."""
     count = run.flops
     sizes = np.array(
         [c.gemm if c.gemm is not None else (0, 0, 0, 0) for c in count.ops.costs] or [(0, 0, 0, 0)], np.int64
@@ -102,7 +102,7 @@ def gemms_of(run: Run) -> Gemms | None:
 
 
 def reference_efficiency(gemms: Gemms, among: Mask, otherwise: float) -> tuple[float, float]:
-    """Median and best efficiency of some products, weighted by nothing; `otherwise` twice where there are none."""
+    """Median and best efficiency of some matmuls, unweighted; `otherwise` twice if there are none."""
     values = gemms.efficiency[among]
     if not len(values):
         return otherwise, otherwise

@@ -47,7 +47,7 @@ def is_graphed(run: Run) -> bool:
 
 
 def is_compiled(run: Run) -> bool:
-    """Whether torch.compile is at work, by its spans and kernels or by what a live capture saw."""
+    """Whether torch.compile is at work, by its spans and kernels or by what a capture saw."""
     compiled = run.facts.compile if run.facts is not None else None
     return len(ids_matching(run.trace, _COMPILED)) > 0 or bool(compiled and compiled.compiled_modules)
 

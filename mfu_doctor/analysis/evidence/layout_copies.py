@@ -54,7 +54,7 @@ class LayoutCopies:
 
 
 def layout_copies_of(run: Run) -> LayoutCopies | None:
-    """The copies of a run that only change the layout, or None where there are none."""
+    """The copies of a run that only change the layout, or None if there are none."""
     calls = calls_of(run, COPYING)
     owner = owner_of(run, COPYING)
     busy = np.unique(owner[owner >= 0])
@@ -107,7 +107,7 @@ def _verdicts(run: Run, calls: Rows) -> Rows:
 
 
 def _next_readers(run: Run, calls: Rows) -> Rows:
-    """Row of the first operator after each call on its thread that is no strided view, -1 where there is none."""
+    """Row of the first operator after each call on its thread that is no strided view, -1 if there is none."""
     events = run.trace.events
     ops = run.trace.rows(Category.CPU_OP)
     ops = ops[~np.isin(events.name[ops], ids_matching(run.trace, _STRIDED_VIEW))]

@@ -17,7 +17,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import LoaderFacts
 from mfu_doctor.units import NS_PER_US
 
-# What fetching a ready batch from a worker costs the training thread: queue, unpickling, pinning. Measured on real traces:
+# What fetching a ready batch from a worker costs the main thread: queue, unpickling, pinning. Measured on real traces:
 # 100 to 300 us (V100 ResNet-50 with 4 workers: median 0.2 ms).
 READY_FETCH_NS = 150 * NS_PER_US
 _SINGLE, _MULTI = "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"
@@ -30,14 +30,14 @@ class Loading:
 
     Attributes:
         rows: fetch rows in the steady steps.
-        workers: worker processes, None where neither the capture nor the span's name tells.
+        workers: worker processes, None if neither the capture nor the span's name says.
         fetches: fetches per step.
-        fetch_ns: mean length of a fetch on the training thread.
+        fetch_ns: mean length of a fetch on the main thread.
         waiting: what the device waits for data (on a CPU: what training waits).
         step_ns: the step.
         free_ns: the step if every batch were ready when asked for (by replay).
-        batch_ns: what one batch costs one worker; None where the number of workers is unknown.
-        cores: cores that this process may use, None where unknown.
+        batch_ns: what one batch costs one worker; None if the number of workers is unknown.
+        cores: cores that this process may use, None if unknown.
     """
 
     rows: Rows
@@ -52,14 +52,14 @@ class Loading:
 
     @property
     def workers_needed(self) -> int | None:
-        """Workers that deliver a batch as fast as the step could take one; None where `batch_ns` is unknown."""
+        """Workers that deliver a batch as fast as the step could take one; None if `batch_ns` is unknown."""
         if self.batch_ns is None:
             return None
         return max(math.ceil(self.batch_ns * self.fetches / max(self.free_ns, 1.0)), 2)
 
 
 def loading_of(run: Run) -> Loading | None:
-    """The data path of a run, or None where no fetch was recorded in a steady step."""
+    """The data path of a run, or None if no fetch was recorded in a steady step."""
     steady = steady_of(run)
     rows = steady.issued(run, run.host.fetch_rows)
     if not len(rows):
@@ -90,7 +90,7 @@ def loader_facts(run: Run) -> LoaderFacts | None:
 
 
 def workers_of(run: Run) -> int | None:
-    """Worker processes of the run's loader: from the capture, else 0 where the span names the single-process iterator."""
+    """Worker processes of the run's loader: from the capture, else 0 if the span names the single-process iterator."""
     facts = loader_facts(run)
     if facts is not None:
         return facts.num_workers
@@ -156,7 +156,7 @@ def shared_core_period(run: Run, loading: Loading, busy: float) -> float:
 
 
 def busy_share(run: Run, loading: Loading) -> float | None:
-    """Share of a fetch without workers in which it keeps a core busy, from the process's CPU time; None where unknown."""
+    """Share of a fetch without workers in which it keeps a core busy, from the process's CPU time; None if unknown."""
     host = run.facts.host if run.facts else None
     if not run.is_cpu or loading.workers != 0 or host is None or host.cpu_share is None or not host.torch_threads:
         return None

@@ -40,15 +40,15 @@ class Optimizer:
     """The optimizer of the steady steps.
 
     Attributes:
-        name: class of the optimizer ("AdamW"), None where the span does not tell.
+        name: class of the optimizer ("AdamW"), None if the span does not say.
         style: single-tensor, foreach or fused.
         spans: time of its steps on the host.
         rows: device rows (on a CPU: operators) of its work.
         group: index of the span that issued each.
         entries: mask of its entries in the activity table, all steps.
         launches: device operations per step.
-        tensors: parameter tensors, None where unknown.
-        bytes: least traffic of one step in bytes, None where the number of elements is unknown.
+        tensors: parameter tensors, None if unknown.
+        bytes: least traffic of one step in bytes, None if the number of elements is unknown.
     """
 
     name: str | None
@@ -63,7 +63,7 @@ class Optimizer:
 
 
 def optimizer_of(run: Run, steady: Steady) -> Optimizer | None:
-    """The optimizer of a run, or None where no optimizer step is marked or it did no work."""
+    """The optimizer of a run, or None if no optimizer step is marked or it did no work."""
     marks = rows_matching(run.trace, OPTIMIZER_MARK, run.trace.rows(Category.ANNOTATION, Category.CPU_OP))
     if not len(marks):
         return None

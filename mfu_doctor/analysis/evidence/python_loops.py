@@ -38,7 +38,7 @@ class Loop:
 
 
 def find_loops(run: Run) -> list[Loop]:
-    """Loops among the outermost operators of the training thread, optimizer and data fetches left out."""
+    """Loops among the outermost operators of the main thread, optimizer and data fetches left out."""
     rows = _top_level(run)
     names = run.trace.events.name[rows].astype(np.int64)
     found: list[Loop] = []
@@ -93,7 +93,7 @@ def _loop(run: Run, rows: Rows, after: Rows, body: int) -> Loop:
 
 
 def _idle_after(run: Run, at: int) -> int:
-    """Nanoseconds from `at` until the training thread starts the next event; 0 after the last."""
+    """Nanoseconds from `at` until the main thread starts the next event; 0 after the last."""
     events = run.trace.events
     starts = events.start[events.track == run.host.main_track]
     later = starts[starts >= at]

@@ -32,7 +32,7 @@ class Syncs:
 
     Attributes:
         calls: event rows of the blocking calls (a synchronisation, or a copy that blocks).
-        owner: event row of the operator that explains each, -1 where the program called the runtime itself.
+        owner: event row of the operator that explains each, -1 if the program called the runtime itself.
         reason: its name, or the name of the call.
     """
 

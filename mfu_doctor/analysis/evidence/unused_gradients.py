@@ -41,9 +41,9 @@ class Unused:
 
 
 def unused_gradients_of(run: Run) -> Unused | None:
-    """Unused gradients, or None where none of them comes after the last used one, or where resetting leaves no trace.
+    """Unused gradients, or None if none of them comes after the last used one, or where resetting leaves no trace.
 
-    Gradients that are overwritten with zeros are added to as well, so a run that does that cannot be judged.
+    Gradients that are overwritten with zeros are added to as well, so a run that does that cannot be analysed.
     """
     ops = run.trace.rows(Category.CPU_OP)
     nodes = node_calls(run, ops)

@@ -123,7 +123,7 @@ def kind_of(name: str) -> str:
     return next((kind for kind, pattern in _RULES if pattern.search(friendly)), "other")
 
 
-# Format by naming scheme. Each pattern is unambiguous inside its scheme and tried in order.
+# Dtype by naming scheme. Each pattern is unambiguous inside its scheme and tried in order.
 _XMMA = re.compile(r"_xmma_\w*?_(bf16|f16|tf32|f32|f64|e4m3|e5m2|i8|s8|u8)(?:bf16|f16|f32|f64|e4m3|e5m2|i8|s8|u8)_")
 _NVJET = re.compile(r"^nvjet_(?:sm\d+_)?([a-z])[a-z][a-z]_")
 _TENSILE = re.compile(r"^Cijk_[A-Z]\w+?_B\w+?_(I8|B8|F8|BBS|BSS|BB|HHS|HSS|HH|HB|SB|SS|DB|DD)")
@@ -167,10 +167,10 @@ _TYPES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def dtype_of(name: str) -> str | None:
-    """Format that a kernel computes in ("bf16", "tf32", ...), or None where its name does not tell.
+    """Dtype that a kernel computes in ("bf16", "tf32", ...), or None if its name does not say.
 
     fp32 data is multiplied either on CUDA cores ("fp32") or on tensor cores ("tf32"), kernel by kernel in one run, and
-    only the name says which: a tensor-core instruction shape without any other format token is TF32.
+    only the name says which: a tensor-core instruction shape without any other dtype token is TF32.
     """
     if match := _XMMA.search(name):
         return _TOKENS[match.group(1)]
@@ -198,7 +198,7 @@ def _tensile_dtype(name: str) -> str | None:
 
 
 def _tensor_op_dtype(name: str) -> str:
-    """CUTLASS and cuBLAS tensor-core kernels: a format token, a double-precision shape, or TF32."""
+    """CUTLASS and cuBLAS tensor-core kernels: a dtype token, a double-precision shape, or TF32."""
     for dtype, pattern in (
         ("fp8", r"e4m3|e5m2"),
         ("bf16", r"bf16"),
@@ -233,7 +233,7 @@ _TILES = (
 
 @cache
 def tile_of(name: str) -> tuple[int, int] | None:
-    """Output tile (rows, columns) of one thread block, or None where the name does not tell."""
+    """Output tile (rows, columns) of one thread block, or None if the name does not say."""
     for pattern in _TILES:
         if match := pattern.search(name):
             return int(match.group(1)), int(match.group(2))
@@ -242,5 +242,5 @@ def tile_of(name: str) -> tuple[int, int] | None:
 
 @cache
 def is_persistent(name: str) -> bool:
-    """Whether the kernel launches one block per multiprocessor and walks its tiles itself, so the grid hides them."""
+    """Whether the kernel launches one block per SM and loops over its tiles, so that the grid does not show them."""
     return bool(re.search(r"warpgroup|^nvjet|persistent|stream_?k", name, re.IGNORECASE))

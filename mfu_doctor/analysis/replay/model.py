@@ -1,4 +1,4 @@
-"""The arrays of a replayable run: host calls in issue order, device operations in stream order, and which of them waits for which."""
+"""The arrays of a replayable run: host calls in issue order, device operations in stream order, and what waits for what."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Replay:
 
     @property
     def distrust(self) -> str | None:
-        """Why predictions may not be given, or None where they may."""
+        """Why predictions may not be given, or None if they may."""
         if self.timeline.without_calls:
             return "the trace has no launch calls, so host waits are unknown: record with ProfilerActivity.CPU"
         if abs(self.error) > WITHHOLD_ABOVE:

@@ -93,7 +93,7 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
 def _mean_gap(
     ops: Operations, gap: npt.NDArray[np.float64], believed: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """Mean pause between queued operations of each stream, spread over its operations; 0 where a stream never queued."""
+    """Mean pause between queued operations of each stream, spread over its operations; 0 if a stream never queued."""
     out = np.zeros(len(gap))
     for stream in np.unique(ops.stream):
         mine = ops.stream == stream

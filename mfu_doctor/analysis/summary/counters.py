@@ -133,7 +133,7 @@ def _issuing_rows(run: Run, entries: npt.NDArray[np.bool_]) -> Rows:
 
 
 def _pageable(run: Run) -> Rows | None:
-    """Copies from pageable host memory (the other way shows as a sync); a CPU-only trace has no copies to judge."""
+    """Copies from pageable host memory (the other way shows as a sync); a CPU-only trace has no copies to analyse."""
     if run.is_cpu:
         return None
     names = run.trace.events.name[run.activity.row]
@@ -141,7 +141,7 @@ def _pageable(run: Run) -> Rows | None:
 
 
 def _fp32_matmuls(run: Run) -> Rows | None:
-    """Matrix multiplications with float32 inputs, by operator; None where no matmul has its types recorded."""
+    """Matmuls with float32 inputs, by operator; None if no matmul has its types recorded."""
     rows = rows_matching(run.trace, _MATMUL, run.trace.rows(Category.CPU_OP))
     types = [args.types if (args := run.trace.args_of(row)) is not None else None for row in rows.tolist()]
     if not len(rows) or all(kind is None for kind in types):
@@ -150,7 +150,7 @@ def _fp32_matmuls(run: Run) -> Rows | None:
 
 
 def _unfused(run: Run) -> Rows | None:
-    """Device work issued one tensor at a time inside the optimizer; None where no optimizer step is marked."""
+    """Device work issued one tensor at a time inside the optimizer; None if no optimizer step is marked."""
     marks = rows_matching(run.trace, OPTIMIZER_MARK, run.trace.rows(Category.ANNOTATION, Category.CPU_OP))
     if not len(marks):
         return None

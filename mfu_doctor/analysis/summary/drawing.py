@@ -104,7 +104,7 @@ def _outermost(run: Run, start: int, end: int) -> npt.NDArray[np.int64]:
 
 
 def _host_tracks(run: Run, start: int, end: int) -> list[int]:
-    """The training thread and the busiest others."""
+    """The main thread and the busiest others."""
     rows = _outermost(run, start, end)
     events = run.trace.events
     busy = np.bincount(events.track[rows], weights=(events.end - events.start)[rows], minlength=1)

@@ -37,7 +37,7 @@ class CountedOps:
     cost: npt.NDArray[np.int64]  # index into `costs`
     phase: npt.NDArray[np.uint8]  # FORWARD, BACKWARD or RECOMPUTE
     costs: tuple[OpFlops, ...]
-    without_shapes: int  # calls that have a formula but whose arguments were not recorded or do not tell
+    without_shapes: int  # calls that have a formula but whose arguments were not recorded or do not say
 
     def owners(self, tree: OpTree, rows: Rows) -> npt.NDArray[np.int64]:
         """For each operator row the index of the counted call that is or encloses it, -1 without one; shape of `rows`."""
@@ -81,8 +81,8 @@ def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
 def without_stopped(ops: CountedOps, trace: Trace) -> CountedOps:
     """The calls of a CPU-only trace, those at which recomputation stopped (they computed nothing) at no cost.
 
-    Checkpointing ends as soon as all tensors that backward asked for are there, which can be inside the last operator: its inputs
-    are kept before it computes. Its forward call had the same arguments and tells how long it takes.
+    Recomputation ends as soon as all tensors that backward needs exist. This can be inside the last operator: its inputs are
+    kept before it computes. Its forward call had the same arguments and shows how long it takes.
     """
     length = (trace.events.end - trace.events.start)[ops.row]
     usual = np.full(len(ops.costs), np.iinfo(np.int64).max)

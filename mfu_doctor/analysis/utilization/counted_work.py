@@ -21,5 +21,5 @@ class CountedWork:
 
     work: Work
     flops: FlopCount
-    least_bytes: npt.NDArray[np.float64]  # least memory traffic of each device operation, NaN where unknown; shape (n,)
+    least_bytes: npt.NDArray[np.float64]  # least memory traffic of each device operation, NaN if unknown; shape (n,)
     peaks: Peaks

@@ -35,12 +35,12 @@ MEASURES = 4
 
 @dataclass(frozen=True, slots=True)
 class UnknownOp:
-    """Operators (or kernels without one) of one name whose FLOPs are unknown, inside the judged windows."""
+    """Operators (or kernels without one) of one name whose FLOPs are unknown, inside the analysed windows."""
 
     name: str
     count: int
     duration_ns: int
-    matmul_like: bool  # their kernels multiply; else only that nobody knows what they do
+    matmul_like: bool  # their kernels multiply; else nothing is known about them
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class FlopCount:
     tally: Int64  # (steps, PHASES, DTYPE_CODES, MEASURES): FLOP in each window, exact where no call straddles its edge
     owner: Int64  # (n,) index into `ops` of the call whose FLOPs the entry bears, -1: none
     share: Floats  # (n,) part of that call's FLOPs that the entry bears
-    dtype: npt.NDArray[np.uint8]  # (calls,) code of the format that each counted call ran in
+    dtype: npt.NDArray[np.uint8]  # (calls,) code of the dtype that each counted call ran in
     window: Int64  # (calls,) step in which each counted call began on the device, -1: outside or no device work
     uncounted: npt.NDArray[np.bool_]  # (n,) matmul-like entries whose FLOPs are unknown
     counted_ns: Int64  # (steps,) device time of matmul-like work with counted FLOPs
@@ -65,13 +65,13 @@ class FlopCount:
         return int(where[..., measure].sum())
 
     def by_dtype(self, step: int, measure: int = MODEL) -> dict[str | None, int]:
-        """FLOP of one step by the number format that they ran in (None: unknown)."""
+        """FLOP of one step by the dtype that they ran in (None: unknown)."""
         totals = self.tally[step, :, :, measure].sum(axis=0).tolist()
         return {dtype: flops for dtype, flops in zip(DTYPE_CODES, totals, strict=True) if flops}
 
     @property
     def coverage(self) -> float | None:
-        """Share of matmul-like device time whose FLOPs are counted; None where nothing matmul-like ran."""
+        """Share of matmul-like device time whose FLOPs are counted; None if nothing matmul-like ran."""
         counted, unknown = int(self.counted_ns.sum()), int(self.unknown_ns.sum())
         return counted / (counted + unknown) if counted + unknown else None
 
@@ -114,7 +114,7 @@ def count_flops(work: Work) -> FlopCount:
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """The counted calls with the format that each ran in."""
+    """The counted calls with the dtype that each ran in."""
 
     ops: CountedOps
     dtype: npt.NDArray[np.uint8]
@@ -156,7 +156,7 @@ def _shares(activity: Activity, owner: Int64, calls: int) -> Floats:
 
 
 def _call_dtypes(activity: Activity, kernels: KernelTable, owner: Int64, ops: CountedOps) -> npt.NDArray[np.uint8]:
-    """Format of each call: that of its longest kernel; where no kernel tells, that of its operands."""
+    """Dtype of each call: that of its longest kernel, or of its operands if no kernel name says it."""
     by_operands = np.array([DTYPE_CODE.get(c.dtype, 0) for c in ops.costs], np.uint8)
     out = by_operands[ops.cost] if len(by_operands) else np.empty(0, np.uint8)
     entries = np.flatnonzero((owner >= 0) & (kernels.dtype > 0))
@@ -221,7 +221,7 @@ def _summed_before(lo: Int64, hi: Int64, time: Int64) -> Int64:
 
 
 def _unknown(work: Work, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
-    """Names of what multiplies without a count, and of foreign operators about whose kernels nothing is known."""
+    """Names of operators that multiply without a formula, and of custom operators about whose kernels nothing is known."""
     activity, trace, op = work.activity, work.trace, work.launches.op
     start, end = int(work.steps.start.min()), int(work.steps.end.max())
     judged = (activity.start < end) & (activity.end > start) & (enclosing < 0) & (activity.kind == COMPUTE)

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 LOSSES = ("precision", "roofline", "tile", "wave", "clock", "kernel")
-LARGE_TILE = 128 * 128  # of such blocks one fills a multiprocessor's registers; smaller ones share it
+LARGE_TILE = 128 * 128  # one block of this size fills the registers of an SM; smaller ones share it
 BUSY_UTILIZATION = 50.0  # percent; clocks are averaged over samples in which the device worked
 
 
@@ -38,8 +38,8 @@ class MatmulSplit:
     recompute: Floats
     losses: dict[str, Floats]  # by LOSSES, each >= 0
     above_peak: Floats  # <= 0: the kernel was faster than the peak allows
-    products: Floats  # the model's part of them alone, at the peak of its own format
-    at_own_peak: Floats  # least time at the peak of its own format and at full bandwidth
+    products: Floats  # the model's part of them alone, at the peak of its own dtype
+    at_own_peak: Floats  # least time at the peak of its own dtype and at full bandwidth
 
 
 def split_matmuls(counted: CountedWork, ideal: dict[str | None, float], tau: Floats, step: int) -> MatmulSplit:
@@ -47,9 +47,9 @@ def split_matmuls(counted: CountedWork, ideal: dict[str | None, float], tau: Flo
 
     Args:
         counted: the work of the run with its FLOPs and traffic.
-        ideal: the peak that each number format is measured against (`MfuResult.ideal_peaks`, not empty).
+        ideal: the peak that each dtype is measured against (`MfuResult.ideal_peaks`, not empty).
         tau: exclusive nanoseconds of each entry of `Activity`.
-        step: the window that is judged.
+        step: the window that is analysed.
     """
     count, peaks = counted.flops, counted.peaks
     entry = np.flatnonzero((count.owner >= 0) & (tau > 0))
@@ -93,7 +93,7 @@ def _part_inside(work: Work, entry: Int64, step: int) -> Floats:
 
 
 def _efficiencies(counted: CountedWork, entry: Int64) -> tuple[Floats, Floats]:
-    """Tile and wave efficiency of each entry, 1 where its name or its shape does not tell."""
+    """Tile and wave efficiency of each entry, 1 if its name or its shape does not say."""
     count, trace = counted.flops, counted.work.trace
     rows = counted.work.activity.row[entry]
     cost = count.ops.cost[count.owner[entry]]
@@ -120,7 +120,7 @@ def _efficiency(counted: CountedWork, name: int, cost: int, args: int) -> tuple[
 def tile_efficiency(gemm: tuple[int, int, int, int], tile: tuple[int, int]) -> tuple[float, int]:
     """Share of the tiles' area that lies on the matrix, and the number of tiles.
 
-    Libraries compute the product or its transpose; the orientation that wastes less is assumed.
+    Libraries compute the matmul or its transpose; the orientation that wastes less is assumed.
     """
     batch, m, n, _ = gemm
 
@@ -132,9 +132,9 @@ def tile_efficiency(gemm: tuple[int, int, int, int], tile: tuple[int, int]) -> t
 
 
 def wave_efficiency(blocks: int, multiprocessors: int | None, *, one_each: bool) -> float:
-    """Share of the multiprocessors that have a block, averaged over the waves.
+    """Share of the SMs that have a block, averaged over the waves.
 
-    Where several blocks share a multiprocessor their number is not in a trace, so only an underfilled device is counted.
+    If several blocks share an SM, their number is not in a trace, so only an underfilled device is counted.
     """
     if not multiprocessors or not blocks:
         return 1.0
@@ -143,7 +143,7 @@ def wave_efficiency(blocks: int, multiprocessors: int | None, *, one_each: bool)
 
 
 def _clock_ratio(facts: Facts | None, boost_hz: float | None) -> float:
-    """Specified clock over the mean clock of busy samples; 1 where clocks were not sampled or were not lower."""
+    """Specified clock over the mean clock of busy samples; 1 if clocks were not sampled or were not lower."""
     if facts is None or not boost_hz:
         return 1.0
     clocks = [

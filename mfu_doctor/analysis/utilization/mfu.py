@@ -30,7 +30,7 @@ from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
 from mfu_doctor.units import seconds
 
 CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth a sentence
-MYSTERY_SHARE = 0.02  # foreign operators beyond this share of the time make MFU a lower bound
+MYSTERY_SHARE = 0.02  # custom operators above this share of the time make MFU a lower bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,9 @@ class MfuResult:
     """MFU of a run as the report states it, and its denominator."""
 
     report: Mfu
-    reference: str | None  # number format whose peak is P_ref
+    reference: str | None  # dtype whose peak is P_ref
     reference_peak: float | None  # P_ref, FLOP/s
-    ideal_peaks: dict[str | None, float] = field(
-        default_factory=dict
-    )  # max(P_d, P_ref) by format; empty: no peak known
+    ideal_peaks: dict[str | None, float] = field(default_factory=dict)  # max(P_d, P_ref) by dtype; empty: no peak known
     step: int = 0  # the step window that was counted
     step_s: float = 0.0  # T: the time that MFU is measured over
 
@@ -52,7 +50,7 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
 
     Args:
         counted: the work of the run with its FLOPs and the peaks of its device.
-        model_flops: FLOP per step as the user gives them; None: what the live capture was given, else counted.
+        model_flops: FLOP per step as the user gives them; None: what the capture was given, else counted.
     """
     reference = reference_dtype(counted)
     peak = counted.peaks.of(reference)
@@ -78,11 +76,11 @@ def reference_dtype(counted: CountedWork) -> str | None:
     used = max(totals, key=lambda d: totals[d])
     if totals[used] and used not in counted.peaks.emulated:
         return used
-    return counted.peaks.best if counted.peaks.given is None else "fp32"  # the user's figure stands for every format
+    return counted.peaks.best if counted.peaks.given is None else "fp32"  # the user's value is for every dtype
 
 
 def step_seconds(work: Work) -> float:
-    """T: the median un-profiled step where a live run timed some, else the median steady window of the trace."""
+    """T: the median step without the profiler if profile() timed some, else the median steady window of the trace."""
     timed = timed_steps(work.trace.facts)
     return median(timed) if timed else seconds(int(work.steps.duration[work.steps.median]))
 
@@ -135,7 +133,7 @@ def _counted_step(counted: CountedWork) -> int:
 
 
 def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
-    """The user's FLOP per step over P_ref; nothing is known about recomputation or formats."""
+    """The user's FLOP per step over P_ref; nothing is known about recomputation or dtypes."""
     value = flops / (result.reference_peak * result.step_s) if result.reference_peak is not None else None
     seen = counted.flops.flops(result.step)
     notes = [f"FLOPs counted from the trace: {flop_count(seen)} per step"] if seen else []
@@ -184,20 +182,20 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
 
 
 def _upper(counted: CountedWork, step: int, value: float | None) -> float | None:
-    """Upper end of MFU: as if all work with unknown FLOPs ran at peak; None where everything is counted."""
+    """Upper end of MFU: as if all work with unknown FLOPs ran at peak; None if everything is counted."""
     unknown = int(counted.flops.unknown_ns[step]) / int(counted.work.steps.duration[step]) + _mystery_share(counted)
     return value + unknown if value is not None and unknown > 0 else None
 
 
 def _mystery_share(counted: CountedWork) -> float:
-    """Share of the judged time in foreign operators about which nothing is known, 0 while it is negligible."""
+    """Share of the analysed time in custom operators about which nothing is known, 0 if it is negligible."""
     spent = sum(u.duration_ns for u in counted.flops.unknown if not u.matmul_like)
     share = spent / int(counted.work.steps.duration.sum())
     return share if share > MYSTERY_SHARE else 0.0
 
 
 def _by_dtype(peaks: Peaks, count: FlopCount, step: int, step_s: float) -> float | None:
-    """Each FLOP against the peak of the format that it ran in; None where one of these peaks is unknown."""
+    """Each FLOP against the peak of the dtype that it ran in; None if one of these peaks is unknown."""
     parts = [(flops, peaks.of(dtype)) for dtype, flops in count.by_dtype(step).items()]
     if any(peak is None for _, peak in parts):
         return None
@@ -236,7 +234,7 @@ def _above_peak(value: float | None, hfu: float | None = None, *, measured: bool
 
 
 def _conventions(counted: CountedWork, result: MfuResult) -> tuple[Convention, ...]:
-    """The same step under formulas that others print, where a live run told parameters and tokens."""
+    """MFU of the same step by other common formulas, if profile() recorded parameters and tokens."""
     facts = counted.work.trace.facts
     if facts is None or facts.parameter_elements is None or facts.batch_shape is None or len(facts.batch_shape) != 2:
         return ()

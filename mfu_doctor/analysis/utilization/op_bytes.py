@@ -17,7 +17,7 @@ _ADAM_TENSOR_PASSES = 7  # read parameter, gradient and two moments; write param
 
 
 def minimal_bytes(name: str, kind: str, args: EventArgs | None) -> float | None:
-    """Least memory traffic in bytes of one call, or None where its shapes are not recorded.
+    """Least memory traffic in bytes of one call, or None if its shapes are not recorded.
 
     Args:
         name: operator name.

@@ -21,12 +21,12 @@ Rows = npt.NDArray[np.int64]
 # Plain matmuls only: 2 M N K is what they execute, while a convolution may do with less.
 _MATMULS = frozenset({"aten::mm", "aten::addmm", "aten::bmm"})
 
-# A product must last so long for its recorded time to be right to a hundredth: the profiler's own share is below 1 us.
+# A matmul must take so long that its recorded time is right to 1 %: the profiler itself adds less than 1 us.
 LEAST_NS = 100_000
 
 
 def reached_rates(trace: Trace) -> dict[str, float]:
-    """FLOP/s of the fastest recorded product of each number format; empty where shapes were not recorded."""
+    """FLOP/s of the fastest recorded matmul of each dtype; empty if shapes were not recorded."""
     events = trace.events
     rows = trace.rows(Category.CPU_OP)
     kept = np.isin(events.name[rows], trace.name_ids(_MATMULS))

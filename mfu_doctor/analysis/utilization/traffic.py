@@ -16,9 +16,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def least_bytes(work: Work, count: FlopCount) -> Floats:
-    """Least traffic of each entry of `Activity` in bytes, NaN where shapes do not tell; shape (n,).
+    """Least traffic of each entry of `Activity` in bytes, NaN if shapes do not say; shape (n,).
 
-    An operator's traffic is spread over its kernels by duration. Matrix products take theirs from their formula.
+    An operator's traffic is spread over its kernels by duration. Matmuls take theirs from their formula.
     """
     activity, trace, op = work.activity, work.trace, work.launches.op
     by_cost = np.array([np.nan if c.bytes is None else c.bytes for c in count.ops.costs] + [np.nan])

@@ -90,7 +90,7 @@ def build_waterfall(counted: CountedWork, mfu: MfuResult, split: Split) -> Water
 class LeastTimes:
     """Lower bounds of the median step in nanoseconds: only the model's matmuls, and all current kernels at their roofline."""
 
-    products: float  # without recomputation, at the peak of their own format
+    products: float  # without recomputation, at the peak of their own dtype
     kernels: float  # the roofline of the step; a kernel whose FLOPs and traffic are unknown is taken as it is
 
 
@@ -167,7 +167,7 @@ def _other_parts(work: Work, rest: Floats, floor: Floats) -> list[_Part]:
 
 
 def _floor(counted: CountedWork) -> Floats:
-    """Least time of each entry by its traffic, ns; NaN where the traffic or the bandwidth is unknown."""
+    """Least time of each entry by its traffic, ns; NaN if the traffic or the bandwidth is unknown."""
     if counted.peaks.bandwidth is None:
         return np.full(len(counted.least_bytes), np.nan)
     return counted.least_bytes / counted.peaks.bandwidth * NS_PER_S
@@ -189,8 +189,8 @@ def _exact_parts(
 def _without_profiler(facts: Facts | None, mfu: MfuResult, split: Split) -> tuple[dict[str, int], int]:
     """Idle by cause without what the profiler adds to the host's work, and that part.
 
-    The profiler slows every operator and every launch, so where un-profiled steps were timed, what the recorded step takes
-    longer came out of launches and Python.
+    The profiler slows every operator and every launch. So if steps without the profiler were timed, the extra time of the
+    recorded step is taken from launches and Python.
     """
     causes = dict(split.causes)
     host = causes["launch"] + causes["python"]

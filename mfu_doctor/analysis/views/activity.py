@@ -36,7 +36,7 @@ class Activity:
     """
 
     is_device: bool
-    device: int | None  # the accelerator judged: the busiest one of the trace
+    device: int | None  # the analysed accelerator: the busiest one of the trace
     row: npt.NDArray[np.int64]  # event row
     start: npt.NDArray[np.int64]  # ns
     end: npt.NDArray[np.int64]  # ns
@@ -57,7 +57,7 @@ class Activity:
 
 
 def device_activity(trace: Trace, ops: OpTree) -> Activity:
-    """Device operations of the busiest accelerator; without any, the self time of operators on the training threads."""
+    """Device operations of the busiest accelerator; without any, the self time of operators on the threads that train."""
     rows = trace.rows(*DEVICE_CATEGORIES)
     if not len(rows):
         return _cpu_activity(trace, ops)
@@ -91,7 +91,7 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
 
 
 def _host_collectives(trace: Trace) -> npt.NDArray[np.int64]:
-    """Collectives of gloo, MPI and their kin, which run on threads of their own as annotations: (3, k) of row, start, end."""
+    """Collectives of gloo, MPI and similar, which run on threads of their own as annotations: (3, k) of row, start, end."""
     rows = rows_matching(trace, COMMUNICATION_OP, trace.rows(Category.ANNOTATION))
     return np.stack((rows, trace.events.start[rows], trace.events.end[rows]))
 

@@ -20,13 +20,13 @@ from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import NS_PER_US
 
-# A sync that returned this long before a gap still explains it: the host needs some time to issue again.
+# A sync that returned so long before a gap still explains it: the host needs some time to launch again.
 SYNC_REACH_NS = 50 * NS_PER_US
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The split of one step in nanoseconds; the five buckets sum to `total`, the causes sum to `idle`."""
+    """The time breakdown of one step in nanoseconds; the five buckets sum to `total`, the causes sum to `idle`."""
 
     total: int
     compute: int
@@ -39,7 +39,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Breakdowns:
-    """The split of every step window, and the sets behind it over the whole judged span."""
+    """The time breakdown of every step window, and the interval sets of each owner over all steps."""
 
     steps: tuple[Split, ...]
     median: Split  # of the median steady step
@@ -133,9 +133,9 @@ def _issued_end(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """When the host had issued the operation after each gap, and whether that is known.
 
-    That is when its launch call returned, or where the trace has none when its operator did; after the last operation of the
-    trace nothing was issued any more, so the host was late until the gap's end. Several operations can start when a gap ends;
-    the one issued last kept the device waiting least, so the earliest counts.
+    That is when its launch call returned, or its operator if the trace has no launch call. After the last operation of the trace
+    nothing more was issued, so the host was late until the end of the gap. If several operations start when a gap ends, the
+    earliest issue time counts.
     """
     following = np.searchsorted(activity.start, gaps.end, side="left")
     last = following >= activity.count

@@ -29,14 +29,14 @@ class Host:
     """Interval sets and rows of the host side; intervals in nanoseconds, rows are event rows in time order."""
 
     main_track: int | None  # the thread that trains
-    fetch_rows: npt.NDArray[np.int64]  # data fetches on the training thread, one per batch (outermost only)
+    fetch_rows: npt.NDArray[np.int64]  # data fetches on the main thread, one per batch (outermost only)
     fetch: Intervals
     blocking_rows: npt.NDArray[np.int64]  # runtime calls that wait for the device
     blocking: Intervals
-    allocator: Intervals  # cudaMalloc, cudaFree and their kin
+    allocator: Intervals  # cudaMalloc, cudaFree and similar
     compile: Intervals  # Dynamo, Inductor, Triton at work
-    gc: Intervals  # garbage collection, where a live capture timed it
-    busy: Intervals  # an operator or a runtime call is active on a training thread
+    gc: Intervals  # garbage collection, if profile() timed it
+    busy: Intervals  # an operator or a runtime call is active on a thread that trains
 
     @property
     def housekeeping(self) -> Intervals:
@@ -80,7 +80,7 @@ def _main_track(trace: Trace, spans: npt.NDArray[np.int64], calls: npt.NDArray[n
 
 
 def _fetches(trace: Trace, spans: npt.NDArray[np.int64], main: int | None) -> npt.NDArray[np.int64]:
-    """Outermost data fetches on the training thread; fetches on other threads are overlap, not waiting."""
+    """Outermost data fetches on the main thread; fetches on other threads are overlap, not waiting."""
     found = rows_matching(trace, FETCH, spans)
     if not len(found):
         found = rows_matching(trace, FETCH_FRAME, trace.rows(Category.PYTHON))

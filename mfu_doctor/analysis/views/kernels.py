@@ -31,17 +31,17 @@ _GENERIC = tuple(KIND_CODE[kind] for kind in ("elementwise", "reduction", "layou
 
 @dataclass(frozen=True, slots=True)
 class KernelTable:
-    """For each entry of `Activity`, shape (n,): code of its kind and of the format it computes in."""
+    """For each entry of `Activity`, shape (n,): code of its kind and of the dtype it computes in."""
 
     kind: npt.NDArray[np.uint8]  # index into KINDS
-    dtype: npt.NDArray[np.uint8]  # index into DTYPE_CODES; 0: the trace does not tell
+    dtype: npt.NDArray[np.uint8]  # index into DTYPE_CODES; 0: the trace does not say
 
     def kind_of(self, entry: int) -> str:
         """Kind of one entry."""
         return KINDS[int(self.kind[entry])]
 
     def dtype_of(self, entry: int) -> str | None:
-        """Number format of one entry, or None."""
+        """Dtype of one entry, or None."""
         return DTYPE_CODES[int(self.dtype[entry])]
 
     def is_kind(self, *kinds: str) -> npt.NDArray[np.bool_]:
@@ -55,7 +55,7 @@ class KernelTable:
 
 
 def classify(trace: Trace, activity: Activity, launches: Launches) -> KernelTable:
-    """Kind and number format of each device operation, by its name and its operator.
+    """Kind and dtype of each device operation, by its name and its operator.
 
     Args:
         trace: the trace.
@@ -101,7 +101,7 @@ def _in_optimizer(trace: Trace, launches: Launches) -> npt.NDArray[np.bool_]:
 
 
 def _dtypes(trace: Trace, launches: Launches, name: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Format by kernel name (id; -1: do not ask); where it is silent, that of the operator's first float operand."""
+    """Dtype by kernel name (id; -1: not needed), else that of the operator's first float operand."""
     by_name = np.zeros(len(trace.names) + 1, np.uint8)  # the last one serves name == -1
     for index in np.unique(name[name >= 0]).tolist():
         by_name[index] = DTYPE_CODE.get(dtype_of(trace.names[index]), 0)
@@ -114,5 +114,5 @@ def _dtypes(trace: Trace, launches: Launches, name: npt.NDArray[np.int64]) -> np
 
 
 def operand_dtype(types: tuple[str, ...] | None) -> str | None:
-    """Short format of the first operand that has one ("Input type" of an operator), or None."""
+    """Short dtype of the first operand that has one ("Input type" of an operator), or None."""
     return next((short for t in types or () if (short := short_dtype(t)) is not None), None)

@@ -17,7 +17,7 @@ _MAX_DEPTH = 64  # deeper than operators nest in any trace seen (54); bounds the
 
 @dataclass(frozen=True, slots=True)
 class Launches:
-    """For each entry of `Activity`, shape (n,): event rows, -1 where the trace does not say.
+    """For each entry of `Activity`, shape (n,): event rows, -1 if the trace does not say.
 
     On a CPU-only trace `call` is -1 and `op` is the entry's own row.
     """

@@ -47,7 +47,7 @@ class _Thread:
         return self._last_open(self.start[index], index)
 
     def _last_open(self, time: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Of the frames 0..before that have not ended at a time, the one that began last; -1 where there is none."""
+        """Of the frames 0..before that have not ended at a time, the one that began last; -1 if there is none."""
         found = np.full(len(time), -1, np.int64)
         level, block = np.zeros(len(time), np.int64), before.astype(np.int64)
         # upwards: the last block of those left of `before` with a frame that has not ended
@@ -109,7 +109,7 @@ def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> _Thread:
 
 
 def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | None = None) -> tuple[str | None, ...]:
-    """For each event row the user's file:line that issued it ("train.py:41"), or None where the trace does not tell.
+    """For each event row the user's file:line that issued it ("train.py:41"), or None if the trace does not say.
 
     Args:
         trace: the trace.
@@ -122,9 +122,9 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
 
 
 def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
-    """The user's code in which most of this time went by, or None where the trace does not tell.
+    """The user's code in which most of this time went by, or None if the trace does not say.
 
-    Positions that a live capture sampled have the exact line; Python frames have the function, at its first line. Of the frames
+    Positions that a capture sampled have the exact line; Python frames have the function, at its first line. Of the frames
     it is the innermost function that covers half of the time, else the one in whose own lines most of it passed.
 
     Args:

@@ -32,9 +32,9 @@ from mfu_doctor.units import NS_PER_S
 
 Mask = npt.NDArray[np.bool_]
 
-# What differs by less from step to step is how steps vary; what a step does beside its work takes more.
+# Usual steps differ by less than this factor; a step with other work besides takes more.
 LONG = 1.5
-# Share of the un-profiled steps: one in five comes again, a single long one among a dozen may be the machine.
+# Share of the steps without the profiler: one in five is regular work; one in a dozen can be the machine.
 _OFTEN = 0.2
 
 
@@ -48,20 +48,20 @@ def recorded_steps(
         activity: its device work.
         launches: which call and operator each device operation belongs to.
         host: what the host threads did.
-        wanted: the user asks for just these steps, a half-open range of numbers: none of them is left out.
+        wanted: only these steps (the user's choice), a half-open range of numbers; none of them is excluded.
     """
     found = find_steps(trace, activity, launches, host, wanted)
     return found if wanted is not None else with_kinds(found, trace.facts, host.housekeeping)
 
 
 def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
-    """The steps, those that are not to be judged left out, and a note that says so.
+    """The steps with their kinds, and a note about the excluded ones.
 
     Args:
         steps: recorded windows.
-        facts: of a live run, for its un-profiled step times; without those no step can be told to be disturbed.
-        own: what the run did for itself, even if only once (compiling, collecting garbage): no step that is long because of it
-            is disturbed.
+        facts: what profile() recorded; without its step times without the profiler no step is called disturbed.
+        own: work of the run itself, even if it occurs only once (compiling, collecting garbage). A step that is long because of
+            it is not disturbed.
     """
     kind = np.full(steps.count, StepKind.STEADY, np.int8)
     warm = _warm_up(steps.duration)
@@ -79,13 +79,13 @@ def are_long(steps: Steps) -> Mask:
 
 
 def mean_over_median(steps: Steps, replayed: slice, timed_s: Sequence[float], own: Intervals) -> float:
-    """The mean step over the median one where long steps belong to the run; 1 where none does.
+    """The mean step over the median one if long steps belong to the run; 1 if none does.
 
     Args:
         steps: the steps of the run.
-        replayed: the steady steps that the replay walks; it is their mean that a saving is taken from.
-        timed_s: un-profiled step times of a live run in seconds; empty for a foreign trace, whose long steps are its own.
-        own: as in `with_kinds`: of a live run whose un-profiled steps are seldom long, only what this explains belongs to it.
+        replayed: the steady steps that are replayed; savings are relative to their mean.
+        timed_s: step times without the profiler in seconds; empty for other traces, whose long steps belong to the run.
+        own: as in `with_kinds`; if steps without the profiler are rarely long, only long steps that it explains belong to it.
     """
     if timed_s and _often_long(timed_s):
         return max(fmean(timed_s) / median(timed_s), 1.0)
@@ -116,7 +116,7 @@ def _warm_up(duration: npt.NDArray[np.int64]) -> int:
 
 
 def _disturbed(steps: Steps, longest_ns: float, own: Intervals) -> Mask:
-    """Steady steps that are long against the longest un-profiled one too, and not for a reason of the run's own."""
+    """Steady steps that are long compared with the longest step without the profiler too, and that the run does not explain."""
     middle = float(np.median(steps.duration[steps.steady]))
     return steps.steady & _is_long(steps.duration, max(middle, longest_ns)) & ~_explained(steps, own)
 
@@ -133,7 +133,7 @@ def _explained(steps: Steps, own: Intervals) -> Mask:
 
 
 def _left_out(warm: int, disturbed: int) -> tuple[str, ...]:
-    """What the reader of the report must know of the steps that are left out; the first one always is."""
+    """What the report says about excluded steps; nothing if only the first one is excluded, as always."""
     said = []
     if warm > 1:
         said.append(f"the first {warm} steps are much longer than the others: they are excluded as warm-up")

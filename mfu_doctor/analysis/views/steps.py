@@ -23,13 +23,13 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.trace import Category, Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
-_MIN_REPEATS = 3  # a period is believed when it is seen this often
+_MIN_REPEATS = 3  # a period is used if it is seen at least so often
 _REGULAR = 0.8  # share of repeats that must be equal
 _MIN_PERIOD = 8  # operations in a period: shorter ones are a loop inside a step
 
 
 class StepKind(IntEnum):
-    """Whether a recorded step is judged, or why it is left out (see `step_kinds`)."""
+    """Whether a recorded step is analysed, or why it is excluded (see `step_kinds`)."""
 
     STEADY = 0
     WARM_UP = 1
@@ -37,7 +37,7 @@ class StepKind(IntEnum):
 
     @property
     def reason(self) -> str | None:
-        """Why a step of this kind is left out; None for one that is judged."""
+        """Why a step of this kind is excluded; None for an analysed one."""
         return None if self is StepKind.STEADY else self.name.lower().replace("_", "-")
 
 
@@ -46,7 +46,7 @@ class Steps:
     """Step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
 
     `host_start`/`host_end` are the host-side marks (equal to the window on a CPU-only trace).
-    `opening`/`closing` are the entries of `Activity` whose starts bound the window, -1 where something else does (a host mark,
+    `opening`/`closing` are the entries of `Activity` whose starts bound the window, -1 if something else does (a host mark,
     the end of all work).
     """
 
@@ -68,7 +68,7 @@ class Steps:
 
     @property
     def steady(self) -> npt.NDArray[np.bool_]:
-        """Which steps are judged, shape (k,)."""
+        """Which steps are analysed, shape (k,)."""
         judged: npt.NDArray[np.bool_] = self.kind == StepKind.STEADY
         return judged
 
@@ -101,7 +101,7 @@ def find_steps(
         trace: the trace.
         activity: its device work.
         launches: which call and operator each device operation belongs to.
-        host: the host view (its training thread carries the marks).
+        host: the host view (its main thread carries the marks).
         wanted: keep only windows whose step number is in this half-open range.
 
     Raises:

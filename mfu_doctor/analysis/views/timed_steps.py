@@ -10,7 +10,7 @@ from mfu_doctor.facts import Facts
 
 
 def timed_steps(facts: Facts | None) -> tuple[float, ...]:
-    """Un-profiled step times in seconds, evened out over the bursts of the run's loader; empty without a live capture."""
+    """Un-profiled step times in seconds, evened out over the bursts of the run's loader; empty without a capture."""
     if facts is None:
         return ()
     return evened(facts.timed_steps_s, max((loader.num_workers for loader in facts.loaders), default=0))

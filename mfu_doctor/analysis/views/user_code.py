@@ -35,7 +35,7 @@ class UserCode:
     twins: _Twins | None  # None: the recorded trace has one window
 
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
-        """The user's file:line behind each event row, or None where neither stacks nor samples tell."""
+        """The user's file:line behind each event row, or None if neither stacks nor samples tell."""
         found = places_of(self.trace, rows, self.frames)
         if self.twins is None:
             return found

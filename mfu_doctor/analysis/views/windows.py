@@ -1,7 +1,8 @@
 """Two recorded windows as one: times from the window recorded lightly, shapes and source lines from the one recorded in depth.
 
-profile() records a few steps with light options (their times can be used) and one step with shapes and stacks (its times cannot). The same step does the same work, so the k-th `aten::mm` of a timed step has the shapes of the k-th `aten::mm` of the
-shaped step. An operator that did not occur equally often in both is left without, which shows in the FLOP coverage.
+profile() records a few steps with light options (their times can be used) and one step with shapes and stacks (its times cannot).
+The same step does the same work, so the k-th `aten::mm` of a timed step has the shapes of the k-th `aten::mm` of the shaped step.
+An operator that did not occur equally often in both is left without, which shows in the FLOP coverage.
 """
 
 from __future__ import annotations

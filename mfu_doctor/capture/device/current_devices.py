@@ -14,9 +14,9 @@ from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 def current_devices() -> tuple[str, ...] | None:
     """UUIDs (torch's, without a prefix) of the devices in use, most memory first; None while they are not known.
 
-    Call it on the training thread, for each thread has a current device of its own. Devices in use are those whose memory
+    Call it on the main thread, for each thread has a current device of its own. Devices in use are those whose memory
     torch's allocator holds, for a script may place its tensors on a device that it never makes the current one; where
-    another allocator does not tell, it is the current device.
+    another allocator does not report it, it is the current device.
     """
     if not cuda_in_use():
         return None

@@ -223,7 +223,7 @@ class DeviceSampler:
         return period
 
     def _reopen(self) -> bool:
-        """Initialise NVML once more after somebody else shut it down; a second time is not ours to fight."""
+        """Initialise NVML again after another library shut it down, but only once."""
         nvml = self._nvml
         if self._reopened or nvml is None:
             return False

@@ -23,7 +23,7 @@ def visible_targets(
 
     Args:
         environ: the process environment (CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER).
-        uuids: UUID of each NVML index, None where unreadable.
+        uuids: UUID of each NVML index, None if unreadable.
         names: product name of each NVML index.
     """
     value = environ.get("CUDA_VISIBLE_DEVICES")
@@ -46,7 +46,7 @@ def visible_targets(
 
 
 def _resolve(entry: str, uuids: Sequence[str | None]) -> int | str | None:
-    """One entry of the list: an NVML index, a MIG UUID, or None where it names no device."""
+    """One entry of the list: an NVML index, a MIG UUID, or None if it names no device."""
     if entry.startswith("MIG-"):
         return entry
     if entry.startswith("GPU-"):

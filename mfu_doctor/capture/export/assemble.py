@@ -107,9 +107,9 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
 
 
 def timed_rows(capture: Capture) -> list[StepRow]:
-    """The steps whose times are honest: the timed phase, else whatever ran warm and un-profiled.
+    """The steps whose times are used: the timed phase, else all steps without the profiler after the warm-up.
 
-    Steps with another number of fetches than most are left out: an epoch's end or a validation loop is in them.
+    Steps with another number of fetches than most are left out: they contain the end of an epoch or a validation loop.
     """
     plain = [row for row in capture.phase_runner.rows if not row.recorded]
     timed = [row for row in plain if row.phase is Phase.TIMED]
@@ -162,7 +162,7 @@ def _recorded(phase_runner: PhaseRunner, chosen: Chosen) -> Schedule:
 
 
 def _per_step(rows: list[StepRow]) -> float | None:
-    """Fetches per step; None where the loop's fetches are not seen."""
+    """Fetches per step; None if the loop's fetches are not seen."""
     counts = [row.fetches for row in rows if row.index > 0] or [row.fetches for row in rows]
     return round(sum(counts) / len(counts), 3) if any(counts) else None
 

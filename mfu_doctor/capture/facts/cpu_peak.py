@@ -43,7 +43,7 @@ MEASUREMENTS = 5
 
 
 def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> tuple[MeasuredPeak, ...]:
-    """Measure, or recall, the matrix-product peak of this machine's CPU.
+    """Measure, or recall, the matmul peak of this machine's CPU.
 
     Neither random state nor any setting is touched: operands are filled with ones and products are written in place.
 
@@ -81,7 +81,7 @@ def _better(one: MeasuredPeak, other: MeasuredPeak) -> MeasuredPeak:
 
 
 def _measure(dtype: str) -> MeasuredPeak | None:
-    """The best rate over the shapes; None where this CPU does not multiply the dtype."""
+    """The best rate over the shapes; None if this CPU does not multiply the dtype."""
     import torch
 
     deadline = time.perf_counter() + DTYPE_SECONDS

@@ -20,7 +20,7 @@ _MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /pro
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """CPU seconds used and bytes read up to one moment; None where /proc does not tell."""
+    """CPU seconds used and bytes read up to one moment; None if /proc does not say."""
 
     wall_s: float
     own_s: float  # this process
@@ -69,7 +69,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
 
 
 def _read_rate(before: Busy | None, after: Busy | None) -> float | None:
-    """Bytes per second; None where they are not counted, or where a process left with what it had read before."""
+    """Bytes per second; None if they are not counted, or if a process ended, which takes its count with it."""
     if before is None or after is None or after.wall_s <= before.wall_s:
         return None
     if before.read_bytes is None or after.read_bytes is None or after.read_bytes < before.read_bytes:
@@ -135,7 +135,7 @@ def _tree_ticks(proc: Path) -> dict[int, int] | None:
 
 
 def _read_bytes(proc: Path, tree: Iterable[int]) -> int | None:
-    """Bytes that these processes made storage deliver; None where this one's count cannot be read.
+    """Bytes that these processes made storage deliver; None if this one's count cannot be read.
 
     Linux adds the count of a child that ended to that of the parent that waited for it, so a worker that ends in between takes
     nothing away.

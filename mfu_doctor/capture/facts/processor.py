@@ -18,7 +18,7 @@ IDENTITY = frozenset(
 
 
 def cpu_model() -> str | None:
-    """The processor's name as the system tells it; None where it does not."""
+    """The name of the processor as the system reports it; None if it does not."""
     for line in (text_of(CPUINFO) or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in NAMES:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """This process in its job; None where it is alone."""
+    """This process in its job; None if it is alone."""
 
     rank: int | None = None
     local_rank: int | None = None
@@ -82,7 +82,7 @@ def precision(autocast_dtype: str | None) -> PrecisionFacts:
 
 
 def _asked(getter: Callable[[], T]) -> T | None:
-    """A getter's answer; None where the installed torch has no such setting or refuses to tell (old and new API mixed)."""
+    """A getter's answer; None if the installed torch has no such setting or raises (old and new API mixed)."""
     try:
         return getter()
     except (AttributeError, RuntimeError, AssertionError):
@@ -133,7 +133,7 @@ def compile_facts(before: Compiled | None, after: Compiled | None) -> CompileFac
 
 
 def allocator_now() -> dict[str, int]:
-    """The allocator's counters of the current CUDA device; empty where CUDA is not in use."""
+    """The allocator's counters of the current CUDA device; empty if CUDA is not in use."""
     if not cuda_in_use():
         return {}
     import torch
@@ -142,7 +142,7 @@ def allocator_now() -> dict[str, int]:
 
 
 def memory_facts(before: dict[str, int], after: dict[str, int]) -> MemoryFacts | None:
-    """Peaks, and counters over the block; None where CUDA is not in use. Peaks are the process's: they are never reset."""
+    """Peaks, and counters over the block; None if CUDA is not in use. Peaks are the process's: they are never reset."""
     if not after:
         return None
     import torch

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def text_of(path: Path) -> str | None:
-    """The file's text, or None where the system does not tell."""
+    """The file's text, or None if the system does not say."""
     try:
         return path.read_text(errors="replace")
     except OSError:

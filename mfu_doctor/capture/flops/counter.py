@@ -171,7 +171,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _notes_on(name: str, tensors: list[torch.Tensor]) -> tuple[str, ...]:
-    """What a count of this operator cannot tell."""
+    """A note on what the count of this operator does not contain."""
     if name in FLEXIBLE_ATTENTION:
         return (_FLEX_NOTE,)
     return (_META_NOTE,) if name in _META_ATTENTION and tensors[0].is_meta else ()

@@ -14,7 +14,7 @@ from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import TABLE
 
 Formula: TypeAlias = Callable[..., int]
-# From arguments, keyword arguments and result; None where these do not tell.
+# From arguments, keyword arguments and result; None if these do not say.
 CallFormula: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any], Any], OpFlops | None]
 
 _registered: dict[str, Formula] = {}

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 
 class Listener(Protocol):
-    """Who is told. Every call comes from the training thread, and none may raise."""
+    """The receiver of the events. Every call comes from the main thread, and none may raise."""
 
     def fetch_begins(self, iterator: object) -> None:
         """A data loader iterator is about to fetch."""

@@ -31,7 +31,7 @@ def capturing_graph() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment on the training thread: host nanoseconds, and a CUDA event where CUDA is in use."""
+    """A moment on the main thread: host nanoseconds, and a CUDA event where CUDA is in use."""
 
     host_ns: int
     event: Any = None  # torch.cuda.Event

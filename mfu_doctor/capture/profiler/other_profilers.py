@@ -50,7 +50,7 @@ class _Patch:
     replacement: Callable[..., Any]
 
     def remove(self) -> None:
-        """Restore the original, unless somebody else replaced it meanwhile."""
+        """Restore the original, unless another profiler or program replaced it meanwhile."""
         if self.owner.__dict__.get(self.name) is self.replacement:
             setattr(self.owner, self.name, self.original)
 

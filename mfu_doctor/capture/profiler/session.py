@@ -32,7 +32,7 @@ class State(Enum):
     PREPARED = "prepared"  # attached (CUPTI on), not recording
     RECORDING = "recording"
     DONE = "done"  # stopped by us: may be exported
-    LOST = "lost"  # ended by somebody else: must be neither stopped nor exported
+    LOST = "lost"  # ended by another profiler or program: must be neither stopped nor exported
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Session:
             self.stop(self._asked_to_stop)
 
     def events(self) -> int | None:
-        """Number of events recorded, None where torch does not say."""
+        """Number of events recorded, None if torch does not say."""
         results = getattr(getattr(self._profiler, "profiler", None), "kineto_results", None)
         return len(results.events()) if self.state is State.DONE and results is not None else None
 
