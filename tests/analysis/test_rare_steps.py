@@ -51,7 +51,7 @@ def test_no_fix_for_a_rare_long_step_promises_less_than_the_kernels_take(rule: s
 
 
 def test_the_report_says_that_fixes_are_priced_on_the_mean_step() -> None:
-    assert any("savings are per mean step" in text for text in diagnose(drawn().trace()).cautions)
+    assert any("savings are predicted for the mean" in text for text in diagnose(drawn().trace()).cautions)
     assert not any("savings" in text for text in diagnose(drawn(0).trace()).cautions)
 
 

@@ -182,7 +182,7 @@ def test_environment_of_the_recording_is_not_copied(tmp_path: Path) -> None:
 def test_the_trace_itself_is_never_overwritten(tmp_path: Path) -> None:
     source = recorded(tmp_path)
     before = source.read_bytes()
-    with pytest.raises(DoctorError, match="the input itself"):
+    with pytest.raises(DoctorError, match="is an input file"):
         annotate(source, source)
     assert source.read_bytes() == before
 

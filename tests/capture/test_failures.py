@@ -26,7 +26,7 @@ assert os.path.exists("/dev/full") and not os.path.isfile("/dev/full")
     watched, _ = with_and_without(zygote, tmp_path, body)
     assert watched.code == 0, watched.err
     lines = [line for line in watched.out.splitlines() if not line.startswith("loss")]
-    assert all("True" in line and "the trace is" in line for line in lines), lines
+    assert all("True" in line and "the trace was written to" in line for line in lines), lines
     assert len(lines) == 3
 
 
@@ -67,7 +67,7 @@ if not PLAIN:
         watched = zygote.run(PRELUDE + body, tmp_path / "ours")
         assert watched.code == 0, watched.err
         assert "No space left" in watched.out
-        assert "the trace is /tmp" in watched.out
+        assert "the trace was written to /tmp" in watched.out
         assert not list(tiny.iterdir())
         read(Path(watched.out.splitlines()[-1].split()[0])).facts.windows[1]
         Path(watched.out.splitlines()[-1].split()[0]).unlink()

@@ -50,6 +50,6 @@ def test_a_device_number_that_may_name_another_card_is_doubted_in_the_samples(mo
     nvml = FakeNvml(2)
     nvml.names = ["Tesla T4", "NVIDIA H100 80GB HBM3"]
     (doubted,), _, _ = sample(nvml, targets=None)
-    assert any("may name another card" in note for note in doubted.notes)
+    assert any("can be of another card" in note for note in doubted.notes)
     (sure,), _, _ = sample(FakeNvml(2), targets=None)
     assert not any("another card" in note for note in sure.notes)

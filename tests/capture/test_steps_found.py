@@ -216,7 +216,7 @@ with block() as doctor:
     facts = ours(tmp_path).facts
     assert facts.step_source == "block"
     assert len(facts.timed_steps_s) == 1
-    assert "the whole block is treated as one step" in facts.notes[0]
+    assert "all code inside profile() is treated as one step" in facts.notes[0]
 
 
 def test_a_block_can_be_recorded_whole(zygote: Zygote, tmp_path: Path) -> None:

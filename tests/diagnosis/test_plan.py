@@ -85,7 +85,7 @@ def test_no_step_shorter_than_its_products_at_peak_is_predicted_and_the_plan_say
     assert plan.saving_high_s <= 0.2 * scale.step_s + 1e-12
     assert plan.mfu_high == pytest.approx(0.2 / 0.8)
     assert plan.stop is not None
-    assert plan.stop.startswith("no step below")
+    assert plan.stop.startswith("no step shorter than")
 
 
 def test_mfu_above_one_is_not_predicted_where_no_roofline_is_known() -> None:
