@@ -149,5 +149,5 @@ def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bo
     if roofline_s is None:
         return "after these fixes, no other fix saves 1 % of the step"
     if step_s < roofline_s:
-        return f"this is below the roofline of the current kernels ({duration(roofline_s)}): a fix replaces or removes kernels"
-    return f"after these fixes, the step is {number(step_s / roofline_s)}x its roofline ({duration(roofline_s)})"
+        return f"the predicted step is below the lower bound of {duration(roofline_s)}, because a fix replaces or removes kernels"
+    return f"after these fixes, the step is {number(step_s / roofline_s)}x the lower bound of {duration(roofline_s)}"

@@ -127,7 +127,7 @@ class KernelRow:
     kind: str  # matmul, attention, convolution, elementwise, reduction, normalization, optimizer, copy, communication, ...
     seconds: float  # device time per step
     share: float  # of the step
-    count: float  # launches per step
+    count: float  # device operations per step
     dtype: str | None = None
     flops: float | None = None  # FLOP per step
     achieved_flops_s: float | None = None
