@@ -31,7 +31,7 @@ def obstacle_to_graph(run: Run, steady: Steady) -> str | None:
     waits = len(find_syncs(run, steady).calls)
     if waits:
         per_step = counted(steady.per_step(waits), "synchronisation")
-        return f"a CUDA graph cannot contain a synchronisation: first remove {per_step} per step (see device-sync)"
+        return f"{per_step} per step must be removed first: a CUDA graph cannot contain one (see device-sync)"
     return None
 
 

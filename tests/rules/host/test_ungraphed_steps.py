@@ -23,7 +23,7 @@ def test_the_reason_why_a_graph_does_not_fit_is_given() -> None:
     assert isinstance(waiting, Skip)
     assert "synchronisation" in waiting.reason
     assert isinstance(varying, Skip)
-    assert "differ from step to step" in varying.reason
+    assert "differ between steps" in varying.reason
 
 
 def test_a_device_that_never_waits_needs_no_graph() -> None:
