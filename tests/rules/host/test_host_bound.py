@@ -108,7 +108,7 @@ def test_a_graph_is_advised_only_where_the_run_shows_that_one_fits() -> None:
     assert fits.fix == 'model = torch.compile(model, mode="reduce-overhead")'
     for drawn, reason in (
         (launching(sync=True), "1 synchronisation per step"),
-        (launching(changing=True), "differ from step to step"),
+        (launching(changing=True), "differ between steps"),
     ):
         finding = found(host_bound, run_of(drawn))
         assert finding.fix == "model = torch.compile(model)"
