@@ -111,8 +111,8 @@ class HostFacts:
     interop_threads: int | None = None
     load_average: float | None = None  # 1-minute, at the end of the block
     cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
-    other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, where /proc tells
-    disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, where /proc tells
+    other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, if /proc shows it
+    disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, if /proc shows it
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
 

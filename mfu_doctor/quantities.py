@@ -88,7 +88,7 @@ def time_of(nanoseconds: float) -> str:
 
 
 def duration_range(low: float, high: float, digits: int = 2, dash: str = "-") -> str:
-    """A predicted range in one unit: 74-88 ms; one number where both ends round to it."""
+    """A predicted range in one unit: 74-88 ms; one number if both ends round to it."""
     widest = max(abs(low), abs(high))
     if widest < SMALLEST_TIME_S:
         return "0 ms"
@@ -123,7 +123,7 @@ def percent(fraction: float, decimals: int = 1) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A part of a whole in a sentence: 21 %, 3.2 %, 0.52 %; nothing where there is no whole."""
+    """A part of a whole in a sentence: 21 %, 3.2 %, 0.52 %; nothing if there is no whole."""
     fraction = part / whole if whole else 0.0
     is_small = 0 < abs(round(fraction * 100, 1)) < 10
     return percent(fraction, 1 if is_small else 0)

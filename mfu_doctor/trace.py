@@ -92,7 +92,7 @@ class EventArgs:
         return sizes if min(sizes) >= 0 else None  # jagged dimensions are printed as negative numbers
 
     def shapes(self, index: int) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the list of tensors at a position, () where there is none."""
+        """Shapes of the list of tensors at a position, () if there is none."""
         if self.dims is None or index >= len(self.dims):
             return ()
         return tuple(shape for shape in self.dims[index] if isinstance(shape, tuple))
@@ -162,7 +162,7 @@ class Distributed:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the recording profiler was told to record; None if the file does not say."""
+    """What the recording profiler was asked to record; None if the file does not say."""
 
     shapes: bool | None = None
     stacks: bool | None = None

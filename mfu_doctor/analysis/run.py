@@ -51,7 +51,7 @@ class Run:
     """One trace, analysed on demand.
 
     Args:
-        trace: what a reader returned; where it holds two windows, times come from the first and shapes from the second.
+        trace: the trace from a reader. If it has two windows, times come from the first and shapes from the second.
         options: the user's overrides.
     """
 

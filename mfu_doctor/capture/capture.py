@@ -230,7 +230,7 @@ class Capture:
             self._end()
 
     def _steps_ahead(self) -> int | None:
-        """Steps that one pass over the longest loader makes, as far as it tells."""
+        """Steps that one pass over the longest loader makes, as far as it reports it."""
         length, fetches = self.seen.loop.length, self.detector.ended_fetches
         return length // fetches if length and fetches else None
 

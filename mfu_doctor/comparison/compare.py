@@ -75,7 +75,7 @@ class Comparison:
         mfu: MFU as fractions.
         buckets: the exclusive split, then the causes of idle time as "idle: launch".
         kernels: by the size of the change, largest first; seconds of device time per step. A kernel that is only in one run's
-            list of the longest is listed where even so it must have changed; by how much is not known.
+            list of the longest is listed only if it must have changed; by how much is unknown.
         counts: structural counts per step that differ.
         settings: settings and versions that differ.
         places: what has new source lines ("syncs" -> "train.py:41").
@@ -212,7 +212,7 @@ def _counts(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Ch
 
 
 def _settings(before: Report, after: Report) -> tuple[Setting, ...]:
-    """Settings, versions and what else may explain a change, where the two differ."""
+    """Settings, versions and other properties that differ and can explain a change."""
     old, new = _described(before), _described(after)
     names = dict.fromkeys((*old, *new))
     return tuple(

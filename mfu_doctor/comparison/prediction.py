@@ -91,7 +91,7 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
 
 
 def _mean_of(before: Report, median: float) -> float:
-    """The step that savings are of: the median, or the mean where a few steps take much longer."""
+    """The step that savings are of: the median, or the mean if a few steps take much longer."""
     step = before.step_time_s
     return median if step is None or step.mean is None else median * step.mean / step.median
 
@@ -99,7 +99,7 @@ def _mean_of(before: Report, median: float) -> float:
 def _promised(before: Report, fixes: tuple[str, ...]) -> tuple[float, float, float] | None:
     """Low, middle and high saving in seconds for these fixes together: one fix's own price, or a start of the plan.
 
-    Savings are never summed: several fixes have a price only where the plan replayed them one after the other.
+    Savings are never summed: several fixes have a price only if the plan replayed them one after the other.
     """
     if len(fixes) == 1:
         found = before.diagnosis(fixes[0])

@@ -156,7 +156,7 @@ def require_alike(reports: Sequence[Report], *, allowed: Collection[str] = (), k
     """Refuse runs that differ from the first one in device or work.
 
     Args:
-        reports: the runs, baseline first where there is one.
+        reports: the runs, baseline first if there is one.
         allowed: keys that may differ because the user said so.
         keys: the keys that matter here.
 

@@ -22,7 +22,7 @@ _CHIP_90_UNITS = {104: "gfx90a", 110: "gfx90a", 120: "gfx908"}
 
 
 def vendor(trace: Trace, name: str) -> str | None:
-    """AMD or NVIDIA: from the device's name, else from the calls and kernels of the trace; None if neither tells."""
+    """AMD or NVIDIA: from the device's name, else from the calls and kernels of the trace; None if neither shows it."""
     if _AMD_NAME.search(name):
         return "AMD"
     if _NVIDIA_NAME.search(name):

@@ -25,7 +25,7 @@ class Peaks:
     sms: int | None = None
     boost_hz: float | None = None  # the clock at which `dense` holds
     source: str | None = None
-    sources: dict[str, str] = field(default_factory=dict)  # by dtype, where each has its own
+    sources: dict[str, str] = field(default_factory=dict)  # by dtype, if each has its own
     confidence: str | None = None  # given, vendor, scaled, derived, measured, unverified
     reason: str | None = None  # why there are no peaks, with the flag that gives one
     measured: bool = False  # measured on this machine: MFU is then MFU* and never mixed with datasheet MFU

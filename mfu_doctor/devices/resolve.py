@@ -160,7 +160,7 @@ def _accelerator(trace: Trace) -> Peaks:
 
 
 def _device_in_use(trace: Trace) -> DeviceProperties | None:
-    """The accelerator with most device time; where that one is not listed, the only kind that is."""
+    """The accelerator with most device time; if that one is not listed, the only kind that is."""
     rows = trace.rows(*DEVICE_CATEGORIES)
     index = np.array([-1 if t.device is None else t.device for t in trace.tracks], np.int64)
     if len(rows):

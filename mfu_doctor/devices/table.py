@@ -30,7 +30,7 @@ class DeviceRow:
     pattern: re.Pattern[str]
     vendor: str
     arch: str
-    compute_capability: str  # "8.0", or the LLVM target of an AMD chip; "" where there is neither
+    compute_capability: str  # "8.0", or the LLVM target of an AMD chip; "" if there is neither
     sms: int | None  # SMs, compute units or (Intel) execution units
     boost_hz: float | None  # the clock that reproduces the tensor peak
     dense: dict[str, float]
@@ -56,7 +56,7 @@ class DeviceRow:
 
     @property
     def rate_key(self) -> str:
-        """Key into the table of rates; "" where the architecture has none."""
+        """Key into the table of rates; "" if the architecture has none."""
         return rate_key(self.compute_capability, self.pattern.pattern)
 
 
@@ -66,7 +66,7 @@ def lookup(name: str) -> DeviceRow | None:
 
 
 def rate_key(compute_capability: str, name: str) -> str:
-    """Key into `rates` for an architecture ("8.6", "gfx942", ...) and a device name (which tells half-rate boards)."""
+    """Key into `rates` for an architecture ("8.6", "gfx942", ...) and a device name (which shows half-rate boards)."""
     key = {"gfx1100": "rdna3", "gfx1101": "rdna3", "gfx1200": "rdna4", "gfx1201": "rdna4"}.get(
         compute_capability, compute_capability
     )

@@ -89,7 +89,7 @@ def scale_of(run: Run, stated_s: float) -> Scale:
 class Priced:
     """A finding with its price; `worth` is False for advice that replay shows to save too little.
 
-    `error` is set where its change could not be replayed: the rule is broken.
+    `error` is set if its change could not be replayed: the rule is broken.
     """
 
     rule: Rule

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One rule's outcome; `error` is set where it crashed."""
+    """One rule's outcome; `error` is set if it crashed."""
 
     rule: Rule
     outcome: Outcome

@@ -132,7 +132,7 @@ def _equal_lengths(call: Call, operands: tuple[Operand, Operand], starts: Operan
 
 
 # Flash-attention's causal mask is aligned bottom right since its version 2.1, and torch asks its operators for exactly that
-# (torch/nn/attention/bias.py); scaled_dot_product_attention and the other kernels align top left unless told otherwise.
+# (torch/nn/attention/bias.py); scaled_dot_product_attention and the other kernels align top left by default.
 _SDPA = attention(heads_first=True)
 _SDPA_BACKWARD = attention(heads_first=True, backward=True)
 _SDPA_FLASH = attention(heads_first=True, bottom_right=True)

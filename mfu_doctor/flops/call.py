@@ -21,7 +21,7 @@ class Operand:
     Attributes:
         shape: its shape.
         type: its dtype as whoever saw the call spells it ("torch.bfloat16", "c10::BFloat16"); None if unknown.
-        values: the content of a small integer tensor, where the adapter could look at it (offsets of packed sequences).
+        values: the content of a small integer tensor, if the adapter could look at it (offsets of packed sequences).
     """
 
     shape: tuple[int, ...]
@@ -55,7 +55,7 @@ class Call:
 
     Attributes:
         arguments: the arguments by name.
-        output: shape of the result, where the adapter knows it.
+        output: shape of the result, if the adapter knows it.
     """
 
     arguments: Mapping[str, Argument]
@@ -66,7 +66,7 @@ class Call:
         return next((a for name in names if isinstance(a := self.arguments.get(name), Operand)), None)
 
     def tensors(self, name: str) -> tuple[Operand, ...]:
-        """A list of tensors, () where there is none."""
+        """A list of tensors, () if there is none."""
         given = self.arguments.get(name)
         return tuple(a for a in given if isinstance(a, Operand)) if isinstance(given, tuple) else ()
 

@@ -22,7 +22,7 @@ class Operator:
             name operators without overload: an overload with other positions is a further signature, in full length.
         contents: arguments whose content the formula reads, and not only their shape.
         in_parent: a trace records the shapes that count in the enclosing operator; the signature is that operator's.
-        needs_output: without printed arguments the size of the result tells; a trace finds it in the paired gradient.
+        needs_output: without printed arguments the size of the result decides; a trace finds it in the paired gradient.
     """
 
     formula: Formula

@@ -35,7 +35,7 @@ from mfu_doctor.result.verdict import (
 
 __all__ = ["Policy", "Verdict", "check_report", "judge"]
 
-BASELINE_BUDGETS = {"step_time": "+5%"}  # what a baseline is compared on where no budget says otherwise
+BASELINE_BUDGETS = {"step_time": "+5%"}  # what a baseline is compared on if no budget says otherwise
 COUNT_SLACK = 1e-6  # counts per step are medians of whole numbers; this only absorbs float division
 MAX_PLACES = 5  # source lines listed under one check
 
@@ -102,7 +102,7 @@ def judge(reports: Sequence[Report], policy: Policy, *, baseline: Sequence[Repor
 
 
 def _with_defaults(policy: Policy, has_baseline: bool) -> tuple[Budget, ...]:
-    """The budgets, with those that a baseline brings along where the user set none on the measure."""
+    """The budgets, with those that a baseline brings along if the user set none on the measure."""
     if not has_baseline:
         return policy.budgets
     named = {budget.measure.name for budget in policy.budgets}

@@ -17,7 +17,7 @@ from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED
 
 
 def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Check]:
-    """One check per rule, over all runs: it finds a fault where most runs show it; largest saving first."""
+    """One check per rule, over all runs: it finds a fault if most runs show it; largest saving first."""
     names = dict.fromkeys(diagnosis.rule for report in reports for diagnosis in report.diagnoses)
     checks = []
     for name in names:
@@ -30,7 +30,7 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Ch
 
 
 def _check(said: Sequence[Diagnosis], runs: int, level: str) -> list[Check]:
-    """The check of one rule; none where the finding is a symptom listed under its cause that nobody demanded."""
+    """The check of one rule; none if the finding is a symptom listed under its cause and whose level is not error."""
     shown = _typical(said, runs)
     failed = shown.status == outcome.FAILED
     if failed and shown.explained_by is not None and level != ERROR:

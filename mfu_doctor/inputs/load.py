@@ -72,7 +72,7 @@ def load_input(
         DoctorError: the source is none of these or has no step; a rule is unknown; an override needs the trace.
     """
     stated = overrides or Overrides()
-    rules = choose(RULES, select=stated.select, ignore=stated.ignore)  # a wrong name is told before a gigabyte is read
+    rules = choose(RULES, select=stated.select, ignore=stated.ignore)  # a wrong name fails before a gigabyte is read
     known = settings_here() if settings is None else settings
     saved = None if isinstance(source, Trace) else load_saved(source)
     if saved is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mfu_doctor.errors import DoctorError
 
-SMALLEST_PEAK = 1e9  # FLOP/s: less than a single core; a smaller number was meant in tera
+SMALLEST_PEAK = 1e9  # FLOP/s: less than a single core, so a smaller number was meant in tera
 _STEPS = re.compile(r"^(\d{1,18}):(\d{1,18})$")
 
 

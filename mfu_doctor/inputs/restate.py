@@ -26,7 +26,7 @@ _NO_WATERFALL = "The peak or the FLOPs changed. Pass the trace to calculate this
 
 
 def restated(report: Report, stated: Overrides, settings: Settings) -> Report:
-    """The report with what the user states now, or what pyproject.toml states where nothing was stated when it was made.
+    """The report with what the user states now, or what pyproject.toml states if nothing was stated when it was made.
 
     Args:
         report: a saved report.

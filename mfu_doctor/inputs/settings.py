@@ -68,7 +68,7 @@ class Settings:
 
 
 def settings_here() -> Settings:
-    """Settings that hold in the working directory; none where that directory was deleted."""
+    """Settings that hold in the working directory; none if that directory was deleted."""
     try:
         here = Path.cwd()
     except OSError:

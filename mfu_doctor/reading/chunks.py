@@ -56,7 +56,7 @@ class EventChunks:
         return self._source.given - len(self._rest)
 
     def prepare(self) -> bytes:
-        """Read a block ahead where that was not done, and find the separator in it; what was read."""
+        """Read a block ahead if that was not done, and find the separator in it; what was read."""
         while len(self._rest) < BLOCK and (block := self._source.read()):
             self._rest += block
         self._find_separator()

@@ -1,6 +1,6 @@
 """Decompresses gzip as far as possible: if a crash or a full disk cut the file, only its end is lost.
 
-`isal` (the extra `fast`) inflates about four times as fast as zlib and is used where it is installed.
+`isal` (the extra `fast`) inflates about four times as fast as zlib and is used if it is installed.
 """
 
 from __future__ import annotations

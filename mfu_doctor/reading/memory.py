@@ -51,7 +51,7 @@ class MemoryTable:
             self._rows.append(np.frombuffer(collected, np.int64).reshape(-1, _COLUMNS))
 
     def samples(self, origin: int) -> MemorySamples | None:
-        """All samples in time order: those of accelerators where there are any, else those of the host.
+        """All samples in time order: those of accelerators if there are any, else those of the host.
 
         Args:
             origin: the file's time that becomes 0, in nanoseconds.

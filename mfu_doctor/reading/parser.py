@@ -93,7 +93,7 @@ class Parser:
         return not (self._held or self.cut_event or self.pairs.seen or self.damage != Damage())
 
     def prepare(self) -> None:
-        """Look at the first events, which tell how this file is written; `run` does so where nobody did before."""
+        """Look at the first events, which show how this file is written; `run` does so unless that was done before."""
         if not self._looked:
             self.clock.look(self.chunks.prepare())
             self._looked = True
@@ -104,7 +104,7 @@ class Parser:
             self._add(events, chunk)
 
     def lists(self) -> Iterator[bytes]:
-        """The events as JSON lists that parse, mended where needed and otherwise byte for byte; the tables stay empty."""
+        """The events as JSON lists that parse, mended if needed and otherwise byte for byte; the tables stay empty."""
         for _, chunk in self._batches(bytes, math.inf):
             yield chunk
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-# Stands for "the event has no such argument" where -1 is a possible value (streams, devices); exact in a float64.
+# Stands for "the event has no such argument" if -1 is a possible value (streams, devices); exact in a float64.
 ABSENT = -float(2**52)
 
 _RENAMED = {

@@ -1,4 +1,4 @@
-"""Bytes of a trace, whatever they come from: a file, a gzip file (told by its first bytes, not its name), a stream."""
+"""Bytes of a trace, whatever they come from: a file, a gzip file (recognised by its first bytes, not by its name), a stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 1 << 18  # bytes: events of one block stay in the processor's second-lev
 MAX_EXPANSION = 200
 _BOMB_CHECK_FROM = 256 << 20  # bytes
 
-# Plain size to expect where it is not known: so many times the gzip file's size, or this many bytes for a stream.
+# Plain size to expect if it is not known: so many times the gzip file's size, or this many bytes for a stream.
 _TYPICAL_EXPANSION = 16
 _UNKNOWN_SIZE = 64 << 20
 _SIZE_BYTES = 4  # a gzip member ends with its plain size, RFC 1952 section 2.3.1
@@ -27,7 +27,7 @@ class Source:
 
     Args:
         where: a path, or an open binary stream.
-        progress: called with the fraction of the input that has been read, 0 to 1, where its size is known.
+        progress: called with the fraction of the input that has been read, 0 to 1, if its size is known.
         max_expansion: how many times its own size a gzip file may grow.
 
     Raises:
@@ -71,7 +71,7 @@ class Source:
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
-        """What tells this file from another of the same name: device, inode, size, and when it was written."""
+        """What distinguishes this file from another of the same name: device, inode, size, and when it was written."""
         found = os.fstat(self._stream.fileno())
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 

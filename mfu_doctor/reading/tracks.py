@@ -101,7 +101,7 @@ class TrackTable:
         return self._texts[_FIRST_TEXT - code]
 
     def _device(self, pid: int, tid: int) -> int:
-        """Device index where the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
+        """Device index if the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
         digits = "".join(c for c in self.text(pid) if c.isdecimal())
         return int(digits) if digits else max(0, tid)
 

@@ -52,7 +52,7 @@ class Diagnosis:
     saving: Saving | None = None
     throughput_gain: float | None = None  # for spare-memory: relative samples/s, not step time
     evidence: tuple[Evidence, ...] = ()
-    place: str | None = None  # the user's file:line where known
+    place: str | None = None  # the user's file:line if known
     explains: tuple[str, ...] = ()  # rules folded under this one
     explained_by: str | None = None
     caution: bool = False  # TR rules: no saving, printed under Caution
@@ -66,7 +66,7 @@ class PlanStep:
     step_s: float
     saving_s: float  # against the step before this fix
     mfu: float | None = None
-    pays_after: str | None = None  # the fix without which this one would not pay; None if it pays alone
+    pays_after: str | None = None  # the fix without which this one saves too little; None if it saves enough alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ class RunInfo:
     versions: dict[str, str] = field(default_factory=dict)
     steps_source: str = "ProfilerStep"  # ProfilerStep, optimizer, periodicity, whole trace
     steps_note: str | None = None
-    steps: int = 0  # steps judged
+    steps: int = 0  # analysed steps
     skip: int | None = None
     timed: int | None = None
     warmup: int | None = None
@@ -68,7 +68,7 @@ class Mfu:
     """Model FLOPs utilization (PaLM, appendix B): model FLOP/s over the dense peak; recompute excluded."""
 
     value: float | None = None
-    upper: float | None = None  # upper end where coverage is partial
+    upper: float | None = None  # upper end if coverage is partial
     hfu: float | None = None  # hardware FLOPs utilization: recompute counted
     causal: float | None = None  # counting only unmasked attention pairs
     by_dtype: float | None = None  # each FLOP against the peak of the dtype its kernel ran in

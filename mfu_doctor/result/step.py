@@ -21,7 +21,7 @@ class StepTime:
     n: int = 1
     source: str = "trace"  # timed (un-profiled steps) or trace (profiled steps)
     profiled_median: float | None = None
-    mean: float | None = None  # what savings are of, where a few steps take much longer than the median one; else None
+    mean: float | None = None  # what savings are of, if a few steps take much longer than the median one; else None
     samples: tuple[float, ...] = ()
 
 
@@ -44,7 +44,7 @@ def step_time_of(samples: Sequence[float], source: str, profiled: float | None =
     Args:
         samples: step times in seconds, not empty.
         source: `TIMED` or `RECORDED`.
-        profiled: the same step with the profiler, where un-profiled ones were timed.
+        profiled: the same step with the profiler, if un-profiled ones were timed.
     """
     middle = median_step(samples, source)
     return StepTime(

@@ -60,7 +60,7 @@ class AttentionChains:
         Args:
             run: the run.
             share_of_peak: what the kernel reaches.
-            unmasked: share of a masked chain's scores that the kernel computes: a half where it skips by a causal mask.
+            unmasked: share of a masked chain's scores that the kernel computes: a half if it skips by a causal mask.
         """
         now = np.bincount(self.group, self.length_ns, minlength=len(self.softmax))
         needed = self.flops * np.where(self.masked, unmasked, 1.0)

@@ -67,7 +67,7 @@ def removed(run: Run, mask: Mask, calls: Rows | None = None) -> tuple[Edit, ...]
 
 
 def without_host(run: Run, where: Intervals) -> tuple[Edit, ...]:
-    """Host time in `where` vanishes; on a CPU only what is not an operator's own (that is device work there)."""
+    """Host time in `where` is removed; on a CPU only the time outside operators (they are the device work there)."""
     host = where - run.activity.busy() if run.is_cpu else where
     return (ScaleHost(host, 0.0),) if host.count else ()
 

@@ -95,7 +95,7 @@ def _told(run: Run, row: int) -> tuple[str, int, str | None]:
 
 
 def _fastest(kind: tuple[str, ...], size: Rows, duration: Rows) -> Rows:
-    """Duration of the fastest collective of the same kind and (known) size; its own where there are too few to compare."""
+    """Duration of the fastest collective of the same kind and (known) size; its own if there are too few to compare."""
     kinds = {name: i for i, name in enumerate(sorted(set(kind)))}
     key = np.array([kinds[k] for k in kind], np.int64) * (int(size.max()) + 2) + size + 1
     _, group, count = np.unique(key, return_inverse=True, return_counts=True)

@@ -9,7 +9,7 @@ from mfu_doctor.analysis.run import Run
 
 # Others using less than this share of the cores leave enough to spare.
 OTHERS_SHARE = 0.25
-# Cores are contended for where all processes together use this share of them.
+# Cores are contended for if all processes together use this share of them.
 BUSY_SHARE = 0.9
 # A device that waits for the host for less than this share of the step hides whatever the host suffers.
 CRITICAL_SHARE = 0.01

@@ -19,7 +19,7 @@ _LARGE_BYTES = 1 << 20
 # A lane of PCIe 3.0 carries 0.985 GB/s and each later generation twice that (PCI-SIG); copies reach about 80 % of it.
 _LANE_GEN3 = 0.985 * GIGA
 _REACHED = 0.8
-# Where neither the trace nor the capture tells: PCIe 3.0 x16, the slowest link that training GPUs come with.
+# If neither the trace nor the capture contains it: PCIe 3.0 x16, the slowest one of training GPUs.
 _DEFAULT_GENERATION, _DEFAULT_WIDTH = 3, 16
 
 

@@ -22,7 +22,7 @@ from mfu_doctor.units import MEGA, NS_PER_S, seconds
 GPU_IDLE = 0x1
 APPLICATION_CLOCKS = 0x2
 SW_POWER_CAP = 0x4
-HW_SLOWDOWN = 0x8  # thermal, power brake or an external signal; the bits below say which, where the driver knows
+HW_SLOWDOWN = 0x8  # thermal, power brake or an external signal; the bits below say which, if the driver knows
 SYNC_BOOST = 0x10
 SW_THERMAL = 0x20
 HW_THERMAL = 0x40
@@ -154,7 +154,7 @@ def _select(samples: DeviceSamples, block: tuple[int, int] | None) -> Sampled:
 
 
 def _is_busy(reasons: int | None, now: float | None, last: float | None) -> bool:
-    """Utilisation is read less often than clocks; where the reasons are not read either, the last one read counts."""
+    """Utilisation is read less often than clocks; if the reasons are not read either, the last one read counts."""
     if reasons is not None and not reasons & GPU_IDLE:
         return True
     utilisation = now if reasons is not None else last

@@ -45,7 +45,7 @@ class Gemms:
 
     @property
     def efficiency(self) -> Floats:
-        """Share of the peak that each reaches, or of the bandwidth where that binds it."""
+        """Share of the peak that each reaches, or of the bandwidth if that binds it."""
         ideal = np.maximum(self.flops / self.peak * NS_PER_S, self.memory_ns)
         return np.clip(ideal / np.maximum(self.duration, 1.0), 0.0, 1.0)
 

@@ -62,11 +62,11 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A bucket or an idle cause (or several together) of the steady steps, as a rule judges and as it states them.
+    """A bucket or an idle cause (or several) of the steady steps, as a rule decides by it and states it.
 
     Attributes:
         mean_ns: mean over the steady steps: what decides.
-        stated_ns: the same in the median step, which the report shows, else the mean where that step has far more or less.
+        stated_ns: the same in the median step, which the report shows, else the mean if that step has far more or less.
         is_even: whether the median step has about as much of it as the mean one.
         of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the mean step".
     """
@@ -107,7 +107,7 @@ def _owned(split: Split, owners: tuple[str, ...]) -> int:
 
 
 def _issued_windows(run: Run, index: Rows) -> Intervals:
-    """From the launch that opens each window to the launch that opens the next; the host's mark where no launch is known."""
+    """From the launch that opens each window to the launch that opens the next; the host's mark if no launch is known."""
     steps, events = run.steps, run.trace.events
 
     def issued(entry: Rows, mark: Rows) -> Rows:

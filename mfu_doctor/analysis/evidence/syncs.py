@@ -81,7 +81,7 @@ def _belongs_to_upload(run: Run, rows: Rows) -> np.ndarray[tuple[int], np.dtype[
 
 
 def _followed_by_work(run: Run, rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether anything is launched after each call: the wait at the end of a recording stops nobody."""
+    """Whether anything is launched after each call: the wait at the end of a recording delays nothing."""
     calls = run.launches.call[run.launches.call >= 0]
     last = int(run.trace.events.start[calls].max()) if len(calls) else 0
     return run.trace.events.end[rows] <= last

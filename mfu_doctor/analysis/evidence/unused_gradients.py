@@ -41,7 +41,7 @@ class Unused:
 
 
 def unused_gradients_of(run: Run) -> Unused | None:
-    """Unused gradients, or None if none of them comes after the last used one, or where resetting leaves no trace.
+    """Unused gradients, or None if none of them comes after the last used one, or if resetting leaves no trace.
 
     Gradients that are overwritten with zeros are added to as well, so a run that does that cannot be analysed.
     """

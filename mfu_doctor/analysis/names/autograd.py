@@ -7,7 +7,7 @@ The engine wraps each node of the graph that it runs. A node wraps the operators
             aten::mm
     autograd::engine::evaluate_function: torch::autograd::AccumulateGrad      ACCUMULATE_CALL (and NODE_CALL)
         torch::autograd::AccumulateGrad                                       ACCUMULATE (and NODE)
-            aten::add_                                                        only where there is an older gradient
+            aten::add_                                                        only if there is an older gradient
 """
 
 from __future__ import annotations

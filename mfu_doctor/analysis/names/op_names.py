@@ -51,5 +51,5 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def kind_of_op(name: str) -> str:
-    """Class of an operator's own work (a kind of `kernel_names.KINDS`), "other" where its name says nothing."""
+    """Class of an operator's own work (a kind of `kernel_names.KINDS`), "other" if its name says nothing."""
     return next((kind for kind, pattern in _RULES if pattern.search(name)), "other")

@@ -134,7 +134,7 @@ class _Kept:
 
 
 def _kept(edits: Sequence[Edit]) -> _Kept:
-    """All host edits as one map: where several of them shorten the same time, the one that leaves least of it counts."""
+    """All host edits as one map: if several of them shorten the same time, the one that leaves least of it counts."""
     pieces = [_piece(e) for e in edits if isinstance(e, ScaleHost | ShortenHost | MergeLaunches)]
     pieces = [p for p in pieces if len(p[0])]
     if not pieces:

@@ -29,7 +29,7 @@ STAGED_TAIL_NS = 100 * NS_PER_US
 EMPTY_SYNC_NS = 5 * NS_PER_US
 # Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
 QUEUE_LIMIT = 1024
-# From the end of what a host call waited for to its return, where the trace shows no such wait.
+# From the end of what a host call waited for to its return, if the trace shows no such wait.
 _RETURN_NS = 2.0 * NS_PER_US
 # A queue with fewer outstanding operations than this was never full; one within this share of its longest was.
 _FULL_OUTSTANDING = 500

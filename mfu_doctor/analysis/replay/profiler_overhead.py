@@ -58,7 +58,7 @@ def without_profiler(timeline: Timeline, trace: Trace, target_ns: float) -> Time
 
     Returns:
         A timeline whose `measured_ns` is the target or as near to it as the above comes. The timeline unchanged where the
-        profiler cost nothing to speak of, or where no host time can explain the difference (a device-bound run). Steps that are
+        profiler cost nothing to speak of, or if no host time can explain the difference (a device-bound run). Steps that are
         longer for the gaps between their operators stay so.
     """
     if timeline.measured_ns <= target_ns * (1 + CORRECT_ABOVE):
@@ -93,7 +93,7 @@ def _without_recording(timeline: Timeline, trace: Trace, step: float, goal: floa
 def _quicker(timeline: Timeline, goal: float) -> Timeline:
     """A host-only timeline whose operators all take so much less that the step reaches the goal.
 
-    Gaps between calls stay: nothing is recorded in the user's own Python, and it needs one processor where operators use all.
+    Gaps between calls stay: nothing is recorded in the user's own Python, and it needs one processor if operators use all.
     Where that would leave less than half of the operators, gaps were longer too, and the timeline stays as it is.
     """
     above = walk(timeline) - goal
@@ -110,7 +110,7 @@ def _quicker(timeline: Timeline, goal: float) -> Timeline:
 
 
 def _solve(excess: Callable[[float], float], guess: float, at_zero: float, close: float) -> float:
-    """The cost at which a falling function that is `at_zero` at 0 crosses zero, or the largest tried where it never does.
+    """The cost at which a falling function that is `at_zero` at 0 crosses zero, or the largest tried if it never does.
 
     Doubling finds a bracket; false position closes it, an end that stays put counting half (the Illinois algorithm).
     """

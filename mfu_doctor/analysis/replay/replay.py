@@ -42,12 +42,12 @@ class Replay:
         row_of_entry: event row of each Activity entry, shape (n,).
         timeline: what edits are applied to, where it differs (the profiler's own time taken out).
         slowdown: how many times as long as without a profiler that timeline's step is (1: as long, or not known).
-        mean_over_median: the mean step over the median one where long steps belong to the run, else 1.
+        mean_over_median: the mean step over the median one if long steps belong to the run, else 1.
 
     Attributes:
         recorded: the timeline as recorded.
         recorded_ns: mean of the replayed steps as recorded.
-        measured_ns: the same without the profiler's time where that is known; what savings are relative to.
+        measured_ns: the same without the profiler's time if that is known; what savings are relative to.
         base_ns: mean of the replayed steps without edits.
         model_ns: the same from the model's delays alone, without each operation's own recorded delay.
     """
@@ -104,7 +104,7 @@ class Replay:
         return abs(self.error) if abs(self.error) > WIDEN_ABOVE else 0.0
 
     def unrecorded_ns(self, activity: Activity) -> npt.NDArray[np.float64]:
-        """What each entry of the activity table takes where nothing records it, in nanoseconds, shape (n,).
+        """What each entry of the activity table takes if nothing records it, in nanoseconds, shape (n,).
 
         A fix that leaves a part of what an operator takes must leave a part of this: the replay starts from it too. On a GPU
         and outside of the replayed steps it is the recorded time.

@@ -53,7 +53,7 @@ def counters_of(run: Run) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]
         run: the run.
 
     Returns:
-        Counts by name; `loader_workers` is the number of workers. And file:line by the same names, where known.
+        Counts by name; `loader_workers` is the number of workers. And file:line by the same names, if known.
     """
     rows: dict[str, Rows | None] = {
         SYNCS: _syncs(run),
@@ -183,7 +183,7 @@ def _recompilations(run: Run) -> float:
 
 
 def _loader_workers(run: Run) -> int | None:
-    """Workers of the loader that was fetched from most; a trace without facts only tells that there are none."""
+    """Workers of the loader that was fetched from most; a trace without metadata only shows that there are none."""
     if run.facts is not None and run.facts.loaders:
         return max(run.facts.loaders, key=lambda loader: loader.fetches).num_workers
     single = _named(run, run.host.fetch_rows, _SINGLE_PROCESS)

@@ -81,7 +81,7 @@ def op_rows(run: Run) -> tuple[OpRow, ...]:
 
 
 def module_rows(run: Run) -> tuple[OpRow, ...]:
-    """Modules by name, the longest `TOP`, per step, from the profiler's stacks; () where none were recorded.
+    """Modules by name, the longest `TOP`, per step, from the profiler's stacks; () if none were recorded.
 
     Times include submodules. Only what a module's `forward` launches is its own: gradients run on autograd's thread.
     """

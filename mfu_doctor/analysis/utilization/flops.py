@@ -48,7 +48,7 @@ class FlopCount:
     """FLOPs per step and per entry of `Activity` (shape (n,)); the unit is FLOP, one multiply-accumulate being two."""
 
     ops: CountedOps
-    tally: Int64  # (steps, PHASES, DTYPE_CODES, MEASURES): FLOP in each window, exact where no call straddles its edge
+    tally: Int64  # (steps, PHASES, DTYPE_CODES, MEASURES): FLOP in each window, exact if no call straddles its edge
     owner: Int64  # (n,) index into `ops` of the call whose FLOPs the entry bears, -1: none
     share: Floats  # (n,) part of that call's FLOPs that the entry bears
     dtype: npt.NDArray[np.uint8]  # (calls,) code of the dtype that each counted call ran in
@@ -146,7 +146,7 @@ def _bearing(activity: Activity, kernels: KernelTable, enclosing: Int64, calls: 
 
 
 def _shares(activity: Activity, owner: Int64, calls: int) -> Floats:
-    """Each entry's part of its call, by duration (equal parts where all took no time); shape (n,)."""
+    """Each entry's part of its call, by duration (equal parts if all took no time); shape (n,)."""
     duration = np.where(owner >= 0, activity.end - activity.start, 0).astype(np.float64)
     total = np.bincount(owner[owner >= 0], duration[owner >= 0], minlength=calls + 1)
     count = np.bincount(owner[owner >= 0], minlength=calls + 1)

@@ -38,7 +38,7 @@ def nest_ops(trace: Trace) -> OpTree:
     Events are sorted by start, longer first, so one stack per thread suffices. A parent is popped when it ends at or before
     the next start: real traces have children that outlive their parent by a nanosecond or two, and they stay children.
     Only these categories are nested (a tenth to a half of a trace): Python frames are left to those who need them.
-    A span that begins shortly before its neighbour ends is no child of it: where steps are counted by the optimizer, a step
+    A span that begins shortly before its neighbour ends is no child of it: if steps are counted by the optimizer, a step
     mark begins inside the optimizer's span of the step before.
     """
     events = trace.events
@@ -53,7 +53,7 @@ def nest_ops(trace: Trace) -> OpTree:
 
 
 def _outer_first(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Among events with equal start and end (common where times are whole microseconds): labels, then operators, then calls."""
+    """Among events with equal start and end (common if times are whole microseconds): labels, then operators, then calls."""
     events = trace.events
     start, end = events.start[rows], events.end[rows]
     if not ((np.diff(start) == 0) & (np.diff(end) == 0)).any():
@@ -64,7 +64,7 @@ def _outer_first(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int], spans: list[bool]) -> list[int]:
-    """Parents on one thread. A plain loop: it is as fast as numpy's depth trick here and exact where that is not."""
+    """Parents on one thread. A plain loop: it is as fast as numpy's depth trick here and exact if that is not."""
     stack_row: list[int] = []
     stack_end: list[int] = []
     parents: list[int] = []

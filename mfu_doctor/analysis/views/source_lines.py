@@ -69,7 +69,7 @@ class _Thread:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where time was spent: file:line, and the function's name where the trace has its frame."""
+    """Where time was spent: file:line, and the function's name if the trace has its frame."""
 
     place: str
     function: str | None = None
@@ -114,7 +114,7 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
     Args:
         trace: the trace.
         rows: event rows.
-        frames: what `user_frames` returned for this trace, where many rows are looked up in several calls.
+        frames: what `user_frames` returned for this trace, if many rows are looked up in several calls.
     """
     found = _from_stacks(trace, rows, frames or user_frames(trace))
     sampled = _from_samples(trace, rows)

@@ -17,7 +17,7 @@ def timed_steps(facts: Facts | None) -> tuple[float, ...]:
 
 
 def evened(times: tuple[float, ...], burst: int) -> tuple[float, ...]:
-    """Means of `burst` consecutive times, where that leaves at least three; the times themselves otherwise."""
+    """Means of `burst` consecutive times, if that leaves at least three; the times themselves otherwise."""
     if burst < 2 or len(times) < burst + 2:
         return times
     return tuple(sum(times[i : i + burst]) / burst for i in range(len(times) - burst + 1))

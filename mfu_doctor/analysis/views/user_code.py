@@ -47,7 +47,7 @@ class UserCode:
     def spent_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The user's code in which most of this host time went by on a thread.
 
-        Where the time was not sampled, the time outside operators in the window with stacks tells.
+        Where the time was not sampled, the time outside operators in the window with stacks is used.
         """
         spot = spent_at(self.trace, where, self.frames, track)
         if spot is not None or self.twins is None:

@@ -88,7 +88,7 @@ def _host_rows(trace: Trace, begin: int, end: int) -> npt.NDArray[np.int64]:
 def _match(
     names: npt.NDArray[np.int32], pattern_names: npt.NDArray[np.int32], pattern: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Row of the pattern with the same name and the same ordinal, where both have the name equally often; else -1."""
+    """Row of the pattern with the same name and the same ordinal, if both have the name equally often; else -1."""
     if not len(pattern) or not len(names):
         return np.full(len(names), -1, np.int64)
     size = int(max(names.max(), pattern_names.max())) + 1

@@ -35,7 +35,7 @@ class Gpm:
     Args:
         nvml: the NVML module.
         card: handle of the whole card.
-        instance: GPU instance id where only a MIG instance is meant, else None.
+        instance: GPU instance id if only a MIG instance is meant, else None.
 
     Raises:
         Exception: whatever NVML raises when it cannot allocate the buffers.

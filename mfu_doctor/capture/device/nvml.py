@@ -23,7 +23,7 @@ class Fault(Enum):
     PERMANENT = "permanent"  # this reading will never work here
     TRANSIENT = "transient"  # may work on the next tick
     DEVICE = "device"  # the device is gone
-    SESSION = "session"  # somebody shut NVML down
+    SESSION = "session"  # another library shut NVML down
 
 
 _FAULTS = {

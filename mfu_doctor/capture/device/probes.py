@@ -124,7 +124,7 @@ def card_probes(nvml: Nvml, card: Handle, fields: tuple[int, ...]) -> list[Probe
 
 
 def own_probes(nvml: Nvml, own: Handle) -> list[Probe]:
-    """Readings of the device itself: the MIG instance where there is one, else the card."""
+    """Readings of the device itself: the MIG instance if there is one, else the card."""
     return [
         Probe("memory", [lambda: {"memory_used_bytes": nvml.nvmlDeviceGetMemoryInfo(own).used}], _MEMORY_EVERY_NS),
         Probe("processes", [lambda: _processes(nvml, own)], _SLOW_EVERY_NS, calls=2),

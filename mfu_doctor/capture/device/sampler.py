@@ -152,7 +152,7 @@ class DeviceSampler:
         if self._any_opened():
             self.status = "running"
             self._loop()
-            self._follow_own()  # what the last steps told counts for all rows
+            self._follow_own()  # what the last steps showed is used for all rows
         if self.status == "running":
             self._end("stopped", None)
         if not self._any_opened():
@@ -217,7 +217,7 @@ class DeviceSampler:
                 return
 
     def _period(self, cost_ns: int) -> int:
-        """Nanoseconds between ticks when one takes `cost_ns` (negative where the wall clock was set back)."""
+        """Nanoseconds between ticks when one takes `cost_ns` (negative if the wall clock was set back)."""
         period = min(max(int(cost_ns / BUSY_SHARE), self._base_period_ns), int(MAX_PERIOD_S * NS_PER_S))
         self._longest_period_ns = max(self._longest_period_ns, period)
         return period

@@ -15,7 +15,7 @@ _LEADING_INTEGER = re.compile(r"\s*([+-]?\d+)")
 def visible_targets(
     environ: Mapping[str, str], uuids: Sequence[str | None], names: Sequence[str | None]
 ) -> tuple[tuple[int | str, ...], str | None]:
-    """NVML indices or MIG UUIDs that CUDA will show, and a note where the mapping is uncertain.
+    """NVML indices or MIG UUIDs that CUDA will show, and a note if the mapping is uncertain.
 
     The rules for CUDA_VISIBLE_DEVICES are CUDA's own: unset means all; numbers are read up to the first other
     character; the list ends at the first entry that is not a device; a repeated device empties it; a UUID may be

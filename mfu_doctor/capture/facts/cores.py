@@ -19,7 +19,7 @@ def core_facts(cgroup: Path = _CGROUP) -> HostFacts:
     """Only the facts about cores.
 
     Args:
-        cgroup: where Linux tells the limits of this process's control group.
+        cgroup: where Linux states the limits of this process's control group.
     """
     return HostFacts(
         cores=os.cpu_count(),

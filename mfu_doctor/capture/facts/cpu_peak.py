@@ -155,7 +155,7 @@ def _key(dtype: str) -> str:
 
     try:
         precision = torch.get_float32_matmul_precision()
-    except RuntimeError:  # raised where the old and the new setting were both used
+    except RuntimeError:  # raised if the old and the new setting were both used
         precision = "mixed"
     parts = {
         "version": _CACHE_VERSION,

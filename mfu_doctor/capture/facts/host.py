@@ -30,10 +30,10 @@ class Busy:
 
 
 def busy_now(proc: Path = _PROC) -> Busy:
-    """Read the clocks (some milliseconds where many processes run: call it between steps).
+    """Read the clocks (some milliseconds if many processes run: call it between steps).
 
     Args:
-        proc: where the system tells of its processes, in the form of Linux's /proc.
+        proc: where the system lists its processes, in the form of Linux's /proc.
     """
     tree = _tree_ticks(proc)
     return Busy(

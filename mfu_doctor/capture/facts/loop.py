@@ -33,7 +33,7 @@ class LoopFacts:
     Attributes:
         batch_shape: shape of the first tensor of a batch.
         autocast_dtype: dtype of the autocast region entered last.
-        length: batches of the longest loader, where it has a length.
+        length: batches of the longest loader, if it has a length.
     """
 
     batch_shape: tuple[int, ...] | None = None

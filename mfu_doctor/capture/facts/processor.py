@@ -27,7 +27,7 @@ def cpu_model() -> str | None:
 
 
 def processor_identity() -> str:
-    """Hash of what tells processors of one name apart ("AMD EPYC" is several generations); "" where it is not told.
+    """Hash of what distinguishes processors of one name ("AMD EPYC" is several generations); "" if it is unknown.
 
     Home directories are shared between machines: one with bf16 arithmetic must not answer for one without.
     """

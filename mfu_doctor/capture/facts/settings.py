@@ -30,7 +30,7 @@ class Place:
 
 
 def place_in_job() -> Place:
-    """Rank and world size from torch.distributed where it is initialised, else from torchrun's variables."""
+    """Rank and world size from torch.distributed if it is initialised, else from torchrun's variables."""
     local = _number("LOCAL_RANK")
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

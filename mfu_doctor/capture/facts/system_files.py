@@ -1,4 +1,4 @@
-"""What the system tells in files (/proc, /sys): there on Linux, hidden in some containers, absent elsewhere."""
+"""What the system writes in files (/proc, /sys): there on Linux, hidden in some containers, absent elsewhere."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def count_flops(step_or_model: Callable[..., Any], *args: Any, **kwargs: Any) ->
     """Count the FLOPs of one eager step.
 
     A function is called once, for real: what it changes (weights, optimizer state, random state) stays changed, as after any
-    step. A module gets its forward pass on the arguments and, where gradients are enabled, the backward pass of the sum of
+    step. A module gets its forward pass on the arguments and, if gradients are enabled, the backward pass of the sum of
     its outputs; gradients, buffers and random state are then as they were, and gradients of the arguments are not touched.
     Tensors on the meta device work, so that a model need not fit anywhere to be counted.
 

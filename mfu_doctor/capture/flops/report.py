@@ -48,7 +48,7 @@ class FlopReport:
         forward: part of `model` in the forward pass.
         backward: part of `model` in the backward pass.
         recompute: executed again in the backward pass (activation checkpointing).
-        by_module: `model` by the innermost module that was running; "Global" where none was.
+        by_module: `model` by the innermost module that was running; "Global" if none was.
         by_dtype: `model` by dtype of the operands.
         by_op: `model` by operator.
         unknown: calls of operators whose FLOPs are not known, by name; the counts above are lower bounds if not empty.

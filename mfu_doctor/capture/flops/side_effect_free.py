@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 
 def forward_and_backward(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """The forward pass and, where gradients are enabled, the backward pass of the sum of all outputs.
+    """The forward pass and, if gradients are enabled, the backward pass of the sum of all outputs.
 
     Args:
         model: the module.

@@ -38,7 +38,7 @@ class Hooks:
     """Installed hooks; `remove` takes all of them off again.
 
     Args:
-        listener: who is told; calls come only from the thread that installs, in this process.
+        listener: receives the events; calls come only from the thread that installs, in this process.
     """
 
     def __init__(self, listener: Listener) -> None:

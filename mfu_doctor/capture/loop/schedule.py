@@ -15,7 +15,7 @@ class Phase(Enum):
     """What is done with a step."""
 
     SKIP = "skip"  # the loop settles: compilation, autotuning, allocator
-    TIMED = "timed"  # no profiler: the honest step time
+    TIMED = "timed"  # no profiler: the step time of the report
     WARMUP = "warmup"  # the profiler is attached and records nothing
     TIMING = "timing"  # window A: recorded with light options, for time
     REST = "rest"  # no profiler: see REST_STEPS
@@ -31,17 +31,17 @@ AFTER_STEPS = 4
 # made in an optimizer hook lie inside such a span). One step without a profiler between the windows lets every span end.
 REST_STEPS = 1
 
-# What a short run gets, most valuable step first: a warm step to record, an honest time, shapes for the FLOP count, a second
+# What a short run gets, most valuable step first: a warm step to record, an un-profiled time, shapes for the FLOP count, a second
 # recorded step (steps on a GPU need two marks), and a step for the profiler to attach.
 _FIRST_NEEDS = ("skip", "active", "timed", "shapes", "active", "warmup")
 
 
 def fit(asked: Schedule, available: int | None) -> Schedule:
-    """Shrink a schedule to a run of `available` steps; unchanged where the length is unknown or long enough.
+    """Shrink a schedule to a run of `available` steps; unchanged if the length is unknown or long enough.
 
     Args:
         asked: the schedule the user (or the defaults) asked for.
-        available: steps the run has, as far as its data loader tells.
+        available: steps the run has, as far as its data loader reports it.
 
     Returns:
         A schedule of at most `available` steps in which no phase is longer than asked.

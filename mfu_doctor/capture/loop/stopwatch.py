@@ -31,7 +31,7 @@ def capturing_graph() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment on the main thread: host nanoseconds, and a CUDA event where CUDA is in use."""
+    """A moment on the main thread: host nanoseconds, and a CUDA event if CUDA is in use."""
 
     host_ns: int
     event: Any = None  # torch.cuda.Event
@@ -49,7 +49,7 @@ def mark() -> Mark:
 
 
 def seconds_between(start: Mark, end: Mark) -> float:
-    """Seconds from one mark to another: on the device where both were recorded there, else on the host.
+    """Seconds from one mark to another: on the device if both were recorded there, else on the host.
 
     Waits for the device to pass `end`: call it outside steps.
     """

@@ -28,7 +28,7 @@ def options_for(kind: str, step_s: float | None, notes: Notes, *, alone: bool) -
 
     Args:
         kind: "look" (host only: attaching to the device slows the timed steps that follow), "timing" or "shapes".
-        step_s: seconds of a step, where known.
+        step_s: seconds of a step, if known.
         notes: where to say what is left out.
         alone: whether no shapes window follows, so that the timing window must have the shapes.
     """
@@ -53,7 +53,7 @@ def steps_within_budget(steps: int, looked: int | None, step_s: float | None, no
     Args:
         steps: steps wanted.
         looked: events of one step as counted by the first look.
-        step_s: seconds of a step, for a bound where nothing was counted.
+        step_s: seconds of a step, for a bound if nothing was counted.
         notes: where to say that fewer were recorded.
     """
     if looked:

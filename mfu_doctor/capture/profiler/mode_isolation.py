@@ -20,7 +20,7 @@ def without_user_modes() -> Iterator[None]:
 
 
 def _hiding() -> ExitStack:
-    """What hides us. These names are private: where a torch has moved one, we are seen rather than raise into the run."""
+    """The functions that hide our operations. They are private: if a torch version has moved one, nothing is hidden or raised."""
     stack = ExitStack()
     try:
         import torch

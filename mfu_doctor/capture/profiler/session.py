@@ -56,7 +56,7 @@ class Session:
         options: what to record.
         before_yield: called before the session ends for another profiler, to close spans of ours.
         state: where in its life it is.
-        ended_by: why it ended, where that was not its owner's wish.
+        ended_by: why it ended, if that was not its owner's wish.
     """
 
     options: Options
@@ -92,7 +92,7 @@ class Session:
         return None
 
     def start(self) -> str | None:
-        """Begin to record (preparing first where needed); returns why not, if another profiler is there."""
+        """Begin to record (preparing first if needed); returns why not, if another profiler is there."""
         if self.state is State.NEW:
             reason = self.prepare()
             if reason is not None:
