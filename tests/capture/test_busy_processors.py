@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch", reason="torch is not installed")
+
 from mfu_doctor.capture.facts.host import Busy, busy_now, host_facts
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")

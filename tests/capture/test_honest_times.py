@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch", reason="torch is not installed")
+
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.capture import Capture, Request
 from mfu_doctor.capture.destination import Destination

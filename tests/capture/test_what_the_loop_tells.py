@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest.importorskip("torch", reason="torch is not installed")
+
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled, compile_facts

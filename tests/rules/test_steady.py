@@ -42,7 +42,7 @@ def test_the_host_windows_of_a_device_run_are_as_many_launches_as_the_device_win
 
 def test_shares_are_those_of_the_step_that_the_report_shows() -> None:
     # the median of 1.6, 1.6, 1.6, 2.6 ms steps waits 0.6 ms of 1.6, the mean step 0.85 of 1.85
-    run = fetching((500, 500, 500, 500, 500, 1_500))
+    run = fetching((1_500, 1_500, 1_500, 1_500, 1_500, 2_500))
     split = run.breakdown.median
     assert f"{100 * split.data_loading / split.total:.0f} % of the step" in found(input_bound, run).summary
     assert part_of(run, "data_loading").stated_ns == split.data_loading
