@@ -63,7 +63,7 @@ FLOORS = (
 )
 # Heavy or foreign modules and the only files that may import them ("/" at the end: a folder).
 HOMES = {
-    "torch": ("capture/", "session/"),
+    "torch": ("capture/",),
     "pynvml": ("capture/device/nvml.py",),
     "typer": ("cli/main.py", "cli/options.py", "cli/help.py"),
     "rich": ("render/terminal/terminal.py",),
