@@ -36,7 +36,8 @@ class DenseTables:
         calls: host rows of the gradients, all steps.
         zeroing: entries of the activity table that write a gradient's zeros, shape (n,).
         adding: entries that add up the rows of the batch, shape (n,).
-        tables: (rows of the table, width, indices of the batch) of each distinct table; empty if shapes were not recorded.
+        tables: (rows of the table, width, indices of the batch) of each size of table; empty if shapes were not recorded. Several
+            lookups per step in tables of one size count as lookups in one table: a table that is used twice is the usual case.
         optimizer_rows: device rows of the optimizer that walk over a table.
         in_tables: for each of them the part of its elements that belongs to these tables.
         tied: whether a matmul has the shape of a table too, so that its weight may be shared with the output layer.
@@ -69,13 +70,15 @@ def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
         return None
     owned = owner_of(run, DENSE) >= 0
     zeroing = owned & ((owner_of(run, _ZEROING) >= 0) | (run.activity.kind == COPY))  # a memset is of kind copy
-    tables = tuple(sorted({t for row in calls.tolist() if (t := _table(run, row)) is not None}))
-    sizes = {(rows, width) for rows, width, _ in tables}
+    lookups = {t for row in calls.tolist() if (t := _lookup(run, row)) is not None}
+    sizes = {(rows, width) for rows, width, _ in lookups}
+    tables = tuple((*size, sum(batch for *of, batch in lookups if tuple(of) == size)) for size in sorted(sizes))
     rows, part = _optimizer(run, steady, sizes)
     return DenseTables(calls, zeroing, owned & ~zeroing, tables, rows, part, _is_tied(run, sizes))
 
 
-def _table(run: Run, row: int) -> tuple[int, int, int] | None:
+def _lookup(run: Run, row: int) -> tuple[int, int, int] | None:
+    """Rows and width of the table, and indices of the batch, of one gradient."""
     args = run.trace.args_of(row)
     gradient = args.shape(0) if args is not None else None
     indices = args.shape(1) if args is not None else None
