@@ -17,7 +17,7 @@ from typing import IO
 
 from mfu_doctor.errors import DoctorError
 
-_NAME = 100  # characters of the name that the unfinished file repeats: a name has a longest length
+_NAME = 100  # bytes of the name that the unfinished file repeats: a name has a longest length
 
 
 @contextmanager
@@ -30,14 +30,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Raises:
         OSError: the place cannot be written; what stood there is unchanged.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file() and not target.is_dir():
-        with target.open("wb") as stream:
+    given = Path(path)
+    if given.exists() and not given.is_file() and not given.is_dir():
+        with given.open("wb") as stream:  # by the name given: a link into /proc has no target with a name
             yield stream
         return
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    partial = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(4)}.part")
+    stem = os.fsdecode(os.fsencode(target.name)[:_NAME])
+    partial = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
     try:
         with partial.open("xb") as stream:
             yield stream

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from mfu_doctor.annotation.perfetto import PID, render_perfetto
 from mfu_doctor.annotation.remarks import Annotations, Remark, annotate_run, worst_spots
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.files import saving
+from mfu_doctor.files import refuse_inputs, saving
 from mfu_doctor.inputs.load import load_saved, open_trace, options_for
 from mfu_doctor.inputs.overrides import Overrides
+from mfu_doctor.inputs.protect import files_of
 from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.quantities import duration_range
 from mfu_doctor.reading.header import known_texts
@@ -83,13 +84,15 @@ def annotate(
     stated = Overrides(steps=steps, peak_flops=peak_flops, model_flops=model_flops)
     if load_saved(source) is not None:
         raise DoctorError(f"{os.fspath(source)} is a saved report, but annotate needs a trace", "pass the trace")
+    sources = files_of([source])
+    refuse_inputs(target, sources)
     opened = open_trace(source)
     if opened.path is None:
         raise DoctorError("annotate cannot use a stream, because it reads the trace twice", "pass a file")
     run = Run(opened.trace, options_for(opened.trace, stated, settings_here()))
     annotations = annotate_run(run, _remarks(run))
     window = run.steps.extent if steps is not None else None
-    with Source(opened.path) as stream, _writer(Path(target), opened.path) as out:
+    with Source(opened.path) as stream, _writer(Path(target), sources) as out:
         copy = _Copy(stream, run.trace.file_origin_ns, window)
         copy.write(out, annotations)
     return Annotated(
@@ -165,9 +168,9 @@ class _Copy:
 
 
 @contextmanager
-def _writer(target: Path, source: Path) -> Iterator[BinaryIO]:
+def _writer(target: Path, sources: Sequence[str | os.PathLike[str]]) -> Iterator[BinaryIO]:
     """The target, gzipped if its name ends in `.gz`. It appears only when it is complete."""
-    with saving(target, inputs=[source]) as plain:
+    with saving(target, inputs=sources) as plain:
         if target.name.endswith(".gz"):
             with gzip.GzipFile(filename="", mode="wb", fileobj=plain, compresslevel=_LEVEL, mtime=0) as packed:
                 yield cast("BinaryIO", packed)

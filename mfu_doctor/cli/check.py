@@ -25,12 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.files import refuse_inputs, write_file
+from mfu_doctor.files import write_file
 from mfu_doctor.gate.judge import judge
 from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
-from mfu_doctor.inputs.settings import Settings, find_settings
+from mfu_doctor.inputs.protect import files_of, protect
+from mfu_doctor.inputs.settings import Settings, find_settings, settings_here
 from mfu_doctor.render import format_for, render
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import EXIT_OK
@@ -57,7 +58,7 @@ class CheckOptions:
 
 
 def run_check(
-    traces: Sequence[str], options: CheckOptions, *, environ: Mapping[str, str], folder: Path
+    traces: Sequence[str], options: CheckOptions, *, environ: Mapping[str, str], folder: Path | None = None
 ) -> tuple[str, int]:
     """Check the traces and write what the options ask for.
 
@@ -65,7 +66,7 @@ def run_check(
         traces: paths of traces or saved reports.
         options: what the user asked for.
         environ: the environment, of which only `GITHUB_STEP_SUMMARY` is read.
-        folder: the search for pyproject.toml starts here and goes upwards.
+        folder: the search for pyproject.toml starts here and goes upwards; None: the working directory.
 
     Returns:
         The text for standard output (empty if it went to `output`) and the exit code.
@@ -76,8 +77,8 @@ def run_check(
     chosen = format_for("verdict", options.format, options.output)  # a wrong option fails before a gigabyte is read
     target = _summary_file(environ) if options.summary else None
     if options.output is not None:
-        refuse_inputs(options.output, [*traces, *options.baseline])
-    settings = find_settings(folder)
+        protect(options.output, [*traces, *options.baseline])
+    settings = settings_here() if folder is None else find_settings(folder)
     policy = settings.policy(
         budgets=_pairs(options.budgets, "--budget"),
         levels=parse_levels(_pairs(options.levels, "--level")),
@@ -90,7 +91,7 @@ def run_check(
     if target is not None:
         _append(target, render(verdict, "markdown"))
     if options.output is not None:
-        write_file(options.output, text, inputs=[*traces, *options.baseline])
+        write_file(options.output, text, inputs=files_of([*traces, *options.baseline]))
         text = ""
     return text, EXIT_OK if options.exit_zero else verdict.exit_code
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mfu_doctor.comparison.compare import compare
-from mfu_doctor.files import refuse_inputs, write_file
+from mfu_doctor.files import write_file
 from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
+from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.render import format_for, render
 
 
@@ -52,12 +53,12 @@ def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, 
     """
     chosen = format_for("comparison", options.format, options.output)  # a wrong option fails before a gigabyte is read
     if options.output is not None:
-        refuse_inputs(options.output, [before, after])
+        protect(options.output, [before, after])
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
     old, new = (load_input(path, stated, processes=processors()).report for path in (before, after))
     comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
     text = render(comparison, chosen)
     if options.output is None:
         return text, 0
-    write_file(options.output, text, inputs=[before, after])
+    write_file(options.output, text, inputs=files_of([before, after]))
     return "", 0

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -126,7 +125,7 @@ def check(
         model_flops=model_flops,
     )
     with _progress("reading " + (traces[0] if len(traces) == 1 else f"{len(traces)} runs")):
-        text, status = run_check(traces, chosen, environ=os.environ, folder=Path.cwd())
+        text, status = run_check(traces, chosen, environ=os.environ)
     _show(text)
     raise typer.Exit(status)
 

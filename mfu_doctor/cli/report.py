@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mfu_doctor.errors import DoctorError, NotATraceError
-from mfu_doctor.files import refuse_inputs, write_file
+from mfu_doctor.files import write_file
 from mfu_doctor.inputs.load import STDIN, load_input, load_saved, processors
 from mfu_doctor.inputs.overrides import Overrides, parse_steps
+from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.render import format_for, render
 from mfu_doctor.result.report import Baseline
 
@@ -77,7 +78,7 @@ def run_report(source: str, options: ReportOptions, screen: Abilities | None = N
     text = render(report, chosen, **extra)
     if options.output is None:
         return Written(text, loaded.notes)
-    write_file(options.output, text, inputs=inputs)
+    write_file(options.output, text, inputs=files_of(inputs))
     return Written("", (*loaded.notes, f"wrote {options.output}"))
 
 
@@ -94,7 +95,7 @@ def _baseline(path: str, stated: Overrides) -> Baseline:
 
 def _protect(output: str, inputs: Sequence[str]) -> None:
     """Refuse to overwrite an input, or a JSON file that is not a report, before anything is read."""
-    refuse_inputs(output, inputs)
+    protect(output, inputs)
     path = Path(output)
     if not path.is_file() or path.suffix.lower() != ".json" or not path.stat().st_size:
         return

@@ -131,6 +131,8 @@ def load_saved(source: PathLike | BinaryIO) -> Report | None:
         if file.suffix.lower() in _PAGES:
             return from_json(json_in_page(file.read_text(encoding="utf-8")), Report)
         return from_json(file.read_bytes(), Report) if file.is_file() and _is_ours(file) else None
+    except NotATraceError as error:
+        raise NotATraceError(f"{os.fspath(source)}: {error.problem}", error.remedy) from error
     except OSError as error:
         raise NotATraceError(f"{source} cannot be read ({error.strerror})", "check the path") from error
     except UnicodeDecodeError as error:

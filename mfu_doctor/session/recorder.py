@@ -21,6 +21,7 @@ from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stack_sampler import own_directory, shown_path
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.facts import GivenNumbers, Schedule
+from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
 from mfu_doctor.session.batches import Batches
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ def profile(
         least = 1 if name == "active" else 0
         if count < least:
             raise DoctorError(f"profile({name}={count}) is not valid", f"pass {least} or more steps")
-    for name, number in (("model_flops", model_flops), ("peak_flops", peak_flops)):
-        if number is not None and not number > 0:
-            raise DoctorError(f"profile({name}={number}) is not valid", "pass a positive number, or leave it out")
+    check_model_flops(model_flops, "model_flops")
+    check_peak_flops(peak_flops, "peak_flops")
     request = Request(
         asked=Schedule(**counts),
         destination=destination.Destination.of(path),
@@ -112,6 +112,7 @@ class Recorder:
         self._asked_report = False
         self._pid = 0  # the process that entered the block
         self._left = False
+        self._folder = destination.working_directory()  # the script may change it
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -123,7 +124,9 @@ class Recorder:
         """The report; None before the file is written, or if it could not be made (see `notes`)."""
         if not self._asked_report and self.path is not None and self._capture is not None:
             self._asked_report = True
-            self._report = self._capture.notes.guarded("the report could not be made", _diagnose, self.path)
+            self._report = self._capture.notes.guarded(
+                "the report could not be made", _diagnose, self.path, self._folder
+            )
         return self._report
 
     def step(self) -> None:
@@ -223,10 +226,14 @@ def _leave_the_floor(recorder: Recorder) -> None:
         _floor.remove(recorder)
 
 
-def _diagnose(path: Path) -> Report:
-    from mfu_doctor.api.diagnose import diagnose
+def _diagnose(path: Path, folder: Path | None) -> Report:
+    """The report of a trace, with the settings of the directory in which the block began."""
+    from mfu_doctor.api.report import Report
+    from mfu_doctor.inputs.load import load_input
+    from mfu_doctor.inputs.settings import Settings, find_settings
 
-    return diagnose(path)
+    settings = Settings() if folder is None else find_settings(folder)
+    return Report.of(load_input(path, settings=settings).report)
 
 
 def _caller() -> str:

@@ -148,7 +148,7 @@ def test_a_trace_is_never_overwritten_by_its_report(tmp_path: Path) -> None:
     trace.write_bytes((ROOT / "tests" / "fixtures" / "kineto_2021.json").read_bytes())
     other = tmp_path / "other.json"
     other.write_bytes(trace.read_bytes())
-    for target, message in ((trace, "is an input file"), (other, "is not an mfu-doctor report")):
+    for target, message in ((trace, "is an input file"), (other, "is a trace, so it is not overwritten")):
         with pytest.raises(DoctorError, match=message):
             run_report(str(trace), ReportOptions(output=str(target)))
 
