@@ -108,6 +108,15 @@ def test_rules_are_chosen_by_what_people_call_them() -> None:
     assert "num-workers" in wrong.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("removed", "now"),
+    [("cold-cache", "input-bound"), ("cpu-contention", "busy-machine"), ("outlier-steps", "long-steps")],
+)
+def test_the_name_of_a_removed_rule_finds_the_one_that_took_its_place(removed: str, now: str) -> None:
+    """Settings like `cold-cache = "off"` outlive the rule."""
+    assert find(removed).name == now
+
+
 def judge_nothing(module: str) -> Callable[[Run], Outcome]:
     """A function as if it stood in this module."""
 

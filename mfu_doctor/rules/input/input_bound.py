@@ -64,7 +64,15 @@ UNKNOWN_BUSY = 0.5
     "input-bound",
     "IN001",
     "the device waits for data",
-    also=("num-workers", "collate", "main-thread-transforms", "saturated-loader", "page-cache", "disk-io"),
+    also=(
+        "num-workers",
+        "collate",
+        "main-thread-transforms",
+        "saturated-loader",
+        "page-cache",
+        "cold-cache",
+        "disk-io",
+    ),
 )
 def input_bound(run: Run) -> Outcome:
     """Judge the data path."""

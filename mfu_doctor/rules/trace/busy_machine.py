@@ -36,7 +36,7 @@ from mfu_doctor.rules.needs import Need
     "TR009",
     "other processes used the CPU during the recording",
     needs=(Need.FACTS,),
-    also=("affinity", "cpu-load"),
+    also=("affinity", "cpu-contention", "cpu-load", "numa"),
 )
 def busy_machine(run: Run) -> Outcome:
     """Judge how much CPU time other processes used."""
