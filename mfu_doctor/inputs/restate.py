@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mfu_doctor.devices.dtypes import DTYPES
+from mfu_doctor.devices.peaks import Peaks
 from mfu_doctor.devices.resolve import peaks_with
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings
 from mfu_doctor.quantities import flop_count, peak_rate
-from mfu_doctor.result.findings import Diagnosis, Plan
-from mfu_doctor.result.report import Report
-from mfu_doctor.result.run import Convention, Mfu
+from mfu_doctor.result.findings import FAILED, PASSED, Diagnosis, Plan
+from mfu_doctor.result.report import Baseline, Report
+from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
 from mfu_doctor.result.step import KernelRow
 
 GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made
@@ -22,6 +24,7 @@ _JUDGED = "the findings are not recalculated: pass the trace to update them"
 _MIXED = "the run used several dtypes with different peaks: pass the trace instead of the report"
 _ABOVE = "above 100 %"
 _ROUNDING = 1e-6  # relative: a report keeps its numbers in full
+_UNKNOWN_PEAK = "unknown-peak"  # the rule whose finding a stated peak answers
 _NO_WATERFALL = "The peak or the FLOPs changed. Pass the trace to calculate this table."
 
 
@@ -47,84 +50,150 @@ def restated(report: Report, stated: Overrides, settings: Settings) -> Report:
 
 def _restated(report: Report, peak: float | None, flops: float | None) -> Report:
     """The report with a new peak, new FLOPs a step, or both; None keeps what it has."""
-    before = report.mfu
     mfu = _mfu(report, peak, flops)
-    ratio = mfu.value / before.value if mfu.value and before.value else None
-    device = report.device
-    if peak is not None:
-        on_cpu = dict.fromkeys(device.peaks, peak)
-        peaks = on_cpu if device.kind == "cpu" else peaks_with(device.peaks, device.peak_flops, peak)
-        device = replace(device, peak_flops=peak, peak_source=GIVEN, peak_reason=None, peak_measured=False, peaks=peaks)
-    said = [] if peak is None else [f"a peak of {peak_rate(peak)}"]
-    said += [] if flops is None else [f"{flop_count(flops)} per step"]
+    if mfu.model_flops != flops:
+        flops = None  # FLOPs of a report without a step say nothing
+    if peak is None and flops is None:
+        return report
+    device = report.device if peak is None else _device(report.device, peak)
+    ratio = mfu.value / report.mfu.value if mfu.value and report.mfu.value else None
+    gone = bool(report.waterfall) or mfu.value is not None
     return replace(
         report,
         device=device,
         mfu=mfu,
         waterfall=(),
-        waterfall_note=_NO_WATERFALL,
-        diagnoses=tuple(_diagnosis(d, ratio) for d in report.diagnoses),
+        waterfall_note=_NO_WATERFALL if gone else report.waterfall_note,
+        diagnoses=tuple(_diagnosis(d, ratio, peak) for d in report.diagnoses),
         plan=_plan(report.plan, ratio),
-        kernels=tuple(_kernel(row, device.dtype, peak) for row in report.kernels),
-        cautions=(*report.cautions, f"MFU is recalculated for {' and '.join(said)}; {_JUDGED}"),
+        kernels=report.kernels if peak is None else tuple(_kernel(row, device.peaks) for row in report.kernels),
+        baseline=_baseline(report, mfu, peak, flops),
+        cautions=(*_still_true(report, peak), _caution(mfu, peak, flops)),
+    )
+
+
+def _device(old: DeviceInfo, peak: float) -> DeviceInfo:
+    """The device with the stated peak. If no peak was known, the dtype of the new one is that of a new diagnosis."""
+    used: str | None
+    if old.kind == "cpu":
+        used = on_cpu = old.dtype or "fp32"
+        peaks = dict.fromkeys((*old.peaks, on_cpu) if old.peaks else DTYPES, peak)  # one value for every dtype
+    else:
+        peaks = peaks_with(old.peaks, old.peak_flops, peak)
+        used = Peaks(dense=peaks).best or old.dtype
+    return replace(
+        old, dtype=used, peak_flops=peak, peak_source=GIVEN, peak_reason=None, peak_measured=False, peaks=peaks
     )
 
 
 def _mfu(report: Report, peak: float | None, flops: float | None) -> Mfu:
-    """MFU from the same step; without a step, a peak or FLOPs it stays what it was."""
+    """MFU of the same step; without a step or FLOPs it stays what it was."""
     old, step, reference = report.mfu, report.step_time_s, report.device.peak_flops
     work, against = flops or old.model_flops, peak or reference
-    if work is None or against is None or step is None or not step.median > 0:
+    if work is None or step is None or not step.median > 0:
         return old
     achieved = work / step.median
     if flops is not None:
-        value = achieved / against
-        return Mfu(value=value, model_flops=work, method="given", achieved_flops_s=achieved, notes=_above_peak(value))
-    if old.value is None or reference is None:
-        value, scale = achieved / against, None
-    elif abs(achieved / reference / old.value - 1) > _ROUNDING:
-        return replace(old, value=None, upper=None, hfu=None, causal=None, by_dtype=None, reason=_MIXED)
-    else:
-        scale = reference / against
-        value = old.value * scale
+        value = achieved / against if against is not None else None
+        reason = report.device.peak_reason or old.reason if value is None else None
+        notes = _above_peak(value, None)
+        return Mfu(value=value, model_flops=work, method="given", achieved_flops_s=achieved, reason=reason, notes=notes)
+    if against is None:
+        return old
+    scale = reference / against if reference is not None else None
+    if old.reason == _MIXED:
+        return _proportional(old, None, scale)
+    if not old.value or reference is None:
+        return _proportional(old, achieved / against, None)
+    if abs(achieved / reference / old.value - 1) > _ROUNDING:
+        return _proportional(old, None, scale)
+    return _proportional(old, _scaled(old.value, scale), scale)
+
+
+def _proportional(old: Mfu, value: float | None, scale: float | None) -> Mfu:
+    """MFU against another peak.
+
+    Args:
+        old: as it was saved.
+        value: the new MFU; None if kernels of several dtypes, each with its own peak, hide it.
+        scale: the old peak over the new one; None if there was no old one.
+    """
+    rest = scale if value is not None else None
+    hfu = _scaled(old.hfu, rest)
+    unknown = old.upper - old.value if old.upper is not None and old.value is not None else None
     return replace(
         old,
         value=value,
-        upper=None if old.upper is None or old.value is None else value + (old.upper - old.value),
-        hfu=_scaled(old.hfu, scale),
-        causal=_scaled(old.causal, scale),
+        upper=value + unknown if value is not None and unknown is not None else None,
+        hfu=hfu,
+        causal=_scaled(old.causal, rest),
         by_dtype=None,
-        reason=None,
-        notes=(*(note for note in old.notes if _ABOVE not in note), *_above_peak(value)),
+        reason=_MIXED if value is None else None,
+        notes=(*(note for note in old.notes if _ABOVE not in note), *_above_peak(value, hfu)),
         conventions=tuple(Convention(name=c.name, flops=c.flops, mfu=_scaled(c.mfu, scale)) for c in old.conventions),
     )
 
 
-def _above_peak(value: float) -> tuple[str, ...]:
-    return (f"MFU {_ABOVE}: check the value of --peak-flops or --model-flops",) if value > 1 else ()
+def _above_peak(value: float | None, hfu: float | None) -> tuple[str, ...]:
+    above = [name for name, share in (("MFU", value), ("HFU", hfu)) if share is not None and share > 1]
+    return (f"{' and '.join(above)} {_ABOVE}: check the value of --peak-flops or --model-flops",) if above else ()
 
 
-def _diagnosis(found: Diagnosis, ratio: float | None) -> Diagnosis:
+def _diagnosis(found: Diagnosis, ratio: float | None, peak: float | None) -> Diagnosis:
+    if peak is not None and found.rule == _UNKNOWN_PEAK and found.status == FAILED:
+        said = "not found: the peak of the device is unknown"
+        return Diagnosis(rule=found.rule, code=found.code, status=PASSED, summary=said, caution=found.caution)
     saving = found.saving
     if saving is None:
         return found
-    low, high = _scaled(saving.mfu_low, ratio), _scaled(saving.mfu_high, ratio)
+    low, high = _after_fix(saving.mfu_low, ratio), _after_fix(saving.mfu_high, ratio)
     return replace(found, saving=replace(saving, mfu_low=low, mfu_high=high))
 
 
 def _plan(plan: Plan, ratio: float | None) -> Plan:
     return replace(
         plan,
-        mfu_low=_scaled(plan.mfu_low, ratio),
-        mfu_high=_scaled(plan.mfu_high, ratio),
-        steps=tuple(replace(step, mfu=_scaled(step.mfu, ratio)) for step in plan.steps),
+        mfu_low=_after_fix(plan.mfu_low, ratio),
+        mfu_high=_after_fix(plan.mfu_high, ratio),
+        steps=tuple(replace(step, mfu=_after_fix(step.mfu, ratio)) for step in plan.steps),
     )
 
 
-def _kernel(row: KernelRow, dtype: str | None, peak: float | None) -> KernelRow:
-    if peak is None or row.dtype != dtype or row.achieved_flops_s is None:
-        return row
-    return replace(row, peak_share=row.achieved_flops_s / peak)
+def _kernel(row: KernelRow, peaks: dict[str, float]) -> KernelRow:
+    peak = peaks.get(row.dtype) if row.dtype is not None else None
+    return replace(row, peak_share=row.achieved_flops_s / peak if row.achieved_flops_s and peak else None)
+
+
+def _baseline(report: Report, mfu: Mfu, peak: float | None, flops: float | None) -> Baseline | None:
+    """The baseline against the same new peak; its FLOPs are not in the report, so its MFU is unknown if they change."""
+    old, reference = report.baseline, report.device.peak_flops
+    if old is None:
+        return None
+    if flops is not None or peak is None or reference is None or mfu.reason == _MIXED:
+        return replace(old, mfu=None)
+    return replace(old, mfu=_scaled(old.mfu, reference / peak))
+
+
+def _still_true(report: Report, peak: float | None) -> tuple[str, ...]:
+    """The cautions without those that this restatement replaces or answers."""
+    unknown = report.diagnosis(_UNKNOWN_PEAK)
+    answered = unknown.summary if peak is not None and unknown is not None and unknown.status == FAILED else None
+    return tuple(text for text in report.cautions if text != answered and not text.endswith(_JUDGED))
+
+
+def _caution(mfu: Mfu, peak: float | None, flops: float | None) -> str:
+    said = [] if peak is None else [f"a peak of {peak_rate(peak)}"]
+    said += [] if flops is None else [f"{flop_count(flops)} per step"]
+    stated = " and ".join(said)
+    if mfu.value is None:
+        return f"this report now uses {stated}, but MFU is still unknown; {_JUDGED}"
+    return f"MFU is recalculated for {stated}; {_JUDGED}"
+
+
+def _after_fix(value: float | None, ratio: float | None) -> float | None:
+    """MFU after a fix; None above 100 %, where a new diagnosis would predict a smaller saving instead."""
+    then = _scaled(value, ratio)
+    return then if then is not None and then <= 1 + _ROUNDING else None
 
 
 def _scaled(value: float | None, ratio: float | None) -> float | None:

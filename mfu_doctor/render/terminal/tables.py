@@ -50,9 +50,11 @@ def _waterfall(report: Report) -> list[str]:
         for bar in report.waterfall
         if whole > 0
     ]
+    if report.waterfall and not rows:
+        return []
     notes = [_MODELLED] if any(bar.basis == "modelled" for bar in report.waterfall) else []
     notes += [report.waterfall_note] if report.waterfall_note else []
-    return [*rows, *notes] if rows else []
+    return [*rows, *notes]
 
 
 def _steps(report: Report) -> list[str]:
