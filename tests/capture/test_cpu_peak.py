@@ -71,9 +71,19 @@ def test_a_first_measurement_on_a_busy_machine_is_not_believed_for_ever(tmp_path
     kept(tmp_path, flops=123.0, measurements=1)
     assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops > 123.0
     kept(tmp_path, flops=1e30, measurements=1)
-    assert measure_peaks(("float32",), cache_dir=tmp_path)[0].flops == 1e30
+    assert measure_peaks(("float32",), cache_dir=tmp_path, is_busy=lambda: False)[0].flops == 1e30
     (file,) = tmp_path.iterdir()
     assert json.loads(file.read_text())["measurements"] == 2
+
+
+def test_measurements_of_a_busy_hour_do_not_count_and_the_next_quiet_one_is_taken(tmp_path: Path) -> None:
+    for _ in range(MEASUREMENTS + 1):
+        measure_peaks(("float32",), cache_dir=tmp_path, is_busy=lambda: True)
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["measurements"] == 0
+    kept(tmp_path, flops=123.0, measurements=0)
+    assert measure_peaks(("float32",), cache_dir=tmp_path, is_busy=lambda: False)[0].flops > 123.0
+    assert json.loads(file.read_text())["measurements"] == 1
 
 
 def test_the_larger_bandwidth_is_kept_beside_the_larger_peak(tmp_path: Path) -> None:

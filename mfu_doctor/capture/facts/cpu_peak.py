@@ -36,13 +36,26 @@ COPY_SECONDS = 0.1
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
-_CACHE_VERSION = 5
+_CACHE_VERSION = 6
 
-# A peak can only be measured too low (a busy machine), never too high: the largest of these many is kept for good.
+# A peak can only be measured too low (a busy machine), never too high: the largest of these many is kept for good. One on a
+# busy machine is kept only if it is larger, and does not count: five runs in one busy hour would keep a low peak for ever.
 MEASUREMENTS = 5
+# Running processes per core from which on the machine counts as busy. A run of all cores alone makes about one.
+BUSY_LOAD = 1.5
 
 
-def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> tuple[MeasuredPeak, ...]:
+def is_machine_busy() -> bool:
+    """Whether more wants to run on this machine than it has cores, averaged over the last minute."""
+    try:
+        return os.getloadavg()[0] > BUSY_LOAD * (os.cpu_count() or 1)
+    except (OSError, AttributeError):  # the system does not tell
+        return False
+
+
+def measure_peaks(
+    dtypes: tuple[str, ...], *, cache_dir: Path | None = None, is_busy: Callable[[], bool] = is_machine_busy
+) -> tuple[MeasuredPeak, ...]:
     """Measure, or recall, the matmul peak of this machine's CPU.
 
     Neither random state nor any setting is touched: operands are filled with ones and products are written in place.
@@ -51,16 +64,17 @@ def measure_peaks(dtypes: tuple[str, ...], *, cache_dir: Path | None = None) -> 
         dtypes: names of torch dtypes ("float32", "bfloat16", "float16", "float64"); others are left out.
         cache_dir: where results are kept; None: `mfu-doctor` in the user's cache directory. One that cannot be read or
             written costs a new measurement and nothing else.
+        is_busy: whether other processes use the cores now, so that a measurement is too low.
 
     Returns:
         One peak per dtype that this CPU can multiply, dense, in FLOP/s, in the order asked for.
     """
     folder = cache_dir or _user_cache()
     wanted = [name for name in dict.fromkeys(dtypes) if name in DTYPES]
-    return tuple(peak for name in wanted if (peak := _recall_or_measure(name, folder)) is not None)
+    return tuple(peak for name in wanted if (peak := _recall_or_measure(name, folder, is_busy)) is not None)
 
 
-def _recall_or_measure(dtype: str, folder: Path | None) -> MeasuredPeak | None:
+def _recall_or_measure(dtype: str, folder: Path | None, is_busy: Callable[[], bool]) -> MeasuredPeak | None:
     key = _key(dtype)
     path = None if folder is None else folder / f"cpu-peak-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     known, measured = _read(path, key)
@@ -70,7 +84,7 @@ def _recall_or_measure(dtype: str, folder: Path | None) -> MeasuredPeak | None:
     if found is None:
         return known
     peak = found if known is None else _better(known, found)
-    _write(path, key, peak, measured + 1)
+    _write(path, key, peak, measured + (0 if is_busy() else 1))
     return peak
 
 
