@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import write_file
-from mfu_doctor.inputs.load import STDIN, load_input, load_saved, processors
+from mfu_doctor.inputs.load import load_input, load_saved, processors
 from mfu_doctor.inputs.overrides import Overrides, parse_steps
-from mfu_doctor.inputs.protect import files_of, protect
+from mfu_doctor.inputs.protect import STDIN, files_of, protect
 from mfu_doctor.render import format_for, render
 from mfu_doctor.result.report import Baseline
 

@@ -18,6 +18,7 @@ from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.inputs.choose import choose_trace
 from mfu_doctor.inputs.overrides import Overrides
+from mfu_doctor.inputs.protect import STDIN
 from mfu_doctor.inputs.restate import restated
 from mfu_doctor.inputs.settings import Settings, settings_here
 from mfu_doctor.reading import read_trace
@@ -26,7 +27,6 @@ from mfu_doctor.result.stored import HEAD_BYTES, from_json, is_report, json_in_p
 from mfu_doctor.rules.catalogue import RULES, choose
 from mfu_doctor.trace import Trace
 
-STDIN = "-"
 _PAGES = (".html", ".htm")
 
 PathLike: TypeAlias = str | os.PathLike[str]
