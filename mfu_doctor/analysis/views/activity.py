@@ -10,17 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import (
     COMMUNICATION_KERNEL,
     COMMUNICATION_OP,
     FETCH,
     LABEL,
-    STEP_MARK,
     ids_matching,
     rows_matching,
 )
 from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.analysis.views.training_thread import training_threads
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
 
@@ -97,19 +96,9 @@ def _host_collectives(trace: Trace) -> npt.NDArray[np.int64]:
 
 
 def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
-    """Operator rows on the threads that train: the thread with step marks (else with most operators), and autograd's.
-
-    A loop can be marked on one thread and run on another; a marked thread without any operator does not train.
-    """
+    """Operator rows on the threads that train: the training thread, and those of its backward."""
     rows = trace.rows(Category.CPU_OP)
-    if not len(rows):
-        return rows
-    hosts = trace.rows(Category.CPU_OP, Category.ANNOTATION)
-    marks = rows_matching(trace, STEP_MARK, hosts)
-    marked = np.isin(trace.events.track[rows], trace.events.track[marks])
-    main = np.bincount(trace.events.track[rows[marked] if marked.any() else rows]).argmax()
-    autograd = trace.events.track[rows_matching(trace, NODE_CALL, rows)]
-    return rows[np.isin(trace.events.track[rows], np.append(autograd, main))]
+    return rows[np.isin(trace.events.track[rows], training_threads(trace))]
 
 
 def _inside(

@@ -14,11 +14,9 @@ from mfu_doctor.analysis.names.vocabulary import (
     ALLOCATOR,
     BLOCKING,
     COMPILE,
-    FETCH,
-    FETCH_FRAME,
-    STEP_MARK,
     rows_matching,
 )
+from mfu_doctor.analysis.views.training_thread import fetch_marks, training_thread
 from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
@@ -49,8 +47,8 @@ def host_view(trace: Trace) -> Host:
     events = trace.events
     spans = trace.rows(Category.CPU_OP, Category.ANNOTATION)
     calls = trace.rows(*CALL_CATEGORIES)
-    main = _main_track(trace, spans, calls)
-    fetch_rows = _fetches(trace, spans, main)
+    main = training_thread(trace)
+    fetch_rows = _fetches(trace, main)
     blocking = rows_matching(trace, BLOCKING, calls)
     working = np.concatenate((trace.rows(Category.CPU_OP), calls))
     working = working[~np.isin(working, fetch_rows)]
@@ -71,19 +69,9 @@ def _set(trace: Trace, rows: npt.NDArray[np.int64]) -> Intervals:
     return union(trace.events.start[rows], trace.events.end[rows])
 
 
-def _main_track(trace: Trace, spans: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> int | None:
-    """The thread with the step marks, else the one with most runtime calls, else with most operators."""
-    for rows in (rows_matching(trace, STEP_MARK, spans), calls, spans):
-        if len(rows):
-            return int(np.bincount(trace.events.track[rows]).argmax())
-    return None
-
-
-def _fetches(trace: Trace, spans: npt.NDArray[np.int64], main: int | None) -> npt.NDArray[np.int64]:
+def _fetches(trace: Trace, main: int | None) -> npt.NDArray[np.int64]:
     """Outermost data fetches on the main thread; fetches on other threads are overlap, not waiting."""
-    found = rows_matching(trace, FETCH, spans)
-    if not len(found):
-        found = rows_matching(trace, FETCH_FRAME, trace.rows(Category.PYTHON))
+    found = fetch_marks(trace)
     found = found[trace.events.track[found] == main] if main is not None else found
     if not len(found):
         return found

@@ -50,7 +50,7 @@ def recorded_steps(
         host: what the host threads did.
         wanted: only these steps (the user's choice), a half-open range of numbers; none of them is excluded.
     """
-    found = find_steps(trace, activity, launches, host, wanted)
+    found = find_steps(trace, activity, launches, wanted)
     return found if wanted is not None else with_kinds(found, trace.facts, host.housekeeping)
 
 

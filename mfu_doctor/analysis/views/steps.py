@@ -15,12 +15,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, STEP_MARK, rows_matching
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
-from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.training_thread import optimizer_marks, step_marks
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.trace import Category, Trace
+from mfu_doctor.trace import Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
 _MIN_REPEATS = 3  # a period is used if it is seen at least so often
@@ -89,9 +88,7 @@ class Steps:
         return int(order[(len(order) - 1) // 2])
 
 
-def find_steps(
-    trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
-) -> Steps:
+def find_steps(trace: Trace, activity: Activity, launches: Launches, wanted: tuple[int, int] | None) -> Steps:
     """Find the step windows of a trace; all are steady until `step_kinds` leaves some out.
 
     Marks come from `ProfilerStep#`, else from optimizer steps, else from the period of the kernel sequence; without any of
@@ -101,7 +98,6 @@ def find_steps(
         trace: the trace.
         activity: its device work.
         launches: which call and operator each device operation belongs to.
-        host: the host view (its main thread carries the marks).
         wanted: keep only windows whose step number is in this half-open range.
 
     Raises:
@@ -113,7 +109,7 @@ def find_steps(
             "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
         )
     issued = issue_time(trace, activity, launches)
-    marked = [m for m in (_from_profiler_steps(trace, host), _from_optimizer(trace)) if m is not None]
+    marked = [m for m in (_from_profiler_steps(trace), _from_optimizer(trace)) if m is not None]
     for marks in marked:
         steps = _windows(marks, activity, issued)
         if steps is not None:
@@ -143,9 +139,8 @@ class _Marks:
     source: str
 
 
-def _from_profiler_steps(trace: Trace, host: Host) -> _Marks | None:
-    rows = rows_matching(trace, STEP_MARK, trace.rows(Category.ANNOTATION, Category.CPU_OP))
-    rows = rows[trace.events.track[rows] == host.main_track] if host.main_track is not None else rows
+def _from_profiler_steps(trace: Trace) -> _Marks | None:
+    rows = step_marks(trace)
     if not len(rows):
         return None
     number = np.array([int(trace.name_of(int(r)).partition("#")[2]) for r in rows], np.int64)
@@ -158,7 +153,7 @@ def _from_profiler_steps(trace: Trace, host: Host) -> _Marks | None:
 
 def _from_optimizer(trace: Trace) -> _Marks | None:
     """Each step ends where an optimizer step ends; the first recorded end opens the first whole step."""
-    rows = rows_matching(trace, OPTIMIZER_MARK, trace.rows(Category.ANNOTATION, Category.CPU_OP))
+    rows = optimizer_marks(trace)
     if not len(rows):
         return None
     names = trace.events.name[rows]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.names.vocabulary import STEP_MARK, rows_matching
+from mfu_doctor.analysis.views.training_thread import step_marks
 from mfu_doctor.facts import Window
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Events, Trace
@@ -67,8 +67,7 @@ def _rows_in(trace: Trace, window: Window) -> npt.NDArray[np.int64]:
 
 
 def _step_spans(trace: Trace, window: Window) -> list[tuple[int, int]]:
-    inside = _rows_in(trace, window)
-    marks = rows_matching(trace, STEP_MARK, inside[trace.events.category[inside] == Category.ANNOTATION])
+    marks = np.intersect1d(step_marks(trace), _rows_in(trace, window))
     return list(zip(trace.events.start[marks].tolist(), trace.events.end[marks].tolist(), strict=True))
 
 
