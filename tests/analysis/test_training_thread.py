@@ -20,7 +20,9 @@ def moved(t: Timeline, since: int, thread: int) -> None:
             event["tid"] = thread
 
 
-def loop(t: Timeline, *, optimizer: bool = True, fetch: bool = True, node: bool = True, backward: int = BACKWARD) -> None:
+def loop(
+    t: Timeline, *, optimizer: bool = True, fetch: bool = True, node: bool = True, backward: int = BACKWARD
+) -> None:
     """Ten steps of 100 ms of waiting for data, 4 kernels of forward and 20 of backward on a thread of its own."""
     for _ in range(10):
         if fetch:

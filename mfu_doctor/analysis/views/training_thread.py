@@ -61,9 +61,10 @@ def step_marks(trace: Trace) -> Rows:
     rows = _step_marks_anywhere(trace)
     tracks = trace.events.track[rows]
     main = training_thread(trace)
-    if not len(rows) or (main is not None and (tracks == main).any()):
-        return rows[tracks == main]
-    return rows[tracks == np.bincount(tracks).argmax()]
+    if len(rows) and not (tracks == main).any():
+        main = int(np.bincount(tracks).argmax())
+    mine: Rows = rows[np.flatnonzero(tracks == main)]
+    return mine
 
 
 def optimizer_marks(trace: Trace) -> Rows:
