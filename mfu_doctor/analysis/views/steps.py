@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.periods import loop_openings
 from mfu_doctor.analysis.views.training_thread import optimizer_marks, step_marks
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.trace import Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
-_MIN_REPEATS = 3  # a period is used if it is seen at least so often
-_REGULAR = 0.8  # share of repeats that must be equal
-_MIN_PERIOD = 8  # operations in a period: shorter ones are a loop inside a step
+_SELDOM = 0.8  # a stream with work in less than this share of the steps opens none of them
 
 
 class StepKind(IntEnum):
@@ -191,7 +189,7 @@ def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> li
     computing = np.bincount(activity.track, weights=length * (activity.kind == COMPUTE))[tracks]
     busy = np.bincount(activity.track, weights=length)[tracks]
     seen = [len(np.unique(inside[(inside >= 0) & (activity.track == track)])) for track in tracks.tolist()]
-    seldom = np.array(seen) < _REGULAR * max(seen)
+    seldom = np.array(seen) < _SELDOM * max(seen)
     ordered: list[int] = tracks[np.lexsort((-busy, -computing, (computing == 0), seldom))].tolist()
     return ordered
 
@@ -230,31 +228,11 @@ def _note(marks: _Marks, count: int) -> str | None:
 
 
 def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str) -> Steps | None:
-    """Windows from the period of the sequence of operation names: the longest repeat that holds at least three times.
-
-    A repeat inside one graph launch is a layer, not a step, and a repeat that leaves much of the trace out is a loop in a step.
-    """
-    names = trace.events.name[activity.row]
-    best: npt.NDArray[np.int64] | None = None
-    counts = np.bincount(names)
-    for name in np.argsort(counts, kind="stable"):
-        if counts[name] < _MIN_REPEATS + 1:
-            continue
-        at = np.flatnonzero(names == name)
-        gaps = np.diff(at)
-        period = int(np.median(gaps))
-        same = [np.array_equal(names[i : i + period], names[j : j + period]) for i, j in pairwise(at[:-1])]
-        covered = (at[-1] - at[0] + period) / len(names)
-        call = launches.call[at]
-        apart = len(np.unique(call[call >= 0])) == (call >= 0).sum()
-        if apart and min(covered, (gaps == period).mean(), np.mean(same)) >= _REGULAR:
-            best = at
-            break
-    if best is None or len(best) < _MIN_REPEATS + 1 or len(names) / len(best) < _MIN_PERIOD:
+    """Windows from the rounds of the trace's loop, each up to the opening of the next."""
+    best = loop_openings(trace, activity, launches)
+    if best is None:
         return None
     start = activity.start[best]
-    if (np.diff(start) <= 0).any():
-        return None
     note = f"{why}: the steps are taken from the repeating kernel sequence"
     issued = issue_time(trace, activity, launches)[best]
     host = np.where(issued >= 0, issued, start)
