@@ -24,6 +24,7 @@ from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import Launches, link
+from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut, lost_device
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
@@ -96,6 +97,14 @@ class Run:
         return not self.activity.is_device
 
     @cached_property
+    def lost_device(self) -> LostDevice | None:
+        """Why the trace of a GPU run has no kernel (its operators are then launches, not work), or only a part of its step."""
+        lost = lost_device(self.trace, self.ops)
+        if lost is not None or self.is_cpu or not is_cut(self.trace):
+            return lost
+        return cut_inside(self.trace, self.launches, self.steps)
+
+    @cached_property
     def ops(self) -> OpTree:
         """Nesting of operators, annotations and runtime calls on their threads."""
         return nest_ops(self.trace)
@@ -148,12 +157,9 @@ class Run:
     @cached_property
     def peaks(self) -> Peaks:
         """Dense peaks of the device in use, or the reason that they are unknown."""
-        return resolve(
-            self.trace,
-            self.options.peak_flops,
-            is_cpu=self.is_cpu,
-            reached=reached_rates(self.trace) if self.is_cpu else {},
-        )
+        on_cpu = self.is_cpu and self.lost_device is None
+        reached = reached_rates(self.trace) if on_cpu else {}
+        return resolve(self.trace, self.options.peak_flops, is_cpu=on_cpu, reached=reached)
 
     @cached_property
     def counted(self) -> CountedWork:

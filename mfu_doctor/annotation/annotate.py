@@ -90,6 +90,8 @@ def annotate(
     if opened.path is None:
         raise DoctorError("annotate cannot use a stream, because it reads the trace twice", "pass a file")
     run = Run(opened.trace, options_for(opened.trace, stated, settings_here()))
+    if run.lost_device is not None:
+        raise DoctorError(f"nothing can be marked: {run.lost_device.reason}", run.lost_device.remedy)
     annotations = annotate_run(run, _remarks(run))
     window = run.steps.extent if steps is not None else None
     with Source(opened.path) as stream, _writer(Path(target), sources) as out:

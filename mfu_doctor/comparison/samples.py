@@ -103,12 +103,14 @@ def measure_sample(reports: Sequence[Report], measure: Measure) -> Sample | None
 
 def _judgeable(report: Report) -> StepTime:
     """The step time of the report, if it has a step and device events."""
-    time = report.step_time_s
-    if time is None or time.n < 1 or not time.median > 0:
-        raise DoctorError(f"{report.run.trace} has no complete step", "record at least one whole optimizer step")
+    if report.device.unseen is not None:
+        raise DoctorError(f"{report.run.trace} cannot be judged: {report.device.unseen}", "record its GPU kernels")
     lost = report.diagnosis("missing-gpu-events")
     if lost is not None and lost.status == FAILED:
         raise DoctorError(f"{report.run.trace} has no GPU events ({lost.summary})", lost.fix or "")
+    time = report.step_time_s
+    if time is None or time.n < 1 or not time.median > 0:
+        raise DoctorError(f"{report.run.trace} has no complete step", "record at least one whole optimizer step")
     return time
 
 

@@ -22,7 +22,6 @@ from mfu_doctor.trace import DEVICE_CATEGORIES, DeviceProperties, Trace
 from mfu_doctor.units import GIGA
 
 _MIG = re.compile(r" MIG \S+$")
-_GPU_LAUNCH = re.compile(r"^(cuda|hip|cu)\w*(LaunchKernel|GraphLaunch|ModuleLaunchKernel)")
 SLICE = (
     0.1  # with a number of SMs so far from the table, it is a part of the device; its memory bandwidth is not published
 )
@@ -98,10 +97,6 @@ def peaks_with(dense: Mapping[str, float], best: float | None, given: float) -> 
 def _cpu(trace: Trace, reached: Mapping[str, float]) -> Peaks:
     facts = trace.facts
     name = facts.host.cpu if facts is not None and facts.host is not None else None
-    if _launches_without_device(trace):
-        return Peaks(
-            kind="gpu", reason="the trace has kernel launches but no GPU events, so the GPU and its peak are unknown"
-        )
     measured = facts.measured_peaks if facts is not None else ()
     kept = {short: p.flops for p in measured if (short := short_dtype(p.dtype)) is not None}
     if not kept:
@@ -142,10 +137,6 @@ def _at_least(measured: dict[str, float], reached: Mapping[str, float]) -> tuple
         for d, peak in low.items()
     )
     return {d: max(peak, reached[d]) if d in low else peak for d, peak in measured.items()}, warnings
-
-
-def _launches_without_device(trace: Trace) -> bool:
-    return any(_GPU_LAUNCH.search(n) for n in trace.names) and not len(trace.rows(*DEVICE_CATEGORIES))
 
 
 def _accelerator(trace: Trace) -> Peaks:

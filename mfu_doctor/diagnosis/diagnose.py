@@ -14,14 +14,16 @@ from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.utilization.mfu import device_info
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.analysis.views.steps import StepKind
+from mfu_doctor.diagnosis.about_run import run_info
 from mfu_doctor.diagnosis.bottleneck import bound_by
+from mfu_doctor.diagnosis.lost_device import report_without_device
 from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, price_findings, rank, scale_of
 from mfu_doctor.diagnosis.rule_runner import examine, findings
 from mfu_doctor.diagnosis.statuses import cautions, diagnoses
 from mfu_doctor.quantities import signed_percent
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.run import ReplayInfo, RunInfo
+from mfu_doctor.result.run import ReplayInfo
 from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, StepRow, StepTime, median_step, step_time_of
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
@@ -47,6 +49,8 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     Raises:
         DoctorError: the run has no steps.
     """
+    if run.lost_device is not None:
+        return Diagnosed(report_without_device(run, run.lost_device, rules), ())
     examined = examine(run, rules)
     step_time = _step_time(run)
     mfu = run.mfu.report
@@ -58,7 +62,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     report = Report(
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=_run_info(run),
+        run=run_info(run),
         device=device_info(run.counted, run.mfu),
         step_time_s=step_time,
         mfu=mfu,
@@ -81,50 +85,6 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         cautions=cautions(run, examined),
     )
     return Diagnosed(report, tuple(ranked))
-
-
-def _run_info(run: Run) -> RunInfo:
-    facts, trace = run.facts, run.trace
-    versions = dict(trace.versions) | (dict(facts.versions) if facts is not None else {})
-    recorded = facts.recorded if facts is not None else None
-    flags = trace.recorded
-    settings = {"record_shapes": flags.shapes, "with_stack": flags.stacks, "profile_memory": flags.memory}
-    return RunInfo(
-        trace=trace.label,
-        captured=facts is not None,
-        site=facts.site if facts is not None else None,
-        rank=trace.distributed.rank if facts is None or facts.rank is None else facts.rank,
-        world_size=trace.distributed.world_size if facts is None or facts.world_size is None else facts.world_size,
-        versions=versions,
-        steps_source=run.steps.source,
-        steps_note=run.steps.note,
-        steps=int(run.steps.steady.sum()),
-        skip=recorded.skip if recorded is not None else None,
-        timed=recorded.timed if recorded is not None else None,
-        warmup=recorded.warmup if recorded is not None else None,
-        active=recorded.active if recorded is not None else None,
-        settings={name: value for name, value in settings.items() if value is not None} | _facts_settings(run),
-    )
-
-
-def _facts_settings(run: Run) -> dict[str, str | int | float | bool | None]:
-    """Settings that `compare` can say changed: loader, optimizer, precision."""
-    facts = run.facts
-    if facts is None:
-        return {}
-    out: dict[str, str | int | float | bool | None] = {}
-    for loader in facts.loaders[:1]:
-        out |= {"num_workers": loader.num_workers, "pin_memory": loader.pin_memory, "batch_size": loader.batch_size}
-    for optimizer in facts.optimizers[:1]:
-        out |= {"optimizer": optimizer.class_name, "fused": optimizer.fused, "foreach": optimizer.foreach}
-    if facts.precision is not None:
-        out |= {
-            "float32_matmul_precision": facts.precision.float32_matmul_precision,
-            "autocast_dtype": facts.precision.autocast_dtype,
-        }
-    if facts.compile is not None:
-        out["compiled_modules"] = facts.compile.compiled_modules
-    return out
 
 
 def _step_time(run: Run) -> StepTime:

@@ -15,6 +15,10 @@ from mfu_doctor.rules.contract import Finding, Outcome, Rule, Skip
 
 T = TypeVar("T")
 
+# Rules about the file itself: they are asked even if it has nothing of the GPU, and one of them then says so.
+LOST_DEVICE = "missing-gpu-events"
+_ABOUT_THE_FILE = (LOST_DEVICE, "dropped-events")
+
 
 @dataclass(frozen=True, slots=True)
 class Examined:
@@ -44,6 +48,8 @@ def _ask(run: Run, rule: Rule) -> Examined:
 
 
 def _judge(run: Run, rule: Rule) -> Outcome:
+    if run.lost_device is not None and rule.name not in _ABOUT_THE_FILE:
+        return Skip(run.lost_device.reason)
     for need in rule.needs:
         reason = need.lacks(run)
         if reason is not None:

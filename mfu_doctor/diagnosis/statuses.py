@@ -28,7 +28,7 @@ def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) ->
     done = {p.rule.name for p in ranked}
     for e in examined:
         if e.rule.name not in done:
-            yield _other_diagnosis(e)
+            yield unpriced_diagnosis(e)
 
 
 def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> Diagnosis:
@@ -65,7 +65,7 @@ def _too_little(saving: Saving) -> str:
     return "no saving is predicted" if found == duration(0.0) else f"the predicted saving is only {found} per step"
 
 
-def _other_diagnosis(e: Examined) -> Diagnosis:
+def unpriced_diagnosis(e: Examined) -> Diagnosis:
     """A caution, a passed rule, a rule that could not be checked, or one that crashed."""
     if e.error is not None:
         return Diagnosis(rule=e.rule.name, code=e.rule.code, status=CRASHED, reason=e.error, caution=e.rule.caution)

@@ -45,7 +45,8 @@ def restated(report: Report, stated: Overrides, settings: Settings) -> Report:
         peak = None
     if flops == report.mfu.model_flops:
         flops = None
-    return report if peak is None and flops is None else _restated(report, peak, flops)
+    nothing_new = (peak is None and flops is None) or report.device.unseen is not None
+    return report if nothing_new else _restated(report, peak, flops)
 
 
 def _restated(report: Report, peak: float | None, flops: float | None) -> Report:

@@ -41,6 +41,7 @@ class DeviceInfo:
     memory_bytes: int | None = None
     bandwidth_bytes_s: float | None = None
     peaks: dict[str, float] = field(default_factory=dict)  # all dense peaks, dtype -> FLOP/s
+    unseen: str | None = None  # why the trace has nothing of this GPU: nothing is then known about its work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

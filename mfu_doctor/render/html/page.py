@@ -95,7 +95,9 @@ def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
 
 def headline_sentence(report: Report) -> str:
     """What limits the run and what to do first, in at most two sentences."""
-    split = report.breakdown
+    split, first = report.breakdown, next(iter(report.failed), None)
+    if report.device.unseen is not None:
+        return f"Nothing of the GPU is in this trace.{f' Fix first: {first.rule}.' if first else ''}"
     if not split.step_s:
         return ""
     owner = BUCKET_OF.get(report.bound or "") or max(BUCKETS, key=split.share)
@@ -109,7 +111,6 @@ def headline_sentence(report: Report) -> str:
         "data_loading": f"{start} waits for data during {share} of the step.",
         "idle": f"{start} is idle during {share} of the step, and not because of data loading.",
     }
-    first = next(iter(report.failed), None)
     if first is None:
         found = wording.nothing_found(report) if owner == "compute" else "No fix saves enough time here."
         return f"{named[owner]} {found}"

@@ -44,6 +44,8 @@ def headline(report: Report) -> tuple[str, str]:
     """The MFU label and its parts: achieved rate, peak, dtype and source of the peak."""
     mfu, device = report.mfu, report.device
     star = "*" if device.peak_measured else ""
+    if device.unseen is not None:
+        return "MFU unknown", device.unseen
     if mfu.value is None:
         return f"MFU{star} unknown", _unknown(report)
     label = f"MFU{star} {quantities.percent(mfu.value)}"
@@ -113,6 +115,8 @@ def other_figures(report: Report) -> list[str]:
 def step_time(report: Report) -> tuple[str, str]:
     """The step label and how it was measured."""
     step = report.step_time_s
+    if step is None and report.device.unseen is not None:
+        return "step unknown", "where a step begins and ends on the GPU is not in this trace"
     if step is None:
         return "step unknown", "no complete step in this trace; record more steps"
     whole = report.run.steps_source == "whole trace"
