@@ -22,6 +22,7 @@ from mfu_doctor.analysis.replay.edits import (
     ScaleHost,
     SetDevice,
     ShortenHost,
+    TwoWayLink,
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
@@ -114,6 +115,9 @@ def _cost(trace: Trace, edit: Edit) -> _Cost:
         return edit.where.start, edit.where.end, (edit.where.lengths * (1.0 - edit.factor)).astype(np.float64)
     if isinstance(edit, ShortenHost):
         return edit.start, edit.end, (edit.end - edit.start - edit.keep_ns).astype(np.float64)
+    if isinstance(edit, TwoWayLink):
+        none = np.zeros(0, np.int64)
+        return none, none, np.zeros(0)
     rows = edit.calls if isinstance(edit, DropWaits) else edit.rows
     start, end = trace.events.start[rows], trace.events.end[rows]
     return start, end, _saved(edit, (end - start).astype(np.float64))

@@ -22,6 +22,27 @@ _HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)
 _DOCUMENT = re.compile(r"^.*?(?:datasheet|whitepaper|docs)\b")
 _NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
 
+# PCIe generation of the cards of an architecture (datasheets of NVIDIA, AMD and Intel).
+_PCIE = {
+    "Pascal": 3,
+    "Volta": 3,
+    "Turing": 3,
+    "Ampere": 4,
+    "Ada": 4,
+    "Hopper": 5,
+    "Blackwell": 5,
+    "Blackwell Ultra": 6,
+    "CDNA1": 4,
+    "CDNA2": 4,
+    "CDNA3": 5,
+    "CDNA4": 5,
+    "RDNA3": 4,
+    "RDNA4": 5,
+    "Xe-HPC": 5,
+    "Xe-HPG": 4,
+    "Xe2": 5,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
@@ -48,6 +69,11 @@ class DeviceRow:
         return {"vendor": f"published by {self.vendor}", "derived": "SMs x clock x FLOPs/clock"}.get(
             self.confidence, "unverified"
         )
+
+    @property
+    def pcie_generation(self) -> int | None:
+        """The PCIe generation that the card supports (a slot of its host can have an older one); None if unknown."""
+        return _PCIE.get(self.arch.split(" (")[0])
 
     @property
     def sms_certain(self) -> bool:

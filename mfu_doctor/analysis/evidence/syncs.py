@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, under
-from mfu_doctor.analysis.names.vocabulary import FETCH, ids_matching
+from mfu_doctor.analysis.names.vocabulary import FETCH, TO_DEVICE, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.launches import blocking_reads
 
-_FROM_HOST = re.compile(r"HtoD|Host -> Device")
 # Operators whose result's shape or control flow depends on values: their wait cannot be dropped, only avoided.
 _DATA_DEPENDENT = re.compile(r"^aten::(nonzero|nonzero_numpy|masked_select|unique\w*|is_nonzero|equal|bincount)$")
 # The innermost named reason wins: what the program wrote, not the plumbing below it.
@@ -75,7 +74,7 @@ def upload_syncs(run: Run, calls: Rows) -> Rows:
 def _belongs_to_upload(run: Run, rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Whether each call is an upload, or the synchronisation after one: those are a matter of how batches are copied."""
     names = run.trace.events.name[run.activity.row]
-    uploads = np.isin(names, ids_matching(run.trace, _FROM_HOST)) & (run.launches.call >= 0)
+    uploads = np.isin(names, ids_matching(run.trace, TO_DEVICE)) & (run.launches.call >= 0)
     calls = np.unique(run.launches.call[uploads]).astype(np.int64)
     return np.isin(rows, np.concatenate((calls, upload_syncs(run, calls))))
 

@@ -37,7 +37,9 @@ SYNC_ALL = re.compile(r"DeviceSynchronize$|^cuCtxSynchronize$")
 EVENT_SYNC = re.compile(r"EventSynchronize$")
 ASYNC_COPY = re.compile(r"^(cuda|hip)Memcpy.*Async|^cuMemcpy.*Async|^hipMemcpyWithStream$|^cudaMemcpy$|^hipMemcpy$")
 TO_HOST = re.compile(r"DtoH|Device -> (Pageable|Pinned|Host)")
+TO_DEVICE = re.compile(r"HtoD|(Pageable|Pinned|Host) -> Device")
 HOST_TO_DEVICE_PAGEABLE = re.compile(r"HtoD.*Pageable")
+DEVICE_TO_HOST_PAGEABLE = re.compile(r"DtoH.*Pageable")
 ALLOCATOR = re.compile(
     r"^(cuda|hip)(Malloc|Free|HostAlloc|MallocHost|FreeHost|HostFree|HostMalloc|ExtMallocWithFlags)$"
     r"|^cuMem(Create|Map|Unmap|Release|AddressReserve|SetAccess)$"

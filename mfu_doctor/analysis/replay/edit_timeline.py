@@ -23,6 +23,7 @@ from mfu_doctor.analysis.replay.edits import (
     ScaleHost,
     SetDevice,
     ShortenHost,
+    TwoWayLink,
 )
 from mfu_doctor.analysis.replay.model import Calls, Timeline
 
@@ -31,7 +32,7 @@ Rows = npt.NDArray[np.int64]
 
 
 # The order in which kinds of edits take effect: what sets a duration before what scales it, links last.
-_ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream)
+_ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream, TwoWayLink)
 
 
 def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, slowdown: float = 1.0) -> Timeline:
@@ -108,6 +109,8 @@ def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
             return _merge(timeline, edit, work)
         case MoveToStream(rows):
             return _move(timeline, rows, work)
+        case TwoWayLink():
+            return replace(timeline, two_way=True)
     return timeline  # host edits are made together, before these
 
 

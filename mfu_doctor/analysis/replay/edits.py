@@ -85,6 +85,11 @@ class MergeLaunches:
 
 
 @dataclass(frozen=True, slots=True)
+class TwoWayLink:
+    """The link between host and device carries both directions at full speed; else large copies take turns on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class MoveToStream:
     """These device rows run on a stream of their own, starting as soon as they are launched (overlap)."""
 
@@ -92,7 +97,15 @@ class MoveToStream:
 
 
 Edit: TypeAlias = (
-    ScaleHost | ShortenHost | DropWaits | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream
+    ScaleHost
+    | ShortenHost
+    | DropWaits
+    | ScaleDevice
+    | SetDevice
+    | AsyncCopies
+    | MergeLaunches
+    | TwoWayLink
+    | MoveToStream
 )
 
 

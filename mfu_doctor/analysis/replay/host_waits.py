@@ -23,8 +23,9 @@ from mfu_doctor.analysis.replay.waits import SLOP_NS, Latest, Waits
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.units import NS_PER_US
 
-# A copy from pageable memory returns with its last chunk staged: at most this long before it ends on the device.
-STAGED_TAIL_NS = 100 * NS_PER_US
+# A copy from pageable memory holds its call until its last chunk is staged, some hundred microseconds before it ends on the
+# device. A call that returned before this share of the copy was left was not held by it: such a copy is staged as a whole.
+_UNHELD_SHARE = 0.5
 # What a synchronisation costs when there is nothing to wait for.
 EMPTY_SYNC_NS = 5 * NS_PER_US
 # Launch queue of a CUDA stream, in operations; used until a trace shows a blocked launch.
@@ -58,7 +59,7 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
         targets: tuple[int, ...] = ()
         if copying[i] and own >= 0 and ops.call[own] == i:
             copied = waits.activity.kind[ops.entry[own]] == COPY
-            early = STAGED_TAIL_NS if staged[own] and calls.end[i] > ops.start[own] else SLOP_NS
+            early = max(_UNHELD_SHARE * ops.duration[own], SLOP_NS) if staged[own] else SLOP_NS
             targets = (own,) if copied and calls.end[i] >= ended[own] - early else ()
         else:
             targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 MARK = -1  # row of a host-side step mark among the calls
+NO_LINK, TO_DEVICE, TO_HOST = 0, 1, 2  # how an operation uses the link between host and device
 STAND_IN = -2  # row of an operator's start that stands in for launch calls that were not recorded
 
 
@@ -35,7 +36,7 @@ class Operations:
     """Device operations in issue order, shape (k,); times in nanoseconds.
 
     An operation starts at the latest of: its call's start + `latency`, the end of the one before it on its stream + `gap`, and
-    the end of each operation it waits for + `delay`.
+    the end of each operation it waits for + `delay`. If it uses the link to the host, it waits until that is free.
     """
 
     entry: npt.NDArray[np.int64]  # index into Activity
@@ -46,6 +47,7 @@ class Operations:
     latency: npt.NDArray[np.float64]
     gap: npt.NDArray[np.float64]
     waits: tuple[tuple[int, int, float], ...]  # (operation, waits for, delay)
+    link: npt.NDArray[np.int8]  # how it uses the link to the host: NO_LINK, TO_DEVICE or TO_HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +74,5 @@ class Timeline:
     )
     measured_ns: float  # mean of the replayed steps as recorded
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks
+    two_way: bool = False  # the link carries copies to the device and to the host at the same time
     without_calls: bool = False  # a device's timeline without launch calls: what the host waited for is not known

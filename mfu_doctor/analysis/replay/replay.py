@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
-from mfu_doctor.analysis.replay.model import Boundary, Timeline
+from mfu_doctor.analysis.replay.model import NO_LINK, TO_HOST, Boundary, Timeline
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.quantities import signed_percent
 
@@ -207,6 +207,9 @@ class _Walk:
         self.op_waits: dict[int, list[tuple[int, float]]] = {}
         for k, j, delay in ops.waits:
             self.op_waits.setdefault(k, []).append((j, delay))
+        self.link = ops.link.tolist()
+        self.two_way = timeline.two_way
+        self.link_busy = {NO_LINK: (_LONG_AGO, _LONG_AGO), TO_HOST: (_LONG_AGO, _LONG_AGO)}
         self.op_start, self.op_end = [0.0] * len(self.stream), [0.0] * len(self.stream)
         self.free = [_LONG_AGO] * len(streams)
 
@@ -214,7 +217,7 @@ class _Walk:
         """Walk all calls; returns ends of calls, starts and ends of operations."""
         gap, cost, start, first = self.gap, self.cost, self.start, self.first_op
         call_waits, op_waits, full_behind = self.call_waits, self.op_waits, self.full_behind
-        stream, duration, latency, op_gap = self.stream, self.duration, self.latency, self.op_gap
+        stream, duration, latency, op_gap, link = self.stream, self.duration, self.latency, self.op_gap, self.link
         op_start, op_end, free = self.op_start, self.op_end, self.free
         call_end = [0.0] * len(start)
         self._before_the_trace(first[1])
@@ -230,6 +233,8 @@ class _Walk:
                     at = ready
                 if k in op_waits:
                     at = max(at, *(op_end[j] + delay for j, delay in op_waits[k]))
+                if link[k]:
+                    at = self._on_link(k, at)
                 op_start[k] = at
                 op_end[k] = done = at + duration[k]
                 if done > free[s]:
@@ -240,6 +245,18 @@ class _Walk:
                 end = max(end, max(op_end[k] for k in call_waits[i]) + self.tail[i])
             call_end[i] = end
         return call_end, op_start, op_end
+
+    def _on_link(self, k: int, at: float) -> float:
+        """When a copy can start that is ready at `at`: not while another one uses its link. It then uses the link itself."""
+        way = TO_HOST if self.two_way and self.link[k] == TO_HOST else NO_LINK
+        begun, free = self.link_busy[way]
+        if not self.duration[k]:
+            return at  # an edit has removed it
+        if at < free and at + self.duration[k] > begun:
+            at = free
+        if at + self.duration[k] > free:
+            self.link_busy[way] = (at, at + self.duration[k])
+        return at
 
     def _before_the_trace(self, count: int) -> None:
         """Queue the operations that were issued before the trace began: not before each was seen to start."""

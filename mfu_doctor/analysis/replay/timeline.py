@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import WAIT_EVENT, rows_matching
 from mfu_doctor.analysis.replay.host_waits import find_host_waits
+from mfu_doctor.analysis.replay.links import link_use
 from mfu_doctor.analysis.replay.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
 from mfu_doctor.analysis.replay.waits import Waits, find_device_waits
 from mfu_doctor.analysis.views.activity import Activity
@@ -52,7 +53,7 @@ def build_timeline(
     calls = _call_table(
         trace, np.unique(np.concatenate((launches.call[chosen], _between(trace, blocking, lo, hi)))), marks
     )
-    ops = _operations(activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
+    ops = _operations(trace, activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
     waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
     waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
     ops, modelled = find_device_waits(waits)
@@ -158,7 +159,9 @@ def _filled(call: npt.NDArray[np.int64], start: npt.NDArray[np.int64], calls: Ca
     return filled
 
 
-def _operations(activity: Activity, call: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> Operations:
+def _operations(
+    trace: Trace, activity: Activity, call: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]
+) -> Operations:
     order = np.lexsort((activity.start[chosen], call))
     entry = chosen[order]
     zero = np.zeros(len(order))
@@ -171,6 +174,7 @@ def _operations(activity: Activity, call: npt.NDArray[np.int64], chosen: npt.NDA
         latency=zero,
         gap=zero.copy(),
         waits=(),
+        link=link_use(trace, activity, entry),
     )
 
 
@@ -187,6 +191,6 @@ def _cpu_timeline(activity: Activity, steps: Steps, replayed: tuple[int, int, in
     calls = _chain(row, start, end, thread)
     none = np.zeros(0, np.int64)
     empty = np.zeros(0)
-    ops = Operations(none, none, none, none, empty, empty, empty, ())
+    ops = Operations(none, none, none, none, empty, empty, empty, (), none.astype(np.int8))
     boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
     return Timeline(calls, ops, boundaries, ops, _mean_ns(steps, first, last), 0)

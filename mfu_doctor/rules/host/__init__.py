@@ -9,6 +9,7 @@ from mfu_doctor.rules.host.gc_pause import gc_pause
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.long_steps import long_steps
 from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
+from mfu_doctor.rules.host.pageable_read import pageable_read
 from mfu_doctor.rules.host.recompilation import recompilation
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from mfu_doctor.rules.host.uncompiled import uncompiled
@@ -17,6 +18,7 @@ from mfu_doctor.rules.host.ungraphed_steps import ungraphed_steps
 RULES: tuple[Rule, ...] = (
     host_bound,
     device_sync,
+    pageable_read,
     recompilation,
     gc_pause,
     allocator_churn,

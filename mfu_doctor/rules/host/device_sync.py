@@ -35,10 +35,13 @@ from collections import Counter
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, steady_of
+from mfu_doctor.analysis.evidence.copies import pageable
+from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, spans, steady_of
 from mfu_doctor.analysis.evidence.syncs import Syncs, find_syncs
+from mfu_doctor.analysis.names.vocabulary import DEVICE_TO_HOST_PAGEABLE
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import union
 from mfu_doctor.quantities import counted, number
 from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -78,7 +81,7 @@ def device_sync(run: Run) -> Outcome:
         change=_change(syncs, places, (reason, place)),
         evidence=_evidence(steady, syncs, groups, idle),
         place=place,
-        symptom_of=("host-bound",) if _host_is_slower(run, idle.mean_ns) else (),
+        symptom_of=_roots(run, syncs, idle.mean_ns),
     )
 
 
@@ -88,6 +91,21 @@ def _change(syncs: Syncs, places: tuple[str | None, ...], first: tuple[str, str 
     free = ~np.array(syncs.data_dependent, np.bool_)
     low = syncs.calls[largest & free] if (largest & free).any() else syncs.calls[largest]
     return Change((DropWaits(low),), (DropWaits(syncs.calls[free]),), (DropWaits(syncs.calls),))
+
+
+def _roots(run: Run, syncs: Syncs, idle: float) -> tuple[str, ...]:
+    return (
+        *(("pageable-read",) if _reads(run, syncs) else ()),
+        *(("host-bound",) if _host_is_slower(run, idle) else ()),
+    )
+
+
+def _reads(run: Run, syncs: Syncs) -> bool:
+    """Whether the waits mostly wait for large copies to pageable memory themselves, not for what ran before them."""
+    copies = pageable(run, DEVICE_TO_HOST_PAGEABLE)
+    copying = union(run.activity.start[copies.entry], run.activity.end[copies.entry])
+    waiting = spans(run, syncs.calls)
+    return 2 * (copying & waiting).total_ns > waiting.total_ns
 
 
 def _host_is_slower(run: Run, idle: float) -> bool:

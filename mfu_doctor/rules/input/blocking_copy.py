@@ -10,7 +10,8 @@ Why it costs
 
 How the gain is predicted
     Low: the copies no longer block the CPU. If none of them does, low is the same as mid.
-    Mid and high: the copies run on a separate stream as soon as they are issued.
+    Mid: the copies run on a separate stream as soon as they are issued, but not at the same time as other large copies.
+    High: they also overlap with copies in the other direction.
     Replay shows how much of this time was on the critical path.
 
 How to fix
@@ -34,7 +35,7 @@ import numpy as np
 from mfu_doctor.analysis.evidence.copies import copies_matching, without_optimizer
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
-from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream
+from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream, TwoWayLink
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -75,7 +76,7 @@ def blocking_copy(run: Run) -> Outcome:
         fix="with torch.cuda.stream(copy_stream): next_batch = batch.to(device, non_blocking=True)",
         detail="copy_stream = torch.cuda.Stream(), and torch.cuda.current_stream().wait_stream(copy_stream) before its use"
         + (f"; the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else ""),
-        change=Change(unblocked if blocked else hidden, hidden, hidden),
+        change=Change(unblocked if blocked else hidden, hidden, (*hidden, TwoWayLink())),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),
             shown("GPU waits for copies", seconds(exposed), "s"),

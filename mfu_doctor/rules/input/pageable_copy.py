@@ -9,14 +9,17 @@ Why it costs
     PCIe bandwidth, cannot overlap with compute, and blocks the CPU until it is done.
 
 How the gain is predicted
-    The call returns at once, and the synchronisation that PyTorch adds is removed.
+    The call returns at once, and the synchronisation that PyTorch adds is removed. Copies take turns on the PCIe link.
     Low: the copy gains half as much time as in the mid estimate.
-    Mid: its time is bytes / bandwidth of the pinned copies in this run. If there are none, 80 % of the PCIe bandwidth is used.
-    High: as mid, and the copy runs on a separate stream.
+    Mid: its time is bytes / bandwidth. The bandwidth is that of the pinned copies in this run. If there are none, it is 80 % of
+    the PCIe bandwidth that NVML showed. If that was not recorded either, it is the geometric middle between the bandwidth of
+    now and 80 % of what the card supports, because the host may support less.
+    High: the copy reaches 80 % of the link, runs on a separate stream, and overlaps with copies to the CPU.
     Copies that overlap with compute save nothing.
 
 How to fix
-    DataLoader(..., pin_memory=True) and batch.to(device, non_blocking=True).
+    DataLoader(..., pin_memory=True) and batch.to(device, non_blocking=True). Without a DataLoader: allocate a pinned
+    tensor once and write the data of each step directly into it. Copying a finished tensor into it costs as much as it saves.
 
 When it is wrong
     Pinned memory cannot be swapped out. If the host has little free memory, it can cause problems. If the data is created on
@@ -30,17 +33,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.copies import (
-    Copies,
-    copies_matching,
-    is_link_known,
-    pinned_bandwidth,
-    without_optimizer,
-)
+from mfu_doctor.analysis.evidence.copies import Copies, PinnedRate, at_rate, pageable, pinned_rate, through_pinned
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
-from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
-from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream
+from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE, TO_DEVICE
+from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream, TwoWayLink
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.quantities import bandwidth, number, size_of
@@ -48,15 +45,18 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
-# CUDA stages copies from pageable memory up to this size without waiting for them.
-STAGED_BYTES = 64 * 1024
+_WITH_LOADER = "DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)"
+_WITHOUT_LOADER = (
+    "batch = torch.empty(shape, dtype=dtype, pin_memory=True); x = batch.to(device, non_blocking=True)"
+    "  # allocate batch once, and write the data of each step directly into it"
+)
 
 
 @rule("pageable-copy", "IN002", "batches are copied from pageable memory", needs=(Need.DEVICE,), also=("pin-memory",))
 def pageable_copy(run: Run) -> Outcome:
     """Judge copies from pageable host memory."""
     steady = steady_of(run)
-    every = without_optimizer(run, copies_matching(run, HOST_TO_DEVICE_PAGEABLE, STAGED_BYTES))
+    every = pageable(run, HOST_TO_DEVICE_PAGEABLE)
     copies = every.only(steady.entries(run)[every.entry])
     if not len(copies.entry):
         return None
@@ -65,14 +65,13 @@ def pageable_copy(run: Run) -> Outcome:
     )
     total = int(copies.size.sum())
     rate = total / max(int(copies.duration_ns.sum()), 1) * NS_PER_S
-    pinned = pinned_bandwidth(run)
-    least = "about" if is_link_known(run) else "at least"
+    pinned = pinned_rate(run, copies, TO_DEVICE)
     return Finding(
         summary=f"GPU waits {steady.share(steady.per_step(float(exposed.sum())))} of the step for copies from pageable memory "
         f"({number(steady.per_step(len(copies.entry)))} per step)",
-        fix="DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)",
-        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(rate)}; pinned memory reaches {least} "
-        f"{bandwidth(pinned, 2)} and does not block the CPU",
+        fix=_WITH_LOADER if len(run.host.fetch_rows) else _WITHOUT_LOADER,
+        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(rate)}; pinned memory does not block the CPU and "
+        f"{through_pinned(pinned)}",
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),
@@ -84,11 +83,11 @@ def pageable_copy(run: Run) -> Outcome:
     )
 
 
-def _change(run: Run, copies: Copies, pinned: float) -> Change:
+def _change(run: Run, copies: Copies, pinned: PinnedRate) -> Change:
     rows = run.activity.row[copies.entry]
     calls = run.launches.call[copies.entry]
     waits = DropWaits(upload_syncs(run, np.unique(calls[calls >= 0])))
-    faster = np.minimum(copies.size / pinned * NS_PER_S, copies.duration_ns).astype(np.int64)
-    mid = AsyncCopies(rows, faster)
-    low = AsyncCopies(rows, (faster + copies.duration_ns) // 2)
-    return Change((low, waits), (mid, waits), (mid, waits, MoveToStream(rows)))
+    likely = at_rate(copies, pinned.likely)
+    low = AsyncCopies(rows, (likely + copies.duration_ns) // 2)
+    best = AsyncCopies(rows, at_rate(copies, pinned.best))
+    return Change((low, waits), (AsyncCopies(rows, likely), waits), (best, waits, MoveToStream(rows), TwoWayLink()))

@@ -24,12 +24,11 @@ References
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from mfu_doctor.analysis.evidence.copies import copies_matching
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.names.vocabulary import TO_DEVICE
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import size_of
@@ -37,7 +36,6 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-_UPLOAD = re.compile(r"HtoD|Host -> Device")
 _IMAGE_CHANNELS = (1, 3, 4)
 _IMAGE_DIMS = 4
 LEAST_BYTES = 1 << 20
@@ -55,7 +53,7 @@ _AS_BYTES, _AS_HALF = 0.25, 0.5
 def wide_batch(run: Run) -> Outcome:
     """Judge the dtype of the images that are copied to the GPU."""
     steady = steady_of(run)
-    every = copies_matching(run, _UPLOAD, LEAST_BYTES)
+    every = copies_matching(run, TO_DEVICE, LEAST_BYTES)
     images = np.array([_is_float_image(run, row) for row in every.issuer(run).tolist()], np.bool_)
     every = every.only(images)
     copies = every.only(steady.entries(run)[every.entry])

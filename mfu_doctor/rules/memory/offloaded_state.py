@@ -44,7 +44,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.copies import Copies, copies_matching
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, TO_HOST, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, TO_DEVICE, TO_HOST, ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
@@ -55,7 +55,6 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
-_TO_DEVICE = re.compile(r"HtoD|Host -> Device")
 # DeepSpeed's and torchao's optimizers that update on the host, by class, operator or extension.
 _HOST_OPTIMIZER = re.compile(r"cpu_?(adam|adagrad|lion|offload_?optimizer)", re.IGNORECASE)
 _DEEPSPEED = re.compile(r"deepspeed", re.IGNORECASE)
@@ -115,7 +114,7 @@ class _Moved:
 def offloaded_state(run: Run) -> Outcome:
     """Judge what moves between host and device for the optimizer."""
     steady = steady_of(run)
-    up = copies_matching(run, _TO_DEVICE, _LEAST_COPY)
+    up = copies_matching(run, TO_DEVICE, _LEAST_COPY)
     down = copies_matching(run, TO_HOST, _LEAST_COPY)
     if min(_bytes(run, steady, up), _bytes(run, steady, down)) < LEAST_BYTES:
         return None
