@@ -1,4 +1,4 @@
-"""Loops in Python as a trace shows them: the same few operators, repeated on the main thread."""
+"""Loops in Python as a trace shows them: the same operators, repeated on the main thread within one step."""
 
 from __future__ import annotations
 
@@ -6,41 +6,64 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
+from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
-_JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack)$")
-# Loops over elements index; a loop over layers does not.
+_JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
+_SPLIT = re.compile(r"^aten::(unbind|split\w*|tensor_split|chunk|unsafe_(split\w*|chunk))$")
+# A loop over elements, samples, windows or time takes its part of a tensor in each round.
 _INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
-# A loop with a layer in it is a recurrence or a stack of layers.
-_LAYER = re.compile(
-    r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|embedding|scaled_dot_product_attention)$"
-)
-LONGEST_BODY = 4  # operators in one round
-LEAST_ROUNDS = 20  # PyTorch's own pattern matcher takes 10; layers of a deep network repeat about as often
+LONGEST_BODY = 64  # outermost operators in one round: a cell or a loss written out has 10 to 40
+LEAST_ROUNDS = 10  # as PyTorch's own pattern matcher takes
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One loop: names of a round's operators, number of rounds, host time in nanoseconds, row of its first operator."""
+    """One loop.
+
+    Attributes:
+        names: operators of a round, in order, each once.
+        rounds: how many rounds there are.
+        rows: its outermost operators, round after round, shape (rounds * operators of a round,).
+        start, end: its time on the host in nanoseconds, with cutting the tensor into parts and joining the results.
+        before: the outermost operator before the loop, "" if there is none.
+        after: the one after it.
+    """
 
     names: tuple[str, ...]
     rounds: int
+    rows: Rows
     start: int
     end: int
-    row: int
+    before: str = ""
+    after: str = ""
+
+    @property
+    def row(self) -> int:
+        """Row of its first operator."""
+        return int(self.rows[0])
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether it goes over the parts of a tensor: it indexes, goes through pieces, or joins what its rounds made."""
+        indexes = any(_INDEXING.match(name) for name in self.names)
+        return indexes or bool(_SPLIT.match(self.before)) or (len(self.names) > 1 and bool(_JOIN.match(self.after)))
 
 
 def find_loops(run: Run) -> list[Loop]:
-    """Loops among the outermost operators of the main thread, optimizer and data fetches left out."""
+    """Loops among the outermost operators of the main thread, optimizer and data fetches left out.
+
+    No loop reaches over the begin of a step or over a backward pass: steps and micro-batches repeat themselves as well.
+    """
     rows = _top_level(run)
-    names = run.trace.events.name[rows].astype(np.int64)
+    breaks = np.unique(np.searchsorted(run.trace.events.start[rows], _boundaries(run)))
+    names = np.insert(run.trace.events.name[rows].astype(np.int64), breaks, -1 - np.arange(len(breaks)))
+    rows = np.insert(rows, breaks, -1)
     found: list[Loop] = []
     taken = np.zeros(len(rows), np.bool_)
     for body in range(1, LONGEST_BODY + 1):
@@ -48,17 +71,9 @@ def find_loops(run: Run) -> list[Loop]:
             if taken[first:last].any():
                 continue
             taken[first:last] = True
-            found.append(_loop(run, rows[first:last], rows[last : last + 1], body))
+            around = (int(rows[first - 1]) if first else -1, int(rows[last]) if last < len(rows) else -1)
+            found.append(_loop(run, rows[first:last], around, body))
     return sorted(found, key=lambda loop: loop.start)
-
-
-def element_loops(run: Run) -> list[Loop]:
-    """Loops over the elements of a tensor: they index, and no layer is in them."""
-
-    def indexes(loop: Loop) -> bool:
-        return any(_INDEXING.match(name) for name in loop.names) and not any(_LAYER.match(name) for name in loop.names)
-
-    return [loop for loop in find_loops(run) if indexes(loop)]
 
 
 def _top_level(run: Run) -> Rows:
@@ -66,7 +81,14 @@ def _top_level(run: Run) -> Rows:
     rows = rows[run.trace.events.track[rows] == run.host.main_track]
     rows = rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, LABEL))]
     rows = outermost(run, rows)
-    return rows[(under(run, rows, OPTIMIZER_MARK) < 0) & (under(run, rows, FETCH) < 0)]
+    rows = rows[(under(run, rows, OPTIMIZER_MARK) < 0) & (under(run, rows, FETCH) < 0)]
+    return rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, NODE_CALL))]
+
+
+def _boundaries(run: Run) -> Rows:
+    """Times that no loop contains: where a step begins, and where a node of backward does."""
+    nodes = node_calls(run, run.trace.rows(Category.CPU_OP))
+    return np.concatenate((run.steps.host_start, run.steps.host_end, run.trace.events.start[nodes]))
 
 
 def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
@@ -80,16 +102,20 @@ def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
     return [(int(a), int(b) + body) for a, b in zip(starts[long], ends[long], strict=True)]
 
 
-def _loop(run: Run, rows: Rows, after: Rows, body: int) -> Loop:
-    """One loop; the operator that joins the results of its rounds (stack, cat) is part of it, and so is freeing them."""
+def _loop(run: Run, rows: Rows, around: tuple[int, int], body: int) -> Loop:
+    """One loop, with what cuts the tensor (split, unbind), what joins its rounds' results (stack, cat), and freeing them."""
     events = run.trace.events
+    before, after = (run.trace.name_of(row) if row >= 0 else "" for row in around)
     names = tuple(dict.fromkeys(run.trace.name_of(row) for row in rows[:body].tolist()))
     start, end = int(events.start[rows[0]]), int(events.end[rows].max())
-    if len(after) and _JOIN.match(run.trace.name_of(int(after[0]))):
+    if _SPLIT.match(before):
+        start = int(events.start[around[0]])
+    if _JOIN.match(after):
         between = end - start - int((events.end[rows] - events.start[rows]).sum())
-        joined = int(events.end[after[0]])
+        joined = int(events.end[around[1]])
         end = joined + min(_idle_after(run, joined), max(between, 0))
-    return Loop(names, len(rows) // body, start, end, int(rows[0]))
+    whole = len(rows) // body
+    return Loop(names, whole, rows[: whole * body], start, end, before, after)
 
 
 def _idle_after(run: Run, at: int) -> int:
@@ -98,33 +124,3 @@ def _idle_after(run: Run, at: int) -> int:
     starts = events.start[events.track == run.host.main_track]
     later = starts[starts >= at]
     return int(later.min()) - at if len(later) else 0
-
-
-def time_of_loops(run: Run, loops: list[Loop]) -> Intervals:
-    """Host time of these loops and of their nodes in backward.
-
-    Autograd gives an operator and its node in backward the same sequence number; an operator without a node carries the number
-    of the next one, so numbers that are seen again after the loop are not its own.
-    """
-    start, end = np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops])
-    forward = union(start, end)
-    ops = run.trace.rows(Category.CPU_OP)
-    nodes = node_calls(run, ops)
-    others = np.setdiff1d(ops[run.trace.events.sequence[ops] >= 0], nodes)
-    others = others[~in_backward(run, others)]
-    looping = forward.contains(run.trace.events.start[others])
-    sequence = run.trace.events.sequence
-    own = np.setdiff1d(sequence[others[looping]], sequence[others[~looping]])
-    edges = [
-        _stretches(run, nodes[run.trace.events.track[nodes] == t], own)
-        for t in np.unique(run.trace.events.track[nodes])
-    ]
-    return union(np.concatenate((start, *(a for a, _ in edges))), np.concatenate((end, *(b for _, b in edges))))
-
-
-def _stretches(run: Run, nodes: Rows, own: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
-    """Starts and ends of the stretches of one thread's nodes (in time order) that belong to the loops."""
-    mine = np.isin(run.trace.events.sequence[nodes], own)
-    change = np.flatnonzero(np.diff(np.concatenate(([False], mine, [False])).astype(np.int8)))
-    first, last = change[::2], change[1::2] - 1
-    return run.trace.events.start[nodes[first]], run.trace.events.end[nodes[last]]

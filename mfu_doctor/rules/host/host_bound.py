@@ -50,7 +50,8 @@ from mfu_doctor.analysis.evidence.host_time import (
     late,
     longest_pause,
 )
-from mfu_doctor.analysis.evidence.python_loops import element_loops, time_of_loops
+from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
+from mfu_doctor.analysis.evidence.loop_kinds import time_of as time_in_loops
 from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, spans, steady_of
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost, ShortenHost
@@ -124,8 +125,8 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
 def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
     """What would explain that the device waits: a loop over elements, or a few steps that contain other work."""
     rare = ("long-steps",) if not idle.is_even else ()
-    loops = element_loops(run)
-    looping = loops and _idle_in(run, time_of_loops(run, loops), steady) > idle.mean_ns / 2
+    loops = small_ops(run)
+    looping = loops and _idle_in(run, time_in_loops(loops), steady) > idle.mean_ns / 2
     return (*rare, "tensor-loop") if looping else rare
 
 
@@ -207,6 +208,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
             evidence=(shown("Python", seconds(idle), "s"), shown("in long gaps", seconds(excess), "s")),
             effort="refactor",
             place=spot.place if spot else None,
+            symptom_of=("tensor-loop",) if owns_most(run, pauses & steady.host) else (),
         )
     if idle < CPU_DISPATCH_SHARE * steady.mean_ns:
         return None
@@ -219,6 +221,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
         confidence="hint",
+        symptom_of=("tensor-loop",) if owns_most(run, python & steady.host) else (),
     )
 
 

@@ -1,79 +1,161 @@
-"""A Python loop handles a tensor element by element. Each iteration runs several operators.
+"""A Python loop runs small operators for one element, sample, window, graph or time step after another.
 
 What it measures
-    A sequence of one to four operators that repeats at least twenty times on the main thread. It contains an indexing operator
-    and no matmul. The backward nodes of these operators are included.
+    A sequence of up to 64 operators that repeats at least ten times within one step on the main thread, with its backward. It
+    indexes a tensor, goes through its pieces, or joins the results of its rounds (stack, cat). Backward tells what it is: if the
+    weights get their gradients round by round, the rounds are layers of a network, and the rule is silent. If the first round's
+    backward does less than the others', each round continues from the one before.
 
 Why it costs
-    One vectorised operator could do the work of all iterations. And if x needs a gradient, each x[i] writes a tensor as large as
+    A small operator takes what dispatching it takes, a few microseconds on the CPU, in forward and again in backward; on a GPU it
+    takes a launch. One operator for all rounds takes that once. And if x needs a gradient, each x[i] writes a tensor as large as
     x in backward.
 
 How the gain is predicted
-    Low: 25 % of the CPU time and 50 % of the GPU time of the loop and its backward remain.
-    Mid: 5 % and 10 % remain.
-    High: one iteration remains.
-    At least one iteration always remains. In a CPU-only run, operator time counts as GPU time. A torch.stack or torch.cat after
-    the loop is part of it, and so is freeing the tensors that it joins: the gap after it counts, but not longer than all gaps
-    inside the loop together.
+    One round's dispatch remains, and the computing and the memory traffic of all rounds. Python between operators remains for one
+    round.
+    Low: 25 % of the time of the loop remains, or the work at half of the rates of the device if that is more.
+    Mid: the work at 70 % of the rates. 10 % of work whose size is not known.
+    High: the work at the full rates.
+    A loop of cells (LSTM, GRU, RNN) becomes one recurrent layer: its inputs and its weights' gradients become one matmul each,
+    but the matmuls of the state still run one after another. They keep their time; at the high end they reach the peak.
+    The walk of autograd's engine over the graph, and freeing the graph, shrink with the number of nodes.
+    A torch.stack or torch.cat after the loop is part of it, and so is freeing the tensors that it joins: the gap after it counts,
+    but not longer than all gaps inside the loop together.
 
 How to fix
-    Index with a tensor, or use torch.stack, torch.gather, unfold or vmap instead of the loop.
+    Call the operators once for all rounds: stack the inputs and call the model or the loss on the batch, index with a tensor, use
+    Tensor.unfold or F.unfold for windows, index_add_ or scatter_reduce_ with the number of the group for graphs and segments, or
+    torch.vmap. For cells, call nn.LSTM, nn.GRU or nn.RNN on the whole sequence.
 
 When it is wrong
-    The rule is wrong for recurrences, in which each iteration needs the one before it. Loops that contain a matmul are excluded
-    for this reason.
+    A trace does not always show whether a round needs the result of the one before. If it does, and no layer computes it, only
+    torch.compile helps. A decoder that feeds its own output back cannot be one call.
 
 References
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html
+    https://docs.pytorch.org/docs/stable/generated/torch.vmap.html
 """
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
-from mfu_doctor.analysis.evidence.attribution import scaled, work_in
-from mfu_doctor.analysis.evidence.python_loops import Loop, element_loops, time_of_loops
-from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.replay.edits import Change, ScaleHost
+from mfu_doctor.analysis.evidence.batched_loops import batched
+from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, small_ops, time_of
+from mfu_doctor.analysis.evidence.python_loops import Loop
+from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import number
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.result.findings import Evidence
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
-# Parts of the host time and of the device time that remain. A vectorised operator needs the host once, but still handles
-# all data on the device.
-_LOW, _MID = (0.25, 0.5), (0.05, 0.1)
+# The call that does what a loop does, by the operators of the loop: the first that fits.
+_CELLS = (
+    (
+        r"lstm",
+        "self.rnn = nn.LSTM(input_size, hidden_size)  # one call on the whole sequence instead of a loop over LSTMCell",
+    ),
+    (
+        r"gru",
+        "self.rnn = nn.GRU(input_size, hidden_size)  # one call on the whole sequence instead of a loop over GRUCell",
+    ),
+    (
+        r"rnn",
+        "self.rnn = nn.RNN(input_size, hidden_size)  # one call on the whole sequence instead of a loop over RNNCell",
+    ),
+    (r"", "self.rnn = nn.LSTM(input_size, hidden_size)  # or nn.GRU, nn.RNN: one call on the whole sequence"),
+)
+_PARTS = (
+    (r"_loss|log_softmax", "loss = criterion(outputs, targets)  # once on the whole batch instead of once per sample"),
+    (
+        r"split_with_sizes",
+        "pooled = x.new_zeros(groups, x.size(1)).index_add_(0, group_of_row, x)  # all groups in one call",
+    ),
+    (
+        r"aten::(slice|narrow)",
+        "windows = x.unfold(dimension, size, step)  # all windows at once instead of a loop over slices",
+    ),
+    (
+        r"",
+        "y = x[indices]  # one indexing operation instead of a loop over x[i]; for a function of x[i]: torch.vmap(f)(x)",
+    ),
+)
+_LAYERS = (
+    "y = model(torch.stack(xs))  # one call on the whole batch instead of one per sample; else torch.vmap(model)(xs)"
+)
+_SHOWN_NAMES = 4
 
 
-@rule("tensor-loop", "HO009", "Python loops over the elements of a tensor", also=("for-loop-indexing",))
+@rule(
+    "tensor-loop",
+    "HO009",
+    "Python loops of small operators",
+    also=("for-loop-indexing", "small-operators", "cell-loop", "per-sample-loop"),
+)
 def tensor_loop(run: Run) -> Outcome:
-    """Look for the same few indexing operators, repeated many times."""
+    """Look for the same operators, repeated many times within a step."""
     steady = steady_of(run)
-    loops = element_loops(run)
-    inside = [loop for loop in loops if steady.host.contains(np.array([loop.start]))[0]]
+    loops = small_ops(run)
+    inside = [found for found in loops if steady.host.contains(np.array([found.loop.start]))[0]]
     if not inside:
         return None
-    where = time_of_loops(run, loops)
-    rounds = sum(loop.rounds for loop in loops) / len(loops)
-    once = 1.0 / rounds
-    spent = steady.per_step(float((where & steady.host).total_ns))
-    mask = work_in(run, where)
-    host = where - run.activity.busy() if run.is_cpu else where
-    longest: Loop = max(inside, key=lambda loop: loop.rounds)
+    spent = steady.per_step(float((time_of(inside) & steady.host).total_ns))
+    if spent < WORTH_SHARE * steady.step_ns:
+        return None
+    longest = max(inside, key=lambda found: found.inside.total_ns)
+    loop = longest.loop
     return Finding(
-        summary=f"Loops over tensors take {steady.share(spent)} of the step on the CPU: one repeats "
-        f"{', '.join(n.removeprefix('aten::') for n in longest.names)} {number(longest.rounds)} times",
-        fix="y = x[indices]  # one indexing operation instead of a loop over x[i]",
-        change=Change(
-            (ScaleHost(host, max(once, _LOW[0])), *scaled(run, mask, max(once, _LOW[1]))),
-            (ScaleHost(host, max(once, _MID[0])), *scaled(run, mask, max(once, _MID[1]))),
-            (ScaleHost(host, once), *scaled(run, mask, once)),
-        ),
-        evidence=(
-            shown("loops", steady.per_step(len(inside)), "per step"),
-            shown("iterations of the longest loop", longest.rounds, "count"),
-            shown("CPU time", seconds(spent), "s"),
-        ),
-        place=run.places(np.array([longest.row]))[0],
+        summary=f"Loops of small operators take {steady.share(spent)} of the step on the CPU: one repeats "
+        f"{_operators(loop)} {number(loop.rounds)} times",
+        fix=_fix(longest),
+        detail=_question(longest),
+        change=batched(run, loops),
+        evidence=_evidence(inside, steady, spent),
+        place=_place(run, loop),
         effort="refactor",
+        risk="none" if longest.kind == "parts" else "rounding",
+        confidence="hint" if longest.kind == "layers-per-part" else "modelled",
+    )
+
+
+def _place(run: Run, loop: Loop) -> str | None:
+    """The line that issues the loop: that of its first operator, else the one in which most of the loop's time went by."""
+    spot = run.spent_at(Intervals(np.array([loop.start]), np.array([loop.end])))
+    return run.places(np.array([loop.row]))[0] or (spot.place if spot else None)
+
+
+def _operators(loop: Loop) -> str:
+    short = [name.removeprefix("aten::") for name in loop.names]
+    return ", ".join(short[:_SHOWN_NAMES]) + (", ..." if len(short) > _SHOWN_NAMES else "")
+
+
+def _fix(found: SmallOps) -> str:
+    if found.kind == "layers-per-part":
+        return _LAYERS
+    names = " ".join((found.loop.before, *found.loop.names))
+    table = _CELLS if found.kind == "cells" else _PARTS
+    return next(fix for pattern, fix in table if re.search(pattern, names))
+
+
+def _question(found: SmallOps) -> str:
+    match found.kind:
+        case "cells":
+            return "does a round use its own output as the next input? then it cannot be one layer, and only torch.compile helps"
+        case "layers-per-part":
+            return "does a round need the result of the one before? the trace does not show it; then only torch.compile helps"
+    return "one call for all rounds, if none of them needs the result of the one before"
+
+
+def _evidence(inside: list[SmallOps], steady: Steady, spent: float) -> tuple[Evidence, ...]:
+    operators = sum(len(found.loop.rows) for found in inside)
+    return (
+        shown("loops", steady.per_step(len(inside)), "per step"),
+        shown("iterations of the longest loop", max(found.loop.rounds for found in inside), "count"),
+        shown("operators in loops", steady.per_step(operators), "per step"),
+        shown("CPU time", seconds(spent), "s"),
     )

@@ -30,6 +30,7 @@ from __future__ import annotations
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
 from mfu_doctor.analysis.evidence.graphs import is_compiled
 from mfu_doctor.analysis.evidence.host_time import COMPILED_HOST_LEFT, host_time_of, joined, late
+from mfu_doctor.analysis.evidence.loop_kinds import owns_most
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -86,9 +87,15 @@ def uncompiled(run: Run) -> Outcome:
             shown("chains", steady.per_step(chains.count_in(run, steady)) if chains is not None else 0, "per step"),
         ),
         risk="rounding",
-        symptom_of=("host-bound",) if idle.mean_ns > fusable else (),
+        symptom_of=_roots(run, idle.mean_ns > fusable),
         confidence="modelled" if chains is not None else "hint",
     )
+
+
+def _roots(run: Run, waits: bool) -> tuple[str, ...]:
+    """What explains eager launches: a loop that issues most of what the device waits for, or all that the host does."""
+    looped = ("tensor-loop",) if owns_most(run, late(run)) else ()
+    return (*looped, "host-bound") if waits else looped
 
 
 def _earned_back(run: Run, edits: tuple[Edit, ...]) -> str:

@@ -32,7 +32,8 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.attribution import first_place
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
-from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.evidence.loop_kinds import owns_most
+from mfu_doctor.analysis.evidence.steady_steps import Rows, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
@@ -69,5 +70,10 @@ def unfused_elementwise(run: Run) -> Outcome:
         ),
         place=first_place(run, ops[ops >= 0]),
         risk="rounding",
-        symptom_of=("uncompiled",),
+        symptom_of=(*_looped(run, ops), "uncompiled"),
     )
+
+
+def _looped(run: Run, ops: Rows) -> tuple[str, ...]:
+    """The loop that runs most of these operators, if one does: as one operator it has no chains."""
+    return ("tensor-loop",) if owns_most(run, spans(run, ops[ops >= 0])) else ()

@@ -1,16 +1,22 @@
-"""tensor-loop: a loop over elements is priced with its backward; layers, recurrences and short loops are none."""
+"""tensor-loop: many small operators are priced as one, with their backward; layers, steps and chains are no such loop."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
+from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
 from tests.rules.drawing import POINTWISE
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
 ROUNDS = 100
+FILL = (("aten::fill_", 28),)
+ACCUMULATE = "torch::autograd::AccumulateGrad"
 
 
 def loop(names: tuple[str, ...], rounds: int = ROUNDS, *, device: bool = True, backward: bool = False) -> Run:
@@ -34,21 +40,51 @@ def loop(names: tuple[str, ...], rounds: int = ROUNDS, *, device: bool = True, b
     return run_of(drawn)
 
 
-def node(drawn: Timeline, name: str, sequence: int) -> None:
+def node(drawn: Timeline, name: str, sequence: int | None = None, ops: tuple[tuple[str, int], ...] = FILL) -> None:
     with drawn.span(f"autograd::engine::evaluate_function: {name}", "cpu_op", sequence=sequence):
         drawn.python(1)
         with drawn.span(name, "cpu_op", sequence=sequence):
             drawn.python(1)
-            drawn.op("aten::fill_", host=28)
+            for op, us in ops:
+                drawn.op(op, host=us)
 
 
-def test_a_loop_shrinks_to_one_round_at_best() -> None:
+def recurrence(
+    *, body: tuple[str, ...], rounds: int = 20, own_weights: bool = False, first_is_less: bool = True
+) -> Run:
+    """Per step rounds of these operators (20 us each), then a backward whose first round has no product for the state.
+
+    The weights get their gradients at the end, or round by round (`own_weights`): then the rounds are layers.
+    """
+    drawn, number = Timeline(device=None), 0
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::zeros", host=500)
+            first = number
+            for _ in range(rounds):
+                for name in body:
+                    drawn.op(name, host=20, sequence=number)
+                number += 1
+            drawn.op("aten::stack", host=20, sequence=number)
+            drawn.op("aten::ones_like", host=10)
+            node(drawn, "StackBackward0", number)
+            for i in range(number - 1, first - 1, -1):
+                products = 1 if first_is_less and i == first else 2
+                node(drawn, "AddmmBackward0", i, (("aten::mm", 15),) * products)
+                if own_weights or i == first:
+                    node(drawn, ACCUMULATE, ops=())
+            number += 1
+    return run_of(drawn)
+
+
+def test_a_loop_shrinks_to_one_round() -> None:
     run = run_of_device_loop()
     price = price_us(tensor_loop, run)
     assert price.low_ns == close(0.75 * ROUNDS * 50)
-    assert price.mid_ns == close(0.95 * ROUNDS * 50)
+    assert price.mid_ns == close(0.99 * ROUNDS * 50)
     finding = found(tensor_loop, run)
     assert "select, add_ 100 times" in finding.summary
+    assert "x[indices]" in finding.fix
 
 
 def run_of_device_loop() -> Run:
@@ -63,11 +99,47 @@ def run_of_device_loop() -> Run:
     return run_of(drawn)
 
 
-def test_on_a_cpu_the_operators_are_the_work() -> None:
+def test_on_a_cpu_views_go_and_a_tenth_of_work_of_unknown_size_stays() -> None:
     price = price_us(tensor_loop, loop(("aten::select", "aten::mul"), device=False))
-    assert price.low_ns == close(0.5 * ROUNDS * 40)
-    assert price.mid_ns == close(0.9 * ROUNDS * 40)
+    assert price.low_ns == close(ROUNDS * (0.75 * 20 + 0.49 * 20))
+    assert price.mid_ns == close(ROUNDS * (0.99 * 20 + 0.89 * 20))
     assert price.high_ns == close(0.99 * ROUNDS * 40)
+
+
+def test_work_of_known_size_stays_as_what_moving_it_takes() -> None:
+    # Each round reads and writes 20 kB in 4 us, as fast as this memory is: one call for all rounds saves only the views.
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+            for _ in range(ROUNDS):
+                drawn.op("aten::select", host=20)
+                drawn.op("aten::mul", host=4, dims=[[5_000], []], types=["float", "Scalar"])
+    run = run_of(drawn)
+    run.__dict__["peaks"] = replace(run.peaks, bandwidth=10e9)
+    assert price_us(tensor_loop, run).mid_ns == close(0.99 * ROUNDS * 20)
+
+
+def test_the_operators_of_a_long_round_are_found() -> None:
+    body = ("select", "cross_entropy_loss", "select", "smooth_l1_loss", "mul", "add", "exp", "neg", "abs", "sub")
+    run = loop(tuple(f"aten::{name}" for name in body), rounds=30, device=False)
+    assert price_us(tensor_loop, run).high_ns == close(29 * len(body) * 20)
+    assert "criterion(outputs, targets)" in found(tensor_loop, run).fix
+
+
+def test_pieces_of_a_split_are_summed_by_their_number() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::linear", host=500)
+            drawn.op("aten::split_with_sizes", host=500)
+            for _ in range(ROUNDS):
+                drawn.op("aten::sum", host=20)
+                drawn.op("aten::div", host=20)
+            drawn.op("aten::linear", host=500)
+    run = run_of(drawn)
+    assert "index_add_" in found(tensor_loop, run).fix
+    assert price_us(tensor_loop, run).high_ns == close(0.99 * (ROUNDS * 40 + 500))
 
 
 def test_joining_the_results_is_part_of_the_loop() -> None:
@@ -79,7 +151,7 @@ def test_joining_the_results_is_part_of_the_loop() -> None:
                 drawn.op("aten::mul", host=20)
             drawn.op("aten::stack", host=1_000)
             drawn.op("aten::mm", host=1_000)
-    assert price_us(tensor_loop, run_of(drawn)).low_ns == close(0.5 * (ROUNDS * 40 + 1_000))
+    assert price_us(tensor_loop, run_of(drawn)).high_ns == close(0.99 * (ROUNDS * 40 + 1_000))
 
 
 @pytest.mark.parametrize(("after_us", "freed_us"), [(300, 300), (5_000, ROUNDS * 10)])
@@ -99,13 +171,97 @@ def test_freeing_the_results_is_part_of_the_loop_no_longer_than_its_own_python(a
 
 def test_the_nodes_of_the_loop_in_backward_belong_to_it_and_others_do_not() -> None:
     price = price_us(tensor_loop, loop(("aten::select", "aten::mul"), device=False, backward=True))
-    assert price.mid_ns == close(0.9 * ROUNDS * (40 + 30))
+    assert price.high_ns == close(0.99 * ROUNDS * (40 + 30))
+
+
+def test_the_walk_over_the_graph_shrinks_with_its_nodes() -> None:
+    # The engine walks 600 us before the first node; freeing after it takes more, and counts for no more than the walk.
+    drawn, number = Timeline(device=None), 0
+    for _ in range(6):
+        with drawn.step():
+            first = number
+            for _ in range(ROUNDS):
+                drawn.op("aten::select", host=20, sequence=number)
+                drawn.op("aten::mul", host=20, sequence=number)
+                number += 1
+            drawn.op("aten::ones_like", host=10)
+            drawn.python(600)
+            for i in range(number - 1, first - 1, -1):
+                node(drawn, "SelectBackward0", i)
+            drawn.python(2_000)
+            drawn.op("aten::mm", host=1_000)
+    assert price_us(tensor_loop, run_of(drawn)).high_ns == close(0.99 * ROUNDS * 70 + 2 * 600)
+
+
+def test_cells_become_one_layer_whose_products_of_the_state_stay() -> None:
+    run = recurrence(body=("aten::select", "aten::lstm_cell"))
+    finding = found(tensor_loop, run)
+    assert "nn.LSTM" in finding.fix
+    price = price_us(tensor_loop, run)
+    # all but the products of backward (sizes unknown: any may be the state's), 29 of 20 rounds' 30 us
+    assert price.mid_ns < 20 * (40 + 4) + 100 < price.high_ns
+
+
+@pytest.mark.parametrize("gate", ["aten::tanh", "aten::relu"])
+def test_a_cell_written_out_is_known_by_its_gate_or_by_its_first_round(gate: str) -> None:
+    finding = found(tensor_loop, recurrence(body=("aten::select", "aten::addmm", gate)))
+    assert "nn.LSTM" in finding.fix
+    assert finding.detail is not None
+    assert "its own output" in finding.detail
+
+
+def test_whether_a_model_per_sample_continues_is_asked() -> None:
+    run = recurrence(body=("aten::select", "aten::addmm", "aten::relu"), first_is_less=False)
+    finding = found(tensor_loop, run)
+    assert "torch.vmap" in finding.fix
+    assert finding.confidence == "hint"
+    assert finding.detail is not None
+    assert "does a round need the result of the one before?" in finding.detail
+
+
+def test_layers_get_their_gradients_round_by_round_and_are_no_loop() -> None:
+    silent(tensor_loop, recurrence(body=("aten::select", "aten::addmm", "aten::tanh"), own_weights=True))
+
+
+def test_a_chain_of_states_without_a_layer_is_no_loop() -> None:
+    silent(tensor_loop, recurrence(body=("aten::select", "aten::mul", "aten::add")))
 
 
 @pytest.mark.parametrize("names", [("aten::linear", "aten::relu"), ("aten::select", "aten::linear", "aten::tanh")])
-def test_layers_and_recurrences_are_no_loop_over_elements(names: tuple[str, ...]) -> None:
+def test_layers_without_a_backward_are_no_loop(names: tuple[str, ...]) -> None:
     silent(tensor_loop, loop(names))
 
 
 def test_a_short_loop_is_no_finding() -> None:
     silent(tensor_loop, loop(("aten::select", "aten::mul"), rounds=5))
+
+
+def test_steps_and_micro_batches_repeat_themselves_and_are_no_loop() -> None:
+    drawn, number = Timeline(), 0
+    for _ in range(30):
+        with drawn.step():
+            for _ in range(15):  # micro-batches: forward, then backward on its own thread
+                drawn.op("aten::select", host=20, sequence=number)
+                drawn.op("aten::mul", kernel=5, host=20, sequence=number)
+                with drawn.span(
+                    "autograd::engine::evaluate_function: MulBackward0", "cpu_op", sequence=number, tid=101
+                ):
+                    drawn.python(30)
+                number += 1
+    silent(tensor_loop, run_of(drawn))
+
+
+def test_python_between_its_operators_and_their_chains_are_its_symptoms() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=500)
+            for _ in range(ROUNDS):
+                drawn.op("aten::select", host=20)
+                for name in ("aten::mul", "aten::add", "aten::exp"):
+                    drawn.op(name, host=20, dims=[[8], [8]], types=["float", "float"])
+                    drawn.python(10)
+                drawn.op("aten::sum", host=10)
+    run = run_of(drawn)
+    assert found(host_bound, run).symptom_of == ("tensor-loop",)
+    assert found(unfused_elementwise, run).symptom_of[0] == "tensor-loop"

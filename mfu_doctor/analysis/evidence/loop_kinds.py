@@ -1,0 +1,209 @@
+"""What a loop of small operators could become: one call for all rounds, one recurrent layer, or neither.
+
+Its backward tells. Autograd gives an operator and its node in backward the same sequence number. If each round has weights of
+its own, they get their gradients round by round: the rounds are the layers of a network. If the first round's nodes do less than
+those of the others, then only the first one's input needs no gradient, and every other round continues from the one before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
+from mfu_doctor.analysis.evidence.steady_steps import Rows
+from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.trace import Category
+
+Kind: TypeAlias = Literal["parts", "layers-per-part", "cells"]
+_LAYER = re.compile(
+    r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|rnn\w*|embedding|scaled_dot_product_attention)$"
+)
+_CELL = re.compile(r"^aten::\w*(lstm|gru|rnn_tanh|rnn_relu)_cell\w*$")
+_GATE = re.compile(r"^aten::(tanh|sigmoid)_?$")
+
+
+@dataclass(frozen=True, slots=True)
+class SmallOps:
+    """A loop that could be fewer operators.
+
+    Attributes:
+        loop: the loop in forward.
+        kind: "parts": its rounds have no weights; "layers-per-part": they share weights, and nothing shows that one needs the one
+            before; "cells": each continues from the one before.
+        inside: its host time in nanoseconds, forward and backward.
+        nodes: rows of its nodes in backward (the engine's calls), shape (n,).
+    """
+
+    loop: Loop
+    kind: Kind
+    inside: Intervals
+    nodes: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """Nodes of backward that belong to loops, in the time order of each thread.
+
+    Attributes:
+        row: the engine's call of a node, shape (n,).
+        loop: index of its loop, -1: none, shape (n,).
+        work: operators inside of it, shape (n,).
+        round: the round of its loop, shape (n,).
+        hands_over: whether it hands a parameter its gradient, shape (n,).
+    """
+
+    row: Rows
+    loop: Rows
+    work: Rows
+    round: Rows
+    hands_over: npt.NDArray[np.bool_]
+
+
+def small_ops(run: Run) -> list[SmallOps]:
+    """Loops of the main thread that one call or one layer could replace, in time order."""
+    loops = [loop for loop in find_loops(run) if loop.takes_parts]
+    if not loops:
+        return []
+    nodes = _nodes_of(run, loops)
+    rows = run.trace.rows(Category.CPU_OP)
+    rows = rows[run.trace.events.track[rows] == run.host.main_track]
+    out = []
+    for loop, mine in zip(loops, _members(nodes.loop, len(loops)), strict=True):
+        kind = _kind(loop, _all_names(run, loop, rows), nodes, mine)
+        if kind is not None:
+            out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
+    return out
+
+
+def _members(group: Rows, count: int) -> list[Rows]:
+    """For each group number from 0 the positions that have it, in order."""
+    order = np.argsort(group, kind="stable")
+    edges = np.searchsorted(group[order], np.arange(count + 1))
+    return [order[a:b] for a, b in pairwise(edges.tolist())]
+
+
+def _all_names(run: Run, loop: Loop, rows: Rows) -> set[str]:
+    """Names of all operators of the first round, with what they call; `rows`: the operators of the main thread."""
+    events = run.trace.events
+    first = loop.rows[: len(loop.rows) // loop.rounds]
+    lo, hi = np.searchsorted(events.start[rows], (events.start[first[0]], events.end[first[-1]]))
+    return {run.trace.name_of(int(row)) for row in rows[lo:hi]}
+
+
+def _kind(loop: Loop, names: set[str], nodes: _Nodes, mine: Rows) -> Kind | None:
+    trained = _parameters_within(nodes, mine)
+    if trained >= loop.rounds:
+        return None
+    continues = _continues(nodes, mine, loop.rounds)
+    if any(_CELL.match(name) for name in names):
+        return "cells"
+    if not any(_LAYER.match(name) for name in names):
+        return None if continues else "parts"
+    if not trained:  # the layers of a network that is not trained repeat themselves too
+        return None
+    return "cells" if continues or any(_GATE.match(name) for name in names) else "layers-per-part"
+
+
+def _parameters_within(nodes: _Nodes, mine: Rows) -> int:
+    """Parameters that get their gradient while these nodes run, or right after them."""
+    if not len(mine):
+        return 0
+    last = int(mine[-1]) + 1
+    while last < len(nodes.row) and nodes.hands_over[last]:
+        last += 1
+    return int(nodes.hands_over[mine[0] : last].sum())
+
+
+def _continues(nodes: _Nodes, mine: Rows, rounds: int) -> bool:
+    """Whether the nodes of the first round do less than those of every other round."""
+    if not len(mine):
+        return False
+    work = np.bincount(nodes.round[mine], nodes.work[mine], minlength=rounds)
+    return bool(work[0] < work[1:].min())
+
+
+def _nodes_of(run: Run, loops: list[Loop]) -> _Nodes:
+    """The nodes of backward, and to which round of which loop each belongs.
+
+    An operator without a node carries the number of the next one, so a number belongs to the last operator that has it.
+    """
+    events = run.trace.events
+    ops = run.trace.rows(Category.CPU_OP)
+    nodes = node_calls(run, ops)
+    nodes = nodes[np.lexsort((events.start[nodes], events.track[nodes]))]
+    forward = np.setdiff1d(ops[events.sequence[ops] >= 0], nodes)
+    forward = forward[~in_backward(run, forward)]
+    forward = forward[np.argsort(events.start[forward], kind="stable")]
+    number, last = np.unique(events.sequence[forward][::-1], return_index=True)
+    loop, round_ = _where(run, loops, events.start[forward[::-1][last]])
+    at = np.searchsorted(number, events.sequence[nodes])
+    known = (at < len(number)) & (np.append(number, -1)[np.minimum(at, len(number))] == events.sequence[nodes])
+    at = np.minimum(at, max(len(number) - 1, 0))
+    none = np.full(len(nodes), -1)
+    return _Nodes(
+        nodes,
+        np.where(known, loop[at], none) if len(number) else none,
+        _operators_inside(run, nodes, ops),
+        np.where(known, round_[at], none) if len(number) else none,
+        np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes)),
+    )
+
+
+def _where(run: Run, loops: list[Loop], time: Rows) -> tuple[Rows, Rows]:
+    """Index of the loop and of its round that each time lies in, -1: in none."""
+    start, end = np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops])
+    at = np.maximum(np.searchsorted(start, time, side="right") - 1, 0)
+    inside = (time >= start[at]) & (time < end[at])
+    loop = np.where(inside, at, -1)
+    round_ = np.full(len(time), -1)
+    for one, mine in zip(loops, _members(loop, len(loops)), strict=True):
+        position = np.searchsorted(run.trace.events.start[one.rows], time[mine], side="right") - 1
+        round_[mine] = np.clip(position // (len(one.rows) // one.rounds), 0, one.rounds - 1)
+    return loop, round_
+
+
+def _operators_inside(run: Run, calls: Rows, ops: Rows) -> Rows:
+    """For each of these calls of a node how many operators its own gradient runs; the engine's additions are outside of it."""
+    events = run.trace.events
+    count = np.zeros(len(calls), np.int64)
+    for track in np.unique(events.track[calls]):
+        mine = np.flatnonzero(events.track[calls] == track)
+        rows = ops[events.track[ops] == track]
+        inner = np.setdiff1d(rows_matching(run.trace, NODE, rows), calls)
+        first = np.searchsorted(events.start[rows], events.start[inner])
+        last = np.searchsorted(events.start[rows], events.end[inner])
+        of_call = np.searchsorted(events.start[calls[mine]], events.start[inner], side="right") - 1
+        np.add.at(count, mine[np.maximum(of_call, 0)], last - first)
+    return count
+
+
+def _inside(run: Run, loop: Loop, nodes: _Nodes, mine: Rows) -> Intervals:
+    """Host time of the loop and of the stretches of its nodes (their positions) in backward."""
+    events = run.trace.events
+    row = nodes.row[mine]
+    apart = (np.diff(mine) != 1) | (np.diff(events.track[row]) != 0)
+    first = np.flatnonzero(np.concatenate((np.ones(min(len(mine), 1), np.bool_), apart)))
+    last = np.flatnonzero(np.concatenate((apart, np.ones(min(len(mine), 1), np.bool_))))
+    return union(np.append(events.start[row[first]], loop.start), np.append(events.end[row[last]], loop.end))
+
+
+def time_of(loops: list[SmallOps]) -> Intervals:
+    """Host time of these loops, forward and backward."""
+    inside = [found.inside for found in loops]
+    return union(np.concatenate([i.start for i in inside]), np.concatenate([i.end for i in inside])) if loops else EMPTY
+
+
+def owns_most(run: Run, where: Intervals) -> bool:
+    """Whether most of this host time is inside of such loops: their finding is then the cause."""
+    loops = small_ops(run)
+    return bool(loops) and (where & time_of(loops)).total_ns > where.total_ns / 2
