@@ -22,6 +22,7 @@ from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, bui
 from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.host import Host, host_view
+from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut, lost_device
@@ -122,7 +123,7 @@ class Run:
     @cached_property
     def host(self) -> Host:
         """What the host threads did: data fetches, syncs, allocations, compilation."""
-        return host_view(self.trace)
+        return host_view(self.trace, host_computing(self.trace, self.ops, self.activity, self.launches))
 
     @cached_property
     def steps(self) -> Steps:

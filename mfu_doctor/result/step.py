@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median, median_low
 
 BUCKETS = ("compute", "communication", "memory_copy", "data_loading", "idle")
-IDLE_CAUSES = ("launch", "sync", "allocator", "compile", "gc", "python", "rank_wait", "queue", "other")
+IDLE_CAUSES = ("launch", "host_compute", "sync", "allocator", "compile", "gc", "python", "rank_wait", "queue", "other")
 
 TIMED, RECORDED = "timed", "trace"  # sources of a step time
 

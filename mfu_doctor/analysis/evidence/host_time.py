@@ -27,7 +27,7 @@ GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied a
 
 @dataclass(frozen=True, slots=True)
 class HostTime:
-    """Host time of the steps, disjoint sets in nanoseconds over all recorded steps; waiting for data or the device excluded.
+    """Host time of the recorded steps, disjoint sets in nanoseconds, without waits and operators that compute.
 
     Attributes:
         issuing: operators and runtime calls (on a CPU empty: operators are the device).
@@ -48,7 +48,7 @@ def host_time_of(run: Run, steady: Steady) -> HostTime:
     """Split the host time of the recorded steps."""
     lo, hi = int(run.steps.host_start.min()), int(run.steps.host_end.max())
     host = run.host
-    excused = host.fetch | host.blocking | host.compile | host.allocator | host.gc
+    excused = host.fetch | host.blocking | host.compile | host.allocator | host.gc | host.computing
     working = host.busy.clip(lo, hi)
     between = complement(working | excused, lo, hi)
     long = between.lengths > LONG_PAUSE_NS

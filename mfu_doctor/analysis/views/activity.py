@@ -79,7 +79,7 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     rows = training_ops(trace)
     label = ids_matching(trace, LABEL)
     rows = rows[~np.isin(trace.events.name[rows], label)]
-    rows = rows[~_inside(trace, ops, rows, ids_matching(trace, FETCH))]
+    rows = rows[~ops.below(rows, np.isin(trace.events.name, ids_matching(trace, FETCH)))]
     pieces = [_self_time(trace, rows[trace.events.track[rows] == t]) for t in np.unique(trace.events.track[rows])]
     pieces.append(_host_collectives(trace))
     merged = np.concatenate(pieces, axis=1)
@@ -99,19 +99,6 @@ def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
     """Operator rows on the threads that train: the training thread, and those of its backward."""
     rows = trace.rows(Category.CPU_OP)
     return rows[np.isin(trace.events.track[rows], training_threads(trace))]
-
-
-def _inside(
-    trace: Trace, ops: OpTree, rows: npt.NDArray[np.int64], label_ids: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Whether each row has an ancestor with one of these names."""
-    named = np.isin(trace.events.name, label_ids)
-    found = np.zeros(len(rows), np.bool_)
-    up = ops.parent[rows].astype(np.int64)
-    while (up >= 0).any():
-        found |= (up >= 0) & named[np.maximum(up, 0)]
-        up = np.where(up >= 0, ops.parent[np.maximum(up, 0)], -1)
-    return found
 
 
 def _self_time(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -110,6 +110,7 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
         ("compile", host.compile),
         ("allocator", host.allocator),
         ("gc", host.gc),
+        ("host_compute", host.computing),
         ("sync", after_sync),
     ):
         owners[name] = rest & where

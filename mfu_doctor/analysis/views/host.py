@@ -21,6 +21,8 @@ from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 
+_NONE = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -33,6 +35,8 @@ class Host:
     blocking: Intervals
     allocator: Intervals  # cudaMalloc, cudaFree and similar
     compile: Intervals  # Dynamo, Inductor, Triton at work
+    computing_rows: npt.NDArray[np.int64]  # operators that compute on the CPU of a GPU run
+    computing: Intervals
     gc: Intervals  # garbage collection, if profile() timed it
     busy: Intervals  # an operator or a runtime call is active on a thread that trains
 
@@ -42,8 +46,13 @@ class Host:
         return self.compile | self.gc
 
 
-def host_view(trace: Trace) -> Host:
-    """Collect the host's interval sets from one trace."""
+def host_view(trace: Trace, computing: npt.NDArray[np.int64] = _NONE) -> Host:
+    """Collect the host's interval sets from one trace.
+
+    Args:
+        trace: the trace.
+        computing: rows of operators that compute on the CPU, by `host_computing`.
+    """
     events = trace.events
     spans = trace.rows(Category.CPU_OP, Category.ANNOTATION)
     calls = trace.rows(*CALL_CATEGORIES)
@@ -60,6 +69,8 @@ def host_view(trace: Trace) -> Host:
         blocking=_set(trace, blocking),
         allocator=_set(trace, rows_matching(trace, ALLOCATOR, calls)),
         compile=_set(trace, rows_matching(trace, COMPILE, spans)),
+        computing_rows=computing,
+        computing=_set(trace, computing),
         gc=_gc(trace.facts, trace.origin_ns),
         busy=union(events.start[working], events.end[working]),
     )

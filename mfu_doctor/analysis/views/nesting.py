@@ -31,6 +31,15 @@ class OpTree:
             up = int(self.parent[up])
         return out
 
+    def below(self, rows: npt.NDArray[np.int64], marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Whether each of these rows has a marked ancestor; `marked` is of shape (number of events,)."""
+        found = np.zeros(len(rows), np.bool_)
+        up = self.parent[rows].astype(np.int64)
+        while (up >= 0).any():
+            found |= (up >= 0) & marked[np.maximum(up, 0)]
+            up = np.where(up >= 0, self.parent[np.maximum(up, 0)], -1)
+        return found
+
 
 def nest_ops(trace: Trace) -> OpTree:
     """Find the parent of each operator, annotation and runtime call by time containment on its thread.

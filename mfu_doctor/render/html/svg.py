@@ -28,6 +28,7 @@ CAUSE_NAMES = {cause: idle_cause(cause) for cause in IDLE_CAUSES}
 # Each cause of idle time has its own pattern, so that it is recognized without colour: path data in a tile of 8 x 8.
 _STROKES = {
     "launch": "M0 8 8 0M-2 2 2 -2M6 10 10 6",
+    "host_compute": "M2 2H6V6H2Z",
     "sync": "M0 0 8 8M-2 6 2 10M6 -2 10 2",
     "allocator": "M0 2H8M0 6H8",
     "compile": "M0 8 8 0M-2 2 2 -2M6 10 10 6M0 0 8 8M-2 6 2 10M6 -2 10 2",

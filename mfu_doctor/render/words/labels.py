@@ -12,6 +12,7 @@ CONFIDENCES = {
 UNCHANGED = "results unchanged"  # no risk
 IDLE_MEANS = {
     "launch": "the CPU launches kernels too slowly",
+    "host_compute": "operators compute on the CPU",
     "sync": "the CPU waited for the device and launches again",
     "allocator": "device memory is being allocated or freed",
     "compile": "code is being compiled (torch.compile, Triton)",

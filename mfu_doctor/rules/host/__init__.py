@@ -7,6 +7,7 @@ from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.few_threads import few_threads
 from mfu_doctor.rules.host.gc_pause import gc_pause
 from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.host.host_computation import host_computation
 from mfu_doctor.rules.host.long_steps import long_steps
 from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
 from mfu_doctor.rules.host.pageable_read import pageable_read
@@ -17,6 +18,7 @@ from mfu_doctor.rules.host.ungraphed_steps import ungraphed_steps
 
 RULES: tuple[Rule, ...] = (
     host_bound,
+    host_computation,
     device_sync,
     pageable_read,
     recompilation,

@@ -96,6 +96,7 @@ def _change(syncs: Syncs, places: tuple[str | None, ...], first: tuple[str, str 
 def _roots(run: Run, syncs: Syncs, idle: float) -> tuple[str, ...]:
     return (
         *(("pageable-read",) if _reads(run, syncs) else ()),
+        *(("host-computation",) if run.breakdown.mean_ns("host_compute", run.steps.steady) > idle else ()),
         *(("host-bound",) if _host_is_slower(run, idle) else ()),
     )
 

@@ -1,7 +1,8 @@
-"""Small tensors are created on the CPU in each step and copied to the GPU. The CPU waits for each copy.
+"""Tensors are created on the CPU in each step and copied to the GPU. The CPU waits for each copy.
 
 What it measures
-    Copies of less than 64 KiB from pageable memory, and the synchronisations after them.
+    Copies of less than 64 KiB from pageable memory, larger ones of tensors that an operator such as zeros or rand has just made
+    on the CPU, and the synchronisations after them.
 
 Why it costs
     torch.tensor(x).cuda() copies the tensor and waits for the copy. The copy runs only after all kernels that were launched
@@ -28,6 +29,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import removed
 from mfu_doctor.analysis.evidence.copies import copies_matching
+from mfu_doctor.analysis.evidence.host_computing import made_on_host
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
 from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
@@ -38,21 +40,22 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-# Larger copies are batches (pageable-copy).
+# Larger copies are batches (pageable-copy), unless the step itself made what is copied.
 MOST_BYTES = 64 * 1024
 # One small copy per step (a learning rate, a label count) is part of any loop.
 ORDINARY = 1.0
 
 
-@rule("host-made-tensor", "IN006", "small tensors are created on the CPU and copied", needs=(Need.DEVICE,))
+@rule("host-made-tensor", "IN006", "tensors are created on the CPU and copied", needs=(Need.DEVICE,))
 def host_made_tensor(run: Run) -> Outcome:
-    """Judge small copies from pageable memory."""
+    """Judge copies from pageable memory of what is small or was made in the step."""
     steady = steady_of(run)
     every = copies_matching(run, HOST_TO_DEVICE_PAGEABLE)
-    every = every.only(every.size < MOST_BYTES)
+    every = every.only((every.size < MOST_BYTES) | made_on_host(run, every))
     inside = steady.entries(run)[every.entry]
     count = steady.per_step(int(inside.sum()))
-    if count <= ORDINARY:
+    large = bool((inside & (every.size >= MOST_BYTES)).any())
+    if count <= ORDINARY and not large:
         return None
     mask = np.zeros(run.activity.count, np.bool_)
     mask[every.entry] = True
@@ -64,14 +67,15 @@ def host_made_tensor(run: Run) -> Outcome:
     spent = (run.trace.events.end - run.trace.events.start)[np.unique(issuers)].sum()
     return Finding(
         summary=f"CPU spends {steady.share(steady.per_step(float(spent)))} of the step on copies of "
-        f"{counted(count, 'small tensor')} to the GPU",
+        f"{counted(count, 'tensor' if large else 'small tensor')} to the GPU",
         fix='torch.zeros(n, device="cuda")  # not torch.zeros(n).to("cuda"); create constants before the loop',
         detail=f"the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else None,
         change=Change((waits,), gone, gone),
         evidence=(
-            shown("small copies", count, "per step"),
+            shown("copies" if large else "small copies", count, "per step"),
             shown("copies that block the CPU", steady.per_step(blocked), "per step"),
             shown("CPU time", seconds(steady.per_step(float(spent))), "s"),
         ),
         place=run.places(issuers[:1])[0],
+        symptom_of=("host-computation",) if large else (),
     )

@@ -34,6 +34,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.copies import Copies, PinnedRate, at_rate, pageable, pinned_rate, through_pinned
+from mfu_doctor.analysis.evidence.host_computing import made_on_host
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
 from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE, TO_DEVICE
@@ -80,7 +81,13 @@ def pageable_copy(run: Run) -> Outcome:
             shown("GPU waits for copies", seconds(steady.per_step(float(exposed.sum()))), "s"),
         ),
         place=run.places(copies.issuer(run)[:1])[0],
+        symptom_of=("host-computation", "host-made-tensor") if _made_in_the_step(run, copies) else (),
     )
+
+
+def _made_in_the_step(run: Run, copies: Copies) -> bool:
+    """Whether most of the bytes are of tensors that the step itself makes on the CPU: the GPU can make them instead."""
+    return 2 * int(copies.size[made_on_host(run, copies)].sum()) > int(copies.size.sum())
 
 
 def _change(run: Run, copies: Copies, pinned: PinnedRate) -> Change:
