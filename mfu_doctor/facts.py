@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mfu_doctor.whole_run import WholeRun
+
 FACTS_KEY = "mfu_doctor"
 FACTS_VERSION = 1
 
@@ -208,7 +210,10 @@ class Facts:
     step_source: str | None = None  # optimizer, step(), fetch, block
     asked: Schedule | None = None
     recorded: Schedule | None = None
-    timed_steps_s: tuple[float, ...] = ()  # un-profiled step times
+    timed_steps_s: tuple[float, ...] = ()  # un-profiled steps that stand for the run, in their order: see `whole_run`
+    timed_waits_s: tuple[float, ...] = ()  # of each of these, how long it waited for its batches; empty: not measured
+    beside_steps_s: tuple[float, ...] = ()  # un-profiled steps just before the recorded ones
+    whole_run: WholeRun | None = None  # what the block did with its wall time
     profiled_steps_s: tuple[float, ...] = ()  # the same, inside the timing window
     after_steps_s: tuple[float, ...] = ()  # un-profiled, after the windows (does the profiler linger?)
     micro_batches: float | None = None  # fetches per step
@@ -229,3 +234,8 @@ class Facts:
     samples: tuple[DeviceSamples, ...] = ()
     sampler_status: str | None = None
     notes: tuple[str, ...] = ()  # what could not be captured, and why
+
+    @property
+    def beside_s(self) -> tuple[float, ...]:
+        """Un-profiled steps just before the recorded ones; files of before they were kept apart have only one kind."""
+        return self.beside_steps_s or self.timed_steps_s

@@ -20,6 +20,7 @@ PACKAGE = read_package(ROOT / "mfu_doctor")
 # From the ground up. A module may import its own place and those of lower floors; places on one floor do not know each other.
 # The longest entry that a module's path begins with is its place.
 FLOORS = (
+    ("whole_run",),
     ("errors", "facts", "intervals", "version"),
     ("files", "trace", "units"),
     ("quantities",),
@@ -29,6 +30,7 @@ FLOORS = (
     ("capture/loop",),
     ("capture/device", "capture/facts", "capture/profiler"),
     ("capture/destination",),
+    ("capture/seen",),
     ("capture/capture", "capture/selfcheck"),
     ("capture/export",),
     ("analysis/names",),

@@ -1,7 +1,7 @@
 """One capture from the first hook to the written file: wires the loop's events to the step detector and the phase runner.
 
 Every event enters through the boundary (`Notes.guarded`). After our first failure the capture ends with what it has recorded, and
-the training loop continues without a change.
+the training loop continues without a change. When the schedule is over, only step times are taken until the block ends.
 """
 
 from __future__ import annotations
@@ -10,53 +10,27 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.destination import Destination, working_directory
-from mfu_doctor.capture.device.current_devices import current_devices
-from mfu_doctor.capture.facts.host import Busy, busy_now
-from mfu_doctor.capture.facts.loop import LoopFacts
-from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
-from mfu_doctor.capture.loop.hooks import Hooks, exhausted
+from mfu_doctor.capture.destination import working_directory
+from mfu_doctor.capture.facts.host import busy_now
+from mfu_doctor.capture.facts.settings import allocator_now, compiled_now
+from mfu_doctor.capture.loop.hooks import Hooks, Listener, exhausted
+from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.steps import CUT, Edge, Source, StepDetector
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan, without_user_modes
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
-from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
+from mfu_doctor.capture.seen import Request, Seen
+from mfu_doctor.facts import Facts, GcPause
+from mfu_doctor.whole_run import WholeRun
 
 P = ParamSpec("P")
 
 _MAX_PAUSES = 20_000  # garbage collections kept
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for."""
-
-    asked: Schedule
-    destination: Destination
-    site: str
-    given: GivenNumbers
-    nvml: Any = None
-    current_devices: Callable[[], tuple[str, ...] | None] = current_devices
-
-
-@dataclass(slots=True)
-class Seen:
-    """What was seen beside the steps themselves."""
-
-    loop: LoopFacts = field(default_factory=LoopFacts)
-    pauses: list[GcPause] = field(default_factory=list)
-    frames: tuple[FrameSample, ...] = ()
-    samples: tuple[DeviceSamples, ...] = ()
-    sampler_status: str | None = None
-    busy: tuple[Busy | None, Busy | None] = (None, None)
-    compiled: Compiled | None = None  # at the start
-    allocator: dict[str, int] = field(default_factory=dict)  # at the start
 
 
 class Capture:
@@ -64,17 +38,19 @@ class Capture:
 
     Args:
         request: what the user asked for.
-        finish: called once, when the schedule is over or the block ends; writes the file.
+        finish: writes the file when the schedule is over or the block ends; called again if the block ends later.
     """
 
     def __init__(self, request: Request, finish: Callable[[Capture], None]) -> None:
         self.request = request
         self.notes = Notes()
         self.seen = Seen()
+        self.base = working_directory()
         self.detector = StepDetector()
         self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=self._enter, leave=self._leave)
         self.over = self.abandoned = False
-        self.base = working_directory()
+        self.watch = RunWatch(self.notes, self.base)
+        self.facts: Facts | None = None  # as written into the file
         self._finish = finish
         self._hooks: Hooks | None = None
         self._sampler: Any = None
@@ -89,19 +65,32 @@ class Capture:
         self._safely("the hooks could not be installed", self._install)
         if not self.over:
             self.notes.guarded("the device sampler could not start", self._start_sampler)
+            self.notes.guarded("the run could not be watched", self.watch.start)
             self._safely("the first step could not be prepared", self.phase_runner.begin)
 
     def stop(self) -> None:
-        """The block ended: keep the last step if it is whole, and finish unless the schedule had ended before."""
-        if not self.over and os.getpid() == self._pid:
-            self._safely("the last step could not be closed", self._close_last_step)
-            self._end()
+        """The block ended: keep the last step if it is whole, and write what is known now."""
+        if os.getpid() != self._pid:
+            return
+        self.notes.guarded("the run could not be watched", self.watch.end)
+        if self.over:
+            with without_user_modes():
+                self.notes.guarded("the hooks could not be removed", self._take_off)
+                if self.facts is not None:
+                    self.notes.guarded("the times of the whole run could not be written", self._finish, self)
+            return
+        self._safely("the last step could not be closed", self._close_last_step)
+        self._end()
 
     def abandon(self) -> None:
         """Take the hooks off and forget everything: another recorder takes over."""
         self.over = self.abandoned = True
         self.phase_runner.finish()
         self._take_off()
+
+    def account(self) -> WholeRun:
+        """What the block did with its wall time so far."""
+        return self.watch.account(self.phase_runner.plan.skip)
 
     # What the loop does: the Listener of `Hooks`.
 
@@ -125,6 +114,7 @@ class Capture:
                     "a batch could not be described", self.seen.loop.fetched, iterator, batch, wait_ns, plain=plain
                 )
         if self._fetching == 0:
+            self.watch.clock.waited(wait_ns)
             self._safely("loading a batch could not be recorded", self._fetch_ends, exhausted=exhausted)
 
     def optimizer_stepped(self, optimizer: object) -> None:
@@ -147,10 +137,19 @@ class Capture:
         """Whether this is the thread that records: only it may stop the profiler."""
         return threading.get_ident() == self._thread
 
+    @property
+    def listener(self) -> Listener | None:
+        """Who listens to the loop: this, then the one who only takes times, then nobody."""
+        return self.watch.onlooker if self.over else self
+
     def stepped(self) -> None:
         """The user called `step()`."""
-        if not self.over and self.runs_here:
+        if not self.runs_here:
+            return
+        if not self.over:
             self._safely("a step could not be recorded", self._step)
+        elif self.watch.onlooker is not None:
+            self.watch.onlooker.stepped()
 
     def annotated(self, name: str) -> AbstractContextManager[object]:
         """A span of this name in the trace while a profiler records, else nothing."""
@@ -162,10 +161,12 @@ class Capture:
 
     def _safely(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         failures = self.notes.failures
+        self.watch.enter()
         with without_user_modes():
             self.notes.guarded(what, call, *args, **kwargs)
         if self.notes.failures != failures:
             self._end()
+        self.watch.leave()
 
     def _install(self) -> None:
         self._thread = threading.get_ident()
@@ -192,6 +193,7 @@ class Capture:
         if capturing_graph():
             return
         training = torch.is_grad_enabled()
+        self.watch.clock.fetched(training=training)
         edge = self.detector.fetch(training=training, last=last)
         if edge:
             self._act(edge)
@@ -226,6 +228,7 @@ class Capture:
                 self._find_devices()
             self.phase_runner.available = self._steps_ahead()
             self.phase_runner.begin()
+        self.watch.act(edge, plain=not self.phase_runner.attached)
         if self.phase_runner.done:
             self._end()
 
@@ -241,12 +244,16 @@ class Capture:
         elif phase is Phase.TIMING:
             self._frames = StackSampler(self._thread, self.base)
             self._frames.start()
+        elif phase is Phase.SHAPES:
+            self.watch.pause()
 
     def _leave(self, phase: Phase) -> None:
         if phase is Phase.TIMED:
             self.seen.busy = (self.seen.busy[0], busy_now())
         elif phase is Phase.TIMING and self._frames is not None:
             self.seen.frames, self._frames = self._frames.stop(), None
+        elif phase is Phase.SHAPES:
+            self.watch.resume()
 
     def _close_last_step(self) -> None:
         if self.detector.complete:
@@ -258,14 +265,27 @@ class Capture:
         if self.over:
             return
         self.over = True
+        later = self._stop_watching if self.watch.ended or self.notes.failures else self._look_on
         with without_user_modes():
             self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
-            self.notes.guarded("the hooks could not be removed", self._take_off)
+            self.notes.guarded("the samplers could not be stopped", self._stop_sampling)
+            self.notes.guarded("the hooks could not be removed", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
 
+    def _look_on(self) -> None:
+        if self._hooks is not None:
+            self.watch.look_on(self._hooks, self.detector, self._fetching)
+
     def _take_off(self) -> None:
+        self._stop_watching()
+        self._stop_sampling()
+
+    def _stop_watching(self) -> None:
+        self.watch.stop()
         if self._hooks is not None:
             self._hooks.remove()
+
+    def _stop_sampling(self) -> None:
         if self._frames is not None:
             self.seen.frames, self._frames = self._frames.stop(), None
         if self._sampler is not None:

@@ -56,7 +56,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     mfu = run.mfu.report
     replay = run.replay
     scale = scale_of(run, step_time.median)
-    ranked = rank(price_findings(replay, findings(examined), scale))
+    ranked = rank(price_findings(replay, findings(examined), scale), replay.measured_ns)
     structure, places = counters_of(run)
     split = _breakdown(run.breakdown.median)
     report = Report(
@@ -81,6 +81,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         samples=run.facts.samples if run.facts is not None else (),
         structure=structure,
         places=places,
+        whole_run=run.facts.whole_run if run.facts is not None else None,
         problems=tuple(p.text for p in run.trace.problems),
         cautions=cautions(run, examined),
     )

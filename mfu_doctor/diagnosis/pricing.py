@@ -131,11 +131,18 @@ def _saving(price: Price, scale: Scale) -> Saving:
     )
 
 
-def rank(priced: list[Priced]) -> list[Priced]:
-    """Best first: by the low estimate of the saving, then effort, then risk; findings without a prediction last."""
+def rank(priced: list[Priced], step_ns: float) -> list[Priced]:
+    """Best first: by the low estimate of the saving, then effort, then risk; findings without a prediction last.
+
+    Args:
+        priced: the findings.
+        step_ns: the replayed step, which puts a saving in steps beside one outside of them.
+    """
 
     def key(p: Priced) -> tuple[float, int, int]:
-        return (-(p.price.low_ns if p.price else -1.0), EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))
+        outside = p.finding.outside_share
+        saved = p.price.low_ns if p.price else -1.0 if outside is None else outside * step_ns
+        return (-saved, EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))
 
     return sorted(priced, key=key)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mfu_doctor import quantities
-from mfu_doctor.render.words import columns, labels, wording
+from mfu_doctor.render.words import columns, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
@@ -22,7 +22,7 @@ MOST = 25  # fixes, reasons or cautions of one section; the rest is only counted
 def render_markdown(report: Report) -> str:
     """The report as GitHub-flavoured markdown, far below the 64 kB at which GitHub cuts comments."""
     shown: Report = each_text(report, lambda text: shorten(clean(text), LONGEST))
-    sections = (_number, _where, _fixes, _passed, _unmeasured, _cautions, _commands)
+    sections = (_number, _whole, _where, _fixes, _passed, _unmeasured, _cautions, _commands)
     return "\n\n".join("\n".join(rows) for make in sections if (rows := make(shown))) + "\n"
 
 
@@ -43,6 +43,18 @@ def _number(report: Report) -> list[str]:
     if change and report.baseline:
         facts.append((f"against {report.baseline.trace}", change.replace("->", "→")))
     return [*rows, "", *(f"- **{inline(name)}**: {inline(words)}" for name, words in facts if words)]
+
+
+def _whole(report: Report) -> list[str]:
+    rows = whole_run.rows(report)
+    if not rows:
+        return []
+    scale, unit = quantities.time_unit(max(row.seconds for row in rows))
+    times = columns.table_column([row.seconds / scale for row in rows])
+    table = [f"| whole run ({whole_run.title(report)}) | {unit} | share | |", "| --- | ---: | ---: | --- |"]
+    for row, time in zip(rows, times, strict=True):
+        table.append(f"| {inline(row.label)} | {time} | {row.share} | {inline(row.note)} |")
+    return table
 
 
 def _where(report: Report) -> list[str]:

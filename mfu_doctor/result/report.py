@@ -22,6 +22,7 @@ from mfu_doctor.result.findings import (
 )
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu, ReplayInfo, RunInfo
 from mfu_doctor.result.step import BUCKETS, Bar, Block, Breakdown, Drawing, KernelRow, OpRow, StepRow, StepTime
+from mfu_doctor.whole_run import WholeRun
 
 __all__ = [
     "SCHEMA",
@@ -45,6 +46,7 @@ __all__ = [
     "Saving",
     "StepRow",
     "StepTime",
+    "WholeRun",
 ]
 
 SCHEMA = 1
@@ -77,6 +79,7 @@ class Report:
     waterfall_note: str | None = None
     bound: str | None = None  # input-bound, host-bound, communication-bound, compute-bound, copy-bound
     steps: tuple[StepRow, ...] = ()
+    whole_run: WholeRun | None = None  # what the recorded block did with its wall time
     drawing: Drawing | None = None
     diagnoses: tuple[Diagnosis, ...] = ()
     plan: Plan = field(default_factory=Plan)

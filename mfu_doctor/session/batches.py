@@ -43,9 +43,10 @@ class Batches(Generic[T]):
 
     def _fetch(self, iterator: Iterator[T]) -> T:
         capture = self._capture
-        if capture.over:
+        listener = capture.listener if capture.runs_here else None
+        if listener is None:
             return next(iterator)
-        capture.fetch_begins(iterator)
+        listener.fetch_begins(iterator)
         start, batch, exhausted = time.perf_counter_ns(), None, False
         try:
             with capture.annotated(MARK):
@@ -54,5 +55,7 @@ class Batches(Generic[T]):
             exhausted = True
             raise
         finally:
-            capture.fetch_ends(iterator, batch, time.perf_counter_ns() - start, exhausted=exhausted)
+            wait_ns, listener = time.perf_counter_ns() - start, capture.listener  # the recording may just have ended
+            if listener is not None:
+                listener.fetch_ends(iterator, batch, wait_ns, exhausted=exhausted)
         return batch

@@ -1,8 +1,8 @@
 """`profile()` and its Recorder: one line around a training loop.
 
 The Recorder watches the loop, and the phase runner runs the schedule. When the schedule or the `with` block ends, the file is
-written and all hooks are removed. At the end of the block the report is made. Every call from the user's code goes through the
-capture boundary, so that a failure of ours becomes a note in the report.
+written. Until the block ends, only step times are taken. Then all hooks are removed and the report is made. Every call from the
+user's code goes through the capture boundary, so that a failure of ours becomes a note in the report.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mfu_doctor.capture import destination
-from mfu_doctor.capture.capture import Capture, Request
+from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stack_sampler import own_directory, shown_path
+from mfu_doctor.capture.seen import Request
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.facts import GivenNumbers, Schedule
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
@@ -50,13 +51,14 @@ def profile(
     """Record the training steps inside a `with` block and report why they do not use the hardware fully.
 
     A step ends at an optimizer step, else when a DataLoader loads the next batch. Calls of `Recorder.step()` take precedence.
-    The steps go through the phases below. Then all hooks are removed and the loop runs as before. If the block has fewer steps,
-    the phases are shorter. The training is not changed: no settings, seeds, synchronizations or exceptions are added.
+    The steps go through the phases below. Then the file is written, and for the rest of the block only the steps are timed: the
+    step time of the report is of the whole run. If the block has fewer steps, the phases are shorter. The training is not
+    changed: no settings, seeds, synchronizations or exceptions are added.
 
     Args:
         path: trace file to write; a directory gets a name in TensorBoard's layout; with several ranks, one directory.
         skip: warm-up steps of the loop.
-        timed: steps timed without the profiler; they give the step time and MFU.
+        timed: steps timed without the profiler just before it starts; in a run that ends soon they give the step time and MFU.
         warmup: steps with the profiler that are discarded.
         active: recorded steps; one more is recorded with shapes and source lines.
         model_flops: FLOP per step and process; replaces the counted FLOPs.
@@ -164,6 +166,7 @@ class Recorder:
         if self._left or self._capture is None or not self._mine:
             return
         self._left = True
+        self._asked_report, self._report = False, None  # one of the recording alone does not know the rest of the run
         atexit.unregister(self._at_exit)
         try:
             self._capture.stop()
@@ -194,9 +197,13 @@ class Recorder:
         return self._pid == os.getpid()
 
     def _write(self, capture: Capture) -> None:
+        from mfu_doctor.capture.export.amend import amend_capture
         from mfu_doctor.capture.export.export import write_capture
 
-        self.path = write_capture(capture)
+        if capture.facts is None:
+            self.path = write_capture(capture)
+        elif self.path is not None:
+            amend_capture(capture, self.path)
 
     def _show(self) -> None:
         report = self.report

@@ -126,7 +126,7 @@ def test_the_sampler_is_told_which_gpu_is_the_ranks_own_at_the_step_that_first_u
     body = """
 sys.path.insert(0, os.environ["PYTHONPATH"])
 if not PLAIN:
-    from mfu_doctor.capture.capture import Request
+    from mfu_doctor.capture.seen import Request
     from mfu_doctor.capture.destination import Destination
     from mfu_doctor.session.recorder import DEFAULT, Recorder
     from mfu_doctor.facts import GivenNumbers

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.capture import Capture, Request
+from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.destination import Destination
 from mfu_doctor.capture.export.assemble import timed_rows
 from mfu_doctor.capture.loop.schedule import Phase
@@ -17,6 +17,7 @@ from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.other_profilers import active_profiler
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner, StepRow
+from mfu_doctor.capture.seen import Request
 from mfu_doctor.facts import GivenNumbers, Schedule
 
 ASKED = Schedule(skip=1, timed=4, warmup=1, active=2)

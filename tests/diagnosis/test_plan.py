@@ -56,7 +56,9 @@ def planned(
     replay = replay or run.replay
     scale = scale or Scale(replay.measured_ns / 1e9, replay.measured_ns, None)
     found = [(rule, rule.judge(run)) for rule in rules]
-    ranked = rank(price_findings(replay, [(r, f) for r, f in found if isinstance(f, Finding)], scale))
+    ranked = rank(
+        price_findings(replay, [(r, f) for r, f in found if isinstance(f, Finding)], scale), run.replay.measured_ns
+    )
     return ranked, make_plan(replay, ranked, scale)
 
 

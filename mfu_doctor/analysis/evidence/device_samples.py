@@ -109,7 +109,7 @@ def block_of(run: Run) -> tuple[int, int] | None:
     if facts is not None and facts.windows:
         start = min(w.start_ns for w in facts.windows)
         # The timed steps come directly before the profiler starts.
-        return start - int(sum(facts.timed_steps_s) * NS_PER_S), max(w.end_ns for w in facts.windows)
+        return start - int(sum(facts.beside_s) * NS_PER_S), max(w.end_ns for w in facts.windows)
     if not run.trace.origin_ns:
         return None
     first, last = run.steps.extent

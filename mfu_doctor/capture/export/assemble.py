@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.host import host_facts
@@ -24,6 +25,8 @@ from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
 from mfu_doctor.version import __version__
 
 _ENOUGH_TIMES = 3  # timed steps below which other warm, un-profiled steps help the median
+_MANY = 2  # times as many steps as the timed ones stand for the run better
+_MOST_TIMES = 1000  # in the file
 _DIGITS = 9  # nanoseconds
 
 
@@ -70,7 +73,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
     """
     phase_runner, seen, loop = capture.phase_runner, capture.seen, capture.seen.loop
     place, timed = place_in_job(), timed_rows(capture)
-    return Facts(
+    facts = Facts(
         tool_version=__version__,
         site=capture.request.site,
         rank=place.rank,
@@ -104,6 +107,24 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         sampler_status=seen.sampler_status,
         notes=tuple(capture.notes.said),
     )
+    return with_whole_run(capture, facts)
+
+
+def with_whole_run(capture: Capture, facts: Facts) -> Facts:
+    """The facts with the account of the block so far, and with steps that stand for the run.
+
+    These are the un-profiled steps of all the run after its beginning, once they are more than twice those timed beside the
+    recording: five steps at the start differ from what the program takes later by a tenth in the median, and by half at times.
+    """
+    if not capture.watch.clock.steps:
+        return facts
+    run = capture.account()
+    steps, waits = capture.watch.clock.times.settled(run.startup_steps, _MOST_TIMES)
+    beside = facts.beside_steps_s or facts.timed_steps_s
+    facts = replace(facts, whole_run=run, beside_steps_s=beside, notes=tuple(capture.notes.said))
+    if not run.ended or len(steps) <= _MANY * max(len(beside), 1):
+        return facts
+    return replace(facts, timed_steps_s=_rounded(steps), timed_waits_s=_rounded(waits))
 
 
 def timed_rows(capture: Capture) -> list[StepRow]:
@@ -168,4 +189,8 @@ def _per_step(rows: list[StepRow]) -> float | None:
 
 
 def _seconds(rows: list[StepRow]) -> tuple[float, ...]:
-    return tuple(round(row.seconds, _DIGITS) for row in rows)
+    return _rounded(row.seconds for row in rows)
+
+
+def _rounded(seconds: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(value, _DIGITS) for value in seconds)

@@ -68,7 +68,8 @@ def _writer(
         import msgspec
 
         kept = chosen if exports else Chosen(None, None)
-        facts = msgspec.json.encode(assemble(capture, kept, peaks))
+        capture.facts = assemble(capture, kept, peaks)
+        facts = msgspec.json.encode(capture.facts)
 
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:

@@ -20,6 +20,9 @@ from mfu_doctor.units import NS_PER_US
 # Room between the ids of the two windows. Ids count events, so they stay far below it, and the sum still fits 32 bits.
 ID_SHIFT = 1 << 30
 
+FACTS_LINE = b'"mfu_doctor": '
+"""How the line with our facts begins."""
+
 _CHUNK = 4 << 20  # bytes handled at a time
 _HEAD = 16 << 20  # the head holds every process group of a job
 _TAIL = 1 << 20
@@ -87,9 +90,9 @@ def merge(exports: list[Export], target: IO[bytes], facts: bytes, *, name: str) 
     keys.setdefault("schemaVersion", 1)
     keys["traceName"] = name
     base = keys.get("baseTimeNanoseconds")
-    with nullcontext(target) if name.endswith(".json") else _zipped(target) as out:
+    with nullcontext(target) if name.endswith(".json") else zipped(target) as out:
         head = json.dumps(keys).encode()
-        out.write(head[:-1] + b',\n"mfu_doctor": ' + facts + b',\n"traceEvents": [\n')
+        out.write(head[:-1] + b",\n" + FACTS_LINE + facts + b',\n"traceEvents": [\n')
         for number, (export, part) in enumerate(zip(exports, parts, strict=True)):
             late = part.keys.get("baseTimeNanoseconds", base)
             change = _change(export, shifted=number > 0, late_ns=(late or 0) - (base or 0))
@@ -100,7 +103,8 @@ def merge(exports: list[Export], target: IO[bytes], facts: bytes, *, name: str) 
         out.write(b"\n]}\n")
 
 
-def _zipped(target: IO[bytes]) -> gzip.GzipFile:
+def zipped(target: IO[bytes]) -> gzip.GzipFile:
+    """A file to write plain bytes to, which packs them into the target."""
     return gzip.GzipFile(fileobj=target, mode="wb", compresslevel=_GZIP_LEVEL, filename="", mtime=0)
 
 

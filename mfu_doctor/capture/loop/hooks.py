@@ -62,6 +62,10 @@ class Hooks:
         gc.callbacks.append(watch)
         self._removals.append(lambda: gc.callbacks.remove(watch) if watch in gc.callbacks else None)
 
+    def report_to(self, listener: Listener) -> None:
+        """From now on another listener receives the events."""
+        self._listener = listener
+
     def remove(self) -> None:
         """Take everything off; safe to call twice."""
         while self._removals:

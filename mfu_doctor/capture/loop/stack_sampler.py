@@ -31,11 +31,9 @@ class StackSampler:
 
     def __init__(self, thread: int, base: Path | None) -> None:
         self._watched = thread
-        self._base = base
-        self._foreign = _foreign_prefixes()
+        self._files = UserFiles(base)
         self._stop = threading.Event()
         self._samples: list[FrameSample] = []
-        self._own: dict[str, str | None] = {}  # file name -> shown place, None for library code
         self._thread = threading.Thread(target=self._run, name="mfu-doctor-frames", daemon=True)
 
     def start(self) -> None:
@@ -59,17 +57,31 @@ class StackSampler:
         for _ in range(_MAX_DEPTH):
             if frame is None:
                 return None
-            file = self._shown(frame.f_code.co_filename)
+            file = self._files.shown(frame.f_code.co_filename)
             if file is not None:
                 return f"{file}:{frame.f_lineno}"
             frame = frame.f_back
         return None
 
-    def _shown(self, filename: str) -> str | None:
-        if filename not in self._own:
+
+class UserFiles:
+    """Tells the user's own files from those of libraries.
+
+    Args:
+        base: directory that files are shown relative to; None: names only.
+    """
+
+    def __init__(self, base: Path | None) -> None:
+        self._base = base
+        self._foreign = _foreign_prefixes()
+        self._known: dict[str, str | None] = {}
+
+    def shown(self, filename: str) -> str | None:
+        """The file as a report shows it, or None for the code of a library."""
+        if filename not in self._known:
             library = filename.startswith(("<", *self._foreign))
-            self._own[filename] = None if library else shown_path(filename, self._base)
-        return self._own[filename]
+            self._known[filename] = None if library else shown_path(filename, self._base)
+        return self._known[filename]
 
 
 def shown_path(filename: str, base: Path | None) -> str:

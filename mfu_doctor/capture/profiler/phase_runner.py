@@ -170,6 +170,11 @@ class PhaseRunner:
         """Whether a profiler session records right now."""
         return self._current is not None and self._current.session.state is State.RECORDING
 
+    @property
+    def attached(self) -> bool:
+        """Whether a profiler session is open, recording or not."""
+        return self._current is not None
+
     def _arrange(self, schedule: Schedule, passed: int = 0) -> None:
         self.plan = schedule
         self._queue = phases(schedule)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
-from mfu_doctor.render.words import columns, labels, wording
+from mfu_doctor.render.words import columns, labels, whole_run, wording
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
 
 INDENT = "  "
 LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"
 BAR = 26  # columns of the longest share bar
+SHORT_BAR = 10  # columns of the longest bar of the whole run: lines of the program stand beside it
 BESIDE_BAR = 54  # columns of its label, figures and note
 ENTRY = 26  # columns of a rule's name before its reason
 SHORT_TRACE = 16  # columns of a trace's name that are kept even if the device's name is cut
@@ -112,6 +113,29 @@ def _bar(share: float, longest: int, look: Look) -> str:
         whole, part = divmod(round(share * longest * 8), 8)
         return "█" * whole + (EIGHTHS[part] if part else "")
     return "#" * max(round(share * longest), 1 if share > 0 else 0)
+
+
+def whole(report: Report, look: Look) -> list[Block]:
+    """The parts of the whole run, so that nobody mistakes a part of it for all; nothing for other traces."""
+    rows = whole_run.rows(report, None if look.verbose else whole_run.MOST_ROWS)
+    if not rows:
+        return []
+    sentence = whole_run.sentence(report)
+    if sentence is not None and not look.verbose:
+        return [Block((line(shorten(f"{INDENT}{sentence}", look.width), "quiet"),))]
+    scale, unit = quantities.time_unit(max(row.seconds for row in rows))
+    texts = columns.table_column([row.seconds / scale for row in rows])
+    longest, column = min(SHORT_BAR, look.width - BESIDE_BAR), max(LABEL, *(len(row.label) for row in rows)) + 1
+    head = f"{INDENT}Whole run ({whole_run.title(report)})".ljust(len(INDENT) + column + longest)
+    lines: list[Line] = [line(head + unit.rjust(7) + "share".rjust(8), "head")]
+    largest = max(row.seconds for row in rows)
+    for row, text in zip(rows, texts, strict=True):
+        bar = Span(_bar(row.seconds / largest, longest, look).ljust(longest), "bar")
+        left = f"{INDENT}{row.label.ljust(column)}"
+        tail = f"{text:>7}{row.share:>8}"
+        note = shorten(row.note, look.width - cells(left) - longest - cells(tail) - 2, middle=True)
+        lines.append((Span(left), bar, Span(tail + (f"  {note}" if note else ""))))
+    return [Block(tuple(lines), gap=True)]
 
 
 def where(report: Report, look: Look) -> Block:

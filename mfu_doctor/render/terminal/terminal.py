@@ -91,6 +91,7 @@ def _blocks(report: Report, look: Look) -> list[Block]:
     return [
         panels.header(report, look),
         panels.number(report, look),
+        *panels.whole(report, look),
         panels.where(report, look),
         *panel_fixes.fixes(report, look),
         panels.passed(report, look),

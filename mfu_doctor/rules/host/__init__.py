@@ -10,6 +10,7 @@ from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.host_computation import host_computation
 from mfu_doctor.rules.host.long_steps import long_steps
 from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
+from mfu_doctor.rules.host.outside_steps import outside_steps
 from mfu_doctor.rules.host.pageable_read import pageable_read
 from mfu_doctor.rules.host.recompilation import recompilation
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     uncompiled,
     tensor_loop,
     long_steps,
+    outside_steps,
     needless_grad_scaler,
     few_threads,
     anomaly_mode,

@@ -84,5 +84,6 @@ def long_steps(run: Run) -> Outcome:
         ),
         effort="refactor",
         place=spot.place if spot else None,
+        symptom_of=("outside-steps",),
         confidence="hint",
     )

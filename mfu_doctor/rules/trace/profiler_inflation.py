@@ -42,8 +42,8 @@ IN_DOUBT = 0.05
 def profiler_inflation(run: Run) -> Outcome:
     """Compare profiled and un-profiled steps, or look at what was recorded."""
     facts = run.facts
-    if facts is not None and facts.timed_steps_s and facts.profiled_steps_s:
-        return _measured(statistics.median(facts.timed_steps_s), statistics.median(facts.profiled_steps_s))
+    if facts is not None and facts.beside_s and facts.profiled_steps_s:
+        return _measured(statistics.median(facts.beside_s), statistics.median(facts.profiled_steps_s))
     return _suspected(run)
 
 

@@ -1,0 +1,116 @@
+"""Where the training thread is while it is not in a usual step, looked at from another thread for the whole block.
+
+In usual steps nothing is looked at. Fifty times a second in the first minute, ten times afterwards: a look takes some ten
+microseconds. The thread is a daemon and is joined when the block ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mfu_doctor.capture.loop.run_clock import RunClock
+from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
+from mfu_doctor.capture.loop.where import Where, place_of, stack_of
+from mfu_doctor.whole_run import PARTS, Elsewhere, WholeRun
+
+_PERIOD_S, _LATER_S = 0.02, 0.1
+_LATER_AFTER_S = 60.0
+_JOIN_S = 0.5
+_MAX_PLACES = 512  # kept
+_MAX_EDGES = 32  # steps whose way is remembered
+_MAX_WAYS = 8
+_MOST = 8  # places of a part in the file
+
+
+class RunSampler:
+    """Looks at one thread until stopped; can be stopped and started again.
+
+    Args:
+        thread: identity of the thread (`threading.get_ident()`).
+        base: directory that places are shown relative to; None: file names only.
+        clock: says what the thread is at.
+        guarded: runs a function of ours so that its failure is noted and goes no further.
+    """
+
+    def __init__(
+        self, thread: int, base: Path | None, clock: RunClock, guarded: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._watched, self._clock, self._guarded = thread, clock, guarded
+        self._files, self._own = UserFiles(base), own_directory() + os.sep
+        self._began = time.perf_counter()
+        self._stop = threading.Event()  # one for each thread: an old one that is late must not run on
+        self._thread: threading.Thread | None = None
+        self._ways: list[tuple[tuple[str, str], ...]] = []
+        self._edges = 0
+        self._seen: dict[tuple[str, Where], int] = {}
+
+    def start(self) -> None:
+        """Begin, or go on."""
+        if self._thread is None:
+            self._stop = threading.Event()
+            self._thread = threading.Thread(target=self._guarded, args=(self._run,), name="mfu-doctor-run", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stop.set()
+            thread.join(_JOIN_S)
+
+    def edge(self) -> None:
+        """A step begins: remember the way to it, for the first few."""
+        if self._edges >= _MAX_EDGES:
+            return
+        self._edges += 1
+        way = tuple(call.name for call in stack_of(sys._getframe(1), self._own))  # noqa: SLF001 - the documented way
+        if way not in self._ways and len(self._ways) < _MAX_WAYS:
+            self._ways.append(way)
+
+    def forget(self) -> None:
+        """The edges so far were none of steps."""
+        self._edges = 0
+        self._ways.clear()
+
+    def elsewhere(self, account: WholeRun) -> tuple[Elsewhere, ...]:
+        """The seconds of each part of the account, divided by what was seen in it; longest first."""
+        found: list[Elsewhere] = []
+        seen = dict(self._seen)  # the thread may still be at its last look
+        for part in PARTS:
+            looks = {where: ns for (at, where), ns in seen.items() if at == part}
+            total, seconds = sum(looks.values()), account.seconds_of(part)
+            most = sorted(looks.items(), key=lambda item: -item[1])[:_MOST]
+            found += [
+                Elsewhere(part=part, seconds=seconds * ns / total, place=w.place, function=w.function, kind=w.kind)
+                for w, ns in most
+                if seconds > 0
+            ]
+        return tuple(sorted(found, key=lambda e: -e.seconds))
+
+    def _run(self) -> None:
+        stop, last = self._stop, time.perf_counter_ns()
+        while not stop.wait(self._period()):
+            now = time.perf_counter_ns()
+            part = self._clock.unusual(now)
+            if part is not None:
+                self._look(part, min(now - last, max(now - self._clock.since_ns, 0)))
+            last = now
+
+    def _period(self) -> float:
+        return _PERIOD_S if time.perf_counter() - self._began < _LATER_AFTER_S else _LATER_S
+
+    def _look(self, part: str, for_ns: int) -> None:
+        stack = stack_of(sys._current_frames().get(self._watched), self._own)  # noqa: SLF001 - the documented way
+        if not stack:
+            return
+        where = place_of(stack, self._ways, self._files.shown)
+        if where.kind is None and self._clock.evaluating:
+            where = Where(where.place, where.function, "evaluation")
+        key = (part, where)
+        if key in self._seen or len(self._seen) < _MAX_PLACES:
+            self._seen[key] = self._seen.get(key, 0) + for_ns

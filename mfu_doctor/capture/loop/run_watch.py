@@ -1,0 +1,98 @@
+"""Watches one whole block beside its recording: the clock, where the thread is outside of steps, and who listens at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.hooks import Hooks
+from mfu_doctor.capture.loop.onlooker import Onlooker
+from mfu_doctor.capture.loop.run_clock import RunClock
+from mfu_doctor.capture.loop.run_sampler import RunSampler
+from mfu_doctor.capture.loop.steps import Edge, StepDetector
+from mfu_doctor.whole_run import WholeRun
+
+
+class RunWatch:
+    """The account of one block while it grows.
+
+    Args:
+        notes: where to say what could not be watched.
+        base: directory that places are shown relative to.
+    """
+
+    def __init__(self, notes: Notes, base: Path | None) -> None:
+        self.clock = RunClock(time.perf_counter_ns())
+        self.onlooker: Onlooker | None = None  # once the recording is over
+        self._notes = notes
+        self._base = base
+        self._sampler: RunSampler | None = None
+        self._entered_ns = self.clock.began_ns  # when the event arrived that is being handled
+        self._ended_ns: int | None = None  # when the block ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether the block is over."""
+        return self._ended_ns is not None
+
+    def start(self) -> None:
+        """Begin to look at the calling thread."""
+        self._sampler = RunSampler(threading.get_ident(), self._base, self.clock, self._guarded)
+        self._sampler.start()
+
+    def enter(self) -> None:
+        """The recorder begins to handle an event of the loop."""
+        self.clock.own = True
+        self._entered_ns = time.perf_counter_ns()
+
+    def leave(self) -> None:
+        """It has handled it: the time since is its own."""
+        self.clock.worked(self._entered_ns, time.perf_counter_ns())
+        self.clock.own = False
+
+    def act(self, edge: int, *, plain: bool) -> None:
+        """What the step detector answered to the event; `plain`: a step that begins runs without a profiler."""
+        sampler = self._sampler
+        if edge & Edge.RESTART and sampler is not None:
+            sampler.forget()
+        self.clock.act(edge, self._entered_ns, plain=plain)
+        if edge & Edge.BEGIN and sampler is not None:
+            sampler.edge()
+
+    def pause(self) -> None:
+        """Do not look for now: a profiler records the stacks of all threads."""
+        if self._sampler is not None:
+            self._sampler.stop()
+
+    def resume(self) -> None:
+        """Look again, unless the block is over."""
+        if self._sampler is not None and not self.ended:
+            self._sampler.start()
+
+    def look_on(self, hooks: Hooks, detector: StepDetector, depth: int) -> None:
+        """The recording is over and the block is not: from now on only times are taken."""
+        self.onlooker = Onlooker(detector, self.clock, self._notes, depth)
+        hooks.report_to(self.onlooker)
+
+    def end(self) -> None:
+        """The block is over."""
+        self._ended_ns = time.perf_counter_ns()
+        self.clock.close()
+
+    def stop(self) -> None:
+        """Look no more, and listen no more."""
+        self.onlooker = None
+        self.pause()
+
+    def account(self, skipped: int) -> WholeRun:
+        """What the block did with its wall time so far; `skipped` leading steps are its beginning in any case."""
+        until = time.perf_counter_ns() if self._ended_ns is None else self._ended_ns
+        account = self.clock.account(until, skipped=skipped, ended=self.ended)
+        return account if self._sampler is None else replace(account, elsewhere=self._sampler.elsewhere(account))
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        self._notes.guarded("the run could not be watched", call)

@@ -1,0 +1,127 @@
+"""Times of all un-profiled steps of a run, in bounded memory, for about a microsecond per step.
+
+The latest steps are kept one by one. All of them are kept as sums over equal numbers of consecutive steps, so that a beginning
+that is unlike the rest can be told apart however long the run is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from mfu_doctor.units import NS_PER_S
+from mfu_doctor.whole_run import LONG_STEP
+
+_LATEST = 4096  # steps kept one by one, 64 kB
+_CELLS = 256  # sums kept; when they are full, pairs are added up
+_USUAL_OF = 64  # latest steps that say what a usual one takes; also how often that is asked
+_FIRST_USUAL = 4
+
+
+@dataclass(slots=True)
+class StepTimes:
+    """Everything known about the un-profiled steps so far.
+
+    Attributes:
+        count: steps.
+        total_ns: their time.
+        usual_ns: median of the latest ones; 0 before there are some.
+        long: steps longer than LONG_STEP times the usual one.
+        long_ns: what they took more than it.
+    """
+
+    count: int = 0
+    total_ns: int = 0
+    usual_ns: int = 0
+    long: int = 0
+    long_ns: int = 0
+    _steps: array[int] = field(default_factory=lambda: array("q"))
+    _waits: array[int] = field(default_factory=lambda: array("q"))
+    _cells: list[int] = field(default_factory=list)
+    _cell_size: int = 1
+    _cell: int = 0
+    _in_cell: int = 0
+
+    def add(self, took_ns: int, waited_ns: int) -> None:
+        """A step that took so long, of which it waited so long for its batches."""
+        at, self.count = self.count % _LATEST, self.count + 1
+        if self.count <= _LATEST:
+            self._steps.append(took_ns)
+            self._waits.append(waited_ns)
+        else:
+            self._steps[at], self._waits[at] = took_ns, waited_ns
+        self.total_ns += took_ns
+        if self.usual_ns and took_ns > LONG_STEP * self.usual_ns:
+            self.long += 1
+            self.long_ns += took_ns - self.usual_ns
+        if self.count % _USUAL_OF == 0 or (self.count < _USUAL_OF and self.count % _FIRST_USUAL == 0):
+            self.usual_ns = int(median(self._latest(_USUAL_OF)))
+        self._cell += took_ns
+        self._in_cell += 1
+        if self._in_cell == self._cell_size:
+            self._close_cell()
+
+    def startup(self, skipped: int) -> tuple[int, int]:
+        """How many leading steps are the run's beginning, and the nanoseconds they took.
+
+        Args:
+            skipped: steps that are its beginning in any case.
+        """
+        cells = self._cells
+        leading = _leading([total / self._cell_size for total in cells])
+        steps = max(leading * self._cell_size, min(skipped, self.count // 2))
+        whole, rest = divmod(steps, self._cell_size)
+        part = cells[whole] * rest // self._cell_size if rest and whole < len(cells) else 0
+        return steps, sum(cells[:whole]) + part
+
+    def settled(self, startup: int, most: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Seconds of the latest consecutive steps after the beginning, and of their waits for data; `most` at most."""
+        many = min(self.count - startup, most, _LATEST)
+        if many <= 0:
+            return (), ()
+        at = self.count % _LATEST if self.count > _LATEST else 0
+        steps, waits = (row[at:] + row[:at] for row in (self._steps, self._waits))
+        return tuple(ns / NS_PER_S for ns in steps[-many:]), tuple(ns / NS_PER_S for ns in waits[-many:])
+
+    def beyond(self, startup: int) -> tuple[int, int]:
+        """Steps after the beginning that are long, and the nanoseconds that they take more than the usual one.
+
+        Compared with the median of all of them, or in a run too long to keep them with the median of those just before.
+        """
+        if self.count > _LATEST:
+            return self.long, self.long_ns
+        later = self._steps[startup:]
+        usual = int(median(later)) if later else 0
+        excess = [ns - usual for ns in later if ns > LONG_STEP * usual]
+        return len(excess), sum(excess)
+
+    def _latest(self, many: int) -> Sequence[int]:
+        """The latest steps in any order."""
+        if self.count <= many or self.count <= _LATEST:
+            return self._steps[-many:]
+        at = self.count % _LATEST
+        return self._steps[max(at - many, 0) : at] or self._steps[-many:]
+
+    def _close_cell(self) -> None:
+        self._cells.append(self._cell)
+        self._cell = self._in_cell = 0
+        if len(self._cells) == _CELLS:
+            self._cells = [sum(self._cells[i : i + 2]) for i in range(0, _CELLS, 2)]
+            self._cell_size *= 2
+
+
+def _leading(means: Sequence[float]) -> int:
+    """How many leading cells are the beginning: most of them are long compared with the second half, and so is the last one.
+
+    At most half of all. A run whose every fourth step is long has no such beginning.
+    """
+    half = len(means) // 2
+    if not half:
+        return 0
+    long = LONG_STEP * median(means[half:])
+    for many in range(half, 0, -1):
+        if means[many - 1] > long and median(means[:many]) > long:
+            return many
+    return 0

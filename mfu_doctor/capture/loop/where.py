@@ -1,0 +1,110 @@
+"""From the stack of the training thread to the line that is worth naming: where its way parts from the way to a training step.
+
+A validation loop is many lines of models and losses; the line that calls it is one. At step edges the way from the script to the
+loop is remembered as names. Of a stack seen later the common part is the loop; the first line of the user's code from there on is
+the place. All values are text, so nothing of the user's is kept alive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+_MAX_DEPTH = 200
+_MODULE = "<module>"
+
+# A function that is named for what it does; the name is the user's (or the library's) own word for it.
+_NAMED = (
+    ("checkpoint", re.compile(r"(^|_)(save|checkpoint|dump)")),
+    ("evaluation", re.compile(r"(^|_)(eval|evaluate|evaluation|validate|validation|test)(_|$)")),
+    ("rollout", re.compile(r"(^|_)(rollout|rollouts|collect)(_|$)")),
+)
+# Files whose functions do one thing.
+_FILES = (
+    ("data loading", re.compile(r"torch/utils/data/")),
+    ("imports", re.compile(r"<frozen importlib")),
+    ("environment", re.compile(r"/(gym|gymnasium|stable_baselines3/common/vec_env)/")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One frame of a stack."""
+
+    file: str
+    function: str
+    line: int
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The function, whatever its line."""
+        return self.file, self.function
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place to name, as in `Elsewhere`."""
+
+    place: str | None = None
+    function: str | None = None
+    kind: str | None = None
+
+
+def stack_of(frame: FrameType | None, own: str) -> tuple[Call, ...]:
+    """A stack as text, outermost first, without the frames of this package."""
+    calls: list[Call] = []
+    while frame is not None and len(calls) < _MAX_DEPTH:
+        code = frame.f_code
+        if not code.co_filename.startswith(own):
+            calls.append(Call(code.co_filename, code.co_name, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(reversed(calls))
+
+
+def place_of(
+    stack: Sequence[Call], ways: Sequence[Sequence[tuple[str, str]]], shown: Callable[[str], str | None]
+) -> Where:
+    """Where a stack leaves the way to the training steps.
+
+    Args:
+        stack: outermost first.
+        ways: names of the stacks at step edges, outermost first; none before the first step.
+        shown: a file as a report shows it; None for the code of a library.
+    """
+    common = max((_common(stack, way) for way in ways), default=0)
+    inward = stack[max(common - 1, 0) :]
+    users = [i for i, call in enumerate(inward) if shown(call.file) is not None]
+    kind = _kind(inward[1:] if common else inward)
+    if not users:
+        return Where(None, _named(inward[1:]), kind)
+    at = users[0] if common else users[-1]
+    call = inward[at]
+    within = None if call.function == _MODULE or common else call.function
+    return Where(f"{shown(call.file)}:{call.line}", _named(inward[at + 1 :]) or within, kind)
+
+
+def _common(stack: Sequence[Call], way: Sequence[tuple[str, str]]) -> int:
+    for depth, (call, name) in enumerate(zip(stack, way, strict=False)):
+        if call.name != name:
+            return depth
+    return min(len(stack), len(way))
+
+
+def _named(calls: Sequence[Call]) -> str | None:
+    """The function that the place calls; wrappers that only pass a call on have no name worth showing."""
+    names = (call.function for call in calls if not call.function.startswith("<"))
+    return next((name for name in names if name not in ("decorate_context", "wrapper", "_call_impl")), None)
+
+
+def _kind(calls: Sequence[Call]) -> str | None:
+    """What the calls do, as far as their names or files tell; the outermost word counts."""
+    for call in calls:
+        for kind, pattern in _NAMED:
+            if pattern.search(call.function.lower()):
+                return kind
+        for kind, pattern in _FILES:
+            if pattern.search(call.file):
+                return kind
+    return None

@@ -1,0 +1,40 @@
+"""What a capture is asked for, and what it sees of the loop beside its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mfu_doctor.capture.destination import Destination
+from mfu_doctor.capture.device.current_devices import current_devices
+from mfu_doctor.capture.facts.host import Busy
+from mfu_doctor.capture.facts.loop import LoopFacts
+from mfu_doctor.capture.facts.settings import Compiled
+from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    asked: Schedule
+    destination: Destination
+    site: str
+    given: GivenNumbers
+    nvml: Any = None
+    current_devices: Callable[[], tuple[str, ...] | None] = current_devices
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen beside the steps themselves."""
+
+    loop: LoopFacts = field(default_factory=LoopFacts)
+    pauses: list[GcPause] = field(default_factory=list)
+    frames: tuple[FrameSample, ...] = ()
+    samples: tuple[DeviceSamples, ...] = ()
+    sampler_status: str | None = None
+    busy: tuple[Busy | None, Busy | None] = (None, None)
+    compiled: Compiled | None = None  # at the start
+    allocator: dict[str, int] = field(default_factory=dict)  # at the start

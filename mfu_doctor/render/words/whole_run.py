@@ -1,0 +1,84 @@
+"""The rows of the whole run: its training steps, and all that is none, each with its seconds, its share and its line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mfu_doctor import quantities
+from mfu_doctor.render.words import columns
+from mfu_doctor.result.report import Report
+from mfu_doctor.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, WholeRun
+
+STEPS = "training steps"
+_PARTS = {BEFORE: "before step 1", BETWEEN: "between steps", LONG: "in long steps", AFTER: "after last step"}
+MOST_ROWS = 4  # besides the steps; the rest is one row
+_ALL_STEPS = 0.98  # of the run: more is told in one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One row. `tenths` are tenths of a per cent; those of all rows sum to 1000."""
+
+    label: str
+    seconds: float
+    tenths: int
+    note: str = ""
+
+    @property
+    def share(self) -> str:
+        """The share as printed."""
+        return f"{self.tenths / 10:.1f} %"
+
+
+def title(report: Report) -> str:
+    """What the rows are of."""
+    run = report.whole_run
+    assert run is not None
+    text = f"{quantities.duration(run.own_s)}, {quantities.counted(run.steps, 'step')}"
+    return f"{text}, not to its end" if not run.ended else text
+
+
+def sentence(report: Report) -> str | None:
+    """The share that the steps explain, where that is nearly all; None if the rows are worth showing, or nothing is known."""
+    run = report.whole_run
+    if run is None or run.steps_s < _ALL_STEPS * run.own_s:
+        return None
+    return f"training steps are {quantities.share(run.steps_s, run.own_s)} of the run ({title(report)})"
+
+
+def rows(report: Report, most: int | None = MOST_ROWS) -> list[RunRow]:
+    """Training steps first, then everything else, longest first; empty without an account."""
+    run = report.whole_run
+    if run is None or run.own_s <= 0:
+        return []
+    found = _named(run)
+    kept = found if most is None else found[:most]
+    rest = sum(seconds for _, seconds, _ in found[len(kept) :])
+    every = [(STEPS, run.steps_s, _about_steps(run)), *kept, *([("other", rest, "")] if rest > 0 else [])]
+    parts = columns.apportion([seconds for _, seconds, _ in every], 1000)
+    return [RunRow(label, s, tenths, note) for (label, s, note), tenths in zip(every, parts, strict=True) if tenths]
+
+
+def _named(run: WholeRun) -> list[tuple[str, float, str]]:
+    """Label, seconds and line of all that is no usual step."""
+    seconds: dict[str, float] = {}
+    lines: dict[str, dict[str, float]] = {}
+    for part in PARTS:
+        left = run.seconds_of(part)
+        for e in (e for e in run.elsewhere if e.part == part):
+            label = e.kind if e.kind is not None else _PARTS[part]
+            seconds[label] = seconds.get(label, 0.0) + e.seconds
+            left -= e.seconds
+            text = ", ".join(t for t in (e.place, f"{e.function}()" if e.function else None) if t)
+            lines.setdefault(label, {}).setdefault(text, 0.0)
+            lines[label][text] += e.seconds
+        if left > 0:
+            seconds[_PARTS[part]] = seconds.get(_PARTS[part], 0.0) + left
+    order = sorted(seconds, key=lambda label: -seconds[label])
+    return [(label, seconds[label], max(lines.get(label, {"": 0.0}).items(), key=lambda i: i[1])[0]) for label in order]
+
+
+def _about_steps(run: WholeRun) -> str:
+    if not run.profiled_steps:
+        return ""
+    return f"{quantities.counted(run.profiled_steps, 'step')} with the profiler"

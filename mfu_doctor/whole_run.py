@@ -1,0 +1,56 @@
+"""What one whole block of profile() did with its wall time: its steps, and everything that was no step.
+
+Seconds of the training thread. Written into the trace file with the other facts; None there: not measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BEFORE, BETWEEN, LONG, AFTER = "before", "between", "long", "after"
+PARTS = (BEFORE, BETWEEN, LONG, AFTER)
+
+LONG_STEP = 1.5
+"""A step that takes this many times the usual one contains other work besides: usual steps differ by less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """One place in the user's program where time went by outside of usual steps."""
+
+    part: str  # one of PARTS
+    seconds: float  # the part's time, divided by where the thread was when it was looked at
+    place: str | None = None  # "train.py:41"
+    function: str | None = None  # the function that this line called
+    kind: str | None = None  # evaluation, checkpoint, rollout, data loading, imports; None: nothing tells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeRun:
+    """The account of a block: `steps_s` and the seconds of the other parts sum to `wall_s`."""
+
+    wall_s: float  # of the block, or until the recording was written if it has not ended
+    ended: bool  # False: the file was written before the block ended
+    steps: int  # training steps seen
+    steps_s: float  # their time, without what long steps take more than usual ones
+    profiled_steps: int = 0  # of these, with a profiler attached
+    profiled_s: float = 0.0
+    before_s: float = 0.0  # before the first step
+    between_s: float = 0.0  # between a step and the next
+    gaps: int = 0  # how often
+    long_steps: int = 0  # steps longer than LONG_STEP times the usual one
+    long_s: float = 0.0  # what they take more than it
+    after_s: float = 0.0  # after the last step
+    recorder_s: float = 0.0  # work of the recorder itself, outside of all the others
+    startup_steps: int = 0  # leading un-profiled steps that are not like the others
+    startup_s: float = 0.0
+    elsewhere: tuple[Elsewhere, ...] = ()  # longest first
+
+    @property
+    def own_s(self) -> float:
+        """The wall time without the recorder's work: what the program takes alone, but for profiled steps."""
+        return self.wall_s - self.recorder_s
+
+    def seconds_of(self, part: str) -> float:
+        """Seconds of one of PARTS."""
+        return {BEFORE: self.before_s, BETWEEN: self.between_s, LONG: self.long_s, AFTER: self.after_s}[part]
