@@ -32,7 +32,7 @@ class WholeRun:
     wall_s: float  # of the block, or until the recording was written if it has not ended
     ended: bool  # False: the file was written before the block ended
     steps: int  # training steps seen
-    steps_s: float  # their time, without what long steps take more than usual ones
+    steps_s: float  # their time, without what long ones and those of the beginning take more than usual ones
     profiled_steps: int = 0  # of these, with a profiler attached
     profiled_s: float = 0.0
     before_s: float = 0.0  # before the first step
@@ -42,8 +42,8 @@ class WholeRun:
     long_s: float = 0.0  # what they take more than it
     after_s: float = 0.0  # after the last step
     recorder_s: float = 0.0  # work of the recorder itself, outside of all the others
-    startup_steps: int = 0  # leading un-profiled steps that are not like the others
-    startup_s: float = 0.0
+    startup_steps: int = 0  # leading un-profiled steps: the run's beginning
+    startup_s: float = 0.0  # what they take more than usual ones
     elsewhere: tuple[Elsewhere, ...] = ()  # longest first
 
     @property

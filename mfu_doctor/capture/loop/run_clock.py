@@ -102,13 +102,13 @@ class RunClock:
             elsewhere: where time outside of usual steps was seen.
         """
         times, profiled, left = self.times, self.profiled, now_ns - self.since_ns
-        count, took = times.startup(skipped)
+        count, slow_ns = times.startup(skipped)
         long, long_ns = (a + b for a, b in zip(times.beyond(count), profiled.beyond(0), strict=True))
         return WholeRun(
             wall_s=(now_ns - self.began_ns) / NS_PER_S,
             ended=ended,
             steps=self.steps,
-            steps_s=(times.total_ns + profiled.total_ns - long_ns) / NS_PER_S,
+            steps_s=(times.total_ns + profiled.total_ns - long_ns - slow_ns) / NS_PER_S,
             profiled_steps=profiled.count,
             profiled_s=profiled.total_ns / NS_PER_S,
             before_s=(self._before_ns + (0 if self.steps else left)) / NS_PER_S,
@@ -119,7 +119,7 @@ class RunClock:
             after_s=(left if self.steps else 0) / NS_PER_S,
             recorder_s=self._own_ns / NS_PER_S,
             startup_steps=count,
-            startup_s=took / NS_PER_S,
+            startup_s=slow_ns / NS_PER_S,
             elsewhere=elsewhere,
         )
 

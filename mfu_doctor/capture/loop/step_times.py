@@ -64,7 +64,7 @@ class StepTimes:
             self._close_cell()
 
     def startup(self, skipped: int) -> tuple[int, int]:
-        """How many leading steps are the run's beginning, and the nanoseconds they took.
+        """How many leading steps are the run's beginning, and the nanoseconds that they took more than usual ones.
 
         Args:
             skipped: steps that are its beginning in any case.
@@ -74,7 +74,8 @@ class StepTimes:
         steps = max(leading * self._cell_size, min(skipped, self.count // 2))
         whole, rest = divmod(steps, self._cell_size)
         part = cells[whole] * rest // self._cell_size if rest and whole < len(cells) else 0
-        return steps, sum(cells[:whole]) + part
+        usual = self._usual(steps)
+        return steps, max(sum(cells[:whole]) + part - steps * usual, 0) if usual else 0
 
     def settled(self, startup: int, most: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Seconds of the latest consecutive steps after the beginning, and of their waits for data; `most` at most."""
@@ -92,10 +93,14 @@ class StepTimes:
         """
         if self.count > _LATEST:
             return self.long, self.long_ns
-        later = self._steps[startup:]
-        usual = int(median(later)) if later else 0
-        excess = [ns - usual for ns in later if ns > LONG_STEP * usual]
+        usual = self._usual(startup)
+        excess = [ns - usual for ns in self._steps[startup:] if ns > LONG_STEP * usual]
         return len(excess), sum(excess)
+
+    def _usual(self, startup: int) -> int:
+        """The median of the steps after the beginning, as far as they are kept."""
+        later = self._steps[startup:] if self.count <= _LATEST else self._steps
+        return int(median(later)) if later else 0
 
     def _latest(self, many: int) -> Sequence[int]:
         """The latest steps in any order."""

@@ -11,6 +11,7 @@ from mfu_doctor.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, WholeRun
 
 STEPS = "training steps"
 _PARTS = {BEFORE: "before step 1", BETWEEN: "between steps", LONG: "in long steps", AFTER: "after last step"}
+_SLOW = "slow first steps"
 MOST_ROWS = 4  # besides the steps; the rest is one row
 _ALL_STEPS = 0.98  # of the run: more is told in one sentence
 
@@ -74,6 +75,9 @@ def _named(run: WholeRun) -> list[tuple[str, float, str]]:
             lines[label][text] += e.seconds
         if left > 0:
             seconds[_PARTS[part]] = seconds.get(_PARTS[part], 0.0) + left
+    if run.startup_s > 0:
+        seconds[_SLOW] = run.startup_s
+        lines[_SLOW] = {quantities.first_of(run.startup_steps, "un-profiled step"): 0.0}
     order = sorted(seconds, key=lambda label: -seconds[label])
     return [(label, seconds[label], max(lines.get(label, {"": 0.0}).items(), key=lambda i: i[1])[0]) for label in order]
 

@@ -57,7 +57,7 @@ _ELSE = "less often, or in another process"
 
 @rule(
     "outside-steps",
-    "HO032",
+    "HO034",
     "much of the run is not training steps",
     also=("evaluation-time", "rollout", "environment-bound", "checkpoint-time", "slow-start"),
 )
@@ -95,10 +95,11 @@ def _told_by_one_line(whole: WholeRun) -> bool:
 def _found(whole: WholeRun, spent_s: float, of_s: float, parts: tuple[str, ...]) -> Finding:
     top = _longest(e for e in whole.elsewhere if e.part in parts)
     what, where = _words(top, parts)
+    told = "lies before the first step" if BEFORE in parts else "is not training steps"
     gain = 1.0 / (1.0 - _HALF * spent_s / of_s) - 1.0
     return Finding(
-        summary=f"{share(spent_s, of_s)} of the run {'lies before the first step' if BEFORE in parts else 'is not training steps'}: "
-        f"{duration(spent_s)} beside {duration(whole.steps_s)} in steps{f', most of it {what}' if top else ''}",
+        summary=f"{share(spent_s, of_s)} of the run {told}: {duration(spent_s)} beside {duration(whole.steps_s)} in "
+        f"steps{f', most of it {what}' if top else ''}",
         fix=f"# {where or what}: {_FIXES.get(top.kind or '', _ELSE) if top else _ELSE}",
         detail=_detail(whole, spent_s, parts),
         evidence=(

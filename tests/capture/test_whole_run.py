@@ -1,0 +1,176 @@
+"""The account of a whole block: what its steps took, what lay between them, and where that was."""
+
+from __future__ import annotations
+
+from mfu_doctor.capture.loop.run_clock import RunClock
+from mfu_doctor.capture.loop.step_times import StepTimes
+from mfu_doctor.capture.loop.steps import CUT, Edge
+from mfu_doctor.capture.loop.where import Call, Where, place_of
+from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, WholeRun
+
+MS = 1_000_000
+S = 1_000 * MS
+
+
+def close(value: float, expected: float) -> bool:
+    return abs(value - expected) < 1e-6
+
+
+def total(run: WholeRun) -> float:
+    parts = run.before_s + run.between_s + run.long_s + run.startup_s + run.after_s + run.recorder_s
+    return run.steps_s + parts
+
+
+def times_of(*ms: float) -> StepTimes:
+    times = StepTimes()
+    for took in ms:
+        times.add(int(took * MS), int(took * MS) // 2)
+    return times
+
+
+def test_an_evaluation_between_steps_is_no_step_and_is_not_lost() -> None:
+    """Steps of 30 ms with 60 ms of evaluation after each fourth one: only a third of the time is in what was timed before."""
+    clock, now = RunClock(0), 2 * S
+    clock.act(Edge.VOID | Edge.BEGIN, now, plain=True)
+    for step in range(1, 41):
+        now += 30 * MS
+        clock.act(Edge.HOLD, now, plain=True)
+        if step % 4 == 0:
+            clock.act(Edge.END, now + MS, plain=True)
+            now += 60 * MS
+            clock.act(Edge.BEGIN, now, plain=True)
+        else:
+            clock.act(CUT, now, plain=True)
+    run = clock.account(now, skipped=0, ended=True)
+    assert (run.steps, run.gaps) == (40, 10)
+    assert close(run.before_s, 2.0)
+    assert close(run.steps_s, 40 * 0.030)
+    assert close(run.between_s, 10 * 0.060)
+    assert close(total(run), run.wall_s)
+
+
+def test_a_rollout_inside_every_eighth_step_is_what_long_steps_take_more() -> None:
+    """A loop without a DataLoader: its steps end at the optimizer, so that the rollout lies in the step after it."""
+    clock, now = RunClock(0), 0
+    clock.act(CUT, now, plain=True)
+    for step in range(80):
+        now += (700 if step % 8 == 7 else 10) * MS
+        clock.act(CUT, now, plain=step not in range(16, 24))
+    run = clock.account(now, skipped=0, ended=True)
+    assert (run.steps, run.long_steps, run.profiled_steps) == (80, 10, 8)
+    assert close(run.long_s, 10 * 0.690)
+    assert close(run.steps_s, 80 * 0.010)
+    assert close(total(run), run.wall_s)
+
+
+def test_the_work_of_the_recorder_belongs_to_nothing_of_the_user() -> None:
+    clock = RunClock(0)
+    clock.act(CUT, 1 * S, plain=True)
+    clock.worked(1 * S, 4 * S)  # writing the file, for instance
+    clock.act(CUT, 5 * S, plain=True)
+    run = clock.account(5 * S, skipped=0, ended=True)
+    assert (run.recorder_s, run.steps_s, run.before_s) == (3.0, 1.0, 1.0)
+    assert run.own_s == 2.0
+
+
+def test_steps_that_were_none_lie_before_the_first_one() -> None:
+    clock = RunClock(0)
+    for at in (1, 2, 3):
+        clock.act(CUT, at * S, plain=True)
+    clock.act(Edge.RESTART | CUT, 4 * S, plain=True)
+    clock.act(CUT, 5 * S, plain=True)
+    run = clock.account(5 * S, skipped=0, ended=True)
+    assert (run.steps, run.before_s, run.steps_s) == (1, 4.0, 1.0)
+
+
+def test_a_step_that_is_over_before_its_cut_counts_when_the_block_ends() -> None:
+    clock = RunClock(0)
+    clock.act(CUT, 1 * S, plain=True)
+    clock.act(Edge.HOLD, 2 * S, plain=True)
+    clock.close()
+    run = clock.account(9 * S, skipped=0, ended=True)
+    assert (run.steps_s, run.after_s) == (1.0, 7.0)
+
+
+def test_the_thread_is_looked_at_outside_of_usual_steps_only() -> None:
+    clock = RunClock(0)
+    assert clock.unusual(MS) == BEFORE
+    clock.act(CUT, 0, plain=True)
+    for step in range(1, 9):
+        clock.act(CUT, step * 10 * MS, plain=True)
+    assert clock.unusual(85 * MS) is None
+    assert clock.unusual(100 * MS) == LONG
+    clock.act(Edge.END, 100 * MS, plain=True)
+    assert clock.unusual(101 * MS) == BETWEEN
+    clock.own = True
+    assert clock.unusual(101 * MS) is None
+
+
+def test_a_first_epoch_without_a_cache_is_told_apart() -> None:
+    """Sixteen steps of 160 ms, then 144 of 60 ms: the run takes 60 ms a step once it has settled."""
+    times = times_of(*[160] * 16, *[60] * 144)
+    startup, slow_ns = times.startup(5)
+    steps, waits = times.settled(startup, 1000)
+    assert (startup, slow_ns) == (16, 16 * 100 * MS)
+    assert (len(steps), set(steps), set(waits)) == (144, {0.060}, {0.030})
+
+
+def test_a_run_whose_every_fourth_step_is_long_has_no_slow_beginning() -> None:
+    times = times_of(*[400, 100, 100, 100] * 20)
+    assert times.startup(0)[0] <= 1
+    assert times.beyond(0) == (20, 20 * 300 * MS)
+
+
+def test_a_run_of_a_million_steps_needs_no_more_memory_than_one_of_thousands() -> None:
+    times = StepTimes()
+    for step in range(200_000):
+        times.add(30 * MS if step < 20_000 else 10 * MS, 0)
+    assert len(times._steps) == 4096
+    assert len(times._cells) <= 256
+    startup, slow_ns = times.startup(5)
+    assert abs(startup - 20_000) <= 1024  # a cell
+    assert abs(slow_ns - 20_000 * 20 * MS) <= 0.06 * slow_ns
+    assert set(times.settled(startup, 1000)[0]) == {0.010}
+
+
+def test_the_latest_steps_come_in_their_order() -> None:
+    times = StepTimes()
+    for step in range(5000):
+        times.add((step + 1) * MS, 0)
+    steps, _ = times.settled(10, 3)
+    assert steps == (4.998, 4.999, 5.0)
+
+
+LOOP = (Call("run.py", "<module>", 60), Call("run.py", "fit", 33))
+WAYS = [tuple(call.name for call in LOOP)]
+
+
+def shown(file: str) -> str | None:
+    return None if file.startswith("/lib/") else file
+
+
+def test_the_line_that_calls_the_evaluation_is_named_and_not_those_of_its_model() -> None:
+    inside = (
+        LOOP[0],
+        Call("run.py", "fit", 38),
+        Call("/lib/torch/utils/_contextlib.py", "decorate_context", 120),
+        Call("run.py", "validate", 27),
+        Call("/lib/torch/nn/module.py", "_call_impl", 1700),
+        Call("model.py", "forward", 12),
+    )
+    assert place_of(inside, WAYS, shown) == Where("run.py:38", "validate", "evaluation")
+
+
+def test_a_checkpoint_that_a_trainer_of_a_library_writes_has_no_line_of_the_user() -> None:
+    """`trainer.fit()` is the training itself: it is not named for what the trainer does besides."""
+    fit, trainer = Call("run.py", "<module>", 60), Call("/lib/trainer.py", "_loop", 500)
+    ways = [(fit.name, trainer.name)]
+    stack = (fit, Call("/lib/trainer.py", "_loop", 510), Call("/lib/trainer.py", "_save_checkpoint", 700))
+    assert place_of(stack, ways, shown) == Where(None, "_save_checkpoint", "checkpoint")
+    callback = (*stack[:2], Call("run.py", "on_epoch_end", 20), Call("/lib/plot.py", "draw", 3))
+    assert place_of(callback, ways, shown) == Where("run.py:20", "draw", None)
+
+
+def test_before_the_first_step_the_innermost_line_of_the_user_is_named() -> None:
+    stack = (Call("run.py", "<module>", 60), Call("data.py", "tokenize", 12), Call("/lib/json.py", "loads", 3))
+    assert place_of(stack, [], shown) == Where("data.py:12", "loads", None)

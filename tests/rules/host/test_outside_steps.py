@@ -1,0 +1,76 @@
+"""outside-steps: what a run does besides training is the first thing said, where it takes most of the time."""
+
+from __future__ import annotations
+
+from mfu_doctor.diagnosis.diagnose import diagnose_run
+from mfu_doctor.rules.contract import Finding, Skip
+from mfu_doctor.rules.host.outside_steps import outside_steps
+from mfu_doctor.whole_run import BETWEEN, LONG, Elsewhere, WholeRun
+from tests.rules.drawing import compute
+from tests.rules.judging import found, run_of, silent
+from tests.timeline import Timeline
+
+
+def steady() -> Timeline:
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(500)
+            compute(drawn, 1_000)
+            drawn.sync()
+    return drawn
+
+
+def whole(**parts: float | int | bool | tuple[Elsewhere, ...]) -> WholeRun:
+    given = {"wall_s": 100.0, "ended": True, "steps": 1000, "steps_s": 10.0, **parts}
+    return WholeRun(**given)  # type: ignore[arg-type]
+
+
+ROLLOUT = Elsewhere(part=LONG, seconds=80.0, place="ppo.py:29", function="collect", kind="rollout")
+
+
+def evaluating() -> WholeRun:
+    told = Elsewhere(part=BETWEEN, seconds=8.0, place="train.py:38", function="validate", kind="evaluation")
+    return whole(between_s=8.0, gaps=12, elsewhere=(told,))
+
+
+def test_a_rollout_that_takes_most_of_the_run_comes_first() -> None:
+    run = run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=(ROLLOUT,)))
+    report = diagnose_run(run).report
+    first = report.failed[0]
+    assert (first.rule, first.place) == ("outside-steps", "ppo.py:29")
+    assert "89 % of the run is not training steps" in first.summary
+    assert len(report.failed) > 1  # the loader of the steps is found too, behind it
+
+
+def test_an_evaluation_between_steps_is_named_with_its_line() -> None:
+    said = found(outside_steps, run_of(steady(), whole_run=evaluating()))
+    assert isinstance(said, Finding)
+    assert "train.py:38 validate()" in said.fix
+    assert said.throughput_gain is not None
+    assert abs(said.throughput_gain - (18.0 / 14.0 - 1.0)) < 1e-9  # half of the evaluations: 18 s become 14 s
+
+
+def test_a_usual_evaluation_is_no_finding() -> None:
+    silent(outside_steps, run_of(steady(), whole_run=whole(between_s=1.0, gaps=3)))
+
+
+def test_steps_that_a_busy_machine_made_long_are_not_other_work() -> None:
+    """Their time is spread over the lines of a usual step."""
+    lines = tuple(Elsewhere(part=LONG, seconds=s, place=f"train.py:{n}") for n, s in ((10, 30.0), (11, 50.0)))
+    silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=lines)))
+
+
+def test_a_batch_that_comes_late_is_part_of_its_step() -> None:
+    late = Elsewhere(part=LONG, seconds=80.0, place="train.py:9", kind="data loading")
+    silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=(late,))))
+
+
+def test_a_short_start_is_no_finding_and_a_long_one_is() -> None:
+    silent(outside_steps, run_of(steady(), whole_run=whole(before_s=20.0)))
+    assert isinstance(found(outside_steps, run_of(steady(), whole_run=whole(before_s=80.0))), Finding)
+
+
+def test_without_the_end_of_the_block_nothing_is_judged() -> None:
+    assert isinstance(outside_steps.judge(run_of(steady())), Skip)
+    assert isinstance(outside_steps.judge(run_of(steady(), whole_run=whole(ended=False, between_s=80.0))), Skip)
