@@ -34,6 +34,7 @@ BLOCKING = re.compile(
     r"|^cuMemcpy[HD]to[HD]$|^cuda(Memcpy|Memset)$"
 )
 SYNC_ALL = re.compile(r"DeviceSynchronize$|^cuCtxSynchronize$")
+QUERY = re.compile(r"^(cuda|hip)(Event|Stream)Query$|^cu(Event|Stream)Query$")
 EVENT_SYNC = re.compile(r"EventSynchronize$")
 ASYNC_COPY = re.compile(r"^(cuda|hip)Memcpy.*Async|^cuMemcpy.*Async|^hipMemcpyWithStream$|^cudaMemcpy$|^hipMemcpy$")
 TO_HOST = re.compile(r"DtoH|Device -> (Pageable|Pinned|Host)")

@@ -24,7 +24,7 @@ def build_replay(work: Work, host: Host) -> Replay:
         work: device work and steps.
         host: what the host threads did.
     """
-    recorded = build_timeline(work.trace, work.activity, work.launches, work.steps, host.blocking_rows)
+    recorded = build_timeline(work, host)
     timed = timed_steps(work.trace.facts)
     to_mean = mean_over_median(work.steps, replayed_steps(work.steps), timed, host.housekeeping)
     if not timed:

@@ -95,7 +95,7 @@ class _Work:
 def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
     match edit:
         case DropWaits(rows):
-            return replace(timeline, calls=_drop_waits(timeline.calls, rows))
+            return _drop_waits(timeline, rows)
         case ScaleDevice(rows, factor):
             at, which = _positions(work.row, rows)
             duration = work.of(timeline)
@@ -178,9 +178,20 @@ def _shorten(calls: Calls, kept: _Kept) -> Calls:
     return replace(calls, gap=gap, cost=cost)
 
 
-def _drop_waits(calls: Calls, rows: Rows) -> Calls:
+def _drop_waits(timeline: Timeline, rows: Rows) -> Timeline:
+    """The host no longer waits. What it then launches on another stream still does: it was waited for to be used there."""
+    calls, ops = timeline.calls, timeline.operations
     dropped = set(np.flatnonzero(np.isin(calls.row, rows) & (calls.row >= 0)).tolist())
-    return replace(calls, waits=tuple(w for w in calls.waits if w[0] not in dropped))
+    used = [(call, targets[0]) for call, targets in calls.waits if call in dropped and len(targets) == 1]
+    streams = np.unique(ops.stream).tolist()
+    first = {stream: np.flatnonzero(ops.stream == stream) for stream in streams if used}
+    links = []
+    for call, source in used:
+        for stream in set(streams) - {int(ops.stream[source])}:
+            at = int(np.searchsorted(ops.call[first[stream]], call, side="right"))
+            links += [(int(first[stream][at]), source, 0.0)] if at < len(first[stream]) else []
+    kept = tuple(w for w in calls.waits if w[0] not in dropped)
+    return replace(timeline, calls=replace(calls, waits=kept), operations=replace(ops, waits=(*ops.waits, *links)))
 
 
 def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) -> Timeline:

@@ -21,6 +21,7 @@ from mfu_doctor.analysis.names.vocabulary import (
 from mfu_doctor.analysis.replay.model import Calls
 from mfu_doctor.analysis.replay.waits import SLOP_NS, Latest, Waits
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.analysis.views.polls import Polls
 from mfu_doctor.units import NS_PER_US
 
 # A copy from pageable memory holds its call until its last chunk is staged, some hundred microseconds before it ends on the
@@ -39,7 +40,7 @@ _FULL_SHARE = 0.95
 _BLOCKED_RATIO = 2.0
 
 
-def find_host_waits(waits: Waits) -> tuple[Calls, int]:
+def find_host_waits(waits: Waits, polls: Polls) -> tuple[Calls, int]:
     """Take blocked time out of the calls' cost and make it edges; also the launch queue's limit as this trace shows it."""
     calls, limit = _blocked_launches(waits)
     trace, ops, ended = waits.trace, waits.operations, waits.ended
@@ -52,15 +53,19 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
     drains_all = np.isin(name, ids_matching(trace, SYNC_ALL))
     by_event = np.isin(name, ids_matching(trace, EVENT_SYNC))
     staged = np.isin(trace.events.name[waits.activity.row[ops.entry]], ids_matching(trace, HOST_TO_DEVICE_PAGEABLE))
+    asked = dict(zip(polls.row.tolist(), polls.asked.tolist(), strict=True))
+    polled = np.isin(calls.row, polls.row)
     latest = Latest(ops.stream, np.arange(len(ops.stream)))
     last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
-    for i in np.flatnonzero(blocking | copying).tolist():
+    for i in np.flatnonzero(blocking | copying | polled).tolist():
         own = int(last_issued[i]) - 1
         targets: tuple[int, ...] = ()
         if copying[i] and own >= 0 and ops.call[own] == i:
             copied = waits.activity.kind[ops.entry[own]] == COPY
             early = max(_UNHELD_SHARE * ops.duration[own], SLOP_NS) if staged[own] else SLOP_NS
             targets = (own,) if copied and calls.end[i] >= ended[own] - early else ()
+        elif polled[i]:
+            targets = _answered(waits, own, (asked[int(calls.row[i])], int(calls.end[i])))
         else:
             targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))
         if not targets:
@@ -71,6 +76,13 @@ def find_host_waits(waits: Waits) -> tuple[Calls, int]:
             tail[i] = float(calls.end[i] - done)
             cost[i] = min(cost[i], EMPTY_SYNC_NS)
     return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
+
+
+def _answered(waits: Waits, own: int, between: tuple[int, int]) -> tuple[int, ...]:
+    """The operation that a polling host waited for: of those issued, the last one that ended between its last two queries."""
+    ended = waits.ended[: own + 1]
+    inside = np.flatnonzero((ended >= between[0]) & (ended <= between[1] + SLOP_NS))
+    return (int(inside[np.argmax(ended[inside])]),) if len(inside) else ()
 
 
 def _drained(waits: Waits, i: int, last: list[int], how: tuple[bool, bool]) -> tuple[int, ...]:

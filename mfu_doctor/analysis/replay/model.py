@@ -72,6 +72,7 @@ class Timeline:
     modelled: (
         Operations  # the operations with the run's delays instead of their own: the replay's error is measured on these
     )
+    released: Operations  # the same without the holds that nothing in the trace explains
     measured_ns: float  # mean of the replayed steps as recorded
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks
     two_way: bool = False  # the link carries copies to the device and to the host at the same time

@@ -18,7 +18,7 @@ from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.replay.model import NO_LINK, TO_HOST, Boundary, Timeline
 from mfu_doctor.analysis.views.activity import Activity
-from mfu_doctor.quantities import signed_percent
+from mfu_doctor.quantities import percent, signed_percent
 
 WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
@@ -50,6 +50,7 @@ class Replay:
         measured_ns: the same without the profiler's time if that is known; what savings are relative to.
         base_ns: mean of the replayed steps without edits.
         model_ns: the same from the model's delays alone, without each operation's own recorded delay.
+        released_ns: the same if nothing held the device's work but what the trace tells.
     """
 
     def __init__(
@@ -73,11 +74,17 @@ class Replay:
         self.measured_ns = self.timeline.measured_ns
         self.base_ns = walk(self.timeline)
         self.model_ns = walk(replace(recorded, operations=recorded.modelled))
+        self.released_ns = walk(replace(recorded, operations=recorded.released))
 
     @property
     def error(self) -> float:
         """Signed relative error of the unchanged replay: of the model alone, not of the recording replayed to itself."""
         return self.model_ns / self.recorded_ns - 1.0
+
+    @property
+    def unexplained(self) -> float:
+        """Share of the step in which work is queued and held by what the trace does not show: the replay only repeats it."""
+        return max(self.model_ns - self.released_ns, 0.0) / self.recorded_ns
 
     @property
     def tested(self) -> bool:
@@ -91,6 +98,8 @@ class Replay:
             return "the trace has no launch calls, so host waits are unknown: record with ProfilerActivity.CPU"
         if abs(self.error) > WITHHOLD_ABOVE:
             return f"the replay of the unchanged run differs from the measured step by {signed_percent(self.error)}"
+        if self.unexplained > WITHHOLD_ABOVE:
+            return f"for {percent(self.unexplained)} of the step queued work is held by what this trace does not show"
         return None
 
     @property
@@ -101,7 +110,8 @@ class Replay:
     @property
     def widening(self) -> float:
         """Fraction by which a prediction's ends move apart because the replay itself is off."""
-        return abs(self.error) if abs(self.error) > WIDEN_ABOVE else 0.0
+        unsure = max(abs(self.error), self.unexplained)
+        return unsure if unsure > WIDEN_ABOVE else 0.0
 
     def unrecorded_ns(self, activity: Activity) -> npt.NDArray[np.float64]:
         """What each entry of the activity table takes if nothing records it, in nanoseconds, shape (n,).

@@ -17,50 +17,48 @@ from mfu_doctor.analysis.replay.links import link_use
 from mfu_doctor.analysis.replay.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
 from mfu_doctor.analysis.replay.waits import Waits, find_device_waits
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.steps import Steps, issue_time
+from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
 MAX_STEPS = 12
 
 
-def build_timeline(
-    trace: Trace, activity: Activity, launches: Launches, steps: Steps, blocking: npt.NDArray[np.int64]
-) -> Timeline:
+def build_timeline(work: Work, host: Host) -> Timeline:
     """Model steady steps of a run (at most MAX_STEPS, with one step before them to fill the queue).
 
     Args:
-        trace: the trace.
-        activity: device work.
-        launches: launch call of each device operation.
-        steps: the steps of the run; see `replayed_steps` for those that are modelled.
-        blocking: rows of runtime calls that wait for the device.
+        work: device work, and the steps of the run; see `replayed_steps` for those that are modelled.
+        host: what the host threads did, and waited for.
     """
+    trace, activity, launches, steps = work.trace, work.activity, work.launches, work.steps
     replayed = replayed_steps(steps)
     first, last = replayed.start, replayed.stop - 1
     lead = max(first - 1, 0)
     lo, hi = int(steps.host_start[lead]), int(max(steps.host_end[last], steps.end[last]))
     if not activity.is_device:
         return _cpu_timeline(activity, steps, (lead, first, last))
-    issued = issue_time(trace, activity, launches)
+    issued = _after_waits(work, issue_time(trace, activity, launches), trace.events.end[host.blocking_rows])
     chosen = np.flatnonzero((activity.end > min(lo, int(steps.start[lead]))) & (activity.start <= hi))
     marks = [(MARK, lo)]
     if steps.opening[first] < 0:  # a step that host marks bound
         marks.append((MARK, int(steps.host_end[last])))
     stand_in = np.unique(issued[chosen[(launches.call[chosen] < 0) & (issued[chosen] >= 0)]])
     marks += [(STAND_IN, int(at)) for at in stand_in]
-    calls = _call_table(
-        trace, np.unique(np.concatenate((launches.call[chosen], _between(trace, blocking, lo, hi)))), marks
-    )
+    blocking = _between(trace, host.blocking_rows, lo, hi)
+    calls = _call_table(trace, np.unique(np.concatenate((launches.call[chosen], blocking))), marks, host)
     ops = _operations(trace, activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
     waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
-    waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi))
-    ops, modelled = find_device_waits(waits)
-    calls, limit = find_host_waits(replace(waits, operations=ops))
+    waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi), int(steps.start[first]))
+    ops, modelled, released = find_device_waits(waits)
+    calls, limit = find_host_waits(replace(waits, operations=ops), host.polls)
     boundaries = _boundaries(steps, (first, last), calls, ops)
     unlinked = not (launches.call >= 0).any()
-    return Timeline(calls, ops, boundaries, modelled, _mean_ns(steps, first, last), limit, without_calls=unlinked)
+    mean = _mean_ns(steps, first, last)
+    return Timeline(calls, ops, boundaries, modelled, released, mean, limit, without_calls=unlinked)
 
 
 def _boundaries(steps: Steps, replayed: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
@@ -92,12 +90,36 @@ def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt
     return rows[(start >= lo) & (start < hi)]
 
 
-def _call_table(trace: Trace, rows: npt.NDArray[np.int64], marks: list[tuple[int, int]]) -> Calls:
+def _after_waits(work: Work, issued: npt.NDArray[np.int64], returned: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """When each operation was issued; one whose launch was not recorded, after the last wait of the host before it.
+
+    That is so if the host came back from a wait when the operation's stream had nothing left: what it launches next starts
+    then. With work on the stream the host's wait delays nothing.
+    """
+    activity, returned = work.activity, np.sort(returned)
+    unknown = np.flatnonzero(work.launches.call < 0)
+    if not len(unknown) or not len(returned):
+        return issued
+    at = np.searchsorted(returned, activity.start[unknown], side="right") - 1
+    wait = np.where(at >= 0, returned[np.maximum(at, 0)], -1)
+    free = np.full(activity.count, -1, np.int64)
+    for track in np.unique(activity.track[unknown]):
+        mine = np.flatnonzero(activity.track == track)
+        free[mine[1:]] = activity.end[mine[:-1]]
+    later = (wait > free[unknown]) & (wait > issued[unknown])
+    changed = issued.copy()
+    changed[unknown[later]] = wait[later]
+    return changed
+
+
+def _call_table(trace: Trace, rows: npt.NDArray[np.int64], marks: list[tuple[int, int]], host: Host) -> Calls:
     rows = rows[rows >= 0]
     events = trace.events
+    since = events.start.copy()
+    since[host.blocking_rows] = host.blocking_start
     at = np.array([time for _, time in marks], np.int64)
     row = np.concatenate((rows, np.array([kind for kind, _ in marks], np.int64)))
-    start, end = np.concatenate((events.start[rows], at)), np.concatenate((events.end[rows], at))
+    start, end = np.concatenate((since[rows], at)), np.concatenate((events.end[rows], at))
     thread = np.concatenate((events.track[rows].astype(np.int64), np.full(len(at), -1)))
     return _chain(row, start, end, thread)
 
@@ -193,4 +215,4 @@ def _cpu_timeline(activity: Activity, steps: Steps, replayed: tuple[int, int, in
     empty = np.zeros(0)
     ops = Operations(none, none, none, none, empty, empty, empty, (), none.astype(np.int8))
     boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
-    return Timeline(calls, ops, boundaries, ops, _mean_ns(steps, first, last), 0)
+    return Timeline(calls, ops, boundaries, ops, ops, _mean_ns(steps, first, last), 0)

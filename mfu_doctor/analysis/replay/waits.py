@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.model import MARK, Calls, Operations
 from mfu_doctor.analysis.views.activity import COMMUNICATION, Activity
+from mfu_doctor.analysis.views.launches import longest_latency
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -37,6 +38,7 @@ class Waits:
     calls: Calls
     operations: Operations
     wait_rows: npt.NDArray[np.int64]
+    opens: int  # when the first replayed step begins, ns: what held an operation before that is no part of a step
 
     @property
     def issued(self) -> npt.NDArray[np.int64]:
@@ -50,19 +52,21 @@ class Waits:
         return self.operations.start + self.operations.duration.astype(np.int64)
 
 
-def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
+def find_device_waits(waits: Waits) -> tuple[Operations, Operations, Operations]:
     """Fill in latency, gap and cross-stream waits of the operations.
 
     Returns:
-        The operations with each one's own recorded latency and gap (what edits are priced on), and the same with only the
-        run's median latency and mean gap: nothing of a single operation's recorded start is left in these, so replaying
-        them tests the model and not the recording.
+        The operations with each one's own recorded latency and gap (what edits are priced on); the same with only the run's
+        median latency and mean gap, and the long holds that nothing in the trace explains; and these without the holds. Else
+        nothing of a single operation's recorded start is left in the latter two, so replaying them tests the model and not
+        the recording, and the difference between them is what the trace does not explain.
     """
     ops, issued, ended = waits.operations, waits.issued, waits.ended
     previous_end = _previous_end(ops, ended)
     launched = (ops.call >= 0) & (waits.calls.row[np.maximum(ops.call, 0)] != MARK)
     first_of_call = np.concatenate((np.ones(1, np.bool_), np.diff(ops.call) != 0)) & launched
-    direct = (ops.start - issued)[first_of_call & (previous_end < issued)]
+    too_long = _held_ns(waits, previous_end) > longest_latency(ops.call)
+    direct = (ops.start - issued)[first_of_call & (previous_end < issued) & ~too_long]
     base = float(np.quantile(direct, 0.05)) if len(direct) else 0.0
     ready = issued + base
     queued = previous_end >= ready
@@ -86,8 +90,28 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations]:
     own_latency = np.where(~queued & ~bound & (ops.call >= 0), (ops.start - issued).astype(np.float64), base)
     gap = np.where(queued & ~bound, (ops.start - previous_end).astype(np.float64), mean_gap)
     own = replace(ops, latency=np.maximum(own_latency, 0), gap=gap, waits=tuple(sorted(listed)))
-    latency = float(np.median(direct)) if len(direct) else base
-    return own, replace(own, latency=np.full(len(ops.start), latency), gap=mean_gap)
+    latency = np.full(len(ops.start), float(np.median(direct)) if len(direct) else base)
+    slow = ~queued & ~bound & launched & (_cost(waits) > longest_latency(ops.call))  # the call itself took long
+    held_back = ~bound & (ops.call >= 0) & too_long
+
+    def with_own(mask: npt.NDArray[np.bool_]) -> Operations:
+        delays = np.where(mask & ~queued, own.latency, latency), np.where(mask & queued, own.gap, mean_gap)
+        return replace(own, latency=delays[0], gap=delays[1])
+
+    return own, with_own(slow | held_back), with_own(slow | (held_back & (ops.start <= waits.opens)))
+
+
+def _cost(waits: Waits) -> npt.NDArray[np.float64]:
+    """What the call of each operation took."""
+    cost: npt.NDArray[np.float64] = waits.calls.cost[np.maximum(waits.operations.call, 0)]
+    return cost
+
+
+def _held_ns(waits: Waits, previous_end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How long each operation waited after its call had returned and its stream was free; negative if it did not."""
+    ended = waits.calls.end[np.maximum(waits.operations.call, 0)]
+    held: npt.NDArray[np.int64] = waits.operations.start - np.maximum(ended, previous_end)
+    return held
 
 
 def _mean_gap(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.views.host import Host
-from mfu_doctor.analysis.views.launches import Launches, blocking_reads
+from mfu_doctor.analysis.views.launches import Launches, blocking_reads, longest_latency
 from mfu_doctor.analysis.views.steps import Steps
 from mfu_doctor.intervals import EMPTY, Intervals, complement, union
 from mfu_doctor.result.step import IDLE_CAUSES
@@ -93,17 +93,14 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
     owners = dict.fromkeys(IDLE_CAUSES, EMPTY)
     late, unknown = gaps, EMPTY
     if activity.is_device:
-        issued, known = _issued_end(trace, activity, launches, gaps)
-        issued = np.clip(issued, gaps.start, gaps.end)
+        issued, known, held = _issued_end(trace, activity, launches, gaps)
         unknown = _intervals(gaps.start[~known], gaps.end[~known])
         gaps = Intervals(gaps.start[known], gaps.end[known])
-        issued = issued[known]
+        issued, held = issued[known], held[known]
         late = _intervals(gaps.start, issued)
-        on_time = issued == gaps.start
-        owners["queue"] = _intervals(gaps.start[on_time], gaps.end[on_time])
-        latency = _intervals(issued[~on_time], gaps.end[~on_time])  # of a launch that an idle device waited for
-    waits = np.union1d(host.blocking_rows, blocking_reads(trace, activity, launches))
-    after_sync = _after_sync(trace, waits, late) if activity.is_device else EMPTY
+        owners["queue"] = _intervals(issued[held], gaps.end[held])
+        latency = _intervals(issued[~held], gaps.end[~held])  # of a launch that an idle device waited for
+    after_sync = _after_sync(*_waits(trace, activity, launches, host), late) if activity.is_device else EMPTY
     rest = late
     for name, where in (
         ("data_loading", host.fetch),
@@ -118,7 +115,8 @@ def _causes(trace: Trace, activity: Activity, launches: Launches, host: Host, ga
     if activity.is_device:
         owners["launch"] = (rest & host.busy) | latency
         rest = rest - host.busy
-        owners["other"] = unknown - host.fetch
+        owners["sync"] = owners["sync"] | ((unknown & host.blocking) - host.fetch)
+        owners["other"] = unknown - host.fetch - host.blocking
         owners["data_loading"] = owners["data_loading"] | (unknown & host.fetch)
     owners["python"] = rest
     return owners
@@ -129,32 +127,42 @@ def _intervals(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Inte
     return Intervals(start[keep], end[keep])
 
 
+def _waits(
+    trace: Trace, activity: Activity, launches: Launches, host: Host
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Start and end of every wait of the host for the device."""
+    reads = np.setdiff1d(blocking_reads(trace, activity, launches), host.blocking_rows)
+    rows = np.concatenate((host.blocking_rows, reads))
+    return np.concatenate((host.blocking_start, trace.events.start[reads])), trace.events.end[rows]
+
+
 def _issued_end(
     trace: Trace, activity: Activity, launches: Launches, gaps: Intervals
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """When the host had issued the operation after each gap, and whether that is known.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """When the host had issued the operation after each gap (inside it), whether that is known, and whether it was held then.
 
     That is when its launch call returned, or its operator if the trace has no launch call. After the last operation of the trace
     nothing more was issued, so the host was late until the end of the gap. If several operations start when a gap ends, the
-    earliest issue time counts.
+    earliest issue time counts. An operation was held if it was issued before the gap, or longer ago than a launch takes.
     """
     following = np.searchsorted(activity.start, gaps.end, side="left")
     last = following >= activity.count
     following = np.minimum(following, activity.count - 1)
     row = np.where(launches.call[following] >= 0, launches.call[following], launches.op[following])
     ended = np.where(last, gaps.end, trace.events.end[np.maximum(row, 0)])
-    return ended, last | (row >= 0)
+    issued = np.clip(ended, gaps.start, gaps.end)
+    held = (issued == gaps.start) | (gaps.end - issued > longest_latency(launches.call)[following])
+    return issued, last | (row >= 0), held
 
 
-def _after_sync(trace: Trace, rows: npt.NDArray[np.int64], late: Intervals) -> Intervals:
+def _after_sync(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], late: Intervals) -> Intervals:
     """The part of the host's lateness that a blocking call explains.
 
     If the host was already waiting when the device became idle, all time until the next launch is caused by the wait (the queue
     has to be filled again). If the wait began while the device was idle, only the wait itself counts.
     """
-    if not len(rows) or not late.count:
+    if not len(start) or not late.count:
         return EMPTY
-    start, end = trace.events.start[rows], trace.events.end[rows]
     order = np.argsort(end, kind="stable")
     start, end = start[order], end[order]
     last = np.searchsorted(end, late.end, side="right") - 1  # last wait that returned before the launch

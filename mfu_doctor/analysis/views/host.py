@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     COMPILE,
     rows_matching,
 )
+from mfu_doctor.analysis.views.polls import Polls, find_polls
 from mfu_doctor.analysis.views.training_thread import fetch_marks, training_thread
 from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import EMPTY, Intervals, union
@@ -31,7 +32,9 @@ class Host:
     main_track: int | None  # the thread that trains
     fetch_rows: npt.NDArray[np.int64]  # data fetches on the main thread, one per batch (outermost only)
     fetch: Intervals
-    blocking_rows: npt.NDArray[np.int64]  # runtime calls that wait for the device
+    blocking_rows: npt.NDArray[np.int64]  # runtime calls that wait for the device; of a polling loop the last query
+    blocking_start: npt.NDArray[np.int64]  # since when each of them waits: a polling loop since its first query
+    polls: Polls
     blocking: Intervals
     allocator: Intervals  # cudaMalloc, cudaFree and similar
     compile: Intervals  # Dynamo, Inductor, Triton at work
@@ -58,7 +61,8 @@ def host_view(trace: Trace, computing: npt.NDArray[np.int64] = _NONE) -> Host:
     calls = trace.rows(*CALL_CATEGORIES)
     main = training_thread(trace)
     fetch_rows = _fetches(trace, main)
-    blocking = rows_matching(trace, BLOCKING, calls)
+    polls = find_polls(trace)
+    blocking, blocking_start = _waits(trace, rows_matching(trace, BLOCKING, calls), polls)
     working = np.concatenate((trace.rows(Category.CPU_OP), calls))
     working = working[~np.isin(working, fetch_rows)]
     return Host(
@@ -66,7 +70,9 @@ def host_view(trace: Trace, computing: npt.NDArray[np.int64] = _NONE) -> Host:
         fetch_rows=fetch_rows,
         fetch=_set(trace, fetch_rows),
         blocking_rows=blocking,
-        blocking=_set(trace, blocking),
+        blocking_start=blocking_start,
+        polls=polls,
+        blocking=union(blocking_start, events.end[blocking]),
         allocator=_set(trace, rows_matching(trace, ALLOCATOR, calls)),
         compile=_set(trace, rows_matching(trace, COMPILE, spans)),
         computing_rows=computing,
@@ -74,6 +80,15 @@ def host_view(trace: Trace, computing: npt.NDArray[np.int64] = _NONE) -> Host:
         gc=_gc(trace.facts, trace.origin_ns),
         busy=union(events.start[working], events.end[working]),
     )
+
+
+def _waits(
+    trace: Trace, calls: npt.NDArray[np.int64], polls: Polls
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows and starts of all waits for the device, in time order."""
+    rows, start = np.concatenate((calls, polls.row)), np.concatenate((trace.events.start[calls], polls.start))
+    order = np.argsort(rows, kind="stable")
+    return rows[order], start[order]
 
 
 def _set(trace: Trace, rows: npt.NDArray[np.int64]) -> Intervals:

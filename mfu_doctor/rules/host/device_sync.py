@@ -2,8 +2,8 @@
 
 What it measures
     Calls that block the CPU until the GPU has finished (cudaStreamSynchronize, cudaDeviceSynchronize, copies to pageable host
-    memory), by the operator that made them: .item(), .cpu(), .tolist(), nonzero, boolean indexing, printing a tensor. And the
-    idle time of the GPU after them.
+    memory), by the operator that made them: .item(), .cpu(), .tolist(), nonzero, boolean indexing, printing a tensor. Loops that
+    ask for an event until it has happened (event.query()). And the idle time of the GPU after them.
 
 Why it costs
     The synchronisation itself overlaps with GPU work and costs nothing. The cost comes after it: the launch queue is empty, and
@@ -125,6 +125,7 @@ def _then_idle(idle: Part, step_ns: float) -> str:
 
 def _plain(reason: str) -> str:
     named = {"aten::item": ".item()", "aten::_local_scalar_dense": ".item()", "aten::to": ".cpu() or .to()"}
+    named |= {"cudaEventQuery": "event.query() in a loop", "hipEventQuery": "event.query() in a loop"}
     named |= {"aten::copy_": "a copy to the host", "aten::_to_copy": ".cpu() or .to()"}
     return named.get(reason, reason.removeprefix("aten::"))
 
@@ -132,6 +133,8 @@ def _plain(reason: str) -> str:
 def _fix(reason: str) -> str:
     if reason in _MASKING:
         return "y = torch.where(mask, x, 0)  # not x[mask]: the size of y does not depend on GPU data"
+    if reason.endswith("Query"):
+        return "stream.wait_event(event)  # the GPU waits, not the CPU: no event.query() in a loop inside the step"
     if reason.endswith("EventSynchronize"):
         return "# read event.elapsed_time() after the loop: event.synchronize() blocks the CPU"
     if reason.endswith("Synchronize"):

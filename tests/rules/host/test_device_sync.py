@@ -77,3 +77,33 @@ def test_masks_get_their_own_advice() -> None:
             with drawn.span("aten::nonzero", "cpu_op"):
                 drawn.sync()
     assert "torch.where" in found(device_sync, run_of(drawn)).fix
+
+
+def polling(*, other: int) -> Timeline:
+    """1000 us on a side stream that the host polls for, then `other` kernels on the main stream that use the result."""
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            end = drawn.op("aten::embedding", kernel=1000, stream=20)
+            while drawn.now < end:
+                drawn.call("cudaEventQuery", 2, correlation=drawn._id())
+                drawn.python(8)
+            drawn.call("cudaEventQuery", 2, correlation=drawn._id())
+            for _ in range(other):
+                drawn.op("aten::mm", kernel=20, host=40)
+    return drawn
+
+
+def test_polling_is_a_wait_and_is_priced_as_the_launching_that_it_delays() -> None:
+    """40 operators of 40 us follow the poll; without it they are launched meanwhile, but still run after what is polled."""
+    run = run_of(polling(other=40))
+    finding = found(device_sync, run)
+    assert "wait_event" in finding.fix
+    assert "event.query() in a loop" in str(finding.detail)
+    before = run.replay.measured_ns / 1000
+    assert price_us(device_sync, run).high_ns == close(before - 1610)
+
+
+def test_polling_for_what_the_next_kernel_needs_saves_nothing_without_host_time() -> None:
+    price = price_us(device_sync, run_of(polling(other=1)))
+    assert price.high_ns < 70  # the 50 us of the two operators on the host, and how often it asked
