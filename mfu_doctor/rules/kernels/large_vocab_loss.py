@@ -1,24 +1,29 @@
 """The loss reads and writes the logits of a large vocabulary several times.
 
 What it measures
-    The time of log_softmax and nll_loss, forward and backward, over at least 16,384 classes.
+    The time of all work, forward and backward, on tensors of the size of the logits, if there are at least 16,384 classes. The
+    loss is found by what it does: cross_entropy, or log_softmax, one-hot targets, sums and products in the program.
 
 Why it costs
     The logits (tokens x vocabulary) are often the largest tensor of a language model. Reading or writing them once costs as much
-    as a layer, and their size limits the batch size.
+    as a layer, and their size limits the batch size. Targets as one-hot vectors and float64 multiply the traffic.
 
 How the gain is predicted
-    A chunked or fused loss reads the logits once and writes their gradient once.
-    Low: 75 % of the time remains.
-    Mid: 50 % remains.
-    High: 35 % remains.
+    For cross_entropy: a chunked or fused loss reads the logits once and writes their gradient once. 75 % (low), 50 % (mid) and
+    35 % (high) of the time remain.
+    For a loss that is written out: cross_entropy moves all logits 6 times (log_softmax reads and writes them, its backward
+    pass reads two tensors and writes one, nll_loss writes one). The rest of the present traffic is saved.
+    Low: 70 % of this saving.
+    Mid: all of it.
+    High: the logits are moved only 3 times (a chunked or fused loss).
 
 How to fix
-    Compute the loss in chunks of tokens, or use a fused linear cross entropy (Liger, Apple's cut cross entropy).
+    F.cross_entropy on the logits as the model makes them, with class numbers as targets. After that, compute the loss in chunks
+    of tokens, or use a fused linear cross entropy (Liger, Apple's cut cross entropy).
 
 When it is wrong
     The rule promises too much if the chunks are small: they launch more kernels. The freed memory can be worth more than the
-    saved time.
+    saved time. A loss that is written out can be one that cross_entropy does not compute.
 
 References
     Wijmans et al., Cut your losses in large-vocabulary language models, ICLR 2025.
@@ -26,12 +31,11 @@ References
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
-from mfu_doctor.analysis.evidence.attribution import owner_of, scaled
+from mfu_doctor.analysis.evidence.attribution import device_ns, scaled
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.evidence.vocab_loss import VocabLoss, vocab_loss_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
@@ -39,11 +43,13 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-_LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
-# Vocabularies of language models; classifiers have fewer classes.
-LEAST_VOCABULARY = 16_384
 # Share of the time that remains: chunks need one read and one write of the logits instead of several.
 _LEFT = (0.75, 0.5, 0.35)
+# How often cross_entropy moves all logits, and at the least (read them, write their gradient, read them again for it).
+_PASSES, _FEWEST_PASSES = 6.0, 3.0
+_SAVED_AT_LEAST = 0.7
+_CHUNKED = "loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()"
+_WHOLE = "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())  # class numbers as targets, no one-hot, no float64"
 
 
 @rule(
@@ -51,38 +57,45 @@ _LEFT = (0.75, 0.5, 0.35)
     "KE016",
     "the loss reads and writes all logits several times",
     needs=(Need.SHAPES,),
-    also=("cross-entropy", "logits"),
+    also=("cross-entropy", "logits", "one-hot"),
 )
 def large_vocab_loss(run: Run) -> Outcome:
     """Judge the loss over a large vocabulary."""
     steady = steady_of(run)
-    owner = owner_of(run, _LOSS)
-    wide = {row: dims for row in np.unique(owner[owner >= 0]).tolist() if (dims := _logits(run, row)) is not None}
-    mask = np.isin(owner, np.array(list(wide), np.int64))
-    inside = mask & steady.entries(run)
-    spent = steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
+    loss = vocab_loss_of(run, steady)
+    if loss is None:
+        return None
+    spent = device_ns(run, steady, loss.entries)
     if spent < WORTH_SHARE * steady.step_ns:
         return None
-    first = next(iter(wide))
-    tokens, vocabulary = wide[first]
+    passes = () if loss.passes is None else (shown("reads and writes of all logits", loss.passes, "per step"),)
     return Finding(
-        summary=f"The loss over {number(tokens)} x {number(vocabulary)} logits takes {steady.share(spent)} of the step",
-        fix="loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()",
-        detail="a chunked loss (with torch.utils.checkpoint) or a fused linear cross entropy never stores all logits at once",
-        change=Change(*(scaled(run, mask, left) for left in _LEFT)),
+        summary=f"The loss over {number(loss.tokens)} x {number(loss.vocabulary)} logits takes {steady.share(spent)} of the step",
+        fix=_WHOLE if loss.is_written_out else _CHUNKED,
+        detail=_detail(loss),
+        change=Change(*(scaled(run, loss.entries, left) for left in _left(loss))),
         evidence=(
             shown("device time", seconds(spent), "s"),
-            shown("tokens", tokens, "count"),
-            shown("vocabulary", vocabulary, "count"),
+            shown("tokens", loss.tokens, "count"),
+            shown("vocabulary", loss.vocabulary, "count"),
+            *passes,
         ),
-        place=run.places(np.array([first]))[0],
-        effort="refactor",
+        place=run.places(np.array([loss.first]))[0],
+        effort="line" if loss.is_written_out else "refactor",
         risk="rounding",
-        confidence="hint",
+        confidence="modelled" if loss.is_written_out and loss.passes is not None else "hint",
     )
 
 
-def _logits(run: Run, row: int) -> tuple[int, int] | None:
-    args = run.trace.args_of(row)
-    dims = args.shape(0) if args is not None and args.dims is not None else None
-    return (dims[0], dims[-1]) if dims is not None and len(dims) == 2 and dims[-1] >= LEAST_VOCABULARY else None
+def _left(loss: VocabLoss) -> tuple[float, float, float]:
+    """Share of the time that remains: low, mid, high."""
+    if not loss.is_written_out or loss.passes is None:
+        return _LEFT
+    mid, high = (min(passes / loss.passes, 1.0) for passes in (_PASSES, _FEWEST_PASSES))
+    return 1.0 - _SAVED_AT_LEAST * (1.0 - mid), mid, high
+
+
+def _detail(loss: VocabLoss) -> str:
+    if not loss.is_written_out or loss.passes is None:
+        return "a chunked loss (with torch.utils.checkpoint) or a fused linear cross entropy never stores all logits at once"
+    return f"it is written out and moves as much memory as {number(loss.passes)} reads of the logits; cross_entropy needs about 6"

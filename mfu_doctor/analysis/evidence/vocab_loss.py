@@ -1,0 +1,135 @@
+"""The loss over a large vocabulary, found by what it does: all work on tensors of the width of the logits.
+
+A loss can be one operator (cross_entropy) or written out: one-hot, log_softmax, exp and sums, products in float64. All of them
+read and write tensors with one column per class, as the last matmul of the model makes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import owner_of
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Steady
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.devices.dtypes import element_bytes
+from mfu_doctor.trace import Category, EventArgs
+
+LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
+# Operators of which a loss over classes has at least one, however it is written.
+_OF_A_LOSS = re.compile(r"^aten::(_?log_softmax|_?softmax|logsumexp|exp|scatter_?|one_hot|gather|nll_loss\w*|log)$")
+# Matmuls: position of the right-hand operand, and which of its sizes is the number of columns of the result.
+_PRODUCTS = (
+    (re.compile(r"^aten::(mm|bmm)$"), 1, -1),
+    (re.compile(r"^aten::addmm$"), 2, -1),
+    (re.compile(r"^aten::linear$"), 1, 0),
+)
+_LOGITS_DIMS = 2
+# Vocabularies of language models; classifiers have fewer classes.
+LEAST_VOCABULARY = 16_384
+_MOST_OF = 0.1  # of the logits that an operator touches at the least
+
+
+@dataclass(frozen=True, slots=True)
+class VocabLoss:
+    """The loss over a large vocabulary.
+
+    Attributes:
+        entries: mask of its entries in the activity table, forward and backward, all steps.
+        tokens: rows of the logits.
+        vocabulary: their columns.
+        element_bytes: bytes of one logit as the model makes it.
+        first: row of the longest operator.
+        passes: how often a step reads or writes all logits, in elements of this size; None if shapes do not say.
+        is_written_out: whether other operators than those of cross_entropy do most of it.
+    """
+
+    entries: Mask
+    tokens: int
+    vocabulary: int
+    element_bytes: float
+    first: int
+    passes: float | None
+    is_written_out: bool
+
+
+def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
+    """The loss over the widest vocabulary of the run, or None if there is none."""
+    largest = [_largest(args) for args in run.trace.args]
+    direct = {s[-1] for s in _shapes(run, largest, LOSS) if len(s) == _LOGITS_DIMS}
+    losing = _shapes(run, largest, _OF_A_LOSS)
+    made = dict(_made(run))
+    wide = [v for v in direct | ({s[-1] for s in losing} & set(made)) if v >= LEAST_VOCABULARY]
+    if not wide:
+        return None
+    vocabulary = max(wide)
+    tokens = max(prod(s) // vocabulary for s in losing if s[-1] == vocabulary)
+    entries = _entries(run, [_is_wide(s, tokens, vocabulary) for s in largest])
+    inside = entries & steady.entries(run)
+    if not inside.any():
+        return None
+    length = (run.activity.end - run.activity.start).astype(np.float64)
+    named = owner_of(run, LOSS) >= 0
+    size = made.get(vocabulary, 4.0)
+    # on a CPU an operator and those that it calls are entries: only the innermost ones move memory
+    calling = np.isin(run.launches.op, run.ops.parent[np.unique(run.launches.op[inside])])
+    moved = run.least_bytes[inside & ~calling]
+    known = not np.isnan(moved).all()
+    return VocabLoss(
+        entries=entries,
+        tokens=tokens,
+        vocabulary=vocabulary,
+        element_bytes=size,
+        first=int(run.activity.row[np.flatnonzero(inside)[np.argmax(length[inside])]]),
+        passes=steady.per_step(float(np.nansum(moved))) / (tokens * vocabulary * size) if known else None,
+        is_written_out=bool(length[inside & ~named].sum() > length[inside & named].sum()),
+    )
+
+
+def _largest(args: EventArgs) -> tuple[int, ...]:
+    """Sizes of the largest tensor among the arguments of an operator; () if unknown."""
+    shapes = [s for i in range(len(args.dims or ())) if (s := args.shape(i)) is not None]
+    return max(shapes, key=prod, default=())
+
+
+def _arguments(run: Run, pattern: re.Pattern[str]) -> list[int]:
+    """Distinct recorded arguments of the operators with such names."""
+    rows = rows_matching(run.trace, pattern, run.trace.rows(Category.CPU_OP))
+    found = np.unique(run.trace.events.args[rows])
+    return [int(index) for index in found if index >= 0]
+
+
+def _shapes(run: Run, largest: list[tuple[int, ...]], pattern: re.Pattern[str]) -> set[tuple[int, ...]]:
+    return {largest[index] for index in _arguments(run, pattern)} - {()}
+
+
+def _made(run: Run) -> Iterator[tuple[int, float]]:
+    """Columns of what each matmul makes, and bytes of one element."""
+    for pattern, position, axis in _PRODUCTS:
+        for index in _arguments(run, pattern):
+            args = run.trace.args[index]
+            right = args.shape(position)
+            if right is not None:
+                yield right[axis], element_bytes(args.type_of(position)) or 4.0
+
+
+def _entries(run: Run, wide: list[bool]) -> Mask:
+    """Entries of operators on tensors as wide as the logits, matmuls and the optimizer left out."""
+    by_args = np.array([*wide, False], np.bool_)  # the last one serves -1: unknown
+    args = np.where(run.launches.op >= 0, run.trace.events.args[np.maximum(run.launches.op, 0)], -1)
+    others = ~run.kernels.matmul_like & ~run.kernels.is_kind("optimizer", "embedding")
+    found: Mask = by_args[args] & others & (run.activity.kind == COMPUTE)
+    return found
+
+
+def _is_wide(shape: tuple[int, ...], tokens: int, vocabulary: int) -> bool:
+    if not shape or (len(shape) == _LOGITS_DIMS and shape[0] == vocabulary):
+        return False  # the weight of the last layer
+    count = prod(shape)
+    return count == tokens * vocabulary or (shape[-1] == vocabulary and count >= _MOST_OF * tokens * vocabulary)
