@@ -27,6 +27,7 @@ from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut, lost_device
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
+from mfu_doctor.analysis.views.optimizer_steps import OptimizerSteps, optimizer_steps
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
 from mfu_doctor.analysis.views.steps import Steps
@@ -136,9 +137,14 @@ class Run:
         return split_steps(self.trace, self.activity, self.launches, self.host, self.steps)
 
     @cached_property
+    def optimizer_steps(self) -> OptimizerSteps:
+        """The optimizer's step events and its own time in them: closures compute loss and gradients there."""
+        return optimizer_steps(self.trace, self.ops)
+
+    @cached_property
     def kernels(self) -> KernelTable:
         """Class and dtype of each device operation, by its name and its operator."""
-        return classify(self.trace, self.activity, self.launches)
+        return classify(self.trace, self.activity, self.launches, self.optimizer_steps.own)
 
     @cached_property
     def work(self) -> Work:

@@ -13,6 +13,7 @@ from mfu_doctor.analysis.views.activity import device_activity
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import link
 from mfu_doctor.analysis.views.nesting import nest_ops
+from mfu_doctor.analysis.views.optimizer_steps import optimizer_steps
 from mfu_doctor.reading import read_trace
 from mfu_doctor.trace import Trace
 from tests.timeline import Timeline
@@ -229,7 +230,7 @@ def table(trace: Trace) -> KernelTable:
     """The kernel table of a trace, through the real pipeline."""
     ops = nest_ops(trace)
     activity = device_activity(trace, ops)
-    return classify(trace, activity, link(trace, activity, ops))
+    return classify(trace, activity, link(trace, activity, ops), optimizer_steps(trace, ops).own)
 
 
 def test_an_unknown_kernel_does_what_its_operator_does_in_the_operators_format() -> None:

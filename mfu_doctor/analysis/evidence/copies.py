@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, TO_DEVICE, TO_HOST, ids_matching
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.names.vocabulary import TO_DEVICE, TO_HOST, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.devices.table import lookup
@@ -65,7 +65,7 @@ def pageable(run: Run, pattern: re.Pattern[str]) -> Copies:
 
 def without_optimizer(run: Run, copies: Copies) -> Copies:
     """Those copies that no optimizer makes: what it moves is state (`offloaded-state`), not a batch."""
-    return copies.only(under(run, copies.issuer(run), OPTIMIZER_MARK) < 0)
+    return copies.only(~run.optimizer_steps.own.contains(run.trace.events.start[copies.issuer(run)]))
 
 
 def copied_bytes(run: Run, row: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
-from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching
+from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.trace import Category
 
@@ -81,7 +81,7 @@ def _top_level(run: Run) -> Rows:
     rows = rows[run.trace.events.track[rows] == run.host.main_track]
     rows = rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, LABEL))]
     rows = outermost(run, rows)
-    rows = rows[(under(run, rows, OPTIMIZER_MARK) < 0) & (under(run, rows, FETCH) < 0)]
+    rows = rows[~run.optimizer_steps.own.contains(run.trace.events.start[rows]) & (under(run, rows, FETCH) < 0)]
     return rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, NODE_CALL))]
 
 

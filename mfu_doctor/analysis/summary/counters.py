@@ -22,7 +22,6 @@ from mfu_doctor.analysis.names.vocabulary import (
     FETCH,
     HOST_TO_DEVICE_PAGEABLE,
     LABEL,
-    OPTIMIZER_MARK,
     SYNCING_OP,
     ids_matching,
     rows_matching,
@@ -103,6 +102,11 @@ def _inside(run: Run, rows: Rows, pattern: re.Pattern[str]) -> npt.NDArray[np.bo
     return found
 
 
+def _by_optimizer(run: Run, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Whether each host row is the optimizer's own work."""
+    return run.optimizer_steps.own.contains(run.trace.events.start[rows])
+
+
 def _syncs(run: Run) -> Rows:
     """Calls that wait for the device; on a CPU the outermost operators that would.
 
@@ -111,7 +115,7 @@ def _syncs(run: Run) -> Rows:
     if not run.is_cpu:
         return _in_steps(run, run.host.blocking_rows)
     rows = _in_steps(run, rows_matching(run.trace, SYNCING_OP, run.trace.rows(Category.CPU_OP)))
-    excused = _inside(run, rows, SYNCING_OP) | _inside(run, rows, OPTIMIZER_MARK) | _inside(run, rows, FETCH)
+    excused = _inside(run, rows, SYNCING_OP) | _by_optimizer(run, rows) | _inside(run, rows, FETCH)
     return rows[~excused]
 
 
@@ -151,15 +155,14 @@ def _fp32_matmuls(run: Run) -> Rows | None:
 
 def _unfused(run: Run) -> Rows | None:
     """Device work issued one tensor at a time inside the optimizer; None if no optimizer step is marked."""
-    marks = rows_matching(run.trace, OPTIMIZER_MARK, run.trace.rows(Category.ANNOTATION, Category.CPU_OP))
-    if not len(marks):
+    if not len(run.optimizer_steps.marks):
         return None
     if run.is_cpu:
         rows = _launches(run)
-        return rows[_inside(run, rows, OPTIMIZER_MARK) & ~_inside(run, rows, _FUSED) & ~_named(run, rows, _FUSED)]
+        return rows[_by_optimizer(run, rows) & ~_inside(run, rows, _FUSED) & ~_named(run, rows, _FUSED)]
     alone = ~_named(run, run.activity.row, _FUSED) & (run.activity.kind != COMMUNICATION)
     rows = _issuing_rows(run, alone)
-    return rows[_inside(run, rows, OPTIMIZER_MARK) & ~_inside(run, rows, _FUSED)]
+    return rows[_by_optimizer(run, rows) & ~_inside(run, rows, _FUSED)]
 
 
 def _named(run: Run, rows: Rows, pattern: re.Pattern[str]) -> npt.NDArray[np.bool_]:

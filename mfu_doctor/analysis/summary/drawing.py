@@ -15,9 +15,9 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.short_names import short_name
-from mfu_doctor.analysis.names.vocabulary import LABEL, OPTIMIZER_MARK, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.intervals import union
 from mfu_doctor.result.step import IDLE_CAUSES, Block, Drawing
 from mfu_doctor.trace import CALL_CATEGORIES, Category
 from mfu_doctor.units import seconds
@@ -120,7 +120,7 @@ def _host_layers(run: Run, track: int, lane: int, window: tuple[int, int]) -> li
     kinds = ("host", "host-backward", "host-optimizer", "data_loading", "host-wait")
     kind = np.zeros(len(rows), np.int64)
     kind[np.isin(events.name[rows], ids_matching(trace, NODE_CALL))] = 1
-    kind[_optimizer(run).contains(events.start[rows])] = 2
+    kind[run.optimizer_steps.own.contains(events.start[rows])] = 2
     over = [(run.host.fetch_rows, 3), (run.host.blocking_rows, 4)]
     layers = [_row_layer(run, rows, kind, (lane, kinds), window)]
     for marked, code in over:
@@ -128,11 +128,6 @@ def _host_layers(run: Run, track: int, lane: int, window: tuple[int, int]) -> li
         mine = mine[events.track[mine] == track]
         layers.append(_row_layer(run, mine, np.full(len(mine), code, np.int64), (lane, kinds), window))
     return layers
-
-
-def _optimizer(run: Run) -> Intervals:
-    marks = rows_matching(run.trace, OPTIMIZER_MARK, run.trace.rows(Category.ANNOTATION, Category.CPU_OP))
-    return union(run.trace.events.start[marks], run.trace.events.end[marks])
 
 
 def _row_layer(

@@ -12,12 +12,11 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.kernel_names import KINDS, MATMUL_LIKE, dtype_of, kind_of
 from mfu_doctor.analysis.names.op_names import kind_of_op
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
-from mfu_doctor.intervals import union
-from mfu_doctor.trace import Category, Trace
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.trace import Trace
 
 # Codes of `KernelTable.dtype`: 0 is unknown, the rest are short names.
 DTYPE_CODES: tuple[str | None, ...] = (None, *DTYPES, "int8")
@@ -54,13 +53,14 @@ class KernelTable:
         return np.isin(self.kind, MATMUL_LIKE_CODES)
 
 
-def classify(trace: Trace, activity: Activity, launches: Launches) -> KernelTable:
+def classify(trace: Trace, activity: Activity, launches: Launches, optimizer: Intervals) -> KernelTable:
     """Kind and dtype of each device operation, by its name and its operator.
 
     Args:
         trace: the trace.
         activity: its device work.
         launches: the operator that owns each entry.
+        optimizer: the optimizer's own time on the host (`OptimizerSteps.own`).
     """
     names = trace.events.name
     own = names[activity.row].astype(np.int64)
@@ -70,7 +70,7 @@ def classify(trace: Trace, activity: Activity, launches: Launches) -> KernelTabl
     kind = np.array(decided, np.uint8)[which] if len(pairs) else np.empty(0, np.uint8)
     kind = np.where(activity.kind == COMMUNICATION, KIND_CODE["communication"], kind)
     kind = np.where(activity.kind == COPY, KIND_CODE["copy"], kind)
-    in_optimizer = _in_optimizer(trace, launches) & (activity.kind == COMPUTE)
+    in_optimizer = _in_optimizer(trace, launches, optimizer) & (activity.kind == COMPUTE)
     kind = np.where(in_optimizer & np.isin(kind, _GENERIC), KIND_CODE["optimizer"], kind)
     kind = kind.astype(np.uint8)
     by_name = np.where(np.isin(kind, MATMUL_LIKE_CODES) & activity.is_device, own, -1)
@@ -90,14 +90,9 @@ def _kind(trace: Trace, name: int, owner: int, *, is_device: bool) -> int:
     return KIND_CODE[kind]
 
 
-def _in_optimizer(trace: Trace, launches: Launches) -> npt.NDArray[np.bool_]:
-    """Whether each entry's operator began inside an `Optimizer.step#` span (one thread runs both, so time decides)."""
-    marks = rows_matching(trace, OPTIMIZER_MARK, trace.rows(Category.ANNOTATION, Category.CPU_OP))
-    known = launches.op >= 0
-    if not len(marks):
-        return np.zeros(len(known), np.bool_)
-    spans = union(trace.events.start[marks], trace.events.end[marks])
-    return known & spans.contains(trace.events.start[np.maximum(launches.op, 0)])
+def _in_optimizer(trace: Trace, launches: Launches, own: Intervals) -> npt.NDArray[np.bool_]:
+    """Whether each entry's operator began in the optimizer's own time (one thread runs both, so time decides)."""
+    return (launches.op >= 0) & own.contains(trace.events.start[np.maximum(launches.op, 0)])
 
 
 def _dtypes(trace: Trace, launches: Launches, name: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -37,7 +37,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
 from mfu_doctor.analysis.evidence.host_time import (
     COMPILED_HOST_LEFT,
@@ -52,8 +51,7 @@ from mfu_doctor.analysis.evidence.host_time import (
 )
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
 from mfu_doctor.analysis.evidence.loop_kinds import time_of as time_in_loops
-from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, spans, steady_of
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
+from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import Spot
@@ -190,8 +188,7 @@ def _move(spot: Spot | None, where: str) -> str:
 
 def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     typical = int(host.typical_pause_ns)
-    updating = spans(run, calls_of(run, OPTIMIZER_MARK))  # Python inside the optimizer belongs to the optimizer rules
-    python = run.breakdown.owners["python"] - updating
+    python = run.breakdown.owners["python"] - run.optimizer_steps.own  # the optimizer has rules of its own
     idle = steady.per_step(float((python & steady.host).total_ns))
     pauses = _longer_than(host.pauses & python, CPU_PAUSE_SHARE * steady.step_ns)
     length = pauses.lengths

@@ -30,8 +30,7 @@ import re
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, first_place, work_of
-from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of, under
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
+from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
@@ -57,7 +56,7 @@ def unfused_clipping(run: Run) -> Outcome:
     """Judge norms of single tensors outside the optimizer."""
     steady = steady_of(run)
     calls = calls_of(run, _NORM)
-    calls = calls[under(run, calls, OPTIMIZER_MARK) < 0]
+    calls = calls[~run.optimizer_steps.own.contains(run.trace.events.start[calls])]
     count = steady.per_step(len(steady.issued(run, calls)))
     if count < LEAST:
         return None

@@ -44,7 +44,8 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.copies import Copies, copies_matching
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, TO_DEVICE, TO_HOST, ids_matching, rows_matching
+from mfu_doctor.analysis.names.optimizers import optimizer_class
+from mfu_doctor.analysis.names.vocabulary import TO_DEVICE, TO_HOST, ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
@@ -58,7 +59,6 @@ from mfu_doctor.units import seconds
 # DeepSpeed's and torchao's optimizers that update on the host, by class, operator or extension.
 _HOST_OPTIMIZER = re.compile(r"cpu_?(adam|adagrad|lion|offload_?optimizer)", re.IGNORECASE)
 _DEEPSPEED = re.compile(r"deepspeed", re.IGNORECASE)
-_CLASS = re.compile(r"^Optimizer\.step#(\w+)\.step")
 # The fp32 gradients of 4 million parameters: more than a loop reads back for logging, and 1.3 ms of PCIe 3.0 x16.
 LEAST_BYTES = 16 * 2**20
 # Smaller copies cost only latency: losses, counters and flags.
@@ -162,17 +162,16 @@ def _bytes(run: Run, steady: Steady, copies: Copies) -> float:
 def _optimizer(run: Run, steady: Steady) -> _Optimizer | None:
     """Where the optimizer steps and runs; None if the trace marks no step of it."""
     trace, hosts = run.trace, run.trace.rows(Category.ANNOTATION, Category.CPU_OP)
-    marks = rows_matching(trace, OPTIMIZER_MARK, hosts)
+    marks = run.optimizer_steps.marks
     named = rows_matching(trace, _HOST_OPTIMIZER, hosts)
-    rows = np.union1d(marks, named).astype(np.int64)
-    if not len(rows):
+    if not len(marks) and not len(named):
         return None
-    spans = union(trace.events.start[rows], trace.events.end[rows])
+    spans = run.optimizer_steps.own | union(trace.events.start[named], trace.events.end[named])
     launched = _issued(run)[(run.activity.kind != COPY) & steady.entries(run)]
     told = float((launched >= 0).sum()) >= _LINKED * len(launched)
     on_host = len(named) > 0 or (told and not spans.contains(launched).any())
-    match = _CLASS.match(trace.name_of(int(marks[0]))) if len(marks) else None
-    return _Optimizer(spans, match.group(1) if match else None, len(ids_matching(trace, _DEEPSPEED)) > 0, on_host)
+    name = optimizer_class(trace.name_of(int(marks[0]))) if len(marks) else None
+    return _Optimizer(spans, name, len(ids_matching(trace, _DEEPSPEED)) > 0, on_host)
 
 
 def _issued(run: Run) -> Rows:

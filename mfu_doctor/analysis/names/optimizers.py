@@ -1,0 +1,63 @@
+"""The optimizers of torch.optim: which options each takes, since which version of PyTorch, and how its step is recognized.
+
+A live run asks the class itself (`OptimizerFacts.options`). This table is for traces, which only contain the name of the class.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+Version = tuple[int, int]
+
+STEP_OF_CLASS = re.compile(r"^Optimizer\.step#(?P<name>\w+)\.step")
+
+
+@dataclass(frozen=True, slots=True)
+class TorchOptimizer:
+    """One class of torch.optim.
+
+    Attributes:
+        foreach: version from which on it takes `foreach`; None: it does not.
+        fused_gpu: the same for `fused` with parameters on a GPU.
+        fused_cpu: the same for `fused` with parameters on a CPU.
+        calls: an operator that each step of it runs, as far as it is not fused; None if several are possible.
+        own_norms: whether its step computes norms itself, so that a norm does not mean gradient clipping.
+        own_clamps: the same for clamping.
+    """
+
+    foreach: Version | None = None
+    fused_gpu: Version | None = None
+    fused_cpu: Version | None = None
+    calls: str | None = None
+    own_norms: bool = False
+    own_clamps: bool = False
+
+
+# From the signatures of torch 2.13 (a test compares them with the installed version) and from the release notes: `foreach`
+# came with 1.12, `fused` on a GPU with 1.13 (Adam), 2.0 (AdamW) and 2.3 (SGD), on a CPU with 2.4. Adagrad's kernel for GPUs is
+# in the operator list of 2.13; an earlier version with it was not found.
+_FOREACH: Version = (1, 12)
+TORCH_OPTIMIZERS: dict[str, TorchOptimizer] = {
+    "ASGD": TorchOptimizer(_FOREACH),
+    "Adadelta": TorchOptimizer(_FOREACH),
+    "Adafactor": TorchOptimizer((2, 5), own_norms=True),
+    "Adagrad": TorchOptimizer(_FOREACH, (2, 13), (2, 4)),
+    "Adam": TorchOptimizer(_FOREACH, (1, 13), (2, 4), "addcdiv_"),
+    "AdamW": TorchOptimizer(_FOREACH, (2, 0), (2, 4), "addcdiv_"),
+    "Adamax": TorchOptimizer(_FOREACH),
+    "LBFGS": TorchOptimizer(own_norms=True),
+    "Muon": TorchOptimizer(own_norms=True),
+    "NAdam": TorchOptimizer(_FOREACH),
+    "RAdam": TorchOptimizer(_FOREACH),
+    "RMSprop": TorchOptimizer(_FOREACH),
+    "Rprop": TorchOptimizer(_FOREACH, own_clamps=True),
+    "SGD": TorchOptimizer(_FOREACH, (2, 3), (2, 4)),
+    "SparseAdam": TorchOptimizer(),
+}
+
+
+def optimizer_class(mark: str) -> str | None:
+    """The class in the name of an optimizer's step event ("AdamW"), or None."""
+    match = STEP_OF_CLASS.match(mark)
+    return match["name"] if match else None
