@@ -62,6 +62,9 @@ class OptimizerFacts:
     elements: int | None = None
     dtypes: tuple[str, ...] = ()
     device_types: tuple[str, ...] = ()
+    module: str | None = None  # where its class is defined: "torch.optim.adamw", "__main__"
+    options: tuple[str, ...] | None = None  # those of "foreach" and "fused" that its constructor takes
+    sparse_gradients: bool | None = None  # whether a gradient was sparse when it stepped first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

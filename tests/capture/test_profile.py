@@ -95,6 +95,9 @@ with block(model_flops=1e6) as doctor, torch.autocast("cpu", torch.bfloat16, ena
         8 * 16 + 16 + 16 * 4 + 4,
         ("float32",),
     )
+    assert optimizer.module == "torch.optim.adamw"
+    assert optimizer.options == ("foreach", "fused")
+    assert optimizer.sparse_gradients is False
     assert facts.batch_shape == (4, 8)
     assert facts.micro_batches == 1.0
     assert facts.precision is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,37 @@ def test_a_step_that_was_not_looked_at_is_bound_by_its_time(
     notes = Notes()
     assert steps_within_budget(5, looked, step_s, notes) == steps
     assert bool(notes.said) == (steps < 5)
+
+
+def test_an_optimizer_says_which_options_its_class_takes() -> None:
+    """Advice that the class does not take is a TypeError for the user."""
+    torch = pytest.importorskip("torch")
+
+    def home_made(self: Any, params: Any, lr: float) -> None:
+        torch.optim.Optimizer.__init__(self, params, {"lr": lr})
+
+    def passing(self: Any, params: Any, **kwargs: Any) -> None:
+        torch.optim.SGD.__init__(self, params, **kwargs)
+
+    def narrow(self: Any, params: Any, lr: float) -> None:
+        torch.optim.SGD.__init__(self, params, lr=lr)
+
+    def told(of: Any) -> Any:
+        loop, weight = LoopFacts(), torch.nn.Parameter(torch.zeros(2))
+        loop.stepped(of([weight], lr=0.1))
+        return loop.optimizers[0].options
+
+    assert told(torch.optim.SGD) == ("foreach", "fused")
+    assert told(torch.optim.LBFGS) == ()
+    assert told(type("HomeMade", (torch.optim.Optimizer,), {"__init__": home_made})) == ()
+    assert told(type("Passing", (torch.optim.SGD,), {"__init__": passing})) == ("foreach", "fused")
+    assert told(type("Narrow", (torch.optim.SGD,), {"__init__": narrow})) == ()
+
+
+def test_sparse_gradients_are_told() -> None:
+    torch = pytest.importorskip("torch")
+    loop, table = LoopFacts(), torch.nn.Embedding(4, 2, sparse=True)
+    table(torch.tensor([1])).sum().backward()
+    loop.stepped(torch.optim.SparseAdam(table.parameters()))
+    assert loop.optimizers[0].sparse_gradients is True
+    assert loop.optimizers[0].module == "torch.optim.sparse_adam"

@@ -12,16 +12,17 @@ from math import prod
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, ids_matching, rows_matching
+from mfu_doctor.analysis.names.optimizers import optimizer_class
+from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Category
 
 SINGLE, FOREACH, FUSED = "single-tensor", "foreach", "fused"
-_FUSED = re.compile(r"^aten::_fused_|FusedAdam|fused_adam|fused_sgd|lamb", re.IGNORECASE)
+# A compiled step is fused as well.
+_FUSED = re.compile(r"^aten::_fused_|FusedAdam|fused_adam|fused_sgd|lamb|^triton_", re.IGNORECASE)
 _FOREACH = re.compile(r"^aten::_foreach_|multi_tensor_apply")
-_CLASS = re.compile(r"^Optimizer\.step#(\w+)\.step")
 # Passes over the parameters of one fused step: reads of parameter, gradient and state, writes of parameter and state.
 _PASSES = {"Adam": 7, "AdamW": 7, "NAdam": 7, "RAdam": 7, "Adamax": 7, "SGD": 3, "RMSprop": 5, "Adagrad": 5, "Lion": 5}
 _MOMENTUM_PASSES = 5  # SGD with a momentum buffer
@@ -42,7 +43,7 @@ class Optimizer:
     Attributes:
         name: class of the optimizer ("AdamW"), None if the span does not say.
         style: single-tensor, foreach or fused.
-        spans: time of its steps on the host.
+        spans: its own time on the host, in its steps without their closures.
         rows: device rows (on a CPU: operators) of its work.
         group: index of the span that issued each.
         entries: mask of its entries in the activity table, all steps.
@@ -64,11 +65,10 @@ class Optimizer:
 
 def optimizer_of(run: Run, steady: Steady) -> Optimizer | None:
     """The optimizer of a run, or None if no optimizer step is marked or it did no work."""
-    marks = rows_matching(run.trace, OPTIMIZER_MARK, run.trace.rows(Category.ANNOTATION, Category.CPU_OP))
+    marks, spans = run.optimizer_steps.marks, run.optimizer_steps.own
     if not len(marks):
         return None
     events = run.trace.events
-    spans = union(events.start[marks], events.end[marks])
     op = run.launches.op
     issued = np.where(op >= 0, events.start[np.maximum(op, 0)], -1)
     entries = spans.contains(issued) & (run.activity.kind == COMPUTE)
@@ -76,12 +76,10 @@ def optimizer_of(run: Run, steady: Steady) -> Optimizer | None:
         return None
     rows, first = np.unique(run.activity.row[entries], return_index=True)
     group = np.searchsorted(spans.start, issued[entries][first], side="right").astype(np.int64) - 1
-    names = run.trace.names
     host = run.trace.rows(Category.CPU_OP)
     host = host[spans.contains(events.start[host])]
-    match = _CLASS.match(names[int(events.name[marks[0]])])
-    name = match.group(1) if match else None
-    elements, tensors = _size(run, host, spans.count)
+    name = optimizer_class(run.trace.name_of(int(marks[0])))
+    elements, tensors = _size(run, host, len(marks))
     known = int((entries & steady.entries(run)).sum())
     return Optimizer(
         name=name,

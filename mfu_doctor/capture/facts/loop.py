@@ -5,6 +5,7 @@ Only plain values are kept, never a reference to a loader, batch, optimizer or p
 
 from __future__ import annotations
 
+import inspect
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from mfu_doctor.facts import LoaderFacts, OptimizerFacts
 from mfu_doctor.units import NS_PER_S
 
 _MAX_LOADERS = 8
+_OPTIONS = ("foreach", "fused")
 _MAX_OPTIMIZERS = 16  # one optimizer per parameter would otherwise fill the file
 _MAX_WAITS = 1000
 _DEPTH = 3  # how far into a batch's containers to look for its first tensor
@@ -150,7 +152,26 @@ def _optimizer_facts(optimizer: Any) -> OptimizerFacts:
         elements=sum(int(p.numel()) for p in parameters),
         dtypes=tuple(sorted({_short(p.dtype) or "" for p in parameters})),
         device_types=tuple(sorted({str(p.device.type) for p in parameters})),
+        module=type(optimizer).__module__,
+        options=_options(type(optimizer)),
+        sparse_gradients=any(bool(getattr(getattr(p, "grad", None), "is_sparse", False)) for p in parameters),
     )
+
+
+def _options(of: type) -> tuple[str, ...] | None:
+    """Which implementations the class lets its user choose; None if its constructor cannot be inspected."""
+    try:
+        taken = [
+            inspect.signature(vars(base)["__init__"]).parameters for base in of.__mro__ if "__init__" in vars(base)
+        ]
+    except (TypeError, ValueError):
+        return None
+    found: set[str] = set()
+    for parameters in taken:  # a constructor with **kwargs may hand them to its base
+        found |= {option for option in _OPTIONS if option in parameters}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return tuple(sorted(found))
 
 
 def _first_shape(batch: Any, depth: int) -> tuple[int, ...] | None:

@@ -36,6 +36,7 @@ import numpy as np
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.evidence.optimizer import Optimizer, optimizer_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
+from mfu_doctor.analysis.names.optimizers import TORCH_OPTIMIZERS
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
@@ -48,6 +49,7 @@ from mfu_doctor.units import seconds
 _NEEDS_ALL = re.compile(
     r"^aten::(linalg_vector_norm|_foreach_norm|norm|frobenius_norm|_amp_foreach_non_finite_check_and_unscale_)$"
 )
+_SEARCHES = "LBFGS"  # needs all gradients at several points before it updates a parameter
 _HIDDEN = (0.5, 0.8, 1.0)  # share of what can overlap with the exposed communication
 
 
@@ -75,6 +77,8 @@ def late_optimizer(run: Run) -> Outcome:
         return None
     if len(ids_matching(run.trace, _NEEDS_ALL)):
         return Skip("gradient clipping or a GradScaler needs all gradients before optimizer.step()")
+    if optimizer.name == _SEARCHES:
+        return None
     tail = _tail(run, steady, every, optimizer)
     hidden = min(tail.exposed_ns, tail.movable_ns)
     if hidden < WORTH_SHARE * steady.step_ns:
@@ -84,7 +88,7 @@ def late_optimizer(run: Run) -> Outcome:
     return Finding(
         summary=f"GPU waits {time_of(tail.exposed_ns)} per step for the last gradient reduction; then the optimizer takes "
         f"{steady.share(tail.optimizer_ns)} of the step",
-        fix=f"torch.distributed.optim._apply_optimizer_in_backward(torch.optim.{optimizer.name or 'AdamW'}, "
+        fix=f"torch.distributed.optim._apply_optimizer_in_backward({_class(optimizer)}, "
         "model.parameters(), {'lr': lr})  # before wrapping in DistributedDataParallel",
         detail=f"for {share(tail.movable_ns, tail.optimizer_ns)} of its work the gradients are ready before this reduction ends",
         change=Change(*((ScaleDevice(rows, np.full(len(rows), 1.0 - part * f)),) for f in _HIDDEN)),
@@ -96,6 +100,12 @@ def late_optimizer(run: Run) -> Outcome:
         effort="refactor",
         symptom_of=("slow-link", "sync-every-microbatch", "small-buckets", "exposed-communication"),
     )
+
+
+def _class(optimizer: Optimizer) -> str:
+    """How the user spells the optimizer's class."""
+    name = optimizer.name or "Optimizer"
+    return f"torch.optim.{name}" if name in TORCH_OPTIMIZERS else name
 
 
 def _tail(run: Run, steady: Steady, every: Collectives, optimizer: Optimizer) -> _Tail:

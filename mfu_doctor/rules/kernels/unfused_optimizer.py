@@ -2,7 +2,8 @@
 
 What it measures
     Operations inside Optimizer.step events, and which implementation the optimizer uses: single-tensor (a few operators per
-    parameter), foreach (one kernel per operation over many tensors) or fused (one kernel for everything).
+    parameter), foreach (one kernel per operation over many tensors) or fused (one kernel for everything). The forward and
+    backward passes of a closure (`optimizer.step(closure)`) are not counted.
 
 Why it costs
     A single-tensor AdamW launches about a dozen small kernels per parameter. And each operation reads and writes all of the state
@@ -16,14 +17,18 @@ How the gain is predicted
     High: the lower bound itself. 15 % of the CPU time remains (25 % of a foreach step).
     If bytes or bandwidth are unknown, a share of the device time remains: 60, 35 and 20 % (low, mid, high) for single-tensor,
     100, 60 and 35 % for foreach.
+    If the class has only foreach: its operations still read and write all of the state one after another. Of a single-tensor
+    step 100, 80 and 60 % of the device time and 60, 45 and 30 % of the CPU time remain.
 
 How to fix
-    torch.optim.AdamW(model.parameters(), lr=..., fused=True), or foreach=True if there is no fused implementation. On a CPU
-    fused needs torch 2.4 or newer.
+    torch.optim.AdamW(model.parameters(), lr=..., fused=True), or foreach=True on a GPU if there is no fused implementation. On
+    a CPU fused needs torch 2.4 or newer. For an optimizer that is not from torch.optim: use the class of torch.optim, or
+    torch._foreach_ operations. Only an option that the class has in this version of PyTorch is advised.
 
 When it is wrong
-    The rule is wrong for optimizers without a fused implementation (custom ones, LBFGS). With several small parameter groups
-    there is one kernel launch per group. fused=True rounds in another order, so results differ in the last bits.
+    Optimizers that have neither option (LBFGS, SparseAdam, Muon), and those with sparse gradients, are not judged. With several
+    small parameter groups there is one kernel launch per group.
+    fused=True rounds in another order, so results differ in the last bits.
 
 References
     https://pytorch.org/docs/stable/optim.html#algorithms
@@ -34,6 +39,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optimizer, optimizer_of
+from mfu_doctor.analysis.evidence.optimizer_options import remedy_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
 from mfu_doctor.analysis.run import Run
@@ -42,8 +48,9 @@ from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 
-# Up to this many kernels per step update all parameters at once (some steps need a second one for the last tensors).
-ALREADY_ONE = 1.5
+# Up to this many operations per step leave nothing to merge: one updates all parameters (and a second one the last tensors), or
+# the model has no more tensors.
+ALREADY_FEW = 2.0
 # Share of the host time of the optimizer's spans that remains with the fused implementation, by what runs now. Measured on a
 # CPU with torch 2.13, 150 small tensors, AdamW and SGD: 0.16 to 0.21 of single-tensor, 0.27 to 0.33 of foreach.
 _HOST_LEFT = {SINGLE: (0.3, 0.2, 0.15), FOREACH: (0.6, 0.35, 0.25)}
@@ -52,8 +59,9 @@ _REACHED = (0.5, 0.7, 1.0)
 # Without known bytes: share of the present device time that remains. Adam makes about a dozen passes tensor by tensor, foreach
 # about three times as many as the fused one.
 _PASSES_LEFT = {SINGLE: (0.6, 0.35, 0.2), FOREACH: (1.0, 0.6, 0.35)}
-# Optimizers that have a fused implementation in PyTorch.
-_HAS_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
+# With foreach instead of single-tensor, on a GPU: the same passes in few launches. An estimate, not a measurement.
+_FOREACH_HOST_LEFT = (0.6, 0.45, 0.3)
+_FOREACH_PASSES_LEFT = (1.0, 0.8, 0.6)
 
 
 @rule(
@@ -68,22 +76,22 @@ def unfused_optimizer(run: Run) -> Outcome:
     optimizer = optimizer_of(run, steady)
     if optimizer is None:
         return Skip("the trace has no Optimizer.step event that contains kernels or operators")
-    if optimizer.style == FUSED or (optimizer.style == FOREACH and optimizer.name not in _HAS_FUSED):
+    if optimizer.style == FUSED or optimizer.launches <= ALREADY_FEW:
         return None
-    if optimizer.style == FOREACH and not run.is_cpu and optimizer.launches <= ALREADY_ONE:
-        return None  # plain SGD is one foreach kernel: there is nothing to merge
+    remedy = remedy_of(run, optimizer)
+    if remedy is None:
+        return None
     spent = steady.per_step(_device_ns(run, steady, optimizer))
     name = optimizer.name or "optimizer"
-    option = "fused=True" if optimizer.name is None or optimizer.name in _HAS_FUSED else "foreach=True"
     launched = "operator" if run.is_cpu else "kernel"
     return Finding(
         summary=f"{optimizer.style} {name} runs {counted(optimizer.launches, launched)} per step and takes "
         f"{steady.share(_host_ns(steady, optimizer))} of the step on the CPU",
-        fix=f"torch.optim.{optimizer.name or 'AdamW'}(model.parameters(), ..., {option})",
+        fix=remedy.fix,
         detail=_detail(run, optimizer),
-        change=_change(run, optimizer),
+        change=_change(run, optimizer, remedy.target),
         evidence=_evidence(run, steady, optimizer, spent),
-        effort="setting",
+        effort=remedy.effort,
         risk="rounding",
         symptom_of=("host-bound",) if optimizer.style == FOREACH else (),
     )
@@ -98,15 +106,17 @@ def _host_ns(steady: Steady, optimizer: Optimizer) -> float:
     return steady.per_step(float((optimizer.spans & steady.host).total_ns))
 
 
-def _change(run: Run, optimizer: Optimizer) -> Change:
+def _change(run: Run, optimizer: Optimizer, target: str) -> Change:
     mine = optimizer.entries
     by_row = np.searchsorted(optimizer.rows, run.activity.row[mine])
     now = np.bincount(optimizer.group[by_row], run.unrecorded_ns[mine], minlength=optimizer.spans.count)
     # on a CPU the operators are the device work that is replaced; only what lies between them is host time
     host = optimizer.spans - run.activity.busy() if run.is_cpu else optimizer.spans
     ends, style = [], optimizer.style
-    for host_left, reached, passes in zip(_HOST_LEFT[style], _REACHED, _PASSES_LEFT[style], strict=True):
-        floor = _floor_ns(run, optimizer)
+    floor = _floor_ns(run, optimizer) if target == FUSED else None
+    host_lefts = _HOST_LEFT[style] if target == FUSED else _FOREACH_HOST_LEFT
+    passes_left = _PASSES_LEFT[style] if target == FUSED else _FOREACH_PASSES_LEFT
+    for host_left, reached, passes in zip(host_lefts, _REACHED, passes_left, strict=True):
         after = np.minimum(now, floor / reached) if floor is not None else now * passes
         merged = MergeLaunches(optimizer.rows, optimizer.group, after.astype(np.int64), host, host_left)
         ends.append((merged,))
