@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import owner_of
+from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
@@ -45,7 +46,7 @@ class VocabLoss:
         tokens: rows of the logits.
         vocabulary: their columns.
         element_bytes: bytes of one logit as the model makes it.
-        first: row of the longest operator.
+        row: the longest operator, of the forward pass if it is recorded there.
         passes: how often a step reads or writes all logits, in elements of this size; None if shapes do not say.
         is_written_out: whether other operators than those of cross_entropy do most of it.
     """
@@ -54,7 +55,7 @@ class VocabLoss:
     tokens: int
     vocabulary: int
     element_bytes: float
-    first: int
+    row: int
     passes: float | None
     is_written_out: bool
 
@@ -86,10 +87,17 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
         tokens=tokens,
         vocabulary=vocabulary,
         element_bytes=size,
-        first=int(run.activity.row[np.flatnonzero(inside)[np.argmax(length[inside])]]),
+        row=_longest(run, inside),
         passes=steady.per_step(float(np.nansum(moved))) / (tokens * vocabulary * size) if known else None,
         is_written_out=bool(length[inside & ~named].sum() > length[inside & named].sum()),
     )
+
+
+def _longest(run: Run, entries: Mask) -> int:
+    entry = np.flatnonzero(entries)
+    rows = np.where(run.launches.op[entry] >= 0, run.launches.op[entry], run.activity.row[entry])
+    length = (run.activity.end - run.activity.start)[entry] * np.where(in_backward(run, rows), 0.0, 1.0)
+    return int(rows[np.argmax(length)])
 
 
 def _largest(args: EventArgs) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
+from mfu_doctor.rules.kernels.fp64_work import fp64_work
 from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
@@ -39,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     large_vocab_loss,
     unbenchmarked_convolution,
     emulated_dtype,
+    fp64_work,
     unused_gradients,
     idle_tensor_cores,
 )

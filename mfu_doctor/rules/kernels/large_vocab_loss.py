@@ -80,7 +80,7 @@ def large_vocab_loss(run: Run) -> Outcome:
             shown("vocabulary", loss.vocabulary, "count"),
             *passes,
         ),
-        place=run.places(np.array([loss.first]))[0],
+        place=run.places(np.array([loss.row]))[0],
         effort="line" if loss.is_written_out else "refactor",
         risk="rounding",
         confidence="modelled" if loss.is_written_out and loss.passes is not None else "hint",
