@@ -25,6 +25,8 @@ _MIG = re.compile(r" MIG \S+$")
 SLICE = (
     0.1  # with a number of SMs so far from the table, it is a part of the device; its memory bandwidth is not published
 )
+_RDNA = ("RDNA3", "RDNA4")
+_UNITS = {"NVIDIA": "SMs", "AMD": "compute units", "Intel": "execution units", "Apple": "GPU cores"}
 SPARSE = 2.0  # datasheets print peaks with structured sparsity, twice the dense ones
 # A CPU with arithmetic for a 16-bit dtype is at least as fast in it as in fp32, and one without it was measured at 1/120.
 # Half of the speed of fp32 is far from both, so that a busy machine does not change the result.
@@ -167,7 +169,7 @@ def _device_in_use(trace: Trace) -> DeviceProperties | None:
 
 
 def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Peaks:
-    name, sms = device.name.strip(), device.sms
+    name, sms = device.name.strip(), _units_of(row, device.sms)
     peaks = Peaks(
         name=name,
         dense=dict(row.dense),
@@ -187,12 +189,21 @@ def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Pe
     return _scaled(peaks, row, sms, sms / row.sms)
 
 
+def _units_of(row: DeviceRow, counted: int | None) -> int | None:
+    """The device's units as the table counts them: on RDNA, HIP reports work-group processors, each of two compute units."""
+    known = row.sms
+    if counted is None or known is None or row.arch not in _RDNA:
+        return counted
+    return min(counted, 2 * counted, key=lambda units: abs(units - known))
+
+
 def _scaled(peaks: Peaks, row: DeviceRow, sms: int, ratio: float) -> Peaks:
     """The row's peaks for another number of SMs."""
     cut = abs(ratio - 1) > SLICE
     if not cut and not row.sms_certain:
         return peaks  # the published peak is of this card; only the number of SMs in the table is uncertain
-    note = f"this {peaks.name} has {sms} SMs, the device table says {row.sms}: its peaks are scaled by {ratio:.3f}"
+    units = _UNITS.get(row.vendor, "units")
+    note = f"this {peaks.name} has {sms} {units}, the device table says {row.sms}: its peaks are scaled by {ratio:.3f}"
     return replace(
         peaks,
         dense={d: peak * ratio for d, peak in peaks.dense.items()},
@@ -211,17 +222,19 @@ def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
     if like is None or not device.sms:
         return Peaks(name=device.name.strip() or None, sms=device.sms, reason=f'no peak for "{shown}": {ASK}')
     clock, rows = like
-    units = "compute units" if str(arch).startswith("gfx") else "SMs"
-    same = {r.bandwidth for r in rows if r.sms == device.sms}
+    sms, units = device.sms, _UNITS["AMD" if str(arch).startswith("gfx") else "NVIDIA"]
+    if rows[0].arch in _RDNA:
+        sms *= 2  # see _units_of
+    same = {r.bandwidth for r in rows if r.sms == sms}
     return Peaks(
         name=device.name.strip() or None,
-        dense={d: device.sms * clock * rate for d, rate in rates()[key].items()},
+        dense={d: sms * clock * rate for d, rate in rates()[key].items()},
         bandwidth=same.pop() if len(same) == 1 else None,
-        sms=device.sms,
+        sms=sms,
         boost_hz=clock,
-        source=f"derived: {device.sms} {units} x {clock / GIGA:.2f} GHz (typical boost) x rate of {arch}",
+        source=f"derived: {sms} {units} x {clock / GIGA:.2f} GHz (typical boost) x rate of {arch}",
         confidence="derived",
-        warnings=(f"{shown} is not in the device table: its peak is estimated from {arch} and {device.sms} {units}",),
+        warnings=(f"{shown} is not in the device table: its peak is estimated from {arch} and {sms} {units}",),
     )
 
 

@@ -20,7 +20,8 @@ from mfu_doctor.units import GIGA, MEGA, TERA
 # GeForce and three data-centre boards run 16-bit matmuls with fp32 accumulation at half rate (NVIDIA whitepapers).
 _HALF_RATE = re.compile(r"GeForce|\bA10G|\bL40(?!S)|\bL20\b", re.IGNORECASE)
 _DOCUMENT = re.compile(r"^.*?(?:datasheet|whitepaper|docs)\b")
-_NO_TENSOR_CORES = re.compile(r"GTX 16\d\d", re.IGNORECASE)
+# Turing has tensor cores only in these; TU116 and TU117 (GTX 16xx, T400 to T2000, MX450, MX550) have the same capability, 7.5.
+_TURING, _TENSOR_TURING = "7.5", re.compile(r"RTX|\bT(4G?|10|40)\b", re.IGNORECASE)
 
 # PCIe generation of the cards of an architecture (datasheets of NVIDIA, AMD and Intel).
 _PCIE = {
@@ -96,9 +97,10 @@ def rate_key(compute_capability: str, name: str) -> str:
     key = {"gfx1100": "rdna3", "gfx1101": "rdna3", "gfx1200": "rdna4", "gfx1201": "rdna4"}.get(
         compute_capability, compute_capability
     )
-    for suffix, pattern in (("n", _NO_TENSOR_CORES), ("g", _HALF_RATE)):
-        if pattern.search(name) and key + suffix in rates():
-            return key + suffix
+    if key == _TURING and not _TENSOR_TURING.search(name):
+        return key + "n"
+    if _HALF_RATE.search(name) and key + "g" in rates():
+        return key + "g"
     return key if key in rates() else ""
 
 

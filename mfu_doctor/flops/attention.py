@@ -25,7 +25,10 @@ _FORWARD, _BACKWARD, _FUSED_BACKWARD = (1, 1), (2, 2), (3, 2)
 _TOP_LEFT, _BOTTOM_RIGHT = 1, 2  # values of `custom_mask_type` in PyTorch's memory-efficient attention
 
 # Values that stand in memory elsewhere or in part: which keys a query meets is then data that no adapter reads.
-_ELSEWHERE = ("block_table", "seqused_k", "seqlen_k", "leftpad_k")
+_ELSEWHERE = (
+    *("block_table", "page_table", "kv_batch_idx", "k_new", "leftpad_k"),
+    *("seqused_q", "seqused_k", "sequed_q", "sequed_k", "seqlen_k"),
+)
 _STARTS_Q, _STARTS_K = ("cum_seq_q", "cu_seqlens_q"), ("cum_seq_k", "cu_seqlens_k")
 
 
@@ -151,6 +154,16 @@ _WINDOW = "window_size_left window_size_right"
 _BIASED = "query key value attn_bias compute_log_sumexp dropout_p is_causal"
 _FLASH_MASK = f"dropout_p softmax_scale causal {_WINDOW}"
 _FLASH_GRAD = "dout q k v out softmax_lse dq dk dv"
+# flash-attention 3 (hopper/flash_api.cpp): its own operators, and the Python ones around them, which add nothing.
+_FLASH_3 = (
+    "q k v k_new v_new q_v out cu_seqlens_q cu_seqlens_k cu_seqlens_k_new seqused_q seqused_k max_seqlen_q max_seqlen_k "
+    "page_table kv_batch_idx leftpad_k rotary_cos rotary_sin seqlens_rotary q_descale k_descale v_descale softmax_scale "
+    f"is_causal {_WINDOW}"
+)
+_FLASH_3_GRAD = (
+    f"{_FLASH_GRAD} cu_seqlens_q cu_seqlens_k seqused_q seqused_k max_seqlen_q max_seqlen_k softmax_scale is_causal "
+    f"{_WINDOW}"
+)
 
 _FORWARD_ROWS: dict[str, Operator] = {
     "aten::scaled_dot_product_attention": operator(_SDPA, "query key value attn_mask dropout_p is_causal"),
@@ -186,6 +199,8 @@ _FORWARD_ROWS: dict[str, Operator] = {
         f"q k v {_CU} {_FLASH_MASK} softcap alibi_slopes return_softmax block_table leftpad_k seqused_k",
         contents=_CU,
     ),
+    "flash_attn_3::fwd": operator(_FLASH, _FLASH_3, contents=_CU),
+    "flash_attn_3::_flash_attn_forward": operator(_FLASH, _FLASH_3, contents=_CU),
     "flex_attention": operator(_SDPA, "query key value"),
 }
 
@@ -225,6 +240,13 @@ _BACKWARD_ROWS: dict[str, Operator] = {
     "flash_attn::_flash_attn_backward": operator(_FLASH_BACKWARD, f"{_FLASH_GRAD} {_FLASH_MASK}"),
     "flash_attn::_flash_attn_varlen_backward": operator(
         _FLASH_BACKWARD, f"{_FLASH_GRAD} {_CU} {_FLASH_MASK}", contents=_CU
+    ),
+    "flash_attn_3::bwd": operator(_FLASH_BACKWARD, _FLASH_3_GRAD, contents=_CU),
+    "flash_attn_3::_flash_attn_backward": operator(
+        _FLASH_BACKWARD,
+        "dout q k v out softmax_lse cu_seqlens_q cu_seqlens_k sequed_q sequed_k max_seqlen_q max_seqlen_k dq dk dv "
+        f"softmax_scale is_causal {_WINDOW}",
+        contents=_CU,
     ),
     "flex_attention_backward": operator(_SDPA_BACKWARD, "query key value"),
 }

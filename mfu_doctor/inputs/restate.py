@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mfu_doctor.devices.dtypes import DTYPES
-from mfu_doctor.devices.peaks import Peaks
 from mfu_doctor.devices.resolve import peaks_with
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings
@@ -17,12 +16,14 @@ from mfu_doctor.quantities import flop_count, peak_rate
 from mfu_doctor.result.findings import FAILED, PASSED, Diagnosis, Plan
 from mfu_doctor.result.report import Baseline, Report
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
+from mfu_doctor.result.stated_mfu import as_stated
 from mfu_doctor.result.step import KernelRow
 
 GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made
 _JUDGED = "the findings are not recalculated: pass the trace to update them"
 _MIXED = "the run used several dtypes with different peaks: pass the trace instead of the report"
-_ABOVE = "above 100 %"
+_CHECK = "check the value of --peak-flops or --model-flops"
+_NO_HFU = "HFU is not stated"
 _ROUNDING = 1e-6  # relative: a report keeps its numbers in full
 _UNKNOWN_PEAK = "unknown-peak"  # the rule whose finding a stated peak answers
 _NO_WATERFALL = "The peak or the FLOPs changed. Pass the trace to calculate this table."
@@ -74,16 +75,15 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
 
 
 def _device(old: DeviceInfo, peak: float) -> DeviceInfo:
-    """The device with the stated peak. If no peak was known, the dtype of the new one is that of a new diagnosis."""
-    used: str | None
+    """The device with the stated peak, which is of the dtype in use, whatever that is."""
     if old.kind == "cpu":
-        used = on_cpu = old.dtype or "fp32"
-        peaks = dict.fromkeys((*old.peaks, on_cpu) if old.peaks else DTYPES, peak)  # one value for every dtype
+        peaks = dict.fromkeys(
+            (*old.peaks, old.dtype or "fp32") if old.peaks else DTYPES, peak
+        )  # one value for every dtype
     else:
         peaks = peaks_with(old.peaks, old.peak_flops, peak)
-        used = Peaks(dense=peaks).best or old.dtype
     return replace(
-        old, dtype=used, peak_flops=peak, peak_source=GIVEN, peak_reason=None, peak_measured=False, peaks=peaks
+        old, dtype=None, peak_flops=peak, peak_source=GIVEN, peak_reason=None, peak_measured=False, peaks=peaks
     )
 
 
@@ -97,18 +97,19 @@ def _mfu(report: Report, peak: float | None, flops: float | None) -> Mfu:
     if flops is not None:
         value = achieved / against if against is not None else None
         reason = report.device.peak_reason or old.reason if value is None else None
-        notes = _above_peak(value, None)
-        return Mfu(value=value, model_flops=work, method="given", achieved_flops_s=achieved, reason=reason, notes=notes)
+        given = Mfu(value=value, model_flops=work, method="given", achieved_flops_s=achieved, reason=reason)
+        return as_stated(given, cause=_CHECK)
     if against is None:
         return old
     scale = reference / against if reference is not None else None
     if old.reason == _MIXED:
         return _proportional(old, None, scale)
-    if not old.value or reference is None:
+    before = old.value or old.calculated
+    if not before or reference is None:
         return _proportional(old, achieved / against, None)
-    if abs(achieved / reference / old.value - 1) > _ROUNDING:
+    if abs(achieved / reference / before - 1) > _ROUNDING:
         return _proportional(old, None, scale)
-    return _proportional(old, _scaled(old.value, scale), scale)
+    return _proportional(old, _scaled(before, scale), scale)
 
 
 def _proportional(old: Mfu, value: float | None, scale: float | None) -> Mfu:
@@ -121,23 +122,21 @@ def _proportional(old: Mfu, value: float | None, scale: float | None) -> Mfu:
     """
     rest = scale if value is not None else None
     hfu = _scaled(old.hfu, rest)
-    unknown = old.upper - old.value if old.upper is not None and old.value is not None else None
-    return replace(
+    before = old.value if old.value is not None else old.calculated
+    unknown = old.upper - before if old.upper is not None and before is not None else None
+    now = replace(
         old,
         value=value,
-        upper=value + unknown if value is not None and unknown is not None else None,
+        calculated=None,
+        upper=max(min(value + unknown, 1.0), value) if value is not None and unknown is not None else None,
         hfu=hfu,
         causal=_scaled(old.causal, rest),
         by_dtype=None,
         reason=_MIXED if value is None else None,
-        notes=(*(note for note in old.notes if _ABOVE not in note), *_above_peak(value, hfu)),
+        notes=tuple(note for note in old.notes if not note.startswith(_NO_HFU)),
         conventions=tuple(Convention(name=c.name, flops=c.flops, mfu=_scaled(c.mfu, scale)) for c in old.conventions),
     )
-
-
-def _above_peak(value: float | None, hfu: float | None) -> tuple[str, ...]:
-    above = [name for name, share in (("MFU", value), ("HFU", hfu)) if share is not None and share > 1]
-    return (f"{' and '.join(above)} {_ABOVE}: check the value of --peak-flops or --model-flops",) if above else ()
+    return as_stated(now, cause=_CHECK)
 
 
 def _diagnosis(found: Diagnosis, ratio: float | None, peak: float | None) -> Diagnosis:

@@ -70,6 +70,9 @@ class Mfu:
 
     value: float | None = None
     upper: float | None = None  # upper end if coverage is partial
+    calculated: float | None = (
+        None  # what was calculated if it is not stated as `value`: above 100 %, or one end of a wide interval
+    )
     hfu: float | None = None  # hardware FLOPs utilization: recompute counted
     causal: float | None = None  # counting only unmasked attention pairs
     by_dtype: float | None = None  # each FLOP against the peak of the dtype its kernel ran in

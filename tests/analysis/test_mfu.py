@@ -10,8 +10,13 @@ import pytest
 
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.utilization.mfu import device_info
+from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.facts import Facts, GivenNumbers, MeasuredPeak
+from mfu_doctor.quantities import percent
 from mfu_doctor.reading import read_trace
+from mfu_doctor.render import render
+from mfu_doctor.render.words import wording
+from mfu_doctor.result.run import Mfu
 from tests.reference import from_json
 from tests.timeline import Timeline
 from tests.traces import real_trace
@@ -158,15 +163,123 @@ def test_no_shapes_mean_no_mfu() -> None:
     assert "record_shapes=True" in str(mfu.reason)
 
 
-def test_above_100_percent_is_printed_with_its_suspects() -> None:
-    """A tool that clamps hides its own bug."""
-    mfu = Run(steps_of(4, mixed).trace(), Options(peak_flops=1e14)).mfu.report
-    assert mfu.value is not None
-    assert mfu.value > 1
-    assert "possible causes are a wrong peak" in mfu.notes[-1]
+def test_above_100_percent_is_an_error_with_its_cause_and_no_headline() -> None:
+    """What the user states is suspected first. The number is kept, and nothing is derived from the peak."""
+    run = Run(steps_of(4, mixed).trace(), Options(peak_flops=1e14))
+    mfu = run.mfu.report
+    assert (mfu.value, mfu.upper, mfu.hfu) == (None, None, None)
+    assert mfu.calculated == pytest.approx((989.4 + 66.91) / 400)
+    assert mfu.reason is not None
+    assert (
+        "264.1 % is calculated, which cannot be: the given peak (100 TFLOP/s) is too low: check --peak-flops"
+        in mfu.reason
+    )
+    assert not [bar for bar in run.waterfall.bars if bar.basis == "modelled"]
+    report = diagnose_run(run).report
+    assert wording.headline(report)[0] == "MFU unknown"
+    assert "264.1 % is calculated" in render(report, "terminal")
 
 
-def attention(t: Timeline, *, causal: bool) -> None:
+def test_flops_that_the_user_states_too_high_are_named_with_those_of_the_trace() -> None:
+    mfu = Run(steps_of(4, mixed).trace(), Options(model_flops=1e16)).mfu.report
+    assert mfu.value is None
+    assert "given FLOPs (10.0 PFLOP per step; the trace contains 1.06 PFLOP) are too high" in str(mfu.reason)
+
+
+def test_a_time_that_is_shorter_than_its_own_matmuls_is_the_cause() -> None:
+    trace = replace(steps_of(4, mixed).trace(), facts=Facts(timed_steps_s=(0.5, 0.5, 0.5)))
+    assert "the time is probably wrong" in str(Run(trace).mfu.report.reason)
+
+
+def test_flops_of_masked_attention_or_of_plain_convolutions_are_the_cause() -> None:
+    causal = Run(steps_of(0.0002, lambda t: attention(t, causal=True, us=170)).trace()).mfu.report
+    assert causal.value is None
+    assert causal.causal is not None
+    assert f"without the masked part it is {percent(causal.causal)}" in str(causal.reason)
+
+    def convolve(t: Timeline) -> None:
+        dims: Any = [[64, 256, 56, 56], [256, 256, 3, 3], [], [], [], [], [], [], []]
+        t.op("aten::convolution", kernel=100, kernel_name="winograd", dims=dims, types=["c10::Half"] * 2,
+             concrete=["", "", "", "[1, 1]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1"])  # fmt: skip
+
+    assert "Winograd or FFT" in str(Run(steps_of(0.0002, convolve).trace()).mfu.report.reason)
+
+
+def test_an_estimated_peak_is_suspected_and_says_so() -> None:
+    drawn = steps_of(
+        1, lambda t: product(t, 989_400_000_000_000, BF16_GEMM, dtype="c10::BFloat16"), device="NVIDIA A100 X"
+    )
+    assert "estimated from the architecture: pass --peak-flops" in str(Run(drawn.trace()).mfu.report.reason)
+
+
+def test_an_interval_whose_ends_differ_by_more_than_a_factor_of_two_is_unknown() -> None:
+    """3 % of the matmul time is counted: "0.8-80 %" says nothing."""
+
+    def partly(unknown: float) -> Mfu:
+        def draw(t: Timeline) -> None:
+            product(t, 98_940_000_000_000, BF16_GEMM, seconds=0.1, dtype="c10::BFloat16")
+            t.op("custom::product", kernel=int(unknown * SECOND), kernel_name=BF16_GEMM)
+
+        return Run(steps_of(2, draw).trace()).mfu.report
+
+    wide, narrow = partly(1.6), partly(0.08)
+    assert (wide.value, wide.hfu) == (None, None)
+    assert wide.calculated == pytest.approx(0.05)
+    assert (
+        wide.reason
+        == "the FLOPs of custom::product are unknown, so it can be anything from 5.0-85 %: pass --model-flops"
+    )
+    assert not [note for note in wide.notes if "lower bound" in note]
+    assert (narrow.value, narrow.upper) == pytest.approx((0.05, 0.09))
+
+
+def test_no_reason_blames_shapes_that_were_recorded() -> None:
+    """The only matmuls are those of a custom operator; shapes of others are there."""
+
+    def draw(t: Timeline) -> None:
+        t.op("custom::product", kernel=SECOND, kernel_name=BF16_GEMM, dims=[[8, 8]], types=["float"])
+
+    run = Run(steps_of(2, draw).trace())
+    assert run.mfu.report.reason == "the FLOPs of custom::product are unknown: pass --model-flops"
+    shapes = Run(steps_of(2, shapeless).trace()).mfu.report.reason
+    assert shapes is not None
+    assert shapes.startswith("operator shapes were not recorded")
+
+
+def test_kernels_of_no_operator_are_no_matter_of_shapes() -> None:
+    drawn = steps_of(2, lambda t: product(t, 989_400_000_000_000, BF16_GEMM, dtype="c10::BFloat16"))
+    drawn.events = [e for e in drawn.events if e["cat"] != "cpu_op"]
+    assert "which operators launched kernels such as sm90_xmma_gemm" in str(Run(drawn.trace()).mfu.report.reason)
+
+
+def test_a_kernel_is_a_matmul_if_its_operator_has_a_formula() -> None:
+    """A compiled kernel whose name says nothing computes the counted product: that time is covered."""
+
+    def draw(t: Timeline) -> None:
+        product(t, 98_940_000_000_000, "triton_tem_fused_0", dtype="c10::BFloat16")
+        t.op("custom::product", kernel=1000, kernel_name=BF16_GEMM)
+
+    mfu = Run(steps_of(2, draw).trace()).mfu.report
+    assert mfu.coverage == pytest.approx(1 / 1.001)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kernel"), [("c10::Half", "f16f16_f16f32_f32"), ("c10::BFloat16", "bf16bf16_bf16f32_f32")]
+)
+def test_the_peak_is_called_by_the_dtype_that_the_run_used(dtype: str, kernel: str) -> None:
+    """fp16 and bf16 are as fast on an H100; a run in fp16 has no bf16 in its headline."""
+    name = BF16_GEMM.replace("bf16bf16_bf16f32_f32", kernel)
+    run = Run(steps_of(4, lambda t: product(t, 989_400_000_000_000, name, dtype=dtype)).trace())
+    assert device_info(run.counted, run.mfu).dtype == {"c10::Half": "fp16"}.get(dtype, "bf16")
+
+
+def test_the_users_peak_has_no_dtype() -> None:
+    report = diagnose_run(Run(steps_of(4, mixed).trace(), Options(peak_flops=1e15))).report
+    assert report.device.dtype is None
+    assert wording.headline(report)[1] == "264 of 1,000 TFLOP/s (given by the user)"
+
+
+def attention(t: Timeline, *, causal: bool, us: int = SECOND) -> None:
     """A fused attention backward pass."""
     q: Any = [1, 16, 4096, 128]
     name = "aten::_scaled_dot_product_flash_attention_backward"
@@ -174,7 +287,7 @@ def attention(t: Timeline, *, causal: bool) -> None:
     dims = [q] * 5 + [q[:3]] + [[]] * 8
     types = ["c10::BFloat16"] * 6 + ["Scalar"] * 8
     kernel = "void pytorch_flash::flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel<cutlass::bfloat16_t>"
-    t.op(name, kernel=SECOND, kernel_name=kernel, dims=dims, types=types, concrete=concrete)
+    t.op(name, kernel=us, kernel_name=kernel, dims=dims, types=types, concrete=concrete)
 
 
 def test_flash_attention_recomputes_scores() -> None:
@@ -288,17 +401,13 @@ def test_the_device_is_reported_with_its_peaks() -> None:
 def test_mfu_above_a_measured_peak_is_said_with_its_likely_cause() -> None:
     """A convolution or attention counts against the peak too, and no product of the run proved it too low."""
     run = cpu_run(Facts(measured_peaks=(MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="GEMM"),)))
-    assert not [note for note in run.mfu.report.notes if "above 100 %" in note]
+    assert run.mfu.report.value is not None
     timed = Facts(
         measured_peaks=(MeasuredPeak(dtype="float32", flops=1e11, threads=2, how="GEMM"),),
         timed_steps_s=(0.4, 0.4, 0.4),
     )
-    (note,) = [note for note in cpu_run(timed).mfu.report.notes if "above 100 %" in note]
-    assert note.startswith("MFU and HFU above 100 %")
-    assert "measured on a busy machine" in note
-    (other,) = [
-        note
-        for note in cpu_run(replace(timed, measured_peaks=()), Options(peak_flops=1e11)).mfu.report.notes
-        if "above 100 %" in note
-    ]
-    assert "Winograd" in other
+    found = cpu_run(timed).mfu.report
+    assert (found.value, found.hfu) == (None, None)
+    assert "measured on a busy machine" in str(found.reason)
+    given = cpu_run(replace(timed, measured_peaks=()), Options(peak_flops=1e11)).mfu.report
+    assert "check --peak-flops" in str(given.reason)

@@ -142,9 +142,16 @@ def test_causal_attention_achieves_its_unmasked_pairs() -> None:
 
 
 def test_a_kernel_faster_than_its_peak_is_shown_and_not_clamped() -> None:
-    """A wrong peak or a Winograd convolution: the bars still sum, with a negative one."""
-    run = Run(steps_of(1, lambda t: product(t, 1_978_800_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace())
+    """A Winograd convolution in a step that idles besides: the bars still sum, with a negative one."""
+    run = Run(steps_of(3, lambda t: product(t, 1_978_800_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace())
     assert bars(run)["correction: faster than the peak"] == pytest.approx(-1.0, abs=1e-6)
+    assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
+
+
+def test_a_peak_that_the_step_exceeds_explains_nothing() -> None:
+    """MFU would be 200 %: the peak, the FLOPs or the time is wrong, so no bar is modelled with them."""
+    run = Run(steps_of(1, lambda t: product(t, 1_978_800_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace())
+    assert bars(run)["matmuls (peak FLOP/s unknown)"] == pytest.approx(1.0, abs=1e-6)
     assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
 
 

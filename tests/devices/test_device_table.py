@@ -100,6 +100,7 @@ NAMES = {
     "AMD Instinct MI350X": 2307,
     "AMD Instinct MI355X": 2517,
     "AMD Radeon RX 7900 XTX": 122.8,
+    "AMD Radeon PRO W7900": 122.6,
     "AMD Radeon RX 9070 XT": 194.6,
     "Intel(R) Data Center GPU Max 1550": 838.9,
     "Intel(R) Arc(TM) A770 Graphics": 137.6,
@@ -153,7 +154,7 @@ def test_laptop_boards_have_rows_of_their_own() -> None:
 def test_every_row_names_its_source_and_confidence() -> None:
     """A peak without a source cannot be argued with."""
     counted = {c: sum(row.confidence == c for row in device_rows()) for c in ("vendor", "derived", "unverified")}
-    assert counted == {"vendor": 99, "derived": 64, "unverified": 16}
+    assert counted == {"vendor": 104, "derived": 64, "unverified": 16}
     assert all(len(row.source) > 3 and row.dense for row in device_rows())
 
 
@@ -193,3 +194,19 @@ def test_the_table_holds_one_pattern_per_line_that_cannot_match_inside_a_longer_
         assert row.pattern.pattern.startswith("^")
         assert row.pattern.pattern.endswith("$")
         assert row.pattern.flags & re.IGNORECASE
+
+
+NO_TENSOR_CORES = ("Tesla P4", "Tesla P40", "NVIDIA T1000", "NVIDIA T1000 8GB", "NVIDIA T600", "NVIDIA T400 4GB")
+
+
+@pytest.mark.parametrize("name", [*NO_TENSOR_CORES, "NVIDIA GeForce GTX 1650", "NVIDIA GeForce GTX 1660 SUPER"])
+def test_a_card_without_tensor_cores_has_no_16_bit_rate_above_fp32(name: str) -> None:
+    row = lookup(name)
+    assert row is not None
+    assert max(row.dense.get("fp16", 0.0), row.dense.get("bf16", 0.0)) < row.dense["fp32"]
+
+
+def test_a_p100_has_the_fp16_rate_that_its_vendor_states() -> None:
+    row = lookup("Tesla P100-SXM2-16GB")
+    assert row is not None
+    assert row.dense["fp16"] == 21.22e12

@@ -32,6 +32,7 @@ FLASH_ATTN: dict[str, Any] = {
     "windows": True,
     "names": ("q", "k", "v"),
 }
+FLASH_ATTN_3: dict[str, Any] = FLASH_ATTN | {"mask": "is_causal", "packed": CU}
 FLASH: dict[str, Any] = {"heads_first": False, "bottom_right": True, "windows": True, "packed": CUM}
 EFFICIENT: dict[str, Any] = {"heads_first": False, "mask": "typed", "packed": CU, "rows_first": True}
 
@@ -96,6 +97,8 @@ CALLS: dict[str, Callable[[Draw], Drawn]] = {
     "aten::_cudnn_attention_forward": attention(heads_first=True, packed=CUM),
     "flash_attn::_flash_attn_forward": attention(**FLASH_ATTN),
     "flash_attn::_flash_attn_varlen_forward": attention(**FLASH_ATTN, packed=CU, always_packed=True),
+    "flash_attn_3::fwd": attention(**FLASH_ATTN_3),
+    "flash_attn_3::_flash_attn_forward": attention(**FLASH_ATTN_3),
     "flex_attention": attention(heads_first=True, mask=None),
     "aten::_scaled_dot_product_flash_attention_backward": attention(heads_first=True, bottom_right=True, backward=True),
     "aten::_scaled_dot_product_flash_attention_for_cpu_backward": attention(heads_first=True, backward=True),
@@ -107,5 +110,7 @@ CALLS: dict[str, Callable[[Draw], Drawn]] = {
     "aten::_cudnn_attention_backward": attention(heads_first=True, packed=CUM, backward=True),
     "flash_attn::_flash_attn_backward": attention(**FLASH_ATTN, backward=True),
     "flash_attn::_flash_attn_varlen_backward": attention(**FLASH_ATTN, packed=CU, always_packed=True, backward=True),
+    "flash_attn_3::bwd": attention(**FLASH_ATTN_3, backward=True),
+    "flash_attn_3::_flash_attn_backward": attention(**FLASH_ATTN_3, backward=True),
     "flex_attention_backward": attention(heads_first=True, mask=None, backward=True),
 }

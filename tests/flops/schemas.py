@@ -20,7 +20,26 @@ _GRADIENTS = (
     "Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor softmax_lse, Tensor? dq, Tensor? dk, Tensor? dv"
 )
 _HALF = "Tensor self, Tensor grad_output, Tensor weight, int[] padding, int[] stride, int[] dilation, int groups"
+# flash-attention 3 (hopper/flash_api.cpp and flash_attn_interface.py)
+_LENGTHS_3 = (
+    "Tensor? cu_seqlens_q, Tensor? cu_seqlens_k, {new}Tensor? {used}_q, Tensor? {used}_k, int? max_seqlen_q, "
+    "int? max_seqlen_k"
+)
+_MASK_3 = "float? softmax_scale, bool is_causal, int window_size_left, int window_size_right"
+_FORWARD_3 = (
+    "Tensor q, Tensor k, Tensor v, Tensor? k_new, Tensor? v_new, Tensor? q_v, Tensor? out, "
+    f"{_LENGTHS_3.format(new='Tensor? cu_seqlens_k_new, ', used='seqused')}, Tensor? page_table, Tensor? kv_batch_idx, "
+    "Tensor? leftpad_k, Tensor? rotary_cos, Tensor? rotary_sin, Tensor? seqlens_rotary, Tensor? q_descale, Tensor? k_descale, "
+    f"Tensor? v_descale, {_MASK_3}, int attention_chunk, float softcap"
+)
 _WRITTEN = {
+    "flash_attn_3::fwd": _FORWARD_3,
+    "flash_attn_3::_flash_attn_forward": _FORWARD_3,
+    "flash_attn_3::bwd": f"{_GRADIENTS}, {_LENGTHS_3.format(new='', used='seqused')}, {_MASK_3}, float softcap",
+    "flash_attn_3::_flash_attn_backward": (
+        "Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor softmax_lse, "
+        f"{_LENGTHS_3.format(new='', used='sequed')}, Tensor? dq, Tensor? dk, Tensor? dv, {_MASK_3}, float softcap"
+    ),
     "flash_attn::_flash_attn_forward": f"Tensor q, Tensor k, Tensor v, {_FLASH_MASK}, bool return_softmax",
     "flash_attn::_flash_attn_varlen_forward": (
         f"Tensor q, Tensor k, Tensor v, {_LENGTHS}, {_FLASH_MASK}, bool return_softmax, Tensor? block_table, "

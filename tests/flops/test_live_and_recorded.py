@@ -89,10 +89,14 @@ PACKED = {
     "aten::_cudnn_attention_forward": CUM,
     "aten::_efficient_attention_forward": CU,
     "flash_attn::_flash_attn_varlen_forward": CU,
+    "flash_attn_3::fwd": CU,
+    "flash_attn_3::_flash_attn_forward": CU,
     "aten::_flash_attention_backward": CUM,
     "aten::_cudnn_attention_backward": CUM,
     "aten::_efficient_attention_backward": CU,
     "flash_attn::_flash_attn_varlen_backward": CU,
+    "flash_attn_3::bwd": CU,
+    "flash_attn_3::_flash_attn_backward": CU,
 }
 
 
@@ -108,7 +112,7 @@ def packed_call(key: str, queries: list[int], keys: list[int], *, device: str = 
     given |= dict(zip(PACKED[key], (*starts, max(queries), max(keys)), strict=True))
     given |= {"window_size_left": -1, "window_size_right": -1, "custom_mask_type": 0}
     unit = 2 * 2 * sum(a * b for a, b in zip(queries, keys, strict=True)) * (4 + 4)
-    times = 2 if key.endswith("backward") else 1
+    times = 2 if key.endswith(("backward", "bwd")) else 1
     return Drawn(given, times * unit, times * unit, unit * (5 if times == 2 else 2) // 2)
 
 

@@ -20,27 +20,17 @@ from mfu_doctor.analysis.utilization.counted_ops import (
     find_counted_ops,
     without_stopped,
 )
+from mfu_doctor.analysis.utilization.unknown_flops import UnknownOp, unknown_ops, why_nothing
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE, DTYPE_CODES, KernelTable
 from mfu_doctor.analysis.views.steps import Steps
 from mfu_doctor.analysis.views.work import Work
-from mfu_doctor.flops.table import OWN_NAMESPACES
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 MODEL, CAUSAL, EXECUTED, SKIPPED = range(4)  # last axis of every count (see OpFlops)
 MEASURES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownOp:
-    """Operators (or kernels without one) of one name whose FLOPs are unknown, inside the analysed windows."""
-
-    name: str
-    count: int
-    duration_ns: int
-    matmul_like: bool  # their kernels multiply; else nothing is known about them
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +87,8 @@ def count_flops(work: Work) -> FlopCount:
     uncounted = matmul_like & (enclosing < 0)
     if not activity.is_device:  # `linear` around a counted `addmm` is a wrapper with a little time of its own
         uncounted &= ~ops.wrappers(work.ops)[activity.row]
+    unknown = unknown_ops(work, enclosing, uncounted)
+    counted = bearing | (matmul_like & (enclosing >= 0))  # a formula makes a kernel a matmul, whatever its name says
     return FlopCount(
         ops=ops,
         tally=tally,
@@ -105,10 +97,10 @@ def count_flops(work: Work) -> FlopCount:
         dtype=dtype,
         window=window,
         uncounted=uncounted,
-        counted_ns=_in_windows(activity, steps, matmul_like & (enclosing >= 0)),
+        counted_ns=_in_windows(activity, steps, counted),
         unknown_ns=_in_windows(activity, steps, uncounted),
-        unknown=_unknown(work, enclosing, uncounted),
-        reason=_reason(ops, bool(matmul_like.any()), bool((owner >= 0).any())),
+        unknown=unknown,
+        reason=None if bearing.any() else why_nothing(work.trace, ops, unknown),
     )
 
 
@@ -220,38 +212,6 @@ def _summed_before(lo: Int64, hi: Int64, time: Int64) -> Int64:
     return summed
 
 
-def _unknown(work: Work, enclosing: Int64, uncounted: npt.NDArray[np.bool_]) -> tuple[UnknownOp, ...]:
-    """Names of operators that multiply without a formula, and of custom operators about whose kernels nothing is known."""
-    activity, trace, op = work.activity, work.trace, work.launches.op
-    start, end = int(work.steps.start.min()), int(work.steps.end.max())
-    judged = (activity.start < end) & (activity.end > start) & (enclosing < 0) & (activity.kind == COMPUTE)
-    foreign = np.array([_is_foreign(name) for name in trace.names] + [False], np.bool_)
-    owner_name = np.where(op >= 0, trace.events.name[np.maximum(op, 0)], len(trace.names))
-    mystery = work.kernels.is_kind("other") & foreign[owner_name]
-    entries = np.flatnonzero(judged & (uncounted | mystery))
-    shown = np.where(op[entries] >= 0, owner_name[entries], trace.events.name[activity.row[entries]])
-    found = []
-    for name in np.unique(shown).tolist():
-        mine = entries[shown == name]
-        spent = int((activity.end - activity.start)[mine].sum())
-        calls = len(np.unique(np.where(op[mine] >= 0, op[mine], activity.row[mine])))
-        found.append(UnknownOp(trace.names[name], calls, spent, bool(uncounted[mine].any())))
-    return tuple(sorted(found, key=lambda u: -u.duration_ns))
-
-
-def _is_foreign(name: str) -> bool:
-    namespace, separator, _ = name.partition("::")
-    return bool(separator) and namespace.isidentifier() and namespace not in OWN_NAMESPACES
-
-
-def _reason(ops: CountedOps, multiplies: bool, counted: bool) -> str | None:
-    if counted:
-        return None
-    if ops.without_shapes or multiplies:
-        return "operator shapes were not recorded: record with record_shapes=True, or pass --model-flops"
-    return "the analysed steps contain no matmul"
-
-
 __all__ = [
     "BACKWARD",
     "CAUSAL",
@@ -261,6 +221,5 @@ __all__ = [
     "RECOMPUTE",
     "SKIPPED",
     "FlopCount",
-    "UnknownOp",
     "count_flops",
 ]

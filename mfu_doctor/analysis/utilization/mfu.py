@@ -17,16 +17,20 @@ from statistics import median, median_low
 
 import numpy as np
 
+from mfu_doctor.analysis.utilization.above_peak import why_above_peak
 from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD
 from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, MODEL, SKIPPED, FlopCount
+from mfu_doctor.analysis.utilization.unknown_flops import unknown_flops_of
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks
+from mfu_doctor.devices.peaks import TRAINING_DTYPES
 from mfu_doctor.flops.attention import ATTENTION
 from mfu_doctor.quantities import flop_count
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
+from mfu_doctor.result.stated_mfu import LOWER_BOUND, as_stated
 from mfu_doctor.units import seconds
 
 CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth a sentence
@@ -61,18 +65,25 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
         given = facts.given.model_flops
     ideal = {d: max(counted.peaks.of(d) or 0.0, peak) for d in DTYPE_CODES} if peak is not None else {}
     result = MfuResult(Mfu(), reference, peak, ideal, step, step_s)
-    return replace(result, report=_given(counted, result, given) if given is not None else _counted(counted, result))
+    report = _given(counted, result, given) if given is not None else _counted(counted, result)
+    cause, unknown = why_above_peak(counted, report, step, step_s), unknown_flops_of(counted.flops.unknown)
+    stated = as_stated(report, cause=cause, unknown=unknown)
+    impossible = stated.value is None and (stated.calculated or 0.0) > 1
+    return replace(result, report=stated, ideal_peaks={} if impossible else ideal)
 
 
 def reference_dtype(counted: CountedWork) -> str | None:
     """The dtype whose peak is the denominator of MFU.
 
-    On an accelerator, the fastest dtype that training commonly uses. On a CPU, where a second dtype is not always possible, the
+    On an accelerator, the fastest dtype that training commonly uses; of several as fast (bf16 and fp16), the one with most of the
+    FLOPs. On a CPU, where a second dtype is not always possible, the
     one with most of the FLOPs; but if this CPU only emulates it, the fastest one that it has, as on a GPU without bf16.
     """
-    if counted.peaks.kind != "cpu":
-        return counted.peaks.best
     totals = {d: int(counted.flops.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
+    if counted.peaks.kind != "cpu":
+        best = counted.peaks.of(counted.peaks.best)
+        as_fast = [d for d in TRAINING_DTYPES if best is not None and counted.peaks.of(d) == best]
+        return max(as_fast, key=lambda d: totals.get(d, 0), default=None)
     used = max(totals, key=lambda d: totals[d])
     if totals[used] and used not in counted.peaks.emulated:
         return used
@@ -101,7 +112,7 @@ def device_info(counted: CountedWork, mfu: MfuResult) -> DeviceInfo:
         name=peaks.name,
         kind=peaks.kind,
         count=world or 1,
-        dtype=mfu.reference if mfu.reference_peak is not None else None,
+        dtype=mfu.reference if mfu.reference_peak is not None and peaks.given is None else None,
         peak_flops=mfu.reference_peak,
         peak_source=peaks.sources.get(mfu.reference or "", peaks.source),
         peak_reason=_no_peak(peaks, mfu.reference),
@@ -143,7 +154,7 @@ def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
         achieved_flops_s=flops / result.step_s,
         method="given",
         reason=_no_peak(counted.peaks, result.reference) if value is None else None,
-        notes=(*notes, *_above_peak(value, measured=counted.peaks.measured)),
+        notes=tuple(notes),
     )
 
 
@@ -176,7 +187,7 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
         method="counted",
         coverage=count.coverage,
         reason=_no_peak(counted.peaks, result.reference) if value is None else None,
-        notes=(*_notes(counted, skipped, model), *_above_peak(value, hfu, measured=counted.peaks.measured)),
+        notes=_notes(counted, skipped, model),
         conventions=_conventions(counted, result),
     )
 
@@ -184,7 +195,7 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
 def _upper(counted: CountedWork, step: int, value: float | None) -> float | None:
     """Upper end of MFU: as if all work with unknown FLOPs ran at peak; None if everything is counted."""
     unknown = int(counted.flops.unknown_ns[step]) / int(counted.work.steps.duration[step]) + _mystery_share(counted)
-    return value + unknown if value is not None and unknown > 0 else None
+    return max(min(value + unknown, 1.0), value) if value is not None and unknown > 0 else None
 
 
 def _mystery_share(counted: CountedWork) -> float:
@@ -211,26 +222,11 @@ def _notes(counted: CountedWork, skipped: int, model: int) -> tuple[str, ...]:
     missing = [u for u in counted.flops.unknown if u.matmul_like]
     if missing:
         names = ", ".join(u.name for u in missing[:3])
-        notes.append(f"MFU is a lower bound: the FLOPs of {names} are unknown")
+        notes.append(f"{LOWER_BOUND}: the FLOPs of {names} are unknown")
     if _mystery_share(counted):
         names = ", ".join(u.name for u in counted.flops.unknown[:3] if not u.matmul_like)
-        notes.append(f"MFU is a lower bound: {names} can contain matmuls that are not counted")
+        notes.append(f"{LOWER_BOUND}: {names} can contain matmuls that are not counted")
     return tuple(notes)
-
-
-def _above_peak(value: float | None, hfu: float | None = None, *, measured: bool) -> tuple[str, ...]:
-    """What to say about a value above 100 %: clamping it would hide a wrong peak or a bug."""
-    above = [name for name, share in (("MFU", value), ("HFU", hfu)) if share is not None and share > 1]
-    if not above:
-        return ()
-    if measured:
-        causes = "the peak was probably measured on a busy machine: record again on an idle one, or pass --peak-flops"
-    else:
-        causes = (
-            "possible causes are a wrong peak, a clock above its specification, Winograd or FFT convolutions, "
-            "masked attention counted in full, or an incomplete step"
-        )
-    return (f"{' and '.join(above)} above 100 %: {causes}",)
 
 
 def _conventions(counted: CountedWork, result: MfuResult) -> tuple[Convention, ...]:

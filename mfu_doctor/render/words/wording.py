@@ -64,7 +64,9 @@ def _rates(report: Report) -> str:
     source = peak_source(report)
     if device.peak_measured:
         return f"{text} (measured here{': ' + source if source else ''})"
-    return f"{text} dense" + (f" ({source})" if source else "")
+    if device.dtype is not None:  # else the user's own peak, of whatever dtype
+        text = f"{text} dense"
+    return text + (f" ({source})" if source else "")
 
 
 def peak_source(report: Report) -> str:
@@ -96,8 +98,9 @@ def basis(report: Report) -> str:
     method = mfu.method or "counted"
     if mfu.coverage is None or method != "counted":
         return text + method
-    # Rounded down: "100 %" must mean everything.
-    return f"{text}covering {math.floor(mfu.coverage * 100 + 1e-9)} % of matmul time"
+    # Rounded down: "100 %" must mean everything. Less than 1 % is not nothing, because FLOPs were counted.
+    covered = math.floor(mfu.coverage * 100 + 1e-9)
+    return f"{text}covering {covered or '<1'} % of matmul time"
 
 
 def other_figures(report: Report) -> list[str]:

@@ -22,8 +22,10 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.unknown_flops import unknown_flops_of
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 # MFU is called a lower bound below this share of matmul time with counted FLOPs.
@@ -36,14 +38,17 @@ def partial_flop_count(run: Run) -> Outcome:
     coverage = run.flops.coverage
     if coverage is None:
         return Skip(run.flops.reason or "no matmul ran in the analysed steps")
-    if coverage >= COVERED or run.options.model_flops is not None:
+    if coverage >= COVERED or run.mfu.report.method == "given":
         return None
     missing = [u for u in run.flops.unknown if u.matmul_like]
+    has_shapes = Need.SHAPES.lacks(run) is None
     return Finding(
         summary=f"FLOPs are counted for {share(coverage, 1.0)} of matmul time, so MFU is "
-        + ("a lower bound" if coverage else "unknown"),
-        fix="torch.profiler.profile(record_shapes=True, ...)  # or mfu-doctor report TRACE --model-flops N",
-        detail=run.flops.reason or ("unknown: " + ", ".join(u.name for u in missing[:3]) if missing else None),
+        + ("a lower bound" if run.mfu.report.value is not None else "unknown"),
+        fix="mfu-doctor report TRACE --model-flops N"
+        if has_shapes
+        else "torch.profiler.profile(record_shapes=True, ...)  # or mfu-doctor report TRACE --model-flops N",
+        detail=run.flops.reason or (unknown_flops_of(missing) if missing else None),
         evidence=(
             shown("coverage", coverage, "share"),
             *(shown("unknown", seconds(u.duration_ns), "s", u.name) for u in missing[:3]),

@@ -1,0 +1,66 @@
+"""Which calculated MFU is stated, and which is not: above 100 %, or an interval too wide to say anything.
+
+An MFU above 100 % cannot be: its peak, its FLOPs or its time is wrong. And "0.26-80.7 %" is no result: whoever reads the first
+number alone is misled. Both are unknown, with the reason; `Mfu.calculated` keeps the number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mfu_doctor.quantities import percent, percent_range
+from mfu_doctor.result.run import Mfu
+
+# Ends further apart than this factor leave most of MFU unknown: more work can be missing than was counted.
+WIDE = 2.0
+LOWER_BOUND = "MFU is a lower bound"
+
+
+def as_stated(mfu: Mfu, *, cause: str, unknown: str = "the FLOPs of a part of the work are unknown") -> Mfu:
+    """The MFU as a report states it.
+
+    Args:
+        mfu: as it was calculated.
+        cause: what is probably wrong if it is above 100 %.
+        unknown: what is not counted if it is an interval.
+    """
+    if mfu.value is None:
+        return mfu
+    if mfu.value > 1:
+        reason = f"{percent(mfu.value)} is calculated, which cannot be: {cause}"
+        return replace(
+            mfu,
+            value=None,
+            upper=None,
+            calculated=mfu.value,
+            hfu=_possible(mfu.hfu),
+            causal=_possible(mfu.causal),
+            by_dtype=_possible(mfu.by_dtype),
+            reason=reason,
+            notes=_without_bounds(mfu),
+        )
+    if mfu.hfu is not None and mfu.hfu > 1:
+        said = f"HFU is not stated: {percent(mfu.hfu)} is calculated, which cannot be: {cause}"
+        mfu = replace(mfu, hfu=None, notes=(*mfu.notes, said))
+    if mfu.upper is None or mfu.value is None or mfu.upper <= WIDE * mfu.value:
+        return mfu
+    reason = f"{unknown}, so it can be anything from {percent_range(mfu.value, mfu.upper, 2)}: pass --model-flops"
+    return replace(
+        mfu,
+        value=None,
+        calculated=mfu.value,
+        hfu=None,
+        causal=None,
+        by_dtype=None,
+        reason=reason,
+        notes=_without_bounds(mfu),
+    )
+
+
+def _possible(value: float | None) -> float | None:
+    return value if value is not None and value <= 1 else None
+
+
+def _without_bounds(mfu: Mfu) -> tuple[str, ...]:
+    """The notes without those on an MFU that is not stated."""
+    return tuple(note for note in mfu.notes if not note.startswith(LOWER_BOUND))
