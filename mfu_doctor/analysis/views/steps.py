@@ -18,6 +18,7 @@ from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.periods import loop_openings
 from mfu_doctor.analysis.views.training_thread import optimizer_marks, step_marks
+from mfu_doctor.analysis.views.whole_trace import extent_of_work
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.trace import Trace
 
@@ -242,11 +243,13 @@ def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str)
 
 
 def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps:
-    start, end = activity.start[:1], activity.end.max(keepdims=True)
+    first, last = extent_of_work(activity)
+    start, end = np.array([first], np.int64), np.array([last], np.int64)
     note = f"{why}, and the kernel sequence does not repeat: the whole trace is treated as one step"
     zero, none = np.zeros(1, np.int64), np.full(1, -1, np.int64)
-    opening = zero if activity.is_device else none
-    known = issued[issued >= 0]
+    inside = np.flatnonzero((activity.start >= first) & (activity.end <= last) & (activity.end > activity.start))
+    opening = inside[:1] if activity.is_device else none
+    known = issued[inside][issued[inside] >= 0]
     host = np.minimum(start, known.min(keepdims=True)) if len(known) else start
     return Steps(zero, start, end, host, end, opening, none, np.zeros(1, np.int8), WHOLE, note)
 

@@ -24,11 +24,14 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
-from mfu_doctor.quantities import counted
+from mfu_doctor.analysis.views.whole_trace import left_out
+from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
 # A median of three values ignores one long one.
 ENOUGH = 3
+# Less than this share of the step before and after it is not worth a word: a profiler starts and stops.
+_TOLD = 0.1
 
 
 @rule("few-steps", "TR005", "too few analysed steps")
@@ -37,14 +40,25 @@ def few_steps(run: Run) -> Outcome:
     count = int(run.steps.steady.sum())
     if count >= ENOUGH:
         return None
-    whole = run.steps.source == WHOLE
     return Finding(
-        summary="The trace has no steps: all of it is analysed as one step"
-        if whole
+        summary=_whole_trace(run)
+        if run.steps.source == WHOLE
         else f"Only {counted(count, 'analysed step')}: the step time may be an outlier",
         fix="torch.profiler.schedule(wait=5, warmup=2, active=6)  # and prof.step() at the end of each iteration",
         detail=run.steps.note,
         evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
         effort="setting",
         confidence="measured",
+    )
+
+
+def _whole_trace(run: Run) -> str:
+    start, end = int(run.steps.start[0]), int(run.steps.end[-1])
+    before, after = left_out(run.trace, start, end)
+    if before + after < _TOLD * (end - start):
+        return "The trace has no steps: all of it is analysed as one step"
+    work = "operator" if run.is_cpu else "GPU work"
+    return (
+        f"The trace has no steps: it is analysed as one step from its first to its last {work}; "
+        f"{time_of(before)} before and {time_of(after)} after it are left out"
     )
