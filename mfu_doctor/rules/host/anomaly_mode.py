@@ -1,21 +1,25 @@
 """The anomaly detection of autograd is on.
 
 What it measures
-    Whether torch.is_anomaly_enabled() was True during the recorded steps, and the time that it added: operators that check every
-    gradient for NaN, and the stack trace that is formatted when an operator is recorded for backward.
+    Whether torch.is_anomaly_enabled() was True while a recorded step ran, or whether backward looks for NaN after its nodes, and
+    the time that it added: operators that check every gradient for NaN, and the stack trace that is formatted when an operator is
+    recorded for backward.
 
 Why it costs
-    Each differentiable operator formats a Python stack trace, and each gradient is read once more.
+    Each differentiable operator formats a Python stack trace, the longer the deeper it is in modules, and each gradient is read
+    once more.
 
 How the gain is predicted
-    The NaN checks in backward are removed, and so is the time of the stack traces. The time per operator is estimated from view
-    operators (t, view, expand, ...) of this run: they compute nothing, so their time above 2 us is the stack trace.
-    Low: half of the time of the stack traces is removed.
-    Mid and high: all of it is removed.
+    The NaN checks in backward are removed, and so is the time of the stack traces. Autograd formats one in the operator that adds
+    a node to the graph, which is the last one with the sequence number of that node.
+    Low: each of these operators loses what the nearest view (t, view, expand, ...) lost: a view computes nothing, so its time
+    above 2 us is the stack trace.
+    Mid and high: each takes only what its work takes at half of the device's rates, and 2 us. If its work is unknown, as low.
     Replay gives the new step time.
 
 How to fix
-    Delete torch.autograd.set_detect_anomaly(True), or keep it only in the few steps that you debug.
+    Delete torch.autograd.set_detect_anomaly(True), `with torch.autograd.detect_anomaly():` or Trainer(detect_anomaly=True), or
+    keep it only in the few steps that you debug.
 
 When it is wrong
     The rule is wrong if anomaly detection is on to find a NaN.
@@ -27,75 +31,122 @@ References
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.backward import in_backward
-from mfu_doctor.analysis.evidence.steady_steps import steady_of, under
-from mfu_doctor.analysis.names.vocabulary import rows_matching
-from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, SetDevice
+from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of, under
+from mfu_doctor.analysis.names.autograd import NODE, NODE_CALL
+from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
+from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, SetDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import EXECUTED
+from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
-from mfu_doctor.units import NS_PER_US, seconds
+from mfu_doctor.units import NS_PER_S, NS_PER_US, seconds
 
 # Operators of the search: isnan is written as `x != x`, then any().item() decides.
 _SEARCH = re.compile(r"^aten::(isnan|ne|any|is_nonzero|item|_local_scalar_dense)$")
 _ANSWER = re.compile(r"^aten::any$")  # once a search
-_VIEW = re.compile(r"^aten::(t|view|transpose|expand|unsqueeze|squeeze|slice|select|permute|as_strided|detach|alias)$")
+_VIEW = re.compile(
+    r"^aten::(t|view|_unsafe_view|transpose|expand|unsqueeze|squeeze|slice|select|permute|as_strided|detach|alias|split\w*|unbind)$"
+)
+_HALF_RATE = 0.5
 # A view without anomaly mode takes about this long on the host.
 _PLAIN_VIEW_NS = 2 * NS_PER_US
 
 
-@rule("anomaly-mode", "HO031", "anomaly detection is on", needs=(Need.FACTS,), also=("detect-anomaly",))
+@rule("anomaly-mode", "HO031", "anomaly detection is on", also=("detect-anomaly",))
 def anomaly_mode(run: Run) -> Outcome:
     """Judge whether anomaly detection is on."""
     precision = run.facts.precision if run.facts is not None else None
-    if precision is None or precision.anomaly_mode is None:
-        return Skip("anomaly detection was not recorded: it may be on or off")
-    if not precision.anomaly_mode:
-        return None
+    told = precision.anomaly_mode if precision is not None else None
     steady, searches = steady_of(run), _searches(run)
     searched = steady.per_step(len(steady.issued(run, rows_matching(run.trace, _ANSWER, searches))))
-    each = _stack_ns(run)
+    if not told and not searched:
+        return Skip("anomaly detection was not recorded: it may be on or off") if told is None else None
+    stacks = _stacks(run)
+    each = steady.issued(run, stacks.row)
     gone = ScaleDevice(searches, np.zeros(len(searches)))
-    low, mid = (gone, _without_stacks(run, each / 2)), (gone, _without_stacks(run, each))
+    low, mid = (gone, SetDevice(stacks.row, stacks.low_ns)), (gone, SetDevice(stacks.row, stacks.mid_ns))
+    own = np.isin(stacks.row, each)
+    spent = float((stacks.now_ns - stacks.mid_ns)[own].sum()) / max(int(own.sum()), 1)
     return Finding(
         summary="Anomaly detection is on: it formats a stack trace per operator and checks every gradient for NaN",
-        fix="torch.autograd.set_detect_anomaly(False)",
+        fix="torch.autograd.set_detect_anomaly(False)  # and no `with torch.autograd.detect_anomaly():` around the step",
         change=Change(low, mid, mid),
-        evidence=(shown("NaN checks", searched, "per step"), shown("stack trace per operator", seconds(each), "s")),
+        evidence=(shown("NaN checks", searched, "per step"), shown("stack trace per operator", seconds(spent), "s")),
         effort="line",
     )
 
 
-def _searches(run: Run) -> npt.NDArray[np.int64]:
-    """Rows of the operators of the NaN searches: those inside a node of backward, with all that they call."""
+def _searches(run: Run) -> Rows:
+    """Rows of the operators of the NaN searches: those that the engine runs after a node's own, with all that they call."""
     rows = run.trace.rows(Category.CPU_OP)
+    rows = rows[in_backward(run, rows)]
+    innermost = under(run, rows, NODE)
+    rows = rows[np.isin(run.trace.events.name[innermost], ids_matching(run.trace, NODE_CALL))]
     named = np.isin(rows, rows_matching(run.trace, _SEARCH, rows))
-    return rows[(named | (under(run, rows, _SEARCH) >= 0)) & in_backward(run, rows)]
+    return rows[named | (under(run, rows, _SEARCH) >= 0)]
 
 
-def _stack_ns(run: Run) -> float:
-    """Nanoseconds to format one stack trace, as the view operators of this run show it."""
-    views = rows_matching(run.trace, _VIEW, _differentiable(run))
-    return max(float(np.median(_own_ns(run)[views])) - _PLAIN_VIEW_NS, 0.0) if len(views) else 0.0
+@dataclass(frozen=True, slots=True)
+class _Stacks:
+    """Operators that added a node to the graph, shape (n,): their rows, and what each takes now and without a stack trace."""
+
+    row: Rows
+    now_ns: Rows
+    low_ns: Rows
+    mid_ns: Rows
 
 
-def _without_stacks(run: Run, each_ns: float) -> Edit:
-    rows = _differentiable(run)
-    return SetDevice(rows, np.maximum(_own_ns(run)[rows] - each_ns, 0).astype(np.int64))
+def _stacks(run: Run) -> _Stacks:
+    rows = _recording(run)
+    own = np.bincount(run.activity.row, run.unrecorded_ns, minlength=len(run.trace.events)).astype(np.float64)
+    now = own[rows]
+    lost = _nearest_view(run, rows, own)
+    low = np.minimum(np.maximum(now - lost, _PLAIN_VIEW_NS), now)
+    work = _work_ns(run)[rows]
+    mid = np.where(np.isnan(work), low, np.minimum(low, work + _PLAIN_VIEW_NS))
+    return _Stacks(rows, now.astype(np.int64), low.astype(np.int64), mid.astype(np.int64))
 
 
-def _differentiable(run: Run) -> npt.NDArray[np.int64]:
-    """Operators that recorded a node for backward: they have a sequence number."""
+def _recording(run: Run) -> Rows:
+    """Operators that added a node to the graph: of those with one sequence number the last; the others carry the next number."""
+    events = run.trace.events
     rows = run.trace.rows(Category.CPU_OP)
-    rows = rows[run.trace.events.sequence[rows] >= 0]
+    rows = np.setdiff1d(rows[events.sequence[rows] >= 0], node_calls(run, rows))
+    rows = rows[~in_backward(run, rows)]
+    rows = rows[np.argsort(events.start[rows], kind="stable")][::-1]
+    _, last = np.unique(events.sequence[rows], return_index=True)
+    rows = rows[np.sort(last)][::-1]
     return rows[np.isin(rows, run.activity.row)]
 
 
-def _own_ns(run: Run) -> npt.NDArray[np.float64]:
-    """Time of each event of its own, without its children and without recording, in nanoseconds."""
-    return np.bincount(run.activity.row, run.unrecorded_ns, minlength=len(run.trace.events)).astype(np.float64)
+def _nearest_view(run: Run, rows: Rows, own: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What the view nearest in time to each of these operators (in time order) took for its stack trace, in nanoseconds."""
+    view = np.flatnonzero(np.isin(rows, rows_matching(run.trace, _VIEW, rows)))
+    if not len(view):
+        return np.zeros(len(rows))
+    time = run.trace.events.start[rows]
+    after = np.clip(np.searchsorted(view, np.arange(len(rows))), 1, max(len(view) - 1, 1))
+    before, after = view[after - 1], view[np.minimum(after, len(view) - 1)]
+    nearest = np.where(time - time[before] <= time[after] - time, before, after)
+    lost: npt.NDArray[np.float64] = np.maximum(own[rows[nearest]] - _PLAIN_VIEW_NS, 0.0)
+    return lost
+
+
+def _work_ns(run: Run) -> npt.NDArray[np.float64]:
+    """For each event what its own work takes at half of the rates of the device; NaN if that is unknown."""
+    peak = np.array([run.peaks.of(dtype) or np.nan for dtype in DTYPE_CODES])[run.kernels.dtype]
+    flops = run.flops.per_entry(EXECUTED)
+    computing = np.where(flops > 0, flops / peak, np.nan)
+    moving = run.least_bytes / (run.peaks.bandwidth or np.nan)
+    work = np.fmax(computing, moving) / _HALF_RATE * NS_PER_S
+    moves = ~np.isin(run.trace.events.name[run.activity.row], ids_matching(run.trace, _VIEW))
+    total = np.bincount(run.activity.row, np.where(moves, work, 0.0), minlength=len(run.trace.events))
+    known: npt.NDArray[np.float64] = total.astype(np.float64)
+    return known
