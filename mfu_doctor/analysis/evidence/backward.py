@@ -1,4 +1,8 @@
-"""Which operators run in backward: those inside an autograd node that the engine calls."""
+"""Which operators run in backward: those inside an autograd node that the engine calls, and which operator added the node.
+
+Autograd gives an operator and its node the same sequence number. An operator without a node carries the number of the next one,
+so a number belongs to the last operator that has it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.trace import Category
 
 
 def node_calls(run: Run, rows: Rows) -> Rows:
@@ -20,3 +25,23 @@ def in_backward(run: Run, rows: Rows) -> npt.NDArray[np.bool_]:
     """Whether each row runs inside a node of backward; the outermost call of a node does not; shape of `rows`."""
     inside: npt.NDArray[np.bool_] = under(run, rows, NODE_CALL) >= 0
     return inside
+
+
+def node_makers(run: Run) -> Rows:
+    """Operators of forward that added a node to the graph, one for each sequence number, in the order of the numbers."""
+    events = run.trace.events
+    rows = run.trace.rows(Category.CPU_OP)
+    rows = np.setdiff1d(rows[events.sequence[rows] >= 0], node_calls(run, rows))
+    rows = rows[~in_backward(run, rows)]
+    latest_first = rows[np.argsort(events.start[rows], kind="stable")][::-1]
+    _, at = np.unique(events.sequence[latest_first], return_index=True)
+    return latest_first[at]
+
+
+def maker_of(run: Run, nodes: Rows) -> Rows:
+    """For each of these calls of a node the operator that added it, -1 if that is not in the trace; shape of `nodes`."""
+    sequence, makers = run.trace.events.sequence, node_makers(run)
+    if not len(makers):
+        return np.full(len(nodes), -1, np.int64)
+    at = np.minimum(np.searchsorted(sequence[makers], sequence[nodes]), len(makers) - 1)
+    return np.where(sequence[makers[at]] == sequence[nodes], makers[at], -1)

@@ -9,19 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import of_events, spans_of, work_of
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
-from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL
-from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.evidence.backward import maker_of
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, under
+from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
+from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.intervals import Intervals
-from mfu_doctor.units import NS_PER_S
+from mfu_doctor.trace import Category
+from mfu_doctor.units import NS_PER_S, NS_PER_US
 
 Floats = npt.NDArray[np.float64]
 
-# A pair fuses into little; three kernels make six passes over memory where two would do.
+# A pair fuses into little; three kernels make six passes over memory where two would do. What one call of the library is made of
+# (a dropout, a GRU on a CPU) is one member: nobody can fuse it from outside.
 SHORTEST = 3
+_LIBRARY = re.compile(r"^aten::")
 _ELSEWHERE = re.compile(rf"^Optimizer\.|{ACCUMULATE_CALL.pattern}|_foreach_|_fused_")
 # Operators that compute much per element even in vector instructions, or draw random numbers; what others take beyond their
 # traffic is waiting for memory (fresh pages, caches, other cores), which goes with the pass.
@@ -30,6 +34,8 @@ _COSTLY = re.compile(
     r"|gelu|gelu_backward|silu|silu_backward|mish|mish_backward|softplus|softplus_backward|elu|elu_backward|celu|selu|logit|lgamma|digamma"
     r"|bernoulli|native_dropout|normal|log_normal|uniform|exponential|geometric|cauchy|random)_?$"
 )
+# A pass that takes this long is memory traffic: dispatching an operator takes 1 to 2 us.
+_LONG_PASS_NS = 20 * NS_PER_US
 # What a fused chain takes: cautious, usual, ideal share of the time between what it must take and what it takes now.
 _EXCESS_LEFT = (0.5, 0.25, 0.0)
 
@@ -63,7 +69,7 @@ class Chains:
 
 
 def pointwise_chains(run: Run) -> Chains | None:
-    """Runs of at least SHORTEST pointwise entries that follow each other on their stream, outside the optimizer."""
+    """Runs of pointwise entries of at least SHORTEST calls that follow each other on their stream, outside the optimizer."""
     activity = run.activity
     work = activity.kind == COMPUTE
     if run.is_cpu:  # wrappers (autograd's nodes, views) have a little time of their own and touch no memory
@@ -97,7 +103,8 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
     mine = fits[order]
     breaks = np.concatenate((np.ones(1, np.bool_), (np.diff(activity.track[order]) != 0) | ~mine[:-1]))
     number = np.cumsum(breaks | ~mine) - 1
-    size = np.bincount(number[mine], minlength=int(number.max()) + 1 if len(number) else 0)
+    pairs = np.unique(np.stack((number[mine], _calls(run, order[mine]))), axis=1)
+    size = np.bincount(pairs[0], minlength=int(number.max()) + 1 if len(number) else 0)
     keep = mine & (size[number] >= SHORTEST)
     if not keep.any():
         return None
@@ -109,22 +116,59 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
     return Chains(entry, group.astype(np.int64), length, total, _fused_ns(run, entry, group, plain))
 
 
+def _calls(run: Run, entry: Rows) -> Rows:
+    """For each entry the outermost operator of the library that it belongs to; in backward that of the forward operator.
+
+    An entry of no operator is a call of its own.
+    """
+    op = run.launches.op[entry]
+    calls = rows_matching(run.trace, NODE_CALL, run.trace.rows(Category.CPU_OP))
+    maker = np.append(maker_of(run, calls), -1)
+    node = under(run, op, NODE_CALL)
+    at = np.minimum(np.searchsorted(calls, node), len(calls))
+    made = np.where(node >= 0, maker[at], -1)
+    outer = _outermost_call(run, np.where(made >= 0, made, op))
+    return np.where(outer >= 0, outer, -2 - entry)
+
+
+def _outermost_call(run: Run, rows: Rows) -> Rows:
+    """For each row itself, or the outermost operator of the library around it; -1 stays."""
+    library = np.zeros(len(run.trace.names) + 1, np.bool_)
+    library[ids_matching(run.trace, _LIBRARY)] = True
+    found, up = rows.copy(), rows
+    while (up >= 0).any():
+        up = np.where(up >= 0, run.ops.parent[np.maximum(up, 0)], -1).astype(np.int64)
+        found = np.where((up >= 0) & library[run.trace.events.name[np.maximum(up, 0)]], up, found)
+    return found
+
+
 def _fused_ns(run: Run, entry: Rows, group: Rows, length: Floats) -> Rows:
     """What each chain must take as one kernel.
 
-    Fusing spares the others of a chain their passes over memory. A GPU's pointwise kernel is nothing else; on a CPU, where the
-    measured bandwidth bounds what a pass can take, the rest of a costly operator's time (tanh, exp) is arithmetic that stays.
+    Fusing spares the others of a chain their passes over memory. A GPU's pointwise kernel is nothing else. On a CPU the measured
+    bandwidth says what a pass takes; the rest of a costly operator's time (tanh, exp) is arithmetic that stays, that of a cheap
+    one is dispatch, and what waiting for memory adds to a pass (see `_waiting`).
     """
     stays = np.zeros(len(length))
-    costly = np.isin(run.trace.events.name[run.activity.row[entry]], ids_matching(run.trace, _COSTLY))
     if run.is_cpu and run.peaks.bandwidth:
         passes = of_events(run, entry, run.least_bytes) / run.peaks.bandwidth * NS_PER_S
-        stays += np.where(costly, length - np.fmin(length, passes), 0.0)
+        costly = np.isin(run.trace.events.name[run.activity.row[entry]], ids_matching(run.trace, _COSTLY))
+        spared = np.where(costly, passes, passes * _waiting(length[~costly], passes[~costly]))
+        stays += length - np.fmin(length, spared)
     longest = np.lexsort((-length, group))
     longest = longest[np.concatenate((np.ones(1, np.bool_), np.diff(group[longest]) != 0))]
     stays[longest] = length[longest]
     fused: Rows = np.bincount(group, stays).astype(np.int64)
     return fused
+
+
+def _waiting(length: Floats, passes: Floats) -> float:
+    """How many times its traffic at full bandwidth a pass takes in this run: fresh pages, caches, other cores; at least 1.
+
+    Only long passes tell: a short operator takes what dispatching it takes.
+    """
+    long = passes >= _LONG_PASS_NS
+    return max(float(np.median(length[long] / passes[long])), 1.0) if long.any() else 1.0
 
 
 def fused(run: Run, chains: Chains) -> tuple[tuple[Edit, ...], tuple[Edit, ...], tuple[Edit, ...]]:

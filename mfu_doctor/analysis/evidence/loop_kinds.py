@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
 from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE
@@ -133,30 +133,15 @@ def _continues(nodes: _Nodes, mine: Rows, rounds: int) -> bool:
 
 
 def _nodes_of(run: Run, loops: list[Loop]) -> _Nodes:
-    """The nodes of backward, and to which round of which loop each belongs.
-
-    An operator without a node carries the number of the next one, so a number belongs to the last operator that has it.
-    """
+    """The nodes of backward, and to which round of which loop each belongs."""
     events = run.trace.events
     ops = run.trace.rows(Category.CPU_OP)
     nodes = node_calls(run, ops)
     nodes = nodes[np.lexsort((events.start[nodes], events.track[nodes]))]
-    forward = np.setdiff1d(ops[events.sequence[ops] >= 0], nodes)
-    forward = forward[~in_backward(run, forward)]
-    forward = forward[np.argsort(events.start[forward], kind="stable")]
-    number, last = np.unique(events.sequence[forward][::-1], return_index=True)
-    loop, round_ = _where(run, loops, events.start[forward[::-1][last]])
-    at = np.searchsorted(number, events.sequence[nodes])
-    known = (at < len(number)) & (np.append(number, -1)[np.minimum(at, len(number))] == events.sequence[nodes])
-    at = np.minimum(at, max(len(number) - 1, 0))
-    none = np.full(len(nodes), -1)
-    return _Nodes(
-        nodes,
-        np.where(known, loop[at], none) if len(number) else none,
-        _operators_inside(run, nodes, ops),
-        np.where(known, round_[at], none) if len(number) else none,
-        np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes)),
-    )
+    makers = maker_of(run, nodes)
+    loop, round_ = _where(run, loops, np.where(makers >= 0, events.start[makers], -1))
+    hands_over = np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes))
+    return _Nodes(nodes, loop, _operators_inside(run, nodes, ops), round_, hands_over)
 
 
 def _where(run: Run, loops: list[Loop], time: Rows) -> tuple[Rows, Rows]:

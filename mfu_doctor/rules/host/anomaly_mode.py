@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.backward import in_backward, node_makers
 from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of, under
 from mfu_doctor.analysis.names.autograd import NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
@@ -104,7 +104,8 @@ class _Stacks:
 
 
 def _stacks(run: Run) -> _Stacks:
-    rows = _recording(run)
+    rows = node_makers(run)
+    rows = np.sort(rows[np.isin(rows, run.activity.row)])  # rows are in the order of time
     own = np.bincount(run.activity.row, run.unrecorded_ns, minlength=len(run.trace.events)).astype(np.float64)
     now = own[rows]
     lost = _nearest_view(run, rows, own)
@@ -112,18 +113,6 @@ def _stacks(run: Run) -> _Stacks:
     work = _work_ns(run)[rows]
     mid = np.where(np.isnan(work), low, np.minimum(low, work + _PLAIN_VIEW_NS))
     return _Stacks(rows, now.astype(np.int64), low.astype(np.int64), mid.astype(np.int64))
-
-
-def _recording(run: Run) -> Rows:
-    """Operators that added a node to the graph: of those with one sequence number the last; the others carry the next number."""
-    events = run.trace.events
-    rows = run.trace.rows(Category.CPU_OP)
-    rows = np.setdiff1d(rows[events.sequence[rows] >= 0], node_calls(run, rows))
-    rows = rows[~in_backward(run, rows)]
-    rows = rows[np.argsort(events.start[rows], kind="stable")][::-1]
-    _, last = np.unique(events.sequence[rows], return_index=True)
-    rows = rows[np.sort(last)][::-1]
-    return rows[np.isin(rows, run.activity.row)]
 
 
 def _nearest_view(run: Run, rows: Rows, own: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Pointwise operations run one after another, and each of them reads and writes memory.
 
 What it measures
-    Sequences of at least three pointwise kernels on a stream (or operators on a CPU thread), outside the optimizer, and their
-    time.
+    Sequences of pointwise kernels on a stream (or operators on a CPU thread) from at least three calls, outside the optimizer,
+    and their time. What one call of the library is made of (a dropout, a GRU on a CPU) counts as one, in backward too.
 
 Why it costs
     A pointwise kernel spends its time on reading and writing memory. A fused kernel reads the inputs and writes the result once.
@@ -13,8 +13,9 @@ How the gain is predicted
     Low: 50 % of it.
     Mid: 25 % of it. The launches of the other operations are removed.
     High: nothing. The launches of the other operations are removed.
-    In a CPU-only run with a measured memory bandwidth, the time of tanh, exp and similar operators above their memory time counts
-    as arithmetic. It remains, because a fused kernel does it too.
+    In a CPU-only run with a measured memory bandwidth, an operator is spared its pass over memory: its traffic at that bandwidth,
+    times what long passes of this run take above it. The rest of its time is dispatch, or in tanh, exp and similar operators
+    arithmetic, and remains.
 
 How to fix
     Use torch.compile on the function that contains them, or a fused implementation (F.gelu, F.layer_norm,

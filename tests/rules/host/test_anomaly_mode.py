@@ -1,4 +1,4 @@
-"""anomaly-mode: the NaN searches and the stack traces go, each as long as this run shows; a setting between steps hides neither."""
+"""anomaly-mode: NaN searches and stack traces go, each as long as this run shows; a setting between steps hides neither."""
 
 from __future__ import annotations
 

@@ -65,6 +65,42 @@ def test_on_a_cpu_the_nodes_of_backward_do_not_break_a_chain() -> None:
     assert price_us(unfused_elementwise, run_of(drawn)).high_ns == close(3 * 400 + 3 * 3)
 
 
+def inside_one_call(*, backward: bool) -> Run:
+    """Pointwise operators of 400 us that one recurrent layer is made of, or the nodes of such operators in backward."""
+    drawn, number = Timeline(device=None), 0
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+            first = number
+            with drawn.span("aten::gru", "cpu_op", sequence=number):
+                for _ in range(6):
+                    drawn.op("aten::mul", host=2 if backward else 400, sequence=number)
+                    number += 1
+            drawn.op("aten::mm", host=1_000)
+            for i in range(number - 1, first - 1, -1) if backward else ():
+                with drawn.span("autograd::engine::evaluate_function: MulBackward0", "cpu_op", sequence=i):
+                    drawn.op("aten::mul", host=400)
+    return run_of(drawn)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_one_call_is_made_of_is_no_chain(backward: bool) -> None:
+    silent(unfused_elementwise, inside_one_call(backward=backward))
+
+
+def test_on_a_cpu_short_operators_are_dispatch_and_only_their_passes_go() -> None:
+    """Operators of 30 us that move 1 KiB: a pass takes 0.1 us of them, and fusing spares no more."""
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=500)
+            for _ in range(30):
+                drawn.op("aten::mul", host=30, dims=[[128]], types=["float"])
+            drawn.op("aten::mm", host=500)
+    price = price_us(unfused_elementwise, run_of(drawn, measured_peaks=(PEAK,), timed_steps_s=(0.0019,) * 5))
+    assert price.high_ns < 5
+
+
 LARGE = [1024, 1024]  # 4 MiB in fp32: to read and write it takes 1000 us
 PEAK = MeasuredPeak(dtype="float32", flops=1e12, threads=1, how="a test", bandwidth_bytes_s=2 * 4 * 1024 * 1024 / 1e-3)
 
