@@ -1,7 +1,8 @@
 """Gradients as backward writes them: new for a parameter that was reset, or added to an old gradient that was not used.
 
 An optimizer uses a gradient and resets it, and the next backward pass writes a new one. If the first backward pass after an
-optimizer step adds to an old gradient, no optimizer resets this parameter: its gradient is not used.
+optimizer step adds to an old gradient, the optimizer of this pass does not reset this parameter: its gradient is not used. Either
+no optimizer resets it, or that of another pass does (a GAN whose two networks take turns), and throws this gradient away.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class Unused:
     Attributes:
         rows: rows of the nodes that add such a gradient, shape (k,).
         tail: host time of backward after the last gradient that is used: nothing in it is needed.
-        passes: backward passes looked at.
+        others_reset: whether passes without such a tail write as many new gradients: another optimizer resets and uses them.
     """
 
     rows: Rows
     tail: Intervals
-    passes: int
+    others_reset: bool
 
 
 def unused_gradients_of(run: Run) -> Unused | None:
@@ -54,22 +55,24 @@ def unused_gradients_of(run: Run) -> Unused | None:
     of_pass = np.searchsorted(_borders(run, ops), start[nodes])
     handed = np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes))
     adds = np.isin(nodes, _adding(run, ops))
-    kept, lo, hi, passes = [], [], [], 0
+    kept, lo, hi, elsewhere = [], [], [], 0
     for number in _first_passes(run, marks, of_pass, nodes):
         mine = of_pass == number
         fresh, added = nodes[mine & handed & ~adds], nodes[mine & handed & adds]
         if not len(fresh):
             continue
-        passes += 1
         last = int(end[fresh].max())
-        if (start[added] >= last).any():
-            lo.append(last)
-            hi.append(int(end[nodes[mine]].max()))
-            kept.append(added)
+        added = added[start[added] >= last]
+        if not len(added):
+            elsewhere = max(elsewhere, len(fresh))
+            continue
+        lo.append(last)
+        hi.append(int(end[nodes[mine]].max()))
+        kept.append(added)
     rows = np.concatenate(kept) if kept else np.empty(0, np.int64)
     if not len(rows):
         return None
-    return Unused(rows, union(np.array(lo, np.int64), np.array(hi, np.int64)), passes)
+    return Unused(rows, union(np.array(lo, np.int64), np.array(hi, np.int64)), elsewhere >= max(len(k) for k in kept))
 
 
 def _borders(run: Run, ops: Rows) -> Rows:

@@ -1,8 +1,9 @@
 """Backward computes gradients of parameters that no optimizer updates.
 
 What it measures
-    Gradients that the first backward after optimizer.step() adds to an old .grad, while other gradients are newly written. No
-    optimizer resets them, so no optimizer uses them. Also the time of backward after the last gradient that is used.
+    Gradients that the first backward after optimizer.step() adds to an old .grad, while other gradients are newly written: the
+    optimizer of this backward does not reset them, so it does not use them. Also the time of backward after the last gradient
+    that is used. If other backward passes of the run newly write as many gradients, their optimizer resets these, unused.
 
 Why it costs
     The gradient of a weight costs as much as the forward pass of its layer, and backward must reach that layer first.
@@ -13,7 +14,8 @@ How the gain is predicted
     Mid and high: the time to launch it on the CPU as well.
 
 How to fix
-    Set requires_grad_(False) for parameters that are not trained. If they should be trained, add them to the optimizer.
+    Set requires_grad_(False) for parameters that are not trained. If they should be trained, add them to the optimizer. If
+    another optimizer trains them (a GAN), call .detach() on what their model made where this loss uses it.
 
 When it is wrong
     The rule is wrong if gradients are kept over several steps on purpose (statistics, a second optimizer that steps rarely), or
@@ -25,6 +27,8 @@ References
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,7 +42,30 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 
-@rule("unused-gradients", "KE026", "gradients are computed but never used", also=("frozen-parameters", "requires-grad"))
+@dataclass(frozen=True, slots=True)
+class _Remedy:
+    """A line to paste, and why."""
+
+    fix: str
+    detail: str
+
+
+_FREEZE = _Remedy(
+    "for parameter in frozen.parameters(): parameter.requires_grad_(False)",
+    "no optimizer resets these gradients; if the parameters should be trained, add them to the optimizer",
+)
+_DETACH = _Remedy(
+    "score = discriminator(fake.detach())  # where this loss does not train the model that made `fake`",
+    "another optimizer resets these gradients before it uses its own: this backward goes through its model for nothing",
+)
+
+
+@rule(
+    "unused-gradients",
+    "KE026",
+    "gradients are computed but never used",
+    also=("frozen-parameters", "requires-grad", "missing-detach"),
+)
 def unused_gradients(run: Run) -> Outcome:
     """Look for gradients that no optimizer resets."""
     unused = unused_gradients_of(run)
@@ -52,13 +79,14 @@ def unused_gradients(run: Run) -> Outcome:
     mask = work_in(run, where)
     on_device = scaled(run, mask, 0.0)
     everything = (*on_device, *without_host(run, where))
-    count = len(unused.rows) / unused.passes
+    count = steady.per_step(len(inside))
+    remedy = _DETACH if unused.others_reset else _FREEZE
     spent = device_ns(run, steady, mask)
     return Finding(
         summary=f"{counted(count, 'gradient')} per step are computed but never used; the avoidable backward takes "
         f"{steady.share(spent)} of the step",
-        fix="for parameter in frozen.parameters(): parameter.requires_grad_(False)",
-        detail="no optimizer resets these gradients; if the parameters should be trained, add them to the optimizer",
+        fix=remedy.fix,
+        detail=remedy.detail,
         change=Change(on_device, everything, everything),
         evidence=(
             shown("unused gradients", count, "per step"),

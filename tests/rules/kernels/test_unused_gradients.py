@@ -62,3 +62,29 @@ def test_accumulation_over_micro_batches_is_no_finding() -> None:
 
 def test_gradients_that_are_zeroed_cannot_be_told_apart() -> None:
     silent(unused_gradients, loop(3, zeros=True))
+
+
+def test_gradients_that_another_optimizer_resets_are_those_of_a_missing_detach() -> None:
+    """A GAN: the discriminator's loss goes on into the generator (3 of 500 us), whose own loss comes after and writes its own."""
+
+    def body(drawn: Timeline) -> None:
+        for fresh, added in (((2, 0), (0, 3)), ((0, 3), (2, 0))):
+            drawn.op("aten::linear", host=500, sequence=1)
+            for number, is_added in ((added[0], True), (fresh[0], False), (fresh[1], False), (added[1], True)):
+                for _ in range(number):
+                    node(drawn, "AddmmBackward0", 500, device=False)
+                    hand(drawn, added=is_added)
+            with drawn.span("Optimizer.step#Adam.step"):
+                drawn.op("aten::add_", host=50)
+
+    run = run_of(steps(body, device=False))
+    finding = found(unused_gradients, run)
+    assert finding.summary.startswith("3 gradients per step")
+    assert ".detach()" in finding.fix
+    assert finding.detail is not None
+    assert "another optimizer resets" in finding.detail
+    assert price_us(unused_gradients, run).low_ns == close(3 * 508)
+
+
+def test_gradients_that_no_optimizer_resets_are_frozen() -> None:
+    assert "requires_grad_(False)" in found(unused_gradients, loop(3)).fix
