@@ -16,7 +16,8 @@ How the gain is predicted
     High: 80 % efficiency. No casts.
     In a CPU-only run both peaks are measured, not taken from a datasheet. Mid: of the matmul time, the part up to
     2 x FLOPs / (current peak) is divided by the ratio of the peaks, because tile edges and packing also become faster. The rest
-    (dispatch, thread wake-up) remains. High: 100 % efficiency.
+    (dispatch, thread wake-up) remains. High: 100 % efficiency. Only matmuls and convolutions count: an LSTM was measured at 0.6
+    to 1.4 times its fp32 time in bf16 and attention at 0.8 to 1.9 times, so low assumes the longest of these for them.
     Without shapes the FLOPs are unknown. Then only the ratio of the peaks is used, and the finding is a rough estimate.
 
 How to fix
@@ -38,8 +39,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.evidence.attribution import scaled
+from mfu_doctor.analysis.evidence.bf16_paths import UNKNOWN_PATHS, gains_from_bf16
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
-from mfu_doctor.analysis.replay.edits import Change, SetDevice
+from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.replay.edits import Change, Edit, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
@@ -94,7 +98,8 @@ def fp32_matmul(run: Run) -> Outcome:
         return None
     steady = steady_of(run)
     products = run.kernels.matmul_like & (run.activity.kind == COMPUTE)
-    slow = products & np.isin(run.kernels.dtype, [DTYPE_CODE["fp32"], DTYPE_CODE["tf32"]])
+    wide = products & np.isin(run.kernels.dtype, [DTYPE_CODE["fp32"], DTYPE_CODE["tf32"]])
+    slow = wide & gains_from_bf16(run)
     inside = steady.entries(run)
     spent, total = _ns(run, slow & inside), _ns(run, products & inside)
     if spent <= ALREADY_SHARE * total:
@@ -107,7 +112,7 @@ def fp32_matmul(run: Run) -> Outcome:
         summary=f"{used} matmuls take {steady.share(per_step)} of the step ({share(spent, total)} of the matmul time)",
         fix=_fix(run, target),
         detail=f"the {target} peak is {peak_rate(table.peak16)}, the {used} peak {peak_rate(float(np.median(table.peak)))}",
-        change=_change(table),
+        change=_change(table, _slowed(run, wide & ~slow)),
         evidence=_evidence(run, steady, slow & inside, (per_step, table.peak16)),
         risk="rounding",
         confidence="modelled" if known else "hint",
@@ -157,7 +162,16 @@ def _summed(which: Rows, value: npt.NDArray[np.float64] | Rows, count: int) -> n
     return np.bincount(which, value, minlength=count).astype(np.float64)
 
 
-def _change(table: _Slow) -> Change:
+def _slowed(run: Run, others: Mask) -> tuple[Edit, ...]:
+    """On a CPU autocast can make an LSTM or attention slower."""
+    names = run.trace.events.name[run.activity.row]
+    found: list[Edit] = []
+    for path in UNKNOWN_PATHS:
+        found += scaled(run, others & np.isin(names, ids_matching(run.trace, path.pattern)), path.at_worst)
+    return tuple(found)
+
+
+def _change(table: _Slow, slowed: tuple[Edit, ...]) -> Change:
     rate = table.flops / np.maximum(table.duration, 1.0)
     efficiency = np.clip(rate * NS_PER_S / table.peak, 1e-3, 1.0)
     ratio = table.peak16 / table.peak
@@ -179,7 +193,8 @@ def _change(table: _Slow) -> Change:
         alone = np.where(table.flops > 0, with_flops, table.duration / ratio**exponent)
         after = np.maximum(alone, moved / 2) + casts * (moved + _CAST_NS)
         ends.append((SetDevice(table.rows, np.minimum(after, table.duration).astype(np.int64)),))
-    return Change(*ends)
+    low, mid, high = ends
+    return Change((*low, *slowed), mid, high)
 
 
 def _fix(run: Run, target: str) -> str:

@@ -95,3 +95,27 @@ def test_on_a_cpu_a_products_loops_shrink_by_the_ratio_of_the_measured_peaks(us:
     assert price.mid_ns == close(in_loops / 2 - 5)  # half of the two casts, which take 5 us each to dispatch
     assert price.high_ns == close(us - 5_000)
     assert price.low_ns == close(min(us - us / 2**0.5, 5_000))
+
+
+def cpu_model(*ops: str) -> Timeline:
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            for op in ops:
+                drawn.op(op, host=10_000, dims=[[512, 512], [512, 512]], types=["float", "float"])
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "op",
+    ["aten::mkldnn_rnn_layer", "aten::mkldnn_rnn_layer_backward", "aten::_scaled_dot_product_flash_attention_for_cpu"],
+)
+def test_on_a_cpu_bf16_is_priced_only_for_operators_that_are_known_to_gain(op: str) -> None:
+    """A measured matmul peak says nothing about an LSTM: autocast took one from 97 to 108 ms."""
+    given = (("float32", 200e9), ("bfloat16", 400e9))
+    peaks = tuple(MeasuredPeak(dtype=d, flops=f, threads=2, how="drawn") for d, f in given)
+    silent(fp32_matmul, run_of(cpu_model(op), measured_peaks=peaks))
+    alone = price_us(fp32_matmul, run_of(cpu_model("aten::mm"), measured_peaks=peaks))
+    both = price_us(fp32_matmul, run_of(cpu_model("aten::mm", op), measured_peaks=peaks))
+    assert both.mid_ns == close(alone.mid_ns)
+    assert both.low_ns < alone.low_ns
