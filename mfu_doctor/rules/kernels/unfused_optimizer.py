@@ -127,7 +127,17 @@ def _floor_ns(run: Run, optimizer: Optimizer) -> float | None:
     """One step's traffic over the bandwidth, in nanoseconds."""
     if optimizer.bytes is None or not run.peaks.bandwidth:
         return None
-    return optimizer.bytes / run.peaks.bandwidth * NS_PER_S
+    return optimizer.bytes / max(run.peaks.bandwidth, _reached_bandwidth(run, optimizer)) * NS_PER_S
+
+
+def _reached_bandwidth(run: Run, optimizer: Optimizer) -> float:
+    """Bytes per second that the optimizer's operators reach on a CPU: what was measured on a busy machine can be less."""
+    if not run.is_cpu:
+        return 0.0
+    moved = np.where(optimizer.entries, run.least_bytes, np.nan)
+    told = ~np.isnan(moved)
+    spent = float((run.activity.end - run.activity.start)[told].sum())
+    return float(moved[told].sum()) / spent * NS_PER_S if spent else 0.0
 
 
 def _detail(run: Run, optimizer: Optimizer) -> str | None:
