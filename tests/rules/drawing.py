@@ -89,11 +89,14 @@ def between(*ops: tuple[str, int, str], **args: Any) -> Timeline:
     return steps(body)
 
 
-def communicating(*sizes_us: tuple[int, int], kind: str = "allreduce", ranks: int = 8) -> Timeline:
-    """2 ms of computation, then collectives of (elements, microseconds) one after another, then their use."""
+def communicating(
+    *sizes_us: tuple[int, int], kind: str = "allreduce", ranks: int = 8, within: str = "DistributedDataParallel.forward"
+) -> Timeline:
+    """2 ms of computation in a framework's span, then collectives of (elements, microseconds) in turn, then their use."""
 
     def body(drawn: Timeline) -> None:
-        compute(drawn, 2_000)
+        with drawn.span(within):
+            compute(drawn, 2_000)
         for size, us in sizes_us:
             collective(drawn, us, size=size, kind=kind, ranks=ranks)
         wait_for_collectives(drawn)

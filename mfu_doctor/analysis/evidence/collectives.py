@@ -1,19 +1,27 @@
-"""The collectives of one rank: kind, size, exposed time, and how much of that time is waiting for other ranks.
+"""The collectives of one rank: kind, size, exposed time, and how much of that time is at least waiting for other ranks.
 
 If a peer is late, the collective takes longer on this rank. The fastest of equal collectives waited least, so the time that
-others take above it is counted as waiting.
+others take above it is waiting. Without equal ones, or without sizes, the trace of one rank does not tell transfer from waiting.
+
+A kernel of NCCL does not always carry what it communicates. The operator that issued it does (record_param_comms): the name of
+the collective, the number of elements or the shapes, and the dtype.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
+from mfu_doctor.devices.dtypes import element_bytes
+from mfu_doctor.trace import EventArgs
 
 _KIND = re.compile(
     r"(all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|broadcast|send_?recv|reduce|gather|scatter|send|recv|barrier)",
@@ -48,7 +56,8 @@ class Collectives:
         dtype: element type, None if unknown.
         duration_ns: recorded duration.
         exposed_ns: part of it in which nothing was computed.
-        exposed_wait_ns: part of `exposed_ns` that is waiting for other ranks.
+        exposed_wait_ns: part of `exposed_ns` that is certainly waiting for other ranks; 0 where this is not known.
+        wait_known: where it is known.
     """
 
     entry: Rows
@@ -58,6 +67,7 @@ class Collectives:
     duration_ns: Rows
     exposed_ns: Rows
     exposed_wait_ns: Rows
+    wait_known: Mask
 
     @property
     def tiny(self) -> Mask:
@@ -73,33 +83,61 @@ def collectives_of(run: Run) -> Collectives | None:
     if not len(entry):
         return None
     start, end = activity.start[entry], activity.end[entry]
-    told = [_told(run, row) for row in activity.row[entry].tolist()]
+    issuers = _issuers(run, entry)
+    told = [_told(run, row, issuer) for row, issuer in zip(activity.row[entry].tolist(), issuers, strict=True)]
     kind, size, dtype = (tuple(column) for column in zip(*told, strict=True))
     duration = end - start
     exposed = run.breakdown.owners["communication"].overlap_with(start, end)
     sizes = np.array(size, np.int64)
-    waiting = duration - _fastest(kind, sizes, duration)
-    return Collectives(entry, kind, sizes, dtype, duration, exposed, np.minimum(waiting, exposed))
+    fastest, known = _fastest(kind, sizes, duration)
+    waiting = np.where(known, duration - fastest, 0)
+    return Collectives(entry, kind, sizes, dtype, duration, exposed, np.minimum(waiting, exposed), known)
 
 
-def _told(run: Run, row: int) -> tuple[str, int, str | None]:
-    """Kind, bytes and element type of one collective, as far as its name and arguments tell."""
-    args = run.trace.args_of(row)
-    name = args.collective if args is not None and args.collective else run.trace.name_of(row)
-    match = _KIND.search(name)
-    kind = match.group(1).lower().replace("_", "") if match else _OTHER
-    if args is None or args.collective_in is None or args.collective_dtype is None:
-        return kind, -1, args.collective_dtype if args else None
-    width = _BYTES.get(args.collective_dtype.lower())
-    return kind, args.collective_in * width if width else -1, args.collective_dtype
+def _issuers(run: Run, entry: Rows) -> list[tuple[int, ...]]:
+    """For each collective the rows of the communication operators that issued it, innermost first; () if others did too."""
+    own = run.launches.op[entry]
+    above = [(int(op), *run.ops.ancestors(int(op))) if op >= 0 else () for op in own.tolist()]
+    names = run.trace.name_ids(frozenset(n for n in run.trace.names if COMMUNICATION_OP.search(n)))
+    is_issuer = np.zeros(len(run.trace.names) + 1, np.bool_)
+    is_issuer[names] = True
+    found = [tuple(row for row in rows if is_issuer[run.trace.events.name[row]]) for rows in above]
+    issued = Counter(rows[0] for rows in found if rows)
+    return [
+        rows if rows and issued[rows[0]] == 1 else () for rows in found
+    ]  # one call of several kernels has no one size
 
 
-def _fastest(kind: tuple[str, ...], size: Rows, duration: Rows) -> Rows:
-    """Duration of the fastest collective of the same kind and (known) size; its own if there are too few to compare."""
+def _told(run: Run, row: int, issuers: tuple[int, ...]) -> tuple[str, int, str | None]:
+    """Kind, bytes and element type of one collective, as far as its kernel or the operators that issued it tell."""
+    rows = (row, *issuers)
+    arguments = [args for r in rows if (args := run.trace.args_of(r)) is not None]
+    texts = [
+        *(args.collective for args in arguments if args.collective),
+        *(run.trace.name_of(r) for r in (*issuers, row)),
+    ]
+    kind = next((m.group(1).lower().replace("_", "") for t in texts if (m := _KIND.search(t))), _OTHER)
+    found = [size for args in arguments if (size := _size(args)) is not None]
+    if found:
+        return kind, *found[0]
+    return kind, -1, next((args.collective_dtype for args in arguments if args.collective_dtype), None)
+
+
+def _size(args: EventArgs) -> tuple[int, str] | None:
+    """Bytes that this rank puts in, and the element type: as recorded for collectives, else from the shape of the operand."""
+    if args.collective_in is not None and args.collective_dtype is not None:
+        width = _BYTES.get(args.collective_dtype.lower())
+        return (args.collective_in * width, args.collective_dtype) if width else None
+    shape, kind = args.shape(0), args.type_of(0)
+    bytes_each = element_bytes(kind)
+    return (int(prod(shape) * bytes_each), kind) if shape is not None and kind is not None and bytes_each else None
+
+
+def _fastest(kind: tuple[str, ...], size: Rows, duration: Rows) -> tuple[Rows, Mask]:
+    """Duration of the fastest collective of the same kind and size, and whether there are enough of known size to compare."""
     kinds = {name: i for i, name in enumerate(sorted(set(kind)))}
     key = np.array([kinds[k] for k in kind], np.int64) * (int(size.max()) + 2) + size + 1
     _, group, count = np.unique(key, return_inverse=True, return_counts=True)
     best = np.full(len(count), np.iinfo(np.int64).max)
     np.minimum.at(best, group, duration)
-    comparable = (count[group] >= _ENOUGH) & (size >= 0)
-    return np.where(comparable, best[group], duration)
+    return best[group], (count[group] >= _ENOUGH) & (size >= 0)

@@ -2,7 +2,8 @@
 
 What it measures
     The time in which a collective runs and no compute kernel does. For collectives of the same kind and size, the time of the
-    fastest one is the transfer time. Additional time is waiting for other ranks.
+    fastest one is at most the transfer time; what others take above it is waiting for other ranks. Without equal collectives of
+    known size, the trace of one rank does not tell transfer from waiting, and the report says so.
 
 Why it costs
     In data-parallel training the gradient reduction overlaps with backward. A collective that is too long or starts too late
@@ -11,16 +12,17 @@ Why it costs
 How the gain is predicted
     The exposed part of each collective becomes shorter. Replay simulates the recorded timeline again with these shorter
     collectives.
-    Low: half of the exposed transfer time is removed.
-    Mid: all of the exposed transfer time is removed.
+    Low: half of the exposed time that is known to be transfer is removed.
+    Mid: all of it is removed.
     High: all exposed time is removed, including waiting for other ranks. This is only possible if the ranks are balanced too.
+    If for most of the exposed time it is not known whether it is transfer, no saving is predicted.
     The saving is limited by the compute that does not yet overlap with a collective. A collective that already overlaps with
     compute saves nothing.
 
 How to fix
-    DistributedDataParallel(..., gradient_as_bucket_view=True, static_graph=True). Choose bucket_cap_mb so that the first bucket
-    is ready early and the last one is small. A bf16 compression hook halves the bytes. With FSDP use forward_prefetch=True and
-    backward_prefetch=BACKWARD_PRE.
+    The report names the option of the framework whose spans are in the trace: the bucket size of DistributedDataParallel, the
+    prefetching of FSDP, overlap_comm of DeepSpeed, more micro-batches of a pipeline, an earlier exchange with torchrec. If the
+    trace shows none of them, or shows that the option is already used, it names none of their options.
 
 When it is wrong
     The rule is wrong if a collective waits for a slow rank: with the trace of one rank, this looks like a slow transfer. Compare
@@ -32,10 +34,13 @@ References
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
+from mfu_doctor.analysis.evidence.parallelism import overlap_fix, parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
@@ -44,6 +49,9 @@ from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.result.findings import Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
+
+MOSTLY = 0.5  # share of the exposed time; if more of it may be waiting, no fix of the transfer has a price
+TINY = 0.01  # share of the exposed time that is not worth a clause
 
 
 @rule("exposed-communication", "CO001", "the device waits for collectives", also=("overlap", "all-reduce"))
@@ -60,16 +68,60 @@ def exposed_communication(run: Run) -> Outcome:
         return None
     total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
     waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)
+    spent = steady.per_step(float(every.exposed_ns[inside].sum()))
+    compared = steady.per_step(float(every.exposed_ns[inside & every.wait_known].sum()))
+    told = Exposed(total, exposed, waiting, exposed * (1 - compared / spent) if spent else exposed)
+    fix = overlap_fix(parallelism_of(run), _longest_kind(every, inside))
+    known = told.unknown_ns <= MOSTLY * exposed
     return Finding(
         summary=f"{'Training' if run.is_cpu else 'GPU'} waits for communication {part.of_step}",
-        fix=_fix(every, inside),
-        detail=f"{share(total - exposed, total)} of {time_of(total)} overlaps with compute; "
-        f"{time_of(waiting)} of the rest is probably waiting for other ranks",
-        change=_change(run, every, _coverable(run, total, exposed)),
-        evidence=_evidence(steady, every, inside, (total, exposed, waiting)),
+        fix=fix,
+        detail=f"{share(total - exposed, total)} of {time_of(total)} overlaps with compute; {_about_waiting(told)}",
+        change=_change(run, every, _coverable(run, total, exposed)) if known else None,
+        evidence=_evidence(steady, every, inside, told),
         symptom_of=_roots(every, inside),
-        confidence="hint" if waiting > exposed / 2 else "modelled",
+        confidence=("hint" if waiting > exposed / 2 else "modelled") if known else "measured",
+        risk="rounding" if "BF16" in fix else "none",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """Communication per step in nanoseconds.
+
+    Attributes:
+        total_ns: all of it.
+        exposed_ns: the part behind which nothing is computed.
+        waiting_ns: the part of that which is waiting for other ranks, at least.
+        unknown_ns: the part of the exposed one of which the trace does not tell whether it is waiting.
+    """
+
+    total_ns: float
+    exposed_ns: float
+    waiting_ns: float
+    unknown_ns: float
+
+
+def _about_waiting(told: Exposed) -> str:
+    """What is known about waiting for other ranks. Not known is not 0."""
+    if told.unknown_ns >= told.exposed_ns * (1 - TINY):
+        return "how much of the rest is waiting for other ranks is not known from the trace of one rank"
+    waits = f"at least {time_of(told.waiting_ns)} of the rest is waiting for other ranks"
+    if told.unknown_ns > TINY * told.exposed_ns:
+        return f"{waits}, and of {time_of(told.unknown_ns)} it is not known"
+    return (
+        waits
+        if told.waiting_ns
+        else "equal collectives took equally long, so either none or each of them waited for other ranks"
+    )
+
+
+def _longest_kind(every: Collectives, inside: npt.NDArray[np.bool_]) -> str:
+    """The kind of collective that is exposed longest."""
+    spent: dict[str, int] = {}
+    for i in np.flatnonzero(inside).tolist():
+        spent[every.kind[i]] = spent.get(every.kind[i], 0) + int(every.exposed_ns[i])
+    return max(spent, key=lambda kind: spent[kind])
 
 
 def _roots(every: Collectives, inside: npt.NDArray[np.bool_]) -> tuple[str, ...]:
@@ -87,7 +139,7 @@ def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:
 
 def _change(run: Run, every: Collectives, coverable: float) -> Change:
     rows = run.activity.row[every.entry]
-    transfer = ((every.exposed_ns - every.exposed_wait_ns) * coverable).astype(np.float64)
+    transfer = np.where(every.wait_known, every.exposed_ns - every.exposed_wait_ns, 0) * coverable
 
     def less(saved: npt.NDArray[np.float64]) -> tuple[SetDevice]:
         return (SetDevice(rows, np.maximum(every.duration_ns - saved, 0).astype(np.int64)),)
@@ -95,29 +147,16 @@ def _change(run: Run, every: Collectives, coverable: float) -> Change:
     return Change(less(transfer / 2), less(transfer), less((every.exposed_ns * coverable).astype(np.float64)))
 
 
-def _fix(every: Collectives, inside: npt.NDArray[np.bool_]) -> str:
-    kinds = {kind for kind, keep in zip(every.kind, inside.tolist(), strict=True) if keep}
-    if any("gather" in kind or "scatter" in kind for kind in kinds) and not any("alltoall" in kind for kind in kinds):
-        return "FullyShardedDataParallel(..., forward_prefetch=True, backward_prefetch=BackwardPrefetch.BACKWARD_PRE)"
-    if any("alltoall" in kind for kind in kinds):
-        return (
-            "# start the all-to-all of the next batch before backward of this batch (torchrec TrainPipelineSparseDist)"
-        )
-    if any("send" in kind for kind in kinds):  # NCCL issues all-to-all as sends and receives
-        return "# start the exchange of the next batch before backward of this batch (torchrec TrainPipelineSparseDist)"
-    return "DistributedDataParallel(model, bucket_cap_mb=10, gradient_as_bucket_view=True, static_graph=True)"
-
-
-def _evidence(
-    steady: Steady, every: Collectives, inside: npt.NDArray[np.bool_], times: tuple[float, float, float]
-) -> tuple[Evidence, ...]:
-    total, exposed, waiting = times
+def _evidence(steady: Steady, every: Collectives, inside: npt.NDArray[np.bool_], told: Exposed) -> tuple[Evidence, ...]:
     found = [
         shown("collectives", steady.per_step(int(inside.sum())), "per step"),
-        shown("communication", seconds(total), "s"),
-        shown("exposed communication", seconds(exposed), "s"),
-        shown("waiting for other ranks", seconds(waiting), "s"),
+        shown("communication", seconds(told.total_ns), "s"),
+        shown("exposed communication", seconds(told.exposed_ns), "s"),
     ]
+    if told.unknown_ns < told.exposed_ns * (1 - TINY):
+        found.append(shown("waiting for other ranks, at least", seconds(told.waiting_ns), "s"))
+    if told.unknown_ns > TINY * told.exposed_ns:
+        found.append(shown("waiting or transfer, unknown which", seconds(told.unknown_ns), "s"))
     for kind in sorted(set(every.kind)):
         mine = inside & np.array([k == kind for k in every.kind])
         if mine.any():

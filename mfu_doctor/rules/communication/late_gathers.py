@@ -12,7 +12,9 @@ How the gain is predicted
     High: all of it.
 
 How to fix
-    Use forward_prefetch and backward_prefetch of FSDP. If each all-gather is short, use larger FSDP units (wrap policy).
+    Use forward_prefetch and backward_prefetch of FullyShardedDataParallel, set_modules_to_forward_prefetch of fully_shard, or
+    overlap_comm of DeepSpeed. The rule needs the spans of one of them. If each all-gather is short, use larger FSDP units (wrap
+    policy).
 
 When it is wrong
     The rule promises too much for the first all-gather of a step: there is no compute before it. Prefetching keeps one more layer
@@ -27,11 +29,12 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import collectives_of
+from mfu_doctor.analysis.evidence.parallelism import gather_fix, parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
@@ -47,9 +50,12 @@ _HIDDEN = (0.5, 0.8, 1.0)  # share of the exposed part that overlaps with comput
 )
 def late_gathers(run: Run) -> Outcome:
     """Judge all-gathers that compute waits for."""
-    every = collectives_of(run)
-    if every is None:
+    every, used = collectives_of(run), parallelism_of(run)
+    if every is None or "allgather" not in every.kind:
         return None
+    fix = gather_fix(used) if used.data_parallel else None
+    if fix is None:
+        return Skip("the trace does not show that a framework gathers parameters (FSDP, DeepSpeed)")
     steady = steady_of(run)
     gathers = np.array([kind == "allgather" for kind in every.kind])
     inside = gathers & steady.entries(run)[every.entry]
@@ -61,8 +67,7 @@ def late_gathers(run: Run) -> Outcome:
     return Finding(
         summary=f"GPU waits {steady.share(exposed)} of the step for "
         f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} per step",
-        fix="FullyShardedDataParallel(model, forward_prefetch=True, limit_all_gathers=True)",
-        detail="with fully_shard: module.set_modules_to_forward_prefetch([next_module])",
+        fix=fix,
         change=Change(*ends),
         evidence=(
             shown("all-gathers", steady.per_step(int(inside.sum())), "per step"),

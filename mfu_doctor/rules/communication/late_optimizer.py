@@ -35,6 +35,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.evidence.optimizer import Optimizer, optimizer_of
+from mfu_doctor.analysis.evidence.parallelism import parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.names.optimizers import TORCH_OPTIMIZERS
 from mfu_doctor.analysis.names.vocabulary import ids_matching
@@ -75,6 +76,11 @@ def late_optimizer(run: Run) -> Outcome:
     every, optimizer = collectives_of(run), optimizer_of(run, steady)
     if every is None or optimizer is None:
         return None
+    used = parallelism_of(run)
+    if not used.ddp and not used.fsdp2:
+        return Skip(
+            "the trace does not show DistributedDataParallel or fully_shard, whose gradients can be used one by one"
+        )
     if len(ids_matching(run.trace, _NEEDS_ALL)):
         return Skip("gradient clipping or a GradScaler needs all gradients before optimizer.step()")
     if optimizer.name == _SEARCHES:

@@ -27,6 +27,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import collectives_of
+from mfu_doctor.analysis.evidence.parallelism import parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
@@ -60,6 +61,8 @@ def scalar_collectives(run: Run) -> Outcome:
     rows = run.activity.row[every.entry[tiny]]
     kinds = {every.kind[i] for i in np.flatnonzero(inside).tolist()}
 
+    call = "broadcast(values, src=0)" if kinds == {"broadcast"} else "all_reduce(metrics)"
+
     def left(factor: float) -> tuple[ScaleDevice]:
         return (ScaleDevice(rows, np.full(len(rows), factor)),)
 
@@ -67,8 +70,8 @@ def scalar_collectives(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for {counted(count, 'tiny collective')} per step "
         f"({', '.join(sorted(kinds))})",
         fix="DistributedDataParallel(model, broadcast_buffers=False)"
-        if kinds == {"broadcast"}
-        else "if step % 100 == 0: torch.distributed.all_reduce(metrics)  # all metrics in one tensor, not in each step",
+        if kinds == {"broadcast"} and parallelism_of(run).ddp
+        else f"if step % 100 == 0: torch.distributed.{call}  # all values in one tensor, not in each step",
         change=Change(left(0.5), left(0.0), left(0.0)),
         evidence=(shown("tiny collectives", count, "per step"), shown("exposed communication", seconds(exposed), "s")),
     )

@@ -14,8 +14,7 @@ How the gain is predicted
     Mid and high: all of it.
 
 How to fix
-    Keep bucket_cap_mb at 25 or higher. If you call all_reduce yourself, combine the tensors
-    (torch.distributed.all_reduce_coalesced).
+    Keep bucket_cap_mb of DistributedDataParallel at 25 or higher. If you call all_reduce yourself, combine the tensors.
 
 When it is wrong
     The rule promises too much if the small buckets already overlap with backward: large buckets overlap less.
@@ -29,6 +28,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import collectives_of
+from mfu_doctor.analysis.evidence.parallelism import Parallelism, parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
@@ -52,9 +52,11 @@ MANY = 8
 )
 def small_buckets(run: Run) -> Outcome:
     """Judge the sizes of all-reduces."""
-    every = collectives_of(run)
+    every, used = collectives_of(run), parallelism_of(run)
     if every is None:
         return None
+    if used.tensor and not used.data_parallel:
+        return None  # sums of activations: the next layer needs each of them at once
     steady = steady_of(run)
     reducing = np.array([kind == "allreduce" for kind in every.kind]) & (every.size > 0)
     inside = reducing & steady.entries(run)[every.entry]
@@ -76,7 +78,7 @@ def small_buckets(run: Run) -> Outcome:
     return Finding(
         summary=f"{counted(count, 'all-reduce')} per step (median {size_of(float(np.median(every.size[inside])))}) take "
         f"{steady.share(now)} of the step",
-        fix="DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
+        fix=_fix(used),
         detail=f"their {size_of(total)} per step fit into {counted(buckets, 'bucket')}",
         change=Change(shorter((1 + left) / 2), shorter(left), shorter(left)),
         evidence=(
@@ -84,4 +86,15 @@ def small_buckets(run: Run) -> Outcome:
             shown("bytes", total, "bytes per step"),
             shown("latency of one", seconds(latency), "s"),
         ),
+    )
+
+
+def _fix(used: Parallelism) -> str:
+    if used.ddp:
+        copies = ", gradient_as_bucket_view=True" if used.ddp_copies else ""
+        return f"DistributedDataParallel(model, bucket_cap_mb=25{copies})"
+    if used.deepspeed:
+        return '"zero_optimization": {"reduce_bucket_size": 5e8}  # DeepSpeed config'
+    return (
+        "flat = torch.cat([p.grad.flatten() for p in parameters]); torch.distributed.all_reduce(flat)  # one reduction"
     )

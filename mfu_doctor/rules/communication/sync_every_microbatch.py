@@ -12,7 +12,8 @@ How the gain is predicted
     Collectives that overlap with compute save nothing.
 
 How to fix
-    Put with model.no_sync(): around all micro-batches except the last one.
+    Put with model.no_sync(): around all micro-batches except the last one. With fully_shard call set_requires_gradient_sync.
+    With DeepSpeed set gradient_accumulation_steps.
 
 When it is wrong
     The rule promises too much with FSDP if memory is full: no_sync keeps unsharded gradients.
@@ -26,6 +27,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
+from mfu_doctor.analysis.evidence.parallelism import Parallelism, parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
@@ -63,7 +65,7 @@ def sync_every_microbatch(run: Run) -> Outcome:
     return Finding(
         summary=f"GPU waits {steady.share(exposed)} of the step for unnecessary reductions: gradients are reduced "
         f"{micro} times per step",
-        fix="with model.no_sync():  # around forward and backward of all micro-batches except the last one",
+        fix=_fix(parallelism_of(run)),
         change=Change(left(0.25), left(0.0), left(0.0)),
         evidence=(
             shown("micro-batches", micro, "per step"),
@@ -71,6 +73,16 @@ def sync_every_microbatch(run: Run) -> Outcome:
             shown("exposed communication", seconds(exposed), "s"),
         ),
     )
+
+
+def _fix(used: Parallelism) -> str:
+    if used.ddp or used.fsdp1:
+        return "with model.no_sync():  # around forward and backward of all micro-batches except the last one"
+    if used.fsdp2:
+        return "model.set_requires_gradient_sync(is_last_micro_batch)  # before forward of each micro-batch"
+    if used.deepspeed:
+        return '"gradient_accumulation_steps": micro_batches  # DeepSpeed config'
+    return "# reduce the gradients only after the last micro-batch"
 
 
 def _micro_batches(run: Run) -> int:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.reading import read_trace
 from mfu_doctor.rules.communication.exposed_communication import exposed_communication
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
+from tests.traces import real_trace
 
 KERNEL = "ncclDevKernel_AllReduce_Sum_f32_RING_LL"
 COMMUNICATION = 20  # stream
 
 
-def loop(collectives: list[int], hidden: int, *, size: int = 1 << 20) -> Timeline:
+def loop(collectives: list[int], hidden: int, *, size: int = 1 << 20, spans: tuple[str, ...] = ()) -> Timeline:
     """Each step computes 3 ms beside `hidden` us of communication, then waits for one collective after another."""
     drawn = Timeline()
     for step in range(6):
         with drawn.step():
+            for span in spans:
+                with drawn.span(span):
+                    drawn.python(1)
             drawn.op("aten::mm", kernel=3_000)
             end = drawn.free[7]
             told = {"Collective name": "allreduce", "dtype": "Float", "In msg nelems": size}
@@ -69,5 +77,80 @@ def test_more_communication_than_computation_cannot_be_hidden() -> None:
             comm = drawn.op(
                 "c10d::allreduce_", kernel=2_000, kernel_name="ncclDevKernel_AllReduce", stream=20, ready=end
             )
+            drawn.events[-2]["args"] |= {"Collective name": "allreduce", "dtype": "Float", "In msg nelems": 1 << 20}
             drawn.op("aten::add_", kernel=1, ready=comm)
     assert price_us(exposed_communication, run_of(drawn)).high_ns == close(301)
+
+
+def without_sizes(drawn: Timeline) -> Timeline:
+    for event in drawn.events:
+        event["args"] = {key: value for key, value in event["args"].items() if key not in ("dtype", "In msg nelems")}
+    return drawn
+
+
+def test_waiting_that_nobody_can_tell_from_transfer_is_unknown_and_not_zero() -> None:
+    """Sizes are not recorded: one rank does not show whether 2 ms are transfer or a late rank, so no saving is promised."""
+    finding = found(exposed_communication, run_of(without_sizes(loop([2_000], 0))))
+    assert "how much of the rest is waiting for other ranks is not known" in (finding.detail or "")
+    assert finding.change is None
+    assert finding.confidence == "measured"  # the cost is; no saving is predicted that could be a rough estimate
+    assert not [e for e in finding.evidence if e.name.startswith("waiting for other ranks")]
+    (unknown,) = [e for e in finding.evidence if e.name == "waiting or transfer, unknown which"]
+    assert unknown.value == pytest.approx(2e-3, rel=0.02)
+
+
+def test_waiting_is_known_in_part() -> None:
+    finding = found(exposed_communication, run_of(loop([1_000, 4_000], 0)))
+    assert "at least 1.50 ms of the rest is waiting for other ranks" in (finding.detail or "")
+
+
+def test_equal_collectives_that_take_equally_long_do_not_prove_that_nobody_waits() -> None:
+    finding = found(exposed_communication, run_of(loop([2_000], 0)))
+    assert "either none or each of them waited" in (finding.detail or "")
+
+
+TORCHREC = "## all2all_data:indices_weights ##"
+
+
+@pytest.mark.parametrize(
+    ("spans", "kind", "fix"),
+    [
+        (
+            ("DistributedDataParallel.forward",),
+            "AllReduce",
+            "DistributedDataParallel(model, bucket_cap_mb=10, static_graph",
+        ),
+        (("torch.distributed.ddp.reducer::copy_bucket_to_grad",), "AllReduce", "gradient_as_bucket_view=True"),
+        (("FullyShardedDataParallel.forward",), "AllGather", "FullyShardedDataParallel(..., forward_prefetch=True"),
+        (("FSDP::pre_forward",), "AllGather", "set_modules_to_forward_prefetch"),
+        (("FSDP::pre_forward",), "ReduceScatter", "set_modules_to_forward_prefetch"),
+        (("nn.Module: DeepSpeedEngine_0",), "AllReduce", "overlap_comm"),
+        (("megatron/core/tensor_parallel/layers.py(1): forward",), "AllReduce", "_micro_pipeline_tp"),
+        (("nccl:recv",), "SendRecv", "ScheduleInterleaved1F1B"),
+        ((TORCHREC,), "SendRecv", "TrainPipelineSparseDist"),
+        ((TORCHREC, "## wait_sparse_data_dist ##"), "SendRecv", "QCommsConfig"),
+        ((TORCHREC, "## sdd_wait_tensors ##"), "SendRecv", "QCommsConfig"),
+        (("DistributedDataParallel.forward", TORCHREC, "## sparse_data_dist ##"), "SendRecv", "QCommsConfig"),
+        ((), "AllReduce", "# start the reduction earlier"),
+        ((), "AllGather", "# start the all-gather earlier"),
+        ((), "SendRecv", "# start the send earlier"),
+    ],
+)
+def test_the_remedy_is_one_of_the_framework_that_communicates(spans: tuple[str, ...], kind: str, fix: str) -> None:
+    drawn = loop([2_000], 0, spans=spans)
+    for event in drawn.events:
+        event["name"] = event["name"].replace("AllReduce", kind)
+        if event["cat"] == "kernel" and "Collective name" in event["args"]:
+            event["args"]["Collective name"] = kind
+    said = found(exposed_communication, run_of(drawn)).fix
+    assert fix in said
+    if "DistributedDataParallel.forward" not in spans:
+        assert "DistributedDataParallel(model" not in said or spans[0].startswith("torch.distributed.ddp")
+
+
+@pytest.mark.parametrize("name", ["v100_dlrm_8ranks/rank0", "a100_dlrm_rank3of8"])
+def test_a_pipeline_that_the_trace_shows_is_not_advised(name: str) -> None:
+    run = Run(read_trace(real_trace(f"{name}.pt.trace.json.gz")))
+    finding = found(exposed_communication, run)
+    assert "TrainPipelineSparseDist" not in finding.fix
+    assert "not known" in (finding.detail or "")

@@ -16,7 +16,8 @@ def loop(exposed: int, update: int, *, last: int = MILLION, clip: bool = False) 
     """Per step 3 ms of computation beside 3 of 4 equal reductions, the last one exposed, then the optimizer."""
 
     def body(drawn: Timeline) -> None:
-        compute(drawn, 1_000)
+        with drawn.span("DistributedDataParallel.forward"):
+            compute(drawn, 1_000)
         collective(drawn, 1_000, size=3 * MILLION)
         compute(drawn, 2_000)
         collective(drawn, exposed, size=last)
@@ -42,7 +43,8 @@ def test_the_smaller_of_exposed_time_and_movable_work_is_hidden() -> None:
 
 def test_a_reduction_that_is_all_there_is_leaves_nothing_to_move() -> None:
     def body(drawn: Timeline) -> None:
-        compute(drawn, 1_000)
+        with drawn.span("DistributedDataParallel.forward"):
+            compute(drawn, 1_000)
         collective(drawn, 500, size=MILLION)
         with drawn.span("Optimizer.step#AdamW.step"):
             drawn.op("aten::_fused_adamw_", kernel=300, ready=drawn.free[COMMUNICATION])

@@ -11,4 +11,6 @@ def test_reducing_a_metric_in_each_step_is_priced() -> None:
     run = run_of(communicating((1, 300)))
     assert price_us(scalar_collectives, run).mid_ns == close(300)
     assert "broadcast_buffers" in found(scalar_collectives, run_of(communicating((16, 30), kind="broadcast"))).fix
+    without = run_of(communicating((16, 30), kind="broadcast", within="train"))
+    assert "torch.distributed.broadcast(values" in found(scalar_collectives, without).fix
     silent(scalar_collectives, run_of(communicating((MILLION, 300))))

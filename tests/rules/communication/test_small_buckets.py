@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.rules.communication.small_buckets import small_buckets
 from tests.rules.drawing import MILLION, communicating
-from tests.rules.judging import close, price_us, run_of, silent
+from tests.rules.judging import close, found, price_us, run_of, silent
 
 
 def test_many_small_all_reduces_are_priced_as_one_bucket() -> None:
@@ -16,3 +16,10 @@ def test_many_small_all_reduces_are_priced_as_one_bucket() -> None:
 
 def test_large_buckets_are_no_finding() -> None:
     silent(small_buckets, run_of(communicating((6 * MILLION, 900), (6 * MILLION, 900))))
+
+
+def test_the_remedy_is_of_the_framework_and_sums_of_activations_have_none() -> None:
+    many = [(1024, 50)] * 40
+    assert found(small_buckets, run_of(communicating(*many))).fix == "DistributedDataParallel(model, bucket_cap_mb=25)"
+    assert "torch.cat" in found(small_buckets, run_of(communicating(*many, within="train"))).fix
+    silent(small_buckets, run_of(communicating(*many, within="nn.Module: RowParallelLinear_3")))
