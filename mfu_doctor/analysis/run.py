@@ -24,6 +24,7 @@ from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
+from mfu_doctor.analysis.views.later_waits import LaterWaits, later_waits
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut, lost_device
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
@@ -130,6 +131,11 @@ class Run:
     def steps(self) -> Steps:
         """Step windows, which of them are analysed, and where they come from."""
         return recorded_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
+
+    @cached_property
+    def later_waits(self) -> LaterWaits | None:
+        """Waits for data per step, recorded and in the rest of the run; None if the run was not timed to its end."""
+        return later_waits(self.steps, self.host, self.facts)
 
     @cached_property
     def breakdown(self) -> Breakdowns:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from statistics import median
 
+from mfu_doctor.analysis.replay.later_loading import as_later
 from mfu_doctor.analysis.replay.profiler_overhead import without_profiler
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.replay.timeline import build_timeline, replayed_steps
 from mfu_doctor.analysis.views.host import Host
+from mfu_doctor.analysis.views.later_waits import later_waits
 from mfu_doctor.analysis.views.step_kinds import mean_over_median
-from mfu_doctor.analysis.views.timed_steps import timed_steps
+from mfu_doctor.analysis.views.timed_steps import beside_steps, timed_steps
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.units import NS_PER_S
 
 
 def build_replay(work: Work, host: Host) -> Replay:
     """The timeline of a run as a model that can be changed and run again.
+
+    What recording costs is told by the steps just before it; what a step takes, by those of the whole run.
 
     Args:
         work: device work and steps.
@@ -30,6 +34,8 @@ def build_replay(work: Work, host: Host) -> Replay:
     if not timed:
         return Replay(recorded, work.activity.row, mean_over_median=to_mean)
     step_ns = median(timed) * NS_PER_S * to_mean
-    plain = without_profiler(recorded, work.trace, step_ns)
+    facts = work.trace.facts
+    plain = without_profiler(recorded, work.trace, median(beside_steps(facts)) * NS_PER_S * to_mean)
+    plain = as_later(plain, work.activity.row, host, later_waits(work.steps, host, facts))
     slowdown = max(plain.measured_ns / step_ns, 1.0)
     return Replay(recorded, work.activity.row, plain, slowdown=slowdown, mean_over_median=to_mean)
