@@ -47,9 +47,8 @@ if spent < WORTH_SHARE * steady.step_ns:
 change = Change(*(scaled(run, mask, left) for left in (0.9, 0.5, 0.0)))  # low, mid and high end of the gain
 ```
 
-`steady.step_ns` is the median step. If the fault is in few of the steps, the median step does not have it: compare with
-`steady.mean_ns`, or let `part_of` choose. To remove host time in which operators run, use `without_host`: in a CPU-only run their
-own time is device work, and stays.
+`steady.step_ns` is the mean step, which the report states. To remove host time in which operators run, use `without_host`: in a
+CPU-only run their own time is device work, and stays.
 """
 # What rules read most, with its methods: the file, and its classes that are meant.
 VALUES = (

@@ -16,7 +16,18 @@ from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.result.findings import Diagnosis, Evidence, Plan, PlanStep, Saving
 from mfu_doctor.result.report import Baseline
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu, ReplayInfo, RunInfo
-from mfu_doctor.result.step import IDLE_CAUSES, Bar, Block, Breakdown, Drawing, KernelRow, OpRow, StepRow, StepTime
+from mfu_doctor.result.step import (
+    IDLE_CAUSES,
+    Bar,
+    Block,
+    Breakdown,
+    Drawing,
+    KernelRow,
+    LeftOut,
+    OpRow,
+    StepRow,
+    StepTime,
+)
 
 FOLDER = Path(__file__).parent / "golden"
 HOSTILE = (
@@ -157,10 +168,13 @@ def loader_bound() -> Report:
         device=H100,
         step_time_s=StepTime(
             median=0.412,
-            mad=0.0031,
+            mad=0.003,
             n=5,
             source="timed",
-            profiled_median=0.431,
+            profiled_mean=0.431,
+            mean=0.412,
+            p95=0.416,
+            left_out=(LeftOut(kind="warm-up", count=1, mean_s=0.913),),
             samples=(0.409, 0.41, 0.412, 0.415, 0.416),
         ),
         mfu=Mfu(
@@ -286,7 +300,7 @@ def cpu_only() -> Report:
             peak_source="GEMM of 2048, 2 threads",
             peak_measured=True,
         ),
-        step_time_s=StepTime(median=0.0523, mad=0.0004, n=3),
+        step_time_s=StepTime(median=0.0523, mad=0.0004, n=3, mean=0.0523, p95=0.0527),
         mfu=Mfu(value=0.611, model_flops=6.13e9, achieved_flops_s=1.173e11, method="counted", coverage=1.0),
         breakdown=split,
         bound="compute-bound",
@@ -315,7 +329,7 @@ def healthy() -> Report:
         created="2026-11-24T05:57:18Z",
         run=RunInfo(trace="good.json.gz", rank=3, world_size=8, steps=5, versions={"torch": "2.13.0"}),
         device=replace(H100, count=1),
-        step_time_s=StepTime(median=0.3241, mad=0.0007, n=5),
+        step_time_s=StepTime(median=0.3241, mad=0.0007, n=5, mean=0.3241, p95=0.3252),
         mfu=Mfu(
             value=0.523, hfu=0.612, model_flops=1.677e14, achieved_flops_s=5.175e14, method="counted", coverage=0.995
         ),
@@ -342,7 +356,7 @@ def interval() -> Report:
             steps_note="no step marks: the whole trace is one step",
         ),
         device=H100,
-        step_time_s=StepTime(median=0.010007),
+        step_time_s=StepTime(median=0.010007, mean=0.010007, p95=0.010007),
         mfu=Mfu(
             value=0.281,
             upper=0.345,
@@ -417,7 +431,20 @@ def worst() -> Report:
             versions={"torch": f"2.13.0{HOSTILE}"},
         ),
         device=replace(base.device, name=HOSTILE + long, count=8, peak_source=HOSTILE + long, dtype="float8_e4m3fn"),
-        step_time_s=StepTime(median=123.4567, mad=9.87654, n=1000, source="timed", profiled_median=145.678),
+        step_time_s=StepTime(
+            median=98.7654,
+            mad=9.87654,
+            n=1000,
+            source="timed",
+            profiled_mean=145.678,
+            mean=123.4567,
+            p95=7654.321,
+            long=43,
+            left_out=(
+                LeftOut(kind="warm-up", count=12, mean_s=4321.0),
+                LeftOut(kind="disturbed", count=3, mean_s=12345.6),
+            ),
+        ),
         mfu=replace(
             base.mfu,
             value=0.9876,

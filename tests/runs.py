@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from mfu_doctor.api.report import Report
 from mfu_doctor.result.findings import Diagnosis, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, RunInfo
-from mfu_doctor.result.step import Breakdown, StepRow, StepTime
+from mfu_doctor.result.step import TIMED, Breakdown, StepRow, step_time_of
 
 FLOPS, PEAK = 1.28e14, 989.5e12  # FLOP per step, FLOP/s
 
@@ -32,14 +31,13 @@ def split_of(step: float, loading: float = 0.2, communication: float = 0.1) -> B
 
 def report_of(times: Sequence[float], *, trace: str = "run.json.gz", loading: float = 0.2, **changes: Any) -> Report:
     """A report of a run on an H100 whose timed steps took so many seconds; `changes` replace fields of the report."""
-    median = statistics.median(times)
-    mad = statistics.median(abs(t - median) for t in times)
+    time = step_time_of(times, TIMED)
     report = Report(
         run=RunInfo(trace=trace, site="train.py:41", world_size=1, versions={"torch": "2.13.0"}, steps=len(times)),
         device=DeviceInfo(name="NVIDIA H100 80GB HBM3", dtype="bfloat16", peak_flops=PEAK),
-        step_time_s=StepTime(median=median, mad=mad, n=len(times), source="timed", samples=tuple(times)),
-        mfu=Mfu(value=FLOPS / median / PEAK, model_flops=FLOPS, method="counted", coverage=1.0),
-        breakdown=split_of(median, loading),
+        step_time_s=time,
+        mfu=Mfu(value=FLOPS / time.stated / PEAK, model_flops=FLOPS, method="counted", coverage=1.0),
+        breakdown=split_of(time.stated, loading),
         steps=tuple(StepRow(number=i, start_s=float(i), split=split_of(t, loading)) for i, t in enumerate(times)),
         structure={"syncs": 0.0, "launches": 9412.0, "loader_workers": 4.0},
     )

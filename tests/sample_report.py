@@ -228,7 +228,7 @@ def full_report() -> Report:
             bandwidth_bytes_s=3.35e12,
             peaks={"bfloat16": 9.895e14, "float32": 6.69e13},
         ),
-        step_time_s=StepTime(median=STEP, mad=0.0031, n=5, source="timed", profiled_median=0.431),
+        step_time_s=StepTime(median=STEP, mad=0.0031, n=5, source="timed", profiled_mean=0.431),
         mfu=Mfu(
             value=0.314,
             hfu=0.319,

@@ -82,7 +82,7 @@ def repeat(batch: Batch) -> Iterator[Batch]:
 def treat(patient: Patient, *, fixed: bool, trace: Path, active: int = ACTIVE) -> dict[str, Any]:
     """Run the loop under the doctor; returns what the scoreboard needs.
 
-    `step_s` is the median of the steps that ran without the profiler.
+    `step_s` is the mean of the steps that ran without the profiler.
     """
     torch.manual_seed(0)
     batches, step = patient.build(fixed)
@@ -109,8 +109,8 @@ def judged(report: mfu_doctor.Report) -> dict[str, Any]:
         for d in report.failed
     ]
     return {
-        "step_s": report.step_time_s.median,
-        "mad_s": report.step_time_s.mad,
+        "step_s": report.step_time_s.stated,
+        "mad_s": report.step_time_s.spread,
         "findings": found,
         "withheld": [d.rule for d in report.withheld],
         "replay_error": report.replay.error,

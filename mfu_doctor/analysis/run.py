@@ -24,14 +24,14 @@ from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
-from mfu_doctor.analysis.views.later_waits import LaterWaits, later_waits
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut, lost_device
+from mfu_doctor.analysis.views.mean_step import MeanStep, mean_step
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.optimizer_steps import OptimizerSteps, optimizer_steps
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
-from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.user_code import UserCode, user_code
 from mfu_doctor.analysis.views.windows import TimingView, timing_view
@@ -133,9 +133,9 @@ class Run:
         return recorded_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
 
     @cached_property
-    def later_waits(self) -> LaterWaits | None:
-        """Waits for data per step, recorded and in the rest of the run; None if the run was not timed to its end."""
-        return later_waits(self.steps, self.host, self.facts)
+    def mean_step(self) -> MeanStep:
+        """What a step takes: the one that every value of the report is of."""
+        return mean_step(self.steps, self.facts)
 
     @cached_property
     def breakdown(self) -> Breakdowns:
@@ -186,12 +186,12 @@ class Run:
 
     @cached_property
     def waterfall(self) -> Waterfall:
-        """Named bars that sum to the median step."""
-        return build_waterfall(self.counted, self.mfu, self.breakdown.median)
+        """Named bars that sum to the mean step."""
+        return build_waterfall(self.counted, self.mfu, self.breakdown.whole)
 
     @cached_property
     def least_times(self) -> LeastTimes | None:
-        """The median step at its best; None without a peak."""
+        """The mean step at its best; None without a peak."""
         return least_times(self.counted, self.mfu)
 
     @cached_property

@@ -69,7 +69,7 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
     saved = _promised(before, fixes)
     if saved is None:
         return Prediction(fixes=fixes, measured_s=new.value, reason=_no_promise(before, fixes))
-    slow, middle, quick = (_mean_of(before, old.value) - part for part in saved)
+    slow, middle, quick = (old.value - part for part in saved)
     noise = NOISE_FACTOR * (joint_spread(old, new) or 0.0)
     if noise >= saved[1]:
         told = (
@@ -88,12 +88,6 @@ def predict(before: Report, old: Sample, new: Sample, fixes: tuple[str, ...]) ->
         noise_s=noise,
         outcome=HELD if within else SHORT if new.value > slow else BETTER,
     )
-
-
-def _mean_of(before: Report, median: float) -> float:
-    """The step that savings are of: the median, or the mean if a few steps take much longer."""
-    step = before.step_time_s
-    return median if step is None or step.mean is None else median * step.mean / step.median
 
 
 def _promised(before: Report, fixes: tuple[str, ...]) -> tuple[float, float, float] | None:

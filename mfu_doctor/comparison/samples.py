@@ -16,7 +16,7 @@ from mfu_doctor.comparison.measures import SECONDS, SHARE, Measure
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.findings import FAILED
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, StepTime, step_time_of
+from mfu_doctor.result.step import RECORDED, Breakdown, StepTime, step_time_of
 
 MIN_SAMPLES = 3  # steps: with fewer, a median absolute deviation says nothing
 NOISE_FACTOR = 2.0  # a change is real beyond this many joint spreads
@@ -27,7 +27,7 @@ _MINOR = re.compile(r"(\d+\.\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The median of some measurements and their median absolute deviation (None with fewer than `MIN_SAMPLES`)."""
+    """What some measurements say together, and how far it may be off by chance (None with fewer than `MIN_SAMPLES`)."""
 
     value: float
     spread: float | None
@@ -54,18 +54,20 @@ def beyond_noise(difference: float, spread: float | None) -> bool | None:
 
 
 def step_sample(reports: Sequence[Report]) -> Sample:
-    """Step time in seconds: of one run what its report states, of several what `median_step` makes of all their steps.
+    """Step time in seconds: of one run what its report states, of several the median of what their reports state.
+
+    A run that something else on the machine slowed must not decide for the others, and each run is judged by its throughput.
 
     Raises:
         DoctorError: a run has no complete step.
     """
     times = [_judgeable(report) for report in reports]
     if len(times) == 1:
-        return Sample(times[0].median, times[0].mad if times[0].n >= MIN_SAMPLES else None, times[0].n)
-    values = [value for time in times for value in (time.samples or (time.median,))]
-    source = TIMED if all(time.source == TIMED for time in times) else RECORDED
-    whole = step_time_of(values, source)
-    return Sample(whole.median, whole.mad if whole.n >= MIN_SAMPLES else None, whole.n)
+        return Sample(times[0].stated, times[0].spread if times[0].n >= MIN_SAMPLES else None, times[0].n)
+    values = [value for time in times for value in (time.samples or (time.stated,))]
+    whole = step_time_of(values, RECORDED)
+    stated = statistics.median(time.stated for time in times)
+    return Sample(stated, whole.spread if whole.n >= MIN_SAMPLES else None, whole.n)
 
 
 def share_sample(reports: Sequence[Report], bucket: str) -> Sample:
@@ -109,7 +111,7 @@ def _judgeable(report: Report) -> StepTime:
     if lost is not None and lost.status == FAILED:
         raise DoctorError(f"{report.run.trace} has no GPU events ({lost.summary})", lost.fix or "")
     time = report.step_time_s
-    if time is None or time.n < 1 or not time.median > 0:
+    if time is None or time.n < 1 or not time.stated > 0:
         raise DoctorError(f"{report.run.trace} has no complete step", "record at least one whole optimizer step")
     return time
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from statistics import median
 
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
@@ -13,7 +14,7 @@ from mfu_doctor.analysis.summary.drawing import draw_step
 from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
 from mfu_doctor.analysis.utilization.mfu import device_info
 from mfu_doctor.analysis.views.breakdown import Split
-from mfu_doctor.analysis.views.steps import StepKind
+from mfu_doctor.analysis.views.step_windows import StepKind, Steps
 from mfu_doctor.diagnosis.about_run import run_info
 from mfu_doctor.diagnosis.bottleneck import bound_by
 from mfu_doctor.diagnosis.lost_device import report_without_device
@@ -24,10 +25,10 @@ from mfu_doctor.diagnosis.statuses import cautions, diagnoses
 from mfu_doctor.quantities import signed_percent
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import ReplayInfo
-from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, StepRow, StepTime, median_step, step_time_of
+from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, LeftOut, StepRow, StepTime, step_time_of
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
-from mfu_doctor.units import seconds
+from mfu_doctor.units import NS_PER_S, seconds
 from mfu_doctor.version import __version__
 
 
@@ -52,24 +53,23 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     if run.lost_device is not None:
         return Diagnosed(report_without_device(run, run.lost_device, rules), ())
     examined = examine(run, rules)
-    step_time = _step_time(run)
     mfu = run.mfu.report
     replay = run.replay
-    scale = scale_of(run, step_time.median)
+    scale = scale_of(run)
     ranked = rank(price_findings(replay, findings(examined), scale), replay.measured_ns)
     structure, places = counters_of(run)
-    split = _breakdown(run.breakdown.median)
+    split = _breakdown(run.breakdown.whole, run.breakdown.count)
     report = Report(
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run_info(run),
         device=device_info(run.counted, run.mfu),
-        step_time_s=step_time,
+        step_time_s=_step_time(run),
         mfu=mfu,
         breakdown=split,
         waterfall=run.waterfall.bars,
         waterfall_note=run.waterfall.note,
-        bound=bound_by(split, 1.0 if run.later_waits is None else run.later_waits.share),
+        bound=bound_by(split),
         steps=_step_rows(run),
         drawing=draw_step(run),
         diagnoses=tuple(diagnoses(examined, ranked, replay)),
@@ -90,23 +90,35 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
 
 def _step_time(run: Run) -> StepTime:
     """The steps without the profiler if profile() timed them, else the recorded windows."""
-    windows = [seconds(int(d)) for d in run.steps.duration[run.steps.steady]]
-    timed = run.timed_steps_s
-    profiled = median_step(windows, RECORDED)
-    found = step_time_of(timed, TIMED, profiled=profiled) if timed else step_time_of(windows, RECORDED)
-    to_mean = run.replay.mean_over_median
-    return replace(found, mean=found.median * to_mean) if to_mean > 1 else found
+    steps, mean = run.steps, run.mean_step
+    windows = [seconds(int(d)) for d in steps.duration[steps.steady]]
+    timed, mean_s = run.timed_steps_s, mean.stated_ns / NS_PER_S
+    found = step_time_of(timed or windows, TIMED if timed else RECORDED, mean=mean_s)
+    found = replace(found, long=mean.long, left_out=_left_out(steps))
+    return replace(found, profiled_median=median(windows), profiled_mean=steps.mean_ns / NS_PER_S) if timed else found
 
 
-def _breakdown(split: Split) -> Breakdown:
+def _left_out(steps: Steps) -> tuple[LeftOut, ...]:
+    """The steps that the mean is not of, by the reason."""
+    found = []
+    for kind in StepKind:
+        mine = steps.duration[steps.kind == kind]
+        if kind.reason is not None and len(mine):
+            found.append(LeftOut(kind=kind.reason, count=len(mine), mean_s=float(mine.mean()) / NS_PER_S))
+    return tuple(found)
+
+
+def _breakdown(split: Split, count: int = 1) -> Breakdown:
+    """The split of the mean of `count` steps that were split together."""
+    per_s = NS_PER_S * count
     return Breakdown(
-        step_s=seconds(split.total),
-        compute=seconds(split.compute),
-        communication=seconds(split.communication),
-        memory_copy=seconds(split.memory_copy),
-        data_loading=seconds(split.data_loading),
-        idle=seconds(split.idle),
-        idle_causes={name: seconds(ns) for name, ns in split.causes.items()},
+        step_s=split.total / per_s,
+        compute=split.compute / per_s,
+        communication=split.communication / per_s,
+        memory_copy=split.memory_copy / per_s,
+        data_loading=split.data_loading / per_s,
+        idle=split.idle / per_s,
+        idle_causes={name: ns / per_s for name, ns in split.causes.items()},
     )
 
 

@@ -15,6 +15,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.result.findings import Saving
 from mfu_doctor.rules.contract import WORTH_SHARE, Effort, Finding, Risk, Rule
+from mfu_doctor.units import NS_PER_S
 
 EFFORT, RISK = get_args(Effort), get_args(Risk)  # least first
 
@@ -24,16 +25,16 @@ class Scale:
     """From the replayed run's nanoseconds to the report's seconds and MFU.
 
     Attributes:
-        step_s: the mean step: the one that the report states, with its share of what only a few steps do.
-        trace_ns: the same step as replayed.
-        mfu: MFU of the mean step, or None.
+        step_s: the mean step, which the report states.
+        second_ns: nanoseconds of the replayed timeline that are one second of the run without the profiler.
+        mfu: MFU, or None.
         roofline_s: the step if every current kernel ran at its roofline and nothing else took time; None if unknown.
         products_s: the step if only its matmuls took time, at the peak of their dtype; None if unknown.
         peak_flops: what `mfu` is relative to, in FLOP/s; None if unknown.
     """
 
     step_s: float
-    trace_ns: float
+    second_ns: float
     mfu: float | None
     roofline_s: float | None = None
     products_s: float | None = None
@@ -59,7 +60,7 @@ class Scale:
 
     def saved_s(self, nanoseconds: float) -> float:
         """Seconds of the mean step that correspond to nanoseconds saved in the trace."""
-        return nanoseconds / self.trace_ns * self.step_s
+        return nanoseconds / self.second_ns
 
     def possible_s(self, nanoseconds: float) -> float:
         """The same as a prediction: not below zero, and not more than what leaves the step at its floor."""
@@ -70,17 +71,17 @@ class Scale:
         return None if self.mfu is None or step_s <= 0 else self.mfu * self.step_s / step_s
 
 
-def scale_of(run: Run, stated_s: float) -> Scale:
-    """The scale of a run whose stated step takes `stated_s`: savings are per mean step, which has its share of rare work."""
-    trace_ns, to_mean, least = run.replay.measured_ns, run.replay.mean_over_median, run.least_times
-    step_s, mfu = stated_s * to_mean, run.mfu.report.value
+def scale_of(run: Run) -> Scale:
+    """The scale of a run: savings are per mean step, which has its share of rare work."""
+    least = run.least_times
+    second_ns = run.replay.measured_ns / run.mean_step.without_recording(run.replay.recorded_ns) * NS_PER_S
     kernels, products = (None, None) if least is None else (least.kernels, least.products)
     return Scale(
-        step_s,
-        trace_ns,
-        None if mfu is None else mfu / to_mean,
-        roofline_s=None if kernels is None else kernels / trace_ns * step_s,
-        products_s=None if products is None else products / trace_ns * step_s,
+        run.mfu.step_s,
+        second_ns,
+        run.mfu.report.value,
+        roofline_s=None if kernels is None else kernels / second_ns,
+        products_s=None if products is None else products / second_ns,
         peak_flops=run.mfu.reference_peak,
     )
 

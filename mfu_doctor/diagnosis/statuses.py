@@ -9,11 +9,16 @@ from collections.abc import Iterable
 
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.mean_step import MeanStep
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
 from mfu_doctor.quantities import duration, duration_range
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Saving
+from mfu_doctor.result.step import LONG
 from mfu_doctor.rules.contract import Finding, Skip
+
+# A count of so many is known to half of itself (two standard deviations, the square root each).
+ENOUGH_LONG = 16
 
 
 def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
@@ -90,17 +95,23 @@ def unpriced_diagnosis(e: Examined) -> Diagnosis:
     )
 
 
+def _how_sure(mean: MeanStep) -> str:
+    """How well the share of long steps is known: of few long ones only roughly (the count varies by its square root)."""
+    long = f"{mean.long} of {mean.count} steps took more than {LONG:g} times the median"
+    if mean.every is not None:
+        return f"{long}, one in {mean.every}: they are part of the mean step"
+    if mean.long >= ENOUGH_LONG:
+        return f"{long}: they are part of the mean step"
+    return f"{long}: how often this happens in the whole run, and so the mean step, is known only roughly"
+
+
 def cautions(run: Run, examined: list[Examined]) -> tuple[str, ...]:
     """What limits the numbers, most important first."""
     said = [e.outcome.summary for e in examined if e.rule.caution and isinstance(e.outcome, Finding)]
     if run.steps.note is not None:
         said.append(run.steps.note)
-    if run.replay.mean_over_median > 1:
-        mean = duration(run.mfu.step_s * run.replay.mean_over_median)
-        many = len(run.replay.timeline.boundaries) - 1
-        said.append(
-            f"some steps took much longer than the others: savings are predicted for the mean of {many} steps, {mean}"
-        )
+    if run.mean_step.long:
+        said.append(_how_sure(run.mean_step))
     said.extend(run.peaks.warnings)
     if run.facts is not None:
         said.extend(run.facts.notes)

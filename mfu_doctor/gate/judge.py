@@ -132,7 +132,7 @@ def _judge_budget(budget: Budget, reports: Sequence[Report], baseline: Sequence[
         name=budget.name,
         kind="structure" if measure.structural else "budget",
         status=status,
-        title=f"{measure.title}, median of {now.n}" if measure.unit == SECONDS else measure.title,
+        title=f"{measure.title}, mean of {now.n}" if measure.unit == SECONDS else measure.title,
         summary=_sentence(budget, now, before, limit, why),
         unit=measure.unit,
         value=now.value,

@@ -91,9 +91,9 @@ def _mfu(report: Report, peak: float | None, flops: float | None) -> Mfu:
     """MFU of the same step; without a step or FLOPs it stays what it was."""
     old, step, reference = report.mfu, report.step_time_s, report.device.peak_flops
     work, against = flops or old.model_flops, peak or reference
-    if work is None or step is None or not step.median > 0:
+    if work is None or step is None or not step.stated > 0:
         return old
-    achieved = work / step.median
+    achieved = work / step.stated
     if flops is not None:
         value = achieved / against if against is not None else None
         reason = report.device.peak_reason or old.reason if value is None else None

@@ -127,7 +127,7 @@ class Report:
         out: dict[str, float | None] = {
             "mfu_doctor/mfu": self.mfu.value,
             "mfu_doctor/hfu": self.mfu.hfu,
-            "mfu_doctor/step_time_s": self.step_time_s.median if self.step_time_s else None,
+            "mfu_doctor/step_time_s": self.step_time_s.stated if self.step_time_s else None,
         }
         if self.breakdown.step_s:
             out |= {f"mfu_doctor/share/{name}": self.breakdown.share(name) for name in BUCKETS}

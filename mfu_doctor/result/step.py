@@ -2,64 +2,100 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median, median_low
+from statistics import fmean, median, stdev
 
 BUCKETS = ("compute", "communication", "memory_copy", "data_loading", "idle")
 IDLE_CAUSES = ("launch", "host_compute", "sync", "allocator", "compile", "gc", "python", "rank_wait", "queue", "other")
 
 TIMED, RECORDED = "timed", "trace"  # sources of a step time
 
+# Usual steps differ by less than this factor; a step with other work besides takes more.
+LONG = 1.5
+_P95 = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Steps of one kind that are no part of the stated step."""
+
+    kind: str  # warm-up or disturbed
+    count: int
+    mean_s: float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """Wall time of one optimizer step in seconds."""
+    """Wall time of an optimizer step in seconds. What a report states is `stated`: the throughput, not a typical step."""
 
-    median: float  # see median_step
+    median: float
     mad: float = 0.0  # median absolute deviation
     n: int = 1
     source: str = "trace"  # timed (un-profiled steps) or trace (profiled steps)
-    profiled_median: float | None = None
-    mean: float | None = None  # what savings are of, if a few steps take much longer than the median one; else None
+    profiled_median: float | None = None  # of the steps with the profiler, if un-profiled ones were timed
+    profiled_mean: float | None = None  # likewise; None also in reports of older versions
+    mean: float | None = None  # work over wall time of all judged steps; None only in reports of older versions
+    p95: float | None = None
+    long: int = 0  # of the n: more than 1.5 times as long as the median one
+    left_out: tuple[LeftOut, ...] = ()
     samples: tuple[float, ...] = ()
 
+    @property
+    def stated(self) -> float:
+        """The step that everything in a report is of: MFU, split, savings, checks."""
+        return self.median if self.mean is None else self.mean
 
-def median_step(samples: Sequence[float], source: str) -> float:
-    """The median of these step times, in seconds: what `report` states is what `check` and `compare` judge.
+    @property
+    def profiled(self) -> float | None:
+        """The same with the profiler, if un-profiled steps were timed."""
+        return self.profiled_median if self.profiled_mean is None else self.profiled_mean
 
-    Of un-profiled steps the median. Of recorded steps the lower median: one that exists, because its split, its MFU and its
-    drawing stand beside it and must be of the step that is stated.
+    @property
+    def spread(self) -> float:
+        """How far `stated` may be from the mean of a longer run by chance.
+
+        The standard error of the mean, and no less than the median absolute deviation: neighbouring steps are not independent.
+        """
+        if len(self.samples) < 2:
+            return self.mad
+        return max(stdev(self.samples) / math.sqrt(len(self.samples)), self.mad)
+
+
+def mean_step(samples: Sequence[float]) -> float:
+    """The step that these steps took on average: all of their wall time over their number, in seconds.
 
     Args:
         samples: step times, not empty.
-        source: `TIMED` or `RECORDED`.
     """
-    return median(samples) if source == TIMED else median_low(samples)
+    return fmean(samples)
 
 
-def step_time_of(samples: Sequence[float], source: str, profiled: float | None = None) -> StepTime:
+def step_time_of(samples: Sequence[float], source: str, *, mean: float | None = None) -> StepTime:
     """The step time of a run.
 
     Args:
         samples: step times in seconds, not empty.
         source: `TIMED` or `RECORDED`.
-        profiled: the same step with the profiler, if un-profiled ones were timed.
+        mean: the mean step if it is of more than these samples.
     """
-    middle = median_step(samples, source)
+    middle, ordered = median(samples), sorted(samples)
     return StepTime(
         median=middle,
         mad=median(abs(s - middle) for s in samples),
         n=len(samples),
         source=source,
-        profiled_median=profiled,
+        mean=mean_step(samples) if mean is None else mean,
+        p95=ordered[math.ceil(_P95 * len(ordered)) - 1],
+        long=sum(s > LONG * middle for s in samples),
         samples=tuple(samples),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """The exclusive split of the median step, in seconds; the five buckets sum to `step_s`, idle's causes to `idle`."""
+    """The exclusive split of a step (of a report: the mean one) in seconds; the buckets sum to `step_s`, the causes to `idle`."""
 
     step_s: float = 0.0
     compute: float = 0.0

@@ -13,6 +13,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.result.step import IDLE_CAUSES
 from tests.reference import from_json, load
+from tests.steps import median_split
 from tests.timeline import Timeline
 from tests.traces import TRACES, real_trace
 
@@ -29,7 +30,7 @@ def test_a_slow_loader_owns_the_idle_time() -> None:
         with t.step():
             t.fetch(1000)
             t.op("aten::mm", kernel=400)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.total == 1_010_000
     assert split.compute == 400_000
     assert split.data_loading == 595_000 + 0  # 1000 us less what the previous kernel still ran of it
@@ -42,7 +43,7 @@ def test_many_short_kernels_make_launch_idle() -> None:
         with t.step():
             for _ in range(100):
                 t.op("aten::add", kernel=3, host=20)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.compute == 300_000
     assert split.causes["launch"] > 0.75 * split.total
     assert closes(split)
@@ -54,7 +55,7 @@ def test_python_between_operators_is_not_launch() -> None:
         with t.step():
             t.op("aten::mm", kernel=100)
             t.python(900)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.causes["python"] > 700_000
     assert split.causes["launch"] < 60_000
 
@@ -68,7 +69,7 @@ def test_the_price_of_a_sync_is_the_drain_after_it() -> None:
             t.item()
             for _ in range(5):
                 t.op("aten::add", kernel=50)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.causes["sync"] == 12_000  # 2 us of the wait itself would be left without the drain after it
     assert split.compute == 1_250_000
 
@@ -79,7 +80,7 @@ def test_allocation_between_kernels_is_the_allocators() -> None:
         with t.step():
             t.op("aten::mm", kernel=50)
             t.call("cudaMalloc", 700)
-    assert Run(t.trace()).breakdown.median.causes["allocator"] > 600_000
+    assert median_split(Run(t.trace())).causes["allocator"] > 600_000
 
 
 def test_hidden_communication_and_copies_cost_nothing() -> None:
@@ -89,7 +90,7 @@ def test_hidden_communication_and_copies_cost_nothing() -> None:
             t.op("aten::mm", kernel=1000)
             t.op("nccl:all_reduce", kernel=500, kernel_name="ncclDevKernel_AllReduce_Sum_f32", stream=20)
             t.op("aten::copy_", kernel=400, kernel_name="Memcpy HtoD (Pinned -> Device)", cat="gpu_memcpy", stream=21)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert (split.communication, split.memory_copy) == (0, 0)
 
 
@@ -100,7 +101,7 @@ def test_exposed_communication_is_what_nothing_else_covers() -> None:
             end = t.op("aten::mm", kernel=300)
             comm = t.op("c10d::allreduce_", kernel=700, kernel_name="ncclDevKernel_AllReduce", stream=20, ready=end)
             t.op("aten::add_", kernel=100, ready=comm)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.communication == 700_000
     assert split.compute == 400_000
 
@@ -112,7 +113,7 @@ def test_a_cpu_run_computes_in_its_operators_and_idles_in_python() -> None:
             t.fetch(300)
             t.op("aten::mm", host=500)
             t.python(200)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert (split.compute, split.data_loading, split.causes["python"]) == (500_000, 300_000, 200_000)
 
 
@@ -124,7 +125,7 @@ def test_operators_inside_a_fetch_are_loading_not_compute() -> None:
             with t.span("enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"):
                 t.op("aten::stack", host=250)
             t.op("aten::mm", host=500)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert (split.compute, split.data_loading) == (500_000, 250_000)
 
 
@@ -173,7 +174,7 @@ def test_the_split_closes_for_any_overlap(drawn: list[tuple[str, int, int, int]]
 def test_the_split_closes_on_real_traces(path: object) -> None:
     run = Run(load(real_trace(str(path))))
     assert all(closes(split) for split in run.breakdown.steps)
-    assert set(run.breakdown.median.causes) == set(IDLE_CAUSES)
+    assert set(median_split(run).causes) == set(IDLE_CAUSES)
 
 
 @pytest.mark.parametrize(("workers", "idle_share"), [(0, 0.4277), (4, 0.2483)])
@@ -201,7 +202,7 @@ def test_collectives_on_their_own_threads_are_communication_on_a_cpu_run() -> No
             t.add("user_annotation", "gloo:all_reduce", t.now + 400, 500, tid=300)
             t.op("aten::mm", host=600)
             t.python(400)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert (split.compute, split.communication, split.causes["python"]) == (600_000, 300_000, 100_000)
 
 
@@ -221,7 +222,7 @@ def test_without_launch_calls_a_fetch_still_owns_its_gap() -> None:
         with t.step():
             t.fetch(1000)
             t.op("aten::mm", kernel=400)
-    split = Run(from_json(without_calls(t))).breakdown.median
+    split = median_split(Run(from_json(without_calls(t))))
     assert split.data_loading == pytest.approx(595_000, abs=6_000)
     assert split.causes["queue"] < 10_000
     assert closes(split)
@@ -245,7 +246,7 @@ def test_a_gap_that_nothing_explains_is_said_to_be_unexplained() -> None:
         for i in range(10):
             t.device(f"kernel_{i}", 40)
             t.now += 60
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.causes["other"] == split.idle > 0
     assert closes(split)
 
@@ -256,7 +257,7 @@ def test_after_the_last_operation_the_host_is_late_not_the_queue() -> None:
     with t.step():
         t.op("aten::mm", kernel=100)
         t.python(800)
-    split = Run(t.trace()).breakdown.median
+    split = median_split(Run(t.trace()))
     assert split.causes["queue"] == 0
     assert split.causes["python"] > 650_000
     assert closes(split)

@@ -25,6 +25,7 @@ from mfu_doctor.analysis.replay.edits import (
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Category
+from tests.steps import median_split
 from tests.timeline import Timeline
 
 US = 1000
@@ -117,7 +118,7 @@ def test_a_sync_costs_the_idle_time_until_the_queue_refills(before: int, after: 
             for _ in range(after):
                 t.op("aten::add", kernel=4)
     run = Run(t.trace())
-    split = run.breakdown.median
+    split = median_split(run)
     idle = (split.causes["sync"] + split.causes["launch"]) / US
     assert saved(run, DropWaits(run.host.blocking_rows)) == pytest.approx(idle, abs=6)
 
@@ -200,7 +201,7 @@ def test_fewer_bytes_shorten_the_exposed_communication(share: float) -> None:
     """Compressed gradients: X (1 - share)."""
     run = ddp(300, 400)
     rows = of_name(run, "ncclDevKernel_AllReduce_Sum")
-    assert run.breakdown.median.communication == pytest.approx(400 * US, abs=2 * US)
+    assert median_split(run).communication == pytest.approx(400 * US, abs=2 * US)
     assert saved(run, ScaleDevice(rows, np.full(len(rows), share))) == pytest.approx(400 * (1 - share), abs=3)
 
 

@@ -15,6 +15,7 @@ from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import RunInfo
 from mfu_doctor.result.step import Block, Drawing
 from mfu_doctor.trace import Category, DeviceProperties, Events, Trace, Track
+from tests.steps import median_split
 from tests.timeline import Timeline
 
 KERNELS = 100_000
@@ -120,7 +121,7 @@ def test_merged_owners_keep_their_areas() -> None:
     """Between short kernels there are short gaps: a third of the row is idle after merging as before."""
     run = crowded_run()
     drawing = draw_step(run)
-    split = run.breakdown.median
+    split = median_split(run)
     for kind, expected in (("compute", split.compute), ("idle", split.idle)):
         causes = {kind} if kind == "compute" else set(split.causes)
         area = sum(b.end_s - b.start_s for b in lane(drawing, OWNER_LANE) if b.kind in causes)

@@ -14,6 +14,7 @@ from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD, PHASE
 from mfu_doctor.analysis.utilization.flops import EXECUTED, MODEL
 from mfu_doctor.reading import read_trace
 from tests.reference import from_json
+from tests.steps import dtypes_of, flops_of
 from tests.timeline import Timeline
 from tests.traces import real_trace
 
@@ -41,9 +42,9 @@ def test_resnet50_on_v100_is_exact_in_every_window(workers: int) -> None:
     run = real_run(f"v100_resnet50_workers{workers}")
     assert run.steps.count == 5
     for step in range(5):
-        assert run.flops.flops(step) == run.flops.flops(step, EXECUTED) == 777_570_484_224
-        assert run.flops.flops(step, MODEL, FORWARD) == 261_707_792_384
-        assert run.flops.by_dtype(step) == {"fp32": 777_570_484_224}
+        assert flops_of(run.flops, step) == flops_of(run.flops, step, EXECUTED) == 777_570_484_224
+        assert flops_of(run.flops, step, MODEL, FORWARD) == 261_707_792_384
+        assert dtypes_of(run.flops, step) == {"fp32": 777_570_484_224}
         assert convolutions(run, step) == {"forward": 53, "backward": 53 + 52}
     assert run.flops.coverage == 1.0
 
@@ -52,9 +53,9 @@ def test_checkpointed_resnet18_on_mi300x_counts_recomputation_apart() -> None:
     """57 of 60 forward convolutions run again in the backward pass: executed, but no model work."""
     run = real_run("mi300x_resnet_checkpoint_rank0of8")
     for step in range(run.steps.count):
-        assert run.flops.flops(step, EXECUTED) == 140_395_069_440
-        assert run.flops.flops(step, EXECUTED, RECOMPUTE) == 33_910_947_840
-        assert run.flops.flops(step, MODEL) == 140_395_069_440 - 33_910_947_840
+        assert flops_of(run.flops, step, EXECUTED) == 140_395_069_440
+        assert flops_of(run.flops, step, EXECUTED, RECOMPUTE) == 33_910_947_840
+        assert flops_of(run.flops, step, MODEL) == 140_395_069_440 - 33_910_947_840
         assert convolutions(run, step) == {"forward": 20, "recompute": 19, "backward": 20}
     phases = Counter(
         run.flops.ops.phase[i] for i, r in enumerate(run.flops.ops.row) if "miopen" in run.trace.name_of(r)
@@ -65,14 +66,14 @@ def test_checkpointed_resnet18_on_mi300x_counts_recomputation_apart() -> None:
 def test_compiled_and_flash_trace_counts_each_product_once() -> None:
     """`_scaled_dot_product_flash_attention` encloses `_flash_attention_forward`: one of them counts."""
     run = real_run("mi300x_inductor_triton")
-    assert run.flops.flops(0) == 5_497_558_138_880
+    assert flops_of(run.flops, 0) == 5_497_558_138_880
     assert run.flops.coverage == 1.0
 
 
 def test_dlrm_on_a100_has_tf32_and_fp32_apart_and_the_same_every_step() -> None:
     """The format is decided per kernel; five windows of the same work give the same count."""
     run = real_run("a100_dlrm_rank3of8")
-    counts = [run.flops.by_dtype(step) for step in range(run.steps.count)]
+    counts = [dtypes_of(run.flops, step) for step in range(run.steps.count)]
     assert counts == [{"fp32": 14_979_307_520, "tf32": 329_721_708_544}] * 5
 
 
@@ -131,7 +132,7 @@ def test_nested_operators_count_once() -> None:
             t.op("aten::addmm", kernel=100, dims=[[32], [8, 16], [16, 32]], types=["float"] * 3, kernel_name=GEMM)
 
     run = drawn(draw)
-    assert [run.flops.flops(i) for i in range(run.steps.count)] == [8192] * run.steps.count
+    assert [flops_of(run.flops, i) for i in range(run.steps.count)] == [8192] * run.steps.count
 
 
 def test_gradient_accumulation_sums_its_micro_batches() -> None:
@@ -142,7 +143,7 @@ def test_gradient_accumulation_sums_its_micro_batches() -> None:
             mm(t)
 
     one, four = drawn(mm), drawn(accumulate)
-    assert four.flops.flops(0) == 4 * one.flops.flops(0)
+    assert flops_of(four.flops, 0) == 4 * flops_of(one.flops, 0)
 
 
 def test_a_kernel_across_the_edge_of_a_window_is_split_by_overlap() -> None:
@@ -156,7 +157,7 @@ def test_a_kernel_across_the_edge_of_a_window_is_split_by_overlap() -> None:
     kernels[0]["dur"] += 25  # now a quarter of it runs while the second step's first kernel has begun
     kernels[1]["ts"] = kernels[0]["ts"] + 100
     run = Run(from_json(t.json() | {"traceEvents": events}))
-    assert run.flops.flops(0) == round(8192 * 100 / 125)
+    assert flops_of(run.flops, 0) == round(8192 * 100 / 125)
 
 
 def test_two_kernels_at_once_count_in_full() -> None:
@@ -167,7 +168,7 @@ def test_two_kernels_at_once_count_in_full() -> None:
         mm(t, stream=8)
 
     run = drawn(draw)
-    assert run.flops.flops(0) == 2 * 8192
+    assert flops_of(run.flops, 0) == 2 * 8192
 
 
 def test_recomputation_carries_a_sequence_number_inside_backward() -> None:
@@ -181,9 +182,9 @@ def test_recomputation_carries_a_sequence_number_inside_backward() -> None:
             mm(t)
 
     run = drawn(draw)
-    phases = [run.flops.flops(0, EXECUTED, phase) for phase in (FORWARD, BACKWARD, RECOMPUTE)]
+    phases = [flops_of(run.flops, 0, EXECUTED, phase) for phase in (FORWARD, BACKWARD, RECOMPUTE)]
     assert phases == [8192, 8192, 8192]
-    assert run.flops.flops(0) == 2 * 8192
+    assert flops_of(run.flops, 0) == 2 * 8192
 
 
 @pytest.mark.parametrize(("again_us", "computed"), [(190, 1), (40, 0)])
@@ -197,7 +198,7 @@ def test_on_a_cpu_recomputation_that_stops_inside_an_operator_has_not_computed_i
             t.op("aten::mm", host=again_us, **product, sequence=9)
             t.op("aten::mm", host=30, **product)
     flops = Run(t.trace()).flops
-    phases = [flops.flops(0, EXECUTED, phase) for phase in (FORWARD, BACKWARD, RECOMPUTE)]
+    phases = [flops_of(flops, 0, EXECUTED, phase) for phase in (FORWARD, BACKWARD, RECOMPUTE)]
     assert phases == [8192, 8192, computed * 8192]
     assert flops.coverage == 1.0
 
@@ -235,4 +236,4 @@ def test_an_operator_without_a_kernel_did_not_run() -> None:
         mm(t)
         t.op("aten::mm", dims=[[8, 16], [16, 32]], types=["float", "float"])
 
-    assert drawn(draw).flops.flops(0) == 8192
+    assert flops_of(drawn(draw).flops, 0) == 8192

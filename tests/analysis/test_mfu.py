@@ -106,9 +106,9 @@ def test_numbers_given_to_profile_are_used() -> None:
 
 
 def test_unprofiled_step_times_are_the_denominator() -> None:
-    """The profiler slows the step; MFU is of the step without it."""
+    """The profiler slows the step; MFU is of the mean step without it, of long ones too: work over wall time."""
     trace = steps_of(4, mixed).trace()
-    timed = Run(replace(trace, facts=Facts(timed_steps_s=(2.0, 9.0, 2.0))))
+    timed = Run(replace(trace, facts=Facts(timed_steps_s=(1.0, 4.0, 1.0))))
     assert timed.mfu.step_s == 2.0
     assert timed.mfu.report.value == pytest.approx(2 * float(Run(trace).mfu.report.value or 0))
 
@@ -378,7 +378,7 @@ def test_a_peak_for_another_format_only_is_no_peak() -> None:
     [
         ("mi300x_resnet_checkpoint_rank0of8", "bf16", 0.00429, 0.00566, 0.00429),
         ("mi300x_inductor_triton", "bf16", 0.3352, 0.3352, 0.3352),
-        ("v100_resnet50_workers4", "fp16", 0.0485, 0.0485, 0.3877),
+        ("v100_resnet50_workers4", "fp16", 0.0458, 0.0458, 0.3662),
     ],
 )
 def test_mfu_of_real_traces(trace: str, dtype: str, mfu: float, hfu: float, by_dtype: float) -> None:

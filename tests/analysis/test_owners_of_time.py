@@ -10,6 +10,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.timed_steps import evened
 from mfu_doctor.facts import Facts, Window
 from mfu_doctor.trace import Category
+from tests.steps import median_split
 from tests.timeline import FETCH, WORKER, Timeline
 
 US = 1000
@@ -24,7 +25,7 @@ def test_a_fetch_on_another_thread_is_overlap_and_no_waiting_for_data() -> None:
             t.add("user_annotation", FETCH, t.now, 800, tid=WORKER)
             t.python(900)
     run = Run(t.trace())
-    split = run.breakdown.median
+    split = median_split(run)
     assert split.data_loading == 0
     assert split.causes["python"] > 700 * US
     assert not len(run.host.fetch_rows)
@@ -39,7 +40,7 @@ def test_a_wait_on_a_device_that_is_idle_already_costs_only_itself() -> None:
             t.python(600)
             t.sync(tail=3)
             t.python(300)
-    causes = Run(t.trace()).breakdown.median.causes
+    causes = median_split(Run(t.trace())).causes
     assert causes["sync"] == 3 * US
     assert causes["python"] > 700 * US
 
@@ -88,8 +89,8 @@ def test_means_are_of_the_steps_that_are_judged() -> None:
             t.op("aten::mm", host=50_000 if step == 0 else 900)
             t.python(100)
     run = Run(t.trace())
-    assert run.breakdown.mean_ns("compute", run.steps.steady) == 900 * US
-    assert run.breakdown.mean_ns("python", run.steps.steady) == 100 * US
+    assert run.breakdown.mean_ns("compute") == 900 * US
+    assert run.breakdown.mean_ns("python") == 100 * US
 
 
 def test_shapes_are_those_of_the_last_step_that_recorded_them() -> None:

@@ -11,6 +11,7 @@ from mfu_doctor.analysis.replay.edits import ScaleDevice
 from mfu_doctor.analysis.replay.replay import WITHHOLD_ABOVE
 from mfu_doctor.analysis.run import Run
 from tests.reference import from_json, load
+from tests.steps import median_split
 from tests.timeline import Timeline
 from tests.traces import real_trace
 
@@ -78,7 +79,7 @@ def test_a_polling_host_waits_for_what_it_polls() -> None:
 def test_polling_while_the_device_is_idle_is_waiting_and_not_python() -> None:
     """What is polled is not in the trace: 1000 us a step are a wait of the host."""
     run = Run(polling(side=False).trace())
-    split = run.breakdown.median
+    split = median_split(run)
     assert split.causes["sync"] / US == pytest.approx(1010, abs=10)
     assert split.causes["python"] + split.causes["launch"] < 80 * US  # 50 us of Python, and what launching takes
 
@@ -101,7 +102,7 @@ def test_kernels_without_a_launch_follow_the_wait_before_them(operators: bool) -
     """The host polls and launches kernels whose launches were not recorded: they start when the poll is over."""
     run = without_launches(polling(), "aten::mm", operators=operators)
     assert run.replay.error == pytest.approx(0, abs=0.03)
-    assert run.breakdown.median.causes["queue"] == 0
+    assert median_split(run).causes["queue"] == 0
     assert shortened(run, "aten::embedding") == pytest.approx(500, abs=25)
 
 
@@ -136,7 +137,7 @@ def test_a_hold_that_the_trace_does_not_explain_is_repeated_and_not_trusted(wait
     assert run.replay.unexplained == pytest.approx(0.25 + 0.235, abs=0.05)
     assert run.replay.unexplained > WITHHOLD_ABOVE
     assert "held by what this trace does not show" in str(run.replay.distrust)
-    assert run.breakdown.median.causes["queue"] / US == pytest.approx(500, abs=5)
+    assert median_split(run).causes["queue"] / US == pytest.approx(500, abs=5)
 
 
 def test_a_launch_that_is_held_in_an_idle_queue_is_not_launching() -> None:
@@ -146,7 +147,7 @@ def test_a_launch_that_is_held_in_an_idle_queue_is_not_launching() -> None:
         with t.step():
             t.op("aten::mm", kernel=100, ready=t.now + 5000)
             t.sync()
-    causes = Run(t.trace()).breakdown.median.causes
+    causes = median_split(Run(t.trace())).causes
     assert causes["queue"] / US == pytest.approx(4990, abs=10)
     assert causes["launch"] < 20 * US
 
@@ -160,7 +161,7 @@ def test_a_long_graph_may_take_longer_to_start() -> None:
             for _ in range(400):
                 t.device("node", 5, correlation=t.ids)
             t.now = t.free[7]
-    assert Run(t.trace()).breakdown.median.causes["queue"] == 0
+    assert median_split(Run(t.trace())).causes["queue"] == 0
 
 
 def test_a_real_graph_launched_behind_unrecorded_work_is_replayed() -> None:

@@ -17,6 +17,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD, RECOMPUTE, find_counted_ops
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, MODEL
 from mfu_doctor.reading import read_trace
+from tests.steps import dtypes_of, flops_of
 
 
 def recorded(step: Callable[[], None], path: Path, *, steps: int = 2) -> Run:
@@ -80,11 +81,11 @@ def test_a_tiny_gpt_step_recorded_by_torch_matches_the_closed_form(tmp_path: Pat
 
     run = recorded(step, tmp_path / "gpt.json")
     count = run.flops
-    assert count.flops(1, MODEL) == 571_023_360
-    assert count.flops(1, CAUSAL) == 543_154_176
-    assert count.flops(1, EXECUTED) == 580_460_544
-    assert count.flops(1, MODEL, FORWARD) * 3 == 571_023_360
-    assert count.by_dtype(1) == {"fp32": 571_023_360}
+    assert flops_of(count, 1, MODEL) == 571_023_360
+    assert flops_of(count, 1, CAUSAL) == 543_154_176
+    assert flops_of(count, 1, EXECUTED) == 580_460_544
+    assert flops_of(count, 1, MODEL, FORWARD) * 3 == 571_023_360
+    assert dtypes_of(count, 1) == {"fp32": 571_023_360}
     assert (count.coverage, count.reason) == (1.0, None)
 
 
@@ -104,8 +105,8 @@ def test_a_convolutional_net_recorded_by_torch_matches_the_closed_form(tmp_path:
     first = 2 * 2 * 8 * 27 * 64
     forward = [first, 2 * 2 * 8 * 18 * 64, 2 * 2 * 8 * 9 * 64, 2 * 2 * 8 * 4 * 16 * 64, 2 * 2 * 1024 * 10]
     count = recorded(lambda: net(x).sum().backward(), tmp_path / "conv.json").flops
-    assert count.flops(1, MODEL, FORWARD) == sum(forward)
-    assert count.flops(1, MODEL, BACKWARD) == 2 * sum(forward) - first
+    assert flops_of(count, 1, MODEL, FORWARD) == sum(forward)
+    assert flops_of(count, 1, MODEL, BACKWARD) == 2 * sum(forward) - first
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -126,7 +127,7 @@ def test_checkpointing_recorded_by_torch(tmp_path: Path, *, reentrant: bool) -> 
         torch.autograd.backward(loss)
 
     run = recorded(step, tmp_path / "checkpoint.json")
-    assert run.flops.flops(1, MODEL) == 3 * unit
+    assert flops_of(run.flops, 1, MODEL) == 3 * unit
     ops = find_counted_ops(run.trace, run.ops)  # before judging by their time which of them stopped
     again = [ops.costs[cost].executed for cost in ops.cost[ops.phase == RECOMPUTE].tolist()]
     assert sum(again) == 2 * unit  # two steps
@@ -140,8 +141,8 @@ def test_recurrent_layers_recorded_by_torch(
     rnn = layer(10, 20)
     x = torch.randn(5, 3, 10, requires_grad=True)
     count = recorded(lambda: rnn(x)[0].sum().backward(), tmp_path / "rnn.json").flops
-    assert count.flops(1, MODEL, FORWARD) == forward
-    assert count.flops(1, MODEL, BACKWARD) == backward
+    assert flops_of(count, 1, MODEL, FORWARD) == forward
+    assert flops_of(count, 1, MODEL, BACKWARD) == backward
 
 
 def test_autocast_recorded_by_torch_is_bf16(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_autocast_recorded_by_torch_is_bf16(tmp_path: Path) -> None:
 
     count = recorded(step, tmp_path / "autocast.json").flops
     forward = 2 * 32 * 64 * (64 + 8)
-    assert count.by_dtype(1) == {"bf16": 3 * forward - 2 * 32 * 64 * 64}
+    assert dtypes_of(count, 1) == {"bf16": 3 * forward - 2 * 32 * 64 * 64}
 
 
 def test_frozen_layers_recorded_by_torch_have_no_gradient_work(tmp_path: Path) -> None:
@@ -164,8 +165,8 @@ def test_frozen_layers_recorded_by_torch_have_no_gradient_work(tmp_path: Path) -
     body, head = nn.Sequential(nn.Linear(256, 256), nn.Linear(256, 256)).requires_grad_(False), nn.Linear(256, 10)
     x = torch.randn(32, 256)
     count = recorded(lambda: head(body(x)).sum().backward(), tmp_path / "frozen.json").flops
-    assert count.flops(1, MODEL, FORWARD) == 8_552_448
-    assert count.flops(1, MODEL, BACKWARD) == 163_840
+    assert flops_of(count, 1, MODEL, FORWARD) == 8_552_448
+    assert flops_of(count, 1, MODEL, BACKWARD) == 163_840
 
 
 def test_a_step_counts_the_same_live_and_recorded(tmp_path: Path) -> None:
@@ -184,6 +185,6 @@ def test_a_step_counts_the_same_live_and_recorded(tmp_path: Path) -> None:
     told = recorded(step, tmp_path / "step.json").flops
     seen = count_flops(step)
     assert seen.unknown == {}
-    assert (seen.model, seen.causal, seen.executed) == tuple(told.flops(1, m) for m in (MODEL, CAUSAL, EXECUTED))
-    assert (seen.forward, seen.backward) == tuple(told.flops(1, MODEL, phase) for phase in (FORWARD, BACKWARD))
+    assert (seen.model, seen.causal, seen.executed) == tuple(flops_of(told, 1, m) for m in (MODEL, CAUSAL, EXECUTED))
+    assert (seen.forward, seen.backward) == tuple(flops_of(told, 1, MODEL, phase) for phase in (FORWARD, BACKWARD))
     assert seen.causal < seen.model < seen.executed

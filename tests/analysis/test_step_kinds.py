@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from mfu_doctor import diagnose
 from mfu_doctor.analysis.run import Options, Run
-from mfu_doctor.analysis.views.step_kinds import LONG, are_long, mean_over_median, with_kinds
-from mfu_doctor.analysis.views.steps import StepKind, Steps
+from mfu_doctor.analysis.views.mean_step import mean_step
+from mfu_doctor.analysis.views.step_kinds import with_kinds
+from mfu_doctor.analysis.views.step_windows import StepKind, Steps
 from mfu_doctor.facts import Facts, GcPause
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.render import render
+from mfu_doctor.result.step import LONG
 from tests.timeline import Timeline
 
 STEADY, WARM_UP, DISTURBED = StepKind.STEADY, StepKind.WARM_UP, StepKind.DISTURBED
@@ -44,11 +46,10 @@ def inside(steps: Steps, index: int) -> Intervals:
     return union(steps.start[index : index + 1], steps.end[index : index + 1])
 
 
-def to_mean(steps: Steps, timed_us: Sequence[float] = (), own: Intervals = EMPTY) -> float:
-    """The mean over the median step, where all steady steps in one piece are replayed."""
-    steady = np.flatnonzero(steps.steady)
-    replayed = slice(int(steady[0]), int(steady[-1]) + 1)
-    return mean_over_median(steps, replayed, [us * S_PER_US for us in timed_us], own)
+def to_mean(steps: Steps, timed_us: Sequence[float] = ()) -> float:
+    """The mean step over the median recorded one."""
+    facts = Facts(timed_steps_s=tuple(us * S_PER_US for us in timed_us))
+    return mean_step(steps, facts).stated_ns / float(steps.duration[steps.median])
 
 
 @given(st.integers(1, 1000), st.integers(2, 20), st.booleans())
@@ -57,8 +58,8 @@ def test_of_equal_steps_only_the_first_is_left_out_and_none_is_long(took: int, c
     steps = steps_of((took,) * count, timed_us=timed)
     assert steps.kind.tolist() == [WARM_UP, *[STEADY] * (count - 1)]
     assert steps.note is None
-    assert not are_long(steps).any()
-    assert to_mean(steps, timed) == 1.0
+    assert not steps.long.any()
+    assert to_mean(steps, timed) == pytest.approx(1.0)
 
 
 def test_a_step_alone_is_judged() -> None:
@@ -78,7 +79,7 @@ def test_long_steps_at_the_start_are_warm_up_as_long_as_half_of_the_steps_remain
 @pytest.mark.parametrize(("took", "is_long"), [(150, False), (151, True)])
 def test_a_step_is_long_from_half_more_than_the_median_on(took: int, is_long: bool) -> None:
     lengths = (100, 100, 100, took, 100, 100)
-    assert are_long(steps_of(lengths))[3] == is_long
+    assert steps_of(lengths).long[3] == is_long
     assert (steps_of(lengths, timed_us=(100, 100)).kind[3] == DISTURBED) == is_long
     assert (steps_of((took, took, 100, 100, 100, 100)).kind[1] == WARM_UP) == is_long
 
@@ -97,7 +98,7 @@ def test_a_long_step_that_no_un_profiled_one_explains_is_disturbed(rest: list[in
     assert np.flatnonzero(steps.kind == DISTURBED).tolist() == [at]
     assert steps.note is not None
     assert "excluded: more than 1.5 times" in steps.note
-    assert to_mean(steps, timed) == 1.0
+    assert mean_step(steps, Facts(timed_steps_s=(1e-4, 1.2e-4, 1.49e-4))).stated_ns == pytest.approx(123_000)
 
 
 @given(around, long)
@@ -105,9 +106,8 @@ def test_a_foreign_trace_has_no_disturbed_step_and_a_long_one_counts_in_the_mean
     lengths = [100, *rest[:2], took, *rest[2:]]
     steps = steps_of(lengths)
     assert steps.kind.tolist() == [WARM_UP, *[STEADY] * (len(lengths) - 1)]
-    assert np.flatnonzero(are_long(steps)).tolist() == [3]
-    judged = sorted(lengths[1:])
-    assert to_mean(steps) == pytest.approx(np.mean(judged) / judged[(len(judged) - 1) // 2])
+    assert np.flatnonzero(steps.long).tolist() == [3]
+    assert mean_step(steps, None).stated_ns == pytest.approx(np.mean(lengths[1:]) * US)
 
 
 @given(around, long, st.floats(0.55, 1.0))
@@ -121,7 +121,7 @@ def test_a_step_that_is_long_for_a_reason_of_the_runs_own_is_not_disturbed(
     own = union(window.start, window.start + (window.lengths * part).astype(np.int64))
     steps = steps_of(lengths, own, timed)
     assert steps.steady[3]
-    assert to_mean(steps, timed, own) > 1.0
+    assert steps.long[3]
 
 
 def test_a_reason_that_covers_less_than_half_of_the_surplus_explains_nothing() -> None:
@@ -133,19 +133,25 @@ def test_a_reason_that_covers_less_than_half_of_the_surplus_explains_nothing() -
     assert steps_of(lengths, own, (100, 100)).kind[3] == STEADY
 
 
-def test_where_un_profiled_steps_are_often_long_they_say_how_much_that_adds() -> None:
-    """One un-profiled step in five takes three times as long: 1.4 steps on average, whatever the recording caught."""
+def test_un_profiled_steps_say_what_the_mean_step_is_whatever_the_recording_caught() -> None:
     timed = (100, 100, 300, 100, 100) * 2
     assert to_mean(steps_of((100,) * 8, timed_us=timed), timed) == pytest.approx(1.4)
     seldom = (100,) * 9 + (300,)
-    assert to_mean(steps_of((100,) * 8, timed_us=seldom), seldom) == 1.0
+    assert to_mean(steps_of((100,) * 8, timed_us=seldom), seldom) == pytest.approx(1.2)
 
 
-def test_the_mean_step_is_never_told_below_the_median_one() -> None:
+def test_the_mean_step_may_be_shorter_than_the_median_one() -> None:
     """Three of ten un-profiled steps are long, and yet the short ones pull the mean below the median."""
     timed = (10, 10, 10, 10, 100, 100, 100, 160, 160, 160)
-    assert np.mean(timed) < np.median(timed)
-    assert to_mean(steps_of((100,) * 8, timed_us=timed), timed) == 1.0
+    assert to_mean(steps_of((100,) * 8, timed_us=timed), timed) == pytest.approx(np.mean(timed) / 100)
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_where_every_fourth_step_is_long_the_mean_has_one_in_four_wherever_the_recording_begins(first: int) -> None:
+    lengths = [500 if i % 4 == first else 100 for i in range(19)]
+    steps = steps_of([100, *lengths])
+    assert mean_step(steps, None).stated_ns == pytest.approx(200 * US)
+    assert mean_step(steps, None).every == 4
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=20), st.lists(st.integers(1, 1000), max_size=12))
@@ -155,9 +161,9 @@ def test_whatever_the_lengths_a_step_is_judged_and_the_mean_is_no_less_than_the_
     steps = steps_of(lengths, timed_us=timed)
     assert steps.steady.any()
     assert steps.steady[0] == (len(lengths) == 1)
-    assert to_mean(steps, timed) >= 1.0
-    assert not (are_long(steps) & ~steps.steady).any()
-    assert (steps.duration[are_long(steps)] > LONG * steps.duration[steps.median]).all()
+    assert mean_step(steps, None).stated_ns > 0
+    assert not (steps.long & ~steps.steady).any()
+    assert (steps.duration[steps.long] > LONG * steps.duration[steps.median]).all()
 
 
 def drawn(kernels: Sequence[int]) -> Timeline:
@@ -202,7 +208,8 @@ def test_a_collection_of_garbage_in_a_live_step_makes_it_long_and_not_disturbed(
     pause = GcPause(start_ns=origin + begin * US, duration_ns=9 * MS, generation=2)
     live = Run(replace(trace, facts=Facts(timed_steps_s=(1e-3,) * 9, gc_pauses=(pause,))))
     assert live.steps.steady[4]
-    assert live.replay.mean_over_median == pytest.approx((7 + 9) / 7, rel=0.01)
+    # one of seven recorded and none of nine un-profiled steps
+    assert live.mean_step.stated_ns == pytest.approx((1 + 9 / 16) * MS, rel=0.01)
     without = Run(replace(trace, facts=Facts(timed_steps_s=(1e-3,) * 9)))
     assert without.steps.kind[4] == DISTURBED
-    assert without.replay.mean_over_median == 1.0
+    assert without.mean_step.stated_ns == pytest.approx(MS)

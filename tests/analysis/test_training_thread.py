@@ -6,6 +6,7 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from tests.reference import from_json
+from tests.steps import median_split
 from tests.timeline import HOST, Timeline
 
 BACKWARD, LOADER = 101, 102
@@ -56,7 +57,7 @@ def test_waits_for_data_are_those_of_the_thread_that_steps(node: bool) -> None:
     loop(t, node=node)
     run = Run(t.trace())
     assert main_thread(t) == str(HOST)
-    split = run.breakdown.median
+    split = median_split(run)
     assert split.data_loading / split.total == pytest.approx(0.625, abs=0.01)
     assert split.causes["python"] < 0.01 * split.total
 
@@ -127,7 +128,7 @@ def test_steps_marked_on_a_thread_that_only_waits_are_still_the_steps() -> None:
     run = Run(t.trace())
     assert main_thread(t) == str(LOADER)
     assert run.steps.source == "ProfilerStep"
-    assert run.breakdown.median.data_loading > 0
+    assert median_split(run).data_loading > 0
 
 
 def test_backward_is_training_on_a_cpu_and_a_loading_thread_is_not() -> None:
@@ -145,7 +146,7 @@ def test_backward_is_training_on_a_cpu_and_a_loading_thread_is_not() -> None:
         t.op("aten::decode", host=5)
     moved(t, since, LOADER)
     run = Run(t.trace())
-    assert run.breakdown.median.compute == 800_000
+    assert median_split(run).compute == 800_000
 
 
 def test_lines_and_lanes_are_of_the_same_thread() -> None:

@@ -107,12 +107,12 @@ def test_bars_of_a_random_timeline_sum_to_the_step(drawn: list[tuple[int, int, i
     props = {"id": 0, "name": "NVIDIA H100 80GB HBM3", "computeMajor": 9, "computeMinor": 0, "numSms": 132}
     run = Run(from_json({"deviceProperties": [props], "traceEvents": events}))
     fall = run.waterfall
-    assert sum(fall.nanoseconds) == fall.step_ns == run.breakdown.median.total
+    assert sum(fall.nanoseconds) == fall.whole_ns == run.breakdown.whole.total
     by_group = dict.fromkeys((b.group for b in fall.bars), 0)
     for bar, ns in zip(fall.bars, fall.nanoseconds, strict=True):
         by_group[bar.group] += ns
-    assert by_group.get("communication", 0) == run.breakdown.median.communication
-    assert by_group.get("idle", 0) == run.breakdown.median.idle
+    assert by_group.get("communication", 0) == run.breakdown.whole.communication
+    assert by_group.get("idle", 0) == run.breakdown.whole.idle
 
 
 def bars(run: Run) -> dict[str, float]:
@@ -145,14 +145,14 @@ def test_a_kernel_faster_than_its_peak_is_shown_and_not_clamped() -> None:
     """A Winograd convolution in a step that idles besides: the bars still sum, with a negative one."""
     run = Run(steps_of(3, lambda t: product(t, 1_978_800_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace())
     assert bars(run)["correction: faster than the peak"] == pytest.approx(-1.0, abs=1e-6)
-    assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
+    assert sum(run.waterfall.nanoseconds) == run.waterfall.whole_ns
 
 
 def test_a_peak_that_the_step_exceeds_explains_nothing() -> None:
     """MFU would be 200 %: the peak, the FLOPs or the time is wrong, so no bar is modelled with them."""
     run = Run(steps_of(1, lambda t: product(t, 1_978_800_000_000_000, BF16_GEMM, dtype="c10::BFloat16")).trace())
     assert bars(run)["matmuls (peak FLOP/s unknown)"] == pytest.approx(1.0, abs=1e-6)
-    assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
+    assert sum(run.waterfall.nanoseconds) == run.waterfall.whole_ns
 
 
 def test_a_shape_bound_by_memory_is_no_fault_of_the_kernel() -> None:
@@ -226,7 +226,7 @@ def test_what_the_profiler_added_is_taken_out_of_host_idle() -> None:
     assert found["idle: profiler"] == pytest.approx(1.0)
     idle = [sum(v for k, v in b.items() if k in ("idle: launch", "idle: python")) for b in (before, found)]
     assert idle[0] - idle[1] == pytest.approx(1.0)
-    assert sum(run.waterfall.nanoseconds) == run.waterfall.step_ns
+    assert sum(run.waterfall.nanoseconds) == run.waterfall.whole_ns
     assert "with the profiler" in str(run.waterfall.note)
 
 
@@ -294,19 +294,19 @@ def test_bars_of_real_traces_sum_to_the_step(name: str) -> None:
     """Every nanosecond of every real trace has one owner, and the first bar is the causal MFU."""
     run = Run(read_trace(real_trace(name + TRACE)))
     fall = run.waterfall
-    assert sum(fall.nanoseconds) == fall.step_ns == run.breakdown.median.total
+    assert sum(fall.nanoseconds) == fall.whole_ns == run.breakdown.whole.total
     first = fall.bars[0]
     if run.mfu.report.causal is not None:
         assert first.group == "achieved"
-        assert first.seconds / fall.step_ns * 1e9 == pytest.approx(
-            run.mfu.report.causal, rel=1e-3, abs=1 / fall.step_ns
+        assert first.seconds * fall.count / fall.whole_ns * 1e9 == pytest.approx(
+            run.mfu.report.causal, rel=1e-3, abs=1 / fall.whole_ns
         )
 
 
 def test_a_checkpointed_run_on_mi300x() -> None:
     """MFU 0.43 %, HFU 0.57 %, 63 % exposed communication."""
     run = Run(read_trace(real_trace("mi300x_resnet_checkpoint_rank0of8" + TRACE)))
-    found = {b.name: b.seconds / run.waterfall.step_ns * 1e9 for b in run.waterfall.bars}
+    found = {b.name: b.seconds * run.waterfall.count / run.waterfall.whole_ns * 1e9 for b in run.waterfall.bars}
     assert found["ideal: model FLOPs / peak FLOP/s"] == pytest.approx(0.0043, abs=1e-4)
     assert found["recomputed FLOPs / peak FLOP/s"] == pytest.approx(0.0014, abs=1e-4)
     assert found["exposed communication"] == pytest.approx(0.628, abs=0.01)

@@ -7,6 +7,7 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.trace.few_steps import few_steps
 from tests.rules.judging import found
+from tests.steps import median_split
 from tests.timeline import Timeline
 
 US = 1000
@@ -33,7 +34,7 @@ def test_waiting_before_the_work_is_no_part_of_the_step() -> None:
     t.python(464_000)
     decode(t)
     run = judged(t)
-    assert run.breakdown.median.total == (29 * 320 + 300) * US
+    assert median_split(run).total == (29 * 320 + 300) * US
     assert "464 ms before and 0 ms after it are left out" in found(few_steps, run).summary
 
 
@@ -43,7 +44,7 @@ def test_waiting_after_the_work_is_no_part_of_the_step() -> None:
     t.python(464_000)
     t.op("aten::fill_", kernel=2)
     run = judged(t)
-    assert run.breakdown.median.total == (29 * 320 + 300) * US
+    assert median_split(run).total == (29 * 320 + 300) * US
     assert "464 ms after it" in found(few_steps, run).summary
 
 
@@ -58,8 +59,8 @@ def test_a_graph_that_other_work_holds_is_judged_from_its_first_kernel(stray: bo
     for i in range(30):
         t.device(f"node{i}", 300, correlation=99)
     run = judged(t)
-    assert run.breakdown.median.total == 9000 * US
-    assert run.breakdown.median.causes["queue"] == 0
+    assert median_split(run).total == 9000 * US
+    assert median_split(run).causes["queue"] == 0
 
 
 def test_operations_before_a_hold_that_are_little_of_the_work_are_left_out() -> None:
@@ -70,7 +71,7 @@ def test_operations_before_a_hold_that_are_little_of_the_work_are_left_out() -> 
     t.free[7] = 464_000
     for i in range(30):
         t.op(f"aten::op{i}", kernel=300, host=20)
-    assert judged(t).breakdown.median.total == 9000 * US
+    assert median_split(judged(t)).total == 9000 * US
 
 
 def test_work_on_both_sides_of_a_long_pause_is_one_trace() -> None:
@@ -81,7 +82,7 @@ def test_work_on_both_sides_of_a_long_pause_is_one_trace() -> None:
     t.python(464_000)
     decode(t)
     run = judged(t)
-    assert run.breakdown.median.total > 470_000 * US
+    assert median_split(run).total > 470_000 * US
 
 
 def test_on_a_cpu_operators_are_the_work() -> None:
@@ -91,7 +92,7 @@ def test_on_a_cpu_operators_are_the_work() -> None:
     for i in range(30):
         t.op(f"aten::op{i}", host=300)
     run = Run(t.trace())
-    assert run.breakdown.median.total == 9000 * US
+    assert median_split(run).total == 9000 * US
     assert "464 ms before" in found(few_steps, run).summary
 
 

@@ -54,7 +54,7 @@ def planned(
     run: Run, rules: list[Rule], scale: Scale | None = None, *, replay: Replay | None = None
 ) -> tuple[list[Priced], Plan]:
     replay = replay or run.replay
-    scale = scale or Scale(replay.measured_ns / 1e9, replay.measured_ns, None)
+    scale = scale or Scale(replay.measured_ns / 1e9, 1e9, None)
     found = [(rule, rule.judge(run)) for rule in rules]
     ranked = rank(
         price_findings(replay, [(r, f) for r, f in found if isinstance(f, Finding)], scale), run.replay.measured_ns
@@ -80,7 +80,7 @@ def test_no_step_shorter_than_its_products_at_peak_is_predicted_and_the_plan_say
     """Fusing removes kernels, but no fix removes the model's own products."""
     run = drawn()
     whole = run.replay.measured_ns
-    scale = Scale(whole / 1e9, whole, 0.2, products_s=0.8 * whole / 1e9)
+    scale = Scale(whole / 1e9, 1e9, 0.2, products_s=0.8 * whole / 1e9)
     ranked, plan = planned(run, [rule_with("a", halved(run, 0.01)), rule_with("b", without_fetches(run))], scale)
     assert all(p.saving is not None and p.saving.high <= 0.2 * scale.step_s + 1e-12 for p in ranked)
     assert all(step.step_s >= scale.floor_s - 1e-12 for step in plan.steps)
@@ -93,7 +93,7 @@ def test_no_step_shorter_than_its_products_at_peak_is_predicted_and_the_plan_say
 def test_mfu_above_one_is_not_predicted_where_no_roofline_is_known() -> None:
     run = drawn()
     whole = run.replay.measured_ns
-    _, plan = planned(run, [rule_with("a", halved(run, 0.01))], Scale(whole / 1e9, whole, 0.6))
+    _, plan = planned(run, [rule_with("a", halved(run, 0.01))], Scale(whole / 1e9, 1e9, 0.6))
     assert plan.mfu_high == pytest.approx(1.0)
 
 
@@ -107,7 +107,7 @@ def test_a_faster_number_format_is_not_bound_by_todays_products() -> None:
     run = drawn()
     whole = run.replay.measured_ns
     least_s = 0.9 * whole / 1e9
-    scale = Scale(whole / 1e9, whole, 0.5, roofline_s=least_s, products_s=least_s, peak_flops=1e13)
+    scale = Scale(whole / 1e9, 1e9, 0.5, roofline_s=least_s, products_s=least_s, peak_flops=1e13)
     found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), raised_peak=8e13)
     rule = Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")
     ranked, plan = planned(run, [rule], scale)

@@ -94,12 +94,12 @@ def test_a_pass_that_could_not_have_seen_a_regression_says_so() -> None:
     assert "larger than the budget" in str(named(verdict, "step-time").note)
 
 
-def test_more_runs_are_pooled_into_one_median_and_spread() -> None:
+def test_more_runs_have_one_step_time_and_spread() -> None:
     runs = [report_of(steady(t)) for t in (0.40, 0.42, 0.44)]
     check = named(gate(runs, step_time="1s"), "step-time")
     assert check.value == pytest.approx(0.42)
     assert check.spread == pytest.approx(0.02, rel=0.2)  # the runs differ more than their steps do
-    assert check.title == "step time, median of 15"
+    assert check.title == "step time, mean of 15"
 
 
 def test_the_spread_is_the_median_absolute_deviation() -> None:

@@ -12,7 +12,7 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.judge import Policy, check_report, judge
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Mfu
-from mfu_doctor.result.step import RECORDED, TIMED, StepRow, step_time_of
+from mfu_doctor.result.step import StepRow
 from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, PASSED, Check, Verdict
 from tests.runs import finding, report_of, split_of, steady
 
@@ -114,10 +114,8 @@ def test_a_fault_that_half_of_the_runs_show_is_not_in_most_of_them() -> None:
     assert not judge([seen, seen], policy).ok
 
 
-def test_recorded_and_timed_steps_together_are_stated_as_recorded_ones() -> None:
-    """Of recorded steps the lower median is stated: a step that exists, whose split can be shown."""
-    timed = report_of([1.0, 3.0], step_time_s=step_time_of((1.0, 3.0), TIMED))
-    recorded = report_of([2.0, 4.0], step_time_s=step_time_of((2.0, 4.0), RECORDED))
-    assert step_sample([timed, recorded]).value == 2.0
-    assert step_sample([timed, timed]).value == 2.0
-    assert step_sample([timed, report_of([2.0, 4.0], step_time_s=step_time_of((2.0, 4.0), TIMED))]).value == 2.5
+def test_several_runs_are_stated_by_the_run_in_the_middle() -> None:
+    """Each run by its throughput; a run that something else slowed down does not decide for the others."""
+    runs = [report_of(times) for times in ([1.0, 1.0, 4.0], [2.0, 2.0, 2.3], [30.0, 30.0, 30.0])]
+    assert [step_sample([run]).value for run in runs] == pytest.approx([2.0, 2.1, 30.0])
+    assert step_sample(runs).value == pytest.approx(2.1)

@@ -38,7 +38,7 @@ def test_the_markdown_is_a_table_and_a_checklist() -> None:
     )
     assert lines[2] == "|  | check | budget | baseline | this run | change |"
     assert any(
-        line.startswith("| ❌ | step time, median of 15 | at most +5% |") and "**+8.6 %**" in line for line in lines
+        line.startswith("| ❌ | step time, mean of 15 | at most +5% |") and "**+8.6 %**" in line for line in lines
     )
     assert any(line.startswith("| ⚠️ | MFU |") for line in lines)
     assert any(line.startswith("| ✅ | launches per step |") for line in lines)

@@ -51,7 +51,5 @@ def host_is_critical(run: Run) -> bool:
     """Whether the host's speed is the step's: operators run on it, or the device waits for it or for its loader."""
     if run.is_cpu:
         return True
-    waits = sum(
-        run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python", "host_compute", "data_loading")
-    )
+    waits = run.breakdown.mean_ns("launch", "python", "host_compute", "data_loading")
     return waits >= CRITICAL_SHARE * steady_of(run).step_ns

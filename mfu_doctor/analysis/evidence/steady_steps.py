@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# The median step speaks for a cause as long as its share of it is within half of the mean one; bursts of a loader are not.
+# A cause comes evenly if its share of the median step is within half of that of the mean one; bursts of a loader do not.
 _EVEN = 0.5
 
 
@@ -33,15 +32,13 @@ class Steady:
         host: when the host issued what opens each window until it issued what opens the next (on a CPU-only run the same
             windows): what happens in between is what the windows' idle time is owed to, the fetch of the next batch too.
         count: how many they are.
-        step_ns: length of the step that the report shows (the median one).
-        mean_ns: their mean length, which what happens in few of them is a part of.
+        step_ns: their mean length, which everything stated per step is a part of.
     """
 
     device: Intervals
     host: Intervals
     count: int
     step_ns: float
-    mean_ns: float
 
     def issued(self, run: Run, rows: Rows) -> Rows:
         """Those host-side event rows that begin in a steady step."""
@@ -57,22 +54,20 @@ class Steady:
 
     def share(self, per_step_ns: float) -> str:
         """A mean per step as a share of the mean step, never above 100 % for what cannot overlap: "21 %"."""
-        return share(per_step_ns, self.mean_ns)
+        return share(per_step_ns, self.step_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A bucket or an idle cause (or several) of the steady steps, as a rule decides by it and states it.
+    """A bucket or an idle cause (or several) of the mean step.
 
     Attributes:
-        mean_ns: mean over the steady steps: what decides.
-        stated_ns: the same in the median step, which the report shows, else the mean if that step has far more or less.
-        is_even: whether the median step has about as much of it as the mean one.
-        of_step: "32 % of the step", so that it agrees with the report's split, or "32 % of the mean step".
+        mean_ns: what it takes of the mean step.
+        is_even: whether the median step has about as much of it as the mean one: if not, few steps have most of it.
+        of_step: "32 % of the step", as in the report's split.
     """
 
     mean_ns: float
-    stated_ns: float
     is_even: bool
     of_step: str
 
@@ -85,25 +80,17 @@ def steady_of(run: Run) -> Steady:
         device,
         device if run.is_cpu else _issued_windows(run, np.flatnonzero(keep)),
         int(keep.sum()),
-        float(steps.duration[steps.median]),
-        float(steps.duration[keep].mean()),
+        steps.mean_ns,
     )
 
 
 def part_of(run: Run, *owners: str) -> Part:
     """What these buckets or idle causes take of a step together."""
-    keep = np.flatnonzero(run.steps.steady).tolist()
-    mean = float(np.mean([_owned(run.breakdown.steps[i], owners) for i in keep]))
-    whole = float(run.steps.duration[run.steps.steady].mean())
-    median = run.breakdown.median
-    shown = _owned(median, owners)
-    if abs(shown * whole - mean * median.total) > _EVEN * mean * median.total:
-        return Part(mean, mean, False, f"{share(mean, whole)} of the mean step")
-    return Part(mean, float(shown), True, f"{share(shown, median.total)} of the step")
-
-
-def _owned(split: Split, owners: tuple[str, ...]) -> int:
-    return sum(split.causes[name] if name in split.causes else int(getattr(split, name)) for name in owners)
+    mean, whole = run.breakdown.mean_ns(*owners), run.steps.mean_ns
+    median = run.breakdown.steps[run.steps.median]
+    shown = sum(median.of(name) for name in owners)
+    is_even = abs(shown * whole - mean * median.total) <= _EVEN * mean * median.total
+    return Part(mean, is_even, f"{share(mean, whole)} of the step")
 
 
 def _issued_windows(run: Run, index: Rows) -> Intervals:

@@ -73,7 +73,8 @@ class Timeline:
         Operations  # the operations with the run's delays instead of their own: the replay's error is measured on these
     )
     released: Operations  # the same without the holds that nothing in the trace explains
-    measured_ns: float  # mean of the replayed steps as recorded
+    measured_ns: float  # mean of the replayed steps as recorded, by `weight`
     queue_limit: int  # launches that may be outstanding on a stream before a launch blocks
     two_way: bool = False  # the link carries copies to the device and to the host at the same time
+    weight: tuple[int, ...] = ()  # how often each replayed step stands in the mean one; (): all alike
     without_calls: bool = False  # a device's timeline without launch calls: what the host waited for is not known

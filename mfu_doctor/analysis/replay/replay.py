@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,6 @@ class Replay:
         row_of_entry: event row of each Activity entry, shape (n,).
         timeline: what edits are applied to, where it differs (the profiler's own time taken out).
         slowdown: how many times as long as without a profiler that timeline's step is (1: as long, or not known).
-        mean_over_median: the mean step over the median one if long steps belong to the run, else 1.
 
     Attributes:
         recorded: the timeline as recorded.
@@ -60,10 +60,8 @@ class Replay:
         timeline: Timeline | None = None,
         *,
         slowdown: float = 1.0,
-        mean_over_median: float = 1.0,
     ) -> None:
         self._slowdown = slowdown
-        self.mean_over_median = mean_over_median
         self.recorded = recorded
         self.timeline = timeline or recorded
         self._row_of_entry = row_of_entry
@@ -175,7 +173,8 @@ def walk(timeline: Timeline, *, by_completion: bool = False) -> float:
     """
     call_end, op_start, op_end = _Walk(timeline).run()
     edges = [_edge(timeline, b, call_end, (op_start, op_end), by_completion) for b in timeline.boundaries]
-    return (edges[-1] - edges[0]) / max(len(edges) - 1, 1)
+    weight = timeline.weight or (1,) * (len(edges) - 1)
+    return sum((b - a) * often for (a, b), often in zip(pairwise(edges), weight, strict=True)) / sum(weight)
 
 
 def _edge(

@@ -19,7 +19,8 @@ from mfu_doctor.analysis.replay.waits import Waits, find_device_waits
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
-from mfu_doctor.analysis.views.steps import Steps, issue_time
+from mfu_doctor.analysis.views.step_windows import Steps
+from mfu_doctor.analysis.views.steps import issue_time
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
@@ -57,8 +58,8 @@ def build_timeline(work: Work, host: Host) -> Timeline:
     calls, limit = find_host_waits(replace(waits, operations=ops), host.polls)
     boundaries = _boundaries(steps, (first, last), calls, ops)
     unlinked = not (launches.call >= 0).any()
-    mean = _mean_ns(steps, first, last)
-    return Timeline(calls, ops, boundaries, modelled, released, mean, limit, without_calls=unlinked)
+    measured, weight = _mean_step(steps, replayed)
+    return Timeline(calls, ops, boundaries, modelled, released, measured, limit, weight=weight, without_calls=unlinked)
 
 
 def _boundaries(steps: Steps, replayed: tuple[int, int], calls: Calls, ops: Operations) -> tuple[Boundary, ...]:
@@ -72,17 +73,35 @@ def _boundaries(steps: Steps, replayed: tuple[int, int], calls: Calls, ops: Oper
     return tuple(Boundary(operation=position[e]) if e >= 0 else Boundary(drained=True) for e in edges)
 
 
-def _mean_ns(steps: Steps, first: int, last: int) -> float:
-    return float(steps.end[last] - steps.start[first]) / (last + 1 - first)
+def _mean_step(steps: Steps, replayed: slice) -> tuple[float, tuple[int, ...]]:
+    """Mean length of the replayed steps, and how often each stands in it."""
+    weight = replayed_weight(steps, replayed)
+    return float((steps.duration * weight).sum() / weight.sum()), tuple(weight[replayed].tolist())
+
+
+def replayed_weight(steps: Steps, replayed: slice) -> npt.NDArray[np.int64]:
+    """How often each step stands in the mean of the replayed ones, shape (steps,)."""
+    chosen = np.zeros(steps.count, np.bool_)
+    chosen[replayed] = True
+    return steps.weight_among(chosen)
 
 
 def replayed_steps(steps: Steps) -> slice:
-    """Indices of the longest contiguous run of steady steps, of which at most the first MAX_STEPS."""
+    """Indices of at most MAX_STEPS neighbouring steady steps: as many as there are, and the first that hold a long one if any do.
+
+    If that long step stands late in a long run of steps, the ones before it are those that lead to it.
+    """
     edges = np.flatnonzero(np.diff(np.concatenate(([False], steps.steady, [False])).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     longest = int(np.argmax(np.minimum(ends - starts, MAX_STEPS)))
-    first = int(starts[longest])
-    return slice(first, min(int(ends[longest]), first + MAX_STEPS))
+    held = [i for i in range(len(starts)) if steps.long[starts[i] : ends[i]].any() and ends[i] - starts[i] > 1]
+    if held:
+        longest = max(held, key=lambda i: min(int(ends[i] - starts[i]), MAX_STEPS))
+    first, stop = int(starts[longest]), int(ends[longest])
+    long = np.flatnonzero(steps.long[first:stop])
+    if len(long):
+        first += max(int(long[0]) + 1 + MAX_STEPS // 2 - MAX_STEPS, 0)
+    return slice(first, min(stop, first + MAX_STEPS))
 
 
 def _between(trace: Trace, rows: npt.NDArray[np.int64], lo: int, hi: int) -> npt.NDArray[np.int64]:
@@ -215,4 +234,5 @@ def _cpu_timeline(activity: Activity, steps: Steps, replayed: tuple[int, int, in
     empty = np.zeros(0)
     ops = Operations(none, none, none, none, empty, empty, empty, (), none.astype(np.int8))
     boundaries = tuple(Boundary(call=int(i)) for i in np.flatnonzero(calls.row == MARK))
-    return Timeline(calls, ops, boundaries, ops, ops, _mean_ns(steps, first, last), 0)
+    measured, weight = _mean_step(steps, slice(first, last + 1))
+    return Timeline(calls, ops, boundaries, ops, ops, measured, 0, weight=weight)

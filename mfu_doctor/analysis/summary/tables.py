@@ -18,7 +18,6 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
-from mfu_doctor.intervals import union
 from mfu_doctor.result.step import KernelRow, OpRow
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
@@ -32,7 +31,7 @@ _MODULE = re.compile(r"^nn\.Module: ")
 
 @dataclass(frozen=True, slots=True)
 class _Steady:
-    """What of each entry of `Activity` lies in the steady windows."""
+    """What of each entry of `Activity` lies in the steady windows, each as often as it stands in the mean step."""
 
     steps: int
     duration_ns: Floats  # (n,)
@@ -56,10 +55,10 @@ def kernel_rows(run: Run) -> tuple[KernelRow, ...]:
 def op_rows(run: Run) -> tuple[OpRow, ...]:
     """Operators by name, the longest `TOP`, per step: their own host time, and the device time of kernels they launched."""
     trace, steady = run.trace, _steady(run)
-    rows, own = _host_self_time(run)
+    rows, own, often = _host_self_time(run)
     size = len(trace.names)
-    host = np.bincount(trace.events.name[rows], own, minlength=size)
-    count = np.bincount(trace.events.name[rows], minlength=size)
+    host = np.bincount(trace.events.name[rows], own * often, minlength=size)
+    count = np.bincount(trace.events.name[rows], often, minlength=size)
     known = np.flatnonzero((run.launches.op >= 0) & (steady.part > 0))
     owner = trace.events.name[run.launches.op[known]]
     device = np.bincount(owner, steady.duration_ns[known], minlength=size)
@@ -90,16 +89,17 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
     named = np.zeros(len(trace.names) + 1, np.bool_)
     named[ids_matching(trace, _MODULE)] = True
     frames = frames[named[trace.events.name[frames]]]
-    frames = frames[_in_host_windows(run, trace.events.start[frames])]
+    often = _weight_at(run, trace.events.start[frames])
+    frames, often = frames[often > 0], often[often > 0]
     if not len(frames):
         return ()
     device, flops = _launched_inside(run, frames)
-    size, n = len(trace.names), int(steps.steady.sum())
+    size, n = len(trace.names), int(steps.weight.sum())
     of = trace.events.name[frames]
-    host = np.bincount(of, (trace.events.end - trace.events.start)[frames], minlength=size)
-    count = np.bincount(of, minlength=size)
-    on_device = np.bincount(of, device, minlength=size)
-    done = np.bincount(of, flops, minlength=size)
+    host = np.bincount(of, (trace.events.end - trace.events.start)[frames] * often, minlength=size)
+    count = np.bincount(of, often, minlength=size)
+    on_device = np.bincount(of, device * often, minlength=size)
+    done = np.bincount(of, flops * often, minlength=size)
     longest = [i for i in np.argsort(-np.maximum(host, on_device), kind="stable")[:TOP].tolist() if count[i]]
     return tuple(
         OpRow(
@@ -115,10 +115,9 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
 
 def _steady(run: Run) -> _Steady:
     steps, activity = run.steps, run.activity
-    windows = union(steps.start[steps.steady], steps.end[steps.steady])
-    inside = windows.overlap_with(activity.start, activity.end).astype(np.float64)
+    inside = steps.overlap(activity.start, activity.end)
     part = inside / np.maximum(activity.end - activity.start, 1)
-    return _Steady(int(steps.steady.sum()), inside, part, float(steps.duration[steps.steady].mean()) / NS_PER_S)
+    return _Steady(int(steps.weight.sum()), inside, part, steps.mean_ns / NS_PER_S)
 
 
 def _work(run: Run) -> Floats:
@@ -167,18 +166,19 @@ def _most(codes: npt.NDArray[np.integer], weight: Floats) -> int:
     return int(np.bincount(codes.astype(np.int64), weight).argmax())
 
 
-def _in_host_windows(run: Run, time: Int64) -> npt.NDArray[np.bool_]:
-    """Whether the host was in a steady step at each time."""
+def _weight_at(run: Run, time: Int64) -> Int64:
+    """How often the step in which the host was at each time stands in the mean one; 0 outside of steady steps."""
     steps = run.steps
     if steps.source == WHOLE:
-        return np.ones(len(time), np.bool_)
-    start, end = steps.host_start[steps.steady], steps.host_end[steps.steady]
+        return np.ones(len(time), np.int64)
+    start, end, weight = (column[steps.steady] for column in (steps.host_start, steps.host_end, steps.weight))
     index = np.searchsorted(start, time, side="right") - 1
-    return (index >= 0) & (time < end[np.maximum(index, 0)])
+    held = np.maximum(index, 0)
+    return np.where((index >= 0) & (time < end[held]), weight[held], 0)
 
 
-def _host_self_time(run: Run) -> tuple[Int64, Int64]:
-    """Operator rows of the steady steps, and the nanoseconds in which each was the innermost operator of its thread."""
+def _host_self_time(run: Run) -> tuple[Int64, Int64, Int64]:
+    """Operator rows of the steady steps, the nanoseconds in which each was the innermost one of its thread, and its weight."""
     events = run.trace.events
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[~np.isin(events.name[rows], ids_matching(run.trace, LABEL))]
@@ -186,8 +186,8 @@ def _host_self_time(run: Run) -> tuple[Int64, Int64]:
     duration = events.end - events.start
     own[rows] = duration[rows]
     np.subtract.at(own, run.ops.parent[rows], duration[rows])
-    rows = rows[_in_host_windows(run, events.start[rows])]
-    return rows, np.maximum(own[rows], 0)
+    weight = _weight_at(run, events.start[rows])
+    return rows[weight > 0], np.maximum(own[rows], 0)[weight > 0], weight[weight > 0]
 
 
 def _launched_inside(run: Run, frames: Int64) -> tuple[Floats, Floats]:

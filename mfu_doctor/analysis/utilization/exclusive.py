@@ -46,6 +46,16 @@ def exclusive_time(activity: Activity, start: int, end: int) -> tuple[Floats, di
     return tau, totals
 
 
+def exclusive_in(activity: Activity, stretches: list[tuple[int, int, int]]) -> tuple[Floats, dict[int, int]]:
+    """The same over several stretches of time (start, end, how often it counts) together."""
+    tau, totals = np.zeros(activity.count), dict[int, int]()
+    for start, end, often in stretches:
+        mine, of_kind = exclusive_time(activity, start, end)
+        tau += mine * often
+        totals = {kind: totals.get(kind, 0) + of_kind.get(kind, 0) * often for kind in totals | of_kind}
+    return tau, totals
+
+
 def whole_nanoseconds(parts: list[float], total: int) -> list[int]:
     """Round parts to integers that sum to `total` exactly; the largest part takes what rounding leaves.
 

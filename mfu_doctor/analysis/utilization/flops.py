@@ -23,7 +23,7 @@ from mfu_doctor.analysis.utilization.counted_ops import (
 from mfu_doctor.analysis.utilization.unknown_flops import UnknownOp, unknown_ops, why_nothing
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE, DTYPE_CODES, KernelTable
-from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.work import Work
 
 Floats = npt.NDArray[np.float64]
@@ -43,21 +43,28 @@ class FlopCount:
     share: Floats  # (n,) part of that call's FLOPs that the entry bears
     dtype: npt.NDArray[np.uint8]  # (calls,) code of the dtype that each counted call ran in
     window: Int64  # (calls,) step in which each counted call began on the device, -1: outside or no device work
+    weight: Int64  # (steps,) how often each stands in the mean step
     uncounted: npt.NDArray[np.bool_]  # (n,) matmul-like entries whose FLOPs are unknown
     counted_ns: Int64  # (steps,) device time of matmul-like work with counted FLOPs
     unknown_ns: Int64  # (steps,) the same with unknown FLOPs
     unknown: tuple[UnknownOp, ...]  # longest first
     reason: str | None  # why nothing (or nothing complete) could be counted
 
-    def flops(self, step: int, measure: int = MODEL, phase: int | None = None) -> int:
-        """FLOP of one step under a measure, of one phase or all."""
-        where = self.tally[step] if phase is None else self.tally[step, phase : phase + 1]
-        return int(where[..., measure].sum())
+    def flops(self, measure: int = MODEL, phase: int | None = None) -> float:
+        """FLOP of the mean step under a measure, of one phase or all."""
+        where = self.tally if phase is None else self.tally[:, phase : phase + 1]
+        return self.mean(where[..., measure].sum(axis=(1, 2)))
 
-    def by_dtype(self, step: int, measure: int = MODEL) -> dict[str | None, int]:
-        """FLOP of one step by the dtype that they ran in (None: unknown)."""
-        totals = self.tally[step, :, :, measure].sum(axis=0).tolist()
-        return {dtype: flops for dtype, flops in zip(DTYPE_CODES, totals, strict=True) if flops}
+    def by_dtype(self, measure: int = MODEL) -> dict[str | None, float]:
+        """FLOP of the mean step by the dtype that they ran in (None: unknown)."""
+        of_steps = self.tally[..., measure].sum(axis=1)
+        means = [self.mean(of_steps[:, code]) for code in range(len(DTYPE_CODES))]
+        return {dtype: flops for dtype, flops in zip(DTYPE_CODES, means, strict=True) if flops}
+
+    def mean(self, values: Int64) -> float:
+        """The mean step's part of what each step has, shape (steps,); exact if all steps have the same."""
+        total: int = sum(v * w for v, w in zip(values.tolist(), self.weight.tolist(), strict=True))
+        return total / int(self.weight.sum())
 
     @property
     def coverage(self) -> float | None:
@@ -96,6 +103,7 @@ def count_flops(work: Work) -> FlopCount:
         share=share,
         dtype=dtype,
         window=window,
+        weight=steps.weight,
         uncounted=uncounted,
         counted_ns=_in_windows(activity, steps, counted),
         unknown_ns=_in_windows(activity, steps, uncounted),

@@ -42,18 +42,17 @@ class MatmulSplit:
     at_own_peak: Floats  # least time at the peak of its own dtype and at full bandwidth
 
 
-def split_matmuls(counted: CountedWork, ideal: dict[str | None, float], tau: Floats, step: int) -> MatmulSplit:
+def split_matmuls(counted: CountedWork, ideal: dict[str | None, float], tau: Floats) -> MatmulSplit:
     """Split the exclusive time of every entry that bears FLOPs.
 
     Args:
         counted: the work of the run with its FLOPs and traffic.
         ideal: the peak that each dtype is measured against (`MfuResult.ideal_peaks`, not empty).
-        tau: exclusive nanoseconds of each entry of `Activity`.
-        step: the window that is analysed.
+        tau: exclusive nanoseconds of each entry of `Activity` in the steady steps, each as often as it counts.
     """
     count, peaks = counted.flops, counted.peaks
     entry = np.flatnonzero((count.owner >= 0) & (tau > 0))
-    inside = _part_inside(counted.work, entry, step)
+    inside = _part_inside(counted.work, entry)
     causal = count.per_entry(CAUSAL)[entry] * inside
     recompute = (count.per_entry(EXECUTED) - count.per_entry(SKIPPED))[entry] * inside - causal
     code = count.dtype[count.owner[entry]]
@@ -84,11 +83,10 @@ def split_matmuls(counted: CountedWork, ideal: dict[str | None, float], tau: Flo
     return MatmulSplit(entry, causal / best, recompute / best, losses, above, causal / own, roofline)
 
 
-def _part_inside(work: Work, entry: Int64, step: int) -> Floats:
-    """Part of each entry that lies in the window."""
+def _part_inside(work: Work, entry: Int64) -> Floats:
+    """Part of each entry that lies in the steady steps, as often as these count."""
     lo, hi = work.activity.start[entry], work.activity.end[entry]
-    clipped = np.minimum(hi, work.steps.end[step]) - np.maximum(lo, work.steps.start[step])
-    part: Floats = np.maximum(clipped, 0) / np.maximum(hi - lo, 1)
+    part: Floats = work.steps.overlap(lo, hi) / np.maximum(hi - lo, 1)
     return part
 
 

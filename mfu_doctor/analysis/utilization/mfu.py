@@ -1,4 +1,4 @@
-"""MFU: the model FLOP/s of a step over the peak of the device, together with how both were determined.
+"""MFU: the model FLOP/s of the mean step over the peak of the device, together with how both were determined.
 
 Definitions (PaLM, appendix B, per dtype): ideal(F) = sum over dtypes d of F_d / max(P_d, P_ref), where P_d is the
 dense peak of d and P_ref the peak of the best training precision that the run could use on this device. Then
@@ -13,7 +13,6 @@ that MFU stays below 100 %.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from statistics import median, median_low
 
 import numpy as np
 
@@ -23,15 +22,14 @@ from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, MODEL, SKIPPED, FlopCount
 from mfu_doctor.analysis.utilization.unknown_flops import unknown_flops_of
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
-from mfu_doctor.analysis.views.timed_steps import timed_steps
-from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.analysis.views.mean_step import mean_step
 from mfu_doctor.devices import Peaks
 from mfu_doctor.devices.peaks import TRAINING_DTYPES
 from mfu_doctor.flops.attention import ATTENTION
 from mfu_doctor.quantities import flop_count
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
 from mfu_doctor.result.stated_mfu import LOWER_BOUND, as_stated
-from mfu_doctor.units import seconds
+from mfu_doctor.units import NS_PER_S
 
 CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth a sentence
 MYSTERY_SHARE = 0.02  # custom operators above this share of the time make MFU a lower bound
@@ -45,8 +43,7 @@ class MfuResult:
     reference: str | None  # dtype whose peak is P_ref
     reference_peak: float | None  # P_ref, FLOP/s
     ideal_peaks: dict[str | None, float] = field(default_factory=dict)  # max(P_d, P_ref) by dtype; empty: no peak known
-    step: int = 0  # the step window that was counted
-    step_s: float = 0.0  # T: the time that MFU is measured over
+    step_s: float = 0.0  # T: the mean step, see `views.mean_step`
 
 
 def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuResult:
@@ -58,15 +55,15 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
     """
     reference = reference_dtype(counted)
     peak = counted.peaks.of(reference)
-    step, step_s = _counted_step(counted), step_seconds(counted.work)
     facts = counted.work.trace.facts
+    step_s = mean_step(counted.work.steps, facts).stated_ns / NS_PER_S
     given = model_flops
     if given is None and facts is not None and facts.given is not None:
         given = facts.given.model_flops
     ideal = {d: max(counted.peaks.of(d) or 0.0, peak) for d in DTYPE_CODES} if peak is not None else {}
-    result = MfuResult(Mfu(), reference, peak, ideal, step, step_s)
+    result = MfuResult(Mfu(), reference, peak, ideal, step_s)
     report = _given(counted, result, given) if given is not None else _counted(counted, result)
-    cause, unknown = why_above_peak(counted, report, step, step_s), unknown_flops_of(counted.flops.unknown)
+    cause, unknown = why_above_peak(counted, report, step_s), unknown_flops_of(counted.flops.unknown)
     stated = as_stated(report, cause=cause, unknown=unknown)
     impossible = stated.value is None and (stated.calculated or 0.0) > 1
     return replace(result, report=stated, ideal_peaks={} if impossible else ideal)
@@ -90,15 +87,9 @@ def reference_dtype(counted: CountedWork) -> str | None:
     return counted.peaks.best if counted.peaks.given is None else "fp32"  # the user's value is for every dtype
 
 
-def step_seconds(work: Work) -> float:
-    """T: the median step without the profiler if profile() timed some, else the median steady window of the trace."""
-    timed = timed_steps(work.trace.facts)
-    return median(timed) if timed else seconds(int(work.steps.duration[work.steps.median]))
-
-
-def ideal_seconds(count: FlopCount, step: int, measure: int, peaks: dict[str | None, float]) -> float:
-    """ideal(F): the time that a step's FLOPs would take at their peaks."""
-    return float(sum(flops / peaks[dtype] for dtype, flops in count.by_dtype(step, measure).items()))
+def ideal_seconds(count: FlopCount, measure: int, peaks: dict[str | None, float]) -> float:
+    """ideal(F): the time that the mean step's FLOPs would take at their peaks."""
+    return float(sum(flops / peaks[dtype] for dtype, flops in count.by_dtype(measure).items()))
 
 
 def device_info(counted: CountedWork, mfu: MfuResult) -> DeviceInfo:
@@ -133,20 +124,10 @@ def _no_peak(peaks: Peaks, reference: str | None) -> str | None:
     return f"a peak is known for {known}, but not for {reference or 'the dtype of this run'}: pass --peak-flops"
 
 
-def _counted_step(counted: CountedWork) -> int:
-    """The step that was counted: the median window, or with un-profiled times the steady step of median FLOPs."""
-    facts, steps, count = counted.work.trace.facts, counted.work.steps, counted.flops
-    if facts is None or not facts.timed_steps_s:
-        return steps.median
-    steady = np.flatnonzero(steps.steady).tolist()
-    middle = median_low(count.flops(s) for s in steady)
-    return int(next(s for s in steady if count.flops(s) == middle))
-
-
 def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
     """The user's FLOP per step over P_ref; nothing is known about recomputation or dtypes."""
     value = flops / (result.reference_peak * result.step_s) if result.reference_peak is not None else None
-    seen = counted.flops.flops(result.step)
+    seen = counted.flops.flops()
     notes = [f"FLOPs counted from the trace: {flop_count(seen)} per step"] if seen else []
     return Mfu(
         value=value,
@@ -159,30 +140,30 @@ def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
 
 
 def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
-    count, step, step_s = counted.flops, result.step, result.step_s
-    model = count.flops(step)
+    count, step_s = counted.flops, result.step_s
+    model = count.flops()
     if not model:
-        reason = count.reason or "the analysed step contains no operator with known FLOPs"
+        reason = count.reason or "the analysed steps contain no operator with known FLOPs"
         return Mfu(method="counted", coverage=count.coverage, reason=reason)
     ideal = result.ideal_peaks
-    skipped = count.flops(step, SKIPPED)
-    value = ideal_seconds(count, step, MODEL, ideal) / step_s if ideal else None
-    upper = _upper(counted, step, value)
+    skipped = count.flops(SKIPPED)
+    value = ideal_seconds(count, MODEL, ideal) / step_s if ideal else None
+    upper = _upper(counted, value)
     hfu = None
     if ideal:
-        spent = ideal_seconds(count, step, EXECUTED, ideal) - ideal_seconds(count, step, SKIPPED, ideal)
+        spent = ideal_seconds(count, EXECUTED, ideal) - ideal_seconds(count, SKIPPED, ideal)
         hfu = spent / step_s
     return Mfu(
         value=value,
         upper=upper,
         hfu=hfu,
-        causal=ideal_seconds(count, step, CAUSAL, ideal) / step_s if ideal else None,
-        by_dtype=_by_dtype(counted.peaks, count, step, step_s),
-        model_flops=float(model),
-        causal_flops=float(count.flops(step, CAUSAL)),
-        recompute_flops=float(count.flops(step, EXECUTED) - model),
-        forward_flops=float(count.flops(step, MODEL, FORWARD)),
-        backward_flops=float(count.flops(step, MODEL, BACKWARD)),
+        causal=ideal_seconds(count, CAUSAL, ideal) / step_s if ideal else None,
+        by_dtype=_by_dtype(counted.peaks, count, step_s),
+        model_flops=model,
+        causal_flops=count.flops(CAUSAL),
+        recompute_flops=count.flops(EXECUTED) - model,
+        forward_flops=count.flops(MODEL, FORWARD),
+        backward_flops=count.flops(MODEL, BACKWARD),
         achieved_flops_s=model / step_s,
         method="counted",
         coverage=count.coverage,
@@ -192,9 +173,9 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
     )
 
 
-def _upper(counted: CountedWork, step: int, value: float | None) -> float | None:
+def _upper(counted: CountedWork, value: float | None) -> float | None:
     """Upper end of MFU: as if all work with unknown FLOPs ran at peak; None if everything is counted."""
-    unknown = int(counted.flops.unknown_ns[step]) / int(counted.work.steps.duration[step]) + _mystery_share(counted)
+    unknown = counted.flops.mean(counted.flops.unknown_ns) / counted.work.steps.mean_ns + _mystery_share(counted)
     return max(min(value + unknown, 1.0), value) if value is not None and unknown > 0 else None
 
 
@@ -205,15 +186,15 @@ def _mystery_share(counted: CountedWork) -> float:
     return share if share > MYSTERY_SHARE else 0.0
 
 
-def _by_dtype(peaks: Peaks, count: FlopCount, step: int, step_s: float) -> float | None:
+def _by_dtype(peaks: Peaks, count: FlopCount, step_s: float) -> float | None:
     """Each FLOP against the peak of the dtype that it ran in; None if one of these peaks is unknown."""
-    parts = [(flops, peaks.of(dtype)) for dtype, flops in count.by_dtype(step).items()]
+    parts = [(flops, peaks.of(dtype)) for dtype, flops in count.by_dtype().items()]
     if any(peak is None for _, peak in parts):
         return None
     return sum(flops / peak for flops, peak in parts if peak is not None) / step_s
 
 
-def _notes(counted: CountedWork, skipped: int, model: int) -> tuple[str, ...]:
+def _notes(counted: CountedWork, skipped: float, model: float) -> tuple[str, ...]:
     notes = []
     if skipped > CAUSAL_SHARE * model:
         notes.append(
@@ -230,21 +211,23 @@ def _notes(counted: CountedWork, skipped: int, model: int) -> tuple[str, ...]:
 
 
 def _conventions(counted: CountedWork, result: MfuResult) -> tuple[Convention, ...]:
-    """MFU of the same step by other common formulas, if profile() recorded parameters and tokens."""
+    """MFU of the mean step by other common formulas, if profile() recorded parameters and tokens."""
     facts = counted.work.trace.facts
     if facts is None or facts.parameter_elements is None or facts.batch_shape is None or len(facts.batch_shape) != 2:
         return ()
     tokens = facts.batch_shape[0] * facts.batch_shape[1] * (facts.micro_batches or 1)
     dense = 6.0 * facts.parameter_elements * tokens
     peak = result.reference_peak
-    formulas = {"6N": dense, "6N + 12LHQT (PaLM, nanoGPT)": dense + _attention_flops(counted, result.step)}
+    formulas = {"6N": dense, "6N + 12LHQT (PaLM, nanoGPT)": dense + _attention_flops(counted)}
     scale = peak * result.step_s if peak is not None else None
     return tuple(Convention(name=n, flops=f, mfu=f / scale if scale else None) for n, f in formulas.items())
 
 
-def _attention_flops(counted: CountedWork, step: int) -> float:
-    """Full-square FLOPs of fused attention in one step: 12 L H Q T per token."""
+def _attention_flops(counted: CountedWork) -> float:
+    """Full-square FLOPs of fused attention in the mean step: 12 L H Q T per token."""
     ops, trace = counted.flops.ops, counted.work.trace
     names = trace.name_ids(frozenset(ATTENTION))
-    mine = (counted.flops.window == step) & np.isin(trace.events.name[ops.row], names) & (ops.phase <= BACKWARD)
-    return float(sum(ops.costs[c].model for c in ops.cost[mine].tolist()))
+    mine = (counted.flops.window >= 0) & np.isin(trace.events.name[ops.row], names) & (ops.phase <= BACKWARD)
+    of_steps = np.zeros(len(counted.flops.weight), np.int64)
+    np.add.at(of_steps, counted.flops.window[mine], [ops.costs[c].model for c in ops.cost[mine].tolist()])
+    return counted.flops.mean(of_steps)

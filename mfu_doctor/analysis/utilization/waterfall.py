@@ -1,4 +1,4 @@
-"""From peak to MFU: the median step as named bars that sum to it to the nanosecond.
+"""From peak to MFU: the mean step as named bars. All steady steps together, they sum to these to the nanosecond.
 
 The first bar is the model's work at the best peak. Divided by the step, it is the causal MFU (equal to MFU if no attention is
 masked). Each further bar is the time of one cause. Bars from timestamps are measured; bars that divide a kernel by a model are
@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.utilization.counted_work import CountedWork
-from mfu_doctor.analysis.utilization.exclusive import exclusive_time, whole_nanoseconds
+from mfu_doctor.analysis.utilization.exclusive import exclusive_in, whole_nanoseconds
 from mfu_doctor.analysis.utilization.matmul_losses import MatmulSplit, split_matmuls
 from mfu_doctor.analysis.utilization.mfu import MfuResult
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY
 from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.analysis.views.mean_step import mean_step
 from mfu_doctor.analysis.views.work import Work
-from mfu_doctor.facts import Facts
 from mfu_doctor.quantities import share
 from mfu_doctor.result.step import IDLE_CAUSES, Bar
 from mfu_doctor.units import NS_PER_S, NS_PER_US
@@ -46,11 +46,12 @@ _UNKNOWN_FLOPS = "matmuls with unknown FLOPs"
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """Bars of the median step, top (achieved) to bottom; `nanoseconds` are theirs as integers that sum to the step."""
+    """Bars of the mean step, top (achieved) to bottom; `nanoseconds` are integers: those of `count` mean steps together."""
 
     bars: tuple[Bar, ...]
     nanoseconds: tuple[int, ...]
-    step_ns: int
+    whole_ns: int
+    count: int
     note: str | None = None
 
 
@@ -65,30 +66,28 @@ class _Part:
 
 
 def build_waterfall(counted: CountedWork, mfu: MfuResult, split: Split) -> Waterfall:
-    """The waterfall of the median steady step.
+    """The waterfall of the mean step.
 
     Args:
         counted: the work of the run with its FLOPs and traffic.
         mfu: what was measured of it.
-        split: where the median step went.
+        split: where the steady steps went together, each as often as it counts.
     """
-    work = counted.work
-    step = work.steps.median
-    start, end = int(work.steps.start[step]), int(work.steps.end[step])
-    tau, totals = exclusive_time(work.activity, start, end)
-    parts = _compute_parts(counted, mfu, tau, step)
+    work, count = counted.work, int(counted.work.steps.weight.sum())
+    tau, totals = exclusive_in(work.activity, work.steps.stretches())
+    parts = _compute_parts(counted, mfu, tau)
     whole = whole_nanoseconds([p.ns for p in parts], totals.get(COMPUTE, 0))
-    causes, overhead = _without_profiler(work.trace.facts, mfu, split)
+    causes, overhead = _without_profiler(work, split)
     exact = _exact_parts(totals, split.data_loading, causes, overhead)
     every = [*zip(parts, whole, strict=True), *exact]
     kept = [(part, ns) for i, (part, ns) in enumerate(every) if ns or (i == 0 and part.group == "achieved")]
-    bars = tuple(Bar(name=p.name, seconds=ns / NS_PER_S, group=p.group, basis=p.basis) for p, ns in kept)
-    return Waterfall(bars, tuple(ns for _, ns in kept), end - start, _note(counted, mfu, step))
+    bars = tuple(Bar(name=p.name, seconds=ns / count / NS_PER_S, group=p.group, basis=p.basis) for p, ns in kept)
+    return Waterfall(bars, tuple(ns for _, ns in kept), split.total, count, _note(counted, mfu))
 
 
 @dataclass(frozen=True, slots=True)
 class LeastTimes:
-    """Lower bounds of the median step in nanoseconds: only the model's matmuls, and all current kernels at their roofline."""
+    """Lower bounds of the mean step in nanoseconds: only the model's matmuls, and all current kernels at their roofline."""
 
     products: float  # without recomputation, at the peak of their own dtype
     kernels: float  # the roofline of the step; a kernel whose FLOPs and traffic are unknown is taken as it is
@@ -99,35 +98,35 @@ def least_times(counted: CountedWork, mfu: MfuResult) -> LeastTimes | None:
     if not mfu.ideal_peaks or not (counted.flops.owner >= 0).any():
         return None
     activity, steps = counted.work.activity, counted.work.steps
-    step = steps.median
-    tau, _ = exclusive_time(activity, int(steps.start[step]), int(steps.end[step]))
-    split = split_matmuls(counted, mfu.ideal_peaks, tau, step)
+    tau, _ = exclusive_in(activity, steps.stretches())
+    split = split_matmuls(counted, mfu.ideal_peaks, tau)
     others = (activity.kind == COMPUTE) & (counted.flops.owner < 0)
     floor = _floor(counted)
     floor = np.where(np.isnan(floor), tau, np.minimum(floor, tau))
     kernels = float(split.at_own_peak.sum()) + float(floor[others].sum())
-    return LeastTimes(min(float(split.products.sum()), kernels), kernels)
+    count = int(steps.weight.sum())
+    return LeastTimes(min(float(split.products.sum()), kernels) / count, kernels / count)
 
 
-def _compute_parts(counted: CountedWork, mfu: MfuResult, tau: Floats, step: int) -> list[_Part]:
+def _compute_parts(counted: CountedWork, mfu: MfuResult, tau: Floats) -> list[_Part]:
     compute = counted.work.activity.kind == COMPUTE
     known = compute & (counted.flops.owner >= 0)
     unknown = compute & counted.flops.uncounted
     parts: list[_Part] = []
     if known.any() and mfu.ideal_peaks:
-        parts += _matmul_parts(split_matmuls(counted, mfu.ideal_peaks, tau, step))
+        parts += _matmul_parts(split_matmuls(counted, mfu.ideal_peaks, tau))
     elif known.any():
         parts.append(_Part("matmuls (peak FLOP/s unknown)", "matmul", float(tau[known].sum())))
-    parts += _uncounted_parts(mfu, float(tau[unknown].sum()), whole=not known.any())
+    parts += _uncounted_parts(counted, mfu, float(tau[unknown].sum()), whole=not known.any())
     rest = np.where(compute & ~known & ~unknown, tau, 0.0)
     return parts + _other_parts(counted.work, rest, _floor(counted))
 
 
-def _uncounted_parts(mfu: MfuResult, spent: float, *, whole: bool) -> list[_Part]:
+def _uncounted_parts(counted: CountedWork, mfu: MfuResult, spent: float, *, whole: bool) -> list[_Part]:
     """Matmuls without counted FLOPs; if that is all of them and the user gave the FLOPs, what these need at peak is known."""
     if not whole or mfu.report.method != "given" or mfu.report.model_flops is None or mfu.reference_peak is None:
         return [_Part(_UNKNOWN_FLOPS, "matmul", spent)]
-    needed = mfu.report.model_flops / mfu.reference_peak * NS_PER_S
+    needed = mfu.report.model_flops * int(counted.work.steps.weight.sum()) / mfu.reference_peak * NS_PER_S
     above = _INEFFICIENT if spent >= needed else _CORRECTION
     return [_Part(_IDEAL, "achieved", needed), _Part(above, "matmul", spent - needed)]
 
@@ -186,34 +185,35 @@ def _exact_parts(
     ]
 
 
-def _without_profiler(facts: Facts | None, mfu: MfuResult, split: Split) -> tuple[dict[str, int], int]:
+def _without_profiler(work: Work, split: Split) -> tuple[dict[str, int], int]:
     """Idle by cause without what the profiler adds to the host's work, and that part.
 
     The profiler slows every operator and every launch. So if steps without the profiler were timed, the extra time of the
-    recorded step is taken from launches and Python.
+    recorded steps is taken from launches and Python.
     """
     causes = dict(split.causes)
     host = causes["launch"] + causes["python"]
-    if facts is None or not facts.timed_steps_s or not host:
+    extra = mean_step(work.steps, work.trace.facts).recording_ns * int(work.steps.weight.sum())
+    overhead = min(max(round(extra), 0), host)
+    if not overhead:
         return causes, 0
-    overhead = min(max(split.total - round(mfu.step_s * NS_PER_S), 0), host)
     from_launch = overhead * causes["launch"] // host
     causes["launch"] -= from_launch
     causes["python"] -= overhead - from_launch
     return causes, overhead
 
 
-def _note(counted: CountedWork, result: MfuResult, step: int) -> str | None:
+def _note(counted: CountedWork, result: MfuResult) -> str | None:
     mfu, trace, count, said = result.report, counted.work.trace, counted.flops, list[str]()
     if mfu.value is not None and mfu.causal is not None and mfu.causal < mfu.value:
         said.append(
             "The first row counts only the unmasked part of attention. The MFU above counts the whole score matrix."
         )
     if trace.facts is not None and trace.facts.timed_steps_s:
-        said.append("These times are of a step recorded with the profiler. The MFU above was measured without it.")
+        said.append("These times are of steps recorded with the profiler. The MFU above was measured without it.")
     if trace.recorded.stacks or trace.recorded.memory:
         said.append("Stacks or memory were recorded, which slows the CPU. The idle times are therefore upper bounds.")
-    unknown, known = int(count.unknown_ns[step]), int(count.counted_ns[step])
+    unknown, known = count.mean(count.unknown_ns), count.mean(count.counted_ns)
     if unknown and mfu.method != "given":
         said.append(f"For {share(unknown, unknown + known)} of the matmul time the FLOPs are unknown.")
     return " ".join(said) or None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches, blocking_reads, longest_latency
-from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.intervals import EMPTY, Intervals, complement, union
 from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
@@ -26,7 +26,7 @@ SYNC_REACH_NS = 50 * NS_PER_US
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The time breakdown of one step in nanoseconds; the five buckets sum to `total`, the causes sum to `idle`."""
+    """The time of one step, or of several together, in nanoseconds; the five buckets sum to `total`, the causes to `idle`."""
 
     total: int
     compute: int
@@ -36,21 +36,24 @@ class Split:
     idle: int
     causes: dict[str, int]
 
+    def of(self, owner: str) -> int:
+        """A bucket or an idle cause."""
+        return self.causes[owner] if owner in self.causes else int(getattr(self, owner))
+
 
 @dataclass(frozen=True, slots=True)
 class Breakdowns:
     """The time breakdown of every step window, and the interval sets of each owner over all steps."""
 
     steps: tuple[Split, ...]
-    median: Split  # of the median steady step
+    whole: Split  # of `count` mean steps together
+    count: int
     owners: dict[str, Intervals]  # compute, communication, memory_copy, data_loading and each idle cause
     idle: Intervals  # device idle for any reason but data loading
 
-    def mean_ns(self, owner: str, steady: npt.NDArray[np.bool_]) -> float:
-        """Mean over the steady steps of a bucket or an idle cause, in nanoseconds."""
-        values = [getattr(s, owner, None) if owner not in s.causes else s.causes[owner] for s in self.steps]
-        kept = [v for v, keep in zip(values, steady.tolist(), strict=True) if keep and v is not None]
-        return float(np.mean(kept)) if kept else 0.0
+    def mean_ns(self, *owners: str) -> float:
+        """What these buckets or idle causes take of the mean step together, in nanoseconds."""
+        return sum(self.whole.of(owner) for owner in owners) / self.count
 
 
 def split_steps(trace: Trace, activity: Activity, launches: Launches, host: Host, steps: Steps) -> Breakdowns:
@@ -71,7 +74,16 @@ def split_steps(trace: Trace, activity: Activity, launches: Launches, host: Host
     causes = _causes(trace, activity, launches, host, gaps)
     owners = {"compute": compute, "communication": communication, "memory_copy": copies} | causes
     splits = tuple(_split(owners, int(a), int(b)) for a, b in zip(steps.start, steps.end, strict=True))
-    return Breakdowns(splits, splits[steps.median], owners, gaps - causes["data_loading"])
+    weight: list[int] = steps.weight.tolist()
+    whole = _together([(split, often) for split, often in zip(splits, weight, strict=True) if often])
+    return Breakdowns(splits, whole, sum(weight), owners, gaps - causes["data_loading"])
+
+
+def _together(splits: list[tuple[Split, int]]) -> Split:
+    """All of these, each so often."""
+    names = ("total", "compute", "communication", "memory_copy", "data_loading", "idle")
+    summed = {name: sum(split.of(name) * often for split, often in splits) for name in names}
+    return Split(**summed, causes={name: sum(s.causes[name] * often for s, often in splits) for name in IDLE_CAUSES})
 
 
 def _split(owners: dict[str, Intervals], start: int, end: int) -> Split:

@@ -19,7 +19,8 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.analysis.views.steps import WHOLE, Steps
+from mfu_doctor.analysis.views.step_windows import Steps
+from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import share
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 

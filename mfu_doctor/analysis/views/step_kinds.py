@@ -8,15 +8,12 @@ A *steady* step is analysed: every count, share and saving of a report is of the
   operators were slowed from outside, so the predicted savings would be too large.
 
 A *long* step takes more than `LONG` times the median of the steps that it is compared with. A long step that is not excluded
-belongs to the run (a checkpoint, an evaluation, compilation). The report states the median step; savings are per mean step, which
-includes the long ones. `mean_over_median` converts one into the other.
+belongs to the run (a checkpoint, an evaluation, compilation): the mean step, which a report is of, has its share of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean, median, median_low
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +21,16 @@ import numpy.typing as npt
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
-from mfu_doctor.analysis.views.steps import StepKind, Steps, find_steps
+from mfu_doctor.analysis.views.mean_step import how_often
+from mfu_doctor.analysis.views.step_windows import StepKind, Steps
+from mfu_doctor.analysis.views.steps import find_steps
 from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.result.step import LONG
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import NS_PER_S
 
 Mask = npt.NDArray[np.bool_]
-
-# Usual steps differ by less than this factor; a step with other work besides takes more.
-LONG = 1.5
-# Share of the steps without the profiler: one in five is regular work; one in a dozen can be the machine.
-_OFTEN = 0.2
 
 
 def recorded_steps(
@@ -70,40 +65,12 @@ def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
     timed = facts.timed_steps_s if facts is not None else ()
     disturbed = _disturbed(steps, max(timed) * NS_PER_S, own) if timed else np.zeros(steps.count, np.bool_)
     note = "; ".join(said for said in (steps.note, *_left_out(warm, int(disturbed.sum()))) if said)
-    return replace(steps, kind=np.where(disturbed, StepKind.DISTURBED, kind).astype(np.int8), note=note or None)
-
-
-def are_long(steps: Steps) -> Mask:
-    """Which steady steps are long, shape (steps,)."""
-    return steps.steady & _is_long(steps.duration, float(steps.duration[steps.median]))
-
-
-def mean_over_median(steps: Steps, replayed: slice, timed_s: Sequence[float], own: Intervals) -> float:
-    """The mean step over the median one if long steps belong to the run; 1 if none does.
-
-    Args:
-        steps: the steps of the run.
-        replayed: the steady steps that are replayed; savings are relative to their mean.
-        timed_s: step times without the profiler in seconds; empty for other traces, whose long steps belong to the run.
-        own: as in `with_kinds`; if steps without the profiler are rarely long, only long steps that it explains belong to it.
-    """
-    if timed_s and _often_long(timed_s):
-        return max(fmean(timed_s) / median(timed_s), 1.0)
-    if timed_s and not (are_long(steps) & _explained(steps, own)).any():
-        return 1.0
-    took = steps.duration[replayed]
-    middle = float(median_low(took.tolist()))
-    mean = float(took.sum()) / len(took)
-    return max(mean / middle, 1.0) if _is_long(took, middle).any() else 1.0
+    judged = replace(steps, kind=np.where(disturbed, StepKind.DISTURBED, kind).astype(np.int8), note=note or None)
+    return replace(judged, often=how_often(judged, facts))
 
 
 def _is_long(took: npt.NDArray[np.int64], middle: float) -> Mask:
     return took > LONG * middle
-
-
-def _often_long(timed_s: Sequence[float]) -> bool:
-    middle = median(timed_s)
-    return sum(took > LONG * middle for took in timed_s) >= _OFTEN * len(timed_s)
 
 
 def _warm_up(duration: npt.NDArray[np.int64]) -> int:

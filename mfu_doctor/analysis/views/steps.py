@@ -9,7 +9,6 @@ steps are analysed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.periods import loop_openings
+from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.training_thread import optimizer_marks, step_marks
 from mfu_doctor.analysis.views.whole_trace import extent_of_work
 from mfu_doctor.errors import DoctorError
@@ -24,67 +24,6 @@ from mfu_doctor.trace import Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
 _SELDOM = 0.8  # a stream with work in less than this share of the steps opens none of them
-
-
-class StepKind(IntEnum):
-    """Whether a recorded step is analysed, or why it is excluded (see `step_kinds`)."""
-
-    STEADY = 0
-    WARM_UP = 1
-    DISTURBED = 2
-
-    @property
-    def reason(self) -> str | None:
-        """Why a step of this kind is excluded; None for an analysed one."""
-        return None if self is StepKind.STEADY else self.name.lower().replace("_", "-")
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
-
-    `host_start`/`host_end` are the host-side marks (equal to the window on a CPU-only trace).
-    `opening`/`closing` are the entries of `Activity` whose starts bound the window, -1 if something else does (a host mark,
-    the end of all work).
-    """
-
-    number: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-    host_start: npt.NDArray[np.int64]
-    host_end: npt.NDArray[np.int64]
-    opening: npt.NDArray[np.int64]
-    closing: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.int8]  # `StepKind` of each; at least one step is steady
-    source: str  # ProfilerStep, optimizer, periodicity, whole trace
-    note: str | None = None  # what the reader of the report must know about the choice
-
-    @property
-    def count(self) -> int:
-        """Number of windows."""
-        return len(self.number)
-
-    @property
-    def steady(self) -> npt.NDArray[np.bool_]:
-        """Which steps are analysed, shape (k,)."""
-        judged: npt.NDArray[np.bool_] = self.kind == StepKind.STEADY
-        return judged
-
-    @property
-    def duration(self) -> npt.NDArray[np.int64]:
-        """Length of each window in nanoseconds."""
-        return self.end - self.start
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """From the first to the last nanosecond of all windows, on host and device together; half-open."""
-        return int(min(self.start.min(), self.host_start.min())), int(max(self.end.max(), self.host_end.max()))
-
-    @property
-    def median(self) -> int:
-        """Index of the steady step whose duration is the (lower) median: the step that is drawn and split."""
-        order = sorted(np.flatnonzero(self.steady).tolist(), key=lambda i: int(self.end[i] - self.start[i]))
-        return int(order[(len(order) - 1) // 2])
 
 
 def find_steps(trace: Trace, activity: Activity, launches: Launches, wanted: tuple[int, int] | None) -> Steps:

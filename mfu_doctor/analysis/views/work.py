@@ -8,7 +8,7 @@ from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.kernels import KernelTable
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.analysis.views.steps import Steps
+from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.trace import Trace
 
 

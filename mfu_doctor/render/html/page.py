@@ -65,7 +65,7 @@ def legend(kinds: Iterable[str], scope: str) -> tuple[LegendEntry, ...]:
 
 
 def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
-    """Buckets of the median step in fixed order, then the causes of idle time, with the range over the analysed steps."""
+    """Buckets of the mean step in fixed order, then the causes of idle time, with the range over the analysed steps."""
     shares = {row.label: row for row in wording.buckets(report, empty=True)}
     lines = []
     for bucket in BUCKETS:
@@ -159,10 +159,10 @@ def baseline_rows(report: Report) -> tuple[tuple[str, str, str, str], ...]:
     if base is None:
         return ()
     rows = []
-    if step is not None and base.step_time_s.median:
-        before, now = base.step_time_s.median, step.median
+    if step is not None and base.step_time_s.stated:
+        before, now = base.step_time_s.stated, step.stated
         change = quantities.signed_percent(now / before - 1)
-        rows.append(("step time", _spread(before, base.step_time_s.mad), _spread(now, step.mad), change))
+        rows.append(("step time", _spread(before, base.step_time_s.spread), _spread(now, step.spread), change))
     if base.mfu is not None and report.mfu.value is not None:
         change = quantities.points(report.mfu.value - base.mfu)
         rows.append(("MFU", quantities.percent(base.mfu), quantities.percent(report.mfu.value), change))
@@ -215,14 +215,14 @@ def _bandwidth(bytes_per_second: float) -> str:
 
 def _inflation(report: Report) -> str | None:
     step = report.step_time_s
-    if step is None or not step.profiled_median or step.source != "timed":
+    if step is None or not step.profiled or step.source != "timed":
         return None
-    change = quantities.signed_percent(step.profiled_median / step.median - 1)
+    change = quantities.signed_percent(step.profiled / step.stated - 1)
     return f"step with the profiler: {change}; all shares are of this step"
 
 
-def _spread(median: float, mad: float) -> str:
-    return quantities.duration(median) + (f" \u00b1 {quantities.time_spread(mad, median)}" if mad else "")
+def _spread(step: float, spread: float) -> str:
+    return quantities.duration(step) + (f" \u00b1 {quantities.time_spread(spread, step)}" if spread else "")
 
 
 def _share_row(bucket: str, before: Breakdown, now: Breakdown) -> tuple[str, str, str, str]:

@@ -83,7 +83,7 @@ def _labelled(rows: Sequence[tuple[str, list[str]]]) -> list[Line]:
 def number(report: Report, look: Look) -> Block:
     """MFU with its denominator and numerator, the step, the other kinds of MFU, the change since the baseline."""
     label, text = wording.headline(report)
-    step_label, step_text = wording.step_time(report)
+    step_label, step_text = wording.step_time(report, brief=not look.verbose)
     room = look.width - len(INDENT) - max(LABEL, len(label) + 2, len(step_label) + 2)
     base, others = wording.basis(report), ", ".join(wording.other_figures(report))
     if report.mfu.value is None:
@@ -92,7 +92,10 @@ def number(report: Report, look: Look) -> Block:
         base, others = "", base
     else:
         head = wrap(text, room, lines=None if look.verbose else 1)
-    rows = [(label, head + ([shorten(base, room)] if base else [])), (step_label, [shorten(step_text, room)])]
+    rows = [
+        (label, head + ([shorten(base, room)] if base else [])),
+        (step_label, wrap(step_text, room, lines=None if look.verbose else 2)),
+    ]
     if others:
         rows.append(("also", [shorten(others, room)]))
     star = wording.footnote(report)
@@ -149,7 +152,7 @@ def where(report: Report, look: Look) -> Block:
     texts = columns.table_column([row.seconds / scale for row in rows])
     title = "Step time breakdown"
     step = report.step_time_s
-    if step and abs(report.breakdown.step_s - step.median) > 0.01 * step.median:
+    if step and abs(report.breakdown.step_s - step.stated) > 0.01 * step.stated:
         title += f" (profiled: {quantities.duration(report.breakdown.step_s)})"
     longest = min(BAR, look.width - BESIDE_BAR)
     head = f"{INDENT}{title}".ljust(len(INDENT) + 15 + longest) + unit.rjust(7) + "share".rjust(8)

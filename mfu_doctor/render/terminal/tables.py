@@ -58,7 +58,7 @@ def _waterfall(report: Report) -> list[str]:
 
 
 def _steps(report: Report) -> list[str]:
-    """Shares of each step. A star marks a step that is not used for the medians."""
+    """Shares of each step. A star marks a step that is left out of the mean."""
     used = [name for name in wording.BUCKET_LABELS if any(row.split.share(name) > 0 for row in report.steps)]
     widths = {name: max(len(wording.BUCKET_LABELS[name]) + 2, 9) for name in used}
     rows = [
@@ -70,7 +70,7 @@ def _steps(report: Report) -> list[str]:
         return []
     head = f"{'step':<8}{'time':>9}" + "".join(wording.BUCKET_LABELS[name].rjust(widths[name]) for name in used)
     note = (
-        ["* warm-up or disturbed step, not used for the medians"] if any(not row.steady for row in report.steps) else []
+        ["* warm-up or disturbed step, no part of the mean step"] if any(not row.steady for row in report.steps) else []
     )
     return [head, *rows, *note]
 

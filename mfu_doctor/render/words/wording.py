@@ -17,9 +17,10 @@ from mfu_doctor.render.words.text import clean
 from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, Diagnosis
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.step import BUCKETS
+from mfu_doctor.result.step import BUCKETS, StepTime
 
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
+ENOUGH_FOR_P95 = 20  # with fewer steps the longest one is all that is known of the slow end
 SAME = 0.0005  # two MFU values closer than this look the same at one decimal
 LONGEST_COMMAND_NAME = 58  # characters of a trace name that still fit on a line of 80 columns
 _SAID_BY_HEADLINE = ("unknown-peak", "partial-flop-count")  # cautions that repeat why there is no MFU
@@ -115,36 +116,52 @@ def other_figures(report: Report) -> list[str]:
     ]
 
 
-def step_time(report: Report) -> tuple[str, str]:
-    """The step label and how it was measured."""
+def step_time(report: Report, *, brief: bool = False) -> tuple[str, str]:
+    """The step label and how it was measured. `brief`: without what the rest of the screen says, or what is always so."""
     step = report.step_time_s
     if step is None and report.device.unseen is not None:
         return "step unknown", "where a step begins and ends on the GPU is not in this trace"
     if step is None:
         return "step unknown", "no complete step in this trace; record more steps"
     whole = report.run.steps_source == "whole trace"
-    label = f"{'trace' if whole else 'step'} {quantities.duration(step.median)}"
-    spread = f"+-{quantities.time_spread(step.mad, step.median)}, " if step.n > 1 else ""
-    spread += f"mean {quantities.duration(step.mean)}, " if step.mean is not None else ""
-    if step.source == "timed":
-        with_it = f" ({quantities.duration(step.profiled_median)} with it)" if step.profiled_median else ""
-        return label, f"{spread}measured without the profiler{with_it}"
+    label = f"{'trace' if whole else 'step'} {quantities.duration(step.stated)}"
     if whole:
-        return label, f"{spread}the whole trace is treated as one step"
-    many = f"median of {step.n} profiled steps" if step.n > 1 else "one profiled step"
-    source = report.run.steps_source
-    return label, f"{spread}{many}" + (
-        "" if source == "ProfilerStep" else f", found by {labels.STEPS_FOUND_BY.get(source, source)}"
-    )
+        return label, "the whole trace is treated as one step"
+    return label, f"{_measured(report, step, brief=brief)}{_around(step, brief=brief)}"
+
+
+def _measured(report: Report, step: StepTime, *, brief: bool) -> str:
+    """Of which steps the mean is."""
+    many = f"mean of {step.n}" if step.n > 1 else "one"
+    if step.source == "timed":
+        with_it = f" ({quantities.duration(step.profiled)} with it)" if step.profiled and not brief else ""
+        name = "" if brief and step.n > 1 else " steps" if step.n > 1 else " step"
+        return f"{many}{name} without the profiler{with_it}"
+    found_by, source = labels.STEPS_FOUND_BY, report.run.steps_source
+    by = "" if source == "ProfilerStep" else f", found by {found_by.get(source, source)}"
+    return f"{many} profiled {'steps' if step.n > 1 else 'step'}{by}"
+
+
+def _around(step: StepTime, *, brief: bool) -> str:
+    """What stands beside the mean: the median, the slow end, and the steps that are no part of it (the first never is)."""
+    parts = [f"median {quantities.duration(step.median)}"] if step.n > 1 else []
+    if step.n > 1 and step.p95 is not None:
+        slow = "p95" if step.n >= ENOUGH_FOR_P95 else "longest"
+        parts.append(f"{slow} {quantities.duration(step.p95)}")
+    said = f"; {', '.join(parts)}" if parts else ""
+    if brief and [(part.kind, part.count) for part in step.left_out] == [("warm-up", 1)]:
+        return said
+    left = [f"{part.count} {part.kind} ({quantities.duration(part.mean_s)})" for part in step.left_out]
+    return f"{said}; left out: {', '.join(left)}" if left else said
 
 
 def baseline(report: Report) -> str | None:
     """One sentence on the change since the baseline; None without a baseline."""
     base, step = report.baseline, report.step_time_s
-    if base is None or step is None or not base.step_time_s.median:
+    if base is None or step is None or not base.step_time_s.stated:
         return None
-    change = quantities.signed_percent(step.median / base.step_time_s.median - 1)
-    text = f"step {quantities.duration(base.step_time_s.median)} -> {quantities.duration(step.median)} ({change})"
+    change = quantities.signed_percent(step.stated / base.step_time_s.stated - 1)
+    text = f"step {quantities.duration(base.step_time_s.stated)} -> {quantities.duration(step.stated)} ({change})"
     if base.mfu is not None and report.mfu.value is not None:
         text += f", MFU {quantities.points(report.mfu.value - base.mfu)}"
     return text

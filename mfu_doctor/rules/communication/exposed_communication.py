@@ -133,7 +133,7 @@ def _roots(every: Collectives, inside: npt.NDArray[np.bool_]) -> tuple[str, ...]
 
 def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:
     """Share of the exposed time that can overlap with compute: limited by the compute that overlaps with no collective yet."""
-    free = run.breakdown.mean_ns("compute", run.steps.steady) - (total_ns - exposed_ns)
+    free = run.breakdown.mean_ns("compute") - (total_ns - exposed_ns)
     return min(max(free, 0.0) / exposed_ns, 1.0)
 
 

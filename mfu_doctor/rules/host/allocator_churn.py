@@ -80,7 +80,7 @@ def allocator_churn(run: Run) -> Outcome:
             shown("driver calls", count, "per step"),
             shown("driver calls that free memory", steady.per_step(frees), "per step"),
             shown("CPU time", seconds(spent), "s"),
-            shown("GPU idle", seconds(part_of(run, "allocator").stated_ns), "s"),
+            shown("GPU idle", seconds(part_of(run, "allocator").mean_ns), "s"),
         ),
         place=_place(run, inside),
         effort="setting",

@@ -96,7 +96,7 @@ def _change(syncs: Syncs, places: tuple[str | None, ...], first: tuple[str, str 
 def _roots(run: Run, syncs: Syncs, idle: float) -> tuple[str, ...]:
     return (
         *(("pageable-read",) if _reads(run, syncs) else ()),
-        *(("host-computation",) if run.breakdown.mean_ns("host_compute", run.steps.steady) > idle else ()),
+        *(("host-computation",) if run.breakdown.mean_ns("host_compute") > idle else ()),
         *(("host-bound",) if _host_is_slower(run, idle) else ()),
     )
 
@@ -111,7 +111,7 @@ def _reads(run: Run, syncs: Syncs) -> bool:
 
 def _host_is_slower(run: Run, idle: float) -> bool:
     """Whether the device waits for launches more than it waits after synchronisations: then the host is the root cause."""
-    launching = sum(run.breakdown.mean_ns(cause, run.steps.steady) for cause in ("launch", "python"))
+    launching = run.breakdown.mean_ns("launch", "python")
     return launching > idle
 
 
@@ -120,7 +120,7 @@ def _times(count: float) -> str:
 
 
 def _then_idle(idle: Part, step_ns: float) -> str:
-    return f"; the GPU is then idle {idle.of_step}" if idle.stated_ns >= TOLD_SHARE * step_ns else ""
+    return f"; the GPU is then idle {idle.of_step}" if idle.mean_ns >= TOLD_SHARE * step_ns else ""
 
 
 def _plain(reason: str) -> str:
@@ -154,6 +154,6 @@ def _evidence(
     ]
     return (
         shown("waits", steady.per_step(len(syncs.calls)), "per step"),
-        shown("GPU idle after a wait", seconds(idle.stated_ns), "s"),
+        shown("GPU idle after a wait", seconds(idle.mean_ns), "s"),
         *listed,
     )

@@ -47,13 +47,13 @@ def gc_pause(run: Run) -> Outcome:
     steady = steady_of(run)
     pauses = run.host.gc & steady.host
     spent = steady.per_step(float(pauses.total_ns))
-    if spent < WORTH_SHARE * steady.mean_ns:
+    if spent < WORTH_SHARE * steady.step_ns:
         return None
     times = steady.per_step(pauses.count)
     longest = float(pauses.lengths.max())
     gone = (ScaleHost(run.host.gc, 0.0),)
     return Finding(
-        summary=f"Python's garbage collector takes {share(spent, steady.mean_ns)} of the mean step",
+        summary=f"Python's garbage collector takes {share(spent, steady.step_ns)} of the mean step",
         fix="gc.collect(); gc.freeze()  # after building model and data; then gc.collect() every N steps outside the step",
         change=Change((ScaleHost(run.host.gc, 0.5),), gone, gone),
         detail=f"{counted(times, 'collection')} per step, the longest takes {time_of(longest)}",

@@ -108,8 +108,8 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
             (ScaleHost(joined(everything, host.pauses), 0.0),),
         ),
         evidence=(
-            shown("GPU idle, CPU launches", seconds(part_of(run, "launch").stated_ns), "s"),
-            shown("GPU idle, Python", seconds(part_of(run, "python").stated_ns), "s"),
+            shown("GPU idle, CPU launches", seconds(part_of(run, "launch").mean_ns), "s"),
+            shown("GPU idle, Python", seconds(part_of(run, "python").mean_ns), "s"),
             shown("kernels", host.operations, "per step"),
             shown("CPU time", seconds(total), "s"),
             shown("fusable launches", 1 - fewer, "share"),
@@ -174,7 +174,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
             (ScaleHost(joined(host.issuing, host.dispatch, host.pauses), 0.0),),
         ),
         evidence=(
-            shown("GPU idle, Python", seconds(part_of(run, "python").stated_ns), "s"),
+            shown("GPU idle, Python", seconds(part_of(run, "python").mean_ns), "s"),
             shown("long gaps of the CPU", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",
@@ -198,7 +198,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     if excess >= CPU_EXCESS_SHARE * steady.step_ns:
         spot = run.spent_at(pauses & steady.host)
         return Finding(
-            summary=f"Python runs between operators {share(idle, steady.mean_ns)} of the step",
+            summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
             fix=_move(spot, "out of the training step"),
             detail=f"long gaps between operators take {time_of(excess)} of it; a typical gap takes {time_of(typical)}",
             change=Change((half,), (whole,), everything),
@@ -207,11 +207,11 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
             place=spot.place if spot else None,
             symptom_of=("tensor-loop",) if owns_most(run, pauses & steady.host) else (),
         )
-    if idle < CPU_DISPATCH_SHARE * steady.mean_ns:
+    if idle < CPU_DISPATCH_SHARE * steady.step_ns:
         return None
     compiled = (ScaleHost(host.dispatch & python, _COMPILED_DISPATCH),)
     return Finding(
-        summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.mean_ns)} of the step",
+        summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
         fix="model = torch.compile(model)",
         detail=f"a typical gap between operators takes {time_of(typical)}",
         change=Change(compiled, compiled, everything),

@@ -61,7 +61,7 @@ def host_computation(run: Run) -> Outcome:
     """Judge operators that launch nothing."""
     steady = steady_of(run)
     idle = part_of(run, "host_compute")
-    if idle.mean_ns < WORTH_SHARE * steady.mean_ns:
+    if idle.mean_ns < WORTH_SHARE * steady.step_ns:
         return None
     computed = computed_of(run, steady)
     if not computed:
@@ -75,7 +75,7 @@ def host_computation(run: Run) -> Outcome:
         + (f"; the first is called at {place}" if place else ""),
         change=_change(run, computed),
         evidence=(
-            shown("GPU idle, CPU computes", seconds(idle.stated_ns), "s"),
+            shown("GPU idle, CPU computes", seconds(idle.mean_ns), "s"),
             *(shown(c.name, seconds(c.per_step_ns), "s", first_place(run, c.rows)) for c in computed[:_NAMED]),
         ),
         place=place,

@@ -32,7 +32,6 @@ from mfu_doctor.analysis.evidence.host_time import host_time_of, longest_pause
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.step_kinds import are_long
 from mfu_doctor.intervals import union
 from mfu_doctor.quantities import number, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -60,7 +59,7 @@ def long_steps(run: Run) -> Outcome:
     length = run.steps.duration[index].astype(np.float64)
     middle = float(run.steps.duration[run.steps.median])
     spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
-    long = (length > middle + spread) & are_long(run.steps)[index]
+    long = (length > middle + spread) & run.steps.long[index]
     if not long.any() or long.mean() > EXCEPTIONS:
         return None
     steps = index[long]

@@ -46,7 +46,7 @@ def recompilation(run: Run) -> Outcome:
         spent = steady.per_step(float(compiling.total_ns))
         gone = (ScaleHost(run.host.compile, 0.0),)
         return Finding(
-            summary=f"Compilation takes {share(spent, steady.mean_ns)} of the mean step",
+            summary=f"Compilation takes {share(spent, steady.step_ns)} of the mean step",
             fix=_FIX,
             change=Change((ScaleHost(run.host.compile, 0.5),), gone, gone),
             evidence=(

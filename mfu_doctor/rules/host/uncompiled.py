@@ -82,7 +82,7 @@ def uncompiled(run: Run) -> Outcome:
         detail=_earned_back(run, end(1)),
         change=Change(end(0), end(1), end(2)),
         evidence=(
-            shown("GPU idle, CPU launches", seconds(idle.stated_ns), "s"),
+            shown("GPU idle, CPU launches", seconds(idle.mean_ns), "s"),
             shown("pointwise chains", seconds(fusable), "s"),
             shown("chains", steady.per_step(chains.count_in(run, steady)) if chains is not None else 0, "per step"),
         ),

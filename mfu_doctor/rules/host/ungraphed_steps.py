@@ -73,7 +73,7 @@ def ungraphed_steps(run: Run) -> Outcome:
         evidence=(
             shown("kernels", launched, "per step"),
             shown("identical steps", steady.count, "count"),
-            shown("GPU idle", seconds(idle.stated_ns), "s"),
+            shown("GPU idle", seconds(idle.mean_ns), "s"),
         ),
         effort="refactor",
         symptom_of=("host-bound",),

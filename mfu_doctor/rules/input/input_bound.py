@@ -159,7 +159,7 @@ def _detail(loading: Loading, storage: float | None) -> str:
 
 def _evidence(loading: Loading, storage: float | None) -> tuple[Evidence, ...]:
     found = [
-        shown("waiting for data", seconds(loading.waiting.stated_ns), "s"),
+        shown("waiting for data", seconds(loading.waiting.mean_ns), "s"),
         shown("loading one batch", seconds(loading.fetch_ns), "s"),
         shown("batches per step", loading.fetches, "count"),
         shown("step without waiting for data", seconds(loading.free_ns), "s"),

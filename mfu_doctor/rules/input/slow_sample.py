@@ -69,7 +69,7 @@ def slow_sample(run: Run) -> Outcome:
         summary=f"{number(int(slow.sum()))} of {len(rows)} batches take up to {time_of(float(length.max()))} to load, the others "
         f"{time_of(usual)}",
         fix=_fix(run),
-        detail=f"they add {share(excess, steady.mean_ns)} to the mean step",
+        detail=f"they add {share(excess, steady.step_ns)} to the mean step",
         change=Change((half,), (even,), (even,)),
         evidence=(
             shown("slow batches", steady.per_step(int(slow.sum())), "per step"),

@@ -83,10 +83,9 @@ def idle_tensor_cores(run: Run) -> Outcome:
 
 def _expected(run: Run, samples: Sampled) -> float | None:
     """Share of the time in which tensor cores must have worked for the executed FLOPs; None if a peak is unknown."""
-    step = run.mfu.step
-    skipped = run.flops.by_dtype(step, SKIPPED)
+    skipped = run.flops.by_dtype(SKIPPED)
     busy_s = 0.0
-    for dtype, flops in run.flops.by_dtype(step, EXECUTED).items():
+    for dtype, flops in run.flops.by_dtype(EXECUTED).items():
         peak = run.peaks.of(dtype)
         if dtype in _ELSEWHERE:
             continue

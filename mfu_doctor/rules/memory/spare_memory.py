@@ -90,6 +90,6 @@ def _growth(used: float, batch: int | None) -> float:
 def _fixed_ns(run: Run) -> float:
     """Mean time of a steady step that does not grow with the batch, in nanoseconds."""
     steady = steady_of(run)
-    idle = run.breakdown.mean_ns("idle", run.steps.steady) + run.breakdown.mean_ns("communication", run.steps.steady)
+    idle = run.breakdown.mean_ns("idle", "communication")
     entries = steady.entries(run) & (run.activity.kind == COMPUTE) & run.kernels.is_kind("optimizer")
     return idle + steady.per_step(float((run.activity.end - run.activity.start)[entries].sum()))

@@ -71,7 +71,7 @@ def _suspected(run: Run) -> Outcome:
         summary=f"The trace was recorded with {' and '.join(heavy)}, which slows the CPU: idle time is an upper bound",
         fix="torch.profiler.profile(with_stack=False, profile_memory=False, ...)  # record stacks in a second run",
         detail=f"launches and Python cause idle time: {idle.of_step}",
-        evidence=(shown("idle time from launches and Python", idle.stated_ns / NS_PER_S, "s"),),
+        evidence=(shown("idle time from launches and Python", idle.mean_ns / NS_PER_S, "s"),),
         effort="setting",
         confidence="hint",
     )

@@ -25,7 +25,6 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.step_kinds import are_long
 from mfu_doctor.quantities import first_of, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
@@ -39,7 +38,7 @@ def warmup_in_window(run: Run) -> Outcome:
         return Skip("one analysed step cannot be compared with others: record more steps")
     lengths = run.steps.duration[steady].astype(np.float64)
     middle = float(run.steps.duration[run.steps.median])
-    leading = int(np.argmin(np.append(are_long(run.steps)[steady], False)))
+    leading = int(np.argmin(np.append(run.steps.long[steady], False)))
     slow = min(leading, len(steady) // 2)
     if not slow:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mfu_doctor.rules.catalogue import RULES
-from mfu_doctor.rules.contract import Finding
 from tests.rules.judging import run_of
 from tests.rules.trace.drawing import loop
 
@@ -12,4 +11,4 @@ EVERY = [rule for rule in RULES if rule.caution and not rule.needs]
 
 def test_a_sound_trace_has_no_caution() -> None:
     run = run_of(loop())
-    assert [rule.name for rule in EVERY if isinstance(rule.judge(run), Finding)] == []
+    assert [rule.name for rule in EVERY if rule.judge(run) is not None] == []

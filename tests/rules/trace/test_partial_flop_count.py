@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from mfu_doctor.rules.trace.partial_flop_count import partial_flop_count
 from tests.rules.judging import caution, run_of, silent
-from tests.rules.trace.drawing import loop
 from tests.timeline import Timeline
 
 
 def test_partial_flop_count() -> None:
-    drawn = loop()
-    for _ in range(4):
+    drawn = Timeline()
+    for _ in range(7):
         with drawn.step():
-            drawn.op("custom::product", kernel=3_000, kernel_name="ampere_sgemm_128x128_tn")
+            drawn.op("aten::mm", kernel=1_000, dims=[[8192, 4096], [4096, 8192]], types=["float", "float"])
+            drawn.op("custom::product", kernel=300, kernel_name="ampere_sgemm_128x128_tn")
     assert "lower bound" in caution(partial_flop_count, run_of(drawn))
 
 

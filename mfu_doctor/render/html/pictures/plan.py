@@ -22,17 +22,14 @@ _LEFT, _RIGHT = 70.0, 960.0
 def draw_plan(report: Report) -> Markup | None:
     """The curve, or None if the plan is empty."""
     split = report.breakdown.step_s
-    start = report.step_time_s.median if report.step_time_s else split
+    start = report.step_time_s.stated if report.step_time_s else split
     plan = report.plan
     if not plan.steps or start <= 0:
         return None
     before = plan.steps[0].step_s + plan.steps[0].saving_s
     top = max(before, *(step.step_s for step in plan.steps)) * 1.02
     times = [before, *(step.step_s for step in plan.steps[:MOST_POINTS])]
-    # The plan starts at the mean step if there is one. The MFU of the report is that of the median step.
-    mean = report.step_time_s.mean if report.step_time_s else None
-    now = report.mfu.value * start / mean if report.mfu.value is not None and mean else report.mfu.value
-    shares = [now, *(step.mfu for step in plan.steps[:MOST_POINTS])]
+    shares = [report.mfu.value, *(step.mfu for step in plan.steps[:MOST_POINTS])]
     names = ["now", *(step.rule for step in plan.steps[:MOST_POINTS])]
     spots = [(_x(i, len(times)), _y(t, top)) for i, t in enumerate(times)]
     drawn = [_axis(top), _curve(spots), *_roofline(plan, top)]

@@ -14,7 +14,7 @@ _LEFT, _RIGHT = 92.0, 862.0
 
 
 def draw_split(split: Breakdown, scope: str) -> Markup:
-    """The bar of the headline: the buckets of the median step, with idle time by cause."""
+    """The bar of the headline: the buckets of the mean step, with idle time by cause."""
     parts, x = [], 0.0
     for kind, seconds, name in pieces(split):
         width = seconds / split.step_s * WIDTH
