@@ -47,6 +47,7 @@ class LoaderFacts:
     batch_size: int | None = None
     fetches: int = 0
     wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
+    cpu_s: float | None = None  # median CPU seconds of the main thread per fetch, un-profiled steps
     first_wait_s: float | None = None  # first fetch: workers starting
 
 
@@ -116,6 +117,7 @@ class HostFacts:
     interop_threads: int | None = None
     load_average: float | None = None  # 1-minute, at the end of the block
     cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
+    worker_cpu_share: float | None = None  # CPU seconds of descendants (workers) / wall seconds, if /proc shows it
     other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, if /proc shows it
     disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, if /proc shows it
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block

@@ -20,12 +20,14 @@ def test_loader_workers_are_not_other_processes() -> None:
     after = Busy(wall_s=110.0, own_s=59.0, tree_s=100.0, machine_s=1_035.0)
     found = host_facts(before, after)
     assert found.cpu_share == pytest.approx(0.9)
+    assert found.worker_cpu_share == pytest.approx(2.1)
     assert found.other_cpu_share == pytest.approx(0.5)
 
 
 def test_what_the_system_does_not_tell_is_no_share_of_zero() -> None:
     before, after = Busy(100.0, 50.0, None, 1_000.0), Busy(110.0, 59.0, 100.0, 1_035.0)
     assert host_facts(before, after).other_cpu_share is None
+    assert host_facts(before, after).worker_cpu_share is None
     assert host_facts(after, after).cpu_share is None  # no time passed
 
 

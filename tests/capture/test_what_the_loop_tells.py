@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,27 @@ def test_the_wait_for_a_batch_is_that_of_fetches_which_nothing_recorded() -> Non
     (loader,) = loop.loaders
     assert loader.fetches == 7
     assert loader.wait_s == pytest.approx(0.005)
+
+
+def test_the_cpu_time_of_a_batch_is_that_of_the_thread_and_not_its_wait() -> None:
+    loop, iterator = LoopFacts(), batches()
+    for _ in range(6):
+        loop.fetching()
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        time.sleep(0.02)
+        loop.fetched(iterator, 0, 30 * MS, plain=True)
+    (loader,) = loop.loaders
+    assert loader.cpu_s is not None
+    assert 0.01 <= loader.cpu_s < 0.02
+
+
+def test_a_fetch_whose_beginning_was_not_seen_has_no_cpu_time() -> None:
+    loop, iterator = LoopFacts(), batches()
+    for _ in range(3):
+        loop.fetched(iterator, 0, 4 * MS, plain=True)
+    assert loop.loaders[0].cpu_s is None
 
 
 def test_the_first_fetch_of_an_epoch_waits_for_the_workers_and_is_told_apart() -> None:

@@ -21,7 +21,8 @@ from mfu_doctor.units import NS_PER_US
 # 100 to 300 us (V100 ResNet-50 with 4 workers: median 0.2 ms).
 READY_FETCH_NS = 150 * NS_PER_US
 _SINGLE, _MULTI = "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"
-_SEARCH_STEPS = 7  # halvings of the search for a fetch time: within 1 % of the batch time
+_SEARCH_STEPS = 9  # most tries of the search for a fetch time
+_FOUND = 0.001  # it ends when the step is so close to the wanted one
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def deliver_every(run: Run, loading: Loading, period_ns: float) -> tuple[Edit, .
     wanted = max(loading.fetches * period_ns, loading.free_ns)
     keep = float(READY_FETCH_NS)
     if wanted > loading.free_ns:
-        keep = max(_search(run, wanted, period_ns), keep)
+        keep = max(_search(run, loading, wanted), keep)
     return (_keeping(run, keep),)
 
 
@@ -127,42 +128,22 @@ def _keeping(run: Run, keep_ns: float) -> ShortenHost:
     return ShortenHost(fetch.start, fetch.end, np.minimum(fetch.lengths, int(keep_ns)))
 
 
-def _search(run: Run, wanted_ns: float, most_ns: float) -> float:
-    """The time that each fetch must keep for the step to take `wanted_ns`; the step grows with it, so halving finds it."""
-    least = 0.0
-    for _ in range(_SEARCH_STEPS):
-        middle = (least + most_ns) / 2
-        if run.replay.step_ns((_keeping(run, middle),)) < wanted_ns:
-            least = middle
-        else:
-            most_ns = middle
-    return (least + most_ns) / 2
+def _search(run: Run, loading: Loading, wanted_ns: float) -> float:
+    """The time that each fetch must keep for the step to take `wanted_ns`.
 
-
-def shared_core_period(run: Run, loading: Loading, busy: float) -> float:
-    """On a CPU-only run workers and training share the cores: the least time per batch that the cores allow.
-
-    Args:
-        run: the run.
-        loading: its data path.
-        busy: share of a batch's time in which a worker keeps a core busy (0 for one that waits for a disk).
+    The step grows with it, in straight lines that bend where a wait hides, so following a line finds it in a few tries.
     """
-    host = run.facts.host if run.facts else None
-    if not run.is_cpu or loading.cores is None or loading.batch_ns is None:
-        return 0.0
-    threads = min(float(host.torch_threads) if host and host.torch_threads else loading.cores, loading.cores)
-    core_time = threads * loading.free_ns / loading.fetches + busy * loading.batch_ns
-    return core_time / loading.cores
-
-
-def busy_share(run: Run, loading: Loading) -> float | None:
-    """Share of a fetch without workers in which it keeps a core busy, from the process's CPU time; None if unknown."""
-    host = run.facts.host if run.facts else None
-    if not run.is_cpu or loading.workers != 0 or host is None or host.cpu_share is None or not host.torch_threads:
-        return None
-    fetching = loading.fetches * loading.fetch_ns
-    computing = host.torch_threads * (loading.step_ns - fetching)
-    return float(np.clip((host.cpu_share * loading.step_ns - computing) / fetching, 0.0, 1.0))
+    least, most = (0.0, loading.free_ns), (float(run.host.fetch.lengths.max()), loading.step_ns)  # kept, step
+    middle = least[0]
+    for _ in range(_SEARCH_STEPS):
+        if wanted_ns >= most[1]:
+            return most[0]
+        middle = least[0] + (wanted_ns - least[1]) / (most[1] - least[1]) * (most[0] - least[0])
+        step = run.replay.step_ns((_keeping(run, middle),))
+        if abs(step - wanted_ns) <= _FOUND * wanted_ns:
+            break
+        least, most = ((middle, step), most) if step < wanted_ns else (least, (middle, step))
+    return middle
 
 
 def steady_fetch_lengths(run: Run, steady: Steady) -> Rows:

@@ -61,6 +61,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         interop_threads=torch.get_num_interop_threads(),
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         cpu_share=_own_share(before, after),
+        worker_cpu_share=_worker_share(before, after),
         other_cpu_share=_other_share(before, after),
         disk_read_bytes_s=_read_rate(before, after),
         memory_available_bytes=_memory_available(),
@@ -83,6 +84,19 @@ def _own_share(before: Busy | None, after: Busy | None) -> float | None:
     if before is None or after is None or after.wall_s <= before.wall_s:
         return None
     return round((after.own_s - before.own_s) / (after.wall_s - before.wall_s), 4)
+
+
+def _worker_share(before: Busy | None, after: Busy | None) -> float | None:
+    if (
+        before is None
+        or after is None
+        or after.wall_s <= before.wall_s
+        or before.tree_s is None
+        or after.tree_s is None
+    ):
+        return None
+    descendants = (after.tree_s - before.tree_s) - (after.own_s - before.own_s)
+    return round(max(descendants, 0.0) / (after.wall_s - before.wall_s), 4)
 
 
 def _other_share(before: Busy | None, after: Busy | None) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import statistics
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class _Loader:
     fetches: int = 0
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
+    cpus_ns: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -44,11 +46,18 @@ class LoopFacts:
     _shape_sought: bool = False
     _latest: _Loader | None = None
     _latest_id: int = 0
+    _cpu_ns: int | None = None
     _loaders: dict[tuple[Any, ...], _Loader] = field(default_factory=dict)
     _optimizers: dict[int, OptimizerFacts] = field(default_factory=dict)
 
+    def fetching(self) -> None:
+        """A loader begins to fetch a batch on this thread."""
+        self._cpu_ns = time.thread_time_ns()
+
     def fetched(self, iterator: Any, batch: Any, wait_ns: int, *, plain: bool) -> None:
         """A loader's iterator returned a batch after `wait_ns`; `plain`: no profiler was recording."""
+        cpu_ns = None if self._cpu_ns is None else time.thread_time_ns() - self._cpu_ns
+        self._cpu_ns = None  # a loader that fetches from another one has fetched before it
         loader, first = self._latest, id(iterator) != self._latest_id
         if first:
             loader = self._loader_of(iterator)
@@ -59,6 +68,8 @@ class LoopFacts:
             loader.firsts_ns.append(wait_ns)
         elif plain and len(loader.waits_ns) < _MAX_WAITS:
             loader.waits_ns.append(wait_ns)
+            if cpu_ns is not None:
+                loader.cpus_ns.append(cpu_ns)
         if not self._shape_sought:
             self._shape_sought = True
             self.batch_shape = _first_shape(batch, _DEPTH)
@@ -135,6 +146,7 @@ def _summary(loader: _Loader) -> LoaderFacts:
         **loader.facts,
         fetches=loader.fetches,
         wait_s=statistics.median(loader.waits_ns) / NS_PER_S if loader.waits_ns else None,
+        cpu_s=statistics.median(loader.cpus_ns) / NS_PER_S if loader.cpus_ns else None,
         first_wait_s=statistics.median(loader.firsts_ns) / NS_PER_S if loader.firsts_ns else None,
     )
 

@@ -10,18 +10,22 @@ Why it costs
 
 How the gain is predicted
     t_w is the time that one worker needs for one batch. With num_workers=0 it is the loading time. With w workers that cannot
-    keep up, it is w times the step time. Then w' workers deliver a batch every t_w / w', and the step takes the longer of
-    t_w / w' and the step without any waiting. Replay finds the step without waiting: it simulates the recorded timeline again
-    with the wait removed. Loading that overlaps with GPU work therefore saves nothing.
+    keep up, it is w times the step time. Then w' workers deliver a batch every t_w / w'. The step takes the longest of: that
+    time, the step without any waiting, and (CPU time of training + CPU time of loading) / cores. Replay finds the step without
+    waiting: it simulates the recorded timeline again with the wait removed. Loading that overlaps with GPU work saves nothing.
     Low: two workers, or half of the additional workers.
     Mid: as many workers as the step needs, but not more than there are cores.
-    High: every batch is ready in time.
-    In a CPU-only run the workers use the same cores as training. The prediction takes their core time into account.
+    High: every batch is ready in time, as far as the cores allow.
+    In a CPU-only run whose operators use all cores, the step also becomes longer by a part of the CPU time of loading: the part
+    of the time in which training uses more than one core (low: half-way between this and all of it; high: none).
+    If workers remove less than half of the wait, cheaper loading is advised instead: low a quarter less CPU time per batch, mid
+    half of it, high none left. How much can really be saved depends on the transforms.
 
 How to fix
     DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True if a GPU trains. If all cores are already busy,
-    more workers do not help: make the transforms cheaper, or decode on the GPU. If batches are read from storage, read the data
-    set once before training, keep it on local NVMe, or store less of it.
+    more workers do not help: decode each sample once and keep it, make the transforms cheaper (NumPy or torch instead of loops,
+    smaller images), decode on the GPU, or leave a core to the workers with torch.set_num_threads(). If batches are read from
+    storage, read the data set once before training, keep it on local NVMe, or store less of it.
 
 When it is wrong
     The rule promises too much if all workers read from one slow disk. If data was read from storage during the steps without
@@ -36,14 +40,16 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.loading import (
-    Loading,
-    busy_share,
-    deliver_every,
-    is_pipelined,
-    loading_of,
-    shared_core_period,
+from mfu_doctor.analysis.evidence.loader_cores import (
+    HIGH,
+    LOW,
+    MID,
+    LoaderCores,
+    loader_cores,
+    with_cheaper_loading,
+    with_workers,
 )
+from mfu_doctor.analysis.evidence.loading import Loading, deliver_every, is_pipelined, loading_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
@@ -56,8 +62,11 @@ SATURATED = 0.95
 # A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does
 # more. Below it nothing that training waits for is limited by reading; logs and late imports stay far below it.
 STORAGE_MATTERS = 10e6  # bytes/s
-# Without figures of the process, half of a worker's time is taken as work for a core.
-UNKNOWN_BUSY = 0.5
+
+
+_CHEAPER = (
+    "samples = [dataset[i] for i in range(len(dataset))]  # decode once and keep it, or make the transforms cheaper"
+)
 
 
 @rule(
@@ -83,17 +92,20 @@ def input_bound(run: Run) -> Outcome:
         )
     if loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None
-    wanted = _recommended(loading)
+    wanted, cores = _recommended(loading), loader_cores(run, loading)
+    few = _fewer(loading, wanted)
+    cheaper = _workers_do_little(loading, cores, wanted)
     who = "Training" if run.is_cpu else "GPU"
     storage = _from_storage(run)
     return Finding(
         summary=f"{who} waits for data {loading.waiting.of_step}",
-        fix=_fix(run, f"{wanted}" if loading.workers is not None or not is_pipelined(run) else "2 * num_workers"),
-        detail=_detail(loading, storage),
-        change=_change(run, loading, wanted),
-        evidence=_evidence(loading, storage),
+        fix=_CHEAPER if cheaper else _fix(run, loading, wanted),
+        detail=_detail(loading, storage) + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
+        change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
+        evidence=_evidence(loading, storage, cores),
         place=run.places(loading.rows[:1])[0],
-        withhold=_saturated(run, loading),
+        effort="refactor" if cheaper else "line",
+        confidence="hint" if cheaper else "modelled",
     )
 
 
@@ -107,34 +119,56 @@ def _recommended(loading: Loading) -> int:
     return min(needed, max(int(loading.cores), 1)) if loading.cores else needed
 
 
-def _change(run: Run, loading: Loading, wanted: int) -> Change:
-    ready = deliver_every(run, loading, 0.0)
-    if loading.batch_ns is None:  # number of workers unknown: twice as many halve the period
-        return Change(deliver_every(run, loading, loading.step_ns / loading.fetches / 2), ready, ready)
-    now = loading.workers or 0
-    few = 2 if now == 0 else now + max((wanted - now) // 2, 1)
-    known = busy_share(run, loading)
-    middle = UNKNOWN_BUSY if known is None else known
-    low = max(loading.batch_ns / min(few, max(wanted, 1)), shared_core_period(run, loading, middle if known else 1.0))
-    mid = max(loading.batch_ns / wanted, shared_core_period(run, loading, middle))
-    return Change(deliver_every(run, loading, low), deliver_every(run, loading, mid), ready)
-
-
-def _saturated(run: Run, loading: Loading) -> str | None:
-    host = run.facts.host if run.facts else None
-    if host is None or host.cpu_share is None or not loading.cores or not loading.workers:
-        return None
-    used = host.cpu_share + (host.other_cpu_share or 0.0)
-    if used < SATURATED * loading.cores:
-        return None
-    return (
-        f"{number(used)} of {number(loading.cores)} cores are busy, so more workers do not help; "
-        "make the transforms cheaper or decode on the GPU"
+def _workers_do_little(loading: Loading, cores: LoaderCores, wanted: int) -> bool:
+    """Whether more workers leave most of the wait, although less CPU time per batch would not."""
+    if loading.workers is None:
+        return False
+    left = with_workers(loading, cores, wanted, MID)
+    return 2 * (loading.step_ns - left) < loading.step_ns - loading.free_ns and (
+        with_cheaper_loading(loading, cores, MID) < left
     )
 
 
-def _fix(run: Run, wanted: str) -> str:
-    options = [f"num_workers={wanted}"]
+def _fewer(loading: Loading, wanted: int) -> int:
+    """Workers of the low end."""
+    now = loading.workers or 0
+    return min(2 if now == 0 else now + max((wanted - now) // 2, 1), max(wanted, 1))
+
+
+def _change(run: Run, loading: Loading, cores: LoaderCores, workers: tuple[int, int]) -> Change:
+    if loading.batch_ns is None:  # number of workers unknown: twice as many halve the period
+        ready = deliver_every(run, loading, 0.0)
+        return Change(deliver_every(run, loading, loading.step_ns / loading.fetches / 2), ready, ready)
+    few, wanted = workers
+    least = max(loading.free_ns, cores.least_ns(HIGH))
+    steps = (with_workers(loading, cores, few, LOW), with_workers(loading, cores, wanted, MID), least)
+    return _changes(run, loading, steps)
+
+
+def _cheaper_change(run: Run, loading: Loading, cores: LoaderCores) -> Change:
+    low, mid, high = (with_cheaper_loading(loading, cores, end) for end in (LOW, MID, HIGH))
+    return _changes(run, loading, (low, mid, high))
+
+
+def _changes(run: Run, loading: Loading, steps: tuple[float, float, float]) -> Change:
+    """The edits after which a step takes so many nanoseconds, at the three ends."""
+    return Change(*(deliver_every(run, loading, step / loading.fetches) for step in steps))
+
+
+def _no_core(run: Run, loading: Loading, cores: LoaderCores) -> str:
+    """Why more workers would bring less than cheaper loading."""
+    host = run.facts.host if run.facts else None
+    used = sum(s or 0.0 for s in (host.cpu_share, host.worker_cpu_share, host.other_cpu_share)) if host else 0.0
+    if loading.cores and loading.workers and used >= SATURATED * loading.cores:
+        return f"{number(used)} of {number(loading.cores)} cores are busy, so more workers do not help"
+    if cores.busy and not loading.workers:
+        return "training uses all cores, so workers take from it what they compute"
+    return "the cores limit what more workers deliver"
+
+
+def _fix(run: Run, loading: Loading, wanted: int) -> str:
+    known = loading.workers is not None or not is_pipelined(run)
+    options = [f"num_workers={wanted if known else '2 * num_workers'}"]
     if not run.is_cpu:
         options.append("pin_memory=True")
     return f"DataLoader(..., {', '.join([*options, 'persistent_workers=True'])})"
@@ -157,7 +191,7 @@ def _detail(loading: Loading, storage: float | None) -> str:
     return f"{by} a batch every {time_of(loading.step_ns / loading.fetches)}; {needed}"
 
 
-def _evidence(loading: Loading, storage: float | None) -> tuple[Evidence, ...]:
+def _evidence(loading: Loading, storage: float | None, cores: LoaderCores) -> tuple[Evidence, ...]:
     found = [
         shown("waiting for data", seconds(loading.waiting.mean_ns), "s"),
         shown("loading one batch", seconds(loading.fetch_ns), "s"),
@@ -168,6 +202,8 @@ def _evidence(loading: Loading, storage: float | None) -> tuple[Evidence, ...]:
         found.append(shown("workers", loading.workers, "count"))
     if loading.cores is not None:
         found.append(shown("cores", loading.cores, "count"))
+    if cores.loading_ns[LOW] == cores.loading_ns[HIGH] and loading.workers is not None:
+        found.append(shown("CPU time of loading per step", seconds(cores.loading_ns[MID]), "s"))
     if storage is not None:
         found.append(shown("read from storage", storage, "bytes/s"))
     return tuple(found)

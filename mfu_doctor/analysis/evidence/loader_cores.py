@@ -1,0 +1,148 @@
+"""CPU cores that loading and training share: what both need per step, and what step that allows with more workers.
+
+A worker needs a core. If no core is free, it takes one from the threads of an operator, and such an operator is done only when
+its slowest thread is: the step then becomes longer by about what the worker computes. Where training uses one thread, or the
+worker waits for a disk, workers cost nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.loading import Loading, loader_facts
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.units import NS_PER_S
+
+# What is taken where the capture did not measure it, at the low, mid and high end of a prediction.
+_UNKNOWN = (1.0, 0.5, 0.0)
+LOW, MID, HIGH = 0, 1, 2
+_MOSTLY = 0.5
+# What cheaper loading leaves of its CPU time at the three ends: how much can be saved in it is not known.
+_CHEAPER = (0.75, 0.5, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderCores:
+    """Who needs which CPU time; nanoseconds per step.
+
+    Attributes:
+        count: cores that this process and its workers can have; None if unknown.
+        training_ns: CPU time of everything but loading, on all threads.
+        loading_ns: CPU time of loading the batches of a step at the three ends; equal if it was measured.
+        displaced: share of a new worker's CPU time by which training becomes longer, at the three ends.
+        measured: whether the CPU time of this process is known.
+    """
+
+    count: float | None
+    training_ns: float
+    loading_ns: tuple[float, float, float]
+    displaced: tuple[float, float, float]
+    measured: bool
+
+    @property
+    def busy(self) -> bool:
+        """Whether a new worker is known to take most of its time from training."""
+        return self.measured and self.displaced[MID] >= _MOSTLY
+
+    def least_ns(self, end: int) -> float:
+        """The shortest step that the cores allow; 0 if their number is unknown."""
+        return 0.0 if self.count is None else (self.training_ns + self.loading_ns[end]) / self.count
+
+
+def loader_cores(run: Run, loading: Loading) -> LoaderCores:
+    """What loading and training need of the cores."""
+    loads = _loading_ns(run, loading)
+    trains = _training_ns(run, loading, loads[MID])
+    count = _available(run, loading)
+    host = run.facts.host if run.facts else None
+    measured = host is not None and host.cpu_share is not None
+    return LoaderCores(count, trains, loads, _displaced(run, loading, count, trains), measured)
+
+
+def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -> float:
+    """The step with so many workers in nanoseconds, at one end of the prediction."""
+    delivered = 0.0 if loading.batch_ns is None else loading.fetches * loading.batch_ns / workers
+    beside = loading.free_ns + cores.displaced[end] * cores.loading_ns[end]
+    return min(max(beside, delivered, cores.least_ns(end)), loading.step_ns)
+
+
+def with_cheaper_loading(loading: Loading, cores: LoaderCores, end: int) -> float:
+    """The step if loading needed less CPU time and nothing else changed, in nanoseconds."""
+    saved = (1.0 - _CHEAPER[end]) * cores.loading_ns[MID] / max(loading.workers or 1, 1)
+    return max(loading.step_ns - saved, loading.free_ns)
+
+
+def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:
+    facts, host = loader_facts(run), run.facts.host if run.facts else None
+    most = loading.fetches * (loading.batch_ns or 0.0)
+    if loading.workers and host is not None and host.worker_cpu_share is not None:
+        return (host.worker_cpu_share * loading.step_ns,) * 3
+    if loading.workers == 0 and facts is not None and facts.cpu_s is not None:
+        return (min(loading.fetches * facts.cpu_s * NS_PER_S, most),) * 3
+    share = _busy_share(run, loading)
+    return (share * most,) * 3 if share is not None else (_UNKNOWN[LOW] * most, _UNKNOWN[MID] * most, _UNKNOWN[HIGH])
+
+
+def _busy_share(run: Run, loading: Loading) -> float | None:
+    """Share of a fetch without workers in which it keeps a core busy, from the process's CPU time; None if unknown.
+
+    It is assumed that training uses all its threads: a part of them would leave more of the CPU time to the fetch.
+    """
+    host = run.facts.host if run.facts else None
+    if not run.is_cpu or loading.workers != 0 or host is None or host.cpu_share is None or not host.torch_threads:
+        return None
+    fetching = loading.fetches * loading.fetch_ns
+    computing = host.torch_threads * (loading.step_ns - fetching)
+    return float(np.clip((host.cpu_share * loading.step_ns - computing) / fetching, 0.0, 1.0))
+
+
+def _training_ns(run: Run, loading: Loading, loads: float) -> float:
+    """CPU time of training: what the process used without loading in it, else all threads of a CPU-only run, else one thread."""
+    host = run.facts.host if run.facts else None
+    if host is not None and host.cpu_share is not None:
+        used = host.cpu_share * loading.step_ns - (0.0 if loading.workers else loads)
+        return max(used, loading.free_ns if run.is_cpu else 0.0)
+    return _threads(run, loading.cores) * loading.free_ns
+
+
+def _threads(run: Run, cores: float | None) -> float:
+    host = run.facts.host if run.facts else None
+    threads = float(host.torch_threads) if host and host.torch_threads else (cores or 1.0)
+    return min(threads, cores or threads) if run.is_cpu else 1.0
+
+
+def _available(run: Run, loading: Loading) -> float | None:
+    """Cores without those that other processes hold, at least what this process and its workers used."""
+    host = run.facts.host if run.facts else None
+    if loading.cores is None or host is None:
+        return loading.cores
+    elsewhere = (
+        host.cores or loading.cores
+    ) - loading.cores  # the rest of the machine may have held that much of the others
+    others = max((host.other_cpu_share or 0.0) - elsewhere, 0.0)
+    own = (host.cpu_share or 0.0) + (host.worker_cpu_share or 0.0)
+    return max(loading.cores - others, min(own, loading.cores))
+
+
+def _displaced(run: Run, loading: Loading, count: float | None, trains: float) -> tuple[float, float, float]:
+    """What a worker's CPU time costs training: nothing beside a GPU or a free core, all of it if all cores are in use.
+
+    Running workers have cost it already. The share is how much of training's time uses the cores beyond the first one.
+    """
+    if not run.is_cpu or loading.workers:
+        return 0.0, 0.0, 0.0
+    host = run.facts.host if run.facts else None
+    if count is None or host is None or host.cpu_share is None:
+        return _around(_UNKNOWN[MID])
+    if _threads(run, loading.cores) + 1 <= count:
+        return 0.0, 0.0, 0.0
+    if count <= 1:
+        return 1.0, 1.0, 1.0
+    return _around(float(np.clip((trains / max(loading.free_ns, 1.0) - 1.0) / (count - 1.0), 0.0, 1.0)))
+
+
+def _around(share: float) -> tuple[float, float, float]:
+    """A share with its ends: half-way to all, and none."""
+    return (share + 1.0) / 2, share, 0.0
