@@ -24,6 +24,7 @@ from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
+from mfu_doctor.analysis.views.later_waits import LaterWaits, later_waits
 from mfu_doctor.analysis.views.launches import Launches, link
 from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut, lost_device
 from mfu_doctor.analysis.views.mean_step import MeanStep, mean_step
@@ -136,6 +137,11 @@ class Run:
     def mean_step(self) -> MeanStep:
         """What a step takes: the one that every value of the report is of."""
         return mean_step(self.steps, self.facts)
+
+    @cached_property
+    def later_waits(self) -> LaterWaits | None:
+        """Waits for data per step, recorded and in the rest of the run; None if the run was not timed to its end."""
+        return later_waits(self.steps, self.host, self.facts)
 
     @cached_property
     def breakdown(self) -> Breakdowns:

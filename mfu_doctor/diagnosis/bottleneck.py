@@ -5,6 +5,8 @@ The fix that saves most does not decide this. It can be of another kind: less ho
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mfu_doctor.result.bottleneck import BOUND_BY, COMPUTE_BOUND
 from mfu_doctor.result.step import Breakdown
 
@@ -12,12 +14,18 @@ from mfu_doctor.result.step import Breakdown
 BOUND_SHARE = 0.10
 
 
-def bound_by(split: Breakdown) -> str:
+def bound_by(split: Breakdown, kept_wait: float = 1.0) -> str:
     """The name for the largest removable share of the step, if it is at least `BOUND_SHARE`; else compute-bound.
 
     Two causes of idle time do not make a run host-bound: the device had work in its queue ("queue"), or the cause is unknown
     ("other").
+
+    Args:
+        split: the recorded step.
+        kept_wait: what is left of its wait for data in the rest of the run.
     """
+    gone = split.data_loading * (1.0 - kept_wait)
+    split = replace(split, step_s=split.step_s - gone, data_loading=split.data_loading - gone)
     removable = {owner: float(getattr(split, owner)) for owner, name in BOUND_BY.items() if name != COMPUTE_BOUND}
     removable["idle"] -= split.idle_causes.get("queue", 0.0) + split.idle_causes.get("other", 0.0)
     owner = max(removable, key=removable.__getitem__)

@@ -74,7 +74,7 @@ class Scale:
 def scale_of(run: Run) -> Scale:
     """The scale of a run: savings are per mean step, which has its share of rare work."""
     least = run.least_times
-    second_ns = run.replay.measured_ns / run.mean_step.without_recording(run.replay.recorded_ns) * NS_PER_S
+    second_ns = run.replay.measured_ns / run.mean_step.in_run(run.replay.recorded_ns) * NS_PER_S
     kernels, products = (None, None) if least is None else (least.kernels, least.products)
     return Scale(
         run.mfu.step_s,

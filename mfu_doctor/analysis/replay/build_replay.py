@@ -5,16 +5,20 @@ They are equal, unless profile() timed steps without the profiler. Then the seco
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.replay.later_loading import as_later
 from mfu_doctor.analysis.replay.profiler_overhead import without_profiler
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.replay.timeline import build_timeline
 from mfu_doctor.analysis.views.host import Host
+from mfu_doctor.analysis.views.later_waits import later_waits
 from mfu_doctor.analysis.views.mean_step import mean_step
 from mfu_doctor.analysis.views.work import Work
 
 
 def build_replay(work: Work, host: Host) -> Replay:
     """The timeline of a run as a model that can be changed and run again.
+
+    What recording costs is told by the steps just before it; what a step takes, by those of the whole run.
 
     Args:
         work: device work and steps.
@@ -24,6 +28,8 @@ def build_replay(work: Work, host: Host) -> Replay:
     facts = work.trace.facts
     if facts is None or not facts.timed_steps_s:
         return Replay(recorded, work.activity.row)
-    step_ns = mean_step(work.steps, facts).without_recording(recorded.measured_ns)
-    plain = without_profiler(recorded, work.trace, step_ns)
-    return Replay(recorded, work.activity.row, plain, slowdown=max(plain.measured_ns / step_ns, 1.0))
+    mean = mean_step(work.steps, facts)
+    plain = without_profiler(recorded, work.trace, mean.without_recording(recorded.measured_ns))
+    plain = as_later(plain, work.activity.row, host, later_waits(work.steps, host, facts))
+    slowdown = max(plain.measured_ns / mean.in_run(recorded.measured_ns), 1.0)
+    return Replay(recorded, work.activity.row, plain, slowdown=slowdown)

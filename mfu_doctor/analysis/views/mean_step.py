@@ -3,9 +3,9 @@
 A typical (median) step is not the throughput: if every fourth batch comes late, three of four steps do not show it. So a long
 step counts as what it is, one of so many. Only warm-up and disturbed steps (see `step_kinds`) are left out.
 
-Steps that profile() timed without the profiler say how long a step takes; recorded ones are longer by what recording costs. If a
-long step is among the recorded ones, all steps together say how often such steps come: the recorded ones count here too, without
-the cost of recording.
+Steps that profile() timed without the profiler say how long a step takes. Recorded ones are longer by what recording costs: that
+is seen beside the recording, by steps that are not long. If a long step is among the recorded ones, all steps together say how
+often such steps come: the recorded ones count here too, without the cost of recording.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class MeanStep:
         long: how many of the `count` steps are long.
         count: the steps that the mean is of.
         every: a long step comes every so many steps; None: not regularly, or not known.
+        pace: how long a usual step of the run takes over one beside the recording.
     """
 
     stated_ns: float
@@ -42,10 +43,15 @@ class MeanStep:
     long: int
     count: int
     every: int | None = None
+    pace: float = 1.0
 
     def without_recording(self, recorded_ns: float) -> float:
         """A mean of recorded steps without what recording adds, but more than nothing."""
         return max(recorded_ns - self.recording_ns, recorded_ns * _LEAST_LEFT)
+
+    def in_run(self, recorded_ns: float) -> float:
+        """What such steps take in the run, whose later steps can be quicker or slower than those beside the recording."""
+        return self.without_recording(recorded_ns) * self.pace
 
 
 # Un-profiled steps were never less than this share of the profiled ones in any run that was looked at.
@@ -66,14 +72,14 @@ def mean_step(steps: Steps, facts: Facts | None) -> MeanStep:
     if not len(timed):
         return MeanStep(steps.mean_ns, 0.0, int(slow.sum()), len(recorded), _period(steps))
     mean_timed = fmean(timed_steps(facts)) * NS_PER_S
-    slow_timed = are_long(timed)
-    usual = float(timed[~slow_timed].mean())
-    recording = float(recorded[~slow].mean()) - usual
+    slow_timed, beside = are_long(timed), np.array(facts.beside_s if facts is not None else (), np.float64) * NS_PER_S
+    usual, usual_beside = float(timed[~slow_timed].mean()), float(beside[~are_long(beside)].mean())
+    recording, pace = float(recorded[~slow].mean()) - usual_beside, usual / usual_beside
     if not slow.any():
-        return MeanStep(mean_timed, recording, int(slow_timed.sum()), len(timed))
+        return MeanStep(mean_timed, recording, int(slow_timed.sum()), len(timed), pace=pace)
     many = len(timed) + len(recorded)
     total = mean_timed * len(timed) + usual * float((~slow).sum()) + float((recorded[slow] - recording).sum())
-    return MeanStep(total / many, recording, int(slow_timed.sum() + slow.sum()), many, _period(steps))
+    return MeanStep(total / many, recording, int(slow_timed.sum() + slow.sum()), many, _period(steps), pace)
 
 
 def are_long(took: Floats) -> npt.NDArray[np.bool_]:

@@ -16,6 +16,13 @@ def timed_steps(facts: Facts | None) -> tuple[float, ...]:
     return evened(facts.timed_steps_s, max((loader.num_workers for loader in facts.loaders), default=0))
 
 
+def beside_steps(facts: Facts | None) -> tuple[float, ...]:
+    """The same of the steps just before the recording, whose work was like the recorded one."""
+    if facts is None:
+        return ()
+    return evened(facts.beside_s, max((loader.num_workers for loader in facts.loaders), default=0))
+
+
 def evened(times: tuple[float, ...], burst: int) -> tuple[float, ...]:
     """Means of `burst` consecutive times, if that leaves at least three; the times themselves otherwise."""
     if burst < 2 or len(times) < burst + 2:

@@ -3,6 +3,7 @@
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.trace.busy_machine import busy_machine
 from mfu_doctor.rules.trace.dropped_events import dropped_events
+from mfu_doctor.rules.trace.early_recording import early_recording
 from mfu_doctor.rules.trace.few_steps import few_steps
 from mfu_doctor.rules.trace.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.trace.partial_flop_count import partial_flop_count
@@ -15,6 +16,7 @@ RULES: tuple[Rule, ...] = (
     dropped_events,
     missing_gpu_events,
     profiler_inflation,
+    early_recording,
     unstable_steps,
     few_steps,
     busy_machine,
