@@ -27,10 +27,12 @@ def split(**parts: Any) -> Breakdown:
         ({"memory_copy": 0.15, "idle": 0.1}, "copy-bound"),
         ({"idle": 0.09, "data_loading": 0.09}, "compute-bound"),
         ({"idle": 0.4, "idle_causes": {"queue": 0.35, "launch": 0.05}}, "compute-bound"),
+        ({"idle": 0.8, "idle_causes": {"queue": 0.7, "launch": 0.1}}, None),
+        ({"idle": 0.8, "idle_causes": {"other": 0.2, "queue": 0.3, "launch": 0.3}}, None),
         ({"idle": 0.4, "communication": 0.2, "idle_causes": {"queue": 0.25, "launch": 0.15}}, "communication-bound"),
     ],
 )
-def test_the_largest_removable_share_names_the_run(parts: dict[str, Any], name: str) -> None:
+def test_the_largest_removable_share_names_the_run(parts: dict[str, Any], name: str | None) -> None:
     assert bound_by(split(**parts)) == name
 
 

@@ -71,9 +71,10 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations, Operations]
     ready = issued + base
     queued = previous_end >= ready
     held = ops.start - np.maximum(ready, previous_end)
-    edges = _declared(waits) | _around_collectives(waits)
     inferred = _inferred(waits, np.flatnonzero(held > HELD_BACK_NS), np.maximum(ready, previous_end))
-    edges |= {k: (*edges.get(k, ()), j) for k, j in inferred.items()}
+    edges: dict[int, tuple[int, ...]] = {}
+    for told in (_declared(waits), _around_collectives(waits), _by_order(waits), {k: (j,) for k, j in inferred.items()}):
+        edges |= {k: tuple(dict.fromkeys((*edges.get(k, ()), *sources))) for k, sources in told.items()}
     bound = np.zeros(len(ops.start), np.bool_)
     listed: list[tuple[int, int, float]] = []
     mean_gap = _mean_gap(ops, (ops.start - previous_end).astype(np.float64), queued & (held <= HELD_BACK_NS))
@@ -182,6 +183,26 @@ def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
         before = int(np.searchsorted(issued[source], recorded_at, side="right")) - 1
         if after < len(waiting) and before >= 0:
             found[int(waiting[after])] = (*found.get(int(waiting[after]), ()), int(source[before]))
+    return found
+
+
+def _by_order(waits: Waits) -> dict[int, tuple[int, ...]]:
+    """Waits as programs write them: launch on one stream, `other.wait_stream(it)`, launch on the other one.
+
+    The call does not say which streams; the operations that its thread issued right before and right after it do.
+    """
+    ops, trace = waits.operations, waits.trace
+    row = waits.calls.row[np.maximum(ops.call, 0)]
+    thread = np.where(row >= 0, trace.events.track[np.maximum(row, 0)], -1)
+    found: dict[int, tuple[int, ...]] = {}
+    for track in np.unique(trace.events.track[waits.wait_rows]):
+        mine = np.flatnonzero((ops.call >= 0) & (thread == track))
+        rows = waits.wait_rows[trace.events.track[waits.wait_rows] == track]
+        after = np.searchsorted(waits.issued[mine], trace.events.start[rows])
+        for k in after[(after > 0) & (after < len(mine))].tolist():
+            source, waiting = int(mine[k - 1]), int(mine[k])
+            if ops.stream[source] != ops.stream[waiting]:
+                found[waiting] = (source,)
     return found
 
 
