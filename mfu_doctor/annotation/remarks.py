@@ -18,6 +18,7 @@ from mfu_doctor.analysis.replay.edits import (
     Edit,
     MergeLaunches,
     MoveToStream,
+    ReleaseHolds,
     ScaleDevice,
     ScaleHost,
     SetDevice,
@@ -124,7 +125,7 @@ def _cost(trace: Trace, edit: Edit) -> _Cost:
 
 
 def _saved(
-    edit: DropWaits | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream,
+    edit: DropWaits | ReleaseHolds | ScaleDevice | SetDevice | AsyncCopies | MergeLaunches | MoveToStream,
     length: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     if isinstance(edit, ScaleDevice):

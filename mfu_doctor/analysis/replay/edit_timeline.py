@@ -19,6 +19,7 @@ from mfu_doctor.analysis.replay.edits import (
     Edit,
     MergeLaunches,
     MoveToStream,
+    ReleaseHolds,
     ScaleDevice,
     ScaleHost,
     SetDevice,
@@ -32,7 +33,7 @@ Rows = npt.NDArray[np.int64]
 
 
 # The order in which kinds of edits take effect: what sets a duration before what scales it, links last.
-_ORDER = (SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream, TwoWayLink)
+_ORDER = (ReleaseHolds, SetDevice, AsyncCopies, MergeLaunches, ScaleDevice, DropWaits, MoveToStream, TwoWayLink)
 
 
 def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, slowdown: float = 1.0) -> Timeline:
@@ -96,6 +97,8 @@ def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
     match edit:
         case DropWaits(rows):
             return _drop_waits(timeline, rows)
+        case ReleaseHolds(rows, left):
+            return _release(timeline, _positions(work.row, rows)[0], left)
         case ScaleDevice(rows, factor):
             at, which = _positions(work.row, rows)
             duration = work.of(timeline)
@@ -192,6 +195,15 @@ def _drop_waits(timeline: Timeline, rows: Rows) -> Timeline:
             links += [(int(first[stream][at]), source, 0.0)] if at < len(first[stream]) else []
     kept = tuple(w for w in calls.waits if w[0] not in dropped)
     return replace(timeline, calls=replace(calls, waits=kept), operations=replace(ops, waits=(*ops.waits, *links)))
+
+
+def _release(timeline: Timeline, at: Rows, left: float) -> Timeline:
+    """These operations start when the run's usual delays are over, or after `left` of what they took longer."""
+    ops, usual = timeline.operations, timeline.released
+    latency, gap = ops.latency.copy(), ops.gap.copy()
+    latency[at] -= (1.0 - left) * np.maximum(ops.latency - usual.latency, 0.0)[at]
+    gap[at] -= (1.0 - left) * np.maximum(ops.gap - usual.gap, 0.0)[at]
+    return replace(timeline, operations=replace(ops, latency=latency, gap=gap))
 
 
 def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) -> Timeline:

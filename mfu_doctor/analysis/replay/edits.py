@@ -46,6 +46,14 @@ class DropWaits:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseHolds:
+    """Nothing but what the trace shows holds these device rows in their queues any longer; `left` of each hold remains."""
+
+    rows: Rows
+    left: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleDevice:
     """These device rows (kernels, copies; on a CPU: ops) take `factor` (shape of rows) of their time."""
 
@@ -100,6 +108,7 @@ Edit: TypeAlias = (
     ScaleHost
     | ShortenHost
     | DropWaits
+    | ReleaseHolds
     | ScaleDevice
     | SetDevice
     | AsyncCopies

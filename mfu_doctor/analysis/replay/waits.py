@@ -73,7 +73,12 @@ def find_device_waits(waits: Waits) -> tuple[Operations, Operations, Operations]
     held = ops.start - np.maximum(ready, previous_end)
     inferred = _inferred(waits, np.flatnonzero(held > HELD_BACK_NS), np.maximum(ready, previous_end))
     edges: dict[int, tuple[int, ...]] = {}
-    for told in (_declared(waits), _around_collectives(waits), _by_order(waits), {k: (j,) for k, j in inferred.items()}):
+    for told in (
+        _declared(waits),
+        _around_collectives(waits),
+        _by_order(waits),
+        {k: (j,) for k, j in inferred.items()},
+    ):
         edges |= {k: tuple(dict.fromkeys((*edges.get(k, ()), *sources))) for k, sources in told.items()}
     bound = np.zeros(len(ops.start), np.bool_)
     listed: list[tuple[int, int, float]] = []

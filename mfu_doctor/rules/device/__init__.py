@@ -1,6 +1,7 @@
 """Is the device itself slowed down? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
+from mfu_doctor.rules.device.held_queue import held_queue
 from mfu_doctor.rules.device.low_clocks import low_clocks
 from mfu_doctor.rules.device.power_cap import power_cap
 from mfu_doctor.rules.device.shared_device import shared_device
@@ -13,4 +14,5 @@ RULES: tuple[Rule, ...] = (
     shared_device,
     low_clocks,
     slow_pcie_link,
+    held_queue,
 )

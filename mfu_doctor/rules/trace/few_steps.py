@@ -57,8 +57,8 @@ def _whole_trace(run: Run) -> str:
     before, after = left_out(run.trace, start, end)
     if before + after < _TOLD * (end - start):
         return "The trace has no steps: all of it is analysed as one step"
-    work = "operator" if run.is_cpu else "GPU work"
+    work = "work of operators" if run.is_cpu else "GPU work"
     return (
-        f"The trace has no steps: it is analysed as one step from its first to its last {work}; "
+        f"The trace has no steps: all {work} is analysed as one step; "
         f"{time_of(before)} before and {time_of(after)} after it are left out"
     )
