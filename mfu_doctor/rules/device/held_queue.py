@@ -63,7 +63,7 @@ _FIX = {
 def held_queue(run: Run) -> Outcome:
     """Judge the idle time in which work was queued."""
     steady, holds = steady_of(run), queue_holds(run)
-    if holds is None or holds.held_ns < max(WORTH_SHARE * steady.mean_ns, _next_loss(run)):
+    if holds is None or holds.held_ns < max(WORTH_SHARE * steady.step_ns, _next_loss(run)):
         return None
     holder = next(iter(holds.by_holder))
     return Finding(
@@ -80,7 +80,7 @@ def held_queue(run: Run) -> Outcome:
 def _next_loss(run: Run) -> float:
     """The largest other part of the step in which the device does not compute, in nanoseconds."""
     owners = {*BUCKETS, *IDLE_CAUSES} - {"compute", "idle", "queue"}
-    return max(run.breakdown.mean_ns(owner, run.steps.steady) for owner in owners)
+    return max(run.breakdown.mean_ns(owner) for owner in owners)
 
 
 def _change(holds: QueueHolds) -> Change:
