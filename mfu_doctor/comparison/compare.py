@@ -120,8 +120,8 @@ def compare(
     Raises:
         DoctorError: the runs are unlike (the message names the key), have no steps, or `fixes` names an unknown finding.
     """
+    old, new = step_sample([before]), step_sample([after])  # what cannot be judged is refused before what differs
     require_alike([before, after], allowed=allow_different, keys=COMPARED_KEYS)
-    old, new = step_sample([before]), step_sample([after])
     fixed, appeared = _findings(before, after)
     step = _change("step", old, new)
     return Comparison(

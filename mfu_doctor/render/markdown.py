@@ -81,7 +81,8 @@ def _fixes(report: Report) -> list[str]:
         rows.append(wording.nothing_found(report))
     else:
         error = wording.replay_error(report)
-        rows += [f"**Fix first**{f' ({error})' if error else ''}", "", labels.REPLAY, ""]
+        rows += [f"**Fix first**{f' ({error})' if error else ''}", ""]
+        rows += [labels.REPLAY, ""] if report.device.unseen is None else []
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(index, diagnosis)
         rows += _left_out(found)

@@ -13,8 +13,10 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.annotation.annotate import annotate
+from mfu_doctor.comparison.compare import compare
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.facts import Facts, OptimizerFacts
 from mfu_doctor.gate.judge import check_report
 from mfu_doctor.inputs.load import load_input
 from mfu_doctor.inputs.overrides import Overrides
@@ -93,6 +95,25 @@ def test_only_the_cpu_was_recorded_and_no_matmul_looks_like_one_of_the_cpu() -> 
     drawn = without(trained(), *GPU_EVENTS, *CALLS)
     drawn.events = [event for event in drawn.events if event["name"] != BACKWARD]
     assert "matmuls were not computed as on a CPU" in lost(drawn)
+
+
+def test_a_profiler_without_cupti_writes_no_gpu_into_the_header() -> None:
+    """Two signs together are enough without it: backward on a thread of its own, and matmuls unlike those of a CPU."""
+    drawn = without(trained(), *GPU_EVENTS, *CALLS)
+    drawn.header = {}
+    assert "backward ran on a thread of its own" in lost(drawn)
+    drawn.events = [event for event in drawn.events if event["name"] != BACKWARD]
+    assert is_known(drawn)
+
+
+def test_a_kind_of_gpu_that_the_profiler_does_not_know() -> None:
+    trace = trained(on_cpu=True).trace()
+    on = OptimizerFacts(class_name="Adam", device_types=("mps",))
+    found = Run(replace(trace, facts=Facts(optimizers=(on,)))).lost_device
+    assert found is not None
+    assert "no kernels of mps" in found.remedy
+    cpu = replace(trace, facts=Facts(optimizers=(replace(on, device_types=("cpu",)),)))
+    assert Run(cpu).lost_device is None
 
 
 @pytest.mark.parametrize(
@@ -194,6 +215,9 @@ def test_a_file_cut_before_its_gpu_events_says_so_everywhere(tmp_path: Path, nam
     with pytest.raises(DoctorError, match="cut off before its GPU kernels") as caught:
         check_report(report, step_time="1s")
     assert caught.value.exit_code == 2
+    assert "annotate" not in render(report, "terminal")
+    with pytest.raises(DoctorError, match="cannot be judged"):
+        compare(report_of(trained()), report)
     with pytest.raises(DoctorError, match="nothing can be marked"):
         annotate(path, tmp_path / "marked.json")
 

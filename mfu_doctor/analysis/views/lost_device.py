@@ -46,7 +46,7 @@ _GPU_BACKENDS = ("nccl", "rccl")
 
 _RECORD_ALL = "torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], ...)"
 _SMALLER = "torch.profiler.schedule(wait=1, warmup=1, active=3)  # a smaller file; copy it when the export is complete"
-_SUPPORTED = "print(torch.profiler.supported_activities())  # must contain ProfilerActivity.CUDA"
+_SUPPORTED = "print(torch.profiler.supported_activities())  # must contain the kind of this GPU (CUDA, XPU)"
 _CUPTI = (
     "the profiler needs CUPTI (ROCm: roctracer): install the one of the CUDA version in use, close other tools that use it "
     "(Nsight, DCGM), and on WSL update the driver of Windows"
@@ -84,12 +84,15 @@ def lost_device(trace: Trace, ops: OpTree) -> LostDevice | None:
         cut or len(rows_matching(trace, _KERNEL, trace.rows(*CALL_CATEGORIES)))
     ):
         return None  # only copies, and nothing else was launched
-    sign = _sign(trace) or _sign_of_header(trace, ops, cut=cut)
+    sign = _sign(trace) or _sign_of_operators(trace, ops, cut=cut)
     if sign is None:
         return None
     if cut:
         return _cut_off(f"before its GPU kernels, so nothing about the GPU is known ({sign})")
     reason = f"the trace has no GPU kernels, although the run used a GPU ({sign})"
+    others = _device_types(trace) - {"cpu", "meta", "cuda"}
+    if others:
+        return LostDevice(False, reason, _SUPPORTED, f"the profiler of this torch records no kernels of {min(others)}")
     if len(_issuing(trace)) or trace.facts is not None:  # the profiler was asked for the GPU's side
         return LostDevice(False, reason, _SUPPORTED, _CUPTI)
     return LostDevice(False, reason, _RECORD_ALL, f"if CUDA is already among the activities: {_CUPTI}")
@@ -152,24 +155,28 @@ def _sign(trace: Trace) -> str | None:
         return "GPU memory was allocated"
     if trace.distributed.backend in _GPU_BACKENDS:
         return f"its ranks communicate with {trace.distributed.backend.upper()}"
+    memory = trace.facts.memory if trace.facts is not None else None
+    if memory is not None and memory.allocated_peak_bytes:
+        return "GPU memory was allocated"
     kinds = _device_types(trace) - {"cpu", "meta"}
     return f"the parameters were on {min(kinds)}" if kinds else None
 
 
-def _sign_of_header(trace: Trace, ops: OpTree, *, cut: bool) -> str | None:
-    """The header names a GPU: whether the rest says that the operators ran on it; None if they ran on the CPU.
+def _sign_of_operators(trace: Trace, ops: OpTree, *, cut: bool) -> str | None:
+    """Whether operators ran on the GPU that the header names, or on one that nothing names; None if they ran on the CPU.
 
     If the file was cut off, a missing sign of the CPU is enough, because what would show the GPU comes last in the file.
     """
-    if not trace.devices or _on_cpu(trace, ops):
+    if _on_cpu(trace, ops):
         return None
-    name = trace.devices[0].name.strip() or "a GPU"
-    if _backward_on_own_thread(trace, ops):
-        return f"its header names {name}, and backward ran on a thread of its own, as on a GPU"
+    apart = "backward ran on a thread of its own, as on a GPU" if _backward_on_own_thread(trace, ops) else None
     matmuls = len(rows_matching(trace, _MATMUL, trace.rows(Category.CPU_OP)))
-    if cut:
-        return f"its header names {name}"
-    return f"its header names {name}, and its matmuls were not computed as on a CPU" if matmuls else None
+    unlike = "its matmuls were not computed as on a CPU" if matmuls else None
+    if not trace.devices:  # a profiler without CUPTI writes no GPU into the header either
+        return f"{apart}, and {unlike}" if apart and unlike else None
+    named = f"its header names {trace.devices[0].name.strip() or 'a GPU'}"
+    shown = apart or unlike
+    return f"{named}, and {shown}" if shown else named if cut else None
 
 
 def _on_cpu(trace: Trace, ops: OpTree) -> bool:

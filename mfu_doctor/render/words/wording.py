@@ -292,5 +292,6 @@ def commands(report: Report, source: str | None = None) -> list[tuple[str, str]]
     first = next((d.rule for d in report.failed), None)
     rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
     rows.append((f"mfu-doctor report {trace} -o report.html", ""))
-    rows.append((f"mfu-doctor annotate {trace} -o marked.json.gz", "open at ui.perfetto.dev"))
+    if report.device.unseen is None:  # else there is nothing to mark
+        rows.append((f"mfu-doctor annotate {trace} -o marked.json.gz", "open at ui.perfetto.dev"))
     return rows
