@@ -145,6 +145,10 @@ class FrameSample:
 
     time_ns: int
     place: str  # "train.py:41"
+    library: str | None = (
+        None  # package whose code ran for this line ("torch", "json"); None: the line itself, or unknown
+    )
+    cpu_ns: int | None = None  # CPU time of the thread so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from mfu_doctor.analysis.views.lost_device import LostDevice, cut_inside, is_cut
 from mfu_doctor.analysis.views.mean_step import MeanStep, mean_step
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.optimizer_steps import OptimizerSteps, optimizer_steps
+from mfu_doctor.analysis.views.python_lines import awake_share
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
 from mfu_doctor.analysis.views.step_windows import Steps
@@ -94,6 +95,14 @@ class Run:
     def spent_at(self, where: Intervals) -> Spot | None:
         """The user's code in which most of this host time of `trace` went by."""
         return self._user_code.spent_at(where, self.host.main_track)
+
+    def python_at(self, where: Intervals) -> Spot | None:
+        """The user's code that ran for most of this host time and can be moved out of the step: it issues no operators."""
+        return self._user_code.python_at(where, self.host.main_track)
+
+    def awake_share(self, where: Intervals) -> float | None:
+        """Share of this host time in which the training thread was on a CPU; None if capture did not record its CPU time."""
+        return awake_share(self.trace, where, self.host.fetch | self.host.blocking)
 
     @property
     def is_cpu(self) -> bool:

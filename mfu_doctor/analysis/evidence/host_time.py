@@ -83,6 +83,41 @@ def longest_pause(pauses: Intervals, steady: Steady) -> tuple[int, int] | None:
     return int(inside.start[at]), int(inside.end[at])
 
 
+@dataclass(frozen=True, slots=True)
+class LongGaps:
+    """Time between operators on a CPU-only run, in nanoseconds per step where nothing else is said.
+
+    Attributes:
+        pauses: the long gaps.
+        typical_ns: a typical gap.
+        excess_ns: what long gaps take above a typical one.
+        awake: share of the long gaps in which the thread was on a CPU; 1 if that was not recorded.
+    """
+
+    pauses: Intervals
+    typical_ns: int
+    excess_ns: float
+    awake: float
+
+
+def long_gaps(run: Run, steady: Steady, host: HostTime, python: Intervals, least_ns: float) -> LongGaps:
+    """Gaps between operators that are longer than `least_ns` and belong to `python`, on a CPU-only run."""
+    pauses = host.pauses & python
+    keep = pauses.lengths > least_ns
+    pauses = Intervals(pauses.start[keep], pauses.end[keep])
+    typical = int(host.typical_pause_ns)
+    awake = run.awake_share(pauses & steady.host)
+    return LongGaps(pauses, typical, _excess(run, pauses & steady.host, typical), 1.0 if awake is None else awake)
+
+
+def _excess(run: Run, pauses: Intervals, typical_ns: int) -> float:
+    """Time that long gaps take above a typical one, in nanoseconds per step: the median over the steady steps."""
+    steps = run.steps
+    step = np.searchsorted(steps.host_start, pauses.start, side="right") - 1
+    excess = np.bincount(step, np.maximum(pauses.lengths - typical_ns, 0), minlength=steps.count)
+    return float(np.median(excess[steps.steady]))
+
+
 def late(run: Run) -> Intervals:
     """When the device was idle because the host had not issued the next operation yet: only host time in here is worth less."""
     return joined(run.breakdown.owners["launch"], run.breakdown.owners["python"])

@@ -27,7 +27,7 @@ _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "nump
 
 
 @dataclass(frozen=True, slots=True)
-class _Thread:
+class Thread:
     """The user's frames of one thread, sorted by start.
 
     `latest` holds, level by level, the latest end in blocks of 1, 2, 4, ... frames, so that a search takes a few numpy calls.
@@ -37,6 +37,10 @@ class _Thread:
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     latest: tuple[npt.NDArray[np.int64], ...]
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Thread:
+        """The same thread with those of its frames that are wanted."""
+        return _nested(self.name[wanted], self.start[wanted], self.end[wanted])
 
     def innermost(self, time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Index of the innermost frame that covers each time, or -1."""
@@ -86,7 +90,7 @@ class UserFrames:
     """The Python frames of the user's own code, nested once, so that many places can be looked up cheaply."""
 
     places: dict[int, str]  # name id -> file:line
-    threads: dict[int, _Thread]  # track -> its frames
+    threads: dict[int, Thread]  # track -> its frames
 
 
 def user_frames(trace: Trace) -> UserFrames:
@@ -99,13 +103,16 @@ def user_frames(trace: Trace) -> UserFrames:
     return UserFrames(places, threads)
 
 
-def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> _Thread:
-    end = trace.events.end[rows]
+def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
+    return _nested(trace.events.name[rows], trace.events.start[rows], trace.events.end[rows])
+
+
+def _nested(name: npt.NDArray[np.int32], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Thread:
     levels = [end]
     while len(levels[-1]) > 1:
         below = levels[-1] if len(levels[-1]) % 2 == 0 else np.append(levels[-1], np.iinfo(np.int64).min)
         levels.append(np.maximum(below[::2], below[1::2]))
-    return _Thread(trace.events.name[rows], trace.events.start[rows], end, tuple(levels))
+    return Thread(name, start, end, tuple(levels))
 
 
 def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | None = None) -> tuple[str | None, ...]:
@@ -137,14 +144,17 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
     if sampled is not None:
         return Spot(sampled)
     thread = frames.threads.get(track) if track is not None else None
-    name = _heaviest(thread, where) if thread is not None else None
-    if name is None:
-        return None
+    name = heaviest(thread, where) if thread is not None else None
+    return None if name is None else spot_of(trace, frames, name)
+
+
+def spot_of(trace: Trace, frames: UserFrames, name: int) -> Spot:
+    """The place and the function of a user's frame, by the id of its name."""
     match = _FRAME.match(trace.names[name])
     return Spot(frames.places[name], match["function"] if match else None)
 
 
-def _heaviest(thread: _Thread, where: Intervals) -> int | None:
+def heaviest(thread: Thread, where: Intervals) -> int | None:
     """Name id of the innermost frame that covers half of what frames cover of this time, else of the largest own time."""
     covered = (where & union(thread.start, thread.end)).total_ns
     if not covered:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.host import host_view
+from mfu_doctor.analysis.views.python_lines import python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
 from mfu_doctor.intervals import Intervals
@@ -56,6 +57,16 @@ class UserCode:
         host = host_view(recorded)
         outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
         return spent_at(recorded, outside, self.twins.frames, host.main_track)
+
+    def python_at(self, where: Intervals, track: int | None) -> Spot | None:
+        """The user's code that ran for most of this host time and issues no operators, as in `spent_at`."""
+        spot = python_at(self.trace, where, self.frames, track)
+        if spot is not None or self.twins is None:
+            return spot
+        recorded = self.twins.recorded
+        host = host_view(recorded)
+        outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
+        return python_at(recorded, outside, self.twins.frames, host.main_track)
 
 
 def user_code(recorded: Trace, view: TimingView) -> UserCode:

@@ -6,6 +6,7 @@ The stacks of the profiler slow the loop by half. One sample costs ten microseco
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 import threading
@@ -19,6 +20,7 @@ _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms
 _JOIN_S = 0.5
 _MAX_SAMPLES = 30_000  # ten minutes
 _MAX_DEPTH = 200
+_PACKAGE = re.compile(r".*/(?:(?:site|dist)-packages|python3[^/]*)/(?P<package>[^/.]+)")
 
 
 class StackSampler:
@@ -32,6 +34,7 @@ class StackSampler:
     def __init__(self, thread: int, base: Path | None) -> None:
         self._watched = thread
         self._files = UserFiles(base)
+        self._clock = _cpu_clock(thread)
         self._stop = threading.Event()
         self._samples: list[FrameSample] = []
         self._thread = threading.Thread(target=self._run, name="mfu-doctor-frames", daemon=True)
@@ -48,9 +51,12 @@ class StackSampler:
 
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD_S) and len(self._samples) < _MAX_SAMPLES:
-            place = self._place(sys._current_frames().get(self._watched))  # noqa: SLF001 - the documented way
-            if place is not None:
-                self._samples.append(FrameSample(time_ns=time.time_ns(), place=place))
+            frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
+            place = self._place(frame)
+            if frame is not None and place is not None:
+                library = None if self._is_users(frame) else package_of(frame.f_code.co_filename)
+                sample = FrameSample(time_ns=time.time_ns(), place=place, library=library, cpu_ns=self._cpu_ns())
+                self._samples.append(sample)
 
     def _place(self, frame: FrameType | None) -> str | None:
         """File and line of the innermost frame in the user's own code."""
@@ -62,6 +68,35 @@ class StackSampler:
                 return f"{file}:{frame.f_lineno}"
             frame = frame.f_back
         return None
+
+    def _is_users(self, frame: FrameType) -> bool:
+        return self._files.shown(frame.f_code.co_filename) is not None
+
+    def _cpu_ns(self) -> int | None:
+        """CPU time of the watched thread; a thread that ended has no clock."""
+        if self._clock is None:
+            return None
+        try:
+            return time.clock_gettime_ns(self._clock)
+        except OSError:
+            self._clock = None
+            return None
+
+
+def _cpu_clock(thread: int) -> int | None:
+    """The clock of this thread's CPU time; None for another thread (its identity may be out of use) or where there is none."""
+    if thread != threading.get_ident() or not hasattr(time, "pthread_getcpuclockid"):
+        return None
+    try:
+        return time.pthread_getcpuclockid(thread)
+    except OSError:
+        return None
+
+
+def package_of(filename: str) -> str | None:
+    """The package that a file of a library or of Python belongs to: "torch", "json"."""
+    match = _PACKAGE.search(filename.replace("\\", "/"))
+    return match["package"] if match else None
 
 
 class UserFiles:

@@ -17,13 +17,15 @@ How the gain is predicted
     High: no CPU time remains. This can save more than the wait, because the CPU then also loads the next batch earlier.
     If long gaps cause most of the idle time: low removes half of those for which the GPU waits, mid removes all long gaps.
     In a CPU-only run: low removes half of the time that long gaps take above the typical gap, mid removes all of that time, high
-    removes all Python between operators. If there are only short gaps, low and mid halve them.
+    removes all Python between operators. If there are only short gaps, low and mid halve them. Time in which the thread was not
+    on a CPU (preempted, or waiting) is not Python's and stays; where the thread waits at a line of its own, this wait is removed.
 
 How to fix
     model = torch.compile(model), with mode="reduce-overhead" if a CUDA graph is possible. Larger batches. If there are long
     gaps: move logging, augmentation or metrics out of the step, or into a DataLoader worker.
 
 When it is wrong
+    A line is named only if it issues no operators and is not the training step itself (model(x), loss.backward(), a trainer).
     The rule shows too much if the trace was recorded with stacks or shapes: the profiler slows the CPU, not the GPU. A CUDA
     graph needs static shapes and no synchronisation inside.
 
@@ -36,6 +38,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
 from mfu_doctor.analysis.evidence.host_time import (
@@ -43,10 +46,12 @@ from mfu_doctor.analysis.evidence.host_time import (
     GRAPH_LEAST,
     GRAPH_NODE_NS,
     HostTime,
+    LongGaps,
     fusable_share,
     host_time_of,
     joined,
     late,
+    long_gaps,
     longest_pause,
 )
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
@@ -67,6 +72,8 @@ CPU_EXCESS_SHARE = 0.03
 CPU_PAUSE_SHARE = 0.05
 # A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
 CPU_DISPATCH_SHARE = 0.15
+# Below this share of a gap on the CPU, the thread waits in it rather than runs Python.
+_AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
 
 
@@ -161,9 +168,12 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
     """Most of the idle time is in long gaps: the program does something else than launching."""
     pauses = host.pauses & steady.host
     longest = longest_pause(host.pauses, steady)
-    spot = run.spent_at(pauses)
+    spot = run.python_at(pauses)
+    awake = run.awake_share(pauses)
+    waits = awake is not None and awake < _AWAKE
+    what = "the training thread, which is not on a CPU," if waits else "Python"
     return Finding(
-        summary=f"GPU waits for Python {part_of(run, 'python').of_step}",
+        summary=f"GPU waits for {what} {part_of(run, 'python').of_step}",
         fix=_move(spot, "out of the training step, or into DataLoader workers"),
         detail=f"per step {number(steady.per_step(pauses.count))} gaps of the CPU are longer than 0.2 ms: "
         f"{time_of(steady.per_step(pauses.total_ns))} in total"
@@ -187,33 +197,23 @@ def _move(spot: Spot | None, where: str) -> str:
 
 
 def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
-    typical = int(host.typical_pause_ns)
     python = run.breakdown.owners["python"] - run.optimizer_steps.own  # the optimizer has rules of its own
     idle = steady.per_step(float((python & steady.host).total_ns))
-    pauses = _longer_than(host.pauses & python, CPU_PAUSE_SHARE * steady.step_ns)
-    length = pauses.lengths
-    excess = _typical_excess(run, pauses & steady.host, typical)
-    half, whole = _keep(pauses, (length + typical) // 2), _keep(pauses, np.minimum(length, typical))
+    gaps = long_gaps(run, steady, host, python, CPU_PAUSE_SHARE * steady.step_ns)
+    awake = gaps.awake
+    least = CPU_EXCESS_SHARE * steady.step_ns
+    if gaps.excess_ns * awake >= least:
+        return _python(run, steady, gaps, idle)
+    if gaps.excess_ns >= least and awake < _AWAKE:
+        return _asleep(run, steady, gaps)
     everything = (ScaleHost(python, 0.0),)
-    if excess >= CPU_EXCESS_SHARE * steady.step_ns:
-        spot = run.spent_at(pauses & steady.host)
-        return Finding(
-            summary=f"Python runs between operators {share(idle, steady.step_ns)} of the step",
-            fix=_move(spot, "out of the training step"),
-            detail=f"long gaps between operators take {time_of(excess)} of it; a typical gap takes {time_of(typical)}",
-            change=Change((half,), (whole,), everything),
-            evidence=(shown("Python", seconds(idle), "s"), shown("in long gaps", seconds(excess), "s")),
-            effort="refactor",
-            place=spot.place if spot else None,
-            symptom_of=("tensor-loop",) if owns_most(run, pauses & steady.host) else (),
-        )
     if idle < CPU_DISPATCH_SHARE * steady.step_ns:
         return None
     compiled = (ScaleHost(host.dispatch & python, _COMPILED_DISPATCH),)
     return Finding(
         summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
         fix="model = torch.compile(model)",
-        detail=f"a typical gap between operators takes {time_of(typical)}",
+        detail=f"a typical gap between operators takes {time_of(host.typical_pause_ns)}",
         change=Change(compiled, compiled, everything),
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
@@ -222,20 +222,48 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     )
 
 
-def _longer_than(where: Intervals, least_ns: float) -> Intervals:
-    keep = where.lengths > least_ns
-    return Intervals(where.start[keep], where.end[keep])
+def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
+    """Long gaps in which Python runs. Time off the CPU is not Python's, and stays."""
+    pauses, length = gaps.pauses, gaps.pauses.lengths
+    gain = np.maximum(length - gaps.typical_ns, 0) * gaps.awake
+    half, whole = _keep(pauses, length - gain / 2), _keep(pauses, length - gain)
+    python = run.breakdown.owners["python"] - run.optimizer_steps.own
+    spot = run.python_at(pauses & steady.host)
+    off = steady.per_step(float((pauses & steady.host).total_ns)) * (1 - gaps.awake)
+    waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
+    return Finding(
+        summary=f"Python runs between operators {share(max(idle - off, 0.0), steady.step_ns)} of the step",
+        fix=_move(spot, "out of the training step"),
+        detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
+        f"{time_of(gaps.typical_ns)}{waiting}",
+        change=Change((half,), (whole,), (ScaleHost(python, 1 - gaps.awake),)),
+        evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
+        effort="refactor",
+        place=spot.place if spot else None,
+        symptom_of=("tensor-loop",) if owns_most(run, pauses & steady.host) else (),
+    )
 
 
-def _typical_excess(run: Run, pauses: Intervals, typical_ns: int) -> float:
-    """Time that long gaps take above a typical one, in nanoseconds per step: the median over the steady steps."""
-    steps = run.steps
-    step = np.searchsorted(steps.host_start, pauses.start, side="right") - 1
-    excess = np.bincount(step, np.maximum(pauses.lengths - typical_ns, 0), minlength=steps.count)
-    return float(np.median(excess[steps.steady]))
+def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
+    """Long gaps in which the thread was off the CPU: at a line that waits, or because others had its core."""
+    spot = run.python_at(gaps.pauses & steady.host)
+    if spot is None:
+        return None
+    spent = steady.per_step(float((gaps.pauses & steady.host).total_ns))
+    half = _keep(gaps.pauses, (gaps.pauses.lengths + gaps.typical_ns) / 2)
+    whole = _keep(gaps.pauses, np.minimum(gaps.pauses.lengths, gaps.typical_ns))
+    return Finding(
+        summary=f"The training thread waits {share(spent, steady.step_ns)} of the step, neither for data nor in an operator",
+        fix=_move(spot, "out of the training step, or to another thread"),
+        detail=f"it was on a CPU for {share(gaps.awake, 1.0)} of this time: a file, the network, a lock or a sleep",
+        change=Change((half,), (whole,), (whole,)),
+        evidence=(shown("waiting", seconds(spent), "s"), shown("on a CPU", gaps.awake, "share")),
+        effort="refactor",
+        place=spot.place,
+    )
 
 
-def _keep(where: Intervals, keep_ns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Edit:
+def _keep(where: Intervals, keep_ns: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> Edit:
     return ShortenHost(where.start, where.end, keep_ns.astype(np.int64))
 
 

@@ -67,7 +67,7 @@ def long_steps(run: Run) -> Outcome:
     pauses = host_time_of(run, steady).pauses & windows
     if not pauses.count:
         return None
-    pause, spot = longest_pause(pauses, steady), run.spent_at(pauses)
+    pause, spot = longest_pause(pauses, steady), run.python_at(pauses)
     return Finding(
         summary=f"{number(len(steps))} of {len(index)} steps took up to {time_of(float(length.max()))}; the median step took "
         f"{time_of(middle)}",

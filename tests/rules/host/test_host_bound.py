@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
@@ -84,12 +87,81 @@ def test_on_a_cpu_ordinary_dispatch_is_no_finding() -> None:
     silent(host_bound, run_of(loop(10, 0, 400, between=10, device=False)))
 
 
-def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
+def sampled(place: str, *, ops: str = "train.py:50", cpu: float | None = None, library: str | None = None) -> Run:
+    """Steps of 4 ms of operators and a pause of 4 ms; `place` is seen in the pauses, `ops` while operators run.
+
+    `cpu`: the share of the pauses in which the thread was on a CPU.
+    """
     drawn = loop(10, 0, 400, between=10, pause=4_000, device=False)
-    drawn.header["baseTimeNanoseconds"] = 1_000_000_000
-    at = 1_000_000_000 + 6_000_000  # in the pause of the second step: 4.1 + 4 + 4.1 ... ms
-    frames = tuple(FrameSample(time_ns=at + i * 200_000, place="train.py:41") for i in range(200))
-    assert found(host_bound, run_of(drawn, frames=frames)).place == "train.py:41"
+    base = 1_000_000_000_000
+    drawn.header["baseTimeNanoseconds"] = base
+    busy = [(e["ts"], e["ts"] + e["dur"]) for e in drawn.events if e["cat"] == "cpu_op"]
+    frames, spent = [], 0.0
+    for us in range(0, drawn.now, 200):
+        running = any(start - 10 <= us < end for start, end in busy)
+        spent += 200 if running or cpu is None else 200 * cpu
+        told = None if cpu is None else int(spent * 1000)
+        frames.append(
+            FrameSample(
+                time_ns=base + us * 1000,
+                place=ops if running else place,
+                library=None if running else library,
+                cpu_ns=told,
+            )
+        )
+    return run_of(drawn, frames=tuple(frames))
+
+
+def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
+    finding = found(host_bound, sampled("train.py:41"))
+    assert finding.place == "train.py:41"
+    assert finding.fix == "# move train.py:41 out of the training step"
+
+
+def test_a_line_that_issues_operators_is_the_step_itself() -> None:
+    """`trainer.fit(...)`, `model(x)` and `loss.backward()` are where the thread is in gaps and in operators."""
+    finding = found(host_bound, sampled("train.py:50"))
+    assert finding.place is None
+    assert "train.py" not in finding.fix
+
+
+def test_dispatch_in_pytorch_is_not_the_line_that_called_it() -> None:
+    assert found(host_bound, sampled("train.py:41", library="torch")).place is None
+    assert found(host_bound, sampled("train.py:41", library="json")).place == "train.py:41"
+
+
+def test_time_off_the_cpu_is_not_pythons() -> None:
+    all_of_it = price_us(host_bound, sampled("train.py:41", cpu=1.0))
+    most = price_us(host_bound, sampled("train.py:41", cpu=0.75))
+    assert all_of_it.mid_ns == close(4_000)
+    assert most.mid_ns == pytest.approx(0.75 * 4_000, rel=0.05)
+    assert most.high_ns < all_of_it.high_ns
+
+
+def test_a_preempted_thread_is_no_finding_and_one_that_waits_at_a_line_is() -> None:
+    """Other processes take the core at any line, that of the model too; a sleep or a file has a line of its own."""
+    silent(host_bound, sampled("train.py:50", cpu=0.0))
+    finding = found(host_bound, sampled("train.py:41", cpu=0.0))
+    assert finding.summary.startswith("The training thread waits")
+    assert finding.place == "train.py:41"
+
+
+@pytest.mark.parametrize("device", [True, False])
+def test_functions_that_hold_the_step_are_not_named(device: bool) -> None:
+    """Recorded stacks have train() and forward() around every gap; they issue the operators."""
+    drawn = Timeline() if device else Timeline(device=None)
+    for _ in range(6):
+        with drawn.step(), drawn.span("train.py(3): train", "python_function"):
+            with drawn.span("model.py(9): forward", "python_function"):
+                drawn.op("aten::mm", kernel=100 if device else None, host=1_500)
+                drawn.python(8_000)
+                drawn.op("aten::mm", kernel=100 if device else None, host=1_500)
+            with drawn.span("train.py(20): backward", "python_function"):
+                drawn.python(100)
+                with drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op"):
+                    drawn.op("aten::mm", kernel=100 if device else None, host=20)
+    finding = found(host_bound, run_of(drawn))
+    assert finding.place is None
 
 
 def launching(*, sync: bool = False, changing: bool = False, marker: str | None = None) -> Timeline:
