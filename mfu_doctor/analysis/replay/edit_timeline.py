@@ -26,7 +26,7 @@ from mfu_doctor.analysis.replay.edits import (
     ShortenHost,
     TwoWayLink,
 )
-from mfu_doctor.analysis.replay.model import Calls, Timeline
+from mfu_doctor.analysis.replay.model import TO_DEVICE, TO_HOST, Calls, Timeline
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -47,6 +47,7 @@ def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, slowdow
     """
     changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
     work = _Work(timeline, row_of_entry, slowdown)
+    work.moved = _moved(edits, work)
     merges = _apart([e for e in edits if isinstance(e, MergeLaunches)], work)
     others = [e for e in edits if isinstance(e, _ORDER) and not isinstance(e, MergeLaunches)]
     for edit in sorted((*others, *merges), key=lambda e: _ORDER.index(type(e))):
@@ -81,6 +82,7 @@ class _Work:
         self.on_device = len(recorded.operations.entry) > 0
         self.row = row_of_entry[recorded.operations.entry] if self.on_device else recorded.calls.row
         self.recorded = recorded.operations.duration if self.on_device else recorded.calls.cost
+        self.moved: set[int] = set()  # operations that get a stream of their own
 
     def of(self, timeline: Timeline) -> Floats:
         """The present durations of a timeline, as a copy."""
@@ -96,7 +98,7 @@ class _Work:
 def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
     match edit:
         case DropWaits(rows):
-            return _drop_waits(timeline, rows)
+            return _drop_waits(timeline, rows, work)
         case ReleaseHolds(rows, left):
             return _release(timeline, _positions(work.row, rows)[0], left)
         case ScaleDevice(rows, factor):
@@ -181,19 +183,32 @@ def _shorten(calls: Calls, kept: _Kept) -> Calls:
     return replace(calls, gap=gap, cost=cost)
 
 
-def _drop_waits(timeline: Timeline, rows: Rows) -> Timeline:
+def _drop_waits(timeline: Timeline, rows: Rows, work: _Work) -> Timeline:
     """The host no longer waits. What it then launches on another stream still does: it was waited for to be used there."""
-    calls, ops = timeline.calls, timeline.operations
+    calls = timeline.calls
     dropped = set(np.flatnonzero(np.isin(calls.row, rows) & (calls.row >= 0)).tolist())
     used = [(call, targets[0]) for call, targets in calls.waits if call in dropped and len(targets) == 1]
+    return _unblocked(timeline, dropped, used, work)
+
+
+def _unblocked(timeline: Timeline, free: set[int], used: list[tuple[int, int]], work: _Work) -> Timeline:
+    """These calls wait for nothing; the first operation that each other stream gets after a call waits for what it used.
+
+    A copy to the host cannot use what is being copied from it, and a copy that an edit moves ahead is of the next batch.
+    """
+    calls, ops = timeline.calls, timeline.operations
     streams = np.unique(ops.stream).tolist()
     first = {stream: np.flatnonzero(ops.stream == stream) for stream in streams if used}
     links = []
     for call, source in used:
+        if source in work.moved:
+            continue
         for stream in set(streams) - {int(ops.stream[source])}:
             at = int(np.searchsorted(ops.call[first[stream]], call, side="right"))
-            links += [(int(first[stream][at]), source, 0.0)] if at < len(first[stream]) else []
-    kept = tuple(w for w in calls.waits if w[0] not in dropped)
+            user = int(first[stream][at]) if at < len(first[stream]) else -1
+            if user >= 0 and (ops.link[source], ops.link[user]) != (TO_DEVICE, TO_HOST):
+                links.append((user, source, 0.0))
+    kept = tuple(w for w in calls.waits if w[0] not in free)
     return replace(timeline, calls=replace(calls, waits=kept), operations=replace(ops, waits=(*ops.waits, *links)))
 
 
@@ -233,9 +248,10 @@ def _positions(mine: Rows, rows: Rows) -> tuple[Rows, Rows]:
 def _async_copies(timeline: Timeline, rows: Rows, duration_ns: Rows, work: _Work) -> Timeline:
     timeline = _set_durations(timeline, rows, duration_ns.astype(np.float64), work)
     at, _ = _positions(work.row, rows)
-    launching = set(timeline.operations.call[at].tolist())
-    kept = tuple((i, targets) for i, targets in timeline.calls.waits if i not in launching)
-    return replace(timeline, calls=replace(timeline.calls, waits=kept))
+    ops = timeline.operations
+    launching = set(ops.call[at].tolist())
+    used = [(call, t[0]) for call, t in timeline.calls.waits if call in launching and t and ops.link[t[0]] == TO_DEVICE]
+    return _unblocked(timeline, launching, used, work)
 
 
 def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
@@ -266,6 +282,11 @@ def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
     gap, latency = ops.gap.copy(), ops.latency.copy()
     gap[follower], latency[follower] = np.minimum(gap[follower], 0.0), 0.0
     return replace(timeline, operations=replace(ops, gap=gap, latency=latency))
+
+
+def _moved(edits: Sequence[Edit], work: _Work) -> set[int]:
+    rows = [edit.rows for edit in edits if isinstance(edit, MoveToStream)]
+    return set(_positions(work.row, np.concatenate(rows))[0].tolist()) if rows else set()
 
 
 def _move(timeline: Timeline, rows: Rows, work: _Work) -> Timeline:

@@ -19,17 +19,19 @@ PINNED_UP, PINNED_DOWN = "Memcpy HtoD (Pinned -> Device)", "Memcpy DtoH (Device 
 MEGABYTE = 1_000_000
 
 
-def copy(drawn: Timeline, name: str, us: int, size: int, *, stream: int = 7, tail: int = 2) -> None:
+def copy(
+    drawn: Timeline, name: str, us: int, size: int, *, stream: int = 7, tail: int = 2, synchronised: bool = False
+) -> None:
     """A copy; from or to pageable memory its call returns `tail` us after its end."""
     drawn.ids += 1
     ids = {"correlation": drawn.ids}
-    issued = drawn.now
-    end = drawn.device(name, us, cat="gpu_memcpy", bytes=size, stream=stream, **ids)
-    drawn.now = end + tail if "Pageable" in name else issued + 5
     with drawn.span("aten::copy_", "cpu_op"):
-        pass
-    drawn.add("cuda_runtime", "cudaMemcpyAsync", issued, drawn.now - issued, **ids)
-    drawn.events[-2] |= {"ts": issued, "dur": drawn.now - issued}
+        issued = drawn.now
+        end = drawn.device(name, us, cat="gpu_memcpy", bytes=size, stream=stream, **ids)
+        drawn.now = end + tail if "Pageable" in name else issued + 5
+        drawn.add("cuda_runtime", "cudaMemcpyAsync", issued, drawn.now - issued, **ids)
+        if synchronised:
+            drawn.sync(stream=stream)
 
 
 def reading(name: str, us: int, size: int) -> Timeline:
@@ -103,3 +105,34 @@ def test_what_ran_at_the_same_time_in_the_recording_still_does() -> None:
     run = run_of(drawn)
     assert abs(run.replay.error) < 0.01
     assert run.replay.base_ns / 1_000 == close(30_510)
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_what_an_upload_feeds_on_another_stream_still_waits_for_it(synchronised: bool) -> None:
+    """With or without the synchronisation that PyTorch adds to an upload: the same price."""
+
+    def body(drawn: Timeline) -> None:
+        copy(drawn, UP, 10_000, 50 * MEGABYTE, stream=22, tail=-100, synchronised=synchronised)
+        drawn.op("aten::mm", kernel=5_000)
+        drawn.sync("cudaDeviceSynchronize")
+
+    run = run_of(steps(body))
+    change = found(pageable_copy, run).change
+    assert change is not None
+    likely_us = 50e6 / math.sqrt(5e9 * 25.216e9) * 1e6
+    assert run.replay.step_ns(change.mid) / 1_000 == close(likely_us + 5_000)
+
+
+def test_both_ways_are_priced_alike_with_and_without_a_synchronisation_between() -> None:
+    def body(synchronised: bool) -> Timeline:
+        drawn = Timeline()
+        for _ in range(6):
+            with drawn.step():
+                copy(drawn, UP, 32_300, 154_140_672, stream=22, tail=-100, synchronised=synchronised)
+                copy(drawn, DOWN, 34_600, 154_140_672, stream=20, tail=343)
+                drawn.sync("cudaDeviceSynchronize")
+        return drawn
+
+    with_sync, without = (price_us(pageable_copy, run_of(body(synchronised))) for synchronised in (True, False))
+    assert with_sync.mid_ns == close(without.mid_ns)
+    assert with_sync.high_ns == close(without.high_ns)
