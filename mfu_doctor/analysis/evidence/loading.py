@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfu_doctor.analysis.evidence.steady_steps import Part, Rows, Steady, part_of, steady_of
+from mfu_doctor.analysis.names.vocabulary import FETCH_MARK
 from mfu_doctor.analysis.replay.edits import Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import LoaderFacts
@@ -88,6 +89,20 @@ def loader_facts(run: Run) -> LoaderFacts | None:
     if run.facts is None or not run.facts.loaders:
         return None
     return max(run.facts.loaders, key=lambda loader: loader.fetches)
+
+
+def own_iterator(run: Run) -> str | None:
+    """The class of the iterator that batches come from if it is not a DataLoader's (a generator, for instance), else None."""
+    names = {run.trace.name_of(row) for row in run.host.fetch_rows.tolist()}
+    facts = loader_facts(run)
+    if names != {FETCH_MARK} or facts is None or "DataLoader" in facts.class_name:
+        return None
+    return facts.class_name
+
+
+def has_data_loader(run: Run) -> bool:
+    """Whether batches come from a DataLoader, as far as the run shows."""
+    return len(run.host.fetch_rows) > 0 and own_iterator(run) is None
 
 
 def workers_of(run: Run) -> int | None:

@@ -49,7 +49,7 @@ from mfu_doctor.analysis.evidence.loader_cores import (
     with_cheaper_loading,
     with_workers,
 )
-from mfu_doctor.analysis.evidence.loading import Loading, deliver_every, is_pipelined, loading_of
+from mfu_doctor.analysis.evidence.loading import Loading, deliver_every, is_pipelined, loading_of, own_iterator
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
@@ -171,7 +171,8 @@ def _fix(run: Run, loading: Loading, wanted: int) -> str:
     options = [f"num_workers={wanted if known else '2 * num_workers'}"]
     if not run.is_cpu:
         options.append("pin_memory=True")
-    return f"DataLoader(..., {', '.join([*options, 'persistent_workers=True'])})"
+    called, own = ", ".join([*options, "persistent_workers=True"]), own_iterator(run)
+    return f"DataLoader(..., {called})" if own is None else f"DataLoader(dataset, {called})  # in place of the {own}"
 
 
 def _from_storage(run: Run) -> float | None:

@@ -35,6 +35,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.copies import Copies, PinnedRate, at_rate, pageable, pinned_rate, through_pinned
 from mfu_doctor.analysis.evidence.host_computing import made_on_host
+from mfu_doctor.analysis.evidence.loading import has_data_loader
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
 from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE, TO_DEVICE
@@ -70,7 +71,7 @@ def pageable_copy(run: Run) -> Outcome:
     return Finding(
         summary=f"GPU waits {steady.share(steady.per_step(float(exposed.sum())))} of the step for copies from pageable memory "
         f"({number(steady.per_step(len(copies.entry)))} per step)",
-        fix=_WITH_LOADER if len(run.host.fetch_rows) else _WITHOUT_LOADER,
+        fix=_WITH_LOADER if has_data_loader(run) else _WITHOUT_LOADER,
         detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(rate)}; pinned memory does not block the CPU and "
         f"{through_pinned(pinned)}",
         change=_change(run, every, pinned),

@@ -44,6 +44,13 @@ def test_the_fix_names_the_workers_that_this_run_needs() -> None:
     assert finding.summary.startswith("GPU waits for data 7")
 
 
+def test_a_generator_is_replaced_by_a_data_loader() -> None:
+    facts = (LoaderFacts(class_name="generator", num_workers=0, fetches=6),)
+    run = run_of(loop(12_000, 5_000, name="mfu_doctor.fetch"), loaders=facts)
+    assert found(input_bound, run).fix.startswith("DataLoader(dataset, num_workers=")
+    assert "# in place of the generator" in found(input_bound, run).fix
+
+
 def test_no_more_workers_than_cores_are_advised() -> None:
     for host in (HostFacts(cores=64, affinity=2), HostFacts(cores=64, affinity=64, cgroup_cpus=2.5)):
         assert "num_workers=2," in found(input_bound, run_of(loop(12_000, 2_000), host=host)).fix

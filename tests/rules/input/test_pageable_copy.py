@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.facts import DeviceSamples, LoaderFacts
 from mfu_doctor.rules.input.pageable_copy import pageable_copy
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
@@ -92,6 +92,17 @@ def test_pinning_a_loader_is_advised_only_where_there_is_one() -> None:
     without = found(pageable_copy, run_of(loop(PAGEABLE, 4_000, 24 * MEGABYTE))).fix
     assert "DataLoader" not in without
     assert "pin_memory=True" in without
+
+
+def test_batches_of_a_generator_are_written_into_pinned_memory() -> None:
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(100, "mfu_doctor.fetch")
+            upload(drawn, PAGEABLE, 4_000, 24 * MEGABYTE)
+            drawn.op("aten::mm", kernel=4_000)
+    loader = LoaderFacts(class_name="generator", num_workers=0, fetches=6)
+    assert "DataLoader" not in found(pageable_copy, run_of(drawn, loaders=(loader,))).fix
 
 
 def tailed(tail: int) -> Timeline:
