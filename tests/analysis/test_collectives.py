@@ -44,6 +44,21 @@ def test_the_arguments_of_the_call_tell_what_its_kernel_does_not() -> None:
     found = issued(**told)
     assert set(zip(found.kind, found.size.tolist(), found.dtype, strict=True)) == {("allreduce", 2 << 20, "BFloat16")}
     assert found.wait_known.all()
+    assert set(found.ranks) == {8}
+
+
+def test_the_output_of_an_operator_is_not_what_a_rank_puts_in() -> None:
+    """c10d::_allgather_base_ has its output first: eight times as large."""
+    drawn = Timeline()
+    for _ in range(4):
+        with drawn.step():
+            drawn.op("aten::mm", kernel=500)
+            told: dict[str, Any] = {"dims": [[8192], [1024]], "types": ["float", "float"]}
+            drawn.op("c10d::_allgather_base_", kernel=300, kernel_name="ncclDevKernel_AllGather", stream=20, **told)
+            drawn.sync("cudaDeviceSynchronize")
+    found = collectives_of(Run(drawn.trace()))
+    assert found is not None
+    assert set(zip(found.kind, found.size.tolist(), strict=True)) == {("allgather", -1)}
 
 
 def test_shapes_of_the_call_tell_the_size_in_traces_without_collective_arguments() -> None:

@@ -40,6 +40,8 @@ _BYTES = {
 }
 _BYTES |= {"byte": 1, "char": 1, "bool": 1, "int8": 1, "uint8": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "int32": 4}
 FEW_BYTES = 4096
+# Operators whose first argument is what this rank puts in; c10d::_allgather_base_ and its like begin with the output.
+_INPUT_FIRST = re.compile(r"^(record_param_comms$|_c10d_functional::)")
 _OTHER = "collective"
 # Fewer equal collectives than this say nothing about which of them waited.
 _ENOUGH = 3
@@ -58,6 +60,7 @@ class Collectives:
         exposed_ns: part of it in which nothing was computed.
         exposed_wait_ns: part of `exposed_ns` that is certainly waiting for other ranks; 0 where this is not known.
         wait_known: where it is known.
+        ranks: how many ranks take part, None if unknown.
     """
 
     entry: Rows
@@ -68,6 +71,7 @@ class Collectives:
     exposed_ns: Rows
     exposed_wait_ns: Rows
     wait_known: Mask
+    ranks: tuple[int | None, ...]
 
     @property
     def tiny(self) -> Mask:
@@ -85,13 +89,13 @@ def collectives_of(run: Run) -> Collectives | None:
     start, end = activity.start[entry], activity.end[entry]
     issuers = _issuers(run, entry)
     told = [_told(run, row, issuer) for row, issuer in zip(activity.row[entry].tolist(), issuers, strict=True)]
-    kind, size, dtype = (tuple(column) for column in zip(*told, strict=True))
+    kind, size, dtype, ranks = (tuple(column) for column in zip(*told, strict=True))
     duration = end - start
     exposed = run.breakdown.owners["communication"].overlap_with(start, end)
     sizes = np.array(size, np.int64)
     fastest, known = _fastest(kind, sizes, duration)
     waiting = np.where(known, duration - fastest, 0)
-    return Collectives(entry, kind, sizes, dtype, duration, exposed, np.minimum(waiting, exposed), known)
+    return Collectives(entry, kind, sizes, dtype, duration, exposed, np.minimum(waiting, exposed), known, ranks)
 
 
 def _issuers(run: Run, entry: Rows) -> list[tuple[int, ...]]:
@@ -108,26 +112,29 @@ def _issuers(run: Run, entry: Rows) -> list[tuple[int, ...]]:
     ]  # one call of several kernels has no one size
 
 
-def _told(run: Run, row: int, issuers: tuple[int, ...]) -> tuple[str, int, str | None]:
-    """Kind, bytes and element type of one collective, as far as its kernel or the operators that issued it tell."""
-    rows = (row, *issuers)
-    arguments = [args for r in rows if (args := run.trace.args_of(r)) is not None]
+def _told(run: Run, row: int, issuers: tuple[int, ...]) -> tuple[str, int, str | None, int | None]:
+    """Kind, bytes, element type and ranks of one collective, as far as its kernel or the operators that issued it tell."""
+    known = [(run.trace.name_of(r), args) for r in (row, *issuers) if (args := run.trace.args_of(r)) is not None]
+    arguments = [args for _, args in known]
     texts = [
         *(args.collective for args in arguments if args.collective),
         *(run.trace.name_of(r) for r in (*issuers, row)),
     ]
     kind = next((m.group(1).lower().replace("_", "") for t in texts if (m := _KIND.search(t))), _OTHER)
-    found = [size for args in arguments if (size := _size(args)) is not None]
+    ranks = next((args.group_size for args in arguments if args.group_size), None)
+    found = [size for name, args in known if (size := _size(name, args)) is not None]
     if found:
-        return kind, *found[0]
-    return kind, -1, next((args.collective_dtype for args in arguments if args.collective_dtype), None)
+        return kind, *found[0], ranks
+    return kind, -1, next((args.collective_dtype for args in arguments if args.collective_dtype), None), ranks
 
 
-def _size(args: EventArgs) -> tuple[int, str] | None:
+def _size(name: str, args: EventArgs) -> tuple[int, str] | None:
     """Bytes that this rank puts in, and the element type: as recorded for collectives, else from the shape of the operand."""
     if args.collective_in is not None and args.collective_dtype is not None:
         width = _BYTES.get(args.collective_dtype.lower())
         return (args.collective_in * width, args.collective_dtype) if width else None
+    if not _INPUT_FIRST.search(name):
+        return None
     shape, kind = args.shape(0), args.type_of(0)
     bytes_each = element_bytes(kind)
     return (int(prod(shape) * bytes_each), kind) if shape is not None and kind is not None and bytes_each else None

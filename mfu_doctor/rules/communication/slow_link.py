@@ -118,9 +118,8 @@ def _row(run: Run) -> DeviceRow | None:
 def _bus_bytes(run: Run, every: Collectives) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Bytes that each collective must move over a link (NCCL's bus bandwidth convention); 0 if that is unknown."""
     out = np.zeros(len(every.entry))
-    for i, row in enumerate(run.activity.row[every.entry].tolist()):
-        args = run.trace.args_of(row)
-        ranks = args.group_size if args is not None and args.group_size else run.trace.distributed.world_size
+    for i, known in enumerate(every.ranks):
+        ranks = known or run.trace.distributed.world_size
         if ranks is None or not 1 < ranks <= ONE_MACHINE or every.size[i] < 0:
             continue
         factor = {"allreduce": 2 * (ranks - 1) / ranks, "allgather": ranks - 1.0}.get(
