@@ -184,3 +184,47 @@ def test_stacks_name_the_fetch_where_the_loader_has_no_span() -> None:
     run = Run(t.trace())
     assert main_thread(t) == str(HOST)
     assert len(run.host.fetch_rows) == 6
+
+
+def test_what_another_thread_waits_for_delays_nobody() -> None:
+    """A thread that saves a checkpoint copies one tensor a step to the host and waits for it; training launches on."""
+    t = Timeline()
+    for _ in range(8):
+        with t.step():
+            for _ in range(20):
+                t.op("aten::mm", kernel=20, host=40)
+            start = t.now - 700
+            ids = {"correlation": t._id()}
+            t.add("cuda_runtime", "cudaMemcpyAsync", start, 4, tid=LOADER, **ids)
+            t.add(
+                "gpu_memcpy",
+                "Memcpy DtoH (Device -> Pinned)",
+                start + 9,
+                600,
+                pid=0,
+                tid=20,
+                device=0,
+                stream=20,
+                **ids,
+            )
+            t.add("cuda_runtime", "cudaStreamSynchronize", start + 5, 606, tid=LOADER, correlation=t._id())
+            for i in range(60):
+                t.add("cuda_runtime", "cudaEventQuery", start + 10 * i, 2, tid=LOADER)
+    run = Run(t.trace())
+    assert not len(run.host.blocking_rows)
+    assert run.breakdown.mean.causes["sync"] == 0
+
+
+def test_a_thread_with_many_of_the_kernels_trains_too() -> None:
+    """Backward on a thread of its own without any name of autograd: what it waits for is waited for."""
+    t = Timeline()
+    for _ in range(8):
+        t.op("aten::mm", kernel=100)
+        since = len(t.events)
+        for _ in range(3):
+            t.op("aten::mm", kernel=100)
+        t.sync()
+        moved(t, since, BACKWARD)
+        with t.span("Optimizer.step#SGD.step"):
+            t.op("aten::add_", kernel=100)
+    assert len(Run(t.trace()).host.blocking_rows) == 8

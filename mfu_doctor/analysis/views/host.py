@@ -17,7 +17,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     rows_matching,
 )
 from mfu_doctor.analysis.views.polls import Polls, find_polls
-from mfu_doctor.analysis.views.training_thread import fetch_marks, training_thread
+from mfu_doctor.analysis.views.training_thread import fetch_marks, training_thread, training_threads
 from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
@@ -32,7 +32,9 @@ class Host:
     main_track: int | None  # the thread that trains
     fetch_rows: npt.NDArray[np.int64]  # data fetches on the main thread, one per batch (outermost only)
     fetch: Intervals
-    blocking_rows: npt.NDArray[np.int64]  # runtime calls that wait for the device; of a polling loop the last query
+    blocking_rows: npt.NDArray[
+        np.int64
+    ]  # calls of threads that train that wait for the device; of a poll its last query
     blocking_start: npt.NDArray[np.int64]  # since when each of them waits: a polling loop since its first query
     polls: Polls
     blocking: Intervals
@@ -61,10 +63,13 @@ def host_view(trace: Trace, computing: npt.NDArray[np.int64] = _NONE) -> Host:
     calls = trace.rows(*CALL_CATEGORIES)
     main = training_thread(trace)
     fetch_rows = _fetches(trace, main)
-    polls = find_polls(trace)
-    blocking, blocking_start = _waits(trace, rows_matching(trace, BLOCKING, calls), polls)
+    threads = training_threads(trace)
+    trains = np.isin(events.track, threads)
+    polls = find_polls(trace, threads)
+    waiting = rows_matching(trace, BLOCKING, calls)
+    blocking, blocking_start = _waits(trace, waiting[trains[waiting]], polls)
     working = np.concatenate((trace.rows(Category.CPU_OP), calls))
-    working = working[~np.isin(working, fetch_rows)]
+    working = working[trains[working] & ~np.isin(working, fetch_rows)]
     return Host(
         main_track=main,
         fetch_rows=fetch_rows,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.names.vocabulary import LAUNCH, QUERY, rows_matching
+from mfu_doctor.analysis.names.vocabulary import QUERY, rows_matching
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -31,11 +31,9 @@ class Polls:
     asked: Rows  # when the last query that was not answered began: what was waited for ended after it
 
 
-def find_polls(trace: Trace) -> Polls:
-    """The polling loops of the threads that launch device work; a watchdog's polling makes nobody wait."""
-    calls = trace.rows(*CALL_CATEGORIES)
-    threads = np.unique(trace.events.track[rows_matching(trace, LAUNCH, calls)])
-    found = [_of_thread(trace, int(track)) for track in threads]
+def find_polls(trace: Trace, threads: Rows) -> Polls:
+    """The polling loops of the threads that train; a watchdog's polling makes nobody wait."""
+    found = [_of_thread(trace, track) for track in threads.tolist()]
     columns = np.concatenate([np.zeros((3, 0), np.int64), *found], axis=1)
     row, start, asked = columns[:, np.argsort(columns[0], kind="stable")]
     return Polls(row, start, asked)

@@ -49,11 +49,25 @@ def training_thread(trace: Trace) -> int | None:
 
 
 def training_threads(trace: Trace) -> Rows:
-    """Tracks of the thread that trains and of those on which its backward runs."""
+    """Tracks of the thread that trains, of those on which its backward runs, and of those that launch many of the kernels.
+
+    What another thread waits for (a pin-memory thread, a watchdog, one that loads ahead or saves a checkpoint) delays nobody.
+    """
     main = training_thread(trace)
     backward = trace.events.track[rows_matching(trace, NODE_CALL, trace.rows(Category.CPU_OP))]
-    found: Rows = np.unique(backward if main is None else np.append(backward, main)).astype(np.int64)
+    kernels = _kernels_launched(trace)
+    launching = np.flatnonzero(kernels > _ONLY_LOADS * kernels.max(initial=0))
+    found: Rows = np.unique(np.concatenate((backward, launching, [] if main is None else [main]))).astype(np.int64)
     return found
+
+
+def _kernels_launched(trace: Trace) -> npt.NDArray[np.int64]:
+    """Launches of kernels by each track."""
+    calls = trace.rows(*CALL_CATEGORIES)
+    ids = trace.events.correlation
+    kernels = ids[trace.rows(Category.KERNEL)]
+    launches = calls[np.isin(ids[calls], kernels[kernels > 0])]
+    return np.bincount(trace.events.track[launches], minlength=len(trace.tracks))
 
 
 def step_marks(trace: Trace) -> Rows:
