@@ -212,7 +212,7 @@ def test_what_another_thread_waits_for_delays_nobody() -> None:
                 t.add("cuda_runtime", "cudaEventQuery", start + 10 * i, 2, tid=LOADER)
     run = Run(t.trace())
     assert not len(run.host.blocking_rows)
-    assert run.breakdown.mean.causes["sync"] == 0
+    assert run.breakdown.whole.causes["sync"] == 0
 
 
 def test_a_thread_with_many_of_the_kernels_trains_too() -> None:
