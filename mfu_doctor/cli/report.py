@@ -14,8 +14,9 @@ from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import write_file
 from mfu_doctor.inputs.load import load_input, load_saved, processors
 from mfu_doctor.inputs.overrides import Overrides, parse_steps
-from mfu_doctor.inputs.protect import STDIN, files_of, protect
+from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.render import format_for, render
+from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.report import Baseline
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ def run_report(source: str, options: ReportOptions, screen: Abilities | None = N
     if options.baseline is not None:
         report = replace(report, baseline=_baseline(options.baseline, stated))
     extra: dict[str, Any] = {}
+    if chosen in ("terminal", "markdown", "html"):
+        extra = {"origin": Origin(source, loaded.is_saved)}
     if chosen == "terminal":
-        extra = {"verbose": options.verbose, "source": None if source == STDIN else source}
-        extra |= {"screen": screen} if options.output is None else {}
+        extra |= {"verbose": options.verbose} | ({"screen": screen} if options.output is None else {})
     text = render(report, chosen, **extra)
     if options.output is None:
         return Written(text, loaded.notes)

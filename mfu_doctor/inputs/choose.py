@@ -7,6 +7,7 @@ report.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ def choose_trace(folder: str | Path) -> Chosen:
     notes = [f"reporting on {chosen.path}" + (f" ({', '.join(which)})" if which else "")]
     if siblings:
         names = _some([file.path.name for file in siblings])
-        notes.append(f"other ranks of this run: {names}; pass one of these files to report on it")
+        command = f"mfu-doctor report {shlex.quote(str(siblings[0].path))}"
+        notes.append(f"other ranks of this run: {names}; to report on one of them: {command}")
     if others:
         notes.append(f"other runs in this directory: {_some(others)}")
     return Chosen(chosen.path, tuple(notes))

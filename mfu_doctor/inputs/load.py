@@ -35,10 +35,11 @@ Readable: TypeAlias = PathLike | BinaryIO | Trace
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A report, and one sentence each on how its trace was chosen."""
+    """A report, one sentence each on how its trace was chosen, and whether it was a saved one."""
 
     report: Report
     notes: tuple[str, ...] = ()
+    is_saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def load_input(
             raise DoctorError(
                 f"{source} is a saved report, which cannot be used with {named}", "pass the trace instead"
             )
-        return Loaded(restated(saved, stated, known))
+        return Loaded(restated(saved, stated, known), is_saved=True)
     opened = open_trace(source, processes=processes)
     run = Run(opened.trace, options_for(opened.trace, stated, known))
     return Loaded(diagnose_run(run, rules).report, opened.notes)

@@ -1,7 +1,8 @@
 """Finds the traces of a run in a directory, in the layout that torch's `tensorboard_trace_handler` writes.
 
 Every directory with at least one `<worker>[.<span>].pt.trace.json[.gz]` is a run; each worker is a rank, and the span is
-the time of export, so that a run profiled twice has two spans per worker.
+the time of export, so that a run profiled twice has two spans per worker. Without such a file, the directory itself and those in
+it are searched for traces of other names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.reading.recognise import traces_by_content, what_is_there
 
 # As torch-tb-profiler reads it (torch_tb_profiler/consts.py): worker, then the span in digits.
 _TRACE_FILE = re.compile(r"^(.*?)(\.\d+)?\.pt\.trace\.json(?:\.gz)?$")
@@ -61,12 +63,9 @@ def find_traces(path: str | os.PathLike[str]) -> TraceSet:
     root = Path(path)
     if not root.is_dir():
         raise NotATraceError(f"{root} is not a directory", "check the path")
-    runs = {folder: found for folder in _folders(root) if (found := _traces_in(folder))}
+    runs = {folder: found for folder in _folders(root) if (found := _traces_in(folder))} or _of_other_names(root)
     if not runs:
-        raise NotATraceError(
-            f"{root} contains no file named <worker>.<span>.pt.trace.json or .gz",
-            "pass a trace file or its directory",
-        )
+        raise NotATraceError(f"{root} contains no trace: {what_is_there(root)}", "pass a trace file or its directory")
     run = root if root in runs else max(runs, key=lambda folder: max(_written(trace) for trace in runs[folder]))
     newest_first = sorted(runs[run], key=_written, reverse=True)
     newest: dict[str, TraceFile] = {}
@@ -82,6 +81,17 @@ def find_traces(path: str | os.PathLike[str]) -> TraceSet:
 
 def _folders(root: Path) -> list[Path]:
     return [Path(folder) for folder, _, _ in os.walk(root)]
+
+
+def _of_other_names(root: Path) -> dict[Path, list[TraceFile]]:
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    named = {folder: [TraceFile(path, _stem(path), None) for path in traces_by_content(folder)] for folder in folders}
+    return {folder: files for folder, files in named.items() if files}
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffixes: what of several files tells which rank wrote them."""
+    return path.name.removesuffix(".gz").removesuffix(".json")
 
 
 def _traces_in(folder: Path) -> list[TraceFile]:

@@ -89,7 +89,7 @@ def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - th
     Args:
         shown: a report, a verdict or a comparison.
         format: a name from `FORMATS`.
-        options: passed on to the renderer (`terminal` of a report takes `screen`, `verbose` and `source`).
+        options: passed on to the renderer (`terminal` of a report takes `screen`, `verbose` and `origin`).
 
     Raises:
         DoctorError: this kind of object has no such format.

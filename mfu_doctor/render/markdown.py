@@ -11,6 +11,7 @@ from mfu_doctor import quantities
 from mfu_doctor.render.words import columns, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
+from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
@@ -19,11 +20,18 @@ LONGEST = 400  # characters of one sentence
 MOST = 25  # fixes, reasons or cautions of one section; the rest is only counted
 
 
-def render_markdown(report: Report) -> str:
-    """The report as GitHub-flavoured markdown, far below the 64 kB at which GitHub cuts comments."""
-    shown: Report = each_text(report, lambda text: shorten(clean(text), LONGEST))
-    sections = (_number, _whole, _where, _fixes, _passed, _unmeasured, _cautions, _commands)
-    return "\n\n".join("\n".join(rows) for make in sections if (rows := make(shown))) + "\n"
+def render_markdown(report: Report, *, origin: Origin | None = None) -> str:
+    """The report as GitHub-flavoured markdown, far below the 64 kB at which GitHub cuts comments.
+
+    Args:
+        report: the result to show.
+        origin: where the report comes from, for the next commands.
+    """
+    name = naming(report, origin)
+    shown: Report = each_text(report, lambda text: shorten(clean(name(text)), LONGEST))
+    sections = (_number, _whole, _where, _fixes, _passed, _unmeasured, _cautions)
+    blocks = [*(make(shown) for make in sections), _commands(shown, origin)]
+    return "\n\n".join("\n".join(rows) for rows in blocks if rows) + "\n"
 
 
 def _number(report: Report) -> list[str]:
@@ -158,5 +166,5 @@ def _cautions(report: Report) -> list[str]:
     return ["**Caution**", "", *rows, *_left_out(texts)] if rows else []
 
 
-def _commands(report: Report) -> list[str]:
-    return ["```", *(command for command, _ in wording.commands(report)), "```"]
+def _commands(report: Report, origin: Origin | None) -> list[str]:
+    return ["```", *(command for command, _ in commands(report, origin)), "```"]

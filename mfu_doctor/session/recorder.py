@@ -19,6 +19,7 @@ from mfu_doctor.capture import destination
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stack_sampler import own_directory, shown_path
+from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.seen import Request
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.facts import GivenNumbers, Schedule
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
 
 T = TypeVar("T")
+
+_NOTHING_SEEN = "nothing to report: no optimizer step, backward pass, DataLoader batch or operator of PyTorch was seen"
 
 DEFAULT = Schedule(skip=5, timed=5, warmup=3, active=5)
 """Warm-up steps, timed steps, steps to start the profiler, recorded steps: enough for a median, but few."""
@@ -173,7 +176,7 @@ class Recorder:
         finally:
             _leave_the_floor(self)
         if self._print and (place_in_job().rank or 0) == 0 and not self._capture.abandoned:
-            self._capture.notes.guarded("the report could not be shown", self._show)
+            self._capture.notes.guarded("the report could not be shown", self._show, kind)
 
     def _at_exit(self) -> None:
         """The interpreter exits inside the block, for example in an unfinished generator: report the recorded steps."""
@@ -205,11 +208,29 @@ class Recorder:
         elif self.path is not None:
             amend_capture(capture, self.path)
 
-    def _show(self) -> None:
+    def _show(self, failure: type[BaseException] | None) -> None:
+        """The report, else why there is none; nothing beside the traceback of a program that failed before it trained."""
         report = self.report
-        text = str(report) if report is not None else "\n".join(f"mfu-doctor: {note}" for note in self.notes)
+        if report is not None:
+            text = self._told(report)
+        elif failure is not None and failure is not SystemExit:
+            return
+        elif self._capture is not None and self._capture.detector.source is Source.BLOCK:
+            text = f"mfu-doctor: {_NOTHING_SEEN}"
+        else:
+            text = "\n".join(f"mfu-doctor: {note}" for note in self.notes)
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+    def _told(self, report: Report) -> str:
+        """The report, with commands that can be pasted where the program was started."""
+        from mfu_doctor.render import render
+        from mfu_doctor.render.words.next_commands import Origin
+
+        path, folder = self.path, self._folder
+        if path is not None and folder is not None and path.is_relative_to(folder):
+            path = path.relative_to(folder)
+        return render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")
 
 
 _floor: list[Recorder] = []  # the recorder whose block is active; at most one

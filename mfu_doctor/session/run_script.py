@@ -64,9 +64,14 @@ def run_script(
         (whose traceback went to stderr as usual), 130 after Ctrl-C.
 
     Raises:
-        DoctorError: the script or module does not exist, or cannot be run.
+        DoctorError: the script or module does not exist, or cannot be run; torch is not installed.
     """
     program = _find_module(target) if module else _find_script(target)
+    if importlib.util.find_spec("torch") is None:
+        raise DoctorError(
+            f"torch is not installed for {sys.executable}, so there is nothing to record",
+            f"run it with the Python that trains: PYTHON -m mfu_doctor run {target}",
+        )
     sys.argv[:] = [program.argv0, *args]
     if not sys.flags.safe_path:
         sys.path[0] = program.path0

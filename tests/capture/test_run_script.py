@@ -103,6 +103,40 @@ def test_what_cannot_be_run_says_so_before_anything_runs(tmp_path: Path) -> None
         run_script("nowhere.to.be.found", module=True)
 
 
+def test_without_torch_there_is_nothing_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DoctorError, match=r"torch is not installed for .*, so there is nothing to record"):
+        run_script(str(tmp_path / "train.py"))
+
+
+SHOWN = RUN.replace("False", "True")
+
+
+def test_a_program_that_fails_before_it_trains_shows_its_own_traceback_alone(zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text("import nothing_like_this")
+    ran = zygote.run(SHOWN, tmp_path, "script", "fails.py")
+    assert ran.err.startswith("Traceback")
+    assert ran.err.count("ModuleNotFoundError") == 1
+    assert ran.err.rstrip().endswith("No module named 'nothing_like_this'")
+
+
+def test_a_program_that_does_not_train_is_told_so_in_one_line(zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("print('hello')")
+    ran = zygote.run(SHOWN, tmp_path, "script", "other.py")
+    assert ran.err.splitlines() == [ran.err.strip()]
+    assert "nothing to report" in ran.err
+
+
+def test_the_commands_of_the_report_name_the_file_from_where_the_program_was_started(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    (tmp_path / "training.py").write_text(PRELUDE + "for x, y in loader(24):\n    train(x, y)\nos.chdir('/')\n")
+    (tmp_path / "runs").mkdir()
+    ran = zygote.run(SHOWN.replace("out.pt", "runs/out.pt"), tmp_path, "script", "training.py")
+    assert "mfu-doctor report runs/out.pt.trace.json.gz -o report.html" in ran.err
+
+
 def test_each_rank_of_torchrun_writes_its_file_into_one_directory(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     (tmp_path / "ranks.py").write_text(PRELUDE + "for x, y in loader(10):\n    train(x, y)\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -56,12 +57,44 @@ def test_traces_in_the_directory_itself_win_over_those_below(tmp_path: Path) -> 
     assert find_traces(tmp_path).run == tmp_path
 
 
-def test_a_directory_without_traces_says_what_a_trace_is_called(tmp_path: Path) -> None:
-    write(tmp_path / "trace.json")
-    with pytest.raises(NotATraceError, match=r"pt\.trace\.json"):
+def test_a_directory_without_traces_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(NotATraceError, match="it is empty"):
+        find_traces(tmp_path)
+    write(tmp_path / "config.json")
+    (tmp_path / "below").mkdir()
+    with pytest.raises(NotATraceError, match=r"contains no trace: it holds below/, config\.json:"):
+        find_traces(tmp_path)
+    for i in range(8):
+        write(tmp_path / f"part{i}.csv")
+    with pytest.raises(NotATraceError, match=r"part2\.csv and 5 more:"):
         find_traces(tmp_path)
     with pytest.raises(NotATraceError, match="is not a directory"):
         find_traces(tmp_path / "none")
+
+
+HEADS = (
+    '{"schemaVersion": 1, "traceEvents": []}',
+    '[{"name": "aten::mm", "ph": "X", "ts": 1}]',
+    '{"traceEvents" : []}',
+)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_traces_of_other_names_are_known_by_how_they_begin(tmp_path: Path, head: str) -> None:
+    for rank in (10, 2, 0):
+        write(tmp_path / f"rank{rank}.json").write_text(head)
+    write(tmp_path / "report.json").write_text('{"schema": 1, "tool": "mfu-doctor"}')
+    write(tmp_path / "broken.json.gz").write_bytes(b"\x1f\x8b\x08 no more")
+    found = find_traces(tmp_path)
+    assert [t.worker for t in found.ranks] == ["rank0", "rank2", "rank10"]
+
+
+def test_a_packed_trace_below_is_found_and_torchs_own_names_come_first(tmp_path: Path) -> None:
+    below = write(tmp_path / "run" / "trace.json.gz")
+    below.write_bytes(gzip.compress(HEADS[0].encode()))
+    assert find_traces(tmp_path).chosen.path == below
+    own = write(tmp_path / "deep" / "er" / "w.pt.trace.json")
+    assert find_traces(tmp_path).chosen.path == own
 
 
 @pytest.mark.parametrize("newest", ["w.pt.trace.json", "w.pt.trace.json.gz"])

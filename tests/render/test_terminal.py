@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from dataclasses import replace
 from typing import TextIO
 
@@ -13,6 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.screen import ALL
 from mfu_doctor.render.terminal.terminal import Abilities, abilities
+from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
 
@@ -345,6 +347,29 @@ def test_commands_to_paste_are_quoted() -> None:
 
 
 def test_commands_name_the_trace_as_the_user_did() -> None:
-    assert "mfu-doctor report runs/exp1/good.json.gz -o" in render(
-        healthy(), "terminal", source="runs/exp1/good.json.gz"
-    )
+    origin = Origin("runs/exp1/good.json.gz")
+    for form in ("terminal", "markdown", "html"):
+        assert " runs/exp1/good.json.gz -o" in render(healthy(), form, origin=origin)
+
+
+def test_a_long_command_goes_on_in_lines_that_a_shell_reads_as_one() -> None:
+    path = "/home/somebody/experiments/2026-11-29 second try/ranks/rank0.pt.trace.json.gz"
+    text = render(healthy(), "terminal", origin=Origin(path))
+    begin = text.index("mfu-doctor annotate")
+    assert shlex.split(text[begin:].replace("\\\n", "")) == ["mfu-doctor", "annotate", path, "-o", "marked.json.gz"]
+
+
+def test_a_stream_and_a_saved_report_get_only_commands_that_work() -> None:
+    assert "mfu-doctor report" not in render(healthy(), "terminal", origin=Origin("-"))
+    saved = render(healthy(), "terminal", origin=Origin("a.json", is_saved=True))
+    assert "mfu-doctor report a.json -o report.html" in saved
+    assert "annotate" not in saved
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
+def test_a_fix_that_is_a_command_names_the_trace(form: str) -> None:
+    report = loader_bound()
+    first = replace(report.diagnoses[0], fix="mfu-doctor report TRACE --model-flops N")
+    changed = replace(report, diagnoses=(first, *report.diagnoses[1:]))
+    text = render(changed, form, origin=Origin("runs/a.json.gz"))
+    assert "mfu-doctor report runs/a.json.gz --model-flops N" in text

@@ -27,6 +27,7 @@ from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lo
 from mfu_doctor.render.html.svg import patterns
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.report import Report
@@ -36,12 +37,19 @@ TABLE_ROWS = 15  # of the kernel, operator and module tables
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render_html(report: Report) -> str:
-    """The report as a complete HTML document, smaller than a megabyte for any trace."""
+def render_html(report: Report, *, origin: Origin | None = None) -> str:
+    """The report as a complete HTML document, smaller than a megabyte for any trace.
+
+    Args:
+        report: the result to show.
+        origin: where the report comes from, for the next commands.
+    """
+    name = naming(report, origin)
     data = embedded_json(report)
     scope = scope_of(data)
-    shown: Report = each_text(report, clean)
+    shown: Report = each_text(report, lambda text: clean(name(text)))
     context = shared_context(shown, scope) | _page_context(shown, scope)
+    context["commands"] = commands(shown, origin)
     return environment().get_template("page.html.j2").render(context, data=Markup(data))  # noqa: S704 - escaped above
 
 
@@ -125,7 +133,6 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "unmeasured": wording.unmeasured(report),
         "baseline_rows": page.baseline_rows(report),
         "method": page.method_rows(report),
-        "commands": wording.commands(report),
         "created": page.moment(report.created),
         "peak_link": page.link(report.device.peak_source),
         "quantities": quantities,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
-from mfu_doctor.render.words import columns, labels, whole_run, wording
+from mfu_doctor.render.words import columns, labels, next_commands, whole_run, wording
+from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
 
@@ -34,14 +35,14 @@ class Look:
         width: columns.
         unicode: block characters instead of ASCII.
         verbose: everything instead of one screen.
-        source: the trace as the user wrote it.
+        origin: where the report comes from.
         fixes: fixes to show in full on the first screen.
     """
 
     width: int = 80
     unicode: bool = False
     verbose: bool = False
-    source: str | None = None
+    origin: Origin = field(default_factory=Origin)
     fixes: int = 3
 
 
@@ -258,15 +259,10 @@ def caution(report: Report, look: Look) -> list[Block]:
 def following(report: Report, look: Look) -> Block:
     """The next commands."""
     rows: list[Line] = []
-    for command, note in wording.commands(report, look.source):
+    for command, note in next_commands.commands(report, look.origin):
         text = f"{INDENT}{command}"
         room = look.width - len(text) - 4
         told = f"{text}    {note}" if note and len(note) <= room else text
-        rows += [line(row, "quiet") for row in ([told] if cells(told) <= look.width else _continued(text))]
+        fits = cells(told) <= look.width
+        rows += [line(r, "quiet") for r in ([told] if fits else next_commands.continued(command, look.width, INDENT))]
     return Block(tuple(rows), gap=True)
-
-
-def _continued(command: str) -> list[str]:
-    """A command on two lines that a shell reads as one."""
-    verb, _, rest = command.strip().removeprefix("mfu-doctor ").partition(" ")
-    return [f"{INDENT}mfu-doctor {verb} \\", f"{INDENT * 2}{rest}"]

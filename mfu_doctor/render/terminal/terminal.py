@@ -16,6 +16,7 @@ from mfu_doctor.render.terminal import panels
 from mfu_doctor.render.terminal.panels import Look
 from mfu_doctor.render.terminal.screen import Block, Line, fit, plain
 from mfu_doctor.render.terminal.tables import appendix
+from mfu_doctor.render.words.next_commands import Origin, naming
 from mfu_doctor.render.words.text import WIDTH, clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
@@ -65,7 +66,7 @@ def _width(found: int, environ: Mapping[str, str], *, real: bool) -> int:
 
 
 def render_terminal(
-    report: Report, *, screen: Abilities | None = None, verbose: bool = False, source: str | None = None
+    report: Report, *, screen: Abilities | None = None, verbose: bool = False, origin: Origin | None = None
 ) -> str:
     """The report as text for a terminal.
 
@@ -73,11 +74,13 @@ def render_terminal(
         report: the result to show.
         screen: what the stream can show; if None, plain ASCII with 80 columns, as for a pipe.
         verbose: everything the report knows instead of one screen.
-        source: the trace as the user wrote it, for the next commands.
+        origin: where the report comes from, for the next commands.
     """
     screen = screen or Abilities()
-    shown = each_text(_without_bulk(report), clean if screen.unicode else lambda text: to_ascii(clean(text)))
-    look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, source=source)
+    name = naming(report, origin)
+    letters = clean if screen.unicode else lambda text: to_ascii(clean(text))
+    shown = each_text(_without_bulk(report), lambda text: letters(name(text)))
+    look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, origin=origin or Origin())
     lines = fit(_blocks(shown, look), None)
     for most in () if verbose else FIXES:
         lines = fit(_blocks(shown, replace(look, fixes=most)), SCREEN_LINES)

@@ -6,14 +6,12 @@ Renderers only lay them out. The words stand here once, so that terminal, markdo
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
-from mfu_doctor.render.words.text import clean
 from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, Diagnosis
 from mfu_doctor.result.report import Report
@@ -22,7 +20,6 @@ from mfu_doctor.result.step import BUCKETS, StepTime
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 ENOUGH_FOR_P95 = 20  # with fewer steps the longest one is all that is known of the slow end
 SAME = 0.0005  # two MFU values closer than this look the same at one decimal
-LONGEST_COMMAND_NAME = 58  # characters of a trace name that still fit on a line of 80 columns
 _SAID_BY_HEADLINE = ("unknown-peak", "partial-flop-count")  # cautions that repeat why there is no MFU
 
 
@@ -277,21 +274,3 @@ def cautions(report: Report) -> list[str]:
         repeated |= set(notes) & {told["few-steps"].detail}  # the summary of the rule says the same
     every = dict.fromkeys([*report.problems, *found, *replay, *report.cautions, *notes, *report.mfu.notes])
     return [text for text in every if text not in repeated]
-
-
-def commands(report: Report, source: str | None = None) -> list[tuple[str, str]]:
-    """The next commands, each with what it gives. They are safe to paste, whatever the name of the trace.
-
-    Args:
-        report: the result.
-        source: the trace as the user wrote it; the report only knows the name of the file.
-    """
-    name = source or report.run.trace
-    quoted = shlex.quote(name)
-    trace = quoted if name and name == clean(name) and len(quoted) <= LONGEST_COMMAND_NAME else "TRACE"
-    first = next((d.rule for d in report.failed), None)
-    rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
-    rows.append((f"mfu-doctor report {trace} -o report.html", ""))
-    if report.device.unseen is None:  # else there is nothing to mark
-        rows.append((f"mfu-doctor annotate {trace} -o marked.json.gz", "open at ui.perfetto.dev"))
-    return rows

@@ -1,0 +1,72 @@
+"""The commands that a report ends with, and those inside its fixes: with the trace as the user wrote it, safe to paste."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mfu_doctor.render.words.text import clean
+from mfu_doctor.result.report import Report
+
+# How fixes name the trace. It also stands for a name that cannot be pasted: one with control characters, or one that would fill
+# the screen.
+PLACEHOLDER = "TRACE"
+_LONGEST_NAME = 160
+_STREAM = "-"
+_REPORT = "mfu-doctor report"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a report comes from.
+
+    Attributes:
+        source: the input as the user wrote it, "-" for standard input; None: only the name in the report is known.
+        is_saved: whether that is a saved report.
+    """
+
+    source: str | None = None
+    is_saved: bool = False
+
+
+def commands(report: Report, origin: Origin | None = None) -> list[tuple[str, str]]:
+    """The next commands, each with what it gives. Nothing can read a stream again, and a saved report has no events."""
+    known = origin or Origin()
+    first = next((d.rule for d in report.failed), None)
+    rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
+    if known.source != _STREAM:
+        name = _name(report, known)
+        rows.append((f"mfu-doctor report {name} -o report.html", ""))
+        if not known.is_saved and report.device.unseen is None:  # else there is nothing to mark
+            rows.append((f"mfu-doctor annotate {name} -o marked.json.gz", "open at ui.perfetto.dev"))
+    return rows
+
+
+def naming(report: Report, origin: Origin | None = None) -> Callable[[str], str]:
+    """What puts the trace's name into the commands of a text. A stream and a saved report leave the placeholder."""
+    known = origin or Origin()
+    name = PLACEHOLDER if known.source == _STREAM or known.is_saved else _name(report, known)
+    return lambda text: text.replace(f"{_REPORT} {PLACEHOLDER}", f"{_REPORT} {name}") if _REPORT in text else text
+
+
+def continued(command: str, width: int, indent: str) -> list[str]:
+    """A command on as many lines as it needs, which a shell reads as one; a word is never cut."""
+    words = [shlex.quote(word) for word in shlex.split(command)]
+    parts = [" ".join(words[:2]), *words[2:-2], " ".join(words[-2:])]
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(f"{lines[-1]} {part} \\") <= width - 2 * len(indent):
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    rows = [indent * (1 if i == 0 else 2) + text for i, text in enumerate(lines)]
+    return [f"{row} \\" for row in rows[:-1]] + rows[-1:]
+
+
+def _name(report: Report, origin: Origin) -> str:
+    name = origin.source or report.run.trace
+    quoted = shlex.quote(name)
+    if not name or name != clean(name) or len(quoted) > _LONGEST_NAME:
+        return PLACEHOLDER
+    return f"./{quoted}" if name.startswith("-") else quoted
