@@ -16,14 +16,13 @@ from mfu_doctor.quantities import flop_count, peak_rate
 from mfu_doctor.result.findings import FAILED, PASSED, Diagnosis, Plan
 from mfu_doctor.result.report import Baseline, Report
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
-from mfu_doctor.result.stated_mfu import as_stated
+from mfu_doctor.result.stated_mfu import NOT_STATED, as_stated
 from mfu_doctor.result.step import KernelRow
 
 GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made
 _JUDGED = "the findings are not recalculated: pass the trace to update them"
 _MIXED = "the run used several dtypes with different peaks: pass the trace instead of the report"
 _CHECK = "check the value of --peak-flops or --model-flops"
-_NO_HFU = "HFU is not stated"
 _ROUNDING = 1e-6  # relative: a report keeps its numbers in full
 _UNKNOWN_PEAK = "unknown-peak"  # the rule whose finding a stated peak answers
 _NO_WATERFALL = "The peak or the FLOPs changed. Pass the trace to calculate this table."
@@ -133,7 +132,7 @@ def _proportional(old: Mfu, value: float | None, scale: float | None) -> Mfu:
         causal=_scaled(old.causal, rest),
         by_dtype=None,
         reason=_MIXED if value is None else None,
-        notes=tuple(note for note in old.notes if not note.startswith(_NO_HFU)),
+        notes=tuple(note for note in old.notes if NOT_STATED not in note),
         conventions=tuple(Convention(name=c.name, flops=c.flops, mfu=_scaled(c.mfu, scale)) for c in old.conventions),
     )
     return as_stated(now, cause=_CHECK)

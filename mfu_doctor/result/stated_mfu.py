@@ -14,6 +14,8 @@ from mfu_doctor.result.run import Mfu
 # Ends further apart than this factor leave most of MFU unknown: more work can be missing than was counted.
 WIDE = 2.0
 LOWER_BOUND = "MFU is a lower bound"
+NOT_STATED = "is not stated"  # in the note on a variant above 100 %
+_OTHER_DTYPE = "a kernel computes in another dtype than its name or its operands tell"
 
 
 def as_stated(mfu: Mfu, *, cause: str, unknown: str = "the FLOPs of a part of the work are unknown") -> Mfu:
@@ -24,24 +26,10 @@ def as_stated(mfu: Mfu, *, cause: str, unknown: str = "the FLOPs of a part of th
         cause: what is probably wrong if it is above 100 %.
         unknown: what is not counted if it is an interval.
     """
-    if mfu.value is None:
-        return mfu
-    if mfu.value > 1:
+    if mfu.value is not None and mfu.value > 1:
         reason = f"{percent(mfu.value)} is calculated, which cannot be: {cause}"
-        return replace(
-            mfu,
-            value=None,
-            upper=None,
-            calculated=mfu.value,
-            hfu=_possible(mfu.hfu),
-            causal=_possible(mfu.causal),
-            by_dtype=_possible(mfu.by_dtype),
-            reason=reason,
-            notes=_without_bounds(mfu),
-        )
-    if mfu.hfu is not None and mfu.hfu > 1:
-        said = f"HFU is not stated: {percent(mfu.hfu)} is calculated, which cannot be: {cause}"
-        mfu = replace(mfu, hfu=None, notes=(*mfu.notes, said))
+        mfu = replace(mfu, value=None, upper=None, calculated=mfu.value, reason=reason, notes=_without_bounds(mfu))
+    mfu = _possible(mfu, cause)
     if mfu.upper is None or mfu.value is None or mfu.upper <= WIDE * mfu.value:
         return mfu
     reason = f"{unknown}, so it can be anything from {percent_range(mfu.value, mfu.upper, 2)}: pass --model-flops"
@@ -57,8 +45,20 @@ def as_stated(mfu: Mfu, *, cause: str, unknown: str = "the FLOPs of a part of th
     )
 
 
-def _possible(value: float | None) -> float | None:
-    return value if value is not None and value <= 1 else None
+def _possible(mfu: Mfu, cause: str) -> Mfu:
+    """The MFU without its variants above 100 %; a note on each, unless the MFU itself has the same cause."""
+    variants = (
+        ("HFU", mfu.hfu, cause),
+        ("causal MFU", mfu.causal, cause),
+        ("MFU by each kernel's dtype", mfu.by_dtype, _OTHER_DTYPE),
+    )
+    kept = [value if value is not None and value <= 1 else None for _, value, _ in variants]
+    notes = [
+        f"{name} {NOT_STATED}: {percent(value)} is calculated, which cannot be: {why}"
+        for name, value, why in variants
+        if value is not None and value > 1 and mfu.value is not None
+    ]
+    return replace(mfu, hfu=kept[0], causal=kept[1], by_dtype=kept[2], notes=(*mfu.notes, *notes))
 
 
 def _without_bounds(mfu: Mfu) -> tuple[str, ...]:

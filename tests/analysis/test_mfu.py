@@ -212,6 +212,15 @@ def test_an_estimated_peak_is_suspected_and_says_so() -> None:
     assert "estimated from the architecture: pass --peak-flops" in str(Run(drawn.trace()).mfu.report.reason)
 
 
+def test_a_variant_above_100_percent_is_not_stated_either() -> None:
+    """fp32 matmuls at 132 % of the fp32 peak: they are none of fp32, and MFU itself is possible."""
+    mfu = Run(steps_of(1.5, lambda t: product(t, 132_000_000_000_000, FP32_GEMM)).trace()).mfu.report
+    assert mfu.value is not None
+    assert mfu.by_dtype is None
+    (note,) = mfu.notes
+    assert note.startswith("MFU by each kernel's dtype is not stated: 131.5 % is calculated, which cannot be")
+
+
 def test_an_interval_whose_ends_differ_by_more_than_a_factor_of_two_is_unknown() -> None:
     """3 % of the matmul time is counted: "0.8-80 %" says nothing."""
 
