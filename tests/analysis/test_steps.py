@@ -55,6 +55,31 @@ def test_without_profiler_steps_the_optimizer_marks_the_steps() -> None:
     assert run.steps.note is not None
 
 
+def test_optimizers_that_step_in_a_row_end_one_step() -> None:
+    """An optimizer per part of the model: forward and backward of 1200 us, then three steps of the same class."""
+    t = Timeline()
+    for _ in range(6):
+        for name in ("aten::conv2d", "aten::relu", "aten::mm"):
+            t.op(name, kernel=400)
+        for _ in range(3):
+            with t.span("Optimizer.step#Adam.step"):
+                t.op("aten::add_", kernel=20)
+            with t.span("Optimizer.zero_grad#Adam.zero_grad"):
+                t.op("aten::zero_", kernel=10)
+    run = Run(t.trace())
+    assert (run.steps.source, run.steps.count) == ("optimizer", 4)
+    assert set(run.steps.duration.tolist()) == {1_290_000}
+
+
+def test_an_optimizer_inside_another_of_its_class_takes_no_step_of_its_own() -> None:
+    t = Timeline()
+    for _ in range(6):
+        t.op("aten::mm", kernel=400)
+        with t.span("Optimizer.step#Wrapped.step"), t.span("Optimizer.step#Wrapped.step"):
+            t.op("aten::add_", kernel=20)
+    assert set(Run(t.trace()).steps.duration.tolist()) == {420_000}
+
+
 def test_without_marks_the_period_of_the_kernels_marks_the_steps() -> None:
     t = Timeline()
     for _ in range(6):

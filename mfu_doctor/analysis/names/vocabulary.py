@@ -16,6 +16,7 @@ from mfu_doctor.trace import Trace
 FETCH_MARK = "mfu_doctor.fetch"  # written by Recorder.batches
 STEP_MARK = re.compile(r"^ProfilerStep#(\d+)$")
 OPTIMIZER_MARK = re.compile(r"^Optimizer\.step#")
+OPTIMIZER_SPAN = re.compile(r"^Optimizer\.(step|zero_grad)#")
 # Spans that label a stretch of the program; old traces give them the category of operators.
 LABEL = re.compile(
     r"^(ProfilerStep#|Optimizer\.(step|zero_grad)#|enumerate\(DataLoader\)|mfu_doctor\.|\[pl\]|## Call )"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.periods import loop_openings
@@ -20,7 +21,8 @@ from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.training_thread import optimizer_marks, step_marks
 from mfu_doctor.analysis.views.whole_trace import extent_of_work
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.trace import Trace
+from mfu_doctor.intervals import union
+from mfu_doctor.trace import Category, Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
 _SELDOM = 0.8  # a stream with work in less than this share of the steps opens none of them
@@ -96,10 +98,25 @@ def _from_optimizer(trace: Trace) -> _Marks | None:
         return None
     names = trace.events.name[rows]
     anchor = rows[names == np.bincount(names).argmax()]  # several optimizers: the one that steps most often
-    ends = trace.events.end[anchor]
+    ends = _ends_apart(trace, anchor)
     if len(ends) < 2:
         return None
     return _Marks(np.arange(len(ends) - 1), ends[:-1], ends[1:], OPTIMIZER)
+
+
+def _ends_apart(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """When these optimizer steps end; several in a row or inside each other (one per part of the model) end one step together."""
+    events = trace.events
+    ops = trace.rows(Category.CPU_OP)
+    spans = rows_matching(trace, OPTIMIZER_SPAN, trace.rows(Category.ANNOTATION, Category.CPU_OP))
+    updating = union(events.start[spans], events.end[spans])
+    work = events.start[ops[~updating.contains(events.start[ops])]]
+    reach = np.maximum.accumulate(events.end[rows])
+    if not len(work):
+        return reach
+    between = np.searchsorted(work, events.start[rows][1:]) - np.searchsorted(work, reach[:-1])
+    ends: npt.NDArray[np.int64] = reach[np.append(between > 0, True)]
+    return ends
 
 
 def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -> Steps | None:
