@@ -48,6 +48,8 @@ from mfu_doctor.units import NS_PER_S, seconds
 _NAMED = 3  # operators that are listed
 # GPU memory is at least this many times as fast as the link to the host, if its bandwidth is not known.
 _MEMORY_OVER_LINK = 10
+_PINS = ("pin_memory", "_pin_memory")
+_CONVERTS = ("to", "_to_copy", "copy_")
 
 
 @rule(
@@ -95,6 +97,10 @@ def _fix(first: Computed) -> str:
     if first.makes:
         called = "rand" if name == "uniform_" else name.rstrip("_")
         return f'x = torch.{called}(..., device="cuda")  # not torch.{called}(...).to("cuda")'
+    if name in _PINS:
+        return "DataLoader(..., pin_memory=True)  # a thread pins batches ahead; not batch.pin_memory() in the step"
+    if name in _CONVERTS:
+        return 'x = x.to("cuda", non_blocking=True).to(dtype)  # copy first, so that the GPU converts'
     return f'x = x.to("cuda", non_blocking=True)  # before {name}; or call {name} in the Dataset, with num_workers=2 or more'
 
 

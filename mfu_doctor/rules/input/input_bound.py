@@ -162,8 +162,20 @@ def _no_core(run: Run, loading: Loading, cores: LoaderCores) -> str:
     if loading.cores and loading.workers and used >= SATURATED * loading.cores:
         return f"{number(used)} of {number(loading.cores)} cores are busy, so more workers do not help"
     if cores.busy and not loading.workers:
-        return "training uses all cores, so workers take from it what they compute"
+        return "training uses all cores, so workers take from it what they compute" + _own_core(loading, cores)
     return "the cores limit what more workers deliver"
+
+
+def _own_core(loading: Loading, cores: LoaderCores) -> str:
+    """What fewer threads of training would bring, if that is anything: one worker then has a core of its own."""
+    left = int(cores.count or 1) - 1
+    if not left:
+        return ""
+    step_ns = max(cores.training_ns / left, cores.loading_ns[MID])
+    if loading.step_ns - step_ns < WORTH_SHARE * loading.step_ns:
+        return ""
+    threads = f"torch.set_num_threads({left}) and num_workers=1"
+    return f"; {threads} leave a worker a core of its own: then a step takes about {time_of(step_ns)}"
 
 
 def _fix(run: Run, loading: Loading, wanted: int) -> str:

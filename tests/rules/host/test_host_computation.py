@@ -79,6 +79,13 @@ def test_an_operator_that_reads_its_input_is_priced_from_half_of_its_time() -> N
     assert "before upsample_bilinear2d" in found(host_computation, run).fix
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"), [("aten::pin_memory", "DataLoader(..., pin_memory=True)"), ("aten::to", ".to(dtype)")]
+)
+def test_pinning_and_converting_have_their_own_advice(name: str, advice: str) -> None:
+    assert advice in found(host_computation, on_cpu((name, 3_000))).fix
+
+
 def test_several_operators_are_named_the_longest_first() -> None:
     run = on_cpu(("aten::sort", 400), ("aten::randperm", 900))
     assert "aten::randperm and aten::sort" in found(host_computation, run).summary

@@ -146,9 +146,20 @@ def test_workers_that_take_the_cores_of_training_bring_nothing() -> None:
     finding = found(input_bound, run)
     assert "num_workers" not in finding.fix
     assert "training uses all cores" in (finding.detail or "")
+    assert "torch.set_num_threads(1) and num_workers=1" in (finding.detail or "")
+    assert "a step takes about 86.0 ms" in (finding.detail or "")  # 2 * 43 on one core
     price = price_us(input_bound, run)
     assert (price.low_ns, price.mid_ns) == (close(0.25 * 67_000), close(0.5 * 67_000))
     assert price.high_ns == close(67_000 - READY)
+
+
+def test_fewer_threads_are_no_advice_where_one_core_does_not_do_the_work() -> None:
+    # training takes 2 * 43 ms of CPU time and loading 20: on one core training alone takes longer than both do now
+    host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=(20 + 2 * 43) / 63)
+    facts = (LoaderFacts(class_name="DataLoader", num_workers=0, fetches=6, cpu_s=0.020),)
+    detail = found(input_bound, run_of(on_cpu(20_000, 43_000), loaders=facts, host=host)).detail or ""
+    assert "training uses all cores" in detail
+    assert "set_num_threads" not in detail
 
 
 def test_a_worker_beside_training_on_one_thread_takes_the_other_core() -> None:
