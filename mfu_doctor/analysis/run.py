@@ -101,7 +101,7 @@ class Run:
         return self._user_code.python_at(where, self.host.main_track)
 
     def awake_share(self, where: Intervals) -> float | None:
-        """Share of this host time in which the training thread was on a CPU; None if capture did not record its CPU time."""
+        """Share of this host time that the training thread's own work takes, by its CPU time; None if that was not recorded."""
         return awake_share(self.trace, where, self.host.fetch | self.host.blocking)
 
     @property

@@ -91,7 +91,7 @@ class LongGaps:
         pauses: the long gaps.
         typical_ns: a typical gap.
         excess_ns: what long gaps take above a typical one.
-        awake: share of the long gaps in which the thread was on a CPU; 1 if that was not recorded.
+        awake: share of the long gaps that the thread's own work takes; 1 if its CPU time was not recorded.
     """
 
     pauses: Intervals

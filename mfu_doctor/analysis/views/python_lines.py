@@ -23,6 +23,7 @@ Int64 = npt.NDArray[np.int64]
 # A line or function that spends more than this share of its time in operators issues them: it is part of the training step.
 _ISSUES = 0.1
 _MOST = 0.5  # of the time in question that a line or function must explain to be named
+_LEAST_USUAL = 0.05  # of the time on a CPU: with less than this in operators too, the clock tells nothing
 _FRAMEWORK = "torch"  # its Python code between two operators is dispatch
 
 
@@ -45,10 +46,11 @@ def python_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | N
 
 
 def awake_share(trace: Trace, where: Intervals, waiting: Intervals) -> float | None:
-    """Share of this host time in which the training thread was on a CPU; None if its CPU time was not recorded.
+    """Share of this host time that the thread's own work takes; None if its CPU time was not recorded.
 
     Between two samples the thread was off the CPU for the time that its CPU clock does not show. That is laid to `where` before
-    anything else, because an operator on several threads keeps its caller busy.
+    anything else, because an operator on several threads keeps its caller busy. If other processes take the core all the time,
+    work needs longer everywhere: the share of CPU time in `where` counts against that in the rest of the run.
 
     Args:
         trace: the trace.
@@ -59,14 +61,17 @@ def awake_share(trace: Trace, where: Intervals, waiting: Intervals) -> float | N
     if len(samples) < 2:
         return None
     at = np.array([s.time_ns - trace.origin_ns for s in samples], np.int64)
-    cpu = np.array([s.cpu_ns for s in samples], np.int64)
+    cpu = np.diff(np.array([s.cpu_ns for s in samples], np.int64))
     inside = where.overlap_with(at[:-1], at[1:])
     known = (waiting - where).overlap_with(at[:-1], at[1:])
-    off = np.clip(np.diff(at) - np.diff(cpu) - known, 0, None)
+    off = np.clip(np.diff(at) - cpu - known, 0, None)
     seen = int(inside.sum())
     if seen < _MOST * where.total_ns or not seen:
         return None
-    return 1.0 - float(np.minimum(off, inside).sum()) / seen
+    awake = inside - np.minimum(off, inside)
+    outside = int((np.diff(at) - inside - known).clip(0).sum())
+    usual = float(np.clip(cpu - awake, 0, None).sum()) / outside if outside else 1.0
+    return min(float(awake.sum()) / seen / min(max(usual, _LEAST_USUAL), 1.0), 1.0)
 
 
 def _samples(trace: Trace) -> list[FrameSample]:

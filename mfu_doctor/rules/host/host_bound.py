@@ -18,7 +18,8 @@ How the gain is predicted
     If long gaps cause most of the idle time: low removes half of those for which the GPU waits, mid removes all long gaps.
     In a CPU-only run: low removes half of the time that long gaps take above the typical gap, mid removes all of that time, high
     removes all Python between operators. If there are only short gaps, low and mid halve them. Time in which the thread was not
-    on a CPU (preempted, or waiting) is not Python's and stays; where the thread waits at a line of its own, this wait is removed.
+    on a CPU (preempted, or waiting) is not Python's and stays, beyond what it loses in operators as well. Where the thread waits
+    at a line of its own, this wait is removed.
 
 How to fix
     model = torch.compile(model), with mode="reduce-overhead" if a CUDA graph is possible. Larger batches. If there are long
@@ -255,9 +256,9 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
     return Finding(
         summary=f"The training thread waits {share(spent, steady.step_ns)} of the step, neither for data nor in an operator",
         fix=_move(spot, "out of the training step, or to another thread"),
-        detail=f"it was on a CPU for {share(gaps.awake, 1.0)} of this time: a file, the network, a lock or a sleep",
+        detail=f"{share(gaps.awake, 1.0)} of this time is work on a CPU; the rest is a file, the network, a lock or a sleep",
         change=Change((half,), (whole,), (whole,)),
-        evidence=(shown("waiting", seconds(spent), "s"), shown("on a CPU", gaps.awake, "share")),
+        evidence=(shown("waiting", seconds(spent), "s"), shown("work on a CPU", gaps.awake, "share")),
         effort="refactor",
         place=spot.place,
     )

@@ -87,10 +87,12 @@ def test_on_a_cpu_ordinary_dispatch_is_no_finding() -> None:
     silent(host_bound, run_of(loop(10, 0, 400, between=10, device=False)))
 
 
-def sampled(place: str, *, ops: str = "train.py:50", cpu: float | None = None, library: str | None = None) -> Run:
+def sampled(
+    place: str, *, ops: str = "train.py:50", cpu: float | None = None, library: str | None = None, busy_cpu: float = 1.0
+) -> Run:
     """Steps of 4 ms of operators and a pause of 4 ms; `place` is seen in the pauses, `ops` while operators run.
 
-    `cpu`: the share of the pauses in which the thread was on a CPU.
+    `cpu`: the share of the pauses in which the thread was on a CPU; `busy_cpu`: the same for operators.
     """
     drawn = loop(10, 0, 400, between=10, pause=4_000, device=False)
     base = 1_000_000_000_000
@@ -99,7 +101,7 @@ def sampled(place: str, *, ops: str = "train.py:50", cpu: float | None = None, l
     frames, spent = [], 0.0
     for us in range(0, drawn.now, 200):
         running = any(start - 10 <= us < end for start, end in busy)
-        spent += 200 if running or cpu is None else 200 * cpu
+        spent += 200 * (busy_cpu if running or cpu is None else cpu)
         told = None if cpu is None else int(spent * 1000)
         frames.append(
             FrameSample(
@@ -136,6 +138,13 @@ def test_time_off_the_cpu_is_not_pythons() -> None:
     assert all_of_it.mid_ns == close(4_000)
     assert most.mid_ns == pytest.approx(0.75 * 4_000, rel=0.05)
     assert most.high_ns < all_of_it.high_ns
+
+
+def test_on_a_busy_machine_python_needs_longer_like_everything_else() -> None:
+    """With a quarter of a core the whole step takes four times as long; without the Python, half of it remains."""
+    run = sampled("train.py:41", cpu=0.25, busy_cpu=0.25)
+    assert found(host_bound, run).summary.startswith("Python runs between operators")
+    assert price_us(host_bound, run).mid_ns == pytest.approx(4_000, rel=0.05)
 
 
 def test_a_preempted_thread_is_no_finding_and_one_that_waits_at_a_line_is() -> None:
