@@ -21,6 +21,7 @@ from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, build_waterfall, least_times
 from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
+from mfu_doctor.analysis.views.extra_work import extra_work
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
@@ -96,6 +97,10 @@ class Run:
         """The user's code in which most of this host time of `trace` went by."""
         return self._user_code.spent_at(where, self.host.main_track)
 
+    def inside_at(self, where: Intervals) -> Spot | None:
+        """The user's code in which most of this host time went by, operators too; only from this time itself."""
+        return self._user_code.inside_at(where, self.host.main_track)
+
     def python_at(self, where: Intervals) -> Spot | None:
         """The user's code that ran for most of this host time and can be moved out of the step: it issues no operators."""
         return self._user_code.python_at(where, self.host.main_track)
@@ -141,6 +146,11 @@ class Run:
     def steps(self) -> Steps:
         """Step windows, which of them are analysed, and where they come from."""
         return recorded_steps(self.trace, self.activity, self.launches, self.host, self.options.steps)
+
+    @cached_property
+    def extra_work(self) -> Intervals:
+        """Host time of long steps in operators that usual steps do not have."""
+        return extra_work(self.trace, self.steps, self.host)
 
     @cached_property
     def mean_step(self) -> MeanStep:

@@ -4,8 +4,9 @@ A *steady* step is analysed: every count, share and saving of a report is of the
 
 - *warm-up*: the first step (its queue is empty). If it is long, also the long ones right after it (compilation, autotuning, the
   start of DataLoader workers).
-- *disturbed*: a step that is much longer than the longest step without the profiler, and the run itself shows no reason. Its
-  operators were slowed from outside, so the predicted savings would be too large.
+- *disturbed*: a step that is much longer than the longest step without the profiler, and the run itself shows no reason (work
+  that other steps do not have, a late batch, compilation). Its operators were slowed from outside, so the predicted savings would
+  be too large.
 
 A *long* step takes more than `LONG` times the median of the steps that it is compared with. A long step that is not excluded
 belongs to the run (a checkpoint, an evaluation, compilation): the mean step, which a report is of, has its share of it.
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.extra_work import extra_work, late_batches
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.mean_step import how_often
@@ -46,7 +48,11 @@ def recorded_steps(
         wanted: only these steps (the user's choice), a half-open range of numbers; none of them is excluded.
     """
     found = find_steps(trace, activity, launches, wanted)
-    return found if wanted is not None else with_kinds(found, trace.facts, host.housekeeping)
+    if wanted is not None:
+        return found
+    own = (host.housekeeping, extra_work(trace, found, host), late_batches(trace, host))
+    starts, ends = (np.concatenate([getattr(where, side) for where in own]) for side in ("start", "end"))
+    return with_kinds(found, trace.facts, union(starts, ends))
 
 
 def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
@@ -55,8 +61,8 @@ def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
     Args:
         steps: recorded windows.
         facts: what profile() recorded; without its step times without the profiler no step is called disturbed.
-        own: work of the run itself, even if it occurs only once (compiling, collecting garbage). A step that is long because of
-            it is not disturbed.
+        own: work of the run itself, even if it occurs only once (compiling, an evaluation, a late batch). A step that is long
+            because of it is not disturbed.
     """
     kind = np.full(steps.count, StepKind.STEADY, np.int8)
     warm = _warm_up(steps.duration)

@@ -58,6 +58,10 @@ class UserCode:
         outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
         return spent_at(recorded, outside, self.twins.frames, host.main_track)
 
+    def inside_at(self, where: Intervals, track: int | None) -> Spot | None:
+        """The same from what was seen in this time alone: what only this time has is in no other window."""
+        return spent_at(self.trace, where, self.frames, track)
+
     def python_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The user's code that ran for most of this host time and issues no operators, as in `spent_at`."""
         spot = python_at(self.trace, where, self.frames, track)

@@ -1,24 +1,24 @@
-"""Some steps take much longer because the CPU does other work in them: a checkpoint, a log, an evaluation.
+"""Some steps take much longer because they contain other work: a checkpoint, a log, an evaluation, a rollout.
 
 What it measures
-    Analysed steps that are longer than 1.5 times the median and longer than the median plus three robust standard deviations,
-    and the gaps on the CPU in these steps.
+    Analysed steps that are longer than 1.5 times the median and longer than the median plus three robust standard deviations. In
+    these steps: operators that usual steps do not have, and long gaps on the CPU.
 
 Why it costs
     If every 100th step contains work that takes as long as 50 steps, one third of the total time is lost. The median step does
     not show this.
 
 How the gain is predicted
-    Low: the long gaps in these steps become half as long.
-    Mid and high: they are removed.
-    The saving is an average over the recorded steps.
+    Low: the other work takes half as long.
+    Mid and high: it is removed.
+    The saving is per mean step: long steps count as often as recorded and un-profiled steps together say.
 
 How to fix
     Save checkpoints asynchronously, evaluate less often, log from another thread.
 
 When it is wrong
-    The rule is wrong if the recording contains such a step by chance. The real cost depends on how often it occurs in the whole
-    run.
+    The rule is wrong if the recording contains such a step by chance. With one or two long steps the real cost is known only
+    roughly.
 
 References
     https://pytorch.org/docs/stable/distributed.checkpoint.html (async_save)
@@ -28,30 +28,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.host_time import host_time_of, longest_pause
-from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.replay.edits import Change, ScaleHost
+from mfu_doctor.analysis.evidence.attribution import work_in
+from mfu_doctor.analysis.evidence.host_time import host_time_of, joined, longest_pause
+from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
+from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import union
-from mfu_doctor.quantities import number, time_of
+from mfu_doctor.analysis.views.source_lines import Spot
+from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.quantities import counted, number, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
 # Steps within three robust standard deviations (1.4826 x MAD) of the median vary as all steps of this run do.
 _SIGMA, _TO_SIGMA = 3.0, 1.4826
-# More of them than this share are a second kind of step, not exceptions.
-EXCEPTIONS = 0.25
-ENOUGH = 5
+# One long step and two that say what a usual one takes: a default recording has three or four analysed steps.
+ENOUGH = 3
 
 
 @rule(
     "long-steps",
     "HO010",
     "some steps contain other work",
-    also=("outlier-steps", "evaluation", "save-checkpoint", "logging"),
+    also=("outlier-steps", "evaluation", "save-checkpoint", "logging", "validation"),
 )
 def long_steps(run: Run) -> Outcome:
-    """Look for steps that are long because the host did something else."""
+    """Look for steps that are long because the program did something else."""
     steady = steady_of(run)
     index = np.flatnonzero(run.steps.steady)
     if len(index) < ENOUGH:
@@ -59,30 +60,68 @@ def long_steps(run: Run) -> Outcome:
     length = run.steps.duration[index].astype(np.float64)
     middle = float(run.steps.duration[run.steps.median])
     spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
-    long = (length > middle + spread) & run.steps.long[index]
-    if not long.any() or long.mean() > EXCEPTIONS:
+    steps = index[(length > middle + spread) & run.steps.long[index]]
+    if not len(steps):
         return None
-    steps = index[long]
     windows = union(run.steps.host_start[steps], run.steps.host_end[steps])
+    extra = run.extra_work & windows
     pauses = host_time_of(run, steady).pauses & windows
-    if not pauses.count:
+    other = joined(extra, pauses)
+    if not other.count:
         return None
-    pause, spot = longest_pause(pauses, steady), run.python_at(pauses)
+    spot = run.inside_at(extra) if extra.count else run.python_at(pauses)
     return Finding(
         summary=f"{number(len(steps))} of {len(index)} steps took up to {time_of(float(length.max()))}; the median step took "
         f"{time_of(middle)}",
-        fix=f"# call {spot.spelled} less often, or from another thread"
-        if spot
-        else "# write checkpoints and logs from another thread or less often",
-        detail=f"the longest gap of the CPU takes {time_of(pause[1] - pause[0])}" if pause else None,
-        change=Change((ScaleHost(pauses, 0.5),), (ScaleHost(pauses, 0.0),), (ScaleHost(pauses, 0.0),)),
+        fix=_fix(spot, extra),
+        detail=_detail(run, steady, extra, pauses - extra),
+        change=Change(_left(run, extra, pauses, 0.5), *2 * (_left(run, extra, pauses, 0.0),)),
         evidence=(
             shown("long steps", len(steps), "count"),
             shown("longest step", seconds(float(length.max())), "s"),
             shown("median step", seconds(middle), "s"),
+            shown("other work in long steps", seconds(float(other.total_ns)), "s"),
         ),
         effort="refactor",
         place=spot.place if spot else None,
-        symptom_of=("outside-steps",),
         confidence="hint",
     )
+
+
+def _fix(spot: Spot | None, extra: Intervals) -> str:
+    if extra.count:
+        what = f"{spot.spelled}: " if spot else "evaluate (or collect data) "
+        return f"# {what}less often, on less data or in larger batches"
+    if spot:
+        return f"# call {spot.spelled} less often, or from another thread"
+    return "# write checkpoints and logs from another thread or less often"
+
+
+def _detail(run: Run, steady: Steady, extra: Intervals, pauses: Intervals) -> str | None:
+    """What the long steps do besides: in operators of their own, in their fetches, or in no operator at all."""
+    said = []
+    if extra.count:
+        run_there = int(np.count_nonzero(work_in(run, extra)))
+        said.append(
+            f"{counted(run_there, 'operation')} in {time_of(float(extra.total_ns))} that usual steps do not have"
+        )
+        fetching = (run.host.fetch & extra).total_ns
+        if fetching:
+            said.append(f"loading batches takes {share(fetching, extra.total_ns)} of it")
+    pause = longest_pause(pauses, steady)
+    if pause:
+        said.append(f"the longest gap of the CPU takes {time_of(pause[1] - pause[0])}")
+    return "; ".join(said) or None
+
+
+def _left(run: Run, extra: Intervals, pauses: Intervals, factor: float) -> tuple[Edit, ...]:
+    """The other work takes this share of its time."""
+    host = joined(extra, pauses)
+    edits: list[Edit] = [ScaleHost(host - run.activity.busy() if run.is_cpu else host, factor)]
+    rows = np.unique(run.activity.row[work_in(run, extra)])
+    if len(rows):
+        edits.append(ScaleDevice(rows, np.full(len(rows), factor)))
+    waits = run.host.blocking_rows[extra.contains(run.trace.events.start[run.host.blocking_rows])]
+    if len(waits) and not factor:
+        edits.append(DropWaits(waits))
+    return tuple(edits)

@@ -1,7 +1,8 @@
 """A few batches take so long to load that the prefetch queue becomes empty.
 
 What it measures
-    Batches that take more than three times the median to load and more than a millisecond, if at most 30 % of the batches do.
+    Batches that take more than three times the median to load and more than a millisecond, if at most a third of the batches do.
+    One such batch alone is a pattern only if other steps, timed without the profiler, are as long as its own.
 
 Why it costs
     One huge image, one slow file or one worker on a busy core delays the step that waits for it, and with it all ranks.
@@ -38,9 +39,9 @@ from mfu_doctor.units import NS_PER_MS, seconds
 ABOVE_MEDIAN = 3.0
 LEAST_NS = 1 * NS_PER_MS
 # If more than this share of the fetches is slow, they are not exceptions: the loader as a whole is too slow.
-EXCEPTIONS = 0.3
-_FEW = 8  # with fewer fetches, a slow one shows nothing
-_LEAST_SLOW = 2  # slow fetches that make a pattern
+EXCEPTIONS = 1 / 3
+_FEW = 3  # a slow one and two that say what is usual: a default recording has three or four analysed steps
+_LEAST_SLOW = 2  # slow fetches, or long steps with a slow one among them, that make a pattern
 _DEFAULT_PREFETCH = 2  # batches per worker, torch.utils.data.DataLoader
 
 
@@ -60,7 +61,8 @@ def slow_sample(run: Run) -> Outcome:
     length = end - start
     usual = int(np.median(length))
     slow = (length > ABOVE_MEDIAN * usual) & (length > LEAST_NS)
-    if slow.sum() < _LEAST_SLOW or slow.mean() > EXCEPTIONS:
+    often = max(int(slow.sum()), run.mean_step.long) if slow.any() else 0
+    if often < _LEAST_SLOW or slow.mean() > EXCEPTIONS:
         return None
     excess = steady.per_step(float((length[slow] - usual).sum()))
     half = ShortenHost(start[slow], end[slow], (length[slow] + usual) // 2)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.step_windows import StepKind
+from mfu_doctor.facts import Facts
 from mfu_doctor.rules.host.long_steps import long_steps
 from tests.rules.drawing import compute
-from tests.rules.judging import close, price_us, run_of, silent
+from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
 
@@ -26,3 +33,53 @@ def test_a_step_that_writes_a_checkpoint_is_priced_per_recorded_step() -> None:
 
 def test_equal_steps_are_not_long() -> None:
     silent(long_steps, run_of(saving(0)))
+
+
+def evaluating(steps: int, every: int, *, device: bool = True, slower: bool = False) -> Timeline:
+    """Every so many steps, a pass over other batches whose losses are read; `slower`: the machine stops for as long instead."""
+    drawn, kernel = (Timeline(), 250) if device else (Timeline(device=None), None)
+    for step in range(steps):
+        last = step % every == every - 1
+        with drawn.step():
+            drawn.fetch(50)
+            for name in ("aten::mm", "aten::relu", "aten::mm", "aten::mse_loss"):
+                drawn.op(name, kernel=kernel, host=250 if not (slower and last) else 2_750)
+            drawn.op("aten::add_", kernel=kernel, host=50)
+            for _ in range(10 if last and not slower else 0):
+                drawn.fetch(50)
+                drawn.op("aten::mm", kernel=kernel, host=250)
+                drawn.op("aten::mse_loss", kernel=kernel, host=250)
+                if device:
+                    drawn.item()
+                drawn.python(450)
+    return drawn
+
+
+@pytest.mark.parametrize("device", [True, False])
+def test_an_evaluation_in_one_of_four_recorded_steps_is_found_and_priced(device: bool) -> None:
+    """What mfu-doctor run records by default: five steps, of which the first is left out."""
+    run = run_of(evaluating(7 if device else 5, 5 if device else 4, device=device))
+    judged = int(run.steps.steady.sum())
+    assert judged == (5 if device else 4)
+    finding = found(long_steps, run)
+    assert "that usual steps do not have" in str(finding.detail)
+    assert "loading batches takes" in str(finding.detail)
+    longest, usual = float(run.steps.duration.max()), float(run.steps.duration[run.steps.median])
+    assert longest - usual > 10 * (50 + 250 + 250 + 450) * 1_000 - 1
+    assert price_us(long_steps, run).mid_ns == close((longest - usual) / 1_000 / judged)
+
+
+def test_a_machine_that_is_slow_for_a_step_is_no_other_work() -> None:
+    run = run_of(evaluating(5, 4, device=False, slower=True))
+    assert not run.extra_work.count
+    silent(long_steps, run)
+
+
+def test_a_live_step_with_work_of_its_own_is_judged_though_no_timed_step_was_as_long() -> None:
+    """A rollout of seconds between steps of milliseconds is the program's own; a slow machine is not."""
+    timed = Facts(timed_steps_s=(0.0011,) * 5)
+    own = Run(replace(evaluating(7, 5).trace(), facts=timed))
+    assert own.steps.kind.tolist()[1:] == [StepKind.STEADY] * 5
+    assert own.mean_step.long == 1
+    slow = Run(replace(evaluating(6, 5, device=False, slower=True).trace(), facts=timed))
+    assert StepKind.DISTURBED in slow.steps.kind.tolist()

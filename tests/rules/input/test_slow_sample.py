@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import Facts
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.input.slow_sample import slow_sample
 from tests.rules.drawing import WORKERS, compute, steps
-from tests.rules.judging import close, price_us, run_of, silent
+from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
 
@@ -29,9 +33,23 @@ def test_a_single_slow_batch_is_no_pattern() -> None:
     silent(slow_sample, run_of(uneven(10_500, (5,))))
 
 
+def test_one_of_four_recorded_batches_is_a_pattern_if_timed_steps_were_as_long() -> None:
+    """What mfu-doctor run records by default is four analysed steps."""
+    drawn = Timeline(device=None)
+    for step in range(5):
+        with drawn.step():
+            drawn.fetch(10_500 if step == 3 else 500, WORKERS)
+            drawn.op("aten::mm", host=2_000)
+    usual, slow = 0.0025, 0.0125
+    alone = Run(replace(drawn.trace(), facts=Facts(timed_steps_s=(usual,) * 20)))
+    silent(slow_sample, alone)
+    again = Run(replace(drawn.trace(), facts=Facts(timed_steps_s=(usual, usual, slow, usual) * 5)))
+    assert found(slow_sample, again).summary.startswith("1 of 4 batches")
+
+
 def test_even_batches_are_no_finding_and_few_are_not_judged() -> None:
     silent(slow_sample, run_of(uneven(700, (5,))))
-    assert isinstance(slow_sample.judge(run_of(few_steps(2))), Skip)
+    assert isinstance(slow_sample.judge(run_of(few_steps(1))), Skip)
 
 
 def few_steps(count: int) -> Timeline:
