@@ -14,6 +14,7 @@ from types import FrameType
 
 _MAX_DEPTH = 200
 _MODULE = "<module>"
+_WRAPPERS = ("decorate_context", "wrapper", "inner")  # they only pass a call on
 
 # A function that is named for what it does; the name is the user's (or the library's) own word for it.
 _NAMED = (
@@ -93,9 +94,10 @@ def _common(stack: Sequence[Call], way: Sequence[tuple[str, str]]) -> int:
 
 
 def _named(calls: Sequence[Call]) -> str | None:
-    """The function that the place calls; wrappers that only pass a call on have no name worth showing."""
-    names = (call.function for call in calls if not call.function.startswith("<"))
-    return next((name for name in names if name not in ("decorate_context", "wrapper", "_call_impl")), None)
+    """The function that the place calls: the first with a public name, or with one that says what it does."""
+    names = [call.function for call in calls if call.function not in _WRAPPERS]
+    told = (n for n in names if n[0] not in "_<" or any(word.search(n.lower()) for _, word in _NAMED))
+    return next(told, None)
 
 
 def _kind(calls: Sequence[Call]) -> str | None:
