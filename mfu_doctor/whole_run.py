@@ -10,6 +10,9 @@ from dataclasses import dataclass
 BEFORE, BETWEEN, LONG, AFTER = "before", "between", "long", "after"
 PARTS = (BEFORE, BETWEEN, LONG, AFTER)
 
+TRAINING = "training"
+"""The kind of a line that calls a model, a backward pass or an optimizer: a step can be long without other work in it."""
+
 LONG_STEP = 1.5
 """A step that takes this many times the usual one contains other work besides: usual steps differ by less."""
 
@@ -22,7 +25,9 @@ class Elsewhere:
     seconds: float  # the part's time, divided by where the thread was when it was looked at
     place: str | None = None  # "train.py:41"
     function: str | None = None  # the function that this line called
-    kind: str | None = None  # evaluation, checkpoint, rollout, data loading, imports; None: nothing tells
+    kind: str | None = (
+        None  # evaluation, checkpoint, rollout, environment, data loading, imports, TRAINING; None: nothing tells
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 
+from mfu_doctor.whole_run import LONG_STEP
+
 BUCKETS = ("compute", "communication", "memory_copy", "data_loading", "idle")
 IDLE_CAUSES = ("launch", "host_compute", "sync", "allocator", "compile", "gc", "python", "rank_wait", "queue", "other")
 
 TIMED, RECORDED = "timed", "trace"  # sources of a step time
 
-# Usual steps differ by less than this factor; a step with other work besides takes more.
-LONG = 1.5
+LONG = LONG_STEP
 _P95 = 0.95
 
 

@@ -118,7 +118,15 @@ def test_a_first_epoch_without_a_cache_is_told_apart() -> None:
 def test_a_run_whose_every_fourth_step_is_long_has_no_slow_beginning() -> None:
     times = times_of(*[400, 100, 100, 100] * 20)
     assert times.startup(0)[0] <= 1
-    assert times.beyond(0) == (20, 20 * 300 * MS)
+    assert times.beyond(0, 0) == (20, 20 * 300 * MS)
+
+
+def test_checkpoints_of_a_slow_beginning_are_no_slowness() -> None:
+    times = times_of(*[*[20] * 9, 170] * 4, *[*[10] * 9, 160] * 6)
+    startup, slow_ns = times.startup(0)
+    assert startup == 39
+    assert slow_ns == startup * 10 * MS
+    assert times.beyond(startup, 0) == (10, (9 * 150 + 160) * MS)  # the fourth one follows the beginning
 
 
 def test_a_run_of_a_million_steps_needs_no_more_memory_than_one_of_thousands() -> None:
@@ -169,6 +177,11 @@ def test_a_checkpoint_that_a_trainer_of_a_library_writes_has_no_line_of_the_user
     assert place_of(stack, ways, shown) == Where(None, "_save_checkpoint", "checkpoint")
     callback = (*stack[:2], Call("run.py", "on_epoch_end", 20), Call("/lib/plot.py", "draw", 3))
     assert place_of(callback, ways, shown) == Where("run.py:20", "draw", None)
+
+
+def test_a_line_of_the_step_itself_is_known_as_such() -> None:
+    stack = (*LOOP, Call("/lib/torch/_tensor.py", "backward", 600), Call("/lib/torch/autograd/graph.py", "_run", 1))
+    assert place_of(stack, WAYS, shown) == Where("run.py:33", "backward", "training")
 
 
 def test_before_the_first_step_the_innermost_line_of_the_user_is_named() -> None:

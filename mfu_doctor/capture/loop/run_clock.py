@@ -103,7 +103,7 @@ class RunClock:
         """
         times, profiled, left = self.times, self.profiled, now_ns - self.since_ns
         count, slow_ns = times.startup(skipped)
-        long, long_ns = (a + b for a, b in zip(times.beyond(count), profiled.beyond(0), strict=True))
+        long, long_ns = (a + b for a, b in zip(times.beyond(count, skipped), profiled.beyond(0, 0), strict=True))
         return WholeRun(
             wall_s=(now_ns - self.began_ns) / NS_PER_S,
             ended=ended,

@@ -75,7 +75,8 @@ class StepTimes:
         whole, rest = divmod(steps, self._cell_size)
         part = cells[whole] * rest // self._cell_size if rest and whole < len(cells) else 0
         usual = self._usual(steps)
-        return steps, max(sum(cells[:whole]) + part - steps * usual, 0) if usual else 0
+        slow = sum(cells[:whole]) + part - self._beyond(skipped, steps)[1] - steps * usual
+        return steps, max(slow, 0) if usual else 0
 
     def settled(self, startup: int, most: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Seconds of the latest consecutive steps after the beginning, and of their waits for data; `most` at most."""
@@ -86,15 +87,21 @@ class StepTimes:
         steps, waits = (row[at:] + row[:at] for row in (self._steps, self._waits))
         return tuple(ns / NS_PER_S for ns in steps[-many:]), tuple(ns / NS_PER_S for ns in waits[-many:])
 
-    def beyond(self, startup: int) -> tuple[int, int]:
-        """Steps after the beginning that are long, and the nanoseconds that they take more than the usual one.
+    def beyond(self, startup: int, skipped: int) -> tuple[int, int]:
+        """Steps that are long, and the nanoseconds that they take more than the usual one.
 
-        Compared with the median of all of them, or in a run too long to keep them with the median of those just before.
+        Compared with the median of the others of the beginning, or of the rest; in a run too long to keep them with the median of
+        those just before. The first `skipped` steps are not judged.
         """
         if self.count > _LATEST:
             return self.long, self.long_ns
-        usual = self._usual(startup)
-        excess = [ns - usual for ns in self._steps[startup:] if ns > LONG_STEP * usual]
+        early, later = self._beyond(skipped, startup), self._beyond(startup, self.count)
+        return early[0] + later[0], early[1] + later[1]
+
+    def _beyond(self, first: int, stop: int) -> tuple[int, int]:
+        steps = self._steps[first:stop] if self.count <= _LATEST else ()
+        usual = int(median(steps)) if steps else 0
+        excess = [ns - usual for ns in steps if ns > LONG_STEP * usual]
         return len(excess), sum(excess)
 
     def _usual(self, startup: int) -> int:
@@ -118,7 +125,7 @@ class StepTimes:
 
 
 def _leading(means: Sequence[float]) -> int:
-    """How many leading cells are the beginning: most of them are long compared with the second half, and so is the last one.
+    """How many leading cells are the beginning: most are long compared with the second half, and the last one is as most are.
 
     At most half of all. A run whose every fourth step is long has no such beginning.
     """
@@ -127,6 +134,7 @@ def _leading(means: Sequence[float]) -> int:
         return 0
     long = LONG_STEP * median(means[half:])
     for many in range(half, 0, -1):
-        if means[many - 1] > long and median(means[:many]) > long:
+        usual = median(means[:many])
+        if usual > long and long < means[many - 1] <= LONG_STEP * usual:
             return many
     return 0

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from mfu_doctor.whole_run import TRAINING
+
 _MAX_DEPTH = 200
 _MODULE = "<module>"
 _WRAPPERS = ("decorate_context", "wrapper", "inner")  # they only pass a call on
@@ -28,6 +30,10 @@ _FILES = (
     ("imports", re.compile(r"<frozen importlib")),
     ("environment", re.compile(r"/(gym|gymnasium|stable_baselines3/common/vec_env)/")),
 )
+
+
+# What a line of a training step calls, directly.
+_STEP = re.compile(r"/torch/(_tensor\.py|functional\.py|autograd/|amp/|optim/|nn/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,9 @@ def place_of(
     if not users:
         return Where(None, _named(inward[1:]), kind)
     at = users[0] if common else users[-1]
-    call = inward[at]
+    call, direct = inward[at], [c for c in inward[at + 1 :] if c.function not in _WRAPPERS]
+    if common and kind is None and direct and _STEP.search(direct[0].file):
+        kind = TRAINING
     within = None if call.function == _MODULE or common else call.function
     return Where(f"{shown(call.file)}:{call.line}", _named(inward[at + 1 :]) or within, kind)
 

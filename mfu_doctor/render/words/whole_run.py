@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mfu_doctor import quantities
 from mfu_doctor.render.words import columns
 from mfu_doctor.result.report import Report
-from mfu_doctor.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, WholeRun
+from mfu_doctor.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, TRAINING, WholeRun
 
 STEPS = "training steps"
 _PARTS = {BEFORE: "before step 1", BETWEEN: "between steps", LONG: "in long steps", AFTER: "after last step"}
@@ -67,7 +67,7 @@ def _named(run: WholeRun) -> list[tuple[str, float, str]]:
     for part in PARTS:
         left = run.seconds_of(part)
         for e in (e for e in run.elsewhere if e.part == part):
-            label = e.kind if e.kind is not None else _PARTS[part]
+            label = e.kind if e.kind not in (None, TRAINING) else _PARTS[part]
             seconds[label] = seconds.get(label, 0.0) + e.seconds
             left -= e.seconds
             text = ", ".join(t for t in (e.place, f"{e.function}()" if e.function else None) if t)

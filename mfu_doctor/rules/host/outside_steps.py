@@ -2,8 +2,8 @@
 
 What it measures
     The wall time of the whole block of mfu_doctor.profile() or mfu-doctor run, minus its training steps and minus the recorder's
-    own work: what lies between steps, and what long steps take more than usual ones. A sampler shows which line this time belongs
-    to. The time before the first step counts once it takes a minute.
+    own work: what lies between steps, and what long steps take more than usual ones in lines that are no part of a step. A
+    sampler shows which line this time belongs to. The time before the first step counts once it takes a minute.
 
 Why it costs
     MFU and all other findings are about the training step. If half of the run is something else, a step that is twice as fast
@@ -32,7 +32,7 @@ from collections.abc import Iterable
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, duration, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, Elsewhere, WholeRun
+from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, TRAINING, Elsewhere, WholeRun
 
 # An evaluation of a tenth of the data after each pass takes about 3 % of the time (no backward pass), one of half the data 15 %.
 # What takes more than a fifth is more than that.
@@ -41,10 +41,9 @@ MUCH = 0.2
 START_WORTH_S = 60.0
 # The stated gain is that of half as much of this work.
 _HALF = 0.5
-# More long steps than this share are a second kind of step.
-EXCEPTIONS = 0.25
-# The backward pass is two thirds of a step: a line that holds more than that of what long steps take besides is other work.
-_ONE_LINE = 0.75
+# What a step can be long for without other work in it: a late batch, a busy machine, a second kind of step.
+_OF_A_STEP = ("data loading", TRAINING)
+_SHOWN = 3  # places in the evidence
 _FIXES = {
     "evaluation": "less often, on less data or in larger batches",
     "checkpoint": "less often, or from another thread: torch.distributed.checkpoint.async_save",
@@ -70,49 +69,44 @@ def outside_steps(run: Run) -> Outcome:
         )
     if not whole.ended:
         return Skip("the block did not end, so that its time outside of steps is not known")
-    told = _told_by_one_line(whole)
-    often, once = whole.between_s + (whole.long_s if told else 0.0), whole.before_s
-    known = whole.steps_s + often
-    if often > MUCH * known:
-        return _found(whole, often, known, (BETWEEN, LONG) if told else (BETWEEN,))
+    often = (*_at(whole, (BETWEEN,)), *(e for e in _at(whole, (LONG,)) if e.function and e.kind not in _OF_A_STEP))
+    spent = whole.between_s + sum(e.seconds for e in often if e.part == LONG)
+    known, once = whole.steps_s + whole.between_s + whole.long_s, whole.before_s
+    if spent > MUCH * known:
+        return _found(whole, spent, known, often)
     if once > START_WORTH_S and once > MUCH * (known + once):
-        return _found(whole, once, known + once, (BEFORE,))
+        return _found(whole, once, known + once, _at(whole, (BEFORE,)), start=True)
     return None
 
 
-def _told_by_one_line(whole: WholeRun) -> bool:
-    """Whether long steps are long for one line of the program, which is not its data loading (that is part of a step).
-
-    A machine that is busy with something else makes all lines of a step longer.
-    """
-    long = [e for e in whole.elsewhere if e.part == LONG]
-    top = _longest(long)
-    if top is None or top.kind == "data loading" or whole.long_steps > EXCEPTIONS * whole.steps:
-        return False
-    return sum(e.seconds for e in long if e.place == top.place) > _ONE_LINE * whole.long_s
+def _at(whole: WholeRun, parts: tuple[str, ...]) -> tuple[Elsewhere, ...]:
+    return tuple(e for e in whole.elsewhere if e.part in parts)
 
 
-def _found(whole: WholeRun, spent_s: float, of_s: float, parts: tuple[str, ...]) -> Finding:
-    top = _longest(e for e in whole.elsewhere if e.part in parts)
-    what, where = _words(top, parts)
-    told = "lies before the first step" if BEFORE in parts else "is not training steps"
+def _found(
+    whole: WholeRun, spent_s: float, of_s: float, places: tuple[Elsewhere, ...], *, start: bool = False
+) -> Finding:
+    top = _longest(places)
+    what, where = _words(top, "the start" if start else "other work")
+    told = "lies before the first step" if start else "is not training steps"
+    steps_s = of_s - spent_s
     gain = 1.0 / (1.0 - _HALF * spent_s / of_s) - 1.0
     return Finding(
-        summary=f"{share(spent_s, of_s)} of the run {told}: {duration(spent_s)} beside {duration(whole.steps_s)} in "
+        summary=f"{share(spent_s, of_s)} of the run {told}: {duration(spent_s)} beside {duration(steps_s)} in "
         f"steps{f', most of it {what}' if top else ''}",
         fix=f"# {where or what}: {_FIXES.get(top.kind or '', _ELSE) if top else _ELSE}",
-        detail=_detail(whole, spent_s, parts),
+        detail=_detail(whole.steps, spent_s, steps_s, start=start),
         evidence=(
             shown("time outside of steps", spent_s, "s"),
-            shown("time in steps", whole.steps_s, "s"),
+            shown("time in steps", steps_s, "s"),
             shown("share of the run", spent_s / of_s, "share"),
-            *(shown(_words(e, parts)[0], e.seconds, "s", e.place) for e in whole.elsewhere[:3] if e.part in parts),
+            *(shown(_words(e, "other work")[0], e.seconds, "s", e.place) for e in places[:_SHOWN]),
         ),
         effort="refactor",
         confidence="measured",
         place=top.place if top else None,
         throughput_gain=gain,
-        outside_share=_HALF * spent_s / whole.steps_s if whole.steps_s else None,
+        outside_share=_HALF * spent_s / steps_s if steps_s else None,
     )
 
 
@@ -126,17 +120,17 @@ def _longest(found: Iterable[Elsewhere]) -> Elsewhere | None:
     return first[max(seconds, key=lambda place: seconds[place])] if seconds else None
 
 
-def _words(top: Elsewhere | None, parts: tuple[str, ...]) -> tuple[str, str | None]:
+def _words(top: Elsewhere | None, unknown: str) -> tuple[str, str | None]:
     """What it is, as far as anything tells, and its line with what is called there."""
     if top is None:
-        return ("the start" if BEFORE in parts else "other work"), None
+        return unknown, None
     call = f"{top.function}()" if top.function else None
-    what = top.kind or call or ("the start" if BEFORE in parts else "other work")
+    what = top.kind or call or unknown
     return what, f"{top.place} {call or what}" if top.place else None
 
 
-def _detail(whole: WholeRun, spent_s: float, parts: tuple[str, ...]) -> str:
-    if BEFORE in parts:
-        return f"the {counted(whole.steps, 'step')} after it take {duration(whole.steps_s)}"
-    each = f"{duration(spent_s / whole.steps)} for each step of {duration(whole.steps_s / whole.steps)}"
+def _detail(steps: int, spent_s: float, steps_s: float, *, start: bool) -> str:
+    if start:
+        return f"the {counted(steps, 'step')} after it take {duration(steps_s)}"
+    each = f"{duration(spent_s / steps)} for each step of {duration(steps_s / steps)}"
     return f"{each}; the gain is that of half as much of it"

@@ -43,6 +43,13 @@ def test_a_rollout_that_takes_most_of_the_run_comes_first() -> None:
     assert len(report.failed) > 1  # the loader of the steps is found too, behind it
 
 
+def test_other_work_is_found_beside_the_noise_of_a_busy_machine() -> None:
+    noise = Elsewhere(part=LONG, seconds=12.0, place="train.py:11", function="backward", kind="training")
+    saving = Elsewhere(part=LONG, seconds=8.0, place="train.py:19", function="save", kind="checkpoint")
+    run = run_of(steady(), whole_run=whole(long_s=20.0, long_steps=90, elsewhere=(noise, saving)))
+    assert found(outside_steps, run).summary.startswith("27 % of the run is not training steps: 8.00 s beside 22.0 s")
+
+
 def test_an_evaluation_between_steps_is_named_with_its_line() -> None:
     said = found(outside_steps, run_of(steady(), whole_run=evaluating()))
     assert isinstance(said, Finding)
@@ -56,14 +63,23 @@ def test_a_usual_evaluation_is_no_finding() -> None:
 
 
 def test_steps_that_a_busy_machine_made_long_are_not_other_work() -> None:
-    """Their time is spread over the lines of a usual step."""
-    lines = tuple(Elsewhere(part=LONG, seconds=s, place=f"train.py:{n}") for n, s in ((10, 30.0), (11, 50.0)))
+    """Their time is spread over the lines of a usual step; a line that calls nothing waits, for the device or for the machine."""
+    told = ((10, 30.0, "forward", "training"), (11, 40.0, "backward", "training"), (12, 10.0, None, None))
+    lines = tuple(
+        Elsewhere(part=LONG, seconds=s, place=f"train.py:{n}", function=f, kind=kind) for n, s, f, kind in told
+    )
     silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=lines)))
 
 
 def test_a_batch_that_comes_late_is_part_of_its_step() -> None:
     late = Elsewhere(part=LONG, seconds=80.0, place="train.py:9", kind="data loading")
     silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=(late,))))
+
+
+def test_a_second_kind_of_step_is_training_too() -> None:
+    """Every second step of a GAN takes the generator's backward pass besides."""
+    second = Elsewhere(part=LONG, seconds=80.0, place="gan.py:40", function="backward", kind="training")
+    silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=500, elsewhere=(second,))))
 
 
 def test_a_short_start_is_no_finding_and_a_long_one_is() -> None:
