@@ -25,7 +25,7 @@ from mfu_doctor.render import render
 from mfu_doctor.result.report import Report
 from mfu_doctor.trace import MemorySamples
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import ROOT, real_trace
 
 DIMS: dict[str, Any] = {"dims": [[512, 512], [512, 512]], "types": ["float", "float"]}
 BACKWARD, BACKWARD_THREAD = "autograd::engine::evaluate_function: MmBackward0", 101
@@ -281,3 +281,36 @@ def test_real_traces_cut_after_their_operators(name: str, packed: bool, tmp_path
     assert run.lost_device is not None
     assert run.lost_device.cut
     assert diagnose_run(run).report.breakdown.step_s == 0
+
+
+GPU_SIDE = {"kernel", "gpu_memcpy", "gpu_memset", "cuda_runtime", "cuda_driver", "gpu_user_annotation", "cuda_sync"}
+SMALL = (
+    "a100_alexnet_sync_events",
+    "h100_bert_small_inference",
+    "mi250_minitoy_train",
+    "mi300x_inductor_triton",
+    "vllm_decode_graph",
+)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_real_traces_without_what_the_profiler_records_of_a_gpu(name: str, tmp_path: Path) -> None:
+    """activities=[CPU]: no calls, no kernels, and here no backend and no memory either."""
+    data = json.loads(gzip.decompress(real_trace(f"{name}.pt.trace.json.gz").read_bytes()))
+    data["traceEvents"] = [e for e in data["traceEvents"] if e.get("cat") not in GPU_SIDE and e["name"] != "[memory]"]
+    data.pop("distributedInfo", None)
+    path = tmp_path / "cpu_only.json"
+    path.write_text(json.dumps(data))
+    assert Run(read_trace(path)).lost_device is not None
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_a_real_trace_of_a_cpu_with_a_gpu_in_its_header(share: float, tmp_path: Path) -> None:
+    """Whole and cut off."""
+    data = json.loads(gzip.decompress((ROOT / "tests/fixtures/torch213_cpu.json.gz").read_bytes()))
+    text = json.dumps(data | {"deviceProperties": [{"id": 0, "name": "NVIDIA A100-SXM4-80GB", "numSms": 108}]})
+    path = tmp_path / "beside_a_gpu.json"
+    path.write_text(text[: int(share * len(text))])
+    run = Run(read_trace(path))
+    assert run.trace.devices
+    assert run.lost_device is None
