@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from mfu_doctor.comparison.measures import SECONDS, SHARE, Measure
+from mfu_doctor.devices.peaks import GIVEN
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.findings import FAILED
 from mfu_doctor.result.report import Report
@@ -147,7 +148,9 @@ def differing_keys(a: Report, b: Report) -> dict[str, tuple[str | None, str | No
     out: dict[str, tuple[str | None, str | None]] = {}
     for key, read in _KEYS.items():
         left, right = read(a), read(b)
-        if left != right and not (key == MODEL_FLOPS and _same_work(a.mfu.model_flops, b.mfu.model_flops)):
+        alike = key == MODEL_FLOPS and _same_work(a.mfu.model_flops, b.mfu.model_flops)
+        stated = key == DTYPE and GIVEN in (a.device.peak_source, b.device.peak_source)  # such a peak has no dtype
+        if left != right and not alike and not stated:
             out[key] = (left, right)
     return out
 

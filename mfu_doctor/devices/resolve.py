@@ -15,7 +15,7 @@ import numpy as np
 
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture
-from mfu_doctor.devices.peaks import SIXTEEN_BITS, TRAINING_DTYPES, Peaks
+from mfu_doctor.devices.peaks import GIVEN, SIXTEEN_BITS, TRAINING_DTYPES, Peaks
 from mfu_doctor.devices.table import DeviceRow, lookup, rate_key, rates, typical
 from mfu_doctor.quantities import flops_rate, peak_rate
 from mfu_doctor.trace import DEVICE_CATEGORIES, DeviceProperties, Trace
@@ -65,7 +65,7 @@ def _override(peaks: Peaks, given: float) -> Peaks:
     return replace(
         peaks,
         dense=_with_reference(peaks, given),
-        source="given by the user",
+        source=GIVEN,
         sources={},
         confidence="given",
         reason=None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mfu_doctor.devices.dtypes import DTYPES
+from mfu_doctor.devices.peaks import GIVEN
 from mfu_doctor.devices.resolve import peaks_with
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings
@@ -19,7 +20,6 @@ from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
 from mfu_doctor.result.stated_mfu import NOT_STATED, as_stated
 from mfu_doctor.result.step import KernelRow
 
-GIVEN = "given by the user"  # the source of a peak, and the method "given" of FLOPs: stated when the report was made
 _JUDGED = "the findings are not recalculated: pass the trace to update them"
 _MIXED = "the run used several dtypes with different peaks: pass the trace instead of the report"
 _CHECK = "check the value of --peak-flops or --model-flops"

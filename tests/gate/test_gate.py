@@ -12,6 +12,7 @@ import pytest
 
 from mfu_doctor.comparison.measures import MEASURES, parse_budgets
 from mfu_doctor.comparison.samples import differing_keys, pool
+from mfu_doctor.devices.peaks import GIVEN
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.judge import Policy, check_report, judge
 from mfu_doctor.result.report import Report
@@ -151,6 +152,14 @@ def test_a_patch_release_and_rounded_flops_are_alike() -> None:
         mine, run=replace(mine.run, versions={"torch": "2.13.1"}), mfu=replace(mine.mfu, model_flops=1.28e14 * 1.0005)
     )
     assert differing_keys(mine, other) == {}
+
+
+def test_a_peak_that_the_user_gave_has_no_dtype_that_could_differ() -> None:
+    mine = report_of([0.4])
+    given = replace(mine, device=replace(mine.device, dtype=None, peak_source=GIVEN))
+    assert differing_keys(mine, given) == {}
+    unknown = replace(mine, device=replace(mine.device, dtype=None))
+    assert "dtype" in differing_keys(mine, unknown)
 
 
 def test_an_unknown_key_to_allow_is_an_error() -> None:
