@@ -46,7 +46,7 @@ class Finding:
         symptom_of: names of rules that explain this finding if they also find something (root cause first).
         withhold: a reason, with its number, not to recommend the fix although the fault exists; shown as withheld.
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
-        outside_share: what the fix saves at least outside of the training steps, over the time in them: it is ranked by this.
+        outside_share: what the fix saves at least outside of the recorded steps, over the time in steps: it is ranked by this.
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
         confidence: measured, modelled (calculated by replay) or hint (a rough estimate that must be tried).

@@ -84,8 +84,15 @@ def long_steps(run: Run) -> Outcome:
         ),
         effort="refactor",
         place=spot.place if spot else None,
+        symptom_of=("outside-steps",) if _told_of_the_run(run) else (),
         confidence="hint",
     )
+
+
+def _told_of_the_run(run: Run) -> bool:
+    """Whether what long steps do besides is most of what the whole run does outside of usual steps."""
+    whole = run.facts.whole_run if run.facts is not None else None
+    return whole is not None and whole.long_s > whole.between_s
 
 
 def _fix(spot: Spot | None, extra: Intervals) -> str:

@@ -54,3 +54,14 @@ def test_even_batches_are_no_finding_and_few_are_not_judged() -> None:
 
 def few_steps(count: int) -> Timeline:
     return steps(lambda drawn: compute(drawn, 100), count + 2)
+
+
+def test_a_slow_batch_in_fifty_is_found_in_the_steps_after_the_recording() -> None:
+    """Four recorded steps rarely hold one; a thousand timed ones do."""
+    waits = (0.0004,) * 49 + (0.2,)
+    later = {"timed_waits_s": waits * 20, "timed_steps_s": tuple(w + 0.004 for w in waits) * 20}
+    told = found(slow_sample, run_of(uneven(500, ()), **later))
+    assert told.summary == "20 steps of 1,000 waited up to 200 ms for data, the others 400 us"
+    assert told.detail is not None
+    assert told.detail.startswith("they add 48 % to the mean step")
+    silent(slow_sample, run_of(uneven(500, ()), timed_waits_s=(0.0004,) * 50, timed_steps_s=(0.0044,) * 50))
