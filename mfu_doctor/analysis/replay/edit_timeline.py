@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.replay.deliveries import after_edits
 from mfu_doctor.analysis.replay.edits import (
     AsyncCopies,
     DropWaits,
@@ -180,7 +181,7 @@ def _shorten(calls: Calls, kept: _Kept) -> Calls:
     recorded_cost = np.maximum(calls.cost, 1.0)
     gap = calls.gap * np.clip(1.0 - lost_gap / recorded_gap, 0.0, 1.0)
     cost = calls.cost * np.clip(1.0 - lost_cost / recorded_cost, 0.0, 1.0)
-    return replace(calls, gap=gap, cost=cost)
+    return replace(calls, gap=gap, cost=cost, deliveries=after_edits(calls.deliveries, kept.lost))
 
 
 def _drop_waits(timeline: Timeline, rows: Rows, work: _Work) -> Timeline:

@@ -13,6 +13,17 @@ STAND_IN = -2  # row of an operator's start that stands in for launch calls that
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """A batch that workers delivered: `call`, the first one with it, begins no sooner than `after_ns` after `previous` did."""
+
+    call: int
+    previous: int  # the first call with the batch that was waited for before
+    after_ns: float
+    start: int  # the wait for it, as recorded
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Calls:
     """Host calls in order of their start, shape (m,). A CPU-only run has its operators' self time here.
 
@@ -29,6 +40,7 @@ class Calls:
     cost: npt.NDArray[np.float64]
     tail: npt.NDArray[np.float64]  # from the end of what it waits for to its return
     waits: tuple[tuple[int, tuple[int, ...]], ...]  # (call, device operations that must have ended)
+    deliveries: tuple[Delivery, ...] = ()  # batches that are waited for, in order
 
 
 @dataclass(frozen=True, slots=True)

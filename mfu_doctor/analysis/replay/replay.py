@@ -207,6 +207,7 @@ class _Walk:
         self.after, self.own = calls.after.tolist(), calls.own.tolist()
         self.gap, self.cost, self.tail = calls.gap.tolist(), calls.cost.tolist(), calls.tail.tolist()
         self.call_waits = dict(timeline.calls.waits)
+        self.paced = {d.call: (d.previous, d.after_ns) for d in calls.deliveries}
         self.first_op = np.searchsorted(ops.call, np.arange(-1, len(self.start) + 1), side="left").tolist()
         streams, stream = np.unique(ops.stream, return_inverse=True)
         self.stream = stream.tolist()
@@ -228,12 +229,15 @@ class _Walk:
         call_waits, op_waits, full_behind = self.call_waits, self.op_waits, self.full_behind
         stream, duration, latency, op_gap, link = self.stream, self.duration, self.latency, self.op_gap, self.link
         op_start, op_end, free = self.op_start, self.op_end, self.free
-        call_end = [0.0] * len(start)
+        call_begin, call_end, paced = [0.0] * len(start), [0.0] * len(start), self.paced
         self._before_the_trace(first[1])
         for i, (previous, mine) in enumerate(zip(self.after, self.own, strict=True)):
             begin = call_end[previous] + gap[i] if previous >= 0 else float(start[i])
             if mine >= 0 and call_end[mine] > begin:
                 begin = call_end[mine]
+            if i in paced:  # a batch that is not there yet
+                begin = max(begin, call_begin[paced[i][0]] + paced[i][1])
+            call_begin[i] = begin
             end = begin + cost[i]
             for k in range(first[i + 1], first[i + 2]):
                 s = stream[k]

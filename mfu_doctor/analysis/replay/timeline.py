@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import WAIT_EVENT, rows_matching
+from mfu_doctor.analysis.replay.deliveries import with_deliveries
 from mfu_doctor.analysis.replay.host_waits import find_host_waits
 from mfu_doctor.analysis.replay.links import link_use
 from mfu_doctor.analysis.replay.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
@@ -41,7 +42,8 @@ def build_timeline(work: Work, host: Host) -> Timeline:
     lead = max(first - 1, 0)
     lo, hi = int(steps.host_start[lead]), int(max(steps.host_end[last], steps.end[last]))
     if not activity.is_device:
-        return _cpu_timeline(activity, steps, (lead, first, last))
+        cpu = _cpu_timeline(activity, steps, (lead, first, last))
+        return replace(cpu, calls=with_deliveries(cpu.calls, trace, host, (lo, hi)))
     issued = _after_waits(work, issue_time(trace, activity, launches), trace.events.end[host.blocking_rows])
     chosen = np.flatnonzero((activity.end > min(lo, int(steps.start[lead]))) & (activity.start <= hi))
     marks = [(MARK, lo)]
@@ -56,6 +58,7 @@ def build_timeline(work: Work, host: Host) -> Timeline:
     waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi), int(steps.start[first]))
     ops, modelled, released = find_device_waits(waits)
     calls, limit = find_host_waits(replace(waits, operations=ops), host.polls)
+    calls = with_deliveries(calls, trace, host, (lo, hi))
     boundaries = _boundaries(steps, (first, last), calls, ops)
     unlinked = not (launches.call >= 0).any()
     measured, weight = _mean_step(steps, replayed)
