@@ -22,6 +22,7 @@ from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, bui
 from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.extra_work import extra_work
+from mfu_doctor.analysis.views.forward_ops import forward_of
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
@@ -90,8 +91,11 @@ class Run:
         return user_code(self.recorded, self._view)
 
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
-        """The user's file:line behind each event row of `trace`, or None if neither stacks nor samples tell."""
-        return self._user_code.places(rows)
+        """The user's file:line behind each event row of `trace`, or None if neither stacks nor samples tell.
+
+        Of work in backward it is the line of the operator that caused it, not that of `loss.backward()`.
+        """
+        return self._user_code.places(forward_of(self.trace, self.ops, rows))
 
     def spent_at(self, where: Intervals) -> Spot | None:
         """The user's code in which most of this host time of `trace` went by."""

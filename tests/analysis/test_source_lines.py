@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import places_of, spent_at, user_frames
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Category
@@ -39,3 +40,22 @@ def test_time_is_laid_to_the_innermost_function_that_covers_most_of_it() -> None
     assert spot is not None
     assert spot.spelled == "augment() at train.py:9"
     assert str(HOST) == trace.tracks[track].tid
+
+
+def test_the_line_of_work_in_backward_is_that_of_its_operator() -> None:
+    """Every backward operator runs at `loss.backward()`; autograd's sequence number leads to the forward pass."""
+    t = Timeline(device=None)
+    with t.step():
+        with t.span("model.py(7): forward", "python_function"):
+            t.op("aten::t", host=10, sequence=5)
+            t.op("aten::addmm", host=100, sequence=5)
+        with t.span("train.py(30): backward", "python_function"):
+            with t.span("autograd::engine::evaluate_function: AddmmBackward0", "cpu_op", sequence=5):
+                t.python(2)
+                t.op("aten::mm", host=200)
+            with t.span("autograd::engine::evaluate_function: torch::autograd::AccumulateGrad", "cpu_op"):
+                t.op("aten::add_", host=20)
+    run = Run(t.trace())
+    named = {run.trace.name_of(int(row)): int(row) for row in run.trace.rows(Category.CPU_OP)}
+    rows = np.array([named["aten::mm"], named["aten::addmm"], named["aten::add_"]])
+    assert run.places(rows) == ("model.py:7", "model.py:7", "train.py:30")

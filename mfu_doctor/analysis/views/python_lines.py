@@ -23,6 +23,7 @@ Int64 = npt.NDArray[np.int64]
 # A line or function that spends more than this share of its time in operators issues them: it is part of the training step.
 _ISSUES = 0.1
 _MOST = 0.5  # of the time in question that a line or function must explain to be named
+_LEAST_SEEN = 2  # samples; one alone can be chance
 _LEAST_USUAL = 0.05  # of the time on a CPU: with less than this in operators too, the clock tells nothing
 _FRAMEWORK = "torch"  # its Python code between two operators is dispatch
 
@@ -100,7 +101,7 @@ def _sampled(trace: Trace, where: Intervals, operators: Intervals) -> str | None
     issuing = Counter(samples[i].place for i in np.flatnonzero(operators.contains(at)).tolist())
     inside = [samples[i] for i in np.flatnonzero(where.contains(at)).tolist()]
     named = Counter(s.place for s in inside if s.library != _FRAMEWORK and issuing[s.place] <= _ISSUES * every[s.place])
-    if not named or named.total() < _MOST * len(inside):
+    if named.total() < max(_MOST * len(inside), _LEAST_SEEN):
         return None
     return named.most_common(1)[0][0]
 
