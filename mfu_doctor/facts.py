@@ -48,6 +48,9 @@ class LoaderFacts:
     fetches: int = 0
     wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
     cpu_s: float | None = None  # median CPU seconds of the main thread per fetch, un-profiled steps
+    ready_share: float | None = (
+        None  # fetches for which workers had a batch ready, un-profiled steps; None without workers
+    )
     first_wait_s: float | None = None  # first fetch: workers starting
 
 

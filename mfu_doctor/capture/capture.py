@@ -101,7 +101,7 @@ class Capture:
             with without_user_modes():
                 last = self.notes.guarded("the length of the loader could not be read", exhausted, iterator)
             self._safely("loading a batch could not be recorded", self._fetch_begins, last=bool(last))
-            self.notes.guarded("the CPU time of a batch could not be read", self.seen.loop.fetching)
+            self.notes.guarded("the CPU time of a batch could not be read", self.seen.loop.fetching, iterator)
 
     def fetch_ends(self, iterator: object, batch: object, wait_ns: int, *, exhausted: bool) -> None:
         """See `Listener`."""

@@ -35,7 +35,7 @@ def test_the_wait_for_a_batch_is_that_of_fetches_which_nothing_recorded() -> Non
 def test_the_cpu_time_of_a_batch_is_that_of_the_thread_and_not_its_wait() -> None:
     loop, iterator = LoopFacts(), batches()
     for _ in range(6):
-        loop.fetching()
+        loop.fetching(iterator)
         until = time.thread_time() + 0.01
         while time.thread_time() < until:
             pass
@@ -44,6 +44,43 @@ def test_the_cpu_time_of_a_batch_is_that_of_the_thread_and_not_its_wait() -> Non
     (loader,) = loop.loaders
     assert loader.cpu_s is not None
     assert 0.01 <= loader.cpu_s < 0.02
+
+
+class Queue:
+    """The queue of a DataLoader's iterator."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def empty(self) -> bool:
+        return not self.batches
+
+
+class Workers:
+    """A DataLoader's iterator with workers, as far as it is looked at."""
+
+    _num_workers = 2
+
+    def __init__(self) -> None:
+        self._data_queue, self._rcvd_idx = Queue(), 0
+        self._task_info: dict[int, tuple[int, ...]] = {}
+
+
+def test_a_batch_is_ready_if_it_is_in_the_queue_or_came_out_of_order() -> None:
+    loop, iterator = LoopFacts(), Workers()
+    for queued, kept in ((1, ()), (0, ()), (3, (0,)), (0, (0, 1)), (0, (0,))):  # the first fetch is told apart
+        iterator._data_queue.batches, iterator._task_info = queued, {0: kept}
+        loop.fetching(iterator)
+        loop.fetched(iterator, 0, 4 * MS, plain=True)
+    assert loop.loaders[0].ready_share == pytest.approx(2 / 4)
+
+
+def test_without_workers_no_batch_can_be_ready() -> None:
+    loop, iterator = LoopFacts(), batches()
+    for _ in range(3):
+        loop.fetching(iterator)
+        loop.fetched(iterator, 0, 4 * MS, plain=True)
+    assert loop.loaders[0].ready_share is None
 
 
 def test_a_fetch_whose_beginning_was_not_seen_has_no_cpu_time() -> None:

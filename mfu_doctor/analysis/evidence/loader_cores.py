@@ -46,6 +46,11 @@ class LoaderCores:
         """Whether a new worker is known to take most of its time from training."""
         return self.measured and self.displaced[MID] >= _MOSTLY
 
+    @property
+    def loading_known(self) -> bool:
+        """Whether the CPU time of loading was measured."""
+        return self.loading_ns[LOW] == self.loading_ns[HIGH]
+
     def least_ns(self, end: int) -> float:
         """The shortest step that the cores allow; 0 if their number is unknown."""
         return 0.0 if self.count is None else (self.training_ns + self.loading_ns[end]) / self.count
@@ -64,14 +69,14 @@ def loader_cores(run: Run, loading: Loading) -> LoaderCores:
 def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -> float:
     """The step with so many workers in nanoseconds, at one end of the prediction."""
     delivered = 0.0 if loading.batch_ns is None else loading.fetches * loading.batch_ns / workers
-    beside = loading.free_ns + cores.displaced[end] * cores.loading_ns[end]
+    beside = loading.least_ns + cores.displaced[end] * cores.loading_ns[end]
     return min(max(beside, delivered, cores.least_ns(end)), loading.step_ns)
 
 
 def with_cheaper_loading(loading: Loading, cores: LoaderCores, end: int) -> float:
     """The step if loading needed less CPU time and nothing else changed, in nanoseconds."""
     saved = (1.0 - _CHEAPER[end]) * cores.loading_ns[MID] / max(loading.workers or 1, 1)
-    return max(loading.step_ns - saved, loading.free_ns)
+    return max(loading.step_ns - saved, loading.least_ns)
 
 
 def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:

@@ -40,6 +40,7 @@ class Loading:
         free_ns: the step if every batch were ready when asked for (by replay).
         batch_ns: what one batch costs one worker; None if the number of workers is unknown.
         cores: cores that this process may use, None if unknown.
+        starved: share of the fetches for which no batch was ready; 1 if that is not known, or without workers.
     """
 
     rows: Rows
@@ -51,6 +52,12 @@ class Loading:
     free_ns: float
     batch_ns: float | None
     cores: float | None
+    starved: float
+
+    @property
+    def least_ns(self) -> float:
+        """The step without the waits in which no batch was ready; taking a ready batch costs what it costs."""
+        return self.step_ns - self.starved * (self.step_ns - self.free_ns)
 
     @property
     def workers_needed(self) -> int | None:
@@ -81,7 +88,13 @@ def loading_of(run: Run) -> Loading | None:
         free_ns=free,
         batch_ns=_batch_ns(workers, float(length.mean()), run.replay.measured_ns / fetches),
         cores=run.facts.host.usable_cores if run.facts and run.facts.host else None,
+        starved=_starved(run, workers),
     )
+
+
+def _starved(run: Run, workers: int | None) -> float:
+    facts = loader_facts(run)
+    return 1.0 if not workers or facts is None or facts.ready_share is None else 1.0 - facts.ready_share
 
 
 def loader_facts(run: Run) -> LoaderFacts | None:

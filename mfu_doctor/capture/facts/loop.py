@@ -28,6 +28,7 @@ class _Loader:
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
     cpus_ns: list[int] = field(default_factory=list)
+    ready: list[bool] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -47,11 +48,14 @@ class LoopFacts:
     _latest: _Loader | None = None
     _latest_id: int = 0
     _cpu_ns: int | None = None
+    _ready: bool | None = None
     _loaders: dict[tuple[Any, ...], _Loader] = field(default_factory=dict)
     _optimizers: dict[int, OptimizerFacts] = field(default_factory=dict)
 
-    def fetching(self) -> None:
+    def fetching(self, iterator: Any) -> None:
         """A loader begins to fetch a batch on this thread."""
+        self._cpu_ns, self._ready = None, None
+        self._ready = _has_batch(iterator)
         self._cpu_ns = time.thread_time_ns()
 
     def fetched(self, iterator: Any, batch: Any, wait_ns: int, *, plain: bool) -> None:
@@ -70,6 +74,8 @@ class LoopFacts:
             loader.waits_ns.append(wait_ns)
             if cpu_ns is not None:
                 loader.cpus_ns.append(cpu_ns)
+            if cpu_ns is not None and self._ready is not None:
+                loader.ready.append(self._ready)
         if not self._shape_sought:
             self._shape_sought = True
             self.batch_shape = _first_shape(batch, _DEPTH)
@@ -126,6 +132,17 @@ class LoopFacts:
         self.length = max(self.length or 0, length)
 
 
+def _has_batch(iterator: Any) -> bool | None:
+    """Whether a DataLoader's workers have a batch ready; None for others. Only looks: nothing is taken from the queue."""
+    if not getattr(iterator, "_num_workers", 0):
+        return None
+    received = getattr(iterator, "_task_info", {}).get(getattr(iterator, "_rcvd_idx", None), ())
+    empty = getattr(getattr(iterator, "_data_queue", None), "empty", None)
+    if len(received) > 1:
+        return True  # it came out of order and was kept
+    return None if empty is None else not empty()
+
+
 def _loader_facts(iterator: Any) -> dict[str, Any]:
     """Settings from the iterator's own attributes; other iterables have only a class."""
     workers = getattr(iterator, "_num_workers", 0)
@@ -147,6 +164,7 @@ def _summary(loader: _Loader) -> LoaderFacts:
         fetches=loader.fetches,
         wait_s=statistics.median(loader.waits_ns) / NS_PER_S if loader.waits_ns else None,
         cpu_s=statistics.median(loader.cpus_ns) / NS_PER_S if loader.cpus_ns else None,
+        ready_share=statistics.fmean(loader.ready) if loader.ready else None,
         first_wait_s=statistics.median(loader.firsts_ns) / NS_PER_S if loader.firsts_ns else None,
     )
 

@@ -2,6 +2,7 @@
 
 What it measures
     The time in which the device is idle while the main thread loads a batch. In a CPU-only run: the time of loading itself.
+    Taking a batch that workers have ready is no wait: mfu_doctor.profile() records how often one was ready.
     And the number of worker processes, as mfu_doctor.profile() recorded it or from the name of the DataLoader event.
 
 Why it costs
@@ -90,11 +91,11 @@ def input_bound(run: Run) -> Outcome:
         return Skip(
             "no loading of a batch was recorded: use a DataLoader, or wrap the loader in doctor.batches(loader)"
         )
-    if loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
+    if loading.starved * loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None
     wanted, cores = _recommended(loading), loader_cores(run, loading)
     few = _fewer(loading, wanted)
-    cheaper = _workers_do_little(loading, cores, wanted)
+    cheaper = _workers_do_little(run, loading, cores, wanted)
     who = "Training" if run.is_cpu else "GPU"
     storage = _from_storage(run)
     return Finding(
@@ -119,12 +120,15 @@ def _recommended(loading: Loading) -> int:
     return min(needed, max(int(loading.cores), 1)) if loading.cores else needed
 
 
-def _workers_do_little(loading: Loading, cores: LoaderCores, wanted: int) -> bool:
-    """Whether more workers leave most of the wait, although less CPU time per batch would not."""
-    if loading.workers is None:
+def _workers_do_little(run: Run, loading: Loading, cores: LoaderCores, wanted: int) -> bool:
+    """Whether more workers leave most of the wait, although less CPU time per batch would not.
+
+    Of workers it must be known that they compute: those that wait for storage leave the CPU alone.
+    """
+    if loading.workers is None or (loading.workers and not cores.loading_known and not _saturated(run, loading)):
         return False
     left = with_workers(loading, cores, wanted, MID)
-    return 2 * (loading.step_ns - left) < loading.step_ns - loading.free_ns and (
+    return 2 * (loading.step_ns - left) < loading.step_ns - loading.least_ns and (
         with_cheaper_loading(loading, cores, MID) < left
     )
 
@@ -140,7 +144,7 @@ def _change(run: Run, loading: Loading, cores: LoaderCores, workers: tuple[int, 
         ready = deliver_every(run, loading, 0.0)
         return Change(deliver_every(run, loading, loading.step_ns / loading.fetches / 2), ready, ready)
     few, wanted = workers
-    least = max(loading.free_ns, cores.least_ns(HIGH))
+    least = max(loading.least_ns, min(cores.least_ns(HIGH), loading.step_ns))
     steps = (with_workers(loading, cores, few, LOW), with_workers(loading, cores, wanted, MID), least)
     return _changes(run, loading, steps)
 
@@ -157,13 +161,21 @@ def _changes(run: Run, loading: Loading, steps: tuple[float, float, float]) -> C
 
 def _no_core(run: Run, loading: Loading, cores: LoaderCores) -> str:
     """Why more workers would bring less than cheaper loading."""
-    host = run.facts.host if run.facts else None
-    used = sum(s or 0.0 for s in (host.cpu_share, host.worker_cpu_share, host.other_cpu_share)) if host else 0.0
-    if loading.cores and loading.workers and used >= SATURATED * loading.cores:
-        return f"{number(used)} of {number(loading.cores)} cores are busy, so more workers do not help"
+    if loading.cores and _saturated(run, loading):
+        return f"{number(_used(run))} of {number(loading.cores)} cores are busy, so more workers do not help"
     if cores.busy and not loading.workers:
         return "training uses all cores, so workers take from it what they compute" + _own_core(loading, cores)
     return "the cores limit what more workers deliver"
+
+
+def _used(run: Run) -> float:
+    """Cores that all processes together kept busy, as far as it is known."""
+    host = run.facts.host if run.facts else None
+    return sum(s or 0.0 for s in (host.cpu_share, host.worker_cpu_share, host.other_cpu_share)) if host else 0.0
+
+
+def _saturated(run: Run, loading: Loading) -> bool:
+    return bool(loading.workers and loading.cores and _used(run) >= SATURATED * loading.cores)
 
 
 def _own_core(loading: Loading, cores: LoaderCores) -> str:
@@ -215,7 +227,7 @@ def _evidence(loading: Loading, storage: float | None, cores: LoaderCores) -> tu
         found.append(shown("workers", loading.workers, "count"))
     if loading.cores is not None:
         found.append(shown("cores", loading.cores, "count"))
-    if cores.loading_ns[LOW] == cores.loading_ns[HIGH] and loading.workers is not None:
+    if cores.loading_known and loading.workers is not None:
         found.append(shown("CPU time of loading per step", seconds(cores.loading_ns[MID]), "s"))
     if storage is not None:
         found.append(shown("read from storage", storage, "bytes/s"))

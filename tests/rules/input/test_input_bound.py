@@ -195,6 +195,38 @@ def test_a_starved_worker_that_mostly_waits_is_priced_by_what_two_deliver() -> N
     assert 131 - price.mid_ns / 1_000 == pytest.approx(95, rel=0.1)
 
 
+@pytest.mark.parametrize("device", [True, False])
+def test_taking_a_batch_that_is_ready_is_no_wait(device: bool) -> None:
+    """On a CPU, unpickling a ready batch takes as long as many a wait: how often the queue was empty tells them apart."""
+    drawn = loop(1_000, 9_000, name=WORKERS) if device else Timeline(device=None)
+    for _ in range(0 if device else 6):
+        with drawn.step():
+            drawn.fetch(1_000, WORKERS)
+            drawn.op("aten::mm", host=15_000)
+    host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=1.7, worker_cpu_share=0.1)
+
+    def loader(ready: float | None) -> LoaderFacts:
+        return LoaderFacts(class_name="DataLoader", num_workers=1, fetches=6, ready_share=ready)
+
+    silent(input_bound, run_of(drawn, loaders=(loader(1.0),), host=host))
+    silent(input_bound, run_of(drawn, loaders=(loader(0.9),), host=host))
+    half = price_us(input_bound, run_of(drawn, loaders=(loader(0.5),), host=host))
+    assert half.mid_ns == close(500)
+
+
+def test_workers_of_which_nothing_is_known_are_not_said_to_compute() -> None:
+    host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=1.7, other_cpu_share=0.0)
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(1_000, WORKERS)
+            drawn.op("aten::mm", host=15_000)
+    facts = (LoaderFacts(class_name="DataLoader", num_workers=1, fetches=6),)
+    run = run_of(drawn, loaders=facts, host=host)
+    assert "num_workers=2" in found(input_bound, run).fix
+    assert price_us(input_bound, run).low_ns == close(0)
+
+
 def test_without_the_cpu_time_of_loading_the_price_is_as_wide_as_what_is_known() -> None:
     # a CPU-only trace of another profiler: a worker may take all of a core from training, or none
     price = price_us(input_bound, run_of(on_cpu(2_000, 10_000)))
