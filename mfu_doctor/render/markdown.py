@@ -59,7 +59,7 @@ def _whole(report: Report) -> list[str]:
         return []
     scale, unit = quantities.time_unit(max(row.seconds for row in rows))
     times = columns.table_column([row.seconds / scale for row in rows])
-    table = [f"| whole run ({whole_run.title(report)}) | {unit} | share | |", "| --- | ---: | ---: | --- |"]
+    table = [f"| whole run ({whole_run.caption(report)}) | {unit} | share | |", "| --- | ---: | ---: | --- |"]
     for row, time in zip(rows, times, strict=True):
         table.append(f"| {inline(row.label)} | {time} | {row.share} | {inline(row.note)} |")
     return table

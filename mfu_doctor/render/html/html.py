@@ -25,7 +25,7 @@ from mfu_doctor.render.html.pictures.split import draw_split, draw_steps, rows_s
 from mfu_doctor.render.html.pictures.step import draw_drawing, kinds_drawn
 from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lost, small_ones
 from mfu_doctor.render.html.svg import patterns
-from mfu_doctor.render.words import labels, wording
+from mfu_doctor.render.words import labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
@@ -100,6 +100,8 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "facts": _facts(report),
         "split_bar": draw_split(report.breakdown, scope) if report.breakdown.step_s else None,
         "split_lines": page.split_lines(report, scope) if report.breakdown.step_s else (),
+        "run_rows": whole_run.rows(report, None),
+        "run_title": whole_run.caption(report) if report.whole_run is not None else None,
         "waterfall": draw_waterfall(report, scope),
         "nothing_lost": nothing_lost(report),
         "small_ones": small_ones(report),

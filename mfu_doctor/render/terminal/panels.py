@@ -127,10 +127,13 @@ def whole(report: Report, look: Look) -> list[Block]:
     sentence = whole_run.sentence(report)
     if sentence is not None and not look.verbose:
         return [Block((line(shorten(f"{INDENT}{sentence}", look.width), "quiet"),))]
+    about = whole_run.caption(report) if look.verbose else whole_run.title(report)
     scale, unit = quantities.time_unit(max(row.seconds for row in rows))
     texts = columns.table_column([row.seconds / scale for row in rows])
     longest, column = min(SHORT_BAR, look.width - BESIDE_BAR), max(LABEL, *(len(row.label) for row in rows)) + 1
-    head = f"{INDENT}Whole run ({whole_run.title(report)})".ljust(len(INDENT) + column + longest)
+    title = f"Whole run ({about})"
+    column = min(max(column, len(title) - longest), look.width - BESIDE_BAR)
+    head = f"{INDENT}{title}".ljust(len(INDENT) + column + longest)
     lines: list[Line] = [line(head + unit.rjust(7) + "share".rjust(8), "head")]
     largest = max(row.seconds for row in rows)
     for row, text in zip(rows, texts, strict=True):

@@ -26,6 +26,11 @@ class RunRow:
     note: str = ""
 
     @property
+    def time(self) -> str:
+        """The seconds as printed alone."""
+        return quantities.duration(self.seconds)
+
+    @property
     def share(self) -> str:
         """The share as printed."""
         return f"{self.tenths / 10:.1f} %"
@@ -36,7 +41,14 @@ def title(report: Report) -> str:
     run = report.whole_run
     assert run is not None
     text = f"{quantities.duration(run.own_s)}, {quantities.counted(run.steps, 'step')}"
-    return f"{text}, not to its end" if not run.ended else text
+    return text if run.ended else f"{text}, not to its end"
+
+
+def caption(report: Report) -> str:
+    """The same with what the recorder took besides."""
+    run = report.whole_run
+    assert run is not None
+    return f"{title(report)}; recording took {quantities.duration(run.recorder_s, 2)} more"
 
 
 def sentence(report: Report) -> str | None:
@@ -77,7 +89,7 @@ def _named(run: WholeRun) -> list[tuple[str, float, str]]:
             seconds[_PARTS[part]] = seconds.get(_PARTS[part], 0.0) + left
     if run.startup_s > 0:
         seconds[_SLOW] = run.startup_s
-        lines[_SLOW] = {quantities.first_of(run.startup_steps, "un-profiled step"): 0.0}
+        lines[_SLOW] = {quantities.first_of(run.startup_steps, "step"): 0.0}
     order = sorted(seconds, key=lambda label: -seconds[label])
     return [(label, seconds[label], max(lines.get(label, {"": 0.0}).items(), key=lambda i: i[1])[0]) for label in order]
 
@@ -85,4 +97,4 @@ def _named(run: WholeRun) -> list[tuple[str, float, str]]:
 def _about_steps(run: WholeRun) -> str:
     if not run.profiled_steps:
         return ""
-    return f"{quantities.counted(run.profiled_steps, 'step')} with the profiler"
+    return f"{quantities.number(run.profiled_steps)} profiled"
