@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,43 @@ def test_a_hold_that_the_trace_does_not_explain_is_repeated_and_not_trusted(wait
     assert run.replay.unexplained > WITHHOLD_ABOVE
     assert "held by what this trace does not show" in str(run.replay.distrust)
     assert median_split(run).causes["queue"] / US == pytest.approx(500, abs=5)
+
+
+def recommender(dice: random.Random) -> Timeline:
+    """Lookups on a side stream that the host polls or the main stream waits for, and exchanges that hold the main stream."""
+    t = Timeline()
+    for step in range(8):
+        with t.step():
+            for _ in range(12):
+                end = t.op("aten::embedding", kernel=dice.randrange(200, 900), stream=SIDE)
+                kind = dice.randrange(4)
+                if kind == 0:
+                    poll(t, end)
+                elif kind == 1:
+                    t.call("cudaStreamWaitEvent", 1, correlation=t._id())
+                    t.op("aten::mm", kernel=150, ready=end)
+                elif kind == 2:
+                    done = t.op("nccl:all_to_all", kernel=400, kernel_name="ncclKernel_SendRecv", stream=21, ready=end)
+                    t.free[7] = max(t.free.get(7, 0), done + dice.randrange(0, 1500))
+                for i in range(6):
+                    t.op(f"aten::op{i}", kernel=dice.randrange(10, 60))
+            if step % 2:
+                t.sync()
+            t.python(200)
+    return t
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_polls_waits_and_lost_launches_together_are_replayed(seed: int, lost: float) -> None:
+    """No launch call is recorded for this share of the kernels."""
+    dice = random.Random(seed)
+    t = recommender(dice)
+    kernels = [e["args"]["correlation"] for e in t.events if e["cat"] == "kernel"]
+    gone = {correlation for correlation in kernels if dice.random() < lost}
+    kept = [e for e in t.events if e["cat"] != "cuda_runtime" or e["args"]["correlation"] not in gone]
+    run = Run(from_json(t.header | {"traceEvents": kept}))
+    assert run.replay.error == pytest.approx(0, abs=0.03)
 
 
 def test_a_launch_that_is_held_in_an_idle_queue_is_not_launching() -> None:
