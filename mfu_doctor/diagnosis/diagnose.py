@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
 
-from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.counters import counters_of
 from mfu_doctor.analysis.summary.drawing import draw_step
@@ -22,7 +22,6 @@ from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, price_findings, rank, scale_of
 from mfu_doctor.diagnosis.rule_runner import examine, findings
 from mfu_doctor.diagnosis.statuses import cautions, diagnoses
-from mfu_doctor.quantities import signed_percent
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import ReplayInfo
 from mfu_doctor.result.step import RECORDED, TIMED, Breakdown, LeftOut, StepRow, StepTime, step_time_of
@@ -142,8 +141,7 @@ def _replay_info(replay: Replay) -> ReplayInfo:
     if replay.distrust is not None:
         reason = f"no savings are predicted: {replay.distrust}"
     elif replay.widening:
-        off = signed_percent(replay.error)
-        reason = f"the replay of the unchanged run differs from the measured step by {off}: ranges are wider by this"
+        reason = f"{replay.doubt(WIDEN_ABOVE)}: ranges are wider by this"
     return ReplayInfo(
         error=replay.error if replay.tested else None,
         predicted_s=seconds(replay.model_ns),

@@ -94,11 +94,15 @@ class Replay:
         """Why predictions may not be given, or None if they may."""
         if self.timeline.without_calls:
             return "the trace has no launch calls, so host waits are unknown: record with ProfilerActivity.CPU"
-        if abs(self.error) > WITHHOLD_ABOVE:
-            return f"the replay of the unchanged run differs from the measured step by {signed_percent(self.error)}"
-        if self.unexplained > WITHHOLD_ABOVE:
+        return self.doubt(WITHHOLD_ABOVE)
+
+    def doubt(self, above: float) -> str | None:
+        """Why predictions can be off by more than this share of the step, or None if nothing says so."""
+        if max(abs(self.error), self.unexplained) <= above:
+            return None
+        if self.unexplained > abs(self.error):
             return f"for {percent(self.unexplained)} of the step queued work is held by what this trace does not show"
-        return None
+        return f"the replay of the unchanged run differs from the measured step by {signed_percent(self.error)}"
 
     @property
     def trusted(self) -> bool:

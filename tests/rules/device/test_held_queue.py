@@ -81,3 +81,11 @@ def test_a_hold_beside_larger_losses_is_no_finding() -> None:
             drawn.fetch(5000)
             drawn.op("aten::mm", kernel=2000, ready=drawn.now + 314)
     silent(held_queue, run_of(drawn))
+
+
+def test_ranges_that_a_small_hold_widens_say_why() -> None:
+    """300 of 4300 us: the replay is right, and what it repeats is not known to stay."""
+    report = diagnose(run_of(held(300)).trace)
+    assert report.replay.error == pytest.approx(0, abs=0.01)
+    assert "for 7.0 % of the step queued work is held by what this trace does not show" in str(report.replay.reason)
+    assert str(report.replay.reason).endswith("ranges are wider by this")
