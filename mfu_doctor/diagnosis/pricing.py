@@ -133,7 +133,7 @@ def _saving(price: Price, scale: Scale) -> Saving:
 
 
 def rank(priced: list[Priced], step_ns: float) -> list[Priced]:
-    """Best first: by the low estimate of the saving, then effort, then risk; findings without a prediction last.
+    """Best first: by the low estimate of the saving, then effort, then risk; findings without a prediction last, by their share.
 
     Args:
         priced: the findings.
@@ -142,7 +142,8 @@ def rank(priced: list[Priced], step_ns: float) -> list[Priced]:
 
     def key(p: Priced) -> tuple[float, int, int]:
         outside = p.finding.outside_share
-        saved = p.price.low_ns if p.price else -1.0 if outside is None else outside * step_ns
+        unpriced = (p.finding.step_share or 0.0) - 1.0  # below every saving
+        saved = p.price.low_ns if p.price else unpriced if outside is None else outside * step_ns
         return (-saved, EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))
 
     return sorted(priced, key=key)

@@ -47,6 +47,7 @@ class Finding:
         withhold: a reason, with its number, not to recommend the fix although the fault exists; shown as withheld.
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
         outside_share: what the fix saves at least outside of the recorded steps, over the time in steps: it is ranked by this.
+        step_share: the share of the step that it is about: it ranks a finding among those without a predicted saving.
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
         confidence: measured, modelled (calculated by replay) or hint (a rough estimate that must be tried).
@@ -67,6 +68,7 @@ class Finding:
     withhold: str | None = None
     throughput_gain: float | None = None
     outside_share: float | None = None
+    step_share: float | None = None
     raised_peak: float | None = None
 
 

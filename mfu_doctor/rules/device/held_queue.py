@@ -10,7 +10,7 @@ Why it costs
 
 How the gain is predicted
     Replay simulates the recorded timeline again without the holds.
-    Low and mid: half of each hold remains.
+    Low and mid: half of each hold remains. If nothing tells what holds the work, low is no saving.
     High: each held operation starts as soon as its stream is free.
     If the holds take more than 10 % of the step, nothing is predicted: what held the queue is not in this trace, so nothing shows
     when it would let go.
@@ -33,6 +33,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.replay.edits import Change, ReleaseHolds
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.result.findings import Evidence
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
@@ -68,13 +69,19 @@ def held_queue(run: Run) -> Outcome:
     holder = next(iter(holds.by_holder))
     return Finding(
         summary=f"Queued GPU work is held {steady.share(holds.held_ns)} of the step: {_BY[holder]}",
-        fix=_FIX[holder],
+        fix=_FIX[COLLECTIVE if holder == UNKNOWN and _has_ranks(run) else holder],
         detail=f"the longest hold is before {short_name(run.trace.name_of(holds.first))}",
         change=_change(holds),
         evidence=_evidence(holds),
         confidence="hint",
+        step_share=min(holds.held_ns / steady.step_ns, 1.0),
         effort="refactor",
     )
+
+
+def _has_ranks(run: Run) -> bool:
+    """Whether other ranks can hold the work of this one."""
+    return (run.trace.distributed.world_size or 1) > 1 or bool((run.activity.kind == COMMUNICATION).any())
 
 
 def _next_loss(run: Run) -> float:
@@ -84,8 +91,8 @@ def _next_loss(run: Run) -> float:
 
 
 def _change(holds: QueueHolds) -> Change:
-    half = (ReleaseHolds(holds.rows, left=0.5),)
-    return Change(half, half, (ReleaseHolds(holds.rows),))
+    half, all_of_it = (ReleaseHolds(holds.rows, left=0.5),), (ReleaseHolds(holds.rows),)
+    return Change(() if next(iter(holds.by_holder)) == UNKNOWN else half, half, all_of_it)
 
 
 def _evidence(holds: QueueHolds) -> tuple[Evidence, ...]:

@@ -56,12 +56,37 @@ def test_a_large_hold_is_a_finding_without_a_prediction() -> None:
     assert (first.rule, first.saving) == ("held-queue", None)
 
 
+def test_the_largest_loss_comes_first_where_nothing_is_predicted() -> None:
+    """A synchronisation a step is easier to remove, and takes far less."""
+    drawn = Timeline()
+    for _ in range(9):
+        with drawn.step():
+            drawn.op("aten::mm", kernel=2000, ready=drawn.now + 6014)
+            drawn.item()
+            drawn.python(200)
+    report = diagnose(run_of(drawn).trace)
+    assert not report.replay.trusted
+    assert [found.rule for found in report.failed][:2] == ["held-queue", "device-sync"]
+
+
 def test_a_small_hold_is_priced_between_half_and_all_of_it() -> None:
-    run = run_of(held(300))
+    run = run_of(held(300, wait="train_step"))
     assert run.replay.trusted
     price = price_us(held_queue, run)
     assert price.low_ns == pytest.approx(150, abs=15)
     assert price.high_ns == pytest.approx(300, abs=30)
+
+
+def test_a_hold_that_nothing_explains_promises_nothing() -> None:
+    price = price_us(held_queue, run_of(held(300)))
+    assert price.low_ns == 0
+    assert price.high_ns == pytest.approx(300, abs=30)
+
+
+def test_in_a_job_of_several_ranks_the_traces_are_compared() -> None:
+    drawn = held(6000)
+    drawn.header["distributedInfo"] = {"rank": 3, "world_size": 16, "backend": "nccl"}
+    assert "all ranks" in found(held_queue, run_of(drawn)).fix
 
 
 def test_a_queue_behind_a_busy_device_is_no_finding() -> None:
