@@ -26,7 +26,8 @@ from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
 # Problems of a file that mean that events are missing, not only that text had to be repaired.
-_LOSING = ("truncated", "events-dropped")
+_CUT = "truncated"
+_LOSING = (_CUT, "events-dropped")
 
 
 @rule("dropped-events", "TR001", "events are missing from the trace")
@@ -35,12 +36,14 @@ def dropped_events(run: Run) -> Outcome:
     lost = [p for p in run.recorded.problems if p.kind in _LOSING]
     if not lost:
         return None
-    count = sum(p.count for p in lost)
+    count = sum(p.count for p in lost if p.kind != _CUT)  # how many events a cut end had, nobody knows
+    cut = ["The end of the trace is missing"] if any(p.kind == _CUT for p in lost) else []
+    dropped = [f"{'it' if cut else 'The trace'} has lost {counted(count, 'event')}"] if count else []
     return Finding(
-        summary=f"The trace has lost {counted(count, 'event')}" if count else "The end of the trace is missing",
+        summary=" and ".join([*cut, *dropped]),
         fix="record fewer steps: torch.profiler.schedule(wait=1, warmup=1, active=3)",
         detail="; ".join(p.text for p in lost),
-        evidence=tuple(shown(p.kind, p.count, "count") for p in lost),
+        evidence=tuple(shown(p.kind, p.count, "count") for p in lost if p.kind != _CUT),
         effort="setting",
         confidence="measured",
     )
