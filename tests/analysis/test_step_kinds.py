@@ -213,3 +213,30 @@ def test_a_collection_of_garbage_in_a_live_step_makes_it_long_and_not_disturbed(
     without = Run(replace(trace, facts=Facts(timed_steps_s=(1e-3,) * 9)))
     assert without.steps.kind[4] == DISTURBED
     assert without.mean_step.stated_ns == pytest.approx(MS)
+
+
+@pytest.mark.parametrize("slow", [4, 8])
+def test_a_loader_that_is_slow_in_the_first_pass_only_is_priced_by_the_later_steps(slow: int) -> None:
+    """Decoded once and kept: most recorded steps may wait for data, and yet the run is not input-bound for good."""
+    t = Timeline(device=None)
+    for step in range(12):
+        with t.step():
+            t.fetch(30_000 if step < slow else 200)
+            t.op("aten::mm", host=10_000)
+    report = diagnose(t.trace())
+    assert report.step_time_s is not None
+    assert report.step_time_s.stated == pytest.approx(0.0102, rel=0.01)
+    assert [(part.kind, part.count) for part in report.step_time_s.left_out] == [("warm-up", slow)]
+    assert report.bound == "compute-bound"
+    assert any("first pass over a data set" in text for text in report.cautions)
+
+
+def test_waits_that_come_again_are_no_first_pass() -> None:
+    t = Timeline(device=None)
+    for step in range(12):
+        with t.step():
+            t.fetch(30_000 if step < 4 or step == 8 else 200)
+            t.op("aten::mm", host=10_000)
+    run = Run(t.trace())
+    assert run.steps.steady[8]
+    assert "first pass" not in str(run.steps.note)

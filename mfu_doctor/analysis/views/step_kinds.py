@@ -3,7 +3,7 @@
 A *steady* step is analysed: every count, share and saving of a report is of the steady steps. The others are excluded:
 
 - *warm-up*: the first step (its queue is empty). If it is long, also the long ones right after it (compilation, autotuning, the
-  start of DataLoader workers).
+  start of DataLoader workers). If the first steps wait for data and all later ones do not, also those.
 - *disturbed*: a step that is much longer than the longest step without the profiler, and the run itself shows no reason (work
   that other steps do not have, a late batch, compilation). Its operators were slowed from outside, so the predicted savings would
   be too large.
@@ -34,6 +34,10 @@ from mfu_doctor.units import NS_PER_S
 
 Mask = npt.NDArray[np.bool_]
 
+# Waits for data fall off if the shortest one before is this many times the longest one after, and that matters to the step.
+_FALLS_OFF, _MATTERS = 3.0, 0.1
+_SETTLED = 3  # later steps that show it
+
 
 def recorded_steps(
     trace: Trace, activity: Activity, launches: Launches, host: Host, wanted: tuple[int, int] | None
@@ -52,10 +56,10 @@ def recorded_steps(
         return found
     own = (host.housekeeping, extra_work(trace, found, host), late_batches(trace, host))
     starts, ends = (np.concatenate([getattr(where, side) for where in own]) for side in ("start", "end"))
-    return with_kinds(found, trace.facts, union(starts, ends))
+    return with_kinds(found, trace.facts, union(starts, ends), _first_pass(found, host))
 
 
-def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
+def with_kinds(steps: Steps, facts: Facts | None, own: Intervals, first_pass: int = 0) -> Steps:
     """The steps with their kinds, and a note about the excluded ones.
 
     Args:
@@ -63,14 +67,15 @@ def with_kinds(steps: Steps, facts: Facts | None, own: Intervals) -> Steps:
         facts: what profile() recorded; without its step times without the profiler no step is called disturbed.
         own: work of the run itself, even if it occurs only once (compiling, an evaluation, a late batch). A step that is long
             because of it is not disturbed.
+        first_pass: leading steps whose data came slowly and later quickly.
     """
     kind = np.full(steps.count, StepKind.STEADY, np.int8)
-    warm = _warm_up(steps.duration)
+    warm = max(_warm_up(steps.duration), first_pass)
     kind[:warm] = StepKind.WARM_UP
     steps = replace(steps, kind=kind)
     timed = facts.timed_steps_s if facts is not None else ()
     disturbed = _disturbed(steps, max(timed) * NS_PER_S, own) if timed else np.zeros(steps.count, np.bool_)
-    note = "; ".join(said for said in (steps.note, *_left_out(warm, int(disturbed.sum()))) if said)
+    note = "; ".join(said for said in (steps.note, *_left_out(warm, int(disturbed.sum()), first_pass)) if said)
     judged = replace(steps, kind=np.where(disturbed, StepKind.DISTURBED, kind).astype(np.int8), note=note or None)
     return replace(judged, often=how_often(judged, facts))
 
@@ -86,6 +91,21 @@ def _warm_up(duration: npt.NDArray[np.int64]) -> int:
     long = _is_long(duration, float(np.median(duration[1:])))
     leading = int(np.argmin(np.append(long, False)))
     return max(leading, 1) if leading <= len(duration) // 2 else 1
+
+
+def _first_pass(steps: Steps, host: Host) -> int:
+    """How many leading steps waited for data that later ones have at once: 0 if the waits do not fall off for good.
+
+    A data set that is read in the first pass and kept in memory is slow there only. Workers that are late deliver in bursts, so
+    waits for them come again.
+    """
+    waits = host.fetch.overlap_with(steps.host_start, steps.host_end)
+    for first in range(steps.count - _SETTLED, 1, -1):
+        slow, quick = int(waits[:first].min()), int(waits[first:].max())
+        usual = float(np.median(steps.duration[first:]))
+        if slow > _FALLS_OFF * quick and slow - quick > _MATTERS * usual:
+            return first
+    return 0
 
 
 def _disturbed(steps: Steps, longest_ns: float, own: Intervals) -> Mask:
@@ -105,10 +125,15 @@ def _explained(steps: Steps, own: Intervals) -> Mask:
     return found
 
 
-def _left_out(warm: int, disturbed: int) -> tuple[str, ...]:
+def _left_out(warm: int, disturbed: int, first_pass: int) -> tuple[str, ...]:
     """What the report says about excluded steps; nothing if only the first one is excluded, as always."""
     said = []
-    if warm > 1:
+    if warm > 1 and warm == first_pass:
+        said.append(
+            f"the first {warm} steps waited for data, and the later ones do not: they are excluded as the first pass over a data "
+            "set that is then in memory"
+        )
+    elif warm > 1:
         said.append(f"the first {warm} steps are much longer than the others: they are excluded as warm-up")
     if disturbed:
         which = "one recorded step is" if disturbed == 1 else f"{disturbed} recorded steps are"
