@@ -14,14 +14,14 @@ from mfu_doctor.capture.facts.settings import (
     compiled_now,
     memory_facts,
     place_in_job,
-    precision,
     versions,
 )
 from mfu_doctor.capture.loop.schedule import Phase, length
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner, Recording, StepRow
-from mfu_doctor.facts import Facts, MeasuredPeak, Schedule, Window
+from mfu_doctor.capture.seen import Seen
+from mfu_doctor.facts import Facts, HostFacts, MeasuredPeak, Schedule, Window
 from mfu_doctor.version import __version__
 
 _ENOUGH_TIMES = 3  # timed steps below which other warm, un-profiled steps help the median
@@ -91,14 +91,14 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         micro_batches=_per_step(phase_runner.rows),
         batch_shape=loop.batch_shape,
         windows=chosen.windows,
-        precision=precision(loop.autocast_dtype),
+        precision=loop.settings.precision(loop.autocast_dtype),
         loaders=loop.loaders,
         optimizers=loop.optimizers,
         parameter_elements=loop.parameter_elements,
         parameter_dtypes=loop.parameter_dtypes,
         compile=compile_facts(seen.compiled, compiled_now()),
         memory=memory_facts(seen.allocator, allocator_now()),
-        host=host_facts(*seen.busy),
+        host=_host(seen),
         gc_pauses=tuple(seen.pauses),
         frames=seen.frames,
         given=capture.request.given,
@@ -125,6 +125,12 @@ def with_whole_run(capture: Capture, facts: Facts) -> Facts:
     if not run.ended or len(steps) <= _MANY * max(len(beside), 1):
         return facts
     return replace(facts, timed_steps_s=_rounded(steps), timed_waits_s=_rounded(waits))
+
+
+def _host(seen: Seen) -> HostFacts:
+    """The machine; the number of threads is the one inside of the steps."""
+    host = host_facts(*seen.busy)
+    return host if seen.loop.settings.threads is None else replace(host, torch_threads=seen.loop.settings.threads)
 
 
 def timed_rows(capture: Capture) -> list[StepRow]:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from mfu_doctor.capture.facts.in_step import StepSettings
 from mfu_doctor.facts import LoaderFacts, OptimizerFacts
 from mfu_doctor.units import NS_PER_S
 
@@ -39,11 +40,13 @@ class LoopFacts:
         batch_shape: shape of the first tensor of a batch.
         autocast_dtype: dtype of the autocast region entered last.
         length: batches of the longest loader, if it has a length.
+        settings: settings of torch as they are inside of steps.
     """
 
     batch_shape: tuple[int, ...] | None = None
     autocast_dtype: str | None = None
     length: int | None = None
+    settings: StepSettings = field(default_factory=StepSettings)
     _shape_sought: bool = False
     _latest: _Loader | None = None
     _latest_id: int = 0
@@ -82,11 +85,13 @@ class LoopFacts:
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer stepped."""
+        self.settings.note("step")
         if id(optimizer) not in self._optimizers and len(self._optimizers) < _MAX_OPTIMIZERS:
             self._optimizers[id(optimizer)] = _optimizer_facts(optimizer)
 
     def autocast(self, region: Any) -> None:
         """An autocast region was entered."""
+        self.settings.note("autocast")
         if getattr(region, "_enabled", False):
             self.autocast_dtype = _short(getattr(region, "fast_dtype", None))
 

@@ -1,0 +1,57 @@
+"""Settings as they are while a step runs: a context manager around a part of the step has ended when the step has.
+
+They are read when a backward pass begins, or where none is seen, when an optimizer steps or an autocast region begins. What most
+readings say is what holds: a setting that is changed for a few steps, or for evaluation, is not the loop's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple, dataclass, field, fields, replace
+from typing import Any, Literal, TypeAlias
+
+from mfu_doctor.capture.facts.settings import precision
+from mfu_doctor.facts import PrecisionFacts
+
+Moment: TypeAlias = Literal["backward", "step", "autocast"]
+_BEST_FIRST: tuple[Moment, ...] = ("backward", "step", "autocast")
+_MOST = 16  # readings of each moment, 10 us each: enough for what most steps say
+
+
+@dataclass(slots=True)
+class StepSettings:
+    """Readings so far, of each moment on its own: settings and number of threads."""
+
+    _seen: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+
+    def note(self, moment: Moment) -> None:
+        """Read the settings now."""
+        import torch
+
+        readings = self._seen.setdefault(moment, [])
+        if len(readings) < _MOST:
+            readings.append((*astuple(precision(None)), torch.get_num_threads()))
+
+    def precision(self, autocast_dtype: str | None) -> PrecisionFacts:
+        """Precision settings of most readings, or where none was taken, those in force now.
+
+        Args:
+            autocast_dtype: dtype of the last autocast region that the run entered.
+        """
+        usual = self._usual()
+        if usual is None:
+            return precision(autocast_dtype)
+        names = [known.name for known in fields(PrecisionFacts)]
+        return replace(PrecisionFacts(**dict(zip(names, usual, strict=False))), autocast_dtype=autocast_dtype)
+
+    @property
+    def threads(self) -> int | None:
+        """Intra-op threads of most readings; None if none was taken."""
+        usual = self._usual()
+        return None if usual is None else int(usual[-1])
+
+    def _usual(self) -> tuple[Any, ...] | None:
+        readings = next((self._seen[moment] for moment in _BEST_FIRST if moment in self._seen), None)
+        if readings is None:
+            return None
+        return tuple(Counter(column).most_common(1)[0][0] for column in zip(*readings, strict=True))

@@ -1,0 +1,75 @@
+"""Settings that hold only inside the step: read there, not between steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.capture.facts.in_step import StepSettings
+from tests.capture.programs import PRELUDE, TRACE, read
+from tests.capture.zygote import Zygote
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+
+def noted(*anomaly: bool) -> StepSettings:
+    """Readings at the beginning of backward passes, some of them inside of anomaly detection."""
+    settings = StepSettings()
+    for on in anomaly:
+        with torch.autograd.set_detect_anomaly(on):
+            settings.note("backward")
+        settings.note("step")
+    return settings
+
+
+def test_what_holds_at_backward_comes_before_what_holds_at_the_optimizer() -> None:
+    assert noted(True, True).precision(None).anomaly_mode is True
+
+
+def test_a_few_steps_of_debugging_are_not_the_loops() -> None:
+    assert noted(True, False, False).precision("bfloat16").anomaly_mode is False
+    assert noted(False).precision("bfloat16").autocast_dtype == "bfloat16"
+
+
+def test_without_a_reading_the_settings_in_force_are_told() -> None:
+    assert StepSettings().precision(None).float32_matmul_precision == torch.get_float32_matmul_precision()
+    assert StepSettings().threads is None
+
+
+def test_threads_are_those_inside_of_steps() -> None:
+    settings, before = StepSettings(), torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    settings.note("step")
+    torch.set_num_threads(before)
+    assert settings.threads == before + 1
+
+
+WITHIN = """
+import contextlib, warnings
+warnings.simplefilter("ignore")
+
+@contextlib.contextmanager
+def inside():
+    torch.use_deterministic_algorithms(True)
+    with torch.autograd.detect_anomaly(check_nan=False):
+        yield
+    torch.use_deterministic_algorithms(False)
+
+with block() as doctor:
+    for x, y in loader(24):
+"""
+AROUND_THE_STEP = """
+        with inside():
+            train(x, y)
+"""
+
+
+@pytest.mark.parametrize("step", [AROUND_THE_STEP], ids=["the whole step"])
+def test_a_context_manager_in_each_step_is_seen(zygote: Zygote, tmp_path: Path, step: str) -> None:
+    ran = zygote.run(PRELUDE + WITHIN + step, tmp_path)
+    assert ran.code == 0, ran.err
+    precision = read(tmp_path / TRACE).facts.precision
+    assert precision is not None
+    assert precision.anomaly_mode is True
+    assert precision.deterministic is True
