@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from mfu_doctor.analysis.evidence.attribution import device_ns
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import Facts
+from mfu_doctor.intervals import union
 from mfu_doctor.rules.communication.exposed_communication import exposed_communication
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.input.input_bound import input_bound
@@ -71,3 +77,20 @@ def test_host_and_communication_shares_agree_with_the_split(slow: int) -> None:
     assert exposed in found(exposed_communication, run).summary
     waits = split.causes["launch"] + split.causes["python"]
     assert f"{100 * waits / split.total:.0f} % of the step" in found(host_bound, run).summary
+
+
+def test_what_only_a_long_step_has_counts_as_rarely_as_such_steps_come() -> None:
+    """One of four recorded steps is long, and none of 96 that were timed: a hundredth, not a quarter, of its pause."""
+    drawn = Timeline(device=None)
+    for step in range(5):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+            if step == 3:
+                for _ in range(3):
+                    drawn.op("aten::relu", host=5_000)
+    run = Run(replace(drawn.trace(), facts=Facts(timed_steps_s=(0.001,) * 96)))
+    steady = steady_of(run)
+    assert steady.step_ns == pytest.approx(1_150_000)
+    relu = np.array([run.trace.name_of(int(row)) == "aten::relu" for row in run.activity.row])
+    assert device_ns(run, steady, relu) == pytest.approx(150_000)
+    assert steady.host_ns(union(run.activity.start[relu], run.activity.end[relu])) == pytest.approx(150_000)

@@ -51,8 +51,7 @@ def of_events(run: Run, entry: Rows, value: npt.NDArray[np.float64]) -> npt.NDAr
 
 def device_ns(run: Run, steady: Steady, mask: Mask) -> float:
     """Device time per steady step of these entries, in nanoseconds."""
-    inside = mask & steady.entries(run)
-    return steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))
+    return float(((run.activity.end - run.activity.start) * steady.entry_part(run))[mask].sum())
 
 
 def scaled(run: Run, mask: Mask, factor: float) -> tuple[Edit, ...]:

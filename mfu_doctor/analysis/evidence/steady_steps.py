@@ -32,13 +32,22 @@ class Steady:
         host: when the host issued what opens each window until it issued what opens the next (on a CPU-only run the same
             windows): what happens in between is what the windows' idle time is owed to, the fetch of the next batch too.
         count: how many they are.
-        step_ns: their mean length, which everything stated per step is a part of.
+        step_ns: the mean step, which everything stated per step is a part of.
+        edges: start and end of each step's host window, shape (count,).
+        part: how much of the mean step each of them is, shape (count,); all alike, unless long steps come more rarely than they
+            were recorded.
     """
 
     device: Intervals
     host: Intervals
     count: int
     step_ns: float
+    edges: tuple[Rows, Rows]
+    part: npt.NDArray[np.float64]
+
+    def host_ns(self, where: Intervals) -> float:
+        """What the mean step has of this host time."""
+        return float(where.overlap_with(*self.edges) @ self.part)
 
     def issued(self, run: Run, rows: Rows) -> Rows:
         """Those host-side event rows that begin in a steady step."""
@@ -47,6 +56,14 @@ class Steady:
     def entries(self, run: Run) -> Mask:
         """Which entries of the activity table begin in a steady step, shape (n,)."""
         return self.device.contains(run.activity.start)
+
+    def entry_part(self, run: Run) -> npt.NDArray[np.float64]:
+        """How much of the mean step the step is in which each entry of the activity table begins; 0 elsewhere; shape (n,)."""
+        steps = run.steps
+        at = np.maximum(np.searchsorted(steps.start, run.activity.start, side="right") - 1, 0)
+        inside = (run.activity.start >= steps.start[at]) & (run.activity.start < steps.end[at])
+        part: npt.NDArray[np.float64] = np.where(inside, steps.weight[at] / steps.weight.sum(), 0.0)
+        return part
 
     def per_step(self, total: float) -> float:
         """A total over the steady steps as a mean per step."""
@@ -76,11 +93,14 @@ def steady_of(run: Run) -> Steady:
     """The steady steps of a run."""
     steps, keep = run.steps, run.steps.steady
     device = union(steps.start[keep], steps.end[keep])
+    edges = (steps.start[keep], steps.end[keep]) if run.is_cpu else _issued_windows(run, np.flatnonzero(keep))
     return Steady(
         device,
-        device if run.is_cpu else _issued_windows(run, np.flatnonzero(keep)),
+        union(*edges),
         int(keep.sum()),
         steps.mean_ns,
+        edges,
+        steps.weight[keep] / steps.weight.sum(),
     )
 
 
@@ -93,7 +113,7 @@ def part_of(run: Run, *owners: str) -> Part:
     return Part(mean, is_even, f"{share(mean, whole)} of the step")
 
 
-def _issued_windows(run: Run, index: Rows) -> Intervals:
+def _issued_windows(run: Run, index: Rows) -> tuple[Rows, Rows]:
     """From the launch that opens each window to the launch that opens the next; the host's mark if no launch is known."""
     steps, events = run.steps, run.trace.events
 
@@ -104,8 +124,7 @@ def _issued_windows(run: Run, index: Rows) -> Intervals:
 
     start = issued(steps.opening[index], steps.host_start[index])
     end = issued(steps.closing[index], steps.host_end[index])
-    ordered = end > start
-    return union(start[ordered], end[ordered])
+    return start, np.maximum(start, end)
 
 
 def under(run: Run, rows: Rows, pattern: re.Pattern[str]) -> Rows:

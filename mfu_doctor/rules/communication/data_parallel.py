@@ -49,7 +49,7 @@ def data_parallel(run: Run) -> Outcome:
         return None
     mask = work_of(run, _REPLICATION)
     where = spans(run, calls_of(run, _REPLICATION))
-    device, host = device_ns(run, steady, mask), steady.per_step(float((where & steady.host).total_ns))
+    device, host = device_ns(run, steady, mask), steady.host_ns(where)
 
     def left(factor: float) -> tuple[Edit, ...]:
         return (*scaled(run, mask, factor), ScaleHost(where, factor))

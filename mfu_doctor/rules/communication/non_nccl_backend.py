@@ -49,7 +49,7 @@ def non_nccl_backend(run: Run) -> Outcome:
     if not len(inside):
         return None
     where = spans(run, rows)
-    spent = steady.per_step(float((where & steady.host).total_ns))
+    spent = steady.host_ns(where)
     return Finding(
         summary=f"{counted(steady.per_step(len(inside)), 'collective')} per step run on the CPU and take "
         f"{steady.share(spent)} of the step",

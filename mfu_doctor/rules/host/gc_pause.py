@@ -46,7 +46,7 @@ def gc_pause(run: Run) -> Outcome:
     """Judge the time of collections."""
     steady = steady_of(run)
     pauses = run.host.gc & steady.host
-    spent = steady.per_step(float(pauses.total_ns))
+    spent = steady.host_ns(pauses)
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     times = steady.per_step(pauses.count)

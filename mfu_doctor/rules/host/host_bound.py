@@ -100,7 +100,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     if pausing > idle.mean_ns / 2:
         return _pausing(run, steady, host)
     everything = joined(host.issuing, host.dispatch)
-    total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
+    total = max(steady.host_ns(everything), 1.0)
     waited_for = everything & late(run)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     fewer = 1 - fusable_share(run, steady)
@@ -199,7 +199,7 @@ def _move(spot: Spot | None, where: str) -> str:
 
 def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     python = run.breakdown.owners["python"] - run.optimizer_steps.own  # the optimizer has rules of its own
-    idle = steady.per_step(float((python & steady.host).total_ns))
+    idle = steady.host_ns(python)
     gaps = long_gaps(run, steady, host, python, CPU_PAUSE_SHARE * steady.step_ns)
     awake = gaps.awake
     least = CPU_EXCESS_SHARE * steady.step_ns
@@ -230,7 +230,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
     half, whole = _keep(pauses, length - gain / 2), _keep(pauses, length - gain)
     python = run.breakdown.owners["python"] - run.optimizer_steps.own
     spot = run.python_at(pauses & steady.host)
-    off = steady.per_step(float((pauses & steady.host).total_ns)) * (1 - gaps.awake)
+    off = steady.host_ns(pauses) * (1 - gaps.awake)
     waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
     return Finding(
         summary=f"Python runs between operators {share(max(idle - off, 0.0), steady.step_ns)} of the step",
@@ -250,7 +250,7 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
     spot = run.python_at(gaps.pauses & steady.host)
     if spot is None:
         return None
-    spent = steady.per_step(float((gaps.pauses & steady.host).total_ns))
+    spent = steady.host_ns(gaps.pauses)
     half = _keep(gaps.pauses, (gaps.pauses.lengths + gaps.typical_ns) / 2)
     whole = _keep(gaps.pauses, np.minimum(gaps.pauses.lengths, gaps.typical_ns))
     return Finding(

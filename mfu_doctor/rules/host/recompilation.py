@@ -43,7 +43,7 @@ def recompilation(run: Run) -> Outcome:
     facts = run.facts.compile if run.facts is not None else None
     recompiles = facts.recompiles if facts is not None else None
     if compiling.count:
-        spent = steady.per_step(float(compiling.total_ns))
+        spent = steady.host_ns(compiling)
         gone = (ScaleHost(run.host.compile, 0.0),)
         return Finding(
             summary=f"Compilation takes {share(spent, steady.step_ns)} of the mean step",

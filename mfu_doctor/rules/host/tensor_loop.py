@@ -104,7 +104,7 @@ def tensor_loop(run: Run) -> Outcome:
     inside = [found for found in loops if steady.host.contains(np.array([found.loop.start]))[0]]
     if not inside:
         return None
-    spent = steady.per_step(float((time_of(inside) & steady.host).total_ns))
+    spent = steady.host_ns(time_of(inside))
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     longest = max(inside, key=lambda found: found.inside.total_ns)

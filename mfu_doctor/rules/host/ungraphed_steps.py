@@ -59,7 +59,7 @@ def ungraphed_steps(run: Run) -> Outcome:
     host = host_time_of(run, steady)
     everything = joined(host.issuing, host.dispatch)
     waited_for = everything & late(run)
-    total = max(steady.per_step(float((everything & steady.host).total_ns)), 1.0)
+    total = max(steady.host_ns(everything), 1.0)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     return Finding(
         summary=f"GPU waits for launches {idle.of_step}; each of {steady.count} steps runs the same {number(launched)} kernels",

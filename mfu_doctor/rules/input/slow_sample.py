@@ -35,6 +35,7 @@ from mfu_doctor.analysis.evidence.loading import is_pipelined, loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import union
 from mfu_doctor.quantities import counted, duration, number, share, time_of
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_MS, NS_PER_S, seconds
@@ -69,7 +70,7 @@ def slow_sample(run: Run) -> Outcome:
     often = max(int(slow.sum()), run.mean_step.long) if slow.any() else 0
     if often < _LEAST_SLOW or slow.mean() > EXCEPTIONS:
         return _in_the_run(run)
-    excess = steady.per_step(float((length[slow] - usual).sum()))
+    excess = steady.host_ns(union(start[slow] + usual, end[slow]))
     half = ShortenHost(start[slow], end[slow], (length[slow] + usual) // 2)
     even = ShortenHost(start[slow], end[slow], np.full(int(slow.sum()), usual))
     return Finding(

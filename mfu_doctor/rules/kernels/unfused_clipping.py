@@ -71,7 +71,7 @@ def unfused_clipping(run: Run) -> Outcome:
     def merged(device: float, host: float) -> tuple[Edit, ...]:
         return (MergeLaunches(rows, step.astype(np.int64), (now * device).astype(np.int64), where, host),)
 
-    host_ns = steady.per_step(float((where & steady.host).total_ns))
+    host_ns = steady.host_ns(where)
     return Finding(
         summary=f"{counted(count, 'gradient norm')} per step take {steady.share(host_ns)} of the step on the CPU",
         fix="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)",

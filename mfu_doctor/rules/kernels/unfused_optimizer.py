@@ -103,7 +103,7 @@ def _device_ns(run: Run, steady: Steady, optimizer: Optimizer) -> float:
 
 
 def _host_ns(steady: Steady, optimizer: Optimizer) -> float:
-    return steady.per_step(float((optimizer.spans & steady.host).total_ns))
+    return steady.host_ns(optimizer.spans)
 
 
 def _change(run: Run, optimizer: Optimizer, target: str) -> Change:

@@ -92,7 +92,7 @@ def unused_gradients(run: Run) -> Outcome:
             shown("unused gradients", count, "per step"),
             shown(
                 "backward after the last used gradient",
-                seconds(steady.per_step(float((unused.tail & steady.host).total_ns))),
+                seconds(steady.host_ns(unused.tail)),
                 "s",
             ),
             shown("device time", seconds(spent), "s"),

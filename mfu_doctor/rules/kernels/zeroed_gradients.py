@@ -51,7 +51,7 @@ def zeroed_gradients(run: Run) -> Outcome:
     inside = mask & steady.entries(run)
     if not inside.any():
         return None
-    host_ns = steady.per_step(float((where & steady.host).total_ns))
+    host_ns = steady.host_ns(where)
     gone: tuple[Edit, ...] = (*scaled(run, mask, 0.0), *without_host(run, where))
     half = tuple(ScaleHost(e.where, 0.5) if isinstance(e, ScaleHost) else e for e in gone)
     launched = counted(steady.per_step(len(np.unique(run.activity.row[inside]))), "operation")

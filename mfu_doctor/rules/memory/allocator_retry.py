@@ -50,7 +50,7 @@ def allocator_retry(run: Run) -> Outcome:
     if not retries and not ooms:
         return None
     steady = steady_of(run)
-    spent = steady.per_step(float((run.host.allocator & steady.host).total_ns))
+    spent = steady.host_ns(run.host.allocator)
     gone = (ScaleHost(run.host.allocator, 0.0),)
     return Finding(
         summary=_summary(retries, ooms),
