@@ -47,7 +47,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.result.findings import Evidence
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 MOSTLY = 0.5  # share of the exposed time; if more of it may be waiting, no fix of the transfer has a price
@@ -64,7 +64,7 @@ def exposed_communication(run: Run) -> Outcome:
     inside = steady.entries(run)[every.entry]
     part = part_of(run, "communication")  # of all together: collectives can overlap
     exposed = part.mean_ns
-    if not inside.any() or exposed <= 0:
+    if not inside.any() or exposed < WORTH_SHARE * steady.step_ns:
         return None
     total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
     waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)

@@ -99,6 +99,10 @@ def test_waiting_that_nobody_can_tell_from_transfer_is_unknown_and_not_zero() ->
     assert unknown.value == pytest.approx(2e-3, rel=0.02)
 
 
+def test_an_unpriced_wait_of_less_than_a_hundredth_of_the_step_is_no_finding() -> None:
+    silent(exposed_communication, run_of(without_sizes(loop([20], 0))))
+
+
 def test_waiting_is_known_in_part() -> None:
     finding = found(exposed_communication, run_of(loop([1_000, 4_000], 0)))
     assert "at least 1.50 ms of the rest is waiting for other ranks" in (finding.detail or "")
