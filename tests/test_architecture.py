@@ -31,6 +31,7 @@ FLOORS = (
     ("capture/device", "capture/facts", "capture/profiler"),
     ("capture/destination",),
     ("capture/seen",),
+    ("capture/samplers",),
     ("capture/capture", "capture/selfcheck"),
     ("capture/export",),
     ("analysis/names",),

@@ -10,25 +10,27 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import working_directory
-from mfu_doctor.capture.facts.host import busy_now
+from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import allocator_now, compiled_now
 from mfu_doctor.capture.loop.hooks import Hooks, Listener, exhausted
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
-from mfu_doctor.capture.loop.stack_sampler import StackSampler
-from mfu_doctor.capture.loop.steps import CUT, Edge, Source, StepDetector
+from mfu_doctor.capture.loop.signs import Signs
+from mfu_doctor.capture.loop.steps import Edge, Source
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan, without_user_modes
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
+from mfu_doctor.capture.samplers import Samplers
 from mfu_doctor.capture.seen import Request, Seen
 from mfu_doctor.facts import Facts, GcPause
 from mfu_doctor.whole_run import WholeRun
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 
 _MAX_PAUSES = 20_000  # garbage collections kept
 
@@ -44,27 +46,27 @@ class Capture:
     def __init__(self, request: Request, finish: Callable[[Capture], None]) -> None:
         self.request = request
         self.notes = Notes()
-        self.seen = Seen()
         self.base = working_directory()
-        self.detector = StepDetector()
+        self.signs = Signs()
+        self.detector = self.signs.detector
+        self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known))
         self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=self._enter, leave=self._leave)
         self.over = self.abandoned = False
         self.watch = RunWatch(self.notes, self.base)
         self.facts: Facts | None = None  # as written into the file
         self._finish = finish
         self._hooks: Hooks | None = None
-        self._sampler: Any = None
-        self._current_devices: tuple[str, ...] | None = None
-        self._frames: StackSampler | None = None
+        self._samplers = Samplers(request, self.notes, self.seen, self.signs.thread)
         self._held: Mark | None = None
         self._fetching = 0  # depth: a loader may be iterated by another
-        self._thread, self._pid = threading.get_ident(), os.getpid()
+        self._lock = threading.RLock()  # the block may end in one thread while another one trains
+        self._pid = os.getpid()
 
     def start(self) -> None:
         """Begin to listen."""
         self._safely("the hooks could not be installed", self._install)
         if not self.over:
-            self.notes.guarded("the device sampler could not start", self._start_sampler)
+            self.notes.guarded("the device sampler could not start", self._samplers.devices.start)
             self.notes.guarded("the run could not be watched", self.watch.start)
             self._safely("the first step could not be prepared", self.phase_runner.begin)
 
@@ -79,6 +81,7 @@ class Capture:
                 if self.facts is not None:
                     self.notes.guarded("the times of the whole run could not be written", self._finish, self)
             return
+        self.phase_runner.ask_to_stop("its block ended in another thread")
         self._safely("the last step could not be closed", self._close_last_step)
         self._end()
 
@@ -100,7 +103,7 @@ class Capture:
         if self._fetching == 1 and not self.over:
             with without_user_modes():
                 last = self.notes.guarded("the length of the loader could not be read", exhausted, iterator)
-            self._safely("loading a batch could not be recorded", self._fetch_begins, last=bool(last))
+            self._safely("loading a batch could not be recorded", self._fetch_begins, iterator, last=bool(last))
             self.notes.guarded("the CPU time of a batch could not be read", self.seen.loop.fetching, iterator)
 
     def fetch_ends(self, iterator: object, batch: object, wait_ns: int, *, exhausted: bool) -> None:
@@ -116,12 +119,29 @@ class Capture:
                 )
         if self._fetching == 0:
             self.watch.clock.waited(wait_ns)
-            self._safely("loading a batch could not be recorded", self._fetch_ends, exhausted=exhausted)
+            ends = self.signs.fetch_ends
+            self._safely("loading a batch could not be recorded", self._tell, ends, iterator, exhausted=exhausted)
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """See `Listener`."""
         if not self.over:
             self._safely("an optimizer step could not be recorded", self._optimizer_stepped, optimizer)
+
+    def follows(self) -> bool:
+        """See `Listener`."""
+        if not self.over:
+            self._safely("the thread that trains could not be followed", self._follow)
+        return self.trains_here
+
+    def backward_begins(self) -> None:
+        """See `Listener`."""
+        if not self.over:
+            self.signs.backward_begins()
+
+    def backward_ended(self, site: tuple[str, int]) -> None:
+        """See `Listener`."""
+        if not self.over:
+            self._safely("a backward pass could not be recorded", self._tell, self.signs.backward_ended, site)
 
     def autocast_entered(self, region: object) -> None:
         """See `Listener`."""
@@ -134,9 +154,9 @@ class Capture:
             self.seen.pauses.append(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation))
 
     @property
-    def runs_here(self) -> bool:
-        """Whether this is the thread that records: only it may stop the profiler."""
-        return threading.get_ident() == self._thread
+    def trains_here(self) -> bool:
+        """Whether this is the thread that trains."""
+        return self.signs.thread.here
 
     @property
     def listener(self) -> Listener | None:
@@ -145,10 +165,10 @@ class Capture:
 
     def stepped(self) -> None:
         """The user called `step()`."""
-        if not self.runs_here:
+        if not self.trains_here and not self.follows():
             return
         if not self.over:
-            self._safely("a step could not be recorded", self._step)
+            self._safely("a step could not be recorded", self._tell, self.detector.explicit)
         elif self.watch.onlooker is not None:
             self.watch.onlooker.stepped()
 
@@ -161,61 +181,60 @@ class Capture:
     # What is done about it.
 
     def _safely(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        failures = self.notes.failures
-        self.watch.enter()
-        with without_user_modes():
-            self.notes.guarded(what, call, *args, **kwargs)
-        if self.notes.failures != failures:
-            self._end()
-        self.watch.leave()
+        with self._lock:
+            if self.over:
+                return
+            failures = self.notes.failures
+            self.watch.enter()
+            with without_user_modes():
+                self.notes.guarded(what, call, *args, **kwargs)
+            if self.notes.failures != failures:
+                self._end()
+            self.watch.leave()
 
     def _install(self) -> None:
-        self._thread = threading.get_ident()
         self.seen.compiled, self.seen.allocator = compiled_now(), allocator_now()
-        self._hooks = Hooks(self)
+        self._hooks = Hooks(self, self.signs.thread)
         self._hooks.install()
 
-    def _start_sampler(self) -> None:
-        from mfu_doctor.capture.device.sampler import DeviceSampler
+    def _follow(self) -> None:
+        if self.phase_runner.attached:
+            return  # a session belongs to its thread
+        edge = self.signs.follow()
+        if edge is not None:
+            self.watch.follow(self.signs.thread.current)
+            self._act(edge)
 
-        self._find_devices()
-        self._sampler = DeviceSampler(self.request.nvml, own=lambda: self._current_devices)
-        self._sampler.start()
-
-    def _find_devices(self) -> None:
-        failures = self.notes.failures
-        found = self.notes.guarded("the GPU in use could not be determined", self.request.current_devices)
-        self.notes.failures = failures  # the recording does not need it
-        self._current_devices = found or self._current_devices
-
-    def _fetch_begins(self, *, last: bool) -> None:
+    def _fetch_begins(self, iterator: object, *, last: bool) -> None:
         import torch
 
         if capturing_graph():
             return
         training = torch.is_grad_enabled()
         self.watch.clock.fetched(training=training)
-        edge = self.detector.fetch(training=training, last=last)
-        if edge:
-            self._act(edge)
-        if edge & CUT == Edge.END and not training and not last:
-            self.phase_runner.pause()
+        self._act(self.signs.fetch_begins(iterator, training=training, last=last))
 
-    def _fetch_ends(self, *, exhausted: bool) -> None:
-        edge = self.detector.fetched(exhausted=exhausted)
-        if edge:
-            self._act(edge)
+    def _tell(self, sign: Callable[Q, int], *args: Q.args, **kwargs: Q.kwargs) -> None:
+        if not capturing_graph():
+            self._act(sign(*args, **kwargs))
 
     def _optimizer_stepped(self, optimizer: object) -> None:
-        if not capturing_graph():
-            self.seen.loop.stepped(optimizer)
-            self._act(self.detector.optimizer(id(optimizer)))
-
-    def _step(self) -> None:
-        if not capturing_graph():
-            self._act(self.detector.explicit())
+        if capturing_graph():
+            return
+        loop = self.seen.loop
+        loop.stepped(optimizer)
+        edge = self.signs.optimizer_stepped(optimizer)
+        if edge & Edge.MOVED and edge & Edge.RESTART and self.phase_runner.recorded:
+            loop.stay(self.signs.former)
+            self._end()  # this loop's work is another one than that of the former loop, which was recorded
+            return
+        if edge & Edge.MOVED:
+            loop.follow(self.signs.former)
+        self._act(edge)
 
     def _act(self, edge: int) -> None:
+        if not edge:
+            return
         if edge & Edge.RESTART:
             self.phase_runner.restart()
         if edge & Edge.VOID:
@@ -224,9 +243,10 @@ class Capture:
             self._held = mark()
         if edge & Edge.END:
             self.phase_runner.end(self.detector.ended_fetches)
+        if edge & Edge.PAUSE:
+            self.phase_runner.pause()
         if edge & Edge.BEGIN:
-            if self._current_devices is None:
-                self._find_devices()
+            self._samplers.devices.find(again=False)
             self.phase_runner.available = self._steps_ahead()
             self.phase_runner.begin()
         self.watch.act(edge, plain=not self.phase_runner.attached)
@@ -239,21 +259,13 @@ class Capture:
         return length // fetches if length and fetches else None
 
     def _enter(self, phase: Phase) -> None:
-        self._find_devices()  # a script may begin to use another one
-        if phase is Phase.TIMED:
-            self.seen.busy = (busy_now(), None)
-        elif phase is Phase.TIMING:
-            self._frames = StackSampler(self._thread, self.base)
-            self._frames.start()
-        elif phase is Phase.SHAPES:
+        self._samplers.enter(phase)
+        if phase is Phase.SHAPES:
             self.watch.pause()
 
     def _leave(self, phase: Phase) -> None:
-        if phase is Phase.TIMED:
-            self.seen.busy = (self.seen.busy[0], busy_now())
-        elif phase is Phase.TIMING and self._frames is not None:
-            self.seen.frames, self._frames = self._frames.stop(), None
-        elif phase is Phase.SHAPES:
+        self._samplers.leave(phase)
+        if phase is Phase.SHAPES:
             self.watch.resume()
 
     def _close_last_step(self) -> None:
@@ -263,37 +275,26 @@ class Capture:
             self.phase_runner.end(0)
 
     def _end(self) -> None:
-        if self.over:
-            return
-        self.over = True
+        with self._lock:
+            if self.over:
+                return
+            self.over = True
         later = self._stop_watching if self.watch.ended or self.notes.failures else self._look_on
         with without_user_modes():
             self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
-            self.notes.guarded("the samplers could not be stopped", self._stop_sampling)
+            self.notes.guarded("the samplers could not be stopped", self._samplers.stop)
             self.notes.guarded("the hooks could not be removed", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
 
     def _look_on(self) -> None:
         if self._hooks is not None:
-            self.watch.look_on(self._hooks, self.detector, self._fetching)
+            self.watch.look_on(self._hooks, self.signs, self._fetching)
 
     def _take_off(self) -> None:
         self._stop_watching()
-        self._stop_sampling()
+        self._samplers.stop()
 
     def _stop_watching(self) -> None:
         self.watch.stop()
         if self._hooks is not None:
             self._hooks.remove()
-
-    def _stop_sampling(self) -> None:
-        if self._frames is not None:
-            self.seen.frames, self._frames = self._frames.stop(), None
-        if self._sampler is not None:
-            self._find_devices()
-            self.seen.samples, status = self._sampler.stop()
-            reason = self._sampler.reason
-            self.seen.sampler_status = f"{status}: {reason}" if reason else status
-            if reason and self._current_devices:
-                self.notes.say(f"device samples: {reason}")
-            self._sampler = None

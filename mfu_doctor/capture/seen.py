@@ -30,7 +30,7 @@ class Request:
 class Seen:
     """What was seen beside the steps themselves."""
 
-    loop: LoopFacts = field(default_factory=LoopFacts)
+    loop: LoopFacts
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()

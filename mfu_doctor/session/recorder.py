@@ -180,7 +180,7 @@ class Recorder:
 
     def _at_exit(self) -> None:
         """The interpreter exits inside the block, for example in an unfinished generator: report the recorded steps."""
-        if self._capture is not None and self._capture.runs_here:
+        if self._capture is not None and self._capture.signs.thread.at_home:
             self.__exit__(None, None, None)
         self._left = True  # during shutdown half of Python is gone, so a later exit of the block must do nothing
 

@@ -16,7 +16,8 @@ from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.other_profilers import active_profiler
-from mfu_doctor.capture.profiler.phase_runner import PhaseRunner, StepRow
+from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
+from mfu_doctor.capture.profiler.recording import StepRow
 from mfu_doctor.capture.seen import Request
 from mfu_doctor.facts import GivenNumbers, Schedule
 

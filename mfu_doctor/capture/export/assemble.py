@@ -19,7 +19,8 @@ from mfu_doctor.capture.facts.settings import (
 from mfu_doctor.capture.loop.schedule import Phase, length
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
-from mfu_doctor.capture.profiler.phase_runner import PhaseRunner, Recording, StepRow
+from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
+from mfu_doctor.capture.profiler.recording import Recording, StepRow
 from mfu_doctor.capture.seen import Seen
 from mfu_doctor.facts import Facts, HostFacts, MeasuredPeak, Schedule, Window
 from mfu_doctor.version import __version__

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.facts.in_step import StepSettings
+from mfu_doctor.capture.loop.feeding import Feeding
+from mfu_doctor.capture.loop.hooks import loader_of
+from mfu_doctor.capture.loop.identities import Identities
 from mfu_doctor.facts import LoaderFacts, OptimizerFacts
 from mfu_doctor.units import NS_PER_S
 
-_MAX_LOADERS = 8
+_MAX_LOADERS = 256  # a new one for each epoch or fold
 _OPTIONS = ("foreach", "fused")
 _MAX_OPTIMIZERS = 16  # one optimizer per parameter would otherwise fill the file
+_AWAY = 2  # an optimizer that stays away more than so many times as long as ever before has been given up
 _MAX_WAITS = 1000
 _DEPTH = 3  # how far into a batch's containers to look for its first tensor
 
@@ -25,6 +29,9 @@ _DEPTH = 3  # how far into a batch's containers to look for its first tensor
 @dataclass(slots=True)
 class _Loader:
     facts: dict[str, Any]
+    shape: tuple[int, ...] | None = None  # of the first tensor of its first batch
+    length: int | None = None
+    epoch: int = 0  # number of its latest iterator
     fetches: int = 0
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
@@ -33,27 +40,35 @@ class _Loader:
 
 
 @dataclass(slots=True)
+class _Stepper:
+    facts: OptimizerFacts
+    parameters: dict[int, int]  # elements by the parameter's address
+    first: int  # beat of its first step
+    steps: int = 0
+    last: int = 0  # beat of its last step
+    gap: int = 0  # the most beats between two of its steps; before the second one the beats before the first
+
+
+@dataclass(slots=True)
 class LoopFacts:
     """What is known so far.
 
     Attributes:
-        batch_shape: shape of the first tensor of a batch.
+        feeding: which loaders feed the loop; the facts are of these, or of all if none is known to.
         autocast_dtype: dtype of the autocast region entered last.
-        length: batches of the longest loader, if it has a length.
+        known: numbers of the loop's objects.
         settings: settings of torch as they are inside of steps.
     """
 
-    batch_shape: tuple[int, ...] | None = None
+    feeding: Feeding = field(default_factory=Feeding)
     autocast_dtype: str | None = None
-    length: int | None = None
+    known: Identities = field(default_factory=Identities)
     settings: StepSettings = field(default_factory=StepSettings)
-    _shape_sought: bool = False
-    _latest: _Loader | None = None
-    _latest_id: int = 0
+    _loaders: dict[int, _Loader] = field(default_factory=dict)
+    _steppers: dict[int, _Stepper] = field(default_factory=dict)
+    _beats: int = 0  # optimizer steps of all
     _cpu_ns: int | None = None
     _ready: bool | None = None
-    _loaders: dict[tuple[Any, ...], _Loader] = field(default_factory=dict)
-    _optimizers: dict[int, OptimizerFacts] = field(default_factory=dict)
 
     def fetching(self, iterator: Any) -> None:
         """A loader begins to fetch a batch on this thread."""
@@ -65,13 +80,15 @@ class LoopFacts:
         """A loader's iterator returned a batch after `wait_ns`; `plain`: no profiler was recording."""
         cpu_ns = None if self._cpu_ns is None else time.thread_time_ns() - self._cpu_ns
         self._cpu_ns = None  # a loader that fetches from another one has fetched before it
-        loader, first = self._latest, id(iterator) != self._latest_id
-        if first:
-            loader = self._loader_of(iterator)
-        if loader is None:
-            return
+        number = self.known.of(loader_of(iterator))
+        if number not in self._loaders:
+            if len(self._loaders) >= _MAX_LOADERS:
+                return
+            self._loaders[number] = _Loader(_loader_facts(iterator), _first_shape(batch, _DEPTH), _length(iterator))
+        loader, epoch = self._loaders[number], self.known.of(iterator)
         loader.fetches += 1
-        if first:
+        if epoch != loader.epoch:
+            loader.epoch = epoch
             loader.firsts_ns.append(wait_ns)
         elif plain and len(loader.waits_ns) < _MAX_WAITS:
             loader.waits_ns.append(wait_ns)
@@ -79,15 +96,34 @@ class LoopFacts:
                 loader.cpus_ns.append(cpu_ns)
             if cpu_ns is not None and self._ready is not None:
                 loader.ready.append(self._ready)
-        if not self._shape_sought:
-            self._shape_sought = True
-            self.batch_shape = _first_shape(batch, _DEPTH)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer stepped."""
         self.settings.note("step")
-        if id(optimizer) not in self._optimizers and len(self._optimizers) < _MAX_OPTIMIZERS:
-            self._optimizers[id(optimizer)] = _optimizer_facts(optimizer)
+        number = self.known.of(optimizer)
+        self._beats += 1
+        stepper = self._steppers.get(number)
+        if stepper is None:
+            self._steppers = {n: other for n, other in self._steppers.items() if self._steps_still(other)}
+            stepper = self._steppers[number] = _Stepper(
+                *_described(optimizer), self._beats, last=self._beats, gap=self._beats
+            )
+        since = self._beats - stepper.last
+        stepper.gap = max(stepper.gap, since) if stepper.steps > 1 else since or stepper.gap
+        stepper.steps, stepper.last = stepper.steps + 1, self._beats
+
+    def follow(self, former: object) -> None:
+        """The loop of the former anchor is over: forget the optimizers that have not stepped since."""
+        left = self._steppers.get(former) if isinstance(former, int) else None
+        if left is not None:
+            self._steppers = {n: s for n, s in self._steppers.items() if s.last > left.last}
+
+    def stay(self, former: object) -> None:
+        """The recording is about the loop of the former anchor: forget the optimizers that began to step after it."""
+        left = self._steppers.get(former) if isinstance(former, int) else None
+        if left is not None:
+            self._steppers = {n: s for n, s in self._steppers.items() if s.first <= left.last}
+            self._beats = left.last
 
     def autocast(self, region: Any) -> None:
         """An autocast region was entered."""
@@ -96,45 +132,65 @@ class LoopFacts:
             self.autocast_dtype = _short(getattr(region, "fast_dtype", None))
 
     @property
+    def length(self) -> int | None:
+        """Batches of the longest of the loop's loaders, if one has a length."""
+        lengths = [loader.length for loader in self._of_loop(self.feeding.feeders) if loader.length is not None]
+        return max(lengths, default=None)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...] | None:
+        """Shape of the first tensor of a batch of the loader that is used most."""
+        used = self._of_loop(self.feeding.trained)
+        return max(used, key=lambda loader: loader.fetches).shape if used else None
+
+    @property
     def loaders(self) -> tuple[LoaderFacts, ...]:
-        """All loaders, most used first."""
-        used = sorted(self._loaders.values(), key=lambda loader: -loader.fetches)
+        """The loop's loaders, most used first; those with equal settings (of several epochs or folds) are one."""
+        merged: dict[tuple[Any, ...], _Loader] = {}
+        for loader in self._of_loop(self.feeding.trained):
+            one = merged.setdefault(tuple(loader.facts.values()), _Loader(loader.facts))
+            one.fetches += loader.fetches
+            one.waits_ns += loader.waits_ns
+            one.firsts_ns += loader.firsts_ns
+            one.cpus_ns += loader.cpus_ns
+            one.ready += loader.ready
+        used = sorted(merged.values(), key=lambda loader: -loader.fetches)
         return tuple(_summary(loader) for loader in used)
 
     @property
     def optimizers(self) -> tuple[OptimizerFacts, ...]:
-        """All optimizers, in the order in which they first stepped."""
-        return tuple(self._optimizers.values())
+        """The optimizers that step in the loop, in the order in which they first stepped."""
+        return tuple(stepper.facts for stepper in self._stepping)[:_MAX_OPTIMIZERS]
 
     @property
     def parameter_elements(self) -> int | None:
-        """Elements of all parameters that an optimizer updates."""
-        counts = [o.elements for o in self._optimizers.values() if o.elements is not None]
-        return sum(counts) if counts and len(self._optimizers) < _MAX_OPTIMIZERS else None
+        """Elements of all parameters that these optimizers update, each parameter counted once."""
+        elements = {address: size for stepper in self._stepping for address, size in stepper.parameters.items()}
+        return sum(elements.values()) if elements else None
 
     @property
     def parameter_dtypes(self) -> tuple[str, ...]:
         """Dtypes of these parameters."""
-        return tuple(sorted({dtype for optimizer in self._optimizers.values() for dtype in optimizer.dtypes}))
+        return tuple(sorted({dtype for stepper in self._stepping for dtype in stepper.facts.dtypes}))
 
-    def _loader_of(self, iterator: Any) -> _Loader | None:
-        """The record of an iterator's loader; epochs of one loader, and loaders with equal settings, share it."""
-        facts = _loader_facts(iterator)
-        key = tuple(facts.values())
-        if key not in self._loaders:
-            if len(self._loaders) >= _MAX_LOADERS:
-                return None
-            self._loaders[key] = _Loader(facts)
-            self._note_length(iterator)
-        self._latest, self._latest_id = self._loaders[key], id(iterator)
-        return self._latest
+    @property
+    def _stepping(self) -> list[_Stepper]:
+        return [stepper for stepper in self._steppers.values() if self._steps_still(stepper)]
 
-    def _note_length(self, iterator: Any) -> None:
-        try:
-            length = len(iterator)
-        except (TypeError, NotImplementedError):
-            return
-        self.length = max(self.length or 0, length)
+    def _steps_still(self, stepper: _Stepper) -> bool:
+        """Whether it has not been given up: it has been away no longer than it was before (see `rhythm`)."""
+        return self._beats - stepper.last <= _AWAY * stepper.gap + _AWAY
+
+    def _of_loop(self, numbers: set[int]) -> list[_Loader]:
+        chosen = [self._loaders[number] for number in sorted(numbers) if number in self._loaders]
+        return chosen or list(self._loaders.values())
+
+
+def _length(iterator: Any) -> int | None:
+    try:
+        return len(iterator)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def _has_batch(iterator: Any) -> bool | None:
@@ -174,23 +230,26 @@ def _summary(loader: _Loader) -> LoaderFacts:
     )
 
 
-def _optimizer_facts(optimizer: Any) -> OptimizerFacts:
+def _described(optimizer: Any) -> tuple[OptimizerFacts, dict[int, int]]:
+    """An optimizer's facts, and the elements of each of its parameters."""
     groups = getattr(optimizer, "param_groups", None) or []
     first = groups[0] if groups else {}
     parameters = [p for group in groups for p in group.get("params", ()) if hasattr(p, "numel")]
-    return OptimizerFacts(
+    sizes = {id(p): int(p.numel()) for p in parameters}
+    facts = OptimizerFacts(
         class_name=type(optimizer).__name__,
         fused=_flag(first.get("fused")),
         foreach=_flag(first.get("foreach")),
         capturable=_flag(first.get("capturable")),
         parameters=len(parameters),
-        elements=sum(int(p.numel()) for p in parameters),
+        elements=sum(sizes.values()),
         dtypes=tuple(sorted({_short(p.dtype) or "" for p in parameters})),
         device_types=tuple(sorted({str(p.device.type) for p in parameters})),
         module=type(optimizer).__module__,
         options=_options(type(optimizer)),
         sparse_gradients=any(bool(getattr(getattr(p, "grad", None), "is_sparse", False)) for p in parameters),
     )
+    return facts, sizes
 
 
 def _options(of: type) -> tuple[str, ...] | None:

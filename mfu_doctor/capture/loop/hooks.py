@@ -1,22 +1,39 @@
-"""Hooks that report to a listener: optimizer steps, data fetches, autocast regions, garbage collection.
+"""Hooks that report to a listener: optimizer steps, backward passes, data fetches, autocast regions, garbage collection.
 
-Nothing is kept alive: no tensor, batch or optimizer is stored. All hooks are removed again, class attributes only if they are
-still ours. Forked children run the same patches, but there the listener is not called.
+Only events of the thread that trains are reported. It is the thread that installs the hooks, until the listener follows a
+backward pass of another one. Nothing is kept alive: no tensor, batch or optimizer is stored. All hooks are removed again, class
+attributes only if they are still ours. Forked children run the same patches, but there the listener is not called.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
 import os
-import threading
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
+
+from mfu_doctor.capture.loop.training_thread import TrainingThread
+
+_TORCH = importlib.util.find_spec("torch")
+# Directories whose frames are not the program's: ours and torch's.
+_INSIDE = tuple(
+    f"{Path(origin).resolve().parent}{os.sep}"
+    for origin in (__file__, _TORCH.origin if _TORCH is not None else None)
+    if origin is not None
+)
 
 
 class Listener(Protocol):
-    """The receiver of the events. Every call comes from the main thread, and none may raise."""
+    """The receiver of the events. Every call comes from the thread that trains, and none may raise."""
+
+    def follows(self) -> bool:
+        """A backward pass begins in another thread, this one: whether it is the one that trains from now on."""
 
     def fetch_begins(self, iterator: object) -> None:
         """A data loader iterator is about to fetch."""
@@ -26,6 +43,12 @@ class Listener(Protocol):
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """An optimizer stepped, or a gradient scaler skipped its step."""
+
+    def backward_begins(self) -> None:
+        """A backward pass (or `torch.autograd.grad`) begins."""
+
+    def backward_ended(self, site: tuple[str, int]) -> None:
+        """It has ended; `site` is the file and line that called it."""
 
     def autocast_entered(self, region: object) -> None:
         """An autocast region was entered."""
@@ -38,23 +61,28 @@ class Hooks:
     """Installed hooks; `remove` takes all of them off again.
 
     Args:
-        listener: receives the events; calls come only from the thread that installs, in this process.
+        listener: receives the events; calls come only from the thread that trains, in this process.
+        thread: which thread that is; None: this one.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, thread: TrainingThread | None = None) -> None:
         self._listener = listener
-        self._thread, self._pid = threading.get_ident(), os.getpid()
+        self._thread = thread or TrainingThread()
+        self._pid = os.getpid()
         self._removals: list[Callable[[], None]] = []
         self._optimizer_calls = 0
+        self._backward_depth = 0  # a checkpointed function runs a backward pass inside another one
 
     def install(self) -> None:
         """Install every hook that the installed torch offers."""
+        import torch
         from torch.amp.autocast_mode import autocast
         from torch.amp.grad_scaler import GradScaler
         from torch.optim.optimizer import register_optimizer_step_post_hook
         from torch.utils.data.dataloader import _BaseDataLoaderIter
 
         self._removals.append(register_optimizer_step_post_hook(self._after_optimizer).remove)
+        self._patch(torch.autograd, "_engine_run_backward", self._running_backward)
         self._patch(_BaseDataLoaderIter, "__next__", self._fetching)
         self._patch(GradScaler, "step", self._scaling)
         self._patch(autocast, "__enter__", self._autocasting)
@@ -72,9 +100,15 @@ class Hooks:
             self._removals.pop()()
 
     def _here(self) -> bool:
-        return threading.get_ident() == self._thread and os.getpid() == self._pid
+        return self._thread.here and os.getpid() == self._pid
 
-    def _patch(self, owner: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    def _trains_here(self) -> bool:
+        if self._here() or os.getpid() != self._pid or not self._listener.follows():
+            return self._here()
+        self._backward_depth = 0
+        return True
+
+    def _patch(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         original = owner.__dict__.get(name)
         if original is None:
             return
@@ -91,6 +125,24 @@ class Hooks:
         self._optimizer_calls += 1
         if self._here():
             self._listener.optimizer_stepped(optimizer)
+
+    def _running_backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Torch's own entry to the autograd engine: `backward()` and `torch.autograd.grad` both call it."""
+
+        def _engine_run_backward(*args: Any, **kwargs: Any) -> Any:
+            if not self._trains_here() or self._backward_depth:
+                return original(*args, **kwargs)
+            self._listener.backward_begins()
+            self._backward_depth += 1
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                self._backward_depth -= 1
+            if self._here():
+                self._listener.backward_ended(_caller_outside_torch())
+            return result
+
+        return _engine_run_backward
 
     def _fetching(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __next__(iterator: Any) -> Any:  # noqa: N807 - it stands in for one
@@ -140,6 +192,20 @@ class Hooks:
                 self._listener.collected(started[0], time.perf_counter_ns() - started[1], info["generation"])
 
         return watch
+
+
+def _caller_outside_torch() -> tuple[str, int]:
+    """File and line of the program, or of its library, that called into torch."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        frame = frame.f_back
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+
+
+def loader_of(iterator: Any) -> object:
+    """What stands for the loader of an iterator: its sampler of batches, which all epochs share, else the iterator itself."""
+    sampler = getattr(iterator, "_index_sampler", None)
+    return iterator if sampler is None else sampler
 
 
 def exhausted(iterator: Any) -> bool:

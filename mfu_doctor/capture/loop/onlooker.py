@@ -12,7 +12,8 @@ from typing import ParamSpec
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.hooks import exhausted as spent
 from mfu_doctor.capture.loop.run_clock import RunClock
-from mfu_doctor.capture.loop.steps import StepDetector
+from mfu_doctor.capture.loop.signs import Signs
+from mfu_doctor.capture.loop.steps import Edge
 
 P = ParamSpec("P")
 
@@ -21,19 +22,19 @@ class Onlooker:
     """A `Listener` of the hooks, for the rest of the block.
 
     Args:
-        detector: tells the steps, as before.
+        signs: tell the steps, as before.
         clock: keeps their times.
         notes: where a failure is said.
         depth: fetches that are under way.
     """
 
-    def __init__(self, detector: StepDetector, clock: RunClock, notes: Notes, depth: int) -> None:
+    def __init__(self, signs: Signs, clock: RunClock, notes: Notes, depth: int) -> None:
         import torch
 
-        self._detector, self._clock, self._notes = detector, clock, notes
+        self._signs, self._clock, self._notes = signs, clock, notes
         self._depth = depth
         self._training = torch.is_grad_enabled
-        self._failed = False
+        self._over = False
 
     def fetch_begins(self, iterator: object) -> None:
         """See `Listener`."""
@@ -45,11 +46,24 @@ class Onlooker:
         """See `Listener`."""
         self._depth -= 1
         if self._depth == 0:
-            self._safely(self._fetch_ends, wait_ns, exhausted=exhausted)
+            self._safely(self._fetch_ends, iterator, wait_ns, exhausted=exhausted)
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """See `Listener`."""
-        self._safely(self._optimizer_stepped, id(optimizer))
+        self._safely(self._optimizer_stepped, optimizer)
+
+    def follows(self) -> bool:
+        """See `Listener`."""
+        self._safely(self._follow)
+        return self._signs.thread.here
+
+    def backward_begins(self) -> None:
+        """See `Listener`."""
+        self._signs.backward_begins()
+
+    def backward_ended(self, site: tuple[str, int]) -> None:
+        """See `Listener`."""
+        self._safely(self._backward_ended, site)
 
     def autocast_entered(self, region: object) -> None:
         """See `Listener`."""
@@ -62,29 +76,41 @@ class Onlooker:
         self._safely(self._stepped)
 
     def _safely(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self._failed:
+        if self._over:
             return
         failures = self._notes.failures
         self._notes.guarded("the rest of the run could not be timed", call, *args, **kwargs)
-        self._failed = self._notes.failures != failures
+        self._over = self._over or self._notes.failures != failures
+
+    def _follow(self) -> None:
+        edge = self._signs.follow()
+        if edge is not None:
+            self._act(edge)
 
     def _fetch_begins(self, iterator: object) -> None:
         now, training = time.perf_counter_ns(), self._training()
-        edge = self._detector.fetch(training=training, last=spent(iterator))
-        if edge:
-            self._clock.act(edge, now, plain=True)
+        self._act(self._signs.fetch_begins(iterator, training=training, last=spent(iterator)), now)
         self._clock.fetched(training=training)
 
-    def _fetch_ends(self, wait_ns: int, *, exhausted: bool) -> None:
-        edge = self._detector.fetched(exhausted=exhausted)
+    def _fetch_ends(self, iterator: object, wait_ns: int, *, exhausted: bool) -> None:
+        edge = self._signs.fetch_ends(iterator, exhausted=exhausted)
         self._clock.waited(wait_ns)
-        if edge:
-            self._clock.act(edge, time.perf_counter_ns(), plain=True)
+        self._act(edge)
 
-    def _optimizer_stepped(self, key: int) -> None:
-        edge = self._detector.optimizer(key)
-        if edge:
-            self._clock.act(edge, time.perf_counter_ns(), plain=True)
+    def _backward_ended(self, site: tuple[str, int]) -> None:
+        self._act(self._signs.backward_ended(site))
+
+    def _optimizer_stepped(self, optimizer: object) -> None:
+        edge = self._signs.optimizer_stepped(optimizer)
+        if edge & Edge.MOVED and edge & Edge.RESTART:  # another loop, of other work: its steps say nothing about these
+            self._clock.act(Edge.VOID, time.perf_counter_ns(), plain=True)
+            self._over = True
+            return
+        self._act(edge)
 
     def _stepped(self) -> None:
-        self._clock.act(self._detector.explicit(), time.perf_counter_ns(), plain=True)
+        self._act(self._signs.detector.explicit())
+
+    def _act(self, edge: int, now: int | None = None) -> None:
+        if edge:
+            self._clock.act(edge, time.perf_counter_ns() if now is None else now, plain=True)

@@ -66,6 +66,8 @@ class RunClock:
             self._held_ns = at_ns
         if edge & Edge.END and self.running:
             self._end(at_ns if edge & Edge.BEGIN or self._held_ns is None else self._held_ns)
+        if edge & Edge.PAUSE:
+            self.evaluating = True
         if edge & Edge.BEGIN:
             self._begin(at_ns, plain=plain)
 

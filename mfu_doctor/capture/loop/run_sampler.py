@@ -63,6 +63,10 @@ class RunSampler:
             self._stop.set()
             thread.join(_JOIN_S)
 
+    def follow(self, thread: int) -> None:
+        """Look at another thread from now on: the training goes on there."""
+        self._watched = thread
+
     def edge(self) -> None:
         """A step begins: remember the way to it, for the first few."""
         if self._edges >= _MAX_EDGES:

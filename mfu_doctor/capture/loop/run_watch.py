@@ -13,7 +13,8 @@ from mfu_doctor.capture.loop.hooks import Hooks
 from mfu_doctor.capture.loop.onlooker import Onlooker
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.run_sampler import RunSampler
-from mfu_doctor.capture.loop.steps import Edge, StepDetector
+from mfu_doctor.capture.loop.signs import Signs
+from mfu_doctor.capture.loop.steps import Edge
 from mfu_doctor.whole_run import WholeRun
 
 
@@ -73,9 +74,14 @@ class RunWatch:
         if self._sampler is not None and not self.ended:
             self._sampler.start()
 
-    def look_on(self, hooks: Hooks, detector: StepDetector, depth: int) -> None:
+    def follow(self, thread: int) -> None:
+        """The training goes on in another thread."""
+        if self._sampler is not None:
+            self._sampler.follow(thread)
+
+    def look_on(self, hooks: Hooks, signs: Signs, depth: int) -> None:
         """The recording is over and the block is not: from now on only times are taken."""
-        self.onlooker = Onlooker(detector, self.clock, self._notes, depth)
+        self.onlooker = Onlooker(signs, self.clock, self._notes, depth)
         hooks.report_to(self.onlooker)
 
     def end(self) -> None:

@@ -14,49 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.loop.schedule import Phase, fit, phases
-from mfu_doctor.capture.loop.stopwatch import Mark, mark, seconds_between
+from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, phases
+from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.limits import options_for, single_session, steps_within_budget
+from mfu_doctor.capture.profiler.recording import Recording, StepRow
+from mfu_doctor.capture.profiler.same_work import differs
 from mfu_doctor.capture.profiler.session import Session, State
-from mfu_doctor.facts import Schedule, Window
+from mfu_doctor.facts import Schedule
 
-
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """One whole step that was seen."""
-
-    phase: Phase
-    index: int
-    start: Mark
-    end: Mark
-    fetches: int
-    recorded: bool = False  # a profiler session was recording it
-
-    @property
-    def seconds(self) -> float:
-        """Its time; may wait for the device, so ask outside steps."""
-        return seconds_between(self.start, self.end)
-
-
-@dataclass(slots=True)
-class Recording:
-    """One session and the steps in it."""
-
-    session: Session
-    kind: str
-    start_ns: int = 0
-    end_ns: int = 0
-    rows: list[StepRow] = field(default_factory=list)
-    stumps: list[int] = field(default_factory=list)  # numbers of marks that were opened and whose step never was one
-
-    @property
-    def usable(self) -> bool:
-        """Whether it ended well with at least one whole step."""
-        return self.session.state is State.DONE and bool(self.rows)
-
-    def window(self, kind: str | None = None) -> Window:
-        """What the facts say about it."""
-        return Window(kind=kind or self.kind, start_ns=self.start_ns, end_ns=self.end_ns, steps=len(self.rows))
+# Steps recorded with shapes until one does the work of a timed step. Evaluation in every third step leaves two of them.
+_MOST_TRIES = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +51,8 @@ class PhaseRunner:
     index: int = 0
     _left: int = 0
     _fresh: bool = True  # the next step is the first of its phase
+    _again: bool = False  # the session of this phase must be opened again
+    _tries: int = 0  # steps recorded with shapes that did other work than the timed ones
     _queue: list[tuple[Phase, int]] = field(default_factory=list)
     _running: Mark | None = None
     _current: Recording | None = None
@@ -134,11 +103,18 @@ class PhaseRunner:
         self._running, self._marked = None, False
 
     def pause(self) -> None:
-        """The loop does something else (validation): close a window that has steps, so that it does not fill up."""
-        if self._current is not None and self._current.rows:
-            self.notes.say(f"the {self._current.kind} recording ended early, at a validation loop")
-            self._left = 0
-            self._after_step()
+        """The loop does something else (validation): close what records, so that it does not fill up."""
+        current = self._current
+        if current is None or current.session.state is not State.RECORDING:
+            return
+        if not current.rows:  # nothing of it was recorded: it begins again with the next step
+            current.session.stop()
+            current.session.discard()
+            self._current, self._again = None, True
+            return
+        self.notes.say(f"the {current.kind} recording ended early, at a validation loop")
+        self._left = 0
+        self._after_step()
 
     def restart(self) -> None:
         """Forget everything: the steps seen so far were no steps."""
@@ -148,7 +124,7 @@ class PhaseRunner:
             self._current = None
         self.recordings.clear()
         self.rows.clear()
-        self.index = self._unused = 0
+        self.index = self._unused = self._tries = 0
         self._arrange(self.asked)
 
     def finish(self) -> None:
@@ -166,14 +142,25 @@ class PhaseRunner:
         self.phase = Phase.DONE
 
     @property
-    def recording(self) -> bool:
-        """Whether a profiler session records right now."""
-        return self._current is not None and self._current.session.state is State.RECORDING
+    def recorded(self) -> bool:
+        """Whether the steps that give the times have been recorded."""
+        timing = self.recordings.get("timing")
+        return timing is not None and timing is not self._current and timing.usable
 
     @property
     def attached(self) -> bool:
         """Whether a profiler session is open, recording or not."""
-        return self._current is not None
+        return self._current is not None and self._current.session.live
+
+    def ask_to_stop(self, reason: str) -> None:
+        """From another thread: let the thread that trains stop its session at the end of its step."""
+        if self._current is not None:
+            self._current.session.ask_to_stop(reason)
+
+    @property
+    def recording(self) -> bool:
+        """Whether a profiler session records right now."""
+        return self._current is not None and self._current.session.state is State.RECORDING
 
     def _arrange(self, schedule: Schedule, passed: int = 0) -> None:
         self.plan = schedule
@@ -190,9 +177,9 @@ class PhaseRunner:
             self._fresh = True
 
     def _open_sessions(self) -> None:
-        first, self._fresh = self._fresh, False
-        if first:
+        if self._fresh:
             self.enter(self.phase)
+        first, self._fresh, self._again = self._fresh or self._again, False, False
         if self.index == 1 and self._may_look():
             self._open("look", record=True)
         elif self.phase is Phase.WARMUP and first:
@@ -264,7 +251,26 @@ class PhaseRunner:
                 self._close(current)
         if self._left <= 0:
             self.leave(self.phase)
+            self._check_shapes()
             self._advance()
+
+    def _check_shapes(self) -> None:
+        """If the step recorded with shapes did other work than the timed ones, record another one."""
+        shapes, timing = self.recordings.get("shapes"), self.recordings.get("timing")
+        if self.phase is not Phase.SHAPES or shapes is None or timing is None or not (shapes.usable and timing.usable):
+            return
+        steps, timed = shapes.calls(), timing.calls()
+        why = differs(steps[-1], timed) if steps else None
+        if why is None:
+            return
+        self._tries += 1
+        last = self._tries >= _MOST_TRIES
+        self.notes.say(
+            f"the step recorded with shapes did other work than the timed steps (it called {why}): "
+            + ("its FLOPs are counted where they agree" if last else "another one was recorded")
+        )
+        if not last:
+            self._queue[:0] = [(Phase.REST, REST_STEPS), (Phase.SHAPES, self.plan.shapes)]
 
     def _close(self, recording: Recording) -> None:
         recording.session.stop()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -130,8 +130,18 @@ class Session:
 
     def events(self) -> int | None:
         """Number of events recorded, None if torch does not say."""
+        return len(self.kineto_events()) if self.state is State.DONE else None
+
+    def kineto_events(self) -> Sequence[Any]:
+        """Kineto's events of a session that is DONE and was not exported; empty if torch does not give them."""
         results = getattr(getattr(self._profiler, "profiler", None), "kineto_results", None)
-        return len(results.events()) if self.state is State.DONE and results is not None else None
+        return results.events() if self.state is State.DONE and results is not None else ()
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Wait until the thread of this session has stopped it, at the end of its step; does nothing on that thread."""
+        if self.live and threading.get_ident() != self._thread:
+            self._asked_to_stop = reason
+            self._stopped.wait(_WAIT_FOR_OWNER_S)
 
     def export(self, path: Path) -> None:
         """Write Kineto's JSON (uncompressed); works once, and only for a session that is DONE."""

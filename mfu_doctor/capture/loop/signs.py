@@ -1,0 +1,82 @@
+"""What the hooks report, told to the step detector: the user's objects become numbers, and only numbers are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mfu_doctor.capture.loop.awaited import optimizer_exists
+from mfu_doctor.capture.loop.hooks import loader_of
+from mfu_doctor.capture.loop.identities import Identities
+from mfu_doctor.capture.loop.steps import Edge, Source, StepDetector
+from mfu_doctor.capture.loop.training_thread import TrainingThread
+
+_TRAINS = (Source.BACKWARD, Source.OPTIMIZER, Source.EXPLICIT)
+
+
+@dataclass(slots=True)
+class Signs:
+    """The signs of one loop; each method returns what the step detector answers.
+
+    Attributes:
+        detector: finds the steps.
+        thread: the thread that trains.
+        known: numbers of the optimizers and loaders.
+        former: the optimizer that the loop was left for when it moved last.
+    """
+
+    detector: StepDetector = field(default_factory=StepDetector)
+    thread: TrainingThread = field(default_factory=TrainingThread)
+    known: Identities = field(default_factory=Identities)
+    former: Hashable | None = None
+    _kinds: dict[int, int] = field(default_factory=dict)  # of each optimizer
+    _sought: bool = False  # whether an optimizer will step
+
+    def fetch_begins(self, iterator: object, *, training: bool, last: bool) -> int:
+        """An iterator of a loader is about to fetch."""
+        return self.detector.fetch(self.known.of(loader_of(iterator)), training=training, last=last)
+
+    def fetch_ends(self, iterator: object, *, exhausted: bool) -> int:
+        """It has fetched, or is exhausted."""
+        return self.detector.fetched(self.known.of(loader_of(iterator)), exhausted=exhausted)
+
+    def backward_begins(self) -> None:
+        """A backward pass begins."""
+        self.detector.backward_begins()
+
+    def backward_ended(self, site: tuple[str, int]) -> int:
+        """A backward pass has ended. After the first one an optimizer is looked for, which takes some 0.1 s."""
+        if not self._sought:
+            self._sought = True
+            self.detector.awaiting = self.detector.source is not Source.EXPLICIT and optimizer_exists()
+        return self.detector.backward(site)
+
+    def optimizer_stepped(self, optimizer: object) -> int:
+        """An optimizer has stepped."""
+        self._sought = True
+        number, anchor = self.known.of(optimizer), self.detector.rhythm.anchor
+        if number not in self._kinds:
+            self._kinds[number] = _kind(optimizer)
+        if isinstance(anchor, int) and not self.known.alive(anchor):
+            self.detector.rhythm.over()
+        alike = isinstance(anchor, int) and self._kinds.get(anchor) == self._kinds[number]
+        edge = self.detector.optimizer(number, alike=alike)
+        if edge & Edge.MOVED:
+            self.former = anchor
+        return edge
+
+    def follow(self) -> int | None:
+        """A backward pass begins in a thread that is not known to train; None if it is none of this loop's."""
+        trained = self.detector.awaiting or self.detector.source in _TRAINS
+        if not self.thread.may_move(trained=trained):
+            return None
+        self.thread.move_here()
+        return Edge.NOTHING if trained else self.detector.other_thread()
+
+
+def _kind(optimizer: Any) -> int:
+    """Equal for optimizers of one class that update as many parameters of the same sizes."""
+    groups = getattr(optimizer, "param_groups", None) or ()
+    sizes = sorted(int(p.numel()) for group in groups for p in group.get("params", ()) if hasattr(p, "numel"))
+    return hash((type(optimizer).__qualname__, tuple(sizes)))

@@ -1,0 +1,54 @@
+"""What the phase runner keeps: the whole steps that it saw, and the profiler sessions with the steps in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mfu_doctor.capture.loop.schedule import Phase
+from mfu_doctor.capture.loop.stopwatch import Mark, seconds_between
+from mfu_doctor.capture.profiler.same_work import STEP_MARK, calls_of_steps
+from mfu_doctor.capture.profiler.session import Session, State
+from mfu_doctor.facts import Window
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One whole step that was seen."""
+
+    phase: Phase
+    index: int
+    start: Mark
+    end: Mark
+    fetches: int
+    recorded: bool = False  # a profiler session was recording it
+
+    @property
+    def seconds(self) -> float:
+        """Its time; may wait for the device, so ask outside steps."""
+        return seconds_between(self.start, self.end)
+
+
+@dataclass(slots=True)
+class Recording:
+    """One session and the steps in it."""
+
+    session: Session
+    kind: str
+    start_ns: int = 0
+    end_ns: int = 0
+    rows: list[StepRow] = field(default_factory=list)
+    stumps: list[int] = field(default_factory=list)  # numbers of marks that were opened and whose step never was one
+
+    @property
+    def usable(self) -> bool:
+        """Whether it ended well with at least one whole step."""
+        return self.session.state is State.DONE and bool(self.rows)
+
+    def calls(self) -> list[Counter[str]]:
+        """How often each of its steps called each operator with FLOPs; empty if torch does not say."""
+        return calls_of_steps(self.session.kineto_events(), {f"{STEP_MARK}{number}" for number in self.stumps})
+
+    def window(self, kind: str | None = None) -> Window:
+        """What the facts say about it."""
+        return Window(kind=kind or self.kind, start_ns=self.start_ns, end_ns=self.end_ns, steps=len(self.rows))

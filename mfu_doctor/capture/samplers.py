@@ -1,0 +1,55 @@
+"""What is sampled beside the steps: devices during the recording, processor time and the thread's place in their phases."""
+
+from __future__ import annotations
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.destination import working_directory
+from mfu_doctor.capture.device.watch import DeviceWatch
+from mfu_doctor.capture.facts.host import busy_now
+from mfu_doctor.capture.loop.schedule import Phase
+from mfu_doctor.capture.loop.stack_sampler import StackSampler
+from mfu_doctor.capture.loop.training_thread import TrainingThread
+from mfu_doctor.capture.seen import Request, Seen
+
+
+class Samplers:
+    """Fills the samples into what was seen.
+
+    Args:
+        request: what the user asked for.
+        notes: where to say what could not be done.
+        seen: where the samples go.
+        thread: the thread that trains.
+    """
+
+    def __init__(self, request: Request, notes: Notes, seen: Seen, thread: TrainingThread) -> None:
+        self.devices = DeviceWatch(notes, request.nvml, request.current_devices)
+        self._seen, self._thread, self._base = seen, thread, working_directory()
+        self._frames: StackSampler | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """A phase begins."""
+        self.devices.find()  # a script may begin to use another one
+        if phase is Phase.TIMED:
+            self._seen.busy = (busy_now(), None)
+        elif phase is Phase.TIMING:
+            self._frames = StackSampler(self._thread.current, self._base)
+            self._frames.start()
+
+    def leave(self, phase: Phase) -> None:
+        """It has ended."""
+        if phase is Phase.TIMED:
+            self._seen.busy = (self._seen.busy[0], busy_now())
+        elif phase is Phase.TIMING:
+            self._stop_frames()
+
+    def stop(self) -> None:
+        """The recording is over."""
+        self._stop_frames()
+        sampled = self.devices.stop()
+        if sampled is not None:
+            self._seen.samples, self._seen.sampler_status = sampled
+
+    def _stop_frames(self) -> None:
+        if self._frames is not None:
+            self._seen.frames, self._frames = self._frames.stop(), None
