@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
 _TORCH = importlib.util.find_spec("torch")
@@ -81,6 +82,9 @@ class Hooks:
         from torch.optim.optimizer import register_optimizer_step_post_hook
         from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+        for ours in (self._here, self._trains_here, _caller_outside_torch, *_methods(self._listener)):
+            leave_alone(ours, inside=True)
+        leave_alone(self._after_optimizer, inside=False)
         self._removals.append(register_optimizer_step_post_hook(self._after_optimizer).remove)
         self._patch(torch.autograd, "_engine_run_backward", self._running_backward)
         self._patch(_BaseDataLoaderIter, "__next__", self._fetching)
@@ -113,6 +117,7 @@ class Hooks:
         if original is None:
             return
         replacement = functools.wraps(original)(wrap(original))
+        leave_alone(replacement, inside=False)
         setattr(owner, name, replacement)
 
         def restore() -> None:
@@ -192,6 +197,11 @@ class Hooks:
                 self._listener.collected(started[0], time.perf_counter_ns() - started[1], info["generation"])
 
         return watch
+
+
+def _methods(listener: Listener) -> list[Callable[..., Any]]:
+    """What we call of a listener."""
+    return [getattr(listener, name) for name in vars(Listener) if callable(getattr(Listener, name)) and name[0] != "_"]
 
 
 def _caller_outside_torch() -> tuple[str, int]:
