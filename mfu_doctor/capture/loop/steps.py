@@ -184,6 +184,8 @@ class StepDetector:
         if self.source is source:
             return Edge.NOTHING
         self.source, self.rhythm = source, Rhythm()
+        if self._held:  # a backward pass held it, and now the optimizer of the same step has stepped
+            self._held, self._since_anchor = False, self.fetches
         return self._restart()
 
     def _restart(self) -> int:
