@@ -56,7 +56,7 @@ class Capture:
         self.facts: Facts | None = None  # as written into the file
         self._finish = finish
         self._hooks: Hooks | None = None
-        self._samplers = Samplers(request, self.notes, self.seen, self.signs.thread)
+        self.samplers = Samplers(request, self.notes, self.seen, self.signs.thread)
         self._held: Mark | None = None
         self._fetching = 0  # depth: a loader may be iterated by another
         self._lock = threading.RLock()  # the block may end in one thread while another one trains
@@ -66,7 +66,8 @@ class Capture:
         """Begin to listen."""
         self._safely("the hooks could not be installed", self._install)
         if not self.over:
-            self.notes.guarded("the device sampler could not start", self._samplers.devices.start)
+            self.notes.guarded("the device sampler could not start", self.samplers.devices.start)
+            self.notes.guarded("child processes could not be noted", self.samplers.children.watch)
             self.notes.guarded("the run could not be watched", self.watch.start)
             self._safely("the first step could not be prepared", self.phase_runner.begin)
 
@@ -246,7 +247,7 @@ class Capture:
         if edge & Edge.PAUSE:
             self.phase_runner.pause()
         if edge & Edge.BEGIN:
-            self._samplers.devices.find(again=False)
+            self.samplers.devices.find(again=False)
             self.phase_runner.available = self._steps_ahead()
             self.phase_runner.begin()
         self.watch.act(edge, plain=not self.phase_runner.attached)
@@ -259,12 +260,12 @@ class Capture:
         return length // fetches if length and fetches else None
 
     def _enter(self, phase: Phase) -> None:
-        self._samplers.enter(phase)
+        self.samplers.enter(phase)
         if phase is Phase.SHAPES:
             self.watch.pause()
 
     def _leave(self, phase: Phase) -> None:
-        self._samplers.leave(phase)
+        self.samplers.leave(phase)
         if phase is Phase.SHAPES:
             self.watch.resume()
 
@@ -282,7 +283,7 @@ class Capture:
         later = self._stop_watching if self.watch.ended or self.notes.failures else self._look_on
         with without_user_modes():
             self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
-            self.notes.guarded("the samplers could not be stopped", self._samplers.stop)
+            self.notes.guarded("the samplers could not be stopped", self.samplers.stop)
             self.notes.guarded("the hooks could not be removed", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
 
@@ -292,7 +293,7 @@ class Capture:
 
     def _take_off(self) -> None:
         self._stop_watching()
-        self._samplers.stop()
+        self.samplers.stop()
 
     def _stop_watching(self) -> None:
         self.watch.stop()

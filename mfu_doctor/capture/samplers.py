@@ -6,6 +6,7 @@ from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
 from mfu_doctor.capture.facts.host import busy_now
+from mfu_doctor.capture.loop.children import Children
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.training_thread import TrainingThread
@@ -13,7 +14,7 @@ from mfu_doctor.capture.seen import Request, Seen
 
 
 class Samplers:
-    """Fills the samples into what was seen.
+    """Fills the samples into what was seen, and notes which processes are started meanwhile.
 
     Args:
         request: what the user asked for.
@@ -25,6 +26,7 @@ class Samplers:
     def __init__(self, request: Request, notes: Notes, seen: Seen, thread: TrainingThread) -> None:
         self.devices = DeviceWatch(notes, request.nvml, request.current_devices)
         self._seen, self._thread, self._base = seen, thread, working_directory()
+        self.children = Children(self._base, notes)
         self._frames: StackSampler | None = None
 
     def enter(self, phase: Phase) -> None:
@@ -46,6 +48,7 @@ class Samplers:
     def stop(self) -> None:
         """The recording is over."""
         self._stop_frames()
+        self.children.stop()
         sampled = self.devices.stop()
         if sampled is not None:
             self._seen.samples, self._seen.sampler_status = sampled

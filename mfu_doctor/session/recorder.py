@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -111,6 +112,7 @@ class Recorder:
         self.path: Path | None = None
         self.site = request.site
         self.yields = yields
+        self._request = request
         self._capture = Capture(request, self._write) if enabled else None
         self._print = print_report
         self._report: Report | None = None
@@ -156,6 +158,11 @@ class Recorder:
         if self._capture is None:
             return self
         _take_the_floor(self)
+        if self._left:  # the second block of one recorder is recorded like the first
+            self._capture = Capture(self._request, self._write)
+            self.path, self._asked_report, self._report = None, False, None
+        for other in list(_left_unread):
+            other.read_before(self._request)
         self._left = False
         self._pid = os.getpid()
         atexit.register(self._at_exit)
@@ -175,6 +182,7 @@ class Recorder:
             self._capture.stop()
         finally:
             _leave_the_floor(self)
+            _left_unread.add(self)
         if self._print and (place_in_job().rank or 0) == 0 and not self._capture.abandoned:
             self._capture.notes.guarded("the report could not be shown", self._show, kind)
 
@@ -193,6 +201,12 @@ class Recorder:
         """Another block takes over: stop recording and write no file."""
         if self._capture is not None:
             self._capture.notes.guarded("the outer recorder could not be stopped", self._capture.abandon)
+
+    def read_before(self, request: Request) -> None:
+        """Another block may write over the file of this one: make its report while the file is there."""
+        if request.destination == self._request.destination:
+            _left_unread.discard(self)
+            _ = self.report
 
     @property
     def _mine(self) -> bool:
@@ -234,6 +248,7 @@ class Recorder:
 
 
 _floor: list[Recorder] = []  # the recorder whose block is active; at most one
+_left_unread: weakref.WeakSet[Recorder] = weakref.WeakSet()  # recorders whose block is over
 
 
 def _take_the_floor(recorder: Recorder) -> None:

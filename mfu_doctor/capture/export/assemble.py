@@ -27,6 +27,7 @@ from mfu_doctor.version import __version__
 
 _ENOUGH_TIMES = 3  # timed steps below which other warm, un-profiled steps help the median
 _MANY = 2  # times as many steps as the timed ones stand for the run better
+_NO_TRAINING = (Source.BLOCK, Source.MODULE, Source.FETCH)  # what evaluation and inference show too
 _MOST_TIMES = 1000  # in the file
 _DIGITS = 9  # nanoseconds
 
@@ -152,9 +153,15 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
     """Say how a short or shapeless run was handled."""
     phase_runner, asked, notes = capture.phase_runner, capture.request.asked, capture.notes
     seen = len(phase_runner.rows)
+    others = capture.samplers.children.who_trains() if capture.detector.source in _NO_TRAINING else None
+    if others is not None:
+        notes.say(others)
     if capture.detector.source is Source.BLOCK:
+        if others is not None and chosen.timing is None:
+            return
         notes.say(
-            "no optimizer step, DataLoader batch or step() was seen: all code inside profile() is treated as one step"
+            "no optimizer step, backward pass, DataLoader batch or step() was seen: "
+            "all code inside profile() is treated as one step"
             + ("" if chosen.timing else "; call step(), or record all of it with skip=0, timed=0, warmup=0")
         )
         return

@@ -1,6 +1,7 @@
-"""Whether an optimizer will step: one exists whose parameters the backward pass has just given gradients.
+"""Whether an optimizer will step: one exists, and the last backward pass gave its parameters gradients.
 
-Then a backward pass is not a step: gradients of many are accumulated before the optimizer steps for the first time.
+Then a batch is not a step, and a backward pass is none either: a program may load all batches before it trains, and gradients of
+many are accumulated before an optimizer steps for the first time.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import gc
 from typing import Any
 
 
-def optimizer_exists() -> bool:
-    """Look at every object of the process once (0.1 s): call it in a step whose time is not used."""
+def optimizer_exists(*, with_gradients: bool) -> bool:
+    """Look at every object of the process once (0.1 s): call it in a step whose time is not used.
+
+    Args:
+        with_gradients: whether only an optimizer counts whose parameters have gradients.
+    """
     from torch.optim import Optimizer
 
     # the type is asked, not the object: `isinstance` would wake lazy objects of the program
-    return any(issubclass(type(found), Optimizer) and _has_gradients(found) for found in gc.get_objects())
+    optimizers = [found for found in gc.get_objects() if issubclass(type(found), Optimizer)]
+    return any(_has_gradients(optimizer) for optimizer in optimizers) if with_gradients else bool(optimizers)
 
 
 def _has_gradients(optimizer: Any) -> bool:

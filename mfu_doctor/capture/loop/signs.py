@@ -31,10 +31,14 @@ class Signs:
     known: Identities = field(default_factory=Identities)
     former: Hashable | None = None
     _kinds: dict[int, int] = field(default_factory=dict)  # of each optimizer
-    _sought: bool = False  # whether an optimizer will step
+    _fetched: bool = False  # a first batch was fetched
+    _sought: bool = False  # after the first backward pass: whether an optimizer will step
 
     def fetch_begins(self, iterator: object, *, training: bool, last: bool) -> int:
         """An iterator of a loader is about to fetch."""
+        if training and not self._fetched:
+            self._fetched = True
+            self.detector.awaiting = self.detector.source is Source.BLOCK and optimizer_exists(with_gradients=False)
         return self.detector.fetch(self.known.of(loader_of(iterator)), training=training, last=last)
 
     def fetch_ends(self, iterator: object, *, exhausted: bool) -> int:
@@ -49,7 +53,9 @@ class Signs:
         """A backward pass has ended. After the first one an optimizer is looked for, which takes some 0.1 s."""
         if not self._sought:
             self._sought = True
-            self.detector.awaiting = self.detector.source is not Source.EXPLICIT and optimizer_exists()
+            self.detector.awaiting = self.detector.source is not Source.EXPLICIT and optimizer_exists(
+                with_gradients=True
+            )
         return self.detector.backward(site)
 
     def optimizer_stepped(self, optimizer: object) -> int:

@@ -17,8 +17,9 @@ from enum import Enum
 from mfu_doctor.capture.loop.feeding import Feeding
 from mfu_doctor.capture.loop.rhythm import Beat, Rhythm
 
-# Backward passes after which an optimizer that could step but never did is no longer waited for. Nobody accumulates more.
-_MOST_MICRO_BATCHES = 1000
+# Fetches and backward passes after which an optimizer that could step but never did is no longer waited for: nobody accumulates
+# more.
+_MOST_MICRO_BATCHES = 2000
 
 
 class Source(Enum):
@@ -83,7 +84,7 @@ class StepDetector:
     )
     _visited: bool = False  # another loader was fetched from inside the running step
     _visits: bool = False  # the same in the step before
-    _micro_batches: int = 0  # backward passes while an optimizer is awaited
+    _micro_batches: int = 0  # fetches and backward passes while an optimizer is awaited
 
     @property
     def complete(self) -> bool:
@@ -99,13 +100,15 @@ class StepDetector:
             last: whether the loader is known to be exhausted, so that this fetch brings nothing.
         """
         begins = not last and self.feeding.fetch(loader, training=training)
-        if self.source is Source.EXPLICIT or self.awaiting:
+        if self.source is Source.EXPLICIT:
             return Edge.NOTHING
         if _RANK[self.source] < _RANK[Source.FETCH]:
             edge = self._stronger(Source.FETCH)
             self.rhythm.beat(loader)
             self.between, self.fetches = False, 0
             return edge | Edge.VOID | Edge.BEGIN  # what came before the first fetch was set-up
+        if self._awaits():
+            return Edge.NOTHING
         if self.source is Source.FETCH:
             return self._fetch_alone(loader, last=last)
         if last:
@@ -135,11 +138,8 @@ class StepDetector:
         """A backward pass has ended that was called at this place of the program."""
         if self.source in (Source.OPTIMIZER, Source.EXPLICIT):
             return Edge.NOTHING
-        if self.awaiting:
-            self._micro_batches += 1
-            if self._micro_batches < _MOST_MICRO_BATCHES:
-                return Edge.NOTHING
-            self.awaiting = False
+        if self._awaits():
+            return Edge.NOTHING
         return self._beat(Source.BACKWARD, site, alike=True)
 
     def optimizer(self, key: Hashable, *, alike: bool = True) -> int:
@@ -179,6 +179,12 @@ class StepDetector:
         self._held, self.rhythm = False, Rhythm()
         self.feeding.forget()
         return edge
+
+    def _awaits(self) -> bool:
+        """Whether an optimizer is still waited for."""
+        self._micro_batches += self.awaiting
+        self.awaiting = self.awaiting and self._micro_batches < _MOST_MICRO_BATCHES
+        return self.awaiting
 
     def _stronger(self, source: Source) -> int:
         if self.source is source:
