@@ -30,7 +30,6 @@ from mfu_doctor.facts import Facts, GcPause
 from mfu_doctor.whole_run import WholeRun
 
 P = ParamSpec("P")
-Q = ParamSpec("Q")
 
 _MAX_PAUSES = 20_000  # garbage collections kept
 
@@ -132,7 +131,12 @@ class Capture:
         """See `Listener`."""
         if not self.over:
             self._safely("the thread that trains could not be followed", self._follow)
-        return self.trains_here
+        return self.signs.thread.here
+
+    def module_called(self, module: object) -> None:
+        """See `Listener`."""
+        if not self.over:
+            self._safely("a call of a module could not be recorded", self._tell, self.signs.module_called, module)
 
     def backward_begins(self) -> None:
         """See `Listener`."""
@@ -155,18 +159,13 @@ class Capture:
             self.seen.pauses.append(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation))
 
     @property
-    def trains_here(self) -> bool:
-        """Whether this is the thread that trains."""
-        return self.signs.thread.here
-
-    @property
     def listener(self) -> Listener | None:
         """Who listens to the loop: this, then the one who only takes times, then nobody."""
         return self.watch.onlooker if self.over else self
 
     def stepped(self) -> None:
         """The user called `step()`."""
-        if not self.trains_here and not self.follows():
+        if not self.signs.thread.here and not self.follows():
             return
         if not self.over:
             self._safely("a step could not be recorded", self._tell, self.detector.explicit)
@@ -215,7 +214,7 @@ class Capture:
         self.watch.clock.fetched(training=training)
         self._act(self.signs.fetch_begins(iterator, training=training, last=last))
 
-    def _tell(self, sign: Callable[Q, int], *args: Q.args, **kwargs: Q.kwargs) -> None:
+    def _tell(self, sign: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> None:
         if not capturing_graph():
             self._act(sign(*args, **kwargs))
 
@@ -228,13 +227,13 @@ class Capture:
         if edge & Edge.MOVED and edge & Edge.RESTART and self.phase_runner.recorded:
             loop.stay(self.signs.former)
             self._end()  # this loop's work is another one than that of the former loop, which was recorded
-            return
-        if edge & Edge.MOVED:
+            self.watch.turn_away()
+        elif edge & Edge.MOVED:
             loop.follow(self.signs.former)
         self._act(edge)
 
     def _act(self, edge: int) -> None:
-        if not edge:
+        if not edge or self.over:
             return
         if edge & Edge.RESTART:
             self.phase_runner.restart()

@@ -43,7 +43,7 @@ class Batches(Generic[T]):
 
     def _fetch(self, iterator: Iterator[T]) -> T:
         capture = self._capture
-        listener = capture.listener if capture.trains_here else None
+        listener = capture.listener if capture.signs.thread.here else None
         if listener is None:
             return next(iterator)
         listener.fetch_begins(iterator)

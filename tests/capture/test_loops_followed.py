@@ -140,6 +140,28 @@ with block() as doctor:
         "optimizer",
         STEP,
     ),
+    "generation, one call of the model for each token": (
+        """
+del optimizer
+@torch.no_grad()
+def generate(x, tokens):
+    for _ in range(tokens): x = torch.nn.functional.pad(model(x), (0, 4))
+    print("loss", x.sum().item().hex())
+with block() as doctor:
+    for prompt in range(4): generate(torch.ones(4, 8) * prompt, 20)
+""",
+        "module call",
+        2 * 4 * (8 * 16 + 16 * 4),
+    ),
+    "all batches are loaded before the training": (
+        """
+with block() as doctor:
+    batches = list(loader(60))
+    for x, y in batches: train(x, y)
+""",
+        "optimizer",
+        STEP,
+    ),
     "batches of two loaders": (
         """
 with block() as doctor:

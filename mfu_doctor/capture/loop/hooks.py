@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
+from mfu_doctor.capture.loop.outermost import OutermostCalls
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
 _TORCH = importlib.util.find_spec("torch")
@@ -44,6 +45,9 @@ class Listener(Protocol):
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """An optimizer stepped, or a gradient scaler skipped its step."""
+
+    def module_called(self, module: object) -> None:
+        """A module is called that no other module calls; not reported once anything else was."""
 
     def backward_begins(self) -> None:
         """A backward pass (or `torch.autograd.grad`) begins."""
@@ -72,6 +76,7 @@ class Hooks:
         self._pid = os.getpid()
         self._removals: list[Callable[[], None]] = []
         self._optimizer_calls = 0
+        self._outermost = OutermostCalls(self._here, self._module_called)
         self._backward_depth = 0  # a checkpointed function runs a backward pass inside another one
 
     def install(self) -> None:
@@ -82,9 +87,10 @@ class Hooks:
         from torch.optim.optimizer import register_optimizer_step_post_hook
         from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-        for ours in (self._here, self._trains_here, _caller_outside_torch, *_methods(self._listener)):
+        for ours in (self._here, self._trains_here, _caller_outside_torch, self._outermost.remove):
             leave_alone(ours, inside=True)
         leave_alone(self._after_optimizer, inside=False)
+        self.report_to(self._listener)
         self._removals.append(register_optimizer_step_post_hook(self._after_optimizer).remove)
         self._patch(torch.autograd, "_engine_run_backward", self._running_backward)
         self._patch(_BaseDataLoaderIter, "__next__", self._fetching)
@@ -93,9 +99,13 @@ class Hooks:
         watch = self._garbage_watch()
         gc.callbacks.append(watch)
         self._removals.append(lambda: gc.callbacks.remove(watch) if watch in gc.callbacks else None)
+        self._removals.append(self._outermost.remove)
+        self._outermost.watch()
 
     def report_to(self, listener: Listener) -> None:
-        """From now on another listener receives the events."""
+        """From now on this listener receives the events."""
+        for ours in _methods(listener):
+            leave_alone(ours, inside=True)
         self._listener = listener
 
     def remove(self) -> None:
@@ -111,6 +121,9 @@ class Hooks:
             return self._here()
         self._backward_depth = 0
         return True
+
+    def _module_called(self, module: object) -> None:
+        self._listener.module_called(module)
 
     def _patch(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         original = owner.__dict__.get(name)
@@ -129,6 +142,7 @@ class Hooks:
     def _after_optimizer(self, optimizer: object, _args: object, _kwargs: object) -> None:
         self._optimizer_calls += 1
         if self._here():
+            self._outermost.remove()
             self._listener.optimizer_stepped(optimizer)
 
     def _running_backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,6 +151,7 @@ class Hooks:
         def _engine_run_backward(*args: Any, **kwargs: Any) -> Any:
             if not self._trains_here() or self._backward_depth:
                 return original(*args, **kwargs)
+            self._outermost.remove()
             self._listener.backward_begins()
             self._backward_depth += 1
             try:
@@ -153,6 +168,7 @@ class Hooks:
         def __next__(iterator: Any) -> Any:  # noqa: N807 - it stands in for one
             if not self._here():
                 return original(iterator)
+            self._outermost.remove()
             self._listener.fetch_begins(iterator)
             start, batch, exhausted = time.perf_counter_ns(), None, False
             try:

@@ -26,6 +26,9 @@ class Onlooker:
         clock: keeps their times.
         notes: where a failure is said.
         depth: fetches that are under way.
+
+    Attributes:
+        over: whether it listens no more.
     """
 
     def __init__(self, signs: Signs, clock: RunClock, notes: Notes, depth: int) -> None:
@@ -34,7 +37,7 @@ class Onlooker:
         self._signs, self._clock, self._notes = signs, clock, notes
         self._depth = depth
         self._training = torch.is_grad_enabled
-        self._over = False
+        self.over = False
 
     def fetch_begins(self, iterator: object) -> None:
         """See `Listener`."""
@@ -57,6 +60,10 @@ class Onlooker:
         self._safely(self._follow)
         return self._signs.thread.here
 
+    def module_called(self, module: object) -> None:
+        """See `Listener`."""
+        self._safely(self._module_called, module)
+
     def backward_begins(self) -> None:
         """See `Listener`."""
         self._signs.backward_begins()
@@ -76,11 +83,11 @@ class Onlooker:
         self._safely(self._stepped)
 
     def _safely(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self._over:
+        if self.over:
             return
         failures = self._notes.failures
         self._notes.guarded("the rest of the run could not be timed", call, *args, **kwargs)
-        self._over = self._over or self._notes.failures != failures
+        self.over = self.over or self._notes.failures != failures
 
     def _follow(self) -> None:
         edge = self._signs.follow()
@@ -97,6 +104,9 @@ class Onlooker:
         self._clock.waited(wait_ns)
         self._act(edge)
 
+    def _module_called(self, module: object) -> None:
+        self._act(self._signs.module_called(module))
+
     def _backward_ended(self, site: tuple[str, int]) -> None:
         self._act(self._signs.backward_ended(site))
 
@@ -104,7 +114,7 @@ class Onlooker:
         edge = self._signs.optimizer_stepped(optimizer)
         if edge & Edge.MOVED and edge & Edge.RESTART:  # another loop, of other work: its steps say nothing about these
             self._clock.act(Edge.VOID, time.perf_counter_ns(), plain=True)
-            self._over = True
+            self.over = True
             return
         self._act(edge)
 

@@ -84,6 +84,12 @@ class RunWatch:
         self.onlooker = Onlooker(signs, self.clock, self._notes, depth)
         hooks.report_to(self.onlooker)
 
+    def turn_away(self) -> None:
+        """Another loop of other work begins: its steps say nothing about those of this one."""
+        self.clock.act(Edge.VOID, time.perf_counter_ns(), plain=True)
+        if self.onlooker is not None:
+            self.onlooker.over = True
+
     def end(self) -> None:
         """The block is over."""
         self._ended_ns = time.perf_counter_ns()

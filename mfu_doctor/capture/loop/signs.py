@@ -45,6 +45,10 @@ class Signs:
         """It has fetched, or is exhausted."""
         return self.detector.fetched(self.known.of(loader_of(iterator)), exhausted=exhausted)
 
+    def module_called(self, module: object) -> int:
+        """A module is called that no other module calls."""
+        return self.detector.module(self.known.of(module))
+
     def backward_begins(self) -> None:
         """A backward pass begins."""
         self.detector.backward_begins()
