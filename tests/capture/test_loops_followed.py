@@ -191,7 +191,7 @@ def test_the_loop_that_trains_is_recorded(zygote: Zygote, tmp_path: Path, name: 
 def flops_of(folder: Path) -> set[int]:
     """FLOP of the recorded steps."""
     run = Run(read_trace(folder / "ours" / TRACE))
-    return {run.flops.flops(step) for step in range(run.steps.count)}
+    return {round(run.flops.flops(step)) for step in range(run.steps.count)}
 
 
 def other_work(written: Written) -> bool:
