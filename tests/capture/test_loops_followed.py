@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import MODEL
 from mfu_doctor.reading import read_trace
 from tests.capture.programs import TRACE, Written, ours, with_and_without
 from tests.capture.zygote import Zygote
@@ -34,7 +35,7 @@ with block() as doctor:
         """
 @torch.no_grad()
 def estimate():
-    for _ in range(15): forward(torch.ones(16, 8), torch.arange(16) % 4)
+    for _ in range(30): forward(torch.ones(16, 8), torch.arange(16) % 4)
 with block() as doctor:
     for i in range(60):
         if i % 19 == 0: estimate()
@@ -190,8 +191,8 @@ def test_the_loop_that_trains_is_recorded(zygote: Zygote, tmp_path: Path, name: 
 
 def flops_of(folder: Path) -> set[int]:
     """FLOP of the recorded steps."""
-    run = Run(read_trace(folder / "ours" / TRACE))
-    return {round(run.flops.flops(step)) for step in range(run.steps.count)}
+    counted = Run(read_trace(folder / "ours" / TRACE)).flops
+    return set(counted.tally[..., MODEL].sum(axis=(1, 2)).tolist())
 
 
 def other_work(written: Written) -> bool:

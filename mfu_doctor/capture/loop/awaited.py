@@ -27,3 +27,11 @@ def _has_gradients(optimizer: Any) -> bool:
     groups = getattr(optimizer, "param_groups", None) or ()
     parameters = (parameter for group in groups for parameter in group.get("params", ()))
     return any(getattr(parameter, "is_leaf", False) and parameter.grad is not None for parameter in parameters)
+
+
+def forward_work() -> int | None:
+    """Grows with each operation of this thread that a backward pass could follow; None if this torch does not tell."""
+    import torch
+
+    number = getattr(torch._C._autograd, "_get_sequence_nr", None)  # noqa: SLF001 - no public name exists
+    return number() if number is not None else None

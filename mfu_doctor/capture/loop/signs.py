@@ -6,12 +6,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mfu_doctor.capture.loop.awaited import optimizer_exists
+from mfu_doctor.capture.loop.awaited import forward_work, optimizer_exists
 from mfu_doctor.capture.loop.hooks import loader_of
 from mfu_doctor.capture.loop.identities import Identities
 from mfu_doctor.capture.loop.steps import Edge, Source, StepDetector
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
+_LOOKS = (
+    1,
+    4,
+)  # calls of outermost modules at which an optimizer is looked for: both lie before the steps that are timed
 _TRAINS = (Source.BACKWARD, Source.OPTIMIZER, Source.EXPLICIT)
 
 
@@ -31,14 +35,14 @@ class Signs:
     known: Identities = field(default_factory=Identities)
     former: Hashable | None = None
     _kinds: dict[int, int] = field(default_factory=dict)  # of each optimizer
-    _fetched: bool = False  # a first batch was fetched
+    _work: int | None = None  # forward work at the last fetch
+    _calls: int = 0  # of outermost modules
+    _inference: bool = False  # no optimizer was there at the last look
     _sought: bool = False  # after the first backward pass: whether an optimizer will step
 
     def fetch_begins(self, iterator: object, *, training: bool, last: bool) -> int:
         """An iterator of a loader is about to fetch."""
-        if training and not self._fetched:
-            self._fetched = True
-            self.detector.awaiting = self.detector.source is Source.BLOCK and optimizer_exists(with_gradients=False)
+        self._await_training(training=training)
         return self.detector.fetch(self.known.of(loader_of(iterator)), training=training, last=last)
 
     def fetch_ends(self, iterator: object, *, exhausted: bool) -> int:
@@ -46,8 +50,11 @@ class Signs:
         return self.detector.fetched(self.known.of(loader_of(iterator)), exhausted=exhausted)
 
     def module_called(self, module: object) -> int:
-        """A module is called that no other module calls."""
-        return self.detector.module(self.known.of(module))
+        """A module is called that no other module calls; with an optimizer there it is an evaluation before the training."""
+        self._calls += 1
+        if self._calls in _LOOKS:
+            self._inference = not optimizer_exists(with_gradients=False)
+        return self.detector.module(self.known.of(module)) if self._inference else Edge.NOTHING
 
     def backward_begins(self) -> None:
         """A backward pass begins."""
@@ -75,6 +82,21 @@ class Signs:
         if edge & Edge.MOVED:
             self.former = anchor
         return edge
+
+    def _await_training(self, *, training: bool) -> None:
+        """Batches that are loaded one after another, with an optimizer there, are trained on later: they are no steps.
+
+        If operations with gradients follow a batch and no backward pass does, this is inference.
+        """
+        if self._sought:
+            return
+        work = forward_work()
+        if self._work is None:
+            first = training and self.detector.source is Source.BLOCK
+            self.detector.awaiting = first and work is not None and optimizer_exists(with_gradients=False)
+        elif work != self._work or not training:
+            self.detector.awaiting = False
+        self._work = -1 if work is None else work
 
     def follow(self) -> int | None:
         """A backward pass begins in a thread that is not known to train; None if it is none of this loop's."""
