@@ -230,7 +230,7 @@ class Recorder:
         elif failure is not None and failure is not SystemExit:
             return
         elif self._capture is not None and self._capture.detector.source is Source.BLOCK:
-            text = f"mfu-doctor: {_NOTHING_SEEN}"
+            text = f"mfu-doctor: {self._capture.samplers.children.who_trains() or _NOTHING_SEEN}"
         else:
             text = "\n".join(f"mfu-doctor: {note}" for note in self.notes)
         sys.stderr.write(f"{text}\n")
