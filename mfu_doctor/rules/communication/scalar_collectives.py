@@ -16,13 +16,16 @@ How to fix
     on all ranks.
 
 When it is wrong
-    The rule is wrong if the value is needed in each step, for example a gradient norm across shards (FSDP).
+    The rule is wrong if the value is needed in each step, for example a gradient norm across shards (FSDP). Tiny all-to-alls and
+    sends are not counted: they exchange the sizes of what follows.
 
 References
     https://pytorch.org/docs/stable/distributed.html
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 
@@ -36,6 +39,8 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
+# Small exchanges tell the others how much follows (sizes of an all-to-all, of a pipeline's tensors): each step needs them.
+_EXCHANGE = re.compile(r"alltoall|send|recv")
 RARE = 0.5  # fewer than one in two steps: metrics are already reduced rarely, as the fix advises
 
 
@@ -52,7 +57,7 @@ def scalar_collectives(run: Run) -> Outcome:
     if every is None:
         return None
     steady = steady_of(run)
-    tiny = every.tiny
+    tiny = every.tiny & ~np.array([bool(_EXCHANGE.search(kind)) for kind in every.kind])
     inside = tiny & steady.entries(run)[every.entry]
     count = steady.per_step(int(inside.sum()))
     if count < RARE:

@@ -14,3 +14,11 @@ def test_reducing_a_metric_in_each_step_is_priced() -> None:
     without = run_of(communicating((16, 30), kind="broadcast", within="train"))
     assert "torch.distributed.broadcast(values" in found(scalar_collectives, without).fix
     silent(scalar_collectives, run_of(communicating((MILLION, 300))))
+
+
+def test_sizes_that_an_all_to_all_exchanges_first_are_needed_in_each_step() -> None:
+    drawn = communicating((48, 300))
+    for event in drawn.events:
+        if "Collective name" in event["args"]:
+            event["args"]["Collective name"] = "all_to_all"
+    silent(scalar_collectives, run_of(drawn))
