@@ -184,6 +184,14 @@ def test_a_line_of_the_step_itself_is_known_as_such() -> None:
     assert place_of(stack, WAYS, shown) == Where("run.py:33", "backward", "training")
 
 
+def test_a_library_that_steps_for_the_user_trains() -> None:
+    ways = [(LOOP[0].name, ("/lib/trainer.py", "_loop"))]
+    stack = (LOOP[0], Call("/lib/trainer.py", "_loop", 9), Call("/lib/torch/optim/adam.py", "step", 200))
+    assert place_of(stack, ways, shown).kind == "training"
+    inner = (LOOP[0], Call("/lib/torch/optim/optimizer.py", "step", 9))
+    assert place_of(inner, [(LOOP[0].name, ("/lib/torch/optim/optimizer.py", "step"))], shown).kind == "training"
+
+
 def test_before_the_first_step_the_innermost_line_of_the_user_is_named() -> None:
     stack = (Call("run.py", "<module>", 60), Call("data.py", "tokenize", 12), Call("/lib/json.py", "loads", 3))
     assert place_of(stack, [], shown) == Where("data.py:12", "loads", None)

@@ -85,11 +85,11 @@ def place_of(
     users = [i for i, call in enumerate(inward) if shown(call.file) is not None]
     kind = _kind(inward[1:] if common else inward)
     if not users:
-        return Where(None, _named(inward[1:]), kind)
+        return Where(None, _named(inward[1:]), _or_training(kind, inward[:1]) or _or_training(kind, inward[1:]))
     at = users[0] if common else users[-1]
-    call, direct = inward[at], [c for c in inward[at + 1 :] if c.function not in _WRAPPERS]
-    if common and kind is None and direct and _STEP.search(direct[0].file):
-        kind = TRAINING
+    call = inward[at]
+    if common:
+        kind = _or_training(kind, inward[at + 1 :])
     within = None if call.function == _MODULE or common else call.function
     return Where(f"{shown(call.file)}:{call.line}", _named(inward[at + 1 :]) or within, kind)
 
@@ -99,6 +99,12 @@ def _common(stack: Sequence[Call], way: Sequence[tuple[str, str]]) -> int:
         if call.name != name:
             return depth
     return min(len(stack), len(way))
+
+
+def _or_training(kind: str | None, called: Sequence[Call]) -> str | None:
+    """The kind; if nothing tells one, whether the outermost call is one of a training step."""
+    direct = next((call for call in called if call.function not in _WRAPPERS), None)
+    return TRAINING if kind is None and direct is not None and _STEP.search(direct.file) else kind
 
 
 def _named(calls: Sequence[Call]) -> str | None:

@@ -127,11 +127,10 @@ def whole(report: Report, look: Look) -> list[Block]:
     sentence = whole_run.sentence(report)
     if sentence is not None and not look.verbose:
         return [Block((line(shorten(f"{INDENT}{sentence}", look.width), "quiet"),))]
-    about = whole_run.caption(report) if look.verbose else whole_run.title(report)
     scale, unit = quantities.time_unit(max(row.seconds for row in rows))
     texts = columns.table_column([row.seconds / scale for row in rows])
     longest, column = min(SHORT_BAR, look.width - BESIDE_BAR), max(LABEL, *(len(row.label) for row in rows)) + 1
-    title = f"Whole run ({about})"
+    title = f"Whole run ({whole_run.title(report)})"
     column = min(max(column, len(title) - longest), look.width - BESIDE_BAR)
     head = f"{INDENT}{title}".ljust(len(INDENT) + column + longest)
     lines: list[Line] = [line(head + unit.rjust(7) + "share".rjust(8), "head")]
@@ -142,6 +141,8 @@ def whole(report: Report, look: Look) -> list[Block]:
         tail = f"{text:>7}{row.share:>8}"
         note = shorten(row.note, look.width - cells(left) - longest - cells(tail) - 2, middle=True)
         lines.append((Span(left), bar, Span(tail + (f"  {note}" if note else ""))))
+    if look.verbose:
+        lines.append(line(INDENT + whole_run.besides(report), "quiet"))
     return [Block(tuple(lines), gap=True)]
 
 

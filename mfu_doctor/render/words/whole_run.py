@@ -44,11 +44,16 @@ def title(report: Report) -> str:
     return text if run.ended else f"{text}, not to its end"
 
 
-def caption(report: Report) -> str:
-    """The same with what the recorder took besides."""
+def besides(report: Report) -> str:
+    """What the recorder took besides."""
     run = report.whole_run
     assert run is not None
-    return f"{title(report)}; recording took {quantities.duration(run.recorder_s, 2)} more"
+    return f"recording took {quantities.duration(run.recorder_s, 2)} more"
+
+
+def caption(report: Report) -> str:
+    """What the rows are of, and what they leave out."""
+    return f"{title(report)}; {besides(report)}"
 
 
 def sentence(report: Report) -> str | None:
