@@ -117,3 +117,18 @@ def test_one_long_step_alone_is_too_few_to_check_a_prediction_by() -> None:
     found = compare(diagnose(drawn().trace()), diagnose(drawn(0).trace()), fixes=("long-steps",)).prediction
     assert found.outcome is None
     assert "not larger than the noise" in str(found.reason)
+
+
+def test_unknown_flops_of_an_evaluation_leave_those_of_the_training_step_known() -> None:
+    """Shapes are recorded of a training step. What one long step has besides is no model work, and its time counts."""
+    t = Timeline()
+    for step in range(8):
+        with t.step():
+            t.op("aten::mm", kernel=1_000, dims=[[4096, 4096]] * 2, types=["c10::BFloat16"] * 2)
+            for _ in range(7 if step == 4 else 0):
+                t.op("aten::mm", kernel=1_000, kernel_name="ampere_bf16_s16816gemm_bf16_128x128_nn")
+            t.sync()
+    run = Run(t.trace())
+    assert run.mfu.report.model_flops == 2 * 4096**3
+    assert run.mfu.report.upper is None
+    assert run.mfu.report.value == pytest.approx(2 * 4096**3 / run.mfu.step_s / 311.9e12, rel=1e-3)

@@ -43,7 +43,7 @@ class FlopCount:
     share: Floats  # (n,) part of that call's FLOPs that the entry bears
     dtype: npt.NDArray[np.uint8]  # (calls,) code of the dtype that each counted call ran in
     window: Int64  # (calls,) step in which each counted call began on the device, -1: outside or no device work
-    weight: Int64  # (steps,) how often each stands in the mean step
+    weight: Int64  # (steps,) how often each stands in the mean count
     uncounted: npt.NDArray[np.bool_]  # (n,) matmul-like entries whose FLOPs are unknown
     counted_ns: Int64  # (steps,) device time of matmul-like work with counted FLOPs
     unknown_ns: Int64  # (steps,) the same with unknown FLOPs
@@ -96,6 +96,7 @@ def count_flops(work: Work) -> FlopCount:
         uncounted &= ~ops.wrappers(work.ops)[activity.row]
     unknown = unknown_ops(work, enclosing, uncounted)
     counted = bearing | (matmul_like & (enclosing >= 0))  # a formula makes a kernel a matmul, whatever its name says
+    unknown_ns = _in_windows(activity, steps, uncounted)
     return FlopCount(
         ops=ops,
         tally=tally,
@@ -103,13 +104,24 @@ def count_flops(work: Work) -> FlopCount:
         share=share,
         dtype=dtype,
         window=window,
-        weight=steps.weight,
+        weight=_counted_weight(steps, unknown_ns),
         uncounted=uncounted,
         counted_ns=_in_windows(activity, steps, counted),
-        unknown_ns=_in_windows(activity, steps, uncounted),
+        unknown_ns=unknown_ns,
         unknown=unknown,
         reason=None if bearing.any() else why_nothing(work.trace, ops, unknown),
     )
+
+
+def _counted_weight(steps: Steps, unknown_ns: Int64) -> Int64:
+    """How often each step stands in the mean count: long steps with unknown FLOPs do not, if all of a usual step is known.
+
+    What such a step has besides (an evaluation, a rollout) is not work of the training step, and shapes were recorded of that.
+    """
+    usual = steps.steady & ~steps.long
+    if unknown_ns[usual].any():
+        return steps.weight
+    return np.where(steps.long & (unknown_ns > 0), 0, steps.weight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Some steps take much longer because they contain other work: a checkpoint, a log, an evaluation, a rollout.
 
 What it measures
-    Analysed steps that are longer than 1.5 times the median and longer than the median plus three robust standard deviations. In
-    these steps: operators that usual steps do not have, and long gaps on the CPU.
+    Analysed steps that are longer than 1.5 times the median, and that have operators which usual steps do not have or are longer
+    than the median plus three robust standard deviations. In these steps: such operators, and long gaps on the CPU.
 
 Why it costs
     If every 100th step contains work that takes as long as 50 steps, one third of the total time is lost. The median step does
@@ -60,7 +60,8 @@ def long_steps(run: Run) -> Outcome:
     length = run.steps.duration[index].astype(np.float64)
     middle = float(run.steps.duration[run.steps.median])
     spread = _SIGMA * _TO_SIGMA * float(np.median(np.abs(length - middle)))
-    steps = index[(length > middle + spread) & run.steps.long[index]]
+    has_more = run.extra_work.overlap_with(run.steps.host_start[index], run.steps.host_end[index]) > 0
+    steps = index[((length > middle + spread) | has_more) & run.steps.long[index]]
     if not len(steps):
         return None
     windows = union(run.steps.host_start[steps], run.steps.host_end[steps])

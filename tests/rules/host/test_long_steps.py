@@ -83,3 +83,16 @@ def test_a_live_step_with_work_of_its_own_is_judged_though_no_timed_step_was_as_
     assert own.mean_step.long == 1
     slow = Run(replace(evaluating(6, 5, device=False, slower=True).trace(), facts=timed))
     assert StepKind.DISTURBED in slow.steps.kind.tolist()
+
+
+def test_where_all_steps_vary_work_of_its_own_still_tells_a_long_step() -> None:
+    """On a busy machine no step is far from the others, and yet one of them evaluates."""
+    drawn = Timeline(device=None)
+    for step, host in enumerate((300, 500, 900, 500, 1_000, 400)):
+        with drawn.step():
+            for name in ("aten::mm", "aten::relu", "aten::mm", "aten::mse_loss"):
+                drawn.op(name, host=host)
+            for _ in range(10 if step == 3 else 0):
+                drawn.op("aten::mm", host=600)
+    finding = found(long_steps, run_of(drawn))
+    assert "10 operations" in str(finding.detail)
