@@ -90,7 +90,8 @@ def scale_of(run: Run) -> Scale:
 class Priced:
     """A finding with its price; `worth` is False for advice that replay shows to save too little.
 
-    `error` is set if its change could not be replayed: the rule is broken.
+    `error` is set if its change could not be replayed: the rule is broken. `faster_peak` is the peak in FLOP/s that MFU is of
+    after the fix, if that makes it lower than today's.
     """
 
     rule: Rule
@@ -99,6 +100,7 @@ class Priced:
     saving: Saving | None
     worth: bool
     error: str | None = None
+    faster_peak: float | None = None
 
 
 def price_findings(replay: Replay, found: list[tuple[Rule, Finding]], scale: Scale) -> list[Priced]:
@@ -113,9 +115,11 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     price, error = attempt(lambda: replay.price(change))
     if price is None:
         return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
-    saving = _saving(price, scale.after(finding))
+    then = scale.after(finding)
+    saving = _saving(price, then)
     worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
-    return Priced(rule, finding, price, saving, worth)
+    is_lower = saving.mfu_low is not None and scale.mfu is not None and saving.mfu_low < scale.mfu and then is not scale
+    return Priced(rule, finding, price, saving, worth, faster_peak=then.peak_flops if is_lower else None)
 
 
 def _saving(price: Price, scale: Scale) -> Saving:

@@ -14,6 +14,7 @@ from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, price_findings, rank
 from mfu_doctor.diagnosis.rule_runner import Examined, examine
+from mfu_doctor.diagnosis.statuses import diagnoses
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.result.findings import CRASHED, FAILED, Plan
 from mfu_doctor.rules.contract import Finding, Rule
@@ -117,6 +118,18 @@ def test_a_faster_number_format_is_not_bound_by_todays_products() -> None:
     assert plan.steps[0].mfu == pytest.approx(0.5 / 0.25 / 8, rel=0.01)
     assert plan.roofline_s == scale.roofline_s
     assert "below the" in str(plan.stop)
+
+
+def test_an_mfu_below_todays_says_of_which_peak_it_is() -> None:
+    """The step is a quarter, the peak eight times as high: MFU falls from 50 to 25 %, and the finding says why."""
+    run = drawn()
+    found = Finding(summary="fp32", fix="pass", detail="why", change=halved(run, 0.25), raised_peak=8e13)
+    scale = Scale(run.replay.measured_ns / 1e9, 1e9, 0.5, peak_flops=1e13)
+    ranked, _ = planned(run, [Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")], scale)
+    (told,) = diagnoses([], ranked, run.replay)
+    assert ranked[0].saving is not None
+    assert ranked[0].saving.mfu_low == pytest.approx(0.25, rel=0.01)
+    assert told.detail == "why; MFU is then of a peak of 80 TFLOP/s"
 
 
 def test_the_ends_of_the_plan_are_widened_as_each_price_is() -> None:
