@@ -19,7 +19,7 @@ IDLE_MEANS = {
     "gc": "the Python garbage collector is running",
     "python": "the CPU runs Python code outside operators",
     "rank_wait": "another rank has not yet entered the collective",
-    "queue": "kernels are launched, but wait for another stream",
+    "queue": "kernels are launched, but something holds them",
     "other": "the cause is not known",
 }
 STEPS_FOUND_BY = {"optimizer": "optimizer steps", "periodicity": "repeated kernels"}
