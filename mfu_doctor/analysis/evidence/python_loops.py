@@ -71,8 +71,9 @@ def find_loops(run: Run) -> list[Loop]:
             if taken[first:last].any():
                 continue
             taken[first:last] = True
-            around = (int(rows[first - 1]) if first else -1, int(rows[last]) if last < len(rows) else -1)
-            found.append(_loop(run, rows[first:last], around, body))
+            begin, end = _whole_rounds(run, rows, (first, last), body)
+            around = (int(rows[begin - 1]) if begin else -1, int(rows[end]) if end < len(rows) else -1)
+            found.append(_loop(run, rows[begin:end], around, body))
     return sorted(found, key=lambda loop: loop.start)
 
 
@@ -102,6 +103,24 @@ def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
     return [(int(a), int(b) + body) for a, b in zip(starts[long], ends[long], strict=True)]
 
 
+def _whole_rounds(run: Run, rows: Rows, found: tuple[int, int], body: int) -> tuple[int, int]:
+    """The range in whole rounds, where what repeats is longer: an operator before the loop may look like the end of a round.
+
+    A join right after the loop says where the last round ends, and a round begins with taking its part; else the first
+    operators make the first round.
+    """
+    first, last = found
+    extra = (last - first) % body
+    after = run.trace.name_of(int(rows[last])) if last < len(rows) and rows[last] >= 0 else ""
+    offset = 0
+    if _JOIN.match(after):
+        offset = extra
+    elif not (first and rows[first - 1] >= 0 and _SPLIT.match(run.trace.name_of(int(rows[first - 1])))):
+        taking = [i for i in range(extra + 1) if _INDEXING.match(run.trace.name_of(int(rows[first + i])))]
+        offset = taking[0] if taking else 0
+    return first + offset, last - (extra - offset)
+
+
 def _loop(run: Run, rows: Rows, around: tuple[int, int], body: int) -> Loop:
     """One loop, with what cuts the tensor (split, unbind), what joins its rounds' results (stack, cat), and freeing them."""
     events = run.trace.events
@@ -114,8 +133,7 @@ def _loop(run: Run, rows: Rows, around: tuple[int, int], body: int) -> Loop:
         between = end - start - int((events.end[rows] - events.start[rows]).sum())
         joined = int(events.end[around[1]])
         end = joined + min(_idle_after(run, joined), max(between, 0))
-    whole = len(rows) // body
-    return Loop(names, whole, rows[: whole * body], start, end, before, after)
+    return Loop(names, len(rows) // body, rows, start, end, before, after)
 
 
 def _idle_after(run: Run, at: int) -> int:

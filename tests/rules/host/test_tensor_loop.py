@@ -210,6 +210,26 @@ def test_a_cell_written_out_is_known_by_its_gate_or_by_its_first_round(gate: str
     assert "its own output" in finding.detail
 
 
+def test_an_operator_before_the_loop_that_looks_like_the_end_of_a_round_is_not_its_first() -> None:
+    """A layer makes the input of windows and has no gradient of its own input: only its node does less than the others."""
+    drawn, number = Timeline(device=None), 0
+    for _ in range(6):
+        with drawn.step():
+            first = number
+            for name in ("aten::addmm", *("aten::slice", "aten::relu", "aten::addmm") * 20):
+                drawn.op(name, host=20, sequence=number)
+                number += 1
+            drawn.op("aten::stack", host=20, sequence=number)
+            for i in range(number - 1, first - 1, -1):
+                node(drawn, "AddmmBackward0", i, (("aten::mm", 15),) * (1 if i == first else 2))
+                if i == first + 3:  # the first round's layer: the gradient of the shared weights is whole
+                    node(drawn, ACCUMULATE, ops=())
+            number += 1
+    finding = found(tensor_loop, run_of(drawn))
+    assert "slice, relu, addmm 20 times" in finding.summary
+    assert "torch.vmap" in finding.fix
+
+
 def test_whether_a_model_per_sample_continues_is_asked() -> None:
     run = recurrence(body=("aten::select", "aten::addmm", "aten::relu"), first_is_less=False)
     finding = found(tensor_loop, run)
