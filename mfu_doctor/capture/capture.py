@@ -57,9 +57,8 @@ class Capture:
         self._hooks: Hooks | None = None
         self.samplers = Samplers(request, self.notes, self.seen, self.signs.thread)
         self._held: Mark | None = None
-        self._fetching = 0  # depth: a loader may be iterated by another
         self._lock = threading.RLock()  # the block may end in one thread while another one trains
-        self._pid = os.getpid()
+        self._pid, self._fetching = os.getpid(), 0  # depth of fetches: a loader may be iterated by another
 
     def start(self) -> None:
         """Begin to listen."""
@@ -142,6 +141,7 @@ class Capture:
         """See `Listener`."""
         if not self.over:
             self.signs.backward_begins()
+            self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
 
     def backward_ended(self, site: tuple[str, int]) -> None:
         """See `Listener`."""

@@ -65,7 +65,17 @@ AROUND_THE_STEP = """
 """
 
 
-@pytest.mark.parametrize("step", [AROUND_THE_STEP], ids=["the whole step"])
+AROUND_THE_BACKWARD = """
+        with inside():
+            forward(x, y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(
+    "step", [AROUND_THE_STEP, AROUND_THE_BACKWARD], ids=["the whole step", "without its optimizer"]
+)
 def test_a_context_manager_in_each_step_is_seen(zygote: Zygote, tmp_path: Path, step: str) -> None:
     ran = zygote.run(PRELUDE + WITHIN + step, tmp_path)
     assert ran.code == 0, ran.err
