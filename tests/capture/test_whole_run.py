@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.run_clock import RunClock
+from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.loop.steps import CUT, Edge
 from mfu_doctor.capture.loop.where import Call, Where, place_of
@@ -195,3 +197,17 @@ def test_a_library_that_steps_for_the_user_trains() -> None:
 def test_before_the_first_step_the_innermost_line_of_the_user_is_named() -> None:
     stack = (Call("run.py", "<module>", 60), Call("data.py", "tokenize", 12), Call("/lib/json.py", "loads", 3))
     assert place_of(stack, [], shown) == Where("data.py:12", "loads", None)
+
+
+def test_another_loop_of_other_work_is_not_what_follows_the_last_step() -> None:
+    """A second model is trained in the same block: its steps are not the first one's, and not an end without steps either."""
+    watch = RunWatch(Notes(), None)
+    start = watch.clock.began_ns
+    watch.clock.act(CUT, start, plain=True)
+    watch.clock.act(CUT, start + MS, plain=True)
+    watch.turn_away()
+    watch.end()
+    run = watch.account(0)
+    assert (run.steps, run.ended) == (1, False)
+    assert run.after_s < 1.0
+    assert run.wall_s <= (watch._left_ns or 0) - start

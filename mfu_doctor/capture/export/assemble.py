@@ -124,7 +124,7 @@ def with_whole_run(capture: Capture, facts: Facts) -> Facts:
     steps, waits = capture.watch.clock.times.settled(run.startup_steps, _MOST_TIMES)
     beside = facts.beside_steps_s or facts.timed_steps_s
     facts = replace(facts, whole_run=run, beside_steps_s=beside, notes=tuple(capture.notes.said))
-    if not run.ended or len(steps) <= _MANY * max(len(beside), 1):
+    if not capture.watch.ended or len(steps) <= _MANY * max(len(beside), 1):
         return facts
     return replace(facts, timed_steps_s=_rounded(steps), timed_waits_s=_rounded(waits))
 

@@ -38,6 +38,7 @@ class Onlooker:
         self._depth = depth
         self._training = torch.is_grad_enabled
         self.over = False
+        self.left_ns: int | None = None  # when it stopped before the block ended
 
     def fetch_begins(self, iterator: object) -> None:
         """See `Listener`."""
@@ -87,7 +88,11 @@ class Onlooker:
             return
         failures = self._notes.failures
         self._notes.guarded("the rest of the run could not be timed", call, *args, **kwargs)
-        self.over = self.over or self._notes.failures != failures
+        if self._notes.failures != failures:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.over, self.left_ns = True, time.perf_counter_ns()
 
     def _follow(self) -> None:
         edge = self._signs.follow()
@@ -113,8 +118,8 @@ class Onlooker:
     def _optimizer_stepped(self, optimizer: object) -> None:
         edge = self._signs.optimizer_stepped(optimizer)
         if edge & Edge.MOVED and edge & Edge.RESTART:  # another loop, of other work: its steps say nothing about these
+            self._leave()
             self._clock.act(Edge.VOID, time.perf_counter_ns(), plain=True)
-            self.over = True
             return
         self._act(edge)
 

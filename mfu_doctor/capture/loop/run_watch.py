@@ -34,6 +34,7 @@ class RunWatch:
         self._sampler: RunSampler | None = None
         self._entered_ns = self.clock.began_ns  # when the event arrived that is being handled
         self._ended_ns: int | None = None  # when the block ended
+        self._left_ns: int | None = None  # when another loop began, or watching failed: what follows is not known
 
     @property
     def ended(self) -> bool:
@@ -86,7 +87,8 @@ class RunWatch:
 
     def turn_away(self) -> None:
         """Another loop of other work begins: its steps say nothing about those of this one."""
-        self.clock.act(Edge.VOID, time.perf_counter_ns(), plain=True)
+        self._left_ns = time.perf_counter_ns()
+        self.clock.act(Edge.VOID, self._left_ns, plain=True)
         if self.onlooker is not None:
             self.onlooker.over = True
 
@@ -97,13 +99,15 @@ class RunWatch:
 
     def stop(self) -> None:
         """Look no more, and listen no more."""
+        if self.onlooker is not None and self.onlooker.left_ns is not None:
+            self._left_ns = self.onlooker.left_ns
         self.onlooker = None
         self.pause()
 
     def account(self, skipped: int) -> WholeRun:
-        """What the block did with its wall time so far; `skipped` leading steps are its beginning in any case."""
-        until = time.perf_counter_ns() if self._ended_ns is None else self._ended_ns
-        account = self.clock.account(until, skipped=skipped, ended=self.ended)
+        """What the block did while it was watched; `skipped` leading steps are its beginning in any case."""
+        until = self._left_ns or self._ended_ns or time.perf_counter_ns()
+        account = self.clock.account(until, skipped=skipped, ended=self.ended and self._left_ns is None)
         return account if self._sampler is None else replace(account, elsewhere=self._sampler.elsewhere(account))
 
     def _guarded(self, call: Callable[[], None]) -> None:

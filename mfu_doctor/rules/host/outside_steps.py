@@ -68,7 +68,7 @@ def outside_steps(run: Run) -> Outcome:
             "the time outside of steps is only known of runs that mfu-doctor run or mfu_doctor.profile() recorded"
         )
     if not whole.ended:
-        return Skip("the block did not end, so that its time outside of steps is not known")
+        return Skip("the block was not watched to its end, so that its time outside of steps is not known")
     often = (*_at(whole, (BETWEEN,)), *(e for e in _at(whole, (LONG,)) if e.function and e.kind not in _OF_A_STEP))
     spent = whole.between_s + sum(e.seconds for e in often if e.part == LONG)
     known, once = whole.steps_s + whole.between_s + whole.long_s, whole.before_s
