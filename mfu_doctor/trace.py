@@ -33,8 +33,8 @@ class Category(IntEnum):
 
 
 _PRINTED_FLAGS = {"True": True, "False": False}
-_PRINTED_INTEGER = re.compile(r"-?\d+")
-_PRINTED_WORD = re.compile(r"-?\d+|True|False")
+_PRINTED_INTEGER = re.compile(r"-?[0-9]{1,18}")  # what fits 64 bits
+_PRINTED_WORD = re.compile(r"-?[0-9]{1,18}|True|False")
 
 DEVICE_CATEGORIES = (Category.KERNEL, Category.MEMCPY, Category.MEMSET)
 CALL_CATEGORIES = (Category.RUNTIME, Category.DRIVER)

@@ -15,11 +15,12 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.source import BLOCK, Source
 
 _LIST = re.compile(rb'"traceEvents"\s*:\s*\[')
-_BETWEEN = re.compile(rb'\}\s*,\s*\{\s*"')
+_BETWEEN = re.compile(rb'\}\s*+,\s*+\{\s*+"')
 _DEFAULT_SEPARATOR = b'},{"'
 _MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
 _TRIES = 100  # places where the first event may end, before the separator is left as it is
 _STALE_SEPARATOR = 8 * BLOCK  # bytes without the separator: this part of the file is laid out differently
+_LONGEST_EVENT = 32 << 20  # bytes: what goes on without an event longer than this is not read to its end
 _REMEDY = "pass a file written by torch.profiler's export_chrome_trace, plain or gzipped"
 
 
@@ -72,7 +73,7 @@ class EventChunks:
         cut = self._rest.rfind(self.separator)
         if cut >= 0:
             yield self._cut_rest(cut)
-        while not self.is_last and (block := self._source.read()):
+        while not self.is_last and len(self._rest) <= _LONGEST_EVENT and (block := self._source.read()):
             if self._source.given > limit and (cut := self._first_cut(block, limit)) >= 0:
                 self._rest += block
                 yield self._cut_rest(cut)
@@ -146,7 +147,7 @@ class EventChunks:
         for match in islice(_BETWEEN.finditer(self._rest), _TRIES):
             try:
                 json.loads(self._rest[: match.start() + 1], strict=False)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             self.separator = match.group()
             return

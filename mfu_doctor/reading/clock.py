@@ -18,7 +18,9 @@ _EPOCH_PREFIX = re.compile(rb'("ts"\s*:\s*)(\d{6})(?=\d{10}(?!\d))')
 _KEPT_US = 10**10  # value of the first digit that is replaced: the last ten whole digits are kept
 _MAX_PREFIXES = 9
 EPOCH_US = 1e15  # times from here on are microseconds since 1970 (this is 2001)
-_MAX_US = 4e15  # beyond the year 2096: not a time; keeps sums of two times inside an int64 of nanoseconds
+# Before and after these no time is one (three years before the clock's zero, and 2096). The sum of two times that are counted
+# from the first event stays inside an int64 of nanoseconds.
+_MIN_US, _MAX_US = -1e14, 4e15
 
 # Kineto counts relative times from a multiple of this (a "trimonth"), libkineto/src/ApproximateClock.h
 TRIMONTH_NS = 7_889_238 * 1_000_000_000
@@ -50,7 +52,7 @@ class Clock:
         def short(match: re.Match[bytes]) -> bytes:
             prefix = int(match.group(2))
             if prefix not in self._prefixes:
-                if len(self._prefixes) == _MAX_PREFIXES:
+                if len(self._prefixes) == _MAX_PREFIXES or prefix * _KEPT_US > _MAX_US:
                     return match.group(0)
                 self._prefixes.append(prefix)
             return match.group(1) + b"%d" % (self._prefixes.index(prefix) + 1)
@@ -68,18 +70,28 @@ class Clock:
             ns += (stands_for[leading] - leading) * _KEPT_US * NS_PER_US
         return ns
 
+    def spans(
+        self, microseconds: npt.NDArray[np.float64], duration: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Start and end of events in nanoseconds, and whether they can be, shape (n,) each."""
+        start = self.nanoseconds(microseconds)
+        end = start + _split(duration)[1]
+        first, last = np.minimum(start, end), np.maximum(start, end)
+        shown = (np.abs(microseconds) <= _MAX_US) & (np.abs(duration) <= _MAX_US)
+        return start, end, shown & (first >= _MIN_US * NS_PER_US) & (last <= _MAX_US * NS_PER_US)
+
 
 def _split(microseconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Whole microseconds, and nanoseconds. Apart, because a product with 1000 would pass the 53 bits of a float64."""
-    bounded = np.clip(microseconds, -_MAX_US, _MAX_US)
+    bounded = np.clip(microseconds, -_MAX_US, _MAX_US)  # what lies outside is left out, see `is_possible`
     whole = np.floor(bounded)
     ns = whole.astype(np.int64) * NS_PER_US + np.rint((bounded - whole) * NS_PER_US).astype(np.int64)
     return whole, ns
 
 
-def duration_ns(microseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Durations in the file, shape (n,), as nanoseconds."""
-    return _split(microseconds)[1]
+def is_time(microseconds: float) -> bool:
+    """Whether a time in the file can be one."""
+    return _MIN_US <= microseconds <= _MAX_US
 
 
 def clamp(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> int:

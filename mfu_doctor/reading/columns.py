@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.reading.arguments import KEPT_CATEGORIES, keeps_arguments
-from mfu_doctor.reading.clock import Clock, duration_ns
+from mfu_doctor.reading.clock import Clock
 from mfu_doctor.reading.dialects import CATEGORIES
 from mfu_doctor.reading.memory import MEMORY
-from mfu_doctor.reading.schema import Args, Complete, encode
+from mfu_doctor.reading.schema import ABSENT, Args, Complete, encode
 from mfu_doctor.reading.tracks import TrackTable
 from mfu_doctor.trace import Category
 
@@ -100,6 +100,7 @@ class Columns:
         self._kept_names = np.zeros(0, np.bool_)
         self._mixed = False
         self.count = 0
+        self.refused = 0  # events that cannot be: a time that no clock shows, a device that no machine has
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,9 +120,15 @@ class Columns:
         wanted = self._wanted(names, categories)
         memory = self._is_memory(names)
         keep = (categories != _DROPPED) & ~memory
+        start, end, possible = self._clock.spans(records["ts"].astype(np.float64), records["dur"].astype(np.float64))
+        possible &= ~self._tracks.on_unknown_device(records, _ON_DEVICE[categories])
+        self.refused += int(np.count_nonzero(keep & ~possible))
+        keep &= possible
         if not keep.all():
             records, categories, names = records[keep], categories[keep], names[keep]
-        rows = self._write(records, names, categories=categories) + np.cumsum(keep) - 1
+            start, end = start[keep], end[keep]
+        first = self._write(records, {"start": start, "end": end, "name": names, "category": categories})
+        rows = first + np.cumsum(keep) - 1
         positions = np.flatnonzero(wanted & keep)
         return Added(positions, rows[positions], np.flatnonzero(memory))
 
@@ -154,19 +161,16 @@ class Columns:
         """Hand out one column, shape (count,), and forget it."""
         return self._arrays.pop(name)[: self.count]
 
-    def _write(
-        self, records: npt.NDArray[np.void], names: npt.NDArray[np.int32], *, categories: npt.NDArray[np.uint8]
-    ) -> int:
+    def _write(self, records: npt.NDArray[np.void], known: dict[str, npt.NDArray[Any]]) -> int:
+        """Append these records, whose columns `known` are worked out; the row of the first."""
         first, last = self.count, self.count + len(records)
         if not len(records):
             return first
         self._reserve(last)
         into = {key: array[first:last] for key, array in self._arrays.items()}
-        into["start"][:] = self._clock.nanoseconds(records["ts"].astype(np.float64))
-        into["end"][:] = into["start"] + duration_ns(records["dur"].astype(np.float64))
-        into["name"][:] = names
-        into["category"][:] = categories
-        into["track"][:] = self._tracks.assign(records, _ON_DEVICE[categories])
+        for key, column in known.items():
+            into[key][:] = column
+        into["track"][:] = self._tracks.assign(records, _ON_DEVICE[known["category"]])
         into["correlation"][:] = _ids(records["correlation"], np.int64)
         external = records["external"]
         into["external_id"][:] = _ids(np.where(external == -1, records["external_2021"], external), np.int32)
@@ -190,7 +194,7 @@ class Columns:
             event.cat = categories[event.cat]
             event.name = names[event.name]
         records = None if self._mixed else encode(events)
-        if records is None:
+        if records is None or (not self._mixed and self._tracks.misleads(records)):
             # Files that write ids as strings do so throughout: from now on they are replaced before encoding.
             self._mixed = True
             self._all_floats(events)
@@ -201,10 +205,8 @@ class Columns:
     def _all_floats(self, events: list[Complete]) -> None:
         code = self._tracks.code
         for event in events:
-            if event.pid.__class__ is not float:
-                event.pid = code(event.pid)
-            if event.tid.__class__ is not float:
-                event.tid = code(event.tid)
+            event.pid = code(event.pid)
+            event.tid = code(event.tid)
             if event.args is None:
                 event.args = _NO_ARGS
                 continue
@@ -213,7 +215,7 @@ class Columns:
                 if getattr(args, field).__class__ is not float:
                     setattr(args, field, _number(getattr(args, field)))
             for field in ("stream", "device"):
-                if getattr(args, field).__class__ is not float:
+                if getattr(args, field) != ABSENT:
                     setattr(args, field, code(getattr(args, field)))
 
     def _category_codes(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:

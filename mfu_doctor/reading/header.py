@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mfu_doctor.facts import FACTS_KEY, FACTS_VERSION, Facts
+from mfu_doctor.reading.schema import FAILURES
 from mfu_doctor.trace import DeviceProperties, Distributed, Problem, Recorded
 
 T = TypeVar("T")
@@ -28,6 +29,9 @@ KNOWN_KEYS = (*_DEVICES, "distributedInfo", "baseTimeNanoseconds", *_FLAGS, *_VE
 
 # Fewer threads per SM than this is a number of SMs: torch 2.13's Python exporter mixes them up.
 _LEAST_THREADS_PER_SM = 1024
+_MOST_SMS = 2**15  # of one device; the largest have some hundreds
+_LARGEST = 2**63 - 1
+_MOST_SEARCHED = 8  # times the length of a damaged header that may be parsed in search of its keys
 
 _EMPTY = msgspec.Raw(b"")
 _Known: Any = msgspec.defstruct(
@@ -67,7 +71,7 @@ def read_header(head: bytes, tail: bytes | None) -> Header:
         distributed=_known(values.get("distributedInfo"), _distributed) or Distributed(),
         recorded=Recorded(shapes=flags[0], stacks=flags[1], memory=flags[2], modules=flags[3]),
         versions=tuple((key.removesuffix("_version"), _version(key, v)) for key in _VERSIONS if (v := values.get(key))),
-        base_ns=_known(values.get("baseTimeNanoseconds"), int),
+        base_ns=_known(values.get("baseTimeNanoseconds"), _int),
         facts=facts,
         problems=(*problems, *bad),
     )
@@ -84,7 +88,7 @@ def _known_values(head: bytes, tail: bytes | None) -> tuple[dict[str, bytes], li
     try:
         known = msgspec.json.decode(document, type=_Known)
         wrapped = msgspec.json.decode(document, type=_Wrapped).metadata
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except FAILURES:
         values = _search(head + b"]" + (tail or b""))
         text = f"The file's header is damaged; {len(values)} of its known entries could be read"
         return values, [Problem("invalid-text", text, 1)] if tail is not None else []
@@ -100,14 +104,20 @@ def _search(text: bytes) -> dict[str, bytes]:
     """Find known keys in a header that is not JSON: log lines with unescaped quotes broke many."""
     decoded = text.decode("utf-8", "replace")
     decoder = json.JSONDecoder(strict=False)
-    values = {}
+    values: dict[str, bytes] = {}
+    left = _MOST_SEARCHED * len(decoded)
     for key in KNOWN_KEYS:
-        for match in re.finditer(rf'"{key}"\s*:\s*', decoded):
+        for match in re.finditer(rf'"{key}"\s*+:\s*+', decoded):
+            if left < 0:
+                return values
             try:
-                value, _ = decoder.raw_decode(decoded, match.end())
-            except ValueError:
-                continue
-            values[key] = json.dumps(value).encode()
+                value, end = decoder.raw_decode(decoded, match.end())
+                values[key] = json.dumps(value).encode()
+            except RecursionError:
+                end = len(decoded)
+            except ValueError as error:
+                end = getattr(error, "pos", len(decoded))
+            left -= end - match.start()
     return values
 
 
@@ -117,7 +127,7 @@ def _known(data: bytes | None, convert: Callable[[Any], T]) -> T | None:
         return None
     try:
         return convert(json.loads(data.decode("utf-8", "replace"), strict=False))
-    except (ValueError, TypeError, AttributeError, OverflowError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -130,13 +140,15 @@ def _device(position: int, entry: dict[str, Any]) -> DeviceProperties:
     if sms is None and threads is not None and threads < _LEAST_THREADS_PER_SM:
         sms = threads
     index = _int(entry.get("id"))
+    if sms is not None and not 0 < sms <= _MOST_SMS:
+        sms = None
     return DeviceProperties(
         index=position if index is None else index,
         name=str(entry.get("name", "")),
         compute_major=_int(entry.get("computeMajor")),
         compute_minor=_int(entry.get("computeMinor")),
         sms=sms,
-        memory_bytes=_int(entry.get("totalGlobalMem")),
+        memory_bytes=_positive(entry.get("totalGlobalMem")),
     )
 
 
@@ -148,10 +160,17 @@ def _distributed(entry: Any) -> Distributed:
 
 
 def _int(value: Any) -> int | None:
+    """An integer of 64 bits, or None."""
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if abs(number) <= _LARGEST else None
+
+
+def _positive(value: Any) -> int | None:
+    number = _int(value)
+    return number if number is not None and number > 0 else None
 
 
 def _version(key: str, data: bytes) -> str:
@@ -171,7 +190,7 @@ def _facts(data: bytes | None) -> tuple[Facts | None, tuple[Problem, ...]]:
         return None, ()
     try:
         facts = msgspec.json.decode(data, type=Facts)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except FAILURES as error:
         return None, (Problem("bad-facts", f"The metadata that mfu-doctor recorded cannot be read ({error})"),)
     if facts.version > FACTS_VERSION:
         text = "A newer mfu-doctor wrote this file; metadata that this version does not know are ignored"

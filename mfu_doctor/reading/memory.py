@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mfu_doctor.reading.clock import Clock
+from mfu_doctor.reading.clock import Clock, is_time
 from mfu_doctor.reading.schema import MemoryArgs, MemoryEvent
 from mfu_doctor.trace import MemorySamples
 
@@ -31,7 +31,8 @@ class MemoryTable:
 
     def add(self, events: Iterable[MemoryEvent]) -> None:
         """Append the `[memory]` events that state a total (those of 2021 state none, only their own size)."""
-        picked = [(e.ts, e.args) for e in events if e.name == MEMORY and e.args is not None and _is_sound(e.args)]
+        named = ((e.ts, e.args) for e in events if e.name == MEMORY and is_time(e.ts))
+        picked = [(ts, args) for ts, args in named if args is not None and _is_sound(args)]
         if not picked:
             return
         rows = np.empty((len(picked), _COLUMNS), np.int64)

@@ -23,18 +23,18 @@ from mfu_doctor.reading.header import KNOWN_KEYS
 from mfu_doctor.reading.memory import MemoryTable
 from mfu_doctor.reading.pairs import PairTable
 from mfu_doctor.reading.partial_decode import SecondLook
-from mfu_doctor.reading.salvage import FAILURES, Damage, is_event, mend, split_events
-from mfu_doctor.reading.schema import EVENTS, LIST, MEMORY_EVENTS, Begin, Complete, End, Instant
+from mfu_doctor.reading.salvage import Damage, is_event, mend, split_events
+from mfu_doctor.reading.schema import EVENTS, FAILURES, LIST, MEMORY_EVENTS, Begin, Complete, End, Instant
 from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
 
-_MAYBE_END = re.compile(rb"\A\[\s*\]|\}\s*\]")
+_ONE_VALUE = json.JSONDecoder(strict=False)
 # A chunk that is cut inside an event is joined with the next ones up to this many bytes before it counts as damaged.
 _LONGEST_HELD = 4 * BLOCK
 # Keys that follow the events somewhere; a list inside an event is not followed by one of these.
 _AFTER = "|".join((*KNOWN_KEYS, "traceName", "displayTimeUnit", "schemaVersion", "trace_id", "host_name"))
-_END_BEFORE_KEY = re.compile(rf'\}}\s*,?\s*\](?=\s*,\s*"(?:{_AFTER})"\s*:)'.encode())
-_END_OF_FILE = re.compile(rb"\}\s*,?\s*\](?=\s*\}?[\s\0]*\Z)")
+_END_BEFORE_KEY = re.compile(rf'\}}[\s,]*+\](?=\s*+,\s*+"(?:{_AFTER})"\s*+:)'.encode())
+_END_OF_FILE = re.compile(rb"\}[\s,]*+\](?=\s*+\}?+[\s\0]*+\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class Parser:
     @property
     def is_sound(self) -> bool:
         """Whether what was read stands for itself: nothing damaged, nothing that begins or ends elsewhere."""
-        return not (self._held or self.cut_event or self.pairs.seen or self.damage != Damage())
+        mended = self.damage != Damage() or self.columns.refused
+        return not (self._held or self.cut_event or self.pairs.seen or mended)
 
     def prepare(self) -> None:
         """Look at the first events, which show how this file is written; `run` does so unless that was done before."""
@@ -194,10 +195,9 @@ def _is_open(chunk: bytes) -> bool:
 
 def _end_of_list(chunk: bytes) -> int | None:
     """Where the list that a chunk opens is closed, if it is and is sound JSON up to there."""
-    for match in _MAYBE_END.finditer(chunk):
-        try:
-            LIST.decode(chunk[: match.end()])
-        except FAILURES:
-            continue
-        return match.end()
-    return None
+    try:
+        _, end = _ONE_VALUE.raw_decode(chunk.decode("latin-1"))  # a character for each byte
+        LIST.decode(chunk[:end])
+    except (ValueError, *FAILURES):
+        return None
+    return end

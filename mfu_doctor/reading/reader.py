@@ -107,6 +107,9 @@ def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int)
     if parser.pairs.unmatched:
         text = f"{parser.pairs.unmatched:,} begin or end events have no matching event"
         yield Problem("events-dropped", text, parser.pairs.unmatched)
+    if refused := parser.columns.refused:
+        text = f"{refused:,} events had a time or a device that cannot be, and were left out"
+        yield Problem("events-dropped", text, refused)
     if damage.repaired:
         yield Problem("events-repaired", f"{damage.repaired:,} malformed events were repaired", damage.repaired)
     if damage.bad_text:

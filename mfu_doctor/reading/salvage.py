@@ -13,22 +13,25 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from mfu_doctor.reading.schema import EVENTS, KNOWN_PHASES, LIST
-
-FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+from mfu_doctor.reading.schema import EVENTS, FAILURES, KNOWN_PHASES, LIST
 
 _KEYS = "ph|cat|name|pid|tid|ts|dur|args|id|bp|s"
-_BETWEEN = re.compile(rf'\}}\s*,\s*(?=\{{\s*"(?:{_KEYS})"\s*:)'.encode())
-_LIST_END = re.compile(rb"(?<=\})[\s,]*\]\Z")
-_STRING_OR_BARE = re.compile(r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:inf(?:inity)?|nan|N/A)(?![\w"])', re.IGNORECASE | re.DOTALL)
-_NAME = re.compile(rf'("name"\s*:\s*")(.*?)("\s*(?:,\s*"(?:{_KEYS})"\s*:|\}}))', re.DOTALL)
+# Every pattern takes time in proportion to the text: what repeats is possessive, or begins at a mark of its own.
+_BETWEEN = re.compile(rf'\}}\s*+,\s*+(?=\{{\s*+"(?:{_KEYS})"\s*+:)'.encode())
+_LIST_END = re.compile(rb"(?<=\})[\s,]*+\]\Z")
+_STRING_OR_BARE = re.compile(
+    r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|[-+]?\b(?:inf(?:inity)?|nan|N/A)(?![\w"])', re.IGNORECASE | re.DOTALL
+)
+_NAME = re.compile(r'"name"\s*+:\s*+"')
+_NAME_END = re.compile(rf'"\s*+(?:,\s*+"(?:{_KEYS})"\s*+:|\}})')
 _QUOTE = re.compile(r'(?<!\\)"')
 _BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
-_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
-_ARGS = re.compile(r',?\s*"args"\s*:\s*\{.*', re.DOTALL)
-_ID_ARGUMENT = re.compile(r'"(correlation|External id|external id|stream|device|Sequence number)"\s*:\s*(-?\d+)')
+_TRAILING_COMMA = re.compile(r",(\s*+[}\]])")
+_ARGS = re.compile(r'"args"\s*+:\s*+\{')
+_ID_ARGUMENT = re.compile(
+    r'"(correlation|External id|external id|stream|device|Sequence number)"\s*+:\s*+(-?[0-9]{1,18})(?![0-9])'
+)
+_LONGEST_MENDED = 1 << 20  # bytes: a damaged piece that is longer is no event
 _TYPED = ("ts", "dur", "name", "cat", "pid", "tid", "args")
 _SUSPECT = re.compile(rb"[:,\[]\s*[-+]?(?:inf|nan|N/A)|[\x00-\x08\x0b\x0c\x0e-\x1f]", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -92,6 +95,9 @@ def _mend_one(piece: bytes, damage: Damage) -> bytes | None:
     """One event as strict JSON in the types the decoder knows, or None."""
     if _decodes([piece]):
         return piece
+    if len(piece) > _LONGEST_MENDED:
+        damage.dropped += 1
+        return None
     text, replaced = _text(piece)
     for attempt, fix in enumerate(_FIXES):
         try:
@@ -128,7 +134,12 @@ def _bare_words(text: str) -> str:
 def _quotes(text: str) -> str:
     """Escape the quotes inside the name: it ends where a known key follows."""
     escaped = _BAD_ESCAPE.sub(r"\\\\", _as_is(text))
-    return _NAME.sub(lambda m: m.group(1) + _QUOTE.sub(r'\\"', m.group(2)) + m.group(3), escaped, count=1)
+    begin = _NAME.search(escaped)
+    end = begin and _NAME_END.search(escaped, begin.end())
+    if begin is None or end is None:
+        return escaped
+    name = _QUOTE.sub(r'\\"', escaped[begin.end() : end.start()])
+    return escaped[: begin.end()] + name + escaped[end.start() :]
 
 
 def _both(text: str) -> str:
@@ -138,7 +149,9 @@ def _both(text: str) -> str:
 def _without_args(text: str) -> str:
     """The event without its arguments but for the ids that link it to others."""
     ids = ", ".join(f'"{key}": {value}' for key, value in _ID_ARGUMENT.findall(text))
-    return _ARGS.sub(f', "args": {{{ids}}}}}', _both(text), count=1)
+    mended = _both(text)
+    begin = _ARGS.search(mended)
+    return mended if begin is None else mended[: begin.start()].rstrip(", \t\r\n") + f', "args": {{{ids}}}}}'
 
 
 _FIXES = (_as_is, _bare_words, _quotes, _both, _without_args)

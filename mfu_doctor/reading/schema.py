@@ -14,6 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+# What a decoder raises: not JSON, not text, nested deeper than it goes.
+FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 # Stands for "the event has no such argument" if -1 is a possible value (streams, devices); exact in a float64.
 ABSENT = -float(2**52)
 

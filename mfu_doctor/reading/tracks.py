@@ -17,6 +17,9 @@ from mfu_doctor.trace import Track
 
 _FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
 _LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
+_MOST_DEVICES = (
+    2**22
+)  # views have a row for each; some files write the process id instead, which Linux counts up to here
 _MAX_TRACKS = np.iinfo(np.int16).max
 _HOST = np.int64(np.iinfo(np.int64).min)  # "not on a device", where a device index would be
 
@@ -32,9 +35,7 @@ class TrackTable:
 
     def code(self, value: object) -> float:
         """A float that stands for a process, thread, stream or device id."""
-        if isinstance(value, float):
-            return value
-        if isinstance(value, int):
+        if isinstance(value, int | float) and value > _FIRST_TEXT:
             return float(value)
         text = "" if value is None else str(value)
         number = text.removeprefix("stream ")
@@ -45,6 +46,23 @@ class TrackTable:
             self._texts.append(text)
         return self._codes[text]
 
+    def misleads(self, records: npt.NDArray[np.void]) -> bool:
+        """Whether an id of these records is a number that would be taken for a code."""
+        lowest = [np.where(records[key] == ABSENT, 0, records[key]).min(initial=0) for key in ("stream", "device")]
+        return bool(min(records["pid"].min(initial=0), records["tid"].min(initial=0), *lowest) <= _FIRST_TEXT)
+
+    def on_unknown_device(
+        self, records: npt.NDArray[np.void], on_device: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Which records ran on a device that cannot be, shape (n,): its index is too small or too large."""
+        if not on_device.any():
+            return np.zeros(len(records), np.bool_)
+        index = _devices_of(records)
+        unknown = on_device & (index > _FIRST_TEXT) & ~_can_be(index)
+        for i in np.flatnonzero(on_device & (index <= _FIRST_TEXT)).tolist():
+            unknown[i] = self._device(int(index[i]), _stream_of(records[i])) > _MOST_DEVICES
+        return unknown
+
     def assign(self, records: npt.NDArray[np.void], on_device: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
         """Track index of each record, shape (n,).
 
@@ -53,9 +71,9 @@ class TrackTable:
         pid, tid = records["pid"].astype(np.float64), records["tid"].astype(np.float64)
         device = np.full(len(records), _HOST)
         if on_device.any():
-            stream, index = records["stream"], records["device"]
+            stream = records["stream"]
             tid = np.where(on_device & (stream != ABSENT), stream, tid)
-            device = np.where(on_device, _whole(np.where(index != ABSENT, index, pid)), _HOST)
+            device = np.where(on_device, _devices_of(records), _HOST)
         keys = (_whole(pid), _whole(tid), device)
         changed = np.zeros(len(records), np.bool_)
         changed[0] = True
@@ -104,6 +122,21 @@ class TrackTable:
         """Device index if the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
         digits = "".join(c for c in self.text(pid) if c.isdecimal())
         return int(digits) if digits else max(0, tid)
+
+
+def _devices_of(records: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Index of the device; where the event names none, or one that cannot be, its process: Kineto writes the index there too."""
+    index, pid = _whole(records["device"].astype(np.float64)), _whole(records["pid"].astype(np.float64))
+    named = (records["device"] != ABSENT) & ((index <= _FIRST_TEXT) | _can_be(index) | ~_can_be(pid))
+    return np.where(named, index, pid)
+
+
+def _can_be(index: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    return (index >= -1) & (index <= _MOST_DEVICES)
+
+
+def _stream_of(record: np.void) -> int:
+    return int(record["tid"] if record["stream"] == ABSENT else record["stream"])
 
 
 def _whole(ids: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -16,6 +16,8 @@ from mfu_doctor.trace import EventArgs
 
 T = TypeVar("T")
 
+_MOST_ELEMENTS = 2**63 - 1  # of a tensor: torch counts them in 64 bits
+
 _NAMES = {
     "dims": "Input Dims",
     "dims_2021": "Input dims",
@@ -117,20 +119,20 @@ def _parse(raw: RawArgs) -> EventArgs:
         dims=_value(raw.dims, _shapes) or _value(raw.dims_2021, _shapes),
         types=_value(raw.types, _texts),
         concrete=_value(raw.concrete, _texts),
-        strides=_value(raw.strides, _shapes),
-        grid=_value(raw.grid, _shape),
-        block=_value(raw.block, _shape),
-        blocks_per_sm=_value(raw.blocks_per_sm, float),
-        occupancy=_value(raw.occupancy, float),
-        copy_bytes=_first(_value(raw.copy_bytes, int), _value(raw.size, int)),
+        strides=_value(raw.strides, _strides),
+        grid=_value(raw.grid, _extent),
+        block=_value(raw.block, _extent),
+        blocks_per_sm=_value(raw.blocks_per_sm, _amount),
+        occupancy=_value(raw.occupancy, _amount),
+        copy_bytes=_first(_value(raw.copy_bytes, _count), _value(raw.size, _count)),
         collective=collective,
         collective_dtype=None if collective is None else _value(raw.dtype, _text),
-        collective_in=_value(raw.sent, int),
-        collective_out=_value(raw.received, int),
-        group_size=_value(raw.group_size, int),
+        collective_in=_value(raw.sent, _count),
+        collective_out=_value(raw.received, _count),
+        group_size=_value(raw.group_size, _count),
         sync_kind=_value(raw.sync_kind, _text),
-        wait_stream=_value(raw.wait_stream, int),
-        wait_record_correlation=_value(raw.wait_record, int),
+        wait_stream=_value(raw.wait_stream, _id),
+        wait_record_correlation=_value(raw.wait_record, _id),
     )
 
 
@@ -145,7 +147,7 @@ def _value(raw: msgspec.Raw, convert: Callable[[Any], T]) -> T | None:
         return None
     try:
         return convert(json.loads(data.decode("utf-8", "replace"), strict=False))
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -157,13 +159,64 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in _list(value))
 
 
+def _amount(value: Any) -> float:
+    """A finite number that is not negative."""
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError
+    return number
+
+
+def _id(value: Any) -> int:
+    """An integer of 64 bits."""
+    number = int(value)
+    if abs(number) > _MOST_ELEMENTS:
+        raise ValueError
+    return number
+
+
+def _count(value: Any) -> int:
+    """A number of bytes, elements or ranks."""
+    number = _id(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(_id(size) for size in _list(value))
+
+
 def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(int(size) for size in _list(value))
+    """The sizes of a tensor that can exist; jagged dimensions are printed as negative numbers."""
+    sizes = _sizes(value)
+    if abs(math.prod(size for size in sizes if size)) > _MOST_ELEMENTS:
+        raise ValueError
+    return sizes
+
+
+def _extent(value: Any) -> tuple[int, ...]:
+    """The blocks of a grid or the threads of a block, in each direction."""
+    sizes = _sizes(value)
+    if min(sizes, default=0) < 0:
+        raise ValueError
+    return sizes
 
 
 def _shapes(value: Any) -> tuple[Any, ...]:
     """One entry per operator argument: a shape, or a tuple of shapes for a list of tensors."""
-    return tuple(_shapes(item) if isinstance(item, list) else int(item) for item in _list(value))
+    return tuple(_per_argument(item, _shape) for item in _list(value))
+
+
+def _strides(value: Any) -> tuple[Any, ...]:
+    """The same with strides, which may be of any size."""
+    return tuple(_per_argument(item, _sizes) for item in _list(value))
+
+
+def _per_argument(item: Any, convert: Callable[[Any], tuple[int, ...]]) -> tuple[Any, ...]:
+    """What one argument has: numbers of its own, or those of each tensor in it, never both."""
+    lists = [isinstance(part, list) for part in _list(item)]
+    return tuple(convert(part) for part in item) if any(lists) else convert(item)
 
 
 def _list(value: Any) -> list[Any]:
