@@ -118,7 +118,7 @@ def _whole(
     replay: Replay, chosen: list[Priced], steps: tuple[PlanStep, ...], scale: Scale, notes: tuple[str, ...]
 ) -> Plan:
     """The plan with the low and high estimate of its saving, widened by the replay error and limited by the floor of the step."""
-    roofline_s = scale.roofline_s if scale.roofline_s is not None and scale.roofline_s < scale.step_s else None
+    roofline_s = scale.roofline_s if scale.roofline_s is not None and 0 < scale.roofline_s < scale.step_s else None
     if not steps:
         return Plan(roofline_s=roofline_s, notes=notes)
     ends = [_replayed(replay, _edits(chosen, end))[0] for end in ("low", "high")]

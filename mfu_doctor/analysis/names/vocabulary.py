@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.trace import Trace
 
 FETCH_MARK = "mfu_doctor.fetch"  # written by Recorder.batches
-STEP_MARK = re.compile(r"^ProfilerStep#(\d+)$")
+STEP_MARK = re.compile(r"^ProfilerStep#([0-9]{1,18})$")  # longer numbers do not fit 64 bits, and count nothing
 OPTIMIZER_MARK = re.compile(r"^Optimizer\.step#")
 OPTIMIZER_SPAN = re.compile(r"^Optimizer\.(step|zero_grad)#")
 # Spans that label a stretch of the program; old traces give them the category of operators.

@@ -10,6 +10,9 @@ import numpy.typing as npt
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
 
+# What lies deeper is a child of the span at this depth. No program nests so far; events that lost their times can, tens of
+# thousands deep, and all that climbs the tree would take that many rounds.
+DEEPEST = 512
 _SLACK_NS = 2 * NS_PER_US  # old traces have whole microseconds; a child may outlive its parent by what rounding adds
 
 
@@ -81,7 +84,7 @@ def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int], span
         while stack_end and (stack_end[-1] <= begin or (span and finish > stack_end[-1] + _SLACK_NS)):
             stack_end.pop()
             stack_row.pop()
-        parents.append(stack_row[-1] if stack_row else -1)
+        parents.append(stack_row[min(len(stack_row), DEEPEST) - 1] if stack_row else -1)
         stack_row.append(row)
         stack_end.append(finish)
     return parents

@@ -117,5 +117,6 @@ class Steps:
     @property
     def median(self) -> int:
         """Index of the steady step whose duration is the (lower) median: the step that is drawn."""
-        order = sorted(np.flatnonzero(self.steady).tolist(), key=lambda i: int(self.end[i] - self.start[i]))
+        steady = np.flatnonzero(self.steady)
+        order = steady[np.argsort(self.duration[steady], kind="stable")]
         return int(order[(len(order) - 1) // 2])

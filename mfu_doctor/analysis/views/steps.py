@@ -25,6 +25,7 @@ from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category, Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
+MOST_STEPS = 20_000  # each is accounted and listed: half a second for a thousand
 _SELDOM = 0.8  # a stream with work in less than this share of the steps opens none of them
 
 
@@ -51,7 +52,7 @@ def find_steps(trace: Trace, activity: Activity, launches: Launches, wanted: tup
     issued = issue_time(trace, activity, launches)
     marked = [m for m in (_from_profiler_steps(trace), _from_optimizer(trace)) if m is not None]
     for marks in marked:
-        steps = _windows(marks, activity, issued)
+        steps = _of_length(_windows(marks, activity, issued))
         if steps is not None:
             return _select(steps, wanted)
     why = f"no launch event links the {marked[0].source} events to kernels" if marked else "no step events"
@@ -81,6 +82,7 @@ class _Marks:
 
 def _from_profiler_steps(trace: Trace) -> _Marks | None:
     rows = step_marks(trace)
+    rows = rows[trace.events.end[rows] > trace.events.start[rows]]
     if not len(rows):
         return None
     number = np.array([int(trace.name_of(int(r)).partition("#")[2]) for r in rows], np.int64)
@@ -151,6 +153,12 @@ def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> li
     return ordered
 
 
+def _of_length(steps: Steps | None) -> Steps | None:
+    """The windows in which time passes; None if there is none."""
+    long = None if steps is None else steps.end > steps.start
+    return None if steps is None or long is None or not long.any() else _kept(steps, long)
+
+
 def _host_windows(marks: _Marks) -> Steps:
     none = np.full(len(marks.number), -1, np.int64)
     end = np.append(marks.start[1:], marks.end[-1])
@@ -211,12 +219,25 @@ def _whole(activity: Activity, issued: npt.NDArray[np.int64], why: str) -> Steps
 
 
 def _select(steps: Steps, wanted: tuple[int, int] | None) -> Steps:
-    if wanted is None:
-        return steps
+    chosen = steps if wanted is None else _in_range(steps, wanted)
+    if chosen.count > MOST_STEPS:
+        first = int(chosen.number[0])
+        raise DoctorError(
+            f"{chosen.count:,} steps are more than the {MOST_STEPS:,} that can be analysed at once",
+            f"choose some with --steps {first}:{first + MOST_STEPS // 10}",
+        )
+    return chosen
+
+
+def _in_range(steps: Steps, wanted: tuple[int, int]) -> Steps:
     keep = (steps.number >= wanted[0]) & (steps.number < wanted[1])
     if not keep.any():
         have = f"{int(steps.number[0])}:{int(steps.number[-1]) + 1}"
         raise DoctorError(f"no recorded step in {wanted[0]}:{wanted[1]}", f"this trace has steps {have}")
+    return _kept(steps, keep)
+
+
+def _kept(steps: Steps, keep: npt.NDArray[np.bool_]) -> Steps:
     return replace(
         steps,
         number=steps.number[keep],
