@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+LONGEST_PART = 500  # characters: file names, keys and values of any length come from outside
+
 
 class DoctorError(Exception):
     """A problem with the input or the options, with what to do about it.
@@ -20,14 +22,20 @@ class DoctorError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "", *, exit_code: int = 2) -> None:
-        self.problem = problem
-        self.remedy = remedy
+        self.problem = shortened(problem)
+        self.remedy = shortened(remedy)
         self.exit_code = exit_code
-        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+        super().__init__(f"{self.problem}: {self.remedy}" if remedy else self.problem)
 
 
 class NotATraceError(DoctorError):
     """The input is not a PyTorch profiler trace (or not one of our reports)."""
+
+
+def shortened(text: str) -> str:
+    """The beginning and the end of a text that is too long for a sentence."""
+    half = LONGEST_PART // 2
+    return text if len(text) <= LONGEST_PART else f"{text[:half]} ... {text[-half:]}"
 
 
 def suggest(word: str, known: Sequence[str], *, otherwise: str = "") -> str:

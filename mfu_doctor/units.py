@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 
 from mfu_doctor.errors import DoctorError
 
@@ -15,6 +17,10 @@ GIGA = 1e9
 MEGA = 1e6
 KILO = 1e3
 MILLI = 1e-3
+
+# No quantity in a file is larger: seconds of three centuries, a time past an int64, more FLOP than were ever computed.
+MOST_SECONDS, MOST_NS, LARGEST = 1e10, 9e18, 1e30
+_RATES = ("bytes_s", "flops_s")
 
 _DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*$")
 _SCALE = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -50,3 +56,30 @@ def parse_share(text: str) -> float:
     except ValueError:
         pass
     raise DoctorError(f"{text!r} is not a percentage", "write it with a percent sign, such as 30%")
+
+
+def impossible(value: object, name: str = "") -> str | None:
+    """Name of the first number in a tree of dataclasses that no quantity of its unit can be, or None.
+
+    Args:
+        value: what was read.
+        name: its field; the end of the name is its unit.
+    """
+    if isinstance(value, int | float):
+        return None if _can_be(value, name) else name
+    parts: Iterable[tuple[object, str]] = ()
+    if is_dataclass(value):
+        parts = ((getattr(value, field.name), field.name) for field in fields(value))
+    elif isinstance(value, dict):
+        parts = ((part, str(key)) for key, part in value.items())
+    elif isinstance(value, tuple | list):
+        parts = ((part, name) for part in value)
+    return next((found for part, key in parts if (found := impossible(part, key)) is not None), None)
+
+
+def _can_be(value: float, name: str) -> bool:
+    if name.endswith("_ns"):
+        return 0 <= value <= MOST_NS
+    if name.endswith("_s") and not name.endswith(_RATES):
+        return abs(value) <= MOST_SECONDS
+    return abs(value) <= LARGEST

@@ -14,6 +14,7 @@ from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.units import parse_duration, parse_share
 
 SECONDS, SHARE, COUNT = "s", "share", "count"
+LARGEST = 1e15  # of any limit: more seconds or launches than any step has, and still exact
 
 _RELATIVE_TIME = re.compile(r"^\s*\+\s*([0-9]*\.?[0-9]+)\s*%\s*$")
 _PLAIN_COUNT = re.compile(r"^\s*(\+?)\s*([0-9]+(?:\.[0-9]+)?)\s*$")
@@ -102,6 +103,8 @@ def parse_budget(measure: Measure, value: object) -> Budget:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DoctorError(f"invalid value {value!r} for budget {measure.option}", _example(measure))
+    if not isinstance(value, str) and not abs(value) <= LARGEST:
+        raise DoctorError(f"budget {measure.option} is no number below {LARGEST:g}", _example(measure))
     text = str(value)
     if measure.unit == SECONDS:
         limit, relative = _time(measure, value)
@@ -109,6 +112,8 @@ def parse_budget(measure: Measure, value: object) -> Budget:
         limit, relative = _share(measure, value), False
     else:
         limit, relative = _count(measure, text)
+    if limit > LARGEST:
+        raise DoctorError(f"budget {measure.option} is no number below {LARGEST:g}", _example(measure))
     return Budget(measure, limit, relative, text.strip())
 
 

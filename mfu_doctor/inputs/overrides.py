@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from mfu_doctor.errors import DoctorError
 
 SMALLEST_PEAK = 1e9  # FLOP/s: less than a single core, so a smaller number was meant in tera
+LARGEST_PEAK = 1e21  # FLOP/s: a thousand times more than the largest machine, so another unit was meant
+LARGEST_WORK = 1e30  # FLOP per step: more than any training took in all its steps
 _STEPS = re.compile(r"^(\d{1,18}):(\d{1,18})$")
 
 
@@ -48,9 +50,9 @@ def check_peak_flops(value: float | None, name: str) -> None:
     """Refuse a peak in another unit than FLOP/s.
 
     Raises:
-        DoctorError: the number is not positive, or so small that tera was meant.
+        DoctorError: the number is so small that tera was meant, or larger than any peak.
     """
-    if value is not None and not SMALLEST_PEAK <= value < float("inf"):
+    if value is not None and not SMALLEST_PEAK <= value <= LARGEST_PEAK:
         raise DoctorError(f"{name} {value:g} is not a peak in FLOP/s", "write 989.5e12 for 989.5 TFLOP/s")
 
 
@@ -58,9 +60,9 @@ def check_model_flops(value: float | None, name: str) -> None:
     """Refuse what cannot be a number of FLOP.
 
     Raises:
-        DoctorError: the number is not positive and finite.
+        DoctorError: the number is less than one, or larger than any.
     """
-    if value is not None and not 0 < value < float("inf"):
+    if value is not None and not 1 <= value <= LARGEST_WORK:
         raise DoctorError(f"{name} {value:g} is not a valid number of FLOPs", "write 1.28e14 for 128 TFLOP per step")
 
 

@@ -98,8 +98,10 @@ def _table(path: Path) -> dict[str, Any] | None:
     """Our table of one file, or None if it has none."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or a number of more digits than Python reads
         raise DoctorError(f"{path} is not TOML ({error})", "fix the TOML syntax") from error
+    except RecursionError:
+        raise DoctorError(f"{path} is nested too deeply to be read", "remove the nested arrays") from None
     except OSError as error:
         raise DoctorError(f"{path} cannot be read ({error.strerror})", "make it readable") from error
     tool = data.get("tool")

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mfu_doctor.facts import FACTS_KEY, FACTS_VERSION, Facts
+from mfu_doctor.facts import FACTS_KEY, Facts
+from mfu_doctor.reading.recorded_facts import read_facts
 from mfu_doctor.reading.schema import FAILURES
+from mfu_doctor.reading.values import readable
 from mfu_doctor.trace import DeviceProperties, Distributed, Problem, Recorded
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ def read_header(head: bytes, tail: bytes | None) -> Header:
     if not head:
         return Header()
     values, problems = _known_values(head, tail)
-    facts, bad = _facts(values.get(FACTS_KEY))
+    facts, bad = read_facts(values.get(FACTS_KEY))
     flags = [_known(values.get(flag), bool) for flag in _FLAGS]
     return Header(
         devices=_known(values.get(_DEVICES[0]) or values.get(_DEVICES[1]), _devices) or (),
@@ -144,7 +146,7 @@ def _device(position: int, entry: dict[str, Any]) -> DeviceProperties:
         sms = None
     return DeviceProperties(
         index=position if index is None else index,
-        name=str(entry.get("name", "")),
+        name=readable(entry.get("name", "")),
         compute_major=_int(entry.get("computeMajor")),
         compute_minor=_int(entry.get("computeMinor")),
         sms=sms,
@@ -155,7 +157,7 @@ def _device(position: int, entry: dict[str, Any]) -> DeviceProperties:
 def _distributed(entry: Any) -> Distributed:
     backend = entry.get("backend")
     return Distributed(
-        _int(entry.get("rank")), _int(entry.get("world_size")), None if backend is None else str(backend)
+        _int(entry.get("rank")), _int(entry.get("world_size")), None if backend is None else readable(backend)
     )
 
 
@@ -183,16 +185,3 @@ def _version(key: str, data: bytes) -> str:
     if key.startswith("hip"):
         return f"{number // 10_000_000}.{number // 100_000 % 100}.{number % 100_000}"
     return data.decode("ascii", "replace").strip('"')
-
-
-def _facts(data: bytes | None) -> tuple[Facts | None, tuple[Problem, ...]]:
-    if data is None:
-        return None, ()
-    try:
-        facts = msgspec.json.decode(data, type=Facts)
-    except FAILURES as error:
-        return None, (Problem("bad-facts", f"The metadata that mfu-doctor recorded cannot be read ({error})"),)
-    if facts.version > FACTS_VERSION:
-        text = "A newer mfu-doctor wrote this file; metadata that this version does not know are ignored"
-        return facts, (Problem("bad-facts", text),)
-    return facts, ()

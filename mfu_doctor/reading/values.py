@@ -114,7 +114,7 @@ class ArgsTable:
 
 
 def _parse(raw: RawArgs) -> EventArgs:
-    collective = _value(raw.collective, _text)
+    collective = _value(raw.collective, readable)
     return EventArgs(
         dims=_value(raw.dims, _shapes) or _value(raw.dims_2021, _shapes),
         types=_value(raw.types, _texts),
@@ -126,11 +126,11 @@ def _parse(raw: RawArgs) -> EventArgs:
         occupancy=_value(raw.occupancy, _amount),
         copy_bytes=_first(_value(raw.copy_bytes, _count), _value(raw.size, _count)),
         collective=collective,
-        collective_dtype=None if collective is None else _value(raw.dtype, _text),
+        collective_dtype=None if collective is None else _value(raw.dtype, readable),
         collective_in=_value(raw.sent, _count),
         collective_out=_value(raw.received, _count),
         group_size=_value(raw.group_size, _count),
-        sync_kind=_value(raw.sync_kind, _text),
+        sync_kind=_value(raw.sync_kind, readable),
         wait_stream=_value(raw.wait_stream, _id),
         wait_record_correlation=_value(raw.wait_record, _id),
     )
@@ -151,12 +151,13 @@ def _value(raw: msgspec.Raw, convert: Callable[[Any], T]) -> T | None:
         return None
 
 
-def _text(value: Any) -> str:
-    return str(value)
+def readable(value: Any) -> str:
+    """A value as text that can be written again: JSON can hold halves of characters (lone surrogates), and no file can."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(str(item) for item in _list(value))
+    return tuple(readable(item) for item in _list(value))
 
 
 def _amount(value: Any) -> float:

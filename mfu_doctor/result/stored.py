@@ -12,6 +12,7 @@ import msgspec
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.result.report import SCHEMA, Report
+from mfu_doctor.units import impossible
 
 R = TypeVar("R", bound=Report)
 
@@ -37,12 +38,16 @@ def from_json(data: bytes | str, kind: type[R]) -> R:
     """
     try:
         report = msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotATraceError(f"not an mfu-doctor report ({error})", "pass a file written by -o report.json") from error
     if report.schema != SCHEMA:
         raise NotATraceError(
             f"the report has schema {report.schema}, this version reads {SCHEMA}",
             "create the report again from the trace",
+        )
+    if (name := impossible(report)) is not None:
+        raise NotATraceError(
+            f"not a report of mfu-doctor (the value of {name} cannot be)", "create it again from the trace"
         )
     return report
 

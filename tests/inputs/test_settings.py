@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import LONGEST_PART, DoctorError
 from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.settings import Settings, find_settings
 
@@ -103,3 +103,32 @@ def test_a_level_holds_for_a_rule_whatever_it_is_called(tmp_path: Path) -> None:
     assert settings.levels == {"input-bound": "error", "KE": "off"}
     policy = settings.policy(budgets={}, levels=parse_levels({"IN001": "warn"}), strict=False, allow_different=())
     assert policy.levels == {"input-bound": "warn", "KE": "off"}
+
+
+LONG = "9" * 401
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "peak-flops = 989.5",
+        f"peak-flops = {LONG}",
+        "peak-flops = 1e308",
+        "model-flops = 1e-320",
+        f"model-flops = {'9' * 5000}",
+        f"x = {'[' * 5000}{']' * 5000}",
+        f"{'a' * 200_000} = 1",
+        f"peak-flops = '{'a' * 200_000}'",
+        f"check.step-time = {LONG}",
+        f"check.step-time = '{LONG} s'",
+        f"check.step-time = '+{LONG}%'",
+        f"check.syncs = '+{LONG}'",
+        "check.idle = nan",
+        f"rules.'{LONG}' = 'off'",
+    ],
+    ids=lambda lines: lines[:25],
+)
+def test_whatever_stands_there_the_error_is_one_sentence(tmp_path: Path, lines: str) -> None:
+    with pytest.raises(DoctorError) as error:
+        find_settings(write(tmp_path, f"[tool.mfu-doctor]\n{lines}\n"))
+    assert len(str(error.value)) < 3 * LONGEST_PART

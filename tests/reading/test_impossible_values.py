@@ -145,3 +145,29 @@ def test_times_stay_ordered_whatever_the_file_holds() -> None:
     trace = read(op(9e9, 5), op(0, 9e9 + 2), op(9e9 + 1, 1), op(0, 1))
     assert (np.diff(trace.events.start) >= 0).all()
     assert (trace.events.end >= trace.events.start).all()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"timed_steps_s": [1e308]},
+        {"timed_steps_s": [0.1, -0.1]},
+        {"timed_steps_s": [0.1, 0.1], "timed_waits_s": [0.1]},
+        {"rank": 10**31},
+        {"windows": [{"kind": "timing", "start_ns": 5, "end_ns": 1, "steps": 1}]},
+        {"samples": [{"device": "0", "time_ns": [1, 2], "power_w": [3]}]},
+        {"given": {"peak_flops": 0}},
+        {"measured_peaks": [{"dtype": "bf16", "flops": -1, "threads": 1, "how": ""}]},
+    ],
+    ids=str,
+)
+def test_facts_that_nobody_recorded_are_not_used(facts: dict[str, Any]) -> None:
+    trace = read(op(1), mfu_doctor=facts)
+    assert trace.facts is None
+    assert kinds(trace) == ["bad-facts"]
+
+
+def test_halves_of_characters_become_question_marks() -> None:
+    """No file and no terminal can be given one: the name would be a traceback where the report is written."""
+    data = json.dumps({"deviceProperties": [{"name": "\udfff"}], "traceEvents": [op(1)]})
+    assert read_trace(io.BytesIO(data.encode())).devices[0].name == "?"
