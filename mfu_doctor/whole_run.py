@@ -26,7 +26,7 @@ class Elsewhere:
     place: str | None = None  # "train.py:41"
     function: str | None = None  # the function that this line called
     kind: str | None = (
-        None  # evaluation, checkpoint, rollout, environment, data loading, imports, TRAINING; None: nothing tells
+        None  # evaluation, checkpoint, generation, rollout, environment, data loading, imports, TRAINING; None: nothing tells
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+import torch
+
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.loop.steps import CUT, Edge
-from mfu_doctor.capture.loop.where import Call, Where, place_of
+from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
 from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, WholeRun
 
 MS = 1_000_000
@@ -163,7 +167,7 @@ def test_the_line_that_calls_the_evaluation_is_named_and_not_those_of_its_model(
     inside = (
         LOOP[0],
         Call("run.py", "fit", 38),
-        Call("/lib/torch/utils/_contextlib.py", "decorate_context", 120),
+        Call("/lib/torch/utils/_contextlib.py", "decorate_context", 120, passes_on=True),
         Call("run.py", "validate", 27),
         Call("/lib/torch/nn/module.py", "_call_impl", 1700),
         Call("model.py", "forward", 12),
@@ -179,6 +183,42 @@ def test_a_checkpoint_that_a_trainer_of_a_library_writes_has_no_line_of_the_user
     assert place_of(stack, ways, shown) == Where(None, "_save_checkpoint", "checkpoint")
     callback = (*stack[:2], Call("run.py", "on_epoch_end", 20), Call("/lib/plot.py", "draw", 3))
     assert place_of(callback, ways, shown) == Where("run.py:20", "draw", None)
+
+
+def test_what_a_model_calls_within_itself_does_not_tell_why_it_is_called() -> None:
+    """A decoder whose layers save or checkpoint something still generates text."""
+    stack = (
+        *LOOP[:1],
+        Call("run.py", "fit", 40),
+        Call("/lib/torch/utils/_contextlib.py", "decorate_context", 120, passes_on=True),
+        Call("/lib/utils/deprecation.py", "wrapped_func", 172, passes_on=True),
+        Call("/lib/generation/utils.py", "generate", 2500),
+        Call("/lib/torch/nn/modules/module.py", "_call_impl", 1700),
+        Call("/lib/modeling.py", "checkpoint_hidden_states", 80),
+    )
+    assert place_of(stack, WAYS, shown) == Where("run.py:40", "generate", "generation")
+    only_model = (*stack[:2], *stack[5:])
+    assert place_of(only_model, WAYS, shown).kind == "training"
+
+
+def test_a_name_with_two_kinds_of_work_in_it_tells_neither() -> None:
+    stack = (*LOOP[:1], Call("run.py", "fit", 41), Call("/lib/trainer.py", "_maybe_save_or_evaluate", 3))
+    assert place_of(stack, WAYS, shown).kind is None
+    evaluating = (*stack, Call("/lib/trainer.py", "evaluate", 9))
+    assert place_of(evaluating, WAYS, shown) == Where("run.py:41", "evaluate", "evaluation")
+
+
+def test_a_wrapper_of_a_decorator_is_not_the_function_that_a_line_calls() -> None:
+    seen: list[tuple[Call, ...]] = []
+
+    @torch.no_grad()
+    def validate() -> None:
+        seen.append(stack_of(sys._getframe(), own="/nothing"))
+
+    validate()
+    passing = {call.function for call in seen[0] if call.passes_on}
+    assert passing == {"decorate_context"}
+    assert not seen[0][-1].passes_on
 
 
 def test_a_line_of_the_step_itself_is_known_as_such() -> None:

@@ -7,22 +7,24 @@ the place. All values are text, so nothing of the user's is kept alive.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 
 from mfu_doctor.whole_run import TRAINING
 
 _MAX_DEPTH = 200
 _MODULE = "<module>"
-_WRAPPERS = ("decorate_context", "wrapper", "inner")  # they only pass a call on
 
-# A function that is named for what it does; the name is the user's (or the library's) own word for it.
+# A function that is named for what it does; the name is the user's (or the library's) own word for it. A name with two such words
+# (`_maybe_log_save_evaluate`) says neither.
 _NAMED = (
     ("checkpoint", re.compile(r"(^|_)(save|checkpoint|dump)")),
     ("evaluation", re.compile(r"(^|_)(eval|evaluate|evaluation|validate|validation|test)(_|$)")),
     ("rollout", re.compile(r"(^|_)(rollout|rollouts|collect)(_|$)")),
+    ("generation", re.compile(r"^(generate|generate_text)$")),
 )
 # Files whose functions do one thing.
 _FILES = (
@@ -31,6 +33,7 @@ _FILES = (
     ("environment", re.compile(r"/(gym|gymnasium|stable_baselines3/common/vec_env)/")),
 )
 
+_MODEL = re.compile(r"/torch/nn/modules/module\.py$")
 
 # What a line of a training step calls, directly.
 _STEP = re.compile(r"/torch/(_tensor\.py|functional\.py|autograd/|amp/|optim/|nn/)")
@@ -38,11 +41,12 @@ _STEP = re.compile(r"/torch/(_tensor\.py|functional\.py|autograd/|amp/|optim/|nn
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One frame of a stack."""
+    """One frame of a stack; `passes_on` if it is a decorator's wrapper, which only calls another function."""
 
     file: str
     function: str
     line: int
+    passes_on: bool = False
 
     @property
     def name(self) -> tuple[str, str]:
@@ -65,9 +69,15 @@ def stack_of(frame: FrameType | None, own: str) -> tuple[Call, ...]:
     while frame is not None and len(calls) < _MAX_DEPTH:
         code = frame.f_code
         if not code.co_filename.startswith(own):
-            calls.append(Call(code.co_filename, code.co_name, frame.f_lineno))
+            calls.append(Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code)))
         frame = frame.f_back
     return tuple(reversed(calls))
+
+
+def _passes_on(code: CodeType) -> bool:
+    """Whether this is the wrapper of a decorator: a closure that takes all arguments, whatever they are."""
+    takes_all = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+    return bool(code.co_freevars) and code.co_flags & takes_all == takes_all
 
 
 def place_of(
@@ -103,24 +113,29 @@ def _common(stack: Sequence[Call], way: Sequence[tuple[str, str]]) -> int:
 
 def _or_training(kind: str | None, called: Sequence[Call]) -> str | None:
     """The kind; if nothing tells one, whether the outermost call is one of a training step."""
-    direct = next((call for call in called if call.function not in _WRAPPERS), None)
+    direct = next((call for call in called if not call.passes_on), None)
     return TRAINING if kind is None and direct is not None and _STEP.search(direct.file) else kind
 
 
 def _named(calls: Sequence[Call]) -> str | None:
     """The function that the place calls: the first with a public name, or with one that says what it does."""
-    names = [call.function for call in calls if call.function not in _WRAPPERS]
-    told = (n for n in names if n[0] not in "_<" or any(word.search(n.lower()) for _, word in _NAMED))
+    names = [call.function for call in calls if not call.passes_on]
+    told = (n for n in names if n[0] not in "_<" or _word(n) is not None)
     return next(told, None)
 
 
 def _kind(calls: Sequence[Call]) -> str | None:
-    """What the calls do, as far as their names or files tell; the outermost word counts."""
+    """What the calls do, as far as their names or files tell; the outermost word counts.
+
+    What a model calls within itself says nothing about why it is called.
+    """
     for call in calls:
-        for kind, pattern in _NAMED:
-            if pattern.search(call.function.lower()):
-                return kind
-        for kind, pattern in _FILES:
-            if pattern.search(call.file):
-                return kind
+        kind = _word(call.function) or next((kind for kind, pattern in _FILES if pattern.search(call.file)), None)
+        if kind is not None or _MODEL.search(call.file):
+            return kind
     return None
+
+
+def _word(function: str) -> str | None:
+    kinds = [kind for kind, pattern in _NAMED if pattern.search(function.lower())]
+    return kinds[0] if len(kinds) == 1 else None

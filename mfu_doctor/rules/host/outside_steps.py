@@ -49,6 +49,7 @@ _FIXES = {
     "checkpoint": "less often, or from another thread: torch.distributed.checkpoint.async_save",
     "rollout": "with several environments at the same time: gymnasium.vector.AsyncVectorEnv",
     "environment": "with several environments at the same time: gymnasium.vector.AsyncVectorEnv",
+    "generation": "less often, with fewer tokens, several prompts at a time, and use_cache=True",
     "data loading": "with workers that stay: DataLoader(..., num_workers=2, persistent_workers=True)",
 }
 _ELSE = "less often, or in another process"
