@@ -16,8 +16,10 @@ How the gain is predicted
     High: 80 % efficiency. No casts.
     In a CPU-only run both peaks are measured, not taken from a datasheet. Mid: of the matmul time, the part up to
     2 x FLOPs / (current peak) is divided by the ratio of the peaks, because tile edges and packing also become faster. The rest
-    (dispatch, thread wake-up) remains. High: 100 % efficiency. Only matmuls and convolutions count: an LSTM was measured at 0.6
-    to 1.4 times its fp32 time in bf16 and attention at 0.8 to 1.9 times, so low assumes the longest of these for them.
+    (dispatch, thread wake-up) remains. High: 100 % efficiency. Casting and packing add 70, 30 and 10 us per matmul at low, mid
+    and high, and twice, once and none of its memory traffic, so small matmuls become slower. Convolutions need less than half of
+    that. An LSTM was measured at 0.6 to 1.4 times its fp32 time in bf16 and attention at 0.8 to 1.9 times: they count for
+    nothing, and low assumes the longest of these for them.
     Without shapes the FLOPs are unknown. Then only the ratio of the peaks is used, and the finding is a rough estimate.
 
 How to fix
@@ -40,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import scaled
-from mfu_doctor.analysis.evidence.bf16_paths import UNKNOWN_PATHS, gains_from_bf16
+from mfu_doctor.analysis.evidence.bf16_paths import UNKNOWN_PATHS, Casts, casts_on_cpu, gains_from_bf16
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, SetDevice
@@ -65,8 +67,8 @@ _KEPT_EFFICIENCY, _BEST_EFFICIENCY = (
 # Share of a measured peak that the inner loops of a matmul reach at the least, with odd edges and with packing.
 _LEAST_OF_MEASURED = 0.5
 # Casting an operand reads 4 bytes and writes 2 per element; the matmul reads 4: about the traffic of the matmul itself.
-_CASTS = (1.0, 0.5, 0.0)
-_CAST_NS = 10_000  # two more small operators per matmul: about 5 us each to dispatch in eager mode
+# Two more small operators per matmul take about 5 us each to dispatch in eager mode.
+_GPU_CASTS = ((10_000, 1.0), (5_000, 0.5), (0, 0.0))
 _LOG_SHARE = (0.5, 0.7, 1.0)  # without FLOPs: exponent of the ratio of the peaks that becomes speed
 
 
@@ -81,7 +83,13 @@ class _Slow:
     peak: npt.NDArray[np.float64]
     peak16: float
     bandwidth: float | None
-    reached: float  # part of its peak that a large matmul reaches: all of a measured one
+    is_cpu: bool
+    casts: tuple[Casts, Casts, Casts]  # low, mid, high
+
+    @property
+    def reached(self) -> float:
+        """Part of its peak that a large matmul reaches: all of a measured one."""
+        return 1.0 if self.is_cpu else _BEST_EFFICIENCY
 
 
 @rule(
@@ -154,8 +162,14 @@ def _table(run: Run, slow: Mask, target: str) -> _Slow:
         peak=np.array([by_code[int(code)] for code in run.kernels.dtype[first]], np.float64),
         peak16=run.peaks.of(target) or 1.0,
         bandwidth=run.peaks.bandwidth,
-        reached=1.0 if run.is_cpu else _BEST_EFFICIENCY,
+        is_cpu=run.is_cpu,
+        casts=casts_on_cpu(run, rows) if run.is_cpu else _casts_on_gpu(count),
     )
+
+
+def _casts_on_gpu(count: int) -> tuple[Casts, Casts, Casts]:
+    low, mid, high = (Casts(np.full(count, float(ns)), np.full(count, traffic)) for ns, traffic in _GPU_CASTS)
+    return low, mid, high
 
 
 def _summed(which: Rows, value: npt.NDArray[np.float64] | Rows, count: int) -> npt.NDArray[np.float64]:
@@ -185,14 +199,16 @@ def _change(table: _Slow, slowed: tuple[Edit, ...]) -> Change:
         np.maximum(
             rest_stays, table.duration / np.sqrt(ratio)
         ),  # large matmuls gain no more than the root of the ratio
-        loops_scale if table.reached == 1.0 else by_work / (_KEPT_EFFICIENCY * efficiency),
+        loops_scale if table.is_cpu else by_work / (_KEPT_EFFICIENCY * efficiency),
         by_work / table.reached,
     )
     ends = []
-    for with_flops, exponent, casts in zip(computed, _LOG_SHARE, _CASTS, strict=True):
+    # Beside a GPU the host runs ahead of small casts; a CPU does them itself, so that small matmuls become slower.
+    longest = np.full(len(table.rows), np.inf) if table.is_cpu else table.duration
+    for with_flops, exponent, casts in zip(computed, _LOG_SHARE, table.casts, strict=True):
         alone = np.where(table.flops > 0, with_flops, table.duration / ratio**exponent)
-        after = np.maximum(alone, moved / 2) + casts * (moved + _CAST_NS)
-        ends.append((SetDevice(table.rows, np.minimum(after, table.duration).astype(np.int64)),))
+        after = np.maximum(alone, moved / 2) + casts.traffic * moved + casts.dispatch_ns
+        ends.append((SetDevice(table.rows, np.minimum(after, longest).astype(np.int64)),))
     low, mid, high = ends
     return Change((*low, *slowed), mid, high)
 

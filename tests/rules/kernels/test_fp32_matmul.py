@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MeasuredPeak
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
 from tests.rules.judging import close, found, price_us, run_of, silent
@@ -92,9 +93,40 @@ def test_on_a_cpu_a_products_loops_shrink_by_the_ratio_of_the_measured_peaks(us:
     given = (("float32", 200e9), ("bfloat16", 400e9))
     peaks = tuple(MeasuredPeak(dtype=d, flops=f, threads=2, how="drawn") for d, f in given)
     price = price_us(fp32_matmul, run_of(drawn, measured_peaks=peaks))
-    assert price.mid_ns == close(in_loops / 2 - 5)  # half of the two casts, which take 5 us each to dispatch
-    assert price.high_ns == close(us - 5_000)
-    assert price.low_ns == close(min(us - us / 2**0.5, 5_000))
+    assert price.mid_ns == close(in_loops / 2 - 30)  # its casts
+    assert price.high_ns == close(us - 5_000 - 10)
+    assert price.low_ns == close(min(us - us / 2**0.5, 5_000) - 70)
+
+
+def repeated(op: str, us: int, dims: list[list[int]]) -> Run:
+    drawn = Timeline(device=None)
+    for _ in range(5):
+        with drawn.step():
+            for _ in range(50):
+                drawn.op(op, host=us, dims=dims, types=["float"] * len(dims))
+    given = (("float32", 100e9), ("bfloat16", 200e9))
+    peaks = tuple(MeasuredPeak(dtype=d, flops=f, threads=1, how="drawn") for d, f in given)
+    return run_of(drawn, measured_peaks=peaks)
+
+
+@pytest.mark.parametrize(
+    ("batch", "width", "us", "measured"), [(16, 32, 25, 2.2), (64, 32, 26, 2.1), (16, 128, 31, 1.9), (64, 128, 49, 1.4)]
+)
+def test_on_a_cpu_casts_make_small_matmuls_slower(batch: int, width: int, us: int, measured: float) -> None:
+    """Linear layers as measured (see `bf16_paths`): what autocast leaves of them is more than all."""
+    run = repeated("aten::mm", us, [[batch, width], [width, width]])
+    change = found(fp32_matmul, run).change
+    assert change is not None
+    low, mid = (run.replay.step_ns(edits) / run.replay.measured_ns for edits in (change.low, change.mid))
+    assert low > mid == pytest.approx(measured, rel=0.2)
+
+
+def test_on_a_cpu_a_convolution_is_packed_in_fp32_too() -> None:
+    """Its casts cost less than those of a matmul that takes as long."""
+    conv = price_us(fp32_matmul, repeated("aten::convolution", 127, [[4, 16, 16, 16], [16, 16, 3, 3]]))
+    product = price_us(fp32_matmul, repeated("aten::mm", 127, [[1024, 144], [144, 16]]))
+    assert conv.low_ns > product.low_ns
+    assert conv.mid_ns > product.mid_ns
 
 
 def cpu_model(*ops: str) -> Timeline:
