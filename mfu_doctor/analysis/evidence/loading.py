@@ -21,6 +21,14 @@ from mfu_doctor.units import NS_PER_US
 # What fetching a ready batch from a worker costs the main thread: queue, unpickling, pinning. Measured on real traces:
 # 100 to 300 us (V100 ResNet-50 with 4 workers: median 0.2 ms).
 READY_FETCH_NS = 150 * NS_PER_US
+# A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does
+# more. Below it nothing that training waits for is limited by reading; logs and late imports stay far below it.
+STORAGE_MATTERS = 10e6  # bytes/s
+# Workers that have no batch ready never rest: they compute, or wait for storage. Those that use less than this share of a core
+# each, and read nothing, rest.
+_RESTING = 0.5
+# Fetches that take less than this share of the time may be what taking a ready batch costs.
+_SHORT_SHARE = 0.1
 _SINGLE, _MULTI = "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"
 _SEARCH_STEPS = 9  # most tries of the search for a fetch time
 _FOUND = 0.001  # it ends when the step is so close to the wanted one
@@ -40,7 +48,7 @@ class Loading:
         free_ns: the step if every batch were ready when asked for (by replay).
         batch_ns: what one batch costs one worker; None if the number of workers is unknown.
         cores: cores that this process may use, None if unknown.
-        starved: share of the fetches for which no batch was ready; 1 if that is not known, or without workers.
+        starved: share of the fetches for which no batch was ready; 1 without workers, or if nothing tells.
     """
 
     rows: Rows
@@ -78,6 +86,7 @@ def loading_of(run: Run) -> Loading | None:
     workers = workers_of(run)
     fetches = steady.per_step(len(rows))
     free = run.replay.step_ns((ScaleHost(run.host.fetch),))
+    fetching = fetches * float(length.mean()) / run.replay.measured_ns
     return Loading(
         rows=rows,
         workers=workers,
@@ -88,13 +97,29 @@ def loading_of(run: Run) -> Loading | None:
         free_ns=free,
         batch_ns=_batch_ns(workers, float(length.mean()), run.replay.measured_ns / fetches),
         cores=run.facts.host.usable_cores if run.facts and run.facts.host else None,
-        starved=_starved(run, workers),
+        starved=_starved(run, workers, fetching),
     )
 
 
-def _starved(run: Run, workers: int | None) -> float:
+def _starved(run: Run, workers: int | None, fetching: float) -> float:
+    """Share of the fetches that waited: as recorded, else none of them if the workers rest and fetches take a small share."""
     facts = loader_facts(run)
-    return 1.0 if not workers or facts is None or facts.ready_share is None else 1.0 - facts.ready_share
+    if not workers or facts is None:
+        return 1.0
+    if facts.ready_share is not None:
+        return 1.0 - facts.ready_share
+    return 0.0 if fetching < _SHORT_SHARE and _rest(run, workers) else 1.0
+
+
+def _rest(run: Run, workers: int) -> bool:
+    """Whether the workers are known to have had no work for most of the time: they used no core, and read nothing."""
+    host = run.facts.host if run.facts else None
+    if host is None or host.disk_read_bytes_s is None or host.disk_read_bytes_s >= STORAGE_MATTERS:
+        return False
+    most = host.worker_cpu_share
+    if most is None and host.cpu_share is not None and host.usable_cores is not None:
+        most = max(host.usable_cores - host.cpu_share, 0.0)  # on the cores of this process there is no room for more
+    return most is not None and most < _RESTING * workers
 
 
 def loader_facts(run: Run) -> LoaderFacts | None:

@@ -2,7 +2,8 @@
 
 What it measures
     The time in which the device is idle while the main thread loads a batch. In a CPU-only run: the time of loading itself.
-    Taking a batch that workers have ready is no wait: mfu_doctor.profile() records how often one was ready.
+    Taking a batch that workers have ready is no wait: mfu_doctor.profile() records how often one was ready. Where that is not
+    recorded, short fetches from workers that neither compute nor read from storage are no wait either.
     And the number of worker processes, as mfu_doctor.profile() recorded it or from the name of the DataLoader event.
 
 Why it costs
@@ -50,7 +51,14 @@ from mfu_doctor.analysis.evidence.loader_cores import (
     with_cheaper_loading,
     with_workers,
 )
-from mfu_doctor.analysis.evidence.loading import Loading, deliver_every, is_pipelined, loading_of, own_iterator
+from mfu_doctor.analysis.evidence.loading import (
+    STORAGE_MATTERS,
+    Loading,
+    deliver_every,
+    is_pipelined,
+    loading_of,
+    own_iterator,
+)
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
@@ -60,9 +68,6 @@ from mfu_doctor.units import seconds
 
 # The cores count as busy from this share on; a scheduler never reaches all of them.
 SATURATED = 0.95
-# A spinning disk does about a hundred random reads a second, which for images of 100 kB is this rate; every other storage does
-# more. Below it nothing that training waits for is limited by reading; logs and late imports stay far below it.
-STORAGE_MATTERS = 10e6  # bytes/s
 
 
 _CHEAPER = (

@@ -214,6 +214,31 @@ def test_taking_a_batch_that_is_ready_is_no_wait(device: bool) -> None:
     assert half.mid_ns == close(500)
 
 
+@pytest.mark.parametrize(
+    ("host", "fetch", "waits"),
+    [
+        (HostFacts(cores=2, affinity=2, cpu_share=1.95, disk_read_bytes_s=0.0), 2_500, False),
+        (HostFacts(cores=8, affinity=8, cpu_share=1.95, worker_cpu_share=0.1, disk_read_bytes_s=0.0), 2_500, False),
+        (HostFacts(cores=8, affinity=8, cpu_share=1.95, disk_read_bytes_s=0.0), 2_500, True),  # room for a worker
+        (HostFacts(cores=2, affinity=2, cpu_share=1.95, disk_read_bytes_s=90e6), 2_500, True),
+        (HostFacts(cores=2, affinity=2, cpu_share=1.95, disk_read_bytes_s=0.0), 12_500, True),
+    ],
+)
+def test_workers_that_neither_compute_nor_read_have_batches_ready(host: HostFacts, fetch: int, waits: bool) -> None:
+    """A recording without the readiness of batches: training used 1.95 of 2 cores, so the worker rested most of the time."""
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(fetch, WORKERS)
+            drawn.op("aten::mm", host=40_000)
+    facts = (LoaderFacts(class_name="DataLoader", num_workers=1, fetches=6),)
+    run = run_of(drawn, loaders=facts, host=host)
+    if waits:
+        found(input_bound, run)
+    else:
+        silent(input_bound, run)
+
+
 def test_workers_of_which_nothing_is_known_are_not_said_to_compute() -> None:
     host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=1.7, other_cpu_share=0.0)
     drawn = Timeline(device=None)
