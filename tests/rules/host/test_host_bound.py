@@ -87,6 +87,20 @@ def test_on_a_cpu_ordinary_dispatch_is_no_finding() -> None:
     silent(host_bound, run_of(loop(10, 0, 400, between=10, device=False)))
 
 
+def test_on_a_cpu_a_compiler_is_not_known_to_make_dispatch_faster() -> None:
+    """Gaps of 20 us around operators of 60: eager and compiled steps of such models took 0.8 to 1.2 times each other."""
+    price = price_us(host_bound, run_of(loop(50, 0, 60, between=20, device=False)))
+    assert price.low_ns == 0
+    assert price.mid_ns == close(50 * 20 / 2)
+
+
+def test_on_a_cpu_many_gaps_that_are_longer_than_dispatch_are_python() -> None:
+    """Each of 40 gaps is 1.6 % of the step, and all of them take half of it."""
+    run = run_of(loop(40, 0, 300, between=320, device=False))
+    assert found(host_bound, run).summary.startswith("Python runs between operators")
+    assert price_us(host_bound, run).low_ns > 0.1 * 40 * 620
+
+
 def sampled(
     place: str, *, ops: str = "train.py:50", cpu: float | None = None, library: str | None = None, busy_cpu: float = 1.0
 ) -> Run:
