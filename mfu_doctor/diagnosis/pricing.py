@@ -13,6 +13,7 @@ from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.replay.replay import Price, Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.rule_runner import attempt
+from mfu_doctor.quantities import peak_rate, share
 from mfu_doctor.result.findings import Saving
 from mfu_doctor.rules.contract import WORTH_SHARE, Effort, Finding, Risk, Rule
 from mfu_doctor.units import NS_PER_S
@@ -31,6 +32,7 @@ class Scale:
         roofline_s: the step if every current kernel ran at its roofline and nothing else took time; None if unknown.
         products_s: the step if only its matmuls took time, at the peak of their dtype; None if unknown.
         peak_flops: what `mfu` is relative to, in FLOP/s; None if unknown.
+        flops: what `mfu` counts, in FLOP per mean step; None if unknown.
     """
 
     step_s: float
@@ -39,6 +41,7 @@ class Scale:
     roofline_s: float | None = None
     products_s: float | None = None
     peak_flops: float | None = None
+    flops: float | None = None
 
     @property
     def floor_s(self) -> float:
@@ -51,12 +54,21 @@ class Scale:
         return max((b for b in (self.products_s or 0.0, ideal_s) if b < self.step_s), default=0.0)
 
     def after(self, finding: Finding) -> Scale:
-        """The scale after this fix: if it raises the peak, the current matmuls are not a bound."""
+        """The scale after this fix: work that it removes is not counted; if it raises the peak, matmuls are not a bound."""
+        left = self.without(finding.needless_flops)
         if finding.raised_peak is None:
-            return self
+            return left
         faster = max(finding.raised_peak / self.peak_flops, 1.0) if self.peak_flops else 1.0
-        mfu = None if self.mfu is None else self.mfu / faster
-        return replace(self, products_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
+        mfu = None if left.mfu is None else left.mfu / faster
+        return replace(left, products_s=None, mfu=mfu, peak_flops=(self.peak_flops or 0.0) * faster or None)
+
+    def without(self, flops: float) -> Scale:
+        """The scale if the step had so many FLOP less to do; the same if it is not known how many it has."""
+        if flops <= 0 or not self.flops:
+            return self
+        left = max(1.0 - flops / self.flops, 0.0)
+        mfu, products_s = (None if value is None else value * left for value in (self.mfu, self.products_s))
+        return replace(self, mfu=mfu, products_s=products_s, flops=self.flops * left)
 
     def saved_s(self, nanoseconds: float) -> float:
         """Seconds of the mean step that correspond to nanoseconds saved in the trace."""
@@ -83,6 +95,7 @@ def scale_of(run: Run) -> Scale:
         roofline_s=None if kernels is None else kernels / second_ns,
         products_s=None if products is None else products / second_ns,
         peak_flops=run.mfu.reference_peak,
+        flops=run.flops.flops() or None,
     )
 
 
@@ -90,8 +103,8 @@ def scale_of(run: Run) -> Scale:
 class Priced:
     """A finding with its price; `worth` is False for advice that replay shows to save too little.
 
-    `error` is set if its change could not be replayed: the rule is broken. `faster_peak` is the peak in FLOP/s that MFU is of
-    after the fix, if that makes it lower than today's.
+    `error` is set if its change could not be replayed: the rule is broken. `lower_mfu` says why MFU after the
+    fix is lower than today's, although the step is shorter.
     """
 
     rule: Rule
@@ -100,7 +113,7 @@ class Priced:
     saving: Saving | None
     worth: bool
     error: str | None = None
-    faster_peak: float | None = None
+    lower_mfu: str | None = None
 
 
 def price_findings(replay: Replay, found: list[tuple[Rule, Finding]], scale: Scale) -> list[Priced]:
@@ -118,8 +131,18 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     then = scale.after(finding)
     saving = _saving(price, then)
     worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
-    is_lower = saving.mfu_low is not None and scale.mfu is not None and saving.mfu_low < scale.mfu and then is not scale
-    return Priced(rule, finding, price, saving, worth, faster_peak=then.peak_flops if is_lower else None)
+    return Priced(rule, finding, price, saving, worth, lower_mfu=_why_lower(saving, scale, then))
+
+
+def _why_lower(saving: Saving, now: Scale, then: Scale) -> str | None:
+    """Why MFU is lower after a fix; None if it is not."""
+    if saving.mfu_low is None or now.mfu is None or saving.mfu_low >= now.mfu:
+        return None
+    if now.flops and then.flops is not None and then.flops < now.flops:
+        return f"MFU then leaves out the removed work, {share(now.flops - then.flops, now.flops)} of the FLOPs"
+    if then.peak_flops is not None and then.peak_flops != now.peak_flops:
+        return f"MFU is then of a peak of {peak_rate(then.peak_flops)}"
+    return None
 
 
 def _saving(price: Price, scale: Scale) -> Saving:

@@ -12,7 +12,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.mean_step import MeanStep
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
-from mfu_doctor.quantities import duration, duration_range, peak_rate
+from mfu_doctor.quantities import duration, duration_range
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.step import LONG
 from mfu_doctor.rules.contract import Finding, Skip
@@ -52,7 +52,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         summary=finding.summary,
         reason=reason,
         fix=finding.fix,
-        detail=_with_peak(finding.detail, priced.faster_peak),
+        detail=_with(finding.detail, priced.lower_mfu),
         effort=finding.effort,
         risk=finding.risk,
         confidence=finding.confidence,
@@ -65,11 +65,10 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
     )
 
 
-def _with_peak(detail: str | None, faster_peak: float | None) -> str | None:
+def _with(detail: str | None, why: str | None) -> str | None:
     """The detail with the reason why MFU is lower after the fix although the step is shorter."""
-    if faster_peak is None:
+    if why is None:
         return detail
-    why = f"MFU is then of a peak of {peak_rate(faster_peak)}"
     return f"{detail.rstrip('.')}; {why}" if detail else why
 
 

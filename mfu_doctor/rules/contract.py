@@ -51,6 +51,7 @@ class Finding:
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
         confidence: measured, modelled (calculated by replay) or hint (a rough estimate that must be tried).
+        needless_flops: model FLOP of the mean step that the fix removes: MFU after it is of the rest.
         raised_peak: dense FLOP/s that matmuls can reach after the fix, if the fix raises it (a faster dtype, more threads of a
             CPU): the lower bound of the current kernels is then not a bound.
     """
@@ -69,6 +70,7 @@ class Finding:
     throughput_gain: float | None = None
     outside_share: float | None = None
     step_share: float | None = None
+    needless_flops: float = 0.0
     raised_peak: float | None = None
 
 

@@ -132,6 +132,21 @@ def test_an_mfu_below_todays_says_of_which_peak_it_is() -> None:
     assert told.detail == "why; MFU is then of a peak of 80 TFLOP/s"
 
 
+def test_work_that_a_fix_removes_is_not_in_the_mfu_after_it() -> None:
+    """A GAN's needless backward: 14 of 43 FLOP and 30 % of the step go, so MFU falls from 73 to 70 %, far below 100 %."""
+    run = drawn()
+    whole = run.replay.measured_ns / 1e9
+    needless = Finding(summary="needless", fix="pass", detail="why", change=halved(run, 0.7), needless_flops=14.0)
+    scale = Scale(whole, 1e9, 0.73, products_s=0.7 * whole, peak_flops=1e13, flops=43.0)
+    ranked, plan = planned(run, [Rule("unused-gradients", "KE098", "needless", (), lambda run: needless, "")], scale)
+    (told,) = diagnoses([], ranked, run.replay)
+    assert ranked[0].saving is not None
+    assert ranked[0].saving.mid == pytest.approx(0.3 * whole, rel=0.01)
+    assert ranked[0].saving.mfu_high == pytest.approx(0.73 * 29 / 43 / 0.7, rel=0.01)
+    assert plan.mfu_high == pytest.approx(0.73 * 29 / 43 / 0.7, rel=0.01)
+    assert told.detail == "why; MFU then leaves out the removed work, 33 % of the FLOPs"
+
+
 def test_the_ends_of_the_plan_are_widened_as_each_price_is() -> None:
     """The plan once stated one number where the price of its only fix was a range."""
     run = drawn()

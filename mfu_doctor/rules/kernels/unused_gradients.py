@@ -12,6 +12,7 @@ How the gain is predicted
     Backward after the last used gradient is removed.
     Low: only its device time.
     Mid and high: the time to launch it on the CPU as well.
+    The MFU after the fix is of the FLOPs that are left.
 
 How to fix
     Set requires_grad_(False) for parameters that are not trained. If they should be trained, add them to the optimizer. If
@@ -98,4 +99,5 @@ def unused_gradients(run: Run) -> Outcome:
             shown("device time", seconds(spent), "s"),
         ),
         place=run.places(inside[:1])[0],
+        needless_flops=float((run.flops.per_entry() * steady.entry_part(run))[mask].sum()),
     )

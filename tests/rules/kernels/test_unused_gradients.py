@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.kernels.unused_gradients import unused_gradients
 from tests.rules.drawing import compute, steps
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
+SQUARE: dict[str, Any] = {"dims": [[64, 64], [64, 64]], "types": ["float", "float"]}
+
 
 def node(drawn: Timeline, name: str, us: int, *, device: bool) -> None:
     with drawn.span(f"autograd::engine::evaluate_function: {name}", "cpu_op"):
         drawn.python(1)
-        drawn.op("aten::mm", kernel=us if device else None, host=10 if device else us)
+        drawn.op("aten::mm", kernel=us if device else None, host=10 if device else us, **SQUARE)
 
 
 def hand(drawn: Timeline, *, added: bool) -> None:
@@ -50,6 +56,14 @@ def test_backward_beyond_the_last_used_gradient_vanishes() -> None:
         handing = 0 if device else 3 * 8  # on a CPU the additions take device time too
         assert price_us(unused_gradients, run).low_ns == close(3 * 500 + handing)
     assert "3 gradients per step" in found(unused_gradients, run).summary
+
+
+def test_what_is_removed_is_no_work_of_the_model() -> None:
+    """Three of five products of a step are needless: MFU after the fix is of the other two."""
+    run = loop(3)
+    finding = found(unused_gradients, run)
+    assert run.flops.flops() == 5 * 2 * 64**3
+    assert finding.needless_flops == pytest.approx(3 * 2 * 64**3)
 
 
 def test_gradients_that_are_all_reset_are_no_finding() -> None:
