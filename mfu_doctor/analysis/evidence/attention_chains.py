@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import of_events, work_in
-from mfu_doctor.analysis.evidence.steady_steps import Rows
+from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
@@ -23,6 +23,9 @@ _LINKS = re.compile(r"^aten::(bmm|baddbmm|_softmax|_softmax_backward_data)$")
 _FORWARD, _BACKWARD = "aten::_softmax", "aten::_softmax_backward_data"
 _MASK = re.compile(r"^aten::(masked_fill_?|where|triu|tril)$")
 _TRIANGLE = re.compile(r"^aten::(triu|tril)_?$")
+# What scaled_dot_product_attention runs where no fused kernel takes its inputs.
+_SLOW_PATH = re.compile(r"^aten::_scaled_dot_product_attention_math\w*$")
+_DROPOUT = re.compile(r"^aten::(\w*dropout\w*|bernoulli_?)$")
 _SHORTEST_SEQUENCE = 16
 # FLOPs and bytes of the backward pass against the forward pass: five matmuls for two, and gradients beside their operands.
 _BACKWARD_FLOPS, _BACKWARD_BYTES = 2.5, 2.0
@@ -41,6 +44,8 @@ class AttentionChains:
         peak: FLOP/s of each chain's dtype, 0 if unknown.
         masked: whether a square of scores is masked in it, as causal attention does, shape (chains,).
         causal: whether the run makes triangular masks, so that such a mask is known to be causal.
+        called: whether it is scaled_dot_product_attention itself that runs them all, because no fused kernel took its inputs.
+        dropped: whether scores are dropped in one of them.
     """
 
     entry: Rows
@@ -53,6 +58,8 @@ class AttentionChains:
     peak: npt.NDArray[np.float64]
     masked: npt.NDArray[np.bool_]
     causal: bool
+    called: bool
+    dropped: bool
 
     def floor_ns(self, run: Run, share_of_peak: float, unmasked: float = 1.0) -> npt.NDArray[np.int64]:
         """Nanoseconds of each chain as one kernel, never more than it takes now.
@@ -161,7 +168,15 @@ def _members(run: Run, chains: list[_Chain], start: Rows, end: Rows) -> Attentio
         np.array([c.peak for c in chains]),
         _masked(run, chains, entry, number),
         len(rows_matching(run.trace, _TRIANGLE, run.trace.rows(Category.CPU_OP))) > 0,
+        _called(run, np.array([c.row for c in chains], np.int64)),
+        bool(np.isin(run.trace.events.name[run.launches.op[entry]], ids_matching(run.trace, _DROPOUT)).any()),
     )
+
+
+def _called(run: Run, softmax: Rows) -> bool:
+    """Whether all softmaxes of forward are inside scaled_dot_product_attention; those of backward are inside no operator."""
+    forward = softmax[np.isin(run.trace.events.name[softmax], run.trace.name_ids({_FORWARD}))]
+    return len(forward) > 0 and bool((under(run, forward, _SLOW_PATH) >= 0).all())
 
 
 def _masked(run: Run, chains: list[_Chain], entry: Rows, number: Rows) -> npt.NDArray[np.bool_]:

@@ -18,7 +18,9 @@ How the gain is predicted
     so the fp32 peak is used, and unfused bf16 attention can be equally fast.
 
 How to fix
-    Use F.scaled_dot_product_attention with is_causal or attn_mask. Do not add a mask to the scores.
+    Use F.scaled_dot_product_attention with is_causal or attn_mask. Do not add a mask to the scores. If it is
+    in use already (nn.MultiheadAttention and nn.TransformerEncoderLayer call it), its inputs keep it from the fused kernels: on a
+    CPU that is most often dropout of the scores, which no fused CPU kernel has.
 
 When it is wrong
     The rule is wrong if the model needs the scores themselves, or a bias that fused kernels do not support. Short sequences gain
@@ -30,13 +32,15 @@ References
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mfu_doctor.analysis.evidence.attention_chains import AttentionChains, attention_chains
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import EMPTY
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Finding, Outcome, Risk, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
@@ -46,6 +50,16 @@ _EFFICIENCY = (0.3, 0.5, 0.7)
 _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
 # Share of masked scores that it computes: all (any mask), the middle, half (a causal mask, whose masked part is skipped).
 _UNMASKED = (1.0, 0.75, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Advice:
+    """A line to paste, why it is that line, and what it changes."""
+
+    fix: str
+    why: str = ""
+    risk: Risk = "rounding"
+    confidence: Confidence = "modelled"
 
 
 @rule(
@@ -66,11 +80,12 @@ def unfused_attention(run: Run) -> Outcome:
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))
+    advice = _advice(run, chains)
     return Finding(
         summary=f"Unfused attention (matmul, softmax, matmul) takes {steady.share(spent)} of the step, "
         f"{counted(count, 'time')} per step",
-        fix=f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}",
-        detail=f"scores of shape {chains.shape} are written to memory and read again",
+        fix=advice.fix,
+        detail=f"{advice.why}scores of shape {chains.shape} are written to memory and read again",
         change=_change(run, chains),
         evidence=(
             shown("attentions", count, "per step"),
@@ -78,7 +93,24 @@ def unfused_attention(run: Run) -> Outcome:
             shown("kernels", steady.per_step(int(inside.sum())), "per step"),
         ),
         place=run.places(chains.softmax[:1])[0],
-        risk="rounding",
+        risk=advice.risk,
+        confidence=advice.confidence,
+    )
+
+
+def _advice(run: Run, chains: AttentionChains) -> _Advice:
+    if not chains.called:
+        return _Advice(f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}")
+    if run.is_cpu and chains.dropped:
+        return _Advice(
+            "attention.dropout = 0.0  # of each nn.MultiheadAttention (layer.self_attn); dropout_p=0.0 in a call of your own",
+            "scaled_dot_product_attention is in use, but no fused CPU kernel drops scores; other dropout can stay; ",
+            "convergence",
+        )
+    return _Advice(
+        "with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):  # its warnings say what is in the way",
+        "scaled_dot_product_attention is in use, but its inputs keep it from the fused kernels; ",
+        confidence="hint",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import MeasuredPeak
 from mfu_doctor.rules.kernels.unfused_attention import unfused_attention
 from tests.rules.drawing import BF16, BF16_PEAK, POINTWISE, TENSOR, compute, steps
@@ -45,6 +46,38 @@ def test_written_out_attention_is_priced_by_the_fused_kernels_roofline() -> None
     for saved, efficiency in ((price.low_ns, 0.3), (price.mid_ns, 0.5), (price.high_ns, 0.7)):
         assert saved == close(5_500 - flops / BF16_PEAK / efficiency * 1e6)
     assert "scaled_dot_product_attention" in found(unfused_attention, run_of(attention(fused=False))).fix
+
+
+def called(*, dropout: bool, device: bool) -> Run:
+    """scaled_dot_product_attention that takes its slow path, as nn.MultiheadAttention calls it."""
+    scores, flat = [HEADS, 256, 256], [HEADS, 256, WIDTH]
+
+    def body(drawn: Timeline) -> None:
+        took: dict[str, Any] = {"kernel": 1_500} if device else {"host": 1_500}
+        drawn.op("aten::mm", **took)
+        with drawn.span("aten::scaled_dot_product_attention", "cpu_op"):
+            drawn.python(1)
+            with drawn.span("aten::_scaled_dot_product_attention_math", "cpu_op"):
+                drawn.python(1)
+                drawn.op("aten::bmm", dims=[flat, [HEADS, WIDTH, 256]], types=["float", "float"], **took)
+                drawn.op("aten::_softmax", dims=[scores, [], []], types=["float", "", ""], **took)
+                if dropout:
+                    drawn.op("aten::bernoulli_", **took)
+                drawn.op("aten::bmm", dims=[scores, flat], types=["float", "float"], **took)
+
+    peak = MeasuredPeak(dtype="fp32", flops=4.0 * HEADS * 256 * 256 * WIDTH / 0.5e-3, threads=1, how="a test")
+    return run_of(steps(body, device=device), **({} if device else {"measured_peaks": (peak,)}))
+
+
+def test_attention_that_is_called_already_is_not_advised_again() -> None:
+    """nn.TransformerEncoderLayer with dropout calls it; no fused CPU kernel drops scores."""
+    on_cpu = found(unfused_attention, called(dropout=True, device=False))
+    assert on_cpu.fix.startswith("attention.dropout = 0.0")
+    assert on_cpu.risk == "convergence"
+    for run in (called(dropout=False, device=False), called(dropout=True, device=True)):
+        other = found(unfused_attention, run)
+        assert other.fix.startswith("with sdpa_kernel(")
+        assert "in use" in (other.detail or "")
 
 
 def test_fused_attention_is_no_finding() -> None:
