@@ -1,38 +1,52 @@
 """Writing a file whole or not at all: the one way in which anything of ours reaches a disk.
 
 What stood under the name stays until the new content is complete; a full disk, an error or Ctrl-C leaves it as it was and nothing
-beside it. Devices and pipes cannot be replaced and are written as streams.
+beside it. Where the file system can, so does a killed process: the unfinished file has no name. Devices and pipes cannot be
+replaced and are written as streams.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
+import select
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, cast
 
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.json_text import readable
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+LONGEST_WAIT_S = 10  # for a reader that has stopped: the training that is recorded must not wait for it for ever
+
+_DESCRIPTORS = "/proc/self/fd"
 _NAME = 100  # bytes of the name that the unfinished file repeats: a name has a longest length
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator[IO[bytes]]:
     """A binary stream whose content stands under `path` once the block ends without an exception.
 
     Args:
         path: the file; a link is followed and stays a link, a device or a pipe is written directly.
+        patient: whether to wait for the reader of a pipe, as a shell does. If not, a pipe without a reader is an error, and so is
+            one whose reader takes nothing for `LONGEST_WAIT_S`.
 
     Raises:
         OSError: the place cannot be written; what stood there is unchanged.
     """
     given = Path(path)
-    if given.exists() and not given.is_file() and not given.is_dir():
-        with given.open("wb") as stream:  # by the name given: a link into /proc has no target with a name
+    if is_stream(given):
+        with (
+            given.open("wb") if patient else _impatient(given) as stream
+        ):  # by the name given: a link into /proc has no other
             yield stream
         return
     target = Path(os.path.realpath(path))
@@ -41,8 +55,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     stem = os.fsdecode(os.fsencode(target.name)[:_NAME])
     partial = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
     try:
-        with partial.open("xb") as stream:
+        unnamed = _without_a_name(target.parent)
+        with partial.open("xb") if unnamed is None else open(unnamed, "wb") as stream:  # noqa: PTH123 - a descriptor
             yield stream
+            stream.flush()
+            if (
+                unnamed is not None
+            ):  # a directory is given so that the link is followed; for an absolute path it means nothing
+                os.link(f"{_DESCRIPTORS}/{unnamed}", partial, src_dir_fd=unnamed)
         if target.exists():
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         partial.replace(target)
@@ -50,6 +70,63 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with suppress(OSError):  # the first error is the one to tell
             partial.unlink(missing_ok=True)
         raise
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a device or a pipe: it cannot be replaced, and what was written cannot be read again."""
+    place = Path(path)
+    return place.exists() and not place.is_file() and not place.is_dir()
+
+
+def _without_a_name(folder: Path) -> int | None:
+    """A new file that is gone when its process is, as a descriptor; None where this system has none."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not Path(_DESCRIPTORS).is_dir():
+        return None
+    try:
+        return os.open(folder, flag | os.O_WRONLY, 0o666)  # less what the umask takes, as for any new file
+    except OSError:
+        return None  # if the directory is at fault, opening a named file tells
+
+
+def _impatient(path: Path) -> IO[bytes]:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise OSError(errno.ENXIO, "no process reads this pipe", os.fspath(path)) from error
+    return cast("IO[bytes]", io.BufferedWriter(_Impatient(descriptor)))
+
+
+class _Impatient(io.RawIOBase):
+    """A pipe or device that is written while it takes something, and given up when it takes nothing any more."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write what there is room for, at least one byte.
+
+        Raises:
+            OSError: the reader is gone, or takes nothing.
+        """
+        if not self._ready.poll(LONGEST_WAIT_S * 1000):
+            raise OSError(errno.ETIMEDOUT, f"its reader took nothing for {LONGEST_WAIT_S} s")
+        return os.write(self._descriptor, data)
+
+    def close(self) -> None:
+        """Close it once; what is left in a buffer of ours was flushed before."""
+        if not self.closed:
+            super().close()
+            os.close(self._descriptor)
 
 
 def write_file(
@@ -65,7 +142,7 @@ def write_file(
     Raises:
         DoctorError: the path is one of the inputs, or cannot be written.
     """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    data = readable(content).encode() if isinstance(content, str) else content
     with saving(path, inputs=inputs) as stream:
         stream.write(data)
 

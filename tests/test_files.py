@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import replacing, saving, write_file
+from tests.traces import ROOT
 
 
 def test_the_old_content_stays_until_the_new_is_complete(tmp_path: Path) -> None:
@@ -117,9 +120,60 @@ def test_permissions_of_the_old_file_stay_and_a_new_one_obeys_the_umask(tmp_path
 def test_text_that_is_not_unicode_is_escaped_and_not_lost(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_file(target, "name \udcff")
-    assert target.read_text(encoding="utf-8") == "name \\udcff"
+    assert target.read_text(encoding="utf-8") == "name \\xff"
 
 
 def test_an_error_of_the_block_itself_is_not_taken_for_the_disks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ours"), saving(tmp_path / "a.json"):
         raise ValueError("ours")
+
+
+def test_a_killed_writer_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    if not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no files without a name")
+    (tmp_path / "a.json").write_text("old")
+    code = (
+        "import os, signal\nfrom mfu_doctor.files import replacing\n"
+        "with replacing('a.json') as s:\n s.write(bytes(100_000)); s.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, timeout=60).returncode == -9
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_where_files_need_a_name_an_unfinished_one_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    test_two_writers_of_one_name_leave_one_whole_file(tmp_path)
+    test_permissions_of_the_old_file_stay_and_a_new_one_obeys_the_umask(tmp_path)
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no process reads this pipe"), replacing(pipe, patient=False):
+        pytest.fail("it was opened")
+    monkeypatch.setattr("mfu_doctor.files.LONGEST_WAIT_S", 0.01)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # it never reads
+    with pytest.raises(OSError, match="its reader took nothing"), replacing(pipe, patient=False) as stream:
+        stream.write(bytes(10 << 20))
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_pipe_whose_reader_is_slow_gets_everything(tmp_path: Path) -> None:
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+
+    def read() -> None:
+        with os.fdopen(opened, "rb") as stream:
+            got.append(stream.read())
+
+    reader = threading.Thread(target=read)
+    with replacing(pipe, patient=False) as stream:
+        reader.start()
+        stream.write(b"x" * (3 << 20))
+    reader.join()
+    assert got == [b"x" * (3 << 20)]

@@ -81,6 +81,8 @@ def annotate(
     Raises:
         DoctorError: the source is not a trace or has no such step, or the target is the source or cannot be written.
     """
+    if Path(source).exists() and not (Path(source).is_file() or Path(source).is_dir()):
+        raise DoctorError("annotate cannot use a pipe, because it reads the trace twice", "pass a file")
     stated = Overrides(steps=steps, peak_flops=peak_flops, model_flops=model_flops)
     if load_saved(source) is not None:
         raise DoctorError(f"{os.fspath(source)} is a saved report, but annotate needs a trace", "pass the trace")

@@ -101,6 +101,6 @@ def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
 
 
 def _json(data: object) -> str:
-    import msgspec
+    from mfu_doctor.json_text import json_bytes
 
-    return msgspec.json.format(msgspec.json.encode(data), indent=1).decode() + "\n"
+    return json_bytes(data, indent=1).decode() + "\n"

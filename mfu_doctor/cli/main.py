@@ -1,4 +1,4 @@
-"""The command line: one thin function per verb. Only this module prints or exits.
+"""The command line: one thin function per verb. Only this module exits, and only it and `streams` print.
 
 Nothing heavy is imported here: `mfu-doctor --help` starts without numpy, torch or any renderer.
 """
@@ -10,11 +10,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from mfu_doctor.cli import options as given
+from mfu_doctor.cli import streams
 from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.errors import DoctorError
 
@@ -33,15 +34,23 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line. Every error of ours becomes one line on standard error."""
+    streams.hold_places()
     try:
         app()
     except DoctorError as error:
-        typer.echo(f"error: {_one_line(str(error))}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, less) closed the pipe. Standard output must not be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(error)
+    except BrokenPipeError:  # the reader (head, less) closed the pipe
+        streams.give_up()
         sys.exit(BROKEN_PIPE)
+    except OSError as error:  # a stream or a disk, where no verb knows more about it
+        place = "a standard stream" if error.filename is None else os.fsdecode(error.filename)
+        _fail(DoctorError(f"{place} cannot be used ({error.strerror or error})"))
+
+
+def _fail(error: DoctorError) -> NoReturn:
+    _note(f"error: {error}")
+    streams.give_up()
+    sys.exit(error.exit_code)
 
 
 @app.callback(invoke_without_command=True)
@@ -236,14 +245,12 @@ def selfcheck() -> None:
 def _show(text: str) -> None:
     """Results go to standard output, byte for byte."""
     if text:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        streams.write_result(text)
 
 
 def _note(text: str) -> None:
     """Everything that is not the result goes to standard error."""
-    typer.echo(_one_line(text), err=True)
+    streams.write_note(_one_line(text))
 
 
 def _one_line(text: str) -> str:
@@ -256,7 +263,7 @@ def _one_line(text: str) -> str:
 @contextmanager
 def _progress(text: str) -> Iterator[None]:
     """One line on standard error if the work takes long and standard error is a terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     timer = threading.Timer(PROGRESS_AFTER_S, _note, [f"{text} ..."])

@@ -22,6 +22,7 @@ from mfu_doctor.comparison.samples import (
     require_alike,
     step_sample,
 )
+from mfu_doctor.json_text import json_bytes
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, Breakdown, KernelRow
 
@@ -101,9 +102,7 @@ class Comparison:
 
     def to_json(self) -> bytes:
         """The comparison as UTF-8 JSON in SI units."""
-        import msgspec
-
-        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+        return json_bytes(self, indent=1)
 
 
 def compare(

@@ -97,6 +97,8 @@ def open_trace(source: Readable, *, processes: int = 1) -> Opened:
     if isinstance(source, Trace):
         return Opened(source)
     if source == STDIN:
+        if sys.stdin is None:
+            raise NotATraceError("standard input is closed", "pass the path of a trace")
         return Opened(replace(read_trace(sys.stdin.buffer), label="stdin"))
     if not isinstance(source, str | os.PathLike):
         return Opened(read_trace(source))

@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.json_text import json_bytes
 from mfu_doctor.result.report import SCHEMA, Report
 from mfu_doctor.units import impossible
 
@@ -23,7 +24,7 @@ HEAD_BYTES = 4096  # bytes that are enough to see which tool wrote a JSON file
 
 def to_json(report: Report) -> bytes:
     """The report as indented UTF-8 JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=1)
+    return json_bytes(report, indent=1)
 
 
 def from_json(data: bytes | str, kind: type[R]) -> R:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mfu_doctor.json_text import json_bytes
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Saving
 
@@ -153,7 +154,7 @@ class Verdict:
             "headline": self.headline,
         }
         body = msgspec.to_builtins(self)
-        return msgspec.json.format(msgspec.json.encode(head | body), indent=1)
+        return json_bytes(head | body, indent=1)
 
     def __str__(self) -> str:
         lines = [f"mfu-doctor check {self.headline}"]

@@ -16,6 +16,7 @@ from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.session.recorder import Recorder, profile
 
@@ -117,7 +118,8 @@ class _Outcome:
 def _status_of(request: SystemExit) -> int:
     if request.code is None or isinstance(request.code, int):
         return request.code or 0
-    sys.stderr.write(f"{request.code}\n")  # sys.exit("message")
+    if sys.stderr is not None:
+        sys.stderr.write(f"{request.code}\n")  # sys.exit("message")
     return _FAILED
 
 
@@ -157,7 +159,7 @@ def _find_script(target: str) -> _Program:
 
 def _find_module(target: str) -> _Program:
     if not sys.flags.safe_path:
-        sys.path[0] = str(Path.cwd())
+        sys.path[0] = _here()
     spec = _spec(target)
     if spec is not None and spec.submodule_search_locations is not None:
         spec = _spec(f"{target}.__main__")
@@ -175,7 +177,12 @@ def _find_module(target: str) -> _Program:
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=spec.origin, __cached__=spec.cached, __spec__=spec, __loader__=loader)
     main.__dict__.update(__package__=spec.parent, __builtins__=builtins)
-    return _Program(spec.origin or target, str(Path.cwd()), load, main)
+    return _Program(spec.origin or target, _here(), load, main)
+
+
+def _here() -> str:
+    """The working directory; if that was deleted, Python's word for it."""
+    return str(working_directory() or "")
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -7,12 +7,11 @@ import zlib
 from contextlib import nullcontext
 from pathlib import Path
 
-import msgspec
-
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.export.assemble import with_whole_run
 from mfu_doctor.capture.export.merge import FACTS_LINE, zipped
 from mfu_doctor.files import replacing
+from mfu_doctor.json_text import json_bytes
 
 _LONGEST_HEAD = 64 << 20  # bytes before the events: process groups and facts
 _PIECE = 1 << 20  # bytes copied at a time
@@ -27,7 +26,7 @@ def amend_capture(capture: Capture, path: Path) -> None:
     if before is None:
         return
     after = with_whole_run(capture, before)
-    if _replaced(path, _line_of(msgspec.json.encode(before)), _line_of(msgspec.json.encode(after))):
+    if _replaced(path, _line_of(json_bytes(before)), _line_of(json_bytes(after))):
         capture.facts = after
     else:
         capture.notes.say(

@@ -16,6 +16,7 @@ from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.facts import MeasuredPeak
 from mfu_doctor.files import replacing
+from mfu_doctor.json_text import json_bytes
 
 _ENOUGH_ROOM = 1 << 30  # bytes: a full event budget is a tenth of this
 
@@ -65,11 +66,9 @@ def _writer(
     """A function that writes the whole file somewhere; the facts are encoded when it is called, with the notes so far."""
 
     def write(path: Path) -> None:
-        import msgspec
-
         kept = chosen if exports else Chosen(None, None)
         capture.facts = assemble(capture, kept, peaks)
-        facts = msgspec.json.encode(capture.facts)
+        facts = json_bytes(capture.facts)
 
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:

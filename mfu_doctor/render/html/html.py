@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
+from mfu_doctor.json_text import json_bytes
 from mfu_doctor.quantities import counted
 from mfu_doctor.render.html import fixes as page_fixes
 from mfu_doctor.render.html import page
@@ -55,9 +56,7 @@ def render_html(report: Report, *, origin: Origin | None = None) -> str:
 
 def embedded_json(report: Report) -> str:
     """The report as JSON, escaped so that no text in it can end the script element."""
-    import msgspec
-
-    text = msgspec.json.encode(report).decode()
+    text = json_bytes(report).decode()
     return "".join(_ESCAPES.get(c, c) for c in text) if any(c in text for c in _ESCAPES) else text
 
 

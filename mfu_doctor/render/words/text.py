@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from mfu_doctor.analysis.names.short_names import short_name
+from mfu_doctor.json_text import readable
 
 WIDTH = 80  # columns if the width of the screen is not known
 EN_DASH = "\N{EN DASH}"  # between the ends of a range, in outputs that are not for a terminal
@@ -54,8 +55,11 @@ _ASCII = {
 
 
 def clean(text: str) -> str:
-    """One line without control sequences, invisible characters or CI commands; line breaks and tabs become spaces."""
-    plain = _ESCAPES.sub("", text)
+    """One line without control sequences, invisible characters or CI commands.
+
+    Line breaks and tabs become spaces, and bytes that are no UTF-8 become escapes.
+    """
+    plain = _ESCAPES.sub("", readable(text))
     spaced = re.sub(r"[\s\x85\u2028\u2029]+", " ", plain)
     shown = "".join(c for c in spaced if unicodedata.category(c) not in _INVISIBLE)
     return _COMMANDS.sub(lambda found: f"{found[0][:-1]} {found[0][-1]}", shown)
