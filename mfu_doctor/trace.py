@@ -32,8 +32,8 @@ class Category(IntEnum):
     OVERHEAD = 11  # the profiler's own work
 
 
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # what fits 64 bits
 _PRINTED_FLAGS = {"True": True, "False": False}
-_PRINTED_INTEGER = re.compile(r"-?[0-9]{1,18}")  # what fits 64 bits
 _PRINTED_WORD = re.compile(r"-?[0-9]{1,18}|True|False")
 
 DEVICE_CATEGORIES = (Category.KERNEL, Category.MEMCPY, Category.MEMSET)
@@ -55,6 +55,11 @@ class Track:
     def is_stream(self) -> bool:
         """Whether this is a device stream."""
         return self.device is not None
+
+    @property
+    def stream(self) -> int:
+        """Number of the stream; -1 if this is none, or has a name instead."""
+        return int(self.tid) if self.is_stream and _NUMBER.fullmatch(self.tid) else -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class EventArgs:
         text = self.concrete[index]
         if text in _PRINTED_FLAGS:
             return _PRINTED_FLAGS[text]
-        if _PRINTED_INTEGER.fullmatch(text):
+        if _NUMBER.fullmatch(text):
             return int(text)
         if not (text.startswith("[") and text.endswith("]")):
             return None

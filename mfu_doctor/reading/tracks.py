@@ -6,6 +6,7 @@ of one number are the same track.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,8 @@ from mfu_doctor.reading.schema import ABSENT
 from mfu_doctor.trace import Track
 
 _FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
+_LONGEST_NUMBER = 18  # digits: what fits 64 bits
+_NUMBER = re.compile(rf"0|[1-9][0-9]{{,{_LONGEST_NUMBER - 1}}}")
 _LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
 _MOST_DEVICES = (
     2**22
@@ -39,7 +42,7 @@ class TrackTable:
             return float(value)
         text = "" if value is None else str(value)
         number = text.removeprefix("stream ")
-        if number.isascii() and number.isdecimal() and number == str(int(number)) and int(number) < -_FIRST_TEXT:
+        if _NUMBER.fullmatch(number) and int(number) < -_FIRST_TEXT:
             return float(number)
         if text not in self._codes:
             self._codes[text] = float(_FIRST_TEXT - len(self._texts))
@@ -121,7 +124,7 @@ class TrackTable:
     def _device(self, pid: int, tid: int) -> int:
         """Device index if the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
         digits = "".join(c for c in self.text(pid) if c.isdecimal())
-        return int(digits) if digits else max(0, tid)
+        return int(digits[:_LONGEST_NUMBER]) if digits else max(0, tid)
 
 
 def _devices_of(records: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:

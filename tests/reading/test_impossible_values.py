@@ -171,3 +171,12 @@ def test_halves_of_characters_become_question_marks() -> None:
     """No file and no terminal can be given one: the name would be a traceback where the report is written."""
     data = json.dumps({"deviceProperties": [{"name": "\udfff"}], "traceEvents": [op(1)]})
     assert read_trace(io.BytesIO(data.encode())).devices[0].name == "?"
+
+
+@pytest.mark.parametrize("stream", ["9" * 30, "9" * 5000, "²", "-" * 3, "main"])
+def test_a_stream_that_is_no_number_has_none(stream: str) -> None:
+    trace = read(kernel(1, stream=stream, device=0), op(2, tid="9" * 5000), kernel(3, pid="GPU " + "9" * 5000))
+    assert track(trace, 0).tid == stream
+    assert track(trace, 0).stream == -1
+    assert len(trace.events) == 2
+    assert kinds(trace) == ["events-dropped"]

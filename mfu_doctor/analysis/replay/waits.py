@@ -217,7 +217,7 @@ def _start_of(trace: Trace, rows: npt.NDArray[np.int64]) -> dict[int, int]:
 
 
 def _stream_ids(trace: Trace, ops: Operations) -> npt.NDArray[np.int64]:
-    ids = np.array([int(t.tid) if t.is_stream and t.tid.lstrip("-").isdigit() else -1 for t in trace.tracks], np.int64)
+    ids = np.array([t.stream for t in trace.tracks], np.int64)
     return ids[ops.stream]
 
 
