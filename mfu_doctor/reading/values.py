@@ -16,6 +16,7 @@ from mfu_doctor.trace import EventArgs
 
 T = TypeVar("T")
 
+_DIRECTIONS = 3  # of a grid and of a block
 _MOST_ELEMENTS = 2**63 - 1  # of a tensor: torch counts them in 64 bits
 
 _NAMES = {
@@ -199,7 +200,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _extent(value: Any) -> tuple[int, ...]:
     """The blocks of a grid or the threads of a block, in each direction."""
     sizes = _sizes(value)
-    if min(sizes, default=0) < 0:
+    if min(sizes, default=0) < 0 or len(sizes) > _DIRECTIONS:
         raise ValueError
     return sizes
 

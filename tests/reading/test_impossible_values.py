@@ -180,3 +180,13 @@ def test_a_stream_that_is_no_number_has_none(stream: str) -> None:
     assert track(trace, 0).stream == -1
     assert len(trace.events) == 2
     assert kinds(trace) == ["events-dropped"]
+
+
+@pytest.mark.parametrize(
+    "grid", [[2**60] * 40, [-1, 1, 1], [2**64, 1, 1]], ids=["40 directions", "negative", "too large"]
+)
+def test_a_grid_has_three_directions(grid: list[int]) -> None:
+    args = read(kernel(1, grid=grid, block=[256, 1, 1])).args_of(0)
+    assert args is not None
+    assert args.grid is None
+    assert args.block == (256, 1, 1)
