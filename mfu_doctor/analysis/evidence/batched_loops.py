@@ -1,9 +1,10 @@
 """What a loop of small operators takes as few large ones: the dispatch of one round, and the work of all.
 
 A small operator takes what dispatching it takes. One operator for all rounds is dispatched once; what it computes and moves is
-the sum of the rounds', at the rates of the device. A recurrent layer projects its inputs and computes the gradients of its
-weights in one matmul for all rounds, but the matmuls of its state run one after another. The engine walks the graph of all nodes
-when backward begins, and the graph is freed after it: that time goes with the nodes.
+the sum of the rounds', at the rates of the device. What takes or writes its part by an index (a mask, row numbers) goes over the
+whole in each round, and once in one call. A recurrent layer projects its inputs and computes the gradients of its weights in one
+matmul for all rounds, but the matmuls of its state run one after another. The engine walks the graph of all nodes when backward
+begins, and the graph is freed after it: that time goes with the nodes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ _MOVES_NOTHING = re.compile(
 )
 # In backward of a loop, each part writes a tensor of the size of the whole; one operator for all parts writes it once.
 _PARTS = re.compile(
-    r"(^|: )(Select|Slice|Split\w*|UnsafeSplit\w*|Unbind|Narrow|Index\w*|Gather|Stack|Cat|Chunk)Backward\d+$"
+    r"(^|: )(torch::autograd::CopySlices|(Select|Slice|Split\w*|UnsafeSplit\w*|Unbind|Narrow|Index\w*|Gather|Stack|Cat|Chunk"
+    r"|Scatter\w*|\w+Scatter|MaskedSelect|Take|Put)Backward\d+)$"
+)
+# Takes or writes its part by an index: its recorded shapes are those of the whole, which one call for all rounds reads once.
+_BY_INDEX = re.compile(
+    r"^aten::(_?(unsafe_)?index\w*|gather|take\w*|masked_(select|scatter_?)|nonzero\w*|scatter\w*|\w+_scatter|put_?)$"
 )
 _ADDS = re.compile(r"^aten::add_?$")
 
@@ -74,12 +80,13 @@ def _edits(run: Run, loops: list[SmallOps], end: _End, state: Mask) -> tuple[Edi
     of_cells = np.where(
         state, now if end.unknown else work, np.where(run.kernels.matmul_like, work, end.unknown * work)
     )
+    by_index = _named(run, _BY_INDEX)
     host: list[Edit] = []
     left = np.full(run.activity.count, np.nan)
     for found in loops:
         once = 1.0 / found.loop.rounds
         mine = np.flatnonzero(work_in(run, found.inside))
-        stays = (of_cells if found.kind == "cells" else work)[mine]
+        stays = (of_cells if found.kind == "cells" else work)[mine] * np.where(by_index[mine], once, 1.0)
         left[mine] = np.minimum(np.maximum(now[mine] * once + stays, end.least * now[mine]), now[mine])
         where = found.inside - run.activity.busy() if run.is_cpu else found.inside
         host.append(ScaleHost(where, max(once, end.least)))
@@ -104,15 +111,22 @@ def _work_ns(run: Run, end: _End) -> Floats:
 def _moves_nothing(run: Run) -> Mask:
     """Entries that one operator for all rounds has no part for: shapes, wrappers, gradients of parts, and their additions."""
     op = run.launches.op
-    named = np.isin(run.trace.events.name[np.maximum(op, 0)], ids_matching(run.trace, _MOVES_NOTHING)) & (op >= 0)
+    named = _named(run, _MOVES_NOTHING)
     wrapper = run.kernels.is_kind("other") & run.is_cpu & np.isnan(run.least_bytes)
     parts = (under(run, op, _PARTS) >= 0) & (op >= 0)
-    adds = np.isin(run.trace.events.name[np.maximum(op, 0)], ids_matching(run.trace, _ADDS)) & (op >= 0)
+    adds = _named(run, _ADDS)
     parent = np.where(op >= 0, run.ops.parent[np.maximum(op, 0)], -1)
     by_engine = np.isin(run.trace.events.name[np.maximum(parent, 0)], ids_matching(run.trace, NODE_CALL)) & (
         parent >= 0
     )
     out: Mask = (named & run.is_cpu) | wrapper | parts | (adds & by_engine)
+    return out
+
+
+def _named(run: Run, pattern: re.Pattern[str]) -> Mask:
+    """Entries of operators with such a name, shape (n,)."""
+    op = run.launches.op
+    out: Mask = np.isin(run.trace.events.name[np.maximum(op, 0)], ids_matching(run.trace, pattern)) & (op >= 0)
     return out
 
 
