@@ -1,7 +1,7 @@
 """Which operators run in backward: those inside an autograd node that the engine calls, and which operator added the node.
 
 Autograd gives an operator and its node the same sequence number. An operator without a node carries the number of the next one,
-so a number belongs to the last operator that has it.
+so a number belongs to the last operator that has it. An operator that writes into a view adds two nodes: its own, and CopySlices.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, under
-from mfu_doctor.analysis.names.autograd import NODE_CALL
+from mfu_doctor.analysis.names.autograd import COPY_SLICES_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.trace import Category
@@ -43,5 +43,6 @@ def maker_of(run: Run, nodes: Rows) -> Rows:
     sequence, makers = run.trace.events.sequence, node_makers(run)
     if not len(makers):
         return np.full(len(nodes), -1, np.int64)
-    at = np.minimum(np.searchsorted(sequence[makers], sequence[nodes]), len(makers) - 1)
-    return np.where(sequence[makers[at]] == sequence[nodes], makers[at], -1)
+    number = sequence[nodes] - np.isin(nodes, rows_matching(run.trace, COPY_SLICES_CALL, nodes))
+    at = np.minimum(np.searchsorted(sequence[makers], number), len(makers) - 1)
+    return np.where(sequence[makers[at]] == number, makers[at], -1)

@@ -3,6 +3,7 @@
 Its backward tells. Autograd gives an operator and its node in backward the same sequence number. If each round has weights of
 its own, they get their gradients round by round: the rounds are the layers of a network. If the first round's nodes do less than
 those of the others, then only the first one's input needs no gradient, and every other round continues from the one before.
+Writing its result into its part of a tensor that was new before the loop looks the same, but no round needs what others wrote.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
-from mfu_doctor.analysis.evidence.steady_steps import Rows
-from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import EMPTY, Intervals, union
@@ -29,6 +29,15 @@ _LAYER = re.compile(
     r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|rnn\w*|embedding|scaled_dot_product_attention)$"
 )
 _CELL = re.compile(r"^aten::\w*(lstm|gru|rnn_tanh|rnn_relu)_cell\w*$")
+# Puts a result into its part of a tensor: what it does more in later rounds is the gradient of the other parts.
+_WRITE = re.compile(
+    rf"{NODE_CALL.pattern}(torch::autograd::CopySlices"
+    r"|(Index(Put|Copy|Add|Fill|Reduce)|Scatter|(Slice|Select|Diagonal|AsStrided|Masked)Scatter|MaskedFill|Put|Where)\w*"
+    r"Backward\d+)$"
+)
+# Lengthens a tensor by a result; but what joins a state to an input, for a layer, looks the same.
+_LENGTHEN = re.compile(rf"{NODE_CALL.pattern}(Cat|Stack)Backward\d+$")
+_COLLECTS = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
 _GATE = re.compile(r"^aten::(tanh|sigmoid)_?$")
 
 
@@ -60,13 +69,17 @@ class _Nodes:
         work: operators inside of it, shape (n,).
         round: the round of its loop, shape (n,).
         hands_over: whether it hands a parameter its gradient, shape (n,).
+        writes: whether it is of an operator that puts a round's result into its part of a tensor, shape (n,).
+        lengthens: whether it is of one that lengthens a tensor by a round's result, shape (n,).
     """
 
     row: Rows
     loop: Rows
     work: Rows
     round: Rows
-    hands_over: npt.NDArray[np.bool_]
+    hands_over: Mask
+    writes: Mask
+    lengthens: Mask
 
 
 def small_ops(run: Run) -> list[SmallOps]:
@@ -104,10 +117,12 @@ def _kind(loop: Loop, names: set[str], nodes: _Nodes, mine: Rows) -> Kind | None
     trained = _parameters_within(nodes, mine)
     if trained >= loop.rounds:
         return None
-    continues = _continues(nodes, mine, loop.rounds)
+    layered = any(_LAYER.match(name) for name in names)
+    collects = nodes.writes if layered else nodes.writes | nodes.lengthens
+    continues = _continues(nodes, mine[~collects[mine]], loop.rounds)
     if any(_CELL.match(name) for name in names):
         return "cells"
-    if not any(_LAYER.match(name) for name in names):
+    if not layered:
         return None if continues else "parts"
     if not trained:  # the layers of a network that is not trained repeat themselves too
         return None
@@ -140,8 +155,9 @@ def _nodes_of(run: Run, loops: list[Loop]) -> _Nodes:
     nodes = nodes[np.lexsort((events.start[nodes], events.track[nodes]))]
     makers = maker_of(run, nodes)
     loop, round_ = _where(run, loops, np.where(makers >= 0, events.start[makers], -1))
-    hands_over = np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes))
-    return _Nodes(nodes, loop, _operators_inside(run, nodes, ops), round_, hands_over)
+    patterns = (ACCUMULATE_CALL, _WRITE, _LENGTHEN)
+    hands_over, writes, lengthens = (np.isin(nodes, rows_matching(run.trace, p, nodes)) for p in patterns)
+    return _Nodes(nodes, loop, _operators_inside(run, nodes, ops), round_, hands_over, writes, lengthens)
 
 
 def _where(run: Run, loops: list[Loop], time: Rows) -> tuple[Rows, Rows]:
@@ -180,6 +196,20 @@ def _inside(run: Run, loop: Loop, nodes: _Nodes, mine: Rows) -> Intervals:
     first = np.flatnonzero(np.concatenate((np.ones(min(len(mine), 1), np.bool_), apart)))
     last = np.flatnonzero(np.concatenate((apart, np.ones(min(len(mine), 1), np.bool_))))
     return union(np.append(events.start[row[first]], loop.start), np.append(events.end[row[last]], loop.end))
+
+
+def is_uneven(run: Run, loop: Loop) -> bool:
+    """Whether recorded shapes show rounds of different sizes; what collects results grows in any loop."""
+    body = len(loop.rows) // loop.rounds
+    for position in range(body):
+        rows = loop.rows[position::body]
+        if _COLLECTS.match(run.trace.name_of(int(rows[0]))):
+            continue
+        _, first = np.unique(run.trace.events.args[rows], return_index=True)
+        sizes = {args.dims for row in rows[first] if (args := run.trace.args_of(int(row))) is not None}
+        if len(sizes - {None}) > 1:
+            return True
+    return False
 
 
 def time_of(loops: list[SmallOps]) -> Intervals:

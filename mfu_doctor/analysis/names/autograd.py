@@ -21,3 +21,5 @@ NODE = re.compile(r"(Backward\d*|^torch::autograd::\w+)$")
 # A gradient is handed to its parameter: to the grad attribute, or to what hooks it.
 ACCUMULATE_CALL = re.compile(rf"{NODE_CALL.pattern}torch::autograd::AccumulateGrad$")
 ACCUMULATE = re.compile(r"^torch::autograd::AccumulateGrad$")
+# Writing into a view adds two nodes: the operator's own, and with the next number this one, which no operator carries.
+COPY_SLICES_CALL = re.compile(rf"{NODE_CALL.pattern}torch::autograd::CopySlices$")

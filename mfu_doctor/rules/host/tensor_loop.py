@@ -2,9 +2,10 @@
 
 What it measures
     A sequence of up to 64 operators that repeats at least ten times within one step on the main thread, with its backward. It
-    indexes a tensor, goes through its pieces, or joins the results of its rounds (stack, cat). Backward tells what it is: if the
-    weights get their gradients round by round, the rounds are layers of a network, and the rule is silent. If the first round's
-    backward does less than the others', each round continues from the one before.
+    indexes a tensor, goes through its pieces, or joins the results of its rounds (stack, cat). Rounds may differ in size (masks,
+    graphs, segments). Backward tells what it is: if the weights get their gradients round by round, the rounds are layers of a
+    network, and the rule is silent. If the first round's backward does less than the others', each round continues from the last
+    one. Writing the results into one tensor (out[i] = ...) does not count: no round needs what others wrote.
 
 Why it costs
     A small operator takes what dispatching it takes, a few microseconds on the CPU, in forward and again in backward; on a GPU it
@@ -13,7 +14,7 @@ Why it costs
 
 How the gain is predicted
     One round's dispatch remains, and the computing and the memory traffic of all rounds. Python between operators remains for one
-    round.
+    round. What takes its part by an index or a mask goes over the whole tensor in each round, and once in one call.
     Low: 25 % of the time of the loop remains, or the work at half of the rates of the device if that is more.
     Mid: the work at 70 % of the rates. 10 % of work whose size is not known.
     High: the work at the full rates.
@@ -25,8 +26,9 @@ How the gain is predicted
 
 How to fix
     Call the operators once for all rounds: stack the inputs and call the model or the loss on the batch, index with a tensor, use
-    Tensor.unfold or F.unfold for windows, index_add_ or scatter_reduce_ with the number of the group for graphs and segments, or
-    torch.vmap. For cells, call nn.LSTM, nn.GRU or nn.RNN on the whole sequence.
+    Tensor.unfold or F.unfold for windows, or torch.vmap. For graphs and segments of different sizes, use index_add_ or
+    scatter_reduce_ with the number of the group, torch.segment_reduce, or padding with a mask. For cells, call nn.LSTM, nn.GRU or
+    nn.RNN on the whole sequence.
 
 When it is wrong
     A trace does not always show whether a round needs the result of the one before. If it does, and no layer computes it, only
@@ -44,7 +46,7 @@ import re
 import numpy as np
 
 from mfu_doctor.analysis.evidence.batched_loops import batched
-from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, small_ops, time_of
+from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, is_uneven, small_ops, time_of
 from mfu_doctor.analysis.evidence.python_loops import Loop
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.run import Run
@@ -70,12 +72,12 @@ _CELLS = (
     ),
     (r"", "self.rnn = nn.LSTM(input_size, hidden_size)  # or nn.GRU, nn.RNN: one call on the whole sequence"),
 )
+_GROUPS = (
+    "sums = x.new_zeros(groups, x.size(1)).index_add_(0, group_of_row, x)  # all groups; per row: sums[group_of_row]"
+)
 _PARTS = (
     (r"_loss|log_softmax", "loss = criterion(outputs, targets)  # once on the whole batch instead of once per sample"),
-    (
-        r"split_with_sizes",
-        "pooled = x.new_zeros(groups, x.size(1)).index_add_(0, group_of_row, x)  # all groups in one call",
-    ),
+    (r"split_with_sizes|nonzero|masked_select|eq .*aten::index\b", _GROUPS),
     (
         r"aten::(slice|narrow)",
         "windows = x.unfold(dimension, size, step)  # all windows at once instead of a loop over slices",
@@ -88,6 +90,7 @@ _PARTS = (
 _LAYERS = (
     "y = model(torch.stack(xs))  # one call on the whole batch instead of one per sample; else torch.vmap(model)(xs)"
 )
+_PADDED = "y = model(torch.nn.utils.rnn.pad_sequence(xs, batch_first=True))  # one padded batch with a mask; else nested tensors"
 _SHOWN_NAMES = 4
 
 
@@ -109,16 +112,17 @@ def tensor_loop(run: Run) -> Outcome:
         return None
     longest = max(inside, key=lambda found: found.inside.total_ns)
     loop = longest.loop
+    fix = _fix(longest, uneven=_is_uneven(run, longest, inside))
     return Finding(
         summary=f"Loops of small operators take {steady.share(spent)} of the step on the CPU: one repeats "
         f"{_operators(loop)} {number(loop.rounds)} times",
-        fix=_fix(longest),
+        fix=fix,
         detail=_question(longest),
         change=batched(run, loops),
         evidence=_evidence(inside, steady, spent),
         place=_place(run, loop),
         effort="refactor",
-        risk="none" if longest.kind == "parts" else "rounding",
+        risk="none" if longest.kind == "parts" and fix != _GROUPS else "rounding",  # groups are summed in another order
         confidence="hint" if longest.kind == "layers-per-part" else "modelled",
     )
 
@@ -134,10 +138,17 @@ def _operators(loop: Loop) -> str:
     return ", ".join(short[:_SHOWN_NAMES]) + (", ..." if len(short) > _SHOWN_NAMES else "")
 
 
-def _fix(found: SmallOps) -> str:
+def _is_uneven(run: Run, longest: SmallOps, inside: list[SmallOps]) -> bool:
+    """Whether the rounds differ in size, by the loops like this one: not every step has its shapes recorded."""
+    return any(is_uneven(run, found.loop) for found in inside if found.loop.names == longest.loop.names)
+
+
+def _fix(found: SmallOps, *, uneven: bool) -> str:
     if found.kind == "layers-per-part":
-        return _LAYERS
+        return _PADDED if uneven else _LAYERS
     names = " ".join((found.loop.before, *found.loop.names))
+    if found.kind == "parts" and uneven and not re.search(_PARTS[0][0], names):
+        return _GROUPS
     table = _CELLS if found.kind == "cells" else _PARTS
     return next(fix for pattern, fix in table if re.search(pattern, names))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -285,3 +286,123 @@ def test_python_between_its_operators_and_their_chains_are_its_symptoms() -> Non
     run = run_of(drawn)
     assert found(host_bound, run).symptom_of == ("tensor-loop",)
     assert found(unfused_elementwise, run).symptom_of[0] == "tensor-loop"
+
+
+def collecting(
+    body: tuple[str, ...],
+    *,
+    write: str = "IndexPutBackward0",
+    sizes: tuple[int, ...] = (),
+    node_number: int = 0,
+    computes_on: bool = False,
+) -> Run:
+    """Per step 20 rounds of these operators (20 us each); the last one puts the result into its part of a new tensor.
+
+    In the first round that tensor needs no gradient: the node of the write (30 us in other rounds) does less. With `computes_on`
+    the node of the first operator does less as well. `sizes`: rows of each round; `node_number`: what the node of the write adds
+    to the number of its operator.
+    """
+    drawn, number = Timeline(device=None), 0
+    each = len(body) + node_number
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::zeros_like", host=500)
+            first = number
+            for i in range(20):
+                for at, name in enumerate(body):
+                    dims: dict[str, Any] = {"dims": [[sizes[i], 8]], "types": ["float"]} if sizes else {}
+                    drawn.op(name, host=20, sequence=number + at, **dims)
+                number += each
+            drawn.op("aten::sum", host=20, sequence=number)
+            drawn.op("aten::ones_like", host=10)
+            node(drawn, "SumBackward0", number)
+            for i in reversed(range(20)):
+                begin = first + i * each
+                node(drawn, write, begin + len(body) - 1 + node_number, (("aten::index", 14),) * (1 if i == 0 else 2))
+                node(drawn, "MulBackward0", begin, (("aten::mul", 14),) * (1 if computes_on and i == 0 else 2))
+            node(drawn, ACCUMULATE, ops=())
+            number += 1
+    return run_of(drawn)
+
+
+MASKED = ("aten::eq", "aten::index", "aten::mean", "aten::sub", "aten::index_put_")
+SLICED = ("aten::slice", "aten::mean", "aten::sub", "aten::slice", "aten::copy_")
+
+
+@pytest.mark.parametrize(
+    "write", ["IndexPutBackward0", "IndexAddBackward0", "ScatterBackward0", "MaskedScatterBackward0", "WhereBackward0"]
+)
+def test_rounds_that_write_their_parts_of_one_tensor_need_nothing_of_each_other(write: str) -> None:
+    run = collecting(MASKED, write=write)
+    assert "eq, index, mean, sub, ... 20 times" in found(tensor_loop, run).summary
+    backward_us = 20 * (30 + 30) - 14  # the first write does one operator less
+    assert price_us(tensor_loop, run).high_ns == close(0.95 * (20 * 5 * 20 + backward_us))
+
+
+def test_a_write_into_a_slice_has_a_second_node_that_belongs_to_the_loop() -> None:
+    run = collecting(SLICED, write="torch::autograd::CopySlices", node_number=1)
+    backward_us = 20 * (30 + 30) - 14
+    assert price_us(tensor_loop, run).high_ns == close(0.95 * (20 * 5 * 20 + backward_us))
+
+
+def test_rounds_that_lengthen_a_tensor_are_a_loop() -> None:
+    found(tensor_loop, collecting(("aten::slice", "aten::mean", "aten::cat"), write="CatBackward0"))
+
+
+def test_a_state_that_is_computed_on_and_kept_by_a_write_is_no_loop() -> None:
+    silent(tensor_loop, collecting(MASKED, computes_on=True))
+
+
+def test_a_model_per_part_that_writes_its_result_is_no_cell() -> None:
+    finding = found(tensor_loop, collecting(("aten::select", "aten::linear", "aten::relu", "aten::index_put_")))
+    assert "torch.vmap" in finding.fix
+
+
+def test_a_state_joined_to_the_input_of_a_layer_is_a_cell() -> None:
+    run = collecting(("aten::select", "aten::cat", "aten::linear", "aten::relu"), write="CatBackward0")
+    assert "nn.LSTM" in found(tensor_loop, run).fix
+
+
+UNEVEN = tuple(14 + 5 * i % 18 for i in range(20))
+
+
+@pytest.mark.parametrize("body", [MASKED, SLICED, ("aten::index", "aten::mean", "aten::sub", "aten::index_put_")])
+def test_rounds_of_different_sizes_are_summed_by_their_group(body: tuple[str, ...]) -> None:
+    finding = found(tensor_loop, collecting(body, sizes=UNEVEN))
+    assert "index_add_" in finding.fix
+    assert finding.risk == "rounding"
+
+
+def test_a_result_that_grows_does_not_make_rounds_of_different_sizes() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            for i in range(20):
+                drawn.op("aten::select", host=20, dims=[[20, 8]], types=["float"])
+                drawn.op("aten::mul", host=20, dims=[[8]], types=["float"])
+                drawn.op("aten::cat", host=20, dims=[[i, 8]], types=["float"])
+    assert "x[indices]" in found(tensor_loop, run_of(drawn)).fix
+
+
+def test_rounds_of_one_size_are_windows() -> None:
+    assert "x.unfold" in found(tensor_loop, collecting(SLICED, sizes=(16,) * 20)).fix
+
+
+def test_samples_of_different_sizes_are_padded_for_a_model() -> None:
+    finding = found(tensor_loop, collecting(("aten::select", "aten::linear", "aten::index_put_"), sizes=UNEVEN))
+    assert "pad_sequence" in finding.fix
+
+
+def test_taking_a_part_by_a_mask_goes_over_the_whole_once_in_one_call() -> None:
+    # Each round's index and index_put_ have the shapes of the whole: 40 kB to read and to write, 8 us of 20 at this bandwidth.
+    drawn = Timeline(device=None)
+    whole: dict[str, Any] = {"dims": [[10_000], [10_000]], "types": ["float", "bool"]}
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=1_000)
+            for _ in range(ROUNDS):
+                drawn.op("aten::index", host=20, **whole)
+                drawn.op("aten::mean", host=20)
+    run = run_of(drawn)
+    run.__dict__["peaks"] = replace(run.peaks, bandwidth=11.25e9)
+    assert price_us(tensor_loop, run).high_ns == close(ROUNDS * 40 - 2 * 20 - 8)
