@@ -97,6 +97,10 @@ class Run:
         """
         return self._user_code.places(forward_of(self.trace, self.ops, rows))
 
+    def in_hooks(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each event row of `trace` is inside a hook of a module, as far as stacks tell; shape of `rows`."""
+        return self._user_code.in_hooks(rows)
+
     def spent_at(self, where: Intervals) -> Spot | None:
         """The user's code in which most of this host time of `trace` went by."""
         return self._user_code.spent_at(where, self.host.main_track)

@@ -24,7 +24,9 @@ FOLDER = Path(catalogue.__file__).parent
 HARDWARE = {"thermal-throttle", "shared-device", "slow-pcie-link", "slow-link"}
 # What every run that waits has in common; a named cause of the waiting must not hide behind them.
 NAMED = {
-    "host-bound": {"tensor-loop", "long-steps", "gc-pause", "data-parallel", "anomaly-mode", "host-computation"},
+    "host-bound": {
+        "tensor-loop", "long-steps", "gc-pause", "data-parallel", "anomaly-mode", "host-computation", "diagnostics-in-step",
+    },
     "exposed-communication": {
         "slow-link", "small-buckets", "sync-every-microbatch", "late-gathers", "scalar-collectives", "non-nccl-backend",
     },

@@ -22,6 +22,7 @@ _FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): (?P<function>.*)")
 _INSTALLED = re.compile(
     r"(^|/)(site-packages|dist-packages)/(torch|numpy|triton|mfu_doctor)\w*/|/lib/python3[^/]*/(?!site-)"
 )
+_CALLS_MODULE = re.compile(r"(^|/)torch/nn/modules/module\.py\(\d+\): (_call_impl|inner|__call__)$")
 _MOST = 0.5  # share of a time from which on it was spent in a function
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
 
@@ -217,3 +218,26 @@ def _from_samples(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | None]
     known = index < len(times)
     known[known] &= times[index[known]] < trace.events.end[rows[known]]
     return [samples[i].place if ok else None for i, ok in zip(index.tolist(), known.tolist(), strict=True)]
+
+
+def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> npt.NDArray[np.bool_]:
+    """Whether each event row is inside a function of the user that a module calls beside its forward(); shape of `rows`.
+
+    A function that a module calls and that runs a forward() is no hook: it is wrapped around it.
+    """
+    found = np.zeros(len(rows), np.bool_)
+    called = np.array([i for i, name in enumerate(trace.names) if _CALLS_MODULE.search(name)], np.int64)
+    forward = np.array([i for i, name in enumerate(trace.names) if name.endswith(": forward")], np.int64)
+    python = trace.rows(Category.PYTHON)
+    for track in frames.threads if len(called) else ():
+        every = _thread(trace, python[trace.events.track[python] == track])
+        around = every.around(np.arange(len(every.name)))
+        by_module = (around >= 0) & np.isin(every.name[np.maximum(around, 0)], called)
+        own = np.isin(every.name, np.array(list(frames.places), np.int64))
+        begins = every.start[np.isin(every.name, forward)]
+        runs_one = np.searchsorted(begins, every.end) > np.searchsorted(begins, every.start)
+        hooks = every.only(by_module & own & ~runs_one)
+        mine = trace.events.track[rows] == track
+        if len(hooks.name):
+            found[mine] = hooks.innermost(trace.events.start[rows[mine]]) >= 0
+    return found

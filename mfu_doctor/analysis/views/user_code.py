@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.views.host import host_view
 from mfu_doctor.analysis.views.python_lines import python_at
-from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
+from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
@@ -44,6 +44,14 @@ class UserCode:
         from_stacks = places_of(self.twins.recorded, np.maximum(twin, 0), self.twins.frames)
         known = (twin >= 0).tolist()
         return tuple(s if k and s else f for f, s, k in zip(found, from_stacks, known, strict=True))
+
+    def in_hooks(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each event row is inside a hook of a module, as far as stacks tell; shape of `rows`."""
+        found = in_hooks(self.trace, rows, self.frames)
+        if self.twins is None:
+            return found
+        twin = self.twins.row[rows]
+        return found | ((twin >= 0) & in_hooks(self.twins.recorded, np.maximum(twin, 0), self.twins.frames))
 
     def spent_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The user's code in which most of this host time went by on a thread.

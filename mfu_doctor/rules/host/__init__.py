@@ -4,6 +4,7 @@ from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.host.allocator_churn import allocator_churn
 from mfu_doctor.rules.host.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.host.device_sync import device_sync
+from mfu_doctor.rules.host.diagnostics_in_step import diagnostics_in_step
 from mfu_doctor.rules.host.few_threads import few_threads
 from mfu_doctor.rules.host.gc_pause import gc_pause
 from mfu_doctor.rules.host.host_bound import host_bound
@@ -33,4 +34,5 @@ RULES: tuple[Rule, ...] = (
     needless_grad_scaler,
     few_threads,
     anomaly_mode,
+    diagnostics_in_step,
 )

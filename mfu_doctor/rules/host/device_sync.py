@@ -36,6 +36,7 @@ from collections import Counter
 import numpy as np
 
 from mfu_doctor.analysis.evidence.copies import pageable
+from mfu_doctor.analysis.evidence.diagnostics import takes_most
 from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, spans, steady_of
 from mfu_doctor.analysis.evidence.syncs import Syncs, find_syncs
 from mfu_doctor.analysis.names.vocabulary import DEVICE_TO_HOST_PAGEABLE
@@ -95,6 +96,7 @@ def _change(syncs: Syncs, places: tuple[str | None, ...], first: tuple[str, str 
 
 def _roots(run: Run, syncs: Syncs, idle: float) -> tuple[str, ...]:
     return (
+        *(("diagnostics-in-step",) if takes_most(run, spans(run, syncs.calls)) else ()),
         *(("pageable-read",) if _reads(run, syncs) else ()),
         *(("host-computation",) if run.breakdown.mean_ns("host_compute") > idle else ()),
         *(("host-bound",) if _host_is_slower(run, idle) else ()),

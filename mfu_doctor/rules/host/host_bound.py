@@ -42,6 +42,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.evidence.diagnostics import takes_most
 from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
 from mfu_doctor.analysis.evidence.host_time import (
     COMPILED_HOST_LEFT,
@@ -132,11 +133,20 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
 
 
 def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
-    """What would explain that the device waits: a loop over elements, or a few steps that contain other work."""
+    """What explains that the device waits: statistics, a loop over elements, or a few steps that contain other work."""
+    read = ("diagnostics-in-step",) if takes_most(run, late(run) & steady.device) else ()
     rare = ("long-steps",) if not idle.is_even else ()
     loops = small_ops(run)
     looping = loops and _idle_in(run, time_in_loops(loops), steady) > idle.mean_ns / 2
-    return (*rare, "tensor-loop") if looping else rare
+    return (*rare, *read, "tensor-loop") if looping else (*rare, *read)
+
+
+def _roots_on_cpu(run: Run, where: Intervals) -> tuple[str, ...]:
+    """What explains this time between operators of a CPU-only run."""
+    return (
+        *(("diagnostics-in-step",) if takes_most(run, where) else ()),
+        *(("tensor-loop",) if owns_most(run, where) else ()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +235,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
         confidence="hint",
-        symptom_of=("tensor-loop",) if owns_most(run, python & steady.host) else (),
+        symptom_of=_roots_on_cpu(run, python & steady.host),
     )
 
 
@@ -247,7 +257,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
         place=spot.place if spot else None,
-        symptom_of=("tensor-loop",) if owns_most(run, pauses & steady.host) else (),
+        symptom_of=_roots_on_cpu(run, pauses & steady.host),
     )
 
 

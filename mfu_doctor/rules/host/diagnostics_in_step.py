@@ -1,0 +1,124 @@
+"""Operators compute statistics and checks in each step that training does not need.
+
+What it measures
+    Operators of the training thread without a gradient in backward, outside of data loading and the optimizer, whose result the
+    program reads (.item(), bool()). Two kinds count: what is read at once and can only be a check or a statistic (isnan and any,
+    std, median, kthvalue, histc, an accuracy), and all operators of a forward hook up to its last read. A hook is recognized if
+    stacks were recorded. Anything else without a gradient (targets, masks, preprocessing, a teacher, clipping) does not count.
+
+Why it costs
+    Each statistic reads whole tensors again, and each read waits until the device has computed it. In a hook this happens for
+    every layer.
+
+How the gain is predicted
+    Replay simulates the recorded timeline again without these operators and without the waits of their reads.
+    Low: only the operators that count. Mid: with the Python time between them.
+    High: also what the same function computes right before them, if nothing in this function has a gradient.
+
+How to fix
+    Remove the hooks when they have served, or compute the statistics in one step of 100. Keep checks for NaN on the loss alone.
+
+When it is wrong
+    The rule is wrong if the program decides something by the value that it reads (skips a step, chooses a branch) or if a hook
+    also computes something that the loss uses.
+
+References
+    https://pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_forward_hook
+    https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html#avoid-unnecessary-cpu-gpu-synchronization
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from mfu_doctor.analysis.evidence.attribution import device_ns, scaled, without_host, work_in
+from mfu_doctor.analysis.evidence.diagnostics import Stretches, diagnostics_of
+from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.quantities import counted
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
+from mfu_doctor.units import seconds
+
+_READ = re.compile(r"^aten::(item|is_nonzero|_local_scalar_dense)$")
+_NAMED = 4  # operators that the sentence names
+
+
+@rule(
+    "diagnostics-in-step",
+    "HO035",
+    "statistics and checks that training does not need",
+    also=("forward-hooks", "nan-checks", "activation-statistics"),
+)
+def diagnostics_in_step(run: Run) -> Outcome:
+    """Look for statistics that are computed in each step only to be read."""
+    found = diagnostics_of(run)
+    if found is None:
+        return None
+    steady = steady_of(run)
+    rows = steady.issued(run, found.sure.rows)
+    on_device = device_ns(run, steady, work_in(run, found.sure.inside))
+    spent = max(on_device, steady.host_ns(found.sure.where - run.host.blocking))
+    if not len(rows) or spent < WORTH_SHARE * steady.step_ns:
+        return None
+    reads = steady.per_step(len(rows_matching(run.trace, _READ, rows)))
+    place = _place(run, rows)
+    return Finding(
+        summary=f"Statistics and checks that training does not need take {steady.share(spent)} of the step: "
+        f"{_longest(run, rows)}",
+        fix=_fix(found.hooked, place),
+        detail=f"their {counted(reads, 'value')} per step are read by the program, and no gradient goes through them",
+        change=Change(
+            _without(run, found.sure, found.sure.inside),
+            _without(run, found.sure, found.sure.where),
+            _without(run, found.likely, found.likely.where),
+        ),
+        evidence=(
+            shown("statistics and checks", seconds(spent), "s", place),
+            shown("operators", steady.per_step(len(rows)), "per step"),
+            shown("values read", reads, "per step"),
+        ),
+        place=place,
+    )
+
+
+def _without(run: Run, what: Stretches, host: Intervals) -> tuple[Edit, ...]:
+    """These operators are gone, with this host time and the waits in it."""
+    waits = run.host.blocking_rows
+    waits = waits[what.inside.contains(run.trace.events.start[waits])]
+    return (
+        *scaled(run, work_in(run, what.inside), 0.0),
+        *without_host(run, host),
+        *((DropWaits(waits),) if len(waits) else ()),
+    )
+
+
+def _lengths(run: Run, rows: Rows) -> list[int]:
+    lengths: list[int] = (run.trace.events.end[rows] - run.trace.events.start[rows]).tolist()
+    return lengths
+
+
+def _place(run: Run, rows: Rows) -> str | None:
+    """The user's line that issues most of them, by their time."""
+    total: Counter[str] = Counter()
+    for place, length in zip(run.places(rows), _lengths(run, rows), strict=True):
+        if place is not None:
+            total[place] += length
+    return total.most_common(1)[0][0] if total else None
+
+
+def _longest(run: Run, rows: Rows) -> str:
+    total: Counter[str] = Counter()
+    for row, length in zip(rows.tolist(), _lengths(run, rows), strict=True):
+        total[run.trace.name_of(row).removeprefix("aten::")] += length
+    return ", ".join(name for name, _ in total.most_common(_NAMED)) + (", ..." if len(total) > _NAMED else "")
+
+
+def _fix(hooked: bool, place: str | None) -> str:
+    where = f"  # at {place}" if place else ""
+    if hooked:
+        return "handle.remove()" + (where or "  #") + ": the forward hook, or return from it in 99 of 100 steps"
+    return f"if step % 100 == 0:{where or '  #'}: compute and check these values rarely, not in each step"
