@@ -33,17 +33,20 @@ import re
 from collections import Counter
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, scaled, without_host, work_in
+from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.diagnostics import Stretches, diagnostics_of
-from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of
+from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, steady_of
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import counted
-from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
+from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
 _READ = re.compile(r"^aten::(item|is_nonzero|_local_scalar_dense)$")
+_NO_STACKS = "whether hooks of modules read values is known only with stacks: record with with_stack=True"
 _NAMED = 4  # operators that the sentence names
 
 
@@ -55,10 +58,9 @@ _NAMED = 4  # operators that the sentence names
 )
 def diagnostics_in_step(run: Run) -> Outcome:
     """Look for statistics that are computed in each step only to be read."""
-    found = diagnostics_of(run)
+    found, steady = diagnostics_of(run), steady_of(run)
     if found is None:
-        return None
-    steady = steady_of(run)
+        return Skip(_NO_STACKS) if _may_be_hooked(run, steady) else None
     rows = steady.issued(run, found.sure.rows)
     on_device = device_ns(run, steady, work_in(run, found.sure.inside))
     spent = max(on_device, steady.host_ns(found.sure.where - run.host.blocking))
@@ -83,6 +85,14 @@ def diagnostics_in_step(run: Run) -> Outcome:
         ),
         place=place,
     )
+
+
+def _may_be_hooked(run: Run, steady: Steady) -> bool:
+    """Whether values are read in steps that train, and no stacks tell whether hooks do that."""
+    operators = run.trace.rows(Category.CPU_OP)
+    if len(run.recorded.rows(Category.PYTHON)) or not len(node_calls(run, operators)):
+        return False
+    return bool(len(steady.issued(run, rows_matching(run.trace, _READ, operators))))
 
 
 def _without(run: Run, what: Stretches, host: Intervals) -> tuple[Edit, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.diagnostics_in_step import diagnostics_in_step
 from mfu_doctor.rules.host.host_bound import host_bound
@@ -160,6 +161,18 @@ def test_a_single_check_of_the_loss_is_not_worth_it() -> None:
             plain(drawn, *CHECK, host=5)
             node(drawn, step)
     silent(diagnostics_in_step, run_of(drawn))
+
+
+def test_without_stacks_a_hook_that_reads_is_not_excluded() -> None:
+    drawn = Timeline(device=None)
+    for step in range(6):
+        with drawn.step():
+            drawn.op("aten::mm", host=300, sequence=step)
+            plain(drawn, "aten::mean", "aten::item")
+            node(drawn, step)
+    outcome = diagnostics_in_step.judge(run_of(drawn))
+    assert isinstance(outcome, Skip)
+    assert "with_stack=True" in outcome.reason
 
 
 def on_device(checks: int) -> Run:
