@@ -3,11 +3,13 @@
     python benchmarks/overhead.py --rounds 5
 
 Each round trains the same small model three times in processes of its own, in rotating order: alone, under `mfu_doctor.profile`,
-and under `torch.profiler` with the options of our timing window. Printed are medians over the rounds:
+and under `torch.profiler` with the options of our timing window. A fourth process does next to nothing in each step. Printed are
+medians over the rounds:
 
 - un-profiled steps under the doctor against steps alone (its hooks), before and after the windows;
 - a step of the doctor's timing window against a step under torch.profiler;
-- bytes of the doctor's file per profiled step against those of torch.profiler's own file.
+- bytes of the doctor's file per profiled step against those of torch.profiler's own file;
+- microseconds of the training thread's CPU time that the hooks take in a step after the windows.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ WIDTH, LAYERS, BATCH = (
     64,
 )  # many small operators: a few milliseconds a step, of which recording is a large part
 SKIP, TIMED, WARMUP, ACTIVE, AFTER = 10, 80, 2, 10, 80  # steps
+TRIVIAL, CHUNKS = 2000, 5  # steps of next to nothing, and how often so many are measured
 STEPS = SKIP + TIMED + WARMUP + ACTIVE + 2 + AFTER  # two steps of the window for shapes
 
 
@@ -95,18 +98,50 @@ def profiled(folder: Path) -> dict[str, float]:
     return {"window": statistics.median(seconds[-ACTIVE:]), "bytes": trace.stat().st_size / (WARMUP + ACTIVE)}
 
 
+def trivial(folder: Path) -> dict[str, float]:
+    """CPU time of a step that loads a number, runs one operator forward and backward, and has an optimizer do nothing."""
+    import torch
+
+    import mfu_doctor
+
+    class Idle(torch.optim.Optimizer):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            """Update nothing."""
+
+    torch.set_num_threads(1)
+    weight = torch.ones(1, requires_grad=True)
+    optimizer = Idle([weight], {})
+
+    def step_us() -> float:
+        """The least mean of several: other programs only make it longer."""
+        chunks = []
+        for _ in range(CHUNKS):
+            begin = time.thread_time_ns()
+            for _ in torch.utils.data.DataLoader(range(TRIVIAL), batch_size=None):  # type: ignore[arg-type]
+                (weight * 1.0).backward()
+                optimizer.step()
+            chunks.append((time.thread_time_ns() - begin) / TRIVIAL / 1e3)
+        return min(chunks)
+
+    alone = step_us()
+    with mfu_doctor.profile(folder / "trivial.pt.trace.json", peak_flops=1e11, print_report=False):
+        step_us()  # the recording ends in the first of its steps
+        watched = step_us()
+    return {"alone": alone, "hooks": watched - min(alone, step_us())}
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--one", choices=("alone", "doctored", "profiled"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=("alone", "doctored", "profiled", "trivial"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one is not None:
         with tempfile.TemporaryDirectory() as folder:
             done = (
                 alone()
                 if given.one == "alone"
-                else {"doctored": doctored, "profiled": profiled}[given.one](Path(folder))
+                else {"doctored": doctored, "profiled": profiled, "trivial": trivial}[given.one](Path(folder))
             )
         print(json.dumps(done))
         return
@@ -119,16 +154,20 @@ def main() -> None:
     ):
         ratios = sorted(r[over[0]][over[1]] / r[under[0]][under[1]] for r in rounds)
         print(f"{name:40} {statistics.median(ratios):6.3f}   ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+    hooks = sorted(r["trivial"]["hooks"] for r in rounds)
+    print(
+        f"{'hooks in a step after the windows, us':40} {statistics.median(hooks):6.1f}   ({hooks[0]:.1f} to {hooks[-1]:.1f})"
+    )
     print(
         f"a step alone takes {statistics.median(r['alone']['step'] for r in rounds) * 1e3:.2f} ms; {given.rounds} rounds"
     )
 
 
 def one_round(number: int) -> dict[str, dict[str, float]]:
-    """The three processes, in an order that rotates."""
+    """The processes, the three of training in an order that rotates."""
     names = ["alone", "doctored", "profiled"]
     done = {}
-    for name in names[number % 3 :] + names[: number % 3]:
+    for name in (*names[number % 3 :], *names[: number % 3], "trivial"):
         command = [sys.executable, __file__, "--one", name]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         done[name] = json.loads(output.splitlines()[-1])

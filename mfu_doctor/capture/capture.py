@@ -18,7 +18,6 @@ from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import allocator_now, compiled_now
 from mfu_doctor.capture.loop.hooks import Hooks, Listener, exhausted
 from mfu_doctor.capture.loop.run_watch import RunWatch
-from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.signs import Signs
 from mfu_doctor.capture.loop.steps import Edge, Source
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
@@ -30,8 +29,6 @@ from mfu_doctor.facts import Facts, GcPause
 from mfu_doctor.whole_run import WholeRun
 
 P = ParamSpec("P")
-
-_MAX_PAUSES = 20_000  # garbage collections kept
 
 
 class Capture:
@@ -49,13 +46,15 @@ class Capture:
         self.signs = Signs()
         self.detector = self.signs.detector
         self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known))
-        self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=self._enter, leave=self._leave)
         self.over = self.abandoned = False
         self.watch = RunWatch(self.notes, self.base)
         self.facts: Facts | None = None  # as written into the file
+        self.former: Facts | None = None  # the same of a recording that was not of the training
         self._finish = finish
         self._hooks: Hooks | None = None
-        self.samplers = Samplers(request, self.notes, self.seen, self.signs.thread)
+        self.samplers = Samplers(request, self.seen, self.watch, self.signs.thread)
+        enter, leave = self.samplers.enter, self.samplers.leave
+        self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=enter, leave=leave)
         self._held: Mark | None = None
         self._lock = threading.RLock()  # the block may end in one thread while another one trains
         self._pid, self._fetching = os.getpid(), 0  # depth of fetches: a loader may be iterated by another
@@ -64,14 +63,17 @@ class Capture:
         """Begin to listen."""
         self._safely("the hooks could not be installed", self._install)
         if not self.over:
-            self.notes.guarded("the device sampler could not start", self.samplers.devices.start)
-            self.notes.guarded("child processes could not be noted", self.samplers.children.watch)
+            self.samplers.start()
             self.notes.guarded("the run could not be watched", self.watch.start)
             self._safely("the first step could not be prepared", self.phase_runner.begin)
 
-    def stop(self) -> None:
-        """The block ended: keep the last step if it is whole, and write what is known now."""
+    def stop(self, *, failed: bool = False) -> None:
+        """The block ended: write what is known now, with the last step if it is whole; nothing if it `failed` before a step."""
         if os.getpid() != self._pid:
+            return
+        seen = self.over or self.former or self.phase_runner.rows or self.phase_runner.recording
+        if failed and not (seen or self.detector.complete):
+            self.notes.guarded("the hooks could not be removed", self.abandon)
             return
         self.notes.guarded("the run could not be watched", self.watch.end)
         if self.over:
@@ -143,10 +145,10 @@ class Capture:
             self.signs.backward_begins()
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
 
-    def backward_ended(self, site: tuple[str, int]) -> None:
+    def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """See `Listener`."""
         if not self.over:
-            self._safely("a backward pass could not be recorded", self._tell, self.signs.backward_ended, site)
+            self._safely("a backward pass could not be recorded", self._tell, self.signs.backward_ended, site())
 
     def autocast_entered(self, region: object) -> None:
         """See `Listener`."""
@@ -155,8 +157,8 @@ class Capture:
 
     def collected(self, start_ns: int, duration_ns: int, generation: int) -> None:
         """See `Listener`."""
-        if not self.over and len(self.seen.pauses) < _MAX_PAUSES:
-            self.seen.pauses.append(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation))
+        if not self.over:
+            self.seen.paused(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation))
 
     @property
     def listener(self) -> Listener | None:
@@ -247,39 +249,22 @@ class Capture:
             self.phase_runner.pause()
         if edge & Edge.BEGIN:
             self.samplers.devices.find(again=False)
-            self.phase_runner.available = self._steps_ahead()
+            self.phase_runner.available = self.seen.steps_ahead(self.detector.ended_fetches)
             self.phase_runner.begin()
         self.watch.act(edge, plain=not self.phase_runner.attached)
         if self.phase_runner.done:
             self._end()
 
-    def _steps_ahead(self) -> int | None:
-        """Steps that one pass over the longest loader makes, as far as it reports it."""
-        length, fetches = self.seen.loop.length, self.detector.ended_fetches
-        return length // fetches if length and fetches else None
-
-    def _enter(self, phase: Phase) -> None:
-        self.samplers.enter(phase)
-        if phase is Phase.SHAPES:
-            self.watch.pause()
-
-    def _leave(self, phase: Phase) -> None:
-        self.samplers.leave(phase)
-        if phase is Phase.SHAPES:
-            self.watch.resume()
-
     def _close_last_step(self) -> None:
-        if self.detector.complete:
-            self.phase_runner.end(self.detector.fetches, self._held)
-        elif self.detector.source is Source.BLOCK:
-            self.phase_runner.end(0)
+        if self.detector.complete or self.detector.source is Source.BLOCK:
+            self.phase_runner.end(self.detector.fetches, self._held if self.detector.complete else None)
 
     def _end(self) -> None:
         with self._lock:
             if self.over:
                 return
             self.over = True
-        later = self._stop_watching if self.watch.ended or self.notes.failures else self._look_on
+        later = self._take_off if self.watch.ended or self.notes.failures else self._look_on
         with without_user_modes():
             self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
             self.notes.guarded("the samplers could not be stopped", self.samplers.stop)
@@ -288,13 +273,26 @@ class Capture:
 
     def _look_on(self) -> None:
         if self._hooks is not None:
-            self.watch.look_on(self._hooks, self.signs, self._fetching)
+            self.watch.look_on(self._hooks, self.signs, self._fetching, self._again)
+
+    def _again(self, edge: int) -> None:
+        """What was recorded was not the training, which begins now: record again."""
+        with self._lock:
+            if self.watch.ended or self._hooks is None:
+                return
+            self._fetching = self.watch.look_away()
+            self.former, self.facts, self.over = self.facts, None, False
+            self.notes.said.clear()
+            self._safely("the training could not be recorded", self._record_again, self._hooks, edge)
+
+    def _record_again(self, hooks: Hooks, edge: int) -> None:
+        hooks.report_to(self)
+        self.watch.follow(self.signs.thread.current)
+        self.samplers.start()
+        self._act(edge & (Edge.RESTART | Edge.VOID) if capturing_graph() else edge)
 
     def _take_off(self) -> None:
-        self._stop_watching()
         self.samplers.stop()
-
-    def _stop_watching(self) -> None:
         self.watch.stop()
         if self._hooks is not None:
             self._hooks.remove()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
 from mfu_doctor.capture.facts.host import busy_now
 from mfu_doctor.capture.loop.children import Children
+from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.training_thread import TrainingThread
@@ -18,16 +18,24 @@ class Samplers:
 
     Args:
         request: what the user asked for.
-        notes: where to say what could not be done.
         seen: where the samples go.
+        watch: looks at the thread beside the recording; not while a profiler records the stacks of all threads.
         thread: the thread that trains.
     """
 
-    def __init__(self, request: Request, notes: Notes, seen: Seen, thread: TrainingThread) -> None:
-        self.devices = DeviceWatch(notes, request.nvml, request.current_devices)
-        self._seen, self._thread, self._base = seen, thread, working_directory()
-        self.children = Children(self._base, notes)
+    def __init__(self, request: Request, seen: Seen, watch: RunWatch, thread: TrainingThread) -> None:
+        self.devices = DeviceWatch(watch.notes, request.nvml, request.current_devices)
+        self._seen, self._watch, self._thread, self._base = seen, watch, thread, working_directory()
+        self.children = Children(self._base, watch.notes)
         self._frames: StackSampler | None = None
+
+    def start(self) -> None:
+        """A recording begins, or begins again: what was sampled for the former one is forgotten."""
+        self._seen.pauses.clear()
+        self._seen.frames, self._seen.samples, self._seen.busy = (), (), (None, None)
+        notes = self._watch.notes
+        notes.guarded("the device sampler could not start", self.devices.start)
+        notes.guarded("child processes could not be noted", self.children.watch)
 
     def enter(self, phase: Phase) -> None:
         """A phase begins."""
@@ -37,6 +45,8 @@ class Samplers:
         elif phase is Phase.TIMING:
             self._frames = StackSampler(self._thread.current, self._base)
             self._frames.start()
+        elif phase is Phase.SHAPES:
+            self._watch.pause()
 
     def leave(self, phase: Phase) -> None:
         """It has ended."""
@@ -44,6 +54,8 @@ class Samplers:
             self._seen.busy = (self._seen.busy[0], busy_now())
         elif phase is Phase.TIMING:
             self._stop_frames()
+        elif phase is Phase.SHAPES:
+            self._watch.resume()
 
     def stop(self) -> None:
         """The recording is over."""

@@ -13,6 +13,8 @@ from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
+_MAX_PAUSES = 20_000  # garbage collections kept
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -38,3 +40,13 @@ class Seen:
     busy: tuple[Busy | None, Busy | None] = (None, None)
     compiled: Compiled | None = None  # at the start
     allocator: dict[str, int] = field(default_factory=dict)  # at the start
+
+    def paused(self, pause: GcPause) -> None:
+        """Python's garbage collector ran."""
+        if len(self.pauses) < _MAX_PAUSES:
+            self.pauses.append(pause)
+
+    def steps_ahead(self, fetches: int) -> int | None:
+        """Steps of so many fetches that one pass over the longest loader makes, as far as it reports its length."""
+        length = self.loop.length
+        return length // fetches if length and fetches else None

@@ -179,7 +179,7 @@ class Recorder:
         self._asked_report, self._report = False, None  # one of the recording alone does not know the rest of the run
         atexit.unregister(self._at_exit)
         try:
-            self._capture.stop()
+            self._capture.stop(failed=_failed(error))
         finally:
             _leave_the_floor(self)
             _left_unread.add(self)
@@ -215,10 +215,12 @@ class Recorder:
 
     def _write(self, capture: Capture) -> None:
         from mfu_doctor.capture.export.amend import amend_capture
-        from mfu_doctor.capture.export.export import write_capture
+        from mfu_doctor.capture.export.export import write_again, write_capture
 
-        if capture.facts is None:
+        if capture.facts is None and capture.former is None:
             self.path = write_capture(capture)
+        elif capture.facts is None:
+            self.path = write_again(capture, self.path)
         elif self.path is not None:
             amend_capture(capture, self.path)
 
@@ -249,6 +251,11 @@ class Recorder:
 
 _floor: list[Recorder] = []  # the recorder whose block is active; at most one
 _left_unread: weakref.WeakSet[Recorder] = weakref.WeakSet()  # recorders whose block is over
+
+
+def _failed(error: BaseException | None) -> bool:
+    """Whether the block ended by an error, or by an exit that tells of one."""
+    return error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
 
 
 def _take_the_floor(recorder: Recorder) -> None:

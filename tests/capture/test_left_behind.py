@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Quiet:
 
     def backward_begins(self) -> None: ...
 
-    def backward_ended(self, site: tuple[str, int]) -> None: ...
+    def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None: ...
 
     def autocast_entered(self, region: object) -> None: ...
 

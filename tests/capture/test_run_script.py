@@ -121,6 +121,24 @@ def test_a_program_that_fails_before_it_trains_shows_its_own_traceback_alone(zyg
     assert ran.err.rstrip().endswith("No module named 'nothing_like_this'")
 
 
+FAILING = {
+    "at an import": "import nothing_like_this",
+    "at its arguments": "import argparse; argparse.ArgumentParser().parse_args()",
+    "in its first step": PRELUDE + "for x, y in loader(24):\n    1 / 0\n",
+}
+
+
+@pytest.mark.parametrize("when", FAILING)
+def test_a_program_that_fails_before_its_first_step_leaves_nothing(zygote: Zygote, tmp_path: Path, when: str) -> None:
+    """Nor does it take away what an earlier run left."""
+    (tmp_path / "fails.py").write_text(FAILING[when])
+    assert zygote.run(SHOWN, tmp_path, "script", "fails.py", "--more").code
+    assert not (tmp_path / TRACE).exists()
+    (tmp_path / TRACE).write_bytes(b"earlier")
+    zygote.run(SHOWN, tmp_path, "script", "fails.py", "--more")
+    assert (tmp_path / TRACE).read_bytes() == b"earlier"
+
+
 def test_a_program_that_does_not_train_is_told_so_in_one_line(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text("print('hello')")
     ran = zygote.run(SHOWN, tmp_path, "script", "other.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from mfu_doctor.capture.capture import Capture
@@ -32,6 +33,21 @@ def amend_capture(capture: Capture, path: Path) -> None:
         capture.notes.say(
             f"{path} was moved or changed after the recording: it does not hold the times of the whole run"
         )
+
+
+def keep_former(capture: Capture, path: Path) -> None:
+    """Say in the file of a former recording that the training came after it, and was too short to be recorded."""
+    before = capture.former
+    if before is None:
+        return
+    steps = len(capture.phase_runner.rows)
+    note = (
+        f"this is not the training: steps from the {capture.detector.source.value} were seen after the recording, "
+        f"and ended after {steps}, too few to record; pass smaller skip, timed and warmup"
+    )
+    capture.notes.say(note)
+    after = replace(before, notes=(*before.notes, note))
+    _replaced(path, _line_of(msgspec.json.encode(before)), _line_of(msgspec.json.encode(after)))
 
 
 def _line_of(facts: bytes) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.destination import SUFFIX, scratch_places
+from mfu_doctor.capture.export.amend import keep_former
 from mfu_doctor.capture.export.assemble import Chosen, assemble, choose, explain_length
 from mfu_doctor.capture.export.merge import Export, MergeError, merge
 from mfu_doctor.capture.facts.settings import place_in_job
@@ -41,6 +42,17 @@ def write_capture(capture: Capture) -> Path | None:
         return _write(capture, target, write)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_again(capture: Capture, former: Path | None) -> Path | None:
+    """Write the file of a recording that began again, in place of the former one; that one stays if there is nothing better."""
+    if former is not None and choose(capture.phase_runner).timing is None:
+        keep_former(capture, former)
+        return former
+    path = write_capture(capture)
+    if path is not None and former is not None and path != former:
+        former.unlink(missing_ok=True)
+    return path or former
 
 
 def _write(capture: Capture, target: Path, write: Callable[[Path], None]) -> Path | None:

@@ -12,6 +12,7 @@ import gc
 import importlib.util
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +21,32 @@ from typing import Any, Protocol
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.loop.outermost import OutermostCalls
+from mfu_doctor.capture.loop.stack_sampler import own_directory
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
 _TORCH = importlib.util.find_spec("torch")
 # Directories whose frames are not the program's: ours and torch's.
 _INSIDE = tuple(
-    f"{Path(origin).resolve().parent}{os.sep}"
-    for origin in (__file__, _TORCH.origin if _TORCH is not None else None)
-    if origin is not None
+    f"{directory}{os.sep}"
+    for directory in (
+        own_directory(),
+        Path(_TORCH.origin).resolve().parent if _TORCH is not None and _TORCH.origin is not None else None,
+    )
+    if directory is not None
 )
+
+
+class _Process:
+    """Tells a process from its parent: to ask for its number is a system call, a dozen in every step."""
+
+    forks = 0
+
+
+def _in_child() -> None:
+    _Process.forks += 1
+
+
+os.register_at_fork(after_in_child=_in_child)  # cannot be unregistered: it only counts
 
 
 class Listener(Protocol):
@@ -52,8 +70,8 @@ class Listener(Protocol):
     def backward_begins(self) -> None:
         """A backward pass (or `torch.autograd.grad`) begins."""
 
-    def backward_ended(self, site: tuple[str, int]) -> None:
-        """It has ended; `site` is the file and line that called it."""
+    def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
+        """It has ended; `site` tells the file and line that called it, if asked now."""
 
     def autocast_entered(self, region: object) -> None:
         """An autocast region was entered."""
@@ -73,7 +91,7 @@ class Hooks:
     def __init__(self, listener: Listener, thread: TrainingThread | None = None) -> None:
         self._listener = listener
         self._thread = thread or TrainingThread()
-        self._pid = os.getpid()
+        self._forks = _Process.forks
         self._removals: list[Callable[[], None]] = []
         self._optimizer_calls = 0
         self._outermost = OutermostCalls(self._here, self._module_called)
@@ -114,10 +132,10 @@ class Hooks:
             self._removals.pop()()
 
     def _here(self) -> bool:
-        return self._thread.here and os.getpid() == self._pid
+        return threading.get_ident() == self._thread.current and _Process.forks == self._forks
 
     def _trains_here(self) -> bool:
-        if self._here() or os.getpid() != self._pid or not self._listener.follows():
+        if self._here() or _Process.forks != self._forks or not self._listener.follows():
             return self._here()
         self._backward_depth = 0
         return True
@@ -159,7 +177,7 @@ class Hooks:
             finally:
                 self._backward_depth -= 1
             if self._here():
-                self._listener.backward_ended(_caller_outside_torch())
+                self._listener.backward_ended(_caller_outside_torch)
             return result
 
         return _engine_run_backward
@@ -209,7 +227,7 @@ class Hooks:
         def watch(phase: str, info: dict[str, int]) -> None:
             if phase == "start":
                 started[:] = time.time_ns(), time.perf_counter_ns()
-            elif started[0] and os.getpid() == self._pid:
+            elif started[0] and _Process.forks == self._forks:
                 self._listener.collected(started[0], time.perf_counter_ns() - started[1], info["generation"])
 
         return watch
@@ -240,10 +258,20 @@ def exhausted(iterator: Any) -> bool:
     Raises:
         Exception: whatever the user's sampler or dataset raises when it is asked for its length.
     """
+    batches = batches_of(iterator)
+    return batches is not None and bool(iterator._num_yielded >= batches)  # noqa: SLF001 - no public name exists
+
+
+def batches_of(iterator: Any) -> int | None:
+    """How many batches a map-style loader yields in all; None if it does not tell.
+
+    Raises:
+        Exception: whatever the user's sampler or dataset raises when it is asked for its length.
+    """
     sampler = getattr(iterator, "_index_sampler", None)
     if getattr(iterator, "_dataset_kind", None) != 0 or sampler is None:  # 0: map-style (torch's _DatasetKind.Map)
-        return False
+        return None
     try:
-        return bool(iterator._num_yielded >= len(sampler))  # noqa: SLF001 - no public name exists
+        return len(sampler) if isinstance(iterator._num_yielded, int) else None  # noqa: SLF001 - no public name exists
     except (TypeError, AttributeError, NotImplementedError):
-        return False
+        return None

@@ -16,19 +16,21 @@ from dataclasses import dataclass, field
 class Identities:
     """Gives numbers to objects."""
 
-    _numbers: dict[int, int] = field(default_factory=dict)  # by address
+    _numbers: dict[int, tuple[int, weakref.ref[object] | None]] = field(default_factory=dict)  # by address
     _references: dict[int, weakref.ref[object] | None] = field(default_factory=dict)  # by number
     _next: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def of(self, thing: object) -> int:
         """The number of an object; one that cannot be referred to weakly is told by its address alone."""
-        number = self._numbers.get(id(thing), 0)
-        if number and self.alive(number):
-            return number
-        self._references.pop(number, None)
-        number = next(self._next)
-        self._numbers[id(thing)] = number
-        self._references[number] = _weak(thing)
+        known = self._numbers.get(id(thing))
+        if known is not None:
+            number, reference = known
+            if reference is None or reference() is thing:
+                return number
+            self._references.pop(number, None)
+        number, reference = next(self._next), weakly(thing)
+        self._numbers[id(thing)] = number, reference
+        self._references[number] = reference
         return number
 
     def alive(self, number: int) -> bool:
@@ -39,7 +41,8 @@ class Identities:
         return reference is None or reference() is not None
 
 
-def _weak(thing: object) -> weakref.ref[object] | None:
+def weakly(thing: object) -> weakref.ref[object] | None:
+    """A weak reference; None to an object that cannot have one."""
     try:
         return weakref.ref(thing)
     except TypeError:

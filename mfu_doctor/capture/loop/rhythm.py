@@ -33,13 +33,14 @@ class Rhythm:
 
     Attributes:
         anchor: whose beats count, None before the first.
+        since: beats of this anchor since it became the anchor.
     """
 
     anchor: Hashable | None = None
+    since: int = 0
     _away: dict[Hashable, int] = field(default_factory=dict)  # beats of each other one since the anchor's last
     _longest: int = 0  # the most beats of one other between two of the anchor's
     _former: Hashable | None = None  # the anchor before this one
-    _since: int = 0  # beats of this anchor since it became the anchor
     _may_move: bool = False  # the anchor's own loop is known to be over
 
     def beat(self, key: Hashable) -> Beat:
@@ -49,17 +50,17 @@ class Rhythm:
         if key == self.anchor:
             self._longest = max(self._longest, *self._away.values(), 0)
             self._away.clear()
-            self._since += 1
+            self.since += 1
             self._may_move = False
             return Beat.ANCHOR
         if key == self._former:  # it was only away: the two take turns of this length
-            self._longest, self._former = max(self._longest, self._since), None
+            self._longest, self._former = max(self._longest, self.since), None
         self._away[key] = self._away.get(key, 0) + 1
         if not self._may_move and self._away[key] <= max(_PATIENCE, _LONGER * self._longest):
             return Beat.OTHER
         self._former, self.anchor = self.anchor, key
         self._away.clear()
-        self._since, self._may_move = 1, False
+        self.since, self._may_move = 1, False
         return Beat.MOVED
 
     def over(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mfu_doctor.capture.loop.step_times import StepTimes
-from mfu_doctor.capture.loop.steps import Edge
+from mfu_doctor.capture.loop.steps import CUT, Edge
 from mfu_doctor.units import NS_PER_S
 from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, LONG_STEP, Elsewhere, WholeRun
 
@@ -70,6 +70,14 @@ class RunClock:
             self.evaluating = True
         if edge & Edge.BEGIN:
             self._begin(at_ns, plain=plain)
+
+    def cut(self, at_ns: int) -> None:
+        """The same as `act` with a cut between two steps without a profiler, which is what happens most often."""
+        if not (self.running and self._plain):
+            self.act(CUT, at_ns, plain=True)
+            return
+        self.times.add(at_ns - self.since_ns, self._waited_ns)
+        self.evaluating, self.since_ns, self._held_ns, self._waited_ns = False, at_ns, None, 0
 
     def worked(self, from_ns: int, until_ns: int) -> None:
         """The recorder itself worked so long: it belongs to nothing of the user's."""

@@ -24,12 +24,15 @@ class RunWatch:
     Args:
         notes: where to say what could not be watched.
         base: directory that places are shown relative to.
+
+    Attributes:
+        onlooker: who listens to the loop once the recording is over.
     """
 
     def __init__(self, notes: Notes, base: Path | None) -> None:
         self.clock = RunClock(time.perf_counter_ns())
-        self.onlooker: Onlooker | None = None  # once the recording is over
-        self._notes = notes
+        self.onlooker: Onlooker | None = None
+        self.notes = notes
         self._base = base
         self._sampler: RunSampler | None = None
         self._entered_ns = self.clock.began_ns  # when the event arrived that is being handled
@@ -80,10 +83,15 @@ class RunWatch:
         if self._sampler is not None:
             self._sampler.follow(thread)
 
-    def look_on(self, hooks: Hooks, signs: Signs, depth: int) -> None:
-        """The recording is over and the block is not: from now on only times are taken."""
-        self.onlooker = Onlooker(signs, self.clock, self._notes, depth)
+    def look_on(self, hooks: Hooks, signs: Signs, depth: int, again: Callable[[int], None]) -> None:
+        """The recording is over and the block is not: from now on only times are taken (see `Onlooker`)."""
+        self.onlooker = Onlooker(signs, self.clock, self.notes, depth, again)
         hooks.report_to(self.onlooker)
+
+    def look_away(self) -> int:
+        """The recording begins again; returns how many fetches are under way."""
+        onlooker, self.onlooker = self.onlooker, None
+        return 0 if onlooker is None else onlooker.depth
 
     def turn_away(self) -> None:
         """Another loop of other work begins: its steps say nothing about those of this one."""
@@ -111,4 +119,4 @@ class RunWatch:
         return account if self._sampler is None else replace(account, elsewhere=self._sampler.elsewhere(account))
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        self._notes.guarded("the run could not be watched", call)
+        self.notes.guarded("the run could not be watched", call)

@@ -60,7 +60,7 @@ class Signs:
         """A backward pass begins."""
         self.detector.backward_begins()
 
-    def backward_ended(self, site: tuple[str, int]) -> int:
+    def backward_ended(self, site: Hashable) -> int:
         """A backward pass has ended. After the first one an optimizer is looked for, which takes some 0.1 s."""
         if not self._sought:
             self._sought = True
