@@ -135,10 +135,12 @@ class Hooks:
         return threading.get_ident() == self._thread.current and _Process.forks == self._forks
 
     def _trains_here(self) -> bool:
-        if self._here() or _Process.forks != self._forks or not self._listener.follows():
-            return self._here()
+        if self._here():
+            return True
+        if _Process.forks != self._forks or not self._listener.follows():
+            return False
         self._backward_depth = 0
-        return True
+        return self._here()
 
     def _module_called(self, module: object) -> None:
         self._listener.module_called(module)
@@ -160,7 +162,8 @@ class Hooks:
     def _after_optimizer(self, optimizer: object, _args: object, _kwargs: object) -> None:
         self._optimizer_calls += 1
         if self._here():
-            self._outermost.remove()
+            if self._outermost.watching:
+                self._outermost.remove()
             self._listener.optimizer_stepped(optimizer)
 
     def _running_backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,7 +172,8 @@ class Hooks:
         def _engine_run_backward(*args: Any, **kwargs: Any) -> Any:
             if not self._trains_here() or self._backward_depth:
                 return original(*args, **kwargs)
-            self._outermost.remove()
+            if self._outermost.watching:
+                self._outermost.remove()
             self._listener.backward_begins()
             self._backward_depth += 1
             try:
@@ -186,7 +190,8 @@ class Hooks:
         def __next__(iterator: Any) -> Any:  # noqa: N807 - it stands in for one
             if not self._here():
                 return original(iterator)
-            self._outermost.remove()
+            if self._outermost.watching:
+                self._outermost.remove()
             self._listener.fetch_begins(iterator)
             start, batch, exhausted = time.perf_counter_ns(), None, False
             try:

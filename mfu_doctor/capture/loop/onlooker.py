@@ -65,8 +65,10 @@ class Onlooker:
             last = batches is not None and iterator._num_yielded >= batches  # noqa: SLF001 - no public name exists
             edge = self._cycle.answer(Sign.FETCH, (known[1], training, last))
             if edge is not None:
-                self._repeated(edge, now)
-                self._clock.fetched(training=training)
+                if edge:
+                    self._repeated(edge, now)
+                if not training:
+                    self._clock.fetched(training=training)
                 return
         self._safely(self._fetch_begins, iterator, now, training=training)
 
@@ -80,14 +82,15 @@ class Onlooker:
             self._safely(self._fetch_ends, iterator, wait_ns, exhausted=exhausted)
         else:
             self._clock.waited(wait_ns)
-            self._repeated(edge)
+            if edge:
+                self._repeated(edge)
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """See `Listener`."""
         edge = self._cycle.answer(Sign.OPTIMIZER, self._number(optimizer))
         if edge is None:
             self._safely(self._optimizer_stepped, optimizer)
-        else:
+        elif edge:
             self._repeated(edge)
 
     def follows(self) -> bool:
@@ -110,7 +113,7 @@ class Onlooker:
         edge = self._cycle.answer(Sign.BACKWARD, place)
         if edge is None:
             self._safely(self._backward_ended, place)
-        else:
+        elif edge:
             self._repeated(edge)
 
     def autocast_entered(self, region: object) -> None:

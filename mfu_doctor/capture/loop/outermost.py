@@ -22,10 +22,14 @@ class OutermostCalls:
     Args:
         here: whether this is the thread and the process to watch.
         called: receives the module.
+
+    Attributes:
+        watching: whether there is anything to remove.
     """
 
     def __init__(self, here: Callable[[], bool], called: Callable[[object], None]) -> None:
         self._here, self._called = here, called
+        self.watching = False
         self._depth = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
         self._removals: list[Callable[[], None]] = []
@@ -39,6 +43,7 @@ class OutermostCalls:
             return
         for ours in (self._before, self._after, self._wrapped, self._compiling):
             leave_alone(ours, inside=False)
+        self.watching = True
         try:
             self._removals.append(register_module_forward_hook(self._after, always_call=True).remove)
         except TypeError:  # torch before 2.2 does not call it after an exception
@@ -48,6 +53,7 @@ class OutermostCalls:
 
     def remove(self) -> None:
         """Watch no more; safe to call twice."""
+        self.watching = False
         while self._removals:
             self._removals.pop()()
 
@@ -107,6 +113,7 @@ class OutermostCalls:
 
         setattr(owner, name, replacement)
         self._removals.append(restore)
+        self.watching = True
 
 
 def _compiled() -> bool:

@@ -46,17 +46,19 @@ class StepTimes:
 
     def add(self, took_ns: int, waited_ns: int) -> None:
         """A step that took so long, of which it waited so long for its batches."""
-        at, self.count = self.count % _LATEST, self.count + 1
-        if self.count <= _LATEST:
+        before, usual = self.count, self.usual_ns
+        count = self.count = before + 1
+        if before < _LATEST:
             self._steps.append(took_ns)
             self._waits.append(waited_ns)
         else:
+            at = before % _LATEST
             self._steps[at], self._waits[at] = took_ns, waited_ns
         self.total_ns += took_ns
-        if self.usual_ns and took_ns > LONG_STEP * self.usual_ns:
+        if usual and took_ns > LONG_STEP * usual:
             self.long += 1
-            self.long_ns += took_ns - self.usual_ns
-        if self.count % _USUAL_OF == 0 or (self.count < _USUAL_OF and self.count % _FIRST_USUAL == 0):
+            self.long_ns += took_ns - usual
+        if count % _FIRST_USUAL == 0 and (count < _USUAL_OF or count % _USUAL_OF == 0):
             self.usual_ns = int(median(self._latest(_USUAL_OF)))
         self._cell += took_ns
         self._in_cell += 1
