@@ -47,7 +47,7 @@ def keep_former(capture: Capture, path: Path) -> None:
     )
     capture.notes.say(note)
     after = replace(before, notes=(*before.notes, note))
-    _replaced(path, _line_of(msgspec.json.encode(before)), _line_of(msgspec.json.encode(after)))
+    _replaced(path, _line_of(json_bytes(before)), _line_of(json_bytes(after)))
 
 
 def _line_of(facts: bytes) -> bytes:
