@@ -158,6 +158,30 @@ def test_the_live_count_is_the_trace_count(
         assert offline.flops(kind) == pytest.approx(counted, rel=1e-3)
 
 
+def gradient_penalty_step() -> Callable[[], None]:
+    """A loss with the gradient of a network in it, as WGAN-GP and double backpropagation have."""
+    net = nn.Sequential(nn.Linear(16, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 1))
+    x = torch.randn(8, 16, requires_grad=True)
+
+    def step() -> None:
+        (gradient,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+        torch.autograd.backward((gradient.norm(2, dim=1) - 1).square().mean())
+
+    return step
+
+
+def test_a_gradient_that_is_recorded_for_a_second_one_is_no_recomputation(tmp_path: Path) -> None:
+    step = gradient_penalty_step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profiler:
+        for i in range(2):
+            with torch.profiler.record_function(f"ProfilerStep#{i}"):
+                step()
+    path = tmp_path / "trace.json"
+    profiler.export_chrome_trace(str(path))
+    offline = Run(read_trace(path)).flops
+    assert offline.flops(EXECUTED) == offline.flops(MODEL) > 0
+
+
 def test_tensor_parallel_ranks_count_their_own_share() -> None:
     """Local shapes of a distributed tensor, whose global shapes would count everything four times; also in the first step,
     when torch propagates shapes through operators that run nothing."""

@@ -18,6 +18,8 @@ import re
 NODE_CALL = re.compile(r"^autograd::engine::evaluate_function: ")
 # A node that runs its gradient, the user's autograd.Function included.
 NODE = re.compile(r"(Backward\d*|^torch::autograd::\w+)$")
+# A node of one of torch's own operators; a Function in Python (the user's, a checkpoint's) has no number after its name.
+FORMULA_NODE = re.compile(r"^\w+Backward\d+$")
 # A gradient is handed to its parameter: to the grad attribute, or to what hooks it.
 ACCUMULATE_CALL = re.compile(rf"{NODE_CALL.pattern}torch::autograd::AccumulateGrad$")
 ACCUMULATE = re.compile(r"^torch::autograd::AccumulateGrad$")

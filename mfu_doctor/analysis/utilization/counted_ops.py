@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.names.autograd import NODE, NODE_CALL
+from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
@@ -174,7 +174,8 @@ def _outputs(trace: Trace, tree: OpTree) -> dict[int, tuple[int, ...]]:
 def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
     """Forward, backward, or recomputation: an operator inside the backward pass that itself records for autograd.
 
-    Gradient operators run with recording off and carry no sequence number; what checkpointing runs again carries one.
+    Gradient operators run with recording off and carry no sequence number; what checkpointing runs again carries one. So do
+    gradient operators whose own gradient is asked for (see `_records_itself`).
     """
     events = trace.events
     node = np.zeros(len(trace.names) + 1, np.bool_)
@@ -184,13 +185,31 @@ def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
     records = (events.sequence >= 0) & ~evaluate[events.name] & (events.category == Category.CPU_OP)
     in_backward = np.zeros(len(rows), np.bool_)
     recorded = records[rows]
+    innermost = np.full(len(rows), -1, np.int64)
     current = tree.parent[rows].astype(np.int64)
     while (current >= 0).any():
         safe = np.maximum(current, 0)
         in_backward |= (current >= 0) & evaluate[events.name[safe]]
+        innermost = np.where((innermost < 0) & (current >= 0) & node[events.name[safe]], current, innermost)
         recorded |= (current >= 0) & ~in_backward & records[safe]
         current = np.where(current >= 0, tree.parent[safe], -1)
     phase = np.full(len(rows), FORWARD, np.uint8)
     phase[in_backward] = BACKWARD
-    phase[in_backward & recorded] = RECOMPUTE
+    phase[in_backward & recorded & ~_records_itself(trace, tree)[innermost]] = RECOMPUTE
     return phase
+
+
+def _records_itself(trace: Trace, tree: OpTree) -> npt.NDArray[np.bool_]:
+    """Nodes whose gradient is recorded for a second one (`create_graph=True`), shape (events + 1,), the last for no node.
+
+    A node computes its gradient after what it needs for that, so its last operator tells. Only nodes of torch's own operators:
+    one of a checkpoint ends with the backward pass inside it.
+    """
+    events = trace.events
+    inside = trace.rows(Category.CPU_OP)
+    inside = inside[tree.parent[inside] >= 0]
+    inside = inside[np.isin(events.name[tree.parent[inside]], ids_matching(trace, FORMULA_NODE))]
+    inside = inside[np.argsort(events.start[inside], kind="stable")]
+    found = np.zeros(len(events) + 1, np.bool_)
+    found[tree.parent[inside]] = events.sequence[inside] >= 0  # of several, the last one stays
+    return found
