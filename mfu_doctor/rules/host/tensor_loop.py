@@ -73,7 +73,8 @@ _CELLS = (
     (r"", "self.rnn = nn.LSTM(input_size, hidden_size)  # or nn.GRU, nn.RNN: one call on the whole sequence"),
 )
 _GROUPS = (
-    "sums = x.new_zeros(groups, x.size(1)).index_add_(0, group_of_row, x)  # all groups; per row: sums[group_of_row]"
+    "sums = x.new_zeros(groups, x.size(1)).index_add_(0, group_of_row, x)  # all groups; per row: sums[group_of_row]; "
+    "for means divide by torch.bincount(group_of_row)[:, None]"
 )
 _PARTS = (
     (r"_loss|log_softmax", "loss = criterion(outputs, targets)  # once on the whole batch instead of once per sample"),

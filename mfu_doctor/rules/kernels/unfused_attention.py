@@ -103,7 +103,8 @@ def _advice(run: Run, chains: AttentionChains) -> _Advice:
         return _Advice(f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}")
     if run.is_cpu and chains.dropped:
         return _Advice(
-            "attention.dropout = 0.0  # of each nn.MultiheadAttention (layer.self_attn); dropout_p=0.0 in a call of your own",
+            "y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)  # in a library: its option for dropout of attention "
+            "(dropout of nn.MultiheadAttention; attn_pdrop, attention_dropout)",
             "scaled_dot_product_attention is in use, but no fused CPU kernel drops scores; other dropout can stay; ",
             "convergence",
         )
