@@ -41,6 +41,11 @@ class Copies:
         """Those copies where `keep` holds."""
         return Copies(self.entry[keep], self.size[keep], self.duration_ns[keep])
 
+    @property
+    def rate(self) -> float:
+        """Bytes per second of all together."""
+        return int(self.size.sum()) / max(int(self.duration_ns.sum()), 1) * NS_PER_S
+
     def issuer(self, run: Run) -> Rows:
         """Host row that issued each: its operator, else its launch call, else the copy itself."""
         op, call = run.launches.op[self.entry], run.launches.call[self.entry]

@@ -63,8 +63,9 @@ def find_syncs(run: Run, steady: Steady) -> Syncs:
 
 
 def upload_syncs(run: Run, calls: Rows) -> Rows:
-    """Synchronisations that PyTorch issues right after these blocking upload calls, inside the same operator."""
+    """Synchronisations that PyTorch issues right after these blocking upload calls (-1: none), inside the same operator."""
     events = run.trace.events
+    calls = np.unique(calls[calls >= 0])
     parents = run.ops.parent[calls]
     rows = run.host.blocking_rows
     mine = rows[np.isin(run.ops.parent[rows], parents[parents >= 0])]
@@ -75,7 +76,7 @@ def _belongs_to_upload(run: Run, rows: Rows) -> np.ndarray[tuple[int], np.dtype[
     """Whether each call is an upload, or the synchronisation after one: those are a matter of how batches are copied."""
     names = run.trace.events.name[run.activity.row]
     uploads = np.isin(names, ids_matching(run.trace, TO_DEVICE)) & (run.launches.call >= 0)
-    calls = np.unique(run.launches.call[uploads]).astype(np.int64)
+    calls = run.launches.call[uploads].astype(np.int64)
     return np.isin(rows, np.concatenate((calls, upload_syncs(run, calls))))
 
 

@@ -119,11 +119,10 @@ def _made_there(run: Run, makers: Rows) -> tuple[AsyncCopies, DropWaits]:
     """The copies of tensors that these operators made, as if the GPU made them."""
     copies = copies_matching(run, TO_DEVICE)
     copies = copies.only(made_on_host(run, copies) & _follow(run, copies, makers))
-    calls = run.launches.call[copies.entry]
     written = copies.duration_ns / _MEMORY_OVER_LINK
     if run.peaks.bandwidth:
         written = np.minimum(copies.size / run.peaks.bandwidth * NS_PER_S, copies.duration_ns)
-    waits = upload_syncs(run, np.unique(calls[calls >= 0]))
+    waits = upload_syncs(run, run.launches.call[copies.entry])
     return AsyncCopies(run.activity.row[copies.entry], written.astype(np.int64)), DropWaits(waits)
 
 

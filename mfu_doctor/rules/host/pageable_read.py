@@ -29,8 +29,6 @@ References
 
 from __future__ import annotations
 
-import numpy as np
-
 from mfu_doctor.analysis.evidence.copies import Copies, PinnedRate, at_rate, pageable, pinned_rate, through_pinned
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
@@ -40,7 +38,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, size_of
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
-from mfu_doctor.units import NS_PER_S, seconds
+from mfu_doctor.units import seconds
 
 
 @rule(
@@ -60,20 +58,19 @@ def pageable_read(run: Run) -> Outcome:
     if exposed < WORTH_SHARE * steady.step_ns:
         return None
     total = int(copies.size.sum())
-    rate = total / max(int(copies.duration_ns.sum()), 1) * NS_PER_S
     pinned = pinned_rate(run, copies, TO_HOST)
     return Finding(
         summary=f"GPU waits {steady.share(exposed)} of the step for copies to pageable memory "
         f"({number(steady.per_step(len(copies.entry)))} per step)",
         fix="out = torch.empty(x.shape, dtype=x.dtype, pin_memory=True); out.copy_(x, non_blocking=True)"
         "  # allocate out once, read it after the next synchronisation",
-        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(rate)}; pinned memory does not block the CPU and "
-        f"{through_pinned(pinned)}; a mean, an argmax or a 16-bit copy made on the GPU is smaller",
+        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(copies.rate)}; pinned memory does not block the CPU "
+        f"and {through_pinned(pinned)}; a mean, an argmax or a 16-bit copy made on the GPU is smaller",
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),
             shown("bytes", steady.per_step(total), "bytes per step"),
-            shown("bandwidth", rate, "bytes/s"),
+            shown("bandwidth", copies.rate, "bytes/s"),
             shown("GPU waits for copies", seconds(exposed), "s"),
         ),
         place=run.places(copies.issuer(run)[:1])[0],
@@ -83,8 +80,7 @@ def pageable_read(run: Run) -> Outcome:
 
 def _change(run: Run, copies: Copies, pinned: PinnedRate) -> Change:
     rows = run.activity.row[copies.entry]
-    calls = run.launches.call[copies.entry]
-    waits = DropWaits(upload_syncs(run, np.unique(calls[calls >= 0])))
+    waits = DropWaits(upload_syncs(run, run.launches.call[copies.entry]))
     likely = at_rate(copies, pinned.likely)
     faster = SetDevice(rows, (likely + copies.duration_ns) // 2)
     best = AsyncCopies(rows, at_rate(copies, pinned.best))

@@ -30,8 +30,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from mfu_doctor.analysis.evidence.copies import copies_matching, without_optimizer
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.syncs import upload_syncs
@@ -66,7 +64,7 @@ def blocking_copy(run: Run) -> Outcome:
     if exposed <= EXPOSED_SHARE * steady.step_ns:
         return None
     rows, calls = run.activity.row[every.entry], run.launches.call[every.entry]
-    waits = upload_syncs(run, np.unique(calls[calls >= 0]))
+    waits = upload_syncs(run, calls)
     unblocked = (AsyncCopies(rows, every.duration_ns), DropWaits(waits))
     hidden = (*unblocked, MoveToStream(rows))
     blocked = len(steady.issued(run, waits))

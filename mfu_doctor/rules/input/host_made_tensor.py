@@ -59,8 +59,7 @@ def host_made_tensor(run: Run) -> Outcome:
         return None
     mask = np.zeros(run.activity.count, np.bool_)
     mask[every.entry] = True
-    calls = np.unique(run.launches.call[every.entry])
-    waits = DropWaits(upload_syncs(run, calls[calls >= 0]))
+    waits = DropWaits(upload_syncs(run, run.launches.call[every.entry]))
     blocked = len(steady.issued(run, waits.calls))
     gone = (waits, *removed(run, mask))
     issuers = every.only(inside).issuer(run)

@@ -31,8 +31,6 @@ References
 
 from __future__ import annotations
 
-import numpy as np
-
 from mfu_doctor.analysis.evidence.copies import Copies, PinnedRate, at_rate, pageable, pinned_rate, through_pinned
 from mfu_doctor.analysis.evidence.host_computing import made_on_host
 from mfu_doctor.analysis.evidence.loading import has_data_loader
@@ -45,7 +43,7 @@ from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.quantities import bandwidth, number, size_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
-from mfu_doctor.units import NS_PER_S, seconds
+from mfu_doctor.units import seconds
 
 _WITH_LOADER = "DataLoader(..., pin_memory=True); batch = batch.to(device, non_blocking=True)"
 _WITHOUT_LOADER = (
@@ -66,19 +64,18 @@ def pageable_copy(run: Run) -> Outcome:
         run.activity.start[copies.entry], run.activity.end[copies.entry]
     )
     total = int(copies.size.sum())
-    rate = total / max(int(copies.duration_ns.sum()), 1) * NS_PER_S
     pinned = pinned_rate(run, copies, TO_DEVICE)
     return Finding(
         summary=f"GPU waits {steady.share(steady.per_step(float(exposed.sum())))} of the step for copies from pageable memory "
         f"({number(steady.per_step(len(copies.entry)))} per step)",
         fix=_WITH_LOADER if has_data_loader(run) else _WITHOUT_LOADER,
-        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(rate)}; pinned memory does not block the CPU and "
-        f"{through_pinned(pinned)}",
+        detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(copies.rate)}; pinned memory does not block the CPU "
+        f"and {through_pinned(pinned)}",
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),
             shown("bytes", steady.per_step(total), "bytes per step"),
-            shown("bandwidth", rate, "bytes/s"),
+            shown("bandwidth", copies.rate, "bytes/s"),
             shown("GPU waits for copies", seconds(steady.per_step(float(exposed.sum()))), "s"),
         ),
         place=run.places(copies.issuer(run)[:1])[0],
@@ -93,8 +90,7 @@ def _made_in_the_step(run: Run, copies: Copies) -> bool:
 
 def _change(run: Run, copies: Copies, pinned: PinnedRate) -> Change:
     rows = run.activity.row[copies.entry]
-    calls = run.launches.call[copies.entry]
-    waits = DropWaits(upload_syncs(run, np.unique(calls[calls >= 0])))
+    waits = DropWaits(upload_syncs(run, run.launches.call[copies.entry]))
     likely = at_rate(copies, pinned.likely)
     low = AsyncCopies(rows, (likely + copies.duration_ns) // 2)
     best = AsyncCopies(rows, at_rate(copies, pinned.best))
