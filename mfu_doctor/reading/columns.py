@@ -18,7 +18,7 @@ from mfu_doctor.reading.clock import Clock
 from mfu_doctor.reading.dialects import CATEGORIES
 from mfu_doctor.reading.memory import MEMORY
 from mfu_doctor.reading.schema import ABSENT, Args, Complete, encode
-from mfu_doctor.reading.tracks import TrackTable
+from mfu_doctor.reading.tracks import FIRST_TEXT, TrackTable
 from mfu_doctor.trace import Category
 
 _TYPES: dict[str, type[np.generic]] = {
@@ -205,8 +205,10 @@ class Columns:
     def _all_floats(self, events: list[Complete]) -> None:
         code = self._tracks.code
         for event in events:
-            event.pid = code(event.pid)
-            event.tid = code(event.tid)
+            if event.pid.__class__ is not float or event.pid <= FIRST_TEXT:
+                event.pid = code(event.pid)
+            if event.tid.__class__ is not float or event.tid <= FIRST_TEXT:
+                event.tid = code(event.tid)
             if event.args is None:
                 event.args = _NO_ARGS
                 continue

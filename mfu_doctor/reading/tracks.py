@@ -16,13 +16,12 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.schema import ABSENT
 from mfu_doctor.trace import Track
 
-_FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
+FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
 _LONGEST_NUMBER = 18  # digits: what fits 64 bits
 _NUMBER = re.compile(rf"0|[1-9][0-9]{{,{_LONGEST_NUMBER - 1}}}")
 _LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
-_MOST_DEVICES = (
-    2**22
-)  # views have a row for each; some files write the process id instead, which Linux counts up to here
+# Views have a row for each device. Some files write the process id instead, which Linux counts up to here.
+_MOST_DEVICES = 2**22
 _MAX_TRACKS = np.iinfo(np.int16).max
 _HOST = np.int64(np.iinfo(np.int64).min)  # "not on a device", where a device index would be
 
@@ -38,21 +37,21 @@ class TrackTable:
 
     def code(self, value: object) -> float:
         """A float that stands for a process, thread, stream or device id."""
-        if isinstance(value, int | float) and value > _FIRST_TEXT:
+        if isinstance(value, int | float) and value > FIRST_TEXT:
             return float(value)
         text = "" if value is None else str(value)
         number = text.removeprefix("stream ")
-        if _NUMBER.fullmatch(number) and int(number) < -_FIRST_TEXT:
+        if _NUMBER.fullmatch(number) and int(number) < -FIRST_TEXT:
             return float(number)
         if text not in self._codes:
-            self._codes[text] = float(_FIRST_TEXT - len(self._texts))
+            self._codes[text] = float(FIRST_TEXT - len(self._texts))
             self._texts.append(text)
         return self._codes[text]
 
     def misleads(self, records: npt.NDArray[np.void]) -> bool:
         """Whether an id of these records is a number that would be taken for a code."""
         lowest = [np.where(records[key] == ABSENT, 0, records[key]).min(initial=0) for key in ("stream", "device")]
-        return bool(min(records["pid"].min(initial=0), records["tid"].min(initial=0), *lowest) <= _FIRST_TEXT)
+        return bool(min(records["pid"].min(initial=0), records["tid"].min(initial=0), *lowest) <= FIRST_TEXT)
 
     def on_unknown_device(
         self, records: npt.NDArray[np.void], on_device: npt.NDArray[np.bool_]
@@ -61,8 +60,8 @@ class TrackTable:
         if not on_device.any():
             return np.zeros(len(records), np.bool_)
         index = _devices_of(records)
-        unknown = on_device & (index > _FIRST_TEXT) & ~_can_be(index)
-        for i in np.flatnonzero(on_device & (index <= _FIRST_TEXT)).tolist():
+        unknown = on_device & (index > FIRST_TEXT) & ~_can_be(index)
+        for i in np.flatnonzero(on_device & (index <= FIRST_TEXT)).tolist():
             unknown[i] = self._device(int(index[i]), _stream_of(records[i])) > _MOST_DEVICES
         return unknown
 
@@ -101,7 +100,7 @@ class TrackTable:
 
     def _add(self, run: tuple[int, int, int]) -> int:
         pid, tid, device = run
-        number = None if device == int(_HOST) else device if device > _FIRST_TEXT else self._device(device, tid)
+        number = None if device == int(_HOST) else device if device > FIRST_TEXT else self._device(device, tid)
         index = self._index(Track(self.text(pid), self.text(tid), number))
         self._known[run] = index
         return index
@@ -117,9 +116,9 @@ class TrackTable:
 
     def text(self, code: int) -> str:
         """The id that a code stands for, as the file writes it."""
-        if code > _FIRST_TEXT:
+        if code > FIRST_TEXT:
             return str(code)
-        return self._texts[_FIRST_TEXT - code]
+        return self._texts[FIRST_TEXT - code]
 
     def _device(self, pid: int, tid: int) -> int:
         """Device index if the process id is a text: its digits ("GPU 3"), else the thread id ("CUDA functions")."""
@@ -130,7 +129,7 @@ class TrackTable:
 def _devices_of(records: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
     """Index of the device; where the event names none, or one that cannot be, its process: Kineto writes the index there too."""
     index, pid = _whole(records["device"].astype(np.float64)), _whole(records["pid"].astype(np.float64))
-    named = (records["device"] != ABSENT) & ((index <= _FIRST_TEXT) | _can_be(index) | ~_can_be(pid))
+    named = (records["device"] != ABSENT) & ((index <= FIRST_TEXT) | _can_be(index) | ~_can_be(pid))
     return np.where(named, index, pid)
 
 
