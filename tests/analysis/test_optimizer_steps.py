@@ -121,7 +121,7 @@ def test_a_step_that_is_nearly_all_closure_is_no_unfused_optimizer() -> None:
 
 
 def test_the_table_has_only_options_that_torch_has() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     import inspect
 
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])

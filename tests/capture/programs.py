@@ -52,6 +52,20 @@ def train(x, y):
     print("loss", loss.item().hex(), flush=True)
 """
 
+# One training step of PRELUDE's model on a batch of four: forward, the gradients of both weights, that of the hidden layer.
+STEP = 2 * 4 * (8 * 16 + 16 * 4) * 2 + 2 * 4 * 16 * 4
+
+BY_HAND = """
+    for x, y in loader(40):
+        loss = forward(x, y)
+        loss.backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0.01 * p.grad
+                p.grad = None
+        print("loss", loss.item().hex())
+"""
+
 LOOP = """
 with block() as doctor:
     for x, y in loader(24):

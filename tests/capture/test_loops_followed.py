@@ -9,11 +9,9 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import MODEL
 from mfu_doctor.reading import read_trace
-from tests.capture.programs import TRACE, Written, ours, with_and_without
+from tests.capture.programs import BY_HAND, STEP, TRACE, Written, ours, with_and_without
 from tests.capture.zygote import Zygote
 
-# One training step of PRELUDE's model on a batch of four: forward, the gradients of both weights, that of the hidden layer.
-STEP = 2 * 4 * (8 * 16 + 16 * 4) * 2 + 2 * 4 * 16 * 4
 ELEMENTS = 8 * 16 + 16 + 16 * 4 + 4
 
 FOLLOWED = {
@@ -103,15 +101,8 @@ with block() as doctor:
         """
 del optimizer
 with block() as doctor:
-    for x, y in loader(40):
-        loss = forward(x, y)
-        loss.backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                p -= 0.01 * p.grad
-                p.grad = None
-        print("loss", loss.item().hex())
-""",
+"""
+        + BY_HAND,
         "backward",
         STEP,
     ),

@@ -9,11 +9,8 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import MODEL
 from mfu_doctor.reading import read_trace
-from tests.capture.programs import TRACE, ours, read, with_and_without
+from tests.capture.programs import BY_HAND, STEP, TRACE, ours, read, with_and_without
 from tests.capture.zygote import Zygote
-
-# One training step of PRELUDE's model on a batch of four: forward, the gradients of both weights, that of the hidden layer.
-STEP = 2 * 4 * (8 * 16 + 16 * 4) * 2 + 2 * 4 * 16 * 4
 
 EVALUATION = """
     with torch.no_grad():
@@ -65,16 +62,7 @@ del optimizer
 with block() as doctor:
 """
         + EVALUATION
-        + """
-    for x, y in loader(40):
-        loss = forward(x, y)
-        loss.backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                p -= 0.01 * p.grad
-                p.grad = None
-        print("loss", loss.item().hex())
-""",
+        + BY_HAND,
         "backward",
         40,
     ),

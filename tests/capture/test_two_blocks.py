@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.api.report import Report
-from tests.capture.programs import PRELUDE, with_and_without
-from tests.capture.test_loops_followed import STEP
+from tests.capture.programs import PRELUDE, STEP, with_and_without
 from tests.capture.zygote import Zygote
 
 TWO = """

@@ -139,13 +139,6 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
-def shuffled(document: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-    """The same events in another order."""
-    events = list(document["traceEvents"])
-    rng.shuffle(events)
-    return document | {"traceEvents": events}
-
-
 def shifted(document: dict[str, Any], microseconds: int) -> dict[str, Any]:
     """The same events later."""
     return document | {"traceEvents": [event | {"ts": event["ts"] + microseconds} for event in document["traceEvents"]]}
