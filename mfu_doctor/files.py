@@ -44,9 +44,8 @@ def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator
     """
     given = Path(path)
     if is_stream(given):
-        with (
-            given.open("wb") if patient else _impatient(given) as stream
-        ):  # by the name given: a link into /proc has no other
+        # By the name given: a link into /proc has no other.
+        with given.open("wb") if patient else _impatient(given) as stream:
             yield stream
         return
     target = Path(os.path.realpath(path))
@@ -59,9 +58,8 @@ def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator
         with partial.open("xb") if unnamed is None else open(unnamed, "wb") as stream:  # noqa: PTH123 - a descriptor
             yield stream
             stream.flush()
-            if (
-                unnamed is not None
-            ):  # a directory is given so that the link is followed; for an absolute path it means nothing
+            if unnamed is not None:
+                # A directory is given so that the link is followed; for an absolute path it means nothing.
                 os.link(f"{_DESCRIPTORS}/{unnamed}", partial, src_dir_fd=unnamed)
         if target.exists():
             partial.chmod(stat.S_IMODE(target.stat().st_mode))

@@ -25,9 +25,8 @@ class Elsewhere:
     seconds: float  # the part's time, divided by where the thread was when it was looked at
     place: str | None = None  # "train.py:41"
     function: str | None = None  # the function that this line called
-    kind: str | None = (
-        None  # evaluation, checkpoint, generation, rollout, environment, data loading, imports, TRAINING; None: nothing tells
-    )
+    # evaluation, checkpoint, generation, rollout, environment, data loading, imports, TRAINING; None: nothing tells
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

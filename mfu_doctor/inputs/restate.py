@@ -76,9 +76,8 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
 def _device(old: DeviceInfo, peak: float) -> DeviceInfo:
     """The device with the stated peak, which is of the dtype in use, whatever that is."""
     if old.kind == "cpu":
-        peaks = dict.fromkeys(
-            (*old.peaks, old.dtype or "fp32") if old.peaks else DTYPES, peak
-        )  # one value for every dtype
+        # One value for every dtype.
+        peaks = dict.fromkeys((*old.peaks, old.dtype or "fp32") if old.peaks else DTYPES, peak)
     else:
         peaks = peaks_with(old.peaks, old.peak_flops, peak)
     return replace(

@@ -41,9 +41,8 @@ class DoublePrecision:
 
 def double_precision_of(run: Run) -> DoublePrecision | None:
     """Work in float64, or None if there is none or if no dtype is recorded."""
-    told = np.array(
-        [*(_is_double(args) for args in run.trace.args), False], np.bool_
-    )  # the last one serves -1: unknown
+    # The last one serves -1: unknown.
+    told = np.array([*(_is_double(args) for args in run.trace.args), False], np.bool_)
     casting = np.array([*(_casts(args) != 0 for args in run.trace.args), False], np.bool_)
     args = np.where(run.launches.op >= 0, run.trace.events.args[np.maximum(run.launches.op, 0)], -1)
     products = run.kernels.matmul_like & (run.kernels.dtype == DTYPE_CODE[_FP64])

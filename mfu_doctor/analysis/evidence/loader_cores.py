@@ -123,9 +123,8 @@ def _available(run: Run, loading: Loading) -> float | None:
     host = run.facts.host if run.facts else None
     if loading.cores is None or host is None:
         return loading.cores
-    elsewhere = (
-        host.cores or loading.cores
-    ) - loading.cores  # the rest of the machine may have held that much of the others
+    # The rest of the machine may have held that much of the others.
+    elsewhere = (host.cores or loading.cores) - loading.cores
     others = max((host.other_cpu_share or 0.0) - elsewhere, 0.0)
     own = (host.cpu_share or 0.0) + (host.worker_cpu_share or 0.0)
     return max(loading.cores - others, min(own, loading.cores))

@@ -12,10 +12,8 @@ from mfu_doctor.capture.loop.identities import Identities
 from mfu_doctor.capture.loop.steps import Edge, Source, StepDetector
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
-_LOOKS = (
-    1,
-    4,
-)  # calls of outermost modules at which an optimizer is looked for: both lie before the steps that are timed
+# Calls of outermost modules at which an optimizer is looked for: both lie before the steps that are timed.
+_LOOKS = (1, 4)
 _TRAINS = (Source.BACKWARD, Source.OPTIMIZER, Source.EXPLICIT)
 
 
