@@ -227,6 +227,18 @@ def test_everything_after_the_script_belongs_to_it(tmp_path: Path) -> None:
     assert done.returncode == 7
 
 
+def test_a_program_begins_near_the_bottom_of_the_stack(tmp_path: Path) -> None:
+    """Anomaly detection formats the stack for every operator: frames of ours made its steps twice as long."""
+    pytest.importorskip("torch", reason="torch is not installed")  # nothing is run that cannot be recorded
+    script = tmp_path / "train.py"
+    script.write_text("import traceback\nfor f in traceback.extract_stack(): print(f.filename)", encoding="utf-8")
+    done = call("run", "-q", "-o", tmp_path / "t.pt.trace.json.gz", script, cwd=tmp_path)
+    files = done.stdout.splitlines()
+    assert files[-1] == str(script)
+    assert not [name for name in files if "typer" in name]
+    assert len(files) <= len(("runpy", "runpy", "__main__", "main", "run_program", "run_script", "train.py"))
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m mfu_doctor explain --format json | head -c 1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
