@@ -7,10 +7,11 @@ everything that a rule can raise, and it returns what it caught.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.rules.contract import Finding, Outcome, Rule, Skip
 
 T = TypeVar("T")
@@ -32,6 +33,19 @@ class Examined:
 def examine(run: Run, rules: Iterable[Rule]) -> list[Examined]:
     """Ask each rule about the run, in the order given."""
     return [_ask(run, rule) for rule in rules]
+
+
+def without_spoilt_advice(examined: list[Examined]) -> list[Examined]:
+    """The outcomes, where advice on this recording would be wrong without any: such findings are not measured."""
+    why = next(
+        (e.outcome.summary for e in examined if isinstance(e.outcome, Finding) and e.outcome.spoils == ADVICE), None
+    )
+    if why is None:
+        return examined
+    reason = Skip(f"{why[:1].lower()}{why[1:]}")
+    return [
+        replace(e, outcome=reason) if isinstance(e.outcome, Finding) and not e.rule.caution else e for e in examined
+    ]
 
 
 def attempt(work: Callable[[], T]) -> tuple[T | None, str | None]:

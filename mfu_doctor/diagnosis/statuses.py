@@ -57,6 +57,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         risk=finding.risk,
         confidence=finding.confidence,
         saving=saving,
+        decides=finding.decides,
         throughput_gain=finding.throughput_gain,
         evidence=finding.evidence,
         place=finding.place,
@@ -96,6 +97,7 @@ def unpriced_diagnosis(e: Examined) -> Diagnosis:
             detail=f.detail,
             evidence=f.evidence,
             caution=True,
+            spoils=f.spoils,
         )
     return Diagnosis(
         rule=e.rule.name, code=e.rule.code, status=PASSED, summary=f"not found: {e.rule.title}", caution=e.rule.caution

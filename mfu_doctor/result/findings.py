@@ -11,6 +11,10 @@ WITHHELD = "withheld"
 CRASHED = "crashed"
 STATUSES = (FAILED, PASSED, NOT_MEASURED, WITHHELD, CRASHED)
 
+# Ends of a saving further apart than this factor are told, with what decides between them; closer ones are one figure.
+WIDE = 1.3
+HIGH, MEDIUM, LOW = "high", "medium", "low"  # how sure a saving is
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -34,6 +38,19 @@ class Saving:
     mfu_low: float | None = None
     mfu_high: float | None = None
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether the best estimate (`mid`) alone would hide how far apart the ends are."""
+        return self.high > WIDE * self.low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """What decides where in its range a saving lies: "67 if the step can be a CUDA graph, 6 if it only fuses"."""
+
+    low: str  # after "if": what holds where the saving is at its low end
+    high: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
@@ -50,12 +67,25 @@ class Diagnosis:
     risk: str | None = None  # none, rounding, convergence
     confidence: str | None = None  # measured, modelled, hint
     saving: Saving | None = None
+    decides: Ends | None = None  # what decides between the ends of a wide saving
     throughput_gain: float | None = None  # for spare-memory: relative samples/s, not step time
     evidence: tuple[Evidence, ...] = ()
     place: str | None = None  # the user's file:line if known
     explains: tuple[str, ...] = ()  # rules folded under this one
     explained_by: str | None = None
-    caution: bool = False  # TR rules: no saving, printed under Caution
+    caution: bool = False  # TR rules: no saving; see `Report.caveats`
+    spoils: str | None = None  # TR rules: what it makes wrong, as in `Caveat`
+
+    @property
+    def sure(self) -> str:
+        """How sure the saving is: high, medium or low; see `Confidence` in the contract of the rules.
+
+        A range that is told is never high: something decides within it that this run does not show.
+        """
+        if self.confidence == "hint":
+            return LOW
+        is_wide = self.saving is not None and self.saving.is_wide
+        return HIGH if self.confidence == "measured" and not is_wide else MEDIUM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +108,12 @@ class Plan:
     saving_high_s: float = 0.0
     mfu_low: float | None = None
     mfu_high: float | None = None
-    roofline_s: float | None = None  # the step if every kernel ran at its roofline and nothing else cost time
+    roofline_s: float | None = None  # the step if every current kernel ran at its roofline and nothing else cost time
     stop: str | None = None  # sentence: where the plan stops and why
     at_floor: bool = False  # the plan ends at the shortest step that is predicted at all; `stop` says which
     notes: tuple[str, ...] = ()  # fixes that could not be replayed after the others
+
+    @property
+    def saving_s(self) -> float:
+        """The best estimate of what all its fixes save together."""
+        return sum(step.saving_s for step in self.steps)

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
 
@@ -21,7 +21,11 @@ from mfu_doctor.rules.needs import Need
 WORTH_SHARE = 0.01
 Effort: TypeAlias = Literal["setting", "line", "refactor"]  # least first
 Risk: TypeAlias = Literal["none", "rounding", "convergence"]  # least first
+# How well a saving is known, and the mark that readers see. measured (high): all that the fix removes was measured in this run,
+# and nothing takes its place. modelled (medium): what is left after the fix is calculated. hint (low): a rough estimate to try.
+# A saving whose ends are far apart (`Saving.is_wide`) is never more than medium: see `Diagnosis.sure`.
 Confidence: TypeAlias = Literal["measured", "modelled", "hint"]
+Spoils: TypeAlias = Literal["advice", "figures"]
 HEADINGS = (
     "What it measures",
     "Why it costs",
@@ -50,7 +54,9 @@ class Finding:
         step_share: the share of the step that it is about: it ranks a finding among those without a predicted saving.
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
-        confidence: measured, modelled (calculated by replay) or hint (a rough estimate that must be tried).
+        confidence: how well the saving is known; see `Confidence`.
+        decides: what decides between the ends of the saving, for a rule whose ends can be far apart.
+        spoils: of a rule about the trace: whether it makes all advice wrong, or figures (`result.caveats`).
         needless_flops: model FLOP of the mean step that the fix removes: MFU after it is of the rest.
         raised_peak: dense FLOP/s that matmuls can reach after the fix, if the fix raises it (a faster dtype, more threads of a
             CPU): the lower bound of the current kernels is then not a bound.
@@ -64,6 +70,8 @@ class Finding:
     effort: Effort = "line"
     risk: Risk = "none"
     confidence: Confidence = "modelled"
+    decides: Ends | None = None
+    spoils: Spoils | None = None
     place: str | None = None
     symptom_of: tuple[str, ...] = ()
     withhold: str | None = None

@@ -13,6 +13,7 @@ import pytest
 from mfu_doctor.analysis.replay.replay import Price
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import Facts
+from mfu_doctor.result.findings import WIDE
 from mfu_doctor.rules.contract import HEADINGS, Finding, Outcome, Rule
 from mfu_doctor.units import NS_PER_US
 from tests.timeline import Timeline
@@ -41,9 +42,12 @@ def found(rule: Rule, run: Run) -> Finding:
 
 def price_us(rule: Rule, run: Run) -> Price:
     """Savings per step of the rule's finding at its three ends, in microseconds."""
-    change = found(rule, run).change
+    finding = found(rule, run)
+    change = finding.change
     assert change is not None, f"{rule.name}: its finding has no change that replay could price"
     price = run.replay.price(change)
+    is_wide = price.high_ns > WIDE * price.low_ns
+    assert not is_wide or finding.decides, f"{rule.name}: its ends are far apart: say in `decides` what decides"
     return Price(price.low_ns / NS_PER_US, price.mid_ns / NS_PER_US, price.high_ns / NS_PER_US)
 
 

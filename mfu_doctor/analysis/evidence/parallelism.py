@@ -126,8 +126,8 @@ def _exchange_fix(used: Parallelism) -> str:
     if not used.sparse_pipeline:
         return "# start the exchange of the next batch before backward of this one: torchrec TrainPipelineSparseDist"
     return (  # the input is exchanged early already; what is left is the exchange of the embeddings themselves
-        "get_qcomm_codecs_registry(QCommsConfig(forward_precision=CommType.BF16, backward_precision=CommType.BF16))"
-        "  # torchrec: half of the bytes"
+        "half = QCommsConfig(forward_precision=CommType.BF16, backward_precision=CommType.BF16)\n"
+        "EmbeddingBagCollectionSharder(\n    qcomm_codecs_registry=get_qcomm_codecs_registry(half))"
     )
 
 

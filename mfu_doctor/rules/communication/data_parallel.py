@@ -31,6 +31,7 @@ from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled
 from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -57,6 +58,10 @@ def data_parallel(run: Run) -> Outcome:
     return Finding(
         summary=f"nn.DataParallel copies the model in each step, which takes {steady.share(host)} of the step on the CPU",
         fix="model = DistributedDataParallel(model, device_ids=[local_rank])  # torchrun --nproc-per-node=N train.py",
+        decides=Ends(
+            low="half of these copies remain as all-reduces that nothing hides",
+            high="backward hides all of its all-reduces",
+        ),
         change=Change(left(0.5), left(0.1), left(0.0)),
         evidence=(shown("GPU time", seconds(device), "s"), shown("CPU time", seconds(host), "s")),
         place=run.places(calls[:1])[0],

@@ -46,7 +46,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.quantities import counted, share, time_of
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -77,6 +77,7 @@ def exposed_communication(run: Run) -> Outcome:
         summary=f"{'Training' if run.is_cpu else 'GPU'} waits for communication {part.of_step}",
         fix=fix,
         detail=f"{share(total - exposed, total)} of {time_of(total)} overlaps with compute; {_about_waiting(told)}",
+        decides=Ends(low="half of the transfers stay exposed", high="no rank is late and all transfers overlap"),
         change=_change(run, every, _coverable(run, total, exposed)) if known else None,
         evidence=_evidence(steady, every, inside, told),
         symptom_of=_roots(every, inside),

@@ -34,6 +34,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -76,6 +77,9 @@ def fp32_gradients(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for reductions of fp32 gradients "
         f"({size_of(steady.per_step(float(every.size[inside].sum())))} per step)",
         fix=fix,
+        decides=Ends(
+            low="latency, not bytes, takes a part of the transfers", high="the transfers are bound by their bytes"
+        ),
         change=Change(*ends),
         evidence=(
             shown("bytes", steady.per_step(float(every.size[inside].sum())), "bytes per step"),

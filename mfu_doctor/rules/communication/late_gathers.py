@@ -34,6 +34,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -68,6 +69,7 @@ def late_gathers(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for "
         f"{counted(steady.per_step(int(inside.sum())), 'all-gather')} per step",
         fix=fix,
+        decides=Ends(low="compute before them hides half of them", high="compute before them hides all of them"),
         change=Change(*ends),
         evidence=(
             shown("all-gathers", steady.per_step(int(inside.sum())), "per step"),

@@ -42,6 +42,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import share, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -97,6 +98,9 @@ def late_optimizer(run: Run) -> Outcome:
         fix=f"torch.distributed.optim._apply_optimizer_in_backward({_class(optimizer)}, "
         "model.parameters(), {'lr': lr})  # before wrapping in DistributedDataParallel",
         detail=f"for {share(tail.movable_ns, tail.optimizer_ns)} of its work the gradients are ready before this reduction ends",
+        decides=Ends(
+            low="most of its work belongs to the last gradients", high="its work is spread evenly over backward"
+        ),
         change=Change(*((ScaleDevice(rows, np.full(len(rows), 1.0 - part * f)),) for f in _HIDDEN)),
         evidence=(
             shown("exposed communication before the optimizer", seconds(tail.exposed_ns), "s"),

@@ -30,6 +30,7 @@ from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
@@ -54,6 +55,7 @@ def non_nccl_backend(run: Run) -> Outcome:
         summary=f"{counted(steady.per_step(len(inside)), 'collective')} per step run on the CPU and take "
         f"{steady.share(spent)} of the step",
         fix='torch.distributed.init_process_group("nccl")',
+        decides=Ends(low="half of this time is waiting for other ranks", high="none of it is waiting for other ranks"),
         change=Change((ScaleHost(where, 0.5),), (ScaleHost(where, 0.1),), (ScaleHost(where, 0.0),)),
         evidence=(
             shown("collectives", steady.per_step(len(inside)), "per step"),

@@ -35,6 +35,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -77,6 +78,7 @@ def scalar_collectives(run: Run) -> Outcome:
         fix="DistributedDataParallel(model, broadcast_buffers=False)"
         if kinds == {"broadcast"} and parallelism_of(run).ddp
         else f"if step % 100 == 0: torch.distributed.{call}  # all values in one tensor, not in each step",
+        decides=Ends(low="half of their time is waiting for a late rank, which stays", high="no rank is late"),
         change=Change(left(0.5), left(0.0), left(0.0)),
         evidence=(shown("tiny collectives", count, "per step"), shown("exposed communication", seconds(exposed), "s")),
     )

@@ -38,6 +38,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.devices.table import DeviceRow, lookup
 from mfu_doctor.quantities import bandwidth, share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
@@ -102,6 +103,7 @@ def slow_link(run: Run) -> Outcome:
         summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
         fix="NCCL_DEBUG=INFO  # 'via P2P' means that the link is used; 'via SHM' or 'via NET' means that it is not",
         detail=f"{tool} shows how the GPUs are connected; {unsure}",
+        decides=Ends(low="messages reach 40 % of the link's rate", high="they reach 90 %"),
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),
         effort="setting",

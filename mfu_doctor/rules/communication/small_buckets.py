@@ -33,6 +33,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -80,6 +81,10 @@ def small_buckets(run: Run) -> Outcome:
         f"{steady.share(now)} of the step",
         fix=_fix(used),
         detail=f"their {size_of(total)} per step fit into {counted(buckets, 'bucket')}",
+        decides=Ends(
+            low="waiting for the last gradients takes half of the gain",
+            high="each bucket costs no more than the quickest one here",
+        ),
         change=Change(shorter((1 + left) / 2), shorter(left), shorter(left)),
         evidence=(
             shown("all-reduces", count, "per step"),

@@ -31,6 +31,7 @@ from mfu_doctor.analysis.evidence.parallelism import Parallelism, parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -66,6 +67,7 @@ def sync_every_microbatch(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for unnecessary reductions: gradients are reduced "
         f"{micro} times per step",
         fix=_fix(parallelism_of(run)),
+        decides=Ends(low="a quarter of this time is waiting for late ranks, which stays", high="all of it is transfer"),
         change=Change(left(0.25), left(0.0), left(0.0)),
         evidence=(
             shown("micro-batches", micro, "per step"),

@@ -34,7 +34,7 @@ from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.replay.edits import Change, ReleaseHolds
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -71,6 +71,9 @@ def held_queue(run: Run) -> Outcome:
         summary=f"Queued GPU work is held {steady.share(holds.held_ns)} of the step: {_BY[holder]}",
         fix=_FIX[COLLECTIVE if holder == UNKNOWN and _has_ranks(run) else holder],
         detail=f"the longest hold is before {short_name(run.trace.name_of(holds.first))}",
+        decides=Ends(
+            low="the holder is not the cause, or half of each hold stays", high="nothing else holds this work"
+        ),
         change=_change(holds),
         evidence=_evidence(holds),
         confidence="hint",

@@ -42,6 +42,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number, share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -70,6 +71,7 @@ def low_clocks(run: Run) -> Outcome:
         summary=f"SM clock is set below its maximum: mean {number(clocks.mean_mhz)} of {number(highest)} MHz "
         f"({share(clocks.mean_mhz, highest)})",
         fix=f"sudo nvidia-smi -i {device} -rgc; sudo nvidia-smi -i {device} -rac",
+        decides=Ends(low="heat or power stop the clock half-way", high="the clock reaches its maximum"),
         change=at_full_clock(run, clocks),
         detail="the reason is locked clocks or application clocks, not heat or power",
         evidence=(

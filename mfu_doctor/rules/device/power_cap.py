@@ -43,7 +43,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.quantities import number, share
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -74,6 +74,7 @@ def power_cap(run: Run) -> Outcome:
     return Finding(
         summary=f"{by} lowers the clock {share(held, 1.0)} of the time: mean {lost}",
         fix=_fix(samples.device, is_braked),
+        decides=Ends(low="heat stops the clock half-way", high="the clock reaches its maximum"),
         change=at_full_clock(run, clocks),
         evidence=_evidence(samples, held, clocks),
         effort="setting",

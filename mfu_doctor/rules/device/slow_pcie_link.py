@@ -38,6 +38,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.quantities import share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -63,6 +64,7 @@ def slow_pcie_link(run: Run) -> Outcome:
         summary=f"PCIe link runs at Gen{now[0]} x{now[1]} instead of Gen{best[0]} x{best[1]}: "
         f"{share(factor, 1.0)} of its maximum bandwidth",
         fix="nvidia-smi -q | grep -A 8 'GPU Link Info'  # check the slot, the riser and the BIOS settings",
+        decides=Ends(low="the slot or the host gives half of the difference", high="the link reaches its full rate"),
         change=_change(run, factor),
         evidence=(
             shown("generation", now[0], "count"),

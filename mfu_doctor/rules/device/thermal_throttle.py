@@ -43,6 +43,7 @@ from mfu_doctor.analysis.evidence.device_samples import (
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number, share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -75,6 +76,7 @@ def thermal_throttle(run: Run) -> Outcome:
         summary=f"Heat lowers the clock {share(held, 1.0)} of the time: mean {number(clocks.mean_mhz)} of "
         f"{number(clocks.reach_mhz)} MHz{heat}",
         fix="nvidia-smi -q -d TEMPERATURE,PERFORMANCE  # improve cooling: air flow, fans, inlet temperature",
+        decides=Ends(low="power stops the clock half-way", high="the clock reaches its maximum"),
         change=at_full_clock(run, clocks),
         detail="the card must be cooled: a change of the program does not help",
         evidence=tuple(evidence),

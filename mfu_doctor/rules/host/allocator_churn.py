@@ -35,6 +35,7 @@ from mfu_doctor.analysis.replay.edits import Change, DropWaits, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import CALL_CATEGORIES
@@ -75,6 +76,8 @@ def allocator_churn(run: Run) -> Outcome:
         if frees
         else "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
         detail="cudaFree waits until the whole GPU is idle" if frees else None,
+        confidence="measured",
+        decides=Ends(low="half of these calls still reach the driver", high="the caching allocator serves all of them"),
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
         evidence=(
             shown("driver calls", count, "per step"),

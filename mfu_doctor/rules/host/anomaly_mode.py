@@ -44,6 +44,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S, NS_PER_US, seconds
@@ -77,6 +78,10 @@ def anomaly_mode(run: Run) -> Outcome:
     return Finding(
         summary="Anomaly detection is on: it formats a stack trace per operator and checks every gradient for NaN",
         fix="torch.autograd.set_detect_anomaly(False)  # and no `with torch.autograd.detect_anomaly():` around the step",
+        confidence="measured",
+        decides=Ends(
+            low="only the stack traces go that views show", high="its operators then take what their work needs"
+        ),
         change=Change(low, mid, mid),
         evidence=(shown("NaN checks", searched, "per step"), shown("stack trace per operator", seconds(spent), "s")),
         effort="line",

@@ -44,7 +44,7 @@ from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import union
 from mfu_doctor.quantities import counted, number
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -79,6 +79,8 @@ def device_sync(run: Run) -> Outcome:
         fix=_fix(reason),
         detail=f"most frequent: {_plain(reason)}, {_times(steady.per_step(most))} per step"
         + (f", at {place}" if place else ""),
+        confidence="measured",
+        decides=Ends(low="only the most frequent wait can go", high="even those for shapes and branches can go"),
         change=_change(syncs, places, (reason, place)),
         evidence=_evidence(steady, syncs, groups, idle),
         place=place,

@@ -41,6 +41,7 @@ from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
@@ -48,6 +49,9 @@ from mfu_doctor.units import seconds
 _READ = re.compile(r"^aten::(item|is_nonzero|_local_scalar_dense)$")
 _NO_STACKS = "whether hooks of modules read values is known only with stacks: record with with_stack=True"
 _NAMED = 4  # operators that the sentence names
+
+_HOOK = "# remove the forward hook that does this, or return from it at once in 99 of 100 steps"
+_RARELY = "if step % 100 == 0:  # compute and check these values only then"
 
 
 @rule(
@@ -71,8 +75,10 @@ def diagnostics_in_step(run: Run) -> Outcome:
     return Finding(
         summary=f"Statistics and checks that training does not need take {steady.share(spent)} of the step: "
         f"{_longest(run, rows)}",
-        fix=_fix(found.hooked, place),
+        fix=_HOOK if found.hooked else _RARELY,
         detail=f"their {counted(reads, 'value')} per step are read by the program, and no gradient goes through them",
+        confidence="measured",
+        decides=Ends(low="only their own operators go", high="all that is computed only for them goes too"),
         change=Change(
             _without(run, found.sure, found.sure.inside),
             _without(run, found.sure, found.sure.where),
@@ -125,10 +131,3 @@ def _longest(run: Run, rows: Rows) -> str:
     for row, length in zip(rows.tolist(), _lengths(run, rows), strict=True):
         total[run.trace.name_of(row).removeprefix("aten::")] += length
     return ", ".join(name for name, _ in total.most_common(_NAMED)) + (", ..." if len(total) > _NAMED else "")
-
-
-def _fix(hooked: bool, place: str | None) -> str:
-    where = f"  # at {place}" if place else ""
-    if hooked:
-        return "handle.remove()" + (where or "  #") + ": the forward hook, or return from it in 99 of 100 steps"
-    return f"if step % 100 == 0:{where or '  #'}: compute and check these values rarely, not in each step"

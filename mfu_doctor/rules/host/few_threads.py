@@ -32,6 +32,7 @@ import numpy as np
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -66,6 +67,9 @@ def few_threads(run: Run) -> Outcome:
     return Finding(
         summary=f"Operators run on {threads} of {cores} cores",
         fix=f"torch.set_num_threads({cores})",
+        decides=Ends(
+            low="an added core counts 70 %, and in matmuls only", high="each added core counts in full in all operators"
+        ),
         change=_change(run, threads, cores),
         detail="OMP_NUM_THREADS sets the default; torchrun sets it to 1",
         evidence=(shown("threads", threads, "count"), shown("usable cores", cores, "count")),

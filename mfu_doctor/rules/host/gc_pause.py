@@ -30,6 +30,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, share, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -55,6 +56,8 @@ def gc_pause(run: Run) -> Outcome:
     return Finding(
         summary=f"Python's garbage collector takes {share(spent, steady.step_ns)} of the mean step",
         fix="gc.collect(); gc.freeze()  # after building model and data; then gc.collect() every N steps outside the step",
+        confidence="measured",
+        decides=Ends(low="it collects half as often", high="nothing is collected in the steps"),
         change=Change((ScaleHost(run.host.gc, 0.5),), gone, gone),
         detail=f"{counted(times, 'collection')} per step, the longest takes {time_of(longest)}",
         evidence=(

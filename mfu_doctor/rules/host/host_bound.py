@@ -37,13 +37,10 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.diagnostics import takes_most
-from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
 from mfu_doctor.analysis.evidence.host_time import (
     COMPILED_HOST_LEFT,
     GRAPH_LEAST,
@@ -57,6 +54,7 @@ from mfu_doctor.analysis.evidence.host_time import (
     long_gaps,
     longest_pause,
 )
+from mfu_doctor.analysis.evidence.launch_advice import launch_advice
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
 from mfu_doctor.analysis.evidence.loop_kinds import time_of as time_in_loops
 from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, steady_of
@@ -66,6 +64,7 @@ from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import number, share, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -80,6 +79,8 @@ CPU_DISPATCH_SHARE = 0.15
 # Below this share of a gap on the CPU, the thread waits in it rather than runs Python.
 _AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
+_PAUSES = Ends(low="half of this Python has to stay", high="it can leave the step, and launching gets as cheap")
+_PYTHON = Ends(low="half of the long gaps stay", high="no Python stays between operators")
 
 
 @rule("host-bound", "HO001", "the device waits for the CPU", also=("launch-bound", "small-kernels"))
@@ -108,12 +109,13 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     waited_for = everything & late(run)
     graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     fewer = 1 - fusable_share(run, steady)
-    advice = _advice(run, steady)
+    advice = launch_advice(run, steady)
     mid = graph if advice.graph_fits else max(COMPILED_HOST_LEFT[1], graph)
     return Finding(
         summary=f"GPU waits for the CPU {idle.of_step}: {number(host.operations)} kernels per step",
         fix=advice.fix,
         detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
+        decides=advice.decides,
         change=Change(
             (ScaleHost(waited_for, max(fewer, graph)),),
             (ScaleHost(everything, mid),),
@@ -149,35 +151,6 @@ def _roots_on_cpu(run: Run, where: Intervals) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Advice:
-    """What to do about launching, whether a CUDA graph of the step is known to be possible, and else why not."""
-
-    fix: str
-    graph_fits: bool
-    unknown: str | None
-
-
-def _advice(run: Run, steady: Steady) -> _Advice:
-    obstacle = obstacle_to_graph(run, steady)
-    compiled = is_compiled(run)
-    if is_graphed(run):
-        return _Advice(
-            "# enlarge the batch, or include the remaining kernel launches in a CUDA graph",
-            False,
-            "CUDA graphs are already in use",
-        )
-    if obstacle is None:
-        return _Advice('model = torch.compile(model, mode="reduce-overhead")', True, None)
-    if compiled:
-        return _Advice(
-            '# enlarge the batch, or make mode="reduce-overhead" possible for the compiled model', False, obstacle
-        )
-    return _Advice(
-        "model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") is proposed: {obstacle}'
-    )
-
-
 def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
     """Most of the idle time is in long gaps: the program does something else than launching."""
     pauses = host.pauses & steady.host
@@ -192,6 +165,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
         detail=f"per step {number(steady.per_step(pauses.count))} gaps of the CPU are longer than 0.2 ms: "
         f"{time_of(steady.per_step(pauses.total_ns))} in total"
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
+        decides=_PAUSES,
         change=Change(
             (ScaleHost(host.pauses & late(run), 0.5),),
             (ScaleHost(host.pauses, 0.0),),
@@ -231,6 +205,9 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
         fix="model = torch.compile(model)",
         detail=f"a typical gap between operators takes {time_of(host.typical_pause_ns)}",
+        decides=Ends(
+            low="compiled code is not faster, as of some small models", high="no Python stays between operators"
+        ),
         change=Change((), compiled, everything),  # compiled code is not known to be faster on a CPU
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
@@ -253,6 +230,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
         fix=_move(spot, "out of the training step"),
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
         f"{time_of(gaps.typical_ns)}{waiting}",
+        decides=_PYTHON,
         change=Change((half,), (whole,), (ScaleHost(python, 1 - gaps.awake),)),
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
@@ -273,6 +251,7 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
         summary=f"The training thread waits {share(spent, steady.step_ns)} of the step, neither for data nor in an operator",
         fix=_move(spot, "out of the training step, or to another thread"),
         detail=f"{share(gaps.awake, 1.0)} of this time is work on a CPU; the rest is a file, the network, a lock or a sleep",
+        decides=Ends(low="half of the wait stays", high="none of it stays in the step"),
         change=Change((half,), (whole,), (whole,)),
         evidence=(shown("waiting", seconds(spent), "s"), shown("work on a CPU", gaps.awake, "share")),
         effort="refactor",

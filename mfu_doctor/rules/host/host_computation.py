@@ -41,6 +41,7 @@ from mfu_doctor.analysis.names.vocabulary import TO_DEVICE
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
@@ -75,6 +76,7 @@ def host_computation(run: Run) -> Outcome:
         fix=_fix(first),
         detail="; ".join(f"{c.name} takes {time_of(c.per_step_ns)} per step" for c in computed[:_NAMED])
         + (f"; the first is called at {place}" if place else ""),
+        decides=Ends(low="the operators have to stay on the CPU", high="they can all run on the device"),
         change=_change(run, computed),
         evidence=(
             shown("GPU idle, CPU computes", seconds(idle.mean_ns), "s"),

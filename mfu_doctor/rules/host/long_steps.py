@@ -36,6 +36,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import counted, number, share, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -63,7 +64,7 @@ def long_steps(run: Run) -> Outcome:
     has_more = run.extra_work.overlap_with(run.steps.host_start[index], run.steps.host_end[index]) > 0
     steps = index[((length > middle + spread) | has_more) & run.steps.long[index]]
     if not len(steps):
-        return None
+        return _seen_elsewhere(run, len(index))
     windows = union(run.steps.host_start[steps], run.steps.host_end[steps])
     extra = run.extra_work & windows
     pauses = host_time_of(run, steady).pauses & windows
@@ -76,6 +77,7 @@ def long_steps(run: Run) -> Outcome:
         f"{time_of(middle)}",
         fix=_fix(spot, extra),
         detail=_detail(run, steady, extra, pauses - extra),
+        decides=Ends(low="this work takes half as long", high="it can leave the run"),
         change=Change(_left(run, extra, pauses, 0.5), *2 * (_left(run, extra, pauses, 0.0),)),
         evidence=(
             shown("long steps", len(steps), "count"),
@@ -88,6 +90,14 @@ def long_steps(run: Run) -> Outcome:
         symptom_of=("outside-steps",) if _told_of_the_run(run) else (),
         confidence="hint",
     )
+
+
+def _seen_elsewhere(run: Run, recorded: int) -> Skip | None:
+    """No recorded step is long: that is fine only if no step of the whole run is."""
+    whole = run.facts.whole_run if run.facts is not None else None
+    if whole is None or not whole.long_steps:
+        return None
+    return Skip(f"{number(whole.long_steps)} steps of the run were long, but none of the {recorded} recorded ones")
 
 
 def _told_of_the_run(run: Run) -> bool:

@@ -33,6 +33,7 @@ from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import NS_PER_MS, seconds
 
@@ -64,6 +65,10 @@ def needless_grad_scaler(run: Run) -> Outcome:
         summary=f"GradScaler takes {steady.share(spent)} of the step to check bf16 gradients, and the CPU waits for it "
         f"{counted(int(near.sum()) / steady.count, 'time')} per step",
         fix="loss.backward(); optimizer.step()  # bf16 has the range of fp32: no GradScaler",
+        confidence="measured",
+        decides=Ends(
+            low="something else waits for the device in its place", high="nothing else waits for the device there"
+        ),
         change=Change(gone, (*gone, DropWaits(syncs[near])), (*gone, DropWaits(syncs[near]))),
         evidence=(shown("checks", steady.per_step(len(checks)), "per step"), shown("device time", seconds(spent), "s")),
         place=run.places(checks[:1])[0],

@@ -36,6 +36,7 @@ from mfu_doctor.analysis.names.vocabulary import DEVICE_TO_HOST_PAGEABLE, TO_HOS
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, SetDevice, TwoWayLink
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -66,6 +67,7 @@ def pageable_read(run: Run) -> Outcome:
         "  # allocate out once, read it after the next synchronisation",
         detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(copies.rate)}; pinned memory does not block the CPU "
         f"and {through_pinned(pinned)}; a mean, an argmax or a 16-bit copy made on the GPU is smaller",
+        decides=Ends(low="the CPU needs the values at once", high="it does not, and the copy reaches 80 % of the link"),
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),

@@ -29,6 +29,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -48,6 +49,7 @@ def recompilation(run: Run) -> Outcome:
         return Finding(
             summary=f"Compilation takes {share(spent, steady.step_ns)} of the mean step",
             fix=_FIX,
+            decides=Ends(low="half of the shapes stay new", high="no shape is new any more"),
             change=Change((ScaleHost(run.host.compile, 0.5),), gone, gone),
             evidence=(
                 shown("compilations", steady.per_step(compiling.count), "per step"),

@@ -52,7 +52,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.quantities import number
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -119,6 +119,7 @@ def tensor_loop(run: Run) -> Outcome:
         f"{_operators(loop)} {number(loop.rounds)} times",
         fix=fix,
         detail=_question(longest),
+        decides=Ends(low="a quarter of the loop's time stays", high="one call reaches the full rates of the device"),
         change=batched(run, loops),
         evidence=_evidence(inside, steady, spent),
         place=_place(run, loop),

@@ -36,6 +36,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import number
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
@@ -80,6 +81,7 @@ def uncompiled(run: Run) -> Outcome:
         f"{steady.share(fusable)} of the step",
         fix="model = torch.compile(model)",
         detail=_earned_back(run, end(1)),
+        decides=Ends(low="compiled code needs 70 % of the CPU time", high="it needs 30 %"),
         change=Change(end(0), end(1), end(2)),
         evidence=(
             shown("GPU idle, CPU launches", seconds(idle.mean_ns), "s"),

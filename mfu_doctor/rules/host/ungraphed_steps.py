@@ -31,6 +31,7 @@ from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -65,6 +66,7 @@ def ungraphed_steps(run: Run) -> Outcome:
         summary=f"GPU waits for launches {idle.of_step}; each of {steady.count} steps runs the same {number(launched)} kernels",
         fix="model = torch.cuda.make_graphed_callables(model, (example_batch,))",
         detail="every step runs the same kernels in the same order without synchronisation, so a CUDA graph is possible",
+        decides=Ends(low="filling the graph's inputs takes 30 % of it", high="launching takes no time any more"),
         change=Change(
             (ScaleHost(waited_for, max(_CAUTIOUS, graph)),),
             (ScaleHost(everything, graph),),

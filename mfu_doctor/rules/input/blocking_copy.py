@@ -36,6 +36,7 @@ from mfu_doctor.analysis.evidence.syncs import upload_syncs
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, MoveToStream, TwoWayLink
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -74,6 +75,8 @@ def blocking_copy(run: Run) -> Outcome:
         fix="with torch.cuda.stream(copy_stream): next_batch = batch.to(device, non_blocking=True)",
         detail="copy_stream = torch.cuda.Stream(), and torch.cuda.current_stream().wait_stream(copy_stream) before its use"
         + (f"; the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else ""),
+        confidence="measured",
+        decides=Ends(low="copies only no longer block the CPU", high="copies in both directions overlap with compute"),
         change=Change(unblocked if blocked else hidden, hidden, (*hidden, TwoWayLink())),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),

@@ -32,6 +32,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_MS, seconds
@@ -70,6 +71,7 @@ def cold_workers(run: Run) -> Outcome:
         f"at {counted(int(cold.sum()), 'epoch start')} in the recording",
         fix=f"DataLoader(..., num_workers={loader.num_workers}, persistent_workers=True)",
         detail=f"other batches take {time_of(usual)}; the saving is an average over the recorded steps",
+        decides=Ends(low="first batches stay half as slow as now", high="workers stay between epochs"),
         change=Change((half,), (warm,), (warm,)),
         evidence=(
             shown("longest loading of a batch", seconds(float(length.max())), "s"),

@@ -36,6 +36,7 @@ from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -69,6 +70,7 @@ def host_made_tensor(run: Run) -> Outcome:
         f"{counted(count, 'tensor' if large else 'small tensor')} to the GPU",
         fix='torch.zeros(n, device="cuda")  # not torch.zeros(n).to("cuda"); create constants before the loop',
         detail=f"the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else None,
+        decides=Ends(low="the tensors have to come from the CPU", high="they can be made on the device"),
         change=Change((waits,), gone, gone),
         evidence=(
             shown("copies" if large else "small copies", count, "per step"),

@@ -62,7 +62,7 @@ from mfu_doctor.analysis.evidence.loading import (
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
@@ -73,6 +73,10 @@ SATURATED = 0.95
 _CHEAPER = (
     "samples = [dataset[i] for i in range(len(dataset))]  # decode once and keep it, or make the transforms cheaper"
 )
+
+
+_WORKER_ENDS = Ends(low="only half of these workers find a free core", high="each batch is ready in time")
+_CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="it costs no time on the CPU any more")
 
 
 @rule(
@@ -107,11 +111,12 @@ def input_bound(run: Run) -> Outcome:
         summary=f"{who} waits for data {loading.waiting.of_step}",
         fix=_CHEAPER if cheaper else _fix(run, loading, wanted),
         detail=_detail(loading, storage) + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
+        decides=_CHEAPER_ENDS if cheaper else _WORKER_ENDS,
         change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
         evidence=_evidence(loading, storage, cores),
         place=run.places(loading.rows[:1])[0],
         effort="refactor" if cheaper else "line",
-        confidence="hint" if cheaper else "modelled",
+        confidence="hint" if cheaper else "measured",
     )
 
 
@@ -196,8 +201,9 @@ def _own_core(loading: Loading, cores: LoaderCores) -> str:
 
 
 def _fix(run: Run, loading: Loading, wanted: int) -> str:
-    known = loading.workers is not None or not is_pipelined(run)
-    options = [f"num_workers={wanted if known else '2 * num_workers'}"]
+    if loading.workers is None and is_pipelined(run):
+        return "# give the DataLoader twice as many workers as it has now, with persistent_workers=True"
+    options = [f"num_workers={wanted}"]
     if not run.is_cpu:
         options.append("pin_memory=True")
     called, own = ", ".join([*options, "persistent_workers=True"]), own_iterator(run)

@@ -41,6 +41,7 @@ from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, Mov
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.quantities import bandwidth, number, size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -71,6 +72,9 @@ def pageable_copy(run: Run) -> Outcome:
         fix=_WITH_LOADER if has_data_loader(run) else _WITHOUT_LOADER,
         detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(copies.rate)}; pinned memory does not block the CPU "
         f"and {through_pinned(pinned)}",
+        decides=Ends(
+            low="pinning gains half of what is expected", high="the copy reaches 80 % of the link and overlaps"
+        ),
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),

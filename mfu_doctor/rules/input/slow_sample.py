@@ -37,6 +37,7 @@ from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import union
 from mfu_doctor.quantities import counted, duration, number, share, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_MS, NS_PER_S, seconds
 
@@ -78,6 +79,7 @@ def slow_sample(run: Run) -> Outcome:
         f"{time_of(usual)}",
         fix=_fix(run),
         detail=f"they add {share(excess, steady.step_ns)} to the mean step",
+        decides=Ends(low="slow batches lose half of what they take more", high="they take as long as the others"),
         change=Change((half,), (even,), (even,)),
         evidence=(
             shown("slow batches", steady.per_step(int(slow.sum())), "per step"),

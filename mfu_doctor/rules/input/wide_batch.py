@@ -32,6 +32,7 @@ from mfu_doctor.analysis.names.vocabulary import TO_DEVICE
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -70,6 +71,7 @@ def wide_batch(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for copies of fp32 images "
         f"({size_of(steady.per_step(float(copies.size.sum())))} per step)",
         fix="x = batch.to(device, non_blocking=True).float().div_(255)  # copy uint8, convert on the GPU",
+        decides=Ends(low="pixels need 16 bits", high="they can be copied as uint8"),
         change=Change(smaller(_AS_HALF), smaller(_AS_BYTES), smaller(_AS_BYTES)),
         evidence=(
             shown("bytes", steady.per_step(float(copies.size.sum())), "bytes per step"),

@@ -36,6 +36,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -67,6 +68,9 @@ def contiguous_copies(run: Run) -> Outcome:
         detail=f"{counted(steady.per_step(len(again)), 'copy')} per step: copied again immediately or back to the old layout"
         if len(again)
         else None,
+        decides=Ends(
+            low="most copies are needed by what reads them", high="no operator that reads them needs the copy"
+        ),
         change=Change(sure, (*sure, *scaled(run, perhaps, 0.5)), (*sure, *scaled(run, perhaps, 0.0))),
         evidence=(
             shown("avoidable copies", steady.per_step(len(calls)), "per step"),

@@ -32,6 +32,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -63,6 +64,8 @@ def conv_bias_before_norm(run: Run) -> Outcome:
     return Finding(
         summary=f"Bias of {counted(count, 'convolution')} before a batch norm takes {steady.share(spent)} of the step",
         fix="nn.Conv2d(..., bias=False)  # the norm subtracts the mean, which contains the bias",
+        confidence="measured",
+        decides=Ends(low="only the addition goes", high="summing its gradient goes too"),
         change=Change(scaled(run, adding, 0.0), scaled(run, both, 0.0), scaled(run, both, 0.0)),
         evidence=(shown("convolutions", count, "per step"), shown("bias kernels", seconds(spent), "s")),
         place=run.places(convolutions[:1])[0],

@@ -45,6 +45,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -76,6 +77,7 @@ def dense_embedding_grad(run: Run) -> Outcome:
         "including their optimizer update",
         fix=_fix(run, steady),
         detail=_detail(tables),
+        decides=Ends(low="a sparse row costs 10 times a dense one", high="it costs 3 times as much"),
         change=_change(run, steady, tables),
         evidence=(
             shown("gradient", seconds(backward), "s"),

@@ -47,6 +47,7 @@ from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.devices.dtypes import short_dtype
 from mfu_doctor.devices.peaks import SIXTEEN_BITS
 from mfu_doctor.quantities import share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
@@ -94,6 +95,7 @@ def emulated_dtype(run: Run) -> Outcome:
     return Finding(
         summary=f"Matmuls in {shown_used} take {steady.share(per_step)} of the step; this device only emulates them",
         fix=_fix(run, used, found.instead),
+        decides=Ends(low="matmuls reach 40 % of the supported peak", high="they reach 80 %"),
         change=_change(run, mask, flops, found),
         detail=f"they reach {share(reached, found.peak)} of the {found.instead} peak of this device",
         evidence=(

@@ -44,6 +44,7 @@ from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.quantities import share
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, NS_PER_US, seconds
 
@@ -78,6 +79,7 @@ def fp64_work(run: Run) -> Outcome:
         + ("" if found.is_model else "; the matmuls are not part of it"),
         fix=_fix(run, found),
         detail=_rates(run),
+        decides=Ends(low="little of the work is bound by its dtype", high="kernels reach the full rates of fp32"),
         change=_change(run, found),
         evidence=(
             shown("work in float64", seconds(spent), "s"),

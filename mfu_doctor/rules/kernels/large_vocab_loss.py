@@ -39,6 +39,7 @@ from mfu_doctor.analysis.evidence.vocab_loss import VocabLoss, vocab_loss_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -73,6 +74,7 @@ def large_vocab_loss(run: Run) -> Outcome:
         summary=f"The loss over {number(loss.tokens)} x {number(loss.vocabulary)} logits takes {steady.share(spent)} of the step",
         fix=_WHOLE if loss.is_written_out else _CHUNKED,
         detail=_detail(loss),
+        decides=Ends(low="the loss moves its logits nearly as often as now", high="it is fused or computed in chunks"),
         change=Change(*(scaled(run, loss.entries, left) for left in _left(loss))),
         evidence=(
             shown("device time", seconds(spent), "s"),

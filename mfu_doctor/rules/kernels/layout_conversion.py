@@ -35,6 +35,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -64,6 +65,7 @@ def layout_conversion(run: Run) -> Outcome:
         f"({counted(steady.per_step(int(inside.sum())), 'kernel')} per step)",
         fix="model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)",
         risk="rounding",  # convolutions then run other kernels
+        decides=Ends(low="half of the conversions stay", high="the whole model keeps one layout"),
         change=Change(scaled(run, mask, 0.5), scaled(run, mask, 0.1), scaled(run, mask, 0.0)),
         evidence=tuple(
             shown("kernel", seconds(steady.per_step(ns)), "s", name) for name, ns in longest_kernels(run, inside)

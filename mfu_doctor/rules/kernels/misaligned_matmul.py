@@ -36,6 +36,7 @@ from mfu_doctor.analysis.evidence.gemms import Gemms, gemms_of, reference_effici
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -76,6 +77,9 @@ def misaligned_matmul(run: Run) -> Outcome:
         f"{steady.share(spent)} of the step",
         fix=f"# pad {_spelled(now)} to {_spelled(padded)}",
         detail=f"the longest matmul is M x N x K = {_spelled(now)} in {gemms.dtype[worst]}",
+        decides=Ends(
+            low="padding gains half of what aligned ones show", high="padded matmuls run like the best aligned ones"
+        ),
         change=_change(run, gemms, odd, multiple),
         evidence=(
             shown("misaligned matmuls", steady.per_step(int((odd & inside).sum())), "per step"),

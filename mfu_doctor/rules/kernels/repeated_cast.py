@@ -34,6 +34,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -63,6 +64,7 @@ def repeated_cast(run: Run) -> Outcome:
         f"({micro} per weight) take {steady.share(spent)} of the step",
         fix="model = model.to(torch.bfloat16)  # with an optimizer that keeps fp32 master weights",
         detail=f"weights change once per step, so {micro - 1} of {micro} casts repeat the same result",
+        decides=Ends(low="half of the casts stay", high="the weights are stored in 16 bits"),
         change=Change(scaled(run, mask, (1 + once) / 2), scaled(run, mask, once), scaled(run, mask, 0.0)),
         evidence=(shown("casts", seconds(spent), "s"), shown("micro-batches", micro, "per step")),
         place=run.places(casts[:1])[0],

@@ -36,6 +36,7 @@ from mfu_doctor.analysis.names.kernel_names import is_persistent, tile_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_US, seconds
@@ -75,6 +76,9 @@ def small_matmul(run: Run) -> Outcome:
         fix="# combine matmuls that share an input (one Linear for q, k and v), or use a larger batch",
         detail=f"the longest is M x N x K = {int(gemms.m[worst])} x {int(gemms.n[worst])} x {int(gemms.k[worst])} with "
         f"{int(blocks[worst])} thread blocks",
+        decides=Ends(
+            low="larger ones close a quarter of the gap", high="they reach the rates of the large matmuls here"
+        ),
         change=_change(run, gemms, small),
         evidence=(
             shown("small matmuls", steady.per_step(int((small & inside).sum())), "per step"),

@@ -40,6 +40,7 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.facts import PrecisionFacts
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
@@ -72,6 +73,7 @@ def tf32_off(run: Run) -> Outcome:
     return Finding(
         summary=f"fp32 matmuls on CUDA cores take {steady.share(spent)} of the step",
         fix=_fix(run, mask),
+        decides=Ends(low="memory holds the matmuls back", high="they reach 80 % of the TF32 peak"),
         change=_change(run, mask, (fp32, tf32)),
         detail=f'float32_matmul_precision is "{setting}"' if setting else None,
         evidence=(

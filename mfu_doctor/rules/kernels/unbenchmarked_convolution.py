@@ -29,6 +29,7 @@ from mfu_doctor.analysis.evidence.attribution import device_ns, scaled
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -59,6 +60,7 @@ def unbenchmarked_convolution(run: Run) -> Outcome:
     return Finding(
         summary=f"Convolutions take {steady.share(spent)} of the step with algorithms chosen by a heuristic",
         fix="torch.backends.cudnn.benchmark = True",
+        decides=Ends(low="it finds hardly better kernels", high="it finds much better ones"),
         change=Change(*(scaled(run, mask, left) for left in _LEFT)),
         evidence=(shown("convolutions", seconds(spent), "s"),),
         effort="setting",

@@ -40,6 +40,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import EMPTY
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Finding, Outcome, Risk, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -86,6 +87,7 @@ def unfused_attention(run: Run) -> Outcome:
         f"{counted(count, 'time')} per step",
         fix=advice.fix,
         detail=f"{advice.why}scores of shape {chains.shape} are written to memory and read again",
+        decides=Ends(low="the fused kernel reaches 30 % of the peak", high="it reaches 70 % and skips masked scores"),
         change=_change(run, chains),
         evidence=(
             shown("attentions", count, "per step"),

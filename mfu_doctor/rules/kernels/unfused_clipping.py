@@ -34,6 +34,7 @@ from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -75,6 +76,7 @@ def unfused_clipping(run: Run) -> Outcome:
     return Finding(
         summary=f"{counted(count, 'gradient norm')} per step take {steady.share(host_ns)} of the step on the CPU",
         fix="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)",
+        decides=Ends(low="only launches go", high="half of the device time of the norms goes too"),
         change=Change(*(merged(*left) for left in _LEFT)),
         evidence=(
             shown("norms", count, "per step"),

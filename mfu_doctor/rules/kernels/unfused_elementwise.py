@@ -38,6 +38,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -63,6 +64,7 @@ def unfused_elementwise(run: Run) -> Outcome:
         f"{steady.share(spent)} of the step",
         fix="@torch.compile  # on the function that contains the pointwise operations",
         detail="each one reads from memory what the previous one has written",
+        decides=Ends(low="half of the passes over memory stay", high="each chain becomes one pass over memory"),
         change=Change(*fused(run, chains)),
         evidence=(
             shown("chains", count, "per step"),

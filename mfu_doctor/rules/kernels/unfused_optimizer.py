@@ -44,7 +44,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
-from mfu_doctor.result.findings import Evidence
+from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import NS_PER_S, seconds
 
@@ -89,6 +89,9 @@ def unfused_optimizer(run: Run) -> Outcome:
         f"{steady.share(_host_ns(steady, optimizer))} of the step on the CPU",
         fix=remedy.fix,
         detail=_detail(run, optimizer),
+        decides=Ends(
+            low="the fused step takes twice its least traffic", high="it takes its least traffic at full bandwidth"
+        ),
         change=_change(run, optimizer, remedy.target),
         evidence=_evidence(run, steady, optimizer, spent),
         effort=remedy.effort,

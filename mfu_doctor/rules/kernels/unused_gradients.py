@@ -39,6 +39,7 @@ from mfu_doctor.analysis.evidence.unused_gradients import unused_gradients_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
@@ -88,6 +89,8 @@ def unused_gradients(run: Run) -> Outcome:
         f"{steady.share(spent)} of the step",
         fix=remedy.fix,
         detail=remedy.detail,
+        confidence="measured",
+        decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
         change=Change(on_device, everything, everything),
         evidence=(
             shown("unused gradients", count, "per step"),

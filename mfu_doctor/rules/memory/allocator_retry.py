@@ -30,6 +30,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, time_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -55,6 +56,7 @@ def allocator_retry(run: Run) -> Outcome:
     return Finding(
         summary=_summary(retries, ooms),
         fix="export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+        decides=Ends(low="half of the retries stay", high="no retry is left"),
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
         detail=f"allocator calls take {time_of(spent)} per step",
         evidence=(

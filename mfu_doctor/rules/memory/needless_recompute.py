@@ -40,6 +40,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
@@ -84,6 +85,7 @@ def needless_recompute(run: Run) -> Outcome:
         summary=f"Recomputing activations takes {steady.share(spent)} of the step",
         fix="# checkpoint fewer blocks: x = checkpoint(block, x) if i % 2 else block(x)",
         detail=_detail(run, free) if needed is None or available is None else _room(needed, available),
+        decides=Ends(low="only a part of the activations fits into memory", high="all of them fit"),
         change=Change(*(dropped(part) for part in (_FITTING if fits else _DROPPED))),
         evidence=(
             shown("recomputation", seconds(spent), "s"),

@@ -51,6 +51,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import size_of
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
@@ -130,6 +131,7 @@ def offloaded_state(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for copies: {_what(moved, optimizer)} per step",
         fix=_fix(optimizer, needed[0]),
         detail=_room(needed, free),
+        decides=Ends(low="half of the state stays offloaded", high="all of it fits, and nothing waits for it"),
         change=_change(run, moved, optimizer),
         evidence=(
             shown("to the host", moved.down_bytes, "bytes per step"),

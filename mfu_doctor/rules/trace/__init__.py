@@ -5,6 +5,7 @@ from mfu_doctor.rules.trace.busy_machine import busy_machine
 from mfu_doctor.rules.trace.dropped_events import dropped_events
 from mfu_doctor.rules.trace.early_recording import early_recording
 from mfu_doctor.rules.trace.few_steps import few_steps
+from mfu_doctor.rules.trace.forward_only import forward_only
 from mfu_doctor.rules.trace.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.trace.partial_flop_count import partial_flop_count
 from mfu_doctor.rules.trace.profiler_inflation import profiler_inflation
@@ -15,6 +16,7 @@ from mfu_doctor.rules.trace.warmup_in_window import warmup_in_window
 RULES: tuple[Rule, ...] = (
     dropped_events,
     missing_gpu_events,
+    forward_only,
     profiler_inflation,
     early_recording,
     unstable_steps,

@@ -58,4 +58,5 @@ def busy_machine(run: Run) -> Outcome:
         ),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )

@@ -46,4 +46,5 @@ def dropped_events(run: Run) -> Outcome:
         evidence=tuple(shown(p.kind, p.count, "count") for p in lost if p.kind != _CUT),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )

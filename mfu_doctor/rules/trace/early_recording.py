@@ -82,4 +82,5 @@ def _finding(run: Run, summary: str) -> Finding:
         ),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )

@@ -49,6 +49,7 @@ def few_steps(run: Run) -> Outcome:
         evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )
 
 

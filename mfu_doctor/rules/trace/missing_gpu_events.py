@@ -65,6 +65,7 @@ def missing_gpu_events(run: Run) -> Outcome:
         evidence=(shown("launches", len(launches), "count"), shown("without a kernel", missing, "count")),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )
 
 
@@ -77,4 +78,5 @@ def _nothing_recorded(lost: LostDevice) -> Finding:
         evidence=(shown("kernels", 0, "count"),),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )

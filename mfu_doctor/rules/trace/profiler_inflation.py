@@ -51,9 +51,9 @@ def _measured(plain: float, profiled: float) -> Outcome:
     if profiled <= plain * (1 + INFLATED):
         return None
     return Finding(
-        summary=f"The profiler slowed the step by {share(profiled - plain, plain)}; percentages are of the profiled step",
+        summary=f"The profiler slowed the step from {time_of(plain * NS_PER_S)} to {time_of(profiled * NS_PER_S)} (medians, "
+        f"{share(profiled - plain, plain)}); percentages are of the profiled step",
         fix="mfu_doctor.profile()  # the step time and MFU are already those without the profiler",
-        detail=f"{time_of(plain * NS_PER_S)} without the profiler, {time_of(profiled * NS_PER_S)} with it",
         evidence=(shown("step without profiler", plain, "s"), shown("step with profiler", profiled, "s")),
         effort="setting",
         confidence="measured",

@@ -52,4 +52,5 @@ def warmup_in_window(run: Run) -> Outcome:
         evidence=(shown("first step", seconds(float(lengths[0])), "s"), shown("median step", seconds(middle), "s")),
         effort="setting",
         confidence="measured",
+        spoils="figures",
     )

@@ -113,7 +113,7 @@ def test_workers_that_keep_up_are_no_finding() -> None:
 
 
 def test_where_the_number_of_workers_is_unknown_twice_as_many_are_advised() -> None:
-    assert "num_workers=2 * num_workers" in found(input_bound, run_of(loop(5_000, 3_000, name=WORKERS))).fix
+    assert "twice as many workers as it has now" in found(input_bound, run_of(loop(5_000, 3_000, name=WORKERS))).fix
 
 
 def test_a_run_without_fetches_is_not_judged() -> None:

@@ -1,0 +1,50 @@
+"""What makes launching cheaper in this run: a CUDA graph if one is known to be possible, else a compiler that fuses kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
+from mfu_doctor.analysis.evidence.steady_steps import Steady
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import Ends
+
+_COMPILED = Ends(low="compiling only fuses kernels", high="launching takes no time any more")
+_GRAPH = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchAdvice:
+    """What to do about launching.
+
+    Attributes:
+        fix: a line to paste.
+        graph_fits: whether a CUDA graph of the step is known to be possible.
+        unknown: why not, or None.
+        decides: what decides how much it saves.
+    """
+
+    fix: str
+    graph_fits: bool
+    unknown: str | None
+    decides: Ends = _COMPILED
+
+
+def launch_advice(run: Run, steady: Steady) -> LaunchAdvice:
+    """What to do about launching in this run."""
+    obstacle = obstacle_to_graph(run, steady)
+    if is_graphed(run):
+        return LaunchAdvice(
+            "# enlarge the batch, or include the remaining kernel launches in a CUDA graph",
+            False,
+            "CUDA graphs are already in use",
+        )
+    if obstacle is None:
+        return LaunchAdvice('model = torch.compile(model, mode="reduce-overhead")', True, None, _GRAPH)
+    if is_compiled(run):
+        return LaunchAdvice(
+            '# enlarge the batch, or make mode="reduce-overhead" possible for the compiled model', False, obstacle
+        )
+    return LaunchAdvice(
+        "model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") is proposed: {obstacle}'
+    )
