@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
-from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of
+from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, why_lower
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import duration, number
 from mfu_doctor.result.findings import Plan, PlanStep
@@ -20,17 +20,16 @@ from mfu_doctor.rules.contract import WORTH_SHARE
 
 @dataclass(frozen=True, slots=True)
 class _Next:
-    """The fix that saves most after the chosen ones: what is sure, and the step it leaves, both in trace nanoseconds."""
+    """The fix that saves most after the chosen ones, and the step it leaves in trace nanoseconds."""
 
     picked: Priced
-    sure_ns: float
     after_ns: float
 
 
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
     """Apply the best fix, replay all the others again, and so on; stop when none of them saves WORTH_SHARE of the step.
 
-    The next fix is the one with the largest low estimate, as in the ranking; the plan states its mid estimate. No predicted step
+    The next fix is the one with the best estimate, as in the ranking, of those whose low estimate is worth it. No predicted step
     is below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
     """
     folded = causes(ranked)
@@ -43,7 +42,7 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
         found = _best(replay, chosen, waiting, now_ns)
         notes += [f"{name} could not be simulated with the other fixes: {error}" for name, error in found[1]]
         best, broken = found[0], {name for name, _ in found[1]}
-        if best is None or best.sure_ns < WORTH_SHARE * replay.measured_ns:
+        if best is None:
             break
         then = _after(scale, [*chosen, best.picked])
         after_s = then.step_s - then.possible_s(replay.measured_ns - best.after_ns)
@@ -64,26 +63,25 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
 def _best(
     replay: Replay, chosen: list[Priced], waiting: list[Priced], now_ns: float
 ) -> tuple[_Next | None, list[tuple[str, str]]]:
-    """The waiting fix whose low end saves most after the chosen ones, and those whose change cannot be replayed after them."""
+    """The waiting fix with the best estimate after the chosen ones, and those whose change cannot be replayed after them."""
     before = _edits(chosen, "mid")
     broken: list[tuple[str, str]] = []
-    best: _Next | None = None
-    for p in waiting:
-        change = change_of(p)
-        low_ns, error = _replayed(replay, (*before, *change.low))
+    tried: list[tuple[float, int]] = []
+    for index, p in enumerate(waiting):
+        mid_ns, error = _replayed(replay, (*before, *change_of(p).mid))
+        if mid_ns is None:
+            broken.append((p.rule.name, error))
+        else:
+            tried.append((mid_ns, index))
+    worth_ns = WORTH_SHARE * replay.measured_ns
+    for mid_ns, index in sorted(tried):
+        p = waiting[index]
+        low_ns, error = _replayed(replay, (*before, *change_of(p).low))
         if low_ns is None:
             broken.append((p.rule.name, error))
-        elif best is None or now_ns - low_ns > best.sure_ns:
-            best = _Next(p, now_ns - low_ns, low_ns)
-    if best is None:
-        return None, broken
-    mid_ns, error = _replayed(replay, (*before, *change_of(best.picked).mid))
-    if mid_ns is None:
-        broken.append((best.picked.rule.name, error))
-        rest = [p for p in waiting if p is not best.picked]
-        again, more = _best(replay, chosen, rest, now_ns)
-        return again, list(dict.fromkeys([*broken, *more]))
-    return _Next(best.picked, best.sure_ns, min(mid_ns, best.after_ns)), broken
+        elif now_ns - low_ns >= worth_ns:
+            return _Next(p, min(mid_ns, low_ns)), broken
+    return None, broken
 
 
 def _replayed(replay: Replay, edits: tuple[Edit, ...]) -> tuple[float | None, str]:
@@ -128,26 +126,35 @@ def _whole(
     at_floor = then.floor_s > 0 and steps[-1].step_s <= then.floor_s * (1 + WORTH_SHARE)
     low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
     high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])
+    mfu_low = then.mfu_at(scale.step_s - low)
+    lower = why_lower(mfu_low, scale, then)
     return Plan(
         steps=steps,
         saving_low_s=low,
         saving_high_s=high,
-        mfu_low=then.mfu_at(scale.step_s - low),
+        mfu_low=mfu_low,
         mfu_high=then.mfu_at(scale.step_s - high),
         roofline_s=roofline_s,
-        stop=_stop(then, roofline_s, step_s=steps[-1].step_s, at_floor=at_floor),
+        stop=_stop(then, roofline_s, step_s=min(steps[-1].step_s, scale.step_s - high), at_floor=at_floor),
         at_floor=at_floor,
-        notes=notes,
+        notes=(*notes, *([lower] if lower is not None else [])),
     )
 
 
 def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bool) -> str:
-    """Where the plan stops and why."""
+    """Where the plan stops and why, and why it can be below what is stated as a lower bound.
+
+    Args:
+        scale: after all fixes.
+        roofline_s: the bound.
+        step_s: the shortest step that the plan states.
+        at_floor: whether nothing shorter is ever predicted.
+    """
+    replaced = roofline_s is not None and step_s < roofline_s
+    why = f"; it is below the lower bound of {duration(roofline_s or 0.0)}, because a fix replaces or removes kernels"
     if at_floor:
-        why = "all matmuls at peak FLOP/s" if scale.floor_s == scale.products_s else "MFU 100 %"
-        return f"no step shorter than {duration(scale.floor_s)} is predicted: this is {why}"
-    if roofline_s is None:
-        return "after these fixes, no other fix saves 1 % of the step"
-    if step_s < roofline_s:
-        return f"the predicted step is below the lower bound of {duration(roofline_s)}, because a fix replaces or removes kernels"
+        floor = "all matmuls at peak FLOP/s" if scale.floor_s == scale.products_s else "MFU 100 %"
+        return f"no step shorter than {duration(scale.floor_s)} is predicted: this is {floor}{why if replaced else ''}"
+    if roofline_s is None or replaced:
+        return f"after these fixes, no other fix saves 1 % of the step{why if replaced else ''}"
     return f"after these fixes, the step is {number(step_s / roofline_s)}x the lower bound of {duration(roofline_s)}"

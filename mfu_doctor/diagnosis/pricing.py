@@ -131,12 +131,12 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     then = scale.after(finding)
     saving = _saving(price, then)
     worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
-    return Priced(rule, finding, price, saving, worth, lower_mfu=_why_lower(saving, scale, then))
+    return Priced(rule, finding, price, saving, worth, lower_mfu=why_lower(saving.mfu_low, scale, then))
 
 
-def _why_lower(saving: Saving, now: Scale, then: Scale) -> str | None:
-    """Why MFU is lower after a fix; None if it is not."""
-    if saving.mfu_low is None or now.mfu is None or saving.mfu_low >= now.mfu:
+def why_lower(mfu: float | None, now: Scale, then: Scale) -> str | None:
+    """Why this MFU after a fix is lower than today's; None if it is not."""
+    if mfu is None or now.mfu is None or mfu >= now.mfu:
         return None
     if now.flops and then.flops is not None and then.flops < now.flops:
         return f"MFU then leaves out the removed work, {share(now.flops - then.flops, now.flops)} of the FLOPs"
@@ -160,7 +160,7 @@ def _saving(price: Price, scale: Scale) -> Saving:
 
 
 def rank(priced: list[Priced], step_ns: float) -> list[Priced]:
-    """Best first: by the low estimate of the saving, then effort, then risk; findings without a prediction last, by their share.
+    """Best first: by the best estimate of the saving, then effort, then risk; findings without a prediction last, by their share.
 
     Args:
         priced: the findings.
@@ -170,7 +170,7 @@ def rank(priced: list[Priced], step_ns: float) -> list[Priced]:
     def key(p: Priced) -> tuple[float, int, int]:
         outside = p.finding.outside_share
         unpriced = (p.finding.step_share or 0.0) - 1.0  # below every saving
-        saved = p.price.low_ns if p.price else unpriced if outside is None else outside * step_ns
+        saved = p.price.mid_ns if p.price else unpriced if outside is None else outside * step_ns
         return (-saved, EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))
 
     return sorted(priced, key=key)

@@ -25,7 +25,7 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Ch
         level = level_of(name, said[0].code, levels)
         if level != OFF and not all(diagnosis.caution for diagnosis in said):
             checks += _check(said, len(reports), level)
-    checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.low if check.saving else 0.0)))
+    checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.mid if check.saving else 0.0)))
     return checks
 
 
@@ -60,8 +60,8 @@ def _typical(said: Sequence[Diagnosis], runs: int) -> Diagnosis:
     """What most runs say about this rule; of several findings the one with the median saving."""
     failed = [diagnosis for diagnosis in said if diagnosis.status == outcome.FAILED]
     if 2 * len(failed) > runs:
-        lows = [diagnosis.saving.low if diagnosis.saving else 0.0 for diagnosis in failed]
-        return failed[lows.index(statistics.median_low(lows))]
+        best = [diagnosis.saving.mid if diagnosis.saving else 0.0 for diagnosis in failed]
+        return failed[best.index(statistics.median_low(best))]
     others = [diagnosis for diagnosis in said if diagnosis.status != outcome.FAILED]
     return others[0] if others else failed[0]
 
