@@ -96,6 +96,22 @@ def duration_range(low: float, high: float, digits: int = 2, dash: str = "-") ->
     return f"{_ends(low / scale, high / scale, digits, dash)} {unit}"
 
 
+def estimate(low: float, middle: float, high: float, *, wide: bool, dash: str = "-") -> str:
+    """A predicted time: its best estimate, and where the ends are far apart, the range behind it: about 67 ms (6-67)."""
+    scale, unit = time_unit(max(abs(high), SMALLEST_TIME_S), 2)
+    best = duration_range(middle, middle)
+    if not wide or best == duration_range(low, high):
+        return best
+    ends = _ends(low / scale, high / scale, 2, dash)
+    return f"about {best} ({ends}{'' if best.endswith(f' {unit}') else f' {unit}'})"
+
+
+def part_of(part: float, whole: float) -> str:
+    """A predicted part of a measured time, in the unit of the whole: 57 of 176 ms."""
+    scale, unit = time_unit(whole)
+    return f"{significant(part / scale, 2)} of {significant(whole / scale)} {unit}"
+
+
 def span_of(low_ns: float, high_ns: float) -> str:
     """A predicted range that the analysis counted: see `duration_range`."""
     return duration_range(low_ns / NS_PER_S, high_ns / NS_PER_S)

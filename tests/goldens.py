@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mfu_doctor.api.report import Report
+from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.result.findings import Diagnosis, Evidence, Plan, PlanStep, Saving
 from mfu_doctor.result.report import Baseline
@@ -34,6 +35,11 @@ HOSTILE = (
     "evil<script>alert(1)</script> & \"q\" 'a' \x1b[31mred\x1b[0m\x1b]0;title\x07 |x| `tick` *b* _i_\r\n"
     "::error::line \u202eback \x9b2J"
 )
+
+
+def _concluded(build: Callable[[], Report]) -> Callable[[], Report]:
+    """A report with the verdict and the caveats that a diagnosis would draw from it."""
+    return lambda: concluded(build())
 
 
 def _rule(rule: str, code: str, status: str, **more: object) -> Diagnosis:
@@ -82,6 +88,7 @@ def _passed() -> tuple[Diagnosis, ...]:
     return tuple(_rule(name, code, "passed") for name, code in PASSED.items())
 
 
+@_concluded
 def loader_bound() -> Report:
     """The drawn example of the design: a loader that is too slow, a host that launches too much, fp32 matmuls."""
     split = _split(0.412, compute=0.236, communication=0.033, loading=0.088)
@@ -199,7 +206,6 @@ def loader_bound() -> Report:
             Bar(name="data loading", seconds=0.088, group="data loading"),
             Bar(name="idle", seconds=0.055, group="idle"),
         ),
-        bound="input-bound",
         steps=tuple(StepRow(number=i, start_s=0.412 * i, split=split) for i in range(5)),
         drawing=Drawing(
             step=2,
@@ -263,6 +269,7 @@ def loader_bound() -> Report:
     )
 
 
+@_concluded
 def unknown_peak() -> Report:
     """A device without a row in the table: no MFU, and the flag that gives it."""
     base = loader_bound()
@@ -285,6 +292,7 @@ def unknown_peak() -> Report:
     return replace(base, device=device, mfu=mfu, diagnoses=stripped, plan=plan, waterfall=())
 
 
+@_concluded
 def cpu_only() -> Report:
     """A laptop run: the peak was measured here, so the figure is MFU*."""
     split = _split(0.0523, compute=0.0441, loading=0.0031)
@@ -303,7 +311,6 @@ def cpu_only() -> Report:
         step_time_s=StepTime(median=0.0523, mad=0.0004, n=3, mean=0.0523, p95=0.0527),
         mfu=Mfu(value=0.611, model_flops=6.13e9, achieved_flops_s=1.173e11, method="counted", coverage=1.0),
         breakdown=split,
-        bound="compute-bound",
         diagnoses=(
             _rule("input-bound", "IN001", "passed"),
             _rule("host-bound", "HO001", "not measured", reason="the run has no device, so the host is the device"),
@@ -320,6 +327,7 @@ def cpu_only() -> Report:
     )
 
 
+@_concluded
 def healthy() -> Report:
     """A run with nothing to fix."""
     split = _split(0.3241, compute=0.3062, communication=0.0098)
@@ -334,8 +342,8 @@ def healthy() -> Report:
             value=0.523, hfu=0.612, model_flops=1.677e14, achieved_flops_s=5.175e14, method="counted", coverage=0.995
         ),
         breakdown=split,
-        bound="compute-bound",
         diagnoses=(*(_rule(name, "XX000", "passed") for name in judged), *_passed()),
+        plan=Plan(roofline_s=0.199),
         replay=ReplayInfo(error=0.0002, predicted_s=0.3242, measured_s=0.3241, trusted=True),
         baseline=Baseline(
             trace="baseline.json", step_time_s=StepTime(median=0.3402, mad=0.001, n=5), mfu=0.498, breakdown=split
@@ -343,6 +351,7 @@ def healthy() -> Report:
     )
 
 
+@_concluded
 def interval() -> Report:
     """Partial FLOP coverage: MFU is an interval; the split is finer than the printed digits."""
     split = _split(0.010007, compute=0.0033356, communication=0.0033357, copies=0.0000008, loading=0.0033349)
@@ -367,7 +376,6 @@ def interval() -> Report:
             notes=("19 % of matmul time ran in kernels whose shapes were not recorded",),
         ),
         breakdown=split,
-        bound="communication-bound",
         diagnoses=(
             _rule(
                 "exposed-communication",
@@ -387,6 +395,7 @@ def interval() -> Report:
     )
 
 
+@_concluded
 def worst() -> Report:
     """Everything at once, long, and written by somebody who wants to break the screen."""
     base = loader_bound()
@@ -458,7 +467,6 @@ def worst() -> Report:
         breakdown=replace(split, idle_causes=causes),
         waterfall=(Bar(name=HOSTILE + long, seconds=123.4567, group="idle"),),
         waterfall_note=HOSTILE,
-        bound="host-bound",
         diagnoses=failed + others + passed + caution,
         plan=replace(base.plan, saving_low_s=11.1, saving_high_s=99.9, stop=HOSTILE + long),
         replay=ReplayInfo(error=-0.2345, predicted_s=94.5, measured_s=123.4567, reason=HOSTILE + long),

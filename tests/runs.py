@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mfu_doctor.api.report import Report
+from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.result.findings import Diagnosis, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, RunInfo
 from mfu_doctor.result.step import TIMED, Breakdown, StepRow, step_time_of
@@ -41,7 +42,7 @@ def report_of(times: Sequence[float], *, trace: str = "run.json.gz", loading: fl
         steps=tuple(StepRow(number=i, start_s=float(i), split=split_of(t, loading)) for i, t in enumerate(times)),
         structure={"syncs": 0.0, "launches": 9412.0, "loader_workers": 4.0},
     )
-    return replace(report, **changes)
+    return concluded(replace(report, **changes))
 
 
 def steady(median: float, spread: float = 0.003, n: int = 5) -> list[float]:

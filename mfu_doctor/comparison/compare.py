@@ -72,6 +72,8 @@ class Comparison:
     """Everything that `compare` says; every format is a function of it.
 
     Attributes:
+        before_verdict: what limits the run before, in one sentence.
+        after_verdict: likewise.
         step: step time.
         mfu: MFU as fractions.
         buckets: the exclusive split, then the causes of idle time as "idle: launch".
@@ -87,6 +89,8 @@ class Comparison:
     schema: int = SCHEMA
     before: str
     after: str
+    before_verdict: str | None = None
+    after_verdict: str | None = None
     step: Change
     mfu: Change | None = None
     buckets: tuple[Change, ...] = ()
@@ -126,6 +130,8 @@ def compare(
     return Comparison(
         before=before.run.trace,
         after=after.run.trace,
+        before_verdict=_sentence(before),
+        after_verdict=_sentence(after),
         step=step,
         mfu=_mfu(before, after, old, new),
         buckets=_buckets(before, after),
@@ -137,8 +143,12 @@ def compare(
         appeared=appeared,
         prediction=predict(before, old, new, applied_fixes(before, fixes) or fixed),
         allowed=tuple(allow_different),
-        cautions=tuple(dict.fromkeys((*before.problems, *before.cautions, *after.problems, *after.cautions))),
+        cautions=tuple(dict.fromkeys(caveat.text for report in (before, after) for caveat in report.caveats)),
     )
+
+
+def _sentence(report: Report) -> str | None:
+    return report.verdict.sentence if report.verdict is not None else None
 
 
 def _change(name: str, old: Sample, new: Sample) -> Change:

@@ -16,11 +16,11 @@ from mfu_doctor.analysis.utilization.mfu import device_info
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.analysis.views.step_windows import StepKind, Steps
 from mfu_doctor.diagnosis.about_run import run_info
-from mfu_doctor.diagnosis.bottleneck import bound_by
+from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.diagnosis.lost_device import report_without_device
 from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, price_findings, rank, scale_of
-from mfu_doctor.diagnosis.rule_runner import examine, findings
+from mfu_doctor.diagnosis.rule_runner import examine, findings, without_spoilt_advice
 from mfu_doctor.diagnosis.statuses import cautions, diagnoses
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import ReplayInfo
@@ -29,6 +29,9 @@ from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.units import NS_PER_S, seconds
 from mfu_doctor.version import __version__
+
+# Profiled steps that take this many times the timed ones (or the other way round) are not what those are.
+_FAR_APART = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
     """
     if run.lost_device is not None:
         return Diagnosed(report_without_device(run, run.lost_device, rules), ())
-    examined = examine(run, rules)
+    examined = without_spoilt_advice(examine(run, rules))
     mfu = run.mfu.report
     replay = run.replay
     scale = scale_of(run)
@@ -68,7 +71,8 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         breakdown=split,
         waterfall=run.waterfall.bars,
         waterfall_note=run.waterfall.note,
-        bound=bound_by(split, 1.0 if run.later_waits is None else run.later_waits.share),
+        later_wait=None if run.later_waits is None else min(run.later_waits.share, 1.0),
+        savings_are_shares=_are_far_apart(run),
         steps=_step_rows(run),
         drawing=draw_step(run),
         diagnoses=tuple(diagnoses(examined, ranked, replay)),
@@ -84,7 +88,16 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         problems=tuple(p.text for p in run.trace.problems),
         cautions=cautions(run, examined),
     )
-    return Diagnosed(report, tuple(ranked))
+    return Diagnosed(concluded(report), tuple(ranked))
+
+
+def _are_far_apart(run: Run) -> bool:
+    """Whether profiled steps and those timed beside them differ so much that a saving of the ones is none of the others."""
+    facts = run.facts
+    if facts is None or not facts.beside_s or not facts.profiled_steps_s:
+        return False
+    ends = sorted((median(facts.beside_s), median(facts.profiled_steps_s)))
+    return ends[1] > _FAR_APART * ends[0]
 
 
 def _step_time(run: Run) -> StepTime:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.lost_device import LostDevice
 from mfu_doctor.diagnosis.about_run import run_info
+from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.diagnosis.rule_runner import LOST_DEVICE, examine
 from mfu_doctor.diagnosis.statuses import unpriced_diagnosis
 from mfu_doctor.result.report import Report
@@ -33,7 +34,7 @@ def report_without_device(run: Run, lost: LostDevice, rules: Sequence[Rule]) -> 
     finding = tuple(replace(d, caution=False) for d in said if d.rule == LOST_DEVICE)
     trace, peaks, timed = run.trace, run.peaks, run.timed_steps_s
     world = run.facts.world_size if run.facts is not None else None
-    return Report(
+    report = Report(
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=run_info(run),
@@ -53,3 +54,4 @@ def report_without_device(run: Run, lost: LostDevice, rules: Sequence[Rule]) -> 
         problems=tuple(p.text for p in trace.problems),
         cautions=run.facts.notes if run.facts is not None else (),
     )
+    return concluded(report)

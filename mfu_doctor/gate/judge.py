@@ -232,11 +232,19 @@ def _judged(reports: Sequence[Report], baseline: Sequence[Report], steps: Sample
         device=first.device.name,
         torch=first.run.versions.get("torch"),
         site=first.run.site,
+        sentence=_sentence_of(reports),
         baseline=tuple(report.run.trace for report in baseline),
         allowed=policy.allow_different,
     )
 
 
+def _sentence_of(reports: Sequence[Report]) -> str | None:
+    """The verdict on the run whose step is in the middle."""
+    ranked = sorted(reports, key=lambda report: report.step_time_s.stated if report.step_time_s else 0.0)
+    verdict = ranked[(len(ranked) - 1) // 2].verdict
+    return verdict.sentence if verdict is not None else None
+
+
 def _cautions(reports: Collection[Report]) -> tuple[str, ...]:
-    """Every caution and file problem of the runs, once each."""
-    return tuple(dict.fromkeys(text for report in reports for text in (*report.problems, *report.cautions)))
+    """Every caveat of the runs, once each."""
+    return tuple(dict.fromkeys(caveat.text for report in reports for caveat in report.caveats))

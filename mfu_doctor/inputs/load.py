@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeAlias
 
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.capture.facts.cores import processes_at_once
+from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.inputs.choose import choose_trace
@@ -82,7 +83,8 @@ def load_input(
             raise DoctorError(
                 f"{source} is a saved report, which cannot be used with {named}", "pass the trace instead"
             )
-        return Loaded(restated(saved, stated, known), is_saved=True)
+        known_now = restated(saved, stated, known)
+        return Loaded(known_now if known_now.verdict is not None else concluded(known_now), is_saved=True)
     opened = open_trace(source, processes=processes)
     run = Run(opened.trace, options_for(opened.trace, stated, known))
     return Loaded(diagnose_run(run, rules).report, opened.notes)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from mfu_doctor.devices.dtypes import DTYPES
 from mfu_doctor.devices.peaks import GIVEN
 from mfu_doctor.devices.resolve import peaks_with
+from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.settings import Settings
 from mfu_doctor.quantities import flop_count, peak_rate
@@ -59,7 +60,7 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
     device = report.device if peak is None else _device(report.device, peak)
     ratio = mfu.value / report.mfu.value if mfu.value and report.mfu.value else None
     gone = bool(report.waterfall) or mfu.value is not None
-    return replace(
+    changed = replace(
         report,
         device=device,
         mfu=mfu,
@@ -71,6 +72,7 @@ def _restated(report: Report, peak: float | None, flops: float | None) -> Report
         baseline=_baseline(report, mfu, peak, flops),
         cautions=(*_still_true(report, peak), _caution(mfu, peak, flops)),
     )
+    return concluded(changed)
 
 
 def _device(old: DeviceInfo, peak: float) -> DeviceInfo:

@@ -24,7 +24,14 @@ Table = tuple[str, list[tuple[str, ...]]]
 def render_comparison(comparison: Comparison) -> str:
     """The comparison for a terminal of 80 columns."""
     comparison = each_text(comparison, clean)
-    lines = [shorten(f"before  {comparison.before}", WIDTH), shorten(f"after   {comparison.after}", WIDTH), ""]
+    runs = (
+        ("before", comparison.before, comparison.before_verdict),
+        ("after", comparison.after, comparison.after_verdict),
+    )
+    lines: list[str] = []
+    for label, name, told in runs:
+        lines += [shorten(f"{label:<8}{name}", WIDTH), *(f"{'':8}{row}" for row in wrap(told or "", WIDTH - 8))]
+    lines.append("")
     lines += [f"  {row}" for row in wrap(_step(comparison), WIDTH - 2)]
     lines += [f"  {row}" for row in wrap(_prediction(comparison.prediction), WIDTH - 2)]
     for title, rows in _tables(comparison):
@@ -45,6 +52,8 @@ def render_comparison_markdown(comparison: Comparison) -> str:
     comparison = each_text(comparison, clean)
     lines = [f"### mfu-doctor: {inline(comparison.before)} → {inline(comparison.after)}", ""]
     lines += [inline(_step(comparison)), "", inline(_prediction(comparison.prediction))]
+    told = (("before", comparison.before_verdict), ("after", comparison.after_verdict))
+    lines += [row for label, text in told if text for row in ("", f"{label}: {inline(text)}")]
     for title, rows in _tables(comparison):
         lines += [
             "",

@@ -29,28 +29,38 @@ def render_markdown(report: Report, *, origin: Origin | None = None) -> str:
     """
     name = naming(report, origin)
     shown: Report = each_text(report, lambda text: shorten(clean(name(text)), LONGEST))
-    sections = (_number, _whole, _where, _fixes, _passed, _unmeasured, _cautions)
+    sections = (_title, _verdict, _fixes, _number, _whole, _where, _passed, _unmeasured, _cautions)
     blocks = [*(make(shown) for make in sections), _commands(shown, origin)]
     return "\n\n".join("\n".join(rows) for rows in blocks if rows) + "\n"
 
 
-def _number(report: Report) -> list[str]:
-    label, text = wording.headline(report)
-    step, how = wording.step_time(report)
-    rows = [f"### mfu-doctor: {label}, {step}", ""]
+def _title(report: Report) -> list[str]:
+    rows = [f"### mfu-doctor: {wording.headline(report)[0]}, {wording.step_time(report)[0]}", ""]
     device = report.device.name or ("CPU" if report.device.kind == "cpu" else "GPU")
     many = f"{report.device.count} × " if report.device.count > 1 else ""  # noqa: RUF001 - the sign meant
     about = [inline(report.run.trace), quantities.counted(report.run.steps, "step"), f"{many}{inline(device)}"]
     if "torch" in report.run.versions:
         about.append(f"torch {inline(report.run.versions['torch'])}")
-    rows.append(" · ".join(about))
+    return [*rows, " · ".join(about)]
+
+
+def _verdict(report: Report) -> list[str]:
+    """What makes the numbers wrong, then what limits the run."""
+    rows = [f"> **{inline(text)}**" for text in wording.first_caveats(report)]
+    told = [f"**{inline(report.verdict.sentence)}**"] if report.verdict is not None else []
+    return [*rows, *([""] if rows else []), *told]
+
+
+def _number(report: Report) -> list[str]:
+    label, text = wording.headline(report)
+    step, how = wording.step_time(report)
     facts = [(label, text), ("FLOPs", wording.basis(report)), (step, how.replace("+-", "±"))]
     facts.append(("also", ", ".join(wording.other_figures(report))))
     facts.append(("*", (wording.footnote(report) or "").removeprefix("* ")))
     change = wording.baseline(report)
     if change and report.baseline:
         facts.append((f"against {report.baseline.trace}", change.replace("->", "→")))
-    return [*rows, "", *(f"- **{inline(name)}**: {inline(words)}" for name, words in facts if words)]
+    return [*(f"- **{inline(name)}**: {inline(words)}" for name, words in facts if words)]
 
 
 def _whole(report: Report) -> list[str]:
@@ -85,20 +95,18 @@ def _cause(name: str, seconds: float) -> str:
 
 def _fixes(report: Report) -> list[str]:
     found, rows = report.failed, []
-    if not found:
-        rows.append(wording.nothing_found(report))
-    else:
+    if found:
         error = wording.replay_error(report)
         rows += [f"**Fix first**{f' ({error})' if error else ''}", ""]
         rows += [labels.REPLAY, ""] if report.device.unseen is None else []
         for index, diagnosis in enumerate(found[:MOST], 1):
-            rows += _fix(index, diagnosis)
+            rows += _fix(report, index, diagnosis)
         rows += _left_out(found)
         plan = plan_wording.together(report, EN_DASH)
         if plan:
             rows += [
                 "",
-                f"Fixes simulated together: saves {plan[0]} per step"
+                f"All together: saves {plan[0]} {wording.per(report)}"
                 + (f", MFU then {plan[1]}" if plan[1] else "")
                 + ".",
                 " ".join(
@@ -117,18 +125,19 @@ def _fixes(report: Report) -> list[str]:
     return rows
 
 
-def _fix(index: int, diagnosis: Diagnosis) -> list[str]:
+def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     after = wording.mfu_after(diagnosis, EN_DASH)
-    saves = wording.saving(diagnosis, EN_DASH)
-    price = f"saves {saves} per step" if diagnosis.saving is not None else saves
+    saves = wording.saving(report, diagnosis, EN_DASH)
+    price = f"saves {saves} {wording.per(report)}, sure: {diagnosis.sure}" if diagnosis.saving is not None else saves
+    at = f" at {inline(diagnosis.place)}" if diagnosis.place else ""
     rows = [
-        f"{index}. **{inline(diagnosis.rule)}**: {inline(diagnosis.summary)}; {price}"
+        f"{index}. **{inline(diagnosis.rule)}**{at}: {inline(diagnosis.summary)}; {price}"
         + (f" (MFU {after})" if after else "")
     ]
     indent = " " * (len(str(index)) + 2)
     if diagnosis.fix:
         rows += ["", *(f"{indent}{row}" for row in code(diagnosis.fix))]
-    note = wording.remarks(diagnosis)
+    note = "; ".join(part for part in (wording.decided_by(report, diagnosis), wording.remarks(diagnosis)) if part)
     return [*rows, "", f"{indent}{inline(note)}"] if note else rows
 
 

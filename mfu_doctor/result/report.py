@@ -9,18 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import (
     FAILED,
     NOT_MEASURED,
     PASSED,
     WITHHELD,
     Diagnosis,
+    Ends,
     Evidence,
     Plan,
     PlanStep,
     Saving,
 )
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu, ReplayInfo, RunInfo
+from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import BUCKETS, Bar, Block, Breakdown, Drawing, KernelRow, OpRow, StepRow, StepTime
 from mfu_doctor.whole_run import WholeRun
 
@@ -30,12 +33,16 @@ __all__ = [
     "Baseline",
     "Block",
     "Breakdown",
+    "Caveat",
     "Convention",
     "DeviceInfo",
     "Diagnosis",
     "Drawing",
+    "Ends",
     "Evidence",
     "KernelRow",
+    "Limit",
+    "Loss",
     "Mfu",
     "OpRow",
     "Plan",
@@ -43,6 +50,7 @@ __all__ = [
     "ReplayInfo",
     "Report",
     "RunInfo",
+    "RunVerdict",
     "Saving",
     "StepRow",
     "StepTime",
@@ -77,7 +85,13 @@ class Report:
     breakdown: Breakdown = field(default_factory=Breakdown)
     waterfall: tuple[Bar, ...] = ()
     waterfall_note: str | None = None
-    bound: str | None = None  # input-bound, host-bound, communication-bound, compute-bound, copy-bound
+    verdict: RunVerdict | None = (
+        None  # what limits the run and what to do first; None only in reports of older versions
+    )
+    caveats: tuple[Caveat, ...] = ()  # what the reader may not rely on, most important first
+    bound: str | None = None  # input-bound, launch-bound, ...: what has more than half of the step
+    later_wait: float | None = None  # share of the recorded wait for data that the rest of the run has; None: not known
+    savings_are_shares: bool = False  # seconds of savings say too much: profiled and timed steps are too far apart
     steps: tuple[StepRow, ...] = ()
     whole_run: WholeRun | None = None  # what the recorded block did with its wall time
     drawing: Drawing | None = None
@@ -92,10 +106,10 @@ class Report:
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)  # e.g. "syncs" -> ("train.py:41", ...)
     baseline: Baseline | None = None
     problems: tuple[str, ...] = ()  # what was wrong with the file
-    cautions: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()  # `caveats` has all of them, in order
 
     def with_status(self, status: str) -> tuple[Diagnosis, ...]:
-        """Diagnoses of one status, in report order (failed ones ranked by the low end of their saving)."""
+        """Diagnoses of one status, in report order (failed ones ranked by the best estimate of their saving)."""
         return tuple(d for d in self.diagnoses if d.status == status and not d.caution)
 
     @property
@@ -131,5 +145,5 @@ class Report:
         }
         if self.breakdown.step_s:
             out |= {f"mfu_doctor/share/{name}": self.breakdown.share(name) for name in BUCKETS}
-        out |= {f"mfu_doctor/saving_s/{d.rule}": d.saving.low for d in self.failed if d.saving}
+        out |= {f"mfu_doctor/saving_s/{d.rule}": d.saving.mid for d in self.failed if d.saving}
         return {name: float(value) for name, value in out.items() if value is not None}

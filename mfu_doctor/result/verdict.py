@@ -75,6 +75,7 @@ class Judged:
     device: str | None = None
     torch: str | None = None
     site: str | None = None  # file:line where profile() was written
+    sentence: str | None = None  # what limits the run, and what to do first: the verdict of its report
     baseline: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()  # keys in which the baseline was allowed to differ
 
@@ -158,6 +159,7 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"mfu-doctor check {self.headline}"]
+        lines += [f"  {self.judged.sentence}"] if self.judged.sentence else []
         for check in self.with_status(FAILED, INCONCLUSIVE, WARNING):
             lines += _lines(check)
         passed = [check.name for check in self.with_status(PASSED)]

@@ -21,9 +21,10 @@ from mfu_doctor.cli.report import ReportOptions, run_report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input
 from mfu_doctor.inputs.overrides import Overrides
-from mfu_doctor.quantities import duration_range
 from mfu_doctor.reading import read_trace
+from mfu_doctor.render.words.wording import time_saved
 from mfu_doctor.result import report as result
+from mfu_doctor.result.findings import Saving
 from tests.timeline import Timeline
 from tests.traces import ROOT
 
@@ -77,7 +78,10 @@ def test_every_verb_and_the_api_state_the_same_savings_to_the_last_digit(
     told = {e["name"]: e["args"]["saves per step"] for e in events if "saves per step" in e["args"]}
     assert set(told) <= set(said)
     assert told
-    assert all(duration_range(said[rule][0], said[rule][2]) == shown for rule, shown in told.items())
+    assert all(
+        time_saved(Saving(**dict(zip(("low", "mid", "high"), said[rule], strict=True)))) == shown
+        for rule, shown in told.items()
+    )
 
     report = as_json(str(path))
     best = report.failed[0].rule

@@ -36,8 +36,10 @@ def test_the_order_is_the_terminals() -> None:
     text = render(loader_bound(), "markdown")
     marks = [
         "### mfu-doctor: MFU 31.4 %",
-        "step time breakdown",
+        "57 % computing",
         "Fix first",
+        "**MFU 31.4 %**",
+        "step time breakdown",
         "Passed 9",
         "Not measured 2",
         "Caution",

@@ -27,6 +27,7 @@ class Fix:
     diagnosis: Diagnosis
     number: int
     saves: str
+    decides: str
     mfu_after: str
     step_after: str
     tags: tuple[str, ...]
@@ -87,10 +88,11 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     return Fix(
         diagnosis=found,
         number=number,
-        saves=wording.saving(found, EN_DASH),
+        saves=wording.saving(report, found, EN_DASH),
+        decides=wording.decided_by(report, found),
         mfu_after=wording.mfu_after(found, EN_DASH),
         step_after=after,
-        tags=labels.fix_tags(found.effort, found.confidence, found.risk),
+        tags=labels.fix_tags(found),
         evidence=tuple((e.name, quantities.measure(e.value, e.unit), e.place or "") for e in found.evidence),
         sections=tuple((name, paragraphs(document[name])) for name in SHOWN_HEADINGS if document.get(name)),
         symptoms=tuple(d for d in report.diagnoses if d.explained_by == found.rule and d.status == FAILED),

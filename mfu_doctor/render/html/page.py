@@ -14,8 +14,7 @@ from mfu_doctor import quantities
 from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
 from mfu_doctor.render.words import labels, wording
-from mfu_doctor.render.words.text import EM_DASH, EN_DASH
-from mfu_doctor.result.bottleneck import BUCKET_OF
+from mfu_doctor.render.words.text import EM_DASH
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
@@ -91,31 +90,6 @@ def split_lines(report: Report, scope: str) -> tuple[SplitLine, ...]:
             name, time = CAUSE_NAMES[kind], quantities.duration(seconds)
             lines.append(SplitLine(swatch(kind, scope), name, time, share, low, high, is_cause=True))
     return tuple(lines)
-
-
-def headline_sentence(report: Report) -> str:
-    """What limits the run and what to do first, in at most two sentences."""
-    split, first = report.breakdown, next(iter(report.failed), None)
-    if report.device.unseen is not None:
-        return f"Nothing of the GPU is in this trace.{f' Fix first: {first.rule}.' if first else ''}"
-    if not split.step_s:
-        return ""
-    owner = BUCKET_OF.get(report.bound or "") or max(BUCKETS, key=split.share)
-    share = quantities.percent(split.share(owner))
-    device = "CPU" if report.device.kind == "cpu" else "device"
-    start = f"The run is {report.bound}: the {device}" if report.bound else f"The {device}"
-    named = {
-        "compute": f"{start} computes during {share} of the step.",
-        "communication": f"{start} waits for communication during {share} of the step.",
-        "memory_copy": f"{start} waits for copies during {share} of the step.",
-        "data_loading": f"{start} waits for data during {share} of the step.",
-        "idle": f"{start} is idle during {share} of the step, and not because of data loading.",
-    }
-    if first is None:
-        found = wording.nothing_found(report) if owner == "compute" else "No fix saves enough time here."
-        return f"{named[owner]} {found}"
-    saves = f" (saves {wording.saving(first, EN_DASH)} per step)" if first.saving else ""
-    return f"{named[owner]} Fix first: {first.rule}{saves}."
 
 
 def method_rows(report: Report) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """The sections of the terminal report. Each is a function of the report that returns blocks of lines.
 
-Their order is fixed: MFU, step time, fixes, passed, not measured, caution, next command.
+Their order is fixed: verdict and fixes (modules of their own), MFU, step time, what was checked, caution, next command.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ class Look:
     verbose: bool = False
     origin: Origin = field(default_factory=Origin)
     fixes: int = 3
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether only one fix fits, so that sentences are cut sooner too."""
+        return self.fixes == 1 and not self.verbose
 
 
 def header(report: Report, look: Look) -> Block:
@@ -108,7 +113,7 @@ def number(report: Report, look: Look) -> Block:
             _named(report.baseline.trace, room - len(change) - 3), max(room - len(change) - 3, 8), middle=True
         )
         rows.append(("baseline", [shorten(f"{change} ({against})", room)]))
-    return Block(tuple(_labelled(rows)))
+    return Block(tuple(_labelled(rows)), gap=True)
 
 
 def _bar(share: float, longest: int, look: Look) -> str:
@@ -201,42 +206,35 @@ def entry(name: str, text: str, look: Look) -> tuple[Line, ...]:
     return tuple(line(" " * 4 + (label if i == 0 else " " * ENTRY) + row) for i, row in enumerate(rows or [""]))
 
 
-def passed(report: Report, look: Look) -> Block:
+def judged(report: Report, look: Look) -> list[Block]:
+    """What the rules said that found nothing to fix: their numbers in one line, or with `-v` their names and reasons."""
+    if look.verbose:
+        return [_passed(report, look), *_unmeasured(report, look)]
+    counts = (
+        (len(report.passed), "passed"),
+        (len(report.withheld), "too small"),
+        (sum(len(rules) for rules, _ in wording.unmeasured(report)), "not measured"),
+    )
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    text = shorten(f"{INDENT}Other checks: {told}", look.width - len(ALL))
+    return [Block((line(text + ALL, "quiet"),))] if told else []
+
+
+def _passed(report: Report, look: Look) -> Block:
     """Rules that found no problem."""
     rules = [d.rule for d in report.passed]
-    head = f"{INDENT}Passed {len(rules)}"
-    if not rules:
-        return Block((line(head, "head"),), gap=True)
-    text = f"{head}: {', '.join(rules)}"
-    if look.verbose:
-        return Block(
-            tuple(
-                line(t)
-                for t in [f"{head}:", *(f"{INDENT * 2}{t}" for t in wrap(text.split(": ", 1)[1], look.width - 10))]
-            ),
-            gap=True,
-        )
-    if cells(text) <= look.width:
-        return Block((line(text),), gap=True)
-    more = f", ...{ALL}"
-    cut = text[: look.width - len(more)]
-    return Block((line(cut[: cut.rindex(", ")] + more if ", " in cut else shorten(text, look.width)),), gap=True)
+    names = [f"{INDENT * 2}{row}" for row in wrap(", ".join(rules), look.width - 10)]
+    return Block((line(f"{INDENT}Passed {len(rules)}{':' if rules else ''}", "head"), *map(line, names)), gap=True)
 
 
-def unmeasured(report: Report, look: Look) -> list[Block]:
+def _unmeasured(report: Report, look: Look) -> list[Block]:
     """Rules that could not be checked, grouped by reason."""
     groups = wording.unmeasured(report)
     if not groups:
         return []
+    entries = tuple(_together(rules, reason, look) for rules, reason in groups)
     number_of = sum(len(rules) for rules, _ in groups)
-    entries = []
-    for rules, reason in groups:
-        if look.verbose:
-            entries.append(_together(rules, reason, look))
-            continue
-        more = f" +{len(rules) - 1}" if len(rules) > 1 else ""
-        entries.append(entry(shorten(rules[0], ENTRY - 1 - len(more)) + more, reason, look))
-    return [Block((line(f"{INDENT}Not measured {number_of}", "head"),), tuple(entries), urgency=2)]
+    return [Block((line(f"{INDENT}Not measured {number_of}", "head"),), entries, urgency=2)]
 
 
 def _together(rules: Sequence[str], reason: str, look: Look) -> tuple[Line, ...]:
@@ -253,7 +251,7 @@ def caution(report: Report, look: Look) -> list[Block]:
     if not texts:
         return []
     room = look.width - len(INDENT) - LABEL
-    rows = [wrap(text, room, lines=None if look.verbose else 2) or [""] for text in texts]
+    rows = [wrap(text, room, lines=None if look.verbose else 1 if look.is_tight else 2) or [""] for text in texts]
     label = "Caution" if len(texts) == 1 else f"Cautions {len(texts)}"
     head = tuple(_labelled([(label, rows[0])]))
     entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])
@@ -261,12 +259,11 @@ def caution(report: Report, look: Look) -> list[Block]:
 
 
 def following(report: Report, look: Look) -> Block:
-    """The next commands."""
-    rows: list[Line] = []
+    """The next commands: the first one always, the others if there is room."""
+    entries = []
     for command, note in next_commands.commands(report, look.origin):
         text = f"{INDENT}{command}"
-        room = look.width - len(text) - 4
-        told = f"{text}    {note}" if note and len(note) <= room else text
-        fits = cells(told) <= look.width
-        rows += [line(r, "quiet") for r in ([told] if fits else next_commands.continued(command, look.width, INDENT))]
-    return Block(tuple(rows), gap=True)
+        told = f"{text}    {note}" if note and len(note) <= look.width - len(text) - 4 else text
+        rows = [told] if cells(told) <= look.width else next_commands.continued(command, look.width, INDENT)
+        entries.append(tuple(line(row, "quiet") for row in rows))
+    return Block(entries[0] if entries else (), tuple(entries[1:]), gap=True, urgency=2, hint=False)

@@ -1,6 +1,7 @@
-"""The report on one screen of a terminal: at most 40 lines of 80 columns, the same words with and without colour.
+"""The report on one screen of a terminal: at most 34 lines of 80 columns, the same words with and without colour.
 
-This is the default output of `mfu-doctor report`. The first four lines can be pasted alone.
+This is the default output of `mfu-doctor report`. Its order is that of an answer: what limits the run, what to do and where, how
+much it brings and how sure that is, then the measurement behind it. The first ten lines can be pasted alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from io import StringIO
 from typing import TextIO
 
 from mfu_doctor.render.terminal import fixes as panel_fixes
-from mfu_doctor.render.terminal import panels
+from mfu_doctor.render.terminal import panels, top
 from mfu_doctor.render.terminal.panels import Look
 from mfu_doctor.render.terminal.screen import Block, Line, fit, plain
 from mfu_doctor.render.terminal.tables import appendix
@@ -20,7 +21,7 @@ from mfu_doctor.render.words.next_commands import Origin, naming
 from mfu_doctor.render.words.text import WIDTH, clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
-SCREEN_LINES = 40
+SCREEN_LINES = 34
 WIDEST = 100  # longer lines are hard to read; $COLUMNS may ask for more
 NARROWEST, FARTHEST = (
     60,
@@ -93,12 +94,13 @@ def _blocks(report: Report, look: Look) -> list[Block]:
     """All sections in their fixed order."""
     return [
         panels.header(report, look),
+        *top.caveats(report, look),
+        *top.verdict(report, look),
+        *panel_fixes.fixes(report, look),
         panels.number(report, look),
         *panels.whole(report, look),
         panels.where(report, look),
-        *panel_fixes.fixes(report, look),
-        panels.passed(report, look),
-        *panels.unmeasured(report, look),
+        *panels.judged(report, look),
         *panels.caution(report, look),
         *(appendix(report, look) if look.verbose else []),
         panels.following(report, look),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mfu_doctor import quantities
+from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
 from mfu_doctor.render.words.text import WIDTH, clean, each_text, pad, shorten, wrap
@@ -34,7 +35,8 @@ _EMOJI = {FAILED: "❌", INCONCLUSIVE: "⚠️", WARNING: "⚠️", NOT_MEASURED
 def render_checklist(verdict: Verdict) -> str:
     """The checklist for a terminal: at most 80 columns, and ASCII except for names."""
     verdict = each_text(verdict, clean)
-    lines = [*wrap(f"mfu-doctor check {verdict.headline}", WIDTH), *_indent(_judged(verdict)), ""]
+    lines = [*wrap(f"mfu-doctor check {verdict.headline}", WIDTH), *_indent(_judged(verdict))]
+    lines += [*(_indent(verdict.judged.sentence) if verdict.judged.sentence else []), ""]
     table = [check for check in verdict.checks if check.kind != "rule"]
     if table:
         lines += [*_columns([_terminal_row(check) for check in table]), ""]
@@ -142,7 +144,7 @@ def _saving(check: Check, dash: str) -> str:
     saving = check.saving
     if saving is None:
         return ""
-    text = f"{quantities.duration_range(saving.low, saving.high, dash=dash)} per step"
+    text = f"{wording.time_saved(saving, dash)} per step"
     if saving.mfu_low is None or saving.mfu_high is None:
         return text
     return f"{text} (MFU {quantities.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
@@ -163,6 +165,7 @@ def render_checklist_markdown(verdict: Verdict) -> str:
     """The checklist as GitHub-flavoured markdown, below 64 kB; every value is escaped."""
     verdict = each_text(verdict, lambda text: shorten(clean(text), LONGEST_TEXT))
     lines = [f"### mfu-doctor: {inline(verdict.headline)}", ""]
+    lines += [inline(verdict.judged.sentence), ""] if verdict.judged.sentence else []
     table = [check for check in verdict.checks if check.kind != "rule"]
     if table:
         lines += [*_markdown_table(table), ""]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mfu_doctor import quantities
+from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.verdict import Check, Verdict
 
@@ -47,7 +47,7 @@ def _annotation(check: Check, verdict: Verdict, root: Path) -> str:
 def _message(check: Check) -> str:
     parts = [check.summary]
     if check.saving is not None:
-        parts.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} per step")
+        parts.append(f"fixing saves {wording.time_saved(check.saving)} per step")
     if len(check.places) > 1:
         parts.append(f"at {', '.join(check.places)}")
     text = "; ".join(parts)

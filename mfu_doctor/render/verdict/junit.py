@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from mfu_doctor import quantities
+from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.verdict import NOT_MEASURED, PASSED, Check, Verdict
 
@@ -39,6 +39,7 @@ def render_junit(verdict: Verdict) -> str:
 def _properties(verdict: Verdict) -> list[tuple[str, str]]:
     judged = verdict.judged
     found = [("outcome", verdict.headline), ("device", judged.device or ""), ("torch", judged.torch or "")]
+    found += [("verdict", judged.sentence or "")]
     found += [("steps", str(judged.steps)), ("site", judged.site or "")]
     found += [("run", run) for run in judged.runs] + [("baseline", run) for run in judged.baseline]
     found += [("caution", text) for text in verdict.cautions]
@@ -60,6 +61,6 @@ def _case(suite: ET.Element, check: Check, verdict: Verdict) -> None:
 def _text(check: Check) -> str:
     lines = [check.summary]
     if check.saving is not None:
-        lines.append(f"fixing saves {quantities.duration_range(check.saving.low, check.saving.high)} per step")
+        lines.append(f"fixing saves {wording.time_saved(check.saving)} per step")
     lines += [f"at {place}" for place in check.places]
     return "\n".join([*lines, *(check.fix or "").splitlines()])

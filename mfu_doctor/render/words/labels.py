@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from mfu_doctor.result.findings import Diagnosis
+
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
 EFFORTS = {"setting": "change of settings", "line": "one-line change", "refactor": "code restructuring"}
-CONFIDENCES = {
-    "measured": "cost measured in the trace",
-    "modelled": "saving predicted by replay",
-    "hint": "saving is a rough estimate",
+SURE = {  # the marks of `Diagnosis.sure`
+    "high": "all that goes was measured in this run",
+    "medium": "what is left after the fix is calculated",
+    "low": "a rough estimate: try it",
 }
 UNCHANGED = "results unchanged"  # no risk
 IDLE_MEANS = {
@@ -35,11 +37,11 @@ def idle_cause(name: str) -> str:
     return f"{label}: {IDLE_MEANS[name]}" if name in IDLE_MEANS else label
 
 
-def fix_tags(effort: str | None, confidence: str | None, risk: str | None) -> tuple[str, ...]:
-    """How a fix is meant, in words: how its saving is known, what it asks of the user, and whether results change."""
+def fix_tags(found: Diagnosis) -> tuple[str, ...]:
+    """How a fix is meant, in words: how sure its saving is, what it asks of the user, and whether results change."""
     known = (
-        CONFIDENCES.get(confidence, confidence) if confidence else "",
-        EFFORTS.get(effort, effort) if effort else "",
-        RISKS.get(risk, UNCHANGED) if risk else "",
+        f"sure: {found.sure} ({SURE[found.sure]})" if found.confidence else "",
+        EFFORTS.get(found.effort, found.effort) if found.effort else "",
+        RISKS.get(found.risk, UNCHANGED) if found.risk else "",
     )
     return tuple(words for words in known if words)

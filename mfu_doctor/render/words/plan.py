@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.findings import WIDE, Diagnosis
 from mfu_doctor.result.report import Report
 
 
@@ -18,7 +18,29 @@ def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
     after = ""
     if plan.mfu_low is not None and plan.mfu_high is not None:
         after = quantities.percent_range(plan.mfu_low, plan.mfu_high, dash=dash)
-    return quantities.duration_range(plan.saving_low_s, plan.saving_high_s, dash=dash), after
+    return _saved(report, dash), after
+
+
+def _saved(report: Report, dash: str) -> str:
+    plan = report.plan
+    if report.savings_are_shares:
+        return f"about {quantities.share(plan.saving_s, wording.step_s(report))}"
+    is_wide = plan.saving_high_s > WIDE * plan.saving_low_s
+    return quantities.estimate(plan.saving_low_s, plan.saving_s, plan.saving_high_s, wide=is_wide, dash=dash)
+
+
+def in_order(report: Report) -> str:
+    """All fixes of the plan in one sentence: the step then, how many times as fast, and the order of the fixes."""
+    saved = together(report)
+    if saved is None:
+        return ""
+    before, after = wording.step_s(report), report.plan.steps[-1].step_s
+    faster = f", {quantities.number(before / after, 2)} times as fast" if after > 0 else ""
+    steps = f"{quantities.duration(before)} to {quantities.duration(after, 2)}"
+    told = f"saves {saved[0]}" if report.savings_are_shares else f"{steps}{faster}"
+    then = f", MFU {saved[1]}" if saved[1] else ""
+    stop = f"; {report.plan.stop}" if report.plan.at_floor and report.plan.stop else ""
+    return f"All together: {told}{then}: {plan_names(report)}{stop}"
 
 
 def plan_names(report: Report) -> str:
@@ -54,6 +76,6 @@ def unlisted_fixes(report: Report) -> list[Diagnosis]:
 
 def why_withheld(report: Report, diagnosis: Diagnosis) -> str:
     """Why a fix is not recommended, with its number, and after which other fix it saves time."""
-    reason = diagnosis.reason or wording.saving(diagnosis)
+    reason = diagnosis.reason or wording.saving(report, diagnosis)
     after = next((s.pays_after for s in report.plan.steps if s.rule == diagnosis.rule and s.pays_after), None)
     return f"{reason}; saves time after {after}" if after else reason

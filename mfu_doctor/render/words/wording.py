@@ -13,14 +13,13 @@ from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
 from mfu_doctor.result.bottleneck import BUCKET_OF
-from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, Diagnosis
+from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, StepTime
 
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 ENOUGH_FOR_P95 = 20  # with fewer steps the longest one is all that is known of the slow end
 SAME = 0.0005  # two MFU values closer than this look the same at one decimal
-_SAID_BY_HEADLINE = ("unknown-peak", "partial-flop-count")  # cautions that repeat why there is no MFU
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,34 +186,42 @@ def kernels_overlap(report: Report) -> bool:
     return sum(row.share for row in report.kernels) > 1 + SAME
 
 
-def nothing_found(report: Report) -> str:
-    """The sentence for a run without findings: whether any rule was checked, and what takes most of the step."""
-    looked = len(report.passed) + len(report.withheld)
-    start = "No problem found." if looked else "No rule could be checked."
-    rows = sorted(buckets(report), key=lambda row: -row.seconds)
-    if not rows:
-        return start
-    top = rows[0]
-    if top.label != "compute":
-        return f"{start} The largest part of the step is {top.label}: {top.share}."
-    mfu, peak = report.mfu, report.device.peak_flops
-    rate = mfu.hfu or mfu.value
-    partly = mfu.upper is not None and mfu.value is not None and mfu.upper - mfu.value >= SAME
-    if rate is None or peak is None or partly:
-        return f"{start} The device computes during {top.share} of the step."
-    efficiency = rate * report.breakdown.step_s / top.seconds
-    return (
-        f"{start} The device computes during {top.share} of the step, at {quantities.percent(efficiency, 0)} of peak."
+def per(report: Report) -> str:
+    """What savings are parts of."""
+    return "in all" if report.run.steps_source == "whole trace" else "a step"
+
+
+def saving(report: Report, diagnosis: Diagnosis, dash: str = "-") -> str:
+    """The predicted saving, with its range where that is wide; of a fix that raises the throughput, by how much."""
+    found, gain = diagnosis.saving, diagnosis.throughput_gain
+    if found is None:
+        return "no estimate" if gain is None else f"{quantities.percent_range(gain, gain)} faster"
+    if not report.savings_are_shares:
+        return time_saved(found, dash)
+    return f"about {quantities.share(found.mid, step_s(report))}"
+
+
+def time_saved(found: Saving, dash: str = "-") -> str:
+    """The best estimate of a saving, with the range where it is wide: about 67 ms (5.7-67)."""
+    return quantities.estimate(found.low, found.mid, found.high, wide=found.is_wide, dash=dash)
+
+
+def step_s(report: Report) -> float:
+    """The step that savings are parts of, in seconds."""
+    return report.step_time_s.stated if report.step_time_s is not None else report.breakdown.step_s
+
+
+def decided_by(report: Report, diagnosis: Diagnosis) -> str:
+    """What decides between the ends of a wide saving: "67 ms if the step can be a CUDA graph, 5.7 ms if it only fuses"."""
+    found, ends = diagnosis.saving, diagnosis.decides
+    if found is None or ends is None or not found.is_wide:
+        return ""
+    whole = step_s(report)
+    high, low = (
+        quantities.share(end, whole) if report.savings_are_shares else quantities.duration(end, 2)
+        for end in (found.high, found.low)
     )
-
-
-def saving(diagnosis: Diagnosis, dash: str = "-") -> str:
-    """The predicted saving per step; of a fix that raises the throughput instead, by how much."""
-    if diagnosis.saving is not None:
-        return quantities.duration_range(diagnosis.saving.low, diagnosis.saving.high, dash=dash)
-    if diagnosis.throughput_gain is not None:
-        return f"{quantities.percent_range(diagnosis.throughput_gain, diagnosis.throughput_gain)} faster"
-    return "no estimate"
+    return f"{high} if {ends.high}, {low} if {ends.low}"
 
 
 def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
@@ -226,14 +233,12 @@ def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
 
 
 def remarks(diagnosis: Diagnosis) -> str:
-    """The line under a fix: its detail, findings with the same cause, its risk, and whether the saving is a rough estimate."""
+    """The line under a fix: its detail, findings with the same cause, and its risk."""
     parts = [diagnosis.detail.rstrip(".")] if diagnosis.detail else []
     if diagnosis.explains:
         parts.append(f"same cause: {', '.join(diagnosis.explains)}")
     if diagnosis.risk in labels.RISKS:
         parts.append(labels.RISKS[diagnosis.risk])
-    if diagnosis.confidence == "hint":
-        parts.append(f"the {labels.CONFIDENCES['hint']}")
     return "; ".join(parts)
 
 
@@ -262,15 +267,12 @@ def unmeasured(report: Report) -> list[tuple[list[str], str]]:
     return [(rules, reason) for reason, rules in groups.items()]
 
 
+def first_caveats(report: Report) -> list[str]:
+    """What makes figures or advice wrong, each with its remedy: it stands before everything else."""
+    told = [c for c in report.caveats if c.spoils is not None]
+    return [f"{c.text.rstrip('.')}: {c.remedy}" if c.remedy else c.text for c in told]
+
+
 def cautions(report: Report) -> list[str]:
-    """What limits the numbers, most important first, each once."""
-    told = {d.rule: d for d in report.diagnoses if d.caution and d.status == FAILED and d.summary}
-    found = [d.summary for d in told.values()]
-    predicts = bool(report.plan.steps) or any(d.saving for d in report.diagnoses)
-    replay = [report.replay.reason] if report.replay.reason and (predicts or not report.replay.trusted) else []
-    notes = [report.run.steps_note] if report.run.steps_note else []
-    repeated = {told[rule].summary for rule in _SAID_BY_HEADLINE if rule in told and report.mfu.value is None}
-    if "few-steps" in told:
-        repeated |= set(notes) & {told["few-steps"].detail}  # the summary of the rule says the same
-    every = dict.fromkeys([*report.problems, *found, *replay, *report.cautions, *notes, *report.mfu.notes])
-    return [text for text in every if text not in repeated]
+    """What only limits the numbers, most important first."""
+    return [c.text for c in report.caveats if c.spoils is None]

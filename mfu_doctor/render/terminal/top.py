@@ -1,0 +1,30 @@
+"""The first lines of the terminal report: what the reader may not rely on, then the verdict. They can be pasted alone."""
+
+from __future__ import annotations
+
+from mfu_doctor.render.terminal.panels import INDENT, Look
+from mfu_doctor.render.terminal.screen import Block, line
+from mfu_doctor.render.words import wording
+from mfu_doctor.render.words.text import wrap
+from mfu_doctor.result.report import Report
+
+MOST = 3  # caveats that stand first; the rest stands with the cautions
+LINES = 2  # of each on the first screen
+VERDICT_LINES = 4
+
+
+def caveats(report: Report, look: Look) -> list[Block]:
+    """What makes figures or advice wrong, each with its remedy."""
+    found = wording.first_caveats(report)[:MOST]
+    room = look.width - len(INDENT)
+    lines = None if look.verbose else LINES
+    return [Block(tuple(line(INDENT + row, "head") for text in found for row in wrap(f"! {text}", room, lines=lines)))]
+
+
+def verdict(report: Report, look: Look) -> list[Block]:
+    """What limits the run, and what to do first."""
+    if report.verdict is None:
+        return []
+    lines = None if look.verbose else VERDICT_LINES - look.is_tight
+    rows = wrap(report.verdict.sentence, look.width - len(INDENT), lines=lines)
+    return [Block(tuple(line(INDENT + row, "head") for row in rows))]

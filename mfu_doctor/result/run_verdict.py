@@ -1,0 +1,41 @@
+"""The verdict on a run: one sentence on what limits it and what can be had back, and the values that it says.
+
+Made once, by the diagnosis; every output shows this sentence. (The outcome of a check is another thing: `verdict.Verdict`.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What has most of the step."""
+
+    owner: str  # a bucket, or a cause of idle time
+    seconds: float
+    share: float
+    bound: str | None = None  # "input-bound", ...: only of what has more than half of the step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """The largest loss that a known fix recovers: the first of the ranked fixes."""
+
+    rule: str
+    place: str | None = None
+    saving_s: float | None = None  # best estimate; None: it could not be predicted, or is no step time
+    sure: str = "low"  # high, medium, low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunVerdict:
+    """What limits a run, and what to do first. `healthy`: it computes nearly always and well, and no known fix is worth it."""
+
+    sentence: str
+    limit: Limit | None = None
+    loss: Loss | None = None
+    healthy: bool = False
+
+    def __str__(self) -> str:
+        return self.sentence

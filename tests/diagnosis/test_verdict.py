@@ -1,0 +1,231 @@
+"""The verdict: one sentence from the split and the first fix together, which cannot contradict itself or the screen."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfu_doctor.api.report import Report
+from mfu_doctor.diagnosis.concluded import concluded
+from mfu_doctor.render import render
+from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by
+from mfu_doctor.result.caveats import ADVICE
+from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Plan, Saving
+from mfu_doctor.result.run import Mfu, ReplayInfo, RunInfo
+from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, step_time_of
+from tests.goldens import GOLDENS, healthy, loader_bound
+
+STEP = 0.1
+
+
+def split(**shares: float) -> Breakdown:
+    """A step divided in these shares of it; causes of idle time by their names, and what is left computes."""
+    causes = {name: STEP * part for name, part in shares.items() if name in IDLE_CAUSES}
+    buckets = {name: STEP * part for name, part in shares.items() if name in BUCKETS}
+    idle = sum(causes.values())
+    return Breakdown(step_s=STEP, compute=STEP - idle - sum(buckets.values()), idle=idle, idle_causes=causes, **buckets)
+
+
+def fix(rule: str = "host-bound", ms: tuple[float, float, float] = (12, 12, 12), **more: Any) -> Diagnosis:
+    low, mid, high = (value / 1e3 for value in ms)
+    saving = Saving(low=low, mid=mid, high=high)
+    return Diagnosis(rule=rule, code="XX001", status="failed", summary=f"{rule} here", saving=saving, **more)
+
+
+def report(parts: Breakdown, *diagnoses: Diagnosis, **more: Any) -> Report:
+    """A whole report of this step."""
+    made = Report(
+        run=RunInfo(trace="a.json", steps=5),
+        step_time_s=step_time_of([STEP] * 5, "trace"),
+        breakdown=parts,
+        diagnoses=diagnoses,
+        replay=ReplayInfo(trusted=True),
+        mfu=Mfu(value=0.014),
+    )
+    return concluded(replace(made, **more))
+
+
+def sentence(parts: Breakdown, *diagnoses: Diagnosis, **more: Any) -> str:
+    verdict = report(parts, *diagnoses, **more).verdict
+    assert verdict is not None
+    return verdict.sentence
+
+
+PASSED = Diagnosis(rule="input-bound", code="IN001", status="passed")
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ({"data_loading": 0.62}, "input-bound"),
+        ({"data_loading": 0.32, "launch": 0.1}, "compute-bound"),
+        ({"communication": 0.4, "launch": 0.3}, None),
+        ({"launch": 0.55}, "launch-bound"),
+        ({"python": 0.55}, "Python-bound"),
+        ({"sync": 0.55}, "sync-bound"),
+        ({"launch": 0.3, "python": 0.3}, None),
+        ({"memory_copy": 0.6}, "copy-bound"),
+        ({"queue": 0.7, "launch": 0.1}, None),
+        ({"other": 0.6}, None),
+    ],
+)
+def test_a_run_is_called_after_what_has_more_than_half_of_its_step(parts: dict[str, float], name: str | None) -> None:
+    assert bound_by(split(**parts)) == name
+
+
+def test_a_report_without_a_split_is_called_nothing() -> None:
+    assert bound_by(Breakdown()) is None
+    assert "no step" in str(concluded(Report(run=RunInfo(trace="a"))).verdict)
+
+
+def test_every_name_has_a_bucket() -> None:
+    assert set(BUCKET_OF) == set(BOUND_BY.values())
+    assert set(BUCKET_OF.values()) <= set(BUCKETS)
+
+
+def test_no_dominant_loss_names_the_shares_and_the_fix() -> None:
+    """It once said "communication-bound ... Fix first: host-bound" above a bar that was 61 % compute."""
+    said = sentence(split(communication=0.19, launch=0.15), fix(place="model.py:38", confidence="measured"))
+    assert said == (
+        "66 % computing at 1.4 % MFU, 19 % communication, 15 % waiting for launches. The largest loss to recover: "
+        "the device waits for the CPU (host-bound, model.py:38), 12 of 100 ms."
+    )
+
+
+def test_what_holds_the_step_gives_the_name() -> None:
+    said = sentence(split(data_loading=0.62), fix("input-bound", (20, 57, 60)))
+    assert said.startswith("Input-bound: waiting for data takes 62 % of the step. ")
+    assert said.endswith("about 57 of 100 ms.")
+
+
+def test_healthy_is_said_only_of_what_is() -> None:
+    near = {"plan": Plan(roofline_s=0.06)}
+    good = split(launch=0.06)
+    assert sentence(good, PASSED, **near) == "Healthy: 94 % computing at 1.4 % MFU; no known fix saves 1 % of the step."
+    slow_kernels = sentence(good, PASSED, plan=Plan(roofline_s=0.01))
+    assert slow_kernels.startswith("94 % computing at 1.4 % MFU; no known fix")
+    assert "ealthy" not in sentence(good, PASSED)  # no bound is known
+    assert "ealthy" not in sentence(split(launch=0.3), PASSED, **near)
+    assert "no rule could be checked" in sentence(good, **near)
+    off = ReplayInfo(error=0.3, trusted=False, reason="no savings are predicted: the replay is off by 30 %")
+    assert "off by 30 %" in sentence(good, PASSED, replay=off, **near)
+
+
+def test_a_lost_step_is_never_called_fine() -> None:
+    """99.5 % idle and nothing found: it once said "No problem found"."""
+    skipped = Diagnosis(
+        rule="host-bound", code="HO001", status=NOT_MEASURED, reason="the trace has no step events: call prof.step()"
+    )
+    said = sentence(split(launch=0.995), skipped)
+    assert said == (
+        "Launch-bound: waiting for launches takes 100 % of the step. Nothing of it could be priced: "
+        "the trace has no step events: call prof.step()."
+    )
+    unknown = sentence(split(other=0.8), PASSED)
+    assert unknown.startswith("Idle for 80 % of the step, for a reason that is not known.")
+    assert "no known fix" not in unknown
+
+
+def test_where_advice_would_be_wrong_the_sentence_gives_none() -> None:
+    start = Diagnosis(
+        rule="start-up",
+        code="TR099",
+        status="failed",
+        summary="This recording is start-up",
+        fix="record later",
+        caution=True,
+        spoils=ADVICE,
+    )
+    said = sentence(split(allocator=0.7), start)
+    assert said.endswith("Nothing can be priced: this recording is start-up (record later).")
+    assert render(report(split(allocator=0.7), start), "terminal").splitlines()[1].startswith("  ! This recording is")
+
+
+@given(
+    st.dictionaries(st.sampled_from([*BUCKETS[1:-1], *IDLE_CAUSES]), st.floats(0.0, 1.0), max_size=6),
+    st.floats(0.0, 0.1),
+)
+def test_no_name_of_less_than_half_is_ever_said(shares: dict[str, float], saved: float) -> None:
+    whole = max(sum(shares.values()), 1.0)
+    parts = split(**{name: part / whole for name, part in shares.items()})
+    made = report(parts, fix("zeroed-gradients", (saved, saved, saved)))
+    assert made.verdict is not None
+    named = {name for name in BOUND_BY.values() if re.search(rf"\b{name}\b", made.verdict.sentence, re.IGNORECASE)}
+    owners = {
+        name: getattr(parts, o) if o in BUCKETS else parts.idle_causes.get(o, 0.0) for o, name in BOUND_BY.items()
+    }
+    assert all(owners[name] > 0.5 * STEP for name in named)
+    assert "No problem" not in made.verdict.sentence
+
+
+@pytest.mark.parametrize("name", sorted(set(GOLDENS) - {"worst"}))
+def test_every_output_says_the_same_sentence(name: str) -> None:
+    made = GOLDENS[name]()
+    assert made.verdict is not None
+    told = made.verdict.sentence
+    words = "".join(told.split())
+    for form in ("terminal", "markdown", "html", "notebook"):
+        text = re.sub(r"<[^>]*>|&#\d+;", "", render(made, form))
+        assert re.sub(r"[^\w%]", "", words) in re.sub(r"[^\w%]", "", text), form
+    assert json.loads(made.to_json())["verdict"]["sentence"] == told == str(made.verdict)
+    if name == "cpu_only":
+        return  # it cannot be checked: its trace may lack the device
+    assert told in str(made.check())
+    assert words in "".join(render(made.check(), "terminal").split())
+
+
+def test_an_estimate_comes_before_its_range_and_with_what_decides() -> None:
+    wide = fix("host-bound", (5.7, 67, 67), decides=Ends(low="it only fuses", high="it can be a CUDA graph"))
+    screen = " ".join(render(report(split(launch=0.7), wide), "terminal").split())
+    assert "about 67 ms (5.7-67)" in screen
+    assert "67 ms if it can be a CUDA graph, 5.7 ms if it only fuses" in screen
+    narrow = " ".join(render(report(split(launch=0.7), fix(ms=(55, 57, 59), decides=wide.decides)), "terminal").split())
+    assert " 57 ms medium" in narrow
+    assert "CUDA graph" not in narrow
+
+
+@pytest.mark.parametrize(
+    ("confidence", "ms", "sure"),
+    [
+        ("measured", (55, 57, 59), "high"),
+        ("measured", (6, 57, 59), "medium"),
+        ("modelled", (55, 57, 59), "medium"),
+        ("hint", (55, 57, 59), "low"),
+    ],
+)
+def test_how_sure_a_saving_is(confidence: str, ms: tuple[float, float, float], sure: str) -> None:
+    assert fix(ms=ms, confidence=confidence).sure == sure
+
+
+def test_where_profiled_and_timed_steps_are_far_apart_savings_are_shares() -> None:
+    made = report(split(launch=0.7), fix(ms=(35, 38, 67)), savings_are_shares=True)
+    screen = " ".join(render(made, "terminal").split())
+    assert "about 38 % of the step" in screen
+    assert "38 ms" not in screen
+
+
+def test_the_wait_that_the_rest_of_the_run_does_not_have_limits_nothing() -> None:
+    made = report(split(data_loading=0.6), later_wait=0.0)
+    assert made.verdict is not None
+    assert made.bound == "compute-bound"
+    assert made.verdict.sentence.startswith("After the recorded steps: 100 % computing")
+
+
+def test_values_and_sentence_agree() -> None:
+    made = loader_bound()
+    assert made.verdict is not None
+    assert made.verdict.limit is not None
+    assert made.verdict.loss is not None
+    first = made.failed[0]
+    assert first.saving is not None
+    assert (made.verdict.loss.rule, made.verdict.loss.saving_s) == (first.rule, first.saving.mid)
+    assert made.verdict.limit.share == pytest.approx(made.breakdown.share("compute"))
+    changed = concluded(replace(healthy(), diagnoses=()))
+    assert changed.verdict is not None
+    assert not changed.verdict.healthy
