@@ -9,6 +9,7 @@ from mfu_doctor.rules.trace.forward_only import forward_only
 from mfu_doctor.rules.trace.missing_gpu_events import missing_gpu_events
 from mfu_doctor.rules.trace.partial_flop_count import partial_flop_count
 from mfu_doctor.rules.trace.profiler_inflation import profiler_inflation
+from mfu_doctor.rules.trace.startup_recording import startup_recording
 from mfu_doctor.rules.trace.unknown_peak import unknown_peak
 from mfu_doctor.rules.trace.unstable_steps import unstable_steps
 from mfu_doctor.rules.trace.warmup_in_window import warmup_in_window
@@ -20,6 +21,7 @@ RULES: tuple[Rule, ...] = (
     profiler_inflation,
     early_recording,
     unstable_steps,
+    startup_recording,
     few_steps,
     busy_machine,
     warmup_in_window,

@@ -30,7 +30,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
 
 # Names of a backward pass (its operators, nodes and kernels) or of an optimizer, in traces of any version.
-_TRAINS = re.compile(r"[Bb]ackward|Optimizer\.|[Oo]ptim|multi_tensor|(^|_)[dw]grad|(^|_)bwd|_grad(_|$)|AccumulateGrad")
+_TRAINS = re.compile(r"[Bb]ackward|Optimizer\.|multi_tensor|(^|_)[dw]grad|(^|_)bwd|AccumulateGrad|^torch/optim/")
 
 
 @rule("forward-only", "TR011", "nothing runs backward", also=("inference", "evaluation-only"))
@@ -42,8 +42,8 @@ def forward_only(run: Run) -> Outcome:
     if any(_TRAINS.search(name) for name in run.trace.names):
         return None
     return Finding(
-        summary="Nothing runs backward in this trace and no optimizer steps: it is inference or an evaluation",
-        fix="# if training was meant: record whole steps, with loss.backward() and optimizer.step()",
+        summary="Forward only: nothing runs backward in this trace and no optimizer steps",
+        fix="# if training was meant, record whole steps, with loss.backward() and optimizer.step()",
         evidence=(shown("operators", len(operators), "count"), shown("of a backward pass", counted(0, "operator"))),
         effort="setting",
         confidence="measured",

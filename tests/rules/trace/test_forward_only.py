@@ -26,7 +26,7 @@ def requests(*, also: str = "") -> Timeline:
 
 
 def test_a_forward_pass_alone_is_named() -> None:
-    assert "inference or an evaluation" in caution(forward_only, run_of(requests()))
+    assert "nothing runs backward" in caution(forward_only, run_of(requests()))
 
 
 @pytest.mark.parametrize(
