@@ -106,7 +106,7 @@ def _step_time(run: Run) -> StepTime:
     windows = [seconds(int(d)) for d in steps.duration[steps.steady]]
     timed, mean_s = run.timed_steps_s, mean.stated_ns / NS_PER_S
     found = step_time_of(timed or windows, TIMED if timed else RECORDED, mean=mean_s)
-    found = replace(found, long=mean.long, left_out=_left_out(steps))
+    found = replace(found, long=mean.long, every=mean.every, left_out=_left_out(steps))
     return replace(found, profiled_median=median(windows), profiled_mean=steps.mean_ns / NS_PER_S) if timed else found
 
 

@@ -101,8 +101,8 @@ def _named(report: Report, own: Owned, step_s: float) -> str:
 
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
-    title = next((rule.title for rule in RULES if rule.name == top.rule), top.summary)
-    where = f"{title} ({', '.join(part for part in (top.rule, top.place) if part)})"
+    file = (top.place or "").rpartition("/")[2]
+    where = f"{_title(top.rule, top.summary)} ({', '.join(part for part in (top.rule, file) if part)})"
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"First to change: {where}, {gain} more samples a second"
@@ -119,18 +119,21 @@ def _recovered(report: Report, top: Diagnosis) -> str:
 
 def _nothing(report: Report) -> tuple[str, bool]:
     """That no fix is worth it, or why nobody can say so; and whether it is the first."""
-    if _no_advice(report) is not None:
-        return f"{_no_advice(report)}", False
+    no_advice = _no_advice(report)
+    if no_advice is not None:
+        return no_advice, False
     if not report.replay.trusted and report.replay.reason:
         return report.replay.reason, False
     checked = len(report.passed) + len(report.withheld)
-    return ("no known fix saves 1 % of the step", True) if checked else ("no rule could be checked", False)
+    whole = "trace" if report.run.steps_source == WHOLE else "step"
+    return (f"no known fix saves 1 % of the {whole}", True) if checked else ("no rule could be checked", False)
 
 
 def _is_near_bound(report: Report, split: Breakdown) -> bool:
     """Whether the step is near what its kernels could take at best: computing alone can also mean slow kernels."""
-    least = report.plan.roofline_s
-    return least is not None and split.step_s <= _NEAR_BOUND * least
+    least, mfu = report.plan.roofline_s, report.mfu
+    is_counted = mfu.value is not None and mfu.upper is None
+    return is_counted and least is not None and split.step_s <= _NEAR_BOUND * least
 
 
 def _unpriced(report: Report, owner: str) -> str:
@@ -150,8 +153,11 @@ def _unpriced(report: Report, owner: str) -> str:
 
 
 def _no_advice(report: Report) -> str | None:
-    """Why advice on this recording would be wrong, with what to do instead."""
+    """Why advice on this recording would be wrong; the caveat itself stands before the sentence, with its remedy."""
     found = next((c for c in report.caveats if c.spoils == ADVICE), None)
-    if found is None:
-        return None
-    return f"{found.text[:1].lower()}{found.text[1:]}" + (f" ({found.remedy})" if found.remedy else "")
+    return None if found is None else _title(found.kind, found.text)
+
+
+def _title(rule: str, otherwise: str) -> str:
+    """What a rule is about in a few words."""
+    return next((known.title for known in RULES if known.name == rule), otherwise)

@@ -46,9 +46,10 @@ def _title(report: Report) -> list[str]:
 
 def _verdict(report: Report) -> list[str]:
     """What makes the numbers wrong, then what limits the run."""
-    rows = [f"> **{inline(text)}**" for text in wording.first_caveats(report)]
-    told = [f"**{inline(report.verdict.sentence)}**"] if report.verdict is not None else []
-    return [*rows, *([""] if rows else []), *told]
+    told = wording.first_caveats(report)
+    rows = [f"> **{inline(f'{text}: {remedy}' if remedy else text)}**" for text, remedy in told]
+    sentence = [f"**{inline(report.verdict.sentence)}**"] if report.verdict is not None else []
+    return [*rows, *([""] if rows else []), *sentence]
 
 
 def _number(report: Report) -> list[str]:

@@ -40,6 +40,9 @@ class StepTime:
     mean: float | None = None  # work over wall time of all judged steps; None only in reports of older versions
     p95: float | None = None
     long: int = 0  # of the n: more than 1.5 times as long as the median one
+    every: int | None = (
+        None  # a long step comes every so many steps, and counts as that in the mean; None: each counts alike
+    )
     left_out: tuple[LeftOut, ...] = ()
     samples: tuple[float, ...] = ()
 

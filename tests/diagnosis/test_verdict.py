@@ -143,7 +143,7 @@ def test_where_advice_would_be_wrong_the_sentence_gives_none() -> None:
         spoils=ADVICE,
     )
     said = sentence(split(allocator=0.7), start)
-    assert said.endswith("Nothing can be priced: this recording is start-up (record later).")
+    assert said.endswith("Nothing can be priced: This recording is start-up.")
     assert render(report(split(allocator=0.7), start), "terminal").splitlines()[1].startswith("  ! This recording is")
 
 

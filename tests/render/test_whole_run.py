@@ -38,7 +38,7 @@ def report_of(run: WholeRun) -> Report:
 def test_the_rows_are_all_of_the_run_and_sum_to_a_hundred() -> None:
     rows = whole_run.rows(report_of(EVALUATING), None)
     assert [(row.label, row.seconds) for row in rows] == [
-        ("training steps", 40.0),
+        ("usual steps", 40.0),
         ("evaluation", 28.0),
         ("in long steps", 18.0),
         ("imports", 10.0),

@@ -9,7 +9,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.findings import Ends
 
-_COMPILED = Ends(low="compiling only fuses kernels", high="launching takes no time any more")
+_COMPILED = Ends(low="compiling only fuses kernels", high="launching takes no time, and all after it comes sooner")
 _GRAPH = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
 
 

@@ -8,7 +8,7 @@ from mfu_doctor.render.terminal.screen import ALL, Block, Line, line
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
-from mfu_doctor.render.words.text import cells, pad, shorten, wrap
+from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
@@ -53,7 +53,8 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     whole = f"{name}: {found.summary}"
     is_short = bool(found.summary) and cells(whole) < look.width - SAVES - SURE
     left = whole if is_short else name
-    rows: list[Line] = [line(_columns(left, wording.saving(report, found), found.sure, look), "number")]
+    sure = found.sure if found.saving is not None or found.throughput_gain is not None else ""
+    rows: list[Line] = [line(_columns(left, wording.saving(report, found), sure, look), "number")]
     room = look.width - len(TEXT)
     if not is_short and found.summary:
         rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=None if look.verbose else 2)]
@@ -63,7 +64,8 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
         rows += [line(TEXT + t, "quiet") for t in wrap(decides, room, lines=None if look.verbose else 2)]
     extra: list[tuple[Line, ...]] = []
     if note:
-        extra.append(tuple(line(TEXT + t, "quiet") for t in wrap(note, room, lines=None if look.verbose else 2)))
+        told = note if look.verbose else whole_parts(note, room, 2)
+        extra.append(tuple(line(TEXT + t, "quiet") for t in wrap(told, room, lines=None if look.verbose else 2)))
     if look.verbose:
         extra += [
             tuple(line(f"{TEXT}  {'  ' if i else ''}{t}", "quiet") for i, t in enumerate(wrap(row, room - 4)))

@@ -15,10 +15,16 @@ VERDICT_LINES = 4
 
 def caveats(report: Report, look: Look) -> list[Block]:
     """What makes figures or advice wrong, each with its remedy."""
-    found = wording.first_caveats(report)[:MOST]
+    found = wording.first_caveats(report)
+    rows = [row for text, remedy in (found if look.verbose else found[:MOST]) for row in _caveat(text, remedy, look)]
+    return [Block(tuple(line(INDENT + row, "head") for row in rows))]
+
+
+def _caveat(text: str, remedy: str, look: Look) -> list[str]:
+    """One of them, with its remedy if there is room: a line to paste is not cut."""
     room = look.width - len(INDENT)
-    lines = None if look.verbose else LINES
-    return [Block(tuple(line(INDENT + row, "head") for text in found for row in wrap(f"! {text}", room, lines=lines)))]
+    whole = wrap(f"! {text.rstrip('.')}: {remedy}" if remedy else f"! {text}", room)
+    return whole if look.verbose or len(whole) <= LINES else wrap(f"! {text}", room, lines=LINES)
 
 
 def verdict(report: Report, look: Look) -> list[Block]:

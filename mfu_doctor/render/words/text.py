@@ -144,6 +144,13 @@ def wrap(text: str, width: int, *, lines: int | None = None) -> list[str]:
     return rows
 
 
+def whole_parts(text: str, width: int, lines: int) -> str:
+    """The first parts of a text (at "; ") that fit in so many lines: no sentence is cut, unless the first alone is too long."""
+    parts = text.split("; ")
+    kept = ["; ".join(parts[: i + 1]) for i in range(len(parts))]
+    return next((told for told in reversed(kept) if len(wrap(told, width)) <= lines), kept[0])
+
+
 def each_text(value: Any, change: Callable[[str], str]) -> Any:
     """A copy of a frozen dataclass (or tuple, dict, text) with `change` applied to every text in it.
 

@@ -1,4 +1,4 @@
-"""The rows of the whole run: its training steps, and all that is none, each with its seconds, its share and its line."""
+"""The rows of the whole run: training steps as they usually are, and all else, each with its seconds, share and line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mfu_doctor.render.words import columns
 from mfu_doctor.result.report import Report
 from mfu_doctor.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, TRAINING, WholeRun
 
-STEPS = "training steps"
+STEPS = "usual steps"
 _PARTS = {BEFORE: "before step 1", BETWEEN: "between steps", LONG: "in long steps", AFTER: "after last step"}
 _SLOW = "slow first steps"
 MOST_ROWS = 4  # besides the steps; the rest is one row

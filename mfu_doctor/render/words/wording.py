@@ -13,6 +13,7 @@ from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
 from mfu_doctor.result.bottleneck import BUCKET_OF
+from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, StepTime
@@ -129,13 +130,14 @@ def step_time(report: Report, *, brief: bool = False) -> tuple[str, str]:
 def _measured(report: Report, step: StepTime, *, brief: bool) -> str:
     """Of which steps the mean is."""
     many = f"mean of {step.n}" if step.n > 1 else "one"
+    rare = f", one in {step.every} long" if step.every is not None else ""
     if step.source == "timed":
         with_it = f" ({quantities.duration(step.profiled)} with it)" if step.profiled and not brief else ""
         name = "" if brief and step.n > 1 else " steps" if step.n > 1 else " step"
-        return f"{many}{name} without the profiler{with_it}"
+        return f"{many}{name} without the profiler{with_it}{rare}"
     found_by, source = labels.STEPS_FOUND_BY, report.run.steps_source
     by = "" if source == "ProfilerStep" else f", found by {found_by.get(source, source)}"
-    return f"{many} profiled {'steps' if step.n > 1 else 'step'}{by}"
+    return f"{many} profiled {'steps' if step.n > 1 else 'step'}{by}{rare}"
 
 
 def _around(step: StepTime, *, brief: bool) -> str:
@@ -267,12 +269,16 @@ def unmeasured(report: Report) -> list[tuple[list[str], str]]:
     return [(rules, reason) for reason, rules in groups.items()]
 
 
-def first_caveats(report: Report) -> list[str]:
-    """What makes figures or advice wrong, each with its remedy: it stands before everything else."""
-    told = [c for c in report.caveats if c.spoils is not None]
-    return [f"{c.text.rstrip('.')}: {c.remedy}" if c.remedy else c.text for c in told]
+def first_caveats(report: Report) -> list[tuple[str, str]]:
+    """What makes figures or advice wrong, each with its remedy or "": it stands before everything else.
+
+    Where advice would be wrong, nothing else matters.
+    """
+    told = [c for c in report.caveats if c.spoils == ADVICE] or [c for c in report.caveats if c.spoils is not None]
+    return [(c.text, (c.remedy or "").removeprefix("# ").partition("  #")[0]) for c in told]
 
 
 def cautions(report: Report) -> list[str]:
-    """What only limits the numbers, most important first."""
-    return [c.text for c in report.caveats if c.spoils is None]
+    """What only limits the numbers, most important first: all that does not stand first."""
+    first = {text for text, _ in first_caveats(report)}
+    return [c.text for c in report.caveats if c.text not in first]

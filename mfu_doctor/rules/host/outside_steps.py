@@ -89,7 +89,7 @@ def _found(
 ) -> Finding:
     top = _longest(places)
     what, where = _words(top, "the start" if start else "other work")
-    told = "lies before the first step" if start else "is not training steps"
+    told = "lies before the first step" if start else "after its start is not training steps"
     steps_s = of_s - spent_s
     gain = 1.0 / (1.0 - _HALF * spent_s / of_s) - 1.0
     return Finding(
