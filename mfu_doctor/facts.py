@@ -72,6 +72,22 @@ class OptimizerFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedGradients:
+    """Gradients that the recorded steps compute and nobody uses, and the nodes of autograd that compute them.
+
+    The last three have one value for each node. An input of a node is a bit: 1, 2, 4 for the first, second and third.
+    """
+
+    fate: str  # "frozen": no optimizer has these parameters; "thrown": theirs resets these gradients before it uses its own
+    parameters: int = 0
+    elements: int = 0
+    modules: tuple[str, ...] = ()  # that consist of such parameters: "PerceptualLoss.net"
+    sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
+    unused: tuple[int, ...] = ()  # inputs whose gradient nobody uses
+    needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionFacts:
     """Precision settings in force during the recorded steps."""
 
@@ -234,6 +250,7 @@ class Facts:
     precision: PrecisionFacts | None = None
     loaders: tuple[LoaderFacts, ...] = ()
     optimizers: tuple[OptimizerFacts, ...] = ()
+    unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
     parameter_elements: int | None = None
     parameter_dtypes: tuple[str, ...] = ()
     compile: CompileFacts | None = None

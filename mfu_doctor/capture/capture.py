@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import ParamSpec
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import working_directory
@@ -21,7 +20,7 @@ from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.signs import Signs
 from mfu_doctor.capture.loop.steps import Edge, Source
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
-from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan, without_user_modes
+from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
 from mfu_doctor.capture.samplers import Samplers
 from mfu_doctor.capture.seen import Request, Seen
@@ -139,11 +138,15 @@ class Capture:
         if not self.over:
             self._safely("a call of a module could not be recorded", self._tell, self.signs.module_called, module)
 
-    def backward_begins(self) -> None:
+    def backward_begins(self, roots: Sequence[Any]) -> None:
         """See `Listener`."""
         if not self.over:
             self.signs.backward_begins()
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
+            if self.phase_runner.idle:
+                recorded = self.phase_runner.recording
+                with without_user_modes():
+                    self.watch.aside("a graph could not be read", self.seen.gradients.begins, roots, recorded)
 
     def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """See `Listener`."""
@@ -173,12 +176,6 @@ class Capture:
             self._safely("a step could not be recorded", self._tell, self.detector.explicit)
         elif self.watch.onlooker is not None:
             self.watch.onlooker.stepped()
-
-    def annotated(self, name: str) -> AbstractContextManager[object]:
-        """A span of this name in the trace while a profiler records, else nothing."""
-        if not self.phase_runner.recording:
-            return nullcontext()
-        return IsolatedSpan(name)
 
     # What is done about it.
 
@@ -233,6 +230,8 @@ class Capture:
         elif edge & Edge.MOVED:
             loop.follow(self.signs.former)
         self._act(edge)
+        if self.phase_runner.idle:
+            self.notes.guarded("used gradients could not be noted", self.seen.gradients.stepped, optimizer)
 
     def _act(self, edge: int) -> None:
         if not edge or self.over:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mfu_doctor.capture.destination import Destination
 from mfu_doctor.capture.device.current_devices import current_devices
+from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled
@@ -33,6 +34,7 @@ class Seen:
     """What was seen beside the steps themselves."""
 
     loop: LoopFacts
+    gradients: GradientFates = field(default_factory=GradientFates)
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()

@@ -49,7 +49,7 @@ class Batches(Generic[T]):
         listener.fetch_begins(iterator)
         start, batch, exhausted = time.perf_counter_ns(), None, False
         try:
-            with capture.annotated(MARK):
+            with capture.phase_runner.annotated(MARK):
                 batch = next(iterator)
         except StopIteration:
             exhausted = True

@@ -6,8 +6,9 @@ many are accumulated before an optimizer steps for the first time.
 
 from __future__ import annotations
 
-import gc
 from typing import Any
+
+from mfu_doctor.capture.loop.living import living
 
 
 def optimizer_exists(*, with_gradients: bool) -> bool:
@@ -18,8 +19,7 @@ def optimizer_exists(*, with_gradients: bool) -> bool:
     """
     from torch.optim import Optimizer
 
-    # the type is asked, not the object: `isinstance` would wake lazy objects of the program
-    optimizers = [found for found in gc.get_objects() if issubclass(type(found), Optimizer)]
+    optimizers = living(Optimizer)
     return any(_has_gradients(optimizer) for optimizer in optimizers) if with_gradients else bool(optimizers)
 
 

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -34,6 +34,9 @@ _INSIDE = tuple(
     )
     if directory is not None
 )
+
+# Position of `inputs` among the arguments of the engine, after the tensors: their gradients, retain_graph, create_graph, inputs.
+_INPUTS = 3
 
 
 class _Process:
@@ -67,8 +70,8 @@ class Listener(Protocol):
     def module_called(self, module: object) -> None:
         """A module is called that no other module calls; not reported once anything else was."""
 
-    def backward_begins(self) -> None:
-        """A backward pass (or `torch.autograd.grad`) begins."""
+    def backward_begins(self, roots: Sequence[Any]) -> None:
+        """A backward pass (or `torch.autograd.grad`) begins; from `roots`, if it gives a gradient to all that it reaches."""
 
     def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """It has ended; `site` tells the file and line that called it, if asked now."""
@@ -174,7 +177,7 @@ class Hooks:
                 return original(*args, **kwargs)
             if self._outermost.watching:
                 self._outermost.remove()
-            self._listener.backward_begins()
+            self._listener.backward_begins(_roots(*args, **kwargs))
             self._backward_depth += 1
             try:
                 result = original(*args, **kwargs)
@@ -241,6 +244,12 @@ class Hooks:
 def _methods(listener: Listener) -> list[Callable[..., Any]]:
     """What we call of a listener."""
     return [getattr(listener, name) for name in vars(Listener) if callable(getattr(Listener, name)) and name[0] != "_"]
+
+
+def _roots(tensors: Sequence[Any], *args: Any, **kwargs: Any) -> Sequence[Any]:
+    """What a pass begins from that gives a gradient to every parameter; none for one that is asked for some gradients."""
+    inputs = args[_INPUTS] if len(args) > _INPUTS else kwargs.get("inputs")
+    return tensors if kwargs.get("accumulate_grad") and not inputs else ()
 
 
 def _caller_outside_torch() -> tuple[str, int]:

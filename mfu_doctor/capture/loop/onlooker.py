@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
@@ -102,7 +102,7 @@ class Onlooker:
         """See `Listener`."""
         self._safely(self._module_called, module)
 
-    def backward_begins(self) -> None:
+    def backward_begins(self, roots: Sequence[Any]) -> None:  # noqa: ARG002
         """See `Listener`."""
         if self._cycle.answer(Sign.BACKWARD_BEGINS, None) is None:
             self._safely(self._backward_begins)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.hooks import Hooks
@@ -16,6 +17,8 @@ from mfu_doctor.capture.loop.run_sampler import RunSampler
 from mfu_doctor.capture.loop.signs import Signs
 from mfu_doctor.capture.loop.steps import Edge
 from mfu_doctor.whole_run import WholeRun
+
+P = ParamSpec("P")
 
 
 class RunWatch:
@@ -58,6 +61,12 @@ class RunWatch:
         """It has handled it: the time since is its own."""
         self.clock.worked(self._entered_ns, time.perf_counter_ns())
         self.clock.own = False
+
+    def aside(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do something of ours in the middle of a step: its time is our own, and without it the capture goes on."""
+        self.enter()
+        self.notes.guarded(what, call, *args, **kwargs)
+        self.leave()
 
     def act(self, edge: int, *, plain: bool) -> None:
         """What the step detector answered to the event; `plain`: a step that begins runs without a profiler."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, phases
+from mfu_doctor.capture.loop.schedule import AFTER_STEPS, REST_STEPS, Phase, fit, phases
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.limits import options_for, single_session, steps_within_budget
+from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
 from mfu_doctor.capture.profiler.recording import Recording, StepRow
 from mfu_doctor.capture.profiler.same_work import differs
 from mfu_doctor.capture.profiler.session import Session, State
@@ -145,6 +147,12 @@ class PhaseRunner:
         self.phase = Phase.DONE
 
     @property
+    def idle(self) -> bool:
+        """Whether the time of the running step is used for nothing, from the step before the one with shapes to the one after."""
+        settles = self.phase is Phase.AFTER and self._left == AFTER_STEPS
+        return settles or self.phase in (Phase.REST, Phase.SHAPES)
+
+    @property
     def recorded(self) -> bool:
         """Whether the steps that give the times have been recorded."""
         timing = self.recordings.get("timing")
@@ -164,6 +172,10 @@ class PhaseRunner:
     def recording(self) -> bool:
         """Whether a profiler session records right now."""
         return self._current is not None and self._current.session.state is State.RECORDING
+
+    def annotated(self, name: str) -> AbstractContextManager[object]:
+        """A span of this name in the trace while a profiler records, else nothing."""
+        return IsolatedSpan(name) if self.recording else nullcontext()
 
     def _arrange(self, schedule: Schedule, passed: int = 0) -> None:
         self.plan = schedule

@@ -1,0 +1,127 @@
+"""What becomes of the gradients of a backward pass: an optimizer uses them, or nobody does.
+
+A gradient is used if an optimizer with its parameter steps before it is reset. It is thrown away if the next pass finds it reset
+(`zero_grad`), or if the pass adds it to one that its optimizer has already used: a program resets such a sum before it uses it.
+It is for nobody if no optimizer of the process has the parameter. Only addresses and counts are kept, never a tensor.
+
+A pass none of whose gradients an optimizer uses is not judged: the program uses them itself (its own update rule, gradients of
+several losses that it combines, an estimate of their size), or keeps other copies of its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from mfu_doctor.capture.facts.backward_graph import BackwardGraph, read_graph
+from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_parameters
+from mfu_doctor.facts import UnusedGradients
+
+# Number of a node, bits of its inputs whose gradient nobody uses, and of the others.
+_Node: TypeAlias = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One backward pass: its parameters, and which of their gradients were thrown away."""
+
+    parameters: dict[int, int]  # elements by address
+    graph: BackwardGraph | None  # None: nothing was recorded meanwhile
+    thrown: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class GradientFates:
+    """Follows the gradients over a few steps whose times are not used."""
+
+    _passes: list[_Pass] = field(default_factory=list)
+    _waiting: dict[int, list[_Pass]] = field(default_factory=dict)  # passes whose gradient is in .grad, by parameter
+    _spent: dict[int, int | None] = field(default_factory=dict)  # version of a gradient that its optimizer has used
+    _owned: set[int] | None = None  # parameters that an optimizer has
+    _unread: bool = False  # a recorded graph was too large to read
+
+    def begins(self, roots: Sequence[Any], recorded: bool) -> None:
+        """A pass begins that gives a gradient to all that it reaches from these tensors, in a step that is recorded or not."""
+        if self._owned is None and not recorded:  # looking at all objects would fill a recording
+            self._owned = optimizer_parameters()
+        graph = read_graph(roots)
+        if graph is None:
+            self._unread |= recorded
+            return
+        leaves = [leaf for leaf in graph.leaves.values() if not leaf.watched]
+        this = _Pass({leaf.number: leaf.elements for leaf in leaves}, graph if recorded else None)
+        self._passes.append(this)
+        for leaf in leaves:
+            number, version = leaf.number, leaf.grad_version
+            if version is not None and number in self._spent and version == self._spent[number]:
+                this.thrown.add(number)
+                continue
+            if version is None:
+                for former in self._waiting.pop(number, ()):
+                    former.thrown.add(number)
+            self._waiting.setdefault(number, []).append(this)
+            self._spent.pop(number, None)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has used what is in .grad."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                self._spent[id(parameter)] = None if gradient is None else gradient._version  # noqa: SLF001
+                self._waiting.pop(id(parameter), None)
+                if self._owned is not None:
+                    self._owned.add(id(parameter))
+
+    def unused(self) -> tuple[UnusedGradients, ...] | None:
+        """Gradients of the recorded passes that nobody uses: of no optimizer, and of passes that throw away the same ones.
+
+        None if the recorded passes were not all read.
+        """
+        if self._owned is None or self._unread or not any(one.graph for one in self._passes):
+            return None
+        nodes: dict[frozenset[int], set[_Node]] = {}
+        frozen: set[_Node] = set()
+        sizes: dict[int, int] = {}
+        for one in self._judged():
+            sizes |= one.parameters
+            without = one.parameters.keys() - self._owned
+            mine = _needless(one.graph, without)
+            frozen |= mine
+            thrown = frozenset(one.thrown - without)
+            nodes.setdefault(thrown, set()).update(_needless(one.graph, without | thrown) - mine)
+        groups = [("frozen", sizes.keys() - self._owned, frozen), *(("thrown", k, found) for k, found in nodes.items())]
+        return tuple(_told(fate, {n: sizes[n] for n in of}, found) for fate, of, found in groups if found)
+
+    def _judged(self) -> list[_Pass]:
+        """Passes of which an optimizer uses a gradient."""
+        owned = self._owned or set()
+        return [one for one in self._passes if (owned & one.parameters.keys()) - one.thrown]
+
+
+def _told(fate: str, elements: dict[int, int], nodes: set[_Node]) -> UnusedGradients:
+    sequence, unused, needed = zip(*sorted(nodes), strict=True)
+    return UnusedGradients(
+        fate=fate,
+        parameters=len(elements),
+        elements=sum(elements.values()),
+        modules=modules_of(set(elements)),
+        sequence=sequence,
+        unused=unused,
+        needed=needed,
+    )
+
+
+def _needless(graph: BackwardGraph | None, unused: Set[int]) -> set[_Node]:
+    """Nodes that compute a gradient for these parameters alone."""
+    if graph is None or not unused:
+        return set()
+    idle = {node for node, leaf in graph.leaves.items() if leaf.number in unused and not leaf.watched}
+    needed = graph.leading_to((graph.leaves.keys() - idle) | graph.opaque)
+    found = set()
+    for node in graph.leading_to(idle) - idle - graph.opaque:
+        bits = [(1 << position, child in needed) for position, child in graph.edges[node]]
+        own = sum(bit for bit, is_needed in bits if not is_needed)
+        if own:
+            found.add((graph.sequence[node], own, sum(bit for bit, is_needed in bits if is_needed)))
+    return found

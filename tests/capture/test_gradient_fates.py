@@ -1,0 +1,292 @@
+"""What becomes of gradients: the graph of each pass is read, and only what no optimizer uses is called unused."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfu_doctor.capture.facts.gradient_fates import GradientFates
+from mfu_doctor.facts import UnusedGradients
+from tests.capture.programs import PRELUDE, TRACE, read
+from tests.capture.zygote import Zygote
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+nn = torch.nn
+
+X = torch.ones(4, 3)
+
+
+class Watched:
+    """Three steps of a program, of which the second is recorded: what GradientFates sees of them."""
+
+    def __init__(self) -> None:
+        self.fates, self.recorded = GradientFates(), False
+
+    def backward(self, loss: Any, **options: Any) -> None:
+        self.fates.begins((loss,), self.recorded)
+        loss.backward(**options)
+
+    def step(self, optimizer: Any) -> None:
+        optimizer.step()
+        self.fates.stepped(optimizer)
+
+    def run(self, step: Callable[[], None]) -> tuple[UnusedGradients, ...]:
+        for self.recorded in (False, True, False):
+            step()
+        unused = self.fates.unused()
+        assert unused is not None
+        return unused
+
+
+def network() -> Any:
+    return nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+
+
+def sgd(*modules: Any) -> Any:
+    return torch.optim.SGD([p for module in modules for p in module.parameters()], lr=0.01)
+
+
+def names(loss: Any) -> dict[int, str]:
+    """Names of the nodes behind a loss by their number."""
+    found, left = {}, [loss.grad_fn]
+    while left:
+        node = left.pop()
+        found[node._sequence_nr()] = node.name()
+        left += [child for child, _ in node.next_functions if child is not None]
+    return found
+
+
+def told(group: UnusedGradients, known: dict[int, str]) -> dict[str, list[tuple[int, int]]]:
+    """Inputs of the nodes of a group, unused and needed, by the name of the node."""
+    out: dict[str, list[tuple[int, int]]] = {}
+    for number, *inputs in zip(group.sequence, group.unused, group.needed, strict=True):
+        out.setdefault(known[number], []).append((inputs[0], inputs[1]))
+    return out
+
+
+def test_both_branches_of_a_frozen_network_are_found_and_the_way_to_the_input_is_not() -> None:
+    """A perceptual loss: of the prediction's branch the weights are unused (bias 1, weight 4), of the reference's all."""
+    watched, model, features = Watched(), network(), network()
+    optimizer, known = sgd(model), {}
+
+    def step() -> None:
+        loss = (features(model(X)) - features(X)).square().mean()
+        optimizer.zero_grad()
+        known.update(names(loss))
+        watched.backward(loss)
+        watched.step(optimizer)
+
+    (group,) = watched.run(step)
+    assert (group.fate, group.parameters, group.elements) == ("frozen", 4, 24)
+    nodes = told(group, known)
+    assert sorted(nodes["AddmmBackward0"]) == [(1 | 4, 0), (1 | 4, 2), (1 | 4, 2), (1 | 2 | 4, 0)]
+
+
+def gan(watched: Watched, *, detached: bool, frozen: bool = False) -> tuple[UnusedGradients, ...]:
+    generator, critic = network(), network()
+    first, second = sgd(critic), sgd(generator)
+
+    def step() -> None:
+        fake = generator(X)
+        first.zero_grad()
+        watched.backward((critic(fake.detach() if detached else fake) - critic(X)).mean())
+        watched.step(first)
+        second.zero_grad()
+        critic.requires_grad_(not frozen)
+        watched.backward(critic(generator(X)).mean())
+        critic.requires_grad_(True)
+        watched.step(second)
+
+    return watched.run(step)
+
+
+def test_a_gan_throws_away_what_flows_into_the_other_network() -> None:
+    """Without detach all four gradients of the generator, and always those of the critic in the generator's pass."""
+    assert [group.parameters for group in gan(Watched(), detached=False)] == [4, 4]
+    (through,) = gan(Watched(), detached=True)
+    assert (through.fate, through.parameters) == ("thrown", 4)
+    assert gan(Watched(), detached=True, frozen=True) == ()
+
+
+def test_gradients_reset_right_after_their_step_are_found_by_the_next_pass() -> None:
+    """The second pass gives new gradients to the first network, whose own pass in the next step finds them reset."""
+    watched, one, two = Watched(), network(), network()
+    first, second = sgd(one), sgd(two)
+
+    def step() -> None:
+        watched.backward(one(X).mean())
+        watched.step(first)
+        first.zero_grad()
+        watched.backward(two(one(X)).mean())
+        watched.step(second)
+        second.zero_grad()
+        first.zero_grad()
+
+    (group,) = watched.run(step)
+    assert (group.fate, group.parameters) == ("thrown", 4)
+
+
+def accumulating(watched: Watched) -> Callable[[], None]:
+    model = network()
+    optimizer = sgd(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        for _ in range(3):
+            watched.backward(model(X).mean())
+        watched.step(optimizer)
+
+    return step
+
+
+def shared_weights(watched: Watched) -> Callable[[], None]:
+    model = network()
+    optimizer = sgd(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        watched.backward((model(X) - model(2 * X)).square().mean())
+        watched.step(optimizer)
+
+    return step
+
+
+def zeroed_in_place(watched: Watched) -> Callable[[], None]:
+    model = network()
+    optimizer = sgd(model)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=False)
+        watched.backward(model(X).mean())
+        watched.step(optimizer)
+
+    return step
+
+
+def sharpness_aware(watched: Watched) -> Callable[[], None]:
+    """The gradients of the first pass only say where the second one is taken."""
+    model = network()
+    optimizer = sgd(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        watched.backward(model(X).mean())
+        moves = [p.grad.clone() for p in model.parameters()]
+        optimizer.zero_grad()
+        with torch.no_grad():
+            for p, move in zip(model.parameters(), moves, strict=True):
+                p.add_(move)
+        watched.backward(model(X).mean())
+        watched.step(optimizer)
+
+    return step
+
+
+def one_loss_two_optimizers(watched: Watched) -> Callable[[], None]:
+    """The second optimizer uses the gradients of both passes, and the first one steps in between."""
+    one, two = network(), network()
+    first, second = sgd(one), sgd(two)
+
+    def step() -> None:
+        first.zero_grad()
+        second.zero_grad()
+        watched.backward(two(one(X)).mean())
+        watched.step(first)
+        watched.backward(two(X).mean())
+        watched.step(second)
+
+    return step
+
+
+def by_hand(watched: Watched) -> Callable[[], None]:
+    model = network()
+
+    def step() -> None:
+        watched.backward(model(X).mean())
+        with torch.no_grad():
+            for p in model.parameters():
+                p.sub_(0.01 * p.grad)
+                p.grad = None
+
+    return step
+
+
+def watched_by_a_hook(watched: Watched) -> Callable[[], None]:
+    """The program looks at the gradients of a network that is not trained."""
+    model, other = network(), network()
+    for parameter in other.parameters():
+        parameter.register_hook(lambda gradient: gradient)
+    optimizer = sgd(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        watched.backward(other(model(X)).mean())
+        watched.step(optimizer)
+
+    return step
+
+
+HEALTHY = (
+    accumulating,
+    shared_weights,
+    zeroed_in_place,
+    sharpness_aware,
+    one_loss_two_optimizers,
+    by_hand,
+    watched_by_a_hook,
+)
+
+
+@pytest.mark.parametrize("program", HEALTHY, ids=lambda program: str(program.__name__))
+def test_gradients_that_somebody_uses_are_not_called_unused(program: Callable[[Watched], Callable[[], None]]) -> None:
+    watched = Watched()
+    assert watched.run(program(watched)) == ()
+
+
+def test_nothing_of_the_program_is_kept_alive() -> None:
+    watched = Watched()
+    alive: list[weakref.ref[object]] = []
+
+    def program() -> None:
+        model, frozen = network(), network()
+        optimizer = sgd(model)
+        alive.extend(weakref.ref(parameter) for module in (model, frozen) for parameter in module.parameters())
+
+        def step() -> None:
+            optimizer.zero_grad()
+            watched.backward(frozen(model(X)).mean())
+            watched.step(optimizer)
+
+        assert watched.run(step)
+
+    program()
+    gc.collect()
+    assert len(alive) == 8
+    assert not any(reference() is not None for reference in alive)
+
+
+FROZEN = """
+features = nn.Linear(4, 4)
+with block() as doctor:
+    for x, y in loader(30):
+        out = model(x)
+        loss = nn.functional.cross_entropy(out, y) + (features(out) - features(x[:, :4])).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+
+
+def test_a_recording_tells_the_unused_gradients_of_its_steps(zygote: Zygote, tmp_path: Path) -> None:
+    """Its nodes are those that the recorded trace has."""
+    zygote.run(PRELUDE + FROZEN, tmp_path)
+    facts = read(tmp_path / TRACE).facts
+    assert facts.unused_gradients is not None
+    (group,) = facts.unused_gradients
+    assert (group.fate, group.parameters, group.elements) == ("frozen", 2, 20)
+    assert not [note for note in facts.notes if "graph" in note or "gradients" in note]
