@@ -86,6 +86,11 @@ class Run:
         """The trace to analyse: the timing window, with shapes carried over from the shapes window."""
         return self._view.trace
 
+    def recorded_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """For each event row of `trace` its twin in `recorded` that was recorded in depth (with shapes, stacks), or -1."""
+        twin = self._view.twin
+        return rows if twin is None else twin[rows]
+
     @cached_property
     def _user_code(self) -> UserCode:
         return user_code(self.recorded, self._view)

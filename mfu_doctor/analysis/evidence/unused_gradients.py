@@ -1,108 +1,131 @@
-"""Gradients as backward writes them: new for a parameter that was reset, or added to an old gradient that was not used.
+"""Gradients that backward computes and nobody uses: those of parameters that no optimizer has, and those that are thrown away.
 
-An optimizer uses a gradient and resets it, and the next backward pass writes a new one. If the first backward pass after an
-optimizer step adds to an old gradient, the optimizer of this pass does not reset this parameter: its gradient is not used. Either
-no optimizer resets it, or that of another pass does (a GAN whose two networks take turns), and throws this gradient away.
+profile() reads the graphs of the recorded steps and follows what becomes of their gradients. Any other trace shows only whether a
+gradient is new for a parameter that was reset, or added to an old gradient that was not used: an optimizer uses a gradient and
+resets it, and the next backward pass writes a new one. If the first backward pass after an optimizer step adds to an old one, the
+optimizer of this pass does not reset this parameter. Either no optimizer resets it, or that of another pass does (a GAN whose two
+networks take turns), and throws this gradient away.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of
-from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Rows
-from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
+from mfu_doctor.analysis.evidence.backward import node_calls
+from mfu_doctor.analysis.evidence.backward_passes import Passes, passes_of
+from mfu_doctor.analysis.evidence.needless_backward import PRODUCTS, Nodes
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.names.autograd import NODE_CALL
+from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.facts import UnusedGradients
 from mfu_doctor.trace import Category
 
-_ADDING = re.compile(r"^aten::add_?$")
-_ZEROING = re.compile(r"^aten::(_foreach_)?zero_$")
-_ROOT = re.compile(r"^aten::ones_like$")  # backward() starts with the gradient of the loss, which is one
+_ALL = (1 << 8) - 1  # all inputs of a layer's node as bits
 
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """Gradients that are added up and never reset, in the first backward pass after each optimizer step.
+    """Gradients that are computed for nothing.
 
     Attributes:
-        rows: rows of the nodes that add such a gradient, shape (k,).
-        tail: host time of backward after the last gradient that is used: nothing in it is needed.
-        others_reset: whether passes without such a tail write as many new gradients: another optimizer resets and uses them.
+        nodes: the calls that compute them, all steps.
+        thrown: whether the optimizer of another pass resets them; else no optimizer has their parameters.
+        parameters: how many parameters they are of; None if the trace does not tell.
+        modules: modules that consist of such parameters, if known.
     """
 
-    rows: Rows
-    tail: Intervals
-    others_reset: bool
+    nodes: Nodes
+    thrown: bool
+    parameters: int | None = None
+    modules: tuple[str, ...] = ()
 
 
-def unused_gradients_of(run: Run) -> Unused | None:
-    """Unused gradients, or None if none of them comes after the last used one, or if resetting leaves no trace.
+def unused_gradients_of(run: Run) -> tuple[Unused, ...]:
+    """The unused gradients of a run; empty if it has none, or if it does not show them."""
+    told = run.facts.unused_gradients if run.facts is not None else None
+    if told is not None:
+        return tuple(_of_group(run, group) for group in told)
+    found = _by_writing(run)
+    return () if found is None else (found,)
 
-    Gradients that are overwritten with zeros are added to as well, so a run that does that cannot be analysed.
-    """
-    ops = run.trace.rows(Category.CPU_OP)
-    nodes = node_calls(run, ops)
+
+def _of_group(run: Run, group: UnusedGradients) -> Unused:
+    """The recorder knows the graph: its nodes have the numbers of those in the step that was recorded in depth."""
+    rows = node_calls(run, run.trace.rows(Category.CPU_OP))
+    twins = run.recorded_rows(rows)
+    number = np.where(twins >= 0, run.recorded.events.sequence[np.maximum(twins, 0)], -1)
+    order = np.argsort(group.sequence)
+    known = np.array(group.sequence, np.int64)[order]
+    at = np.minimum(np.searchsorted(known, number), len(known) - 1)
+    mine = known[at] == number
+    at = order[at[mine]]
+    nodes = Nodes(rows[mine], np.array(group.unused, np.int64)[at], np.array(group.needed, np.int64)[at])
+    return Unused(nodes, group.fate == "thrown", group.parameters, group.modules)
+
+
+def _by_writing(run: Run) -> Unused | None:
+    """What the writing of gradients shows."""
     marks = calls_of(run, OPTIMIZER_MARK)
-    if not len(nodes) or not len(marks) or _resets_by_zeros(run, ops):
+    passes = passes_of(run)
+    if passes is None or not len(marks):
         return None
-    start, end = run.trace.events.start, run.trace.events.end
-    of_pass = np.searchsorted(_borders(run, ops), start[nodes])
-    handed = np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes))
-    adds = np.isin(nodes, _adding(run, ops))
-    kept, lo, hi, elsewhere = [], [], [], 0
-    for number in _first_passes(run, marks, of_pass, nodes):
-        mine = of_pass == number
-        fresh, added = nodes[mine & handed & ~adds], nodes[mine & handed & adds]
+    nodes = passes.nodes
+    tail, thrown = _tails(passes, _first_passes(run, marks, passes))
+    unused, needed = np.where(tail, _ALL, 0), np.zeros(len(nodes), np.int64)
+    if _all_alike(passes):  # no pass ever resets what another one adds to
+        inner = ~tail & _before_added(passes)
+        data = np.array([1 << PRODUCTS.get(_name(run, row), (0,))[0] for row in nodes.tolist()], np.int64)
+        unused, needed = np.where(inner, _ALL & ~data, unused), np.where(inner, data, needed)
+    mine = unused > 0
+    return Unused(Nodes(nodes[mine], unused[mine], needed[mine]), thrown) if mine.any() else None
+
+
+def _tails(passes: Passes, first: list[int]) -> tuple[Mask, bool]:
+    """Nodes after the last new gradient of such a pass, if gradients are added there, shape (n,).
+
+    Also whether passes without such a tail write as many new gradients: another optimizer resets and uses them.
+    """
+    found, elsewhere, largest = np.zeros(len(passes.nodes), np.bool_), 0, 0
+    for one in first:
+        within = passes.number == one
+        fresh = np.flatnonzero(within & passes.fresh)
         if not len(fresh):
             continue
-        last = int(end[fresh].max())
-        added = added[start[added] >= last]
-        if not len(added):
+        tail = within & (np.arange(len(within)) > fresh[-1])
+        added = int((tail & passes.added).sum())
+        if added:
+            found |= tail
+            largest = max(largest, added)
+        else:
             elsewhere = max(elsewhere, len(fresh))
-            continue
-        lo.append(last)
-        hi.append(int(end[nodes[mine]].max()))
-        kept.append(added)
-    rows = np.concatenate(kept) if kept else np.empty(0, np.int64)
-    if not len(rows):
-        return None
-    return Unused(rows, union(np.array(lo, np.int64), np.array(hi, np.int64)), elsewhere >= max(len(k) for k in kept))
+    return found, elsewhere >= largest
 
 
-def _borders(run: Run, ops: Rows) -> Rows:
-    """Starts of the operators between two backward passes: forward work, and the root of each backward()."""
-    forward = ops[run.trace.events.sequence[ops] >= 0]
-    roots = rows_matching(run.trace, _ROOT, ops)
-    both = np.union1d(forward, roots).astype(np.int64)
-    forward_or_root = np.setdiff1d(both[~in_backward(run, both)], node_calls(run, both))
-    return np.sort(run.trace.events.start[forward_or_root])
+def _all_alike(passes: Passes) -> bool:
+    """Whether all passes write as many new gradients, and add as many to old ones."""
+    _, number = np.unique(passes.number, return_inverse=True)
+    written = np.stack((np.bincount(number, passes.fresh), np.bincount(number, passes.added)))[
+        :, :-1
+    ]  # the last may be cut
+    return written.size > 0 and bool((written == written[:, :1]).all())
 
 
-def _adding(run: Run, ops: Rows) -> Rows:
-    """Nodes that add their gradient to an older one."""
-    adding = rows_matching(run.trace, _ADDING, ops)
-    inner = run.ops.parent[adding].astype(np.int64)
-    inner = np.unique(inner[inner >= 0])
-    outer = run.ops.parent[rows_matching(run.trace, ACCUMULATE, inner)].astype(np.int64)
-    return np.unique(outer[outer >= 0])
+def _before_added(passes: Passes) -> Mask:
+    """Nodes whose gradients of parameters are all added to old ones, in a pass that writes new ones too; shape (n,)."""
+    found: Mask = passes.handing(passes.added) & ~passes.handing(passes.fresh)
+    return found & np.isin(passes.number, passes.number[passes.fresh])
 
 
-def _first_passes(run: Run, marks: Rows, of_pass: Rows, nodes: Rows) -> list[int]:
+def _first_passes(run: Run, marks: Rows, passes: Passes) -> list[int]:
     """Number of the first backward pass after each optimizer step."""
-    begins = run.trace.events.start[nodes]
+    begins = run.trace.events.start[passes.nodes]
     at = np.searchsorted(begins, run.trace.events.end[marks])
-    return [int(number) for number in np.unique(of_pass[at[at < len(nodes)]])]
+    return [int(number) for number in np.unique(passes.number[at[at < len(begins)]])]
 
 
-def _resets_by_zeros(run: Run, ops: Rows) -> bool:
-    """Whether the program itself zeroes tensors in place: set_to_none=False, or grad.zero_() by hand."""
-    zeroing = rows_matching(run.trace, _ZEROING, ops)
-    parent = run.ops.parent[zeroing]
-    inside = (parent >= 0) & (run.trace.events.category[np.maximum(parent, 0)] == Category.CPU_OP)
-    return bool((~inside).any())
+def _name(run: Run, row: int) -> str:
+    return NODE_CALL.sub("", run.trace.name_of(row))

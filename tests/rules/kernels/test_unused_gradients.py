@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import UnusedGradients
 from mfu_doctor.rules.kernels.unused_gradients import unused_gradients
 from tests.rules.drawing import compute, steps
 from tests.rules.judging import close, found, price_us, run_of, silent
@@ -31,6 +32,10 @@ def hand(drawn: Timeline, *, added: bool) -> None:
 
 
 def loop(unused: int, *, micro: int = 1, device: bool = False, zeros: bool = False) -> Run:
+    return run_of(loop_timeline(unused, micro=micro, device=device, zeros=zeros))
+
+
+def loop_timeline(unused: int, *, micro: int = 1, device: bool = False, zeros: bool = False) -> Timeline:
     """Per micro-batch a forward and two used gradients (500 us each), then `unused` ones that are only ever added to."""
 
     def body(drawn: Timeline) -> None:
@@ -47,7 +52,7 @@ def loop(unused: int, *, micro: int = 1, device: bool = False, zeros: bool = Fal
         with drawn.span("Optimizer.step#SGD.step"):
             compute(drawn, 50) if device else drawn.op("aten::add_", host=50)
 
-    return run_of(steps(body, device=device))
+    return steps(body, device=device)
 
 
 def test_backward_beyond_the_last_used_gradient_vanishes() -> None:
@@ -102,3 +107,95 @@ def test_gradients_that_another_optimizer_resets_are_those_of_a_missing_detach()
 
 def test_gradients_that_no_optimizer_resets_are_frozen() -> None:
     assert "requires_grad_(False)" in found(unused_gradients, loop(3)).fix
+
+
+def with_graph(*, device: bool) -> Run:
+    """A loss through a frozen network, twice: nodes 5 and 4 of the reference, 3 and 2 of the prediction, 1 of the trained model.
+
+    Each node computes two products of 500 us, the trained one too. The recorder knows that all of the nodes of the reference
+    and the second product of those of the prediction are for parameters of no optimizer.
+    """
+
+    def body(drawn: Timeline) -> None:
+        for number in range(1, 6):
+            drawn.op("aten::linear", kernel=500 if device else None, host=10 if device else 500, sequence=number)
+        for number in (5, 4, 3, 2, 1):
+            with drawn.span("autograd::engine::evaluate_function: AddmmBackward0", "cpu_op", sequence=number):
+                for _ in range(2):
+                    drawn.op("aten::mm", kernel=500 if device else None, host=10 if device else 500, **SQUARE)
+            if number <= 3:
+                hand(drawn, added=number > 1)
+        with drawn.span("Optimizer.step#SGD.step"):
+            compute(drawn, 50) if device else drawn.op("aten::add_", host=50)
+
+    frozen = UnusedGradients(
+        fate="frozen",
+        parameters=2,
+        modules=("PerceptualLoss.net",),
+        sequence=(2, 3, 4, 5),
+        unused=(4, 4, 6, 6),
+        needed=(2, 2, 0, 0),
+    )
+    return run_of(steps(body, device=device), unused_gradients=(frozen,))
+
+
+def test_the_graph_tells_what_is_needless_in_the_middle_of_backward() -> None:
+    """Four products of the reference's branch and one of each node of the prediction's."""
+    for device in (False, True):
+        run = with_graph(device=device)
+        handing = 0 if device else 2 * 8
+        assert price_us(unused_gradients, run).low_ns == close((4 + 2) * 500 + handing)
+        finding = found(unused_gradients, run)
+        assert "PerceptualLoss.net" in finding.fix
+        assert finding.needless_flops == pytest.approx(6 * 2 * 64**3)
+
+
+def test_a_graph_without_unused_gradients_is_no_finding() -> None:
+    """Whatever the writing of gradients seems to show: the recorder has followed them."""
+    silent(unused_gradients, run_of(loop_timeline(3), unused_gradients=()))
+
+
+def thrown(*, part: int) -> Run:
+    """A step whose backward has one product of `part` us for the weights of another optimizer's model, of 2 ms in all."""
+
+    def body(drawn: Timeline) -> None:
+        drawn.op("aten::linear", host=1_500 - part, sequence=1)
+        with drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op", sequence=1):
+            drawn.op("aten::mm", host=500, **SQUARE)
+            drawn.op("aten::mm", host=part, **SQUARE)
+        with drawn.span("Optimizer.step#SGD.step"):
+            drawn.op("aten::add_", host=1)
+
+    group = UnusedGradients(fate="thrown", parameters=1, sequence=(1,), unused=(2,), needed=(1,))
+    return run_of(steps(body, device=False), unused_gradients=(group,))
+
+
+def test_weights_of_another_optimizer_are_worth_switching_off_only_where_they_take_much() -> None:
+    """Every healthy GAN has them: below a tenth of the step the finding is withheld, with its number."""
+    assert "critic.requires_grad_(False)" in found(unused_gradients, thrown(part=300)).fix
+    assert found(unused_gradients, thrown(part=300)).withhold is None
+    assert "5.0 %" in str(found(unused_gradients, thrown(part=100)).withhold)
+
+
+def in_the_middle(*, always: bool) -> Run:
+    """Without a graph: a frozen layer between trained ones, whose gradient each pass adds to an old one (or resets in turn)."""
+
+    def body(drawn: Timeline) -> None:
+        drawn.op("aten::linear", host=500, sequence=1)
+        for number in range(3):
+            with drawn.span("autograd::engine::evaluate_function: AddmmBackward0", "cpu_op"):
+                drawn.op("aten::mm", host=500, **SQUARE)
+                drawn.op("aten::mm", host=500, **SQUARE)
+            hand(drawn, added=number == 1 and (always or drawn.steps % 2 == 0))
+        with drawn.span("Optimizer.step#SGD.step"):
+            drawn.op("aten::add_", host=50)
+
+    return run_of(steps(body, device=False))
+
+
+def test_a_frozen_layer_between_trained_ones_is_found_without_a_graph() -> None:
+    assert price_us(unused_gradients, in_the_middle(always=True)).low_ns == close(500 + 8)
+
+
+def test_gradients_that_are_reset_now_and_then_are_no_finding() -> None:
+    silent(unused_gradients, in_the_middle(always=False))

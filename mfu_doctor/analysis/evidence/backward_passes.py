@@ -1,0 +1,92 @@
+"""The backward passes of a run: which nodes each runs, and which of them write a gradient or add to one.
+
+A parameter that was reset gets a new gradient; what comes to one that was not is added to the old one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL
+from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.trace import Category
+
+_ADDING = re.compile(r"^aten::add_?$")
+_ZEROING = re.compile(r"^aten::(_foreach_)?zero_$")
+_ROOT = re.compile(r"^aten::ones_like$")  # backward() starts with the gradient of the loss, which is one
+_VIEW_NODE = re.compile(
+    r"^autograd::engine::evaluate_function: (T|Transpose|Permute|View|Unsafe\w*|ToCopy)Backward\d+$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Nodes in time order; arrays of shape (n,).
+
+    Attributes:
+        nodes: rows of the engine's calls.
+        number: the pass that each belongs to.
+        fresh: which of them write a new gradient.
+        added: which of them add to an old one.
+        maker: index of the node that computed what these two hand over; of any other node of its own or of one that it follows.
+    """
+
+    nodes: Rows
+    number: Rows
+    fresh: Mask
+    added: Mask
+    maker: Rows
+
+    def handing(self, which: Mask) -> Mask:
+        """Nodes with a gradient that is handed over in such a way; shape (n,)."""
+        found: Mask = np.bincount(self.maker[which], minlength=len(self.nodes)) > 0
+        return found
+
+
+def passes_of(run: Run) -> Passes | None:
+    """The backward passes; None if there are none, or if nothing tells new gradients from others.
+
+    Gradients that are overwritten with zeros are added to as well, so a run that does that cannot be analysed.
+    """
+    ops = run.trace.rows(Category.CPU_OP)
+    nodes = node_calls(run, ops)
+    if not len(nodes) or _resets_by_zeros(run, ops):
+        return None
+    handed = np.isin(nodes, rows_matching(run.trace, ACCUMULATE_CALL, nodes))
+    adds = np.isin(nodes, _adding(run, ops))
+    makes = ~handed & ~np.isin(nodes, rows_matching(run.trace, _VIEW_NODE, nodes))
+    maker = np.maximum.accumulate(np.where(makes, np.arange(len(nodes)), 0))
+    number = np.searchsorted(_borders(run, ops), run.trace.events.start[nodes])
+    return Passes(nodes, number, handed & ~adds, handed & adds, maker)
+
+
+def _borders(run: Run, ops: Rows) -> Rows:
+    """Starts of the operators between two backward passes: forward work, and the root of each backward()."""
+    forward = ops[run.trace.events.sequence[ops] >= 0]
+    roots = rows_matching(run.trace, _ROOT, ops)
+    both = np.union1d(forward, roots).astype(np.int64)
+    forward_or_root = np.setdiff1d(both[~in_backward(run, both)], node_calls(run, both))
+    return np.sort(run.trace.events.start[forward_or_root])
+
+
+def _adding(run: Run, ops: Rows) -> Rows:
+    """Nodes that add their gradient to an older one."""
+    adding = rows_matching(run.trace, _ADDING, ops)
+    inner = run.ops.parent[adding].astype(np.int64)
+    inner = np.unique(inner[inner >= 0])
+    outer = run.ops.parent[rows_matching(run.trace, ACCUMULATE, inner)].astype(np.int64)
+    return np.unique(outer[outer >= 0])
+
+
+def _resets_by_zeros(run: Run, ops: Rows) -> bool:
+    """Whether the program itself zeroes tensors in place: set_to_none=False, or grad.zero_() by hand."""
+    zeroing = rows_matching(run.trace, _ZEROING, ops)
+    parent = run.ops.parent[zeroing]
+    inside = (parent >= 0) & (run.trace.events.category[np.maximum(parent, 0)] == Category.CPU_OP)
+    return bool((~inside).any())
