@@ -92,12 +92,12 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
 
 
 def _are_far_apart(run: Run) -> bool:
-    """Whether profiled steps and those timed beside them differ so much that a saving of the ones is none of the others."""
+    """Whether profiled and timed steps differ so much that what a fix saves of the ones says little of the others."""
     facts = run.facts
-    if facts is None or not facts.beside_s or not facts.profiled_steps_s:
+    if facts is None or not facts.timed_steps_s or not facts.profiled_steps_s:
         return False
-    ends = sorted((median(facts.beside_s), median(facts.profiled_steps_s)))
-    return ends[1] > _FAR_APART * ends[0]
+    least, most = sorted((median(facts.timed_steps_s), median(facts.profiled_steps_s)))
+    return most > _FAR_APART * least
 
 
 def _step_time(run: Run) -> StepTime:

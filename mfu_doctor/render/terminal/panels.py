@@ -76,9 +76,8 @@ def _named(trace: str, room: int) -> str:
     return trace if cells(trace) <= room else _SUFFIX.sub("", trace)
 
 
-def _labelled(rows: Sequence[tuple[str, list[str]]]) -> list[Line]:
+def _labelled(rows: Sequence[tuple[str, list[str]]], column: int = LABEL) -> list[Line]:
     """Rows of a label and one or more lines beside it, all starting in one column."""
-    column = max([LABEL, *(len(label) + 2 for label, _ in rows)])
     out: list[Line] = []
     for label, texts in rows:
         out.append((Span(INDENT), Span(label.ljust(column), "head"), Span(texts[0] if texts else "")))
@@ -102,18 +101,19 @@ def number(report: Report, look: Look) -> Block:
         (label, head + ([shorten(base, room)] if base else [])),
         (step_label, wrap(step_text, room, lines=None if look.verbose else 2)),
     ]
-    if others:
-        rows.append(("also", [shorten(others, room)]))
+    besides: list[tuple[str, list[str]]] = [("also", [shorten(others, room)])] if others else []
     star = wording.footnote(report)
     if star:
-        rows.append(("*", wrap(star.removeprefix("* "), room, lines=None if look.verbose else 2)))
+        besides.append(("*", wrap(star.removeprefix("* "), room, lines=None if look.verbose else 2)))
     change = wording.baseline(report)
     if change and report.baseline:
         against = shorten(
             _named(report.baseline.trace, room - len(change) - 3), max(room - len(change) - 3, 8), middle=True
         )
-        rows.append(("baseline", [shorten(f"{change} ({against})", room)]))
-    return Block(tuple(_labelled(rows)), gap=True)
+        besides.insert(0, ("baseline", [shorten(f"{change} ({against})", room)]))
+    column = max([LABEL, *(len(label) + 2 for label, _ in rows)])
+    extra = tuple(tuple(_labelled([row], column)) for row in besides)
+    return Block(tuple(_labelled(rows, column)), extra, gap=True, urgency=0, hint=False)
 
 
 def _bar(share: float, longest: int, look: Look) -> str:
@@ -148,7 +148,8 @@ def whole(report: Report, look: Look) -> list[Block]:
         lines.append((Span(left), bar, Span(tail + (f"  {note}" if note else ""))))
     if look.verbose:
         lines.append(line(INDENT + whole_run.besides(report), "quiet"))
-    return [Block(tuple(lines), gap=True)]
+    entries = (tuple(lines[:2]), *((row,) for row in lines[2:]))
+    return [Block((), entries, gap=True, urgency=2, hint=False)]
 
 
 def where(report: Report, look: Look) -> Block:

@@ -75,16 +75,17 @@ def fit(blocks: Iterable[Block], limit: int | None) -> list[Line]:
     while waiting:
         waiting = [i for i in waiting if _grants(chosen, i, room)]
         for i in waiting:
-            need = len(chosen[i].extra[chosen[i].shown])
+            more = replace(chosen[i], shown=chosen[i].shown + 1)
+            need = len(more.lines()) - len(chosen[i].lines())
             if need > room:
                 continue
             room -= need
-            chosen[i] = replace(chosen[i], shown=chosen[i].shown + 1)
+            chosen[i] = more
         waiting = [i for i in waiting if chosen[i].shown < len(chosen[i].extra)]
     return [row for block in chosen for row in block.lines()]
 
 
 def _grants(blocks: Sequence[Block], index: int, room: int) -> bool:
     """Whether the next entry of a block fits."""
-    block = blocks[index]
-    return len(block.extra[block.shown]) <= room
+    more = replace(blocks[index], shown=blocks[index].shown + 1)
+    return len(more.lines()) - len(blocks[index].lines()) <= room

@@ -36,7 +36,7 @@ def _words(fix: str, place: str) -> str | None:
     if not rows or not all(row.startswith("#") for row in rows):
         return None
     text = " ".join(row.lstrip("# ") for row in rows)
-    for told in (f"{place}: ", f" at {place}", f"{place} "):
+    for told, instead in ((f"{place}: ", ""), (f" at {place}", ""), (place, "this line")):
         if place and told in text:
-            return text.replace(told, "", 1)
+            return text.replace(told, instead, 1)
     return text

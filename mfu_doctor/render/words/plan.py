@@ -7,6 +7,8 @@ from mfu_doctor.render.words import wording
 from mfu_doctor.result.findings import WIDE, Diagnosis
 from mfu_doctor.result.report import Report
 
+_TOLD = 1.05  # a step that many times as fast is worth the words
+
 
 def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
     """The saving of the fixes applied one after another, and the MFU then; None if there is only the first listed fix."""
@@ -35,7 +37,8 @@ def in_order(report: Report) -> str:
     if saved is None:
         return ""
     before, after = wording.step_s(report), report.plan.steps[-1].step_s
-    faster = f", {quantities.number(before / after, 2)} times as fast" if after > 0 else ""
+    is_faster = after > 0 and before >= _TOLD * after
+    faster = f", {quantities.number(before / after, 2)} times as fast" if is_faster else ""
     steps = f"{quantities.duration(before)} to {quantities.duration(after, 2)}"
     told = f"saves {saved[0]}" if report.savings_are_shares else f"{steps}{faster}"
     then = f", MFU {saved[1]}" if saved[1] else ""
