@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
-from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL
-from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
+from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE, NODE_CALL
+from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.trace import Category
 
@@ -64,6 +65,43 @@ def passes_of(run: Run) -> Passes | None:
     maker = np.maximum.accumulate(np.where(makes, np.arange(len(nodes)), 0))
     number = np.searchsorted(_borders(run, ops), run.trace.events.start[nodes])
     return Passes(nodes, number, handed & ~adds, handed & adds, maker)
+
+
+def repeated_nodes(run: Run) -> Rows:
+    """Calls of nodes that another pass of the same step has run before, if both only add up gradients for one optimizer step.
+
+    Gradients that are differentiated again do not count: their pass does not hand over gradients, or its operators are recorded.
+    """
+    passes = passes_of(run)
+    if passes is None:
+        return np.empty(0, np.int64)
+    events = run.trace.events
+    nodes, sequence = passes.nodes, events.sequence[passes.nodes]
+    _, same = np.unique(np.stack((sequence, events.name[nodes])), axis=1, return_inverse=True)
+    order = np.lexsort((np.arange(len(nodes)), same.reshape(-1)))
+    before = np.full(len(nodes), -1, np.int64)  # index of the last run of the same node
+    before[order[1:]] = np.where(np.diff(same.reshape(-1)[order]) == 0, order[:-1], -1)
+    turn = np.searchsorted(events.end[calls_of(run, OPTIMIZER_MARK)], events.start[nodes])  # optimizer steps so far
+    known = np.maximum(before, 0)
+    again = (before >= 0) & (sequence >= 0) & (turn == turn[known]) & (passes.number != passes.number[known])
+    again &= ~_recording(run, nodes)[known]
+    hands = np.isin(passes.number, passes.number[passes.fresh | passes.added])
+    again &= hands & hands[known]
+    fresh = again & passes.handing(passes.fresh)  # it was reset in between: somebody has used what was there
+    added = again & passes.handing(passes.added)
+    kept = np.isin(passes.number, passes.number[added]) & ~np.isin(passes.number, passes.number[fresh])
+    found: Rows = nodes[again & kept]
+    return found
+
+
+def _recording(run: Run, nodes: Rows) -> Mask:
+    """Which of these nodes record their own operators for autograd (create_graph=True), shape (k,)."""
+    events = run.trace.events
+    ops = run.trace.rows(Category.CPU_OP)
+    inner = np.setdiff1d(ops[events.sequence[ops] >= 0], nodes)
+    inner = np.setdiff1d(inner, rows_matching(run.trace, NODE, inner))
+    found: Mask = np.isin(nodes, under(run, inner, NODE_CALL))
+    return found
 
 
 def _borders(run: Run, ops: Rows) -> Rows:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import without_host, work_in
 from mfu_doctor.analysis.evidence.backward import node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
+from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, outermost, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice
@@ -67,6 +67,10 @@ class NeedlessBackward:
     in_whole: Floats
     handed: Rows
 
+    def device_ns(self, run: Run, steady: Steady) -> float:
+        """Its device time per steady step, in nanoseconds."""
+        return float(((run.activity.end - run.activity.start) * steady.entry_part(run)) @ self.share)
+
     def removed(self, run: Run) -> Change:
         """Without it: at the low end only its device time, else the time to launch it too."""
         rows, at = np.unique(run.activity.row, return_index=True)
@@ -75,6 +79,11 @@ class NeedlessBackward:
         device: tuple[Edit, ...] = (ScaleDevice(rows[some], 1.0 - self.share[at][some]),) if some.any() else ()
         everything = (*device, *without_host(run, self.whole))
         return Change(device, everything, everything)
+
+
+def whole_nodes(rows: Rows) -> Nodes:
+    """These calls, as needless as a whole."""
+    return Nodes(rows, np.ones(len(rows), np.int64), np.zeros(len(rows), np.int64))
 
 
 def together(nodes: list[Nodes]) -> Nodes:

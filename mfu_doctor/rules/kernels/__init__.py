@@ -11,6 +11,7 @@ from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
 from mfu_doctor.rules.kernels.misaligned_matmul import misaligned_matmul
+from mfu_doctor.rules.kernels.repeated_backward import repeated_backward
 from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from mfu_doctor.rules.kernels.small_matmul import small_matmul
 from mfu_doctor.rules.kernels.tf32_off import tf32_off
@@ -42,5 +43,6 @@ RULES: tuple[Rule, ...] = (
     emulated_dtype,
     fp64_work,
     unused_gradients,
+    repeated_backward,
     idle_tensor_cores,
 )

@@ -39,11 +39,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import first_place
 from mfu_doctor.analysis.evidence.needless_backward import needless_backward, together
-from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.evidence.unused_gradients import Unused, unused_gradients_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, share
@@ -95,8 +94,8 @@ def unused_gradients(run: Run) -> Outcome:
     }
     if not found:
         return None
-    remedy = max(found, key=lambda one: _ns(run, steady, found[one].share))
-    spent, groups = _ns(run, steady, found[remedy].share), by_remedy[remedy]
+    remedy = max(found, key=lambda one: found[one].device_ns(run, steady))
+    spent, groups = found[remedy].device_ns(run, steady), by_remedy[remedy]
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     told = sum(group.parameters or 0 for group in groups)
@@ -123,10 +122,6 @@ def unused_gradients(run: Run) -> Outcome:
         if small
         else None,
     )
-
-
-def _ns(run: Run, steady: Steady, part: npt.NDArray[np.float64]) -> float:
-    return float(((run.activity.end - run.activity.start) * steady.entry_part(run)) @ part)
 
 
 def _remedy(run: Run, group: Unused) -> _Remedy:
