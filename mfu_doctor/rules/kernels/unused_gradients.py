@@ -128,4 +128,5 @@ def _remedy(run: Run, group: Unused) -> _Remedy:
     if not group.thrown:
         return _FREEZE
     found = needless_backward(run, group.nodes)
-    return _DETACH if 2 * found.in_whole.sum() > found.share.sum() else _PASS_THROUGH
+    length = run.activity.end - run.activity.start
+    return _DETACH if 2 * float(length @ found.in_whole) > float(length @ found.share) else _PASS_THROUGH
