@@ -127,7 +127,6 @@ def _whole(
     low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
     high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])
     mfu_low = then.mfu_at(scale.step_s - low)
-    lower = why_lower(mfu_low, scale, then)
     return Plan(
         steps=steps,
         saving_low_s=low,
@@ -137,7 +136,8 @@ def _whole(
         roofline_s=roofline_s,
         stop=_stop(then, roofline_s, step_s=min(steps[-1].step_s, scale.step_s - high), at_floor=at_floor),
         at_floor=at_floor,
-        notes=(*notes, *([lower] if lower is not None else [])),
+        lower_mfu=why_lower(mfu_low, scale, then),
+        notes=notes,
     )
 
 

@@ -102,7 +102,11 @@ def _named(report: Report, own: Owned, step_s: float) -> str:
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
     file = (top.place or "").rpartition("/")[2]
-    where = f"{_title(top.rule, top.summary)} ({', '.join(part for part in (top.rule, file) if part)})"
+    title = _title(top.rule, top.summary)
+    about_it = (
+        top.summary if report.device.kind == "cpu" and "device" in title else title
+    )  # there the CPU is the device
+    where = f"{about_it} ({', '.join(part for part in (top.rule, file) if part)})"
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"First to change: {where}, {gain} more samples a second"

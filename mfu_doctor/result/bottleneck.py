@@ -37,7 +37,7 @@ OWNER_WORDS = {
     "allocator": "waiting for memory to be allocated",
     "compile": "waiting for compilation",
     "gc": "waiting for the garbage collector",
-    "python": "waiting for Python",
+    "python": "Python between operators",
     "rank_wait": "waiting for other ranks",
     "queue": "held with work in the queue",
     "other": "idle for a reason that is not known",

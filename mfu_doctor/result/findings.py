@@ -111,6 +111,7 @@ class Plan:
     roofline_s: float | None = None  # the step if every current kernel ran at its roofline and nothing else cost time
     stop: str | None = None  # sentence: where the plan stops and why
     at_floor: bool = False  # the plan ends at the shortest step that is predicted at all; `stop` says which
+    lower_mfu: str | None = None  # why MFU can be lower after the plan than today
     notes: tuple[str, ...] = ()  # fixes that could not be replayed after the others
 
     @property

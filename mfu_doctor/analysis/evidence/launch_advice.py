@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
 from mfu_doctor.analysis.evidence.steady_steps import Steady
@@ -10,6 +10,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.findings import Ends
 
 _COMPILED = Ends(low="compiling only fuses kernels", high="launching takes no time, and all after it comes sooner")
+_MATTERS = 0.01  # share of the step that is worth a word
 _GRAPH = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
 
 
@@ -31,7 +32,15 @@ class LaunchAdvice:
 
 
 def launch_advice(run: Run, steady: Steady) -> LaunchAdvice:
-    """What to do about launching in this run."""
+    """What to do about launching in this run, and what decides how much that saves."""
+    advice = _advice(run, steady)
+    if run.breakdown.mean_ns("data_loading") < _MATTERS * steady.step_ns:
+        return advice
+    high = f"{advice.decides.high}, and then the next batch comes sooner too"  # so it can save more than the wait for launches
+    return replace(advice, decides=replace(advice.decides, high=high))
+
+
+def _advice(run: Run, steady: Steady) -> LaunchAdvice:
     obstacle = obstacle_to_graph(run, steady)
     if is_graphed(run):
         return LaunchAdvice(

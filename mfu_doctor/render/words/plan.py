@@ -42,8 +42,8 @@ def in_order(report: Report) -> str:
     steps = f"{quantities.duration(before)} to {quantities.duration(after, 2)}"
     told = f"saves {saved[0]}" if report.savings_are_shares else f"{steps}{faster}"
     then = f", MFU {saved[1]}" if saved[1] else ""
-    stop = f"; {report.plan.stop}" if report.plan.at_floor and report.plan.stop else ""
-    return f"All together: {told}{then}: {plan_names(report)}{stop}"
+    why = [report.plan.lower_mfu, report.plan.stop if report.plan.at_floor else None]
+    return "; ".join([f"All together: {told}{then}: {plan_names(report)}", *(text for text in why if text)])
 
 
 def plan_names(report: Report) -> str:
@@ -61,7 +61,7 @@ def plan_notes(report: Report) -> list[str]:
     rest = [found.rule for found in report.failed if found.saving is not None and found.rule not in planned]
     saves = "it saves" if len(rest) == 1 else "they save"
     left = [f"not included: {', '.join(rest)}, because {saves} less than 1 % of the step after these"] if rest else []
-    return [*([plan.stop] if plan.stop else []), *left, *plan.notes]
+    return [*(text for text in (plan.stop, plan.lower_mfu) if text), *left, *plan.notes]
 
 
 def lower_bound(roofline_s: float) -> str:

@@ -41,11 +41,9 @@ def few_steps(run: Run) -> Outcome:
     if count >= ENOUGH:
         return None
     return Finding(
-        summary=_whole_trace(run)
-        if run.steps.source == WHOLE
-        else f"Only {counted(count, 'analysed step')}: the step time may be an outlier",
+        summary=_whole_trace(run) if run.steps.source == WHOLE else f"Only {counted(count, 'analysed step')}",
         fix="torch.profiler.schedule(wait=5, warmup=2, active=6)  # and prof.step() at the end of each iteration",
-        detail=run.steps.note,
+        detail=run.steps.note or "the step time may be an outlier",
         evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
         effort="setting",
         confidence="measured",
