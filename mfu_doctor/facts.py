@@ -98,6 +98,8 @@ class PrecisionFacts:
     fp16_accumulation: bool | None = None
     cudnn_benchmark: bool | None = None
     deterministic: bool | None = None
+    onednn: bool | None = None  # whether it may be used; None where torch was built without it
+    cudnn: bool | None = None
     anomaly_mode: bool | None = None
 
 

@@ -83,3 +83,15 @@ def test_a_context_manager_in_each_step_is_seen(zygote: Zygote, tmp_path: Path, 
     assert precision is not None
     assert precision.anomaly_mode is True
     assert precision.deterministic is True
+
+
+def test_whether_the_fast_convolutions_are_on_is_read() -> None:
+    library = torch.backends.mkldnn
+    before = library.enabled
+    try:
+        library.enabled = False
+        off = StepSettings().precision(None).onednn
+    finally:
+        library.enabled = before
+    assert off is (False if library.is_available() else None)
+    assert StepSettings().precision(None).cudnn is torch.backends.cudnn.enabled

@@ -77,6 +77,10 @@ def precision(autocast_dtype: str | None) -> PrecisionFacts:
         fp16_accumulation=_asked(lambda: bool(cuda.matmul.allow_fp16_accumulation)),
         cudnn_benchmark=_asked(lambda: bool(cudnn.benchmark)),
         deterministic=_asked(torch.are_deterministic_algorithms_enabled),
+        onednn=_asked(lambda: bool(torch.backends.mkldnn.enabled))
+        if _asked(torch.backends.mkldnn.is_available)
+        else None,
+        cudnn=_asked(lambda: bool(cudnn.enabled)),
         anomaly_mode=_asked(torch.is_anomaly_enabled),
     )
 

@@ -5,6 +5,7 @@ from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
+from mfu_doctor.rules.kernels.fallback_convolution import fallback_convolution
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
 from mfu_doctor.rules.kernels.fp64_work import fp64_work
 from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
@@ -40,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     zeroed_gradients,
     large_vocab_loss,
     unbenchmarked_convolution,
+    fallback_convolution,
     emulated_dtype,
     fp64_work,
     unused_gradients,
