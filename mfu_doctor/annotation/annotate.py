@@ -29,7 +29,7 @@ from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
 from mfu_doctor.reading.source import Source
-from mfu_doctor.render.words.wording import time_saved
+from mfu_doctor.render.words.wording import saving as saving_words
 from mfu_doctor.units import NS_PER_US
 
 _OURS = b'"pid":%d,' % PID  # how our own events look, to replace those of an earlier annotation
@@ -121,7 +121,7 @@ def _remarks(run: Run) -> tuple[Remark, ...]:
         change, saving = changes[found.rule], found.saving
         if change is None:
             continue
-        saves = "" if saving is None else time_saved(saving)
+        saves = "" if saving is None else saving_words(diagnosed.report, found)
         spots = worst_spots(run.trace, change, run.steps.extent)
         out.append(Remark(found.rule, found.code, found.summary, found.fix or "", saves, spots))
     return tuple(out)

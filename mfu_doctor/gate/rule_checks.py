@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mfu_doctor.gate.levels import ERROR, OFF, level_of
 from mfu_doctor.result import findings as outcome
@@ -26,6 +27,8 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Ch
         if level != OFF and not all(diagnosis.caution for diagnosis in said):
             checks += _check(said, len(reports), level)
     checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.mid if check.saving else 0.0)))
+    if any(report.savings_are_shares for report in reports):  # their seconds say too much
+        checks = [replace(check, saving=None) for check in checks]
     return checks
 
 

@@ -206,3 +206,43 @@ def test_a_symptom_of_a_symptom_is_laid_to_the_root() -> None:
     rules = [symptom("chains", "KE097", "eager"), symptom("eager", "HO097", "host"), symptom("host", "HO096")]
     ranked, _ = planned(run, rules)
     assert causes(ranked) == {"chains": "host", "eager": "host"}
+
+
+def test_the_best_estimate_ranks_list_and_plan_alike() -> None:
+    """A fix that surely halves half of the kernels comes after one that probably leaves a tenth of all."""
+    run = drawn()
+    sure = halved(run, 0.7)
+    likely = Change(low=halved(run, 0.9).low, mid=halved(run, 0.1).mid, high=halved(run, 0.1).high)
+    ranked, plan = planned(run, [rule_with("sure", sure), rule_with("likely", likely)])
+    assert [p.rule.name for p in ranked] == ["likely", "sure"]
+    assert plan.steps[0].rule == "likely"
+    assert ranked[0].saving is not None
+    assert plan.steps[0].saving_s == pytest.approx(ranked[0].saving.mid)
+
+
+def test_a_fix_whose_low_end_is_nothing_is_no_step_of_the_plan() -> None:
+    run = drawn()
+    perhaps = Change(low=(), mid=halved(run, 0.1).mid, high=halved(run, 0.1).high)
+    _, plan = planned(run, [rule_with("sure", halved(run, 0.7)), rule_with("perhaps", perhaps)])
+    assert [step.rule for step in plan.steps] == ["sure"]
+
+
+def test_a_plan_below_a_bound_that_is_printed_says_why_also_at_the_floor() -> None:
+    run = drawn()
+    whole = run.replay.measured_ns / 1e9
+    scale = Scale(whole, 1e9, 0.2, roofline_s=0.9 * whole, products_s=0.5 * whole)
+    _, plan = planned(run, [rule_with("a", halved(run, 0.01))], scale)
+    assert plan.at_floor
+    assert plan.stop is not None
+    assert "no step shorter than" in plan.stop
+    assert "below the lower bound" in plan.stop
+
+
+def test_a_plan_whose_mfu_is_below_todays_says_why() -> None:
+    run = drawn()
+    found = Finding(summary="fp32", fix="pass", change=halved(run, 0.25), raised_peak=8e13)
+    scale = Scale(run.replay.measured_ns / 1e9, 1e9, 0.5, peak_flops=1e13)
+    _, plan = planned(run, [Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")], scale)
+    assert plan.mfu_low is not None
+    assert plan.mfu_low < 0.5
+    assert plan.lower_mfu == "MFU is then of a peak of 80 TFLOP/s"

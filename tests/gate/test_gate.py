@@ -267,6 +267,13 @@ def test_findings_come_after_budgets_largest_saving_first() -> None:
     assert [check.name for check in verdict.checks] == ["step-time", "input-bound", "fp32-matmul"]
 
 
+def test_seconds_that_say_too_much_are_not_told() -> None:
+    """Profiled and timed steps are far apart: the report states shares, so the check states none."""
+    report = report_of(steady(0.4), diagnoses=(finding(),), savings_are_shares=True)
+    assert all(check.saving is None for check in judge([report], Policy()).checks)
+    assert any(check.saving for check in judge([report_of(steady(0.4), diagnoses=(finding(),))], Policy()).checks)
+
+
 def test_the_json_holds_every_check() -> None:
     verdict = check_report(report_of(steady(0.412)), mfu="40%", syncs=0)
     data = msgspec.json.decode(verdict.to_json())

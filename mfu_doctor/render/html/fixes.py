@@ -62,6 +62,8 @@ def fixes(report: Report) -> tuple[Fix, ...]:
 
 def plan_lines(report: Report) -> tuple[PlanLine, ...]:
     """The rows of the plan: each has one more fix."""
+    if report.savings_are_shares:
+        return ()
     unlisted = {found.rule: found.fix or "" for found in plan_wording.unlisted_fixes(report)}
     return tuple(_plan_line(step, index, unlisted) for index, step in enumerate(report.plan.steps, 1))
 
@@ -81,7 +83,12 @@ def paragraphs(document: str) -> tuple[tuple[bool, str], ...]:
 def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dict[str, str]]) -> Fix:
     saved = found.saving
     after = ""
-    if saved is not None and saved.step_low_s is not None and saved.step_high_s is not None:
+    if (
+        not report.savings_are_shares
+        and saved is not None
+        and saved.step_low_s is not None
+        and saved.step_high_s is not None
+    ):
         ends = sorted((saved.step_low_s, saved.step_high_s))
         after = quantities.duration_range(ends[0], ends[1], dash=EN_DASH)
     document = documents.get(found.rule, {})

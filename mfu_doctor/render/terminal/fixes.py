@@ -107,7 +107,7 @@ def _plan_rows(report: Report, look: Look) -> list[str]:
     listed = {found.rule for found in report.failed}
     room = look.width - len(TEXT)
     rows, notes = [], list[str]()
-    for index, step in enumerate(report.plan.steps):
+    for index, step in enumerate(() if report.savings_are_shares else report.plan.steps):
         mfu = f", MFU {quantities.percent_range(step.mfu, step.mfu)}" if step.mfu is not None else ""
         start = "and with" if index else "with"
         rows.append(f"{INDENT * 2}{start} {step.rule} fixed: {quantities.duration(step.step_s, 2)} per step{mfu}")
