@@ -87,6 +87,7 @@ class Capture:
 
     def abandon(self) -> None:
         """Take the hooks off and forget everything: another recorder takes over."""
+        self.phase_runner.ask_to_stop("another profile() took over in another thread")
         self.over = self.abandoned = True
         self.phase_runner.finish()
         self._take_off()

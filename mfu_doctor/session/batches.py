@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ class Batches(Generic[T]):
 
     Args:
         source: yields the batches.
-        capture: receives the notes.
+        open_capture: gives what receives the notes; None outside of the block, and in a forked child.
     """
 
-    def __init__(self, source: Iterable[T], capture: Capture) -> None:
+    def __init__(self, source: Iterable[T], open_capture: Callable[[], Capture | None]) -> None:
         self._source = source
-        self._capture = capture
+        self._open_capture = open_capture
 
     def __len__(self) -> int:
         """Number of batches, if the source has a length."""
@@ -42,9 +42,9 @@ class Batches(Generic[T]):
             yield batch
 
     def _fetch(self, iterator: Iterator[T]) -> T:
-        capture = self._capture
-        listener = capture.listener if capture.signs.thread.here else None
-        if listener is None:
+        capture = self._open_capture()
+        listener = capture.listener if capture is not None and capture.signs.thread.here else None
+        if capture is None or listener is None:
             return next(iterator)
         listener.fetch_begins(iterator)
         start, batch, exhausted = time.perf_counter_ns(), None, False

@@ -17,15 +17,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mfu_doctor.capture import destination
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.settings import place_in_job
-from mfu_doctor.capture.loop.stack_sampler import own_directory, shown_path
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.seen import Request
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.facts import GivenNumbers, Schedule
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
 from mfu_doctor.session.batches import Batches
+from mfu_doctor.session.caller import caller
+from mfu_doctor.session.ending import report_of, told
+from mfu_doctor.session.floor import leave_the_floor, take_the_floor
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
@@ -57,7 +60,8 @@ def profile(
     A step ends at an optimizer step, else when a DataLoader loads the next batch. Calls of `Recorder.step()` take precedence.
     The steps go through the phases below. Then the file is written, and for the rest of the block only the steps are timed: the
     step time of the report is of the whole run. If the block has fewer steps, the phases are shorter. The training is not
-    changed: no settings, seeds, synchronizations or exceptions are added.
+    changed: no settings, seeds, synchronizations or exceptions are added. One block of a process records at a time. Another one
+    inside it, or in a second thread, records nothing: its report is None, and its notes say why.
 
     Args:
         path: trace file to write; a directory gets a name in TensorBoard's layout; with several ranks, one directory.
@@ -88,7 +92,7 @@ def profile(
     request = Request(
         asked=Schedule(**counts),
         destination=destination.Destination.of(path),
-        site=site or _caller(),
+        site=site or caller(),
         given=GivenNumbers(model_flops=model_flops, peak_flops=peak_flops),
         nvml=nvml,
     )
@@ -112,19 +116,21 @@ class Recorder:
         self.path: Path | None = None
         self.site = request.site
         self.yields = yields
-        self._request = request
-        self._capture = Capture(request, self._write) if enabled else None
+        self._request, self._enabled = request, enabled
+        self._capture: Capture | None = None  # of the block that was entered last
+        self._said = Notes()  # of the recorder itself
         self._print = print_report
         self._report: Report | None = None
         self._asked_report = False
         self._pid = 0  # the process that entered the block
+        self._again = 0  # how often it was entered once more while it was open
         self._left = False
         self._folder = destination.working_directory()  # the script may change it
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be recorded, and why."""
-        return tuple(self._capture.notes.said) if self._capture is not None else ()
+        return (*self._said.said, *(self._capture.notes.said if self._capture is not None else ()))
 
     @property
     def report(self) -> Report | None:
@@ -132,14 +138,15 @@ class Recorder:
         if not self._asked_report and self.path is not None and self._capture is not None:
             self._asked_report = True
             self._report = self._capture.notes.guarded(
-                "the report could not be made", _diagnose, self.path, self._folder
+                "the report could not be made", report_of, self.path, self._folder
             )
         return self._report
 
     def step(self) -> None:
         """End the current training step. Call it once per optimizer step. It does nothing if recording is over or disabled."""
-        if self._capture is not None and self._mine:
-            self._capture.stepped()
+        capture = self._open_capture()
+        if capture is not None:
+            capture.stepped()
 
     def batches(self, iterable: Iterable[T]) -> Iterable[T]:
         """Mark an iterable that is not a DataLoader as data loading. Its length is kept.
@@ -147,55 +154,74 @@ class Recorder:
         Args:
             iterable: yields the batches.
         """
-        return iterable if self._capture is None else Batches(iterable, self._capture)
+        return Batches(iterable, self._open_capture) if self._enabled else iterable
 
     def __enter__(self) -> Self:
-        """Start recording.
-
-        Raises:
-            DoctorError: another profile() is active in this process.
-        """
-        if self._capture is None:
+        """Start recording. If another block of this process records already, this one does nothing, and says so once."""
+        if not self._enabled:
             return self
-        _take_the_floor(self)
-        if self._left:  # the second block of one recorder is recorded like the first
-            self._capture = Capture(self._request, self._write)
-            self.path, self._asked_report, self._report = None, False, None
-        for other in list(_left_unread):
-            other.read_before(self._request)
-        self._left = False
-        self._pid = os.getpid()
-        atexit.register(self._at_exit)
-        self._capture.start()
+        if self.is_open_here:
+            self._again += 1
+            self._tell(f"profile() at {self.site} was entered inside its own block: the outermost one is recorded")
+            return self
+        self._pid, self._left = os.getpid(), False
+        other = take_the_floor(self)
+        if other is None:
+            self._record()
+        else:
+            self._capture, self.path, self._report, self._left = None, None, None, True
+            self._tell(f"another profile() is already active at {other.site}: the one at {self.site} records nothing")
         return self
+
+    def _record(self) -> None:
+        """Begin; the second block of one recorder is recorded like the first."""
+        self._capture = Capture(self._request, self._write)
+        self.path, self._asked_report, self._report = None, False, None
+        self._said.said.clear()
+        atexit.register(self._at_exit)
+        try:
+            for other in list(_left_unread):
+                other.read_before(self._request)
+            self._capture.start()
+        except BaseException:  # Ctrl-C: Python does not exit a block that was not entered
+            self.give_way()
+            self._leave()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what was recorded and print the report. An exception of the block is raised unchanged."""
-        if self._left or self._capture is None or not self._mine:
+        if self._capture is None or not self.is_open_here:
             return
-        self._left = True
+        if self._again:
+            self._again -= 1
+            return
         self._asked_report, self._report = False, None  # one of the recording alone does not know the rest of the run
-        atexit.unregister(self._at_exit)
         try:
             self._capture.stop(failed=_failed(error))
         finally:
-            _leave_the_floor(self)
+            self._leave()
             _left_unread.add(self)
-        if self._print and (place_in_job().rank or 0) == 0 and not self._capture.abandoned:
+        if self._speaks and not self._capture.abandoned:
             self._capture.notes.guarded("the report could not be shown", self._show, kind)
+
+    def _leave(self) -> None:
+        self._left = True
+        atexit.unregister(self._at_exit)
+        leave_the_floor(self)
 
     def _at_exit(self) -> None:
         """The interpreter exits inside the block, for example in an unfinished generator: report the recorded steps."""
+        self._again = 0
         if self._capture is not None and self._capture.signs.thread.at_home:
             self.__exit__(None, None, None)
         self._left = True  # during shutdown half of Python is gone, so a later exit of the block must do nothing
 
     @property
     def is_open_here(self) -> bool:
-        """Whether the block of this recorder is active in this process."""
-        return self._capture is not None and self._mine
+        """Whether the block of this recorder is active in this process: in a forked child it belongs to the parent."""
+        return not self._left and self._pid == os.getpid()
 
     def give_way(self) -> None:
         """Another block takes over: stop recording and write no file."""
@@ -208,10 +234,12 @@ class Recorder:
             _left_unread.discard(self)
             _ = self.report
 
+    def _open_capture(self) -> Capture | None:
+        return self._capture if self.is_open_here else None
+
     @property
-    def _mine(self) -> bool:
-        """False in a forked child, because the recording belongs to its parent."""
-        return self._pid == os.getpid()
+    def _speaks(self) -> bool:
+        return self._print and (place_in_job().rank or 0) == 0
 
     def _write(self, capture: Capture) -> None:
         from mfu_doctor.capture.export.amend import amend_capture
@@ -224,71 +252,37 @@ class Recorder:
         elif self.path is not None:
             amend_capture(capture, self.path)
 
+    def _tell(self, sentence: str) -> None:
+        """Note it, and print it once: a loop may come here in every round."""
+        self._said.say(sentence)
+        if self._speaks and sentence not in _told:
+            _told.add(sentence)
+            self._said.guarded("standard error could not be written", _print, f"mfu-doctor: {sentence}")
+
     def _show(self, failure: type[BaseException] | None) -> None:
         """The report, else why there is none; nothing beside the traceback of a program that failed before it trained."""
         report = self.report
         if report is not None:
-            text = self._told(report)
+            text = told(report, self.path, self._folder)
         elif failure is not None and failure is not SystemExit:
             return
         elif self._capture is not None and self._capture.detector.source is Source.BLOCK:
             text = f"mfu-doctor: {self._capture.samplers.children.who_trains() or _NOTHING_SEEN}"
         else:
             text = "\n".join(f"mfu-doctor: {note}" for note in self.notes)
+        _print(text)
+
+
+_left_unread: weakref.WeakSet[Recorder] = weakref.WeakSet()  # recorders whose block is over
+_told: set[str] = set()
+
+
+def _print(text: str) -> None:
+    if sys.stderr is not None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-
-    def _told(self, report: Report) -> str:
-        """The report, with commands that can be pasted where the program was started."""
-        from mfu_doctor.render import render
-        from mfu_doctor.render.words.next_commands import Origin
-
-        path, folder = self.path, self._folder
-        if path is not None and folder is not None and path.is_relative_to(folder):
-            path = path.relative_to(folder)
-        return render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")
-
-
-_floor: list[Recorder] = []  # the recorder whose block is active; at most one
-_left_unread: weakref.WeakSet[Recorder] = weakref.WeakSet()  # recorders whose block is over
 
 
 def _failed(error: BaseException | None) -> bool:
     """Whether the block ended by an error, or by an exit that tells of one."""
     return error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
-
-
-def _take_the_floor(recorder: Recorder) -> None:
-    """Make this the only active block of the process."""
-    open_blocks = [other for other in _floor if other.is_open_here]
-    for other in open_blocks:
-        if not other.yields:
-            raise DoctorError(
-                f"another profile() is already active at {other.site}",
-                "exit its with block first, or pass enabled=False to this profile()",
-            )
-        other.give_way()
-    _floor[:] = [recorder]
-
-
-def _leave_the_floor(recorder: Recorder) -> None:
-    if recorder in _floor:
-        _floor.remove(recorder)
-
-
-def _diagnose(path: Path, folder: Path | None) -> Report:
-    """The report of a trace, with the settings of the directory in which the block began."""
-    from mfu_doctor.api.report import Report
-    from mfu_doctor.inputs.load import load_input
-    from mfu_doctor.inputs.settings import Settings, find_settings
-
-    settings = Settings() if folder is None else find_settings(folder)
-    return Report.of(load_input(path, settings=settings).report)
-
-
-def _caller() -> str:
-    """File and line of the nearest frame outside this package."""
-    frame, own = sys._getframe(1), own_directory()  # noqa: SLF001 - the documented way
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
-        frame = frame.f_back
-    return f"{shown_path(frame.f_code.co_filename, destination.working_directory())}:{frame.f_lineno}"

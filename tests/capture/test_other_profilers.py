@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.programs import TRACE, ours, read, with_and_without
+from tests.capture.programs import ours, with_and_without
 from tests.capture.zygote import Zygote
 
 EVENTS = """
@@ -155,22 +155,3 @@ with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as
     watched, _ = with_and_without(zygote, tmp_path, body)
     assert watched.code == 0
     assert "theirs True" in watched.out
-
-
-def test_a_profile_inside_ours_is_an_error_that_names_the_outer_line(zygote: Zygote, tmp_path: Path) -> None:
-    body = """
-import mfu_doctor
-with block() as doctor:
-    for i, (x, y) in enumerate(loader(24)):
-        train(x, y)
-        if i == 3 and not PLAIN:
-            try:
-                with mfu_doctor.profile("inner.pt.trace.json.gz"):
-                    pass
-            except mfu_doctor.DoctorError as error:
-                print(error)
-"""
-    watched, _ = with_and_without(zygote, tmp_path, body)
-    assert "another profile() is already active at program.py:17" in watched.out
-    assert not (tmp_path / "ours" / "inner.pt.trace.json.gz").exists()
-    assert read(tmp_path / "ours" / TRACE).facts.notes == ()

@@ -1,0 +1,54 @@
+"""The end of a block: its report, the words for it, and the modules for both, which the program may have put out of reach."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.files import is_stream
+
+if TYPE_CHECKING:
+    from mfu_doctor.api.report import Report
+
+
+@contextmanager
+def importing_from(path: Sequence[str]) -> Iterator[None]:
+    """Find modules in these places too; what the program made of `sys.path` stands again afterwards."""
+    missing = [place for place in path if place not in sys.path]
+    sys.path.extend(missing)
+    try:
+        yield
+    finally:
+        for place in missing:
+            if place in sys.path:
+                sys.path.remove(place)
+
+
+def report_of(path: Path, folder: Path | None) -> Report:
+    """The report of a trace, with the settings of the directory in which the block began.
+
+    Raises:
+        DoctorError: there is none.
+    """
+    from mfu_doctor.api.report import Report
+    from mfu_doctor.inputs.load import load_input
+    from mfu_doctor.inputs.settings import Settings, find_settings
+
+    if is_stream(path):
+        raise DoctorError(f"the trace went into {path}, which cannot be read again", "write it to a file")
+    settings = Settings() if folder is None else find_settings(folder)
+    return Report.of(load_input(path, settings=settings).report)
+
+
+def told(report: Report, path: Path | None, folder: Path | None) -> str:
+    """The report as text, with commands that can be pasted where the program was started."""
+    from mfu_doctor.render import render
+    from mfu_doctor.render.words.next_commands import Origin
+
+    if path is not None and folder is not None and path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    return render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")

@@ -1,0 +1,49 @@
+"""Which block of this process records: one at a time, because a second torch profiler would crash the process."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Block(Protocol):
+    """A recorder, as far as the others must know it."""
+
+    site: str
+    yields: bool
+
+    @property
+    def is_open_here(self) -> bool:
+        """Whether its block is active in this process."""
+
+    def give_way(self) -> None:
+        """Another block takes over."""
+
+
+_open: list[Block] = []  # in the order in which they came
+
+
+def take_the_floor(block: Block) -> Block | None:
+    """Let this block record, unless another one does: then that one is returned.
+
+    The block is added before the others are looked at. So if two threads come at once, the first one in the list records, and no
+    lock is needed, which a child could inherit locked.
+    """
+    _open.append(block)
+    for other in tuple(_open):
+        if other is block:
+            break
+        if not other.is_open_here:  # that of the parent process
+            leave_the_floor(other)
+        elif other.yields:
+            other.give_way()
+            leave_the_floor(other)
+        else:
+            leave_the_floor(block)
+            return other
+    return None
+
+
+def leave_the_floor(block: Block) -> None:
+    """It records no more."""
+    if block in _open:
+        _open.remove(block)
