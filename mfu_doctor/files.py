@@ -13,6 +13,7 @@ import os
 import secrets
 import select
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +25,9 @@ from mfu_doctor.json_text import readable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-LONGEST_WAIT_S = 10  # for a reader that has stopped: the training that is recorded must not wait for it for ever
+LONGEST_WAIT_S = 10  # for the reader of a pipe, that never comes or has stopped
 
+_LOOKS_EVERY_S = 0.05
 _DESCRIPTORS = "/proc/self/fd"
 _NAME = 100  # bytes of the name that the unfinished file repeats: a name has a longest length
 
@@ -36,8 +38,8 @@ def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator
 
     Args:
         path: the file; a link is followed and stays a link, a device or a pipe is written directly.
-        patient: whether to wait for the reader of a pipe, as a shell does. If not, a pipe without a reader is an error, and so is
-            one whose reader takes nothing for `LONGEST_WAIT_S`.
+        patient: whether to wait for the reader of a pipe: `LONGEST_WAIT_S` until it comes, and for ever once it is there, since a
+            person may read. If not, a pipe without a reader is an error, and so is one whose reader takes nothing for that time.
 
     Raises:
         OSError: the place cannot be written; what stood there is unchanged.
@@ -45,7 +47,7 @@ def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator
     given = Path(path)
     if is_stream(given):
         # By the name given: a link into /proc has no other.
-        with given.open("wb") if patient else _impatient(given) as stream:
+        with _pipe(given, patient=patient) if given.is_fifo() else given.open("wb") as stream:
             yield stream
         return
     target = Path(os.path.realpath(path))
@@ -87,14 +89,21 @@ def _without_a_name(folder: Path) -> int | None:
         return None  # if the directory is at fault, opening a named file tells
 
 
-def _impatient(path: Path) -> IO[bytes]:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        raise OSError(errno.ENXIO, "no process reads this pipe", os.fspath(path)) from error
-    return cast("IO[bytes]", io.BufferedWriter(_Impatient(descriptor)))
+def _pipe(path: Path, *, patient: bool) -> IO[bytes]:
+    descriptor, until = None, time.monotonic() + (LONGEST_WAIT_S if patient else 0)
+    while descriptor is None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() >= until:
+                raise OSError(errno.ENXIO, "no process reads this pipe", os.fspath(path)) from error
+            time.sleep(_LOOKS_EVERY_S)
+    if not patient:
+        return cast("IO[bytes]", io.BufferedWriter(_Impatient(descriptor)))
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "wb")  # noqa: PTH123 - a descriptor
 
 
 class _Impatient(io.RawIOBase):
@@ -157,9 +166,42 @@ def saving(path: str | os.PathLike[str], *, inputs: Sequence[str | os.PathLike[s
         with replacing(path) as stream:
             yield stream
     except OSError as error:
-        raise DoctorError(
-            f"{os.fspath(path)} cannot be written ({error.strerror or error})", "check the path"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def append_file(path: str | os.PathLike[str], text: str) -> None:
+    """Write at the end of a file, wholly or not at all; a device or a pipe is written as a stream.
+
+    Raises:
+        DoctorError: the path cannot be written.
+    """
+    if is_stream(path):
+        write_file(path, text)
+        return
+    place = Path(os.path.realpath(path))
+    is_new = not place.exists()
+    try:
+        with place.open("ab", buffering=0) as stream:
+            _append(stream.fileno(), readable(text).encode())
+    except OSError as error:
+        if is_new:
+            place.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _append(descriptor: int, data: bytes) -> None:
+    left, before = data, os.fstat(descriptor).st_size
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError:
+        if os.fstat(descriptor).st_size == before + len(data) - len(left):  # nobody else wrote meanwhile
+            os.ftruncate(descriptor, before)
+        raise
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> DoctorError:
+    return DoctorError(f"{os.fspath(path)} cannot be written ({error.strerror or error})", "check the path")
 
 
 def refuse_inputs(path: str | os.PathLike[str], inputs: Sequence[str | os.PathLike[str]]) -> None:
@@ -169,7 +211,7 @@ def refuse_inputs(path: str | os.PathLike[str], inputs: Sequence[str | os.PathLi
         DoctorError: the path is one of the inputs.
     """
     if any(is_same_file(path, source) for source in inputs):
-        raise DoctorError(f"{os.fspath(path)} is an input file and would be overwritten", "pass another file to -o")
+        raise DoctorError(f"{os.fspath(path)} is an input file and would be overwritten", "write to another file")
 
 
 def is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:

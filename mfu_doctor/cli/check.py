@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.files import write_file
+from mfu_doctor.files import append_file, write_file
 from mfu_doctor.gate.judge import judge
 from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.load import load_input, processors
@@ -76,8 +76,9 @@ def run_check(
     """
     chosen = format_for("verdict", options.format, options.output)  # a wrong option fails before a gigabyte is read
     target = _summary_file(environ) if options.summary else None
-    if options.output is not None:
-        protect(options.output, [*traces, *options.baseline])
+    for written in (options.output, target):
+        if written is not None:
+            protect(written, [*traces, *options.baseline])
     settings = settings_here() if folder is None else find_settings(folder)
     policy = settings.policy(
         budgets=_pairs(options.budgets, "--budget"),
@@ -89,7 +90,7 @@ def run_check(
     verdict = judge(reports, policy, baseline=baseline)
     text = render(verdict, chosen)
     if target is not None:
-        _append(target, render(verdict, "markdown"))
+        append_file(target, render(verdict, "markdown"))
     if options.output is not None:
         write_file(options.output, text, inputs=files_of([*traces, *options.baseline]))
         text = ""
@@ -121,11 +122,3 @@ def _summary_file(environ: Mapping[str, str]) -> Path:
             f"--summary needs ${SUMMARY_VARIABLE}, which is not set", "use --summary only in a GitHub Actions job"
         )
     return Path(path)
-
-
-def _append(path: Path, text: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise DoctorError(f"{path} cannot be written ({error.strerror})", "check the path") from error

@@ -101,3 +101,21 @@ def test_bytes_and_lone_surrogates_become_escapes_everywhere_in_json() -> None:
     value = {ODD: [ODD, ("\ud800", 1.5, None)], "plain": "\u00e9"}
     assert json.loads(json_bytes(value)) == {SHOWN: [SHOWN, ["\\ud800", 1.5, None]], "plain": "\u00e9"}
     assert readable("plain \u00e9") == "plain \u00e9"
+
+
+PIPED = {
+    "cat a.json > pipe & DOCTOR report pipe": "mfu-doctor ",
+    "gzip -c a.json > pipe & DOCTOR report pipe --format json": '"tool": "mfu-doctor"',
+    "cat a.json > pipe & DOCTOR check pipe": "mfu-doctor check",
+    "cat a.json > pipe & DOCTOR compare pipe a.json": "mfu-doctor compare",
+    "DOCTOR compare <(cat a.json) <(gzip -c a.json)": "mfu-doctor compare",
+    "DOCTOR check a.json --baseline <(cat a.json)": "mfu-doctor check",
+}
+
+
+@pytest.mark.parametrize("command", PIPED)
+def test_a_trace_is_read_from_a_pipe(command: str, folder: Path) -> None:
+    (folder / "pipe").unlink(missing_ok=True)
+    done = shell(f"mkfifo pipe; {command}", folder)
+    assert done.stderr == ""
+    assert PIPED[command] in done.stdout
