@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from mfu_doctor.capture.capture import Capture
-from mfu_doctor.capture.destination import SUFFIX, scratch_places
+from mfu_doctor.capture.destination import SUFFIX
 from mfu_doctor.capture.export.amend import keep_former
 from mfu_doctor.capture.export.assemble import Chosen, assemble, choose, explain_length
 from mfu_doctor.capture.export.merge import Export, MergeError, merge
+from mfu_doctor.capture.export.scratch import scratch
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.facts import MeasuredPeak
 from mfu_doctor.files import replacing
 from mfu_doctor.json_text import json_bytes
-
-_ENOUGH_ROOM = 1 << 30  # bytes: a full event budget is a tenth of this
 
 
 def write_capture(capture: Capture) -> Path | None:
@@ -32,16 +30,13 @@ def write_capture(capture: Capture) -> Path | None:
     explain_length(capture, chosen)
     peaks = capture.notes.guarded("the CPU's peak could not be measured", _peaks, capture) or ()
     target = capture.request.destination.file_for(place_in_job())
-    scratch = _scratch(target)
-    if scratch is None:
-        capture.notes.say("the trace could not be written: no directory has free space")
-        return None
-    try:
-        exports = _export(capture, chosen, scratch)
+    with scratch(target) as folder:
+        if folder is None:
+            capture.notes.say("the trace could not be written: no directory has free space")
+            return None
+        exports = _export(capture, chosen, folder)
         write = _writer(capture, chosen, exports, peaks)
         return _write(capture, target, write)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_again(capture: Capture, former: Path | None) -> Path | None:
@@ -58,10 +53,10 @@ def write_again(capture: Capture, former: Path | None) -> Path | None:
 def _write(capture: Capture, target: Path, write: Callable[[Path], None]) -> Path | None:
     try:
         write(target)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name of a file
         spare = Path(tempfile.gettempdir()) / f"mfu-doctor-{os.getpid()}{SUFFIX}"
         capture.notes.say(
-            f"{target} could not be written ({error.strerror or error}): the trace was written to {spare}"
+            f"{target} could not be written ({getattr(error, 'strerror', None) or error}): the trace was written to {spare}"
         )
         try:
             write(spare)
@@ -83,17 +78,17 @@ def _writer(
         facts = json_bytes(capture.facts)
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with replacing(path, patient=False) as file:
             merge(exports, file, facts, name=path.name)
 
     return write
 
 
-def _export(capture: Capture, chosen: Chosen, scratch: Path) -> list[Export]:
+def _export(capture: Capture, chosen: Chosen, folder: Path) -> list[Export]:
     """Kineto's JSON of each recording; without the first one nothing can be shown, so then none."""
     exports: list[Export] = []
     for number, recording in enumerate(chosen.recordings):
-        path = scratch / f"{number}.json"
+        path = folder / f"{number}.json"
         recording.session.export(path)
         export = Export(path, tuple(recording.stumps))
         try:
@@ -105,27 +100,6 @@ def _export(capture: Capture, chosen: Chosen, scratch: Path) -> list[Export]:
     for recording in capture.phase_runner.recordings.values():
         recording.session.discard()
     return exports
-
-
-def _scratch(target: Path) -> Path | None:
-    """A new directory for the uncompressed windows: the first place with room, else the roomiest that can be written."""
-    rooms: list[tuple[int, Path]] = []
-    for place in scratch_places(target):
-        try:
-            room = shutil.disk_usage(place).free
-            made = Path(tempfile.mkdtemp(prefix="mfu-doctor-", dir=place))
-        except OSError:
-            continue
-        rooms.append((min(room, _ENOUGH_ROOM), made))
-        if room >= _ENOUGH_ROOM:
-            break
-    if not rooms:
-        return None
-    best = max(rooms, key=lambda pair: pair[0])[1]
-    for _, made in rooms:
-        if made != best:
-            made.rmdir()
-    return best
 
 
 def _peaks(capture: Capture) -> tuple[MeasuredPeak, ...]:
