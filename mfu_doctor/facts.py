@@ -13,6 +13,9 @@ from mfu_doctor.whole_run import WholeRun
 FACTS_KEY = "mfu_doctor"
 FACTS_VERSION = 1
 
+PARTIAL = ".partial"
+"""After the name of a trace: the file that says how far the recording is, until the trace is written."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:

@@ -36,20 +36,20 @@ class Capture:
     Args:
         request: what the user asked for.
         finish: writes the file when the schedule is over or the block ends; called again if the block ends later.
+        keep: called when a step has ended and the next one has not begun.
     """
 
-    def __init__(self, request: Request, finish: Callable[[Capture], None]) -> None:
+    def __init__(self, request: Request, finish: Callable[[Capture], None], keep: Callable[[Capture], None]) -> None:
         self.request = request
         self.notes = Notes()
-        self.base = working_directory()
         self.signs = Signs()
         self.detector = self.signs.detector
         self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known))
         self.over = self.abandoned = False
-        self.watch = RunWatch(self.notes, self.base)
+        self.watch = RunWatch(self.notes, working_directory())
         self.facts: Facts | None = None  # as written into the file
         self.former: Facts | None = None  # the same of a recording that was not of the training
-        self._finish = finish
+        self._finish, self._keep = finish, keep
         self._hooks: Hooks | None = None
         self.samplers = Samplers(request, self.seen, self.watch, self.signs.thread)
         enter, leave = self.samplers.enter, self.samplers.leave
@@ -89,6 +89,10 @@ class Capture:
         """Take the hooks off and forget everything: another recorder takes over."""
         self.phase_runner.ask_to_stop("another profile() took over in another thread")
         self.over = self.abandoned = True
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the profiler and of the loop: also where Ctrl-C came before the end did so."""
         self.phase_runner.finish()
         self._take_off()
 
@@ -113,11 +117,9 @@ class Capture:
         if self.over:
             return
         if batch is not None:
-            plain = not self.phase_runner.recording
+            plain, tell = not self.phase_runner.recording, self.seen.loop.fetched
             with without_user_modes():
-                self.notes.guarded(
-                    "a batch could not be described", self.seen.loop.fetched, iterator, batch, wait_ns, plain=plain
-                )
+                self.notes.guarded("a batch could not be described", tell, iterator, batch, wait_ns, plain=plain)
         if self._fetching == 0:
             self.watch.clock.waited(wait_ns)
             ends = self.signs.fetch_ends
@@ -221,15 +223,14 @@ class Capture:
     def _optimizer_stepped(self, optimizer: object) -> None:
         if capturing_graph():
             return
-        loop = self.seen.loop
-        loop.stepped(optimizer)
+        self.seen.loop.stepped(optimizer)
         edge = self.signs.optimizer_stepped(optimizer)
         if edge & Edge.MOVED and edge & Edge.RESTART and self.phase_runner.recorded:
-            loop.stay(self.signs.former)
+            self.seen.loop.stay(self.signs.former)
             self._end()  # this loop's work is another one than that of the former loop, which was recorded
             self.watch.turn_away()
         elif edge & Edge.MOVED:
-            loop.follow(self.signs.former)
+            self.seen.loop.follow(self.signs.former)
         self._act(edge)
         if self.phase_runner.idle:
             self.notes.guarded("used gradients could not be noted", self.seen.gradients.stepped, optimizer)
@@ -245,6 +246,7 @@ class Capture:
             self._held = mark()
         if edge & Edge.END:
             self.phase_runner.end(self.detector.ended_fetches)
+            self.notes.guarded("what was seen so far could not be kept", self._keep, self)
         if edge & Edge.PAUSE:
             self.phase_runner.pause()
         if edge & Edge.BEGIN:

@@ -46,12 +46,9 @@ def read_trace(
             read_in_parts(parser, source, path, processes)
         else:
             parser.run()
-        if not parser.columns.count:
-            raise NotATraceError(
-                f"{source.label} holds no event with a duration",
-                "record at least one step, and export the trace after the profiler has stopped",
-            )
         header = read_header(parser.chunks.head, parser.tail)
+        if not parser.columns.count:
+            raise _nothing_in(source.label, header)
         names, tracks = parser.columns.names, parser.columns.tracks.tracks()
         events, origin, clamped = assemble(parser.columns)
         base = _base(header, origin, origin + int(events.end.max()))
@@ -71,6 +68,17 @@ def read_trace(
             label=source.label,
             versions=header.versions,
         )
+
+
+def _nothing_in(label: str, header: Header) -> NotATraceError:
+    """Why there is nothing to read: what the recorder noted about it, if that wrote the file."""
+    notes = header.facts.notes if header.facts is not None else ()
+    if notes:
+        return NotATraceError(f"{label} holds no recorded step: {'; '.join(notes)}")
+    return NotATraceError(
+        f"{label} holds no event with a duration",
+        "record at least one step, and export the trace after the profiler has stopped",
+    )
 
 
 @contextmanager

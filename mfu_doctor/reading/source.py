@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.facts import PARTIAL
 from mfu_doctor.reading.gunzip import MAGIC, GzipStream
 
 BLOCK = 1 << 18  # bytes: events of one block stay in the processor's second-level cache, 1.3x faster than 8 MiB blocks
@@ -136,6 +137,8 @@ def _open(where: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, int]
     try:
         return path.open("rb", buffering=0), path.name, path.stat().st_size
     except FileNotFoundError:
-        raise NotATraceError(f"{path} does not exist", "check the path") from None
+        partial = path.with_name(path.name + PARTIAL)
+        remedy = f"read {partial}, which says how far its recording came" if partial.is_file() else "check the path"
+        raise NotATraceError(f"{path} does not exist", remedy) from None
     except OSError as error:
         raise NotATraceError(f"{path} cannot be read ({error.strerror})", "check its permissions") from error

@@ -1,31 +1,26 @@
-"""The end of a block: its report, the words for it, and the modules for both, which the program may have put out of reach."""
+"""The end of a block: whether it has come, its report, and the words for that."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import is_stream
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
+    from mfu_doctor.capture.capture import Capture
 
 
-@contextmanager
-def importing_from(path: Sequence[str]) -> Iterator[None]:
-    """Find modules in these places too; what the program made of `sys.path` stands again afterwards."""
-    missing = [place for place in path if place not in sys.path]
-    sys.path.extend(missing)
-    try:
-        yield
-    finally:
-        for place in missing:
-            if place in sys.path:
-                sys.path.remove(place)
+def trains_on(capture: Capture) -> bool:
+    """Whether the training may go on in another thread, for which Python waits at its exit."""
+    thread = capture.signs.thread
+    elsewhere = thread.current != thread.home or capture.detector.source is Source.BLOCK
+    here = threading.current_thread()
+    return elsewhere and any(not other.daemon and other is not here for other in threading.enumerate())
 
 
 def report_of(path: Path, folder: Path | None) -> Report:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from mfu_doctor.capture import destination
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.capture import Capture
+from mfu_doctor.capture.export.at_hand import at_hand
+from mfu_doctor.capture.export.output import Output
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.seen import Request
@@ -27,7 +29,7 @@ from mfu_doctor.facts import GivenNumbers, Schedule
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
 from mfu_doctor.session.batches import Batches
 from mfu_doctor.session.caller import caller
-from mfu_doctor.session.ending import report_of, told
+from mfu_doctor.session.ending import report_of, told, trains_on
 from mfu_doctor.session.floor import leave_the_floor, take_the_floor
 
 if TYPE_CHECKING:
@@ -107,17 +109,15 @@ class Recorder:
         print_report: whether rank 0 prints the report to stderr at the end.
         enabled: if False, no method does anything.
         yields: whether a `profile()` inside the block replaces this one (then this one is that of `mfu-doctor run`).
-
-    Attributes:
-        path: the trace file; None before it is written, or if it could not be written.
     """
 
     def __init__(self, request: Request, *, print_report: bool, enabled: bool, yields: bool) -> None:
-        self.path: Path | None = None
         self.site = request.site
         self.yields = yields
         self._request, self._enabled = request, enabled
         self._capture: Capture | None = None  # of the block that was entered last
+        self._places = list(sys.path)  # not all that the end needs is imported yet, and the script may change it
+        self._output = Output(self._places)
         self._said = Notes()  # of the recorder itself
         self._print = print_report
         self._report: Report | None = None
@@ -125,7 +125,14 @@ class Recorder:
         self._pid = 0  # the process that entered the block
         self._again = 0  # how often it was entered once more while it was open
         self._left = False
+        self._failure: type[BaseException] | None = None  # what ended the block
+        self._failed = False
         self._folder = destination.working_directory()  # the script may change it
+
+    @property
+    def path(self) -> Path | None:
+        """The trace file; None before it is written, or if it could not be written."""
+        return self._output.path
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -137,9 +144,10 @@ class Recorder:
         """The report; None before the file is written, or if it could not be made (see `notes`)."""
         if not self._asked_report and self.path is not None and self._capture is not None:
             self._asked_report = True
-            self._report = self._capture.notes.guarded(
-                "the report could not be made", report_of, self.path, self._folder
-            )
+            with at_hand(self._places):
+                self._report = self._capture.notes.guarded(
+                    "the report could not be made", report_of, self.path, self._folder
+                )
         return self._report
 
     def step(self) -> None:
@@ -169,14 +177,15 @@ class Recorder:
         if other is None:
             self._record()
         else:
-            self._capture, self.path, self._report, self._left = None, None, None, True
+            self._capture, self._output, self._report, self._left = None, Output(self._places), None, True
             self._tell(f"another profile() is already active at {other.site}: the one at {self.site} records nothing")
         return self
 
     def _record(self) -> None:
         """Begin; the second block of one recorder is recorded like the first."""
-        self._capture = Capture(self._request, self._write)
-        self.path, self._asked_report, self._report = None, False, None
+        self._output = Output(self._places)
+        self._capture = Capture(self._request, self._output.write, self._output.keep)
+        self._asked_report, self._report = False, None
         self._said.said.clear()
         atexit.register(self._at_exit)
         try:
@@ -197,14 +206,23 @@ class Recorder:
         if self._again:
             self._again -= 1
             return
+        self._failure, self._failed = kind, _failed(error)
+        if not (self.yields and trains_on(self._capture)):
+            self._end(self._capture)
+
+    def _end(self, capture: Capture) -> None:
         self._asked_report, self._report = False, None  # one of the recording alone does not know the rest of the run
         try:
-            self._capture.stop(failed=_failed(error))
+            capture.stop(failed=self._failed)
+        except BaseException:  # Ctrl-C while the trace is written
+            capture.notes.guarded("the hooks could not be removed", capture.close)
+            raise
         finally:
             self._leave()
             _left_unread.add(self)
-        if self._speaks and not self._capture.abandoned:
-            self._capture.notes.guarded("the report could not be shown", self._show, kind)
+        if self._speaks and not capture.abandoned:
+            with at_hand(self._places):
+                capture.notes.guarded("the report could not be shown", self._show)
 
     def _leave(self) -> None:
         self._left = True
@@ -212,10 +230,9 @@ class Recorder:
         leave_the_floor(self)
 
     def _at_exit(self) -> None:
-        """The interpreter exits inside the block, for example in an unfinished generator: report the recorded steps."""
-        self._again = 0
-        if self._capture is not None and self._capture.signs.thread.at_home:
-            self.__exit__(None, None, None)
+        """The interpreter exits inside the block (an unfinished generator, training in other threads): report what was seen."""
+        if self._capture is not None and self.is_open_here and self._capture.signs.thread.at_home:
+            self._end(self._capture)
         self._left = True  # during shutdown half of Python is gone, so a later exit of the block must do nothing
 
     @property
@@ -227,6 +244,7 @@ class Recorder:
         """Another block takes over: stop recording and write no file."""
         if self._capture is not None:
             self._capture.notes.guarded("the outer recorder could not be stopped", self._capture.abandon)
+            self._output.forget()
 
     def read_before(self, request: Request) -> None:
         """Another block may write over the file of this one: make its report while the file is there."""
@@ -241,17 +259,6 @@ class Recorder:
     def _speaks(self) -> bool:
         return self._print and (place_in_job().rank or 0) == 0
 
-    def _write(self, capture: Capture) -> None:
-        from mfu_doctor.capture.export.amend import amend_capture
-        from mfu_doctor.capture.export.export import write_again, write_capture
-
-        if capture.facts is None and capture.former is None:
-            self.path = write_capture(capture)
-        elif capture.facts is None:
-            self.path = write_again(capture, self.path)
-        elif self.path is not None:
-            amend_capture(capture, self.path)
-
     def _tell(self, sentence: str) -> None:
         """Note it, and print it once: a loop may come here in every round."""
         self._said.say(sentence)
@@ -259,12 +266,12 @@ class Recorder:
             _told.add(sentence)
             self._said.guarded("standard error could not be written", _print, f"mfu-doctor: {sentence}")
 
-    def _show(self, failure: type[BaseException] | None) -> None:
+    def _show(self) -> None:
         """The report, else why there is none; nothing beside the traceback of a program that failed before it trained."""
         report = self.report
         if report is not None:
             text = told(report, self.path, self._folder)
-        elif failure is not None and failure is not SystemExit:
+        elif self._failure is not None and self._failure is not SystemExit:
             return
         elif self._capture is not None and self._capture.detector.source is Source.BLOCK:
             text = f"mfu-doctor: {self._capture.samplers.children.who_trains() or _NOTHING_SEEN}"

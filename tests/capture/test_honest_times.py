@@ -45,7 +45,7 @@ def test_a_step_that_was_over_before_its_cut_ends_when_it_was_over() -> None:
 def capture_of(tmp_path: Path, rows: list[StepRow]) -> Capture:
     """A capture whose loop made these steps."""
     request = Request(asked=ASKED, destination=Destination.of(tmp_path / "x.json"), site="here", given=GivenNumbers())
-    capture = Capture(request, ignore)
+    capture = Capture(request, ignore, ignore)
     capture.detector.source = Source.OPTIMIZER
     capture.phase_runner.rows[:] = rows
     return capture

@@ -84,7 +84,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         versions=versions(),
         step_source=capture.detector.source.value,
         asked=capture.request.asked,
-        recorded=_recorded(phase_runner, chosen),
+        recorded=counted(phase_runner, chosen),
         timed_steps_s=_seconds(timed),
         profiled_steps_s=_seconds(chosen.timing.rows if chosen.timing else []),
         after_steps_s=_seconds(
@@ -186,7 +186,8 @@ def explain_length(capture: Capture, chosen: Chosen) -> None:
         notes.say(f"profile() ended after {seen} of {wanted} steps: {len(chosen.timing.rows)} recorded")
 
 
-def _recorded(phase_runner: PhaseRunner, chosen: Chosen) -> Schedule:
+def counted(phase_runner: PhaseRunner, chosen: Chosen) -> Schedule:
+    """The steps of each phase as they really happened."""
     count = Counter(row.phase for row in phase_runner.rows)
     return Schedule(
         skip=count[Phase.SKIP],
