@@ -12,6 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +40,12 @@ class Destination:
     def of(cls, given: str | os.PathLike[str]) -> Destination:
         """Resolve what was given against the working directory; a deleted one falls back to the temporary directory."""
         text = os.fspath(given)
-        path = Path(text).expanduser()
+        path = Path(text)
+        with suppress(RuntimeError):  # "~somebody" who has no home
+            path = path.expanduser()
         if not path.is_absolute():
             path = (working_directory() or Path(tempfile.gettempdir())) / path
-        return cls(path, text.endswith(("/", os.sep)) or path.is_dir())
+        return cls(path, text.endswith(("/", os.sep)) or os.path.isdir(path))  # noqa: PTH112 - Path raises on odd names
 
     def file_for(self, place: Place) -> Path:
         """The file of this rank."""

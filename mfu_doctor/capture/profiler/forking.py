@@ -15,6 +15,9 @@ from collections.abc import Callable
 
 class _State:
     used = False  # whether this process has ever prepared a session of ours
+    libc: ctypes.CDLL | None = (
+        None  # opened before a fork: a lock of the loader may be held in the child by a thread that is gone
+    )
     abandon: Callable[[], bool] | None = None
 
 
@@ -25,6 +28,7 @@ def guard_children(abandon: Callable[[], bool]) -> None:
         abandon: called in the child; forgets the parent's session and returns whether it was recording.
     """
     _State.used, _State.abandon = True, abandon
+    _State.libc = _State.libc or ctypes.CDLL(None)
 
 
 def _in_child() -> None:
@@ -40,9 +44,9 @@ def _in_child() -> None:
 
 def _skip_destructors() -> None:
     """Let this process end with `_exit(status)` once Python is done: C++ destructors do not run, C's buffers are flushed."""
-    libc = ctypes.CDLL(None)
+    libc = _State.libc
     on_exit, leave = getattr(libc, "on_exit", None), getattr(libc, "_exit", None)
-    if on_exit is None or leave is None:  # not glibc
+    if libc is None or on_exit is None or leave is None:  # not glibc
         return
     atexit.register(libc.fflush, None)
     on_exit(leave, None)  # glibc calls it with the exit status as its first argument

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
@@ -75,6 +76,9 @@ def _stacks_are_safe(step_s: float | None, notes: Notes) -> bool:
 
     if sys.version_info >= (3, 13) and _release(torch.__version__) < _STACKS_SAFE:
         notes.say("no source lines: recording stacks crashes torch before 2.8 on Python 3.13")
+        return False
+    if sys.getprofile() is not None or threading.getprofile() is not None:
+        notes.say("no source lines: a Python profiler (sys.setprofile) is active")  # torch would take it off
         return False
     if step_s is not None and step_s > _SLOW_STEP_S:
         notes.say(f"no source lines: a step takes more than {_SLOW_STEP_S:.0f} s")
