@@ -43,6 +43,7 @@ _CHILD = "import sys; sys.path.append(sys.argv[1]); from mfu_doctor.reading.part
 class Order:
     """What a process is to read."""
 
+    by: int  # process that wants it
     path: bytes
     identity: tuple[int, int, int, int]  # see Source
     part: PartOf
@@ -94,7 +95,8 @@ def read_in_parts(
         return 0
     how = (parser.chunks.separator, parser.clock.decimal_epoch)
     ends = [*limits[1:], None]
-    orders = [Order(os.fsencode(path), source.identity, PartOf(a, *how), b) for a, b in zip(limits, ends, strict=True)]
+    us, place = os.getpid(), os.fsencode(path)
+    orders = [Order(us, place, source.identity, PartOf(a, *how), b) for a, b in zip(limits, ends, strict=True)]
     with _children(orders) as streams:
         parser.run(until=limits[0])
         reached, absorbed = parser.chunks.position, 0
@@ -192,6 +194,10 @@ def _fill(column: npt.NDArray[Any], stream: BinaryIO) -> None:
         raise EOFError
 
 
+class _Unwanted(Exception):  # noqa: N818 - no error: nobody reads what would be written
+    """The process that wanted the part has ended."""
+
+
 def main() -> None:
     """Read one part and write it to the standard output; write nothing where it is not sound.
 
@@ -200,11 +206,16 @@ def main() -> None:
     """
     gc.disable()  # see reader.py
     order = msgspec.json.decode(sys.argv[2], type=Order)
-    _write_part(order, sys.stdout.buffer)
+    with suppress(_Unwanted):
+        _write_part(order, sys.stdout.buffer)
 
 
 def _write_part(order: Order, out: BinaryIO) -> None:
-    with Source(os.fsdecode(order.path)) as source:
+    def go_on(_: float) -> None:
+        if os.getppid() != order.by:
+            raise _Unwanted
+
+    with Source(os.fsdecode(order.path), go_on) as source:
         if source.identity != order.identity:
             return
         parser = Parser(source, order.part)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,3 +222,38 @@ def test_a_file_that_was_replaced_meanwhile(tmp_path: Path) -> None:
         (tmp_path / "new.json").replace(path)
         assert read_in_parts(parser, source, path, 2, head_start=HEAD_START) == 0
     assert parser.columns.names == expected["names"]
+
+
+# A process that wants a part of a file without end, and is killed.
+KILLED = """
+import os
+from mfu_doctor.reading.parser import PartOf
+from mfu_doctor.reading.parts import Order, _start
+from mfu_doctor.reading.source import Source
+order = Order(os.getpid(), b"huge.json", Source("huge.json").identity, PartOf(1 << 20, b",\\n", False), None)
+print(_start(order).pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_process_that_reads_a_part_ends_with_the_one_that_wants_it(tmp_path: Path) -> None:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("processes are looked at in /proc")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.write(b'{"traceEvents": [\n')
+        file.truncate(1 << 36)  # a hole: nobody reads that far in the time of this test
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environ, capture_output=True, timeout=60)
+    assert killed.returncode == -9
+    until = time.monotonic() + 30
+    while time.monotonic() < until and _runs(int(killed.stdout)):
+        time.sleep(0.05)
+    assert not _runs(int(killed.stdout))
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # it has ended, and nobody asked how
