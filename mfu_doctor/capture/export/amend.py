@@ -11,7 +11,7 @@ from pathlib import Path
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.export.assemble import with_whole_run
 from mfu_doctor.capture.export.merge import FACTS_LINE, zipped
-from mfu_doctor.files import replacing
+from mfu_doctor.files import is_stream, replacing
 from mfu_doctor.json_text import json_bytes
 
 _LONGEST_HEAD = 64 << 20  # bytes before the events: process groups and facts
@@ -21,10 +21,10 @@ _PIECE = 1 << 20  # bytes copied at a time
 def amend_capture(capture: Capture, path: Path) -> None:
     """Put the account of the whole block into the file that was written when the recording ended.
 
-    A file that is no longer the one written then (moved, changed, replaced) stays as it is.
+    A file that is no longer the one written then (moved, changed, replaced) stays as it is, and so does what went into a pipe.
     """
     before = capture.facts
-    if before is None:
+    if before is None or is_stream(path):
         return
     after = with_whole_run(capture, before)
     if _replaced(path, _line_of(json_bytes(before)), _line_of(json_bytes(after))):
@@ -55,7 +55,7 @@ def _line_of(facts: bytes) -> bytes:
 
 
 def _replaced(path: Path, old: bytes, new: bytes) -> bool:
-    if not path.is_file():  # moved, or a pipe: what went into it cannot be read again
+    if not path.is_file():
         return False
     plain = path.name.endswith(".json")
     try:
