@@ -39,8 +39,8 @@ def forward_only(run: Run) -> Outcome:
     operators = run.trace.rows(Category.CPU_OP)
     if not len(operators):
         return Skip("the trace has no operators, so nothing tells whether it trains: record with ProfilerActivity.CPU")
-    if any(_TRAINS.search(name) for name in run.trace.names):
-        return None
+    if run.flops.coverage is None or any(_TRAINS.search(name) for name in run.trace.names):
+        return None  # without a product there is no forward pass either
     return Finding(
         summary="Forward only: nothing runs backward in this trace and no optimizer steps",
         fix="# if training was meant, record whole steps, with loss.backward() and optimizer.step()",

@@ -39,7 +39,7 @@ def test_a_rollout_that_takes_most_of_the_run_comes_first() -> None:
     report = diagnose_run(run).report
     first = report.failed[0]
     assert (first.rule, first.place) == ("outside-steps", "ppo.py:29")
-    assert "89 % of the run is not training steps" in first.summary
+    assert "89 % of the run after its start is not training steps" in first.summary
     assert len(report.failed) > 1  # the loader of the steps is found too, behind it
 
 
@@ -47,7 +47,9 @@ def test_other_work_is_found_beside_the_noise_of_a_busy_machine() -> None:
     noise = Elsewhere(part=LONG, seconds=12.0, place="train.py:11", function="backward", kind="training")
     saving = Elsewhere(part=LONG, seconds=8.0, place="train.py:19", function="save", kind="checkpoint")
     run = run_of(steady(), whole_run=whole(long_s=20.0, long_steps=90, elsewhere=(noise, saving)))
-    assert found(outside_steps, run).summary.startswith("27 % of the run is not training steps: 8.00 s beside 22.0 s")
+    assert found(outside_steps, run).summary.startswith(
+        "27 % of the run after its start is not training steps: 8.00 s beside 22.0 s"
+    )
 
 
 def test_an_evaluation_between_steps_is_named_with_its_line() -> None:
