@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mfu_doctor.whole_run import WholeRun
+from mfu_doctor.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
 FACTS_VERSION = 1
@@ -247,6 +247,7 @@ class Facts:
     timed_waits_s: tuple[float, ...] = ()  # of each of these, how long it waited for its batches; empty: not measured
     beside_steps_s: tuple[float, ...] = ()  # un-profiled steps just before the recorded ones
     whole_run: WholeRun | None = None  # what the block did with its wall time
+    course: StepCourse | None = None  # how its steps changed as it went on
     profiled_steps_s: tuple[float, ...] = ()  # the same, inside the timing window
     after_steps_s: tuple[float, ...] = ()  # un-profiled, after the windows (does the profiler linger?)
     micro_batches: float | None = None  # fetches per step

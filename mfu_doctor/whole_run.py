@@ -58,3 +58,27 @@ class WholeRun:
     def seconds_of(self, part: str) -> float:
         """Seconds of one of PARTS."""
         return {BEFORE: self.before_s, BETWEEN: self.between_s, LONG: self.long_s, AFTER: self.after_s}[part]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineTime:
+    """What one line of the user's program takes in a step: seconds in the short steps of a run, and in its long ones."""
+
+    place: str  # "train.py:41"
+    short_s: float
+    long_s: float
+    function: str | None = None  # that this line called
+    library: str | None = None  # package of this function; None: the user's own, or none was called
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCourse:
+    """How long a usual step took as the run went on, without its beginning.
+
+    `parts_s` are of equal numbers of consecutive un-profiled steps. `lines` compare the third of the parts with the shortest steps
+    with the third with the longest, as far as the thread was looked at in them.
+    """
+
+    steps: int  # in each part
+    parts_s: tuple[float, ...]
+    lines: tuple[LineTime, ...] = ()  # those that take most in the long steps first

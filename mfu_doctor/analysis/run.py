@@ -23,6 +23,7 @@ from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
 from mfu_doctor.analysis.views.extra_work import extra_work
 from mfu_doctor.analysis.views.forward_ops import forward_of
+from mfu_doctor.analysis.views.growth import Growth, growth_of
 from mfu_doctor.analysis.views.host import Host, host_view
 from mfu_doctor.analysis.views.host_computing import host_computing
 from mfu_doctor.analysis.views.kernels import KernelTable, classify
@@ -169,6 +170,11 @@ class Run:
     def mean_step(self) -> MeanStep:
         """What a step takes: the one that every value of the report is of."""
         return mean_step(self.steps, self.facts)
+
+    @cached_property
+    def growth(self) -> Growth | None:
+        """How the usual step grows over the run; None if it does not, or if nothing tells."""
+        return growth_of(self.facts)
 
     @cached_property
     def later_waits(self) -> LaterWaits | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+from mfu_doctor.analysis.views.growth import growth_of
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.facts import Facts
@@ -27,7 +28,7 @@ class LaterWaits:
     Attributes:
         recorded_ns: in the analysed steps.
         later_ns: in the rest of the run.
-        pace: how long the rest of a step takes later, over what it takes beside the recording.
+        pace: how long the rest of a step takes later, over what it takes beside the recording; 1 if it grows, by work of its own.
         step_ns: the analysed step.
     """
 
@@ -64,6 +65,6 @@ def later_waits(steps: Steps, host: Host, facts: Facts | None) -> LaterWaits | N
     return LaterWaits(
         recorded_ns=recorded,
         later_ns=later,
-        pace=later_rest / beside_rest if beside_rest > 0 and later_rest > 0 else 1.0,
+        pace=later_rest / beside_rest if beside_rest > 0 and later_rest > 0 and growth_of(facts) is None else 1.0,
         step_ns=float(steps.duration[steps.steady].mean()),
     )

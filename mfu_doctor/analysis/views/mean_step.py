@@ -16,6 +16,7 @@ from statistics import fmean, median_low
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.views.growth import growth_of
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.facts import Facts
@@ -35,7 +36,7 @@ class MeanStep:
         long: how many of the `count` steps are long.
         count: the steps that the mean is of.
         every: a long step comes every so many steps; None: not regularly, or not known.
-        pace: how long a usual step of the run takes over one beside the recording.
+        pace: how long a usual step of the run takes over one beside the recording; 1 if it grows, by work of its own.
     """
 
     stated_ns: float
@@ -74,7 +75,8 @@ def mean_step(steps: Steps, facts: Facts | None) -> MeanStep:
     mean_timed = fmean(timed_steps(facts)) * NS_PER_S
     slow_timed, beside = are_long(timed), np.array(facts.beside_s if facts is not None else (), np.float64) * NS_PER_S
     usual, usual_beside = float(timed[~slow_timed].mean()), float(beside[~are_long(beside)].mean())
-    recording, pace = float(recorded[~slow].mean()) - usual_beside, usual / usual_beside
+    recording = float(recorded[~slow].mean()) - usual_beside
+    pace = usual / usual_beside if growth_of(facts) is None else 1.0
     if not slow.any():
         return MeanStep(mean_timed, recording, int(slow_timed.sum()), len(timed), pace=pace)
     many = len(timed) + len(recorded)

@@ -124,7 +124,8 @@ def with_whole_run(capture: Capture, facts: Facts) -> Facts:
     run = capture.account()
     steps, waits = capture.watch.clock.times.settled(run.startup_steps, _MOST_TIMES)
     beside = facts.beside_steps_s or facts.timed_steps_s
-    facts = replace(facts, whole_run=run, beside_steps_s=beside, notes=tuple(capture.notes.said))
+    course = capture.watch.course(run.startup_steps)
+    facts = replace(facts, whole_run=run, course=course, beside_steps_s=beside, notes=tuple(capture.notes.said))
     if not capture.watch.ended or len(steps) <= _MANY * max(len(beside), 1):
         return facts
     return replace(facts, timed_steps_s=_rounded(steps), timed_waits_s=_rounded(waits))

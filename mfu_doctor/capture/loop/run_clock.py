@@ -102,6 +102,11 @@ class RunClock:
         usual = (self.times if self._plain else self.profiled).usual_ns
         return LONG if usual and now_ns - self.since_ns > LONG_STEP * usual else None
 
+    @property
+    def plain_step(self) -> int | None:
+        """The number of the un-profiled step that runs; None outside of one and in the recorder's own work."""
+        return self.times.count if self.running and self._plain and not self.own else None
+
     def account(self, now_ns: int, *, skipped: int, ended: bool, elsewhere: tuple[Elsewhere, ...] = ()) -> WholeRun:
         """The account so far; what runs now counts as after the last step.
 

@@ -1,7 +1,7 @@
-"""Where the training thread is while it is not in a usual step, looked at from another thread for the whole block.
+"""Where the training thread is, looked at from another thread for the whole block: outside of usual steps, and in all of them.
 
-In usual steps nothing is looked at. Fifty times a second in the first minute, ten times afterwards: a look takes some ten
-microseconds. The thread is a daemon and is joined when the block ends.
+Fifty times a second in the first minute, ten times afterwards: a look takes some ten microseconds. In steps only the innermost
+lines are looked at (`StepLines`). The thread is a daemon and is joined when the block ends.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
+from mfu_doctor.capture.loop.step_lines import StepLines
 from mfu_doctor.capture.loop.where import Where, place_of, stack_of
 from mfu_doctor.whole_run import PARTS, Elsewhere, WholeRun
 
@@ -35,6 +37,9 @@ class RunSampler:
         base: directory that places are shown relative to; None: file names only.
         clock: says what the thread is at.
         guarded: runs a function of ours so that its failure is noted and goes no further.
+
+    Attributes:
+        lines: the lines of the program that its steps are at.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class RunSampler:
         self._ways: list[tuple[tuple[str, str], ...]] = []
         self._edges = 0
         self._seen: dict[tuple[str, Where], int] = {}
+        self.lines = StepLines(self._files.shown, self._own)
 
     def start(self) -> None:
         """Begin, or go on."""
@@ -80,6 +86,7 @@ class RunSampler:
         """The edges so far were none of steps."""
         self._edges = 0
         self._ways.clear()
+        self.lines.forget()
 
     def elsewhere(self, account: WholeRun) -> tuple[Elsewhere, ...]:
         """The seconds of each part of the account, divided by what was seen in it; longest first."""
@@ -100,16 +107,22 @@ class RunSampler:
         stop, last = self._stop, time.perf_counter_ns()
         while not stop.wait(self._period()):
             now = time.perf_counter_ns()
-            part = self._clock.unusual(now)
-            if part is not None:
-                self._look(part, min(now - last, max(now - self._clock.since_ns, 0)))
+            part, step = self._clock.unusual(now), self._clock.plain_step
+            if part is not None or step is not None:
+                frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
+                for_ns = min(now - last, max(now - self._clock.since_ns, 0))
+                if part is not None:
+                    self._look(frame, part, for_ns)
+                if step is not None:
+                    self.lines.look(frame, step, now - last)
+                del frame  # it holds what the program holds
             last = now
 
     def _period(self) -> float:
         return _PERIOD_S if time.perf_counter() - self._began < _LATER_AFTER_S else _LATER_S
 
-    def _look(self, part: str, for_ns: int) -> None:
-        stack = stack_of(sys._current_frames().get(self._watched), self._own)  # noqa: SLF001 - the documented way
+    def _look(self, frame: FrameType | None, part: str, for_ns: int) -> None:
+        stack = stack_of(frame, self._own)
         if not stack:
             return
         where = place_of(stack, self._ways, self._files.shown)

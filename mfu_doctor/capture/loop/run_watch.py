@@ -16,7 +16,7 @@ from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.run_sampler import RunSampler
 from mfu_doctor.capture.loop.signs import Signs
 from mfu_doctor.capture.loop.steps import Edge
-from mfu_doctor.whole_run import WholeRun
+from mfu_doctor.whole_run import StepCourse, WholeRun
 
 P = ParamSpec("P")
 
@@ -126,6 +126,10 @@ class RunWatch:
         until = self._left_ns or self._ended_ns or time.perf_counter_ns()
         account = self.clock.account(until, skipped=skipped, ended=self.ended and self._left_ns is None)
         return account if self._sampler is None else replace(account, elsewhere=self._sampler.elsewhere(account))
+
+    def course(self, startup: int) -> StepCourse | None:
+        """How steps changed after so many leading ones, which are the run's beginning."""
+        return None if self._sampler is None else self._sampler.lines.course(self.clock.times, startup)
 
     def _guarded(self, call: Callable[[], None]) -> None:
         self.notes.guarded("the run could not be watched", call)

@@ -89,6 +89,26 @@ class StepTimes:
         steps, waits = (row[at:] + row[:at] for row in (self._steps, self._waits))
         return tuple(ns / NS_PER_S for ns in steps[-many:]), tuple(ns / NS_PER_S for ns in waits[-many:])
 
+    def course(self, startup: int, most: int) -> tuple[int, int, tuple[int, ...]]:
+        """What a usual step took as the run went on: its parts are of equal numbers of consecutive steps.
+
+        Args:
+            startup: leading steps that are the beginning.
+            most: parts, but for fewer than as many again.
+
+        Returns:
+            The first step of the first part, the steps of each, and the usual nanoseconds of a step in each: the median, or the
+            mean in a run too long to keep all steps.
+        """
+        if self.count <= _LATEST:
+            kept = self._steps[startup:]
+            size = max(len(kept) // most, 1)
+            firsts = range(0, len(kept) - size + 1, size)
+            return startup, size, tuple(int(median(kept[first : first + size])) for first in firsts)
+        size = self._cell_size
+        first = -(-startup // size)
+        return first * size, size, tuple(total // size for total in self._cells[first:])
+
     def beyond(self, startup: int, skipped: int) -> tuple[int, int]:
         """Steps that are long, and the nanoseconds that they take more than the usual one.
 

@@ -63,6 +63,32 @@ class Where:
     kind: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The innermost line of the user's code, the function of a library that it called, and the file of that."""
+
+    place: str
+    function: str | None = None
+    file: str | None = None
+
+
+def line_of(frame: FrameType | None, own: str, shown: Callable[[str], str | None]) -> Line | None:
+    """The line of the user's code that a thread is at; None if there is none, or if this package works there."""
+    below: list[Call] = []
+    while frame is not None and len(below) < _MAX_DEPTH:
+        code = frame.f_code
+        if code.co_filename.startswith(own):
+            return None
+        file = shown(code.co_filename)
+        if file is not None:
+            called = next((call for call in reversed(below) if _is_told(call)), None)
+            place = f"{file}:{frame.f_lineno}"
+            return Line(place) if called is None else Line(place, called.function, called.file)
+        below.append(Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code)))
+        frame = frame.f_back
+    return None
+
+
 def stack_of(frame: FrameType | None, own: str) -> tuple[Call, ...]:
     """A stack as text, outermost first, without the frames of this package."""
     calls: list[Call] = []
@@ -119,9 +145,12 @@ def _or_training(kind: str | None, called: Sequence[Call]) -> str | None:
 
 def _named(calls: Sequence[Call]) -> str | None:
     """The function that the place calls: the first with a public name, or with one that says what it does."""
-    names = [call.function for call in calls if not call.passes_on]
-    told = (n for n in names if n[0] not in "_<" or _word(n) is not None)
-    return next(told, None)
+    return next((call.function for call in calls if _is_told(call)), None)
+
+
+def _is_told(call: Call) -> bool:
+    name = call.function
+    return not call.passes_on and (name[0] not in "_<" or _word(name) is not None)
 
 
 def _kind(calls: Sequence[Call]) -> str | None:

@@ -7,6 +7,7 @@ from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.diagnostics_in_step import diagnostics_in_step
 from mfu_doctor.rules.host.few_threads import few_threads
 from mfu_doctor.rules.host.gc_pause import gc_pause
+from mfu_doctor.rules.host.growing_step import growing_step
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.host_computation import host_computation
 from mfu_doctor.rules.host.long_steps import long_steps
@@ -31,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     tensor_loop,
     long_steps,
     outside_steps,
+    growing_step,
     needless_grad_scaler,
     few_threads,
     anomaly_mode,

@@ -54,8 +54,10 @@ def early_recording(run: Run) -> Outcome:
     beside, later = statistics.median(facts.beside_s), statistics.median(facts.timed_steps_s)
     if abs(beside - later) <= UNLIKE * min(beside, later):
         return None
+    grows = "" if run.growth is None else ": they grow, and what is said of the recorded ones is not said of the growth"
     return _finding(
-        run, f"Steps took {duration(beside)} when they were recorded and {duration(later)} in the rest of the run"
+        run,
+        f"Steps took {duration(beside)} when they were recorded and {duration(later)} in the rest of the run{grows}",
     )
 
 

@@ -1,0 +1,131 @@
+"""Whether the usual step of a run grows longer as the run goes on: lists that are scanned, metrics over all samples so far.
+
+The steps rise in a line, which may fall back to its beginning (a metric is reset with each epoch) and rise again. A machine that
+becomes slower makes all lines of a program slower alike. What grows in the program is in some of its lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.facts import Facts
+from mfu_doctor.whole_run import LineTime, StepCourse
+
+Floats = npt.NDArray[np.float64]
+
+_FEWEST = 16  # parts of a run; in fewer a line and a step up look alike
+_BESIDE = 3  # parts whose median is compared with that of as many before: one odd part is no fall
+_FALL = 0.5  # of the range of the run: a fall back to the beginning is about all of it
+_EXPLAINED = 0.5  # of the variance, by the line
+_WORTH = 0.05  # of the mean step: parts of a run differ by this without a reason
+# Of what the growth would be beyond an even one: see `_own`.
+_OWN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A growing step; seconds.
+
+    Attributes:
+        first_s: the step at the beginning of a rise.
+        last_s: the step at the end of the longest one.
+        step_s: what each step takes more than the one before.
+        error_s: the standard error of that.
+        mean_s: the mean of the usual steps.
+        rises: how often the step rises from its beginning.
+        lines: that grow, the most first; empty if too little was seen to tell.
+    """
+
+    first_s: float
+    last_s: float
+    step_s: float
+    error_s: float
+    mean_s: float
+    rises: int
+    lines: tuple[LineTime, ...]
+
+    @property
+    def excess_s(self) -> float:
+        """What the mean step takes more than the first one."""
+        return self.mean_s - self.first_s
+
+
+def growth_of(facts: Facts | None) -> Growth | None:
+    """The growth of a run's step; None if it does not grow, if all of the program becomes slower, or if nothing tells."""
+    course = facts.course if facts is not None else None
+    if course is None or len(course.parts_s) < _FEWEST:
+        return None
+    found = _rising(course)
+    if found is None or not course.lines:
+        return found
+    lines = _own(course.lines)
+    return None if lines is None else replace(found, lines=lines)
+
+
+def _rising(course: StepCourse) -> Growth | None:
+    level = np.array(course.parts_s, np.float64)
+    phase, rises = _phases(level)
+    spread = phase - phase.mean()
+    moved = float((spread**2).sum())
+    slope = float((spread * level).sum()) / moved
+    first = float(level.mean() - slope * phase.mean())
+    left = float(((level - first - slope * phase) ** 2).sum())
+    varies = float(((level - level.mean()) ** 2).sum())
+    if slope <= 0 or level.mean() - first < _WORTH * level.mean():
+        return None
+    if left > (1 - _EXPLAINED) * varies or left >= _left_by_a_step(level[np.argsort(phase, kind="stable")]):
+        return None
+    error = np.sqrt(left / (len(level) - 2) / moved)
+    return Growth(
+        first_s=first,
+        last_s=first + slope * float(phase.max()),
+        step_s=slope / course.steps,
+        error_s=float(error) / course.steps,
+        mean_s=float(level.mean()),
+        rises=rises,
+        lines=(),
+    )
+
+
+def _phases(level: Floats) -> tuple[Floats, int]:
+    """For each part the number of parts since its rise began, and how many rises there are."""
+    wide = np.lib.stride_tricks.sliding_window_view(level, _BESIDE)
+    middle = np.median(wide, axis=1)
+    fall = np.concatenate((np.zeros(_BESIDE), middle[:-_BESIDE] - middle[_BESIDE:], np.zeros(_BESIDE - 1)))
+    low, high = np.quantile(level, [0.05, 0.95])
+    falls = fall > _FALL * (high - low)
+    begins = [0]
+    for stretch in np.split(np.arange(len(level)), np.flatnonzero(np.diff(falls)) + 1):
+        if falls[stretch[0]]:
+            begins.append(int(stretch[np.argmax(fall[stretch])]))
+    at = np.searchsorted(begins, np.arange(len(level)), side="right") - 1
+    return np.arange(len(level)) - np.array(begins, np.float64)[at], len(begins)
+
+
+def _left_by_a_step(level: Floats) -> float:
+    """The sum of squares that is left if the level is two constants, one after the other, at the best place."""
+    count = np.arange(1, len(level))
+    total, squares = np.cumsum(level), float((level**2).sum())
+    before, after = total[:-1], total[-1] - total[:-1]
+    return squares - float((before**2 / count + after**2 / count[::-1]).max())
+
+
+def _own(lines: Iterable[LineTime]) -> tuple[LineTime, ...] | None:
+    """The lines that grow more than all lines together do; None if that is too little, because all grow alike.
+
+    Of an even growth each line has the share that it has of the short step. Beyond it, the growing lines together can have at
+    most the shares of all others.
+    """
+    known = tuple(lines)
+    short, long = (sum(values) for values in zip(*((line.short_s, line.long_s) for line in known), strict=True))
+    grown = long - short
+    if short <= 0 or grown <= 0:
+        return None
+    beyond = {line: line.long_s - line.short_s * long / short for line in known}
+    own = sorted((line for line in known if beyond[line] > 0), key=lambda line: -beyond[line])
+    most = grown * (1 - sum(line.short_s for line in own) / short)
+    return tuple(own) if sum(beyond[line] for line in own) >= _OWN * most else None

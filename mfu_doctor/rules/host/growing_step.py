@@ -1,0 +1,113 @@
+"""The step takes longer and longer as the run goes on.
+
+What it measures
+    All steps of mfu_doctor.profile() or mfu-doctor run without the profiler, to the end of the block: whether the usual step of
+    equal parts of the run rises in a line, also if it falls back and rises again with each epoch. A sampler shows which line of
+    the program takes longer in the long steps than in the short ones. If all lines become slower alike, the machine does, and
+    nothing is found.
+
+Why it costs
+    A metric over all samples so far, a list that is searched, a graph that is never cut, a file that is written again as a whole:
+    what costs little in the first steps costs more in each step, and the longer the run the more.
+
+How the gain is predicted
+    Nothing is replayed: this time was measured. The gain is that of a step that stays as it is at the beginning of a rise,
+    against the mean of this run. A longer run gains more.
+
+How to fix
+    Compute metrics over an epoch when it ends. Keep numbers and not tensors with their graph: loss.item(), or loss.detach().
+    Detach what is passed from step to step. Keep the latest N entries: collections.deque(maxlen=N). Append to files.
+
+When it is wrong
+    The rule is wrong if the work itself grows on purpose: longer sequences, larger images, a memory that has to fill. On a GPU
+    the line can be the one that waits for what grows.
+
+References
+    https://pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtime-error-2-out-of-memory (history across the loop)
+    https://lightning.ai/docs/torchmetrics/stable/pages/overview.html
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.growth import Growth
+from mfu_doctor.quantities import duration, share
+from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
+from mfu_doctor.whole_run import LineTime
+
+_SHOWN = 3  # lines in the evidence
+_METRICS = ("torchmetrics", "sklearn", "scipy", "ignite", "torcheval", "evaluate")
+_WRITERS = ("matplotlib", "PIL", "json", "pickle", "csv", "pandas", "wandb", "mlflow", "pyarrow", "h5py")
+_METRIC = "compute it when the epoch ends, every 100 steps, or over the latest samples only"
+_WRITE = "write only what is new, or every 100 steps"
+_GRAPH = "the graph behind it grows: detach what is kept from step to step, and keep loss.item() in place of losses"
+_ELSE = "keep what it works on at one size (collections.deque(maxlen=N)), or do it every 100 steps"
+
+
+@rule(
+    "growing-step",
+    "HO036",
+    "the step grows longer as the run goes on",
+    also=("memory-leak", "growing-list", "metric-state", "growing-graph"),
+)
+def growing_step(run: Run) -> Outcome:
+    """Judge how the usual step changes over the run."""
+    course = run.facts.course if run.facts is not None else None
+    if course is None:
+        return Skip("how steps change is only known of runs that mfu-doctor run or mfu_doctor.profile() recorded")
+    growth = run.growth
+    if growth is None:
+        return None
+    if not growth.lines:
+        return Skip(
+            f"steps grow from {duration(growth.first_s)} to {duration(growth.last_s)}, but the run was too short to see where"
+        )
+    top = growth.lines[0]
+    gained = growth.excess_s / growth.mean_s
+    return Finding(
+        summary=f"A step takes {duration(growth.first_s)} at first and {duration(growth.last_s)} "
+        f"{'in the end' if growth.rises == 1 else f'later, {growth.rises} times in this run'}: "
+        f"it grows by {duration(growth.step_s, 2)} a step",
+        fix=f"# {_called(top)}: {_remedy(top)}",
+        detail=_detail(run, growth, top),
+        evidence=(
+            shown("step at first", growth.first_s, "s"),
+            shown("step in the end", growth.last_s, "s"),
+            shown("growth of a step", growth.step_s, "s"),
+            shown("standard error of the growth", growth.error_s, "s"),
+            shown("growth in the mean of the run", growth.excess_s, "s"),
+            *(shown(_called(line), line.long_s - line.short_s, "s", line.place) for line in growth.lines[:_SHOWN]),
+        ),
+        confidence="measured" if run.is_cpu else "hint",
+        place=top.place,
+        throughput_gain=1.0 / (1.0 - gained) - 1.0,
+        outside_share=gained,
+    )
+
+
+def _called(line: LineTime) -> str:
+    """The line with what it calls: "train.py:41 compute() of torchmetrics"."""
+    if line.function is None:
+        return line.place
+    return f"{line.place} {line.function}()" + (f" of {line.library}" if line.library else "")
+
+
+def _remedy(line: LineTime) -> str:
+    if line.function == "backward":
+        return _GRAPH
+    if line.library in _METRICS:
+        return _METRIC
+    return _WRITE if line.library in _WRITERS else _ELSE
+
+
+def _detail(run: Run, growth: Growth, top: LineTime) -> str:
+    alone = top.long_s - top.short_s
+    all_s = sum(line.long_s - line.short_s for line in growth.lines)
+    said = [
+        f"a step that stays as at first saves {duration(growth.excess_s)} of {duration(growth.mean_s)} in the mean of this run"
+        f"{', and more in a longer one' if growth.rises == 1 else ''}",
+        f"this line makes {share(alone, all_s)} of the growth that was seen",
+    ]
+    if not run.is_cpu:
+        said.append("on a GPU it can be the line that waits for it")
+    return "; ".join(said)
