@@ -75,8 +75,8 @@ class LineTime:
 class StepCourse:
     """How long a usual step took as the run went on, without its beginning.
 
-    `parts_s` are of equal numbers of consecutive un-profiled steps. `lines` compare the third of the parts with the shortest steps
-    with the third with the longest, as far as the thread was looked at in them.
+    `parts_s` are of equal numbers of consecutive un-profiled steps. `lines` compare the third of the parts with the shortest
+    steps with the third with the longest, as far as the thread was looked at in them.
     """
 
     steps: int  # in each part

@@ -13,6 +13,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.autograd import COPY_SLICES_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.counted_ops import records_itself
 from mfu_doctor.trace import Category
 
 
@@ -46,3 +47,8 @@ def maker_of(run: Run, nodes: Rows) -> Rows:
     number = sequence[nodes] - np.isin(nodes, rows_matching(run.trace, COPY_SLICES_CALL, nodes))
     at = np.minimum(np.searchsorted(sequence[makers], number), len(makers) - 1)
     return np.where(sequence[makers[at]] == number, makers[at], -1)
+
+
+def is_differentiated(run: Run) -> bool:
+    """Whether backward is itself differentiated (`create_graph=True`): gradients of gradients."""
+    return bool(records_itself(run.trace, run.ops).any())

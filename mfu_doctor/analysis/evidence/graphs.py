@@ -1,4 +1,4 @@
-"""Whether each step could be one CUDA graph, or why not.
+"""Whether each step could be one CUDA graph, and whether a model could be compiled, or why not.
 
 A CUDA graph runs exactly the captured kernels with their captured sizes, and the host cannot read a result in between. A rule
 may recommend one only if this run shows that. Otherwise the advice contains the reason.
@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.backward import is_differentiated
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
 from mfu_doctor.analysis.evidence.syncs import find_syncs
 from mfu_doctor.analysis.names.vocabulary import GRAPH_LAUNCH, ids_matching
@@ -32,6 +33,13 @@ def obstacle_to_graph(run: Run, steady: Steady) -> str | None:
     if waits:
         per_step = counted(steady.per_step(waits), "synchronisation")
         return f"{per_step} per step must be removed first: a CUDA graph cannot contain one (see device-sync)"
+    return None
+
+
+def obstacle_to_compile(run: Run) -> str | None:
+    """Why torch.compile cannot be recommended, as a clause; None if nothing is known against it."""
+    if is_differentiated(run):
+        return "torch.compile cannot differentiate a backward pass again, and this run does (create_graph=True)"
     return None
 
 

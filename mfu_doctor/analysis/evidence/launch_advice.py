@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_graph
+from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_compile, obstacle_to_graph
 from mfu_doctor.analysis.evidence.steady_steps import Steady
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.findings import Ends
@@ -48,6 +48,14 @@ def _advice(run: Run, steady: Steady) -> LaunchAdvice:
             False,
             "CUDA graphs are already in use",
         )
+    uncompilable = None if is_compiled(run) else obstacle_to_compile(run)
+    if uncompilable is not None:
+        what = (
+            "torch.cuda.graph(): capture the whole step, or enlarge the batch"
+            if obstacle is None
+            else "enlarge the batch"
+        )
+        return LaunchAdvice(f"# {what}", obstacle is None, uncompilable)
     if obstacle is None:
         return LaunchAdvice('model = torch.compile(model, mode="reduce-overhead")', True, None, _GRAPH)
     if is_compiled(run):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 Version = tuple[int, int]
 
+SEARCHES = "LBFGS"
+"""The class that calls the closure at several points of a line before it updates a parameter."""
+
 STEP_OF_CLASS = re.compile(r"^Optimizer\.step#(?P<name>\w+)\.step")
 
 

@@ -175,7 +175,7 @@ def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
     """Forward, backward, or recomputation: an operator inside the backward pass that itself records for autograd.
 
     Gradient operators run with recording off and carry no sequence number; what checkpointing runs again carries one. So do
-    gradient operators whose own gradient is asked for (see `_records_itself`).
+    gradient operators whose own gradient is asked for (see `records_itself`).
     """
     events = trace.events
     node = np.zeros(len(trace.names) + 1, np.bool_)
@@ -195,11 +195,11 @@ def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
         current = np.where(current >= 0, tree.parent[safe], -1)
     phase = np.full(len(rows), FORWARD, np.uint8)
     phase[in_backward] = BACKWARD
-    phase[in_backward & recorded & ~_records_itself(trace, tree)[innermost]] = RECOMPUTE
+    phase[in_backward & recorded & ~records_itself(trace, tree)[innermost]] = RECOMPUTE
     return phase
 
 
-def _records_itself(trace: Trace, tree: OpTree) -> npt.NDArray[np.bool_]:
+def records_itself(trace: Trace, tree: OpTree) -> npt.NDArray[np.bool_]:
     """Nodes whose gradient is recorded for a second one (`create_graph=True`), shape (events + 1,), the last for no node.
 
     A node computes its gradient after what it needs for that, so its last operator tells. Only nodes of torch's own operators:

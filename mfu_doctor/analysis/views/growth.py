@@ -98,10 +98,8 @@ def _phases(level: Floats) -> tuple[Floats, int]:
     fall = np.concatenate((np.zeros(_BESIDE), middle[:-_BESIDE] - middle[_BESIDE:], np.zeros(_BESIDE - 1)))
     low, high = np.quantile(level, [0.05, 0.95])
     falls = fall > _FALL * (high - low)
-    begins = [0]
-    for stretch in np.split(np.arange(len(level)), np.flatnonzero(np.diff(falls)) + 1):
-        if falls[stretch[0]]:
-            begins.append(int(stretch[np.argmax(fall[stretch])]))
+    stretches = np.split(np.arange(len(level)), np.flatnonzero(np.diff(falls)) + 1)
+    begins = [0, *(int(at[np.argmax(fall[at])]) for at in stretches if falls[at[0]])]
     at = np.searchsorted(begins, np.arange(len(level)), side="right") - 1
     return np.arange(len(level)) - np.array(begins, np.float64)[at], len(begins)
 

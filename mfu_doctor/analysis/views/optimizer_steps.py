@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
-from mfu_doctor.analysis.names.optimizers import TORCH_OPTIMIZERS, TorchOptimizer, optimizer_class
+from mfu_doctor.analysis.names.optimizers import SEARCHES, TORCH_OPTIMIZERS, TorchOptimizer, optimizer_class
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, ids_matching, rows_matching
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.intervals import EMPTY, Intervals, union
@@ -83,7 +83,7 @@ def _closures(trace: Trace, ops: OpTree, mark: int, nodes: Rows) -> list[tuple[i
     node_start, node_end = trace.events.start[nodes], np.minimum(trace.events.end[nodes], finish)
     is_node = np.isin(trace.events.name[children.row], ids_matching(trace, NODE_CALL))
     forward = children.start[children.of_closure & ~is_node]
-    if known is not None and name != "LBFGS":  # these call the closure once, before all else
+    if known is not None and name != SEARCHES:  # these call the closure once, before all else
         return [(begin, _trailing(trace, children, int(node_end.max()), known))]
     found: list[tuple[int, int]] = []
     number = np.searchsorted(forward, node_start)  # two nodes with a forward operator between them are of two passes

@@ -37,7 +37,7 @@ from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.evidence.optimizer import Optimizer, optimizer_of
 from mfu_doctor.analysis.evidence.parallelism import parallelism_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
-from mfu_doctor.analysis.names.optimizers import TORCH_OPTIMIZERS
+from mfu_doctor.analysis.names.optimizers import SEARCHES, TORCH_OPTIMIZERS
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
@@ -51,7 +51,6 @@ from mfu_doctor.units import seconds
 _NEEDS_ALL = re.compile(
     r"^aten::(linalg_vector_norm|_foreach_norm|norm|frobenius_norm|_amp_foreach_non_finite_check_and_unscale_)$"
 )
-_SEARCHES = "LBFGS"  # needs all gradients at several points before it updates a parameter
 _HIDDEN = (0.5, 0.8, 1.0)  # share of what can overlap with the exposed communication
 
 
@@ -84,7 +83,7 @@ def late_optimizer(run: Run) -> Outcome:
         )
     if len(ids_matching(run.trace, _NEEDS_ALL)):
         return Skip("gradient clipping or a GradScaler needs all gradients before optimizer.step()")
-    if optimizer.name == _SEARCHES:
+    if optimizer.name == SEARCHES:  # it needs all gradients first
         return None
     tail = _tail(run, steady, every, optimizer)
     hidden = min(tail.exposed_ns, tail.movable_ns)

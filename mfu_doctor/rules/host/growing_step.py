@@ -103,11 +103,8 @@ def _remedy(line: LineTime) -> str:
 def _detail(run: Run, growth: Growth, top: LineTime) -> str:
     alone = top.long_s - top.short_s
     all_s = sum(line.long_s - line.short_s for line in growth.lines)
-    said = [
-        f"a step that stays as at first saves {duration(growth.excess_s)} of {duration(growth.mean_s)} in the mean of this run"
-        f"{', and more in a longer one' if growth.rises == 1 else ''}",
-        f"this line makes {share(alone, all_s)} of the growth that was seen",
-    ]
-    if not run.is_cpu:
-        said.append("on a GPU it can be the line that waits for it")
-    return "; ".join(said)
+    more = ", and more in a longer one" if growth.rises == 1 else ""
+    said = f"a step that stays as at first saves {duration(growth.excess_s)} of {duration(growth.mean_s)} in the mean of this run"
+    seen = f"this line makes {share(alone, all_s)} of the growth that was seen"
+    waits = "" if run.is_cpu else "; on a GPU it can be the line that waits for it"
+    return f"{said}{more}; {seen}{waits}"

@@ -41,6 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.diagnostics import takes_most
+from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import (
     COMPILED_HOST_LEFT,
     GRAPH_LEAST,
@@ -212,6 +213,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
         confidence="hint",
+        withhold=obstacle_to_compile(run),
         symptom_of=_roots_on_cpu(run, python & steady.host),
     )
 

@@ -46,6 +46,7 @@ import re
 import numpy as np
 
 from mfu_doctor.analysis.evidence.batched_loops import batched
+from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, is_uneven, small_ops, time_of
 from mfu_doctor.analysis.evidence.python_loops import Loop
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
@@ -118,7 +119,7 @@ def tensor_loop(run: Run) -> Outcome:
         summary=f"Loops of small operators take {steady.share(spent)} of the step on the CPU: one repeats "
         f"{_operators(loop)} {number(loop.rounds)} times",
         fix=fix,
-        detail=_question(longest),
+        detail=_question(longest, compiles=obstacle_to_compile(run) is None),
         decides=Ends(low="a quarter of the loop's time stays", high="one call reaches the full rates of the device"),
         change=batched(run, loops),
         evidence=_evidence(inside, steady, spent),
@@ -155,12 +156,13 @@ def _fix(found: SmallOps, *, uneven: bool) -> str:
     return next(fix for pattern, fix in table if re.search(pattern, names))
 
 
-def _question(found: SmallOps) -> str:
+def _question(found: SmallOps, *, compiles: bool) -> str:
+    helps = "only torch.compile helps" if compiles else "nothing is advised"
     match found.kind:
         case "cells":
-            return "does a round use its own output as the next input? then it cannot be one layer, and only torch.compile helps"
+            return f"does a round use its own output as the next input? then it cannot be one layer, and {helps}"
         case "layers-per-part":
-            return "does a round need the result of the one before? the trace does not show it; then only torch.compile helps"
+            return f"does a round need the result of the one before? the trace does not show it; then {helps}"
     return "one call for all rounds, if none of them needs the result of the one before"
 
 

@@ -28,7 +28,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
-from mfu_doctor.analysis.evidence.graphs import is_compiled
+from mfu_doctor.analysis.evidence.graphs import is_compiled, obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import COMPILED_HOST_LEFT, host_time_of, joined, late
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
@@ -89,6 +89,7 @@ def uncompiled(run: Run) -> Outcome:
             shown("chains", steady.per_step(chains.count_in(run, steady)) if chains is not None else 0, "per step"),
         ),
         risk="rounding",
+        withhold=obstacle_to_compile(run),
         symptom_of=_roots(run, idle.mean_ns > fusable),
         confidence="modelled" if chains is not None else "hint",
     )

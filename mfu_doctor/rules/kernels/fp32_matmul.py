@@ -42,7 +42,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import scaled
+from mfu_doctor.analysis.evidence.backward import is_differentiated
 from mfu_doctor.analysis.evidence.bf16_paths import UNKNOWN_PATHS, Casts, casts_on_cpu, gains_from_bf16
+from mfu_doctor.analysis.evidence.digits import factorized
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, SetDevice
@@ -52,7 +54,7 @@ from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
 from mfu_doctor.quantities import peak_rate, share
 from mfu_doctor.result.findings import Ends, Evidence
-from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import NS_PER_S, seconds
 
@@ -128,8 +130,16 @@ def fp32_matmul(run: Run) -> Outcome:
         risk="rounding",
         confidence="modelled" if known else "hint",
         place=_place(run, slow & inside),
+        withhold=_why_not(run, steady),
         raised_peak=table.peak16,
     )
+
+
+def _why_not(run: Run, steady: Steady) -> str | None:
+    """What would be lost in 16 bits, as a clause; None if nothing is known to be."""
+    if is_differentiated(run):
+        return "derivatives of derivatives are taken, for which 16 bits have too few digits"
+    return factorized(run, WORTH_SHARE * steady.step_ns)
 
 
 def _target(run: Run) -> str | None:

@@ -24,8 +24,9 @@ How to fix
     In a loss, no .double(): accumulate a scalar in float64 if you must, not the tensor.
 
 When it is wrong
-    The rule is wrong if the program needs float64: solvers of differential equations, Gaussian processes, some models in physics
-    and finance. The results change in the 8th digit, and sums of many small numbers can change more.
+    The rule is wrong if the program needs float64: solvers of differential equations, some models in physics and finance. It is
+    not recommended where the run shows such a need: matrices in float64 are factorized or systems solved, derivatives of
+    derivatives are taken, or LBFGS is used. The results change in the 8th digit, and sums of many small numbers can change more.
 
 References
     https://pytorch.org/docs/stable/tensor_attributes.html#torch-dtype; NVIDIA, CUDA C programming guide, arithmetic instructions
@@ -37,6 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, removed
+from mfu_doctor.analysis.evidence.digits import double_on_purpose
 from mfu_doctor.analysis.evidence.double_precision import DoublePrecision, double_precision_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
 from mfu_doctor.analysis.evidence.vocab_loss import vocab_loss_of
@@ -89,6 +91,7 @@ def fp64_work(run: Run) -> Outcome:
         risk="rounding",
         place=None if found.origin is None or found.is_model else run.places(np.array([found.origin]))[0],
         symptom_of=("large-vocab-loss",) if _is_vocab_loss(run, steady, found) else (),
+        withhold=double_on_purpose(run, found.entries, WORTH_SHARE * steady.step_ns),
         raised_peak=run.peaks.of("fp32") if found.is_model and not run.is_cpu else None,
     )
 

@@ -33,6 +33,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.evidence.digits import factorized
 from mfu_doctor.analysis.evidence.steady_steps import Mask, steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
@@ -83,6 +84,7 @@ def tf32_off(run: Run) -> Outcome:
         ),
         effort="line",
         risk="rounding",
+        withhold=factorized(run, WORTH_SHARE * steady.step_ns),
         confidence="modelled" if (run.flops.per_entry(EXECUTED)[mask] > 0).mean() > 0.5 else "hint",
         symptom_of=("fp32-matmul",),
         raised_peak=tf32,

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.attribution import first_place
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
+from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most
 from mfu_doctor.analysis.evidence.steady_steps import Rows, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change
@@ -73,6 +74,7 @@ def unfused_elementwise(run: Run) -> Outcome:
         ),
         place=first_place(run, ops[ops >= 0]),
         risk="rounding",
+        withhold=obstacle_to_compile(run),
         symptom_of=(*_looped(run, ops), "uncompiled"),
     )
 
