@@ -209,6 +209,8 @@ def records_itself(trace: Trace, tree: OpTree) -> npt.NDArray[np.bool_]:
     inside = trace.rows(Category.CPU_OP)
     inside = inside[tree.parent[inside] >= 0]
     inside = inside[np.isin(events.name[tree.parent[inside]], ids_matching(trace, FORMULA_NODE))]
+    # the engine's call of a node, drawn inside it where both begin in the same microsecond, has the number of the forward pass
+    inside = inside[~np.isin(events.name[inside], ids_matching(trace, NODE_CALL))]
     inside = inside[np.argsort(events.start[inside], kind="stable")]
     found = np.zeros(len(events) + 1, np.bool_)
     found[tree.parent[inside]] = events.sequence[inside] >= 0  # of several, the last one stays
