@@ -173,6 +173,7 @@ class FrameSample:
         None  # package whose code ran for this line ("torch", "json"); None: the line itself, or unknown
     )
     cpu_ns: int | None = None  # CPU time of the thread so far
+    call: str | None = None  # function of a library that this line called: "numpy.read_array"; None: none, or unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ def program(
 ) -> Run:
     """Four pointwise operators and a product forward, and their backward, in one dtype."""
     told: dict[str, Any] = {"dims": [BIG, BIG], "types": [kind, kind]}
-    records = {"sequence": 9} if second else {}
+    records: dict[str, Any] = {"sequence": 9} if second else {}
     drawn = Timeline(device=None)
     for _ in range(6):
         with drawn.step():

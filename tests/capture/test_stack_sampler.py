@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.capture.loop.stack_sampler import StackSampler, package_of
+from mfu_doctor.capture.loop.stack_sampler import StackSampler
+from mfu_doctor.capture.loop.where import package_of
 from mfu_doctor.facts import FrameSample
 
 _PATIENCE_S = 20.0  # a sample takes 20 ms; the test ends with the first ones

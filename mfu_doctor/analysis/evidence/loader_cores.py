@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfu_doctor.analysis.evidence.loading import Loading, loader_facts
+from mfu_doctor.analysis.evidence.loading_lines import loading_lines
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.units import NS_PER_S
 
@@ -33,6 +34,7 @@ class LoaderCores:
         loading_ns: CPU time of loading the batches of a step at the three ends; equal if it was measured.
         displaced: share of a new worker's CPU time by which training becomes longer, at the three ends.
         measured: whether the CPU time of this process is known.
+        cheaper: what cheaper loading leaves of its CPU time, at the three ends.
     """
 
     count: float | None
@@ -40,6 +42,7 @@ class LoaderCores:
     loading_ns: tuple[float, float, float]
     displaced: tuple[float, float, float]
     measured: bool
+    cheaper: tuple[float, float, float]
 
     @property
     def busy(self) -> bool:
@@ -63,7 +66,7 @@ def loader_cores(run: Run, loading: Loading) -> LoaderCores:
     count = _available(run, loading)
     host = run.facts.host if run.facts else None
     measured = host is not None and host.cpu_share is not None
-    return LoaderCores(count, trains, loads, _displaced(run, loading, count, trains), measured)
+    return LoaderCores(count, trains, loads, _displaced(run, loading, count, trains), measured, _cheaper(run, loading))
 
 
 def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -> float:
@@ -75,7 +78,7 @@ def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -
 
 def with_cheaper_loading(loading: Loading, cores: LoaderCores, end: int) -> float:
     """The step if loading needed less CPU time and nothing else changed, in nanoseconds."""
-    saved = (1.0 - _CHEAPER[end]) * cores.loading_ns[MID] / max(loading.workers or 1, 1)
+    saved = (1.0 - cores.cheaper[end]) * cores.loading_ns[MID] / max(loading.workers or 1, 1)
     return max(loading.step_ns - saved, loading.least_ns)
 
 
@@ -88,6 +91,15 @@ def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:
         return (min(loading.fetches * facts.cpu_s * NS_PER_S, most),) * 3
     share = _busy_share(run, loading)
     return (share * most,) * 3 if share is not None else (_UNKNOWN[LOW] * most, _UNKNOWN[MID] * most, _UNKNOWN[HIGH])
+
+
+def _cheaper(run: Run, loading: Loading) -> tuple[float, float, float]:
+    """What cheaper loading leaves: the training thread that loads itself was seen at its lines."""
+    lines = loading_lines(run) if loading.workers == 0 else None
+    if lines is None:
+        return _CHEAPER
+    low, mid, high = (lines.left(unknown) for unknown in _CHEAPER)
+    return low, mid, high
 
 
 def _busy_share(run: Run, loading: Loading) -> float | None:

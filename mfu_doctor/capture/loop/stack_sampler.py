@@ -6,7 +6,7 @@ The stacks of the profiler slow the loop by half. One sample costs ten microseco
 
 from __future__ import annotations
 
-import re
+import os
 import sys
 import sysconfig
 import threading
@@ -14,13 +14,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from mfu_doctor.capture.loop.where import line_of, package_of
 from mfu_doctor.facts import FrameSample
 
 _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms step
 _JOIN_S = 0.5
 _MAX_SAMPLES = 30_000  # ten minutes
-_MAX_DEPTH = 200
-_PACKAGE = re.compile(r".*/(?:(?:site|dist)-packages|python3[^/]*)/(?P<package>[^/.]+)")
 
 
 class StackSampler:
@@ -33,7 +32,7 @@ class StackSampler:
 
     def __init__(self, thread: int, base: Path | None) -> None:
         self._watched = thread
-        self._files = UserFiles(base)
+        self._files, self._own = UserFiles(base), own_directory() + os.sep
         self._clock = _cpu_clock(thread)
         self._stop = threading.Event()
         self._samples: list[FrameSample] = []
@@ -52,22 +51,18 @@ class StackSampler:
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD_S) and len(self._samples) < _MAX_SAMPLES:
             frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
-            place = self._place(frame)
-            if frame is not None and place is not None:
+            line = line_of(frame, self._own, self._files.shown)
+            if frame is not None and line is not None:
                 library = None if self._is_users(frame) else package_of(frame.f_code.co_filename)
-                sample = FrameSample(time_ns=time.time_ns(), place=place, library=library, cpu_ns=self._cpu_ns())
-                self._samples.append(sample)
-
-    def _place(self, frame: FrameType | None) -> str | None:
-        """File and line of the innermost frame in the user's own code."""
-        for _ in range(_MAX_DEPTH):
-            if frame is None:
-                return None
-            file = self._files.shown(frame.f_code.co_filename)
-            if file is not None:
-                return f"{file}:{frame.f_lineno}"
-            frame = frame.f_back
-        return None
+                self._samples.append(
+                    FrameSample(
+                        time_ns=time.time_ns(),
+                        place=line.place,
+                        library=library,
+                        cpu_ns=self._cpu_ns(),
+                        call=line.call,
+                    )
+                )
 
     def _is_users(self, frame: FrameType) -> bool:
         return self._files.shown(frame.f_code.co_filename) is not None
@@ -91,12 +86,6 @@ def _cpu_clock(thread: int) -> int | None:
         return time.pthread_getcpuclockid(thread)
     except OSError:
         return None
-
-
-def package_of(filename: str) -> str | None:
-    """The package that a file of a library or of Python belongs to: "torch", "json"."""
-    match = _PACKAGE.search(filename.replace("\\", "/"))
-    return match["package"] if match else None
 
 
 class UserFiles:

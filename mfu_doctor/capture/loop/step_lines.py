@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from types import FrameType
 
-from mfu_doctor.capture.loop.stack_sampler import package_of
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.loop.where import Line, line_of
 from mfu_doctor.units import NS_PER_S
@@ -68,7 +67,7 @@ class StepLines:
                 short_s=short.get(line, 0.0),
                 long_s=long.get(line, 0.0),
                 function=line.function,
-                library=None if line.file is None else package_of(line.file),
+                library=line.library,
             )
             for line in known[:_MOST_LINES]
         )

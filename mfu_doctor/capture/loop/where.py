@@ -16,6 +16,7 @@ from types import CodeType, FrameType
 from mfu_doctor.whole_run import TRAINING
 
 _MAX_DEPTH = 200
+_PACKAGE = re.compile(r".*/(?:(?:site|dist)-packages|python3[^/]*)/(?P<package>[^/.]+)")
 _MODULE = "<module>"
 
 # A function that is named for what it does; the name is the user's (or the library's) own word for it. A name with two such words
@@ -65,28 +66,40 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The innermost line of the user's code, the function of a library that it called, and the file of that."""
+    """The innermost line of the user's code, and what it called: a function, and the package of it."""
 
     place: str
     function: str | None = None
-    file: str | None = None
+    library: str | None = None
+
+    @property
+    def call(self) -> str | None:
+        """The function with its package: "numpy.read_array"; None if none was called, or if it has no package."""
+        return f"{self.library}.{self.function}" if self.function and self.library else None
 
 
 def line_of(frame: FrameType | None, own: str, shown: Callable[[str], str | None]) -> Line | None:
-    """The line of the user's code that a thread is at; None if there is none, or if this package works there."""
+    """The innermost line of the user's code on a stack, whatever this package adds to the stack; None if there is none."""
     below: list[Call] = []
-    while frame is not None and len(below) < _MAX_DEPTH:
-        code = frame.f_code
-        if code.co_filename.startswith(own):
+    for _ in range(_MAX_DEPTH):
+        if frame is None:
             return None
+        code = frame.f_code
         file = shown(code.co_filename)
         if file is not None:
             called = next((call for call in reversed(below) if _is_told(call)), None)
             place = f"{file}:{frame.f_lineno}"
-            return Line(place) if called is None else Line(place, called.function, called.file)
-        below.append(Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code)))
+            return Line(place) if called is None else Line(place, called.function, package_of(called.file))
+        if not code.co_filename.startswith(own):
+            below.append(Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code)))
         frame = frame.f_back
     return None
+
+
+def package_of(filename: str) -> str | None:
+    """The package that a file of a library or of Python belongs to: "torch", "json"."""
+    match = _PACKAGE.search(filename.replace("\\", "/"))
+    return match["package"] if match else None
 
 
 def stack_of(frame: FrameType | None, own: str) -> tuple[Call, ...]:

@@ -21,7 +21,8 @@ How the gain is predicted
     In a CPU-only run whose operators use all cores, the step also becomes longer by a part of the CPU time of loading: the part
     of the time in which training uses more than one core (low: half-way between this and all of it; high: none).
     If workers remove less than half of the wait, cheaper loading is advised instead: low a quarter less CPU time per batch, mid
-    half of it, high none left. How much can really be saved depends on the transforms.
+    half of it, high none left. How much can really be saved depends on the transforms. If the training thread loads itself and
+    samples of its stack show that it reads, decodes or tokenizes, that part is gone at all ends; putting batches together stays.
 
 How to fix
     DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True if a GPU trains. If all cores are already busy,
@@ -59,6 +60,14 @@ from mfu_doctor.analysis.evidence.loading import (
     loading_of,
     own_iterator,
 )
+from mfu_doctor.analysis.evidence.loading_lines import (
+    COLLATING,
+    RANDOM,
+    READING,
+    TOKENIZING,
+    LoadingLines,
+    loading_lines,
+)
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
@@ -73,10 +82,16 @@ SATURATED = 0.95
 _CHEAPER = (
     "samples = [dataset[i] for i in range(len(dataset))]  # decode once and keep it, or make the transforms cheaper"
 )
-
-
+# By what the samples of the training thread show.
+_REMEDIES = {
+    READING: "read and decode it once, in __init__, and keep it (arrays in .npy files: np.load(file, mmap_mode='r'))",
+    TOKENIZING: "tokenize once before training, and keep the ids",
+    COLLATING: "take whole batches out of tensors: DataLoader(..., sampler=BatchSampler(...), batch_size=None)",
+    RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
+}
 _WORKER_ENDS = Ends(low="only half of these workers find a free core", high="each batch is ready in time")
 _CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="it costs no time on the CPU any more")
+_KEPT_ENDS = Ends(low="the rest of loading hardly gets cheaper", high="all of it is kept")
 
 
 @rule(
@@ -106,17 +121,20 @@ def input_bound(run: Run) -> Outcome:
     few = _fewer(loading, wanted)
     cheaper = _workers_do_little(run, loading, cores, wanted)
     who = "Training" if run.is_cpu else "GPU"
+    lines = loading_lines(run) if loading.workers == 0 else None
     storage = _from_storage(run)
     return Finding(
         summary=f"{who} waits for data {loading.waiting.of_step}",
-        fix=_CHEAPER if cheaper else _fix(run, loading, wanted),
-        detail=_detail(loading, storage) + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
-        decides=_CHEAPER_ENDS if cheaper else _WORKER_ENDS,
+        fix=_cheaper(lines) if cheaper else _fix(run, loading, wanted),
+        detail=_detail(loading, storage)
+        + (f"; {lines.takes}" if lines is not None else "")
+        + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
+        decides=_ends(lines) if cheaper else _WORKER_ENDS,
         change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
         evidence=_evidence(loading, storage, cores),
-        place=run.places(loading.rows[:1])[0],
+        place=lines.place if lines is not None else run.places(loading.rows[:1])[0],
         effort="refactor" if cheaper else "line",
-        confidence="hint" if cheaper else "measured",
+        confidence="measured" if not cheaper else "hint" if _ends(lines) is _CHEAPER_ENDS else "modelled",
     )
 
 
@@ -162,6 +180,17 @@ def _change(run: Run, loading: Loading, cores: LoaderCores, workers: tuple[int, 
 def _cheaper_change(run: Run, loading: Loading, cores: LoaderCores) -> Change:
     low, mid, high = (with_cheaper_loading(loading, cores, end) for end in (LOW, MID, HIGH))
     return _changes(run, loading, (low, mid, high))
+
+
+def _cheaper(lines: LoadingLines | None) -> str:
+    """How loading gets cheaper, by what takes most of it."""
+    if lines is None or lines.kind not in _REMEDIES:
+        return _CHEAPER if lines is None or RANDOM not in lines.kinds else f"# {lines.told}: {_REMEDIES[RANDOM]}"
+    return f"# {lines.told}: {_REMEDIES[lines.kind]}"
+
+
+def _ends(lines: LoadingLines | None) -> Ends:
+    return _KEPT_ENDS if lines is not None and lines.kind in (READING, TOKENIZING) else _CHEAPER_ENDS
 
 
 def _changes(run: Run, loading: Loading, steps: tuple[float, float, float]) -> Change:
