@@ -184,7 +184,7 @@ def test_an_estimate_comes_before_its_range_and_with_what_decides() -> None:
     wide = fix("host-bound", (5.7, 67, 67), decides=Ends(low="it only fuses", high="it can be a CUDA graph"))
     screen = " ".join(render(report(split(launch=0.7), wide), "terminal").split())
     assert "about 67 ms (5.7-67)" in screen
-    assert "67 ms if it can be a CUDA graph, 5.7 ms if it only fuses" in screen
+    assert "67 ms if it can be a CUDA graph; 5.7 ms if it only fuses" in screen
     narrow = " ".join(render(report(split(launch=0.7), fix(ms=(55, 57, 59), decides=wide.decides)), "terminal").split())
     assert " 57 ms medium" in narrow
     assert "CUDA graph" not in narrow

@@ -9,22 +9,25 @@ from mfu_doctor.render.words.text import wrap
 from mfu_doctor.result.report import Report
 
 MOST = 3  # caveats that stand first; the rest stands with the cautions
-LINES = 2  # of each on the first screen
+LINES = 2  # of each on the first screen; one alone may take one more
 VERDICT_LINES = 4
 
 
 def caveats(report: Report, look: Look) -> list[Block]:
     """What makes figures or advice wrong, each with its remedy."""
     found = wording.first_caveats(report)
-    rows = [row for text, remedy in (found if look.verbose else found[:MOST]) for row in _caveat(text, remedy, look)]
+    most = None if look.verbose else LINES + (len(found) == 1)
+    rows = [
+        row for text, remedy in (found if look.verbose else found[:MOST]) for row in _caveat(text, remedy, look, most)
+    ]
     return [Block(tuple(line(INDENT + row, "head") for row in rows))]
 
 
-def _caveat(text: str, remedy: str, look: Look) -> list[str]:
-    """One of them, with its remedy if there is room: a line to paste is not cut."""
+def _caveat(text: str, remedy: str, look: Look, most: int | None) -> list[str]:
+    """One of them, with its remedy if there is room in so many lines: a line to paste is not cut."""
     room = look.width - len(INDENT)
     whole = wrap(f"! {text.rstrip('.')}: {remedy}" if remedy else f"! {text}", room)
-    return whole if look.verbose or len(whole) <= LINES else wrap(f"! {text}", room, lines=LINES)
+    return whole if most is None or len(whole) <= most else wrap(f"! {text}", room, lines=most)
 
 
 def verdict(report: Report, look: Look) -> list[Block]:

@@ -214,7 +214,7 @@ def step_s(report: Report) -> float:
 
 
 def decided_by(report: Report, diagnosis: Diagnosis) -> str:
-    """What decides between the ends of a wide saving: "67 ms if the step can be a CUDA graph, 5.7 ms if it only fuses"."""
+    """What decides between the ends of a wide saving: "67 ms if the step can be a CUDA graph; 5.7 ms if it only fuses"."""
     found, ends = diagnosis.saving, diagnosis.decides
     if found is None or ends is None or not found.is_wide:
         return ""
@@ -223,7 +223,7 @@ def decided_by(report: Report, diagnosis: Diagnosis) -> str:
         quantities.share(end, whole) if report.savings_are_shares else quantities.duration(end, 2)
         for end in (found.high, found.low)
     )
-    return f"{high} if {ends.high}, {low} if {ends.low}"
+    return f"{high} if {ends.high}; {low} if {ends.low}"
 
 
 def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:

@@ -65,9 +65,11 @@ def startup_recording(run: Run) -> Outcome:
     if first.total_ns < _MOST * steady.step_ns:
         return None
     allocating = (first & run.host.allocator).total_ns
+    parts = (("allocations", allocating), ("launches", first.total_ns - allocating))
+    told = " and ".join(f"first {what} ({time_of(ns)})" for what, ns in parts if ns)
     return Finding(
-        summary=f"This recording is start-up: {share(first.total_ns, steady.step_ns)} of its {time_of(steady.step_ns)} are "
-        f"first allocations ({time_of(allocating)}) and first launches ({time_of(first.total_ns - allocating)})",
+        summary=f"This recording is start-up: {share(first.total_ns, steady.step_ns)} of its "
+        f"{time_of(steady.step_ns)} are {told}",
         fix="torch.profiler.schedule(wait=10, warmup=2, active=5)  # and prof.step() at the end of each iteration",
         evidence=(
             shown("first allocations", seconds(allocating), "s"),
