@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+<<<<<<< HEAD
 from mfu_doctor.whole_run import StepCourse, WholeRun
+=======
+from mfu_doctor.core_turns import CoreTurns
+from mfu_doctor.whole_run import WholeRun
+>>>>>>> aded2df (Time in line for a core is recorded, named and priced)
 
 FACTS_KEY = "mfu_doctor"
 FACTS_VERSION = 1
@@ -55,6 +60,7 @@ class LoaderFacts:
         None  # fetches for which workers had a batch ready, un-profiled steps; None without workers
     )
     first_wait_s: float | None = None  # first fetch: workers starting
+    sample_place: str | None = None  # "train.py:41": where the user's code that makes a sample begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +148,12 @@ class HostFacts:
     load_average: float | None = None  # 1-minute, at the end of the block
     cpu_share: float | None = None  # process CPU seconds / wall seconds over the timed steps
     worker_cpu_share: float | None = None  # CPU seconds of descendants (workers) / wall seconds, if /proc shows it
+    loader_cpu_share: float | None = None  # CPU seconds of the DataLoader workers among them / wall seconds
     other_cpu_share: float | None = None  # CPU seconds of other processes / wall seconds, if /proc shows it
+    stolen_cpu_share: float | None = None  # seconds that other virtual machines had this one's cores / wall seconds
+    throttled_share: float | None = None  # seconds that the container's quota stopped its threads / wall seconds
+    turns: CoreTurns | None = None  # None: the system does not tell how long threads wait for a core
+    shares_s: float | None = None  # wall seconds that the shares are of
     disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, if /proc shows it
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
@@ -152,6 +163,14 @@ class HostFacts:
         """Cores that this process may use: the least of machine, affinity and quota; None if none of them is known."""
         known = (self.cores, self.affinity, self.cgroup_cpus)
         return min((float(cores) for cores in known if cores), default=None)
+
+    @property
+    def other_cores(self) -> float | None:
+        """Cores of these that other processes had, at least: the rest of the machine may have held that much of them."""
+        usable = self.usable_cores
+        if usable is None or self.other_cpu_share is None:
+            return None
+        return max(self.other_cpu_share - ((self.cores or usable) - usable), 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from mfu_doctor.analysis.utilization.traffic import least_bytes
 from mfu_doctor.analysis.utilization.waterfall import LeastTimes, Waterfall, build_waterfall, least_times
 from mfu_doctor.analysis.views.activity import Activity, device_activity
 from mfu_doctor.analysis.views.breakdown import Breakdowns, split_steps
+from mfu_doctor.analysis.views.core_waits import CoreWaits, core_waits
 from mfu_doctor.analysis.views.extra_work import extra_work
 from mfu_doctor.analysis.views.forward_ops import forward_of
 from mfu_doctor.analysis.views.growth import Growth, growth_of
@@ -34,6 +35,7 @@ from mfu_doctor.analysis.views.mean_step import MeanStep, mean_step
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.optimizer_steps import OptimizerSteps, optimizer_steps
 from mfu_doctor.analysis.views.python_lines import awake_share
+from mfu_doctor.analysis.views.quickest import held_up
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
 from mfu_doctor.analysis.views.step_windows import Steps
@@ -182,6 +184,14 @@ class Run:
         return later_waits(self.steps, self.host, self.facts)
 
     @cached_property
+    def core_waits(self) -> CoreWaits | str:
+        """How long threads of training waited for a core, and who had the cores; or why that is not known."""
+        host = self.facts.host if self.facts is not None else None
+        counted = host is not None and host.turns is not None and self.is_cpu
+        longer = held_up(self.trace, self.activity, self.steps) if counted else None
+        return core_waits(self.facts, is_cpu=self.is_cpu, held_up=longer)
+
+    @cached_property
     def breakdown(self) -> Breakdowns:
         """The exclusive split of each step."""
         return split_steps(self.trace, self.activity, self.launches, self.host, self.steps)
@@ -241,7 +251,7 @@ class Run:
     @cached_property
     def replay(self) -> Replay:
         """The timeline as a model that can be changed and run again, without the profiler's time if that is known."""
-        return build_replay(self.work, self.host)
+        return build_replay(self.work, self.host, self.core_waits)
 
     @cached_property
     def unrecorded_ns(self) -> npt.NDArray[np.float64]:

@@ -41,10 +41,9 @@ class Capture:
 
     def __init__(self, request: Request, finish: Callable[[Capture], None], keep: Callable[[Capture], None]) -> None:
         self.request = request
-        self.notes = Notes()
-        self.signs = Signs()
+        self.notes, self.signs = Notes(), Signs()
         self.detector = self.signs.detector
-        self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known))
+        self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known, base=working_directory()))
         self.over = self.abandoned = False
         self.watch = RunWatch(self.notes, working_directory())
         self.facts: Facts | None = None  # as written into the file
@@ -272,6 +271,7 @@ class Capture:
             self.notes.guarded("the samplers could not be stopped", self.samplers.stop)
             self.notes.guarded("the hooks could not be removed", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
+            self.notes.guarded("the rest of the run could not be watched", self.samplers.look_on)
 
     def _look_on(self) -> None:
         if self._hooks is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
-from mfu_doctor.capture.facts.host import busy_now
+from mfu_doctor.capture.facts.host import Busy, Stretch, busy_now
 from mfu_doctor.capture.loop.children import Children
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 from mfu_doctor.capture.seen import Request, Seen
+from mfu_doctor.units import NS_PER_S
 
 
 class Samplers:
@@ -28,11 +29,15 @@ class Samplers:
         self._seen, self._watch, self._thread, self._base = seen, watch, thread, working_directory()
         self.children = Children(self._base, watch.notes)
         self._frames: StackSampler | None = None
+        self._rest: tuple[Busy, int] | None = (
+            None  # when the rest of the run began, and the nanoseconds of steps until then
+        )
 
     def start(self) -> None:
         """A recording begins, or begins again: what was sampled for the former one is forgotten."""
         self._seen.pauses.clear()
         self._seen.frames, self._seen.samples, self._seen.busy = (), (), (None, None)
+        self._seen.rest = self._rest = None
         notes = self._watch.notes
         notes.guarded("the device sampler could not start", self.devices.start)
         notes.guarded("child processes could not be noted", self.children.watch)
@@ -41,7 +46,7 @@ class Samplers:
         """A phase begins."""
         self.devices.find()  # a script may begin to use another one
         if phase is Phase.TIMED:
-            self._seen.busy = (busy_now(), None)
+            self._seen.busy = (self._busy_now(), None)
         elif phase is Phase.TIMING:
             self._frames = StackSampler(self._thread.current, self._base)
             self._frames.start()
@@ -51,19 +56,31 @@ class Samplers:
     def leave(self, phase: Phase) -> None:
         """It has ended."""
         if phase is Phase.TIMED:
-            self._seen.busy = (self._seen.busy[0], busy_now())
+            self._seen.busy = (self._seen.busy[0], self._busy_now())
         elif phase is Phase.TIMING:
             self._stop_frames()
         elif phase is Phase.SHAPES:
             self._watch.resume()
 
+    def look_on(self) -> None:
+        """The recording is over and written; the block may go on."""
+        if self._watch.onlooker is not None:
+            self._rest = self._busy_now(), self._watch.clock.times.total_ns
+
     def stop(self) -> None:
-        """The recording is over."""
+        """The recording is over, or the block."""
+        if self._rest is not None:
+            (before, stepped_ns), self._rest = self._rest, None
+            stepping_s = (self._watch.clock.times.total_ns - stepped_ns) / NS_PER_S
+            self._seen.rest = Stretch(before, self._busy_now(), stepping_s)
         self._stop_frames()
         self.children.stop()
         sampled = self.devices.stop()
         if sampled is not None:
             self._seen.samples, self._seen.sampler_status = sampled
+
+    def _busy_now(self) -> Busy:
+        return busy_now(loaders=self._seen.loop.loading)
 
     def _stop_frames(self) -> None:
         if self._frames is not None:

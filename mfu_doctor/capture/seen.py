@@ -9,7 +9,7 @@ from typing import Any
 from mfu_doctor.capture.destination import Destination
 from mfu_doctor.capture.device.current_devices import current_devices
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
-from mfu_doctor.capture.facts.host import Busy
+from mfu_doctor.capture.facts.host import Busy, Stretch
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
@@ -39,7 +39,8 @@ class Seen:
     frames: tuple[FrameSample, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()
     sampler_status: str | None = None
-    busy: tuple[Busy | None, Busy | None] = (None, None)
+    busy: tuple[Busy | None, Busy | None] = (None, None)  # when the timed steps began, and ended
+    rest: Stretch | None = None  # of the run, after the recording
     compiled: Compiled | None = None  # at the start
     allocator: dict[str, int] = field(default_factory=dict)  # at the start
 
@@ -49,6 +50,11 @@ class Seen:
             self.pauses.append(pause)
 
     def steps_ahead(self, fetches: int) -> int | None:
-        """Steps of so many fetches that one pass over the longest loader makes, as far as it reports its length."""
-        length = self.loop.length
-        return length // fetches if length and fetches else None
+        """Steps that one pass over the loader makes that lasts longest, as far as the loaders report their lengths.
+
+        Args:
+            fetches: of one step, from all loaders: taken where it is not known how many are from each.
+        """
+        each = self.loop.feeding.each
+        ahead = (length // many for n, length in self.loop.lengths.items() if (many := each[n] or fetches))
+        return max(ahead, default=None)

@@ -8,6 +8,7 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import MODEL
+from mfu_doctor.facts import Schedule
 from mfu_doctor.reading import read_trace
 from tests.capture.programs import BY_HAND, STEP, TRACE, Written, ours, with_and_without
 from tests.capture.zygote import Zygote
@@ -205,6 +206,20 @@ with block() as doctor:
     (found,) = ours(tmp_path).facts.loaders
     assert found.fetches <= 26
     assert ours(tmp_path).facts.micro_batches == 1.0
+
+
+def test_two_loaders_side_by_side_make_as_many_steps_as_one_of_them_has_batches(zygote: Zygote, tmp_path: Path) -> None:
+    """22 steps, not 11: the schedule of twenty need not be shortened."""
+    body = """
+with block() as doctor:
+    for (x, y), (u, _) in zip(loader(22), loader(22)):
+        model(u).sum().backward()
+        train(x, y)
+"""
+    with_and_without(zygote, tmp_path, body)
+    facts = ours(tmp_path).facts
+    assert facts.recorded == facts.asked == Schedule(skip=5, timed=5, warmup=3, active=5)
+    assert not any(note.startswith("the data loader has") for note in facts.notes)
 
 
 def test_a_recorded_trial_is_not_mixed_with_the_next_one(zygote: Zygote, tmp_path: Path) -> None:

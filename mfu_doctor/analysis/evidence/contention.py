@@ -1,4 +1,4 @@
-"""How much of the cores of this process other processes used, during the steps without the profiler."""
+"""How much of the cores of this process other processes used, during the steps without the profiler, and what it cost."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.core_waits import MACHINES, OTHERS
 
 # Others using less than this share of the cores leave enough to spare.
 OTHERS_SHARE = 0.25
 # Cores are contended for if all processes together use this share of them.
 BUSY_SHARE = 0.9
+# A step longer by this share is off by more than steps differ anyway.
+WAITED_SHARE = 0.05
 # A device that waits for the host for less than this share of the step hides whatever the host suffers.
 CRITICAL_SHARE = 0.01
 
@@ -22,16 +25,20 @@ class Contention:
     Attributes:
         cores: that this process may use.
         own: used by this process.
-        others: used by other processes on these cores, at least.
+        others: used by other processes and other virtual machines on these cores, at least.
+        waited: share of the step for which training waited for a core because of them; None if it is not known.
     """
 
     cores: float
     own: float
     others: float
+    waited: float | None = None
 
     @property
     def is_contended(self) -> bool:
-        """Whether all of the cores were busy, and others took a good part of them."""
+        """Whether training waited for others, or where that is not known, whether they took a good part of cores all busy."""
+        if self.waited is not None:
+            return self.waited >= WAITED_SHARE
         return self.others >= OTHERS_SHARE * self.cores and self.own + self.others >= BUSY_SHARE * self.cores
 
 
@@ -40,11 +47,12 @@ def contention_of(run: Run) -> Contention | str:
     host = run.facts.host if run.facts is not None else None
     if host is None or host.cpu_share is None or host.other_cpu_share is None:
         return "the CPU times of this and of other processes were not recorded"
-    if host.cores is None:
+    cores, others = host.usable_cores, host.other_cores
+    if host.cores is None or cores is None or others is None:
         return "the number of CPU cores was not recorded"
-    cores = host.usable_cores or host.cores
-    others = max(host.other_cpu_share - (host.cores - cores), 0.0)  # the rest of the machine may have held that much
-    return Contention(cores, host.cpu_share, others)
+    waits = run.core_waits
+    waited = None if isinstance(waits, str) else waits.because_of(OTHERS, MACHINES)[1]
+    return Contention(cores, host.cpu_share, others + (host.stolen_cpu_share or 0.0), waited)
 
 
 def host_is_critical(run: Run) -> bool:

@@ -42,7 +42,8 @@ class Replay:
         recorded: the timeline as recorded.
         row_of_entry: event row of each Activity entry, shape (n,).
         timeline: what edits are applied to, where it differs (the profiler's own time taken out).
-        slowdown: how many times as long as without a profiler that timeline's step is (1: as long, or not known).
+        slowdown: how many times as long as without a profiler, and with a core for each thread, that timeline's step is
+            (1: as long, or not known).
 
     Attributes:
         recorded: the timeline as recorded.

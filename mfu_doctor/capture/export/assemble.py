@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mfu_doctor.capture.capture import Capture
-from mfu_doctor.capture.facts.host import host_facts
+from mfu_doctor.capture.facts.host import host_facts, with_shares
 from mfu_doctor.capture.facts.settings import (
     allocator_now,
     compile_facts,
@@ -128,7 +128,11 @@ def with_whole_run(capture: Capture, facts: Facts) -> Facts:
     facts = replace(facts, whole_run=run, course=course, beside_steps_s=beside, notes=tuple(capture.notes.said))
     if not capture.watch.ended or len(steps) <= _MANY * max(len(beside), 1):
         return facts
-    return replace(facts, timed_steps_s=_rounded(steps), timed_waits_s=_rounded(waits))
+    facts = replace(facts, timed_steps_s=_rounded(steps), timed_waits_s=_rounded(waits))
+    rest, host = capture.seen.rest, facts.host
+    if host is None or rest is None or not rest.is_training or rest.wall_s < (host.shares_s or 0.0):
+        return facts
+    return replace(facts, host=with_shares(host, rest.before, rest.after))
 
 
 def _host(seen: Seen) -> HostFacts:

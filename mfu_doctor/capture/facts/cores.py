@@ -11,11 +11,13 @@ from pathlib import Path
 
 from mfu_doctor.capture.facts.system_files import text_of
 from mfu_doctor.facts import HostFacts
+from mfu_doctor.units import NS_PER_S
 
-_CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
+_US_PER_S = 1_000_000
 
 
-def core_facts(cgroup: Path = _CGROUP) -> HostFacts:
+def core_facts(cgroup: Path = CGROUP) -> HostFacts:
     """Only the facts about cores.
 
     Args:
@@ -28,9 +30,19 @@ def core_facts(cgroup: Path = _CGROUP) -> HostFacts:
     )
 
 
-def processes_at_once(cgroup: Path = _CGROUP) -> int:
+def processes_at_once(cgroup: Path = CGROUP) -> int:
     """How many processes of ours can run at once, at least one: whole cores, for a part of one is no place for another."""
     return max(int(core_facts(cgroup).usable_cores or 1), 1)
+
+
+def throttled_seconds(cgroup: Path = CGROUP) -> float | None:
+    """Seconds for which the quota has stopped this control group, summed over cores; None if there is no such count."""
+    for name, count, per_s in (("cpu.stat", "throttled_usec", _US_PER_S), ("cpu/cpu.stat", "throttled_time", NS_PER_S)):
+        words = (text_of(cgroup / name) or "").split()
+        told = dict(zip(words[::2], words[1::2], strict=False)).get(count, "")
+        if told.isdigit():
+            return int(told) / per_s
+    return None
 
 
 def _quota(cgroup: Path) -> float | None:

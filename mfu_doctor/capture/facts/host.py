@@ -9,44 +9,94 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mfu_doctor.capture.facts.cores import core_facts
+from mfu_doctor.capture.facts.cores import CGROUP, core_facts, throttled_seconds
+from mfu_doctor.capture.facts.process_tree import process_tree
 from mfu_doctor.capture.facts.processor import cpu_model
 from mfu_doctor.capture.facts.system_files import text_of
+from mfu_doctor.capture.facts.turns import Threads, core_turns, threads_now
 from mfu_doctor.facts import HostFacts
 
 _PROC = Path("/proc")
-_MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /proc takes too long
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """CPU seconds used and bytes read up to one moment; None if /proc does not say."""
+    """CPU seconds used and bytes read up to one moment; None if the system does not say."""
 
     wall_s: float
     own_s: float  # this process
     tree_s: float | None  # this process and its descendants (loader workers)
     machine_s: float | None  # all processes of the machine
+    loaders_s: float | None = None  # of the descendants, workers of a DataLoader
+    loaders: frozenset[int] = frozenset()  # numbers of these workers
     read_bytes: int | None = None  # from storage, by this process and its descendants
+    stolen_s: float | None = None  # cores of this virtual machine that others had
+    throttled_s: float | None = None  # stopped by the quota of the container
+    threads: Threads | None = None
+
+    @property
+    def descendants_s(self) -> float | None:
+        """CPU seconds of the processes that this one started."""
+        return None if self.tree_s is None else self.tree_s - self.own_s
+
+    @property
+    def others_s(self) -> float | None:
+        """CPU seconds of all other processes."""
+        return None if self.tree_s is None or self.machine_s is None else self.machine_s - self.tree_s
 
 
-def busy_now(proc: Path = _PROC) -> Busy:
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the run in which no profiler was attached.
+
+    Attributes:
+        before: when it began.
+        after: when it ended.
+        stepping_s: how long training steps ran in it.
+    """
+
+    before: Busy
+    after: Busy
+    stepping_s: float
+
+    @property
+    def wall_s(self) -> float:
+        """Its length."""
+        return self.after.wall_s - self.before.wall_s
+
+    @property
+    def is_training(self) -> bool:
+        """Whether next to nothing but steps ran in it."""
+        return self.stepping_s >= _NEARLY_ALL * self.wall_s > 0
+
+
+def busy_now(proc: Path = _PROC, cgroup: Path = CGROUP, loaders: frozenset[int] = frozenset()) -> Busy:
     """Read the clocks (some milliseconds if many processes run: call it between steps).
 
     Args:
         proc: where the system lists its processes, in the form of Linux's /proc.
+        cgroup: where it states the limits of this process's control group.
+        loaders: numbers of the processes that load batches; some may have ended.
     """
-    tree = _tree_ticks(proc)
+    tree, machine = process_tree(proc), _machine_seconds(proc)
+    alive = frozenset() if tree is None else loaders & tree.ticks.keys()
     return Busy(
-        time.monotonic(),
-        time.process_time(),
-        None if tree is None else sum(tree.values()) / os.sysconf("SC_CLK_TCK"),
-        _machine_seconds(proc),
-        None if tree is None else _read_bytes(proc, tree),
+        wall_s=time.monotonic(),
+        own_s=time.process_time(),
+        tree_s=None if tree is None else tree.used_s(tree.ticks.keys()),
+        loaders_s=None if tree is None else tree.used_s(alive),
+        loaders=alive,
+        machine_s=machine[0],
+        stolen_s=machine[1],
+        read_bytes=None if tree is None else _read_bytes(proc, tree.ticks),
+        throttled_s=throttled_seconds(cgroup),
+        threads=threads_now(proc),
     )
 
 
 def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
-    """The machine, and the shares of CPU time between two moments.
+    """The machine, and what was used of it between two moments.
 
     Args:
         before: when the timed steps began; None if they never did.
@@ -54,58 +104,52 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
     """
     import torch
 
-    return replace(
+    facts = replace(
         core_facts(),
         cpu=cpu_model(),
         torch_threads=torch.get_num_threads(),
         interop_threads=torch.get_num_interop_threads(),
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        cpu_share=_own_share(before, after),
-        worker_cpu_share=_worker_share(before, after),
-        other_cpu_share=_other_share(before, after),
-        disk_read_bytes_s=_read_rate(before, after),
         memory_available_bytes=_memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )
+    return with_shares(facts, before, after)
 
 
-def _read_rate(before: Busy | None, after: Busy | None) -> float | None:
-    """Bytes per second; None if they are not counted, or if a process ended, which takes its count with it."""
+def with_shares(facts: HostFacts, before: Busy | None, after: Busy | None) -> HostFacts:
+    """The facts with what was used between these two moments."""
     if before is None or after is None or after.wall_s <= before.wall_s:
-        return None
+        return facts
+    wall_s = after.wall_s - before.wall_s
+
+    def share(first: float | None, last: float | None) -> float | None:
+        return None if first is None or last is None else round(max(last - first, 0.0) / wall_s, 4)
+
+    children = share(before.descendants_s, after.descendants_s)
+    loader = share(before.loaders_s, after.loaders_s) if before.loaders == after.loaders else None
+    if loader is None and children is not None and facts.loader_cpu_share is not None and facts.worker_cpu_share:
+        loader = round(children * facts.loader_cpu_share / facts.worker_cpu_share, 4)  # as it was before
+    return replace(
+        facts,
+        cpu_share=share(before.own_s, after.own_s),
+        worker_cpu_share=children,
+        loader_cpu_share=loader,
+        other_cpu_share=share(before.others_s, after.others_s),
+        stolen_cpu_share=share(before.stolen_s, after.stolen_s),
+        throttled_share=share(before.throttled_s, after.throttled_s),
+        disk_read_bytes_s=_read_rate(before, after),
+        turns=core_turns(before.threads, after.threads, wall_s),
+        shares_s=round(wall_s, 4),
+    )
+
+
+def _read_rate(before: Busy, after: Busy) -> float | None:
+    """Bytes per second; None if they are not counted, or if a process ended, which takes its count with it."""
     if before.read_bytes is None or after.read_bytes is None or after.read_bytes < before.read_bytes:
         return None
     if after.read_bytes == 0:  # a process that never read anything is rarer than a system that does not count (gVisor)
         return None
     return round((after.read_bytes - before.read_bytes) / (after.wall_s - before.wall_s), 1)
-
-
-def _own_share(before: Busy | None, after: Busy | None) -> float | None:
-    if before is None or after is None or after.wall_s <= before.wall_s:
-        return None
-    return round((after.own_s - before.own_s) / (after.wall_s - before.wall_s), 4)
-
-
-def _worker_share(before: Busy | None, after: Busy | None) -> float | None:
-    if (
-        before is None
-        or after is None
-        or after.wall_s <= before.wall_s
-        or before.tree_s is None
-        or after.tree_s is None
-    ):
-        return None
-    descendants = (after.tree_s - before.tree_s) - (after.own_s - before.own_s)
-    return round(max(descendants, 0.0) / (after.wall_s - before.wall_s), 4)
-
-
-def _other_share(before: Busy | None, after: Busy | None) -> float | None:
-    if before is None or after is None or after.wall_s <= before.wall_s:
-        return None
-    if before.machine_s is None or after.machine_s is None or before.tree_s is None or after.tree_s is None:
-        return None
-    others = (after.machine_s - before.machine_s) - (after.tree_s - before.tree_s)
-    return round(max(others, 0.0) / (after.wall_s - before.wall_s), 4)
 
 
 def _memory_available() -> int | None:
@@ -121,31 +165,14 @@ def _memory_available() -> int | None:
     return min(within)
 
 
-def _machine_seconds(proc: Path) -> float | None:
-    """CPU seconds of everything but idle and I/O wait, from the first line of /proc/stat."""
+def _machine_seconds(proc: Path) -> tuple[float | None, float | None]:
+    """CPU seconds of all processes, and those that other virtual machines had, from the first line of /proc/stat."""
     fields = (text_of(proc / "stat") or "").partition("\n")[0].split()[1:]
     if len(fields) < 5:
-        return None
+        return None, None
     user, nice, system, _idle, _iowait, *rest = (int(field) for field in fields[:8])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-
-def _tree_ticks(proc: Path) -> dict[int, int] | None:
-    """CPU ticks of this process and of each of its descendants, with the children that they have waited for, by process."""
-    try:
-        pids = [name for name in os.listdir(proc) if name.isdigit()]  # noqa: PTH208 - names only, and fast
-    except OSError:
-        return None
-    if not pids or len(pids) > _MAX_PROCESSES:
-        return None
-    ticks: dict[int, int] = {}
-    parent: dict[int, int] = {}
-    for pid in pids:
-        fields = (text_of(proc / pid / "stat") or "").rpartition(")")[2].split()
-        if len(fields) > 14:
-            parent[int(pid)] = int(fields[1])
-            ticks[int(pid)] = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
-    return {pid: used for pid, used in ticks.items() if _descends(pid, os.getpid(), parent)}
+    per_s = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + sum(rest[:2])) / per_s, sum(rest[2:]) / per_s
 
 
 def _read_bytes(proc: Path, tree: Iterable[int]) -> int | None:
@@ -163,9 +190,3 @@ def _read_bytes(proc: Path, tree: Iterable[int]) -> int | None:
 def _counted_reads(text: str) -> int | None:
     values = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("read_bytes:")]
     return int(values[0]) if values and values[0].isdigit() else None
-
-
-def _descends(pid: int, ancestor: int, parent: dict[int, int]) -> bool:
-    while pid != ancestor and pid in parent:
-        pid = parent[pid]
-    return pid == ancestor

@@ -9,12 +9,15 @@ import inspect
 import statistics
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mfu_doctor.capture.facts.in_step import StepSettings
+from mfu_doctor.capture.facts.iterators import flag, has_batch, length_of, loader_settings, sample_place, workers_of
 from mfu_doctor.capture.loop.feeding import Feeding
 from mfu_doctor.capture.loop.hooks import loader_of
 from mfu_doctor.capture.loop.identities import Identities
+from mfu_doctor.capture.loop.stack_sampler import UserFiles
 from mfu_doctor.facts import LoaderFacts, OptimizerFacts
 from mfu_doctor.units import NS_PER_S
 
@@ -32,6 +35,7 @@ class _Loader:
     shape: tuple[int, ...] | None = None  # of the first tensor of its first batch
     length: int | None = None
     epoch: int = 0  # number of its latest iterator
+    workers: tuple[int, ...] = ()  # processes of this iterator
     fetches: int = 0
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
@@ -58,22 +62,28 @@ class LoopFacts:
         autocast_dtype: dtype of the autocast region entered last.
         known: numbers of the loop's objects.
         settings: settings of torch as they are inside of steps.
+        base: directory that places are shown relative to.
     """
 
     feeding: Feeding = field(default_factory=Feeding)
     autocast_dtype: str | None = None
     known: Identities = field(default_factory=Identities)
     settings: StepSettings = field(default_factory=StepSettings)
+    base: Path | None = None
+    _files: UserFiles = field(init=False)
     _loaders: dict[int, _Loader] = field(default_factory=dict)
     _steppers: dict[int, _Stepper] = field(default_factory=dict)
     _beats: int = 0  # optimizer steps of all
     _cpu_ns: int | None = None
     _ready: bool | None = None
 
+    def __post_init__(self) -> None:
+        self._files = UserFiles(self.base)
+
     def fetching(self, iterator: Any) -> None:
         """A loader begins to fetch a batch on this thread."""
         self._cpu_ns, self._ready = None, None
-        self._ready = _has_batch(iterator)
+        self._ready = has_batch(iterator)
         self._cpu_ns = time.thread_time_ns()
 
     def fetched(self, iterator: Any, batch: Any, wait_ns: int, *, plain: bool) -> None:
@@ -84,11 +94,12 @@ class LoopFacts:
         if number not in self._loaders:
             if len(self._loaders) >= _MAX_LOADERS:
                 return
-            self._loaders[number] = _Loader(_loader_facts(iterator), _first_shape(batch, _DEPTH), _length(iterator))
+            settings = loader_settings(iterator) | {"sample_place": sample_place(iterator, self._files)}
+            self._loaders[number] = _Loader(settings, _first_shape(batch, _DEPTH), length_of(iterator))
         loader, epoch = self._loaders[number], self.known.of(iterator)
         loader.fetches += 1
         if epoch != loader.epoch:
-            loader.epoch = epoch
+            loader.epoch, loader.workers = epoch, workers_of(iterator)
             loader.firsts_ns.append(wait_ns)
         elif plain and len(loader.waits_ns) < _MAX_WAITS:
             loader.waits_ns.append(wait_ns)
@@ -132,10 +143,15 @@ class LoopFacts:
             self.autocast_dtype = _short(getattr(region, "fast_dtype", None))
 
     @property
-    def length(self) -> int | None:
-        """Batches of the longest of the loop's loaders, if one has a length."""
-        lengths = [loader.length for loader in self._of_loop(self.feeding.feeders) if loader.length is not None]
-        return max(lengths, default=None)
+    def lengths(self) -> dict[int, int]:
+        """Batches of each of the loop's loaders that has a length, by its number."""
+        feeders = self.feeding.feeders or self._loaders.keys()
+        return {n: length for n in feeders if n in self._loaders and (length := self._loaders[n].length) is not None}
+
+    @property
+    def loading(self) -> frozenset[int]:
+        """Numbers of the processes that load batches."""
+        return frozenset(pid for loader in self._loaders.values() for pid in loader.workers)
 
     @property
     def batch_shape(self) -> tuple[int, ...] | None:
@@ -186,39 +202,6 @@ class LoopFacts:
         return chosen or list(self._loaders.values())
 
 
-def _length(iterator: Any) -> int | None:
-    try:
-        return len(iterator)
-    except (TypeError, NotImplementedError):
-        return None
-
-
-def _has_batch(iterator: Any) -> bool | None:
-    """Whether a DataLoader's workers have a batch ready; None for others. Only looks: nothing is taken from the queue."""
-    if not getattr(iterator, "_num_workers", 0):
-        return None
-    received = getattr(iterator, "_task_info", {}).get(getattr(iterator, "_rcvd_idx", None), ())
-    empty = getattr(getattr(iterator, "_data_queue", None), "empty", None)
-    if len(received) > 1:
-        return True  # it came out of order and was kept
-    return None if empty is None else not empty()
-
-
-def _loader_facts(iterator: Any) -> dict[str, Any]:
-    """Settings from the iterator's own attributes; other iterables have only a class."""
-    workers = getattr(iterator, "_num_workers", 0)
-    parallel = isinstance(workers, int) and workers > 0
-    sampler = getattr(iterator, "_index_sampler", None)
-    return {
-        "class_name": type(iterator).__name__.removeprefix("_").removesuffix("Iter"),
-        "num_workers": workers if isinstance(workers, int) else 0,
-        "pin_memory": _flag(getattr(iterator, "_pin_memory", None)),
-        "persistent_workers": _flag(getattr(iterator, "_persistent_workers", None)) if parallel else None,
-        "prefetch_factor": _whole(getattr(iterator, "_prefetch_factor", None)),
-        "batch_size": _whole(getattr(sampler, "batch_size", None)),
-    }
-
-
 def _summary(loader: _Loader) -> LoaderFacts:
     return LoaderFacts(
         **loader.facts,
@@ -238,9 +221,9 @@ def _described(optimizer: Any) -> tuple[OptimizerFacts, dict[int, int]]:
     sizes = {id(p): int(p.numel()) for p in parameters}
     facts = OptimizerFacts(
         class_name=type(optimizer).__name__,
-        fused=_flag(first.get("fused")),
-        foreach=_flag(first.get("foreach")),
-        capturable=_flag(first.get("capturable")),
+        fused=flag(first.get("fused")),
+        foreach=flag(first.get("foreach")),
+        capturable=flag(first.get("capturable")),
         parameters=len(parameters),
         elements=sum(sizes.values()),
         dtypes=tuple(sorted({_short(p.dtype) or "" for p in parameters})),
@@ -288,11 +271,3 @@ def _first_shape(batch: Any, depth: int) -> tuple[int, ...] | None:
 
 def _short(dtype: object) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype is not None else None
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -18,10 +18,12 @@ class Feeding:
     Attributes:
         feeders: the loaders that do; empty as long as no batch was used.
         trained: all loaders that ever did, those of past epochs and folds included.
+        each: fetches from each loader in the iteration that ended last.
     """
 
     feeders: set[int] = field(default_factory=set)
     trained: set[int] = field(default_factory=set)
+    each: Counter[int] = field(default_factory=Counter)
     _now: Counter[int] = field(default_factory=Counter)  # fetches since the last iteration ended
     _before: set[int] = field(default_factory=set)  # loaders that kept step in the iteration before
     _first: bool = True  # no iteration with fetches has ended
@@ -62,6 +64,7 @@ class Feeding:
         """An iteration of the loop ended: a loader that keeps step with a used one joins, one that was left out leaves."""
         self.used()
         now, self._now = self._now, Counter()
+        self.each = now
         counts = {now[loader] for loader in self._used}
         if not now or not counts:
             return
@@ -75,5 +78,5 @@ class Feeding:
     def forget(self) -> None:
         """The loop seen so far was not the one that trains."""
         self.feeders, self.trained, self._visitors, self._quiet = set(), set(), set(), set()
-        self._now, self._before, self._first = Counter(), set(), True
+        self.each, self._now, self._before, self._first = Counter(), Counter(), set(), True
         self._latest, self._used = None, set()

@@ -3,6 +3,7 @@
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.host.allocator_churn import allocator_churn
 from mfu_doctor.rules.host.anomaly_mode import anomaly_mode
+from mfu_doctor.rules.host.crowded_cores import crowded_cores
 from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.diagnostics_in_step import diagnostics_in_step
 from mfu_doctor.rules.host.few_threads import few_threads
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     growing_step,
     needless_grad_scaler,
     few_threads,
+    crowded_cores,
     anomaly_mode,
     diagnostics_in_step,
 )

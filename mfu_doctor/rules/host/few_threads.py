@@ -1,8 +1,9 @@
 """CPU operators use fewer threads than there are cores.
 
 What it measures
-    The number of intra-op threads (torch.get_num_threads) against the cores that this process may use, and the time of the
-    operators that could use more of them. OMP_NUM_THREADS=1, which torchrun sets, is the usual reason.
+    The number of intra-op threads (torch.get_num_threads) against the cores that this process may use, without what workers and
+    other processes used of them, and the time of the operators that could use more of them. OMP_NUM_THREADS=1, which torchrun
+    sets, is the usual reason.
 
 Why it costs
     Matmuls and convolutions on a CPU become faster almost in proportion to the cores. With one thread, the other cores are idle.
@@ -18,8 +19,9 @@ How to fix
     torch.set_num_threads(N), or OMP_NUM_THREADS=N before Python starts.
 
 When it is wrong
-    The rule promises too much if DataLoader workers or other processes need the cores. If the counted cores are hyper-threads,
-    expect the low estimate: they add little to matmuls. Ranks on several machines are counted as if they shared one machine.
+    The rule promises too much if it is not known what workers or other processes need of the cores. If the counted cores are
+    hyper-threads, expect the low estimate: they add little to matmuls. Ranks on several machines are counted as if they shared
+    one machine.
 
 References
     https://pytorch.org/docs/stable/notes/cpu_threading_torchscript_inference.html
@@ -60,8 +62,9 @@ def few_threads(run: Run) -> Outcome:
     if host.usable_cores is None:
         return Skip("the number of usable cores was not recorded")
     ranks = (run.facts.world_size if run.facts is not None else None) or 1
-    cores = max(int(host.usable_cores) // ranks, 1)
-    threads = host.torch_threads
+    others = (host.other_cores or 0.0) if ranks == 1 else 0.0  # the other ranks have their part
+    free = int(host.usable_cores) // ranks - (host.worker_cpu_share or 0.0) - others
+    threads, cores = host.torch_threads, max(round(free), 1)
     if threads >= cores:
         return None
     return Finding(
@@ -70,7 +73,7 @@ def few_threads(run: Run) -> Outcome:
         decides=Ends(
             low="an added core counts 70 %, and in matmuls only", high="each added core counts in full in all operators"
         ),
-        change=_change(run, threads, cores),
+        change=_change(run, threads, free),
         detail="OMP_NUM_THREADS sets the default; torchrun sets it to 1",
         evidence=(shown("threads", threads, "count"), shown("usable cores", cores, "count")),
         effort="setting",
@@ -79,7 +82,7 @@ def few_threads(run: Run) -> Outcome:
     )
 
 
-def _change(run: Run, threads: int, cores: int) -> Change:
+def _change(run: Run, threads: int, cores: float) -> Change:
     compute = run.activity.kind == COMPUTE
     products = np.unique(run.activity.row[compute & run.kernels.matmul_like])
     moved = run.least_bytes

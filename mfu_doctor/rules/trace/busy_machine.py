@@ -1,14 +1,15 @@
 """Other processes used the CPU during the recording, so the measured times are not reliable.
 
 What it measures
-    CPU time of all other processes during the steps without the profiler, against the cores that this process may use.
+    CPU time of all other processes during the steps without the profiler, against the cores that this process may use. And how
+    long training's threads waited for a core meanwhile, which Linux counts: cores that nobody else wanted cost nothing.
 
 Why it costs
     The effect can be zero or most of the step. Operators that waited for a core look slow, and every prediction from this trace
     has the same error.
 
 How the gain is predicted
-    No gain is predicted. This is a caution: a trace does not show whether a thread waited for a core.
+    No gain is predicted. This is a caution: the program is not what to change.
 
 How to fix
     Record again without other processes on the machine before you use the numbers of the report. Or give each process its own
@@ -24,9 +25,9 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.contention import contention_of, host_is_critical
+from mfu_doctor.analysis.evidence.contention import Contention, contention_of, host_is_critical
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import number, significant
+from mfu_doctor.quantities import number, percent, significant
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 
@@ -48,15 +49,22 @@ def busy_machine(run: Run) -> Outcome:
     load = run.facts.host.load_average if run.facts is not None and run.facts.host is not None else None
     return Finding(
         summary=f"Other processes used {significant(found.others, 2)} of the {number(found.cores)} cores during the "
-        "steps without the profiler: the times may include waiting for a core",
+        f"steps without the profiler: {_effect(found)}",
         fix="# record again without other processes before you use these numbers",
         evidence=(
             shown("other processes", found.others, "cores"),
             shown("this process", found.own, "cores"),
             shown("usable cores", found.cores, "count"),
+            *((shown("waiting for a core", found.waited, "share"),) if found.waited is not None else ()),
             *((shown("load average", load, "processes"),) if load is not None else ()),
         ),
         effort="setting",
         confidence="measured",
         spoils="figures",
     )
+
+
+def _effect(found: Contention) -> str:
+    if found.waited is None:
+        return "the times may include waiting for a core"
+    return f"training waited for a core {percent(found.waited, 0)} of the step because of them"

@@ -49,10 +49,24 @@ def test_large_operators_beside_the_products_are_split_too() -> None:
         (HostFacts(torch_threads=4, affinity=4), None),
         (HostFacts(torch_threads=2, affinity=16, cgroup_cpus=2.0), None),
         (HostFacts(torch_threads=2, affinity=8), 4),
+        (HostFacts(torch_threads=1, affinity=2, worker_cpu_share=0.7), None),
+        (HostFacts(torch_threads=1, affinity=2, cores=2, other_cpu_share=0.9), None),
     ],
 )
 def test_all_usable_cores_at_work_is_no_finding(host: HostFacts, world_size: int | None) -> None:
     silent(few_threads, loop(host=host, world_size=world_size))
+
+
+def test_what_workers_use_is_not_there_for_more_threads() -> None:
+    """Of four cores the loader's workers use 1.2: three threads have 2.8 cores."""
+    run = loop(host=HostFacts(torch_threads=1, affinity=4, worker_cpu_share=1.2))
+    assert found(few_threads, run).fix == "torch.set_num_threads(3)"
+    assert price_us(few_threads, run).high_ns == close(1000 - 1000 / 2.8)
+
+
+def test_what_the_other_ranks_use_is_their_part() -> None:
+    run = loop(host=HostFacts(torch_threads=1, affinity=8, cores=8, other_cpu_share=3.0), world_size=4)
+    assert found(few_threads, run).fix == "torch.set_num_threads(2)"
 
 
 def test_without_the_facts_it_cannot_judge() -> None:

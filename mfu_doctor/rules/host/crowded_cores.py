@@ -1,0 +1,145 @@
+"""Training's threads wait for a core, because workers of the loader, other children or too many threads have the cores.
+
+What it measures
+    The kernel counts for each thread how long it could have run and had no core. mfu_doctor.profile() reads these counts where
+    the steps without the profiler begin and end, and what everybody on the machine used of the cores meanwhile.
+
+Why it costs
+    The threads of a pool share the work of an operator, which is done when the slowest of them is. A worker that keeps a core
+    busy takes turns with one of these threads, and the others wait for it. So operators become slower by more than the share of
+    the cores that the worker takes, although nothing waits for data and every operator seems to compute.
+
+How the gain is predicted
+    Low: the step is longer by what the training thread waits, and by a fifth of what its pool waits: a thread of the pool also
+    waits when it has nothing to do. Mid: by what operators take more than in the steps in which each of them was quick, but by
+    45 % of what the pool waits at least. High: by 1.25 times the waits of all threads, because a thread that gets its core back
+    finds other data in the caches. It is divided by what each of those who have the cores used of them.
+    Loader and other children: low a quarter less CPU time, mid three quarters less, high none left.
+    More threads than cores: low a half, mid 85 %, high all of the cores' time in which none of them runs.
+    Replay gives the new step time: host time and operators become shorter by this share, waits for data and for a GPU do not.
+
+How to fix
+    Give the workers less to do: decode and resize each sample once and keep it, store smaller files, let the decoder scale
+    (Image.draft for JPEG). Or give them cores of their own, or load on another machine. Let other processes run before or after
+    the training. If there are more threads than cores: torch.set_num_threads(N), or OMP_NUM_THREADS=N before Python starts.
+
+When it is wrong
+    How much of the workers' CPU time can be saved depends on the transforms. A thread of the pool can wait for a core although
+    nobody needs what it would do: then the upper estimate is too high. Time that a hypervisor gives to other machines is not
+    counted by the kernel. Waiting because of processes that are not of this run is not a fault of it: see busy-machine.
+
+References
+    https://docs.kernel.org/scheduler/sched-stats.html (/proc/<pid>/schedstat)
+    https://pytorch.org/docs/stable/notes/cpu_threading_torchscript_inference.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mfu_doctor.analysis.evidence.loader_cores import CHEAPER, CHEAPER_LOADING
+from mfu_doctor.analysis.evidence.loading import loader_facts
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.replay.edits import Change, ScaleHost
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.core_waits import CHILDREN, LOADER, MACHINES, OTHERS, OWN, CoreWaits
+from mfu_doctor.intervals import union
+from mfu_doctor.quantities import number, percent_range, share, significant
+from mfu_doctor.result.findings import Ends
+from mfu_doctor.rules.contract import WORTH_SHARE, Effort, Finding, Outcome, Risk, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
+from mfu_doctor.units import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    """One who has the cores: in words, what to do about it, and what is left of its part of the delay at the three ends."""
+
+    words: str
+    fix: str
+    left: tuple[float, float, float]
+    decides: Ends
+    effort: Effort = "refactor"
+    risk: Risk = "none"
+
+
+_CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="loading takes no core any more")
+_LESS_ENDS = Ends(low="they use a quarter less", high="they run at another time")
+_THREADS_ENDS = Ends(low="half of the idle time of the cores goes", high="all of it goes")
+
+
+@rule(
+    "crowded-cores",
+    "HO036",
+    "training's threads wait for a core",
+    needs=(Need.FACTS,),
+    also=("oversubscription", "cpu-quota", "throttling", "thread-contention", "decode-workers"),
+)
+def crowded_cores(run: Run) -> Outcome:
+    """Judge how long training waits for a core that this program itself keeps busy."""
+    waits = run.core_waits
+    if isinstance(waits, str):
+        return Skip(waits)
+    who = max((LOADER, CHILDREN, OWN), key=lambda one: waits.had[one])
+    delay = waits.because_of(who)
+    if delay[1] < WORTH_SHARE:
+        return None
+    taker, facts, steady = _taker(run, waits, who), loader_facts(run), steady_of(run)
+    return Finding(
+        summary=f"Waiting for a core takes {share(delay[1], 1.0)} of the step: {taker.words}",
+        fix=taker.fix,
+        detail=_detail(waits),
+        decides=taker.decides,
+        change=_change(run, delay, taker.left),
+        evidence=(
+            shown("longer step", delay[1] * seconds(steady.step_ns), "s"),
+            *(shown(_NAMES[one], had, "cores") for one, had in waits.had.items() if had and one != OWN),
+            shown("usable cores", waits.cores, "count"),
+        ),
+        place=facts.sample_place if who == LOADER and facts is not None else None,
+        effort=taker.effort,
+        risk=taker.risk,
+    )
+
+
+_NAMES = {
+    LOADER: "loader's workers",
+    CHILDREN: "other child processes",
+    OTHERS: "other processes",
+    MACHINES: "other virtual machines",
+}
+
+
+def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
+    cores = number(waits.cores)
+    if who == LOADER:
+        words = f"the loader's workers use {significant(waits.had[who], 2)} of {cores} cores"
+        return _Taker(words, CHEAPER_LOADING, CHEAPER, _CHEAPER_ENDS)
+    if who == CHILDREN:
+        words = f"processes that the program started use {significant(waits.had[who], 2)} of {cores} cores"
+        return _Taker(
+            words, "# let these processes run before or after training, or with cores of their own", CHEAPER, _LESS_ENDS
+        )
+    ranks = (run.facts.world_size if run.facts is not None else None) or 1
+    host = run.facts.host if run.facts is not None else None
+    threads = (host.torch_threads if host is not None else None) or 1
+    words = f"{threads} threads{f' in each of {ranks} ranks' if ranks > 1 else ''} share {cores} cores"
+    fix = f"torch.set_num_threads({max(int(waits.cores) // ranks, 1)})"
+    return _Taker(words, fix, (0.0, 0.0, 0.0), _THREADS_ENDS, effort="setting", risk="rounding")
+
+
+def _detail(waits: CoreWaits) -> str:
+    least, _, most = waits.delay
+    return (
+        f"in all, {percent_range(least, most)} of the step; operators look slow because of it, and the savings of other fixes "
+        "are predicted as if it stayed"
+    )
+
+
+def _change(run: Run, delay: tuple[float, float, float], left: tuple[float, float, float]) -> Change:
+    """Host time and operators become shorter by what is saved; waits for data do not."""
+    everything = union(run.steps.host_start.min(keepdims=True), run.steps.host_end.max(keepdims=True))
+    working = everything - run.host.fetch
+    part = max(steady_of(run).host_ns(working) / steady_of(run).step_ns, WORTH_SHARE)
+    ends = (max(1.0 - (1.0 - kept) * longer / part, 0.0) for longer, kept in zip(delay, left, strict=True))
+    return Change(*((ScaleHost(working, factor),) for factor in ends))
