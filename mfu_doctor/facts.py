@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-<<<<<<< HEAD
-from mfu_doctor.whole_run import StepCourse, WholeRun
-=======
 from mfu_doctor.core_turns import CoreTurns
-from mfu_doctor.whole_run import WholeRun
->>>>>>> aded2df (Time in line for a core is recorded, named and priced)
+from mfu_doctor.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
 FACTS_VERSION = 1

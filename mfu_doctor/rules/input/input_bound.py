@@ -21,12 +21,8 @@ How the gain is predicted
     In a CPU-only run whose operators use all cores, the step also becomes longer by a part of the CPU time of loading: the part
     of the time in which training uses more than one core (low: half-way between this and all of it; high: none).
     If workers remove less than half of the wait, cheaper loading is advised instead: low a quarter less CPU time per batch, mid
-<<<<<<< HEAD
     half of it, high none left. How much can really be saved depends on the transforms. If the training thread loads itself and
     samples of its stack show that it reads, decodes or tokenizes, that part is gone at all ends; putting batches together stays.
-=======
-    three quarters less, high none left. How much can really be saved depends on the transforms.
->>>>>>> aded2df (Time in line for a core is recorded, named and priced)
 
 How to fix
     DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True if a GPU trains. If all cores are already busy,
@@ -84,10 +80,6 @@ from mfu_doctor.units import seconds
 SATURATED = 0.95
 
 
-<<<<<<< HEAD
-_CHEAPER = (
-    "samples = [dataset[i] for i in range(len(dataset))]  # decode once and keep it, or make the transforms cheaper"
-)
 # By what the samples of the training thread show.
 _REMEDIES = {
     READING: "read and decode it once, in __init__, and keep it (arrays in .npy files: np.load(file, mmap_mode='r'))",
@@ -95,8 +87,6 @@ _REMEDIES = {
     COLLATING: "take whole batches out of tensors: DataLoader(..., sampler=BatchSampler(...), batch_size=None)",
     RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
 }
-=======
->>>>>>> aded2df (Time in line for a core is recorded, named and priced)
 _WORKER_ENDS = Ends(low="only half of these workers find a free core", high="each batch is ready in time")
 _CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="it costs no time on the CPU any more")
 _KEPT_ENDS = Ends(low="the rest of loading hardly gets cheaper", high="all of it is kept")
@@ -133,17 +123,11 @@ def input_bound(run: Run) -> Outcome:
     storage = _from_storage(run)
     return Finding(
         summary=f"{who} waits for data {loading.waiting.of_step}",
-<<<<<<< HEAD
         fix=_cheaper(lines) if cheaper else _fix(run, loading, wanted),
         detail=_detail(loading, storage)
         + (f"; {lines.takes}" if lines is not None else "")
         + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
         decides=_ends(lines) if cheaper else _WORKER_ENDS,
-=======
-        fix=CHEAPER_LOADING if cheaper else _fix(run, loading, wanted),
-        detail=_detail(loading, storage) + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
-        decides=_CHEAPER_ENDS if cheaper else _WORKER_ENDS,
->>>>>>> aded2df (Time in line for a core is recorded, named and priced)
         change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
         evidence=_evidence(loading, storage, cores),
         place=lines.place if lines is not None else run.places(loading.rows[:1])[0],
@@ -199,7 +183,7 @@ def _cheaper_change(run: Run, loading: Loading, cores: LoaderCores) -> Change:
 def _cheaper(lines: LoadingLines | None) -> str:
     """How loading gets cheaper, by what takes most of it."""
     if lines is None or lines.kind not in _REMEDIES:
-        return _CHEAPER if lines is None or RANDOM not in lines.kinds else f"# {lines.told}: {_REMEDIES[RANDOM]}"
+        return CHEAPER_LOADING if lines is None or RANDOM not in lines.kinds else f"# {lines.told}: {_REMEDIES[RANDOM]}"
     return f"# {lines.told}: {_REMEDIES[lines.kind]}"
 
 
