@@ -63,8 +63,8 @@ class _Taker:
     risk: Risk = "none"
 
 
-# What is left of the workers' CPU time at the three ends: how much can be saved in it is not known. Keeping decoded images left 0.2 %
-# of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
+# What is left of the workers' CPU time at the three ends: how much can be saved in it is not known. Keeping decoded images left
+# 0.2 % of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
 _LEFT = (0.75, 0.25, 0.0)
 _CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="loading takes no core any more")
 _LESS_ENDS = Ends(low="they use a quarter less", high="they run at another time")
@@ -120,9 +120,7 @@ def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
         return _Taker(words, CHEAPER_LOADING, _LEFT, _CHEAPER_ENDS)
     if who == CHILDREN:
         words = f"processes that the program started use {significant(waits.had[who], 2)} of {cores} cores"
-        return _Taker(
-            words, "# let these processes run before or after training, or with cores of their own", CHEAPER, _LESS_ENDS
-        )
+        return _Taker(words, "# run these processes before or after training, or on other cores", _LEFT, _LESS_ENDS)
     ranks = (run.facts.world_size if run.facts is not None else None) or 1
     host = run.facts.host if run.facts is not None else None
     threads = (host.torch_threads if host is not None else None) or 1
