@@ -124,8 +124,9 @@ class EventArgs:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Columns of all duration events, sorted by start (ties: longer first), each of shape (n,).
+    """Columns of all duration events, each of shape (n,), in an order that does not depend on that of the file.
 
+    They are sorted by start, longer ones first, then by what they say.
     `start` and `end` are nanoseconds since `Trace.origin_ns`; `name` indexes `Trace.names`, `track` indexes `Trace.tracks`,
     `args` indexes `Trace.args` (-1: none kept); `correlation`, `external_id` and `sequence` are -1 if absent.
     """

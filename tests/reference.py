@@ -83,49 +83,56 @@ def _args(a: dict[str, Any]) -> EventArgs | None:
     return None if args == EventArgs() else args
 
 
-def _columns(events: list[dict[str, Any]]) -> tuple[dict[str, list[int]], list[str], list[Track], list[EventArgs]]:
-    names: dict[str, int] = {}
-    tracks: dict[Track, int] = {}
-    kept: dict[EventArgs, int] = {}
-    keys = ("start", "end", "name", "category", "track", "correlation", "external_id", "sequence", "args")
-    cols: dict[str, list[int]] = {key: [] for key in keys}
-    for e in events:
-        a = e.get("args") or {}
-        category = CATEGORIES.get(str(e.get("cat", "")).lower(), Category.OTHER)
-        device = int(a.get("device", e.get("pid", 0))) if category in ON_DEVICE else None
-        tid = a.get("stream", e.get("tid")) if category in ON_DEVICE else e.get("tid")
-        track = Track(str(e.get("pid", "")), str("" if tid is None else tid).removeprefix("stream "), device)
-        args = _args(a)
-        external = a.get("External id", a.get("external id", -1))
-        start = _ns(e["ts"])
-        row = {
-            "start": start,
-            "end": start + _ns(e.get("dur", 0)),
-            "name": names.setdefault(str(e.get("name", "")), len(names)),
-            "category": int(category),
-            "track": tracks.setdefault(track, len(tracks)),
-            "correlation": int(a.get("correlation", -1)),
-            "external_id": int(external),
-            "sequence": int(a.get("Sequence number", -1)),
-            "args": -1 if args is None else kept.setdefault(args, len(kept)),
-        }
-        for key in keys:
-            cols[key].append(row[key])
-    return cols, list(names), list(tracks), list(kept)
+def _row(e: dict[str, Any]) -> dict[str, Any]:
+    """What one event says, by the column that it is in."""
+    a = e.get("args") or {}
+    category = CATEGORIES.get(str(e.get("cat", "")).lower(), Category.OTHER)
+    device = int(a.get("device", e.get("pid", 0))) if category in ON_DEVICE else None
+    tid = a.get("stream", e.get("tid")) if category in ON_DEVICE else e.get("tid")
+    start = _ns(e["ts"])
+    return {
+        "start": start,
+        "end": start + _ns(e.get("dur", 0)),
+        "category": int(category),
+        "frame": int(a.get("Python id", -1)) if category == Category.PYTHON else -1,
+        "external_id": int(a.get("External id", a.get("external id", -1))),
+        "correlation": int(a.get("correlation", -1)),
+        "sequence": int(a.get("Sequence number", -1)),
+        "name": str(e.get("name", "")),
+        "track": Track(str(e.get("pid", "")), str("" if tid is None else tid).removeprefix("stream "), device),
+        "args": _args(a),
+    }
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Outer events first, as far as the events tell; whatever their order in the file."""
+    track = row["track"]
+    ids = [row[key] for key in ("category", "frame", "external_id", "correlation", "sequence", "name")]
+    place = (-1 if track.device is None else track.device, track.pid, track.tid)
+    return (row["start"], -row["end"], *ids, *place, repr(row["args"]))
+
+
+def _numbered(values: list[Any]) -> tuple[list[int], tuple[Any, ...]]:
+    """A number for each value, in order of appearance, -1 for None; and the values by their number."""
+    numbers: dict[Any, int] = {}
+    return [-1 if v is None else numbers.setdefault(v, len(numbers)) for v in values], tuple(numbers)
 
 
 def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "drawn") -> Trace:
     """Build a `Trace` from a parsed Kineto object (or a bare list of events); times in the file are microseconds."""
     header: dict[str, Any] = data if isinstance(data, dict) else {}
     listed = data["traceEvents"] if isinstance(data, dict) else data
-    events = [e for e in listed if e.get("ph") == "X" and str(e.get("cat")) != "Trace"]
-    cols, names, tracks, kept = _columns(events)
+    rows = [_row(e) for e in listed if e.get("ph") == "X" and str(e.get("cat")) != "Trace"]
+    rows.sort(key=_order)
     base = int(header.get("baseTimeNanoseconds", 0))
-    origin = min(cols["start"], default=0)
-    order = sorted(range(len(events)), key=lambda i: (cols["start"][i], -cols["end"][i]))
+    origin = min((row["start"] for row in rows), default=0)
+    cols = {key: [row[key] for row in rows] for key in Events.__dataclass_fields__}
+    cols["name"], names = _numbered(cols["name"])
+    cols["track"], tracks = _numbered(cols["track"])
+    cols["args"], kept = _numbered(cols["args"])
 
     def column(key: str, kind: Any) -> Any:
-        values = np.array([cols[key][i] for i in order], np.int64)
+        values = np.array(cols[key], np.int64)
         return (values - origin if key in ("start", "end") else values).astype(kind)
 
     spread = header.get("distributedInfo") or {}

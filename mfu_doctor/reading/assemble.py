@@ -1,29 +1,57 @@
-"""Turns filled columns into a `Trace`: impossible times repaired, events in time order, times counted from the first."""
+"""Turns filled columns into the columns of a `Trace`: impossible times repaired, in one order, times counted from the first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.clock import clamp
 from mfu_doctor.reading.columns import Columns
-from mfu_doctor.trace import Events
+from mfu_doctor.reading.order import Key, order_by, ranks, renumbered
+from mfu_doctor.trace import Category, EventArgs, Events, Track
+from mfu_doctor.units import MOST_NS, NS_PER_S
 
 
-def assemble(columns: Columns) -> tuple[Events, int, int]:
+@dataclass(frozen=True, slots=True)
+class Assembled:
     """The events of a file, and what was done to their times.
+
+    Attributes:
+        events: in time order.
+        names, tracks, args: what the codes in their columns stand for.
+        origin: the file's time that became 0, in nanoseconds.
+        clamped: how many events had impossible times.
+    """
+
+    events: Events
+    names: tuple[str, ...]
+    tracks: tuple[Track, ...]
+    args: tuple[EventArgs, ...]
+    origin: int
+    clamped: int
+
+
+def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
+    """The events that were read; `args` are what their arguments' codes stand for.
 
     Columns are taken one at a time, so that only one of them exists twice at any moment.
 
-    Returns:
-        The events; the file's time that became 0, in nanoseconds; how many events had impossible times.
+    Raises:
+        NotATraceError: the events last longer than a sum of times can be.
     """
     start, end = columns.take("start"), columns.take("end")
     clamped = clamp(start, end)
+    total = float(np.sum(end, dtype=np.float64) - np.sum(start, dtype=np.float64))
+    if total > MOST_NS:
+        raise NotATraceError(f"its events last {total / NS_PER_S:.2g} s together", "record the run again")
     origin = int(start.min()) if len(start) else 0
-    order = time_order(start, end)
+    names, tracks = columns.names, columns.tracks.tracks()
+    order = order_by(start, lambda: -end, *_ties(columns, names, tracks, args))
     start = start[order]  # one after the other, so that the first is freed before the second exists twice
     end = end[order]
     start -= origin
@@ -32,34 +60,37 @@ def assemble(columns: Columns) -> tuple[Events, int, int]:
     def sorted_column(name: str) -> npt.NDArray[Any]:
         return columns.take(name)[order]
 
+    category, external = sorted_column("category"), sorted_column("external_id")
+    external[category == Category.PYTHON] = -1  # it was the frame's own number, which only its order needs
+    name, names = renumbered(sorted_column("name"), names)
+    track, tracks = renumbered(sorted_column("track"), tracks)
+    arg, args = renumbered(sorted_column("args"), args)
     events = Events(
         start=start,
         end=end,
-        name=sorted_column("name"),
-        category=sorted_column("category"),
-        track=sorted_column("track"),
+        name=name,
+        category=category,
+        track=track,
         correlation=sorted_column("correlation"),
-        external_id=sorted_column("external_id"),
+        external_id=external,
         sequence=sorted_column("sequence"),
-        args=sorted_column("args"),
+        args=arg,
     )
-    return events, origin, clamped
+    return Assembled(events, names, tracks, args, origin, clamped)
 
 
-def time_order(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Row order by start, longer events first among equal starts, else as in the file.
+def _ties(columns: Columns, names: Sequence[str], tracks: Sequence[Track], args: Sequence[EventArgs]) -> list[Key]:
+    """What orders events of equal start and end: the numbers that count what a profiler saw begin, then everything else."""
 
-    Files are nearly sorted, which a stable sort of one column uses; only runs of equal starts are sorted again.
-    """
-    order = np.argsort(start, kind="stable")
-    by_start = start[order]
-    equal = by_start[1:] == by_start[:-1]
-    if not equal.any():
-        return order
-    in_run = np.zeros(len(order), np.bool_)
-    in_run[1:] |= equal
-    in_run[:-1] |= equal
-    tied = np.flatnonzero(in_run)
-    rows = order[tied]
-    order[tied] = rows[np.lexsort((-end[rows], start[rows]))]
-    return order
+    def plain(name: str) -> Key:
+        return lambda: columns.look(name)
+
+    def ranked(name: str, values: Sequence[Any], key: Callable[[Any], Any]) -> Key:
+        return lambda: ranks(values, key)[columns.look(name)]
+
+    return [
+        *map(plain, ("category", "external_id", "correlation", "sequence")),
+        ranked("name", names, str),
+        ranked("track", tracks, lambda track: (-1 if track.device is None else track.device, track.pid, track.tid)),
+        ranked("args", args, repr),
+    ]

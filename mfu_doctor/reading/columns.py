@@ -157,6 +157,10 @@ class Columns:
         """Code of each of these names."""
         return [int(self._names[name]) for name in names]
 
+    def look(self, name: str) -> npt.NDArray[Any]:
+        """One column, shape (count,)."""
+        return self._arrays[name][: self.count]
+
     def take(self, name: str) -> npt.NDArray[Any]:
         """Hand out one column, shape (count,), and forget it."""
         return self._arrays.pop(name)[: self.count]
@@ -172,8 +176,9 @@ class Columns:
             into[key][:] = column
         into["track"][:] = self._tracks.assign(records, _ON_DEVICE[known["category"]])
         into["correlation"][:] = _ids(records["correlation"], np.int64)
-        external = records["external"]
-        into["external_id"][:] = _ids(np.where(external == -1, records["external_2021"], external), np.int32)
+        external = np.where(records["external"] == -1, records["external_2021"], records["external"])
+        number = np.where(known["category"] == Category.PYTHON, records["python"], external)
+        into["external_id"][:] = _ids(number, np.int32)
         into["sequence"][:] = _ids(records["sequence"], np.int32)
         into["args"][:] = -1
         self.count = last
@@ -213,7 +218,7 @@ class Columns:
                 event.args = _NO_ARGS
                 continue
             args = event.args
-            for field in ("correlation", "external", "external_2021", "sequence"):
+            for field in ("correlation", "external", "external_2021", "python", "sequence"):
                 if getattr(args, field).__class__ is not float:
                     setattr(args, field, _number(getattr(args, field)))
             for field in ("stream", "device"):

@@ -63,7 +63,7 @@ class MemoryTable:
         on_device = rows[:, 1] != _HOST_DEVICE
         if on_device.any():
             rows = rows[on_device]
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        rows = rows[np.lexsort(rows[:, ::-1].T)]
         return MemorySamples(
             time=rows[:, 0] - origin,
             device=rows[:, 1].astype(np.int16),

@@ -49,20 +49,20 @@ def read_trace(
         header = read_header(parser.chunks.head, parser.tail)
         if not parser.columns.count:
             raise _nothing_in(source.label, header)
-        names, tracks = parser.columns.names, parser.columns.tracks.tracks()
-        events, origin, clamped = assemble(parser.columns)
-        base = _base(header, origin, origin + int(events.end.max()))
+        found = assemble(parser.columns, parser.args.values)
+        origin = found.origin
+        base = _base(header, origin, origin + int(found.events.end.max()))
         return Trace(
-            events=events,
-            names=names,
-            tracks=tracks,
-            args=parser.args.values,
+            events=found.events,
+            names=found.names,
+            tracks=found.tracks,
+            args=found.args,
             devices=header.devices,
             distributed=header.distributed,
             recorded=header.recorded,
             memory=parser.memory.samples(origin),
             facts=header.facts,
-            problems=(*_problems(source, parser, base=base, clamped=clamped), *header.problems),
+            problems=(*_problems(source, parser, base=base, clamped=found.clamped), *header.problems),
             origin_ns=0 if base is None else base + origin,
             file_origin_ns=origin,
             label=source.label,

@@ -23,6 +23,7 @@ ABSENT = -float(2**52)
 _RENAMED = {
     "external": "External id",
     "external_2021": "external id",
+    "python": "Python id",
     "sequence": "Sequence number",
 }
 
@@ -35,6 +36,7 @@ class Args(msgspec.Struct, gc=False, rename=_RENAMED):
     correlation: Number = -1.0
     external: Number = -1.0
     external_2021: Number = -1.0
+    python: Number = -1.0  # number of a Python frame, in order of their calls
     sequence: Number = -1.0
     stream: Number = ABSENT
     device: Number = ABSENT
@@ -114,7 +116,7 @@ MEMORY_EVENTS: msgspec.json.Decoder[MemoryEvent] = msgspec.json.Decoder(MemoryEv
 _ENCODER = msgspec.msgpack.Encoder()
 
 _TOP = ("name", "cat", "pid", "tid", "ts", "dur")
-_ARGS = ("correlation", "external", "external_2021", "sequence", "stream", "device")
+_ARGS = ("correlation", "external", "external_2021", "python", "sequence", "stream", "device")
 _FLOAT64 = b"\xcb"  # msgpack's type byte of a 64-bit float
 
 

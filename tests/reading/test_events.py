@@ -11,7 +11,7 @@ import pytest
 
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.arguments import keeps_arguments
-from mfu_doctor.reading.assemble import time_order
+from mfu_doctor.reading.order import order_by, ranks, renumbered
 from mfu_doctor.trace import Trace
 from tests.reading.layouts import native
 
@@ -57,15 +57,43 @@ def test_events_are_sorted_by_start_and_the_longer_of_a_tie_is_first() -> None:
     trace = read(
         op("late", 9), op("short", 5, 1), op("long", 5, 3), op("middle", 5, 2), op("first", 2), op("again", 5, 3)
     )
-    assert names(trace) == ["first", "long", "again", "middle", "short", "late"]
+    assert names(trace) == ["first", "again", "long", "middle", "short", "late"]
 
 
-def test_time_order_is_what_a_full_sort_gives() -> None:
+def test_events_of_one_time_are_in_the_order_of_what_they_say() -> None:
+    """Not in that of the file; an operator that began first has the smaller id."""
+    outer, inner = op("z", 5, 3, {"External id": 4}), op("a", 5, 3, {"External id": 5})
+    frame, called = (op(n, 5, 3, {"Python id": i}) | {"cat": "python_function"} for i, n in ((8, "y"), (9, "b")))
+    for events in ([outer, inner, frame, called], [called, inner, frame, outer]):
+        assert names(read(*events)) == ["z", "a", "y", "b"]
+    assert read(frame).events.external_id.tolist() == [-1]
+
+
+def test_order_is_what_a_full_sort_gives() -> None:
     rng = np.random.default_rng(0)
-    for spread in (3, 50, 10_000):
-        start = rng.integers(0, spread, 500)
-        end = start + rng.integers(0, 5, 500)
-        np.testing.assert_array_equal(time_order(start, end), np.lexsort((-end, start)))
+    for spread in (1, 3, 50, 10_000):
+        keys = [rng.integers(0, spread, 500) for _ in range(4)]
+        found = order_by(keys[0], *(lambda key=key: key for key in keys[1:]))
+        np.testing.assert_array_equal(found, np.lexsort(keys[::-1]))
+
+
+def test_later_keys_are_not_made_without_need() -> None:
+    def needless() -> Any:
+        raise AssertionError
+
+    assert order_by(np.array([3, 1, 2]), needless).tolist() == [1, 2, 0]
+
+
+def test_ranks_are_those_of_the_sorted_values_and_none_is_before_all() -> None:
+    assert ranks(["b", "c", "a"], str).tolist() == [1, 2, 0, -1]
+
+
+def test_codes_are_counted_in_order_of_the_rows_and_unused_values_are_gone() -> None:
+    codes, values = renumbered(np.array([2, -1, 0, 2], np.int32), ("a", "b", "c"))
+    assert codes.tolist() == [0, -1, 1, 0]
+    assert codes.dtype == np.int32
+    assert values == ("c", "a")
+    assert renumbered(np.zeros(0, np.int32), ())[1] == ()
 
 
 def test_memory_samples_have_the_clock_of_the_events() -> None:
