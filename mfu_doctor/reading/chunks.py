@@ -16,6 +16,9 @@ from mfu_doctor.reading.source import BLOCK, Source
 
 _LIST = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BETWEEN = re.compile(rb'\}\s*+,\s*+\{\s*+"')
+_BEFORE = (
+    b"\xef\xbb\xbf \t\r\n\0"  # what may stand before the document: a byte order mark, white space, an unwritten block
+)
 _DEFAULT_SEPARATOR = b'},{"'
 _MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
 _TRIES = 100  # places where the first event may end, before the separator is left as it is
@@ -171,7 +174,7 @@ def _find_list(source: Source) -> tuple[bytes, bytes]:
     data = source.read()
     while data and not data.strip():
         data = source.read()
-    start = data.lstrip(b"\xef\xbb\xbf \t\r\n\0")
+    data = start = data.lstrip(_BEFORE)
     if start.startswith(b"["):
         return b"", start[1:]
     if not start.startswith(b"{"):
