@@ -21,6 +21,7 @@ EPOCH_US = 1e15  # times from here on are microseconds since 1970 (this is 2001)
 # Before and after these no time is one (three years before the clock's zero, and 2096). The sum of two times that are counted
 # from the first event stays inside an int64 of nanoseconds.
 _MIN_US, _MAX_US = -1e14, 4e15
+_LONGEST_US = 3.2e13  # nothing in a recording lasts longer (a year)
 
 # Kineto counts relative times from a multiple of this (a "trimonth"), libkineto/src/ApproximateClock.h
 TRIMONTH_NS = 7_889_238 * 1_000_000_000
@@ -77,7 +78,7 @@ class Clock:
         start = self.nanoseconds(microseconds)
         end = start + _split(duration)[1]
         first, last = np.minimum(start, end), np.maximum(start, end)
-        shown = (np.abs(microseconds) <= _MAX_US) & (np.abs(duration) <= _MAX_US)
+        shown = (np.abs(microseconds) <= _MAX_US) & (np.abs(duration) <= _LONGEST_US)
         return start, end, shown & (first >= _MIN_US * NS_PER_US) & (last <= _MAX_US * NS_PER_US)
 
 

@@ -162,7 +162,9 @@ def _distributed(entry: Any) -> Distributed:
 
 
 def _int(value: Any) -> int | None:
-    """An integer of 64 bits, or None."""
+    """An integer of 64 bits, or None; true and false are none."""
+    if isinstance(value, bool):
+        return None
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):

@@ -184,6 +184,9 @@ def _accepted(event: Any) -> dict[str, Any] | None:
 
 
 def _finite(value: Any) -> float | None:
+    """A number that is one, also in quotes, but not true or false."""
+    if isinstance(value, bool):
+        return None
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

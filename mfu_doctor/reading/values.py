@@ -17,7 +17,12 @@ from mfu_doctor.trace import EventArgs
 T = TypeVar("T")
 
 _DIRECTIONS = 3  # of a grid and of a block
-_MOST_ELEMENTS = 2**63 - 1  # of a tensor: torch counts them in 64 bits
+# What is larger cannot be, and sums of what is smaller stay inside 64 bits. No program's address space has more bytes than this
+# (48 bits), so no tensor has more elements; no device has the memory for more bytes (4 TiB) in one copy or one message.
+_MOST_ELEMENTS = 2**48
+_MOST_BYTES = 2**42
+_MOST_BLOCKS = 2**62  # of a grid, in all directions
+_LARGEST_ID = 2**63 - 1
 
 _NAMES = {
     "dims": "Input Dims",
@@ -125,12 +130,12 @@ def _parse(raw: RawArgs) -> EventArgs:
         block=_value(raw.block, _extent),
         blocks_per_sm=_value(raw.blocks_per_sm, _amount),
         occupancy=_value(raw.occupancy, _amount),
-        copy_bytes=_first(_value(raw.copy_bytes, _count), _value(raw.size, _count)),
+        copy_bytes=_first(_value(raw.copy_bytes, _size), _value(raw.size, _size)),
         collective=collective,
         collective_dtype=None if collective is None else _value(raw.dtype, readable),
-        collective_in=_value(raw.sent, _count),
-        collective_out=_value(raw.received, _count),
-        group_size=_value(raw.group_size, _count),
+        collective_in=_value(raw.sent, _size),
+        collective_out=_value(raw.received, _size),
+        group_size=_value(raw.group_size, _size),
         sync_kind=_value(raw.sync_kind, readable),
         wait_stream=_value(raw.wait_stream, _id),
         wait_record_correlation=_value(raw.wait_record, _id),
@@ -163,7 +168,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _amount(value: Any) -> float:
     """A finite number that is not negative."""
-    number = float(value)
+    number = float(_number(value))
     if not 0 <= number < math.inf:
         raise ValueError
     return number
@@ -171,16 +176,23 @@ def _amount(value: Any) -> float:
 
 def _id(value: Any) -> int:
     """An integer of 64 bits."""
-    number = int(value)
-    if abs(number) > _MOST_ELEMENTS:
+    number = int(_number(value))
+    if abs(number) > _LARGEST_ID:
         raise ValueError
     return number
 
 
-def _count(value: Any) -> int:
+def _number(value: Any) -> Any:
+    """What may be a number: true and false are none, although Python counts with them."""
+    if isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _size(value: Any) -> int:
     """A number of bytes, elements or ranks."""
     number = _id(value)
-    if number < 0:
+    if not 0 <= number <= _MOST_BYTES:
         raise ValueError
     return number
 
@@ -200,7 +212,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _extent(value: Any) -> tuple[int, ...]:
     """The blocks of a grid or the threads of a block, in each direction."""
     sizes = _sizes(value)
-    if min(sizes, default=0) < 0 or len(sizes) > _DIRECTIONS:
+    if min(sizes, default=0) < 0 or len(sizes) > _DIRECTIONS or math.prod(sizes) > _MOST_BLOCKS:
         raise ValueError
     return sizes
 

@@ -38,7 +38,7 @@ class FlopCount:
     """FLOPs per step and per entry of `Activity` (shape (n,)); the unit is FLOP, one multiply-accumulate being two."""
 
     ops: CountedOps
-    tally: Int64  # (steps, PHASES, DTYPE_CODES, MEASURES): FLOP in each window, exact if no call straddles its edge
+    tally: Floats  # (steps, PHASES, DTYPE_CODES, MEASURES): FLOP in each window, exact if no call straddles its edge
     owner: Int64  # (n,) index into `ops` of the call whose FLOPs the entry bears, -1: none
     share: Floats  # (n,) part of that call's FLOPs that the entry bears
     dtype: npt.NDArray[np.uint8]  # (calls,) code of the dtype that each counted call ran in
@@ -61,9 +61,9 @@ class FlopCount:
         means = [self.mean(of_steps[:, code]) for code in range(len(DTYPE_CODES))]
         return {dtype: flops for dtype, flops in zip(DTYPE_CODES, means, strict=True) if flops}
 
-    def mean(self, values: Int64) -> float:
+    def mean(self, values: Floats | Int64) -> float:
         """The mean step's part of what each step has, shape (steps,); exact if all steps have the same."""
-        total: int = sum(v * w for v, w in zip(values.tolist(), self.weight.tolist(), strict=True))
+        total: float = sum(v * w for v, w in zip(values.tolist(), self.weight.tolist(), strict=True))
         return total / int(self.weight.sum())
 
     @property
@@ -74,7 +74,7 @@ class FlopCount:
 
     def per_entry(self, measure: int = MODEL) -> Floats:
         """FLOP that each entry bears, not clipped to any window; shape (n,)."""
-        values = _measures(self.ops)[:, measure].astype(np.float64)
+        values = _measures(self.ops)[:, measure]
         return np.where(self.owner >= 0, np.append(values, 0.0)[self.owner] * self.share, 0.0)
 
 
@@ -132,9 +132,12 @@ class _Calls:
     dtype: npt.NDArray[np.uint8]
 
 
-def _measures(ops: CountedOps) -> Int64:
-    """Model, causal, executed and skipped FLOP of each call, shape (calls, MEASURES); recomputation is no model work."""
-    table = np.array([(c.model, c.causal, c.executed, c.skipped) for c in ops.costs], np.int64).reshape(-1, MEASURES)
+def _measures(ops: CountedOps) -> Floats:
+    """Model, causal, executed and skipped FLOP of each call, shape (calls, MEASURES); recomputation is no model work.
+
+    A float64 has every integer that a step's FLOPs can be (up to 9 PFLOP), and no end where nonsense in a file overflows.
+    """
+    table = np.array([(c.model, c.causal, c.executed, c.skipped) for c in ops.costs], np.float64).reshape(-1, MEASURES)
     out = table[ops.cost]
     out[ops.phase == RECOMPUTE, MODEL] = 0
     out[ops.phase == RECOMPUTE, CAUSAL] = 0
@@ -177,12 +180,12 @@ def _call_dtypes(activity: Activity, kernels: KernelTable, owner: Int64, ops: Co
     return out
 
 
-def _tally(activity: Activity, steps: Steps, owner: Int64, share: Floats, calls: _Calls) -> tuple[Int64, Int64]:
+def _tally(activity: Activity, steps: Steps, owner: Int64, share: Floats, calls: _Calls) -> tuple[Floats, Int64]:
     """FLOP per window: whole calls as exact integers, straddling ones by the overlap of their entries (rounded)."""
     ops, dtype = calls.ops, calls.dtype
     measures = _measures(ops)
     shape = (steps.count, len(PHASES), len(DTYPE_CODES), MEASURES)
-    exact, partial = np.zeros(shape, np.int64), np.zeros(shape, np.float64)
+    exact, partial = np.zeros(shape), np.zeros(shape)
     entries = np.flatnonzero(owner >= 0)
     call = owner[entries]
     begin = np.searchsorted(steps.start, activity.start[entries], side="right") - 1
@@ -198,12 +201,14 @@ def _tally(activity: Activity, steps: Steps, owner: Int64, share: Floats, calls:
     one = np.flatnonzero(whole)
     np.add.at(exact, (first[one], ops.phase[one], dtype[one]), measures[one])
     rest = entries[~whole[call]]
+    started, ended = activity.start[rest], np.maximum.accumulate(activity.end[rest])  # entries are sorted by start
     for step in range(steps.count):
-        overlap = _overlap(activity, rest, int(steps.start[step]), int(steps.end[step]))
-        part = (share[rest] * overlap)[:, None] * measures[owner[rest]]
-        np.add.at(partial[step], (ops.phase[owner[rest]], dtype[owner[rest]]), part)
+        lo, hi = int(steps.start[step]), int(steps.end[step])
+        near = rest[np.searchsorted(ended, lo) : np.searchsorted(started, hi)]
+        part = (share[near] * _overlap(activity, near, lo, hi))[:, None] * measures[owner[near]]
+        np.add.at(partial[step], (ops.phase[owner[near]], dtype[owner[near]]), part)
     window = np.where(first < steps.count, first, -1)
-    return exact + np.rint(partial).astype(np.int64), window
+    return exact + np.rint(partial), window
 
 
 def _overlap(activity: Activity, entries: Int64, start: int, end: int) -> Floats:

@@ -91,9 +91,9 @@ def small_matmul(run: Run) -> Outcome:
     )
 
 
-def _blocks(run: Run, gemms: Gemms) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _blocks(run: Run, gemms: Gemms) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Thread blocks of each matmul: its grid; for persistent kernels, the tiles; 0 if unknown."""
-    out = np.zeros(len(gemms.entry), np.int64)
+    out = np.zeros(len(gemms.entry))
     for i, row in enumerate(run.activity.row[gemms.entry].tolist()):
         name, args = run.trace.name_of(row), run.trace.args_of(row)
         tile = tile_of(name)
