@@ -166,7 +166,7 @@ class KernelRow:
     name: str
     kind: str  # matmul, attention, convolution, elementwise, reduction, normalization, optimizer, copy, communication, ...
     seconds: float  # device time per step
-    share: float  # of the step
+    share: float  # of the step: the part in which any of them runs
     count: float  # device operations per step
     dtype: str | None = None
     flops: float | None = None  # FLOP per step

@@ -18,6 +18,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
+from mfu_doctor.intervals import union
 from mfu_doctor.result.step import KernelRow, OpRow
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
@@ -128,7 +129,9 @@ def _work(run: Run) -> Floats:
 def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, Floats]) -> KernelRow:
     work, moved = known
     spent, part = steady.duration_ns[entries], steady.part[entries]
-    total_s = float(spent.sum()) / NS_PER_S / steady.steps
+    scale = NS_PER_S * steady.steps
+    total_s = float(spent.sum()) / scale
+    running = union(run.activity.start[entries], run.activity.end[entries])  # several can run at once
     flops = float(round((work[entries] * part).sum() / steady.steps))  # a count: no float noise
     traffic = float((moved[entries] * part).sum()) / steady.steps
     size = None if np.isnan(traffic) else traffic
@@ -141,7 +144,7 @@ def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, 
         name=run.trace.name_of(int(run.activity.row[entries[0]])),
         kind=KINDS[_most(run.kernels.kind[entries], spent)],
         seconds=total_s,
-        share=total_s / steady.step_s,
+        share=float(run.steps.overlap(running.start, running.end).sum()) / scale / steady.step_s,
         count=_calls(run, entries, part) / steady.steps,
         dtype=dtype,
         flops=flops or None,
