@@ -28,6 +28,7 @@ from mfu_doctor.inputs.protect import files_of
 from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
+from mfu_doctor.reading.schema import FAILURES
 from mfu_doctor.reading.source import Source
 from mfu_doctor.render.words.wording import saving as saving_words
 from mfu_doctor.units import NS_PER_US
@@ -167,7 +168,10 @@ class _Copy:
         """Whether an event belongs to the window. Names of processes and threads always do."""
         assert self._window is not None
         first, last = self._window
-        timed = _EVENT.decode(event)
+        try:
+            timed = _EVENT.decode(event)
+        except FAILURES:  # an event of another kind than those that we read, with a time that is none
+            return False
         return timed.ts is None or timed.ph == "M" or (timed.ts < last and timed.ts + timed.dur >= first)
 
 
