@@ -12,6 +12,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outerm
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.replay.edits import ShortenHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_US
 
@@ -45,8 +46,7 @@ def computed_of(run: Run, steady: Steady) -> list[Computed]:
     length = (events.end - events.start)[rows]
     found = [
         Computed(run.trace.names[i], rows[mine], steady.per_step(float(length[mine].sum())))
-        for i in np.unique(events.name[rows]).tolist()
-        if (mine := events.name[rows] == i).any()
+        for i, mine in groups(events.name[rows])
     ]
     return sorted(found, key=lambda c: -c.per_step_ns)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -21,6 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import members
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
@@ -91,18 +91,11 @@ def small_ops(run: Run) -> list[SmallOps]:
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[run.trace.events.track[rows] == run.host.main_track]
     out = []
-    for loop, mine in zip(loops, _members(nodes.loop, len(loops)), strict=True):
+    for loop, mine in zip(loops, members(nodes.loop, len(loops)), strict=True):
         kind = _kind(loop, _all_names(run, loop, rows), nodes, mine)
         if kind is not None:
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
-
-
-def _members(group: Rows, count: int) -> list[Rows]:
-    """For each group number from 0 the positions that have it, in order."""
-    order = np.argsort(group, kind="stable")
-    edges = np.searchsorted(group[order], np.arange(count + 1))
-    return [order[a:b] for a, b in pairwise(edges.tolist())]
 
 
 def _all_names(run: Run, loop: Loop, rows: Rows) -> set[str]:
@@ -167,7 +160,7 @@ def _where(run: Run, loops: list[Loop], time: Rows) -> tuple[Rows, Rows]:
     inside = (time >= start[at]) & (time < end[at])
     loop = np.where(inside, at, -1)
     round_ = np.full(len(time), -1)
-    for one, mine in zip(loops, _members(loop, len(loops)), strict=True):
+    for one, mine in zip(loops, members(loop, len(loops)), strict=True):
         position = np.searchsorted(run.trace.events.start[one.rows], time[mine], side="right") - 1
         round_[mine] = np.clip(position // (len(one.rows) // one.rounds), 0, one.rounds - 1)
     return loop, round_

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import (
     ASYNC_COPY,
@@ -19,7 +20,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     ids_matching,
 )
 from mfu_doctor.analysis.replay.model import Calls
-from mfu_doctor.analysis.replay.waits import SLOP_NS, Latest, Waits
+from mfu_doctor.analysis.replay.waits import MOST_NEAR, SLOP_NS, Latest, Waits
 from mfu_doctor.analysis.views.activity import COPY
 from mfu_doctor.analysis.views.polls import Polls
 from mfu_doctor.units import NS_PER_US
@@ -55,7 +56,7 @@ def find_host_waits(waits: Waits, polls: Polls) -> tuple[Calls, int]:
     staged = np.isin(trace.events.name[waits.activity.row[ops.entry]], ids_matching(trace, HOST_TO_DEVICE_PAGEABLE))
     asked = dict(zip(polls.row.tolist(), polls.asked.tolist(), strict=True))
     polled = np.isin(calls.row, polls.row)
-    latest = Latest(ops.stream, np.arange(len(ops.stream)))
+    latest, ends = Latest(ops.stream, np.arange(len(ops.stream))), _Ends(ended)
     last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
     for i in np.flatnonzero(blocking | copying | polled).tolist():
         own = int(last_issued[i]) - 1
@@ -65,9 +66,9 @@ def find_host_waits(waits: Waits, polls: Polls) -> tuple[Calls, int]:
             early = max(_UNHELD_SHARE * ops.duration[own], SLOP_NS) if staged[own] else SLOP_NS
             targets = (own,) if copied and calls.end[i] >= ended[own] - early else ()
         elif polled[i]:
-            targets = _answered(waits, own, (asked[int(calls.row[i])], int(calls.end[i])))
+            targets = ends.last_in(asked[int(calls.row[i])] - 1, int(calls.end[i]) + SLOP_NS, own + 1)
         else:
-            targets = _drained(waits, i, latest.before(own + 1), (bool(drains_all[i]), bool(by_event[i])))
+            targets = _drained(calls, i, latest.before(own + 1), ends, (bool(drains_all[i]), bool(by_event[i])))
         if not targets:
             continue
         listed.append((i, targets))
@@ -78,28 +79,35 @@ def find_host_waits(waits: Waits, polls: Polls) -> tuple[Calls, int]:
     return replace(calls, cost=cost, tail=tail, waits=tuple(listed)), limit
 
 
-def _answered(waits: Waits, own: int, between: tuple[int, int]) -> tuple[int, ...]:
-    """The operation that a polling host waited for: of those issued, the last one that ended between its last two queries."""
-    ended = waits.ended[: own + 1]
-    inside = np.flatnonzero((ended >= between[0]) & (ended <= between[1] + SLOP_NS))
-    return (int(inside[np.argmax(ended[inside])]),) if len(inside) else ()
+class _Ends:
+    """When operations ended, each known by its position in issue order."""
+
+    def __init__(self, ended: npt.NDArray[np.int64]) -> None:
+        self.ended = ended
+        self._order = np.argsort(ended, kind="stable")
+        self._sorted = ended[self._order]
+
+    def last_in(self, after: int, until: int, among: int) -> tuple[int, ...]:
+        """Of the first so many operations the one that ended last, after one moment and up to another; () if there is none."""
+        lo, hi = np.searchsorted(self._sorted, [after, until], side="right")
+        near = self._order[max(lo, hi - MOST_NEAR) : hi]
+        near = near[near < among]
+        return (int(near[np.searchsorted(self.ended[near], self.ended[near[-1]])]),) if len(near) else ()
 
 
-def _drained(waits: Waits, i: int, last: list[int], how: tuple[bool, bool]) -> tuple[int, ...]:
+def _drained(calls: Calls, i: int, last: list[int], ends: _Ends, how: tuple[bool, bool]) -> tuple[int, ...]:
     """What a synchronisation waited for: the last operation of every stream, of one stream, or one operation.
 
     The stream is the one whose last operation ended last before the call returned; a stream that was still busy when the call
     returned cannot have been drained.
     """
-    ended, calls = waits.ended, waits.calls
+    ended = ends.ended
     everything, by_event = how
     done = [j for j in last if ended[j] <= calls.end[i] + SLOP_NS]
     if everything:
         return tuple(done)
     if by_event and last and not any(ended[j] > calls.start[i] for j in done):
-        issued = ended[: max(last) + 1]
-        inside = np.flatnonzero((issued > calls.start[i]) & (issued <= calls.end[i] + SLOP_NS))
-        return (int(inside[np.argmax(issued[inside])]),) if len(inside) else ()
+        return ends.last_in(int(calls.start[i]), int(calls.end[i]) + SLOP_NS, max(last) + 1)
     return (max(done, key=lambda j: int(ended[j])),) if done else ()
 
 

@@ -27,6 +27,8 @@ HELD_BACK_NS = 10 * NS_PER_US
 RELEASE_NS = 30 * NS_PER_US
 # The last wave of a kernel that fills the device: another stream's kernel finds room this long before it ends.
 LAST_WAVE_NS = 200 * NS_PER_US
+# Where more operations than this end at one moment, the times do not tell which of them was waited for.
+MOST_NEAR = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,9 @@ def _inferred(waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.fl
     for k in late.tolist():
         start = int(ops.start[k])
         lo = int(np.searchsorted(sorted_end, start - RELEASE_NS, side="left"))
+        at = int(np.searchsorted(sorted_end, start + SLOP_NS, side="right"))
         hi = int(np.searchsorted(sorted_end, start + LAST_WAVE_NS, side="right"))
-        near = by_end[lo:hi]
+        near = by_end[max(lo, at - MOST_NEAR) : min(hi, at + MOST_NEAR)]
         other = (near < k) & (ops.stream[near] != ops.stream[k]) & (ended[near] > free[k])
         event = near[other & (ended[near] <= start + SLOP_NS)]
         filled = near[other & (ended[near] > start + SLOP_NS) & (ops.start[near] <= free[k])]
@@ -199,11 +202,12 @@ def _by_order(waits: Waits) -> dict[int, tuple[int, ...]]:
     ops, trace = waits.operations, waits.trace
     row = waits.calls.row[np.maximum(ops.call, 0)]
     thread = np.where(row >= 0, trace.events.track[np.maximum(row, 0)], -1)
+    issued = waits.issued
     found: dict[int, tuple[int, ...]] = {}
     for track in np.unique(trace.events.track[waits.wait_rows]):
         mine = np.flatnonzero((ops.call >= 0) & (thread == track))
         rows = waits.wait_rows[trace.events.track[waits.wait_rows] == track]
-        after = np.searchsorted(waits.issued[mine], trace.events.start[rows])
+        after = np.searchsorted(issued[mine], trace.events.start[rows])
         for k in after[(after > 0) & (after < len(mine))].tolist():
             source, waiting = int(mine[k - 1]), int(mine[k])
             if ops.stream[source] != ops.stream[waiting]:

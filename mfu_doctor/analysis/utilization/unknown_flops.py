@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.utilization.counted_ops import CountedOps
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.flops.table import OWN_NAMESPACES
 from mfu_doctor.trace import Trace
@@ -48,8 +49,8 @@ def unknown_ops(
     entries = np.flatnonzero(judged & (uncounted | mystery))
     shown = np.where(op[entries] >= 0, owner_name[entries], trace.events.name[activity.row[entries]])
     found = []
-    for name in np.unique(shown).tolist():
-        mine = entries[shown == name]
+    for name, which in groups(shown):
+        mine = entries[which]
         spent = int((activity.end - activity.start)[mine].sum())
         calls = len(np.unique(np.where(op[mine] >= 0, op[mine], activity.row[mine])))
         multiplies, owned = bool(uncounted[mine].any()), bool((op[mine] >= 0).any())

@@ -215,9 +215,9 @@ def _recurring(run: Run, steady: Steady, copies: Copies) -> Copies:
     start = run.activity.start[copies.entry]
     step = np.searchsorted(run.steps.start, start, side="right") - 1
     judged = steady.entries(run)[copies.entry]
-    seen = np.zeros((len(run.steps.start), len(sizes)), np.bool_)
-    seen[step[judged], which[judged]] = True
-    always = seen[run.steps.steady].sum(axis=0) == steady.count
+    judged &= run.steps.steady[np.maximum(step, 0)] & (step >= 0)
+    of_each = np.unique(which[judged] * len(run.steps.start) + step[judged]) // len(run.steps.start)
+    always = np.bincount(of_each, minlength=len(sizes)) == steady.count
     return copies.only(always[which])
 
 
