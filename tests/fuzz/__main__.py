@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz --minutes N [--seed S] [--keep FOLDER]`: new inputs until then; each fault once, with its file."""
+"""`python -m tests.fuzz --minutes N`: new inputs until then; each kind of fault once, with its file.
+
+Everything runs in this process: a mutant costs what its report costs. `--pause FILE` waits while that file exists.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-
 from tests.fuzz.crafted import inputs
-from tests.fuzz.judge import faults, peak_mb, plain_size
-from tests.fuzz.seeds import seeds
-from tests.fuzz.strategies import mutated, traces, written
+from tests.fuzz.judge import difference, faults, faults_of_others, peak_mb, plain_size, told
+from tests.fuzz.mutants import mutant
+from tests.fuzz.retold import RETELLINGS, shuffled, written
+from tests.fuzz.seeds import drawn, seeds
+from tests.fuzz.stored import report_faults, report_text, settings_faults, settings_text
 
-_ROUND = 40  # inputs drawn before the clock is looked at
-_NUMBER = re.compile(r"\d+(\.\d+)?(e[-+]?\d+)?")
+_ROUND = 20  # documents drawn at a time
+_NUMBER = re.compile(r"[-\d]+(\.\d+)?(e[-+]?\d+)?")
 _KIND = 250  # characters at the end of a fault that tell its kind
+_OFTEN = 10  # so many mutants are only reported for each that goes through every verb
 _SECONDS_PER_MINUTE = 60
+_TOLD_EVERY_S = 300
+
+Case = tuple[str, bytes, Iterator[str]]  # kind, the file to keep, what is wrong with it
 
 
 def main() -> int:
@@ -31,58 +38,79 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "mfu-doctor-fuzz")
-    given_ = parser.parse_args()
-    given_.keep.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + given_.minutes * _SECONDS_PER_MINUTE
+    parser.add_argument("--pause", type=Path)
+    given = parser.parse_args()
+    given.keep.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + given.minutes * _SECONDS_PER_MINUTE
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
-    for kind, data in _inputs(given_.seed, lambda: time.monotonic() < end):
+    said = time.monotonic()
+    for kind, data, wrong in _cases(given.seed, given.keep, lambda: time.monotonic() < end):
         counts[kind] += 1
-        path = given_.keep / "input.json"
-        path.write_bytes(data)
-        for fault in faults(path, plain_size(data) / 1e6):
-            told = _NUMBER.sub("N", fault[-_KIND:])
-            if told not in kinds:
-                kinds.add(told)
-                kept = given_.keep / f"fault{len(kinds)}.json"
+        for fault in wrong:
+            like = _NUMBER.sub("N", fault[-_KIND:])
+            if like not in kinds:
+                kinds.add(like)
+                kept = given.keep / f"fault{len(kinds)}.input"
                 kept.write_bytes(data)
                 print(f"{kept} ({kind}): {fault}", flush=True)
-    print(f"{counts.total():,} inputs ({dict(counts)}), {len(kinds)} kinds of fault, most memory {peak_mb():.0f} MB")
+        if time.monotonic() - said > _TOLD_EVERY_S:
+            said = time.monotonic()
+            print(_sum(counts, kinds), flush=True)
+        while given.pause is not None and given.pause.exists():
+            time.sleep(1)
+    print(_sum(counts, kinds))
     return int(bool(kinds))
 
 
-def _inputs(start: int, goes_on: Callable[[], bool]) -> Iterator[tuple[str, bytes]]:
-    """Crafted inputs once, then drawn ones and mutants in turn."""
-    yield from (("crafted", data) for _, data in inputs())
+def _sum(counts: Counter[str], kinds: set[str]) -> str:
+    each = ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))
+    return f"{counts.total():,} inputs ({each}), {len(kinds)} kinds of fault, most memory {peak_mb():.0f} MB"
+
+
+def _cases(start: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Case]:
+    """Crafted inputs once, then drawn ones, mutants, saved reports and settings in turn."""
     rng = random.Random(start)
-    known = seeds()
+    sound = seeds()
+    path, other = folder / "input.json", folder / "sound.json"
+    other.write_bytes(sound[-1])
+
+    def reported(kind: str, data: bytes) -> Case:
+        path.write_bytes(data)
+        return kind, data, faults(path, plain_size(data) / 1e6)
+
+    def compared(kind: str, data: bytes) -> Case:
+        path.write_bytes(data)
+        return kind, data, faults_of_others(path, other)
+
+    yield from (reported("crafted", data) for _, data in inputs())
+    yield from (compared("crafted, every verb", data) for _, data in inputs())
     round_ = 0
     while goes_on():
         round_ += 1
-        for data in drawn(start + round_, _ROUND):
-            yield "drawn", data
-            yield "drawn, mutated", mutated(data, rng)
-            yield "mutated", mutated(rng.choice(known), rng)
+        possible = drawn(start + round_, _ROUND, strange=False)
+        for document, can_be in zip(drawn(start + round_, _ROUND), possible, strict=False):
+            data = written(document)
+            yield reported("drawn", data)
+            yield "shuffled", data, _told_otherwise(data, written(shuffled(document, rng)), path)
+            retell = rng.choice([*RETELLINGS.values()])
+            yield "told otherwise", written(can_be), _told_otherwise(written(can_be), retell(can_be, rng), path)
+            for _ in range(_OFTEN):
+                yield reported("mutated", mutant(rng.choice([data, *sound]), rng))
+            yield compared("mutated, every verb", mutant(rng.choice([data, *sound]), rng))
+            if not goes_on():
+                return
+        text, suffix = report_text(rng)
+        stored = folder / f"stored{suffix}"
+        stored.write_bytes(text)
+        yield "saved report", text, report_faults(stored)
+        text = settings_text(rng)
+        yield "settings", text, settings_faults(text, folder / "project")
 
 
-def drawn(number: int, count: int) -> list[bytes]:
-    """So many files of the strategy, the same ones for the same number."""
-    found: list[bytes] = []
-
-    @seed(number)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(traces())
-    def draw(document: dict[str, object]) -> None:
-        found.append(written(document))
-
-    draw()
-    return found
+def _told_otherwise(data: bytes, again: bytes, path: Path) -> Iterator[str]:
+    if found := difference(told(data, path), told(again, path)):
+        yield f"another report: {found}"
 
 
 if __name__ == "__main__":

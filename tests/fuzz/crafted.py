@@ -43,6 +43,37 @@ def _on(device: Any, **more: Any) -> list[Event]:
     return steps(*(event for i in (1, 2) for event in launched(510 + 500 * i, i, args={"device": device}, **more)))
 
 
+def _multiplied(shapes: list[list[int]], times: int = 1, **where: Any) -> list[Event]:
+    """Two steps of matrix products with these shapes, each on the device."""
+    events = []
+    for i in range(2 * times):
+        call, kernel = launched(910 + 500 * (i % 2) + 10 * (i // 2), i + 1, args=where | {"External id": i + 1})
+        kernel["name"] = "ampere_sgemm_128x64_tn"
+        told = {"Input Dims": shapes, "Input type": ["float", "float"], "External id": i + 1}
+        events += [op(call["ts"] - 1, 8, args=told), call, kernel]
+    return steps(*events)
+
+
+def _copied(size: int) -> list[Event]:
+    name, more = "Memcpy HtoD (Pageable -> Device)", {"bytes": size}
+    copies = (launched(910 + 500 * (i % 2) + i, i + 1, args=more, cat="gpu_memcpy", name=name) for i in range(12))
+    return steps(*(event for pair in copies for event in pair))
+
+
+def _sent(elements: int) -> list[Event]:
+    told = {"Collective name": "allreduce", "dtype": "Float", "In msg nelems": elements, "Group size": 2**40}
+    name = "ncclDevKernel_AllReduce_Sum_f32_RING_LL"
+    calls = (launched(910 + 500 * (i % 2) + i, i + 1, args=told, name=name) for i in range(12))
+    return steps(*(event for pair in calls for event in pair))
+
+
+def _optimizers() -> list[Event]:
+    """Steps of two optimizers, each inside the one before."""
+    kinds = ("AdamW", "SGD") * 3
+    named = {"cat": "user_annotation"}
+    return [op(1000 + 10 * i, 600 - 100 * i, name=f"Optimizer.step#{k}.step", **named) for i, k in enumerate(kinds)]
+
+
 def _deep(count: int) -> str:
     return "[" * count + "]" * count
 
@@ -85,6 +116,28 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
     "streams": lambda: trace([e for i in range(3_000) for e in launched(10 * i, i + 1, tid=i, args={"stream": i})]),
     "more threads than are told apart": lambda: trace([op(i, tid=i) for i in range(33_000)]),
     "long names": lambda: trace(steps(*(op(1000 + i, 1, name=LONG_NAME + str(i)) for i in range(50)))),
+    "FLOPs past 64 bits": lambda: trace(_multiplied([[2**22, 2**22]] * 2)),
+    "FLOPs that sum past 64 bits": lambda: trace(_multiplied([[2**20, 2**20]] * 2, times=20)),
+    "copies past 64 bits": lambda: trace(_copied(2**62)),
+    "copies that sum past 64 bits": lambda: trace(_copied(2**42)),
+    "messages past 64 bits": lambda: trace(_sent(2**62)),
+    "a grid past 64 bits": lambda: trace(_multiplied([[64, 64]] * 2, grid=[2**40] * 3)),
+    "durations that sum past 64 bits": lambda: trace(steps(*(op(1000 + i, 3e13) for i in range(400)))),
+    "centuries between launch and kernel": lambda: trace(_on(0) + [e | {"ts": 3e15} for e in _on(0) if e["cat"] == "kernel"] * 9),
+    "negative durations": lambda: trace(steps(op(1010, -5), *launched(1020, 9, dur=-30), mark(3, 1950, -50))),
+    "before the clock's zero": lambda: trace(steps(op(-9e13), op(-1e14, 1e14))),
+    "truth for numbers": lambda: trace(
+        steps(op(True), op(1010, True), *_on(True)), deviceProperties=[{"id": True, "numSms": True}]
+    ),
+    "numbers in quotes": lambda: trace(steps(op("1010"), op(1010, "5"), op("٣", "1_0"), *_on("0"))),
+    "keys twice": lambda: b'{"traceEvents":[],' + trace(steps(), schemaVersion=1)[1:].replace(b'"ts"', b'"ts":[],"ts"'),
+    "no numbers": lambda: trace(steps(op(float("nan")), op(1010, float("inf")), *_on(float("-inf")))),
+    "UTF-16": lambda: trace(steps()).decode().encode("utf-16"),
+    "a byte order mark": lambda: b"\xef\xbb\xbf" + trace(steps()),
+    "unwritten blocks": lambda: trace(steps()).replace(b", ", b"\0\0\0\0, ", 3) + b"\0" * 10_000,
+    "halves of characters": lambda: trace(steps(op(1010, name="\ud800", args={"Input type": ["\udfff"]})), x="\ud800"),
+    "steps that end in another order": lambda: trace(_optimizers() + [op(900 + 20 * i, 10) for i in range(40)]),
+    "deep arguments": lambda: _broken(json.dumps(op(1010, args={"Input Dims": 0})).replace("0}}", _deep(900) + "}}")),
     "a bomb": lambda: gzip.compress(b'{"traceEvents":[' + json.dumps(op(1)).encode() + b"," + b" " * (48 << 20)),
 }  # fmt: skip
 

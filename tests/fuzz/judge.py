@@ -2,116 +2,93 @@
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import resource
-import sys
-import time
-import traceback
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import jsonschema
 
 from mfu_doctor.api.report import Report
-from mfu_doctor.cli.main import main
 from mfu_doctor.reading.gunzip import MAGIC, GzipStream
 from mfu_doctor.render import render
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.schema import FILE
 from mfu_doctor.result.step import BUCKETS
+from tests.fuzz.command import Outcome, run
 
 # Processor time and memory that an input may take: so much in any case, and so much for each MB of its plain text. An event that
 # is never closed is held until it is too long for one.
 SECONDS, SECONDS_PER_MB = 15.0, 3.0
 HELD_MB, MB_PER_MB = 400.0, 20.0
-LONGEST_ERROR = 1_500  # characters
 
 _SLACK = 1e-6  # relative: seconds are floats
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a command did."""
-
-    code: object
-    out: str
-    err: str
-    seconds: float
-    crash: str = ""
-
-
-def run(*argv: str) -> Outcome:
-    """The command line in this process; a warning is a crash."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    code: object = None
-    crash = ""
-    begun = time.process_time()
-    with (
-        patch.object(sys, "argv", ["mfu-doctor", *argv]),
-        patch.object(sys, "stdout", out),
-        patch.object(sys, "stderr", err),
-    ):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                main()
-        except SystemExit as end:
-            code = end.code
-        except BaseException:  # noqa: BLE001 - whatever escapes is what is looked for
-            crash = traceback.format_exc()[-2_000:]
-    took = time.process_time() - begun
-    texts = []
-    for stream in (out, err):
-        stream.flush()
-        texts.append(stream.buffer.getvalue().decode("utf-8", "replace"))
-    return Outcome(code, texts[0], texts[1], took, crash)
+# Numbers with a unit of time that are differences, or a moment beside the one that counts as zero; they have a sign.
+_SIGNED = ("start_s", "end_s", "drift_s", "offset_s")
 
 
 def faults(path: Path, plain_mb: float) -> Iterator[str]:
     """What is wrong with how this file is reported."""
     before_mb = peak_mb()
     done = run("report", str(path), "--format", "json")
-    if done.crash:
-        yield f"crashed: {done.crash}"
-        return
+    yield from _bounds_passed(done, before_mb, plain_mb)
+    if done.fault:
+        yield done.fault
+    elif done.is_sound:
+        yield from wrong_report(done.out)
+
+
+def _bounds_passed(done: Outcome, before_mb: float, plain_mb: float) -> Iterator[str]:
     if done.seconds > SECONDS + SECONDS_PER_MB * plain_mb:
         yield f"took {done.seconds:.1f} s for {plain_mb:.2f} MB"
     if (grown := peak_mb() - before_mb) > HELD_MB + MB_PER_MB * plain_mb:
         yield f"took {grown:.0f} MB for {plain_mb:.2f} MB"
-    if done.code in (0, None):
-        yield from wrong_report(done.out)
-    elif done.code != 2 or not is_sentence(done.err) or done.out:
-        yield f"exit code {done.code}: {done.err[:500]!r}"
 
 
-def is_sentence(text: str) -> bool:
-    """Whether this is one line of ours, short enough to be read."""
-    return text.startswith("error: ") and text.count("\n") == 1 and len(text) <= LONGEST_ERROR
+def faults_of_others(path: Path, other: Path) -> Iterator[str]:
+    """What is wrong with what the other verbs make of this file; they are given a sound trace to compare it with."""
+    target = path.with_name("made.json")
+    for words in (
+        ("annotate", str(path), "-o", str(target)),
+        ("annotate", str(path), "-o", str(target), "--steps", "1:3"),
+        ("check", str(path), "--budget", "mfu=30%", "--format", "json"),
+        ("check", str(path), "--baseline", str(other), "--budget", "step-time=+5%"),
+        ("check", str(other), "--baseline", str(path), "--format", "junit"),
+        ("compare", str(path), str(other)),
+        ("compare", str(other), str(path), "--format", "json"),
+        ("report", str(path), "--baseline", str(other), "-v"),
+    ):
+        target.unlink(missing_ok=True)
+        done = run(*words)
+        if done.fault:
+            yield f"{' '.join(words)}: {done.fault}"
+        elif words[0] == "annotate":
+            yield from (f"{' '.join(words)}: {wrong}" for wrong in _wrong_copy(done, target))
+
+
+def _wrong_copy(done: Outcome, target: Path) -> Iterator[str]:
+    """What is wrong with an annotated copy: it must be JSON that we read, or not be there."""
+    if target.exists() != done.is_sound:
+        yield "its output is there although it failed, or is not"
+    if target.exists():
+        json.loads(target.read_bytes())
+        again = run("report", str(target))
+        if not again.is_sound:
+            yield f"its output cannot be reported: {again.fault or again.err}"
 
 
 def wrong_report(text: str) -> Iterator[str]:
     """What is wrong with a report in JSON: schema, sums, signs, round trip, the other outputs."""
-    data = json.loads(text)
+    data = json.loads(text, parse_constant=_no_number)
     yield from (f"schema: {error.message[:200]}" for error in _schema().iter_errors(data))
+    yield from _impossible(data, "")
     report = Report.from_json(text)
     if report.to_json().decode().strip() != text.strip():
         yield "it is another report when it is read back"
-    split = report.breakdown
-    parts = [float(getattr(split, name)) for name in BUCKETS]
-    if abs(sum(parts) - split.step_s) > _SLACK * max(split.step_s, _SLACK):
-        yield f"the buckets sum to {sum(parts)}, the step is {split.step_s}"
-    if min(parts) < 0:
-        yield f"a bucket is negative: {parts}"
-    if report.step_time_s is not None and not report.step_time_s.stated > 0:
-        yield f"a step takes {report.step_time_s.stated} s"
-    if report.mfu.value is not None and not 0 <= report.mfu.value < 1e6:
-        yield f"MFU {report.mfu.value}"
+    yield from _wrong_step(report)
     for diagnosis in report.diagnoses:
         if diagnosis.status == CRASHED:
             yield f"the rule {diagnosis.rule} crashed: {diagnosis.reason}"
@@ -122,12 +99,70 @@ def wrong_report(text: str) -> Iterator[str]:
         render(report, name)
 
 
+def _wrong_step(report: Report) -> Iterator[str]:
+    """What of the step's numbers does not add up, or cannot be."""
+    split = report.breakdown
+    parts = [float(getattr(split, name)) for name in BUCKETS]
+    slack = _SLACK * max(split.step_s, _SLACK)
+    if abs(sum(parts) - split.step_s) > slack:
+        yield f"the buckets sum to {sum(parts)}, the step is {split.step_s}"
+    if min(parts) < 0:
+        yield f"a bucket is negative: {parts}"
+    if split.idle_causes and abs(sum(split.idle_causes.values()) - split.idle) > slack:
+        yield f"the causes sum to {sum(split.idle_causes.values())}, idle is {split.idle}"
+    bars = [bar.seconds for bar in report.waterfall]
+    if bars and abs(sum(bars) - split.step_s) > slack:
+        yield f"the bars sum to {sum(bars)}, the step is {split.step_s}"
+    if report.step_time_s is not None and not report.step_time_s.stated > 0:
+        yield f"a step takes {report.step_time_s.stated} s"
+    if report.mfu.value is not None and not 0 <= report.mfu.value <= 1 + _SLACK:
+        yield f"MFU {report.mfu.value}"
+
+
+def _impossible(node: Any, name: str) -> Iterator[str]:
+    """Numbers of a report that their names do not allow: a negative time, a share of more than everything."""
+    if isinstance(node, dict):
+        for key, part in node.items():
+            yield from _impossible(part, key)
+    elif isinstance(node, list):
+        for part in node:
+            yield from _impossible(part, name)
+    elif isinstance(node, float):
+        if not math.isfinite(node):
+            yield f"{name} is {node}"
+        elif node < 0 and name.endswith("_s") and name not in _SIGNED:
+            yield f"{name} is negative: {node}"
+        elif name == "share" and not 0 <= node <= 1 + _SLACK:
+            yield f"{name} is {node}"
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
 def essence(text: str) -> Any:
     """A report without what tells when and from which file it was made."""
     data = json.loads(text)
     data.pop("created")
     data["run"].pop("trace")
     return data
+
+
+def told(data: bytes, path: Path) -> Any:
+    """What is reported of a file with these bytes, but for the file's name."""
+    path.write_bytes(data)
+    done = run("report", str(path), "--format", "json")
+    return essence(done.out) if done.is_sound else (done.code, done.err, done.crash)
+
+
+def difference(one: Any, other: Any, place: str = "") -> str:
+    """Where two parsed documents differ first, and how; empty if they do not."""
+    if type(one) is type(other) and isinstance(one, dict) and one.keys() == other.keys():
+        return next((found for key in one if (found := difference(one[key], other[key], f"{place}.{key}"))), "")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((found for i, (a, b) in pairs if (found := difference(a, b, f"{place}[{i}]"))), "")
+    return "" if one == other else f"{place}: {str(one)[:300]} is {str(other)[:300]}"
 
 
 def peak_mb() -> float:

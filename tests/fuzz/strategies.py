@@ -1,21 +1,16 @@
-"""Traces over the format: mostly what a profiler writes, here and there what it never would; and the same events moved."""
+"""Traces over the format: mostly what a profiler writes, here and there what it never would."""
 
 from __future__ import annotations
 
-import json
-import random
 from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.fuzz.mutants import STRANGE as VALUES
+
 Event = dict[str, Any]
 
-STRANGE: st.SearchStrategy[Any] = st.sampled_from(
-    [
-        None, True, "", "x", "nan", "٣", [], [1], {}, {"a": 1}, [[[]]], [3, [1]], 0, -1, 1.5, -0.0, 2**31, 2**53, -(2**51),
-        -(2**52), 2**63, -(2**63), 10**30, 1e300, -1e300, 5e-324, "9" * 30, "stream 7", "GPU 3", "a\u0000b", "\ud800",
-    ]
-)  # fmt: skip
+STRANGE: st.SearchStrategy[Any] = st.sampled_from(VALUES)
 OPS = (
     "aten::mm", "aten::addmm", "aten::convolution", "aten::copy_", "aten::item", "aten::_foreach_add_", "aten::linear",
     "aten::gelu", "aten::scaled_dot_product_attention", "autograd::engine::evaluate_function: MmBackward0",
@@ -106,39 +101,3 @@ def _spoilt(draw: st.DrawFn, events: list[Event]) -> None:
     into[draw(st.sampled_from([*into, "device", "stream", "Sequence number", "bytes", "Collective name"]))] = draw(
         STRANGE
     )
-
-
-def written(document: dict[str, Any]) -> bytes:
-    """The document as a file; a lone surrogate stays the escape that it is."""
-    return json.dumps(document).encode()
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The bytes with a few of them changed, lost, doubled or moved."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 6)):
-        if len(out) < 4:
-            break
-        i, j = sorted((rng.randrange(len(out)), rng.randrange(len(out))))
-        j = min(j, i + rng.choice([1, 2, 8, 64, 512]))
-        kind = rng.randrange(6)
-        if kind == 0:
-            out[i] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del out[i:j]
-        elif kind == 2:
-            out[i:i] = out[i:j]
-        elif kind == 3:
-            out[i:j] = rng.choice(
-                [b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"0", b"-", b"e", b"\0", b" ", b"\xff", b"NaN"]
-            )
-        elif kind == 4:
-            out[i:i] = rng.choice([b"9" * 30, b"1e400", b"null", b"[" * 50, b" " * 500, b'"\\ud800"', b'{"ph":"X"}'])
-        else:
-            del out[j:]
-    return bytes(out)
-
-
-def shifted(document: dict[str, Any], microseconds: int) -> dict[str, Any]:
-    """The same events later."""
-    return document | {"traceEvents": [event | {"ts": event["ts"] + microseconds} for event in document["traceEvents"]]}

@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
-from tests.fuzz.__main__ import drawn
+from tests.fuzz.command import LONGEST_ERROR, is_sentence
 from tests.fuzz.crafted import CRAFTED
-from tests.fuzz.judge import LONGEST_ERROR, essence, faults, is_sentence, plain_size, run, wrong_report
-from tests.fuzz.seeds import seeds
-from tests.fuzz.strategies import STRANGE, mutated, shifted, traces, written
+from tests.fuzz.judge import difference, faults, faults_of_others, plain_size, told, wrong_report
+from tests.fuzz.mutants import mutant
+from tests.fuzz.retold import RETELLINGS, shuffled, with_events, written
+from tests.fuzz.seeds import drawn, seeds
+from tests.fuzz.stored import report_faults, report_text, settings_faults, settings_text
 from tests.sample_report import full_report
+from tests.traces import real_trace
 
-_DRAWN, _MUTANTS, _REPORTS = 60, 60, 40
+_DRAWN, _MUTANTS, _OTHERS, _RETOLD, _REPORTS, _SETTINGS = 60, 100, 8, 10, 20, 40
+_SEED = 16
+
+# Real traces whose report takes less than a second.
+_SMALL = ("a100_alexnet_sync_events", "cpu_gloo_rank34of300", "h100_bert_small_inference", "mi250_minitoy_train",
+          "mi300x_inductor_triton", "vllm_decode_graph", "two_ranks/rank0", "v100_dlrm_8ranks/rank3")  # fmt: skip
 
 
 def expect_no_faults(folder: Path, data: bytes) -> None:
@@ -29,68 +35,73 @@ def expect_no_faults(folder: Path, data: bytes) -> None:
     assert not found, f"{path}: {found}"
 
 
+def expect_same(folder: Path, data: bytes, again: bytes, how: str) -> None:
+    path = folder / "input.json"
+    found = difference(told(data, path), told(again, path))
+    assert not found, f"{how}: {found}"
+
+
 @pytest.mark.parametrize("kind", CRAFTED)
 def test_a_crafted_file_is_reported_or_refused(tmp_path: Path, kind: str) -> None:
     expect_no_faults(tmp_path, CRAFTED[kind]())
 
 
-def test_drawn_files_and_their_mutants_are_reported_or_refused(tmp_path: Path) -> None:
-    rng = random.Random(16)
-    for data in drawn(16, _DRAWN):
-        expect_no_faults(tmp_path, data)
-        expect_no_faults(tmp_path, mutated(data, rng))
+def test_drawn_files_are_reported_or_refused_and_in_any_order(tmp_path: Path) -> None:
+    rng = random.Random(_SEED)
+    for document in drawn(_SEED, _DRAWN):
+        expect_no_faults(tmp_path, written(document))
+        expect_same(tmp_path, written(document), written(shuffled(document, rng)), "shuffled")
 
 
-def test_mutants_of_sound_files_are_reported_or_refused(tmp_path: Path) -> None:
-    rng, known = random.Random(16), seeds()
+def test_mutants_are_reported_or_refused(tmp_path: Path) -> None:
+    rng, known = random.Random(_SEED), [*seeds(), *map(written, drawn(_SEED, _DRAWN))]
     for _ in range(_MUTANTS):
-        expect_no_faults(tmp_path, mutated(rng.choice(known), rng))
+        expect_no_faults(tmp_path, mutant(rng.choice(known), rng))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
-          suppress_health_check=list(HealthCheck))  # fmt: skip
-@given(document=traces(strange=False))
-def test_the_same_events_give_the_same_report(tmp_path: Path, document: dict[str, Any]) -> None:
-    def told(data: bytes) -> Any:
-        path = tmp_path / "input.json"
+def test_every_verb_takes_or_refuses_a_mutant(tmp_path: Path) -> None:
+    rng, known = random.Random(_SEED), [*seeds(), *map(written, drawn(_SEED, _OTHERS))]
+    path, other = tmp_path / "input.json", tmp_path / "sound.json"
+    other.write_bytes(known[-1])
+    for _ in range(_OTHERS):
+        path.write_bytes(mutant(rng.choice(known), rng))
+        assert not list(faults_of_others(path, other)), path
+
+
+@pytest.mark.parametrize("retelling", RETELLINGS)
+def test_the_same_events_give_the_same_report(tmp_path: Path, retelling: str) -> None:
+    rng = random.Random(_SEED)
+    for document in [
+        json.loads(seeds()[-1]) | {"baseTimeNanoseconds": 0},
+        *drawn(len(retelling), _RETOLD, strange=False),
+    ]:
+        expect_same(tmp_path, written(document), RETELLINGS[retelling](document, rng), retelling)
+
+
+@pytest.mark.parametrize("name", _SMALL)
+def test_a_real_trace_gives_the_same_report_in_any_order(tmp_path: Path, name: str) -> None:
+    data = gzip.decompress(real_trace(f"{name}.pt.trace.json.gz").read_bytes())
+    document: Any = json.loads(data)
+    if isinstance(document, list):
+        document = {"traceEvents": document}
+    for events in (shuffled(document, random.Random(_SEED))["traceEvents"], document["traceEvents"][::-1]):
+        expect_same(tmp_path, written(document), written(with_events(document, events)), name)
+
+
+def test_a_changed_saved_report_is_shown_or_refused(tmp_path: Path) -> None:
+    rng = random.Random(_SEED)
+    for _ in range(_REPORTS):
+        data, suffix = report_text(rng)
+        path = tmp_path / f"stored{suffix}"
         path.write_bytes(data)
-        done = run("report", str(path), "--format", "json")
-        return essence(done.out) if done.code in (0, None) else (done.code, done.err)
-
-    expected = told(written(document))
-    assert told(written(document)) == expected
-    assert told(gzip.compress(written(document))) == expected
-    assert told(written(shifted(document, 1_000_000))) == expected
+        assert not list(report_faults(path)), path
 
 
-def places_of_numbers(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON document a number or a text stands."""
-    if isinstance(node, dict):
-        return [place for key, part in node.items() for place in places_of_numbers(part, (*path, key))]
-    if isinstance(node, list):
-        return [place for i, part in enumerate(node) for place in places_of_numbers(part, (*path, i))]
-    return [path]
-
-
-@settings(max_examples=_REPORTS, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
-          suppress_health_check=list(HealthCheck))  # fmt: skip
-@given(choice=st.randoms(use_true_random=False), value=STRANGE | st.sampled_from([1e308, -1e308, 10**400, -1.0, 0.0]))
-def test_a_saved_report_with_a_strange_value_is_shown_or_refused(
-    tmp_path: Path, choice: random.Random, value: Any
-) -> None:
-    data = json.loads(full_report().to_json())
-    *way, last = choice.choice(places_of_numbers(data))
-    node = data
-    for step in way:
-        node = node[step]
-    node[last] = value
-    path = tmp_path / "report.json"
-    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    for command in (("report", str(path)), ("report", str(path), "--format", "html"), ("check", str(path)),
-                    ("compare", str(path), str(path))):  # fmt: skip
-        done = run(*command)
-        assert not done.crash, (command, way, last, value, done.crash)
-        assert done.code in (0, 1, None) or is_sentence(done.err), (command, way, last, value, done.err)
+def test_settings_of_any_content_hold_or_are_refused(tmp_path: Path) -> None:
+    rng = random.Random(_SEED)
+    for _ in range(_SETTINGS):
+        data = settings_text(rng)
+        assert not list(settings_faults(data, tmp_path)), data
 
 
 def test_a_wrong_report_is_seen() -> None:
@@ -98,10 +109,23 @@ def test_a_wrong_report_is_seen() -> None:
     data = json.loads(full_report().to_json())
     data["breakdown"]["compute"] = -data["breakdown"]["step_s"]
     data["mfu"]["value"] = -1.7e7
-    told = " ".join(wrong_report(json.dumps(data)))
-    assert "the buckets sum to" in told
-    assert "a bucket is negative" in told
-    assert "MFU -17000000.0" in told
+    data["steps"][0]["split"]["step_s"] = -1.0
+    data["kernels"][0]["share"] = 1.5
+    found = " ".join(wrong_report(json.dumps(data)))
+    for fault in (
+        "the buckets sum to",
+        "a bucket is negative",
+        "MFU -17000000.0",
+        "step_s is negative: -1.0",
+        "share is 1.5",
+    ):
+        assert fault in found
+
+
+def test_a_difference_is_told_by_its_place() -> None:
+    assert difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == ".a[1].b: 2 is 3"
+    assert difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}) == ""
+    assert difference([1], [1, 2]) == ": [1] is [1, 2]"
 
 
 @pytest.mark.parametrize("text", ["", "Traceback\n", "error: a\nb\n", "error: " + "a" * LONGEST_ERROR + "\n"])
