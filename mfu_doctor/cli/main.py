@@ -243,14 +243,14 @@ def annotate(
     """Write a copy of a trace in which the findings are marked, for ui.perfetto.dev."""
     from mfu_doctor.annotation.annotate import annotate as write
     from mfu_doctor.inputs.overrides import parse_steps
-    from mfu_doctor.quantities import size_of
+    from mfu_doctor.quantities import counted, size_of
 
     with _progress(f"reading {trace}"):
         made = write(trace, output, steps=parse_steps(steps), peak_flops=peak_flops, model_flops=model_flops)
     for note in made.notes:
         _note(note)
     _note(
-        f"wrote {made.path} ({size_of(made.size_bytes)}, with {made.kept:,} of the {made.events:,} events of the trace); "
+        f"wrote {made.path} ({size_of(made.size_bytes)}, with {made.kept:,} of {counted(made.events, 'event')} of the trace); "
         "open it at ui.perfetto.dev"
     )
 

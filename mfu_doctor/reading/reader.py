@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.quantities import counted
 from mfu_doctor.reading.assemble import assemble
 from mfu_doctor.reading.clock import EPOCH_US, recover_base
 from mfu_doctor.reading.header import Header, read_header
@@ -111,24 +112,24 @@ def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int)
     elif unclosed or (not parser.tail and not parser.chunks.is_bare):
         yield Problem("no-footer", "The file has no metadata after its events, so they are unknown")
     if damage.dropped:
-        yield Problem("events-dropped", f"{damage.dropped:,} damaged events could not be read", damage.dropped)
+        yield Problem("events-dropped", f"{counted(damage.dropped, 'damaged event')} could not be read", damage.dropped)
     if parser.pairs.unmatched:
-        text = f"{parser.pairs.unmatched:,} begin or end events have no matching event"
+        text = f"{counted(parser.pairs.unmatched, 'begin or end event')} without a matching event"
         yield Problem("events-dropped", text, parser.pairs.unmatched)
     if refused := parser.columns.refused:
-        text = f"{refused:,} events had a time or a device that cannot be, and were left out"
+        text = f"{counted(refused, 'event')} with a time or a device that cannot be, left out"
         yield Problem("events-dropped", text, refused)
     if damage.repaired:
-        yield Problem("events-repaired", f"{damage.repaired:,} malformed events were repaired", damage.repaired)
+        yield Problem("events-repaired", f"{counted(damage.repaired, 'malformed event')}, repaired", damage.repaired)
     if damage.bad_text:
         yield Problem(
-            "invalid-text", f"{damage.bad_text:,} bytes were not valid UTF-8 text and were replaced", damage.bad_text
+            "invalid-text", f"{counted(damage.bad_text, 'byte')} of invalid UTF-8 text, replaced", damage.bad_text
         )
     if base is None:
         yield Problem("no-base-time", "The file has no base time (baseTimeNanoseconds), so absolute times are unknown")
     if clamped:
         yield Problem(
             "clamped-times",
-            f"{clamped:,} events had an impossible time (start at 0, or end before start), which was corrected",
+            f"{counted(clamped, 'event')} with an impossible time (start at 0, or end before start), corrected",
             clamped,
         )

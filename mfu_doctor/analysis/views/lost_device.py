@@ -21,7 +21,7 @@ from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.steps import WHOLE
-from mfu_doctor.quantities import share
+from mfu_doctor.quantities import counted, share
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 
 # Calls that put work on a device. Others (cudaDeviceSynchronize, cudaGetDeviceCount) also occur in a run on the CPU.
@@ -145,7 +145,7 @@ def _sign(trace: Trace) -> str | None:
     """What shows that the run used a GPU, whatever the header says; None if nothing does."""
     calls = _issuing(trace)
     if len(calls):
-        return f"{len(calls):,} calls such as {trace.name_of(int(calls[0]))}"
+        return f"{counted(len(calls), 'call')} such as {trace.name_of(int(calls[0]))}"
     if len(trace.rows(Category.GPU_ANNOTATION, Category.SYNC)):
         return "it has marks on GPU streams"
     named = rows_matching(trace, _GPU_OP, trace.rows(Category.CPU_OP, Category.ANNOTATION))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mfu_doctor import quantities
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
@@ -177,7 +178,7 @@ def render_checklist_markdown(verdict: Verdict) -> str:
     for check in found[:MOST_RULES]:
         lines += _markdown_finding(check)
     if len(found) > MOST_RULES:
-        lines.append(f"- and {len(found) - MOST_RULES} more findings: see the report")
+        lines.append(f"- and {counted(len(found) - MOST_RULES, 'more finding')}: see the report")
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
     lines += [f"- [x] {len(passed)} passed: {inline(some_of(passed))}"] if passed else []
     lines += [f"- not measured: {inline(f'{names} ({reason})')}" for names, reason in verdict.unmeasured()[:MOST_RULES]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mfu_doctor.quantities import counted
 from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.verdict import Check, Verdict
@@ -30,8 +31,8 @@ def render_github(verdict: Verdict, *, root: Path | None = None) -> str:
     lines = [_annotation(check, verdict, base) for check in shown]
     if len(failures) > len(shown):
         rest = failures[len(shown) :]
-        names = ", ".join(check.name for check in rest)
-        lines.append(f"::error title=mfu-doctor::{escape_data(f'+{len(rest)} more failures: {names}')}")
+        names, more = ", ".join(check.name for check in rest), counted(len(rest), "more failure")
+        lines.append(f"::error title=mfu-doctor::{escape_data(f'+{more}: {names}')}")
     return "\n".join([*lines, f"mfu-doctor check {verdict.headline}"]) + "\n"
 
 

@@ -31,7 +31,8 @@ def draw_drawing(drawing: Drawing, scope: str) -> Markup:
     height = len(drawing.lanes) * (_LABEL + _LANE + _GAP) + _AXIS
     lanes = [_lane(drawing, index, scope) for index in range(len(drawing.lanes))]
     words = (
-        f"Step {drawing.step}, {duration(drawing.step_s)}, in {len(drawing.lanes)} rows: {', '.join(drawing.lanes)}."
+        f"Step {drawing.step}, {duration(drawing.step_s)}, in {counted(len(drawing.lanes), 'row')}: "
+        f"{', '.join(drawing.lanes)}."
     )
     return picture("One step", words, height, _axis(drawing.step_s, height), *lanes, class_="step")
 
