@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.fuzz.crafted import inputs
-from tests.fuzz.judge import difference, faults, faults_of_others, peak_mb, plain_size, told
+from tests.fuzz.judge import difference, faults, faults_of_others, peak_mb, plain_size, reading_faults, told
 from tests.fuzz.mutants import mutant
 from tests.fuzz.retold import RETELLINGS, shuffled, written
 from tests.fuzz.seeds import drawn, seeds
@@ -25,7 +26,9 @@ from tests.fuzz.stored import report_faults, report_text, settings_faults, setti
 _ROUND = 20  # documents drawn at a time
 _NUMBER = re.compile(r"[-\d]+(\.\d+)?(e[-+]?\d+)?")
 _KIND = 250  # characters at the end of a fault that tell its kind
-_OFTEN = 10  # so many mutants are only reported for each that goes through every verb
+_OFTEN = 10  # so many mutants are only reported for each that goes through every verb, in every output
+_READ = 40  # so many are only read
+_SMALL = 20_000  # bytes: a larger crafted file goes through one verb only
 _SECONDS_PER_MINUTE = 60
 _TOLD_EVERY_S = 300
 
@@ -39,8 +42,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "mfu-doctor-fuzz")
     parser.add_argument("--pause", type=Path)
+    parser.add_argument("--guided", action="store_true", help="the reader alone, guided by coverage (needs Atheris)")
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
+    if given.guided:
+        options = ("--minutes", str(given.minutes), "--keep", str(given.keep))
+        return subprocess.run([sys.executable, "-m", "tests.fuzz.guided", *options], check=False).returncode
     end = time.monotonic() + given.minutes * _SECONDS_PER_MINUTE
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
@@ -75,16 +82,16 @@ def _cases(start: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Ca
     path, other = folder / "input.json", folder / "sound.json"
     other.write_bytes(sound[-1])
 
-    def reported(kind: str, data: bytes) -> Case:
+    def reported(kind: str, data: bytes, *, thorough: bool = False) -> Case:
         path.write_bytes(data)
-        return kind, data, faults(path, plain_size(data) / 1e6)
+        return kind, data, faults(path, plain_size(data) / 1e6, thorough=thorough)
 
     def compared(kind: str, data: bytes) -> Case:
         path.write_bytes(data)
         return kind, data, faults_of_others(path, other)
 
-    yield from (reported("crafted", data) for _, data in inputs())
-    yield from (compared("crafted, every verb", data) for _, data in inputs())
+    yield from (reported("crafted", data, thorough=True) for _, data in inputs())
+    yield from (compared("crafted, every verb", data) for _, data in inputs() if len(data) < _SMALL)
     round_ = 0
     while goes_on():
         round_ += 1
@@ -97,15 +104,19 @@ def _cases(start: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Ca
             yield "told otherwise", written(can_be), _told_otherwise(written(can_be), retell(can_be, rng), path)
             for _ in range(_OFTEN):
                 yield reported("mutated", mutant(rng.choice([data, *sound]), rng))
+            yield reported("mutated, every output", mutant(rng.choice([data, *sound]), rng), thorough=True)
             yield compared("mutated, every verb", mutant(rng.choice([data, *sound]), rng))
+            for _ in range(_READ):
+                text = mutant(rng.choice([data, *sound]), rng)
+                yield "mutated, only read", text, reading_faults(text)
+            text, suffix = report_text(rng)
+            stored = folder / f"stored{suffix}"
+            stored.write_bytes(text)
+            yield "saved report", text, report_faults(stored)
+            text = settings_text(rng)
+            yield "settings", text, settings_faults(text, folder / "project")
             if not goes_on():
                 return
-        text, suffix = report_text(rng)
-        stored = folder / f"stored{suffix}"
-        stored.write_bytes(text)
-        yield "saved report", text, report_faults(stored)
-        text = settings_text(rng)
-        yield "settings", text, settings_faults(text, folder / "project")
 
 
 def _told_otherwise(data: bytes, again: bytes, path: Path) -> Iterator[str]:

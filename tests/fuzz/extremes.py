@@ -78,7 +78,12 @@ def _copies(count: int) -> list[Event]:
 
 def _collectives(count: int) -> list[Event]:
     def body(at: int, i: int) -> list[Event]:
-        told: dict[str, Any] = {"Collective name": "allreduce", "dtype": "Float", "In msg nelems": 10**6 + i, "Group size": 8}
+        told: dict[str, Any] = {
+            "Collective name": "allreduce",
+            "dtype": "Float",
+            "In msg nelems": 10**6 + i,
+            "Group size": 8,
+        }
         return launch(
             at, i, name="nccl:all_reduce", kernel="ncclDevKernel_AllReduce_Sum_f32_RING_LL", args=told, **told
         )
