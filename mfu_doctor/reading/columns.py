@@ -18,7 +18,7 @@ from mfu_doctor.reading.clock import Clock
 from mfu_doctor.reading.dialects import CATEGORIES
 from mfu_doctor.reading.memory import MEMORY
 from mfu_doctor.reading.schema import ABSENT, Args, Complete, encode
-from mfu_doctor.reading.tracks import FIRST_TEXT, TrackTable
+from mfu_doctor.reading.tracks import FIRST_TEXT, LARGEST_ID, TrackTable
 from mfu_doctor.trace import Category
 
 _TYPES: dict[str, type[np.generic]] = {
@@ -261,5 +261,5 @@ def _number(value: object) -> float:
 
 
 def _ids(values: npt.NDArray[np.floating[Any]], kind: type[np.signedinteger[Any]]) -> npt.NDArray[np.float64]:
-    """Ids that fit their column; -1 (absent) for the others."""
-    return np.where((values >= 0) & (values <= np.iinfo(kind).max), values, -1)
+    """Ids that fit their column and that a float64 holds; -1 (absent) for the others."""
+    return np.where((values >= 0) & (values <= min(np.iinfo(kind).max, LARGEST_ID)), values, -1)

@@ -19,7 +19,7 @@ from mfu_doctor.trace import Track
 FIRST_TEXT = -(2**51)  # codes of ids that are not numbers count down from here; exact in a float64
 _LONGEST_NUMBER = 18  # digits: what fits 64 bits
 _NUMBER = re.compile(rf"0|[1-9][0-9]{{,{_LONGEST_NUMBER - 1}}}")
-_LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
+LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
 # Views have a row for each device. Some files write the process id instead, which Linux counts up to here.
 _MOST_DEVICES = 2**22
 _MAX_TRACKS = np.iinfo(np.int16).max
@@ -142,4 +142,4 @@ def _stream_of(record: np.void) -> int:
 
 
 def _whole(ids: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    return np.clip(ids, -_LARGEST_ID, _LARGEST_ID).astype(np.int64)
+    return np.clip(ids, -LARGEST_ID, LARGEST_ID).astype(np.int64)

@@ -27,7 +27,6 @@ _ROUND = 20  # documents drawn at a time
 _NUMBER = re.compile(r"[-\d]+(\.\d+)?(e[-+]?\d+)?")
 _KIND = 250  # characters at the end of a fault that tell its kind
 _OFTEN = 10  # so many mutants are only reported for each that goes through every verb, in every output
-_READ = 40  # so many are only read
 _SMALL = 20_000  # bytes: a larger crafted file goes through one verb only
 _SECONDS_PER_MINUTE = 60
 _TOLD_EVERY_S = 300
@@ -42,6 +41,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "mfu-doctor-fuzz")
     parser.add_argument("--pause", type=Path)
+    parser.add_argument("--read", type=int, default=40, help="mutants that are only read, for each document drawn")
     parser.add_argument("--guided", action="store_true", help="the reader alone, guided by coverage (needs Atheris)")
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
     said = time.monotonic()
-    for kind, data, wrong in _cases(given.seed, given.keep, lambda: time.monotonic() < end):
+    for kind, data, wrong in _cases(given.seed, given.read, given.keep, lambda: time.monotonic() < end):
         counts[kind] += 1
         for fault in wrong:
             like = _NUMBER.sub("N", fault[-_KIND:])
@@ -75,7 +75,7 @@ def _sum(counts: Counter[str], kinds: set[str]) -> str:
     return f"{counts.total():,} inputs ({each}), {len(kinds)} kinds of fault, most memory {peak_mb():.0f} MB"
 
 
-def _cases(start: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Case]:
+def _cases(start: int, read: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Case]:
     """Crafted inputs once, then drawn ones, mutants, saved reports and settings in turn."""
     rng = random.Random(start)
     sound = seeds()
@@ -106,7 +106,7 @@ def _cases(start: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Ca
                 yield reported("mutated", mutant(rng.choice([data, *sound]), rng))
             yield reported("mutated, every output", mutant(rng.choice([data, *sound]), rng), thorough=True)
             yield compared("mutated, every verb", mutant(rng.choice([data, *sound]), rng))
-            for _ in range(_READ):
+            for _ in range(read):
                 text = mutant(rng.choice([data, *sound]), rng)
                 yield "mutated, only read", text, reading_faults(text)
             text, suffix = report_text(rng)

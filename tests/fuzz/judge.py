@@ -7,6 +7,7 @@ import json
 import math
 import resource
 import traceback
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -49,7 +50,9 @@ def faults(path: Path, plain_mb: float, *, thorough: bool = True) -> Iterator[st
 def reading_faults(data: bytes) -> Iterator[str]:
     """What is wrong with what the reader alone makes of these bytes."""
     try:
-        trace = read_trace(io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trace = read_trace(io.BytesIO(data))
     except NotATraceError:
         return
     except Exception:  # noqa: BLE001 - whatever escapes is what is looked for

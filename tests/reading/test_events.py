@@ -145,5 +145,7 @@ def test_what_launches_nothing_keeps_none(name: str) -> None:
 def test_ids_beyond_their_column_are_absent() -> None:
     trace = read(op("a", 1, args={"External id": 2**40, "Sequence number": 2**31, "correlation": 2**50}))
     assert trace.events.external_id.tolist() == [-1]
+    assert trace.events.correlation.tolist() == [2**50]
+    assert read(op("a", 1, args={"correlation": 2**63})).events.correlation.tolist() == [-1]
     assert trace.events.sequence.tolist() == [-1]
     assert trace.events.correlation.tolist() == [2**50]
