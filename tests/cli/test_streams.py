@@ -107,8 +107,8 @@ PIPED = {
     "cat a.json > pipe & DOCTOR report pipe": "mfu-doctor ",
     "gzip -c a.json > pipe & DOCTOR report pipe --format json": '"tool": "mfu-doctor"',
     "cat a.json > pipe & DOCTOR check pipe": "mfu-doctor check",
-    "cat a.json > pipe & DOCTOR compare pipe a.json": "mfu-doctor compare",
-    "DOCTOR compare <(cat a.json) <(gzip -c a.json)": "mfu-doctor compare",
+    "cat a.json > pipe & DOCTOR compare pipe a.json": "before  pipe",
+    "DOCTOR compare <(cat a.json) <(gzip -c a.json)": "before ",
     "DOCTOR check a.json --baseline <(cat a.json)": "mfu-doctor check",
 }
 
