@@ -78,10 +78,7 @@ class OptimizerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusedGradients:
-    """Gradients that the recorded steps compute and nobody uses, and the nodes of autograd that compute them.
-
-    The last three have one value for each node. An input of a node is a bit: 1, 2, 4 for the first, second and third.
-    """
+    """Gradients that nobody uses, and the nodes of autograd that compute them: inputs of a node are bits (1, 2, 4, ...)."""
 
     fate: str  # "frozen": no optimizer has these parameters; "thrown": theirs resets these gradients before it uses its own
     parameters: int = 0
@@ -90,6 +87,14 @@ class UnusedGradients:
     sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
     unused: tuple[int, ...] = ()  # inputs whose gradient nobody uses
     needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedCall:
+    """A module that was called several times with the same tensors, before any backward pass, in a step recorded in depth."""
+
+    module: str  # its class
+    spans: tuple[tuple[int, int], ...] = ()  # start and end of each call, unix nanoseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +277,7 @@ class Facts:
     precision: PrecisionFacts | None = None
     loaders: tuple[LoaderFacts, ...] = ()
     optimizers: tuple[OptimizerFacts, ...] = ()
+    repeated_calls: tuple[RepeatedCall, ...] | None = None  # None: not watched
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
     parameter_elements: int | None = None
     parameter_dtypes: tuple[str, ...] = ()

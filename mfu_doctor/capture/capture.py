@@ -146,9 +146,8 @@ class Capture:
             self.signs.backward_begins()
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
             if self.phase_runner.idle:
-                recorded = self.phase_runner.recording
                 with without_user_modes():
-                    self.watch.aside("a graph could not be read", self.seen.gradients.begins, roots, recorded)
+                    self.watch.aside("a graph was not read", self.seen.backward, roots, self.phase_runner.recording)
 
     def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """See `Listener`."""
@@ -232,7 +231,7 @@ class Capture:
             self.seen.loop.follow(self.signs.former)
         self._act(edge)
         if self.phase_runner.idle:
-            self.notes.guarded("used gradients could not be noted", self.seen.gradients.stepped, optimizer)
+            self.notes.guarded("used gradients could not be noted", self.seen.stepped, optimizer)
 
     def _act(self, edge: int) -> None:
         if not edge or self.over:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec
+
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
 from mfu_doctor.capture.facts.host import Busy, Stretch, busy_now
@@ -10,8 +13,11 @@ from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.training_thread import TrainingThread
+from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.seen import Request, Seen
 from mfu_doctor.units import NS_PER_S
+
+P = ParamSpec("P")
 
 
 class Samplers:
@@ -52,6 +58,7 @@ class Samplers:
             self._frames.start()
         elif phase is Phase.SHAPES:
             self._watch.pause()
+            self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current)
 
     def leave(self, phase: Phase) -> None:
         """It has ended."""
@@ -60,6 +67,7 @@ class Samplers:
         elif phase is Phase.TIMING:
             self._stop_frames()
         elif phase is Phase.SHAPES:
+            self._seen.calls.remove()
             self._watch.resume()
 
     def look_on(self) -> None:
@@ -74,6 +82,7 @@ class Samplers:
             stepping_s = (self._watch.clock.times.total_ns - stepped_ns) / NS_PER_S
             self._seen.rest = Stretch(before, self._busy_now(), stepping_s)
         self._stop_frames()
+        self._seen.calls.remove()
         self.children.stop()
         sampled = self.devices.stop()
         if sampled is not None:
@@ -81,6 +90,10 @@ class Samplers:
 
     def _busy_now(self) -> Busy:
         return busy_now(loaders=self._seen.loop.loading)
+
+    def _reading_calls(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        with without_user_modes():
+            self._watch.notes.guarded("calls of modules could not be watched", call, *args, **kwargs)
 
     def _stop_frames(self) -> None:
         if self._frames is not None:

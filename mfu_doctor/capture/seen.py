@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from mfu_doctor.capture.device.current_devices import current_devices
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy, Stretch
 from mfu_doctor.capture.facts.loop import LoopFacts
+from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
 from mfu_doctor.capture.facts.settings import Compiled
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
@@ -35,6 +36,7 @@ class Seen:
 
     loop: LoopFacts
     gradients: GradientFates = field(default_factory=GradientFates)
+    calls: RepeatedCalls = field(default_factory=RepeatedCalls)
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()
@@ -48,6 +50,16 @@ class Seen:
         """Python's garbage collector ran."""
         if len(self.pauses) < _MAX_PAUSES:
             self.pauses.append(pause)
+
+    def backward(self, roots: Sequence[Any], recorded: bool) -> None:
+        """A backward pass begins from these tensors, in a step whose time is not used and that is `recorded` or not."""
+        self.calls.forget()
+        self.gradients.begins(roots, recorded)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has stepped in such a step."""
+        self.calls.forget()
+        self.gradients.stepped(optimizer)
 
     def steps_ahead(self, fetches: int) -> int | None:
         """Steps that one pass over the loader makes that lasts longest, as far as the loaders report their lengths.

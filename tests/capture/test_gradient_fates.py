@@ -187,6 +187,24 @@ def sharpness_aware(watched: Watched) -> Callable[[], None]:
     return step
 
 
+def combined(watched: Watched) -> Callable[[], None]:
+    """Gradients of two losses are taken one after the other, and their sum is used; each loss has a head of its own."""
+    model, heads = network(), (network(), network())
+    optimizer = sgd(model, *heads)
+
+    def step() -> None:
+        taken = []
+        for head in heads:
+            optimizer.zero_grad()
+            watched.backward(head(model(X)).mean())
+            taken.append([(p, p.grad) for module in (model, head) for p in module.parameters()])
+        for p, gradient in [pair for pairs in taken for pair in pairs]:
+            p.grad = gradient
+        watched.step(optimizer)
+
+    return step
+
+
 def one_loss_two_optimizers(watched: Watched) -> Callable[[], None]:
     """The second optimizer uses the gradients of both passes, and the first one steps in between."""
     one, two = network(), network()
@@ -236,6 +254,7 @@ HEALTHY = (
     shared_weights,
     zeroed_in_place,
     sharpness_aware,
+    combined,
     one_loss_two_optimizers,
     by_hand,
     watched_by_a_hook,

@@ -96,6 +96,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         precision=loop.settings.precision(loop.autocast_dtype),
         loaders=loop.loaders,
         optimizers=loop.optimizers,
+        repeated_calls=seen.calls.found(),
         unused_gradients=capture.notes.guarded("unused gradients could not be found", seen.gradients.unused),
         parameter_elements=loop.parameter_elements,
         parameter_dtypes=loop.parameter_dtypes,

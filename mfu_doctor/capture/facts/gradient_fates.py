@@ -2,6 +2,7 @@
 
 A gradient is used if an optimizer with its parameter steps before it is reset. It is thrown away if the next pass finds it reset
 (`zero_grad`), or if the pass adds it to one that its optimizer has already used: a program resets such a sum before it uses it.
+Where no optimizer has stepped since, the program has taken it before (gradients of several losses that it combines).
 It is for nobody if no optimizer of the process has the parameter. Only addresses and counts are kept, never a tensor.
 
 A pass none of whose gradients an optimizer uses is not judged: the program uses them itself (its own update rule, gradients of
@@ -14,7 +15,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from mfu_doctor.capture.facts.backward_graph import BackwardGraph, read_graph
+from mfu_doctor.capture.facts.backward_graph import BackwardGraph, Leaf, read_graph
 from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_parameters
 from mfu_doctor.facts import UnusedGradients
 
@@ -28,6 +29,7 @@ class _Pass:
 
     parameters: dict[int, int]  # elements by address
     graph: BackwardGraph | None  # None: nothing was recorded meanwhile
+    steps: int  # optimizer steps before it
     thrown: set[int] = field(default_factory=set)
 
 
@@ -37,6 +39,7 @@ class GradientFates:
 
     _passes: list[_Pass] = field(default_factory=list)
     _waiting: dict[int, list[_Pass]] = field(default_factory=dict)  # passes whose gradient is in .grad, by parameter
+    _steps: int = 0  # of all optimizers
     _spent: dict[int, int | None] = field(default_factory=dict)  # version of a gradient that its optimizer has used
     _owned: set[int] | None = None  # parameters that an optimizer has
     _unread: bool = False  # a recorded graph was too large to read
@@ -50,21 +53,26 @@ class GradientFates:
             self._unread |= recorded
             return
         leaves = [leaf for leaf in graph.leaves.values() if not leaf.watched]
-        this = _Pass({leaf.number: leaf.elements for leaf in leaves}, graph if recorded else None)
+        this = _Pass({leaf.number: leaf.elements for leaf in leaves}, graph if recorded else None, self._steps)
         self._passes.append(this)
         for leaf in leaves:
-            number, version = leaf.number, leaf.grad_version
-            if version is not None and number in self._spent and version == self._spent[number]:
-                this.thrown.add(number)
-                continue
-            if version is None:
-                for former in self._waiting.pop(number, ()):
-                    former.thrown.add(number)
-            self._waiting.setdefault(number, []).append(this)
-            self._spent.pop(number, None)
+            self._written(leaf, this)
+
+    def _written(self, leaf: Leaf, this: _Pass) -> None:
+        """A pass is about to write the gradient of a parameter."""
+        number, version = leaf.number, leaf.grad_version
+        if version is not None and number in self._spent and version == self._spent[number]:
+            this.thrown.add(number)
+            return
+        reset = self._waiting.pop(number, []) if version is None else []
+        for former in reset:
+            former.thrown |= {number} if former.steps < self._steps else set()
+        self._waiting.setdefault(number, []).append(this)
+        self._spent.pop(number, None)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has used what is in .grad."""
+        self._steps += 1
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad

@@ -39,7 +39,7 @@ class OutermostCalls:
         import torch
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-        if _compiled():
+        if anything_compiled():
             return
         for ours in (self._before, self._after, self._wrapped, self._compiling):
             leave_alone(ours, inside=False)
@@ -116,7 +116,7 @@ class OutermostCalls:
         self.watching = True
 
 
-def _compiled() -> bool:
+def anything_compiled() -> bool:
     """Whether Dynamo has been asked to compile anything in this process, or cannot say."""
     frames = sys.modules.get("torch._dynamo.eval_frame")
     if frames is None:

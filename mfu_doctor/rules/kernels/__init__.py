@@ -14,6 +14,7 @@ from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
 from mfu_doctor.rules.kernels.misaligned_matmul import misaligned_matmul
 from mfu_doctor.rules.kernels.repeated_backward import repeated_backward
 from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
+from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
 from mfu_doctor.rules.kernels.small_matmul import small_matmul
 from mfu_doctor.rules.kernels.tf32_off import tf32_off
 from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
@@ -46,5 +47,6 @@ RULES: tuple[Rule, ...] = (
     fp64_work,
     unused_gradients,
     repeated_backward,
+    repeated_forward,
     idle_tensor_cores,
 )

@@ -1,0 +1,68 @@
+"""A module is called several times in a step with the same tensors: each call computes the same.
+
+What it measures
+    Calls of a module with the very tensors of a call before it, if nothing has written them and no backward pass and no optimizer
+    step came in between. profile() watches the calls in the step that it records with shapes. A call that draws random numbers
+    (dropout, sampling) and one in another mode (eval) do not count.
+
+Why it costs
+    A second forward pass for a metric or a log line costs as much as the first one, and if a loss uses both, backward runs twice.
+
+How the gain is predicted
+    The operators of all calls but one are removed, and the backward of calls beside that of the one that stays.
+    Low: only their device time.
+    Mid and high: the time to launch them on the CPU as well.
+    The MFU after the fix is of the FLOPs that are left.
+
+How to fix
+    Call the module once and use its output for both, with .detach() for what is only measured.
+
+When it is wrong
+    The rule is wrong if the module does something else than compute its output (it counts its calls, batch norm updates its
+    running statistics twice on purpose). Tensors passed by keyword are not seen.
+
+References
+    https://pytorch.org/docs/stable/notes/autograd.html
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.evidence.attribution import first_place
+from mfu_doctor.analysis.evidence.repeated_calls import repeated_calls_of
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import Ends
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
+from mfu_doctor.units import seconds
+
+
+@rule(
+    "repeated-forward",
+    "KE033",
+    "a module computes the same output again",
+    also=("double-forward", "called-twice"),
+)
+def repeated_forward(run: Run) -> Outcome:
+    """Look for calls whose output the step has computed before."""
+    found = repeated_calls_of(run)
+    if found is None:
+        return None
+    steady = steady_of(run)
+    spent = found.work.device_ns(run, steady)
+    if spent < WORTH_SHARE * steady.step_ns:
+        return None
+    names = " and ".join(found.modules)
+    return Finding(
+        summary=f"{names} is called again with the same tensors, which takes {steady.share(spent)} of the step",
+        fix=f"out = model(x)  # {names}: once, with out.detach() for what is only measured",
+        detail="nothing was written and nothing was updated in between, so each call computes the same",
+        confidence="measured",
+        decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
+        change=found.work.removed(run),
+        evidence=(
+            shown("module", names),
+            shown("repeated calls", seconds(spent), "s"),
+        ),
+        place=first_place(run, found.rows),
+        needless_flops=float((run.flops.per_entry() * steady.entry_part(run)) @ found.work.share),
+    )

@@ -1,0 +1,102 @@
+"""Which calls of modules are repetitions: the same objects, unwritten, with nothing in between that changes the result."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+nn = torch.nn
+
+
+def plainly(call: Callable[..., None], *args: Any) -> None:
+    call(*args)
+
+
+def repeated(program: Callable[[RepeatedCalls, Any, Any], None]) -> tuple[tuple[str, int], ...]:
+    """Modules that a program calls again, and how often it calls them."""
+    calls = RepeatedCalls()
+    net, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU()), torch.ones(2, 3)
+    calls.watch(plainly, threading.get_ident())
+    try:
+        program(calls, net, x)
+    finally:
+        found = calls.found()
+        calls.remove()
+    assert all(end > start for one in found for start, end in one.spans)
+    return tuple((one.module, len(one.spans)) for one in found)
+
+
+def test_a_call_with_the_same_tensor_is_found_once_and_not_its_inner_calls() -> None:
+    def program(_: RepeatedCalls, net: Any, x: Any) -> None:
+        for given in (x, x + 1, x):
+            net(given)
+
+    assert repeated(program) == (("Sequential", 2),)
+
+
+def test_a_call_without_gradients_is_found_too() -> None:
+    def program(_: RepeatedCalls, net: Any, x: Any) -> None:
+        with torch.no_grad():
+            net(x)
+        net(x)
+
+    assert repeated(program) == (("Sequential", 2),)
+
+
+def written(_: RepeatedCalls, net: Any, x: Any) -> None:
+    net(x)
+    x.add_(1)
+    net(x)
+
+
+def equal_but_another(_: RepeatedCalls, net: Any, x: Any) -> None:
+    for _again in range(3):
+        net(x.clone())  # it may lie where the one before lay
+
+
+def after_backward(calls: RepeatedCalls, net: Any, x: Any) -> None:
+    net(x)
+    calls.forget()
+    net(x)
+
+
+def other_mode(_: RepeatedCalls, net: Any, x: Any) -> None:
+    net(x)
+    net.eval()(x)
+
+
+def other_module(_: RepeatedCalls, net: Any, x: Any) -> None:
+    net(x)
+    nn.Linear(3, 3)(x)
+
+
+OTHERS = (written, equal_but_another, after_backward, other_mode, other_module)
+
+
+@pytest.mark.parametrize("program", OTHERS, ids=lambda program: str(program.__name__))
+def test_other_calls_are_no_repetition(program: Callable[[RepeatedCalls, Any, Any], None]) -> None:
+    assert repeated(program) == ()
+
+
+def test_tensors_die_as_ever_and_errors_are_the_programs_own() -> None:
+    calls = RepeatedCalls()
+    net, x = nn.Linear(3, 3), torch.ones(2, 3)
+    calls.watch(plainly, threading.get_ident())
+    net(x)
+    reference = weakref.ref(x)
+    del x
+    gc.collect()
+    assert reference() is None
+    wrong = torch.ones(2, 4)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            net(wrong)
+    calls.remove()

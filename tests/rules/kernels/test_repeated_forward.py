@@ -1,0 +1,63 @@
+"""repeated-forward: a second call with the same tensors vanishes, with its backward; one that draws random numbers does not."""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import RepeatedCall
+from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
+from tests.rules.drawing import steps
+from tests.rules.judging import close, found, price_us, run_of, silent
+from tests.rules.kernels.test_unused_gradients import SQUARE, hand
+from tests.timeline import Timeline
+
+
+def called_twice(*, device: bool = False, both: bool = False, random: bool = False, told: bool = True) -> Run:
+    """Two calls of 1 ms each; backward (2 ms) goes through the second, or with `both` through each of them."""
+    ends: list[tuple[int, int]] = []
+
+    def body(drawn: Timeline) -> None:
+        number = 2 * drawn.steps
+        for call in (0, 1):
+            drawn.python(10)
+            start = drawn.now
+            drawn.op(
+                "aten::mm",
+                kernel=1_000 if device else None,
+                host=10 if device else 1_000,
+                sequence=number + call,
+                **SQUARE,
+            )
+            if random:
+                drawn.op("aten::native_dropout", host=10)
+            ends.append((start * 1_000, drawn.now * 1_000))
+            drawn.python(10)
+        drawn.op("aten::ones_like", host=5)
+        for call in (1, 0) if both else (1,):
+            with drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op", sequence=number + call):
+                drawn.op("aten::mm", kernel=2_000 if device else None, host=10 if device else 2_000, **SQUARE)
+        hand(drawn, added=False)
+        with drawn.span("Optimizer.step#SGD.step"):
+            drawn.op("aten::add_", host=20)
+
+    drawn = steps(body, device=device)
+    origin = run_of(drawn).trace.origin_ns
+    calls = tuple(
+        RepeatedCall(module="Net", spans=tuple((origin + a, origin + b) for a, b in ends[at : at + 2]))
+        for at in range(0, len(ends), 2)
+    )
+    return run_of(drawn, repeated_calls=calls if told else ())
+
+
+def test_the_call_that_backward_does_not_go_through_vanishes() -> None:
+    for device in (False, True):
+        assert price_us(repeated_forward, called_twice(device=device)).low_ns == close(1_000)
+    assert "Net is called again" in found(repeated_forward, called_twice()).summary
+
+
+def test_of_two_calls_with_a_backward_one_pass_is_left() -> None:
+    assert price_us(repeated_forward, called_twice(both=True)).low_ns == close(1_000 + 2_000)
+
+
+def test_calls_that_differ_are_no_finding() -> None:
+    silent(repeated_forward, called_twice(random=True))
+    silent(repeated_forward, called_twice(told=False))
