@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 
@@ -124,6 +125,31 @@ def test_a_run_whose_every_fourth_step_is_long_has_no_slow_beginning() -> None:
     times = times_of(*[400, 100, 100, 100] * 20)
     assert times.startup(0)[0] <= 1
     assert times.beyond(0, 0) == (20, 20 * 300 * MS)
+
+
+def test_steps_that_grow_in_each_epoch_are_not_long_and_a_checkpoint_among_them_is() -> None:
+    epoch = [26 + 0.24 * step for step in range(216)]
+    times = times_of(*epoch, *epoch)
+    assert times.beyond(0, 0) == (0, 0)
+    epoch[40] = 300
+    long, excess_ns = times_of(*epoch, *epoch).beyond(0, 0)
+    assert long == 2
+    assert abs(excess_ns - 2 * 250 * MS) < 20 * MS
+
+
+def test_the_course_of_the_steps_leaves_out_the_beginning_and_single_long_ones() -> None:
+    times = times_of(*[90] * 4, *[10, 10, 50, 10] * 3, *[20] * 12)
+    assert times.course(4, 6) == (4, 4, tuple(ms * MS for ms in (10, 10, 10, 20, 20, 20)))
+
+
+def test_the_course_of_a_run_too_long_to_keep_is_known_by_its_means() -> None:
+    times = StepTimes()
+    for step in range(100_000):
+        times.add(10 * MS + step * 100, 0)
+    first, size, parts = times.course(5, 128)
+    assert first % size == 0
+    assert 128 <= len(parts) <= 256
+    assert all(b - a == size * 100 for a, b in itertools.pairwise(parts))
 
 
 def test_checkpoints_of_a_slow_beginning_are_no_slowness() -> None:

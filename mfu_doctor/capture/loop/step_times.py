@@ -112,8 +112,8 @@ class StepTimes:
     def beyond(self, startup: int, skipped: int) -> tuple[int, int]:
         """Steps that are long, and the nanoseconds that they take more than the usual one.
 
-        Compared with the median of the others of the beginning, or of the rest; in a run too long to keep them with the median of
-        those just before. The first `skipped` steps are not judged.
+        Compared with those around it, of the beginning or of the rest; in a run too long to keep them with the median of those
+        just before. So steps that grow over the run are not long. The first `skipped` steps are not judged.
         """
         if self.count > _LATEST:
             return self.long, self.long_ns
@@ -122,8 +122,7 @@ class StepTimes:
 
     def _beyond(self, first: int, stop: int) -> tuple[int, int]:
         steps = self._steps[first:stop] if self.count <= _LATEST else ()
-        usual = int(median(steps)) if steps else 0
-        excess = [ns - usual for ns in steps if ns > LONG_STEP * usual]
+        excess = [ns - usual for ns, usual in zip(steps, _usual_around(steps), strict=True) if ns > LONG_STEP * usual]
         return len(excess), sum(excess)
 
     def _usual(self, startup: int) -> int:
@@ -144,6 +143,16 @@ class StepTimes:
         if len(self._cells) == _CELLS:
             self._cells = [sum(self._cells[i : i + 2]) for i in range(0, _CELLS, 2)]
             self._cell_size *= 2
+
+
+def _usual_around(steps: Sequence[int]) -> list[int]:
+    """For each step the median of the steps around it: the longest of its block's and the two next to it.
+
+    Where steps fall back to their beginning, the block before still says what they took.
+    """
+    blocks = [int(median(steps[i : i + _USUAL_OF])) for i in range(0, len(steps), _USUAL_OF)]
+    around = [max(blocks[max(i - 1, 0) : i + 2]) for i in range(len(blocks))]
+    return [around[i // _USUAL_OF] for i in range(len(steps))]
 
 
 def _leading(means: Sequence[float]) -> int:
