@@ -36,6 +36,7 @@ from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.optimizer_steps import OptimizerSteps, optimizer_steps
 from mfu_doctor.analysis.views.python_lines import awake_share
 from mfu_doctor.analysis.views.quickest import held_up
+from mfu_doctor.analysis.views.run_noise import run_noise
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
 from mfu_doctor.analysis.views.step_windows import Steps
@@ -177,6 +178,11 @@ class Run:
     def growth(self) -> Growth | None:
         """How the usual step grows over the run; None if it does not, or if nothing tells."""
         return growth_of(self.facts)
+
+    @cached_property
+    def noise(self) -> float:
+        """The share of the step by which this run and its like differ by chance; 0 if too few steps were timed to tell."""
+        return run_noise(self.steps, self.facts)
 
     @cached_property
     def later_waits(self) -> LaterWaits | None:

@@ -27,7 +27,7 @@ class _Next:
 
 
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
-    """Apply the best fix, replay all the others again, and so on; stop when none of them saves WORTH_SHARE of the step.
+    """Apply the best fix, replay all the others again, and so on; stop when none of them saves enough (`Scale.least_s`).
 
     The next fix is the one with the best estimate, as in the ranking, of those whose low estimate is worth it. No predicted step
     is below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
@@ -46,8 +46,8 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
             break
         then = _after(scale, [*chosen, best.picked])
         after_s = then.step_s - then.possible_s(replay.measured_ns - best.after_ns)
-        if step_s - after_s < WORTH_SHARE * scale.step_s:
-            break  # what is left above the floor is not worth another fix
+        if step_s - after_s < scale.least_s:
+            break  # what is left above the floor, or can be told from chance, is not worth another fix
         name, pays_after = best.picked.rule.name, _enabler(replay, chosen, best.picked)
         steps.append(
             PlanStep(

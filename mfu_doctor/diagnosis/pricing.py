@@ -18,6 +18,8 @@ from mfu_doctor.result.findings import Saving
 from mfu_doctor.rules.contract import WORTH_SHARE, Effort, Finding, Risk, Rule
 from mfu_doctor.units import NS_PER_S
 
+# A saving of a tenth of the step is worth saying however restless the machine is.
+_LARGE = 0.1
 EFFORT, RISK = get_args(Effort), get_args(Risk)  # least first
 
 
@@ -33,6 +35,7 @@ class Scale:
         products_s: the step if only its matmuls took time, at the peak of their dtype; None if unknown.
         peak_flops: what `mfu` is relative to, in FLOP/s; None if unknown.
         flops: what `mfu` counts, in FLOP per mean step; None if unknown.
+        noise: share of the step by which the run differs from another one like it.
     """
 
     step_s: float
@@ -42,6 +45,12 @@ class Scale:
     products_s: float | None = None
     peak_flops: float | None = None
     flops: float | None = None
+    noise: float = 0.0
+
+    @property
+    def least_s(self) -> float:
+        """The least saving, as the best estimate, that is a finding: less cannot be told from chance."""
+        return max(WORTH_SHARE, min(self.noise, _LARGE)) * self.step_s
 
     @property
     def floor_s(self) -> float:
@@ -96,6 +105,7 @@ def scale_of(run: Run) -> Scale:
         products_s=None if products is None else products / second_ns,
         peak_flops=run.mfu.reference_peak,
         flops=run.flops.flops() or None,
+        noise=run.noise,
     )
 
 
@@ -103,8 +113,8 @@ def scale_of(run: Run) -> Scale:
 class Priced:
     """A finding with its price; `worth` is False for advice that replay shows to save too little.
 
-    `error` is set if its change could not be replayed: the rule is broken. `lower_mfu` says why MFU after the
-    fix is lower than today's, although the step is shorter.
+    `noise` is set to the run's own where only that makes it too little. `error` is set if its change could not be replayed: the
+    rule is broken. `lower_mfu` says why MFU after the fix is lower than today's, although the step is shorter.
     """
 
     rule: Rule
@@ -114,6 +124,7 @@ class Priced:
     worth: bool
     error: str | None = None
     lower_mfu: str | None = None
+    noise: float | None = None
 
 
 def price_findings(replay: Replay, found: list[tuple[Rule, Finding]], scale: Scale) -> list[Priced]:
@@ -130,8 +141,10 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
         return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
     then = scale.after(finding)
     saving = _saving(price, then)
-    worth = saving.low >= WORTH_SHARE * scale.step_s and finding.withhold is None
-    return Priced(rule, finding, price, saving, worth, lower_mfu=why_lower(saving.mfu_low, scale, then))
+    enough = saving.low >= WORTH_SHARE * scale.step_s
+    noise = scale.noise if enough and saving.mid < scale.least_s else None
+    worth = enough and noise is None and finding.withhold is None
+    return Priced(rule, finding, price, saving, worth, lower_mfu=why_lower(saving.mfu_low, scale, then), noise=noise)
 
 
 def why_lower(mfu: float | None, now: Scale, then: Scale) -> str | None:

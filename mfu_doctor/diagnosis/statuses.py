@@ -12,7 +12,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.mean_step import MeanStep
 from mfu_doctor.diagnosis.pricing import Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
-from mfu_doctor.quantities import duration, duration_range
+from mfu_doctor.quantities import duration, duration_range, percent
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.step import LONG
 from mfu_doctor.rules.contract import Finding, Skip
@@ -42,7 +42,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
-        reason = _too_little(saving)
+        reason = _too_little(saving, priced.noise)
     if saving is None and finding.change is not None and replay.distrust is not None:
         reason = f"no saving predicted: {replay.distrust}"
     return Diagnosis(
@@ -73,8 +73,10 @@ def _with(detail: str | None, why: str | None) -> str | None:
     return f"{detail.rstrip('.')}; {why}" if detail else why
 
 
-def _too_little(saving: Saving) -> str:
+def _too_little(saving: Saving, noise: float | None) -> str:
     found = duration_range(saving.low, saving.high)
+    if noise is not None:
+        return f"the predicted saving is {found} per step, and two runs like this one differ by {percent(noise)} anyway"
     return "no saving is predicted" if found == duration(0.0) else f"the predicted saving is only {found} per step"
 
 
