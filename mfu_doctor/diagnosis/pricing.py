@@ -139,6 +139,8 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     price, error = attempt(lambda: replay.price(change))
     if price is None:
         return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
+    if finding.at_most is not None:
+        price = price.within(finding.at_most * replay.measured_ns)
     then = scale.after(finding)
     saving = _saving(price, then)
     enough = saving.low >= WORTH_SHARE * scale.step_s

@@ -34,6 +34,10 @@ class Price:
     mid_ns: float
     high_ns: float
 
+    def within(self, most_ns: float) -> Price:
+        """The same, none of them above `most_ns`."""
+        return Price(*(min(ns, most_ns) for ns in (self.low_ns, self.mid_ns, self.high_ns)))
+
 
 class Replay:
     """A run that can be run again.

@@ -14,13 +14,15 @@ How the gain is predicted
     becomes shorter.
     Mid: if a CUDA graph is possible (same kernels in each step, no synchronisation), the CPU time becomes that of one graph
     launch. Otherwise it is halved, as with torch.compile. Long gaps remain.
-    High: no CPU time remains. This can save more than the wait, because the CPU then also loads the next batch earlier.
-    If long gaps cause most of the idle time: low removes half of those for which the GPU waits, mid removes all long gaps.
-    In a CPU-only run: low removes half of the time that long gaps take above the typical gap, mid removes all of that time, high
-    removes all Python between operators. The same if each gap is short, but most gaps are longer than dispatch takes (0.2 ms).
+    High: no CPU time remains. No end saves more than the GPU waits for the CPU.
+    If long gaps cause most of the idle time: low removes half of those for which the GPU waits (all of them if one line of the
+    program fills them), mid removes all long gaps.
+    In a CPU-only run: mid removes what long gaps take above the typical gap, high removes all Python between operators. A line
+    that fills the gaps takes them with it, so low is what its thread did on a CPU in them. Without such a line low is half of
+    that, and time in which the thread was not on a CPU (preempted, or waiting) stays, beyond what it loses in operators as well.
+    The same if each gap is short, but most gaps are longer than dispatch takes (0.2 ms).
     Other short gaps are ordinary dispatch: mid halves them, and low saves nothing, because compiled small models were measured at
-    0.8 to 1.2 times their eager step on a CPU. Time in which the thread was not on a CPU (preempted, or waiting) is not Python's
-    and stays, beyond what it loses in operators as well. Where the thread waits at a line of its own, this wait is removed.
+    0.8 to 1.2 times their eager step on a CPU. Where the thread waits at a line of its own, this wait is removed.
 
 How to fix
     model = torch.compile(model), with mode="reduce-overhead" if a CUDA graph is possible. Larger batches. If there are long
@@ -132,6 +134,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
         ),
         risk="rounding",
         symptom_of=_roots(run, steady, idle),
+        at_most=idle.mean_ns / steady.step_ns,
     )
 
 
@@ -168,7 +171,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
         decides=_PAUSES,
         change=Change(
-            (ScaleHost(host.pauses & late(run), 0.5),),
+            (ScaleHost(host.pauses & late(run), 0.0 if spot and not waits else 0.5),),
             (ScaleHost(host.pauses, 0.0),),
             (ScaleHost(joined(host.issuing, host.dispatch, host.pauses), 0.0),),
         ),
@@ -177,6 +180,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
             shown("long gaps of the CPU", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",
+        at_most=part_of(run, "launch", "python").mean_ns / steady.step_ns,
         place=spot.place if spot else None,
     )
 
@@ -219,12 +223,13 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
 
 
 def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
-    """Long gaps in which Python runs. Time off the CPU is not Python's, and stays."""
+    """Long gaps in which Python runs. A line takes its gaps with it; with no line, time off the CPU may be anybody's."""
     pauses, length = gaps.pauses, gaps.pauses.lengths
-    gain = np.maximum(length - gaps.typical_ns, 0) * gaps.awake
-    half, whole = _keep(pauses, length - gain / 2), _keep(pauses, length - gain)
-    python = run.breakdown.owners["python"] - run.optimizer_steps.own
     spot = run.python_at(pauses & steady.host)
+    excess = np.maximum(length - gaps.typical_ns, 0)
+    sure, likely = (1.0, 1.0) if spot else (0.5, gaps.awake)
+    low, mid = _keep(pauses, length - excess * gaps.awake * sure), _keep(pauses, length - excess * likely)
+    python = run.breakdown.owners["python"] - run.optimizer_steps.own
     off = steady.host_ns(pauses) * (1 - gaps.awake)
     waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
     return Finding(
@@ -233,7 +238,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
         f"{time_of(gaps.typical_ns)}{waiting}",
         decides=_PYTHON,
-        change=Change((half,), (whole,), (ScaleHost(python, 1 - gaps.awake),)),
+        change=Change((low,), (mid,), (ScaleHost(python, 1 - likely),)),
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
         place=spot.place if spot else None,

@@ -79,4 +79,5 @@ def ungraphed_steps(run: Run) -> Outcome:
         ),
         effort="refactor",
         symptom_of=("host-bound",),
+        at_most=idle.mean_ns / steady.step_ns,
     )
