@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from mfu_doctor.diagnosis.diagnose import diagnose_run
+from mfu_doctor.facts import HostFacts
 from mfu_doctor.rules.contract import Finding, Skip
 from mfu_doctor.rules.host.outside_steps import outside_steps
 from mfu_doctor.whole_run import BETWEEN, LONG, Elsewhere, WholeRun
@@ -56,8 +61,34 @@ def test_an_evaluation_between_steps_is_named_with_its_line() -> None:
     said = found(outside_steps, run_of(steady(), whole_run=evaluating()))
     assert isinstance(said, Finding)
     assert "train.py:38 validate()" in said.fix
+    assert "16 times less of it: evaluate less often" in said.fix  # 0.5 s beside 10 s of steps are 5 % of the run
     assert said.throughput_gain is not None
-    assert abs(said.throughput_gain - (18.0 / 14.0 - 1.0)) < 1e-9  # half of the evaluations: 18 s become 14 s
+    assert abs(said.throughput_gain - (18.0 / 10.5 - 1.0)) < 1e-9
+    assert said.detail is not None
+    assert said.detail.endswith("with half of it 29 % faster, without it 80 %")
+
+
+def test_the_gain_is_that_of_the_line_that_is_named() -> None:
+    """Half of the time is spent elsewhere, and stays."""
+    other = Elsewhere(part=BETWEEN, seconds=4.0, place="train.py:50", function="plot")
+    parts = whole(between_s=9.0, gaps=12, elsewhere=(replace(evaluating().elsewhere[0], seconds=5.0), other))
+    said = found(outside_steps, run_of(steady(), whole_run=parts))
+    assert "7 times less of it" in said.fix  # of 5 s beside 14
+    assert said.throughput_gain == pytest.approx(19.0 / (14.0 + 5.0 / 7) - 1.0)
+
+
+def test_environments_share_the_cores() -> None:
+    host = HostFacts(cores=8, affinity=4)
+    parts = whole(long_s=80.0, long_steps=20, elsewhere=(ROLLOUT,))
+    said = found(outside_steps, run_of(steady(), whole_run=parts, host=host))
+    assert said.fix.startswith("# ppo.py:29 collect(): run 4 environments at the same time")
+    assert said.throughput_gain == pytest.approx(90.0 / 30.0 - 1.0)
+
+
+def test_workers_that_stay_start_once() -> None:
+    loads = Elsewhere(part=BETWEEN, seconds=10.0, place="train.py:9", kind="data loading")
+    parts = whole(between_s=10.0, gaps=10, elsewhere=(loads,))
+    assert found(outside_steps, run_of(steady(), whole_run=parts)).throughput_gain == pytest.approx(20.0 / 11.0 - 1.0)
 
 
 def test_a_usual_evaluation_is_no_finding() -> None:
