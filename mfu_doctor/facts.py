@@ -73,6 +73,7 @@ class OptimizerFacts:
     device_types: tuple[str, ...] = ()
     module: str | None = None  # where its class is defined: "torch.optim.adamw", "__main__"
     options: tuple[str, ...] | None = None  # those of "foreach" and "fused" that its constructor takes
+    per_step: float | None = None  # steps of it in a training step; None: one, or not known
     sparse_gradients: bool | None = None  # whether a gradient was sparse when it stepped first
 
 
@@ -271,7 +272,7 @@ class Facts:
     course: StepCourse | None = None  # how its steps changed as it went on
     profiled_steps_s: tuple[float, ...] = ()  # the same, inside the timing window
     after_steps_s: tuple[float, ...] = ()  # un-profiled, after the windows (does the profiler linger?)
-    micro_batches: float | None = None  # fetches per step
+    micro_batches: float | None = None  # fetches per update of the optimizer that steps most often
     batch_shape: tuple[int, ...] | None = None
     windows: tuple[Window, ...] = ()
     precision: PrecisionFacts | None = None

@@ -17,24 +17,30 @@ from tests.timeline import Timeline
 SHAPES = {"aten::mm": [[8, 16], [16, 32]], "aten::addmm": [[32], [8, 16], [16, 32]]}
 
 
-def two_windows(*, extra_op_in_shapes: bool = False) -> Trace:
-    """Three light steps, then (slower, with shapes) one deep step, as a live capture writes them."""
+PLAIN = ("aten::mm", "aten::addmm", "aten::mm")
+
+
+def two_windows(
+    light: tuple[tuple[str, ...], ...] = (PLAIN,) * 3, deep: tuple[tuple[str, ...], ...] = (PLAIN,)
+) -> Trace:
+    """Light steps of these operators, then (slower, with shapes) the deep ones, as a live capture writes them."""
     t = Timeline(device=None)
-    for _ in range(3):
+    for names in light:
         with t.step():
-            for name in ("aten::mm", "aten::addmm", "aten::mm"):
+            for name in names:
                 t.op(name, host=100)
     middle = t.now
     t.python(5000)
     begin = t.now
-    with t.step():
-        for name in ("aten::mm", "aten::addmm", "aten::mm", *(("aten::mm",) if extra_op_in_shapes else ())):
-            t.op(name, host=900, dims=SHAPES[name], types=["float"] * len(SHAPES[name]))
+    for names in deep:
+        with t.step():
+            for name in names:
+                t.op(name, host=900, dims=SHAPES[name], types=["float"] * len(SHAPES[name]))
     trace = t.trace()
     at = trace.origin_ns
     windows = (
-        Window(kind="timing", start_ns=at, end_ns=at + middle * 1000, steps=3),
-        Window(kind="shapes", start_ns=at + begin * 1000, end_ns=at + t.now * 1000, steps=1),
+        Window(kind="timing", start_ns=at, end_ns=at + middle * 1000, steps=len(light)),
+        Window(kind="shapes", start_ns=at + begin * 1000, end_ns=at + t.now * 1000, steps=len(deep)),
     )
     return replace(trace, facts=Facts(windows=windows))
 
@@ -54,10 +60,19 @@ def test_operators_get_the_shapes_of_their_twins() -> None:
 
 def test_an_operator_that_occurs_unequally_often_gets_no_shapes() -> None:
     """Guessing which of four products the three were would be worse than saying so."""
-    run = Run(two_windows(extra_op_in_shapes=True))
+    run = Run(two_windows(deep=((*PLAIN, "aten::mm"),)))
     rows = run.trace.rows(Category.CPU_OP)
     known = [run.trace.name_of(int(r)) for r in rows if run.trace.args_of(int(r)) is not None]
     assert known == ["aten::addmm"] * 3
+
+
+def test_steps_that_take_turns_get_the_shapes_of_their_like() -> None:
+    """A generator that steps in every third round: with one deep step, the third one's operators stayed without shapes."""
+    both = (*PLAIN, "aten::addmm")
+    run = Run(two_windows(light=(PLAIN, PLAIN, both, PLAIN), deep=(PLAIN, both, PLAIN)))
+    rows = run.trace.rows(Category.CPU_OP)
+    assert len(rows) == 13
+    assert all(run.trace.args_of(int(r)) is not None for r in rows)
 
 
 def test_a_trace_with_one_window_is_analysed_as_it_is() -> None:

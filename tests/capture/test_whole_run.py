@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 
 from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.edges import CUT, Edge
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.step_times import StepTimes
-from mfu_doctor.capture.loop.steps import CUT, Edge
 from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
 from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, WholeRun
 

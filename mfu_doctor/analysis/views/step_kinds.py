@@ -24,6 +24,7 @@ from mfu_doctor.analysis.views.extra_work import extra_work, late_batches
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.mean_step import how_often
+from mfu_doctor.analysis.views.step_content import step_content
 from mfu_doctor.analysis.views.step_windows import StepKind, Steps
 from mfu_doctor.analysis.views.steps import find_steps
 from mfu_doctor.facts import Facts
@@ -75,7 +76,8 @@ def with_kinds(steps: Steps, facts: Facts | None, own: Intervals, first_pass: in
     steps = replace(steps, kind=kind)
     timed = facts.timed_steps_s if facts is not None else ()
     disturbed = _disturbed(steps, max(timed) * NS_PER_S, own) if timed else np.zeros(steps.count, np.bool_)
-    note = "; ".join(said for said in (steps.note, *_left_out(warm, int(disturbed.sum()), first_pass)) if said)
+    said = (steps.note, step_content(facts), *_left_out(warm, int(disturbed.sum()), first_pass))
+    note = "; ".join(part for part in said if part)
     judged = replace(steps, kind=np.where(disturbed, StepKind.DISTURBED, kind).astype(np.int8), note=note or None)
     return replace(judged, often=how_often(judged, facts))
 

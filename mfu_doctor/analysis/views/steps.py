@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.analysis.views.optimizer_turns import optimizer_turns
 from mfu_doctor.analysis.views.periods import loop_openings
 from mfu_doctor.analysis.views.step_windows import Steps
-from mfu_doctor.analysis.views.training_thread import optimizer_marks, step_marks
+from mfu_doctor.analysis.views.training_thread import step_marks
 from mfu_doctor.analysis.views.whole_trace import extent_of_work
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.intervals import union
-from mfu_doctor.trace import Category, Trace
+from mfu_doctor.trace import Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
 MOST_STEPS = 20_000  # each is accounted and listed: half a second for a thousand
@@ -78,6 +77,7 @@ class _Marks:
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     source: str
+    updates: int = 1  # optimizer steps in each, if that is the source
 
 
 def _from_profiler_steps(trace: Trace) -> _Marks | None:
@@ -94,31 +94,12 @@ def _from_profiler_steps(trace: Trace) -> _Marks | None:
 
 
 def _from_optimizer(trace: Trace) -> _Marks | None:
-    """Each step ends where an optimizer step ends; the first recorded end opens the first whole step."""
-    rows = optimizer_marks(trace)
-    if not len(rows):
+    """Each step ends where the optimizers of a turn have stepped; the first recorded end opens the first whole step."""
+    turns = optimizer_turns(trace)
+    if len(turns.ends) < 2:
         return None
-    names = trace.events.name[rows]
-    anchor = rows[names == np.bincount(names).argmax()]  # several optimizers: the one that steps most often
-    ends = _ends_apart(trace, anchor)
-    if len(ends) < 2:
-        return None
-    return _Marks(np.arange(len(ends) - 1), ends[:-1], ends[1:], OPTIMIZER)
-
-
-def _ends_apart(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """When these optimizer steps end; several in a row or inside each other (one per part of the model) end one step together."""
-    events = trace.events
-    ops = trace.rows(Category.CPU_OP)
-    spans = rows_matching(trace, OPTIMIZER_SPAN, trace.rows(Category.ANNOTATION, Category.CPU_OP))
-    updating = union(events.start[spans], events.end[spans])
-    work = events.start[ops[~updating.contains(events.start[ops])]]
-    reach = np.maximum.accumulate(events.end[rows])
-    if not len(work):
-        return reach
-    between = np.searchsorted(work, events.start[rows][1:]) - np.searchsorted(work, reach[:-1])
-    ends: npt.NDArray[np.int64] = reach[np.append(between > 0, True)]
-    return ends
+    numbers = np.arange(len(turns.ends) - 1)
+    return _Marks(numbers, turns.ends[:-1], turns.ends[1:], OPTIMIZER, turns.updates)
 
 
 def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -> Steps | None:
@@ -187,6 +168,8 @@ def _steps(marks: _Marks, index: npt.NDArray[np.int64], activity: Activity, firs
 
 
 def _note(marks: _Marks, count: int) -> str | None:
+    if marks.source == OPTIMIZER and marks.updates > 1:
+        return f"no ProfilerStep# events: a step is {marks.updates} updates by optimizers that take turns"
     if marks.source == OPTIMIZER:
         return "no ProfilerStep# events: each step ends when Optimizer.step ends"
     return "only one step was recorded" if count == 1 else None

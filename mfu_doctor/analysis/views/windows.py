@@ -2,7 +2,8 @@
 
 profile() records a few steps with light options (their times can be used) and one step with shapes and stacks (its times cannot).
 The same step does the same work, so the k-th `aten::mm` of a timed step has the shapes of the k-th `aten::mm` of the shaped step.
-An operator that did not occur equally often in both is left without, which shows in the FLOP coverage.
+Where the steps of a loop take turns (a generator in every fifth), a whole turn is recorded, and each step has its like. An
+operator that did not occur equally often in both is left without, which shows in the FLOP coverage.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def timing_view(recorded: Trace) -> TimingView:
         return TimingView(recorded, None)
     rows = _rows_in(recorded, timing)
     twin = np.full(len(recorded.events), -1, np.int64)
-    pattern = _last_step(recorded, shapes)
-    for begin, end in _step_spans(recorded, timing):
+    patterns = [_host_rows(recorded, *span) for span in reversed(_step_spans(recorded, shapes))]
+    for begin, end in _step_spans(recorded, timing) if patterns else ():
         mine = _host_rows(recorded, begin, end)
-        twin[mine] = _match(recorded.events.name[mine], recorded.events.name[pattern], pattern)
+        twin[mine] = _like(recorded.events.name, mine, patterns)
     events = recorded.events
     args = np.where(twin >= 0, events.args[np.maximum(twin, 0)], events.args)
     args = np.where(events.args >= 0, events.args, args).astype(np.int32)
@@ -71,10 +72,15 @@ def _step_spans(trace: Trace, window: Window) -> list[tuple[int, int]]:
     return list(zip(trace.events.start[marks].tolist(), trace.events.end[marks].tolist(), strict=True))
 
 
-def _last_step(trace: Trace, window: Window) -> npt.NDArray[np.int64]:
-    """Host rows of the last step of the shapes window: the earlier ones warmed it up."""
-    spans = _step_spans(trace, window)
-    return _host_rows(trace, *spans[-1]) if spans else np.zeros(0, np.int64)
+def _like(
+    name: npt.NDArray[np.int32], mine: npt.NDArray[np.int64], patterns: list[npt.NDArray[np.int64]]
+) -> npt.NDArray[np.int64]:
+    """The twins of a step's rows in the step with shapes that is most like it; of equal ones in the first of them.
+
+    The last step with shapes comes first: the earlier ones warm up, unless the steps of a loop take turns.
+    """
+    twins = [_match(name[mine], name[pattern], pattern) for pattern in patterns]
+    return max(twins, key=lambda twin: int((twin >= 0).sum()))
 
 
 def _host_rows(trace: Trace, begin: int, end: int) -> npt.NDArray[np.int64]:

@@ -75,6 +75,8 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
     """
     phase_runner, seen, loop = capture.phase_runner, capture.seen, capture.seen.loop
     place, timed = place_in_job(), timed_rows(capture)
+    detector = capture.detector
+    loop.updates = detector.turns.updates(detector.rhythm.anchor)
     facts = Facts(
         tool_version=__version__,
         site=capture.request.site,
@@ -82,7 +84,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         local_rank=place.local_rank,
         world_size=place.world_size,
         versions=versions(),
-        step_source=capture.detector.source.value,
+        step_source=detector.source.value,
         asked=capture.request.asked,
         recorded=counted(phase_runner, chosen),
         timed_steps_s=_seconds(timed),
@@ -90,7 +92,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         after_steps_s=_seconds(
             [row for row in phase_runner.rows if row.phase is Phase.AFTER][1:]
         ),  # the first one settles
-        micro_batches=_per_step(phase_runner.rows),
+        micro_batches=_per_update(phase_runner.rows, max(loop.updates.values(), default=1.0)),
         batch_shape=loop.batch_shape,
         windows=chosen.windows,
         precision=loop.settings.precision(loop.autocast_dtype),
@@ -204,10 +206,10 @@ def counted(phase_runner: PhaseRunner, chosen: Chosen) -> Schedule:
     )
 
 
-def _per_step(rows: list[StepRow]) -> float | None:
-    """Fetches per step; None if the loop's fetches are not seen."""
+def _per_update(rows: list[StepRow], updates: float) -> float | None:
+    """Fetches for each of so many updates in a step; None if the loop's fetches are not seen."""
     counts = [row.fetches for row in rows if row.index > 0] or [row.fetches for row in rows]
-    return round(sum(counts) / len(counts), 3) if any(counts) else None
+    return round(sum(counts) / len(counts) / updates, 3) if any(counts) else None
 
 
 def _seconds(rows: list[StepRow]) -> tuple[float, ...]:

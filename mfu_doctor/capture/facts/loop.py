@@ -5,15 +5,16 @@ Only plain values are kept, never a reference to a loader, batch, optimizer or p
 
 from __future__ import annotations
 
-import inspect
 import statistics
 import time
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mfu_doctor.capture.facts.in_step import StepSettings
-from mfu_doctor.capture.facts.iterators import flag, has_batch, length_of, loader_settings, sample_place, workers_of
+from mfu_doctor.capture.facts.iterators import has_batch, length_of, loader_settings, sample_place, workers_of
+from mfu_doctor.capture.facts.optimizers import described, short
 from mfu_doctor.capture.loop.feeding import Feeding
 from mfu_doctor.capture.loop.hooks import loader_of
 from mfu_doctor.capture.loop.identities import Identities
@@ -22,7 +23,6 @@ from mfu_doctor.facts import LoaderFacts, OptimizerFacts
 from mfu_doctor.units import NS_PER_S
 
 _MAX_LOADERS = 256  # a new one for each epoch or fold
-_OPTIONS = ("foreach", "fused")
 _MAX_OPTIMIZERS = 16  # one optimizer per parameter would otherwise fill the file
 _AWAY = 2  # an optimizer that stays away more than so many times as long as ever before has been given up
 _MAX_WAITS = 1000
@@ -62,6 +62,7 @@ class LoopFacts:
         autocast_dtype: dtype of the autocast region entered last.
         known: numbers of the loop's objects.
         settings: settings of torch as they are inside of steps.
+        updates: how often each optimizer steps in a step of the loop; empty: once.
         base: directory that places are shown relative to.
     """
 
@@ -69,6 +70,7 @@ class LoopFacts:
     autocast_dtype: str | None = None
     known: Identities = field(default_factory=Identities)
     settings: StepSettings = field(default_factory=StepSettings)
+    updates: dict[Hashable, float] = field(default_factory=dict)
     base: Path | None = None
     _files: UserFiles = field(init=False)
     _loaders: dict[int, _Loader] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class LoopFacts:
         if stepper is None:
             self._steppers = {n: other for n, other in self._steppers.items() if self._steps_still(other)}
             stepper = self._steppers[number] = _Stepper(
-                *_described(optimizer), self._beats, last=self._beats, gap=self._beats
+                *described(optimizer), self._beats, last=self._beats, gap=self._beats
             )
         since = self._beats - stepper.last
         stepper.gap = max(stepper.gap, since) if stepper.steps > 1 else since or stepper.gap
@@ -140,7 +142,7 @@ class LoopFacts:
         """An autocast region was entered."""
         self.settings.note("autocast")
         if getattr(region, "_enabled", False):
-            self.autocast_dtype = _short(getattr(region, "fast_dtype", None))
+            self.autocast_dtype = short(getattr(region, "fast_dtype", None))
 
     @property
     def lengths(self) -> dict[int, int]:
@@ -176,7 +178,8 @@ class LoopFacts:
     @property
     def optimizers(self) -> tuple[OptimizerFacts, ...]:
         """The optimizers that step in the loop, in the order in which they first stepped."""
-        return tuple(stepper.facts for stepper in self._stepping)[:_MAX_OPTIMIZERS]
+        found = [(number, s.facts) for number, s in self._steppers.items() if self._steps_still(s)]
+        return tuple(replace(facts, per_step=self.updates.get(number)) for number, facts in found[:_MAX_OPTIMIZERS])
 
     @property
     def parameter_elements(self) -> int | None:
@@ -213,44 +216,6 @@ def _summary(loader: _Loader) -> LoaderFacts:
     )
 
 
-def _described(optimizer: Any) -> tuple[OptimizerFacts, dict[int, int]]:
-    """An optimizer's facts, and the elements of each of its parameters."""
-    groups = getattr(optimizer, "param_groups", None) or []
-    first = groups[0] if groups else {}
-    parameters = [p for group in groups for p in group.get("params", ()) if hasattr(p, "numel")]
-    sizes = {id(p): int(p.numel()) for p in parameters}
-    facts = OptimizerFacts(
-        class_name=type(optimizer).__name__,
-        fused=flag(first.get("fused")),
-        foreach=flag(first.get("foreach")),
-        capturable=flag(first.get("capturable")),
-        parameters=len(parameters),
-        elements=sum(sizes.values()),
-        dtypes=tuple(sorted({_short(p.dtype) or "" for p in parameters})),
-        device_types=tuple(sorted({str(p.device.type) for p in parameters})),
-        module=type(optimizer).__module__,
-        options=_options(type(optimizer)),
-        sparse_gradients=any(bool(getattr(getattr(p, "grad", None), "is_sparse", False)) for p in parameters),
-    )
-    return facts, sizes
-
-
-def _options(of: type) -> tuple[str, ...] | None:
-    """Which implementations the class lets its user choose; None if its constructor cannot be inspected."""
-    try:
-        taken = [
-            inspect.signature(vars(base)["__init__"]).parameters for base in of.__mro__ if "__init__" in vars(base)
-        ]
-    except (TypeError, ValueError):
-        return None
-    found: set[str] = set()
-    for parameters in taken:  # a constructor with **kwargs may hand them to its base
-        found |= {option for option in _OPTIONS if option in parameters}
-        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-            break
-    return tuple(sorted(found))
-
-
 def _first_shape(batch: Any, depth: int) -> tuple[int, ...] | None:
     """Shape of the first tensor found in a batch's lists, tuples and dictionaries."""
     shape = getattr(batch, "shape", None)
@@ -267,7 +232,3 @@ def _first_shape(batch: Any, depth: int) -> tuple[int, ...] | None:
         if found is not None:
             return found
     return None
-
-
-def _short(dtype: object) -> str | None:
-    return str(dtype).removeprefix("torch.") if dtype is not None else None

@@ -252,6 +252,11 @@ def _roots(tensors: Sequence[Any], *args: Any, **kwargs: Any) -> Sequence[Any]:
     return tensors if kwargs.get("accumulate_grad") and not inputs else ()
 
 
+def not_the_programs(file: str) -> bool:
+    """Whether a source file is ours or torch's."""
+    return file.startswith(_INSIDE)
+
+
 def _caller_outside_torch() -> tuple[str, int]:
     """File and line of the program, or of its library, that called into torch."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way

@@ -1,8 +1,9 @@
 """Which of several things that happen in a loop comes once in each of its iterations, and when the loop has become another one.
 
 A GAN steps two optimizers in one iteration, a network can have one optimizer for each parameter: one of them, the anchor, counts
-the iterations. It is the first, as long as it returns. It has been given up when another has come more often since its last beat
-than ever before between two of its beats: the fold, the trial or the phase that it belonged to is over.
+the iterations. It is the first, as long as it returns, and until another one takes over (see `turns`). It has been given up when
+another has come more often since its last beat than ever before between two of its beats: the fold, the trial or the phase that
+it belonged to is over.
 """
 
 from __future__ import annotations
@@ -62,6 +63,13 @@ class Rhythm:
         self._away.clear()
         self.since, self._may_move = 1, False
         return Beat.MOVED
+
+    def take_over(self, key: Hashable, often: int) -> None:
+        """Another one counts the iterations from this beat on; the present anchor comes so often between two of its beats."""
+        self._former, self.anchor, self.since = None, key, 1
+        self._longest = max(self._longest, often)
+        self._away.clear()
+        self._may_move = False
 
     def over(self) -> None:
         """The anchor is gone (its object has died, its loader is exhausted): whatever comes next is the new one."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.edges import Edge
 from mfu_doctor.capture.loop.hooks import Hooks
 from mfu_doctor.capture.loop.onlooker import Onlooker
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.run_sampler import RunSampler
 from mfu_doctor.capture.loop.signs import Signs
-from mfu_doctor.capture.loop.steps import Edge
 from mfu_doctor.whole_run import StepCourse, WholeRun
 
 P = ParamSpec("P")

@@ -66,6 +66,17 @@ def fit(asked: Schedule, available: int | None) -> Schedule:
     return Schedule(**got)
 
 
+def in_turns(phase: Phase, steps: int, turn: int) -> int:
+    """So many steps of a phase, or as many more as make whole turns, where each turn does all the work of the loop.
+
+    The first recorded step is not analysed (its queue is empty).
+    """
+    if phase not in (Phase.TIMED, Phase.TIMING, Phase.SHAPES) or steps <= 0:
+        return steps
+    unused = 1 if phase is Phase.TIMING else 0
+    return -(-max(steps - unused, 1) // turn) * turn + unused if turn > 1 else steps
+
+
 def length(schedule: Schedule) -> int:
     """Steps until the last window is recorded."""
     rest = REST_STEPS if schedule.shapes else 0

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.loop.awaited import forward_work, optimizer_exists
-from mfu_doctor.capture.loop.hooks import loader_of
+from mfu_doctor.capture.loop.edges import Edge
+from mfu_doctor.capture.loop.hooks import loader_of, not_the_programs
 from mfu_doctor.capture.loop.identities import Identities
-from mfu_doctor.capture.loop.steps import Edge, Source, StepDetector
+from mfu_doctor.capture.loop.loops import loops_around
+from mfu_doctor.capture.loop.steps import Source, StepDetector
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
 # Calls of outermost modules at which an optimizer is looked for: both lie before the steps that are timed.
 _LOOKS = (1, 4)
+_WITH_LOOPS = 16  # optimizers: a loop with one for each parameter steps them all in one place
 _TRAINS = (Source.BACKWARD, Source.OPTIMIZER, Source.EXPLICIT)
 
 
@@ -73,6 +77,8 @@ class Signs:
         number, anchor = self.known.of(optimizer), self.detector.rhythm.anchor
         if number not in self._kinds:
             self._kinds[number] = _kind(optimizer)
+            if len(self._kinds) <= _WITH_LOOPS:
+                self.detector.turns.loops[number] = loops_around(sys._getframe(1), not_the_programs)  # noqa: SLF001
         if isinstance(anchor, int) and not self.known.alive(anchor):
             self.detector.rhythm.over()
         alike = isinstance(anchor, int) and self._kinds.get(anchor) == self._kinds[number]

@@ -14,8 +14,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from mfu_doctor.capture.loop.edges import Edge
 from mfu_doctor.capture.loop.feeding import Feeding
 from mfu_doctor.capture.loop.rhythm import Beat, Rhythm
+from mfu_doctor.capture.loop.turns import Turns
 
 # Fetches and backward passes after which an optimizer that could step but never did is no longer waited for: nobody accumulates
 # more.
@@ -36,22 +38,6 @@ class Source(Enum):
 _RANK = {source: rank for rank, source in enumerate(Source)}
 
 
-class Edge:
-    """What to do at this moment, in this order: bits of an int (an `enum.Flag` costs microseconds in every step)."""
-
-    NOTHING = 0
-    RESTART = 1  # steps counted so far were no steps (a better source appeared): forget them
-    VOID = 2  # the running step is no step: forget its time
-    END = 4  # the running step ends
-    BEGIN = 8  # a step begins
-    HOLD = 16  # the running step is over, its cut follows at the next fetch: take the time now
-    PAUSE = 32  # the loop does something else now (evaluation): what records closes
-    MOVED = 64  # the loop is another one: with RESTART, its work is another one too
-
-
-CUT = Edge.END | Edge.BEGIN
-
-
 @dataclass(slots=True)
 class StepDetector:
     """Turns what the loop does into step edges.
@@ -65,6 +51,7 @@ class StepDetector:
         awaiting: whether an optimizer of the parameters in training exists, so that weaker sources need not be used.
         feeding: which loaders feed the loop.
         rhythm: the anchor among the beats of the present source.
+        turns: how the optimizers of the loop take turns.
     """
 
     source: Source = Source.BLOCK
@@ -75,6 +62,7 @@ class StepDetector:
     awaiting: bool = False
     feeding: Feeding = field(default_factory=Feeding)
     rhythm: Rhythm = field(default_factory=Rhythm)
+    turns: Turns = field(default_factory=Turns)
     _held: bool = False  # the anchor has stepped, the cut waits for the next fetch
     _at_fetches: bool = True  # cuts wait for fetches; False once the loop proved to step without fetching
     _since_anchor: int = 0  # fetches since the anchor stepped
@@ -85,6 +73,11 @@ class StepDetector:
     _visited: bool = False  # another loader was fetched from inside the running step
     _visits: bool = False  # the same in the step before
     _micro_batches: int = 0  # fetches and backward passes while an optimizer is awaited
+
+    @property
+    def steps_of_turn(self) -> int:
+        """Steps after which all of the loop's optimizers have stepped as often as they do."""
+        return max(self.turns.turn.count(self.rhythm.anchor), 1)
 
     @property
     def complete(self) -> bool:
@@ -152,7 +145,10 @@ class StepDetector:
         if self.source is Source.EXPLICIT:
             return Edge.NOTHING
         self.awaiting = False
-        return self._beat(Source.OPTIMIZER, key, alike=alike)
+        if self.source is not Source.OPTIMIZER:
+            return self._beat(Source.OPTIMIZER, key, alike=alike)
+        often = self.turns.beat(key, self.rhythm.anchor, self.rhythm.since)
+        return self._turn(key, often) if often else self._beat(Source.OPTIMIZER, key, alike=alike)
 
     def module(self, key: Hashable) -> int:
         """A module is called that no other module calls."""
@@ -263,9 +259,19 @@ class StepDetector:
         return edge | self._anchor_stepped()
 
     def _moved(self, *, alike: bool) -> int:
+        self._begin_again()
+        self.turns = Turns(loops=self.turns.loops)
         edge = Edge.MOVED | Edge.VOID
-        self._held, self.between, self._at_fetches, self._unfed = False, True, True, 0
         return edge if alike else edge | self._restart()
+
+    def _turn(self, key: Hashable, often: int) -> int:
+        """This optimizer comes once in each turn of the loop, and the anchor so often: a step is a turn."""
+        self.rhythm.take_over(key, often)
+        self._begin_again()
+        return Edge.VOID | self._restart() | self._anchor_stepped()
+
+    def _begin_again(self) -> None:
+        self._held, self.between, self._at_fetches, self._unfed = False, True, True, 0
 
     def _anchor_stepped(self) -> int:
         fetched, self._since_anchor = self._since_anchor, 0

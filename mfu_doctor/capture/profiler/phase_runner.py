@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.loop.schedule import AFTER_STEPS, REST_STEPS, Phase, fit, phases
+from mfu_doctor.capture.loop.schedule import AFTER_STEPS, REST_STEPS, Phase, fit, in_turns, phases
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.limits import options_for, single_session, steps_within_budget
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
 from mfu_doctor.capture.profiler.recording import Recording, StepRow
-from mfu_doctor.capture.profiler.same_work import differs
+from mfu_doctor.capture.profiler.same_work import differs, in_whole
 from mfu_doctor.capture.profiler.session import Session, State
 from mfu_doctor.facts import Schedule
 
@@ -41,6 +41,7 @@ class PhaseRunner:
         enter: called with a phase when its first step is about to begin.
         leave: called with a phase when its last step has ended.
         available: steps the run has, as far as known; read before the second and the third step.
+        turn: steps after which the loop has done all of its work: what stands for it is recorded in whole turns.
         rows: whole steps seen so far.
     """
 
@@ -49,6 +50,7 @@ class PhaseRunner:
     enter: Callable[[Phase], None]
     leave: Callable[[Phase], None]
     available: int | None = None
+    turn: int = 1
     plan: Schedule = field(init=False)
     rows: list[StepRow] = field(default_factory=list)
     recordings: dict[str, Recording] = field(default_factory=dict)  # by kind: look, timing, shapes
@@ -190,6 +192,7 @@ class PhaseRunner:
         while self._left <= 0 and not self.done:
             self.phase, self._left = self._queue.pop(0) if self._queue else (Phase.DONE, 1)
             self._fresh = True
+        self._left = in_turns(self.phase, self._left, self.turn)
 
     def _open_sessions(self) -> None:
         if self._fresh:
@@ -274,7 +277,7 @@ class PhaseRunner:
         shapes, timing = self.recordings.get("shapes"), self.recordings.get("timing")
         if self.phase is not Phase.SHAPES or shapes is None or timing is None or not (shapes.usable and timing.usable):
             return
-        steps, timed = shapes.calls(), timing.calls()
+        steps, timed = in_whole(shapes.calls(), self.turn), in_whole(timing.calls(), self.turn)
         why = differs(steps[-1], timed) if steps else None
         if why is None:
             return

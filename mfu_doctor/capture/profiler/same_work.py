@@ -47,6 +47,13 @@ def calls_of_steps(events: Iterable[Any], stumps: Container[str] = ()) -> list[C
     return calls
 
 
+def in_whole(steps: Sequence[Counter[str]], turn: int) -> Sequence[Counter[str]]:
+    """The calls of whole turns of so many steps, counted from the end; of single steps if there is no whole turn."""
+    if turn == 1 or len(steps) < turn:
+        return steps
+    return [sum(steps[end - turn : end], Counter()) for end in range(len(steps), turn - 1, -turn)][::-1]
+
+
 def _name(event: Any) -> str:
     try:
         return str(event.name())

@@ -1,0 +1,19 @@
+"""What the step detector answers: what to do with the running step at this moment."""
+
+from __future__ import annotations
+
+
+class Edge:
+    """What to do at this moment, in this order: bits of an int (an `enum.Flag` costs microseconds in every step)."""
+
+    NOTHING = 0
+    RESTART = 1  # steps counted so far were no steps (a better source appeared): forget them
+    VOID = 2  # the running step is no step: forget its time
+    END = 4  # the running step ends
+    BEGIN = 8  # a step begins
+    HOLD = 16  # the running step is over, its cut follows at the next fetch: take the time now
+    PAUSE = 32  # the loop does something else now (evaluation): what records closes
+    MOVED = 64  # the loop is another one: with RESTART, its work is another one too
+
+
+CUT = Edge.END | Edge.BEGIN
