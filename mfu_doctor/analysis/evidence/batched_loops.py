@@ -4,7 +4,8 @@ A small operator takes what dispatching it takes. One operator for all rounds is
 the sum of the rounds', at the rates of the device. What takes or writes its part by an index (a mask, row numbers) goes over the
 whole in each round, and once in one call. A recurrent layer projects its inputs and computes the gradients of its weights in one
 matmul for all rounds, but the matmuls of its state run one after another. The engine walks the graph of all nodes when backward
-begins, and the graph is freed after it: that time goes with the nodes.
+begins, and the graph is freed after it: that time goes with the nodes. Rounds that call backward each read all weights and add to
+all gradients; one pass over all parts does that once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mfu_doctor.analysis.evidence.gemms import gemms_of
 from mfu_doctor.analysis.evidence.graph_walks import graph_walks
 from mfu_doctor.analysis.evidence.loop_kinds import SmallOps
 from mfu_doctor.analysis.evidence.steady_steps import Mask, under
-from mfu_doctor.analysis.names.autograd import NODE_CALL
+from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -80,13 +81,19 @@ def _edits(run: Run, loops: list[SmallOps], end: _End, state: Mask) -> tuple[Edi
     of_cells = np.where(
         state, now if end.unknown else work, np.where(run.kernels.matmul_like, work, end.unknown * work)
     )
-    by_index = _named(run, _BY_INDEX)
+    by_index, accumulates = _named(run, _BY_INDEX), under(run, run.launches.op, ACCUMULATE_CALL) >= 0
     host: list[Edit] = []
     left = np.full(run.activity.count, np.nan)
     for found in loops:
         once = 1.0 / found.loop.rounds
         mine = np.flatnonzero(work_in(run, found.inside))
-        stays = (of_cells if found.kind == "cells" else work)[mine] * np.where(by_index[mine], once, 1.0)
+        whole = by_index[mine] | found.loop.masks
+        if found.kind == "backward-per-part":  # all weights are read, and their gradients written, once
+            stays = _work_ns(run, end, weights=once)[mine]
+            whole |= accumulates[mine]
+        else:
+            stays = (of_cells if found.kind == "cells" else work)[mine]
+        stays = stays * np.where(whole, once, 1.0)
         left[mine] = np.minimum(np.maximum(now[mine] * once + stays, end.least * now[mine]), now[mine])
         where = found.inside - run.activity.busy() if run.is_cpu else found.inside
         host.append(ScaleHost(where, max(once, end.least)))
@@ -97,12 +104,16 @@ def _edits(run: Run, loops: list[SmallOps], end: _End, state: Mask) -> tuple[Edi
     return (ScaleDevice(rows, np.divide(after, before, out=np.zeros(len(rows)), where=before > 0)), *host)
 
 
-def _work_ns(run: Run, end: _End) -> Floats:
-    """What each entry computes and moves at the rates of large operators, in nanoseconds, shape (n,); its dispatch left out."""
+def _work_ns(run: Run, end: _End, weights: float = 1.0) -> Floats:
+    """What each entry computes and moves at the rates of large operators, in nanoseconds, shape (n,); its dispatch left out.
+
+    Matmuls move `weights` of what they move now.
+    """
     peak = np.array([run.peaks.of(dtype) or np.nan for dtype in DTYPE_CODES])[run.kernels.dtype]
     computing = run.flops.per_entry(EXECUTED) / (peak * end.efficiency) * NS_PER_S
     bandwidth = run.peaks.bandwidth or np.nan
     moving = run.least_bytes / (bandwidth * end.efficiency) * NS_PER_S
+    moving = np.where(run.kernels.matmul_like, moving * weights, moving)
     known = np.fmax(np.where(computing > 0, computing, np.nan), moving)
     work = np.where(np.isnan(known), end.unknown * run.unrecorded_ns, np.minimum(known, run.unrecorded_ns))
     return np.where(_moves_nothing(run), 0.0, work)

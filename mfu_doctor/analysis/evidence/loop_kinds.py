@@ -24,7 +24,7 @@ from mfu_doctor.analysis.views.groups import members
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
-Kind: TypeAlias = Literal["parts", "layers-per-part", "cells"]
+Kind: TypeAlias = Literal["parts", "layers-per-part", "cells", "backward-per-part"]
 _LAYER = re.compile(
     r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|rnn\w*|embedding|scaled_dot_product_attention)$"
 )
@@ -48,7 +48,7 @@ class SmallOps:
     Attributes:
         loop: the loop in forward.
         kind: "parts": its rounds have no weights; "layers-per-part": they share weights, and nothing shows that one needs the one
-            before; "cells": each continues from the one before.
+            before; "cells": each continues from the one before; "backward-per-part": each calls backward for its part.
         inside: its host time in nanoseconds, forward and backward.
         nodes: rows of its nodes in backward (the engine's calls), shape (n,).
     """
@@ -92,6 +92,10 @@ def small_ops(run: Run) -> list[SmallOps]:
     rows = rows[run.trace.events.track[rows] == run.host.main_track]
     out = []
     for loop, mine in zip(loops, members(nodes.loop, len(loops)), strict=True):
+        if loop.backward:
+            within = union(np.array([loop.start]), np.array([loop.end]))
+            out.append(SmallOps(loop, "backward-per-part", within, nodes.row[:0]))
+            continue
         kind = _kind(loop, _all_names(run, loop, rows), nodes, mine)
         if kind is not None:
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))

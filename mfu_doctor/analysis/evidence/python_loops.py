@@ -12,12 +12,16 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
 
 _JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
 _SPLIT = re.compile(r"^aten::(unbind|split\w*|tensor_split|chunk|unsafe_(split\w*|chunk))$")
 # A loop over elements, samples, windows or time takes its part of a tensor in each round.
 _INDEXING = re.compile(r"^aten::(select|slice|index|narrow|item|index_put_|__getitem__|unbind|index_select|gather)$")
+# Takes its part by a mask: every operator of the round goes over the whole tensor.
+_MASKING = re.compile(r"^aten::(eq|ne|lt|le|gt|ge|isin|isclose|where|masked_fill_?|masked_select)$")
+_SEED = re.compile(r"^aten::ones_like$")  # the gradient of the loss, with which each backward pass begins
 LONGEST_BODY = 64  # outermost operators in one round: a cell or a loss written out has 10 to 40
 LEAST_ROUNDS = 10  # as PyTorch's own pattern matcher takes
 
@@ -33,6 +37,7 @@ class Loop:
         start, end: its time on the host in nanoseconds, with cutting the tensor into parts and joining the results.
         before: the outermost operator before the loop, "" if there is none.
         after: the one after it.
+        backward: whether each round has a backward pass of its own.
     """
 
     names: tuple[str, ...]
@@ -42,6 +47,7 @@ class Loop:
     end: int
     before: str = ""
     after: str = ""
+    backward: bool = False
 
     @property
     def row(self) -> int:
@@ -50,18 +56,35 @@ class Loop:
 
     @property
     def takes_parts(self) -> bool:
-        """Whether it goes over the parts of a tensor: it indexes, goes through pieces, or joins what its rounds made."""
+        """Whether it goes over the parts of a tensor: by index or mask, piece by piece, or joining what its rounds made."""
         indexes = any(_INDEXING.match(name) for name in self.names)
-        return indexes or bool(_SPLIT.match(self.before)) or (len(self.names) > 1 and bool(_JOIN.match(self.after)))
+        pieces = bool(_SPLIT.match(self.before)) or (len(self.names) > 1 and bool(_JOIN.match(self.after)))
+        return indexes or pieces or self.masks
+
+    @property
+    def masks(self) -> bool:
+        """Whether its rounds take their parts by masks alone, so that each goes over the whole."""
+        return any(_MASKING.match(name) for name in self.names) and not any(_INDEXING.match(n) for n in self.names)
 
 
 def find_loops(run: Run) -> list[Loop]:
     """Loops among the outermost operators of the main thread, optimizer and data fetches left out.
 
-    No loop reaches over the begin of a step or over a backward pass: steps and micro-batches repeat themselves as well.
+    No loop reaches over the begin of a step, or over a backward pass: steps and micro-batches repeat themselves as well. But one
+    that takes a part of the batch in each round and calls backward for it is a loop, and contains the others.
     """
+    whole = [loop for loop in _loops_in(run, backward=True) if loop.backward and loop.takes_parts]
+    inside = union(np.array([loop.start for loop in whole]), np.array([loop.end for loop in whole]))
+    single = [loop for loop in _loops_in(run, backward=False) if not inside.contains(np.array([loop.start]))[0]]
+    return sorted((*whole, *single), key=lambda loop: loop.start)
+
+
+def _loops_in(run: Run, *, backward: bool) -> list[Loop]:
+    """Loops over single operators, or those over backward passes as well."""
     rows = _top_level(run)
-    breaks = np.unique(np.searchsorted(run.trace.events.start[rows], _boundaries(run)))
+    if backward:
+        rows = rows[~run.optimizer_steps.closures.contains(run.trace.events.start[rows])]
+    breaks = np.unique(np.searchsorted(run.trace.events.start[rows], _boundaries(run, backward=backward)))
     names = np.insert(run.trace.events.name[rows].astype(np.int64), breaks, -1 - np.arange(len(breaks)))
     rows = np.insert(rows, breaks, -1)
     found: list[Loop] = []
@@ -74,7 +97,7 @@ def find_loops(run: Run) -> list[Loop]:
             begin, end = _whole_rounds(run, rows, (first, last), body)
             around = (int(rows[begin - 1]) if begin else -1, int(rows[end]) if end < len(rows) else -1)
             found.append(_loop(run, rows[begin:end], around, body))
-    return sorted(found, key=lambda loop: loop.start)
+    return found
 
 
 def _top_level(run: Run) -> Rows:
@@ -86,10 +109,13 @@ def _top_level(run: Run) -> Rows:
     return rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, NODE_CALL))]
 
 
-def _boundaries(run: Run) -> Rows:
-    """Times that no loop contains: where a step begins, and where a node of backward does."""
-    nodes = node_calls(run, run.trace.rows(Category.CPU_OP))
-    return np.concatenate((run.steps.host_start, run.steps.host_end, run.trace.events.start[nodes]))
+def _boundaries(run: Run, *, backward: bool) -> Rows:
+    """Times that no loop contains: where a step begins, and a node of backward, or else a fetch or an optimizer step."""
+    if backward:
+        apart = np.concatenate((run.host.fetch.start, run.optimizer_steps.own.start))
+    else:
+        apart = run.trace.events.start[node_calls(run, run.trace.rows(Category.CPU_OP))]
+    return np.concatenate((run.steps.host_start, run.steps.host_end, apart))
 
 
 def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
@@ -133,7 +159,21 @@ def _loop(run: Run, rows: Rows, around: tuple[int, int], body: int) -> Loop:
         between = end - start - int((events.end[rows] - events.start[rows]).sum())
         joined = int(events.end[around[1]])
         end = joined + min(_idle_after(run, joined), max(between, 0))
-    return Loop(names, len(rows) // body, rows, start, end, before, after)
+    backward = int(np.isin(events.name[rows], ids_matching(run.trace, _SEED)).sum()) >= len(rows) // body
+    end = _pass_after(run, end) if backward else end
+    return Loop(names, len(rows) // body, rows, start, end, before, after, backward)
+
+
+def _pass_after(run: Run, at: int) -> int:
+    """When the backward pass ends that is all that happens at first from `at` on."""
+    events = run.trace.events
+    rows = run.trace.rows(Category.CPU_OP)
+    nodes = node_calls(run, rows)
+    main = np.setdiff1d(outermost(run, rows[events.track[rows] == run.host.main_track]), nodes)
+    later = events.start[main][events.start[main] >= at]
+    until = int(later.min()) if len(later) else int(events.end.max())
+    mine = nodes[(events.start[nodes] >= at) & (events.start[nodes] < until)]
+    return max(at, int(events.end[mine].max(initial=at)))
 
 
 def _idle_after(run: Run, at: int) -> int:

@@ -6,6 +6,8 @@ What it measures
     graphs, segments). Backward tells what it is: if the weights get their gradients round by round, the rounds are layers of a
     network, and the rule is silent. If the first round's backward does less than the others', each round continues from the last
     one. Writing the results into one tensor (out[i] = ...) does not count: no round needs what others wrote.
+    Rounds that take their part by a mask and go over the whole tensor count too, and rounds that call backward for their part of
+    a batch that is there as a whole.
 
 Why it costs
     A small operator takes what dispatching it takes, a few microseconds on the CPU, in forward and again in backward; on a GPU it
@@ -14,7 +16,8 @@ Why it costs
 
 How the gain is predicted
     One round's dispatch remains, and the computing and the memory traffic of all rounds. Python between operators remains for one
-    round. What takes its part by an index or a mask goes over the whole tensor in each round, and once in one call.
+    round. What takes its part by an index or a mask goes over the whole tensor in each round, and once in one call. If each round
+    calls backward, all weights are read and all gradients written in each round, and once in one pass.
     Low: 25 % of the time of the loop remains, or the work at half of the rates of the device if that is more.
     Mid: the work at 70 % of the rates. 10 % of work whose size is not known.
     High: the work at the full rates.
@@ -26,7 +29,8 @@ How the gain is predicted
 
 How to fix
     Call the operators once for all rounds: stack the inputs and call the model or the loss on the batch, index with a tensor, use
-    Tensor.unfold or F.unfold for windows, or torch.vmap. For graphs and segments of different sizes, use index_add_ or
+    Tensor.unfold or F.unfold for windows, or torch.vmap. Call backward once for the batch; for the gradient of each sample use
+    torch.func.vmap(torch.func.grad(...)). For graphs and segments of different sizes, use index_add_ or
     scatter_reduce_ with the number of the group, torch.segment_reduce, or padding with a mask. For cells, call nn.LSTM, nn.GRU or
     nn.RNN on the whole sequence.
 
@@ -93,6 +97,13 @@ _LAYERS = (
     "y = model(torch.stack(xs))  # one call on the whole batch instead of one per sample; else torch.vmap(model)(xs)"
 )
 _PADDED = "y = model(torch.nn.utils.rnn.pad_sequence(xs, batch_first=True))  # one padded batch with a mask; else nested tensors"
+_WHOLE_BATCH = (
+    'loss = criterion(model(xs), ys); loss.backward()  # once for the batch; reduction="sum" if losses were added'
+)
+_EACH_GRADIENT = (
+    "grads = torch.func.vmap(torch.func.grad(loss_of), in_dims=(None, 0, 0))(params, xs, ys)  # of all samples"
+)
+_CLIPS = re.compile(r"^aten::(linalg_vector_norm|norm|_foreach_norm|frobenius_norm|linalg_norm)$")
 _SHOWN_NAMES = 4
 
 
@@ -126,7 +137,7 @@ def tensor_loop(run: Run) -> Outcome:
         place=_place(run, loop),
         effort="refactor",
         risk="none" if longest.kind == "parts" and fix != _GROUPS else "rounding",  # groups are summed in another order
-        confidence="hint" if longest.kind == "layers-per-part" else "modelled",
+        confidence="hint" if longest.kind in ("layers-per-part", "backward-per-part") else "modelled",
     )
 
 
@@ -149,6 +160,10 @@ def _is_uneven(run: Run, longest: SmallOps, inside: list[SmallOps]) -> bool:
 def _fix(found: SmallOps, *, uneven: bool) -> str:
     if found.kind == "layers-per-part":
         return _PADDED if uneven else _LAYERS
+    if found.kind == "backward-per-part":
+        return _EACH_GRADIENT if any(_CLIPS.match(name) for name in found.loop.names) else _WHOLE_BATCH
+    if found.loop.masks:
+        return _GROUPS
     names = " ".join((found.loop.before, *found.loop.names))
     if found.kind == "parts" and uneven and not re.search(_PARTS[0][0], names):
         return _GROUPS
@@ -163,6 +178,8 @@ def _question(found: SmallOps, *, compiles: bool) -> str:
             return f"does a round use its own output as the next input? then it cannot be one layer, and {helps}"
         case "layers-per-part":
             return f"does a round need the result of the one before? the trace does not show it; then {helps}"
+        case "backward-per-part":
+            return "each round calls backward; for the gradient of each sample: torch.func.vmap(torch.func.grad(loss_of))"
     return "one call for all rounds, if none of them needs the result of the one before"
 
 

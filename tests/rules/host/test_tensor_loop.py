@@ -406,3 +406,78 @@ def test_taking_a_part_by_a_mask_goes_over_the_whole_once_in_one_call() -> None:
     run = run_of(drawn)
     run.__dict__["peaks"] = replace(run.peaks, bandwidth=11.25e9)
     assert price_us(tensor_loop, run).high_ns == close(ROUNDS * 40 - 2 * 20 - 8)
+
+
+def per_sample(*, taking: str = "aten::select", fetches: bool = False, clips: bool = False, rounds: int = 16) -> Run:
+    """Per step rounds of a forward of 60 us and a backward of 90, of which 30 add to the gradient of the weights."""
+    drawn, number = Timeline(device=None), 0
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::linear", host=500)
+            for _ in range(rounds):
+                if fetches:
+                    drawn.fetch(5)
+                drawn.op(taking, host=10)
+                drawn.op("aten::linear", host=30, sequence=number)
+                drawn.op("aten::cross_entropy_loss", host=20, sequence=number + 1)
+                drawn.op("aten::ones_like", host=5)
+                node(drawn, "NllLossBackward0", number + 1, (("aten::nll_loss_backward", 20),))
+                node(drawn, "AddmmBackward0", number, (("aten::mm", 40),))
+                node(drawn, ACCUMULATE, ops=(("aten::add_", 30),))
+                if clips:
+                    drawn.op("aten::linalg_vector_norm", host=10)
+                number += 2
+            with drawn.span("Optimizer.step#SGD.step"):
+                drawn.op("aten::add_", host=50)
+    return run_of(drawn)
+
+
+def test_a_backward_pass_for_each_sample_is_one_pass_for_all() -> None:
+    run = per_sample()
+    finding = found(tensor_loop, run)
+    assert "16 times" in finding.summary
+    assert finding.fix.startswith("loss = criterion(model(xs), ys); loss.backward()")
+    price = price_us(tensor_loop, run)
+    assert price.high_ns == close(15 * (10 + 30 + 20 + 5 + 20 + 40 + 30 + 6))
+    assert price.low_ns > 0.5 * price.high_ns
+
+
+def test_gradients_that_are_looked_at_one_by_one_are_computed_by_vmap() -> None:
+    assert "torch.func.vmap(torch.func.grad" in found(tensor_loop, per_sample(clips=True)).fix
+
+
+def test_micro_batches_are_no_loop_over_samples() -> None:
+    """Each has a batch of its own, or is no part of anything."""
+    silent(tensor_loop, per_sample(fetches=True))
+    silent(tensor_loop, per_sample(taking="aten::mul"))
+
+
+def masked(*, trained: bool = True) -> Run:
+    """Per step 16 rounds that multiply a whole tensor with the mask of a group, 20 us each, and their backward."""
+    drawn, number = Timeline(device=None), 0
+    body = ("aten::eq", "aten::unsqueeze", "aten::mul", "aten::sum", "aten::sub", "aten::add")
+    for _ in range(6):
+        with drawn.step():
+            drawn.op("aten::linear", host=500)
+            first = number
+            for _ in range(16):
+                for name in body:
+                    drawn.op(name, host=20, sequence=number)
+                number += 1
+            drawn.op("aten::linear", host=500, sequence=number)
+            for i in range(number - 1, first - 1, -1) if trained else ():
+                node(drawn, "MulBackward0", i, (("aten::mul", 28),))
+            number += 1
+    return run_of(drawn)
+
+
+def test_a_loop_over_masks_is_a_sum_of_groups() -> None:
+    """No round indexes anything: each reads the whole tensor, and one call for all groups reads it once."""
+    run = masked()
+    assert "index_add_" in found(tensor_loop, run).fix
+    assert price_us(tensor_loop, run).mid_ns == close(15 / 16 * 16 * (6 * 20 + 30))
+
+
+def test_the_masks_of_layers_are_no_loop() -> None:
+    """Each layer of a transformer fills its mask in; the weights get their gradients layer by layer."""
+    silent(tensor_loop, recurrence(body=("aten::linear", "aten::masked_fill", "aten::softmax"), own_weights=True))
