@@ -15,6 +15,8 @@ How the gain is predicted
     Low: each of these operators loses what the nearest view (t, view, expand, ...) lost: a view computes nothing, so its time
     above 2 us is the stack trace.
     Mid and high: each takes only what its work takes at half of the device's rates, and 2 us. If its work is unknown, as low.
+    The operators of backward too: they are slower while each gradient is searched and stack traces are freed between them. The
+    search itself shows how fast this run reads memory, where the bandwidth of the machine was measured lower.
     Replay gives the new step time.
 
 How to fix
@@ -51,6 +53,8 @@ from mfu_doctor.units import NS_PER_S, NS_PER_US, seconds
 
 # Operators of the search: isnan is written as `x != x`, then any().item() decides.
 _SEARCH = re.compile(r"^aten::(isnan|ne|any|is_nonzero|item|_local_scalar_dense)$")
+_COMPARES = re.compile(r"^aten::ne$")
+_LARGE_BYTES = 100_000  # moving them takes longer than dispatching the comparison
 _ANSWER = re.compile(r"^aten::any$")  # once a search
 _VIEW = re.compile(
     r"^aten::(t|view|_unsafe_view|transpose|expand|unsqueeze|squeeze|slice|select|permute|as_strided|detach|alias|split\w*|unbind)$"
@@ -72,7 +76,8 @@ def anomaly_mode(run: Run) -> Outcome:
     stacks = _stacks(run)
     each = steady.issued(run, stacks.row)
     gone = ScaleDevice(searches, np.zeros(len(searches)))
-    low, mid = (gone, SetDevice(stacks.row, stacks.low_ns)), (gone, SetDevice(stacks.row, stacks.mid_ns))
+    low = (gone, SetDevice(stacks.row, stacks.low_ns))
+    mid = (gone, SetDevice(stacks.row, stacks.mid_ns), _searched_nodes(run, searches, stacks.row))
     own = np.isin(stacks.row, each)
     spent = float((stacks.now_ns - stacks.mid_ns)[own].sum()) / max(int(own.sum()), 1)
     return Finding(
@@ -108,10 +113,25 @@ class _Stacks:
     mid_ns: Rows
 
 
+def _searched_nodes(run: Run, searches: Rows, stacks: Rows) -> SetDevice:
+    """The other operators of backward at the rates of the device."""
+    rows = np.setdiff1d(run.activity.row, np.concatenate((searches, stacks)))
+    rows = rows[in_backward(run, rows)]
+    now, work = _own_ns(run)[rows], _work_ns(run)[rows]
+    known = work > 0
+    return SetDevice(rows[known], np.minimum(now, work + _PLAIN_VIEW_NS)[known].astype(np.int64))
+
+
+def _own_ns(run: Run) -> npt.NDArray[np.float64]:
+    """What each event takes without the profiler, in nanoseconds."""
+    own: npt.NDArray[np.float64] = np.bincount(run.activity.row, run.unrecorded_ns, len(run.trace.events)).astype(float)
+    return own
+
+
 def _stacks(run: Run) -> _Stacks:
     rows = node_makers(run)
     rows = np.sort(rows[np.isin(rows, run.activity.row)])  # rows are in the order of time
-    own = np.bincount(run.activity.row, run.unrecorded_ns, minlength=len(run.trace.events)).astype(np.float64)
+    own = _own_ns(run)
     now = own[rows]
     lost = _nearest_view(run, rows, own)
     low = np.minimum(np.maximum(now - lost, _PLAIN_VIEW_NS), now)
@@ -133,12 +153,20 @@ def _nearest_view(run: Run, rows: Rows, own: npt.NDArray[np.float64]) -> npt.NDA
     return lost
 
 
+def _bandwidth(run: Run) -> float:
+    """Bytes per second: what the machine was measured to read, or what the search reads of large gradients if that is more."""
+    named = np.isin(run.activity.row, rows_matching(run.trace, _COMPARES, run.activity.row))
+    large = named & (run.least_bytes >= _LARGE_BYTES) & (run.unrecorded_ns > 0)
+    seen = np.median(run.least_bytes[large] / run.unrecorded_ns[large]) * NS_PER_S if large.any() else np.nan
+    return float(np.fmax(run.peaks.bandwidth or np.nan, seen))
+
+
 def _work_ns(run: Run) -> npt.NDArray[np.float64]:
     """For each event what its own work takes at half of the rates of the device; NaN if that is unknown."""
     peak = np.array([run.peaks.of(dtype) or np.nan for dtype in DTYPE_CODES])[run.kernels.dtype]
     flops = run.flops.per_entry(EXECUTED)
     computing = np.where(flops > 0, flops / peak, np.nan)
-    moving = run.least_bytes / (run.peaks.bandwidth or np.nan)
+    moving = run.least_bytes / _bandwidth(run)
     work = np.fmax(computing, moving) / _HALF_RATE * NS_PER_S
     moves = ~np.isin(run.trace.events.name[run.activity.row], ids_matching(run.trace, _VIEW))
     total = np.bincount(run.activity.row, np.where(moves, work, 0.0), minlength=len(run.trace.events))

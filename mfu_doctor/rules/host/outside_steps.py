@@ -33,7 +33,6 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mfu_doctor.analysis.run import Run
@@ -125,8 +124,8 @@ class _Part:
 
     @property
     def top_s(self) -> float:
-        """What this place takes; all of it if nothing tells."""
-        seen_s = sum(e.seconds for e in self.places)
+        """What this place takes, with its part of what was seen at no place; all of it if nothing tells."""
+        seen_s = sum(e.seconds for e in _placed(self.places))
         return self.spent_s * _longest(self.places)[1] / seen_s if seen_s else self.spent_s
 
     def gain(self, left: float) -> float:
@@ -173,11 +172,16 @@ def _remedy(whole: WholeRun, part: _Part) -> tuple[str, float]:
     return f"{times} times less of it: {_RARER.get(kind or '', _RARER_ELSE)}", 1.0 / times
 
 
-def _longest(found: Iterable[Elsewhere]) -> tuple[Elsewhere | None, float]:
+def _placed(found: tuple[Elsewhere, ...]) -> list[Elsewhere]:
+    """What was seen at a place of the program; all of it if nothing was."""
+    return [e for e in found if e.place is not None] or list(found)
+
+
+def _longest(found: tuple[Elsewhere, ...]) -> tuple[Elsewhere | None, float]:
     """The place with most time, and its seconds; entries of one line count together."""
     seconds: dict[str | None, float] = {}
     first: dict[str | None, Elsewhere] = {}
-    for e in found:
+    for e in _placed(found):
         seconds[e.place] = seconds.get(e.place, 0.0) + e.seconds
         first.setdefault(e.place, e)
     if not seconds:

@@ -77,6 +77,14 @@ def test_the_gain_is_that_of_the_line_that_is_named() -> None:
     assert said.throughput_gain == pytest.approx(19.0 / (14.0 + 5.0 / 7) - 1.0)
 
 
+def test_time_that_was_seen_at_no_place_is_shared_out() -> None:
+    somewhere = Elsewhere(part=BETWEEN, seconds=2.0, function="training_step")
+    parts = whole(between_s=10.0, gaps=12, elsewhere=(somewhere, *evaluating().elsewhere))
+    said = found(outside_steps, run_of(steady(), whole_run=parts))
+    assert said.place == "train.py:38"
+    assert said.throughput_gain == pytest.approx(20.0 / (10.0 + 10.0 / 19) - 1.0)
+
+
 def test_environments_share_the_cores() -> None:
     host = HostFacts(cores=8, affinity=4)
     parts = whole(long_s=80.0, long_steps=20, elsewhere=(ROLLOUT,))
