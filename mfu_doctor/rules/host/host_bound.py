@@ -84,6 +84,7 @@ _AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
 _PAUSES = Ends(low="half of this Python has to stay", high="it can leave the step, and launching gets as cheap")
 _PYTHON = Ends(low="half of the long gaps stay", high="no Python stays between operators")
+_LINE = Ends(low="the time off the CPU stays", high="no Python stays between operators")
 
 
 @rule("host-bound", "HO001", "the device waits for the CPU", also=("launch-bound", "small-kernels"))
@@ -237,7 +238,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
         fix=_move(spot, "out of the training step"),
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
         f"{time_of(gaps.typical_ns)}{waiting}",
-        decides=_PYTHON,
+        decides=_LINE if spot else _PYTHON,
         change=Change((low,), (mid,), (ScaleHost(python, 1 - likely),)),
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
