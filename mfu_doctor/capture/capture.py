@@ -15,11 +15,10 @@ from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import allocator_now, compiled_now
-from mfu_doctor.capture.loop.edges import Edge
+from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.hooks import Hooks, Listener, exhausted
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.signs import Signs
-from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
@@ -250,9 +249,8 @@ class Capture:
             self.phase_runner.pause()
         if edge & Edge.BEGIN:
             self.samplers.devices.find(again=False)
-            self.phase_runner.turn = self.detector.steps_of_turn
             self.phase_runner.available = self.seen.steps_ahead(self.detector.ended_fetches)
-            self.phase_runner.begin()
+            self.phase_runner.begin(self.detector.steps_of_turn)
         self.watch.act(edge, plain=not self.phase_runner.attached)
         if self.phase_runner.done:
             self._end()

@@ -22,7 +22,7 @@ from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.export.at_hand import at_hand
 from mfu_doctor.capture.export.output import Output
 from mfu_doctor.capture.facts.settings import place_in_job
-from mfu_doctor.capture.loop.steps import Source
+from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.capture.seen import Request
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.facts import GivenNumbers, Schedule

@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterator
 import pytest
 
 from mfu_doctor.capture.loop.cycle import Cycle, Sign, tell
-from mfu_doctor.capture.loop.edges import Edge
-from mfu_doctor.capture.loop.steps import Source, StepDetector
+from mfu_doctor.capture.loop.edges import Edge, Source
+from mfu_doctor.capture.loop.steps import StepDetector
 
 What = tuple[int, Hashable]
 

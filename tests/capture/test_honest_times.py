@@ -12,8 +12,8 @@ from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.destination import Destination
 from mfu_doctor.capture.export.assemble import timed_rows
+from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.capture.loop.schedule import Phase
-from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.other_profilers import active_profiler
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 from collections import Counter
 
-from mfu_doctor.capture.loop.edges import CUT, Edge
+from mfu_doctor.capture.loop.edges import CUT, Edge, Source
 from mfu_doctor.capture.loop.feeding import Feeding
 from mfu_doctor.capture.loop.identities import Identities
 from mfu_doctor.capture.loop.rhythm import Beat, Rhythm
-from mfu_doctor.capture.loop.steps import Source, StepDetector
+from mfu_doctor.capture.loop.steps import StepDetector
 from mfu_doctor.capture.profiler.same_work import differs
 
 TRAIN, EVALUATION, SECOND = 1, 2, 3

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfu_doctor.capture.loop.edges import CUT, Edge
+from mfu_doctor.capture.loop.edges import CUT, Edge, Source
 from mfu_doctor.capture.loop.schedule import Phase, fit, length, phases
-from mfu_doctor.capture.loop.steps import Source, StepDetector
+from mfu_doctor.capture.loop.steps import StepDetector
 from mfu_doctor.facts import Schedule
 
 DEFAULT = Schedule(skip=5, timed=5, warmup=3, active=5)

@@ -16,8 +16,8 @@ from mfu_doctor.capture.facts.settings import (
     place_in_job,
     versions,
 )
+from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.capture.loop.schedule import Phase, length
-from mfu_doctor.capture.loop.steps import Source
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
 from mfu_doctor.capture.profiler.recording import Recording, StepRow

@@ -12,8 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from mfu_doctor.capture.loop.edges import Edge
-from mfu_doctor.capture.loop.steps import Source, StepDetector
+from mfu_doctor.capture.loop.edges import Edge, Source
+from mfu_doctor.capture.loop.steps import StepDetector
 
 _MOST_SIGNS = 512  # in one iteration
 _FEW = 8  # iterations: a loop that repeated itself so often only is not worth a comparison of states after each step

@@ -1,6 +1,19 @@
-"""What the step detector answers: what to do with the running step at this moment."""
+"""What the step detector answers: what to do with the running step at this moment; and what it found the steps from."""
 
 from __future__ import annotations
+
+from enum import Enum
+
+
+class Source(Enum):
+    """What the steps were found from; the value is what `Facts.step_source` holds. The weakest one comes first."""
+
+    BLOCK = "block"
+    MODULE = "module call"
+    FETCH = "fetch"
+    BACKWARD = "backward"
+    OPTIMIZER = "optimizer"
+    EXPLICIT = "step()"
 
 
 class Edge:

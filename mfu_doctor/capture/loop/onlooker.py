@@ -14,12 +14,11 @@ from typing import Any, ParamSpec
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.cycle import Cycle, Sign
-from mfu_doctor.capture.loop.edges import CUT, Edge
+from mfu_doctor.capture.loop.edges import CUT, Edge, Source
 from mfu_doctor.capture.loop.hooks import batches_of, loader_of
 from mfu_doctor.capture.loop.identities import weakly
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.signs import Signs
-from mfu_doctor.capture.loop.steps import Source
 
 P = ParamSpec("P")
 

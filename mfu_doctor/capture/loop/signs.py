@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.loop.awaited import forward_work, optimizer_exists
-from mfu_doctor.capture.loop.edges import Edge
+from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.hooks import loader_of, not_the_programs
 from mfu_doctor.capture.loop.identities import Identities
 from mfu_doctor.capture.loop.loops import loops_around
-from mfu_doctor.capture.loop.steps import Source, StepDetector
+from mfu_doctor.capture.loop.steps import StepDetector
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
 # Calls of outermost modules at which an optimizer is looked for: both lie before the steps that are timed.

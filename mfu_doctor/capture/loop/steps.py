@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from enum import Enum
 
-from mfu_doctor.capture.loop.edges import Edge
+from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.feeding import Feeding
 from mfu_doctor.capture.loop.rhythm import Beat, Rhythm
 from mfu_doctor.capture.loop.turns import Turns
@@ -22,17 +21,6 @@ from mfu_doctor.capture.loop.turns import Turns
 # Fetches and backward passes after which an optimizer that could step but never did is no longer waited for: nobody accumulates
 # more.
 _MOST_MICRO_BATCHES = 2000
-
-
-class Source(Enum):
-    """What the steps were found from; the value is what `Facts.step_source` holds. The weakest one comes first."""
-
-    BLOCK = "block"
-    MODULE = "module call"
-    FETCH = "fetch"
-    BACKWARD = "backward"
-    OPTIMIZER = "optimizer"
-    EXPLICIT = "step()"
 
 
 _RANK = {source: rank for rank, source in enumerate(Source)}

@@ -41,7 +41,6 @@ class PhaseRunner:
         enter: called with a phase when its first step is about to begin.
         leave: called with a phase when its last step has ended.
         available: steps the run has, as far as known; read before the second and the third step.
-        turn: steps after which the loop has done all of its work: what stands for it is recorded in whole turns.
         rows: whole steps seen so far.
     """
 
@@ -50,13 +49,13 @@ class PhaseRunner:
     enter: Callable[[Phase], None]
     leave: Callable[[Phase], None]
     available: int | None = None
-    turn: int = 1
     plan: Schedule = field(init=False)
     rows: list[StepRow] = field(default_factory=list)
     recordings: dict[str, Recording] = field(default_factory=dict)  # by kind: look, timing, shapes
     phase: Phase = Phase.SKIP
     index: int = 0
     _left: int = 0
+    _turn: int = 1
     _fresh: bool = True  # the next step is the first of its phase
     _again: bool = False  # the session of this phase must be opened again
     _tries: int = 0  # steps recorded with shapes that did other work than the timed ones
@@ -77,10 +76,11 @@ class PhaseRunner:
         """Whether the whole schedule has run."""
         return self.phase is Phase.DONE
 
-    def begin(self) -> None:
-        """A step begins."""
+    def begin(self, turn: int = 1) -> None:
+        """A step begins; the loop has done all of its work after so many of them (see `in_turns`)."""
         if self.done:
             return
+        self._turn = turn
         if self.index in _FITTED and self.phase is Phase.SKIP:
             self._arrange(fit(self.asked, self.available), passed=self.index)
         self._open_sessions()
@@ -192,7 +192,7 @@ class PhaseRunner:
         while self._left <= 0 and not self.done:
             self.phase, self._left = self._queue.pop(0) if self._queue else (Phase.DONE, 1)
             self._fresh = True
-        self._left = in_turns(self.phase, self._left, self.turn)
+        self._left = in_turns(self.phase, self._left, self._turn)
 
     def _open_sessions(self) -> None:
         if self._fresh:
@@ -277,7 +277,7 @@ class PhaseRunner:
         shapes, timing = self.recordings.get("shapes"), self.recordings.get("timing")
         if self.phase is not Phase.SHAPES or shapes is None or timing is None or not (shapes.usable and timing.usable):
             return
-        steps, timed = in_whole(shapes.calls(), self.turn), in_whole(timing.calls(), self.turn)
+        steps, timed = in_whole(shapes.calls(), self._turn), in_whole(timing.calls(), self._turn)
         why = differs(steps[-1], timed) if steps else None
         if why is None:
             return

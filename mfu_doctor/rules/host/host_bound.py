@@ -14,7 +14,7 @@ How the gain is predicted
     becomes shorter.
     Mid: if a CUDA graph is possible (same kernels in each step, no synchronisation), the CPU time becomes that of one graph
     launch. Otherwise it is halved, as with torch.compile. Long gaps remain.
-    High: no CPU time remains. No end saves more than the GPU waits for the CPU.
+    High: no CPU time remains. No end saves more than the GPU waits for the CPU and, as the CPU then loads it earlier, for data.
     If long gaps cause most of the idle time: low removes half of those for which the GPU waits (all of them if one line of the
     program fills them), mid removes all long gaps.
     In a CPU-only run: mid removes what long gaps take above the typical gap, high removes all Python between operators. A line
@@ -135,8 +135,13 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
         ),
         risk="rounding",
         symptom_of=_roots(run, steady, idle),
-        at_most=idle.mean_ns / steady.step_ns,
+        at_most=_lost(run, steady),
     )
+
+
+def _lost(run: Run, steady: Steady) -> float:
+    """The share of the step in which the device waits for the CPU, or for the batch that the CPU then loads earlier."""
+    return part_of(run, "launch", "python", "data_loading").mean_ns / steady.step_ns
 
 
 def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
@@ -181,7 +186,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
             shown("long gaps of the CPU", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",
-        at_most=part_of(run, "launch", "python").mean_ns / steady.step_ns,
+        at_most=_lost(run, steady),
         place=spot.place if spot else None,
     )
 

@@ -79,5 +79,5 @@ def ungraphed_steps(run: Run) -> Outcome:
         ),
         effort="refactor",
         symptom_of=("host-bound",),
-        at_most=idle.mean_ns / steady.step_ns,
+        at_most=part_of(run, "launch", "python", "data_loading").mean_ns / steady.step_ns,
     )

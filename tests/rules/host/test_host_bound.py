@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import price_findings, scale_of
 from mfu_doctor.facts import FrameSample
@@ -166,21 +170,24 @@ def test_time_off_the_cpu_at_no_line_is_not_pythons() -> None:
     assert anybodys.high_ns < price_us(host_bound, sampled("train.py:50", cpu=1.0)).high_ns
 
 
-def test_no_end_saves_more_than_the_device_waits_for_the_host() -> None:
-    """With the next batch loaded earlier, replay would save more than the finding names."""
+def test_no_end_saves_more_than_the_device_waits() -> None:
+    """A queue that runs dry now and then: without the CPU's time, replay would save more than all of the idle time named."""
     drawn = Timeline()
     for _ in range(6):
         with drawn.step():
-            drawn.fetch(3_000)
             for _ in range(50):
                 drawn.op("aten::mm", kernel=20, host=40)
+            drawn.sync()
     run = run_of(drawn)
-    waits_s = run.breakdown.mean_ns("launch", "python") / 1e9
-    price = price_us(host_bound, run)
-    assert price.high_ns / 1e6 > waits_s
-    [priced] = price_findings(run.replay, [(host_bound, found(host_bound, run))], scale_of(run))
+    finding = found(host_bound, run)
+    waits = run.breakdown.mean_ns("launch", "python", "data_loading") / run.steps.mean_ns
+    assert finding.at_most == pytest.approx(waits)
+    greedy = replace(
+        finding, change=Change.exactly(ScaleHost(run.host.busy, 0.0), ScaleDevice(run.activity.row, np.zeros(300)))
+    )
+    [priced] = price_findings(run.replay, [(host_bound, greedy)], scale_of(run))
     assert priced.saving is not None
-    assert priced.saving.high == pytest.approx(waits_s, rel=0.02)
+    assert priced.saving.high == pytest.approx(waits * run.mean_step.stated_ns / 1e9)
 
 
 def test_on_a_busy_machine_python_needs_longer_like_everything_else() -> None:
