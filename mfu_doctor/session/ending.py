@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import is_stream
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
-from mfu_doctor.capture.capture import Capture
-from mfu_doctor.capture.loop.edges import Source
+    from mfu_doctor.capture.capture import Capture
 
 
 def trains_on(capture: Capture) -> bool:
