@@ -182,7 +182,7 @@ class Run:
     @cached_property
     def noise(self) -> float:
         """The share of the step by which this run and its like differ by chance; 0 if too few steps were timed to tell."""
-        return run_noise(self.steps, self.facts)
+        return run_noise(self.steps, self.facts if self.growth is None else None)  # growth comes again: it is no chance
 
     @cached_property
     def later_waits(self) -> LaterWaits | None:

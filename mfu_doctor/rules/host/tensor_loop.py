@@ -179,7 +179,9 @@ def _question(found: SmallOps, *, compiles: bool) -> str:
         case "layers-per-part":
             return f"does a round need the result of the one before? the trace does not show it; then {helps}"
         case "backward-per-part":
-            return "each round calls backward; for the gradient of each sample: torch.func.vmap(torch.func.grad(loss_of))"
+            return (
+                "each round calls backward; for the gradient of each sample: torch.func.vmap(torch.func.grad(loss_of))"
+            )
     return "one call for all rounds, if none of them needs the result of the one before"
 
 
