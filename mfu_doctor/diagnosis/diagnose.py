@@ -9,6 +9,7 @@ from statistics import median
 
 from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, Replay
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.summary.code_lines import code_lines
 from mfu_doctor.analysis.summary.counters import counters_of
 from mfu_doctor.analysis.summary.drawing import draw_step
 from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
@@ -81,6 +82,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         kernels=kernel_rows(run),
         ops=op_rows(run),
         modules=module_rows(run),
+        code_lines=code_lines(run),
         samples=run.facts.samples if run.facts is not None else (),
         structure=structure,
         places=places,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mfu_doctor import quantities
-from mfu_doctor.render.words import columns, labels, whole_run, wording
+from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
@@ -29,7 +29,7 @@ def render_markdown(report: Report, *, origin: Origin | None = None) -> str:
     """
     name = naming(report, origin)
     shown: Report = each_text(report, lambda text: shorten(clean(name(text)), LONGEST))
-    sections = (_title, _verdict, _fixes, _number, _whole, _where, _passed, _unmeasured, _cautions)
+    sections = (_title, _verdict, _fixes, _number, _whole, _where, _code, _passed, _unmeasured, _cautions)
     blocks = [*(make(shown) for make in sections), _commands(shown, origin)]
     return "\n\n".join("\n".join(rows) for rows in blocks if rows) + "\n"
 
@@ -87,6 +87,15 @@ def _where(report: Report) -> list[str]:
         table.append(f"| {row.label} | {time} | {row.share} | {row.note} |")
     causes = ", ".join(_cause(name, seconds) for name, seconds in wording.idle_causes(report))
     return [*table, *(["", f"Idle by cause: {causes}."] if causes else [])]
+
+
+def _code(report: Report) -> list[str]:
+    rows = code_lines.first_lines(report)
+    table = [f"| {code_lines.TITLE} | time | share | |", "| --- | ---: | ---: | --- |"]
+    for row in rows:
+        time, part = quantities.duration(row.seconds), quantities.percent(row.share)
+        table.append(f"| {code(row.place)} | {time} | {part} | {code_lines.rate(row)} |")
+    return table if rows else []
 
 
 def _cause(name: str, seconds: float) -> str:

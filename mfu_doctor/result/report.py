@@ -24,7 +24,18 @@ from mfu_doctor.result.findings import (
 )
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu, ReplayInfo, RunInfo
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
-from mfu_doctor.result.step import BUCKETS, Bar, Block, Breakdown, Drawing, KernelRow, OpRow, StepRow, StepTime
+from mfu_doctor.result.step import (
+    BUCKETS,
+    Bar,
+    Block,
+    Breakdown,
+    CodeLine,
+    Drawing,
+    KernelRow,
+    OpRow,
+    StepRow,
+    StepTime,
+)
 from mfu_doctor.whole_run import WholeRun
 
 __all__ = [
@@ -34,6 +45,7 @@ __all__ = [
     "Block",
     "Breakdown",
     "Caveat",
+    "CodeLine",
     "Convention",
     "DeviceInfo",
     "Diagnosis",
@@ -101,6 +113,7 @@ class Report:
     kernels: tuple[KernelRow, ...] = ()
     ops: tuple[OpRow, ...] = ()
     modules: tuple[OpRow, ...] = ()
+    code_lines: tuple[CodeLine, ...] = ()  # the user's lines with most device time, longest first
     samples: tuple[DeviceSamples, ...] = ()
     structure: dict[str, float] = field(default_factory=dict)  # deterministic counts per step: launches, syncs, ...
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)  # e.g. "syncs" -> ("train.py:41", ...)

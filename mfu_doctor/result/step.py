@@ -178,6 +178,19 @@ class KernelRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CodeLine:
+    """What the operators of one line of the user's code take on the device, per step, forward and backward."""
+
+    place: str
+    seconds: float
+    share: float  # of the step
+    flops: float | None = None
+    peak_share: float | None = (
+        None  # of the dense peak of the dtype that it computes in; None if FLOPs or peak are unknown
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpRow:
     """Operators of one name, per step: time on the host, time of the kernels they launched."""
 

@@ -26,7 +26,7 @@ from mfu_doctor.render.html.pictures.split import draw_split, draw_steps, rows_s
 from mfu_doctor.render.html.pictures.step import draw_drawing, kinds_drawn
 from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lost, small_ones
 from mfu_doctor.render.html.svg import patterns
-from mfu_doctor.render.words import labels, whole_run, wording
+from mfu_doctor.render.words import code_lines, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
@@ -129,6 +129,9 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "kernels": report.kernels[:TABLE_ROWS],
         "ops": report.ops[:TABLE_ROWS],
         "modules": report.modules[:TABLE_ROWS],
+        "code_lines": report.code_lines[:TABLE_ROWS],
+        "code_title": code_lines.TITLE,
+        "code_rate": code_lines.rate,
         "withheld": [(found, plan_wording.why_withheld(report, found)) for found in report.withheld],
         "crashed": report.with_status(CRASHED),
         "unmeasured": wording.unmeasured(report),

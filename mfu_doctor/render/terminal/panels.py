@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
-from mfu_doctor.render.words import columns, labels, next_commands, whole_run, wording
+from mfu_doctor.render.words import code_lines, columns, labels, next_commands, whole_run, wording
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
+from mfu_doctor.result.step import CodeLine
 
 INDENT = "  "
 LABEL = 14  # columns of the labels "MFU 31.4 %", "step 412 ms"
 BAR = 26  # columns of the longest share bar
 SHORT_BAR = 10  # columns of the longest bar of the whole run: lines of the program stand beside it
 BESIDE_BAR = 54  # columns of its label, figures and note
+PLACE_BESIDE = 36  # columns of time, share and rate beside a line of code
 ENTRY = 26  # columns of a rule's name before its reason
 SHORT_TRACE = 16  # columns of a trace's name that are kept even if the device's name is cut
 _SUFFIX = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")  # nearly every trace's name ends in this
@@ -174,6 +176,26 @@ def where(report: Report, look: Look) -> Block:
         tail = f"{text:>7}{row.share:>8}" + (f"  {row.note}" if row.note else "")
         lines.append((Span(INDENT + row.label.ljust(15)), bar, Span(tail)))
     return Block((*lines, *_idle(report, look)), gap=True)
+
+
+def code(report: Report, look: Look) -> list[Block]:
+    """The lines of the user's code that take most of the step."""
+    rows = code_lines.first_lines(report)
+    if look.verbose or not rows:
+        return []
+    head = line(f"{INDENT}{code_lines.TITLE}", "head")
+    entries = [line(f"{INDENT}{text}") for text in code_table(rows, look.width - len(INDENT))]
+    return [Block((), ((head, entries[0]), *((entry,) for entry in entries[1:])), gap=True, hint=False)]
+
+
+def code_table(rows: Sequence[CodeLine], room: int) -> list[str]:
+    """Place, time, share of the step and share of the peak of each line, in columns."""
+    place = room - PLACE_BESIDE
+    return [
+        f"{pad(shorten(row.place, place, middle=True), place)}{quantities.duration(row.seconds):>10}"
+        f"{quantities.percent(row.share):>9}  {code_lines.rate(row)}".rstrip()
+        for row in rows
+    ]
 
 
 def _idle(report: Report, look: Look) -> list[Line]:

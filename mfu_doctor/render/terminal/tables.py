@@ -6,9 +6,9 @@ The first screen says what is wrong. These tables are for a reader who wants to 
 from __future__ import annotations
 
 from mfu_doctor import quantities
-from mfu_doctor.render.terminal.panels import INDENT, Look
+from mfu_doctor.render.terminal.panels import INDENT, Look, code_table
 from mfu_doctor.render.terminal.screen import Block, Line, line
-from mfu_doctor.render.words import labels, wording
+from mfu_doctor.render.words import code_lines, labels, wording
 from mfu_doctor.render.words.text import kernel_name, pad, shorten, wrap
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import OpRow, StepRow
@@ -24,6 +24,7 @@ def appendix(report: Report, look: Look) -> list[Block]:
     parts = (
         ("Why MFU is below 100 %: time per step by cause", _waterfall(report)),
         ("Steps", _steps(report)),
+        (code_lines.TITLE, code_table(report.code_lines, room)),
         ("Kernels, per step", _kernels(report, room)),
         ("Operators, per step", _operators(report.ops, room)),
         ("Modules, per step", _operators(report.modules, room)),

@@ -100,6 +100,7 @@ def _blocks(report: Report, look: Look) -> list[Block]:
         panels.number(report, look),
         *panels.whole(report, look),
         panels.where(report, look),
+        *panels.code(report, look),
         *panels.judged(report, look),
         *panels.caution(report, look),
         *(appendix(report, look) if look.verbose else []),
