@@ -22,6 +22,7 @@ from mfu_doctor.result.step import (
     Bar,
     Block,
     Breakdown,
+    CodeLine,
     Drawing,
     KernelRow,
     LeftOut,
@@ -255,6 +256,11 @@ def loader_bound() -> Report:
             ),
         ),
         ops=(OpRow(name="aten::mm", host_s=0.02, device_s=0.15, count=288, flops=1.1e14),),
+        code_lines=(
+            CodeLine(place="model.py:88", seconds=0.21, share=0.51, flops=1.1e14, peak_share=0.53),
+            CodeLine(place="model.py:97", seconds=0.04, share=0.097),
+            CodeLine(place="train.py:41", seconds=0.012, share=0.029),
+        ),
         samples=(
             DeviceSamples(
                 device="GPU-0",
@@ -475,6 +481,7 @@ def worst() -> Report:
             for i in range(30)
         ),
         ops=tuple(OpRow(name=f"{HOSTILE}{i}", host_s=1.0, device_s=1.0, count=1.5) for i in range(30)),
+        code_lines=tuple(CodeLine(place=f"{HOSTILE}.py:{i}", seconds=1.0, share=0.3) for i in range(30)),
         structure={HOSTILE: 3.0},
         places={HOSTILE: (HOSTILE, HOSTILE)},
         baseline=Baseline(trace=HOSTILE + long, step_time_s=StepTime(median=100.0, mad=1.0, n=5), mfu=0.5),

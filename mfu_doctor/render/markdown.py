@@ -94,7 +94,7 @@ def _code(report: Report) -> list[str]:
     table = [f"| {code_lines.TITLE} | time | share | |", "| --- | ---: | ---: | --- |"]
     for row in rows:
         time, part = quantities.duration(row.seconds), quantities.percent(row.share)
-        table.append(f"| {code(row.place)} | {time} | {part} | {code_lines.rate(row)} |")
+        table.append(f"| {inline(row.place)} | {time} | {part} | {code_lines.rate(row)} |")
     return table if rows else []
 
 

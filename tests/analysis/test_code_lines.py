@@ -1,10 +1,9 @@
-"""Time by line of the user's code: forward and backward of a line together, at the rate of its products; nothing without lines."""
+"""Time by line of the user's code, with the share of the peak that each reaches; no row without lines."""
 
 from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.code_lines import code_lines
 from tests.rules.drawing import steps
 from tests.rules.judging import run_of
