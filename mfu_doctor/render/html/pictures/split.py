@@ -67,4 +67,4 @@ def _bar(row: StepRow, index: int, longest: float, scope: str) -> Markup:
 
 
 def _hint(name: str, seconds: float, step_s: float) -> str:
-    return f"{name}: {duration(seconds)}, {percent(seconds / step_s)}"
+    return f"{name}: {duration(seconds)}, {percent(seconds / step_s if step_s else 0.0)}"
