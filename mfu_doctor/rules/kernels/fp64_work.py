@@ -61,6 +61,7 @@ _GPU_LEFT = (0.7, 0.5, 0.5)
 _GPU_LEAST_NS = 3 * NS_PER_US  # no kernel is shorter, whatever it computes
 _KEPT_EFFICIENCY, _BEST_EFFICIENCY = 0.7, 0.8  # as in fp32-matmul
 _HALF_RATE = 2.0  # ratio of the peaks up to which the bytes are the bound
+_NEED = "leave it if what is computed needs more than 7 digits (orbits, solvers of differential equations)"
 _MOST = 0.5  # of this work, from which on it is the loss over a vocabulary that does it
 
 
@@ -80,7 +81,7 @@ def fp64_work(run: Run) -> Outcome:
         summary=f"Work in float64 takes {steady.share(spent)} of the step"
         + ("" if found.is_model else "; the matmuls are not part of it"),
         fix=_fix(run, found),
-        detail=_rates(run),
+        detail=_detail(run, found),
         decides=Ends(low="little of the work is bound by its dtype", high="kernels reach the full rates of fp32"),
         change=_change(run, found),
         evidence=(
@@ -107,12 +108,16 @@ def _fix(run: Run, found: DoublePrecision) -> str:
     return "x = torch.from_numpy(array).float()  # NumPy arrays are float64; convert once, where the data is made"
 
 
-def _rates(run: Run) -> str | None:
-    """How much slower this device is in float64, if its peaks are known."""
+def _detail(run: Run, found: DoublePrecision) -> str | None:
+    """How much slower this device is in float64, and that a model can be in it on purpose, which a trace need not show."""
+    said = [_NEED] if found.is_model else []
     slow, fast = run.peaks.of("fp64"), run.peaks.of("fp32")
-    if run.is_cpu or slow is None or fast is None:
-        return None
-    return f"the fp64 peak of this device is {share(slow, fast)} of its fp32 peak, and each number has twice the bytes"
+    if not run.is_cpu and slow is not None and fast is not None:
+        said.insert(
+            0,
+            f"the fp64 peak of this device is {share(slow, fast)} of its fp32 peak, and each number has twice the bytes",
+        )
+    return "; ".join(said) or None
 
 
 def _is_vocab_loss(run: Run, steady: Steady, found: DoublePrecision) -> bool:
