@@ -52,9 +52,7 @@ class LoaderFacts:
     fetches: int = 0
     wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
     cpu_s: float | None = None  # median CPU seconds of the main thread per fetch, un-profiled steps
-    ready_share: float | None = (
-        None  # fetches for which workers had a batch ready, un-profiled steps; None without workers
-    )
+    ready_share: float | None = None  # un-profiled fetches for which workers had a batch ready; None without workers
     first_wait_s: float | None = None  # first fetch: workers starting
     sample_place: str | None = None  # "train.py:41": where the user's code that makes a sample begins
 
@@ -190,9 +188,7 @@ class FrameSample:
 
     time_ns: int
     place: str  # "train.py:41"
-    library: str | None = (
-        None  # package whose code ran for this line ("torch", "json"); None: the line itself, or unknown
-    )
+    library: str | None = None  # package that ran for this line ("torch", "json"); None: the line itself, or unknown
     cpu_ns: int | None = None  # CPU time of the thread so far
     call: str | None = None  # function of a library that this line called: "numpy.read_array"; None: none, or unknown
 
@@ -280,6 +276,7 @@ class Facts:
     optimizers: tuple[OptimizerFacts, ...] = ()
     repeated_calls: tuple[RepeatedCall, ...] | None = None  # None: not watched
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
+    ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
     parameter_elements: int | None = None
     parameter_dtypes: tuple[str, ...] = ()
     compile: CompileFacts | None = None

@@ -10,6 +10,7 @@ from mfu_doctor.capture.destination import Destination
 from mfu_doctor.capture.device.current_devices import current_devices
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy, Stretch
+from mfu_doctor.capture.facts.ignored_targets import TargetCounts
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
 from mfu_doctor.capture.facts.settings import Compiled
@@ -37,6 +38,7 @@ class Seen:
     loop: LoopFacts
     gradients: GradientFates = field(default_factory=GradientFates)
     calls: RepeatedCalls = field(default_factory=RepeatedCalls)
+    targets: TargetCounts = field(default_factory=TargetCounts)
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()

@@ -62,7 +62,10 @@ def scaled(run: Run, mask: Mask, factor: float) -> tuple[Edit, ...]:
 
 def removed(run: Run, mask: Mask, calls: Rows | None = None) -> tuple[Edit, ...]:
     """These entries are removed, and with them the host time of the operators that issued them (of `calls` if given)."""
-    return (*scaled(run, mask, 0.0), *without_host(run, spans_of(run, mask) if calls is None else _spans(run, calls)))
+    return (
+        *scaled(run, mask, 0.0),
+        *without_host(run, spans_of(run, mask) if calls is None else spans_of_rows(run, calls)),
+    )
 
 
 def without_host(run: Run, where: Intervals) -> tuple[Edit, ...]:
@@ -74,10 +77,11 @@ def without_host(run: Run, where: Intervals) -> tuple[Edit, ...]:
 def spans_of(run: Run, mask: Mask) -> Intervals:
     """Host time of the innermost operators that issued these entries."""
     ops = np.unique(run.launches.op[mask])
-    return _spans(run, ops[ops >= 0])
+    return spans_of_rows(run, ops[ops >= 0])
 
 
-def _spans(run: Run, rows: Rows) -> Intervals:
+def spans_of_rows(run: Run, rows: Rows) -> Intervals:
+    """Host time of these rows."""
     if not len(rows):
         return EMPTY
     return union(run.trace.events.start[rows], run.trace.events.end[rows])

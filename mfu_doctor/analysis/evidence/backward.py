@@ -6,6 +6,8 @@ so a number belongs to the last operator that has it. An operator that writes in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,23 @@ from mfu_doctor.trace import Category
 def node_calls(run: Run, rows: Rows) -> Rows:
     """Those rows that are the engine's call of a node, shape (k,)."""
     return rows_matching(run.trace, NODE_CALL, rows)
+
+
+def nodes_numbered(run: Run, numbers: Sequence[int]) -> tuple[Rows, Rows]:
+    """Calls of the nodes with these numbers of autograd in the step that was recorded in depth, all steps.
+
+    Also the position in `numbers` of each; both of shape (k,).
+    """
+    rows = node_calls(run, run.trace.rows(Category.CPU_OP))
+    if not numbers:
+        return rows[:0], rows[:0]
+    twins = run.recorded_rows(rows)
+    number = np.where(twins >= 0, run.recorded.events.sequence[np.maximum(twins, 0)], -1)
+    order = np.argsort(numbers)
+    known = np.array(numbers, np.int64)[order]
+    at = np.minimum(np.searchsorted(known, number), len(known) - 1)
+    mine = known[at] == number
+    return rows[mine], order[at[mine]]
 
 
 def in_backward(run: Run, rows: Rows) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of
-from mfu_doctor.analysis.evidence.backward import node_calls
+from mfu_doctor.analysis.evidence.backward import nodes_numbered
 from mfu_doctor.analysis.evidence.backward_passes import Passes, passes_of
 from mfu_doctor.analysis.evidence.needless_backward import PRODUCTS, Nodes
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
@@ -22,7 +22,6 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import UnusedGradients
-from mfu_doctor.trace import Category
 
 _ALL = (1 << 8) - 1  # all inputs of a layer's node as bits
 
@@ -55,15 +54,8 @@ def unused_gradients_of(run: Run) -> tuple[Unused, ...]:
 
 def _of_group(run: Run, group: UnusedGradients) -> Unused:
     """The recorder knows the graph: its nodes have the numbers of those in the step that was recorded in depth."""
-    rows = node_calls(run, run.trace.rows(Category.CPU_OP))
-    twins = run.recorded_rows(rows)
-    number = np.where(twins >= 0, run.recorded.events.sequence[np.maximum(twins, 0)], -1)
-    order = np.argsort(group.sequence)
-    known = np.array(group.sequence, np.int64)[order]
-    at = np.minimum(np.searchsorted(known, number), len(known) - 1)
-    mine = known[at] == number
-    at = order[at[mine]]
-    nodes = Nodes(rows[mine], np.array(group.unused, np.int64)[at], np.array(group.needed, np.int64)[at])
+    rows, at = nodes_numbered(run, group.sequence)
+    nodes = Nodes(rows, np.array(group.unused, np.int64)[at], np.array(group.needed, np.int64)[at])
     return Unused(nodes, group.fate == "thrown", group.parameters, group.modules)
 
 

@@ -63,25 +63,33 @@ class BackwardGraph:
         return found
 
 
+def nodes_behind(roots: Iterable[Any]) -> list[Any] | None:
+    """The nodes behind these tensors, each once, those of the tensors first; None if they are too many to look at."""
+    nodes = list({id(node): node for root in roots if (node := root.grad_fn) is not None}.values())
+    known = {id(node) for node in nodes}
+    for node in nodes:  # grows
+        new = {id(child): child for child, _ in node.next_functions if child is not None and id(child) not in known}
+        known |= new.keys()
+        nodes += new.values()
+        if len(nodes) > MOST_NODES:
+            return None
+    return nodes
+
+
 def read_graph(roots: Iterable[Any]) -> BackwardGraph | None:
     """The graph behind these tensors; None if it is too large to look at."""
     from torch.autograd.function import BackwardCFunction
 
-    nodes = [node for root in roots if (node := root.grad_fn) is not None]
+    nodes = nodes_behind(roots)
+    if nodes is None:
+        return None
     index = {id(node): at for at, node in enumerate(nodes)}
-    edges = []
-    for node in nodes:  # grows
-        mine = []
-        for position, (child, _) in enumerate(node.next_functions):
-            if child is None:
-                continue
-            at = index.setdefault(id(child), len(nodes))
-            if at == len(nodes):
-                nodes.append(child)
-            mine.append((position, at))
-        edges.append(tuple(mine))
-        if len(nodes) > MOST_NODES:
-            return None
+    edges = [
+        tuple(
+            (position, index[id(child)]) for position, (child, _) in enumerate(node.next_functions) if child is not None
+        )
+        for node in nodes
+    ]
     leaves = {at: _leaf(node.variable) for at, node in enumerate(nodes) if type(node).__name__ == _PARAMETER}
     return BackwardGraph(
         tuple(-1 if at in leaves else int(node._sequence_nr()) for at, node in enumerate(nodes)),  # noqa: SLF001

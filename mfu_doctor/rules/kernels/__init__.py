@@ -9,6 +9,7 @@ from mfu_doctor.rules.kernels.fallback_convolution import fallback_convolution
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
 from mfu_doctor.rules.kernels.fp64_work import fp64_work
 from mfu_doctor.rules.kernels.idle_tensor_cores import idle_tensor_cores
+from mfu_doctor.rules.kernels.ignored_rows import ignored_rows
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
 from mfu_doctor.rules.kernels.misaligned_matmul import misaligned_matmul
@@ -40,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     dense_embedding_grad,
     unfused_clipping,
     zeroed_gradients,
+    ignored_rows,
     large_vocab_loss,
     unbenchmarked_convolution,
     fallback_convolution,
