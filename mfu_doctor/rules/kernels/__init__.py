@@ -4,6 +4,7 @@ from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
+from mfu_doctor.rules.kernels.diagonal_product import diagonal_product
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
 from mfu_doctor.rules.kernels.fallback_convolution import fallback_convolution
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     unfused_clipping,
     zeroed_gradients,
     ignored_rows,
+    diagonal_product,
     large_vocab_loss,
     unbenchmarked_convolution,
     fallback_convolution,
