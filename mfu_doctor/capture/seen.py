@@ -57,6 +57,7 @@ class Seen:
         """A backward pass begins from these tensors, in a step whose time is not used and that is `recorded` or not."""
         self.calls.forget()
         self.gradients.begins(roots, recorded)
+        self.targets.begins(roots, recorded)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped in such a step."""
