@@ -14,6 +14,7 @@ import numpy as np
 from mfu_doctor.analysis.evidence.loading import Loading, loader_facts
 from mfu_doctor.analysis.evidence.loading_lines import loading_lines
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.core_waits import OTHERS
 from mfu_doctor.units import NS_PER_S
 
 # What is taken where the capture did not measure it, at the low, mid and high end of a prediction.
@@ -85,6 +86,16 @@ def with_cheaper_loading(loading: Loading, cores: LoaderCores, end: int) -> floa
     return max(loading.step_ns - saved, loading.least_ns)
 
 
+def taken_by_others(run: Run) -> float:
+    """Cores that other processes take from this program: what they use, but no more than was waited for because of them.
+
+    Processes of low priority use what is left, and leave it to whoever wants it.
+    """
+    host, waits = run.facts.host if run.facts else None, run.core_waits
+    used = (host.other_cores if host is not None else None) or 0.0
+    return used if isinstance(waits, str) else min(used, waits.because_of(OTHERS)[2])
+
+
 def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:
     facts, host = loader_facts(run), run.facts.host if run.facts else None
     most = loading.fetches * (loading.batch_ns or 0.0)
@@ -139,7 +150,7 @@ def _available(run: Run, loading: Loading) -> float | None:
     if loading.cores is None or host is None:
         return loading.cores
     own = (host.cpu_share or 0.0) + (host.worker_cpu_share or 0.0)
-    return max(loading.cores - (host.other_cores or 0.0), min(own, loading.cores))
+    return max(loading.cores - taken_by_others(run), min(own, loading.cores))
 
 
 def _displaced(run: Run, loading: Loading, count: float | None, trains: float) -> tuple[float, float, float]:

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.loader_cores import taken_by_others
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
@@ -62,7 +63,7 @@ def few_threads(run: Run) -> Outcome:
     if host.usable_cores is None:
         return Skip("the number of usable cores was not recorded")
     ranks = (run.facts.world_size if run.facts is not None else None) or 1
-    others = (host.other_cores or 0.0) if ranks == 1 else 0.0  # the other ranks have their part
+    others = taken_by_others(run) if ranks == 1 else 0.0  # the other ranks have their part
     free = int(host.usable_cores) // ranks - (host.worker_cpu_share or 0.0) - others
     threads, cores = host.torch_threads, max(round(free), 1)
     if threads >= cores:

@@ -50,6 +50,7 @@ from mfu_doctor.analysis.evidence.loader_cores import (
     MID,
     LoaderCores,
     loader_cores,
+    taken_by_others,
     with_cheaper_loading,
     with_workers,
 )
@@ -206,9 +207,9 @@ def _no_core(run: Run, loading: Loading, cores: LoaderCores) -> str:
 
 
 def _used(run: Run) -> float:
-    """Cores that all processes together kept busy, as far as it is known."""
+    """Cores that this process, its workers and others kept busy, as far as it is known and nobody gives way."""
     host = run.facts.host if run.facts else None
-    return sum(s or 0.0 for s in (host.cpu_share, host.worker_cpu_share, host.other_cpu_share)) if host else 0.0
+    return (host.cpu_share or 0.0) + (host.worker_cpu_share or 0.0) + taken_by_others(run) if host else 0.0
 
 
 def _saturated(run: Run, loading: Loading) -> bool:
