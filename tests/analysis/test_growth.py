@@ -39,6 +39,14 @@ def test_growth_that_is_reset_with_each_epoch_is_no_flat_run() -> None:
     assert found.last_s == pytest.approx(0.0756, abs=0.001)
 
 
+def test_a_burst_of_noise_is_no_reset() -> None:
+    burst = np.where((PARTS > 100) & (PARTS < 105), 0.06, 0.0)
+    found = growth(0.026 + 0.0004 * PARTS + NOISE + burst)
+    assert found is not None
+    assert found.rises == 1
+    assert found.step_s == pytest.approx(0.00004, rel=0.3)
+
+
 @pytest.mark.parametrize(
     "level",
     [

@@ -67,41 +67,57 @@ def growth_of(facts: Facts | None) -> Growth | None:
 
 
 def _rising(course: StepCourse) -> Growth | None:
+    """The line that explains the course best, with falls or without: a burst of noise ends in a fall too."""
     level = np.array(course.parts_s, np.float64)
-    phase, rises = _phases(level)
+    lines = [_line(level, begins) for begins in ([0], _begins(level))]
+    best = min(lines, key=lambda line: line.left)
+    varies = float(((level - level.mean()) ** 2).sum())
+    if best.slope <= 0 or level.mean() - best.first < _WORTH * level.mean() or best.left > (1 - _EXPLAINED) * varies:
+        return None
+    if best.left >= _left_by_a_step(level[np.argsort(best.phase, kind="stable")]):
+        return None
+    return Growth(
+        first_s=best.first,
+        last_s=best.first + best.slope * float(best.phase.max()),
+        step_s=best.slope / course.steps,
+        error_s=best.error / course.steps,
+        mean_s=float(level.mean()),
+        rises=best.rises,
+        lines=(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line from the beginning of each rise; `phase` counts the parts since then, `left` is the sum of squares beside it."""
+
+    phase: Floats
+    rises: int
+    first: float
+    slope: float
+    error: float
+    left: float
+
+
+def _line(level: Floats, begins: list[int]) -> _Line:
+    place = np.arange(len(level))
+    phase = place - np.array(begins, np.float64)[np.searchsorted(begins, place, side="right") - 1]
     spread = phase - phase.mean()
     moved = float((spread**2).sum())
     slope = float((spread * level).sum()) / moved
     first = float(level.mean() - slope * phase.mean())
     left = float(((level - first - slope * phase) ** 2).sum())
-    varies = float(((level - level.mean()) ** 2).sum())
-    if slope <= 0 or level.mean() - first < _WORTH * level.mean():
-        return None
-    if left > (1 - _EXPLAINED) * varies or left >= _left_by_a_step(level[np.argsort(phase, kind="stable")]):
-        return None
-    error = np.sqrt(left / (len(level) - 2) / moved)
-    return Growth(
-        first_s=first,
-        last_s=first + slope * float(phase.max()),
-        step_s=slope / course.steps,
-        error_s=float(error) / course.steps,
-        mean_s=float(level.mean()),
-        rises=rises,
-        lines=(),
-    )
+    return _Line(phase, len(begins), first, slope, float(np.sqrt(left / (len(level) - 2) / moved)), left)
 
 
-def _phases(level: Floats) -> tuple[Floats, int]:
-    """For each part the number of parts since its rise began, and how many rises there are."""
-    wide = np.lib.stride_tricks.sliding_window_view(level, _BESIDE)
-    middle = np.median(wide, axis=1)
+def _begins(level: Floats) -> list[int]:
+    """The parts at which a rise begins: the first one, and where the level falls by much of its range."""
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(level, _BESIDE), axis=1)
     fall = np.concatenate((np.zeros(_BESIDE), middle[:-_BESIDE] - middle[_BESIDE:], np.zeros(_BESIDE - 1)))
     low, high = np.quantile(level, [0.05, 0.95])
     falls = fall > _FALL * (high - low)
     stretches = np.split(np.arange(len(level)), np.flatnonzero(np.diff(falls)) + 1)
-    begins = [0, *(int(at[np.argmax(fall[at])]) for at in stretches if falls[at[0]])]
-    at = np.searchsorted(begins, np.arange(len(level)), side="right") - 1
-    return np.arange(len(level)) - np.array(begins, np.float64)[at], len(begins)
+    return [0, *(int(at[np.argmax(fall[at])]) for at in stretches if falls[at[0]])]
 
 
 def _left_by_a_step(level: Floats) -> float:
