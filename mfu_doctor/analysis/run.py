@@ -104,7 +104,9 @@ class Run:
 
         Of work in backward it is the line of the operator that caused it, not that of `loss.backward()`.
         """
-        return self._user_code.places(forward_of(self.trace, self.ops, rows))
+        forward, which = np.unique(forward_of(self.trace, self.ops, rows), return_inverse=True)  # a node has many rows
+        found = self._user_code.places(forward)
+        return tuple(found[i] for i in which.tolist())
 
     def in_hooks(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether each event row of `trace` is inside a hook of a module, as far as stacks tell; shape of `rows`."""
