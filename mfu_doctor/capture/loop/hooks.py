@@ -108,7 +108,7 @@ class Hooks:
         from torch.optim.optimizer import register_optimizer_step_post_hook
         from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-        for ours in (self._here, self._trains_here, _caller_outside_torch, self._outermost.remove):
+        for ours in (self._here, self._trains_here, _roots, _caller_outside_torch, self._outermost.remove):
             leave_alone(ours, inside=True)
         leave_alone(self._after_optimizer, inside=False)
         self.report_to(self._listener)
