@@ -65,6 +65,7 @@ def _split(
 H100 = DeviceInfo(
     name="NVIDIA H100 80GB HBM3",
     dtype="bfloat16",
+    matrix_unit="tensor-core",
     peak_flops=989.5e12,
     peak_source="NVIDIA H100 SXM datasheet",
     sms=132,
@@ -190,6 +191,7 @@ def loader_bound() -> Report:
             hfu=0.314,
             causal=0.298,
             by_dtype=0.331,
+            computes_in=("bf16", "fp32"),
             model_flops=1.28e14,
             forward_flops=0.43e14,
             backward_flops=0.85e14,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 # bf16 run is not measured against fp8.
 TRAINING_DTYPES = ("bf16", "fp16", "tf32", "fp32")
 SIXTEEN_BITS = ("bf16", "fp16")
+_OF_MATRIX_UNITS = ("tf32", "fp16", "bf16", "fp8", "fp4")  # wider ones may run in both kinds of unit
 GIVEN = "given by the user"  # the source of a peak that the user states: of the dtype in use, whatever that is
 
 
@@ -24,6 +25,7 @@ class Peaks:
     dense: dict[str, float] = field(default_factory=dict)
     bandwidth: float | None = None  # bytes/s
     sms: int | None = None
+    matrix: str | None = None  # "tensor-core" or "matrix-core", if it has such units
     boost_hz: float | None = None  # the clock at which `dense` holds
     source: str | None = None
     sources: dict[str, str] = field(default_factory=dict)  # by dtype, if each has its own
@@ -37,6 +39,10 @@ class Peaks:
     def of(self, dtype: str | None) -> float | None:
         """Dense FLOP/s for a dtype ("bf16"), or None if the device has none or nothing is known."""
         return self.dense.get(dtype) if dtype else None
+
+    def matrix_unit(self, dtype: str | None) -> str | None:
+        """The units that reach the peak of this dtype, if they are not the usual ones."""
+        return self.matrix if dtype in _OF_MATRIX_UNITS else None
 
     @property
     def best(self) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture
 from mfu_doctor.devices.peaks import GIVEN, SIXTEEN_BITS, TRAINING_DTYPES, Peaks
-from mfu_doctor.devices.table import DeviceRow, lookup, rate_key, rates, typical
+from mfu_doctor.devices.table import DeviceRow, lookup, matrix_unit, rate_key, rates, typical
 from mfu_doctor.quantities import flops_rate, peak_rate
 from mfu_doctor.trace import DEVICE_CATEGORIES, DeviceProperties, Trace
 from mfu_doctor.units import GIGA
@@ -175,6 +175,7 @@ def _from_row(row: DeviceRow, device: DeviceProperties, *, is_slice: bool) -> Pe
         dense=dict(row.dense),
         bandwidth=row.bandwidth,
         sms=sms or row.sms,
+        matrix=matrix_unit(row.rate_key),
         boost_hz=row.boost_hz,
         source=row.citation,
         confidence=row.confidence,
@@ -231,6 +232,7 @@ def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
         dense={d: sms * clock * rate for d, rate in rates()[key].items()},
         bandwidth=same.pop() if len(same) == 1 else None,
         sms=sms,
+        matrix=matrix_unit(key),
         boost_hz=clock,
         source=f"derived: {sms} {units} x {clock / GIGA:.2f} GHz (typical boost) x rate of {arch}",
         confidence="derived",

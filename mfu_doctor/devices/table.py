@@ -23,6 +23,8 @@ _DOCUMENT = re.compile(r"^.*?(?:datasheet|whitepaper|docs)\b")
 # Turing has tensor cores only in these; TU116 and TU117 (GTX 16xx, T400 to T2000, MX450, MX550) have the same capability, 7.5.
 _TURING, _TENSOR_TURING = "7.5", re.compile(r"RTX|\bT(4G?|10|40)\b", re.IGNORECASE)
 
+_PASCAL = "6."  # the last capability of NVIDIA without tensor cores
+
 # PCIe generation of the cards of an architecture (datasheets of NVIDIA, AMD and Intel).
 _PCIE = {
     "Pascal": 3,
@@ -102,6 +104,18 @@ def rate_key(compute_capability: str, name: str) -> str:
     if _HALF_RATE.search(name) and key + "g" in rates():
         return key + "g"
     return key if key in rates() else ""
+
+
+def matrix_unit(key: str) -> str | None:
+    """What reaches the peaks of narrow dtypes on this architecture, as its vendor calls it; None if it has no such unit.
+
+    Args:
+        key: as `rate_key` gives it.
+    """
+    if key.startswith("gfx"):
+        return "matrix-core"
+    has_tensor_cores = key[:1].isdigit() and not key.startswith(_PASCAL) and "fp16" in rates()[key]
+    return "tensor-core" if has_tensor_cores else None
 
 
 @lru_cache(maxsize=1)

@@ -56,7 +56,6 @@ def _number(report: Report) -> list[str]:
     label, text = wording.headline(report)
     step, how = wording.step_time(report)
     facts = [(label, text), ("FLOPs", wording.basis(report)), (step, how.replace("+-", "±"))]
-    facts.append(("also", ", ".join(wording.other_figures(report))))
     facts.append(("*", (wording.footnote(report) or "").removeprefix("* ")))
     change = wording.baseline(report)
     if change and report.baseline:

@@ -33,6 +33,9 @@ class DeviceInfo:
     kind: str = "gpu"  # gpu or cpu
     count: int = 1
     dtype: str | None = None  # dtype of the peak
+    matrix_unit: str | None = (
+        None  # what reaches this peak: "tensor-core", "matrix-core"; None: the usual units, or not known
+    )
     peak_flops: float | None = None  # dense FLOP/s for `dtype`
     peak_source: str | None = None
     peak_reason: str | None = None  # why there is no peak, with the flag that gives one
@@ -76,6 +79,7 @@ class Mfu:
     hfu: float | None = None  # hardware FLOPs utilization: recompute counted
     causal: float | None = None  # counting only unmasked attention pairs
     by_dtype: float | None = None  # each FLOP against the peak of the dtype its kernel ran in
+    computes_in: tuple[str, ...] = ()  # these dtypes, the one with most FLOPs first
     model_flops: float | None = None  # FLOP per step
     causal_flops: float | None = None
     recompute_flops: float | None = None

@@ -31,6 +31,7 @@ from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
 from mfu_doctor.result.stated_mfu import LOWER_BOUND, as_stated
 from mfu_doctor.units import NS_PER_S
 
+DTYPE_SHARE = 0.01  # of the FLOPs: a run computes in a dtype from here on
 CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth a sentence
 MYSTERY_SHARE = 0.02  # custom operators above this share of the time make MFU a lower bound
 
@@ -104,6 +105,7 @@ def device_info(counted: CountedWork, mfu: MfuResult) -> DeviceInfo:
         kind=peaks.kind,
         count=world or 1,
         dtype=mfu.reference if mfu.reference_peak is not None and peaks.given is None else None,
+        matrix_unit=peaks.matrix_unit(mfu.reference) if mfu.reference_peak is not None else None,
         peak_flops=mfu.reference_peak,
         peak_source=peaks.sources.get(mfu.reference or "", peaks.source),
         peak_reason=_no_peak(peaks, mfu.reference),
@@ -159,6 +161,7 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
         hfu=hfu,
         causal=ideal_seconds(count, CAUSAL, ideal) / step_s if ideal else None,
         by_dtype=_by_dtype(counted.peaks, count, step_s),
+        computes_in=_computes_in(count, model),
         model_flops=model,
         causal_flops=count.flops(CAUSAL),
         recompute_flops=count.flops(EXECUTED) - model,
@@ -192,6 +195,12 @@ def _by_dtype(peaks: Peaks, count: FlopCount, step_s: float) -> float | None:
     if any(peak is None for _, peak in parts):
         return None
     return sum(flops / peak for flops, peak in parts if peak is not None) / step_s
+
+
+def _computes_in(count: FlopCount, model: float) -> tuple[str, ...]:
+    """The dtypes that matter, the one with most of the FLOPs first."""
+    parts = sorted(((flops, dtype) for dtype, flops in count.by_dtype().items() if dtype is not None), reverse=True)
+    return tuple(dtype for flops, dtype in parts if flops >= DTYPE_SHARE * model)
 
 
 def _notes(counted: CountedWork, skipped: float, model: float) -> tuple[str, ...]:

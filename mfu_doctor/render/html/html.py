@@ -92,7 +92,6 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "patterns": patterns(scope),
         "headline": wording.headline(report),
         "footnote": wording.footnote(report),
-        "other_figures": wording.other_figures(report),
         "step_time": wording.step_time(report),
         "sentence": report.verdict.sentence if report.verdict is not None else "",
         "first_caveats": wording.first_caveats(report),

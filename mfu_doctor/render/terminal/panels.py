@@ -88,22 +88,23 @@ def _labelled(rows: Sequence[tuple[str, list[str]]], column: int = LABEL) -> lis
 
 
 def number(report: Report, look: Look) -> Block:
-    """MFU with its denominator and numerator, the step, the other kinds of MFU, the change since the baseline."""
+    """MFU with its peaks and its numerator, the step, the change since the baseline."""
     label, text = wording.headline(report)
     step_label, step_text = wording.step_time(report, brief=not look.verbose)
     room = look.width - len(INDENT) - max(LABEL, len(label) + 2, len(step_label) + 2)
-    base, others = wording.basis(report), ", ".join(wording.other_figures(report))
+    base = [shorten(text, room) for text in (wording.basis(report),) if text]
+    besides: list[tuple[str, list[str]]] = []
     if report.mfu.value is None:
         # Both ends of a long reason are kept, because the option that helps stands at its end.
         head = wrap(text if look.verbose else shorten(text, 3 * room - 30, middle=True), room)
-        base, others = "", base
+        besides += [("also", base)] if base else []
     else:
-        head = wrap(text, room, lines=None if look.verbose else 1)
+        head, short = (wrap(wording.headline(report, brief=brief)[1], room) for brief in (False, True))
+        head = [*(head if look.verbose or len(head) <= len(short) else short), *base]
     rows = [
-        (label, head + ([shorten(base, room)] if base else [])),
+        (label, head),
         (step_label, wrap(step_text, room, lines=None if look.verbose else 2)),
     ]
-    besides: list[tuple[str, list[str]]] = [("also", [shorten(others, room)])] if others else []
     star = wording.footnote(report)
     if star:
         besides.append(("*", wrap(star.removeprefix("* "), room, lines=None if look.verbose else 2)))

@@ -16,11 +16,13 @@ from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving
 from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.step import BUCKETS, StepTime
 
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 ENOUGH_FOR_P95 = 20  # with fewer steps the longest one is all that is known of the slow end
 SAME = 0.0005  # two MFU values closer than this look the same at one decimal
+_BOTH = 2  # dtypes that a sentence can name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class BucketRow:
         return f"{self.tenths / 10:.1f} %"
 
 
-def headline(report: Report) -> tuple[str, str]:
-    """The MFU label and its parts: achieved rate, peak, dtype and source of the peak."""
+def headline(report: Report, *, brief: bool = False) -> tuple[str, str]:
+    """The MFU label, and what it is a share of, with the other kinds of MFU. `brief`: without the source of the peak."""
     mfu, device = report.mfu, report.device
     star = "*" if device.peak_measured else ""
     if device.unseen is not None:
@@ -49,22 +51,34 @@ def headline(report: Report) -> tuple[str, str]:
     label = f"MFU{star} {quantities.percent(mfu.value)}"
     if mfu.upper is not None and mfu.upper - mfu.value >= SAME:
         label = f"MFU{star} {quantities.percent_range(mfu.value, mfu.upper, 3)}"
-    return label, _rates(report)
+    parts = (_of_peak(report, brief=brief), _of_own_peak(report), *_other_figures(mfu))
+    return label, "; ".join(part for part in parts if part)
 
 
-def _rates(report: Report) -> str:
-    mfu, device = report.mfu, report.device
-    rate = mfu.achieved_flops_s
+def _of_peak(report: Report, *, brief: bool) -> str:
+    """What MFU is a share of: "of the bf16 tensor-core peak (311 of 989.5 TFLOP/s, NVIDIA H100 SXM datasheet)"."""
+    rate, device = report.mfu.achieved_flops_s, report.device
     if rate is None or device.peak_flops is None:
         return ""
-    kind = shown_dtype(device.dtype) if device.dtype else ""
-    text = f"{quantities.flops_of_peak(rate, device.peak_flops)} {kind}".rstrip()
-    source = peak_source(report)
-    if device.peak_measured:
-        return f"{text} (measured here{': ' + source if source else ''})"
-    if device.dtype is not None:  # else the user's own peak, of whatever dtype
-        text = f"{text} dense"
-    return text + (f" ({source})" if source else "")
+    # Without a dtype it is the user's own peak, of whatever dtype.
+    kind = " ".join(part for part in (shown_dtype(device.dtype), device.matrix_unit) if part) if device.dtype else ""
+    peak = f"the {kind} peak" if kind else "the peak"
+    source = "" if brief else peak_source(report)
+    rates = ", ".join(part for part in (quantities.flops_of_peak(rate, device.peak_flops), source) if part)
+    return f"of {peak}{' measured here' if device.peak_measured else ''} ({rates})"
+
+
+def _of_own_peak(report: Report) -> str:
+    """The same work against the peaks of the dtypes in which it ran, if that looks different: fp32 on a GPU with tensor cores."""
+    value, own = report.mfu.value, report.mfu.by_dtype
+    if value is None or own is None or abs(own - value) < SAME:
+        return ""
+    dtypes = [shown_dtype(dtype) for dtype in report.mfu.computes_in]
+    if len(dtypes) == 1:
+        return f"{quantities.percent(own)} of the {dtypes[0]} peak that this run computes in"
+    if len(dtypes) == _BOTH:
+        return f"{quantities.percent(own)} of the {' and '.join(dtypes)} peaks it computes in"
+    return f"{quantities.percent(own)} of the peak of each kernel's own dtype"
 
 
 def peak_source(report: Report) -> str:
@@ -101,15 +115,13 @@ def basis(report: Report) -> str:
     return f"{text}covering {covered or '<1'} % of matmul time"
 
 
-def other_figures(report: Report) -> list[str]:
-    """HFU and the other kinds of MFU, each only if it looks different from the first one."""
-    mfu = report.mfu
-    named = (("HFU", mfu.hfu), ("causal MFU", mfu.causal), ("MFU by each kernel's dtype", mfu.by_dtype))
-    base = mfu.value
+def _other_figures(mfu: Mfu) -> list[str]:
+    """HFU and causal MFU, each only if it looks different from MFU."""
+    named = (("HFU", mfu.hfu), ("causal MFU", mfu.causal))
     return [
-        f"{name} {quantities.percent(v)}"
-        for name, v in named
-        if v is not None and (base is None or abs(v - base) >= SAME)
+        f"{name} {quantities.percent(value)}"
+        for name, value in named
+        if value is not None and mfu.value is not None and abs(value - mfu.value) >= SAME
     ]
 
 
