@@ -12,19 +12,16 @@ from collections.abc import Iterator
 from itertools import islice
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.reading.other_files import BLANK, EXPORT, not_a_trace
 from mfu_doctor.reading.source import BLOCK, Source
 
 _LIST = re.compile(rb'"traceEvents"\s*:\s*\[')
 _BETWEEN = re.compile(rb'\}\s*+,\s*+\{\s*+"')
-_BEFORE = (
-    b"\xef\xbb\xbf \t\r\n\0"  # what may stand before the document: a byte order mark, white space, an unwritten block
-)
 _DEFAULT_SEPARATOR = b'},{"'
 _MAX_HEADER = 512 << 20  # bytes; the largest thing before the events is our own samples, a few megabytes
 _TRIES = 100  # places where the first event may end, before the separator is left as it is
 _STALE_SEPARATOR = 8 * BLOCK  # bytes without the separator: this part of the file is laid out differently
 _LONGEST_EVENT = 32 << 20  # bytes: what goes on without an event longer than this is not read to its end
-_REMEDY = "pass a file written by torch.profiler's export_chrome_trace, plain or gzipped"
 
 
 class EventChunks:
@@ -164,7 +161,7 @@ def _find_event(source: Source, position: int, separator: bytes) -> bytes:
         searched = max(0, len(data) - len(separator))
         block = source.read()
         if not block or len(data) > _STALE_SEPARATOR:
-            raise NotATraceError(f"{source.label} has no event after byte {position:,}", _REMEDY)
+            raise NotATraceError(f"{source.label} has no event after byte {position:,}", EXPORT)
         data += block
     return bytes(data[found + separator.index(b"{") :])
 
@@ -174,17 +171,17 @@ def _find_list(source: Source) -> tuple[bytes, bytes]:
     data = source.read()
     while data and not data.strip():
         data = source.read()
-    data = start = data.lstrip(_BEFORE)
+    start = data.lstrip(BLANK)
     if start.startswith(b"["):
         return b"", start[1:]
     if not start.startswith(b"{"):
-        raise NotATraceError(f"{source.label} is {'not JSON' if start else 'empty'}", _REMEDY)
+        raise not_a_trace(source.label, data)
     searched = 0
-    head = bytearray(data)
+    head = bytearray(start)
     while (match := _LIST.search(head, searched)) is None:
         searched = max(0, len(head) - BLOCK // 2)
         block = source.read()
         if not block or len(head) > _MAX_HEADER:
-            raise NotATraceError(f"{source.label} has no list of profiler events (traceEvents)", _REMEDY)
+            raise not_a_trace(source.label, data)
         head += block
     return bytes(head[: match.end()]), bytes(head[match.end() :])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.reading.other_files import kind_by_name
 from mfu_doctor.reading.recognise import traces_by_content, what_is_there
 
 # As torch-tb-profiler reads it (torch_tb_profiler/consts.py): worker, then the span in digits.
@@ -65,7 +66,7 @@ def find_traces(path: str | os.PathLike[str]) -> TraceSet:
         raise NotATraceError(f"{root} is not a directory", "check the path")
     runs = {folder: found for folder in _folders(root) if (found := _traces_in(folder))} or _of_other_names(root)
     if not runs:
-        raise NotATraceError(f"{root} contains no trace: {what_is_there(root)}", "pass a trace file or its directory")
+        raise NotATraceError(f"{root} contains no trace: {what_is_there(root)}", _remedy(root))
     run = root if root in runs else max(runs, key=lambda folder: max(_written(trace) for trace in runs[folder]))
     newest_first = sorted(runs[run], key=_written, reverse=True)
     newest: dict[str, TraceFile] = {}
@@ -77,6 +78,13 @@ def find_traces(path: str | os.PathLike[str]) -> TraceSet:
         older=tuple(trace for trace in newest_first if newest[trace.worker] is not trace),
         other_runs=tuple(sorted(folder for folder in runs if folder != run)),
     )
+
+
+def _remedy(root: Path) -> str:
+    """What to do about a directory without traces: if it has a profile of another tool, what that is."""
+    profiles = ((path.name, kind_by_name(path.name)) for path in sorted(root.iterdir()))
+    found = next(((name, kind) for name, kind in profiles if kind is not None and kind.is_profile), None)
+    return f"{found[0]} is {found[1].what}; {found[1].remedy}" if found else "pass a trace file or its directory"
 
 
 def _folders(root: Path) -> list[Path]:

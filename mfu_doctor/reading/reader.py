@@ -13,6 +13,7 @@ from mfu_doctor.quantities import counted
 from mfu_doctor.reading.assemble import assemble
 from mfu_doctor.reading.clock import EPOCH_US, recover_base
 from mfu_doctor.reading.header import Header, read_header
+from mfu_doctor.reading.other_files import is_list_of_events, not_a_trace
 from mfu_doctor.reading.parser import Parser
 from mfu_doctor.reading.source import MAX_EXPANSION, Source
 from mfu_doctor.trace import Problem, Trace
@@ -49,6 +50,8 @@ def read_trace(
             parser.run()
         header = read_header(parser.chunks.head, parser.tail)
         if not parser.columns.count:
+            if parser.chunks.is_bare and not is_list_of_events(source.begins):
+                raise not_a_trace(source.label, source.begins)
             raise _nothing_in(source.label, header)
         found = assemble(parser.columns, parser.args.values)
         origin = found.origin

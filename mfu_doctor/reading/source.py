@@ -48,6 +48,7 @@ class Source:
         self._max_expansion = max_expansion
         self._taken = 0  # bytes of the input
         self.given = 0  # plain bytes handed out
+        self.begins = b""  # the first of them, which tell what a file is
         first = self._take()
         self._gzip = GzipStream(first, self._take, size=BLOCK) if first.startswith(MAGIC) else None
         self._pending = first
@@ -95,11 +96,11 @@ class Source:
         """The next stretch of plain bytes; nothing at the end."""
         if self._gzip is None:
             data, self._pending = self._pending or self._take(), b""
-            self.given += len(data)
-            return data
-        data = self._gzip.read()
+        else:
+            data = self._gzip.read()
+        self.begins = self.begins or data
         self.given += len(data)
-        if self.given > max(_BOMB_CHECK_FROM, self._taken * self._max_expansion):
+        if self._gzip is not None and self.given > max(_BOMB_CHECK_FROM, self._taken * self._max_expansion):
             raise NotATraceError(
                 f"{self.label} expands more than {self._max_expansion:g} times when it is decompressed",
                 "if you trust the file, decompress it with gunzip and pass the .json file",

@@ -21,6 +21,7 @@ from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.training_thread import step_marks
 from mfu_doctor.analysis.views.whole_trace import extent_of_work
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.reading.other_files import RECORD
 from mfu_doctor.trace import Trace
 
 PROFILER_STEP, OPTIMIZER, PERIODICITY, WHOLE = "ProfilerStep", "optimizer", "periodicity", "whole trace"
@@ -44,10 +45,7 @@ def find_steps(trace: Trace, activity: Activity, launches: Launches, wanted: tup
         DoctorError: the trace has nothing that could be a step, or none in the wanted range.
     """
     if not activity.count or not (activity.end > activity.start).any():
-        raise DoctorError(
-            f"{trace.label or 'the trace'} has no operator or kernel with a duration",
-            "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
-        )
+        raise _without_work(trace)
     issued = issue_time(trace, activity, launches)
     marked = [m for m in (_from_profiler_steps(trace), _from_optimizer(trace)) if m is not None]
     for marks in marked:
@@ -57,6 +55,17 @@ def find_steps(trace: Trace, activity: Activity, launches: Launches, wanted: tup
     why = f"no launch event links the {marked[0].source} events to kernels" if marked else "no step events"
     periodic = _from_period(trace, activity, launches, why)
     return _select(periodic if periodic is not None else _whole(activity, issued, why), wanted)
+
+
+def _without_work(trace: Trace) -> DoctorError:
+    """Why there is no work: it was not recorded, or the trace is of another tool, of whose events torch writes none."""
+    label, categories = trace.label or "the trace", trace.events.category
+    if len(categories) and not categories.any() and not trace.versions and trace.facts is None:
+        return DoctorError(f"{label} is a Chrome trace without any event of PyTorch (ui.perfetto.dev opens it)", RECORD)
+    return DoctorError(
+        f"{label} has no operator or kernel with a duration",
+        "record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]",
+    )
 
 
 def issue_time(trace: Trace, activity: Activity, launches: Launches) -> npt.NDArray[np.int64]:
