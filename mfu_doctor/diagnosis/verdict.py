@@ -13,7 +13,7 @@ from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import part_of, percent_range, share
 from mfu_doctor.result.bottleneck import BOUND_SHARE, OWNER_WORDS, Owned, bound_by, owners_of
 from mfu_doctor.result.caveats import ADVICE
-from mfu_doctor.result.findings import NOT_MEASURED, WITHHELD, Diagnosis
+from mfu_doctor.result.findings import FAILED, NOT_MEASURED, WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import Breakdown
@@ -37,15 +37,25 @@ _PRICED_BY = {
     "gc": ("gc-pause",),
     "queue": ("held-queue",),
 }
+_INFERENCE = "forward-only"  # the rule that finds it
+_NAME = "Python"  # keeps its capital letter inside a sentence
 _RECORD_STEPS = "record 5 steps after 10 of warm-up: torch.profiler.schedule(wait=10, warmup=2, active=5)"
 
 
 def verdict_of(report: Report) -> RunVerdict:
-    """The verdict on a run.
+    """The verdict on a run. Inference is called so in its first word.
 
     Args:
         report: all else of it, its caveats too.
     """
+    found, inference = _verdict_of(report), report.diagnosis(_INFERENCE)
+    if found.limit is None or inference is None or inference.status != FAILED:
+        return found
+    said = found.sentence
+    return replace(found, sentence=f"Inference, {said if said.startswith(_NAME) else said[:1].lower() + said[1:]}")
+
+
+def _verdict_of(report: Report) -> RunVerdict:
     if report.device.unseen is not None:
         return RunVerdict(sentence="Nothing of the GPU is in this trace, so what limits the run is not known.")
     split = _in_the_run(report)

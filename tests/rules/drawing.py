@@ -32,6 +32,12 @@ def steps(body: Callable[[Timeline], None], count: int = 6, *, device: bool = Tr
     return drawn
 
 
+def training(drawn: Timeline) -> Timeline:
+    """The same with something that runs backward after its steps: without it a trace is inference."""
+    drawn.add("cpu_op", "SumBackward0", drawn.now, 1)
+    return drawn
+
+
 def compute(drawn: Timeline, us: int, *, host: int = 10, **args: Any) -> None:
     """One matrix product."""
     drawn.op("aten::mm", kernel=us, host=host, kernel_name=SGEMM, **args)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mfu_doctor.analysis.evidence.forward_only import generates, is_forward_only
 from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_compile, obstacle_to_graph
 from mfu_doctor.analysis.evidence.steady_steps import Steady
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.findings import Ends
 
 _COMPILED = Ends(low="compiling only fuses kernels", high="launching takes no time, and all after it comes sooner")
+# As the documentation of Hugging Face transformers spells it. Every token then has the same shapes, so it can be a CUDA graph.
+_STATIC_CACHE = (
+    'model.generation_config.cache_implementation = "static"; '
+    'model.forward = torch.compile(model.forward, mode="reduce-overhead")'
+)
 _MATTERS = 0.01  # share of the step that is worth a word
 _GRAPH = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
 
@@ -33,11 +39,22 @@ class LaunchAdvice:
 
 def launch_advice(run: Run, steady: Steady) -> LaunchAdvice:
     """What to do about launching in this run, and what decides how much that saves."""
-    advice = _advice(run, steady)
+    advice = _for_inference(run, _advice(run, steady)) if is_forward_only(run) else _advice(run, steady)
     if run.breakdown.mean_ns("data_loading") < _MATTERS * steady.step_ns:
         return advice
     high = f"{advice.decides.high}, and then the next batch comes sooner too"  # so it can save more than the wait for launches
     return replace(advice, decides=replace(advice.decides, high=high))
+
+
+def _for_inference(run: Run, advice: LaunchAdvice) -> LaunchAdvice:
+    """What inference can do besides: each launch serves a whole batch, and with a static cache all tokens have one shape."""
+    if generates(run) and not is_graphed(run):
+        return replace(advice, fix=_STATIC_CACHE, unknown=None, decides=_GRAPH)
+    if advice.fix.startswith("#"):
+        return advice  # it names the batch already
+    return replace(
+        advice, fix=f"{advice.fix}  # or run several requests as one batch: a launch then serves all of them"
+    )
 
 
 def _advice(run: Run, steady: Steady) -> LaunchAdvice:

@@ -56,9 +56,7 @@ RARE = 0.5
 def allocator_churn(run: Run) -> Outcome:
     """Judge driver allocations in the steady steps."""
     if run.steps.source == WHOLE:
-        return Skip(
-            "the trace has no step events, so warm-up cannot be separated: call prof.step() in the training loop"
-        )
+        return Skip("the trace has no step events, so warm-up cannot be separated: call prof.step() in the loop")
     steady = steady_of(run)
     calls = run.trace.rows(*CALL_CATEGORIES)
     rows = rows_matching(run.trace, ALLOCATOR, calls)

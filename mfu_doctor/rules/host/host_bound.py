@@ -26,7 +26,8 @@ How the gain is predicted
 
 How to fix
     model = torch.compile(model), with mode="reduce-overhead" if a CUDA graph is possible. Larger batches. If there are long
-    gaps: move logging, augmentation or metrics out of the step, or into a DataLoader worker.
+    gaps: move logging, augmentation or metrics out of the step, or into a DataLoader worker. In inference: several requests in
+    one batch, so that one launch serves all; to generate text, a static cache, whose shapes a CUDA graph can replay.
 
 When it is wrong
     A line is named only if it issues no operators and is not the training step itself (model(x), loss.backward(), a trainer).
@@ -43,6 +44,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.diagnostics import takes_most
+from mfu_doctor.analysis.evidence.forward_only import is_forward_only
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import (
     COMPILED_HOST_LEFT,
@@ -83,6 +85,9 @@ CPU_DISPATCH_SHARE = 0.15
 _AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
 _PAUSES = Ends(low="half of this Python has to stay", high="it can leave the step, and launching gets as cheap")
+# Inference has no training step and often no data loader: the next request can be prepared while this one runs.
+_ELSEWHERE_ON_CPU = "to another thread, for the next request"
+_ELSEWHERE = f"to the GPU, or {_ELSEWHERE_ON_CPU}"
 _PYTHON = Ends(low="half of the long gaps stay", high="no Python stays between operators")
 _LINE = Ends(low="the time off the CPU stays", high="no Python stays between operators")
 
@@ -91,9 +96,7 @@ _LINE = Ends(low="the time off the CPU stays", high="no Python stays between ope
 def host_bound(run: Run) -> Outcome:
     """Judge launch and Python time."""
     if run.steps.source == WHOLE:
-        return Skip(
-            "the trace has no step events, so warm-up cannot be separated: call prof.step() in the training loop"
-        )
+        return Skip("the trace has no step events, so warm-up cannot be separated: call prof.step() in the loop")
     steady = steady_of(run)
     host = host_time_of(run, steady)
     idle = part_of(run, "launch", "python")
@@ -168,10 +171,10 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
     spot = run.python_at(pauses)
     awake = run.awake_share(pauses)
     waits = awake is not None and awake < _AWAKE
-    what = "the training thread, which is not on a CPU," if waits else "Python"
+    what = "the main thread, which is not on a CPU," if waits else "Python"
     return Finding(
         summary=f"GPU waits for {what} {part_of(run, 'python').of_step}",
-        fix=_move(spot, "out of the training step, or into DataLoader workers"),
+        fix=_move(spot, _ELSEWHERE if is_forward_only(run) else "out of the training step, or into DataLoader workers"),
         detail=f"per step {number(steady.per_step(pauses.count))} gaps of the CPU are longer than 0.2 ms: "
         f"{time_of(steady.per_step(pauses.total_ns))} in total"
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
@@ -240,7 +243,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
     waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
     return Finding(
         summary=f"Python runs between operators {share(max(idle - off, 0.0), steady.step_ns)} of the step",
-        fix=_move(spot, "out of the training step"),
+        fix=_move(spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step"),
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
         f"{time_of(gaps.typical_ns)}{waiting}",
         decides=_LINE if spot else _PYTHON,
@@ -261,8 +264,10 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
     half = _keep(gaps.pauses, (gaps.pauses.lengths + gaps.typical_ns) / 2)
     whole = _keep(gaps.pauses, np.minimum(gaps.pauses.lengths, gaps.typical_ns))
     return Finding(
-        summary=f"The training thread waits {share(spent, steady.step_ns)} of the step, neither for data nor in an operator",
-        fix=_move(spot, "out of the training step, or to another thread"),
+        summary=f"The main thread waits {share(spent, steady.step_ns)} of the step, neither for data nor in an operator",
+        fix=_move(
+            spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step, or to another thread"
+        ),
         detail=f"{share(gaps.awake, 1.0)} of this time is work on a CPU; the rest is a file, the network, a lock or a sleep",
         decides=Ends(low="half of the wait stays", high="none of it stays in the step"),
         change=Change((half,), (whole,), (whole,)),

@@ -59,9 +59,7 @@ def uncompiled(run: Run) -> Outcome:
     if is_compiled(run):
         return None
     if run.steps.source == WHOLE:
-        return Skip(
-            "the trace has no step events, so warm-up cannot be separated: call prof.step() in the training loop"
-        )
+        return Skip("the trace has no step events, so warm-up cannot be separated: call prof.step() in the loop")
     steady = steady_of(run)
     chains = pointwise_chains(run)
     idle = part_of(run, "launch", "python")

@@ -43,6 +43,7 @@ References
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.evidence.forward_only import is_forward_only
 from mfu_doctor.analysis.evidence.loader_cores import (
     CHEAPER_LOADING,
     HIGH,
@@ -112,7 +113,9 @@ def input_bound(run: Run) -> Outcome:
     loading = loading_of(run)
     if loading is None:
         return Skip(
-            "no loading of a batch was recorded: use a DataLoader, or wrap the loader in doctor.batches(loader)"
+            "no loading of a batch was recorded"
+            if is_forward_only(run)
+            else "no loading of a batch was recorded: use a DataLoader, or wrap the loader in doctor.batches(loader)"
         )
     if loading.starved * loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None

@@ -18,7 +18,8 @@ How the gain is predicted
     so the fp32 peak is used, and unfused bf16 attention can be equally fast.
 
 How to fix
-    Use F.scaled_dot_product_attention with is_causal or attn_mask. Do not add a mask to the scores. If it is
+    Use F.scaled_dot_product_attention with is_causal or attn_mask. Do not add a mask to the scores. A model of Hugging Face
+    transformers has a setting for it: from_pretrained(..., attn_implementation="sdpa"). If it is
     in use already (nn.MultiheadAttention and nn.TransformerEncoderLayer call it), its inputs keep it from the fused kernels: on a
     CPU that is most often dropout of the scores, which no fused CPU kernel has.
 
@@ -35,6 +36,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mfu_doctor.analysis.evidence.attention_chains import AttentionChains, attention_chains
+from mfu_doctor.analysis.evidence.forward_only import attends_in_transformers
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
@@ -101,6 +103,11 @@ def unfused_attention(run: Run) -> Outcome:
 
 
 def _advice(run: Run, chains: AttentionChains) -> _Advice:
+    if not chains.called and attends_in_transformers(run):
+        return _Advice(
+            'model = AutoModel.from_pretrained(..., attn_implementation="sdpa")  # refused if its class has none yet: then '
+            "F.scaled_dot_product_attention at this line",
+        )
     if not chains.called:
         return _Advice(f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}")
     if run.is_cpu and chains.dropped:

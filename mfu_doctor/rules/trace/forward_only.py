@@ -8,7 +8,7 @@ Why it costs
     keeps no activations, and its batch may be one request that has to be answered.
 
 How the gain is predicted
-    No gain is predicted. This is a caution: it shows what was recorded.
+    No gain is predicted. This is a caution: it shows what was recorded. The sentence at the top begins with "Inference".
 
 How to fix
     If training was meant: record whole steps, with loss.backward() and optimizer.step().
@@ -22,30 +22,26 @@ References
 
 from __future__ import annotations
 
-import re
-
+from mfu_doctor.analysis.evidence.forward_only import is_forward_only
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
 
-# Names of a backward pass (its operators, nodes and kernels) or of an optimizer, in traces of any version.
-_TRAINS = re.compile(r"[Bb]ackward|Optimizer\.|multi_tensor|(^|_)[dw]grad|(^|_)bwd|AccumulateGrad|^torch/optim/")
-
 
 @rule("forward-only", "TR011", "nothing runs backward", also=("inference", "evaluation-only"))
 def forward_only(run: Run) -> Outcome:
     """Look for anything that trains."""
-    operators = run.trace.rows(Category.CPU_OP)
-    if not len(operators):
+    forward_only = is_forward_only(run)
+    if forward_only is None:
         return Skip("the trace has no operators, so nothing tells whether it trains: record with ProfilerActivity.CPU")
-    if run.flops.coverage is None or any(_TRAINS.search(name) for name in run.trace.names):
-        return None  # without a product there is no forward pass either
+    if not forward_only:
+        return None
+    operators = run.trace.rows(Category.CPU_OP)
     return Finding(
-        summary="Forward only: nothing runs backward in this trace and no optimizer steps",
+        summary="Inference: nothing runs backward in this trace and no optimizer steps",
         fix="# if training was meant, record whole steps, with loss.backward() and optimizer.step()",
         evidence=(shown("operators", len(operators), "count"), shown("of a backward pass", counted(0, "operator"))),
         effort="setting",
         confidence="measured",
-        spoils="figures",
     )

@@ -13,6 +13,7 @@ from mfu_doctor.diagnosis.pricing import price_findings, scale_of
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
+from tests.rules.drawing import training
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
@@ -116,7 +117,7 @@ def sampled(
     drawn = loop(10, 0, 400, between=10, pause=4_000, device=False)
     base = 1_000_000_000_000
     drawn.header["baseTimeNanoseconds"] = base
-    busy = [(e["ts"], e["ts"] + e["dur"]) for e in drawn.events if e["cat"] == "cpu_op"]
+    busy = [(e["ts"], e["ts"] + e["dur"]) for e in training(drawn).events if e["cat"] == "cpu_op"]
     frames, spent = [], 0.0
     for us in range(0, drawn.now, 200):
         running = any(start - 10 <= us < end for start, end in busy)
@@ -201,7 +202,7 @@ def test_a_preempted_thread_is_no_finding_and_one_that_waits_at_a_line_is() -> N
     """Other processes take the core at any line, that of the model too; a sleep or a file has a line of its own."""
     silent(host_bound, sampled("train.py:50", cpu=0.0))
     finding = found(host_bound, sampled("train.py:41", cpu=0.0))
-    assert finding.summary.startswith("The training thread waits")
+    assert finding.summary.startswith("The main thread waits")
     assert finding.place == "train.py:41"
 
 
@@ -231,7 +232,7 @@ def launching(*, sync: bool = False, changing: bool = False, marker: str | None 
                 drawn.op(marker or "aten::mm", kernel=10, host=40)
             if sync:
                 drawn.item()
-    return drawn
+    return training(drawn)
 
 
 def test_a_graph_is_advised_only_where_the_run_shows_that_one_fits() -> None:
