@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
-from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_MARK, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_SPAN, ids_matching, rows_matching
 from mfu_doctor.analysis.views.source_lines import Spot, Thread, UserFrames, heaviest, spot_of
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.intervals import Intervals, union
@@ -40,10 +40,13 @@ def python_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | N
     if track is None:
         return None
     place = _sampled(trace, where, _operators(trace, track))
-    if place is not None:
-        return Spot(place)
-    thread = frames.threads.get(track)
-    return None if thread is None else _in_frames(trace, where, frames, (thread, track))
+    return Spot(place) if place is not None else function_at(trace, where, frames, track)
+
+
+def function_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
+    """The same from stacks alone: a function; None if none was recorded or none explains most of the time."""
+    thread = frames.threads.get(track) if track is not None else None
+    return None if thread is None or track is None else _in_frames(trace, where, frames, (thread, track))
 
 
 def awake_share(trace: Trace, where: Intervals, waiting: Intervals) -> float | None:
@@ -121,9 +124,9 @@ def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thr
 
 
 def _training(trace: Trace) -> Int64:
-    """Starts of backward nodes and of optimizer steps, sorted."""
+    """Starts of backward nodes, optimizer steps and resets of gradients, sorted."""
     nodes = rows_matching(trace, NODE_CALL, trace.rows(Category.CPU_OP))
-    steps = rows_matching(trace, OPTIMIZER_MARK, trace.rows(Category.CPU_OP, Category.ANNOTATION))
+    steps = rows_matching(trace, OPTIMIZER_SPAN, trace.rows(Category.CPU_OP, Category.ANNOTATION))
     found: Int64 = np.sort(trace.events.start[np.concatenate((nodes, steps))])
     return found
 

@@ -93,6 +93,15 @@ class UserFrames:
     places: dict[int, str]  # name id -> file:line
     threads: dict[int, Thread]  # track -> its frames
 
+    def is_within(self, line: str, function: str) -> bool:
+        """Whether a line is in the function that begins at this place: no other one of the file begins between them."""
+        file, _, number = line.rpartition(":")
+        begin_file, _, begin = function.rpartition(":")
+        if file != begin_file or int(begin) > int(number):
+            return False
+        others = (place.rpartition(":") for place in self.places.values())
+        return not any(name == file and int(begin) < int(first) <= int(number) for name, _, first in others)
+
 
 def user_frames(trace: Trace) -> UserFrames:
     """Collect and nest the user's frames of a trace."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.host import host_view
-from mfu_doctor.analysis.views.python_lines import python_at
+from mfu_doctor.analysis.views.python_lines import function_at, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
 from mfu_doctor.intervals import Intervals
@@ -71,14 +71,21 @@ class UserCode:
         return spent_at(self.trace, where, self.frames, track)
 
     def python_at(self, where: Intervals, track: int | None) -> Spot | None:
-        """The user's code that ran for most of this host time and issues no operators, as in `spent_at`."""
+        """The user's code that ran for most of this host time and issues no operators, as in `spent_at`.
+
+        A sampling thread gets no turn inside of Python that runs for less than the interpreter's switch interval (5 ms): it sees
+        the thread at the next call that lets others run. The stacks know the function, so a sampled line outside of it is wrong.
+        """
         spot = python_at(self.trace, where, self.frames, track)
-        if spot is not None or self.twins is None:
+        if self.twins is None:
             return spot
-        recorded = self.twins.recorded
+        recorded, frames = self.twins.recorded, self.twins.frames
         host = host_view(recorded)
         outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
-        return python_at(recorded, outside, self.twins.frames, host.main_track)
+        function = function_at(recorded, outside, frames, host.main_track)
+        if spot is None or spot.function is not None:
+            return spot if spot is not None else python_at(recorded, outside, frames, host.main_track)
+        return spot if function is None or frames.is_within(spot.place, function.place) else function
 
 
 def user_code(recorded: Trace, view: TimingView) -> UserCode:

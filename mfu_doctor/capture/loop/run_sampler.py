@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mfu_doctor.capture.loop.run_clock import RunClock
-from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
+from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.step_lines import StepLines
 from mfu_doctor.capture.loop.where import Where, place_of, stack_of
 from mfu_doctor.whole_run import PARTS, Elsewhere, WholeRun
@@ -105,7 +105,7 @@ class RunSampler:
 
     def _run(self) -> None:
         stop, last = self._stop, time.perf_counter_ns()
-        while not stop.wait(self._period()):
+        while not stop.wait(irregular(self._period())):
             now = time.perf_counter_ns()
             part, step = self._clock.unusual(now), self._clock.plain_step
             if part is not None or step is not None:

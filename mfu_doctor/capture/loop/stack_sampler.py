@@ -7,6 +7,7 @@ The stacks of the profiler slow the loop by half. One sample costs ten microseco
 from __future__ import annotations
 
 import os
+import random
 import sys
 import sysconfig
 import threading
@@ -19,6 +20,7 @@ from mfu_doctor.facts import FrameSample
 
 _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms step
 _JOIN_S = 0.5
+_CHANCE = random.Random(0)  # noqa: S311 - not the program's own, whose state is not ours to change
 _MAX_SAMPLES = 30_000  # ten minutes
 
 
@@ -49,7 +51,7 @@ class StackSampler:
         return tuple(self._samples)
 
     def _run(self) -> None:
-        while not self._stop.wait(_PERIOD_S) and len(self._samples) < _MAX_SAMPLES:
+        while not self._stop.wait(irregular(_PERIOD_S)) and len(self._samples) < _MAX_SAMPLES:
             frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
             line = line_of(frame, self._own, self._files.shown)
             if frame is not None and line is not None:
@@ -76,6 +78,11 @@ class StackSampler:
         except OSError:
             self._clock = None
             return None
+
+
+def irregular(period_s: float) -> float:
+    """A wait of this length in the mean: regular looks at steps of nearly the same length would all see the same part of them."""
+    return period_s * _CHANCE.uniform(0.5, 1.5)
 
 
 def _cpu_clock(thread: int) -> int | None:
