@@ -23,6 +23,7 @@ from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.render import format_for, render
+from mfu_doctor.render.terminal.paint import Abilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +38,14 @@ class CompareOptions:
     model_flops: float | None = None
 
 
-def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, int]:
+def run_compare(before: str, after: str, options: CompareOptions, screen: Abilities | None = None) -> tuple[str, int]:
     """Compare two runs.
 
     Args:
         before: path of a trace or saved report.
         after: path of the run with the change.
         options: what the user asked for.
+        screen: what the stream that shows the text can do.
 
     Returns:
         The text for standard output (empty if it went to `output`) and exit code 0.
@@ -57,7 +59,8 @@ def run_compare(before: str, after: str, options: CompareOptions) -> tuple[str, 
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
     old, new = (load_input(path, stated, processes=processors()).report for path in (before, after))
     comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
-    text = render(comparison, chosen)
+    on_screen = {"screen": screen} if chosen == "terminal" and options.output is None else {}
+    text = render(comparison, chosen, **on_screen)
     if options.output is None:
         return text, 0
     write_file(options.output, text, inputs=files_of([before, after]))

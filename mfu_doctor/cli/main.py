@@ -96,7 +96,7 @@ def report(
     """Report how much of the hardware a run uses, where its time goes, and what to fix first."""
     from mfu_doctor.cli.report import ReportOptions, run_report
     from mfu_doctor.inputs.overrides import split_names
-    from mfu_doctor.render.terminal.terminal import abilities
+    from mfu_doctor.render.terminal.paint import abilities
 
     chosen = ReportOptions(
         output=output,
@@ -169,6 +169,7 @@ def compare(
 ) -> None:
     """Compare two runs: what changed, and whether the saving predicted for BEFORE came true."""
     from mfu_doctor.cli.compare import CompareOptions, run_compare
+    from mfu_doctor.render.terminal.paint import abilities
 
     chosen = CompareOptions(
         format=format,
@@ -179,7 +180,7 @@ def compare(
         model_flops=model_flops,
     )
     with _progress(f"reading {before} and {after}"):
-        text, status = run_compare(before, after, chosen)
+        text, status = run_compare(before, after, chosen, abilities(sys.stdout))
     _show(text)
     raise typer.Exit(status)
 
@@ -260,7 +261,7 @@ def selfcheck() -> None:
     """Show what this machine can record and read, for a bug report."""
     from mfu_doctor.capture.selfcheck import selfcheck as look
     from mfu_doctor.cli.selfcheck import table
-    from mfu_doctor.render.terminal.terminal import abilities
+    from mfu_doctor.render.terminal.paint import abilities
 
     _show(table(look(), abilities(sys.stdout)))
 

@@ -20,7 +20,7 @@ from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.report import Baseline
 
 if TYPE_CHECKING:
-    from mfu_doctor.render.terminal.terminal import Abilities
+    from mfu_doctor.render.terminal.paint import Abilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from mfu_doctor.render.words.text import clean, to_ascii
 
 if TYPE_CHECKING:
     from mfu_doctor.capture.selfcheck import Probe
-    from mfu_doctor.render.terminal.terminal import Abilities
+    from mfu_doctor.render.terminal.paint import Abilities
 
 _MARKS = {"ok": "ok", "warn": "!!", "none": "--"}
 _VARIABLES = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TERM", "COLUMNS")

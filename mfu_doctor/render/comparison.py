@@ -3,48 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mfu_doctor import quantities
 from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison
 from mfu_doctor.comparison.prediction import Prediction
+from mfu_doctor.render.terminal.paint import Abilities, shown_on
+from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
 from mfu_doctor.render.words.escape import inline
-from mfu_doctor.render.words.text import WIDTH, clean, each_text, kernel_name, pad, shorten, wrap
+from mfu_doctor.render.words.text import cells, clean, each_text, kernel_name, pad, shorten, wrap
 
 MOST_KERNELS = 10
-NAME = 40  # columns of the first column
+LABEL = 8  # columns of "before" and "after"
 NOT_AMONG = "unlisted"
 UNLISTED = f"{NOT_AMONG}: the kernel is not one of the {TOP} longest of that run, so its change is not known"
 MOST_ROWS = 40  # settings, counts
 SMALLEST = 0.001  # of the step: a bucket that is shorter, or a kernel that changed less, is not listed
 
-Table = tuple[str, list[tuple[str, ...]]]
+LEAST_NAME = 24  # columns of the first column in a row that is not folded
+FULL_NAME = 120  # columns of a kernel's name in markdown
+TWO_DECIMALS = 9.995  # a larger ratio has three digits, as all numbers
+SMALLEST_RATIO = 1.005  # less would be "1.00x faster"
 
 
-def render_comparison(comparison: Comparison) -> str:
-    """The comparison for a terminal of 80 columns."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What changed: a title, and rows of a name, before, after, and what else the heads say."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    is_of_kernels: bool = False
+
+    def name(self, row: tuple[str, ...], width: int) -> str:
+        """The name of a row in so many columns."""
+        return kernel_name(row[0], width) if self.is_of_kernels else shorten(row[0], width, middle=True)
+
+
+def render_comparison(comparison: Comparison, *, screen: Abilities | None = None) -> str:
+    """The comparison for a terminal.
+
+    Args:
+        comparison: the two runs.
+        screen: what the stream can show; if None, 80 columns without colour, as for a pipe.
+    """
+    screen = screen or Abilities()
     comparison = each_text(comparison, clean)
     runs = (
         ("before", comparison.before, comparison.before_verdict),
         ("after", comparison.after, comparison.after_verdict),
     )
-    lines: list[str] = []
+    lines: list[Line] = []
     for label, name, told in runs:
-        lines += [shorten(f"{label:<8}{name}", WIDTH), *(f"{'':8}{row}" for row in wrap(told or "", WIDTH - 8))]
-    lines.append("")
-    lines += [f"  {row}" for row in wrap(_step(comparison), WIDTH - 2)]
-    lines += [f"  {row}" for row in wrap(_prediction(comparison.prediction), WIDTH - 2)]
-    for title, rows in _tables(comparison):
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        widths[0] = min(widths[0], NAME)
-        lines += ["", f"  {title}"]
-        for row in rows:
-            cells = [pad(shorten(row[0], widths[0], middle=True), widths[0])]
-            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            lines.append(shorten("    " + "  ".join(cells).rstrip(), WIDTH))
+        first, *rest = wrap(name, screen.width - LABEL) or [""]
+        lines.append((Span(label.ljust(LABEL), "head"), Span(first)))
+        lines += [line(" " * LABEL + row) for row in (*rest, *wrap(told or "", screen.width - LABEL))]
+    lines += [BLANK, *_wrapped(_step(comparison), screen.width, "head")]
+    lines += _wrapped(_prediction(comparison.prediction), screen.width)
+    for table in _tables(comparison):
+        lines += [BLANK, *_table_lines(table, screen.width)]
     notes = _notes(comparison)
-    lines += ["", *(f"  {row}" for note in notes for row in wrap(note, WIDTH - 2))] if notes else []
-    return "\n".join(lines) + "\n"
+    lines += [BLANK, *(row for note in notes for row in _wrapped(note, screen.width))] if notes else []
+    return shown_on(screen, lines)
+
+
+def _wrapped(text: str, width: int, role: str = "") -> list[Line]:
+    return [line(f"  {row}", role) for row in wrap(text, width - 2)]
+
+
+def _table_lines(table: Table, width: int) -> list[Line]:
+    """Heads and rows in columns; folded, if values are so long that no room is left for names."""
+    values = [row[1:] for row in (table.heads, *table.rows)]
+    widths = [max(cells(row[i]) for row in values) for i in range(len(values[0]))]
+    room = width - 4 - sum(column + 2 for column in widths)
+    if room < LEAST_NAME:
+        return _folded(table, width)
+    longest = max(cells(table.title) - 2, *(cells(table.name(row, room)) for row in table.rows))
+    room = min(room, longest)
+    rows = [line(_columns(f"  {pad(shorten(table.title, room + 2), room + 2)}", values[0], widths), "head")]
+    named = ((f"    {pad(table.name(row, room), room)}", row[1:]) for row in table.rows)
+    return rows + [line(_columns(left, sides, widths)) for left, sides in named]
+
+
+def _columns(left: str, values: Sequence[str], widths: Sequence[int]) -> str:
+    numbers = (" " * (column - cells(value)) + value for value, column in zip(values, widths, strict=True))
+    return "  ".join([left, *numbers]).rstrip()
+
+
+def _folded(table: Table, width: int) -> list[Line]:
+    """Each row as a sentence of its name and values: nothing of them is cut."""
+    rows = [line(f"  {table.title}", "head")]
+    for row in table.rows:
+        told = ", ".join(
+            f"{head} {value}".strip() for head, value in zip(table.heads[1:], row[1:], strict=True) if value
+        )
+        first, *rest = wrap(f"{row[0]}: {told}", width - 6)
+        rows += [line(f"    {first}"), *(line(f"      {more}") for more in rest)]
+    return rows
 
 
 def render_comparison_markdown(comparison: Comparison) -> str:
@@ -54,15 +110,12 @@ def render_comparison_markdown(comparison: Comparison) -> str:
     lines += [inline(_step(comparison)), "", inline(_prediction(comparison.prediction))]
     told = (("before", comparison.before_verdict), ("after", comparison.after_verdict))
     lines += [row for label, text in told if text for row in ("", f"{label}: {inline(text)}")]
-    for title, rows in _tables(comparison):
-        lines += [
-            "",
-            f"#### {title}",
-            "",
-            "| " + " | ".join(["", "before", "after", "change", ""][: len(rows[0])]) + " |",
-        ]
-        lines.append("|" + "---|" + "---:|" * (len(rows[0]) - 1))
-        lines += ["| " + " | ".join(inline(cell) for cell in row) + " |" for row in rows]
+    for table in _tables(comparison):
+        lines += ["", f"#### {table.title}", "", "| " + " | ".join(table.heads) + " |"]
+        lines.append("|" + "---|" + "---:|" * (len(table.heads) - 1))
+        for row in table.rows:
+            shown = (table.name(row, FULL_NAME), *row[1:])
+            lines.append("| " + " | ".join(inline(cell) for cell in shown) + " |")
     lines += ["", *(f"- {inline(note)}" for note in _notes(comparison))]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -72,17 +125,24 @@ def _step(comparison: Comparison) -> str:
     step, mfu = comparison.step, comparison.mfu
     text = f"step {_time(step.before)} to {_time(step.after)}"
     if step.relative is not None:
-        text += f" ({quantities.signed_percent(step.relative)}), {_sure(step)}"
+        text = f"{_ratio(step)}: {text} ({quantities.signed_percent(step.relative)})"
     if mfu is not None and mfu.before is not None and mfu.after is not None:
         moved = quantities.points(mfu.after - mfu.before)
         text += f"; MFU {quantities.percent(mfu.before)} to {quantities.percent(mfu.after)} ({moved})"
     return text
 
 
-def _sure(change: Change) -> str:
-    if change.real is None:
-        return "too few steps to know the noise"
-    return "more than the noise" if change.real else "within the noise"
+def _ratio(step: Change) -> str:
+    """How much faster the run after is, and whether that is more than the noise."""
+    before, after = step.before or 0.0, step.after or 0.0
+    ratio = max(before, after) / min(before, after) if before > 0 and after > 0 else 1.0
+    if ratio < SMALLEST_RATIO:
+        return "as fast as before"
+    text = f"{ratio:.2f}" if ratio < TWO_DECIMALS else quantities.number(ratio)
+    word = f"{text}x {'faster' if after < before else 'slower'}"
+    if step.real is None:
+        return f"{word} (too few steps to know the noise)"
+    return f"{word}, more than the noise" if step.real else f"no change beyond the noise ({word})"
 
 
 def _prediction(prediction: Prediction) -> str:
@@ -113,13 +173,14 @@ def _tables(comparison: Comparison) -> list[Table]:
         (setting.name, setting.before or "unknown", setting.after or "unknown")
         for setting in comparison.settings[:MOST_ROWS]
     ]
-    tables: list[Table] = [
-        ("Step time breakdown", [_time_row(row) for row in moved]),
-        ("Kernels that changed most", [_kernel_row(row) for row in kernels]),
-        ("Counts per step", counts),
-        ("Settings", settings),
+    sides = ("before", "after")
+    tables = [
+        Table("Step time breakdown", ("", *sides, "change", ""), [_time_row(row) for row in moved]),
+        Table("Kernels that changed most", ("", *sides, "change"), [_kernel_row(row) for row in kernels], True),
+        Table("Counts per step", ("", *sides, "change"), counts),
+        Table("Settings", ("", *sides), settings),
     ]
-    return [table for table in tables if table[1]]
+    return [table for table in tables if table.rows]
 
 
 def _time_row(row: Change) -> tuple[str, ...]:
@@ -129,7 +190,7 @@ def _time_row(row: Change) -> tuple[str, ...]:
 
 def _kernel_row(row: Change) -> tuple[str, ...]:
     times = (NOT_AMONG if value is None else _time(value) for value in (row.before, row.after))
-    return (kernel_name(row.name, NAME), *times, _signed(row.delta))
+    return (row.name, *times, _signed(row.delta))
 
 
 def _signed(delta: float | None) -> str:
@@ -137,8 +198,8 @@ def _signed(delta: float | None) -> str:
 
 
 def _count_row(row: Change) -> tuple[str, ...]:
-    cells = ["unknown" if value is None else quantities.number(value) for value in (row.before, row.after)]
-    return (row.name.replace("_", " "), *cells, "" if row.delta is None else quantities.signed_number(row.delta))
+    sides = ["unknown" if value is None else quantities.number(value) for value in (row.before, row.after)]
+    return (row.name.replace("_", " "), *sides, "" if row.delta is None else quantities.signed_number(row.delta))
 
 
 def _time(value: float | None) -> str:

@@ -13,8 +13,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.render import render
+from mfu_doctor.render.terminal.paint import Abilities, abilities
 from mfu_doctor.render.terminal.screen import ALL
-from mfu_doctor.render.terminal.terminal import Abilities, abilities
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
