@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mfu_doctor.comparison.measures import parse_budgets
 from mfu_doctor.gate.judge import Policy, judge
+from mfu_doctor.result import findings as outcome
 from mfu_doctor.result.verdict import FAILED, Check, Verdict
 from tests.runs import finding, report_of, steady
 
@@ -51,6 +52,15 @@ def passing_verdict() -> Verdict:
     """Everything is well."""
     policy = Policy(budgets=parse_budgets({"step_time": "450ms"}))
     return judge([report_of(steady(0.412), diagnoses=(finding(status="passed", summary=""),))], policy)
+
+
+def verdict_since(baseline_status: str = outcome.FAILED) -> Verdict:
+    """One finding that is new since the baseline, and one that the baseline has too, or as its status says."""
+    old = finding("host-bound", "HO001", summary="9,412 launches a step", fix="model = torch.compile(model)")
+    gone = finding(status="passed", summary="", fix=None, saving=None)
+    was = replace(old, status=baseline_status)
+    run = report_of(steady(0.446), trace="head.json.gz", diagnoses=(finding(summary="GPU waits for data"), old))
+    return judge([run], Policy(), baseline=[report_of(steady(0.412), trace="base.json.gz", diagnoses=(gone, was))])
 
 
 def with_texts(verdict: Verdict, make: Callable[[], str]) -> Verdict:

@@ -33,6 +33,7 @@ from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.inputs.settings import Settings, find_settings, settings_here
 from mfu_doctor.render import format_for, render
+from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import EXIT_OK
 
@@ -58,7 +59,12 @@ class CheckOptions:
 
 
 def run_check(
-    traces: Sequence[str], options: CheckOptions, *, environ: Mapping[str, str], folder: Path | None = None
+    traces: Sequence[str],
+    options: CheckOptions,
+    *,
+    environ: Mapping[str, str],
+    folder: Path | None = None,
+    screen: Abilities | None = None,
 ) -> tuple[str, int]:
     """Check the traces and write what the options ask for.
 
@@ -67,6 +73,7 @@ def run_check(
         options: what the user asked for.
         environ: the environment, of which only `GITHUB_STEP_SUMMARY` is read.
         folder: the search for pyproject.toml starts here and goes upwards; None: the working directory.
+        screen: what the stream that shows the text can do.
 
     Returns:
         The text for standard output (empty if it went to `output`) and the exit code.
@@ -88,7 +95,8 @@ def run_check(
     )
     reports, baseline = (_load(paths, options, settings) for paths in (traces, options.baseline))
     verdict = judge(reports, policy, baseline=baseline)
-    text = render(verdict, chosen)
+    on_screen = {"screen": screen} if chosen == "terminal" and options.output is None else {}
+    text = render(verdict, chosen, **on_screen)
     if target is not None:
         append_file(target, render(verdict, "markdown"))
     if options.output is not None:

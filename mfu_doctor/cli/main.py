@@ -136,6 +136,7 @@ def check(
     The exit code is 0 if all checks pass, 1 if one fails, and 2 if the runs cannot be checked.
     """
     from mfu_doctor.cli.check import CheckOptions, run_check
+    from mfu_doctor.render.terminal.paint import abilities
 
     chosen = CheckOptions(
         baseline=tuple(baseline or ()),
@@ -151,7 +152,7 @@ def check(
         model_flops=model_flops,
     )
     with _progress("reading " + (traces[0] if len(traces) == 1 else f"{len(traces)} runs")):
-        text, status = run_check(traces, chosen, environ=os.environ)
+        text, status = run_check(traces, chosen, environ=os.environ, screen=abilities(sys.stdout))
     _show(text)
     raise typer.Exit(status)
 

@@ -91,7 +91,7 @@ def judge(reports: Sequence[Report], policy: Policy, *, baseline: Sequence[Repor
         step_sample(baseline)
     require_alike(everything, allowed=policy.allow_different)
     checks = [_judge_budget(budget, reports, baseline) for budget in _with_defaults(policy, bool(baseline))]
-    checks += rule_checks(reports, policy.levels)
+    checks += rule_checks(reports, policy.levels, baseline)
     checks.sort(key=lambda check: STATUSES.index(check.status))  # stable: keeps budgets before rules, best saving first
     return Verdict(
         checks=tuple(checks),

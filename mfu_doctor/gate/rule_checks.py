@@ -17,7 +17,7 @@ from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED, STATUSES, WARNING, Check
 
 
-def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Check]:
+def rule_checks(reports: Sequence[Report], levels: Mapping[str, str], baseline: Sequence[Report] = ()) -> list[Check]:
     """One check per rule, over all runs: it finds a fault if most runs show it; largest saving first."""
     names = dict.fromkeys(diagnosis.rule for report in reports for diagnosis in report.diagnoses)
     checks = []
@@ -29,7 +29,16 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str]) -> list[Ch
     checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.mid if check.saving else 0.0)))
     if any(report.savings_are_shares for report in reports):  # their seconds say too much
         checks = [replace(check, saving=None) for check in checks]
-    return checks
+    found = (FAILED, WARNING)
+    return [replace(c, is_new=_is_new(c.name, baseline)) if c.status in found else c for c in checks]
+
+
+def _is_new(rule: str, baseline: Sequence[Report]) -> bool | None:
+    """Whether most runs of the baseline that were judged by this rule do not have its finding; None if none was."""
+    said = [diagnosis.status for report in baseline if (diagnosis := report.diagnosis(rule)) is not None]
+    failed = said.count(outcome.FAILED)
+    judged = failed + said.count(outcome.PASSED) + said.count(outcome.WITHHELD)
+    return 2 * failed < judged if judged else None
 
 
 def _check(said: Sequence[Diagnosis], runs: int, level: str) -> list[Check]:

@@ -23,6 +23,7 @@ NOT_MEASURED = "not measured"
 STATUSES = (FAILED, INCONCLUSIVE, WARNING, NOT_MEASURED, PASSED)
 
 EXIT_OK, EXIT_FAILED, EXIT_UNUSABLE = 0, 1, 2
+NEW, OLD = "new since the baseline", "as in the baseline"
 LISTED = 6  # names in a line that lists what passed or was not measured
 
 
@@ -43,6 +44,7 @@ class Check:
         note: what qualifies the status: why it is inconclusive, or what a pass could not have seen; part of `summary`.
         change: `value` against `baseline`: relative for seconds, else the difference.
         places: where in the user's code ("train.py:41"), most relevant first.
+        is_new: of a finding: whether the baseline did not have it; None without a baseline, and where it was not judged there.
     """
 
     name: str
@@ -63,6 +65,12 @@ class Check:
     fix: str | None = None
     saving: Saving | None = None
     places: tuple[str, ...] = ()
+    is_new: bool | None = None
+
+    @property
+    def since(self) -> str:
+        """Whether the finding is new, in words; empty if it is not known."""
+        return "" if self.is_new is None else NEW if self.is_new else OLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +186,7 @@ def some_of(names: Sequence[str]) -> str:
 
 def _lines(check: Check) -> list[str]:
     lines = [f"  {check.status}: {check.name}: {check.summary}"]
+    lines += [f"      {check.since}"] if check.since else []
     lines += [f"      at {place}" for place in check.places]
     if check.fix:
         lines += [f"      {line}" for line in check.fix.splitlines()]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
+from mfu_doctor.render import render
+from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.render.verdict.checklist import MAX_BYTES, render_checklist, render_checklist_markdown
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import cells
-from tests.verdicts import golden_verdict, hostile_text, many_failures, passing_verdict, with_texts
+from tests.verdicts import golden_verdict, hostile_text, many_failures, passing_verdict, verdict_since, with_texts
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def test_the_terminal_checklist_names_every_check_that_matters() -> None:
@@ -108,3 +114,47 @@ def test_a_spread_that_rounds_to_nothing_is_not_printed() -> None:
         rows = [row for row in text.splitlines() if "mfu" in row.lower() and "28.9 %" in row]
         assert rows
         assert not any("0.0" in row for row in rows)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_checklist_on_the_screen(width: int, snapshot: SnapshotAssertion) -> None:
+    assert render(verdict_since(), "terminal", screen=Abilities(width=width)) == snapshot
+    assert render(golden_verdict(), "terminal", screen=Abilities(width=width)) == snapshot
+
+
+def test_what_is_new_since_the_baseline_stands_before_what_it_has_too() -> None:
+    for form in ("terminal", "markdown"):
+        text = render(verdict_since(), form)
+        places = [
+            text.index(w) for w in ("New since the baseline", "GPU waits", "As in the baseline", "9,412 launches")
+        ]
+        assert places == sorted(places)
+        assert "since the baseline" not in render(passing_verdict(), form)
+    assert "<system-out>warning: GPU waits for data\nnew since the baseline\n" in render(verdict_since(), "junit")
+    assert "9,412 launches a step\nas in the baseline\n" in render(verdict_since(), "junit")
+
+
+def test_what_the_baseline_did_not_judge_is_not_called_new() -> None:
+    text = render(verdict_since("not measured"), "terminal")
+    assert text.index("Not compared with the baseline") < text.index("9,412 launches")
+
+
+def test_a_finding_that_was_too_small_in_the_baseline_is_new() -> None:
+    assert "As in the baseline" not in render(verdict_since("withheld"), "terminal")
+
+
+def test_the_words_are_the_same_with_colour_and_without_and_only_a_failure_is_red() -> None:
+    coloured = render(golden_verdict(), "terminal", screen=Abilities(color=True))
+    assert SGR.sub("", coloured) == render(golden_verdict(), "terminal")
+    red = [row for row in coloured.splitlines() if "31m" in row]
+    assert red
+    assert all("failed:" in row or "warning, 4 passed" in row or "FAILED" in row for row in red)
+    assert "31m" not in render(passing_verdict(), "terminal", screen=Abilities(color=True))
+
+
+def test_a_wide_terminal_cuts_no_value_of_the_table() -> None:
+    golden = golden_verdict()
+    long = tuple(replace(check, name=f"{check.name}-of-the-run-in-the-job") for check in golden.checks)
+    assert "step-time-of-the-run-in-the-job" in render(
+        replace(golden, checks=long), "terminal", screen=Abilities(width=120)
+    )

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from mfu_doctor import quantities
 from mfu_doctor.quantities import counted
+from mfu_doctor.render.terminal.paint import Abilities, shown_on
+from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
 from mfu_doctor.render.words import wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
-from mfu_doctor.render.words.text import WIDTH, clean, each_text, pad, shorten, wrap
+from mfu_doctor.render.words.text import cells, clean, each_text, pad, shorten, wrap
 from mfu_doctor.result.verdict import (
     FAILED,
     INCONCLUSIVE,
@@ -29,24 +31,52 @@ LONGEST_TEXT = 600  # characters of one sentence or fix in markdown
 MOST_RULES = 40  # findings listed in markdown
 MOST_CAUTIONS = 4  # listed in the terminal
 
+_TITLES = {True: "New since the baseline", False: "As in the baseline", None: "Not compared with the baseline"}
+_ROLES = {FAILED: "failed", INCONCLUSIVE: "number", WARNING: "number", NOT_MEASURED: "quiet", PASSED: ""}
 _WORDS = {FAILED: "FAILED", INCONCLUSIVE: "UNSURE", WARNING: "warn", NOT_MEASURED: "-", PASSED: "ok"}
 _EMOJI = {FAILED: "❌", INCONCLUSIVE: "⚠️", WARNING: "⚠️", NOT_MEASURED: "➖", PASSED: "✅"}  # noqa: RUF001 - the sign meant
 
 
-def render_checklist(verdict: Verdict) -> str:
-    """The checklist for a terminal: at most 80 columns, and ASCII except for names."""
+def render_checklist(verdict: Verdict, *, screen: Abilities | None = None) -> str:
+    """The checklist for a terminal, ASCII except for names.
+
+    Args:
+        verdict: the outcome.
+        screen: what the stream can show; if None, 80 columns without colour, as for a pipe.
+    """
+    screen = screen or Abilities()
+    width = screen.width
     verdict = each_text(verdict, clean)
-    lines = [*wrap(f"mfu-doctor check {verdict.headline}", WIDTH), *_indent(_judged(verdict))]
-    lines += [*(_indent(verdict.judged.sentence) if verdict.judged.sentence else []), ""]
+    outcome = "head" if verdict.ok else "failed"
+    lines = [line(row, outcome) for row in wrap(f"mfu-doctor check {verdict.headline}", width)]
+    lines += _indent(_judged(verdict), width, role="quiet")
+    lines += [*(_indent(verdict.judged.sentence, width, role="head") if verdict.judged.sentence else []), BLANK]
     table = [check for check in verdict.checks if check.kind != "rule"]
     if table:
-        lines += [*_columns([_terminal_row(check) for check in table]), ""]
-        lines += [row for check in table for row in _below_table(check)]
-    for check in verdict.checks:
-        if check.kind == "rule" and check.status in (FAILED, INCONCLUSIVE, WARNING):
-            lines += _detail(check)
-    lines += _rest(verdict)
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+        lines += [*_columns([_terminal_row(check) for check in table], width), BLANK]
+        lines += [row for check in table for row in _below_table(check, width)]
+    groups = _by_age(verdict)
+    for title, checks in groups:
+        lines += [*_gap(lines), line(f"  {title}", "head")] if title else []
+        lines += [row for check in checks for row in _detail(check, width)]
+    rest = _rest(verdict, width)
+    lines += [*(_gap(lines) if rest and any(title for title, _ in groups) else []), *rest]
+    while lines[-1] == BLANK:
+        lines.pop()
+    return shown_on(screen, lines)
+
+
+def _gap(lines: Sequence[Line]) -> list[Line]:
+    """A blank line, unless there is one."""
+    return [] if lines[-1] == BLANK else [BLANK]
+
+
+def _by_age(verdict: Verdict) -> list[tuple[str, list[Check]]]:
+    """What the rules found: what is new since the baseline before what it has too; without a title where that is not known."""
+    found = [c for c in verdict.checks if c.kind == "rule" and c.status in (FAILED, INCONCLUSIVE, WARNING)]
+    known = any(check.is_new is not None for check in found)
+    groups = [(_TITLES[age] if known else "", [c for c in found if c.is_new is age]) for age in (True, False, None)]
+    return [(title, checks) for title, checks in groups if checks]
 
 
 def _judged(verdict: Verdict) -> str:
@@ -64,8 +94,16 @@ def _judged(verdict: Verdict) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _indent(text: str, by: int = 2) -> list[str]:
-    return [" " * by + row for row in wrap(text, WIDTH - by)]
+def _indent(text: str, width: int, by: int = 2, role: str = "") -> list[Line]:
+    return [line(" " * by + row, role) for row in wrap(text, width - by)]
+
+
+def _marked(check: Check, text: str, width: int) -> list[Line]:
+    """A sentence that begins with the word of its check's status, which has the colour."""
+    word = _WORDS[check.status]
+    first, *rest = wrap(f"{word} {text}", width - 2)
+    head = (Span("  "), Span(word, _ROLES[check.status]), Span(first.removeprefix(word)))
+    return [head, *(line(f"  {row}") for row in rest)]
 
 
 def _row(check: Check, *, plus: str) -> tuple[str, ...]:
@@ -96,29 +134,31 @@ def _with_spread(value: float | None, spread: float | None, unit: str, plus: str
     return f"{text} {plus}{told}" if told.strip("0.") else text
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The table of budgets with its heading, shortened to fit the screen."""
+def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[Line]:
+    """The table of budgets with its heads; the widest column gives way where all do not fit."""
     shown: list[tuple[str, ...]] = [("", "check", "this run", "budget", "baseline", "change")]
     shown += [(_WORDS[row[0]], *row[1:]) for row in rows]
     if not any(row[4] for row in rows):
         shown = [row[:4] for row in shown]  # without a baseline there is no change either
-    widths = [min(max(len(row[i]) for row in shown), 24) for i in range(len(shown[0]))]
-    return [
-        "  "
-        + shorten(
-            "  ".join(pad(shorten(cell, width), width) for cell, width in zip(row, widths, strict=True)), WIDTH - 2
-        )
-        for row in shown
-    ]
+    widths = [min(max(cells(row[i]) for row in shown), width) for i in range(len(shown[0]))]
+    while sum(widths) + 2 * len(widths) > width:
+        widths[widths.index(max(widths))] -= 1
+    roles = ["head", *(_ROLES[row[0]] for row in rows)]
+    lines: list[Line] = []
+    for row, role in zip(shown, roles, strict=True):
+        first, *rest = (pad(shorten(cell, room), room) for cell, room in zip(row, widths, strict=True))
+        lines.append((Span("  "), Span(first, role), Span("  " + "  ".join(rest), "head" if role == "head" else "")))
+    return lines
 
 
-def _below_table(check: Check) -> list[str]:
+def _below_table(check: Check, width: int) -> list[Line]:
     """What does not fit in the table: a relative limit as a number, notes on the outcome, and source lines."""
-    said = _qualified(check)
-    text = f"{_WORDS[check.status]} {check.name}: " if check.status != PASSED else f"{check.name}: "
-    lines = _indent(text + said) if said else []
-    at = f"at {', '.join(check.places)}"
-    return lines + (_indent(at if lines else text + at, 6 if lines else 2) if check.places else [])
+    said, at = _qualified(check), f"at {', '.join(check.places)}" if check.places else ""
+    if not said and not at:
+        return []
+    told = f"{check.name}: {said or at}"
+    lines = _indent(told, width) if check.status == PASSED else _marked(check, told, width)
+    return lines + (_indent(at, width, 6, "code") if said else [])
 
 
 def _qualified(check: Check) -> str:
@@ -131,12 +171,12 @@ def _qualified(check: Check) -> str:
     return "; ".join([*parts, *([check.note] if check.note else [])])
 
 
-def _detail(check: Check) -> list[str]:
-    lines = _indent(f"{_WORDS[check.status]} {check.name}: {check.summary}")
+def _detail(check: Check, width: int) -> list[Line]:
+    lines = _marked(check, f"{check.name}: {check.summary}", width)
     if check.saving is not None and check.kind == "rule":
-        lines += _indent(f"fixing saves {_saving(check, '-')}", 6)
-    lines += _indent(f"at {', '.join(check.places)}", 6) if check.places else []
-    lines += [f"      {row}" for row in shown_code(check.fix or "", WIDTH - 6)]
+        lines += _indent(f"fixing saves {_saving(check, '-')}", width, 6)
+    lines += _indent(f"at {', '.join(check.places)}", width, 6, "code") if check.places else []
+    lines += [line(f"      {row}", "code") for row in shown_code(check.fix or "", width - 6)]
     return lines
 
 
@@ -151,15 +191,14 @@ def _saving(check: Check, dash: str) -> str:
     return f"{text} (MFU {quantities.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
 
 
-def _rest(verdict: Verdict) -> list[str]:
+def _rest(verdict: Verdict, width: int) -> list[Line]:
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
-    lines = _indent(f"passed {len(passed)}: {some_of(passed)}") if passed else []
-    for names, reason in verdict.unmeasured():
-        lines += _indent(f"not measured: {names}: {reason}")
-    for text in verdict.cautions[:MOST_CAUTIONS]:
-        lines += _indent(f"caution: {text}")
+    told = [f"passed {len(passed)}: {some_of(passed)}"] if passed else []
+    told += [f"not measured: {names}: {reason}" for names, reason in verdict.unmeasured()]
+    told += [f"caution: {text}" for text in verdict.cautions[:MOST_CAUTIONS]]
     more = len(verdict.cautions) - MOST_CAUTIONS
-    return [*lines, f"  and {more} more cautions: see the reports of the runs"] if more > 0 else lines
+    told += [f"and {more} more cautions: see the reports of the runs"] if more > 0 else []
+    return [row for text in told for row in _indent(text, width, role="quiet")]
 
 
 def render_checklist_markdown(verdict: Verdict) -> str:
@@ -174,9 +213,10 @@ def render_checklist_markdown(verdict: Verdict) -> str:
         said = _qualified(check)
         if said or check.places:
             lines.append(f"- {inline(check.title)}{': ' if said else ''}{inline(said)}{_at(check)}")
-    found = [c for c in verdict.checks if c.kind == "rule" and c.status in (FAILED, INCONCLUSIVE, WARNING)]
-    for check in found[:MOST_RULES]:
-        lines += _markdown_finding(check)
+    found = [(title, check) for title, checks in _by_age(verdict) for check in checks]
+    for i, (title, check) in enumerate(found[:MOST_RULES]):
+        is_first = bool(title) and (not i or found[i - 1][0] != title)
+        lines += [*(["", f"**{title}**", ""] if is_first else []), *_markdown_finding(check)]
     if len(found) > MOST_RULES:
         lines.append(f"- and {counted(len(found) - MOST_RULES, 'more finding')}: see the report")
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]

@@ -46,7 +46,7 @@ def _annotation(check: Check, verdict: Verdict, root: Path) -> str:
 
 
 def _message(check: Check) -> str:
-    parts = [check.summary]
+    parts = [check.summary, *([check.since] if check.since else [])]
     if check.saving is not None:
         parts.append(f"fixing saves {wording.time_saved(check.saving)} per step")
     if len(check.places) > 1:

@@ -59,7 +59,7 @@ def _case(suite: ET.Element, check: Check, verdict: Verdict) -> None:
 
 
 def _text(check: Check) -> str:
-    lines = [check.summary]
+    lines = [check.summary, *([check.since] if check.since else [])]
     if check.saving is not None:
         lines.append(f"fixing saves {wording.time_saved(check.saving)} per step")
     lines += [f"at {place}" for place in check.places]
