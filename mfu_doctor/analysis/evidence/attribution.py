@@ -36,6 +36,15 @@ def owner_of(run: Run, pattern: re.Pattern[str]) -> Rows:
     return found[which]
 
 
+def inherited(run: Run, rows: Rows, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """For each row the value of the nearest row with one (not 0) that is or encloses it, else 0; `value`: one for each event."""
+    found, up = np.zeros(len(rows)), rows.astype(np.int64)
+    while (up >= 0).any():
+        found = np.where((up >= 0) & (found == 0), value[up], found)
+        up = np.where((up >= 0) & (found == 0), run.ops.parent[np.maximum(up, 0)], -1)
+    return found
+
+
 def work_in(run: Run, where: Intervals) -> Mask:
     """Entries whose operator (else launch call) began inside these host times; shape (n,)."""
     op, call = run.launches.op, run.launches.call

@@ -13,14 +13,12 @@ import numpy as np
 from mfu_doctor.analysis.evidence.attribution import spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
-from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.names.vocabulary import VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.trace import Category
 
 _MAKING = re.compile(r"^aten::diag(_embed)?$")
 _PRODUCT = re.compile(r"^aten::(matmul|mm|bmm)$")
-# Operators that only look at a tensor in another way: they may stand between.
-_VIEW = re.compile(r"^aten::(t|transpose|permute|view|expand|unsqueeze|detach|alias|numpy_T|adjoint|mT)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def diagonal_products_of(run: Run) -> DiagonalProducts | None:
     """The matmuls with a diagonal matrix; None if there are none."""
     ops = run.trace.rows(Category.CPU_OP)
     calls = outermost(run, ops)
-    calls = np.setdiff1d(calls, rows_matching(run.trace, _VIEW, calls))
+    calls = np.setdiff1d(calls, rows_matching(run.trace, VIEW, calls))
     making, first, second = [], [], []
     for track in np.unique(run.trace.events.track[rows_matching(run.trace, _MAKING, calls)]).tolist():
         here = calls[run.trace.events.track[calls] == track]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.attribution import without_host, work_in
+from mfu_doctor.analysis.evidence.attribution import inherited, without_host, work_in
 from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, outermost, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
@@ -106,17 +106,8 @@ def needless_backward(run: Run, nodes: Nodes) -> NeedlessBackward:
     of_op = np.zeros(len(run.trace.events) + 1)
     of_op[rows] = part
     op = run.launches.op
-    share = np.maximum(in_whole, _inherited(run, op, of_op))
+    share = np.maximum(in_whole, inherited(run, op, of_op))
     return NeedlessBackward(whole, share, in_whole, handed)
-
-
-def _inherited(run: Run, rows: Rows, value: Floats) -> Floats:
-    """The value of the nearest row with one that is or encloses each row."""
-    found, up = np.zeros(len(rows)), rows.astype(np.int64)
-    while (up >= 0).any():
-        found = np.where((up >= 0) & (found == 0), value[up], found)
-        up = np.where((up >= 0) & (found == 0), run.ops.parent[np.maximum(up, 0)], -1)
-    return found
 
 
 def _handed(run: Run, nodes: Nodes) -> Rows:

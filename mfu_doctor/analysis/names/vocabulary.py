@@ -55,6 +55,12 @@ WAIT_EVENT = re.compile(r"StreamWaitEvent")
 COMMUNICATION_KERNEL = re.compile(r"nccl|rccl|msccl|nvshmem|multimem_|cross_device_reduce|quickreduce", re.IGNORECASE)
 COMMUNICATION_OP = re.compile(r"^(gloo:|mpi:|ucc:|nccl:|c10d::|record_param_comms$|_c10d_functional::)")
 
+# Operators that only look at a tensor in another way; a reshape may copy it.
+VIEW = re.compile(
+    r"^aten::(t|mT|numpy_T|adjoint|transpose|permute|movedim|view|view_as|reshape|flatten|unflatten|expand|expand_as|unsqueeze|squeeze"
+    r"|as_strided|detach|alias)$"
+)
+
 # Operators that read a device value on the host, which stops the host until the device has it.
 SYNCING_OP = re.compile(r"^aten::(item|_local_scalar_dense|nonzero|is_nonzero|equal|unique\w*|masked_select|bincount)$")
 

@@ -1,6 +1,7 @@
 """Are the kernels efficient? The rules of this family, in the order in which lists show them."""
 
 from mfu_doctor.rules.contract import Rule
+from mfu_doctor.rules.kernels.broadcast_product import broadcast_product
 from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
@@ -44,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     zeroed_gradients,
     ignored_rows,
     diagonal_product,
+    broadcast_product,
     large_vocab_loss,
     unbenchmarked_convolution,
     fallback_convolution,

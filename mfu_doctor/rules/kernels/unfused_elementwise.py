@@ -32,6 +32,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.attribution import first_place
+from mfu_doctor.analysis.evidence.broadcast_products import broadcast_products_of
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most
@@ -75,8 +76,17 @@ def unfused_elementwise(run: Run) -> Outcome:
         place=first_place(run, ops[ops >= 0]),
         risk="rounding",
         withhold=obstacle_to_compile(run),
-        symptom_of=(*_looped(run, ops), "uncompiled"),
+        symptom_of=(*_multiplied(run, inside), *_looped(run, ops), "uncompiled"),
     )
+
+
+def _multiplied(run: Run, entries: Rows) -> tuple[str, ...]:
+    """The products that a matmul would compute, if they are most of the time of these entries."""
+    products = broadcast_products_of(run)
+    if products is None:
+        return ()
+    length = (run.activity.end - run.activity.start)[entries]
+    return ("broadcast-product",) if 2 * length[products.mask[entries]].sum() > length.sum() else ()
 
 
 def _looped(run: Run, ops: Rows) -> tuple[str, ...]:

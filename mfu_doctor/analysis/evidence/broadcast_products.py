@@ -1,0 +1,249 @@
+"""Sums of products that are written with broadcasting: every product is stored, and a sum reads them all again right after.
+
+`(q[:, :, None] * k[:, None]).sum(-1)` and `((a[:, None] - b) ** 2).sum(-1)` make a tensor that is many times larger than their
+operands. A matmul computes the same sums and never stores the products.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.attribution import inherited, of_events
+from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
+from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.devices.dtypes import DTYPES, element_bytes, short_dtype
+from mfu_doctor.trace import Category
+from mfu_doctor.units import NS_PER_S
+
+Floats = npt.NDArray[np.float64]
+
+_BROADCASTING = re.compile(r"^aten::(mul|multiply|sub|subtract)$")
+_DIFFERENCE = ("aten::sub", "aten::subtract")
+_NORM = ("aten::norm", "aten::linalg_norm", "aten::linalg_vector_norm")
+_SUM = ("aten::sum", "aten::mean")
+_SOFTMAX = re.compile(r"^aten::_?softmax$")
+# The products are so many times more than the elements of either operand. One operand of the same size (a mask, weights of rows)
+# is read as often as the products; a matmul would spare little.
+_TIMES_LARGER = 4
+# Dropout, a mask and casts may stand between a softmax and the product with its result.
+_NEAR = 4
+# Backward is a matmul for the gradient of each operand.
+_BACKWARD = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastProduct:
+    """Products that are summed at once, as one call of the program.
+
+    Attributes:
+        rows: operators from the one that broadcasts to the sum.
+        left, right: shapes of the operands.
+        stored: how many products are stored.
+        subscripts: the same sum as einsum writes it; None if the trace does not tell which dimensions are summed.
+        is_distance: whether they are squares of differences.
+        after_softmax: whether a softmax made one operand: an attention.
+        dtype: short name of the operands' dtype.
+        size: bytes of an element.
+    """
+
+    rows: tuple[int, ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    stored: int
+    subscripts: str | None
+    is_distance: bool
+    after_softmax: bool
+    dtype: str
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastProducts:
+    """Those of all steps, with their work: of each product its forward and its backward is a group.
+
+    Attributes:
+        found: the products.
+        mask: all their entries of the activity table, shape (n,).
+        entry, group: one entry of each event (index into the activity table), and the number of its group, shape (k,).
+        now_ns: what each group takes without recording, shape (groups,).
+        flops, bytes: what matmuls need instead, shape (groups,).
+    """
+
+    found: tuple[BroadcastProduct, ...]
+    mask: Mask
+    entry: Rows
+    group: Rows
+    now_ns: Floats
+    flops: Floats
+    bytes: Floats
+
+    def as_matmuls(self, run: Run, rate: float) -> npt.NDArray[np.int64]:
+        """Nanoseconds of each group as matmuls at this many FLOP/s, never more than it takes now."""
+        moving = self.bytes / run.peaks.bandwidth * NS_PER_S if run.peaks.bandwidth else np.zeros(len(self.bytes))
+        return np.minimum(np.maximum(self.flops / rate * NS_PER_S, moving), self.now_ns).astype(np.int64)
+
+
+def broadcast_products_of(run: Run) -> BroadcastProducts | None:
+    """The products of forward that are summed at once, with their backward; None if there are none."""
+    calls = run.trace.rows(Category.CPU_OP)
+    calls = outermost(run, np.setdiff1d(calls, rows_matching(run.trace, LABEL, calls)))
+    calls = np.setdiff1d(calls, rows_matching(run.trace, VIEW, calls))
+    found: list[BroadcastProduct] = []
+    for track in np.unique(run.trace.events.track[rows_matching(run.trace, _BROADCASTING, calls)]).tolist():
+        here = calls[run.trace.events.track[calls] == track]
+        found += _on_thread(run, here[np.argsort(run.trace.events.start[here], kind="stable")])
+    return _with_work(run, found) if found else None
+
+
+def _on_thread(run: Run, calls: Rows) -> list[BroadcastProduct]:
+    """The products among the calls of a thread, in time order."""
+    found: list[BroadcastProduct] = []
+    for at in np.flatnonzero(np.isin(calls, rows_matching(run.trace, _BROADCASTING, calls))).tolist():
+        before = calls[max(at - _NEAR, 0) : at]
+        weights = {prod(_shape(run, row)) for row in rows_matching(run.trace, _SOFTMAX, before).tolist()}
+        one = _product(run, calls[at : at + 3].tolist(), weights)
+        found += [] if one is None else [one]
+    return found
+
+
+def _product(run: Run, calls: list[int], weights: set[int]) -> BroadcastProduct | None:
+    """The product that the first of these calls makes, if the calls after it sum it.
+
+    `weights`: sizes of what a softmax has just made.
+    """
+    args = run.trace.args_of(calls[0])
+    left, right = _shape(run, calls[0]), _shape(run, calls[0], 1)
+    shape, dtype = _broadcast(left, right), short_dtype(args.type_of(0)) if args is not None else None
+    if args is None or dtype not in DTYPES or prod(shape) < _TIMES_LARGER * max(prod(left), prod(right)):
+        return None
+    last = _summing(run, calls, shape)
+    if last is None:
+        return None
+    if last.is_distance and not _both_have(left, right, last.dimensions):
+        return None
+    return BroadcastProduct(
+        last.rows,
+        left,
+        right,
+        prod(shape),
+        _subscripts(left, right, last.dimensions),
+        last.is_distance,
+        bool(weights & {prod(left), prod(right)}),
+        dtype,
+        element_bytes(args.type_of(0)) or 0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """How products are summed: the calls from the broadcasting one on, and the dimensions if they are known."""
+
+    rows: tuple[int, ...]
+    dimensions: tuple[int, ...] | None
+    is_distance: bool
+
+
+def _summing(run: Run, calls: list[int], shape: tuple[int, ...]) -> _Sum | None:
+    """How the calls after the first one sum what it made; None if they do not."""
+    names = [run.trace.name_of(row) for row in calls]
+    is_distance = names[0] in _DIFFERENCE
+    if not is_distance:
+        last = 1 if names[1:2] and names[1] in _SUM else None
+    elif names[1:2] and names[1] in _NORM:
+        last = 1 if _is_two(run, calls[1], "") else None
+    else:
+        squared = names[1:2] == ["aten::square"] or (names[1:2] == ["aten::pow"] and _is_two(run, calls[1]))
+        last = 2 if squared and names[2:] and names[2] in _SUM else None
+    if last is None or any(_shape(run, row) != shape for row in calls[1 : last + 1]):
+        return None
+    args = run.trace.args_of(calls[last])
+    given = args.printed(2 if names[last] in _NORM else 1) if args is not None else None
+    dimensions = (given,) if type(given) is int else given
+    dims = tuple(d % len(shape) for d in dimensions) if isinstance(dimensions, tuple) and dimensions else None
+    return _Sum(tuple(calls[: last + 1]), dims, is_distance)
+
+
+def _is_two(run: Run, row: int, *others: str) -> bool:
+    """Whether the exponent of a power or a norm is printed as 2, or as one of these texts."""
+    args = run.trace.args_of(row)
+    printed = args.concrete[1] if args is not None and args.concrete is not None and len(args.concrete) > 1 else None
+    return printed in ("2", "2.", "2.0", *others)
+
+
+def _shape(run: Run, row: int, at: int = 0) -> tuple[int, ...]:
+    """Shape of an argument; () if it is none, or if it is not known."""
+    args = run.trace.args_of(row)
+    return (args.shape(at) if args is not None else None) or ()
+
+
+def _broadcast(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what an operator makes of two tensors."""
+    longest = max(len(left), len(right))
+    return tuple(b if a == 1 else a for a, b in zip(_padded(left, longest), _padded(right, longest), strict=True))
+
+
+def _padded(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
+    return (1,) * (length - len(shape)) + shape
+
+
+def _both_have(left: tuple[int, ...], right: tuple[int, ...], summed: tuple[int, ...] | None) -> bool:
+    """Whether the summed dimensions are known, and neither operand is broadcast over one."""
+    longest = max(len(left), len(right))
+    sizes = tuple(zip(_padded(left, longest), _padded(right, longest), strict=True))
+    return summed is not None and all(sizes[at][0] == sizes[at][1] for at in summed)
+
+
+def _subscripts(left: tuple[int, ...], right: tuple[int, ...], summed: tuple[int, ...] | None) -> str | None:
+    """The sum as einsum writes it, without the dimensions that an operand is broadcast over: "abce,abde->abcd"."""
+    shape = _broadcast(left, right)
+    if summed is None or len(shape) > len(string.ascii_lowercase):
+        return None
+    letters = string.ascii_lowercase[: len(shape)]
+
+    def of(operand: tuple[int, ...]) -> str:
+        sizes = zip(letters, _padded(operand, len(shape)), shape, strict=True)
+        return "".join(letter for letter, own, whole in sizes if own == whole)
+
+    return f"{of(left)},{of(right)}->{''.join(x for at, x in enumerate(letters) if at not in summed)}"
+
+
+def _with_work(run: Run, found: list[BroadcastProduct]) -> BroadcastProducts | None:
+    """What these products are now, forward and backward, and what their matmuls must do."""
+    number = np.zeros(len(run.trace.events) + 1)
+    calls = node_calls(run, run.trace.rows(Category.CPU_OP))
+    makers = maker_of(run, calls)
+    for at, one in enumerate(found):
+        number[list(one.rows)] = 1 + at
+    made = number[makers]  # the last place stands for "no maker"
+    number[calls[made > 0]] = made[made > 0] + len(found)
+    group = inherited(run, run.launches.op, number).astype(np.int64) - 1
+    mask = (group >= 0) & (run.activity.kind == COMPUTE)
+    if not mask.any():
+        return None
+    entries = np.flatnonzero(mask)
+    _, first = np.unique(run.activity.row[entries], return_index=True)  # on a CPU an operator has several stretches
+    entry = entries[first]
+    which, of_entry = np.unique(group[entry], return_inverse=True)
+    passes = np.where(which >= len(found), _BACKWARD, 1.0)
+    flops = np.array([2.0 * one.stored for one in found])[which % len(found)]
+    moved = np.array([one.size * _moved(one) for one in found])[which % len(found)]
+    now = np.bincount(of_entry, of_events(run, entry, run.unrecorded_ns)).astype(np.float64)
+    return BroadcastProducts(tuple(found), mask, entry, of_entry.astype(np.int64), now, flops * passes, moved * passes)
+
+
+def _moved(one: BroadcastProduct) -> float:
+    """Elements that a matmul reads and writes at least."""
+    if one.subscripts is None:
+        return float(prod(one.left) + prod(one.right))
+    shape = _broadcast(one.left, one.right)
+    letters = one.subscripts.partition("->")[2]
+    return float(prod(one.left) + prod(one.right) + prod(shape[string.ascii_lowercase.index(x)] for x in letters))

@@ -1,0 +1,126 @@
+"""Products are made by broadcasting and summed right after, where a matmul would do.
+
+What it measures
+    Multiplications of two tensors that are broadcast against each other, so that the result is at least 4 times larger than
+    either, and that a sum (or mean) reads right after; also differences that are squared and summed (distances of all pairs).
+    Their time in forward and backward.
+
+Why it costs
+    All products are written to memory and read again: for q and k of N rows and D columns, N x N x D of them. Backward makes
+    two tensors of that size. A matmul computes the same sums in registers and writes only the result.
+
+How the gain is predicted
+    Forward becomes one matmul with the same products, and backward two. They take FLOPs / rate, but at least the traffic of the
+    operands and the result / bandwidth.
+    Low: half of the FLOP/s that the other matmuls of this run reach on average in this dtype.
+    Mid: their mean FLOP/s (if there are none, half of the peak).
+    High: the FLOP/s of the fastest of them (or the peak).
+
+How to fix
+    Use torch.matmul or torch.einsum with the operands before unsqueeze(). If the result is the scores of an attention, use
+    F.scaled_dot_product_attention for all of it. For distances of all pairs use torch.cdist.
+
+When it is wrong
+    The sum is known by the order of the calls and by its size. If the products are used elsewhere too, they must still be made.
+    cdist computes distances from matmuls: points that are close to each other lose digits.
+
+References
+    https://pytorch.org/docs/stable/generated/torch.einsum.html
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfu_doctor.analysis.evidence.attribution import device_ns
+from mfu_doctor.analysis.evidence.broadcast_products import (
+    BroadcastProduct,
+    BroadcastProducts,
+    broadcast_products_of,
+)
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import EXECUTED
+from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.intervals import EMPTY
+from mfu_doctor.quantities import counted, number
+from mfu_doctor.result.findings import Ends
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
+from mfu_doctor.units import NS_PER_S, seconds
+
+_CAUTIOUS = 0.5  # low end: share of the mean rate of the other matmuls
+_OF_PEAK = 0.5  # share of the peak that matmuls reach where this run has none
+
+
+@rule(
+    "broadcast-product",
+    "KE039",
+    "products are made by broadcasting and then summed",
+    needs=(Need.SHAPES,),
+    also=("broadcast-multiply-sum", "einsum", "cdist", "pairwise-distance"),
+)
+def broadcast_product(run: Run) -> Outcome:
+    """Judge products that are stored only to be summed."""
+    products = broadcast_products_of(run)
+    if products is None:
+        return None
+    steady = steady_of(run)
+    spent = device_ns(run, steady, products.mask)
+    if spent < WORTH_SHARE * steady.step_ns:
+        return None
+    largest = max(products.found, key=lambda one: one.stored)
+    rates = _rates(run, largest)
+    if rates is None:
+        return Skip("how fast matmuls are here is unknown: the run has none, and the peak is unknown (--peak-flops)")
+    first = np.array([one.rows[0] for one in products.found], np.int64)
+    count = steady.per_step(len(steady.issued(run, first)))
+    return Finding(
+        summary=f"{counted(count, 'product')} per step made by broadcasting and then summed: {steady.share(spent)} of the step "
+        "with their backward",
+        fix=_fix(products, largest),
+        detail=f"{_shown(largest.left)} with {_shown(largest.right)} makes {number(largest.stored)} elements that are written to "
+        "memory and read again; a matmul never stores them",
+        decides=Ends(low="matmuls reach half of their usual rate here", high="they reach the rate of the fastest one"),
+        change=Change(*(_as_matmuls(run, products, rate) for rate in rates)),
+        evidence=(
+            shown("broadcast products", count, "per step"),
+            shown("their time", seconds(spent), "s"),
+            shown("elements of the largest", largest.stored, "count"),
+        ),
+        place=run.places(np.array([largest.rows[0]]))[0],
+        risk="rounding",
+    )
+
+
+def _rates(run: Run, product: BroadcastProduct) -> tuple[float, float, float] | None:
+    """FLOP/s of matmuls: low, mid, high; None if nothing tells."""
+    flops, length = run.flops.per_entry(EXECUTED), run.unrecorded_ns
+    known = run.kernels.matmul_like & (flops > 0) & (length > 0)
+    known &= run.kernels.dtype == DTYPE_CODE[product.dtype]
+    peak = run.peaks.of(product.dtype)
+    if known.any():
+        mean = float(flops[known].sum() / length[known].sum()) * NS_PER_S
+        best = float((flops[known] / length[known]).max()) * NS_PER_S
+        return _CAUTIOUS * mean, mean, best if peak is None else max(min(best, peak), mean)
+    return None if peak is None else (_CAUTIOUS * _OF_PEAK * peak, _OF_PEAK * peak, peak)
+
+
+def _as_matmuls(run: Run, products: BroadcastProducts, rate: float) -> tuple[MergeLaunches]:
+    rows = run.activity.row[products.entry]
+    return (MergeLaunches(rows, products.group, products.as_matmuls(run, rate), EMPTY, 1.0),)
+
+
+def _fix(products: BroadcastProducts, largest: BroadcastProduct) -> str:
+    if any(one.after_softmax for one in products.found):
+        return "y = F.scaled_dot_product_attention(q, k, v)  # without unsqueeze(), instead of products, softmax and products"
+    if largest.is_distance:
+        return "torch.cdist(a, b)  # instead of differences of all pairs; .square() for squared distances"
+    if largest.subscripts is None:
+        return "torch.einsum(...)  # or torch.matmul: on the operands before unsqueeze(), instead of a * b and sum()"
+    return f'torch.einsum("{largest.subscripts}", a, b)  # a and b before unsqueeze(), instead of (a * b).sum()'
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)
