@@ -16,6 +16,7 @@ from mfu_doctor.render import render
 from mfu_doctor.render.terminal.paint import Abilities, abilities
 from mfu_doctor.render.terminal.screen import ALL
 from mfu_doctor.render.words.next_commands import Origin
+from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
 
@@ -383,3 +384,25 @@ def test_a_fix_that_is_a_command_names_the_trace(form: str) -> None:
     changed = replace(report, diagnoses=(first, *report.diagnoses[1:]))
     text = render(changed, form, origin=Origin("runs/a.json.gz"))
     assert "mfu-doctor report runs/a.json.gz --model-flops N" in text
+
+
+LONG = "The model was recorded while other programs used the machine, so its times are longer than " * 3 + "at rest."
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_sentence_is_cut_while_the_screen_holds_them_whole(width: int) -> None:
+    report = healthy()
+    told = replace(report, mfu=replace(report.mfu, value=None, reason=LONG), caveats=(Caveat(kind="note", text=LONG),))
+    text = render(told, "terminal", screen=Abilities(width=width))
+    assert " ".join(text.split()).count(LONG) == 2
+    assert len(text.splitlines()) <= 34
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_that_all_is_listed_by_an_option_is_said_once(name: str) -> None:
+    text = render(GOLDENS[name](), "terminal")
+    assert text.count(ALL.strip()) == text.count("Other checks: ")
+
+
+def test_a_screen_that_is_too_small_for_whole_sentences_cuts_them() -> None:
+    assert len(render(worst(), "terminal").splitlines()) <= 34

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look, entry
-from mfu_doctor.render.terminal.screen import ALL, Block, Line, line
+from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
@@ -28,8 +28,8 @@ def fixes(report: Report, look: Look) -> list[Block]:
     blocks += [_finding(report, i, f, look) for i, f in enumerate(found[:most], 1)]
     if len(found) > most:
         names = ", ".join(f.rule for f in found[most:])
-        text = shorten(f"{INDENT}and {len(found) - most} more: {names}", look.width - len(ALL)) + ALL
-        blocks.append(Block((line(text),)))
+        others = wrap(f"and {len(found) - most} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
+        blocks.append(Block(tuple(line(INDENT + row) for row in others)))
     return [*blocks, *_plan(report, look), *_withheld(report, look)]
 
 
@@ -57,15 +57,15 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), sure, look), "number")]
     room = look.width - len(TEXT)
     if not is_short and found.summary:
-        rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=None if look.verbose else 2)]
+        rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2))]
     rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
     decides, note = wording.decided_by(report, found), wording.remarks(found)
     if decides:
-        rows += [line(TEXT + t, "quiet") for t in wrap(decides, room, lines=None if look.verbose else 2)]
+        rows += [line(TEXT + t, "quiet") for t in wrap(decides, room, lines=look.at_most(2))]
     extra: list[tuple[Line, ...]] = []
     if note:
-        told = note if look.verbose else whole_parts(note, room, 2)
-        extra.append(tuple(line(TEXT + t, "quiet") for t in wrap(told, room, lines=None if look.verbose else 2)))
+        told = note if look.at_most(2) is None else whole_parts(note, room, 2)
+        extra.append(tuple(line(TEXT + t, "quiet") for t in wrap(told, room, lines=look.at_most(2))))
     if look.verbose:
         extra += [
             tuple(line(f"{TEXT}  {'  ' if i else ''}{t}", "quiet") for i, t in enumerate(wrap(row, room - 4)))
@@ -95,7 +95,7 @@ def _plan(report: Report, look: Look) -> list[Block]:
     text = plan_wording.in_order(report)
     blocks = []
     if text:
-        rows = wrap(text, look.width - len(INDENT), lines=None if look.verbose else 3)
+        rows = wrap(text, look.width - len(INDENT), lines=look.at_most(3))
         blocks.append(Block(tuple(line(INDENT + t, "" if i else "head") for i, t in enumerate(rows))))
     if look.verbose:
         blocks.append(Block(tuple(line(t) for t in _plan_rows(report, look))))

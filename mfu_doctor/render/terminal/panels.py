@@ -39,6 +39,7 @@ class Look:
         verbose: everything instead of one screen.
         origin: where the report comes from.
         fixes: fixes to show in full on the first screen.
+        whole: sentences take the lines that they need; otherwise the first screen cuts them.
     """
 
     width: int = 80
@@ -46,11 +47,16 @@ class Look:
     verbose: bool = False
     origin: Origin = field(default_factory=Origin)
     fixes: int = 3
+    whole: bool = True
 
     @property
     def is_tight(self) -> bool:
-        """Whether only one fix fits, so that sentences are cut sooner too."""
-        return self.fixes == 1 and not self.verbose
+        """Whether not even one fix fits with whole sentences, so that they are cut sooner too."""
+        return self.fixes == 1 and not self.verbose and not self.whole
+
+    def at_most(self, lines: int) -> int | None:
+        """Lines that a sentence may take; None: as many as it needs."""
+        return None if self.verbose or self.whole else lines
 
 
 def header(report: Report, look: Look) -> Block:
@@ -92,22 +98,21 @@ def number(report: Report, look: Look) -> Block:
     label, text = wording.headline(report)
     step_label, step_text = wording.step_time(report, brief=not look.verbose)
     room = look.width - len(INDENT) - max(LABEL, len(label) + 2, len(step_label) + 2)
-    base = [shorten(text, room) for text in (wording.basis(report),) if text]
-    besides: list[tuple[str, list[str]]] = []
+    base = wrap(wording.basis(report), room, lines=look.at_most(1))
+    besides = [("also", base)] if base and report.mfu.value is None else []
     if report.mfu.value is None:
         # Both ends of a long reason are kept, because the option that helps stands at its end.
-        head = wrap(text if look.verbose else shorten(text, 3 * room - 30, middle=True), room)
-        besides += [("also", base)] if base else []
+        head = wrap(text if look.at_most(3) is None else shorten(text, 3 * room - 30, middle=True), room)
     else:
         head, short = (wrap(wording.headline(report, brief=brief)[1], room) for brief in (False, True))
         head = [*(head if look.verbose or len(head) <= len(short) else short), *base]
     rows = [
         (label, head),
-        (step_label, wrap(step_text, room, lines=None if look.verbose else 2)),
+        (step_label, wrap(step_text, room, lines=look.at_most(2))),
     ]
     star = wording.footnote(report)
     if star:
-        besides.append(("*", wrap(star.removeprefix("* "), room, lines=None if look.verbose else 2)))
+        besides.append(("*", wrap(star.removeprefix("* "), room, lines=look.at_most(2))))
     change = wording.baseline(report)
     if change and report.baseline:
         against = shorten(
@@ -134,7 +139,8 @@ def whole(report: Report, look: Look) -> list[Block]:
         return []
     sentence = whole_run.sentence(report)
     if sentence is not None and not look.verbose:
-        return [Block((line(shorten(f"{INDENT}{sentence}", look.width), "quiet"),))]
+        told = wrap(sentence, look.width - len(INDENT), lines=look.at_most(1))
+        return [Block(tuple(line(INDENT + row, "quiet") for row in told))]
     scale, unit = quantities.time_unit(max(row.seconds for row in rows))
     texts = columns.table_column([row.seconds / scale for row in rows])
     longest, column = min(SHORT_BAR, look.width - BESIDE_BAR), max(LABEL, *(len(row.label) for row in rows)) + 1
@@ -207,7 +213,8 @@ def _idle(report: Report, look: Look) -> list[Line]:
         return []
     if not look.verbose:
         times = [f"{name.replace('_', ' ')} {time}" for name, time in causes]
-        return [line(left + "idle by cause: " + _as_many(times, room - 15), "quiet")]
+        told = ", ".join(times) if look.whole else _as_many(times, room - 15)
+        return [line(left + row, "quiet") for row in wrap(f"idle by cause: {told}", room)]
     rows = [line(left + "idle by cause:", "quiet")]
     for name, time in causes:
         parts = wrap(labels.idle_cause(name), room - 9)
@@ -223,7 +230,7 @@ def _as_many(parts: Sequence[str], room: int) -> str:
 
 def entry(name: str, text: str, look: Look) -> tuple[Line, ...]:
     """A rule's name and a sentence beside it."""
-    rows = wrap(text, look.width - 4 - ENTRY, lines=None if look.verbose else 2)
+    rows = wrap(text, look.width - 4 - ENTRY, lines=look.at_most(2))
     if look.verbose and cells(name) >= ENTRY:
         return (line(" " * 4 + name), *(line(" " * (4 + ENTRY) + row) for row in rows))
     label = pad(shorten(name, ENTRY - 1), ENTRY)
@@ -240,8 +247,8 @@ def judged(report: Report, look: Look) -> list[Block]:
         (sum(len(rules) for rules, _ in wording.unmeasured(report)), "not measured"),
     )
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    text = shorten(f"{INDENT}Other checks: {told}", look.width - len(ALL))
-    return [Block((line(text + ALL, "quiet"),))] if told else []
+    rows = wrap(f"Other checks: {told}{ALL}", look.width - len(INDENT)) if told else []
+    return [Block(tuple(line(INDENT + row, "quiet") for row in rows))]
 
 
 def _passed(report: Report, look: Look) -> Block:
@@ -275,7 +282,7 @@ def caution(report: Report, look: Look) -> list[Block]:
     if not texts:
         return []
     room = look.width - len(INDENT) - LABEL
-    rows = [wrap(text, room, lines=None if look.verbose else 1 if look.is_tight else 2) or [""] for text in texts]
+    rows = [wrap(text, room, lines=look.at_most(1 if look.is_tight else 2)) or [""] for text in texts]
     label = "Caution" if len(texts) == 1 else f"Cautions {len(texts)}"
     head = tuple(_labelled([(label, rows[0])]))
     entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])

@@ -19,7 +19,7 @@ from mfu_doctor.render.words.text import clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
 SCREEN_LINES = 34
-FIXES = (3, 2, 1)  # fixes shown in full: the most that fit on the screen
+FIXES = (3, 2, 1)  # fixes shown in full: the most that fit on the screen, with whole sentences if one fix fits so
 
 
 def render_terminal(
@@ -39,8 +39,9 @@ def render_terminal(
     shown = each_text(_without_bulk(report), lambda text: letters(name(text)))
     look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, origin=origin or Origin())
     lines = fit(_blocks(shown, look), None)
-    for most in () if verbose else FIXES:
-        lines = fit(_blocks(shown, replace(look, fixes=most)), SCREEN_LINES)
+    tries = [(most, whole) for whole in (True, False) for most in FIXES]
+    for most, whole in () if verbose else tries:
+        lines = fit(_blocks(shown, replace(look, fixes=most, whole=whole)), SCREEN_LINES)
         if len(lines) <= SCREEN_LINES:
             break
     return shown_on(screen, lines)

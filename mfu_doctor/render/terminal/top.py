@@ -16,7 +16,7 @@ VERDICT_LINES = 4
 def caveats(report: Report, look: Look) -> list[Block]:
     """What makes figures or advice wrong, each with its remedy."""
     found = wording.first_caveats(report)
-    most = None if look.verbose else LINES + (len(found) == 1)
+    most = look.at_most(LINES + (len(found) == 1))
     rows = [
         row for text, remedy in (found if look.verbose else found[:MOST]) for row in _caveat(text, remedy, look, most)
     ]
@@ -34,6 +34,6 @@ def verdict(report: Report, look: Look) -> list[Block]:
     """What limits the run, and what to do first."""
     if report.verdict is None:
         return []
-    lines = None if look.verbose else VERDICT_LINES - look.is_tight
+    lines = look.at_most(VERDICT_LINES - look.is_tight)
     rows = wrap(report.verdict.sentence, look.width - len(INDENT), lines=lines)
     return [Block(tuple(line(INDENT + row, "head") for row in rows))]
