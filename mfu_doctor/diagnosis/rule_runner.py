@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from mfu_doctor.analysis.evidence.library_versions import for_versions
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.rules.contract import Finding, Outcome, Rule, Skip
@@ -68,7 +69,10 @@ def _judge(run: Run, rule: Rule) -> Outcome:
         reason = need.lacks(run)
         if reason is not None:
             return Skip(reason)
-    return rule.judge(run)
+    outcome = rule.judge(run)
+    if not isinstance(outcome, Finding):
+        return outcome
+    return replace(outcome, fix=for_versions(run, outcome.fix))
 
 
 def findings(examined: Iterable[Examined]) -> list[tuple[Rule, Finding]]:

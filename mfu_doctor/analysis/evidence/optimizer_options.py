@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.library_versions import needs, version_of
 from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optimizer
 from mfu_doctor.analysis.names.optimizers import TORCH_OPTIMIZERS, TorchOptimizer, Version
 from mfu_doctor.analysis.names.vocabulary import ids_matching
@@ -24,7 +25,6 @@ from mfu_doctor.trace import Category
 # times as long with 20 tensors of 512 x 512, because its intermediate results leave the cache.
 _SPARSE = re.compile(r"sparse|coalesce", re.IGNORECASE)
 _TORCH = "torch.optim"
-_VERSION = re.compile(r"(\d+)\.(\d+)")
 _SETTLED: Version = (2, 0)  # what came up to here needs no remark in a trace without a version
 _MANY = 1.5  # device operations per tensor from which on one kernel could make them in one pass
 
@@ -58,7 +58,17 @@ def remedy_of(run: Run, optimizer: Optimizer) -> Remedy | None:
         return Remedy(FUSED, _line(name, "fused=True", _needs(run, known)), "setting")
     if FOREACH in options and optimizer.style == SINGLE and not run.is_cpu:
         return Remedy(FOREACH, _line(name, "foreach=True"), "setting")
-    return None
+    return _after_upgrade(run, optimizer, told, known)
+
+
+def _after_upgrade(
+    run: Run, optimizer: Optimizer, told: OptimizerFacts | None, known: TorchOptimizer | None
+) -> Remedy | None:
+    """The fused kernel of a newer version, if this one has none."""
+    version, since = version_of(run), _fused_since(run, known)
+    if version is None or since is None or version >= since or _refuses(run, optimizer, told):
+        return None
+    return Remedy(FUSED, _line(optimizer.name or "", "fused=True", f"  # {needs(since, version)}"), "line")
 
 
 def _is_foreign(run: Run, optimizer: Optimizer, told: OptimizerFacts | None, known: TorchOptimizer | None) -> bool:
@@ -103,10 +113,13 @@ def _options(
         found &= frozenset(told.options)
     elif known is None:
         return frozenset()
+    return frozenset() if _refuses(run, optimizer, told) else found
+
+
+def _refuses(run: Run, optimizer: Optimizer, told: OptimizerFacts | None) -> bool:
+    """Whether PyTorch refuses fused for these tensors; foreach then takes one at a time."""
     complex_ = told is not None and any("complex" in dtype for dtype in told.dtypes)
-    if complex_ or _has_sparse(run, optimizer, told):
-        return frozenset()  # PyTorch refuses fused, and foreach takes one tensor at a time
-    return found
+    return complex_ or _has_sparse(run, optimizer, told)
 
 
 def _has_sparse(run: Run, optimizer: Optimizer, told: OptimizerFacts | None) -> bool:
@@ -117,27 +130,21 @@ def _has_sparse(run: Run, optimizer: Optimizer, told: OptimizerFacts | None) -> 
 
 def _in_table(run: Run, known: TorchOptimizer) -> frozenset[str]:
     """Options of a class of torch.optim with parameters on this device, in this version; an unknown one counts as new."""
-    version = _version(run)
-    fused = known.fused_cpu if run.is_cpu else known.fused_gpu
-    both = ((FOREACH, known.foreach), (FUSED, fused))
+    version = version_of(run)
+    both = ((FOREACH, known.foreach), (FUSED, _fused_since(run, known)))
     return frozenset(option for option, since in both if since is not None and (version is None or version >= since))
 
 
-def _version(run: Run) -> Version | None:
-    """Version of PyTorch, if the capture wrote it."""
-    text = dict(run.facts.versions).get("torch", "") if run.facts else ""
-    match = _VERSION.match(text)
-    return (int(match[1]), int(match[2])) if match else None
+def _fused_since(run: Run, known: TorchOptimizer | None) -> Version | None:
+    """The version from which on the class has a fused kernel on this device."""
+    return None if known is None else known.fused_cpu if run.is_cpu else known.fused_gpu
 
 
 def _needs(run: Run, known: TorchOptimizer | None) -> str:
     """A remark on the version that the option needs, if the trace does not tell that this run has it."""
-    since = None if known is None else known.fused_cpu if run.is_cpu else known.fused_gpu
-    return (
-        ""
-        if since is None or since <= _SETTLED or _version(run) is not None
-        else f"  # torch {since[0]}.{since[1]} or newer"
-    )
+    since = _fused_since(run, known)
+    is_known = since is None or since <= _SETTLED or version_of(run) is not None
+    return "" if is_known or since is None else f"  # {needs(since, None)}"
 
 
 def _line(name: str, option: str, remark: str = "") -> str:

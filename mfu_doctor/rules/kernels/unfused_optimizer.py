@@ -22,7 +22,7 @@ How the gain is predicted
 
 How to fix
     torch.optim.AdamW(model.parameters(), lr=..., fused=True), or foreach=True on a GPU if there is no fused implementation. On
-    a CPU fused needs torch 2.4 or newer. For an optimizer that is not from torch.optim: use the class of torch.optim, or
+    a CPU fused needs torch >= 2.4. For an optimizer that is not from torch.optim: use the class of torch.optim, or
     torch._foreach_ operations. Only an option that the class has in this version of PyTorch is advised.
 
 When it is wrong
