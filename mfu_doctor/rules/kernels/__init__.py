@@ -6,6 +6,7 @@ from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
 from mfu_doctor.rules.kernels.diagonal_product import diagonal_product
+from mfu_doctor.rules.kernels.discarded_pass import discarded_pass
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
 from mfu_doctor.rules.kernels.fallback_convolution import fallback_convolution
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
@@ -53,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     fp64_work,
     unused_gradients,
     repeated_backward,
+    discarded_pass,
     repeated_forward,
     idle_tensor_cores,
 )
