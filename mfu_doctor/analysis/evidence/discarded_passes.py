@@ -34,12 +34,14 @@ class DiscardedPasses:
     Attributes:
         rows: operators of forward and calls of nodes, in time order.
         begins: the first operator of each pass.
+        roots: the operator before each backward: backward() itself makes the gradient of the loss.
         mask: their entries of the activity table, shape (n,).
         by_step: whether optimizer.step() itself runs the pass that is used: it was given a closure.
     """
 
     rows: Rows
     begins: Rows
+    roots: Rows
     mask: Mask
     by_step: bool
 
@@ -86,7 +88,9 @@ def discarded_passes_of(run: Run) -> DiscardedPasses | None:
     value = np.zeros(len(run.trace.events) + 1)
     value[rows] = 1.0
     mask = inherited(run, run.launches.op, value) > 0
-    return DiscardedPasses(rows, begins, mask, run.optimizer_steps.closures.count > 0)
+    starts = np.searchsorted(run.trace.events.start[calls], [one.backward for one in found])
+    roots = calls[np.maximum(starts - 1, 0)]
+    return DiscardedPasses(rows, begins, roots, mask, run.optimizer_steps.closures.count > 0)
 
 
 def _passes(run: Run, passes: Passes, calls: Rows) -> list[_Pass]:

@@ -73,6 +73,6 @@ def discarded_pass(run: Run) -> Outcome:
             shown("passes without use", count, "per step"),
             shown("their time", seconds(spent), "s"),
         ),
-        place=first_place(run, found.begins),
+        place=first_place(run, found.roots),
         needless_flops=float((run.flops.per_entry() * steady.entry_part(run))[found.mask].sum()),
     )
