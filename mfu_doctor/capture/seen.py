@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,7 @@ class Seen:
         Args:
             fetches: of one step, from all loaders: taken where it is not known how many are from each.
         """
-        each = self.loop.feeding.each
-        ahead = (length // many for n, length in self.loop.lengths.items() if (many := each[n] or fetches))
+        lengths = self.loop.lengths
+        each = self.loop.feeding.each if len(lengths) > 1 else Counter[int]()  # all fetches are of the only one
+        ahead = (length // many for n, length in lengths.items() if (many := each[n] or fetches))
         return max(ahead, default=None)

@@ -95,7 +95,7 @@ class Batch(list):
     def shape(self): raise OSError("no shape")
 class Odd(torch.optim.SGD):
     @property
-    def param_groups(self): return self._groups if sys._getframe(1).f_code.co_name != "_described" else 1 / 0
+    def param_groups(self): return self._groups if sys._getframe(1).f_code.co_name != "described" else 1 / 0
     @param_groups.setter
     def param_groups(self, value): self._groups = value
 optimizer = Odd(model.parameters(), lr=0.1)
