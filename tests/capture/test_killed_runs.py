@@ -20,6 +20,7 @@ TEMPORARY = """
 import signal, tempfile
 os.makedirs("temporary", exist_ok=True)
 tempfile.tempdir = os.path.abspath("temporary")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, ignores it for all below
 """
 ENDING = LOOP.replace("for x, y in loader(24):", "for i, (x, y) in enumerate(loader(24)):")
 
