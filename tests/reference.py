@@ -95,7 +95,7 @@ def _row(e: dict[str, Any]) -> dict[str, Any]:
         "end": start + _ns(e.get("dur", 0)),
         "category": int(category),
         "frame": int(a.get("Python id", -1)) if category == Category.PYTHON else -1,
-        "external_id": int(a.get("External id", a.get("external id", -1))),
+        "external_id": -1 if category == Category.PYTHON else int(a.get("External id", a.get("external id", -1))),
         "correlation": int(a.get("correlation", -1)),
         "sequence": int(a.get("Sequence number", -1)),
         "name": str(e.get("name", "")),

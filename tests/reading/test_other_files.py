@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import tarfile
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,10 @@ SNAPSHOT: dict[str, list[int]] = {"segments": [], "device_traces": []}
 
 def database(*tables: str) -> bytes:
     """An SQLite file with these tables."""
-    connection = sqlite3.connect(":memory:")
-    for table in tables:
-        connection.execute(f"CREATE TABLE {table} (id INTEGER)")
-    return connection.serialize()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for table in tables:
+            connection.execute(f"CREATE TABLE {table} (id INTEGER)")
+        return connection.serialize()
 
 
 def zipped(name: str) -> bytes:
