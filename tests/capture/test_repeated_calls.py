@@ -78,7 +78,46 @@ def other_module(_: RepeatedCalls, net: Any, x: Any) -> None:
     nn.Linear(3, 3)(x)
 
 
-OTHERS = (written, equal_but_another, after_backward, other_mode, other_module)
+def temporary_modules(_: RepeatedCalls, __: Any, x: Any) -> None:
+    for kind in (nn.Softmax, nn.LogSoftmax, nn.Softmax):
+        kind(1)(x)  # it may lie where the one before lay
+
+
+class Scaled(torch.nn.Module):  # type: ignore[misc, name-defined]
+    def forward(self, x: Any, by: float = 1.0) -> Any:
+        return x * by
+
+
+def another_number(_: RepeatedCalls, __: Any, x: Any) -> None:
+    net = Scaled()
+    net(x, 1.0)
+    net(x, 2.0)
+
+
+def named_arguments(_: RepeatedCalls, __: Any, x: Any) -> None:
+    net = Scaled()
+    net(x, by=1.0)
+    net(x, by=2.0)
+
+
+def too_many(calls: RepeatedCalls, net: Any, x: Any) -> None:
+    calls._left = 3  # the call and its two inner ones
+    net(x + 1)
+    net(x)
+    net(x)
+
+
+OTHERS = (
+    written,
+    equal_but_another,
+    after_backward,
+    other_mode,
+    other_module,
+    temporary_modules,
+    another_number,
+    named_arguments,
+    too_many,
+)
 
 
 @pytest.mark.parametrize("program", OTHERS, ids=lambda program: str(program.__name__))

@@ -7,6 +7,7 @@ in the trace. Nothing is watched when a function has been compiled: a hook on al
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -18,7 +19,12 @@ from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.loop.outermost import anything_compiled
 from mfu_doctor.facts import RepeatedCall
 
-_MOST = 4096  # calls that are remembered
+_WITH_NAMES = 2  # the named arguments and the result
+_MOST = 4096  # calls that are looked at, of all modules: a step that generates text has more, and is not worth its slowing down
+
+Key = tuple[
+    int, bool, tuple[tuple[int, int], ...]
+]  # address of a module, its mode, addresses of tensors and their versions
 
 
 @dataclass(slots=True, eq=False)
@@ -26,48 +32,55 @@ class _Call:
     """A call of a module: what it was called with, and when."""
 
     name: str
-    training: bool
-    inputs: tuple[tuple[weakref.ref[Any], int], ...]  # tensors and how often each had been written
+    objects: tuple[
+        weakref.ref[Any], ...
+    ]  # the module and its tensors: an address is used again once its object has died
     start_ns: int
     end_ns: int = 0
+    is_plain: bool = True  # nothing but these tensors was given
     again: list[_Call] = field(default_factory=list)
 
-    def is_like(self, training: bool, inputs: list[Any]) -> bool:
-        """Whether a call with these tensors computes the same."""
-        if training != self.training or len(inputs) != len(self.inputs):
-            return False
-        pairs = zip(self.inputs, inputs, strict=True)
-        return all(version == now._version and now is known() for (known, version), now in pairs)  # noqa: SLF001
+    def is_of(self, objects: tuple[Any, ...]) -> bool:
+        """Whether the call was of this module with these tensors."""
+        return all(known() is now for known, now in zip(self.objects, objects, strict=True))
 
 
 @dataclass(slots=True)
 class RepeatedCalls:
     """Watches the calls of all modules of one thread while it is on."""
 
-    _known: dict[int, list[_Call]] = field(default_factory=dict)  # by address of the module
+    _known: dict[Key, _Call] = field(default_factory=dict)
     _open: list[_Call | None] = field(default_factory=list)  # the calls that run, outermost first
     _repeated: list[_Call] = field(default_factory=list)
     _removals: list[Callable[[], None]] = field(default_factory=list)
+    _left: int = _MOST
 
     def watch(self, guarded: Callable[..., None], thread: int) -> None:
         """Begin to watch this thread; our functions are called through `guarded`."""
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-        if anything_compiled():
+        if anything_compiled() or self._removals:
             return
+        process = os.getpid()  # a forked process has a thread of the same number
 
         def before(module: Any, args: tuple[Any, ...]) -> None:
-            if threading.get_ident() == thread:
+            if threading.get_ident() != thread or os.getpid() != process:
+                return
+            if self._left > 0:
                 guarded(self._before, module, args)
+            else:
+                self._open.append(None)
 
-        def after(_module: Any, _args: object, _result: object) -> None:
-            if threading.get_ident() == thread and self._open:
-                self._after()
+        def after(_module: Any, _args: object, *rest: Any) -> None:
+            if self._open and threading.get_ident() == thread and os.getpid() == process:
+                guarded(
+                    self._after, len(rest) < _WITH_NAMES or bool(rest[0])
+                )  # after an exception torch leaves them out
 
         for ours in (before, after):
             leave_alone(ours, inside=True)
         try:
-            self._removals.append(register_module_forward_hook(after, always_call=True).remove)
+            self._removals.append(register_module_forward_hook(after, with_kwargs=True, always_call=True).remove)
         except TypeError:  # torch before 2.2 does not call it after an exception
             return
         self._removals.append(register_module_forward_pre_hook(before).remove)
@@ -85,34 +98,38 @@ class RepeatedCalls:
 
     def found(self) -> tuple[RepeatedCall, ...]:
         """The calls that were made more than once."""
+        same = ([first, *first.again] for first in self._repeated if first.is_plain)
+        plain = ([call for call in calls if call.is_plain] for calls in same)
         return tuple(
-            RepeatedCall(module=first.name, spans=tuple((one.start_ns, one.end_ns) for one in (first, *first.again)))
-            for first in self._repeated
+            RepeatedCall(module=calls[0].name, spans=tuple((one.start_ns, one.end_ns) for one in calls))
+            for calls in plain
+            if len(calls) > 1
         )
 
     def _before(self, module: Any, args: tuple[Any, ...]) -> None:
         import torch
 
         self._open.append(None)
-        inputs = [value for value in args if isinstance(value, torch.Tensor)]
+        self._left -= 1
         inside = any(call is not None and call.end_ns < 0 for call in self._open)
-        if inside or not inputs or any(one.is_inference() for one in inputs) or torch._C._current_graph_task_id() >= 0:  # noqa: SLF001
+        in_backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001 - no public name exists
+        only_tensors = bool(args) and all(isinstance(value, torch.Tensor) for value in args)
+        if inside or in_backward or not only_tensors or any(one.is_inference() for one in args):
             return  # inside of a repeated call everything is repeated; inside of backward it is recomputation
-        mine = self._known.setdefault(id(module), [])
-        first = next((call for call in mine if call.is_like(module.training, inputs)), None)
-        kept = tuple((weakref.ref(one), one._version) for one in inputs)  # noqa: SLF001 - no public name exists
-        call = _Call(type(module).__name__, module.training, kept, time.time_ns())
+        key = id(module), module.training, tuple((id(one), one._version) for one in args)  # noqa: SLF001 - no public name exists
+        call = _Call(type(module).__name__, tuple(weakref.ref(one) for one in (module, *args)), time.time_ns())
         self._open[-1] = call
-        if first is None:
-            if len(mine) < _MOST:
-                mine.append(call)
+        first = self._known.get(key)
+        if first is None or not first.is_of((module, *args)):
+            self._known[key] = call
             return
         call.end_ns = -1  # it runs, and is a repetition
         if not first.again:
             self._repeated.append(first)
         first.again.append(call)
 
-    def _after(self) -> None:
-        call = self._open.pop()
+    def _after(self, has_names: bool) -> None:
+        call = self._open.pop() if self._open else None  # another thread may have ended the block
         if call is not None:
             call.end_ns = time.time_ns()
+            call.is_plain = not has_names

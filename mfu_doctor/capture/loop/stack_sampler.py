@@ -65,6 +65,7 @@ class StackSampler:
                         call=line.call,
                     )
                 )
+            del frame  # it holds what the program holds
 
     def _is_users(self, frame: FrameType) -> bool:
         return self._files.shown(frame.f_code.co_filename) is not None

@@ -129,6 +129,8 @@ class PhaseRunner:
         if self._current is not None:
             self._current.session.stop()
             self._current = None
+        if not self._fresh:
+            self.leave(self.phase)
         self.recordings.clear()
         self.rows.clear()
         self.index = self._unused = self._tries = 0
