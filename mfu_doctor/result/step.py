@@ -179,7 +179,10 @@ class KernelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeLine:
-    """What the operators of one line of the user's code take on the device, per step, forward and backward."""
+    """What the operators of one function of the user's code take on the device, per step, forward and backward.
+
+    `place` is the function's first line, or the line itself where a capture saw it.
+    """
 
     place: str
     seconds: float

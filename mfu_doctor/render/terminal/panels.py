@@ -283,7 +283,7 @@ def caution(report: Report, look: Look) -> list[Block]:
         return []
     room = look.width - len(INDENT) - LABEL
     rows = [wrap(text, room, lines=look.at_most(1 if look.is_tight else 2)) or [""] for text in texts]
-    label = "Caution" if len(texts) == 1 else f"Cautions {len(texts)}"
+    label = "Caution" if len(texts) == 1 else "Cautions"
     head = tuple(_labelled([(label, rows[0])]))
     entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])
     return [Block(head, entries, gap=True, urgency=0, hint=False)]

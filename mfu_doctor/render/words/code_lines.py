@@ -1,4 +1,4 @@
-"""The lines of the user's code in which a step's time goes: which ones are shown first, and what stands beside them."""
+"""Functions of the user's code in which a step's time goes: which ones are shown first, and what stands beside them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mfu_doctor import quantities
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import CodeLine
 
-TITLE = "Your code: computing by line, with its backward"
+TITLE = "Your code: computing by function, with its backward"
 MOST = 3  # on the first screen
 _WORTH = 0.05  # of the step; a shorter line is in the table of all
 

@@ -195,7 +195,8 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
 
 
 def _move(spot: Spot | None, where: str) -> str:
-    return f"# move {spot.spelled} {where}" if spot else f"# move this Python work {where}"
+    """What to do about Python that takes its time at this place: not all of it can be moved."""
+    return f"# make {spot.spelled if spot else 'the Python work'} cheaper, or move it {where}"
 
 
 def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:

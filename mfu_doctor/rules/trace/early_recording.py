@@ -13,7 +13,7 @@ How the gain is predicted
     that is over after the first pass is taken out of the recording before savings are predicted.
 
 How to fix
-    Record later: mfu-doctor run --skip 500, or profile(skip=500).
+    Record later: mfu-doctor run --skip N, or profile(skip=N), with half of the run's steps for N.
 
 When it is wrong
     The rule is wrong if the machine did other work at one of both times. On a GPU the profiler can stay attached and slow later
@@ -34,6 +34,7 @@ from mfu_doctor.units import NS_PER_S
 
 # The same program on the same machine differs from itself by up to a tenth.
 UNLIKE = 0.15
+_FAR = 500  # steps; a run is past its beginning then
 
 
 @rule("early-recording", "TR010", "the recorded steps are not like the rest", also=("first-epoch", "cached-dataset"))
@@ -61,6 +62,11 @@ def early_recording(run: Run) -> Outcome:
     )
 
 
+def _later(timed: int) -> int:
+    """Steps to skip: half of those that were timed, so that enough are left to record."""
+    return max(min(timed // 2, _FAR), 1)
+
+
 def _finding(run: Run, summary: str) -> Finding:
     facts = run.facts
     assert facts is not None
@@ -68,7 +74,7 @@ def _finding(run: Run, summary: str) -> Finding:
     attached = not run.is_cpu and later > beside
     return Finding(
         summary=summary,
-        fix="mfu-doctor run --skip 500 ...  # record later",
+        fix=f"mfu-doctor run --skip {_later(len(facts.timed_steps_s))} ...  # record later",
         detail="the profiler can stay attached to a GPU and slow later steps by 10 to 20 %" if attached else None,
         evidence=(
             shown("step beside the recording", beside, "s"),

@@ -137,7 +137,7 @@ def sampled(
 def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
     finding = found(host_bound, sampled("train.py:41"))
     assert finding.place == "train.py:41"
-    assert finding.fix == "# move train.py:41 out of the training step"
+    assert finding.fix == "# make train.py:41 cheaper, or move it out of the training step"
 
 
 def test_a_line_that_issues_operators_is_the_step_itself() -> None:
