@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 
@@ -45,5 +46,5 @@ def take_the_floor(block: Block) -> Block | None:
 
 def leave_the_floor(block: Block) -> None:
     """It records no more."""
-    if block in _open:
+    with suppress(ValueError):  # another thread may have let it go
         _open.remove(block)

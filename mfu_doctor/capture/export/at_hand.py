@@ -14,11 +14,13 @@ def at_hand(path: Sequence[str]) -> Iterator[None]:
     """Find modules in these places too, and have room for recursion; what the program set stands again afterwards."""
     missing, limit = [place for place in path if place not in sys.path], sys.getrecursionlimit()
     sys.path.extend(missing)
-    sys.setrecursionlimit(max(limit, _DEPTH))
+    if limit < _DEPTH:
+        sys.setrecursionlimit(_DEPTH)
     try:
         yield
     finally:
-        sys.setrecursionlimit(limit)
+        if limit < _DEPTH:
+            sys.setrecursionlimit(limit)
         for place in missing:
             if place in sys.path:
                 sys.path.remove(place)

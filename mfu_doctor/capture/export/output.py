@@ -29,6 +29,8 @@ class Output:
 
     def keep(self, capture: Capture) -> None:
         """A step has ended, and the next one has not begun."""
+        if not self._so_far.is_due(capture):
+            return  # nothing of the interpreter is touched in most steps
         with at_hand(self._places):
             self._so_far.keep(capture)
 

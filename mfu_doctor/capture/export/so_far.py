@@ -28,13 +28,17 @@ class SoFar:
         self._due_s = 0.0
         self._phase: Phase | None = None  # when it was written last
 
+    def is_due(self, capture: Capture) -> bool:
+        """Whether it should be written now: not while a profiler records, nor if it was a moment ago."""
+        runner = capture.phase_runner
+        early = time.monotonic() < self._due_s and runner.phase is self._phase
+        return not (runner.recording or runner.done is not capture.over or early)
+
     def keep(self, capture: Capture) -> None:
-        """Write it, unless that was done a moment ago; nothing is said if it fails, since the trace may still find a place."""
-        now, runner = time.monotonic(), capture.phase_runner
-        early = now < self._due_s and runner.phase is self._phase
-        if runner.recording or runner.done is not capture.over or early:
+        """Write it if that is due; nothing is said if it fails, since the trace may still find a place."""
+        if not self.is_due(capture):
             return
-        self._due_s, self._phase = now + _EVERY_S, runner.phase
+        self._due_s, self._phase = time.monotonic() + _EVERY_S, capture.phase_runner.phase
         with suppress(OSError, ValueError):
             self._path = self._path or _beside(capture)
             if self._path is None:
