@@ -179,12 +179,9 @@ class KernelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeLine:
-    """What the operators of one function of the user's code take on the device, per step, forward and backward.
+    """What the operators of one function of the user's code take on the device, per step, forward and backward."""
 
-    `place` is the function's first line, or the line itself where a capture saw it.
-    """
-
-    place: str
+    place: str  # the function's first line, or the line itself where a capture saw it
     seconds: float
     share: float  # of the step
     flops: float | None = None
