@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mfu_doctor.analysis.views.core_waits import CHILDREN, LOADER, OTHERS, OWN, CoreWaits, core_waits
-from mfu_doctor.core_turns import CoreTurns
 from mfu_doctor.facts import Facts, HostFacts, LoaderFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 from tests.rules.judging import run_of
 from tests.timeline import Timeline
 

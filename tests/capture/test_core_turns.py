@@ -14,8 +14,8 @@ from mfu_doctor.capture.facts.cores import throttled_seconds
 from mfu_doctor.capture.facts.host import Busy, Stretch, busy_now, with_shares
 from mfu_doctor.capture.facts.process_tree import ProcessTree, process_tree
 from mfu_doctor.capture.facts.turns import Threads, core_turns, threads_now
-from mfu_doctor.core_turns import CoreTurns
 from mfu_doctor.facts import HostFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.units import NS_PER_MS
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.capture.facts.ignored_targets import TargetCounts
-from mfu_doctor.wasted_work import IgnoredTargets
+from mfu_doctor.facts.wasted_work import IgnoredTargets
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, functional = torch.nn, torch.nn.functional

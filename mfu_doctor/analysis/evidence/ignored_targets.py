@@ -11,7 +11,7 @@ from mfu_doctor.analysis.evidence.attribution import spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, nodes_numbered
 from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.wasted_work import IgnoredTargets
+from mfu_doctor.facts.wasted_work import IgnoredTargets
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mfu_doctor.core_turns import CoreTurns
 from mfu_doctor.facts import Facts, HostFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 
 # Who can have the cores that training waits for.
 LOADER, CHILDREN, OTHERS, MACHINES, OWN = "loader", "children", "others", "machines", "own"

@@ -12,7 +12,7 @@ from typing import Any
 
 from mfu_doctor.capture.facts.backward_graph import nodes_behind
 from mfu_doctor.capture.loop.stopwatch import capturing_graph
-from mfu_doctor.wasted_work import IgnoredTargets
+from mfu_doctor.facts.wasted_work import IgnoredTargets
 
 _LOSSES = ("NllLossBackward0", "NllLoss2DBackward0")
 _PRODUCTS = ("AddmmBackward0", "MmBackward0", "BmmBackward0")

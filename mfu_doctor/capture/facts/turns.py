@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.capture.facts.system_files import text_of
-from mfu_doctor.core_turns import CoreTurns
+from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.units import NS_PER_S
 
 # Threads of autograd run the backward pass of a GPU; on a CPU the thread that calls backward() does.

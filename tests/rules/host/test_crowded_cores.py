@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.core_turns import CoreTurns
 from mfu_doctor.facts import HostFacts, LoaderFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.crowded_cores import crowded_cores
 from mfu_doctor.rules.trace.busy_machine import busy_machine

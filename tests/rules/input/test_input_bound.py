@@ -8,8 +8,8 @@ import pytest
 
 from mfu_doctor.analysis.evidence.loader_cores import LOW, MID, loader_cores, with_workers
 from mfu_doctor.analysis.evidence.loading import READY_FETCH_NS, loading_of
-from mfu_doctor.core_turns import CoreTurns
 from mfu_doctor.facts import HostFacts, LoaderFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.input.input_bound import input_bound
 from mfu_doctor.units import NS_PER_MS, NS_PER_US

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts.wasted_work import IgnoredTargets
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.kernels.ignored_rows import ignored_rows
-from mfu_doctor.wasted_work import IgnoredTargets
 from tests.rules.drawing import steps
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline

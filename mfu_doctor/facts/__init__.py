@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mfu_doctor.core_turns import CoreTurns
-from mfu_doctor.wasted_work import IgnoredTargets
+from mfu_doctor.facts.core_turns import CoreTurns
+from mfu_doctor.facts.wasted_work import IgnoredTargets
 from mfu_doctor.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
