@@ -1,0 +1,1 @@
+"""All ranks together: `RankSummary` values become one `JobReport`."""

@@ -1,0 +1,1 @@
+"""One rank, where its trace is: a `Run` becomes a `RankSummary`."""
