@@ -96,6 +96,8 @@ class Reach:
         delay_ns: shape of `source`.
         inside: whether each collective is part of the replay, shape (n,); others are as recorded.
         weight: how often each of the k steps counts in the mean.
+        begin: what `since_ns` counts from, as a time of the rank's clock: only so can two ranks be replayed together.
+        edge: when each of the k + 1 edges was in the recording, shape (k + 1,): what the unchanged replay must reproduce.
     """
 
     since_ns: Floats
@@ -104,6 +106,8 @@ class Reach:
     delay_ns: Floats
     inside: npt.NDArray[np.bool_]
     weight: tuple[int, ...]
+    begin: int
+    edge: Ints
 
 
 @dataclass(frozen=True, slots=True)
