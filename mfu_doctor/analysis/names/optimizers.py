@@ -37,15 +37,15 @@ class TorchOptimizer:
     own_clamps: bool = False
 
 
-# From the signatures of torch 2.13 (a test compares them with the installed version) and from the release notes: `foreach`
-# came with 1.12, `fused` on a GPU with 1.13 (Adam), 2.0 (AdamW) and 2.3 (SGD), on a CPU with 2.4. Adagrad's kernel for GPUs is
-# in the operator list of 2.13; an earlier version with it was not found.
+# From the signatures in the released wheels (torch/optim/*.py of 1.6 to 2.13; a test compares them with the installed version).
+# On which devices `fused` works is in torch/utils/_foreach_utils.py ("cpu" from 2.4 on) and, for Adagrad, in its own check: the
+# CPU alone from 2.4 to 2.11 (`cuda_unsupported` in torch/optim/adagrad.py of 2.11), a GPU from 2.12 on.
 _FOREACH: Version = (1, 12)
 TORCH_OPTIMIZERS: dict[str, TorchOptimizer] = {
     "ASGD": TorchOptimizer(_FOREACH),
     "Adadelta": TorchOptimizer(_FOREACH),
     "Adafactor": TorchOptimizer((2, 5), own_norms=True),
-    "Adagrad": TorchOptimizer(_FOREACH, (2, 13), (2, 4)),
+    "Adagrad": TorchOptimizer(_FOREACH, (2, 12), (2, 4)),
     "Adam": TorchOptimizer(_FOREACH, (1, 13), (2, 4), "addcdiv_"),
     "AdamW": TorchOptimizer(_FOREACH, (2, 0), (2, 4), "addcdiv_"),
     "Adamax": TorchOptimizer(_FOREACH),
