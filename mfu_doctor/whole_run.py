@@ -13,6 +13,9 @@ PARTS = (BEFORE, BETWEEN, LONG, AFTER)
 TRAINING = "training"
 """The kind of a line that calls a model, a backward pass or an optimizer: a step can be long without other work in it."""
 
+# What a step can be long for without other work in it: a late batch, a busy machine, a second kind of step.
+_OF_A_STEP = ("data loading", TRAINING)
+
 LONG_STEP = 1.5
 """A step that takes this many times the usual one contains other work besides: usual steps differ by less."""
 
@@ -24,9 +27,23 @@ class Elsewhere:
     part: str  # one of PARTS
     seconds: float  # the part's time, divided by where the thread was when it was looked at
     place: str | None = None  # "train.py:41"
-    function: str | None = None  # the function that this line called
-    # evaluation, checkpoint, generation, rollout, environment, data loading, imports, TRAINING; None: nothing tells
+    function: str | None = None  # the function that this line called; of a library alone, with its class
+    # evaluation, checkpoint, logging, generation, rollout, environment, data loading, imports, TRAINING; None: nothing tells
     kind: str | None = None
+    library: str | None = None  # that does it by itself: no line of the program calls it
+    asked_at: str | None = None  # the line of the program that asks the library for it ("train.py:12"); None: not found
+
+    @property
+    def line(self) -> str | None:
+        """The line that does it, or that asks a library for it."""
+        return self.place or self.asked_at
+
+    @property
+    def call(self) -> str | None:
+        """The function that does it: "validate()", "ModelCheckpoint.on_train_batch_end() of lightning"; None if nothing tells."""
+        if self.function is None:
+            return None
+        return f"{self.function}()" + (f" of {self.library}" if self.library else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +66,11 @@ class WholeRun:
     startup_steps: int = 0  # leading un-profiled steps: the run's beginning
     startup_s: float = 0.0  # what they take more than usual ones
     elsewhere: tuple[Elsewhere, ...] = ()  # longest first
+
+    @property
+    def other_work(self) -> tuple[Elsewhere, ...]:
+        """What long steps do besides training, as far as it is known."""
+        return tuple(e for e in self.elsewhere if e.part == LONG and e.function and e.kind not in _OF_A_STEP)
 
     @property
     def own_s(self) -> float:

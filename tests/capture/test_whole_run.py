@@ -9,6 +9,7 @@ from collections.abc import Callable
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.edges import CUT, Edge
 from mfu_doctor.capture.loop.run_clock import RunClock
+from mfu_doctor.capture.loop.run_sampler import RunSampler
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
@@ -208,6 +209,75 @@ def test_a_checkpoint_that_a_trainer_of_a_library_writes_has_no_line_of_the_user
     assert place_of(stack, ways, shown) == Where(None, "_save_checkpoint", "checkpoint")
     callback = (*stack[:2], Call("run.py", "on_epoch_end", 20), Call("/lib/plot.py", "draw", 3))
     assert place_of(callback, ways, shown) == Where("run.py:20", "draw", None)
+
+
+def test_what_a_trainer_does_by_itself_has_the_name_that_its_library_gives_it() -> None:
+    """The class tells what it is where the method does not, and the first method that is told is the one to name."""
+    package = "/lib/python3.11/site-packages/trainers/"
+    fit, loop = Call("run.py", "<module>", 60), Call(f"{package}loop.py", "run", 500, owner="Loop")
+    stack = (
+        fit,
+        loop,
+        Call(f"{package}call.py", "_call_hooks", 12),
+        Call(f"{package}model_checkpoint.py", "on_batch_end", 310, owner="ModelCheckpoint"),
+        Call("/lib/python3.11/site-packages/torch/serialization.py", "save", 900),
+    )
+    told = Where(None, "ModelCheckpoint.on_batch_end", "checkpoint", "trainers")
+    assert place_of(stack, [(fit.name, loop.name)], shown) == told
+    evaluates = (
+        fit,
+        loop,
+        Call(f"{package}loop.py", "on_advance_end", 300, owner="EpochLoop"),
+        Call(f"{package}evaluation.py", "run", 20, owner="_EvaluationLoop"),
+        Call("run.py", "validation_step", 33),
+        Call("/lib/python3.11/site-packages/torch/nn/modules/module.py", "_call_impl", 1700),
+        Call("run.py", "forward", 12),
+    )
+    told = Where(None, "_EvaluationLoop.run", "evaluation", "trainers")
+    assert place_of(evaluates, [(fit.name, loop.name)], shown) == told
+    callback = (*evaluates[:3], Call("run.py", "on_train_batch_end", 20), Call("/lib/plot.py", "draw", 3))
+    assert place_of(callback, [(fit.name, loop.name)], shown).place == "run.py:20"
+
+
+def test_the_way_to_an_evaluation_is_not_a_way_to_the_steps() -> None:
+    """A batch is fetched for it as for a step; what a trainer does there was taken for the step itself."""
+    sampler = RunSampler(0, None, RunClock(0), lambda call: call())
+
+    def at(*edges: int) -> None:
+        for edge in edges:
+            sampler.edge(edge)
+
+    def train() -> None:
+        at(Edge.BEGIN, CUT, Edge.END)
+
+    def evaluate() -> None:
+        at(Edge.BEGIN, Edge.VOID | Edge.PAUSE)
+
+    train()
+    evaluate()
+    ways = {function for way in sampler._ways for _, function in way}
+    assert "train" in ways
+    assert "evaluate" not in ways
+
+
+def test_a_logarithm_is_not_logging() -> None:
+    def kind(function: str) -> str | None:
+        stack = (LOOP[0], Call("run.py", "fit", 40), Call("/lib/python3.11/site-packages/x/y.py", function, 1))
+        return place_of(stack, WAYS, shown).kind
+
+    names = ("log", "log_metrics", "_maybe_log", "log_prob", "log_softmax", "logits", "make_log")
+    assert [kind(name) for name in names] == [*["logging"] * 3, *[None] * 4]
+
+
+def test_a_method_is_called_with_its_class() -> None:
+    class Saver:
+        def write(self) -> str | None:
+            return stack_of(sys._getframe(), own="/nothing")[-1].owner
+
+    def alone() -> str | None:
+        return stack_of(sys._getframe(), own="/nothing")[-1].owner
+
+    assert (Saver().write(), alone()) == ("Saver", None)
 
 
 def test_what_a_model_calls_within_itself_does_not_tell_why_it_is_called() -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
-from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, OPTIMIZER_SPAN, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.views.source_lines import Spot, Thread, UserFrames, heaviest, spot_of
+from mfu_doctor.analysis.views.trainers import training_starts
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category, Trace
@@ -39,7 +40,7 @@ def python_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | N
     """
     if track is None:
         return None
-    place = _sampled(trace, where, _operators(trace, track))
+    place = _sampled(trace, where, _operators(trace, track), frames.trainers)
     return Spot(place) if place is not None else function_at(trace, where, frames, track)
 
 
@@ -94,8 +95,8 @@ def _operators(trace: Trace, track: int) -> Intervals:
     return union(trace.events.start[rows], trace.events.end[rows])
 
 
-def _sampled(trace: Trace, where: Intervals, operators: Intervals) -> str | None:
-    """The line that capture sampled most often in this time, of those that issue no operators."""
+def _sampled(trace: Trace, where: Intervals, operators: Intervals, trainers: frozenset[str]) -> str | None:
+    """The line that capture sampled most often in this time, of those that issue no operators and call no trainer."""
     samples = _samples(trace)
     if not samples:
         return None
@@ -103,7 +104,8 @@ def _sampled(trace: Trace, where: Intervals, operators: Intervals) -> str | None
     every = Counter(s.place for s in samples)
     issuing = Counter(samples[i].place for i in np.flatnonzero(operators.contains(at)).tolist())
     inside = [samples[i] for i in np.flatnonzero(where.contains(at)).tolist()]
-    named = Counter(s.place for s in inside if s.library != _FRAMEWORK and issuing[s.place] <= _ISSUES * every[s.place])
+    own = [s for s in inside if s.library != _FRAMEWORK and s.call not in trainers]
+    named = Counter(s.place for s in own if issuing[s.place] <= _ISSUES * every[s.place])
     if named.total() < max(_MOST * len(inside), _LEAST_SEEN):
         return None
     return named.most_common(1)[0][0]
@@ -114,21 +116,13 @@ def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thr
     thread, track = of
     length = np.maximum(thread.end - thread.start, 1)
     issues = _operators(trace, track).overlap_with(thread.start, thread.end) > _ISSUES * length
-    trains = _begin_inside(_training(trace), thread)
+    trains = _begin_inside(training_starts(trace), thread)
     own = thread.only(~(issues | trains))
     covered = where & union(own.start, own.end)
     if not len(own.start) or covered.total_ns < _MOST * where.total_ns:
         return None
     name = heaviest(own, where)
     return None if name is None else spot_of(trace, frames, name)
-
-
-def _training(trace: Trace) -> Int64:
-    """Starts of backward nodes, optimizer steps and resets of gradients, sorted."""
-    nodes = rows_matching(trace, NODE_CALL, trace.rows(Category.CPU_OP))
-    steps = rows_matching(trace, OPTIMIZER_SPAN, trace.rows(Category.CPU_OP, Category.ANNOTATION))
-    found: Int64 = np.sort(trace.events.start[np.concatenate((nodes, steps))])
-    return found
 
 
 def _begin_inside(starts: Int64, thread: Thread) -> npt.NDArray[np.bool_]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category, Trace
 
-_FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): (?P<function>.*)")
+FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): (?P<function>.*)")
 _INSTALLED = re.compile(
     r"(^|/)(site-packages|dist-packages)/(torch|numpy|triton|mfu_doctor)\w*/|/lib/python3[^/]*/(?!site-)"
 )
@@ -92,6 +92,9 @@ class UserFrames:
 
     places: dict[int, str]  # name id -> file:line
     threads: dict[int, Thread]  # track -> its frames
+    # Functions of libraries inside of which the steps run ("lightning.fit"). Where the thread was seen at a line that calls one,
+    # the library was at work, and the line is not what to change.
+    trainers: frozenset[str] = frozenset()
 
     def is_within(self, line: str, function: str) -> bool:
         """Whether a line is in the function that begins at this place: no other one of the file begins between them."""
@@ -103,14 +106,14 @@ class UserFrames:
         return not any(name == file and int(begin) < int(first) <= int(number) for name, _, first in others)
 
 
-def user_frames(trace: Trace) -> UserFrames:
-    """Collect and nest the user's frames of a trace."""
+def user_frames(trace: Trace, trainers: frozenset[str] = frozenset()) -> UserFrames:
+    """Collect and nest the user's frames of a trace; `trainers` as in `UserFrames`."""
     places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
     frames = trace.rows(Category.PYTHON)
     frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
     tracks = trace.events.track[frames]
     threads = {int(track): _thread(trace, frames[tracks == track]) for track in np.unique(tracks)}
-    return UserFrames(places, threads)
+    return UserFrames(places, threads, trainers)
 
 
 def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
@@ -133,8 +136,9 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
         rows: event rows.
         frames: what `user_frames` returned for this trace, if many rows are looked up in several calls.
     """
-    found = _from_stacks(trace, rows, frames or user_frames(trace))
-    sampled = _from_samples(trace, rows)
+    known = frames or user_frames(trace)
+    found = _from_stacks(trace, rows, known)
+    sampled = _from_samples(trace, rows, known)
     return tuple(a if a is not None else b for a, b in zip(found, sampled, strict=True))
 
 
@@ -150,7 +154,7 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
         frames: what `user_frames` returned for this trace.
         track: the thread that trains; a progress bar's thread is in its own frame all the time.
     """
-    sampled = _sampled_in(trace, where)
+    sampled = _sampled_in(trace, where, frames)
     if sampled is not None:
         return Spot(sampled)
     thread = frames.threads.get(track) if track is not None else None
@@ -160,7 +164,7 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
 
 def spot_of(trace: Trace, frames: UserFrames, name: int) -> Spot:
     """The place and the function of a user's frame, by the id of its name."""
-    match = _FRAME.match(trace.names[name])
+    match = FRAME.match(trace.names[name])
     return Spot(frames.places[name], match["function"] if match else None)
 
 
@@ -181,18 +185,19 @@ def heaviest(thread: Thread, where: Intervals) -> int | None:
     return int(np.argmax(np.bincount(thread.name, own)))
 
 
-def _sampled_in(trace: Trace, where: Intervals) -> str | None:
-    """The position that capture sampled most often in this time."""
+def _sampled_in(trace: Trace, where: Intervals, frames: UserFrames) -> str | None:
+    """The position that capture sampled most often in this time; None if that is a call of a trainer."""
     if trace.facts is None or not trace.facts.frames or not trace.origin_ns:
         return None
     times = np.array([frame.time_ns - trace.origin_ns for frame in trace.facts.frames], np.int64)
-    hits = Counter(trace.facts.frames[i].place for i in np.flatnonzero(where.contains(times)).tolist())
+    inside = [trace.facts.frames[i] for i in np.flatnonzero(where.contains(times)).tolist()]
+    hits = Counter(None if sample.call in frames.trainers else sample.place for sample in inside)
     return hits.most_common(1)[0][0] if hits else None
 
 
 def user_place(frame: str) -> str | None:
     """file:line of a Python frame's name in a trace, or None for frames of the framework and of Python itself."""
-    match = _FRAME.match(frame)
+    match = FRAME.match(frame)
     if match is None:
         return None
     file = match["file"]
@@ -217,8 +222,8 @@ def _from_stacks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) 
     return out
 
 
-def _from_samples(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | None]:
-    """The first position that capture sampled while the event was running."""
+def _from_samples(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> list[str | None]:
+    """The first position that capture sampled while the event was running; None at a call of a trainer."""
     if trace.facts is None or not trace.facts.frames or not trace.origin_ns:
         return [None] * len(rows)
     samples = sorted(trace.facts.frames, key=lambda frame: frame.time_ns)
@@ -226,7 +231,8 @@ def _from_samples(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | None]
     index = np.searchsorted(times, trace.events.start[rows], side="left")
     known = index < len(times)
     known[known] &= times[index[known]] < trace.events.end[rows[known]]
-    return [samples[i].place if ok else None for i, ok in zip(index.tolist(), known.tolist(), strict=True)]
+    first = [samples[i] if ok else None for i, ok in zip(index.tolist(), known.tolist(), strict=True)]
+    return [None if sample is None or sample.call in frames.trainers else sample.place for sample in first]
 
 
 def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> npt.NDArray[np.bool_]:

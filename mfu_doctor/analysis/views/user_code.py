@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.views.host import host_view
 from mfu_doctor.analysis.views.python_lines import function_at, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
+from mfu_doctor.analysis.views.trainers import trainers_of
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
@@ -95,5 +96,6 @@ def user_code(recorded: Trace, view: TimingView) -> UserCode:
         recorded: the trace as it was read.
         view: its window that is analysed.
     """
-    twins = None if view.twin is None else _Twins(recorded, user_frames(recorded), view.twin)
-    return UserCode(view.trace, user_frames(view.trace), twins)
+    trainers = trainers_of(recorded)
+    twins = None if view.twin is None else _Twins(recorded, user_frames(recorded, trainers), view.twin)
+    return UserCode(view.trace, user_frames(view.trace, trainers), twins)

@@ -11,13 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from mfu_doctor.capture.loop.edges import Edge
 from mfu_doctor.capture.loop.run_clock import RunClock
+from mfu_doctor.capture.loop.set_up import set_up_at
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.step_lines import StepLines
-from mfu_doctor.capture.loop.where import Where, place_of, stack_of
+from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
 from mfu_doctor.whole_run import PARTS, Elsewhere, WholeRun
 
 _PERIOD_S, _LATER_S = 0.02, 0.1
@@ -51,7 +54,9 @@ class RunSampler:
         self._stop = threading.Event()  # one for each thread: an old one that is late must not run on
         self._thread: threading.Thread | None = None
         self._ways: list[tuple[tuple[str, str], ...]] = []
+        self._trainers: set[str] = set()  # classes on the way to the steps
         self._edges = 0
+        self._way: tuple[Call, ...] = ()  # to the step that runs, while such ways are remembered
         self._seen: dict[tuple[str, Where], int] = {}
         self.lines = StepLines(self._files.shown, self._own)
 
@@ -73,19 +78,30 @@ class RunSampler:
         """Look at another thread from now on: the training goes on there."""
         self._watched = thread
 
-    def edge(self) -> None:
-        """A step begins: remember the way to it, for the first few."""
-        if self._edges >= _MAX_EDGES:
-            return
-        self._edges += 1
-        way = tuple(call.name for call in stack_of(sys._getframe(1), self._own))  # noqa: SLF001 - the documented way
-        if way not in self._ways and len(self._ways) < _MAX_WAYS:
-            self._ways.append(way)
+    def edge(self, edge: int) -> None:
+        """What the step detector answered: of the first few steps that end as steps, the way to them is remembered.
+
+        An evaluation begins with a batch like a step. What it leads to is then no way to a step.
+        """
+        if edge & Edge.VOID:
+            self._way = ()
+        if edge & Edge.END and self._way:
+            way = tuple(call.name for call in self._way)
+            if way not in self._ways and len(self._ways) < _MAX_WAYS:
+                self._ways.append(way)
+                self._trainers.update(call.owner for call in self._way if call.owner is not None)
+        if edge & (Edge.END | Edge.PAUSE):
+            self._way = ()
+        if edge & Edge.BEGIN and self._edges < _MAX_EDGES:
+            self._edges += 1
+            self._way = stack_of(sys._getframe(1), self._own)  # noqa: SLF001 - the documented way
 
     def forget(self) -> None:
         """The edges so far were none of steps."""
         self._edges = 0
+        self._way = ()
         self._ways.clear()
+        self._trainers.clear()
         self.lines.forget()
 
     def elsewhere(self, account: WholeRun) -> tuple[Elsewhere, ...]:
@@ -96,12 +112,24 @@ class RunSampler:
             looks = {where: ns for (at, where), ns in seen.items() if at == part}
             total, seconds = sum(looks.values()), account.seconds_of(part)
             most = sorted(looks.items(), key=lambda item: -item[1])[:_MOST]
-            found += [
-                Elsewhere(part=part, seconds=seconds * ns / total, place=w.place, function=w.function, kind=w.kind)
-                for w, ns in most
-                if seconds > 0
-            ]
+            found += [self._told(w, part, seconds * ns / total) for w, ns in most if seconds > 0]
         return tuple(sorted(found, key=lambda e: -e.seconds))
+
+    def _told(self, where: Where, part: str, seconds: float) -> Elsewhere:
+        """One entry of the account; what a library does by itself has the line that asks it to."""
+        asked = None
+        if where.place is None and where.library is not None:
+            owner = (where.function or "").rpartition(".")[0]
+            asked = set_up_at(self._files.seen, None if owner in self._trainers else owner or None, where.kind)
+        return Elsewhere(
+            part=part,
+            seconds=seconds,
+            place=where.place,
+            function=where.function,
+            kind=where.kind,
+            library=where.library,
+            asked_at=None if asked is None else f"{self._files.shown(asked[0])}:{asked[1]}",
+        )
 
     def _run(self) -> None:
         stop, last = self._stop, time.perf_counter_ns()
@@ -127,7 +155,7 @@ class RunSampler:
             return
         where = place_of(stack, self._ways, self._files.shown)
         if where.kind is None and self._clock.evaluating:
-            where = Where(where.place, where.function, "evaluation")
+            where = replace(where, kind="evaluation")
         key = (part, where)
         if key in self._seen or len(self._seen) < _MAX_PLACES:
             self._seen[key] = self._seen.get(key, 0) + for_ns

@@ -74,8 +74,8 @@ class RunWatch:
         if edge & Edge.RESTART and sampler is not None:
             sampler.forget()
         self.clock.act(edge, self._entered_ns, plain=plain)
-        if edge & Edge.BEGIN and sampler is not None:
-            sampler.edge()
+        if sampler is not None:
+            sampler.edge(edge)
 
     def pause(self) -> None:
         """Do not look for now: a profiler records the stacks of all threads."""

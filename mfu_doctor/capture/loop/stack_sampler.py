@@ -108,6 +108,11 @@ class UserFiles:
         self._foreign = _foreign_prefixes()
         self._known: dict[str, str | None] = {}
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The user's files that were asked about."""
+        return tuple(file for file, shown in tuple(self._known.items()) if shown is not None)
+
     def shown(self, filename: str) -> str | None:
         """The file as a report shows it, or None for the code of a library."""
         if filename not in self._known:

@@ -23,6 +23,8 @@ _MODULE = "<module>"
 # (`_maybe_log_save_evaluate`) says neither.
 _NAMED = (
     ("checkpoint", re.compile(r"(^|_)(save|checkpoint|dump)")),
+    # Not log_prob or log_softmax, which are logarithms.
+    ("logging", re.compile(r"^_*(maybe_)?(log|logs|logging)$|^_?log_(dict|images?|metrics?|scalars?|stats|step)$")),
     ("evaluation", re.compile(r"(^|_)(eval|evaluate|evaluation|validate|validation|test)(_|$)")),
     ("rollout", re.compile(r"(^|_)(rollout|rollouts|collect)(_|$)")),
     ("generation", re.compile(r"^(generate|generate_text)$")),
@@ -35,6 +37,8 @@ _FILES = (
 )
 
 _MODEL = re.compile(r"/torch/nn/modules/module\.py$")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_TORCH = "torch"
 
 # What a line of a training step calls, directly.
 _STEP = re.compile(r"/torch/(_tensor\.py|functional\.py|autograd/|amp/|optim/|nn/)")
@@ -42,12 +46,21 @@ _STEP = re.compile(r"/torch/(_tensor\.py|functional\.py|autograd/|amp/|optim/|nn
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One frame of a stack; `passes_on` if it is a decorator's wrapper, which only calls another function."""
+    """One frame of a stack.
+
+    Attributes:
+        file: of its code.
+        function: its name.
+        line: where it is.
+        passes_on: whether it is a decorator's wrapper, which only calls another function.
+        owner: the class that it is a method of.
+    """
 
     file: str
     function: str
     line: int
     passes_on: bool = False
+    owner: str | None = None
 
     @property
     def name(self) -> tuple[str, str]:
@@ -62,6 +75,7 @@ class Where:
     place: str | None = None
     function: str | None = None
     kind: str | None = None
+    library: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,7 @@ def line_of(frame: FrameType | None, own: str, shown: Callable[[str], str | None
             place = f"{file}:{frame.f_lineno}"
             return Line(place) if called is None else Line(place, called.function, package_of(called.file))
         if not code.co_filename.startswith(own):
-            below.append(Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code)))
+            below.append(_call(frame))
         frame = frame.f_back
     return None
 
@@ -108,9 +122,16 @@ def stack_of(frame: FrameType | None, own: str) -> tuple[Call, ...]:
     while frame is not None and len(calls) < _MAX_DEPTH:
         code = frame.f_code
         if not code.co_filename.startswith(own):
-            calls.append(Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code)))
+            calls.append(_call(frame))
         frame = frame.f_back
     return tuple(reversed(calls))
+
+
+def _call(frame: FrameType) -> Call:
+    code = frame.f_code
+    owner, _, _ = code.co_qualname.rpartition(".")
+    method = None if not owner or owner.endswith("<locals>") else owner.rpartition(".")[2]
+    return Call(code.co_filename, code.co_name, frame.f_lineno, _passes_on(code), method)
 
 
 def _passes_on(code: CodeType) -> bool:
@@ -133,14 +154,29 @@ def place_of(
     inward = stack[max(common - 1, 0) :]
     users = [i for i, call in enumerate(inward) if shown(call.file) is not None]
     kind = _kind(inward[1:] if common else inward)
-    if not users:
-        return Where(None, _named(inward[1:]), _or_training(kind, inward[:1]) or _or_training(kind, inward[1:]))
+    if not users or (common and any(_is_by_library(call) for call in inward[1 : users[0]])):
+        return _in_library(inward[: users[0]] if users else inward, kind)
     at = users[0] if common else users[-1]
     call = inward[at]
     if common:
         kind = _or_training(kind, inward[at + 1 :])
     within = None if call.function == _MODULE or common else call.function
     return Where(f"{shown(call.file)}:{call.line}", _named(inward[at + 1 :]) or within, kind)
+
+
+def _is_by_library(call: Call) -> bool:
+    """Whether a library does this by itself and has a word for it: what it calls of the user's then is a part of it."""
+    return package_of(call.file) not in (None, _TORCH) and _word_of(call) is not None
+
+
+def _in_library(inward: Sequence[Call], kind: str | None) -> Where:
+    """What a library does besides the steps that it makes: its own name for it, since no line of the user's calls it."""
+    kind = _or_training(kind, inward[:1]) or _or_training(kind, inward[1:])
+    by_word = next((call for call in inward[1:] if _is_by_library(call)), None)
+    told = by_word or next((call for call in inward[1:] if _is_told(call)), None)
+    if told is None:
+        return Where(kind=kind)
+    return Where(None, f"{told.owner}.{told.function}" if told.owner else told.function, kind, package_of(told.file))
 
 
 def _common(stack: Sequence[Call], way: Sequence[tuple[str, str]]) -> int:
@@ -172,10 +208,18 @@ def _kind(calls: Sequence[Call]) -> str | None:
     What a model calls within itself says nothing about why it is called.
     """
     for call in calls:
-        kind = _word(call.function) or next((kind for kind, pattern in _FILES if pattern.search(call.file)), None)
+        kind = _word_of(call) or next((kind for kind, pattern in _FILES if pattern.search(call.file)), None)
         if kind is not None or _MODEL.search(call.file):
             return kind
     return None
+
+
+def _word_of(call: Call) -> str | None:
+    """The word of a function; of a library's method that has none, the word of its class (`ModelCheckpoint`)."""
+    word = _word(call.function)
+    if word is not None or call.owner is None or package_of(call.file) in (None, _TORCH):
+        return word
+    return _word(_CAMEL.sub("_", call.owner))
 
 
 def _word(function: str) -> str | None:

@@ -87,7 +87,7 @@ def _named(run: WholeRun) -> list[tuple[str, float, str]]:
             label = e.kind if e.kind not in (None, TRAINING) else _PARTS[part]
             seconds[label] = seconds.get(label, 0.0) + e.seconds
             left -= e.seconds
-            text = ", ".join(t for t in (e.place, f"{e.function}()" if e.function else None) if t)
+            text = ", ".join(t for t in (e.line, e.call) if t)
             lines.setdefault(label, {}).setdefault(text, 0.0)
             lines[label][text] += e.seconds
         if left > 0:

@@ -62,6 +62,7 @@ from mfu_doctor.analysis.evidence.host_time import (
 from mfu_doctor.analysis.evidence.launch_advice import launch_advice
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
 from mfu_doctor.analysis.evidence.loop_kinds import time_of as time_in_loops
+from mfu_doctor.analysis.evidence.rare_work import roots_of_rare_work
 from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
@@ -159,6 +160,7 @@ def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
 def _roots_on_cpu(run: Run, where: Intervals) -> tuple[str, ...]:
     """What explains this time between operators of a CPU-only run."""
     return (
+        *roots_of_rare_work(run, where),
         *(("diagnostics-in-step",) if takes_most(run, where) else ()),
         *(("tensor-loop",) if owns_most(run, where) else ()),
     )
@@ -191,6 +193,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
         effort="refactor",
         at_most=_lost(run, steady),
         place=spot.place if spot else None,
+        symptom_of=roots_of_rare_work(run, pauses),
     )
 
 

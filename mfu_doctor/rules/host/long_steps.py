@@ -30,6 +30,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import work_in
 from mfu_doctor.analysis.evidence.host_time import host_time_of, joined, longest_pause
+from mfu_doctor.analysis.evidence.rare_work import told_of_the_run
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -87,7 +88,7 @@ def long_steps(run: Run) -> Outcome:
         ),
         effort="refactor",
         place=spot.place if spot else None,
-        symptom_of=("outside-steps",) if _told_of_the_run(run) else (),
+        symptom_of=("outside-steps",) if told_of_the_run(run) else (),
         confidence="hint",
     )
 
@@ -98,12 +99,6 @@ def _seen_elsewhere(run: Run, recorded: int) -> Skip | None:
     if whole is None or not whole.long_steps:
         return None
     return Skip(f"{number(whole.long_steps)} steps of the run were long, but none of the {recorded} recorded ones")
-
-
-def _told_of_the_run(run: Run) -> bool:
-    """Whether what long steps do besides is most of what the whole run does outside of usual steps."""
-    whole = run.facts.whole_run if run.facts is not None else None
-    return whole is not None and whole.long_s > whole.between_s
 
 
 def _fix(spot: Spot | None, extra: Intervals) -> str:

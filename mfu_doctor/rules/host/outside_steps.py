@@ -3,7 +3,9 @@
 What it measures
     The wall time of the whole block of mfu_doctor.profile() or mfu-doctor run, minus its training steps and minus the recorder's
     own work: what lies between steps, and what long steps take more than usual ones in lines that are no part of a step. A
-    sampler shows which line this time belongs to. The time before the first step counts once it takes a minute.
+    sampler shows which line this time belongs to. What a trainer of a library does by itself has no such line: then its own
+    function is named, and the line of the program that makes the callback or gives the option, if only one fits. The time before
+    the first step counts once it takes a minute.
 
 Why it costs
     MFU and all other findings are about the training step. If half of the run is something else, a step that is twice as fast
@@ -38,15 +40,13 @@ from dataclasses import dataclass
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, duration, percent_range, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, TRAINING, Elsewhere, WholeRun
+from mfu_doctor.whole_run import BEFORE, BETWEEN, TRAINING, Elsewhere, WholeRun
 
 # An evaluation of a tenth of the data after each pass takes about 3 % of the time (no backward pass), one of half the data 15 %.
 # What takes more than a fifth is more than that.
 MUCH = 0.2
 # Shorter starts are waited for without a thought; imports and a first compilation take seconds.
 START_WORTH_S = 60.0
-# What a step can be long for without other work in it: a late batch, a busy machine, a second kind of step.
-_OF_A_STEP = ("data loading", TRAINING)
 _SHOWN = 3  # places in the evidence
 # What remains of it in the run after a sensible fix: the 3 % of a usual evaluation (see MUCH), and some more for other work.
 _LEFT_OF_RUN = 0.05
@@ -55,8 +55,10 @@ _MOST_AT_ONCE = 16  # environments: more of them wait for each other
 _RARER = {
     "evaluation": "evaluate less often, on less data or in larger batches",
     "checkpoint": "save less often, or from another thread: torch.distributed.checkpoint.async_save",
+    "logging": "log less often, and fewer values",
     "generation": "generate less often, fewer tokens, several prompts at a time, and with use_cache=True",
 }
+_NAMES = {"checkpoint": "checkpoints"}  # where its kind alone is no name for the work
 _RARER_ELSE = "do it less often, or in another process"
 _SIMULATED = ("rollout", "environment")
 
@@ -78,20 +80,20 @@ def outside_steps(run: Run) -> Outcome:
         return Skip("the block was not watched to its end, so that its time outside of steps is not known")
     if not whole.steps_s:
         return Skip("no training step was seen in the block")
-    often = (*_at(whole, (BETWEEN,)), *(e for e in _at(whole, (LONG,)) if e.function and e.kind not in _OF_A_STEP))
-    spent = whole.between_s + sum(e.seconds for e in often if e.part == LONG)
+    often = (*_at(whole, BETWEEN), *whole.other_work)
+    spent = whole.between_s + sum(e.seconds for e in whole.other_work)
     known, once = whole.steps_s + whole.between_s + whole.long_s, whole.before_s
     host = run.facts.host if run.facts is not None else None
     cores = host.usable_cores if host is not None else None
     if spent > MUCH * known:
         return _found(whole, _Part(spent, known, often, cores))
     if once > START_WORTH_S and once > MUCH * (known + once):
-        return _found(whole, _Part(once, known + once, _at(whole, (BEFORE,)), cores, start=True))
+        return _found(whole, _Part(once, known + once, _at(whole, BEFORE), cores, start=True))
     return None
 
 
-def _at(whole: WholeRun, parts: tuple[str, ...]) -> tuple[Elsewhere, ...]:
-    return tuple(e for e in whole.elsewhere if e.part in parts)
+def _at(whole: WholeRun, part: str) -> tuple[Elsewhere, ...]:
+    return tuple(e for e in whole.elsewhere if e.part == part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class _Part:
     @property
     def top_s(self) -> float:
         """What this place takes, with its part of what was seen at no place; all of it if nothing tells."""
-        seen_s = sum(e.seconds for e in _placed(self.places))
+        seen_s = sum(e.seconds for e in _told(self.places))
         return self.spent_s * _longest(self.places)[1] / seen_s if seen_s else self.spent_s
 
     def gain(self, left: float) -> float:
@@ -147,11 +149,11 @@ def _found(whole: WholeRun, part: _Part) -> Finding:
             shown("time in steps", part.steps_s, "s"),
             shown("share of the run", part.spent_s / part.of_s, "share"),
             shown("left of it with the fix", left, "share"),
-            *(shown(_words(e, "other work")[0], e.seconds, "s", e.place) for e in part.places[:_SHOWN]),
+            *(shown(_words(e, "other work")[0], e.seconds, "s", e.line) for e in part.places[:_SHOWN]),
         ),
         effort="refactor",
         confidence="measured",
-        place=part.top.place if part.top else None,
+        place=part.top.line if part.top else None,
         throughput_gain=part.gain(left),
         outside_share=_HALF * part.top_s * (1.0 - left) / part.steps_s,
     )
@@ -172,31 +174,31 @@ def _remedy(whole: WholeRun, part: _Part) -> tuple[str, float]:
     return f"{times} times less of it: {_RARER.get(kind or '', _RARER_ELSE)}", 1.0 / times
 
 
-def _placed(found: tuple[Elsewhere, ...]) -> list[Elsewhere]:
-    """What was seen at a place of the program; all of it if nothing was."""
-    return [e for e in found if e.place is not None] or list(found)
+def _told(found: tuple[Elsewhere, ...]) -> list[Elsewhere]:
+    """What has a line of the program, or is known for what it is; all of it if nothing is."""
+    return [e for e in found if e.place is not None or e.kind not in (None, TRAINING)] or list(found)
 
 
 def _longest(found: tuple[Elsewhere, ...]) -> tuple[Elsewhere | None, float]:
-    """The place with most time, and its seconds; entries of one line count together."""
+    """The place with most time, and its seconds; entries of one line, and of one function of a library, count together."""
     seconds: dict[str | None, float] = {}
     first: dict[str | None, Elsewhere] = {}
-    for e in _placed(found):
-        seconds[e.place] = seconds.get(e.place, 0.0) + e.seconds
-        first.setdefault(e.place, e)
+    for e in _told(found):
+        at = e.line or e.function
+        seconds[at] = seconds.get(at, 0.0) + e.seconds
+        first.setdefault(at, e)
     if not seconds:
         return None, 0.0
-    most = max(seconds, key=lambda place: seconds[place])
+    most = max(seconds, key=lambda at: seconds[at])
     return first[most], seconds[most]
 
 
 def _words(top: Elsewhere | None, unknown: str) -> tuple[str, str | None]:
-    """What it is, as far as anything tells, and its line with what is called there."""
+    """What it is, as far as anything tells, and its line with what is called there, or what a library calls without one."""
     if top is None:
         return unknown, None
-    call = f"{top.function}()" if top.function else None
-    what = top.kind or call or unknown
-    return what, f"{top.place} {call or what}" if top.place else None
+    what = _NAMES.get(top.kind or "", top.kind) or top.call or unknown
+    return what, f"{top.line} {top.call or what}" if top.line else top.call
 
 
 def _detail(steps: int, part: _Part) -> str:

@@ -1,7 +1,8 @@
 """The first analysed steps are still warm-up steps.
 
 What it measures
-    Long steps (more than 1.5 times the median) at the start of the analysed ones, and compilation in them.
+    Long steps (more than 1.5 times the median) at the start of the analysed ones, and compilation in them. Steps of this length
+    that come again later are no warm-up: they contain other work, such as a checkpoint.
 
 Why it costs
     Compilation, the first memory allocations and the choice of convolution algorithms happen only once. They do not belong to
@@ -24,10 +25,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.rare_work import comes_again
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import first_of, share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.units import seconds
+from mfu_doctor.units import NS_PER_S, seconds
 
 
 @rule("warmup-in-window", "TR006", "the analysed steps contain warm-up steps", also=("first-step", "compile-in-window"))
@@ -40,8 +42,8 @@ def warmup_in_window(run: Run) -> Outcome:
     middle = float(run.steps.duration[run.steps.median])
     leading = int(np.argmin(np.append(run.steps.long[steady], False)))
     slow = min(leading, len(steady) // 2)
-    if not slow:
-        return None
+    if not slow or comes_again(run, float(lengths[:slow].min()) / NS_PER_S, lengths[slow:] / NS_PER_S):
+        return None  # a checkpoint or an evaluation: later steps have it too
     last = int(steady[slow - 1])
     busy = run.host.compile.clip(int(run.steps.start[steady[0]]), int(run.steps.end[last])).total_ns
     return Finding(

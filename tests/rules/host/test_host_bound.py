@@ -13,6 +13,7 @@ from mfu_doctor.diagnosis.pricing import price_findings, scale_of
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.whole_run import LONG, Elsewhere, WholeRun
 from tests.rules.drawing import training
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
@@ -145,6 +146,43 @@ def test_a_line_that_issues_operators_is_the_step_itself() -> None:
     finding = found(host_bound, sampled("train.py:50"))
     assert finding.place is None
     assert "train.py" not in finding.fix
+
+
+def trained_by_a_library(call: str) -> Run:
+    """Every second step saves for 20 ms, in a library whose fit() the program calls once; the loop is within it."""
+    drawn = Timeline(device=None)
+    base = 1_000_000_000_000
+    drawn.header["baseTimeNanoseconds"] = base
+    frames: list[FrameSample] = []
+    with drawn.span("trainers/loop.py(500): fit", "python_function"):
+        for step in range(9):
+            with drawn.step(), drawn.span("trainers/loop.py(600): advance", "python_function"):
+                drawn.op("aten::mm", host=2_000)
+                with drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op"):
+                    drawn.op("aten::mm", host=2_000)
+                saving = 20_000 if step % 2 else 50
+                times = range(drawn.now, drawn.now + saving, 500) if saving > 500 else ()
+                frames += [
+                    FrameSample(time_ns=base + us * 1000, place="run.py:126", library="shutil", call=call)
+                    for us in times
+                ]
+                drawn.python(saving)
+    saves = Elsewhere(part=LONG, seconds=0.9, function="Saver.on_step_end", kind="checkpoint", library="trainers")
+    whole = WholeRun(elsewhere=(saves,), wall_s=10.0, ended=True, steps=90, steps_s=0.4, long_steps=45, long_s=0.9)
+    return run_of(drawn, frames=tuple(frames), whole_run=whole)
+
+
+def test_a_line_that_calls_a_trainer_is_not_what_to_change() -> None:
+    """A checkpoint was laid to `trainer.fit(...)`, the line that was seen while the library saved."""
+    assert found(host_bound, trained_by_a_library("json.dump")).place == "run.py:126"
+    trained = found(host_bound, trained_by_a_library("trainers.fit"))
+    assert trained.place is None
+    assert "run.py" not in trained.fix
+
+
+def test_what_long_steps_do_besides_is_not_counted_twice() -> None:
+    assert found(host_bound, trained_by_a_library("trainers.fit")).symptom_of[:2] == ("outside-steps", "long-steps")
+    assert found(host_bound, sampled("train.py:41")).symptom_of == ()
 
 
 def test_dispatch_in_pytorch_is_not_the_line_that_called_it() -> None:

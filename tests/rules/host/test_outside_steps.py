@@ -85,6 +85,34 @@ def test_time_that_was_seen_at_no_place_is_shared_out() -> None:
     assert said.throughput_gain == pytest.approx(20.0 / (10.0 + 10.0 / 19) - 1.0)
 
 
+def saving(asked_at: str | None) -> WholeRun:
+    saves = Elsewhere(
+        part=LONG,
+        seconds=18.0,
+        function="ModelCheckpoint.on_train_batch_end",
+        kind="checkpoint",
+        library="lightning",
+        asked_at=asked_at,
+    )
+    near = Elsewhere(part=LONG, seconds=0.2, place="train.py:90", function="optimizer_step")
+    return whole(long_s=18.2, long_steps=300, elsewhere=(saves, near))
+
+
+def test_what_a_trainer_does_by_itself_is_named_and_not_the_nearest_line() -> None:
+    said = found(outside_steps, run_of(steady(), whole_run=saving(None)))
+    assert said.summary.endswith("most of it checkpoints")
+    assert said.fix.startswith("# ModelCheckpoint.on_train_batch_end() of lightning: ")
+    assert said.place is None
+
+
+def test_the_line_that_asks_a_trainer_for_it_is_the_one_to_change() -> None:
+    said = found(outside_steps, run_of(steady(), whole_run=saving("train.py:115")))
+    assert said.place == "train.py:115"
+    assert said.fix.startswith(
+        "# train.py:115 ModelCheckpoint.on_train_batch_end() of lightning: 34 times less of it: save"
+    )
+
+
 def test_environments_share_the_cores() -> None:
     host = HostFacts(cores=8, affinity=4)
     parts = whole(long_s=80.0, long_steps=20, elsewhere=(ROLLOUT,))

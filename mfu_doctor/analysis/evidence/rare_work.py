@@ -1,0 +1,48 @@
+"""Work that only some steps have: whether a time belongs to it, and whether the account of the whole run tells of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.intervals import Intervals, union
+
+_MOST = 0.5  # of a time, from which on it is that of long steps
+_AS_LONG = 0.9  # of a long step: others that take this much of it are like it
+_AGAIN = 2  # steps without the profiler; one alone can be chance
+
+
+def in_long_steps(run: Run, where: Intervals) -> bool:
+    """Whether most of this host time is in long steps: what they do besides has it."""
+    long = run.steps.long & run.steps.steady
+    inside = where & union(run.steps.host_start[long], run.steps.host_end[long])
+    return inside.total_ns > _MOST * where.total_ns
+
+
+def told_of_the_run(run: Run) -> bool:
+    """Whether the account of the run knows what most of the time in long steps is: outside-steps counts it then."""
+    whole = run.facts.whole_run if run.facts is not None else None
+    return whole is not None and sum(e.seconds for e in whole.other_work) > _MOST * whole.long_s
+
+
+def roots_of_rare_work(run: Run, where: Intervals) -> tuple[str, ...]:
+    """Rules that explain this host time if most of it is in long steps."""
+    if not in_long_steps(run, where):
+        return ()
+    return ("outside-steps", "long-steps") if told_of_the_run(run) else ("long-steps",)
+
+
+def comes_again(run: Run, first_s: float, later_s: npt.NDArray[np.float64]) -> bool:
+    """Whether steps as long as the first ones come again: among the recorded ones after them, or those timed after the start.
+
+    Args:
+        run: the run.
+        first_s: the shortest of the long steps at the beginning, in seconds.
+        later_s: the recorded steps after them.
+    """
+    facts = run.facts
+    start = facts.whole_run.startup_steps if facts is not None and facts.whole_run is not None else 0
+    timed = np.array(facts.timed_steps_s[start:] if facts is not None else (), np.float64)
+    least = _AS_LONG * first_s
+    return bool((later_s >= least).any()) or int((timed >= least).sum()) >= _AGAIN
