@@ -83,6 +83,12 @@ class EventArgs:
     collective_in: int | None = None  # elements
     collective_out: int | None = None
     group_size: int | None = None
+    group: str | None = None  # name of the process group
+    group_description: str | None = None  # what the program calls it: "dp", "tp", ...
+    group_ranks: tuple[int, ...] | None = None  # its members; None: not said, or cut short
+    collective_sequence: int | None = None  # number of the collective in its group
+    source_rank: int | None = None  # of a send or receive
+    target_rank: int | None = None
     sync_kind: str | None = None  # Stream Sync, Event Sync, Stream Wait Event, Context Sync
     wait_stream: int | None = None  # the stream waited on
     wait_record_correlation: int | None = None  # correlation of the cudaEventRecord call waited on
@@ -158,12 +164,24 @@ class DeviceProperties:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessGroup:
+    """One entry of `pg_config`: ranks that communicate with each other."""
+
+    name: str
+    description: str | None = None
+    backend: str | None = None
+    size: int | None = None
+    ranks: tuple[int, ...] | None = None  # None: not said, or cut short
+
+
+@dataclass(frozen=True, slots=True)
 class Distributed:
-    """`distributedInfo`: this rank's place in the job."""
+    """`distributedInfo`: this rank's place in the job, and its process groups."""
 
     rank: int | None = None
     world_size: int | None = None
     backend: str | None = None
+    groups: tuple[ProcessGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +234,7 @@ class Trace:
     origin_ns: int = 0  # time of event time 0, unix nanoseconds; 0 if the file lost its base
     file_origin_ns: int = 0  # time of event time 0 on the file's own clock (its times are microseconds of that clock)
     label: str = ""  # file name to show
+    host: str | None = None  # name of the machine
     versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)
 
     def rows(self, *categories: Category) -> npt.NDArray[np.int64]:

@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from mfu_doctor.trace import Category, DeviceProperties, Distributed, EventArgs, Events, Recorded, Trace, Track
+from mfu_doctor.trace import (
+    Category,
+    DeviceProperties,
+    Distributed,
+    EventArgs,
+    Events,
+    ProcessGroup,
+    Recorded,
+    Trace,
+    Track,
+)
 
 CATEGORIES = {
     "cpu_op": Category.CPU_OP,
@@ -76,6 +86,12 @@ def _args(a: dict[str, Any]) -> EventArgs | None:
         collective_in=get("In msg nelems", int),
         collective_out=get("Out msg nelems", int),
         group_size=get("Group size", int),
+        group=get("Process Group Name", str),
+        group_description=get("Process Group Description", str),
+        group_ranks=get("Process Group Ranks", lambda v: tuple(json.loads(v)) if "..." not in v else None),
+        collective_sequence=get("Seq", int),
+        source_rank=get("Src Rank", int),
+        target_rank=get("Dst Rank", int),
         sync_kind=get("cuda_sync_kind", str),
         wait_stream=get("wait_on_stream", int),
         wait_record_correlation=get("wait_on_cuda_event_record_corr_id", int),
@@ -116,6 +132,19 @@ def _numbered(values: list[Any]) -> tuple[list[int], tuple[Any, ...]]:
     """A number for each value, in order of appearance, -1 for None; and the values by their number."""
     numbers: dict[Any, int] = {}
     return [-1 if v is None else numbers.setdefault(v, len(numbers)) for v in values], tuple(numbers)
+
+
+def _groups(spread: dict[str, Any]) -> tuple[ProcessGroup, ...]:
+    return tuple(
+        ProcessGroup(
+            str(g.get("pg_name", "")),
+            g.get("pg_desc"),
+            g.get("backend_config"),
+            g.get("pg_size"),
+            tuple(g["ranks"]) if "ranks" in g else None,
+        )
+        for g in spread.get("pg_config", ())
+    )
 
 
 def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "drawn") -> Trace:
@@ -166,7 +195,8 @@ def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "draw
             )
             for i, d in enumerate(header.get("deviceProperties") or [])
         ),
-        distributed=Distributed(spread.get("rank"), spread.get("world_size"), spread.get("backend")),
+        distributed=Distributed(spread.get("rank"), spread.get("world_size"), spread.get("backend"), _groups(spread)),
+        host=header.get("host_name"),
         recorded=Recorded(flags["record_shapes"], flags["with_stack"], flags["profile_memory"], flags["with_modules"]),
         origin_ns=base + origin if base or origin >= EPOCH_NS else 0,
         label=label,

@@ -17,8 +17,8 @@ import msgspec
 from mfu_doctor.facts import FACTS_KEY, Facts
 from mfu_doctor.reading.recorded_facts import read_facts
 from mfu_doctor.reading.schema import FAILURES
-from mfu_doctor.reading.values import readable
-from mfu_doctor.trace import DeviceProperties, Distributed, Problem, Recorded
+from mfu_doctor.reading.values import rank_list, readable
+from mfu_doctor.trace import DeviceProperties, Distributed, Problem, ProcessGroup, Recorded
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ _VERSIONS = ("cuda_runtime_version", "cuda_driver_version", "cupti_version", "hi
              "roctracer_version")  # fmt: skip
 _FLAGS = ("record_shapes", "with_stack", "profile_memory", "with_modules")
 _DEVICES = ("deviceProperties", "computeProperties")
-KNOWN_KEYS = (*_DEVICES, "distributedInfo", "baseTimeNanoseconds", *_FLAGS, *_VERSIONS, FACTS_KEY)
+KNOWN_KEYS = (*_DEVICES, "distributedInfo", "host_name", "baseTimeNanoseconds", *_FLAGS, *_VERSIONS, FACTS_KEY)
 
 # Fewer threads per SM than this is a number of SMs: torch 2.13's Python exporter mixes them up.
 _LEAST_THREADS_PER_SM = 1024
@@ -49,6 +49,7 @@ class Header:
 
     devices: tuple[DeviceProperties, ...] = ()
     distributed: Distributed = field(default_factory=Distributed)
+    host: str | None = None
     recorded: Recorded = field(default_factory=Recorded)
     versions: tuple[tuple[str, str], ...] = ()
     base_ns: int | None = None
@@ -71,6 +72,7 @@ def read_header(head: bytes, tail: bytes | None) -> Header:
     return Header(
         devices=_known(values.get(_DEVICES[0]) or values.get(_DEVICES[1]), _devices) or (),
         distributed=_known(values.get("distributedInfo"), _distributed) or Distributed(),
+        host=_known(values.get("host_name"), _text),
         recorded=Recorded(shapes=flags[0], stacks=flags[1], memory=flags[2], modules=flags[3]),
         versions=tuple((key.removesuffix("_version"), _version(key, v)) for key in _VERSIONS if (v := values.get(key))),
         base_ns=_known(values.get("baseTimeNanoseconds"), _int),
@@ -155,10 +157,31 @@ def _device(position: int, entry: dict[str, Any]) -> DeviceProperties:
 
 
 def _distributed(entry: Any) -> Distributed:
-    backend = entry.get("backend")
+    listed = entry.get("pg_config")
     return Distributed(
-        _int(entry.get("rank")), _int(entry.get("world_size")), None if backend is None else readable(backend)
+        _int(entry.get("rank")),
+        _int(entry.get("world_size")),
+        _text(entry.get("backend")),
+        tuple(_group(group) for group in listed if isinstance(group, dict)) if isinstance(listed, list) else (),
     )
+
+
+def _group(entry: dict[str, Any]) -> ProcessGroup:
+    try:
+        ranks = rank_list(entry.get("ranks"))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        ranks = None
+    return ProcessGroup(
+        name=readable(entry.get("pg_name", "")),
+        description=_text(entry.get("pg_desc")),
+        backend=_text(entry.get("backend_config")),
+        size=_positive(entry.get("pg_size")),
+        ranks=ranks,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else readable(value)
 
 
 def _int(value: Any) -> int | None:

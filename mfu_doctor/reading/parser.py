@@ -32,7 +32,7 @@ _ONE_VALUE = json.JSONDecoder(strict=False)
 # A chunk that is cut inside an event is joined with the next ones up to this many bytes before it counts as damaged.
 _LONGEST_HELD = 4 * BLOCK
 # Keys that follow the events somewhere; a list inside an event is not followed by one of these.
-_AFTER = "|".join((*KNOWN_KEYS, "traceName", "displayTimeUnit", "schemaVersion", "trace_id", "host_name"))
+_AFTER = "|".join((*KNOWN_KEYS, "traceName", "displayTimeUnit", "schemaVersion", "trace_id"))
 _END_BEFORE_KEY = re.compile(rf'\}}[\s,]*+\](?=\s*+,\s*+"(?:{_AFTER})"\s*+:)'.encode())
 _END_OF_FILE = re.compile(rb"\}[\s,]*+\](?=\s*+\}?+[\s\0]*+\Z)")
 

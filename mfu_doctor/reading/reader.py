@@ -63,6 +63,7 @@ def read_trace(
             args=found.args,
             devices=header.devices,
             distributed=header.distributed,
+            host=header.host,
             recorded=header.recorded,
             memory=parser.memory.samples(origin),
             facts=header.facts,

@@ -37,6 +37,12 @@ _NAMES = {
     "sent": "In msg nelems",
     "received": "Out msg nelems",
     "group_size": "Group size",
+    "group": "Process Group Name",
+    "group_description": "Process Group Description",
+    "group_ranks": "Process Group Ranks",
+    "sequence": "Seq",
+    "source": "Src Rank",
+    "target": "Dst Rank",
     "sync_kind": "cuda_sync_kind",
     "wait_stream": "wait_on_stream",
     "wait_record": "wait_on_cuda_event_record_corr_id",
@@ -63,6 +69,12 @@ class RawArgs(msgspec.Struct, gc=False, frozen=True, rename=_NAMES):
     sent: msgspec.Raw = _EMPTY
     received: msgspec.Raw = _EMPTY
     group_size: msgspec.Raw = _EMPTY
+    group: msgspec.Raw = _EMPTY
+    group_description: msgspec.Raw = _EMPTY
+    group_ranks: msgspec.Raw = _EMPTY
+    sequence: msgspec.Raw = _EMPTY
+    source: msgspec.Raw = _EMPTY
+    target: msgspec.Raw = _EMPTY
     sync_kind: msgspec.Raw = _EMPTY
     wait_stream: msgspec.Raw = _EMPTY
     wait_record: msgspec.Raw = _EMPTY
@@ -136,6 +148,12 @@ def _parse(raw: RawArgs) -> EventArgs:
         collective_in=_value(raw.sent, _size),
         collective_out=_value(raw.received, _size),
         group_size=_value(raw.group_size, _size),
+        group=_value(raw.group, readable),
+        group_description=_value(raw.group_description, readable),
+        group_ranks=_value(raw.group_ranks, rank_list),
+        collective_sequence=_value(raw.sequence, _size),
+        source_rank=_value(raw.source, _size),
+        target_rank=_value(raw.target, _size),
         sync_kind=_value(raw.sync_kind, readable),
         wait_stream=_value(raw.wait_stream, _id),
         wait_record_correlation=_value(raw.wait_record, _id),
@@ -195,6 +213,11 @@ def _size(value: Any) -> int:
     if not 0 <= number <= _MOST_BYTES:
         raise ValueError
     return number
+
+
+def rank_list(value: Any) -> tuple[int, ...]:
+    """Numbers of ranks: a list, or the text of one. A longer one that the writer cut ("[0, 1, ...]") is unknown."""
+    return tuple(_size(rank) for rank in _list(json.loads(value) if isinstance(value, str) else value))
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
