@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -21,7 +21,7 @@ from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.devices.dtypes import element_bytes
-from mfu_doctor.trace import EventArgs
+from mfu_doctor.trace import Category, EventArgs, ProcessGroup
 
 _KIND = re.compile(
     r"(all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|broadcast|send_?recv|reduce|gather|scatter|send|recv|barrier)",
@@ -42,7 +42,10 @@ _BYTES |= {"byte": 1, "char": 1, "bool": 1, "int8": 1, "uint8": 1, "float8_e4m3f
 FEW_BYTES = 4096
 # Operators whose first argument is what this rank puts in; c10d::_allgather_base_ and its like begin with the output.
 _INPUT_FIRST = re.compile(r"^(record_param_comms$|_c10d_functional::)")
+_INPUTS_ONLY = re.compile(r"^(nccl|gloo|mpi|ucc):")  # all arguments are what it puts in (a receive: what it gets)
 _OTHER = "collective"
+SEND, RECEIVE = "send", "recv"
+_PEER_ARGUMENT = 2  # of c10d::send and c10d::recv_: after the tensors and the group
 # Fewer equal collectives than this say nothing about which of them waited.
 _ENOUGH = 3
 
@@ -61,6 +64,9 @@ class Collectives:
         exposed_wait_ns: part of `exposed_ns` that is certainly waiting for other ranks; 0 where this is not known.
         wait_known: where it is known.
         ranks: how many ranks take part, None if unknown.
+        group: its process group, None if the trace does not say which.
+        sequence: its number in the group, -1 if unknown.
+        peer: rank of the other end of a send or receive, -1 if unknown or for all others.
     """
 
     entry: Rows
@@ -72,6 +78,9 @@ class Collectives:
     exposed_wait_ns: Rows
     wait_known: Mask
     ranks: tuple[int | None, ...]
+    group: tuple[ProcessGroup | None, ...]
+    sequence: Rows
+    peer: Rows
 
     @property
     def tiny(self) -> Mask:
@@ -89,19 +98,46 @@ def collectives_of(run: Run) -> Collectives | None:
     start, end = activity.start[entry], activity.end[entry]
     issuers = _issuers(run, entry)
     told = [_told(run, row, issuer) for row, issuer in zip(activity.row[entry].tolist(), issuers, strict=True)]
-    kind, size, dtype, ranks = (tuple(column) for column in zip(*told, strict=True))
+    kind, size = tuple(one.kind for one in told), np.array([one.size for one in told], np.int64)
     duration = end - start
     exposed = run.breakdown.owners["communication"].overlap_with(start, end)
-    sizes = np.array(size, np.int64)
-    fastest, known = _fastest(kind, sizes, duration)
+    fastest, known = _fastest(kind, size, duration)
     waiting = np.where(known, duration - fastest, 0)
-    return Collectives(entry, kind, sizes, dtype, duration, exposed, np.minimum(waiting, exposed), known, ranks)
+    return Collectives(
+        entry=entry,
+        kind=kind,
+        size=size,
+        dtype=tuple(one.dtype for one in told),
+        duration_ns=duration,
+        exposed_ns=exposed,
+        exposed_wait_ns=np.minimum(waiting, exposed),
+        wait_known=known,
+        ranks=tuple(one.ranks for one in told),
+        group=tuple(one.group for one in told),
+        sequence=np.array([one.sequence for one in told], np.int64),
+        peer=np.array([one.peer for one in told], np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one collective is, as far as its kernel or the operators that issued it tell; columns of `Collectives`."""
+
+    kind: str
+    size: int
+    dtype: str | None
+    ranks: int | None
+    group: ProcessGroup | None
+    sequence: int
+    peer: int
 
 
 def _issuers(run: Run, entry: Rows) -> list[tuple[int, ...]]:
     """For each collective the rows of the communication operators that issued it, innermost first; () if others did too."""
-    own = run.launches.op[entry]
-    above = [(int(op), *run.ops.ancestors(int(op))) if op >= 0 else () for op in own.tolist()]
+    own, call = run.launches.op[entry], run.launches.call[entry]
+    above = [_above(run, *pair) for pair in zip(own.tolist(), call.tolist(), strict=True)]
+    if run.is_cpu:
+        above = [(*rows, *_began_in(run, rows[0])) for rows in above]
     names = run.trace.name_ids(frozenset(n for n in run.trace.names if COMMUNICATION_OP.search(n)))
     is_issuer = np.zeros(len(run.trace.names) + 1, np.bool_)
     is_issuer[names] = True
@@ -112,8 +148,25 @@ def _issuers(run: Run, entry: Rows) -> list[tuple[int, ...]]:
     ]  # one call of several kernels has no one size
 
 
-def _told(run: Run, row: int, issuers: tuple[int, ...]) -> tuple[str, int, str | None, int | None]:
-    """Kind, bytes, element type and ranks of one collective, as far as its kernel or the operators that issued it tell."""
+def _above(run: Run, op: int, call: int) -> tuple[int, ...]:
+    """What encloses a launch, innermost first: back ends annotate it inside of the operator that owns the kernel."""
+    outside = tuple(run.ops.ancestors(call)) if call >= 0 else ()
+    if op < 0 or op in outside:
+        return outside
+    return (op, *run.ops.ancestors(op))
+
+
+def _began_in(run: Run, row: int) -> tuple[int, ...]:
+    """The operator that a span outlives which began inside of it, as a send or receive of gloo does; () if there is none."""
+    events = run.trace.events
+    before = run.trace.rows(Category.CPU_OP)
+    before = before[: np.searchsorted(before, row)]
+    before = before[events.track[before] == events.track[row]][-1:]
+    inside = (events.end[before] >= events.start[row]) & (events.end[before] < events.end[row])
+    return tuple(before[inside].tolist())
+
+
+def _told(run: Run, row: int, issuers: tuple[int, ...]) -> _Told:
     known = [(run.trace.name_of(r), args) for r in (row, *issuers) if (args := run.trace.args_of(r)) is not None]
     arguments = [args for _, args in known]
     texts = [
@@ -121,11 +174,47 @@ def _told(run: Run, row: int, issuers: tuple[int, ...]) -> tuple[str, int, str |
         *(run.trace.name_of(r) for r in (*issuers, row)),
     ]
     kind = next((m.group(1).lower().replace("_", "") for t in texts if (m := _KIND.search(t))), _OTHER)
-    ranks = next((args.group_size for args in arguments if args.group_size), None)
-    found = [size for name, args in known if (size := _size(name, args)) is not None]
-    if found:
-        return kind, *found[0], ranks
-    return kind, -1, next((args.collective_dtype for args in arguments if args.collective_dtype), None), ranks
+    found = next((size for name, args in known if (size := _size(name, args)) is not None), None)
+    dtype = next((args.collective_dtype for args in arguments if args.collective_dtype), None)
+    group = _group(run, arguments)
+    return _Told(
+        kind,
+        *((-1, dtype) if found is None else found),
+        ranks=next((args.group_size for args in arguments if args.group_size), None),
+        group=group,
+        sequence=next((n for args in arguments if (n := args.collective_sequence) is not None), -1),
+        peer=_peer(kind, known, group),
+    )
+
+
+def _group(run: Run, arguments: list[EventArgs]) -> ProcessGroup | None:
+    """The process group that a collective names, with what the list of groups adds; the only one there is if it names none."""
+    listed = run.trace.distributed.groups
+    args = next((args for args in arguments if args.group is not None), None)
+    if args is None or args.group is None:
+        return listed[0] if len(listed) == 1 else None
+    known = next((group for group in listed if group.name == args.group), ProcessGroup(args.group))
+    return replace(
+        known,
+        description=args.group_description or known.description,
+        size=args.group_size or known.size,
+        ranks=args.group_ranks or known.ranks,
+    )
+
+
+def _peer(kind: str, known: list[tuple[str, EventArgs]], group: ProcessGroup | None) -> int:
+    """The rank at the other end of a send or receive: as recorded, else what was printed of its operator's arguments."""
+    if kind not in (SEND, RECEIVE):
+        return -1
+    recorded = [args.target_rank if kind == SEND else args.source_rank for _, args in known]
+    if (there := next((rank for rank in recorded if rank is not None), None)) is not None:
+        return there
+    printed = (args.printed(_PEER_ARGUMENT) for name, args in known if name.startswith("c10d::"))
+    place = next(
+        (p for p in printed if isinstance(p, int) and not isinstance(p, bool)), None
+    )  # its number in the group
+    ranks = group.ranks if group is not None else None
+    return ranks[place] if place is not None and ranks is not None and 0 <= place < len(ranks) else -1
 
 
 def _size(name: str, args: EventArgs) -> tuple[int, str] | None:
@@ -133,11 +222,22 @@ def _size(name: str, args: EventArgs) -> tuple[int, str] | None:
     if args.collective_in is not None and args.collective_dtype is not None:
         width = _BYTES.get(args.collective_dtype.lower())
         return (args.collective_in * width, args.collective_dtype) if width else None
+    if _INPUTS_ONLY.search(name):
+        return _sum_of(args)
     if not _INPUT_FIRST.search(name):
         return None
     shape, kind = args.shape(0), args.type_of(0)
     bytes_each = element_bytes(kind)
     return (int(prod(shape) * bytes_each), kind) if shape is not None and kind is not None and bytes_each else None
+
+
+def _sum_of(args: EventArgs) -> tuple[int, str] | None:
+    """Bytes of all arguments together, and their element type; None if one of them was not recorded."""
+    types = args.types or ()
+    each = [(args.shape(i), element_bytes(kind)) for i, kind in enumerate(types)]
+    if not each or any(shape is None or not width for shape, width in each):
+        return None
+    return int(sum(prod(shape) * width for shape, width in each if shape is not None and width)), types[0]
 
 
 def _fastest(kind: tuple[str, ...], size: Rows, duration: Rows) -> tuple[Rows, Mask]:
