@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mfu_doctor.analysis.replay.edits import ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.profiler_overhead import without_profiler
-from mfu_doctor.analysis.replay.replay import Replay, walk
+from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.replay.walk import walk
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import Facts
 from tests.timeline import Timeline

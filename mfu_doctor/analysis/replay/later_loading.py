@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import ScaleHost
 from mfu_doctor.analysis.replay.model import Timeline
-from mfu_doctor.analysis.replay.replay import walk
+from mfu_doctor.analysis.replay.walk import walk
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.later_waits import LaterWaits
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.model import Calls, Timeline
-from mfu_doctor.analysis.replay.replay import walk
+from mfu_doctor.analysis.replay.walk import walk
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 
 # A profiled step this much longer than an un-profiled one is corrected; less is within what steps differ by anyway.

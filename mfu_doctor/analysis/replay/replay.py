@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
-from mfu_doctor.analysis.replay.model import NO_LINK, TO_HOST, Boundary, Timeline
+from mfu_doctor.analysis.replay.model import Timeline
+from mfu_doctor.analysis.replay.walk import walk
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.quantities import percent, signed_percent
 
 WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
-_LONG_AGO = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +148,19 @@ class Replay:
             self._walked[key] = (tuple(edits), self._replayed(edits))
         return self._walked[key][1]
 
+    def edited(self, edits: Sequence[Edit]) -> Timeline:
+        """The timeline with these edits made."""
+        return apply(self.timeline, edits, self._row_of_entry, self._slowdown) if edits else self.timeline
+
     def _replayed(self, edits: Sequence[Edit]) -> float:
-        changed = apply(self.timeline, edits, self._row_of_entry, self._slowdown)
-        if self._runs_ahead(changed):
+        changed = self.edited(edits)
+        if self.runs_ahead(changed):
             after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
         else:
             after, before = walk(changed), self.base_ns
         return after * self.measured_ns / before
 
-    def _runs_ahead(self, changed: Timeline) -> bool:
+    def runs_ahead(self, changed: Timeline) -> bool:
         """Whether an edit moved an operation that begins a step to a stream of its own."""
         begins = [b.operation for b in changed.boundaries if b.operation >= 0]
         return bool((changed.operations.stream[begins] != self.timeline.operations.stream[begins]).any())
@@ -167,132 +170,3 @@ class Replay:
         ends = (change.low, change.mid, change.high)
         low, mid, high = sorted(max(self.measured_ns - self.step_ns(edits), 0.0) for edits in ends)
         return Price(low * (1 - self.widening), mid, min(high * (1 + self.widening), self.measured_ns))
-
-
-def walk(timeline: Timeline, *, by_completion: bool = False) -> float:
-    """Run the timeline; returns the mean time of its steps in nanoseconds.
-
-    A plain loop over host calls with everything prepared as lists: about half a microsecond per call, linear, and easier to
-    trust than a vectorised running maximum between blocking points.
-
-    Args:
-        timeline: as recorded or edited.
-        by_completion: measure from when all work issued before a step is done, not from its first operation's start. An edit
-            can let a step's first operation run ahead (a copy on its own stream); the step is not over sooner for that.
-    """
-    call_end, op_start, op_end = _Walk(timeline).run()
-    edges = [_edge(timeline, b, call_end, (op_start, op_end), by_completion) for b in timeline.boundaries]
-    weight = timeline.weight or (1,) * (len(edges) - 1)
-    return sum((b - a) * often for (a, b), often in zip(pairwise(edges), weight, strict=True)) / sum(weight)
-
-
-def _edge(
-    timeline: Timeline,
-    boundary: Boundary,
-    call_end: list[float],
-    operations: tuple[list[float], list[float]],
-    by_completion: bool,
-) -> float:
-    op_start, op_end = operations
-    if boundary.operation >= 0:
-        if by_completion and boundary.operation > 0:
-            return max(op_end[: boundary.operation])
-        return op_start[boundary.operation]
-    if boundary.call < 0:
-        return max(op_end)
-    at = call_end[boundary.call]
-    if boundary.drained:
-        issued = np.searchsorted(timeline.operations.call, boundary.call, side="right")
-        at = max(at, max(op_end[:issued], default=at))
-    return at
-
-
-class _Walk:
-    """Lists of one timeline, ready for the loop, and the state of its device."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        calls, ops = timeline.calls, timeline.operations
-        self.start = calls.start.tolist()
-        self.after, self.own = calls.after.tolist(), calls.own.tolist()
-        self.gap, self.cost, self.tail = calls.gap.tolist(), calls.cost.tolist(), calls.tail.tolist()
-        self.call_waits = dict(timeline.calls.waits)
-        self.paced = {d.call: (d.previous, d.after_ns) for d in calls.deliveries}
-        self.first_op = np.searchsorted(ops.call, np.arange(-1, len(self.start) + 1), side="left").tolist()
-        streams, stream = np.unique(ops.stream, return_inverse=True)
-        self.stream = stream.tolist()
-        self.duration, self.latency, self.op_gap = ops.duration.tolist(), ops.latency.tolist(), ops.gap.tolist()
-        self.recorded_start = ops.start.tolist()
-        self.full_behind = _full_behind(stream, timeline.queue_limit).tolist()
-        self.op_waits: dict[int, list[tuple[int, float]]] = {}
-        for k, j, delay in ops.waits:
-            self.op_waits.setdefault(k, []).append((j, delay))
-        self.link = ops.link.tolist()
-        self.two_way = timeline.two_way
-        self.link_busy = {NO_LINK: (_LONG_AGO, _LONG_AGO), TO_HOST: (_LONG_AGO, _LONG_AGO)}
-        self.op_start, self.op_end = [0.0] * len(self.stream), [0.0] * len(self.stream)
-        self.free = [_LONG_AGO] * len(streams)
-
-    def run(self) -> tuple[list[float], list[float], list[float]]:
-        """Walk all calls; returns ends of calls, starts and ends of operations."""
-        gap, cost, start, first = self.gap, self.cost, self.start, self.first_op
-        call_waits, op_waits, full_behind = self.call_waits, self.op_waits, self.full_behind
-        stream, duration, latency, op_gap, link = self.stream, self.duration, self.latency, self.op_gap, self.link
-        op_start, op_end, free = self.op_start, self.op_end, self.free
-        call_begin, call_end, paced = [0.0] * len(start), [0.0] * len(start), self.paced
-        self._before_the_trace(first[1])
-        for i, (previous, mine) in enumerate(zip(self.after, self.own, strict=True)):
-            begin = call_end[previous] + gap[i] if previous >= 0 else float(start[i])
-            if mine >= 0 and call_end[mine] > begin:
-                begin = call_end[mine]
-            if i in paced:  # a batch that is not there yet
-                begin = max(begin, call_begin[paced[i][0]] + paced[i][1])
-            call_begin[i] = begin
-            end = begin + cost[i]
-            for k in range(first[i + 1], first[i + 2]):
-                s = stream[k]
-                at, ready = begin + latency[k], free[s] + op_gap[k]
-                if ready > at:
-                    at = ready
-                if k in op_waits:
-                    at = max(at, *(op_end[j] + delay for j, delay in op_waits[k]))
-                if link[k]:
-                    at = self._on_link(k, at)
-                op_start[k] = at
-                op_end[k] = done = at + duration[k]
-                if done > free[s]:
-                    free[s] = done
-                if full_behind[k] >= 0 and op_start[full_behind[k]] > end:  # the queue is full: the call blocks
-                    end = op_start[full_behind[k]]
-            if i in call_waits:
-                end = max(end, max(op_end[k] for k in call_waits[i]) + self.tail[i])
-            call_end[i] = end
-        return call_end, op_start, op_end
-
-    def _on_link(self, k: int, at: float) -> float:
-        """When a copy can start that is ready at `at`: not while another one uses its link. It then uses the link itself."""
-        way = TO_HOST if self.two_way and self.link[k] == TO_HOST else NO_LINK
-        begun, free = self.link_busy[way]
-        if not self.duration[k]:
-            return at  # an edit has removed it
-        if at < free and at + self.duration[k] > begun:
-            at = free
-        if at + self.duration[k] > free:
-            self.link_busy[way] = (at, at + self.duration[k])
-        return at
-
-    def _before_the_trace(self, count: int) -> None:
-        """Queue the operations that were issued before the trace began: not before each was seen to start."""
-        for k in range(count):
-            s = self.stream[k]
-            at = max(self.free[s] + self.op_gap[k], float(self.recorded_start[k]))
-            self.op_start[k], self.op_end[k] = at, at + self.duration[k]
-            self.free[s] = self.op_end[k]
-
-
-def _full_behind(stream: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """For each operation the one that must have started before its call can return: `limit` before it on its stream, else -1."""
-    behind = np.full(len(stream), -1, np.int64)
-    for s in range(int(stream.max(initial=-1)) + 1):
-        mine = np.flatnonzero(stream == s)
-        behind[mine[limit:]] = mine[: max(len(mine) - limit, 0)]
-    return behind
