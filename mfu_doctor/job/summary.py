@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A process group as one rank sees it."""
+    """A process group as one rank sees it. Without a name it is told from others by what runs it: a stream, or threads."""
 
     name: str  # "" if the trace does not say
     description: str | None = None
@@ -83,31 +83,61 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The replay of a rank reduced to its collectives: each point is reached at the latest of a few earlier ends plus a delay.
+    """The replay of a rank reduced to its collectives: each point is reached at the latest of a few earlier ones plus a delay.
 
-    Points are the n collectives in the order of `Collectives`, then the k + 1 edges of the replayed steps. Point p is reached at
-    max(since_ns[p], max over i in [pointer[p], pointer[p+1]) of end of collective source[i] + delay_ns[i]); a collective's own
-    end is its arrival (this point) plus what it waits and transfers, which only the job knows. Dominated sources are left out.
+    A point is where the rank arrives at a collective, where a replayed step begins or the last one ends, or a relay: a moment on
+    which many later points depend. Point p is reached at
+
+        max(since_ns[p], max over i in [pointer[p], pointer[p + 1]) of left[source[i]] + delay_ns[i])
+
+    and left when it is reached, or if it is a collective when that ends, which only the job knows. Each point comes after its
+    sources. It needs no other point before it: ranks may come to collectives of different groups in different orders.
 
     Attributes:
-        since_ns: earliest from the begin of the replay if no collective took any time, shape (n + k + 1,).
-        pointer: shape (n + k + 2,).
-        source: index of a collective, each smaller than the point.
+        since_ns: earliest from the begin of the replay if no collective took any time, shape (p,).
+        pointer: shape (p + 1,).
+        source: earlier points.
         delay_ns: shape of `source`.
+        collective: which collective each point is, an index into `Collectives`; -1 for others; shape (p,).
+        step: the points at which the k replayed steps begin, and the last one ends, shape (k + 1,).
         inside: whether each collective is part of the replay, shape (n,); others are as recorded.
+        lasts_ns: how long each collective takes in this rank's own replay, waiting included, shape (n,). It is less than recorded
+            where the profiler's time is taken out. If each lasts so long, the points are those of that replay (`alone`).
         weight: how often each of the k steps counts in the mean.
+        measured_ns: mean of the replayed steps as measured, without the profiler's time if that is known: savings are relative
+            to it, and the unchanged replay must reproduce it.
+        second_ns: nanoseconds of the replay in one second of the run as the report states it.
         begin: what `since_ns` counts from, as a time of the rank's clock: only so can two ranks be replayed together.
-        edge: when each of the k + 1 edges was in the recording, shape (k + 1,): what the unchanged replay must reproduce.
+        edge: when each of the k + 1 edges was in the recording, the profiler's time included, shape (k + 1,).
     """
 
     since_ns: Floats
     pointer: Ints
     source: Ints
     delay_ns: Floats
+    collective: Ints
+    step: Ints
     inside: npt.NDArray[np.bool_]
+    lasts_ns: Floats
     weight: tuple[int, ...]
+    measured_ns: float
+    second_ns: float
     begin: int
     edge: Ints
+
+    def alone(self, lasts_ns: Floats) -> Floats:
+        """When each point is reached if collectives last so long, whatever other ranks do; nanoseconds from `begin`."""
+        at = self.since_ns.copy()
+        left = self.since_ns.copy()
+        for p, which in enumerate(self.collective.tolist()):
+            mine = slice(self.pointer[p], self.pointer[p + 1])
+            at[p] = (left[self.source[mine]] + self.delay_ns[mine]).max(initial=at[p])
+            left[p] = at[p] if which < 0 else at[p] + lasts_ns[which]
+        return at
+
+    def mean_step_ns(self, at: Floats) -> float:
+        """The mean replayed step if points are reached at these times."""
+        return float((np.diff(at[self.step]) * self.weight).sum() / sum(self.weight))
 
 
 @dataclass(frozen=True, slots=True)

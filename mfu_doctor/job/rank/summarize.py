@@ -1,0 +1,99 @@
+"""A run becomes a `RankSummary`: all that the job needs of one rank, made where its trace is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mfu_doctor.analysis.replay.model import Timeline
+from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.replay.timeline import replayed_steps
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.utilization.flops import MODEL
+from mfu_doctor.diagnosis.diagnose import Diagnosed, diagnose_run
+from mfu_doctor.diagnosis.pricing import Priced, change_of, scale_of
+from mfu_doctor.job.rank.collectives import Found, find_collectives
+from mfu_doctor.job.rank.ledger import ledger_of
+from mfu_doctor.job.rank.machine import host_of, options_of
+from mfu_doctor.job.rank.reach import Scale, place_collectives, reach_of
+from mfu_doctor.job.summary import Floats, Mended, RankSummary, Reach
+from mfu_doctor.rules.catalogue import RULES
+from mfu_doctor.rules.contract import Rule
+
+MOST_MENDED = 6
+"""So many of a rank's findings are replayed for the job: the plan of a rank rarely has more, and each is three replays."""
+
+
+def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULES) -> RankSummary:
+    """Diagnose one rank and reduce it to what the job needs of it.
+
+    Args:
+        run: the rank's run.
+        rank: what the name of its file says, for a trace that does not tell.
+        rules: the rules to ask, in catalogue order.
+
+    Raises:
+        DoctorError: the run has no steps.
+    """
+    diagnosed = diagnose_run(run, rules)
+    found = find_collectives(run)
+    about = diagnosed.report.run
+    reach, reason, mended = _replayed(run, diagnosed, found)
+    steps = run.steps
+    return RankSummary(
+        rank=rank if about.rank is None else about.rank,
+        world_size=about.world_size,
+        trace=about.trace,
+        host=host_of(run.trace, about.world_size),
+        report=replace(diagnosed.report, drawing=None),
+        steps=tuple(steps.number.tolist()),
+        step_start=np.append(steps.start, steps.end[-1]) + run.trace.origin_ns,
+        steady=steps.steady,
+        collectives=found.collectives,
+        ledger=ledger_of(run, found),
+        reach=reach,
+        reach_reason=reason,
+        transfer_ns=found.transfer_ns,
+        mended=mended,
+        flops=_flops(run),
+        options=options_of(run, diagnosed.report),
+    )
+
+
+def _replayed(run: Run, diagnosed: Diagnosed, found: Found) -> tuple[Reach | None, str | None, tuple[Mended, ...]]:
+    """The rank's replay, or why there is none, and the replay with each of its first findings mended."""
+    if run.replay.distrust is not None:
+        return None, run.replay.distrust, ()
+    replayed = replayed_steps(run.steps)
+    edge = np.append(run.steps.start[replayed], run.steps.end[replayed.stop - 1])
+    scale = Scale(run.trace.origin_ns, scale_of(run).second_ns, edge)
+    place = place_collectives(run.replay.timeline, found, run.activity.row)
+
+    def reach(timeline: Timeline) -> Reach:
+        return reach_of(timeline, place, found, scale)
+
+    return reach(run.replay.timeline), None, tuple(_mended(run.replay, diagnosed.ranked, reach))
+
+
+def _mended(replay: Replay, ranked: Iterable[Priced], reach: Callable[[Timeline], Reach]) -> Iterator[Mended]:
+    """The findings that save most; one that lets a step's first operation run ahead has no place in the job's steps."""
+    worthwhile = [p for p in ranked if p.worth and p.price is not None]
+    for priced in worthwhile[:MOST_MENDED]:
+        change = change_of(priced)
+        low, mid, high = (replay.edited(edits) for edits in (change.low, change.mid, change.high))
+        if any(replay.runs_ahead(changed) for changed in (low, mid, high)):
+            continue
+        first = reach(low)
+        second = first if change.mid is change.low else reach(mid)
+        yield Mended(priced.rule.name, first, second, second if change.high is change.mid else reach(high))
+
+
+def _flops(run: Run) -> Floats:
+    """Model FLOP of each step window."""
+    counted = run.flops
+    if counted.coverage is None:
+        return np.full(run.steps.count, np.nan)
+    of_steps: Floats = counted.tally[..., MODEL].sum(axis=(1, 2))
+    return of_steps

@@ -1,0 +1,142 @@
+"""A rank's summary: which collectives, where its time went, and what travels."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.job.rank.summarize import summarize
+from mfu_doctor.job.summary import Group, RankSummary
+from mfu_doctor.reading.reader import read_trace
+from tests.rules.drawing import compute, wait_for_collectives
+from tests.timeline import Timeline
+from tests.traces import real_trace
+
+WORLD = {"pg_name": "0", "pg_desc": "default_pg", "backend_config": "cpu:gloo", "pg_size": 4, "ranks": [0, 1, 2, 3]}
+DP = {"pg_name": "1", "pg_desc": "dp", "backend_config": "cpu:gloo", "pg_size": 2, "ranks": [0, 2]}
+TP = {"pg_name": "3", "pg_desc": "tp", "backend_config": "cpu:gloo", "pg_size": 2, "ranks": [0, 1]}
+
+
+def exact(summary: RankSummary) -> None:
+    """The parts of any stretch of time sum to it, and no time inside of the steps is without an owner."""
+    first = summary.step_start[0]
+    ledger, columns = summary.ledger, summary.collectives
+    for spent, time in (
+        (ledger.at_arrival, columns.arrive),
+        (ledger.at_end, columns.end),
+        (ledger.at_step, summary.step_start),
+    ):
+        np.testing.assert_array_equal(spent.sum(axis=1), time - first)
+    assert (ledger.at_step[:, -1] == 0).all()
+    assert (ledger.at_step >= 0).all()
+
+
+def test_the_kernels_say_which_collective_of_which_group() -> None:
+    drawn = Timeline()
+    for step in range(4):
+        with drawn.step():
+            compute(drawn, 500)
+            for i, (name, ranks) in enumerate((("7", "[0, 2]"), ("8", "[0, 1, ...]"))):
+                drawn.op(
+                    "c10d::allreduce_",
+                    kernel=100,
+                    kernel_name="ncclDevKernel_AllReduce_Sum_f32",
+                    stream=20 + i,
+                    ready=drawn.free[7],
+                )
+                drawn.events[-2]["args"] |= {
+                    "Collective name": "allreduce",
+                    "dtype": "Float",
+                    "In msg nelems": 1000,
+                    "Group size": 2,
+                    "Process Group Name": name,
+                    "Process Group Description": f"mesh_{name}",
+                    "Process Group Ranks": ranks,
+                    "Seq": 10 + step,
+                }
+            wait_for_collectives(drawn)
+    summary = summarize(Run(drawn.trace()))
+    columns = summary.collectives
+    assert columns.groups == (Group("7", "mesh_7", (0, 2), 2), Group("8", "mesh_8", None, 2))
+    assert columns.group.tolist() == [0, 1] * 4
+    assert columns.sequence.tolist() == [10, 10, 11, 11, 12, 12, 13, 13]
+    assert columns.order.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert columns.step.tolist()[:6] == [0, 0, 1, 1, 2, 2]
+    assert set(columns.size.tolist()) == {4000}
+    assert "communication: mesh_7 7" in summary.ledger.owners
+    exact(summary)
+
+
+def gloo(*groups: dict[str, Any]) -> Timeline:
+    """Steps of a product and an all-reduce on each of two pairs of threads, then a send on the training thread."""
+    drawn = Timeline(device=None)
+    drawn.header["distributedInfo"] = {"backend": "gloo", "rank": 0, "world_size": 4, "pg_config": list(groups)}
+    drawn.header["host_name"] = "node7"
+    for step in range(4):
+        with drawn.step():
+            drawn.op("aten::mm", host=500)
+            for thread in (901, 911):
+                drawn.op("c10d::allreduce_", host=10)
+                told: dict[str, Any] = {"dims": [[1000]], "types": ["float"]}
+                drawn.add("user_annotation", "gloo:all_reduce", drawn.now, 300, tid=thread + step % 2, **told)
+                drawn.python(310)
+            drawn.op("c10d::send", host=10, concrete=["", "", "1", "0"])
+            drawn.add("user_annotation", "gloo:send", drawn.now - 3, 20)  # it outlives the operator that began it
+            drawn.python(25)
+    return drawn
+
+
+def test_the_threads_of_gloo_say_which_group_it_is() -> None:
+    summary = summarize(Run(gloo(WORLD, DP, TP).trace()))
+    columns = summary.collectives
+    names = [columns.groups[g].description for g in columns.group.tolist()]
+    assert names == ["dp", "tp", None] * 4
+    assert columns.kind == ("allreduce", "allreduce", "send") * 4
+    assert columns.size.tolist()[:2] == [4000, 4000]
+    assert columns.peer.tolist() == [-1] * 12  # rank 1 of a group that nothing names
+    assert (summary.rank, summary.world_size, summary.host) == (0, 4, "node7")
+    exact(summary)
+
+
+def test_threads_of_more_groups_than_are_listed_have_no_name() -> None:
+    columns = summarize(Run(gloo(DP, dict(TP, pg_name="4"), WORLD, TP).trace())).collectives
+    assert [columns.groups[g].name for g in columns.group.tolist()[:2]] == ["", ""]
+    assert columns.group.tolist()[:2] == [0, 1]
+
+
+def test_the_only_group_is_the_one() -> None:
+    columns = summarize(Run(gloo(DP).trace())).collectives
+    assert columns.groups == (Group("1", "dp", (0, 2), 2),)
+    assert columns.peer.tolist()[2] == 2  # the second of the group
+
+
+@pytest.mark.parametrize(
+    "name", ["v100_dlrm_8ranks/rank7", "two_ranks/rank0", "a100_resnet50_ddp_rank0of2", "cpu_gloo_rank34of300"]
+)
+def test_the_time_of_a_real_rank_is_accounted_for(name: str) -> None:
+    exact(summarize(Run(read_trace(real_trace(f"{name}.pt.trace.json.gz")))))
+
+
+def test_a_summary_is_small_and_can_travel() -> None:
+    summary = summarize(Run(read_trace(real_trace("v100_dlrm_8ranks/rank0.pt.trace.json.gz"))))
+    assert len(summary.collectives) == 8
+    assert summary.collectives.kind == (*["alltoall"] * 4, "allreduce", "alltoall", "allreduce", "allreduce")
+    sent = pickle.dumps(summary)
+    assert len(sent) < 100_000
+    assert pickle.loads(sent).report == summary.report
+
+
+def test_a_run_without_collectives_has_a_summary_too() -> None:
+    drawn = Timeline()
+    for _ in range(4):
+        with drawn.step():
+            compute(drawn, 500)
+            drawn.sync()
+    summary = summarize(Run(drawn.trace()), rank=3)
+    assert summary.rank == 3
+    assert len(summary.collectives) == 0
+    exact(summary)
