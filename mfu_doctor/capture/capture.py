@@ -1,7 +1,7 @@
 """One capture from the first hook to the written file: wires the loop's events to the step detector and the phase runner.
 
-Every event enters through the boundary (`Notes.guarded`). After our first failure the capture ends with what it has recorded, and
-the training loop continues without a change. When the schedule is over, only step times are taken until the block ends.
+Every event enters through the boundary (`Notes.guarded`). After our first failure the capture ends with what it has recorded;
+the training loop goes on. When the schedule is over, only step times are taken until the block ends.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Capture:
         self.samplers = Samplers(request, self.seen, self.watch, self.signs.thread)
         enter, leave = self.samplers.enter, self.samplers.leave
         self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=enter, leave=leave)
-        self._held: Mark | None = None
         self._lock = threading.RLock()  # the block may end in one thread while another one trains
+        self._held: Mark | None = None
         self._pid, self._fetching = os.getpid(), 0  # depth of fetches: a loader may be iterated by another
 
     def start(self) -> None:
@@ -69,8 +69,8 @@ class Capture:
         """The block ended: write what is known now, with the last step if it is whole; nothing if it `failed` before a step."""
         if os.getpid() != self._pid:
             return
-        seen = self.over or self.former or self.phase_runner.rows or self.phase_runner.recording
-        if failed and not (seen or self.detector.complete):
+        runner = self.phase_runner
+        if failed and not (self.over or self.former or runner.rows or runner.recording or self.detector.complete):
             self.notes.guarded("the hooks could not be removed", self.abandon)
             return
         self.notes.guarded("the run could not be watched", self.watch.end)
@@ -121,8 +121,8 @@ class Capture:
                 self.notes.guarded("a batch could not be described", tell, iterator, batch, wait_ns, plain=plain)
         if self._fetching == 0:
             self.watch.clock.waited(wait_ns)
-            ends = self.signs.fetch_ends
-            self._safely("loading a batch could not be recorded", self._tell, ends, iterator, exhausted=exhausted)
+            what = "loading a batch could not be recorded"
+            self._safely(what, self._tell, self.signs.fetch_ends, iterator, exhausted=exhausted)
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """See `Listener`."""
@@ -178,8 +178,6 @@ class Capture:
         elif self.watch.onlooker is not None:
             self.watch.onlooker.stepped()
 
-    # What is done about it.
-
     def _safely(self, what: str, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         with self._lock:
             if self.over:
@@ -190,6 +188,7 @@ class Capture:
                 self.notes.guarded(what, call, *args, **kwargs)
             if self.notes.failures != failures:
                 self._end()
+            self.samplers.settle()
             self.watch.leave()
 
     def _install(self) -> None:
@@ -251,7 +250,7 @@ class Capture:
             self.samplers.devices.find(again=False)
             self.phase_runner.available = self.seen.steps_ahead(self.detector.ended_fetches)
             self.phase_runner.begin(self.detector.steps_of_turn)
-        self.watch.act(edge, plain=not self.phase_runner.attached)
+        self.watch.act(edge, plain=not (self.phase_runner.attached or self.phase_runner.idle))
         if self.phase_runner.done:
             self._end()
 
@@ -271,6 +270,7 @@ class Capture:
             self.notes.guarded("the hooks could not be removed", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
             self.notes.guarded("the rest of the run could not be watched", self.samplers.look_on)
+        self.samplers.settle()
 
     def _look_on(self) -> None:
         if self._hooks is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec
 
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
 from mfu_doctor.capture.facts.host import Busy, Stretch, busy_now
+from mfu_doctor.capture.facts.operator_watch import OperatorWatch
 from mfu_doctor.capture.loop.children import Children
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
@@ -18,6 +20,8 @@ from mfu_doctor.capture.seen import Request, Seen
 from mfu_doctor.units import NS_PER_S
 
 P = ParamSpec("P")
+
+_OPERATORS = "operators could not be looked at"
 
 
 class Samplers:
@@ -34,6 +38,7 @@ class Samplers:
         self.devices = DeviceWatch(watch.notes, request.nvml, request.current_devices)
         self._seen, self._watch, self._thread, self._base = seen, watch, thread, working_directory()
         self.children = Children(self._base, watch.notes)
+        self.operators = OperatorWatch(self._base)
         self._frames: StackSampler | None = None
         self._rest: tuple[Busy, int] | None = (
             None  # when the rest of the run began, and the nanoseconds of steps until then
@@ -59,6 +64,8 @@ class Samplers:
         elif phase is Phase.SHAPES:
             self._watch.pause()
             self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current)
+        elif phase in (Phase.REST, Phase.SETTLE):
+            self._watch.notes.guarded(_OPERATORS, self.operators.begin)
 
     def leave(self, phase: Phase) -> None:
         """It has ended."""
@@ -69,6 +76,12 @@ class Samplers:
         elif phase is Phase.SHAPES:
             self._seen.calls.remove()
             self._watch.resume()
+        elif phase in (Phase.REST, Phase.SETTLE):
+            self._watch.notes.guarded(_OPERATORS, self.operators.end)
+
+    def settle(self) -> None:
+        """Nothing hides the modes of the program any more: ours is entered or left, as was asked for."""
+        self._watch.notes.guarded(_OPERATORS, self.operators.settle, partial(self._watch.notes.guarded, _OPERATORS))
 
     def look_on(self) -> None:
         """The recording is over and written; the block may go on."""
@@ -83,6 +96,7 @@ class Samplers:
             self._seen.rest = Stretch(before, self._busy_now(), stepping_s)
         self._stop_frames()
         self._seen.calls.remove()
+        self._watch.notes.guarded(_OPERATORS, self.operators.rest)
         self.children.stop()
         sampled = self.devices.stop()
         if sampled is not None:

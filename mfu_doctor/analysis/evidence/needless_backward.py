@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.attribution import inherited, without_host, work_in
+from mfu_doctor.analysis.evidence.attribution import inherited, lessened, without_host, work_in
 from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, outermost, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
-from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice
+from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
@@ -73,10 +73,7 @@ class NeedlessBackward:
 
     def removed(self, run: Run) -> Change:
         """Without it: at the low end only its device time, else the time to launch it too."""
-        rows, at = np.unique(run.activity.row, return_index=True)
-        # a factor is that of a row, and all entries of a row have one
-        some = self.share[at] > 0
-        device: tuple[Edit, ...] = (ScaleDevice(rows[some], 1.0 - self.share[at][some]),) if some.any() else ()
+        device = lessened(run, self.share)
         everything = (*device, *without_host(run, self.whole))
         return Change(device, everything, everything)
 

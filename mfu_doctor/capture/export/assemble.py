@@ -89,9 +89,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         recorded=counted(phase_runner, chosen),
         timed_steps_s=_seconds(timed),
         profiled_steps_s=_seconds(chosen.timing.rows if chosen.timing else []),
-        after_steps_s=_seconds(
-            [row for row in phase_runner.rows if row.phase is Phase.AFTER][1:]
-        ),  # the first one settles
+        after_steps_s=_seconds([row for row in phase_runner.rows if row.phase is Phase.AFTER]),
         micro_batches=_per_update(phase_runner.rows, max(loop.updates.values(), default=1.0)),
         batch_shape=loop.batch_shape,
         windows=chosen.windows,
@@ -101,6 +99,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         repeated_calls=seen.calls.found(),
         unused_gradients=capture.notes.guarded("unused gradients could not be found", seen.gradients.unused),
         ignored_targets=capture.notes.guarded("ignored targets could not be told", seen.targets.ignored),
+        operators=capture.samplers.operators.told,
         parameter_elements=loop.parameter_elements,
         parameter_dtypes=loop.parameter_dtypes,
         compile=compile_facts(seen.compiled, compiled_now()),

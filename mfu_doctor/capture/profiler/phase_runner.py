@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.loop.schedule import AFTER_STEPS, REST_STEPS, Phase, fit, in_turns, phases
+from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, in_turns, phases
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler.limits import options_for, single_session, steps_within_budget
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
@@ -153,8 +153,7 @@ class PhaseRunner:
     @property
     def idle(self) -> bool:
         """Whether the time of the running step is used for nothing, from the step before the one with shapes to the one after."""
-        settles = self.phase is Phase.AFTER and self._left == AFTER_STEPS
-        return settles or self.phase in (Phase.REST, Phase.SHAPES)
+        return self.phase in (Phase.REST, Phase.SHAPES, Phase.SETTLE)
 
     @property
     def recorded(self) -> bool:

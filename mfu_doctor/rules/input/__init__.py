@@ -5,6 +5,7 @@ from mfu_doctor.rules.input.blocking_copy import blocking_copy
 from mfu_doctor.rules.input.cold_workers import cold_workers
 from mfu_doctor.rules.input.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.input.input_bound import input_bound
+from mfu_doctor.rules.input.padded_batch import padded_batch
 from mfu_doctor.rules.input.pageable_copy import pageable_copy
 from mfu_doctor.rules.input.slow_sample import slow_sample
 from mfu_doctor.rules.input.wide_batch import wide_batch
@@ -17,4 +18,5 @@ RULES: tuple[Rule, ...] = (
     slow_sample,
     host_made_tensor,
     wide_batch,
+    padded_batch,
 )

@@ -31,13 +31,10 @@ References
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from mfu_doctor.analysis.evidence.attribution import first_place
+from mfu_doctor.analysis.evidence.attribution import first_place, lessened
 from mfu_doctor.analysis.evidence.ignored_targets import ignored_rows_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice
+from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number, share
 from mfu_doctor.result.findings import Ends
@@ -78,7 +75,7 @@ def ignored_rows(run: Run) -> Outcome:
         fix="keep = labels != -100; loss = F.cross_entropy(head(hidden[keep]), labels[keep])",
         detail="select the rows that count before the last layer: the loss stays the same",
         decides=Ends(low="fewer rows are less efficient", high="the time is in proportion to the rows"),
-        change=Change(_scaled(run, _LOW * found.least), _scaled(run, _MID * found.share), _scaled(run, found.share)),
+        change=Change(lessened(run, _LOW * found.least), lessened(run, _MID * found.share), lessened(run, found.share)),
         evidence=(
             shown("ignored targets", ignored / targets, "share"),
             shown("targets", each, "count"),
@@ -89,10 +86,3 @@ def ignored_rows(run: Run) -> Outcome:
         confidence="modelled",
         needless_flops=float((run.flops.per_entry() * steady.entry_part(run)) @ found.share),
     )
-
-
-def _scaled(run: Run, less: npt.NDArray[np.float64]) -> tuple[Edit, ...]:
-    """Entries take so much less of their device time."""
-    rows, at = np.unique(run.activity.row, return_index=True)
-    some = less[at] > 0
-    return (ScaleDevice(rows[some], 1.0 - less[at][some]),) if some.any() else ()

@@ -1,0 +1,105 @@
+"""Operators whose results are for nothing: another call made the same, or nothing reads them.
+
+profile() counts such calls in a step beside the recorded ones, by operator, shapes of its tensors and line of the user. Calls in
+forward of the same operator on the same shapes take the same time, so what is needless of them is needless of their time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.evidence.attribution import inherited
+from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
+from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts.wasted_work import OperatorResults
+from mfu_doctor.trace import Category, EventArgs
+
+Dims = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WastedResults:
+    """What is computed for nothing.
+
+    Attributes:
+        forward: needless part of what each entry of the activity table computes, in forward only, shape (n,).
+        share: the same, with the backward of those calls.
+        place_ns: nanoseconds per mean step of forward by line of the user.
+        operators: the same by operator.
+    """
+
+    forward: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+    place_ns: Counter[str]
+    operators: Counter[str]
+
+    @property
+    def place(self) -> str | None:
+        """The line with most of it."""
+        return max(self.place_ns, key=lambda place: self.place_ns[place], default=None)
+
+
+def wasted_results(run: Run, steady: Steady, count: Callable[[OperatorResults], int]) -> WastedResults | None:
+    """What is needless where so many calls of an operator are; None if there is nothing, or if operators were not watched."""
+    told = run.facts.operators if run.facts is not None else None
+    needless = [one for one in told.results if count(one)] if told is not None else []
+    if not needless:
+        return None
+    rows_of = _forward_rows(run, {one.operator for one in needless})
+    value = np.zeros(len(run.trace.events.name))
+    places: Counter[str] = Counter()
+    operators: Counter[str] = Counter()
+    per_row = _device_ns(run, steady)
+    for one in needless:
+        rows = rows_of.get((one.operator, one.dims), [])
+        part = min(count(one) / max(one.calls, 1), 1.0)
+        value[rows] = np.minimum(value[rows] + part, 1.0)
+        spent = float(per_row[rows].sum()) * part
+        places[one.place or ""] += spent  # type: ignore[assignment]
+        operators[one.operator.removeprefix("aten::")] += spent  # type: ignore[assignment]
+    entries = run.launches.op
+    forward = inherited(run, entries, value)
+    nodes = node_calls(run, run.trace.rows(Category.CPU_OP))
+    makers = maker_of(run, nodes)
+    value[nodes] = np.where(makers >= 0, value[np.maximum(makers, 0)], 0.0)
+    places.pop("", None)
+    return WastedResults(forward, inherited(run, entries, value), places, operators)
+
+
+def _forward_rows(run: Run, names: set[str]) -> dict[tuple[str, Dims], list[int]]:
+    """Rows of operators with these names by their name and the shapes of their tensors."""
+    found: dict[tuple[str, Dims], list[int]] = defaultdict(list)
+    rows: Rows = run.trace.rows(Category.CPU_OP)
+    ids = run.trace.name_ids(names)
+    rows = rows[np.isin(run.trace.events.name[rows], ids)]
+    rows = rows[~in_backward(run, rows)]
+    for row in rows.tolist():
+        found[run.trace.name_of(row), _dims(run.trace.args_of(row))].append(row)
+    return found
+
+
+def _dims(args: EventArgs | None) -> Dims:
+    """The shapes of the tensors with an axis, of lists too."""
+    shapes: list[tuple[int, ...]] = []
+    for shape in (args.dims if args is not None else None) or ():
+        inner = [one for one in shape if isinstance(one, tuple)]
+        shapes += inner or [tuple(one for one in shape if isinstance(one, int))]
+    return tuple(shape for shape in shapes if shape)
+
+
+def _device_ns(run: Run, steady: Steady) -> npt.NDArray[np.float64]:
+    """Device time of the mean step by operator row, with all that it calls; shape of the events."""
+    spent = np.zeros(len(run.trace.events.name))
+    per_entry = (run.activity.end - run.activity.start) * steady.entry_part(run)
+    row = run.launches.op.astype(np.int64)
+    while (row >= 0).any():
+        known = row >= 0
+        np.add.at(spent, row[known], per_entry[known])
+        row = np.where(known, run.ops.parent[np.maximum(row, 0)], -1)
+    return spent

@@ -1,0 +1,178 @@
+"""What becomes of the results of operators in one step: one made them before, or nobody reads them.
+
+Each operator of forward is told what it read and what it made (see `operator_watch`). A result is the same as a former one if the
+operator, the shapes, and a sample of the values are: random numbers, parameters and data that change never are. It is read if an
+operator reads it, whose own result is read; if it leaves the graph of autograd; or if it is still there when the step ends.
+Nothing is kept but numbers, names and weak references.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from mfu_doctor.capture.facts.value_samples import Sampler
+from mfu_doctor.facts.wasted_work import OperatorResults
+
+MOST_OPERATORS = 20_000  # that are looked at in a step: 40 us each, in a step whose time is not used
+_SMALLEST = 1024  # elements: an operator with a smaller result is not worth a word
+
+Dims: TypeAlias = tuple[tuple[int, ...], ...]
+_Kind: TypeAlias = tuple[str, Dims]
+_Value: TypeAlias = tuple[str, Dims, bytes]
+
+# Operators that hand on what they got, or make what is written later: that their results are equal says nothing.
+_NO_WORK = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("clone", "copy_", "_to_copy", "contiguous", "fill_", "zero_", "zeros_like", "ones_like", "full_like"),
+        *("empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "lift_fresh", "detach", "_unsafe_view"),
+    )
+)
+# Operators whose result autograd keeps for backward: it detaches it once, as the program does whose code reads it outside.
+_KEEPS_RESULT = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("relu", "tanh", "sigmoid", "_softmax", "_log_softmax", "exp", "sqrt", "rsqrt", "reciprocal", "elu", "selu"),
+        *("hardtanh", "leaky_relu", "max_pool2d_with_indices", "native_layer_norm", "native_batch_norm", "cumprod"),
+        *("native_group_norm", "_scaled_dot_product_flash_attention_for_cpu", "mkldnn_rnn_layer", "linalg_vector_norm"),
+        *(
+            "_native_batch_norm_legit",
+            "_batch_norm_with_update",
+            "softplus",
+            "logsumexp",
+            "pow",
+            "prod",
+            "norm",
+            "cdist",
+        ),
+        *("_cdist_forward", "expm1", "tan", "relu_", "tanh_", "sigmoid_", "exp_", "sqrt_", "elu_", "leaky_relu_"),
+    )
+)
+# Operators that also count what they see, for evaluation: that is no use of their result.
+_NORMS = re.compile(r"aten::(_native|native|cudnn|miopen|mkldnn)?_?batch_norm\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What an operator of torch is, from its schema."""
+
+    name: str
+    is_view: bool  # its result is a part of what it got
+    writes: bool  # into what it got
+
+
+@dataclass(slots=True, eq=False)
+class _Made:
+    """One call in forward."""
+
+    kind: _Kind
+    reads: tuple[int, ...]  # calls whose results it reads
+    is_read: bool  # whatever becomes of its result
+    results: tuple[weakref.ref[Any], ...]
+    place: str | None
+
+
+@dataclass(slots=True)
+class Results:
+    """The results of one step.
+
+    Attributes:
+        samples: takes samples of values.
+        former: values of the step that was looked at before; empty: none was.
+    """
+
+    samples: Sampler
+    former: frozenset[_Value] = frozenset()
+    values: Counter[_Value] = field(default_factory=Counter)
+    _made: list[_Made] = field(default_factory=list)
+    _maker: dict[int, int] = field(default_factory=dict)  # of what lies in a storage now
+    _kept: set[int] = field(default_factory=set)  # calls whose result autograd may still detach
+    _again: list[tuple[_Kind, str | None, bool]] = field(default_factory=list)  # calls that made a known value
+
+    @property
+    def full(self) -> bool:
+        """Whether no more operators are looked at."""
+        return len(self._made) >= MOST_OPERATORS
+
+    def detached(self, tensor: Any) -> None:
+        """A tensor is detached: by autograd that keeps it, or by the program, which may read it in any way."""
+        maker = self._maker.get(storage_of(tensor))
+        if maker is not None and maker in self._kept:
+            self._kept.discard(maker)
+        elif maker is not None:
+            self._made[maker].is_read = True
+
+    def read(self, tensors: Iterable[Any]) -> None:
+        """What reads these tensors is not looked at further: an operator of backward, or of the optimizer."""
+        for tensor in tensors:
+            maker = self._maker.get(storage_of(tensor))
+            if maker is not None:
+                self._made[maker].is_read = True
+
+    def made(
+        self, operator: Operator, given: Sequence[Any], results: Sequence[Any], place: Callable[[], str | None]
+    ) -> None:
+        """An operator of forward read these tensors, and made those."""
+        kind = operator.name, tuple(tuple(tensor.shape) for tensor in given if tensor.dim())
+        reads = {maker for tensor in given if (maker := self._maker.get(storage_of(tensor))) is not None}
+        cells = {storage_of(tensor) for tensor in results}
+        outside = operator.writes and any(cell not in self._maker for cell in cells)
+        outside &= _NORMS.match(operator.name) is None
+        differentiable = any(tensor.requires_grad for tensor in given) and all(t.is_floating_point() for t in results)
+        is_read = outside or not differentiable or not results
+        at = len(self._made)
+        where = None if is_read else place()
+        self._made.append(_Made(kind, tuple(reads), is_read, tuple(map(weakref.ref, results)), where))
+        self._maker.update(dict.fromkeys(cells, at))
+        if operator.name in _KEEPS_RESULT:
+            self._kept.add(at)
+        if given and results and operator.name not in _NO_WORK:
+            self._compare(kind, results[0], place)
+
+    def _compare(self, kind: _Kind, result: Any, place: Callable[[], str | None]) -> None:
+        sample = self.samples.of(result) if result.numel() >= _SMALLEST else None
+        if sample is None:
+            return
+        value = (*kind, sample)
+        self.values[value] += 1
+        again = self.values[value] > 1
+        if again or value in self.former:
+            self._again.append((kind, place(), again))
+
+    def told(self) -> tuple[OperatorResults, ...]:
+        """The operators some of whose calls were for nothing, with the most such calls first."""
+        calls = Counter(made.kind for made in self._made)
+        repeats = Counter((kind, place) for kind, place, again in self._again if again)
+        constants = Counter((kind, place) for kind, place, again in self._again if not again)
+        unread = Counter((made.kind, made.place) for made in self._unread())
+        return tuple(
+            OperatorResults(
+                operator=kind[0],
+                dims=kind[1],
+                place=place,
+                calls=calls[kind],
+                again=repeats[kind, place],
+                constant=constants[kind, place],
+                unread=unread[kind, place],
+            )
+            for kind, place in sorted(repeats.keys() | constants.keys() | unread.keys(), key=str)
+        )
+
+    def _unread(self) -> list[_Made]:
+        """Calls whose result nobody reads, directly or through others."""
+        needed = [made.is_read or any(result() is not None for result in made.results) for made in self._made]
+        for at in range(len(needed) - 1, -1, -1):
+            if needed[at]:
+                for maker in self._made[at].reads:
+                    needed[maker] = True
+        return [made for made, is_needed in zip(self._made, needed, strict=True) if not is_needed]
+
+
+def storage_of(tensor: Any) -> int:
+    """What tells the memory of a tensor from that of others, as long as it lives."""
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - no public name exists

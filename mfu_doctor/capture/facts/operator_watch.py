@@ -1,0 +1,205 @@
+"""Looks at every operator of a step whose time is used for nothing: what it reads and what it makes.
+
+A dispatch mode of torch sees them, as torch's own FLOP counter does. It calls the very operator that the program called, and
+looks at its result afterwards. It is entered and left between steps, on the thread that trains, and only where nothing can notice
+it: on a CPU, in one process, without compiled functions, and without a mode of the program.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mfu_doctor.capture.facts.operator_results import Operator, Results
+from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
+from mfu_doctor.capture.facts.value_samples import Sampler
+from mfu_doctor.capture.loop.outermost import anything_compiled
+from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
+from mfu_doctor.capture.loop.where import line_of
+from mfu_doctor.facts.wasted_work import OperatorFacts
+
+Guarded = Callable[..., object]
+
+
+@dataclass(slots=True)
+class OperatorWatch:
+    """Watches steps when told to; see the module.
+
+    Attributes:
+        base: directory that places are shown relative to.
+        told: what was seen of the step that was looked at last; None if none was.
+    """
+
+    base: Path | None
+    told: OperatorFacts | None = None
+    _samples: Sampler = field(default_factory=Sampler)
+    _results: Results | None = None
+    _padded: PaddedInputs = field(default_factory=PaddedInputs)
+    _mode: Any = None
+    _wanted: bool = False
+
+    def begin(self) -> None:
+        """The next step is to be looked at, where nothing notices it."""
+        self._wanted = can_watch()
+
+    def end(self) -> None:
+        """The step has ended."""
+        self.rest()
+        if self._results is not None:
+            self.told = OperatorFacts(results=self._results.told(), padded=self._padded.told())
+
+    def rest(self) -> None:
+        """Look at nothing any more: the step has ended, or the recording has within it."""
+        self._wanted = False
+        if self._mode is not None:
+            self._mode.rest()
+
+    def settle(self, guarded: Guarded) -> None:
+        """Enter or leave the mode, as was last asked for: nowhere but where no mode is hidden for the moment."""
+        if self._wanted and self._mode is None:
+            former = frozenset(self._results.values) if self._results is not None else frozenset()
+            self._results = Results(self._samples, former)
+            self._mode = _mode_of(_Look(self._results, self._padded, self.base), guarded)
+            self._mode.__enter__()
+        elif not self._wanted and self._mode is not None and _is_innermost(self._mode):
+            self._mode.__exit__(None, None, None)
+            self._mode = None
+
+
+def can_watch() -> bool:
+    """Whether nothing of the program can notice a dispatch mode, or be slow under it: see the module."""
+    import torch
+
+    distributed = sys.modules.get("torch.distributed")
+    if anything_compiled() or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return False
+    return not torch._C._len_torch_dispatch_stack() and _functional() is None  # noqa: SLF001 - no public name exists
+
+
+@dataclass(slots=True)
+class _Look:
+    """What is done with each operator."""
+
+    results: Results
+    padded: PaddedInputs
+    base: Path | None
+    _kinds: dict[Any, Operator] = field(default_factory=dict)
+    _files: UserFiles = field(init=False)
+    _own: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._files, self._own = UserFiles(self.base), own_directory() + os.sep
+
+    def at(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """An operator was called with these arguments and returned this."""
+        import torch
+
+        given = [*_tensors(args), *_tensors(kwargs.values())]
+        results = list(_tensors((out,)))
+        if any(one.layout is not torch.strided for one in (*given, *results)):
+            return
+        in_forward = torch._C._current_graph_task_id() < 0 and torch.is_grad_enabled()  # noqa: SLF001 - no public name
+        operator = self._kind(func)
+        if operator.name == "aten::detach" and in_forward:
+            self.results.detached(given[0])
+        elif not in_forward:
+            self.results.read(given)
+        elif not operator.is_view:
+            self.results.made(operator, given, results, self._place)
+        if in_forward:
+            self.padded.read(operator, given, self._place)
+
+    def _kind(self, func: Any) -> Operator:
+        if func not in self._kinds:
+            schema = func._schema  # noqa: SLF001 - no public name exists
+            shared = [returned.alias_info for returned in schema.returns]
+            is_view = any(alias is not None and not alias.is_write for alias in shared)
+            self._kinds[func] = Operator(schema.name, is_view, schema.is_mutable)
+        return self._kinds[func]
+
+    def _place(self) -> str | None:
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+        line = line_of(frame, self._own, self._files.shown)
+        return None if line is None else line.place
+
+
+def _mode_of(look: _Look, guarded: Guarded) -> Any:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        """Calls the operators, and looks at them until told to rest."""
+
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self._looking, self._process, self._thread = True, os.getpid(), threading.get_ident()
+
+        def rest(self) -> None:
+            self._looking = False
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if self._looking and _functional() is None:
+                self._looking = not look.results.full
+                with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - no public name exists
+                    guarded(self._look, func, args, kwargs or {}, out)
+            return out
+
+        def _look(self, *call: Any) -> None:
+            try:
+                look.at(*call)
+            except BaseException:
+                self.rest()  # once is enough
+                raise
+
+    _in_use.append(made := Mode())
+    return made
+
+
+def _tensors(values: Any) -> Iterator[Any]:
+    import torch
+
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _functional() -> object | None:
+    """The innermost transform of functions (vmap, grad) that runs; None if none does."""
+    import torch
+
+    return torch._C._functorch.peek_interpreter_stack()  # noqa: SLF001 - no public name exists
+
+
+def _is_innermost(mode: Any) -> bool:
+    import torch
+
+    depth = torch._C._len_torch_dispatch_stack()  # noqa: SLF001 - no public name exists
+    return bool(depth) and torch._C._get_dispatch_stack_at(depth - 1) is mode  # noqa: SLF001 - no public name exists
+
+
+_in_use: list[Any] = []
+
+
+def _in_child() -> None:
+    """A forked process, a worker of a loader, is not looked at."""
+    while _in_use:
+        mode = _in_use.pop()
+        mode.rest()
+        if _is_innermost(mode):
+            mode.__exit__(None, None, None)
+
+
+os.register_at_fork(after_in_child=_in_child)  # cannot be unregistered: it only looks at a list

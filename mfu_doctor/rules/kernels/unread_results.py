@@ -1,0 +1,66 @@
+"""Operators compute results that nothing reads.
+
+What it measures
+    Operators of the forward pass whose result no other operator reads, or only such ones: an output of a model that no loss uses,
+    a head that was kept for another task. profile() follows the results of one step beside the recorded ones, on a CPU. A result
+    that leaves the graph (detach, item) or is still there when the step ends counts as read.
+
+Why it costs
+    They take their time in each step, and change neither a parameter nor anything that the program sees.
+
+How the gain is predicted
+    The device time of these operators is scaled by the share of their calls that nothing reads. They have no backward pass.
+
+How to fix
+    Leave them out while training: a flag of the model (if self.deep_supervision: ...), or a call of the part that is needed.
+
+When it is wrong
+    The rule is wrong if the program reads the values without an operator of torch (tolist, printing a tensor).
+
+References
+    https://pytorch.org/docs/stable/notes/autograd.html
+"""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.evidence.attribution import lessened
+from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from mfu_doctor.analysis.evidence.wasted_results import wasted_results
+from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.needs import Need
+from mfu_doctor.units import seconds
+
+
+@rule(
+    "unread-results",
+    "KE042",
+    "results are computed that nothing reads",
+    needs=(Need.FACTS,),
+    also=("unused-outputs", "dead-code", "unused-head"),
+)
+def unread_results(run: Run) -> Outcome:
+    """Judge results of forward that end nowhere."""
+    if run.facts is None or run.facts.operators is None:
+        return Skip(
+            "the results of operators were not followed: profile() does so on a CPU, without compiled functions"
+        )
+    steady = steady_of(run)
+    found = wasted_results(run, steady, lambda one: one.unread)
+    if found is None:
+        return None
+    spent = float(((run.activity.end - run.activity.start) * steady.entry_part(run)) @ found.forward)
+    if spent < WORTH_SHARE * steady.step_ns:
+        return None
+    names = ", ".join(name for name, _ in found.operators.most_common(3))
+    return Finding(
+        summary=f"Nothing reads the results of some operators ({names}), which take {steady.share(spent)} of the step",
+        fix="if self.extra_outputs:  # False while training\n    outputs = self.extra_head(x)",
+        detail="no loss, no metric and no other operator uses them",
+        confidence="measured",
+        change=Change.exactly(*lessened(run, found.forward)),
+        evidence=(shown("computed for nothing", seconds(spent), "s"),),
+        place=found.place,
+        needless_flops=float((run.flops.per_entry() * steady.entry_part(run)) @ found.forward),
+    )
