@@ -96,14 +96,22 @@ def duration_range(low: float, high: float, digits: int = 2, dash: str = "-") ->
     return f"{_ends(low / scale, high / scale, digits, dash)} {unit}"
 
 
-def estimate(low: float, middle: float, high: float, *, wide: bool, dash: str = "-") -> str:
-    """A predicted time: its best estimate, and where the ends are far apart, the range behind it: about 67 ms (6-67)."""
+def estimate(low: float, middle: float, high: float, *, about: str, dash: str = "-") -> str:
+    """A predicted time: its best estimate, and where the ends are far apart, the range behind it: about 30 ms (6-67).
+
+    Args:
+        low: seconds.
+        middle: the best estimate.
+        high: seconds.
+        about: what stands before it ("about", "up to"); empty: the ends are not far apart.
+        dash: between the ends.
+    """
     scale, unit = time_unit(max(abs(high), SMALLEST_TIME_S), 2)
     best = duration_range(middle, middle)
-    if not wide or best == duration_range(low, high):
+    if not about or best == duration_range(low, high):
         return best
     ends = _ends(low / scale, high / scale, 2, dash)
-    return f"about {best} ({ends}{'' if best.endswith(f' {unit}') else f' {unit}'})"
+    return f"{about} {best} ({ends}{'' if best.endswith(f' {unit}') else f' {unit}'})"
 
 
 def part_of(part: float, whole: float) -> str:

@@ -1,87 +1,105 @@
-"""The plan: the order of the fixes, and what they save together.
+"""The plan: what the fixes save together, in the order of the list.
 
-Savings are never summed, because the bottleneck moves: the plan applies one fix after another and replays each time. A fix that
-saves little alone can save much after another one (faster kernels in a run that waited for its host). So a fix whose saving alone
-is too small is also tried, and the plan says after which fix it saves time.
+Savings are never summed, because the bottleneck moves: the plan applies one fix after another and replays each time. A listed fix
+may then save nothing more; the plan says which other fix has its time. A fix that saves little alone can save much after another
+one (faster kernels in a run that waited for its host). So a fix whose saving alone is too small is also tried, and the plan says
+after which fix it saves time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, why_lower
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import duration, number
-from mfu_doctor.result.findings import Plan, PlanStep
+from mfu_doctor.result.findings import Overlap, Plan, PlanStep
 from mfu_doctor.rules.contract import WORTH_SHARE
 
 
 @dataclass(frozen=True, slots=True)
-class _Next:
-    """The fix that saves most after the chosen ones, and the step it leaves in trace nanoseconds."""
+class _Now:
+    """The step after the chosen fixes: in trace nanoseconds, and as the plan states it."""
 
-    picked: Priced
-    after_ns: float
+    chosen: tuple[Priced, ...]
+    step_ns: float
+    step_s: float
 
 
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
-    """Apply the best fix, replay all the others again, and so on; stop when none of them saves enough (`Scale.least_s`).
+    """Apply the listed fixes in their order, then those that save enough only after them; replay each time.
 
-    The next fix is the one with the best estimate, as in the ranking, of those whose low estimate is worth it. No predicted step
-    is below the floor of `scale`. A change that cannot be replayed after the others is left out, and the plan says so.
+    A fix is applied if its low estimate is worth it (`WORTH_SHARE`), and its best one can be told from chance (`Scale.least_s`).
+    No predicted step is below the floor of `scale`. A listed fix that is not applied is an `Overlap`; a change that cannot be
+    replayed after the others is left out, and the plan says so.
     """
     folded = causes(ranked)
     waiting = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
-    chosen: list[Priced] = []
+    broken: dict[str, str] = {}
     steps: list[PlanStep] = []
-    notes: list[str] = []
-    now_ns, step_s = replay.measured_ns, scale.step_s
-    while waiting:
-        found = _best(replay, chosen, waiting, now_ns)
-        notes += [f"{name} could not be simulated with the other fixes: {error}" for name, error in found[1]]
-        best, broken = found[0], {name for name, _ in found[1]}
-        if best is None:
-            break
-        then = _after(scale, [*chosen, best.picked])
-        after_s = then.step_s - then.possible_s(replay.measured_ns - best.after_ns)
-        if step_s - after_s < scale.least_s:
-            break  # what is left above the floor, or can be told from chance, is not worth another fix
-        name, pays_after = best.picked.rule.name, _enabler(replay, chosen, best.picked)
+    now = _Now((), replay.measured_ns, scale.step_s)
+    while (then := _next(replay, scale, now, waiting, broken)) is not None:
+        picked = then.chosen[-1]
+        saving_s, mfu = now.step_s - then.step_s, _after(scale, then.chosen).mfu_at(then.step_s)
+        pays_after = _enabler(replay, now.chosen, picked)
         steps.append(
-            PlanStep(
-                rule=name, step_s=after_s, saving_s=step_s - after_s, mfu=then.mfu_at(after_s), pays_after=pays_after
-            )
+            PlanStep(rule=picked.rule.name, step_s=then.step_s, saving_s=saving_s, mfu=mfu, pays_after=pays_after)
         )
-        chosen.append(best.picked)
-        waiting = [p for p in waiting if p is not best.picked and p.rule.name not in broken]
-        now_ns, step_s = best.after_ns, after_s
-    return _whole(replay, chosen, tuple(steps), scale, tuple(notes))
+        waiting = [p for p in waiting if p is not picked and p.rule.name not in broken]
+        now = then
+    notes = tuple(f"{name} could not be simulated with the other fixes: {error}" for name, error in broken.items())
+    left = [p for p in waiting if p.worth and p.rule.name not in broken] if steps else []
+    overlaps = tuple(_overlap(replay, now.chosen, p) for p in left)
+    return _whole(replay, now.chosen, Plan(steps=tuple(steps), overlaps=overlaps, notes=notes), scale)
 
 
-def _best(
-    replay: Replay, chosen: list[Priced], waiting: list[Priced], now_ns: float
-) -> tuple[_Next | None, list[tuple[str, str]]]:
-    """The waiting fix with the best estimate after the chosen ones, and those whose change cannot be replayed after them."""
-    before = _edits(chosen, "mid")
-    broken: list[tuple[str, str]] = []
-    tried: list[tuple[float, int]] = []
-    for index, p in enumerate(waiting):
-        mid_ns, error = _replayed(replay, (*before, *change_of(p).mid))
-        if mid_ns is None:
-            broken.append((p.rule.name, error))
-        else:
-            tried.append((mid_ns, index))
-    worth_ns = WORTH_SHARE * replay.measured_ns
-    for mid_ns, index in sorted(tried):
-        p = waiting[index]
-        low_ns, error = _replayed(replay, (*before, *change_of(p).low))
-        if low_ns is None:
-            broken.append((p.rule.name, error))
-        elif now_ns - low_ns >= worth_ns:
-            return _Next(p, min(mid_ns, low_ns)), broken
-    return None, broken
+def _next(replay: Replay, scale: Scale, now: _Now, waiting: list[Priced], broken: dict[str, str]) -> _Now | None:
+    """After the next fix: the first listed one that is worth it, else the best of the others; None if none is.
+
+    Args:
+        replay: the run.
+        scale: of the unchanged run.
+        now: after the fixes chosen so far.
+        waiting: the fixes that are not chosen, in rank order.
+        broken: gets the rules whose change cannot be replayed now, each with the error.
+    """
+    listed = (p for p in waiting if p.worth)
+    first = next((then for p in listed if (then := _with(replay, scale, now, p, broken)) is not None), None)
+    if first is not None:
+        return first
+    others = [_with(replay, scale, now, p, broken) for p in waiting if not p.worth]
+    return min((then for then in others if then is not None), key=lambda then: then.step_s, default=None)
+
+
+def _with(replay: Replay, scale: Scale, now: _Now, p: Priced, broken: dict[str, str]) -> _Now | None:
+    """After this fix too; None if it saves too little now, or cannot be replayed."""
+    before = _edits(now.chosen, "mid")
+    mid_ns, mid_error = _replayed(replay, (*before, *change_of(p).mid))
+    low_ns, low_error = _replayed(replay, (*before, *change_of(p).low))
+    if mid_ns is None or low_ns is None:
+        broken[p.rule.name] = mid_error or low_error
+        return None
+    chosen, after_ns = (*now.chosen, p), min(mid_ns, low_ns)
+    then = _after(scale, chosen)
+    after_s = then.step_s - then.possible_s(replay.measured_ns - after_ns)
+    enough = now.step_ns - low_ns >= WORTH_SHARE * replay.measured_ns and now.step_s - after_s >= scale.least_s
+    return _Now(chosen, after_ns, after_s) if enough else None
+
+
+def _overlap(replay: Replay, chosen: Sequence[Priced], left: Priced) -> Overlap:
+    """Which fix of the plan saves what this one would."""
+    covering = next((p for p in chosen if not _pays_after(replay, p, left)), None)
+    return Overlap(rule=left.rule.name, covered_by=covering.rule.name if covering else None)
+
+
+def _pays_after(replay: Replay, first: Priced, second: Priced) -> bool:
+    """Whether the second fix saves enough if the first one is applied."""
+    alone, _ = _replayed(replay, _edits([first], "mid"))
+    both, _ = _replayed(replay, (*_edits([first], "mid"), *change_of(second).low))
+    return alone is not None and both is not None and alone - both >= WORTH_SHARE * replay.measured_ns
 
 
 def _replayed(replay: Replay, edits: tuple[Edit, ...]) -> tuple[float | None, str]:
@@ -89,36 +107,30 @@ def _replayed(replay: Replay, edits: tuple[Edit, ...]) -> tuple[float | None, st
     return step_ns, error or ""
 
 
-def _after(scale: Scale, chosen: list[Priced]) -> Scale:
+def _after(scale: Scale, chosen: Sequence[Priced]) -> Scale:
     for p in chosen:
         scale = scale.after(p.finding)
     return scale
 
 
-def _edits(chosen: list[Priced], end: str) -> tuple[Edit, ...]:
+def _edits(chosen: Sequence[Priced], end: str) -> tuple[Edit, ...]:
     """All edits of one end of the chosen fixes, in order."""
     return tuple(edit for p in chosen for edit in getattr(change_of(p), end))
 
 
-def _enabler(replay: Replay, chosen: list[Priced], picked: Priced) -> str | None:
+def _enabler(replay: Replay, chosen: Sequence[Priced], picked: Priced) -> str | None:
     """The fix after which this one saves enough; None if it saves enough alone."""
     if picked.worth or not chosen:
         return None
-    for p in chosen:
-        alone, _ = _replayed(replay, _edits([p], "mid"))
-        both, _ = _replayed(replay, (*_edits([p], "mid"), *change_of(picked).low))
-        if alone is not None and both is not None and alone - both >= WORTH_SHARE * replay.measured_ns:
-            return p.rule.name
-    return chosen[-1].rule.name
+    return next((p.rule.name for p in chosen if _pays_after(replay, p, picked)), chosen[-1].rule.name)
 
 
-def _whole(
-    replay: Replay, chosen: list[Priced], steps: tuple[PlanStep, ...], scale: Scale, notes: tuple[str, ...]
-) -> Plan:
+def _whole(replay: Replay, chosen: Sequence[Priced], plan: Plan, scale: Scale) -> Plan:
     """The plan with the low and high estimate of its saving, widened by the replay error and limited by the floor of the step."""
+    steps = plan.steps
     roofline_s = scale.roofline_s if scale.roofline_s is not None and 0 < scale.roofline_s < scale.step_s else None
     if not steps:
-        return Plan(roofline_s=roofline_s, notes=notes)
+        return replace(plan, roofline_s=roofline_s)
     ends = [_replayed(replay, _edits(chosen, end))[0] for end in ("low", "high")]
     saved = [replay.measured_ns - ns for ns in ends if ns is not None]
     middle = scale.step_s - steps[-1].step_s
@@ -127,8 +139,8 @@ def _whole(
     low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
     high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])
     mfu_low = then.mfu_at(scale.step_s - low)
-    return Plan(
-        steps=steps,
+    return replace(
+        plan,
         saving_low_s=low,
         saving_high_s=high,
         mfu_low=mfu_low,
@@ -137,7 +149,6 @@ def _whole(
         stop=_stop(then, roofline_s, step_s=min(steps[-1].step_s, scale.step_s - high), at_floor=at_floor),
         at_floor=at_floor,
         lower_mfu=why_lower(mfu_low, scale, then),
-        notes=notes,
     )
 
 

@@ -174,18 +174,18 @@ def _saving(price: Price, scale: Scale) -> Saving:
     )
 
 
-def rank(priced: list[Priced], step_ns: float) -> list[Priced]:
-    """Best first: by the best estimate of the saving, then effort, then risk; findings without a prediction last, by their share.
+def rank(priced: list[Priced], step_s: float) -> list[Priced]:
+    """Best first: by what a fix saves on average, then effort, then risk; findings without a prediction last, by their share.
 
     Args:
         priced: the findings.
-        step_ns: the replayed step, which puts a saving in steps beside one outside of them.
+        step_s: the mean step, which puts a saving in steps beside one outside of them.
     """
 
     def key(p: Priced) -> tuple[float, int, int]:
         outside = p.finding.outside_share
         unpriced = (p.finding.step_share or 0.0) - 1.0  # below every saving
-        saved = p.price.mid_ns if p.price else unpriced if outside is None else outside * step_ns
+        saved = p.saving.expected if p.saving else unpriced if outside is None else outside * step_s
         return (-saved, EFFORT.index(p.finding.effort), RISK.index(p.finding.risk))
 
     return sorted(priced, key=key)

@@ -13,16 +13,15 @@ from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import part_of, percent_range, share
 from mfu_doctor.result.bottleneck import BOUND_SHARE, OWNER_WORDS, Owned, bound_by, owners_of
 from mfu_doctor.result.caveats import ADVICE
-from mfu_doctor.result.findings import FAILED, NOT_MEASURED, WITHHELD, Diagnosis
+from mfu_doctor.result.findings import FAILED, NOT_MEASURED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import Breakdown
 from mfu_doctor.rules.catalogue import RULES
+from mfu_doctor.rules.host.growing_step import GROWS, growing_step
 
 # An owner is named beside the first one if it has this share of the step; at most so many are.
 _NAMED_SHARE, _MOST_NAMED = 0.10, 3
-# A run computes nearly always if all else takes less than this, and well if its step is at most so many times the lower bound.
-_REST, _NEAR_BOUND = 0.10, 2.0
 # The rules that price what an owner of the step takes: if none of them did, one of them says why.
 _PRICED_BY = {
     "data_loading": ("input-bound", "cold-workers", "slow-sample"),
@@ -37,22 +36,21 @@ _PRICED_BY = {
     "gc": ("gc-pause",),
     "queue": ("held-queue",),
 }
-_INFERENCE = "forward-only"  # the rule that finds it
+_FORWARD_ONLY = "forward-only"  # the rule that finds it; its summary begins with what it calls the run
 _NAME = "Python"  # keeps its capital letter inside a sentence
-_RECORD_STEPS = "record 5 steps after 10 of warm-up: torch.profiler.schedule(wait=10, warmup=2, active=5)"
 
 
 def verdict_of(report: Report) -> RunVerdict:
-    """The verdict on a run. Inference is called so in its first word.
+    """The verdict on a run. A run without a backward pass is called so in its first words.
 
     Args:
         report: all else of it, its caveats too.
     """
-    found, inference = _verdict_of(report), report.diagnosis(_INFERENCE)
-    if found.limit is None or inference is None or inference.status != FAILED:
+    found, forward = _verdict_of(report), report.diagnosis(_FORWARD_ONLY)
+    if found.limit is None or forward is None or forward.status != FAILED:
         return found
-    said = found.sentence
-    return replace(found, sentence=f"Inference, {said if said.startswith(_NAME) else said[:1].lower() + said[1:]}")
+    said, called = found.sentence, forward.summary.partition(":")[0]
+    return replace(found, sentence=f"{called}, {said if said.startswith(_NAME) else said[:1].lower() + said[1:]}")
 
 
 def _verdict_of(report: Report) -> RunVerdict:
@@ -62,21 +60,18 @@ def _verdict_of(report: Report) -> RunVerdict:
     owners = owners_of(split)
     if not owners:
         return RunVerdict(sentence="This trace has no step whose time could be divided.")
-    name = bound_by(split)
-    first = owners[0]
+    name, first = bound_by(split), owners[0]
     limit = Limit(owner=first.owner, seconds=first.seconds, share=first.seconds / split.step_s, bound=name)
     top = next(iter(report.failed), None)
     shares = _shares(report, owners, split.step_s, name)
     if top is not None:
         loss = Loss(rule=top.rule, place=top.place, saving_s=top.saving.mid if top.saving else None, sure=top.sure)
-        return RunVerdict(sentence=f"{shares}. {_recovered(report, top)}.", limit=limit, loss=loss)
+        is_of_first = first.seconds > BOUND_SHARE * split.step_s and top.rule in _PRICED_BY.get(first.owner, ())
+        told = _had_back(report, top) if is_of_first else _recovered(report, top)
+        return RunVerdict(sentence=f"{shares}. {told}.", limit=limit, loss=loss)
     computing = first.owner == "compute" and first.seconds > BOUND_SHARE * split.step_s
-    if not computing:
-        return RunVerdict(sentence=f"{shares}. {_unpriced(report, first.owner)}", limit=limit)
-    nothing, is_sure = _nothing(report)
-    healthy = is_sure and split.step_s - first.seconds < _REST * split.step_s and _is_near_bound(report, split)
-    sentence = f"Healthy: {shares}; {nothing}." if healthy else f"{shares}; {nothing}."
-    return RunVerdict(sentence=sentence, limit=limit, healthy=healthy)
+    told = f"; {_nothing(report, split)}." if computing else f". {_unpriced(report, first.owner)}"
+    return RunVerdict(sentence=shares + told, limit=limit)
 
 
 def _in_the_run(report: Report) -> Breakdown:
@@ -111,43 +106,56 @@ def _named(report: Report, own: Owned, step_s: float) -> str:
 
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
-    file = (top.place or "").rpartition("/")[2]
     title = _title(top.rule, top.summary)
-    about_it = (
-        top.summary if report.device.kind == "cpu" and "device" in title else title
-    )  # there the CPU is the device
-    where = f"{about_it} ({', '.join(part for part in (top.rule, file) if part)})"
+    is_cpu = report.device.kind == "cpu" and "device" in title  # there the CPU is the device
+    where = _where(top) if is_cpu else f"{title} ({_where(top)})"
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
-        return f"First to change: {where}, {gain} more samples a second"
-    if top.saving is None:
-        return f"First to change: {where}; what it saves could not be predicted"
-    about = "about " if top.saving.is_wide or report.savings_are_shares else ""
+        return f"Fix first: {where}, {gain} more samples a second"
+    return f"Fix first: {where}, {_saved(report, top.saving) or 'what it saves could not be predicted'}"
+
+
+def _had_back(report: Report, top: Diagnosis) -> str:
+    """The same where the first fix is about what has most of the step, which stands before it: not a second time."""
+    saved = _saved(report, top.saving)
+    if saved is None:
+        return f"How much of it can be had back could not be predicted ({_where(top)})"
+    return f"{saved[:1].upper()}{saved[1:]} can be had back ({_where(top)})"
+
+
+def _where(top: Diagnosis) -> str:
+    """The rule, and the file and line if they are known."""
+    return ", ".join(part for part in (top.rule, (top.place or "").rpartition("/")[2]) if part)
+
+
+def _saved(report: Report, saving: Saving | None) -> str | None:
+    """The best estimate as a part of the step; None if there is none."""
+    if saving is None:
+        return None
     step = report.step_time_s
     if report.savings_are_shares or step is None:
-        saved = f"{about}{share(top.saving.mid, step.stated if step else report.breakdown.step_s)} of the step"
-    else:
-        saved = f"{about}{part_of(top.saving.mid, step.stated)}"
-    return f"The largest loss to recover: {where}, {saved}"
+        part = share(saving.mid, step.stated if step else report.breakdown.step_s)
+        return f"{saving.about or 'about'} {part} of the step"
+    return f"{saving.about} {part_of(saving.mid, step.stated)}".lstrip()
 
 
-def _nothing(report: Report) -> tuple[str, bool]:
-    """That no fix is worth it, or why nobody can say so; and whether it is the first."""
+def _nothing(report: Report, split: Breakdown) -> str:
+    """That no fix is worth it, and how far the step is from what its kernels need at least; or why nobody can say so."""
     no_advice = _no_advice(report)
     if no_advice is not None:
-        return no_advice, False
+        return no_advice
     if not report.replay.trusted and report.replay.reason:
-        return report.replay.reason, False
-    checked = len(report.passed) + len(report.withheld)
+        return report.replay.reason
+    if not report.passed and not report.withheld:
+        return "no rule could be checked"
+    growing = report.diagnosis(growing_step.name)
+    if growing is not None and growing.status == NOT_MEASURED and (growing.reason or "").startswith(GROWS):
+        return growing.reason or ""
     whole = "trace" if report.run.steps_source == WHOLE else "step"
-    return (f"no known fix saves 1 % of the {whole}", True) if checked else ("no rule could be checked", False)
-
-
-def _is_near_bound(report: Report, split: Breakdown) -> bool:
-    """Whether the step is near what its kernels could take at best: computing alone can also mean slow kernels."""
     least, mfu = report.plan.roofline_s, report.mfu
     is_counted = mfu.value is not None and mfu.upper is None
-    return is_counted and least is not None and split.step_s <= _NEAR_BOUND * least
+    far = f". At full rates its kernels would take {part_of(least, split.step_s)}" if is_counted and least else ""
+    return f"no known fix saves 1 % of the {whole}{far}"
 
 
 def _unpriced(report: Report, owner: str) -> str:
@@ -162,7 +170,7 @@ def _unpriced(report: Report, owner: str) -> str:
     if why is not None:
         return f"Nothing of it could be priced: {why}."
     if report.run.steps_source == WHOLE:
-        return f"Nothing of it could be priced, because the trace has no steps: {_RECORD_STEPS}."
+        return "Nothing of it could be priced, because the trace has no steps."
     return "No rule found what causes it."
 
 

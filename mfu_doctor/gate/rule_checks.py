@@ -26,7 +26,7 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str], baseline: 
         level = level_of(name, said[0].code, levels)
         if level != OFF and not all(diagnosis.caution for diagnosis in said):
             checks += _check(said, len(reports), level)
-    checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.mid if check.saving else 0.0)))
+    checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.expected if check.saving else 0.0)))
     if any(report.savings_are_shares for report in reports):  # their seconds say too much
         checks = [replace(check, saving=None) for check in checks]
     found = (FAILED, WARNING)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mfu_doctor import quantities
+from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
@@ -46,8 +47,8 @@ def _title(report: Report) -> list[str]:
 
 def _verdict(report: Report) -> list[str]:
     """What makes the numbers wrong, then what limits the run."""
-    told = wording.first_caveats(report)
-    rows = [f"> **{inline(f'{text}: {remedy}' if remedy else text)}**" for text, remedy in told]
+    told = caveat_words.first_caveats(report)
+    rows = [f"> **{inline(caveat_words.caveat(text, remedy))}**" for text, remedy in told]
     sentence = [f"**{inline(report.verdict.sentence)}**"] if report.verdict is not None else []
     return [*rows, *([""] if rows else []), *sentence]
 
@@ -111,21 +112,10 @@ def _fixes(report: Report) -> list[str]:
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(report, index, diagnosis)
         rows += _left_out(found)
-        plan = plan_wording.together(report, EN_DASH)
+        plan = plan_wording.in_order(report, EN_DASH)
         if plan:
-            rows += [
-                "",
-                f"All together: saves {plan[0]} {wording.per(report)}"
-                + (f", MFU then {plan[1]}" if plan[1] else "")
-                + ".",
-                " ".join(
-                    [
-                        f"In this order: {inline(plan_wording.plan_names(report))}.",
-                        *(inline(_sentence(text)) for text in plan_wording.plan_notes(report)),
-                    ]
-                ),
-            ]
-            rows += _unlisted(report)
+            notes = [_sentence(text) for text in plan_wording.plan_notes(report) if text not in plan]
+            rows += ["", " ".join(inline(text) for text in (f"{plan}.", *notes)), *_unlisted(report)]
     held = report.withheld
     if held:
         rows += ["", "Saves too little here:", ""]
@@ -179,7 +169,7 @@ def _unmeasured(report: Report) -> list[str]:
 
 
 def _cautions(report: Report) -> list[str]:
-    texts = wording.cautions(report)
+    texts = caveat_words.cautions(report)
     rows = [f"- {inline(text)}" for text in texts[:MOST]]
     return ["**Caution**", "", *rows, *_left_out(texts)] if rows else []
 

@@ -13,7 +13,15 @@ STATUSES = (FAILED, PASSED, NOT_MEASURED, WITHHELD, CRASHED)
 
 # Ends of a saving further apart than this factor are told, with what decides between them; closer ones are one figure.
 WIDE = 1.3
+SAME_END = 1.05  # a best estimate this near to the high end is that end
 HIGH, MEDIUM, LOW = "high", "medium", "low"  # how sure a saving is
+
+
+def about(low: float, middle: float, high: float) -> str:
+    """What stands before the best estimate of a range: "about", or "up to" if it is the high end; empty if it is not wide."""
+    if high <= WIDE * low:
+        return ""
+    return "up to" if high <= SAME_END * middle else "about"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +49,21 @@ class Saving:
     @property
     def is_wide(self) -> bool:
         """Whether the best estimate (`mid`) alone would hide how far apart the ends are."""
-        return self.high > WIDE * self.low
+        return bool(self.about)
+
+    @property
+    def about(self) -> str:
+        """What stands before the best estimate of a wide range: "up to" if it is the high end; empty if it is not wide."""
+        return about(self.low, self.mid, self.high)
+
+    @property
+    def expected(self) -> float:
+        """What a finding is ranked by: the best estimate, or the mean of low, best and high where that is less.
+
+        Where it is open which end holds, a best estimate at the high end is a hope: a sure 57 ms comes before "up to 67 ms"
+        that may also be 6, and after 67 ms that may be 55.
+        """
+        return min(self.mid, (self.low + self.mid + self.high) / 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +122,19 @@ class PlanStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """A listed fix that is no step of the plan: what it saves alone is saved after the plan too."""
+
+    rule: str
+    covered_by: str | None = None  # the fix of the plan that saves the same time; None: only several together do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Fixes in greedy order and where it stops."""
+    """The listed fixes in their order, then those that save time only after them; and where it stops."""
 
     steps: tuple[PlanStep, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
     saving_low_s: float = 0.0
     saving_high_s: float = 0.0
     mfu_low: float | None = None

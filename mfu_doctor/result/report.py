@@ -18,6 +18,7 @@ from mfu_doctor.result.findings import (
     Diagnosis,
     Ends,
     Evidence,
+    Overlap,
     Plan,
     PlanStep,
     Saving,
@@ -57,6 +58,7 @@ __all__ = [
     "Loss",
     "Mfu",
     "OpRow",
+    "Overlap",
     "Plan",
     "PlanStep",
     "ReplayInfo",
@@ -122,7 +124,7 @@ class Report:
     cautions: tuple[str, ...] = ()  # `caveats` has all of them, in order
 
     def with_status(self, status: str) -> tuple[Diagnosis, ...]:
-        """Diagnoses of one status, in report order (failed ones ranked by the best estimate of their saving)."""
+        """Diagnoses of one status, in report order (failed ones ranked by what they save on average)."""
         return tuple(d for d in self.diagnoses if d.status == status and not d.caution)
 
     @property

@@ -30,12 +30,11 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunVerdict:
-    """What limits a run, and what to do first. `healthy`: it computes nearly always and well, and no known fix is worth it."""
+    """What limits a run, and what to do first."""
 
     sentence: str
     limit: Limit | None = None
     loss: Loss | None = None
-    healthy: bool = False
 
     def __str__(self) -> str:
         return self.sentence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mfu_doctor.quantities import percent, percent_range
+from mfu_doctor.quantities import percent
 from mfu_doctor.result.run import Mfu
 
 # Ends further apart than this factor leave most of MFU unknown: more work can be missing than was counted.
@@ -32,7 +32,8 @@ def as_stated(mfu: Mfu, *, cause: str, unknown: str = "the FLOPs of a part of th
     mfu = _possible(mfu, cause)
     if mfu.upper is None or mfu.value is None or mfu.upper <= WIDE * mfu.value:
         return mfu
-    reason = f"{unknown}, so it can be anything from {percent_range(mfu.value, mfu.upper, 2)}: pass --model-flops"
+    ends = f"{percent(mfu.value)} to {percent(mfu.upper)}"
+    reason = f"{unknown}: all that is known is {ends}; pass --model-flops"
     return replace(
         mfu,
         value=None,

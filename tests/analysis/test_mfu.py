@@ -236,7 +236,7 @@ def test_an_interval_whose_ends_differ_by_more_than_a_factor_of_two_is_unknown()
     assert wide.calculated == pytest.approx(0.05)
     assert (
         wide.reason
-        == "the FLOPs of custom::product are unknown, so it can be anything from 5.0-85 %: pass --model-flops"
+        == "the FLOPs of custom::product are unknown: all that is known is 5.0 % to 85.0 %; pass --model-flops"
     )
     assert not [note for note in wide.notes if "lower bound" in note]
     assert (narrow.value, narrow.upper) == pytest.approx((0.05, 0.09))

@@ -16,19 +16,19 @@ from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, price_findings, 
 from mfu_doctor.diagnosis.rule_runner import Examined, examine
 from mfu_doctor.diagnosis.statuses import diagnoses
 from mfu_doctor.intervals import Intervals
-from mfu_doctor.result.findings import CRASHED, FAILED, Plan
+from mfu_doctor.result.findings import CRASHED, FAILED, Overlap, Plan
 from mfu_doctor.rules.contract import Finding, Rule
 from tests.timeline import Timeline
 
 STEPS = 5
 
 
-def drawn(kernel: int = 500) -> Run:
+def drawn(kernel: int = 500, *, fetch: int = 300) -> Run:
     """Steps of a fetch of 300 us and four kernels that the host launches far ahead of the device."""
     t = Timeline()
     for _ in range(STEPS):
         with t.step():
-            t.fetch(300)
+            t.fetch(fetch)
             for _ in range(4):
                 t.op("aten::mm", kernel=kernel)
     return Run(t.trace())
@@ -57,9 +57,7 @@ def planned(
     replay = replay or run.replay
     scale = scale or Scale(replay.measured_ns / 1e9, 1e9, None)
     found = [(rule, rule.judge(run)) for rule in rules]
-    ranked = rank(
-        price_findings(replay, [(r, f) for r, f in found if isinstance(f, Finding)], scale), run.replay.measured_ns
-    )
+    ranked = rank(price_findings(replay, [(r, f) for r, f in found if isinstance(f, Finding)], scale), scale.step_s)
     return ranked, make_plan(replay, ranked, scale)
 
 
@@ -172,13 +170,7 @@ def test_the_ends_of_the_plan_are_in_order_and_hold_its_own_steps() -> None:
 
 def test_a_fix_that_pays_only_after_another_is_marked() -> None:
     """Kernels are free while the host is late: halving them pays once the host no longer waits for its data."""
-    t = Timeline()
-    for _ in range(STEPS):
-        with t.step():
-            t.fetch(1000)
-            for _ in range(4):
-                t.op("aten::mm", kernel=150)
-    run = Run(t.trace())
+    run = drawn(150, fetch=1000)
     where = Intervals(run.host.fetch.start, run.host.fetch.end)
     rules = [rule_with("loader", Change.exactly(ScaleHost(where))), rule_with("kernels", halved(run))]
     ranked, plan = planned(run, rules)
@@ -218,6 +210,38 @@ def test_the_best_estimate_ranks_list_and_plan_alike() -> None:
     assert plan.steps[0].rule == "likely"
     assert ranked[0].saving is not None
     assert plan.steps[0].saving_s == pytest.approx(ranked[0].saving.mid)
+
+
+def test_a_sure_fix_comes_before_one_that_only_may_save_a_little_more() -> None:
+    """A guess of 67 ms that may also be 6 once stood above a measured 57."""
+    run = drawn()
+    sure = halved(run, 0.43)
+    perhaps = Change(low=halved(run, 0.94).low, mid=halved(run, 0.33).mid, high=halved(run, 0.33).high)
+    ranked, plan = planned(run, [rule_with("perhaps", perhaps), rule_with("sure", sure)])
+    assert [p.rule.name for p in ranked] == ["sure", "perhaps"]
+    assert plan.steps[0].rule == "sure"
+    saving = ranked[1].saving
+    assert saving is not None
+    assert saving.about == "up to"
+    assert saving.mid > (ranked[0].saving or saving).mid > saving.expected
+
+
+def test_a_listed_fix_that_saves_nothing_more_says_which_one_has_its_time() -> None:
+    """It once had a row, and "all together" did not tell why it was not in it."""
+    run = drawn(150, fetch=1000)
+    half_of_it = Change.exactly(ScaleHost(Intervals(run.host.fetch.start, run.host.fetch.end), 0.5))
+    ranked, plan = planned(run, [rule_with("loader", without_fetches(run)), rule_with("batches", half_of_it)])
+    listed = [p.rule.name for p in ranked if p.worth]
+    assert listed == ["loader", "batches"]
+    assert [step.rule for step in plan.steps] == ["loader"]
+    assert plan.overlaps == (Overlap(rule="batches", covered_by="loader"),)
+
+
+def test_the_plan_is_in_the_order_of_the_list() -> None:
+    run = drawn()
+    ranked, plan = planned(run, [rule_with("b", without_fetches(run)), rule_with("a", halved(run, 0.6))])
+    listed = [p.rule.name for p in ranked if p.worth]
+    assert [step.rule for step in plan.steps][: len(listed)] == [n for n in listed if n in {s.rule for s in plan.steps}]
 
 
 def test_a_fix_whose_low_end_is_nothing_is_no_step_of_the_plan() -> None:

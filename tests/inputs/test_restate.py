@@ -190,7 +190,7 @@ def test_a_wide_interval_stays_unknown_with_another_peak() -> None:
     changed = again(replace(report, mfu=wide), peak_flops=achieved * 10).mfu
     assert changed.value is None
     assert changed.calculated == pytest.approx(0.1)
-    assert "it can be anything from 10-80 %" in str(changed.reason)
+    assert "all that is known is 10.0 % to 80.0 %" in str(changed.reason)
 
 
 def test_a_report_without_its_losses_says_why_on_the_page_and_in_the_terminal() -> None:

@@ -42,7 +42,7 @@ def test_the_markdown_is_a_table_and_a_checklist() -> None:
         lines[0]
         == "### mfu-doctor: failed: step-time, syncs, input-bound (1 inconclusive, 1 warning, 4 passed, 1 not measured)"
     )
-    assert "The largest loss to recover: the device waits for data" in lines[2]
+    assert "Fix first: the device waits for data" in lines[2]
     assert lines[4] == "|  | check | budget | baseline | this run | change |"
     assert any(
         line.startswith("| ❌ | step time, mean of 15 | at most +5% |") and "**+8.6 %**" in line for line in lines

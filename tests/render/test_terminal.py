@@ -179,13 +179,13 @@ def test_the_plan_names_its_fixes_in_order_and_what_pays_only_after_another() ->
     plan = replace(report.plan, steps=steps, at_floor=True, stop="no step below 280 ms is predicted: MFU 100 %")
     shown = replace(report, plan=plan, diagnoses=(*report.diagnoses, tf32))
     screen = " ".join(render(shown, "terminal").split())
-    assert "input-bound, tf32-off (saves only after input-bound), fp32-matmul" in screen
+    assert "input-bound 81 ms, tf32-off 28 ms more (only after input-bound), fp32-matmul 16 ms more" in screen
     assert "no step below 280 ms is predicted" in screen
     every = render(shown, "terminal", verbose=True)
     assert "    tf32 = True" in every
     assert "it saves 0.0 ms; saves time after input-bound" in every
     for form in ("markdown", "html"):
-        assert re.search("saves (time )?only after input-bound", render(shown, form))
+        assert "only after input-bound" in render(shown, form)
         assert "tf32 = True" in render(shown, form)
 
 
@@ -196,7 +196,7 @@ def test_a_listed_fix_that_is_not_in_the_plan_is_told_from_forgotten_ones() -> N
     )
     for form, options in (("terminal", {"verbose": True}), ("markdown", {}), ("html", {})):
         text = " ".join(render(short, form, **options).split()).lower()
-        assert "not included: fp32-matmul, because it saves less than 1 %" in text
+        assert "not added: fp32-matmul (saves too little after all these)" in text
         assert "x is left out: valueerror" in text
 
 
@@ -291,7 +291,9 @@ def test_a_measured_peak_is_marked() -> None:
 
 def test_a_healthy_run_says_so_and_what_limits_it() -> None:
     text = " ".join(render(healthy(), "terminal").split())
-    assert "Healthy: 94 % computing at 52 % MFU; no known fix saves 1 % of the step." in text
+    assert (
+        "94 % computing at 52 % MFU; no known fix saves 1 % of the step. At full rates its kernels would take" in text
+    )
 
 
 def test_a_vanishing_mfu_is_not_none() -> None:

@@ -48,6 +48,10 @@ def price_us(rule: Rule, run: Run) -> Price:
     price = run.replay.price(change)
     is_wide = price.high_ns > WIDE * price.low_ns
     assert not is_wide or finding.decides, f"{rule.name}: its ends are far apart: say in `decides` what decides"
+    begins = finding.decides.high.split()[0] if finding.decides else ""
+    assert begins not in ("it", "they", "its"), (
+        f"{rule.name}: readers see the high end first: name there what it is about"
+    )
     return Price(price.low_ns / NS_PER_US, price.mid_ns / NS_PER_US, price.high_ns / NS_PER_US)
 
 

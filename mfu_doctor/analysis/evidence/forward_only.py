@@ -11,6 +11,10 @@ from mfu_doctor.trace import Category
 
 # Names of a backward pass (its operators, nodes and kernels) or of an optimizer, in traces of any version.
 _TRAINS = re.compile(r"[Bb]ackward|Optimizer\.|multi_tensor|(^|_)[dw]grad|(^|_)bwd|AccumulateGrad|^torch/optim/")
+# Who records inference often says so: a context without gradients, a server, a generation loop, a pipeline.
+_SERVES = re.compile(
+    r"inference|no_grad|decorate_context|vllm|sglang|transformers[/\\](generation|pipelines)", re.IGNORECASE
+)
 _SOFTMAX = re.compile(r"^aten::_softmax$")
 _MODEL_OF_TRANSFORMERS = re.compile(r"(^|[/\\])transformers[/\\]models[/\\].*modeling_\w+\.py\(\d+\): ")
 _GENERATION_OF_TRANSFORMERS = re.compile(r"(^|[/\\])transformers[/\\]generation[/\\]utils\.py\(\d+\): ")
@@ -23,6 +27,11 @@ def is_forward_only(run: Run) -> bool | None:
     if run.flops.coverage is None or (run.facts is not None and run.facts.optimizers):
         return False  # without a product there is no forward pass either
     return not any(_TRAINS.search(name) for name in run.trace.names)
+
+
+def is_inference(run: Run) -> bool:
+    """Whether a trace in which nothing runs backward shows that nothing should: without that it may be a part of training."""
+    return any(_SERVES.search(name) for name in run.recorded.names)
 
 
 def generates(run: Run) -> bool:

@@ -10,7 +10,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.findings import Ends
 
-_COMPILED = Ends(low="compiling only fuses kernels", high="launching takes no time, and all after it comes sooner")
+_COMPILED = Ends(low="it only fuses kernels", high="compiled code hardly takes time to launch")
 # As the documentation of Hugging Face transformers spells it. Every token then has the same shapes, so it can be a CUDA graph.
 _STATIC_CACHE = (
     'model.generation_config.cache_implementation = "static"; '
@@ -42,7 +42,7 @@ def launch_advice(run: Run, steady: Steady) -> LaunchAdvice:
     advice = _for_inference(run, _advice(run, steady)) if is_forward_only(run) else _advice(run, steady)
     if run.breakdown.mean_ns("data_loading") < _MATTERS * steady.step_ns:
         return advice
-    high = f"{advice.decides.high}, and then the next batch comes sooner too"  # so it can save more than the wait for launches
+    high = f"{advice.decides.high}, and so loads the next batch sooner"  # it can save more than the wait for launches
     return replace(advice, decides=replace(advice.decides, high=high))
 
 

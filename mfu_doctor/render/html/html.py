@@ -26,6 +26,7 @@ from mfu_doctor.render.html.pictures.split import draw_split, draw_steps, rows_s
 from mfu_doctor.render.html.pictures.step import draw_drawing, kinds_drawn
 from mfu_doctor.render.html.pictures.waterfall import draw_waterfall, nothing_lost, small_ones
 from mfu_doctor.render.html.svg import patterns
+from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words import code_lines, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
@@ -94,7 +95,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "footnote": wording.footnote(report),
         "step_time": wording.step_time(report),
         "sentence": report.verdict.sentence if report.verdict is not None else "",
-        "first_caveats": wording.first_caveats(report),
+        "first_caveats": caveat_words.first_caveats(report),
         "change": wording.baseline(report),
         "facts": _facts(report),
         "split_bar": draw_split(report.breakdown, scope) if report.breakdown.step_s else None,
@@ -113,8 +114,8 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "plan": None if report.savings_are_shares else draw_plan(report),
         "plan_lines": page_fixes.plan_lines(report),
         "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],
-        "together": plan_wording.together(report, EN_DASH),
-        "cautions": wording.cautions(report),
+        "together": plan_wording.in_order(report, EN_DASH),
+        "cautions": caveat_words.cautions(report),
     }
 
 

@@ -13,6 +13,8 @@ from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
 SAVES, SURE = 22, 8  # columns of what a fix saves, and of how sure that is
+ROWS = 5  # fixes with a row of their own on the first screen, those shown in full included
+BRIEF = 2  # lines below the name of a fix that is not shown in full
 MOST_CODE = 4  # lines of code of one fix on the first screen; -v shows all
 TEXT = " " * 4  # what stands under a fix's name
 
@@ -26,11 +28,25 @@ def fixes(report: Report, look: Look) -> list[Block]:
     blocks = [Block((*rows, *(_about_replay(report, look) if look.verbose else ())), gap=True)]
     most = len(found) if look.verbose else look.fixes
     blocks += [_finding(report, i, f, look) for i, f in enumerate(found[:most], 1)]
-    if len(found) > most:
-        names = ", ".join(f.rule for f in found[most:])
-        others = wrap(f"and {len(found) - most} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
+    brief = plan_wording.large(report, found[most:])[: ROWS - most]
+    blocks += [_brief(report, i, f, look) for i, f in enumerate(brief, most + 1)]
+    rest = [f for f in found[most:] if f not in brief]
+    if rest:
+        names = ", ".join(f"{f.rule} {wording.saving(report, f)}" for f in rest)
+        others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
     return [*blocks, *_plan(report, look), *_withheld(report, look)]
+
+
+def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
+    """One fix and its place in a line, and if there is room its change, or the problem if that is longer."""
+    place = (found.place or "").rpartition("/")[2]
+    name = f"{index} {found.rule}" + (f": {place}" if place else "")
+    saves = _columns(name, wording.saving(report, found), _sure(found), look)
+    room = look.width - len(TEXT)
+    change = [row for row in change_rows(found.fix or "", None, room) if not row.lstrip().startswith("#")]
+    told = change if change and len(change) <= BRIEF else wrap(found.summary, room, lines=BRIEF)
+    return Block((line(saves, "number"),), (tuple(line(TEXT + row, "code") for row in told),), urgency=0, hint=False)
 
 
 def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
@@ -53,8 +69,7 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     whole = f"{name}: {found.summary}"
     is_short = bool(found.summary) and cells(whole) < look.width - SAVES - SURE
     left = whole if is_short else name
-    sure = found.sure if found.saving is not None or found.throughput_gain is not None else ""
-    rows: list[Line] = [line(_columns(left, wording.saving(report, found), sure, look), "number")]
+    rows: list[Line] = [line(_columns(left, wording.saving(report, found), _sure(found), look), "number")]
     room = look.width - len(TEXT)
     if not is_short and found.summary:
         rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2))]
@@ -72,6 +87,10 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
             for row in evidence(found)
         ]
     return Block(tuple(rows), tuple(extra), urgency=1, hint=False)
+
+
+def _sure(found: Diagnosis) -> str:
+    return found.sure if found.saving is not None or found.throughput_gain is not None else ""
 
 
 def _change(found: Diagnosis, room: int, lines: int | None) -> list[str]:
@@ -95,7 +114,7 @@ def _plan(report: Report, look: Look) -> list[Block]:
     text = plan_wording.in_order(report)
     blocks = []
     if text:
-        rows = wrap(text, look.width - len(INDENT), lines=look.at_most(3))
+        rows = wrap(text, look.width - len(INDENT), lines=look.at_most(3 - look.is_tight))
         blocks.append(Block(tuple(line(INDENT + t, "" if i else "head") for i, t in enumerate(rows))))
     if look.verbose:
         blocks.append(Block(tuple(line(t) for t in _plan_rows(report, look))))
@@ -116,7 +135,8 @@ def _plan_rows(report: Report, look: Look) -> list[str]:
             rows += [f"{TEXT}{row}" for row in _change(found, room, None)]
     if report.plan.roofline_s is not None:
         notes.append(plan_wording.lower_bound(report.plan.roofline_s))
-    notes += plan_wording.plan_notes(report)
+    told = plan_wording.in_order(report)
+    notes += [text for text in plan_wording.plan_notes(report) if text not in told]
     return rows + [INDENT * 2 + row for text in notes for row in wrap(text, look.width - 4)]
 
 

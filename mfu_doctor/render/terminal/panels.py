@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
+from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words import code_lines, columns, labels, next_commands, whole_run, wording
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
@@ -278,13 +279,12 @@ def _together(rules: Sequence[str], reason: str, look: Look) -> tuple[Line, ...]
 
 def caution(report: Report, look: Look) -> list[Block]:
     """What limits the numbers. The first caution is always shown."""
-    texts = wording.cautions(report)
+    texts = caveat_words.cautions(report)
     if not texts:
         return []
     room = look.width - len(INDENT) - LABEL
     rows = [wrap(text, room, lines=look.at_most(1 if look.is_tight else 2)) or [""] for text in texts]
-    label = "Caution" if len(texts) == 1 else "Cautions"
-    head = tuple(_labelled([(label, rows[0])]))
+    head = tuple(_labelled([("Caution" if len(texts) == 1 else "Cautions", rows[0])]))
     entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])
     return [Block(head, entries, gap=True, urgency=0, hint=False)]
 

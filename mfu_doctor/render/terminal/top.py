@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.render.terminal.panels import INDENT, Look
 from mfu_doctor.render.terminal.screen import Block, line
-from mfu_doctor.render.words import wording
+from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words.text import wrap
 from mfu_doctor.result.report import Report
 
@@ -15,7 +15,7 @@ VERDICT_LINES = 4
 
 def caveats(report: Report, look: Look) -> list[Block]:
     """What makes figures or advice wrong, each with its remedy."""
-    found = wording.first_caveats(report)
+    found = caveat_words.first_caveats(report)
     most = look.at_most(LINES + (len(found) == 1))
     rows = [
         row for text, remedy in (found if look.verbose else found[:MOST]) for row in _caveat(text, remedy, look, most)
@@ -25,9 +25,12 @@ def caveats(report: Report, look: Look) -> list[Block]:
 
 def _caveat(text: str, remedy: str, look: Look, most: int | None) -> list[str]:
     """One of them, with its remedy if there is room in so many lines: a line to paste is not cut."""
-    room = look.width - len(INDENT)
-    whole = wrap(f"! {text.rstrip('.')}: {remedy}" if remedy else f"! {text}", room)
-    return whole if most is None or len(whole) <= most else wrap(f"! {text}", room, lines=most)
+    room = look.width - len(INDENT) - len("! ")
+    whole = wrap(caveat_words.caveat(text, remedy), room)
+    if remedy and len(whole) > 1:  # a line to paste is whole on a line of its own
+        whole = [*wrap(f"{text.rstrip('.')}.", room), *wrap(f"Instead: {remedy}", room)]
+    told = whole if most is None or len(whole) <= most else wrap(text, room, lines=most)
+    return [f"! {row}" if index == 0 else row for index, row in enumerate(told)]
 
 
 def verdict(report: Report, look: Look) -> list[Block]:

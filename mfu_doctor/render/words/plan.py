@@ -2,72 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mfu_doctor import quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.findings import WIDE, Diagnosis
+from mfu_doctor.result.findings import Diagnosis, Plan, about
 from mfu_doctor.result.report import Report
 
+LARGE = 0.05  # of the step: a fix that saves as much is never only named
 _TOLD = 1.05  # a step that many times as fast is worth the words
 
 
-def together(report: Report, dash: str = "-") -> tuple[str, str] | None:
-    """The saving of the fixes applied one after another, and the MFU then; None if there is only the first listed fix."""
-    plan = report.plan
+def _about(plan: Plan) -> str:
+    return about(plan.saving_low_s, plan.saving_s, plan.saving_high_s)
+
+
+def in_order(report: Report, dash: str = "-") -> str:
+    """All fixes of the plan in one sentence: the step then, how many times as fast, what each adds; and which are not added.
+
+    Empty if the first listed fix is all.
+    """
+    plan, left = report.plan, not_added(report)
     if not plan.steps or plan.saving_high_s <= 0:
-        return None
-    if len(plan.steps) == 1 and plan.steps[0].rule in {found.rule for found in report.failed}:
-        return None
-    after = ""
-    if plan.mfu_low is not None and plan.mfu_high is not None:
-        after = quantities.percent_range(plan.mfu_low, plan.mfu_high, dash=dash)
-    return _saved(report, dash), after
-
-
-def _saved(report: Report, dash: str) -> str:
-    plan = report.plan
-    if report.savings_are_shares:
-        return f"about {quantities.share(plan.saving_s, wording.step_s(report))}"
-    is_wide = plan.saving_high_s > WIDE * plan.saving_low_s
-    return quantities.estimate(plan.saving_low_s, plan.saving_s, plan.saving_high_s, wide=is_wide, dash=dash)
-
-
-def in_order(report: Report) -> str:
-    """All fixes of the plan in one sentence: the step then, how many times as fast, and the order of the fixes."""
-    saved = together(report)
-    if saved is None:
         return ""
-    before, after = wording.step_s(report), report.plan.steps[-1].step_s
+    first = plan.steps[0].rule
+    if len(plan.steps) == 1 and first in {found.rule for found in report.failed}:
+        return f"All together: no more than {first} alone. Not added: {left}" if left else ""
+    told = f"saves {_share_saved(report)}" if report.savings_are_shares else _then(report, dash)
+    mfu = (plan.mfu_low, plan.mfu_high)
+    after = "" if None in mfu else f", MFU {quantities.percent_range(mfu[0] or 0.0, mfu[1] or 0.0, dash=dash)}"
+    why = (plan.lower_mfu, plan.stop if plan.at_floor else None)
+    told = "; ".join([f"All together: {told}{after}: {plan_names(report)}", *(text for text in why if text)])
+    return f"{told}. Not added: {left}" if left else told
+
+
+def _share_saved(report: Report) -> str:
+    return f"about {quantities.share(report.plan.saving_s, wording.step_s(report))}"
+
+
+def _then(report: Report, dash: str) -> str:
+    """The step before and after, and how many times as fast that is; the range of the step where it is wide."""
+    before, plan = wording.step_s(report), report.plan
+    after, kind = plan.steps[-1].step_s, _about(plan)
+    ends = quantities.duration_range(before - plan.saving_high_s, before - plan.saving_low_s, dash=dash)
+    to = {"about": "to about", "up to": "down to"}.get(kind, "to")
+    steps = f"{quantities.duration(before)} {to} {quantities.duration(after, 2)}" + (f" ({ends})" if kind else "")
     is_faster = after > 0 and before >= _TOLD * after
-    faster = f", {quantities.number(before / after, 2)} times as fast" if is_faster else ""
-    steps = f"{quantities.duration(before)} to {quantities.duration(after, 2)}"
-    told = f"saves {saved[0]}" if report.savings_are_shares else f"{steps}{faster}"
-    then = f", MFU {saved[1]}" if saved[1] else ""
-    why = [report.plan.lower_mfu, report.plan.stop if report.plan.at_floor else None]
-    return "; ".join([f"All together: {told}{then}: {plan_names(report)}", *(text for text in why if text)])
+    kind += " " if kind else ""
+    return steps + (f", {kind}{quantities.number(before / after, 2)} times as fast" if is_faster else "")
 
 
 def plan_names(report: Report) -> str:
-    """The fixes of the plan in their order. A fix that saves time only after another one says so."""
-    steps = report.plan.steps
-    return ", ".join(s.rule + (f" (saves only after {s.pays_after})" if s.pays_after else "") for s in steps)
+    """The fixes of the plan in their order, each with what it adds. A fix that saves time only after another one says so."""
+    whole = wording.step_s(report)
+    told = []
+    for index, step in enumerate(report.plan.steps):
+        saves = (
+            quantities.share(step.saving_s, whole)
+            if report.savings_are_shares
+            else quantities.duration(step.saving_s, 2)
+        )
+        more = " more" if index else ""
+        told.append(f"{step.rule} {saves}{more}" + (f" (only after {step.pays_after})" if step.pays_after else ""))
+    return ", ".join(told)
+
+
+def not_added(report: Report) -> str:
+    """The listed fixes that are no part of the plan, each with the reason in a few words; empty if there is none."""
+    planned = {step.rule for step in report.plan.steps}
+    covered = {overlap.rule: overlap.covered_by for overlap in report.plan.overlaps}
+    told = []
+    for found in report.failed:
+        if found.rule in planned or not planned:
+            continue
+        if found.saving is None:
+            continue  # its row says that there is no estimate
+        cause = covered.get(found.rule)
+        why = f"saves nothing more after {cause}" if cause else "saves too little after all these"
+        told.append(f"{found.rule} ({why})")
+    return ", ".join(told)
 
 
 def plan_notes(report: Report) -> list[str]:
-    """Sentences under the plan: where it stops, which fixes are not included, and which could not be simulated."""
+    """Sentences under the plan: where it stops, and which fixes could not be simulated."""
     plan = report.plan
     if not plan.steps:
         return list(plan.notes)
-    planned = {step.rule for step in plan.steps}
-    rest = [found.rule for found in report.failed if found.saving is not None and found.rule not in planned]
-    saves = "it saves" if len(rest) == 1 else "they save"
-    left = [f"not included: {', '.join(rest)}, because {saves} less than 1 % of the step after these"] if rest else []
-    return [*(text for text in (plan.stop, plan.lower_mfu) if text), *left, *plan.notes]
+    return [*(text for text in (plan.stop, plan.lower_mfu) if text), *plan.notes]
 
 
 def lower_bound(roofline_s: float) -> str:
     """The step that the kernels of this run could reach at best."""
     best = quantities.duration(roofline_s, 2)
     return f"lower bound (current kernels at their roofline, no idle time): {best} per step"
+
+
+def large(report: Report, found: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Those of these fixes that are worth a row however short the list is: the smaller ones are named with what they save."""
+    least = LARGE * wording.step_s(report)
+    return [d for d in found if d.saving is None or d.saving.mid >= least]
 
 
 def unlisted_fixes(report: Report) -> list[Diagnosis]:

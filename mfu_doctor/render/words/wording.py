@@ -13,7 +13,6 @@ from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
 from mfu_doctor.result.bottleneck import BUCKET_OF
-from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Mfu
@@ -22,6 +21,8 @@ from mfu_doctor.result.step import BUCKETS, StepTime
 BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
 ENOUGH_FOR_P95 = 20  # with fewer steps the longest one is all that is known of the slow end
 SAME = 0.0005  # two MFU values closer than this look the same at one decimal
+_MATMULS = ("achieved", "recompute", "matmul")  # groups of the waterfall
+_FEW_MATMULS = 0.05  # of the step
 _BOTH = 2  # dtypes that a sentence can name
 
 
@@ -112,7 +113,16 @@ def basis(report: Report) -> str:
         return text + method
     # Rounded down: "100 %" must mean everything. Less than 1 % is not nothing, because FLOPs were counted.
     covered = math.floor(mfu.coverage * 100 + 1e-9)
-    return f"{text}covering {covered or '<1'} % of matmul time"
+    matmuls = _matmul_share(report)
+    if matmuls is None or matmuls >= _FEW_MATMULS:
+        return f"{text}covering {covered or '<1'} % of matmul time"
+    return f"{text}matmuls take {quantities.percent(matmuls)} of it: MFU says little"
+
+
+def _matmul_share(report: Report) -> float | None:
+    """The share of the step in which matmuls run, whatever they reach; None if it is not known."""
+    whole = sum(bar.seconds for bar in report.waterfall)
+    return sum(bar.seconds for bar in report.waterfall if bar.group in _MATMULS) / whole if whole > 0 else None
 
 
 def _other_figures(mfu: Mfu) -> list[str]:
@@ -212,12 +222,12 @@ def saving(report: Report, diagnosis: Diagnosis, dash: str = "-") -> str:
         return "no estimate" if gain is None else f"{quantities.percent_range(gain, gain)} faster"
     if not report.savings_are_shares:
         return time_saved(found, dash)
-    return f"about {quantities.share(found.mid, step_s(report))}"
+    return f"{found.about or 'about'} {quantities.share(found.mid, step_s(report))}"
 
 
 def time_saved(found: Saving, dash: str = "-") -> str:
-    """The best estimate of a saving, with the range where it is wide: about 67 ms (5.7-67)."""
-    return quantities.estimate(found.low, found.mid, found.high, wide=found.is_wide, dash=dash)
+    """The best estimate of a saving, with the range where it is wide: about 30 ms (5.7-67)."""
+    return quantities.estimate(found.low, found.mid, found.high, about=found.about, dash=dash)
 
 
 def step_s(report: Report) -> float:
@@ -279,18 +289,3 @@ def unmeasured(report: Report) -> list[tuple[list[str], str]]:
         if found.status == CRASHED:
             groups.setdefault(f"the rule crashed: {found.reason or found.summary}", []).append(found.rule)
     return [(rules, reason) for reason, rules in groups.items()]
-
-
-def first_caveats(report: Report) -> list[tuple[str, str]]:
-    """What makes figures or advice wrong, each with its remedy or "": it stands before everything else.
-
-    Where advice would be wrong, nothing else matters.
-    """
-    told = [c for c in report.caveats if c.spoils == ADVICE] or [c for c in report.caveats if c.spoils is not None]
-    return [(c.text, (c.remedy or "").removeprefix("# ").partition(" #")[0].rstrip()) for c in told]
-
-
-def cautions(report: Report) -> list[str]:
-    """What only limits the numbers, most important first: all that does not stand first."""
-    first = {text for text, _ in first_caveats(report)}
-    return [c.text for c in report.caveats if c.text not in first]

@@ -98,7 +98,7 @@ def late_optimizer(run: Run) -> Outcome:
         "model.parameters(), {'lr': lr})  # before wrapping in DistributedDataParallel",
         detail=f"for {share(tail.movable_ns, tail.optimizer_ns)} of its work the gradients are ready before this reduction ends",
         decides=Ends(
-            low="most of its work belongs to the last gradients", high="its work is spread evenly over backward"
+            low="most of it belongs to the last gradients", high="the optimizer's work is spread evenly over backward"
         ),
         change=Change(*((ScaleDevice(rows, np.full(len(rows), 1.0 - part * f)),) for f in _HIDDEN)),
         evidence=(

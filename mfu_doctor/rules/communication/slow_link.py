@@ -103,7 +103,7 @@ def slow_link(run: Run) -> Outcome:
         summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
         fix="NCCL_DEBUG=INFO  # 'via P2P' means that the link is used; 'via SHM' or 'via NET' means that it is not",
         detail=f"{tool} shows how the GPUs are connected; {unsure}",
-        decides=Ends(low="messages reach 40 % of the link's rate", high="they reach 90 %"),
+        decides=Ends(low="they reach 40 %", high="messages reach 90 % of the link's rate"),
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),
         effort="setting",

@@ -67,7 +67,7 @@ def sync_every_microbatch(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for unnecessary reductions: gradients are reduced "
         f"{micro} times per step",
         fix=_fix(parallelism_of(run)),
-        decides=Ends(low="a quarter of this time is waiting for late ranks, which stays", high="all of it is transfer"),
+        decides=Ends(low="a quarter of it is waiting for late ranks, which stays", high="all of this time is transfer"),
         change=Change(left(0.25), left(0.0), left(0.0)),
         evidence=(
             shown("micro-batches", micro, "per step"),

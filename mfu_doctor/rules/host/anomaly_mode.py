@@ -85,7 +85,7 @@ def anomaly_mode(run: Run) -> Outcome:
         fix="torch.autograd.set_detect_anomaly(False)  # and no `with torch.autograd.detect_anomaly():` around the step",
         confidence="measured",
         decides=Ends(
-            low="only the stack traces go that views show", high="its operators then take what their work needs"
+            low="only the stack traces go that views show", high="operators of backward then take what their work needs"
         ),
         change=Change(low, mid, mid),
         evidence=(shown("NaN checks", searched, "per step"), shown("stack trace per operator", seconds(spent), "s")),

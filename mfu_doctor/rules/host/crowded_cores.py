@@ -66,9 +66,9 @@ class _Taker:
 # What is left of the workers' CPU time at the three ends: how much can be saved in it is not known. Keeping decoded images left
 # 0.2 % of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
 _LEFT = (0.75, 0.25, 0.0)
-_CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="loading takes no core any more")
-_LESS_ENDS = Ends(low="they use a quarter less", high="they run at another time")
-_THREADS_ENDS = Ends(low="half of the idle time of the cores goes", high="all of it goes")
+_CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="loading takes no core any more")
+_LESS_ENDS = Ends(low="they use a quarter less", high="the others run at another time")
+_THREADS_ENDS = Ends(low="half of it goes", high="all idle time of the cores goes")
 
 
 @rule(

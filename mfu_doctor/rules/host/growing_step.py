@@ -35,6 +35,7 @@ from mfu_doctor.quantities import duration, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.whole_run import LineTime
 
+GROWS = "steps grow"  # begins the reason where it is not known which line does
 _SHOWN = 3  # lines in the evidence
 _METRICS = ("torchmetrics", "sklearn", "scipy", "ignite", "torcheval", "evaluate")
 _WRITERS = ("matplotlib", "PIL", "json", "pickle", "csv", "pandas", "wandb", "mlflow", "pyarrow", "h5py")
@@ -60,7 +61,7 @@ def growing_step(run: Run) -> Outcome:
         return None
     if not growth.lines:
         return Skip(
-            f"steps grow from {duration(growth.first_s)} to {duration(growth.last_s)}, but the run was too short to see where"
+            f"{GROWS} from {duration(growth.first_s)} to {duration(growth.last_s)}, but the run was too short to see where"
         )
     top = growth.lines[0]
     gained = growth.excess_s / growth.mean_s

@@ -85,7 +85,7 @@ CPU_DISPATCH_SHARE = 0.15
 # Below this share of a gap on the CPU, the thread waits in it rather than runs Python.
 _AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
-_PAUSES = Ends(low="half of this Python has to stay", high="it can leave the step, and launching gets as cheap")
+_PAUSES = Ends(low="half of it has to stay", high="this Python can leave the step")
 # Inference has no training step and often no data loader: the next request can be prepared while this one runs.
 _ELSEWHERE_ON_CPU = "to another thread, for the next request"
 _ELSEWHERE = f"to the GPU, or {_ELSEWHERE_ON_CPU}"
@@ -246,7 +246,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
     off = steady.host_ns(pauses) * (1 - gaps.awake)
     waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
     return Finding(
-        summary=f"Python runs between operators {share(max(idle - off, 0.0), steady.step_ns)} of the step",
+        summary=f"Python between operators takes {part_of(run, 'python').of_step}",
         fix=_move(spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step"),
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
         f"{time_of(gaps.typical_ns)}{waiting}",
@@ -273,7 +273,7 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
             spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step, or to another thread"
         ),
         detail=f"{share(gaps.awake, 1.0)} of this time is work on a CPU; the rest is a file, the network, a lock or a sleep",
-        decides=Ends(low="half of the wait stays", high="none of it stays in the step"),
+        decides=Ends(low="half of it stays", high="none of this wait stays in the step"),
         change=Change((half,), (whole,), (whole,)),
         evidence=(shown("waiting", seconds(spent), "s"), shown("work on a CPU", gaps.awake, "share")),
         effort="refactor",

@@ -76,7 +76,7 @@ def host_computation(run: Run) -> Outcome:
         fix=_fix(first),
         detail="; ".join(f"{c.name} takes {time_of(c.per_step_ns)} per step" for c in computed[:_NAMED])
         + (f"; the first is called at {place}" if place else ""),
-        decides=Ends(low="the operators have to stay on the CPU", high="they can all run on the device"),
+        decides=Ends(low="they have to stay on the CPU", high="the operators can all run on the device"),
         change=_change(run, computed),
         evidence=(
             shown("GPU idle, CPU computes", seconds(idle.mean_ns), "s"),

@@ -78,7 +78,7 @@ def long_steps(run: Run) -> Outcome:
         f"{time_of(middle)}",
         fix=_fix(spot, extra),
         detail=_detail(run, steady, extra, pauses - extra),
-        decides=Ends(low="this work takes half as long", high="it can leave the run"),
+        decides=Ends(low="it takes half as long", high="this work can leave the run"),
         change=Change(_left(run, extra, pauses, 0.5), *2 * (_left(run, extra, pauses, 0.0),)),
         evidence=(
             shown("long steps", len(steps), "count"),

@@ -67,7 +67,10 @@ def pageable_read(run: Run) -> Outcome:
         "  # allocate out once, read it after the next synchronisation",
         detail=f"{size_of(steady.per_step(total))} per step at {bandwidth(copies.rate)}; pinned memory does not block the CPU "
         f"and {through_pinned(pinned)}; a mean, an argmax or a 16-bit copy made on the GPU is smaller",
-        decides=Ends(low="the CPU needs the values at once", high="it does not, and the copy reaches 80 % of the link"),
+        decides=Ends(
+            low="the CPU needs the values at once",
+            high="the CPU can read the values later, and the copy reaches 80 % of the link",
+        ),
         change=_change(run, every, pinned),
         evidence=(
             shown("copies", steady.per_step(len(copies.entry)), "per step"),

@@ -79,7 +79,7 @@ def uncompiled(run: Run) -> Outcome:
         f"{steady.share(fusable)} of the step",
         fix="model = torch.compile(model)",
         detail=_earned_back(run, end(1)),
-        decides=Ends(low="compiled code needs 70 % of the CPU time", high="it needs 30 %"),
+        decides=Ends(low="it needs 70 %", high="compiled code needs 30 % of the CPU time"),
         change=Change(end(0), end(1), end(2)),
         evidence=(
             shown("GPU idle, CPU launches", seconds(idle.mean_ns), "s"),

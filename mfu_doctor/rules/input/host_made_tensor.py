@@ -70,7 +70,7 @@ def host_made_tensor(run: Run) -> Outcome:
         f"{counted(count, 'tensor' if large else 'small tensor')} to the GPU",
         fix='torch.zeros(n, device="cuda")  # not torch.zeros(n).to("cuda"); create constants before the loop',
         detail=f"the CPU waits for {counted(steady.per_step(blocked), 'copy')} per step" if blocked else None,
-        decides=Ends(low="the tensors have to come from the CPU", high="they can be made on the device"),
+        decides=Ends(low="they have to come from the CPU", high="the tensors can be made on the device"),
         change=Change((waits,), gone, gone),
         evidence=(
             shown("copies" if large else "small copies", count, "per step"),

@@ -90,8 +90,8 @@ _REMEDIES = {
     RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
 }
 _WORKER_ENDS = Ends(low="only half of these workers find a free core", high="each batch is ready in time")
-_CHEAPER_ENDS = Ends(low="a batch gets a quarter cheaper", high="it costs no time on the CPU any more")
-_KEPT_ENDS = Ends(low="the rest of loading hardly gets cheaper", high="all of it is kept")
+_CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="a batch costs no time on the CPU any more")
+_KEPT_ENDS = Ends(low="the rest of loading hardly gets cheaper", high="all of a loaded sample can be kept")
 
 
 @rule(

@@ -79,7 +79,7 @@ def slow_sample(run: Run) -> Outcome:
         f"{time_of(usual)}",
         fix=_fix(run),
         detail=f"they add {share(excess, steady.step_ns)} to the mean step",
-        decides=Ends(low="slow batches lose half of what they take more", high="they take as long as the others"),
+        decides=Ends(low="they lose half of what they take more", high="slow batches take as long as the others"),
         change=Change((half,), (even,), (even,)),
         evidence=(
             shown("slow batches", steady.per_step(int(slow.sum())), "per step"),

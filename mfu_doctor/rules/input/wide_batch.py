@@ -71,7 +71,7 @@ def wide_batch(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for copies of fp32 images "
         f"({size_of(steady.per_step(float(copies.size.sum())))} per step)",
         fix="x = batch.to(device, non_blocking=True).float().div_(255)  # copy uint8, convert on the GPU",
-        decides=Ends(low="pixels need 16 bits", high="they can be copied as uint8"),
+        decides=Ends(low="they need 16 bits", high="pixels can be copied as uint8"),
         change=Change(smaller(_AS_HALF), smaller(_AS_BYTES), smaller(_AS_BYTES)),
         evidence=(
             shown("bytes", steady.per_step(float(copies.size.sum())), "bytes per step"),

@@ -82,7 +82,7 @@ def broadcast_product(run: Run) -> Outcome:
         fix=_fix(products, largest),
         detail=f"{_shown(largest.left)} with {_shown(largest.right)} makes {number(largest.stored)} elements that are written to "
         "memory and read again; a matmul never stores them",
-        decides=Ends(low="matmuls reach half of their usual rate here", high="they reach the rate of the fastest one"),
+        decides=Ends(low="only half of their usual one", high="matmuls reach the rate of the fastest one here"),
         change=Change(*(_as_matmuls(run, products, rate) for rate in rates)),
         evidence=(
             shown("broadcast products", count, "per step"),

@@ -71,7 +71,7 @@ def diagonal_product(run: Run) -> Outcome:
         summary=f"{counted(calls, 'matmul')} per step with a diagonal matrix: {steady.share(spent)} of the step",
         fix=_SCALING,
         detail=None if found.learned else _ONCE,
-        decides=Ends(low="only one factor is diagonal", high="both sides of D @ A @ D are"),
+        decides=Ends(low="only one factor is diagonal", high="both factors of D @ A @ D are diagonal"),
         change=Change(
             scaled(run, found.first, left),
             (*scaled(run, products, left), *scaled(run, found.making, 0.0)),

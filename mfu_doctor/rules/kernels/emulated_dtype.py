@@ -95,7 +95,7 @@ def emulated_dtype(run: Run) -> Outcome:
     return Finding(
         summary=f"Matmuls in {shown_used} take {steady.share(per_step)} of the step; this device only emulates them",
         fix=_fix(run, used, found.instead),
-        decides=Ends(low="matmuls reach 40 % of the supported peak", high="they reach 80 %"),
+        decides=Ends(low="they reach 40 %", high="matmuls reach 80 % of the supported peak"),
         change=_change(run, mask, flops, found),
         detail=f"they reach {share(reached, found.peak)} of the {found.instead} peak of this device",
         evidence=(

@@ -82,9 +82,7 @@ def fallback_convolution(run: Run) -> Outcome:
         summary=f"Convolutions without {library} take {steady.share(spent)} of the step",
         fix=f"torch.backends.{switch}.enabled = True",
         change=change,
-        decides=Ends(
-            low="the layers are small or depthwise, and reach little of the peak", high="they are large, and reach it"
-        ),
+        decides=Ends(low="they are small or depthwise", high="the layers are large, and reach the peak"),
         detail=reached if enabled is False else f"if torch.backends.{switch}.is_available(); {reached}",
         evidence=(shown("convolutions in fallback kernels", seconds(spent), "s"),),
         effort="setting",

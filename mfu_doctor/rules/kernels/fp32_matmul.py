@@ -122,9 +122,7 @@ def fp32_matmul(run: Run) -> Outcome:
         summary=f"{used} matmuls take {steady.share(per_step)} of the step ({share(spent, total)} of the matmul time)",
         fix=_fix(run, target),
         detail=f"the {target} peak is {peak_rate(table.peak16)}, the {used} peak {peak_rate(float(np.median(table.peak)))}",
-        decides=Ends(
-            low="memory and casts hold the matmuls back", high="they reach 80 % of the 16-bit peak without casts"
-        ),
+        decides=Ends(low="memory and casts hold them back", high="matmuls reach 80 % of the 16-bit peak without casts"),
         change=_change(table, _slowed(run, wide & ~slow)),
         evidence=_evidence(run, steady, slow & inside, (per_step, table.peak16)),
         risk="rounding",

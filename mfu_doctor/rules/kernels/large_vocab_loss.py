@@ -74,7 +74,7 @@ def large_vocab_loss(run: Run) -> Outcome:
         summary=f"The loss over {number(loss.tokens)} x {number(loss.vocabulary)} logits takes {steady.share(spent)} of the step",
         fix=_WHOLE if loss.is_written_out else _CHUNKED,
         detail=_detail(loss),
-        decides=Ends(low="the loss moves its logits nearly as often as now", high="it is fused or computed in chunks"),
+        decides=Ends(low="it moves its logits nearly as often as now", high="the loss is fused or computed in chunks"),
         change=Change(*(scaled(run, loss.entries, left) for left in _left(loss))),
         evidence=(
             shown("device time", seconds(spent), "s"),

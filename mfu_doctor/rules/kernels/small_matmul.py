@@ -77,7 +77,7 @@ def small_matmul(run: Run) -> Outcome:
         detail=f"the longest is M x N x K = {int(gemms.m[worst])} x {int(gemms.n[worst])} x {int(gemms.k[worst])} with "
         f"{int(blocks[worst])} thread blocks",
         decides=Ends(
-            low="larger ones close a quarter of the gap", high="they reach the rates of the large matmuls here"
+            low="they close a quarter of the gap", high="larger ones reach the rates of the large matmuls here"
         ),
         change=_change(run, gemms, small),
         evidence=(

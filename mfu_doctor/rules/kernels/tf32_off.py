@@ -74,7 +74,7 @@ def tf32_off(run: Run) -> Outcome:
     return Finding(
         summary=f"fp32 matmuls on CUDA cores take {steady.share(spent)} of the step",
         fix=_fix(run, mask),
-        decides=Ends(low="memory holds the matmuls back", high="they reach 80 % of the TF32 peak"),
+        decides=Ends(low="memory holds them back", high="matmuls reach 80 % of the TF32 peak"),
         change=_change(run, mask, (fp32, tf32)),
         detail=f'float32_matmul_precision is "{setting}"' if setting else None,
         evidence=(

@@ -60,7 +60,7 @@ def unbenchmarked_convolution(run: Run) -> Outcome:
     return Finding(
         summary=f"Convolutions take {steady.share(spent)} of the step with algorithms chosen by a heuristic",
         fix="torch.backends.cudnn.benchmark = True",
-        decides=Ends(low="it finds hardly better kernels", high="it finds much better ones"),
+        decides=Ends(low="it finds hardly better ones", high="the search finds much better kernels"),
         change=Change(*(scaled(run, mask, left) for left in _LEFT)),
         evidence=(shown("convolutions", seconds(spent), "s"),),
         effort="setting",

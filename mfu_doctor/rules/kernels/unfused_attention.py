@@ -89,7 +89,7 @@ def unfused_attention(run: Run) -> Outcome:
         f"{counted(count, 'time')} per step",
         fix=advice.fix,
         detail=f"{advice.why}scores of shape {chains.shape} are written to memory and read again",
-        decides=Ends(low="the fused kernel reaches 30 % of the peak", high="it reaches 70 % and skips masked scores"),
+        decides=Ends(low="it reaches 30 %", high="the fused kernel reaches 70 % of the peak and skips masked scores"),
         change=_change(run, chains),
         evidence=(
             shown("attentions", count, "per step"),

@@ -85,7 +85,7 @@ def needless_recompute(run: Run) -> Outcome:
         summary=f"Recomputing activations takes {steady.share(spent)} of the step",
         fix="# checkpoint fewer blocks: x = checkpoint(block, x) if i % 2 else block(x)",
         detail=_detail(run, free) if needed is None or available is None else _room(needed, available),
-        decides=Ends(low="only a part of the activations fits into memory", high="all of them fit"),
+        decides=Ends(low="only a part of them fits", high="all activations fit into memory"),
         change=Change(*(dropped(part) for part in (_FITTING if fits else _DROPPED))),
         evidence=(
             shown("recomputation", seconds(spent), "s"),

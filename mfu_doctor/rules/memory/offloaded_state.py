@@ -131,7 +131,7 @@ def offloaded_state(run: Run) -> Outcome:
         summary=f"GPU waits {steady.share(exposed)} of the step for copies: {_what(moved, optimizer)} per step",
         fix=_fix(optimizer, needed[0]),
         detail=_room(needed, free),
-        decides=Ends(low="half of the state stays offloaded", high="all of it fits, and nothing waits for it"),
+        decides=Ends(low="half of it stays offloaded", high="all of the state fits, and nothing waits for it"),
         change=_change(run, moved, optimizer),
         evidence=(
             shown("to the host", moved.down_bytes, "bytes per step"),

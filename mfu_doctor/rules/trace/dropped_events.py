@@ -21,6 +21,7 @@ References
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.evidence.recorders import record_again
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -41,7 +42,7 @@ def dropped_events(run: Run) -> Outcome:
     dropped = [f"{'it' if cut else 'The trace'} has lost {counted(count, 'event')}"] if count else []
     return Finding(
         summary=" and ".join([*cut, *dropped]),
-        fix="record fewer steps: torch.profiler.schedule(wait=1, warmup=1, active=3)",
+        fix=record_again(run, active=3),
         detail="; ".join(p.text for p in lost),
         evidence=tuple(shown(p.kind, p.count, "count") for p in lost if p.kind != _CUT),
         effort="setting",

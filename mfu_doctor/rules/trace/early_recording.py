@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import statistics
 
+from mfu_doctor.analysis.evidence.recorders import again_with
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import duration, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -58,7 +59,7 @@ def early_recording(run: Run) -> Outcome:
     grows = "" if run.growth is None else ": they grow, and what is said of the recorded ones is not said of the growth"
     return _finding(
         run,
-        f"Steps took {duration(beside)} when they were recorded and {duration(later)} in the rest of the run{grows}",
+        f"Steps took {duration(beside)} just before the recording and {duration(later)} in the rest of the run{grows}",
     )
 
 
@@ -74,7 +75,7 @@ def _finding(run: Run, summary: str) -> Finding:
     attached = not run.is_cpu and later > beside
     return Finding(
         summary=summary,
-        fix=f"mfu-doctor run --skip {_later(len(facts.timed_steps_s))} ...  # record later",
+        fix=f"{again_with(facts, skip=_later(len(facts.timed_steps_s)))}  # record later",
         detail="the profiler can stay attached to a GPU and slow later steps by 10 to 20 %" if attached else None,
         evidence=(
             shown("step beside the recording", beside, "s"),

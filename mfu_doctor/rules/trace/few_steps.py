@@ -11,7 +11,8 @@ How the gain is predicted
     No gain is predicted. This is a caution: it shows how reliable the other numbers are.
 
 How to fix
-    Record at least four steps, and call prof.step() once per iteration so that the trace has step events.
+    Record at least four steps. With torch.profiler, call prof.step() once per iteration so that the trace has step events; with
+    mfu-doctor, let the program make enough steps, or record more of them (--active N).
 
 When it is wrong
     The rule is wrong if a step takes minutes and was recorded only once for this reason.
@@ -22,6 +23,7 @@ References
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.evidence.recorders import record_again
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.analysis.views.whole_trace import left_out
@@ -30,6 +32,7 @@ from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
 # A median of three values ignores one long one.
 ENOUGH = 3
+_PROPOSED = 6  # steps to record
 # Less than this share of the step before and after it is not worth a word: a profiler starts and stops.
 _TOLD = 0.1
 
@@ -42,13 +45,22 @@ def few_steps(run: Run) -> Outcome:
         return None
     return Finding(
         summary=_whole_trace(run) if run.steps.source == WHOLE else f"Only {counted(count, 'analysed step')}",
-        fix="torch.profiler.schedule(wait=5, warmup=2, active=6)  # and prof.step() at the end of each iteration",
+        fix=_remedy(run),
         detail=run.steps.note or "the step time may be an outlier",
         evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
         effort="setting",
         confidence="measured",
         spoils="figures",
     )
+
+
+def _remedy(run: Run) -> str:
+    """Record more steps. A program that ended before all were recorded has to make more."""
+    asked, done = (run.facts.asked, run.facts.recorded) if run.facts is not None else (None, None)
+    if asked is not None and done is not None and asked.active > ENOUGH >= done.active:
+        every = asked.skip + asked.timed + asked.warmup + asked.active + asked.shapes
+        return f"# let the program make more steps: with {every} or more, {asked.active} are recorded"
+    return record_again(run, active=_PROPOSED)
 
 
 def _whole_trace(run: Run) -> str:

@@ -8,7 +8,8 @@ Why it costs
     keeps no activations, and its batch may be one request that has to be answered.
 
 How the gain is predicted
-    No gain is predicted. This is a caution: it shows what was recorded. The sentence at the top begins with "Inference".
+    No gain is predicted. This is a caution: it shows what was recorded. The sentence at the top begins with "Inference" if
+    the trace shows that gradients are off, or that a server or pipeline runs; else with "Forward only".
 
 How to fix
     If training was meant: record whole steps, with loss.backward() and optimizer.step().
@@ -22,7 +23,7 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.forward_only import is_forward_only
+from mfu_doctor.analysis.evidence.forward_only import is_forward_only, is_inference
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -39,7 +40,8 @@ def forward_only(run: Run) -> Outcome:
         return None
     operators = run.trace.rows(Category.CPU_OP)
     return Finding(
-        summary="Inference: nothing runs backward in this trace and no optimizer steps",
+        summary=f"{'Inference' if is_inference(run) else 'Forward only'}: nothing runs backward in this trace and no "
+        "optimizer steps",
         fix="# if training was meant, record whole steps, with loss.backward() and optimizer.step()",
         evidence=(shown("operators", len(operators), "count"), shown("of a backward pass", counted(0, "operator"))),
         effort="setting",

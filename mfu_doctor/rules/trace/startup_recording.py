@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 
+from mfu_doctor.analysis.evidence.recorders import record_again
 from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
@@ -70,7 +71,7 @@ def startup_recording(run: Run) -> Outcome:
     return Finding(
         summary=f"This recording is start-up: {share(first.total_ns, steady.step_ns)} of its "
         f"{time_of(steady.step_ns)} are {told}",
-        fix="torch.profiler.schedule(wait=10, warmup=2, active=5)  # and prof.step() at the end of each iteration",
+        fix=record_again(run, skip=10, active=5),
         evidence=(
             shown("first allocations", seconds(allocating), "s"),
             shown("first launches", seconds(first.total_ns - allocating), "s"),

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.recorders import record_again
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import share, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -45,7 +46,7 @@ def unstable_steps(run: Run) -> Outcome:
     return Finding(
         summary=f"Step times vary by {share(variation, 1.0)}: from {time_of(float(lengths.min()))} to "
         f"{time_of(float(lengths.max()))}",
-        fix="mfu_doctor.profile(active=20)  # more steps give a more reliable median",
+        fix=record_again(run, active=20),
         evidence=(
             shown("variation", variation, "share"),
             shown("shortest step", seconds(float(lengths.min())), "s"),

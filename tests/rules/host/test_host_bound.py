@@ -104,7 +104,7 @@ def test_on_a_cpu_a_compiler_is_not_known_to_make_dispatch_faster() -> None:
 def test_on_a_cpu_many_gaps_that_are_longer_than_dispatch_are_python() -> None:
     """Each of 40 gaps is 1.6 % of the step, and all of them take half of it."""
     run = run_of(loop(40, 0, 300, between=320, device=False))
-    assert found(host_bound, run).summary.startswith("Python runs between operators")
+    assert found(host_bound, run).summary.startswith("Python between operators takes")
     assert price_us(host_bound, run).low_ns > 0.1 * 40 * 620
 
 
@@ -232,7 +232,7 @@ def test_no_end_saves_more_than_the_device_waits() -> None:
 def test_on_a_busy_machine_python_needs_longer_like_everything_else() -> None:
     """With a quarter of a core the whole step takes four times as long; without the Python, half of it remains."""
     run = sampled("train.py:41", cpu=0.25, busy_cpu=0.25)
-    assert found(host_bound, run).summary.startswith("Python runs between operators")
+    assert found(host_bound, run).summary.startswith("Python between operators takes")
     assert price_us(host_bound, run).mid_ns == pytest.approx(4_000, rel=0.05)
 
 

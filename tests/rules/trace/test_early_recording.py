@@ -53,7 +53,7 @@ def test_a_wait_that_stays_is_priced_at_what_it_is() -> None:
 def test_savings_are_of_the_step_of_the_run_and_not_of_its_beginning() -> None:
     """Everything was 1.6 times as slow at the start, the wait for data too."""
     run = first_epoch(timed_steps_s=(0.100,) * 100, timed_waits_s=(0.0625,) * 100)
-    assert "160 ms when they were recorded and 100 ms" in caution(early_recording, run)
+    assert "160 ms just before the recording and 100 ms" in caution(early_recording, run)
     saving = diagnose_run(run).report.failed[0].saving
     assert saving is not None
     assert saving.step_high_s is not None

@@ -26,7 +26,23 @@ def requests(*, also: str = "") -> Timeline:
 
 
 def test_a_forward_pass_alone_is_named() -> None:
-    assert "nothing runs backward" in caution(forward_only, run_of(requests()))
+    assert caution(forward_only, run_of(requests())).startswith("Forward only: nothing runs backward")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "torch/utils/_contextlib.py(113): decorate_context",
+        "transformers/generation/utils.py(2215): generate",
+        "vllm/v1/worker/gpu_model_runner.py(3380): execute_model",
+        "<built-in method inference_mode>",
+    ],
+)
+def test_inference_is_what_shows_that_no_gradients_are_wanted(frame: str) -> None:
+    """A forward pass that was drawn or cut out of training was once called inference."""
+    drawn = requests()
+    drawn.add("python_function", frame, 0, 10)
+    assert caution(forward_only, run_of(drawn)).startswith("Inference: nothing runs backward")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""What the reader may not rely on, in words: what stands first with its remedy, and what only limits the numbers."""
+
+from __future__ import annotations
+
+from mfu_doctor.result.caveats import ADVICE
+from mfu_doctor.result.report import Report
+
+
+def first_caveats(report: Report) -> list[tuple[str, str]]:
+    """What makes figures or advice wrong, each with its remedy or "": it stands before everything else.
+
+    Where advice would be wrong, nothing else matters.
+    """
+    told = [c for c in report.caveats if c.spoils == ADVICE] or [c for c in report.caveats if c.spoils is not None]
+    return [(c.text, (c.remedy or "").removeprefix("# ").partition(" #")[0].rstrip()) for c in told]
+
+
+def caveat(text: str, remedy: str) -> str:
+    """A caveat with its remedy: two sentences, because both can have colons of their own."""
+    return f"{text.rstrip('.')}. Instead: {remedy}" if remedy else text
+
+
+def cautions(report: Report) -> list[str]:
+    """What only limits the numbers, most important first: all that does not stand first."""
+    first = {text for text, _ in first_caveats(report)}
+    return [c.text for c in report.caveats if c.text not in first]
