@@ -39,6 +39,8 @@ FLOORS = (
     ("analysis/replay", "analysis/utilization"),
     ("analysis/run",),
     ("analysis/evidence", "analysis/summary"),
+    ("job/summary",),
+    ("job/across",),
     ("rules/families", "rules/needs"),
     ("rules/contract",),
     (
@@ -55,7 +57,6 @@ FLOORS = (
     ("comparison",),
     ("gate",),
     ("inputs",),
-    ("job/summary",),
     ("job/rank", "job/join"),
     ("job",),
     ("render/words",),

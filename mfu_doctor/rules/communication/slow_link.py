@@ -28,25 +28,19 @@ References
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.devices.table import DeviceRow, lookup
+from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, linked_row
 from mfu_doctor.quantities import bandwidth, share
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
 
-# Cards in PCIe slots have NVLink only if a bridge connects two of them, which a trace does not show.
-_CARD = re.compile(r"PCIe|NVL$", re.IGNORECASE)
-# Eight devices are one machine; larger groups use a network whose speed a trace does not show.
-ONE_MACHINE = 8
 LARGE_BYTES = 4 << 20
 SLOW = 0.2  # of the link: nsys-ai calls this slow; ring all-reduces reach 0.7 to 0.8 (NCCL tests)
 # Through host memory over PCIe 3.0 x16 (16 lanes of 0.985 GB/s, 80 % reached), in and out at once: the slowest connection.
@@ -73,7 +67,7 @@ def slow_link(run: Run) -> Outcome:
     every = collectives_of(run)
     if every is None:
         return None
-    row = _row(run)
+    row = linked_row(run.trace.devices[0].name if run.trace.devices else run.peaks.name)
     if row is None or row.link is None:
         return Skip(
             "the link between these GPUs is unknown (no NVLink in the device table, or cards that need a bridge)"
@@ -111,12 +105,6 @@ def slow_link(run: Run) -> Outcome:
     )
 
 
-def _row(run: Run) -> DeviceRow | None:
-    """The row of the device table (its bandwidth is for both directions); None for cards that need a bridge."""
-    name = run.trace.devices[0].name if run.trace.devices else run.peaks.name
-    return lookup(name) if name and not _CARD.search(name) else None
-
-
 def _bus_bytes(run: Run, every: Collectives) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Bytes that each collective must move over a link (NCCL's bus bandwidth convention); 0 if that is unknown."""
     out = np.zeros(len(every.entry))
@@ -124,8 +112,5 @@ def _bus_bytes(run: Run, every: Collectives) -> np.ndarray[tuple[int], np.dtype[
         ranks = known or run.trace.distributed.world_size
         if ranks is None or not 1 < ranks <= ONE_MACHINE or every.size[i] < 0:
             continue
-        factor = {"allreduce": 2 * (ranks - 1) / ranks, "allgather": ranks - 1.0}.get(
-            every.kind[i], (ranks - 1) / ranks
-        )
-        out[i] = float(every.size[i]) * factor
+        out[i] = bus_bytes(every.kind[i], float(every.size[i]), ranks)
     return out

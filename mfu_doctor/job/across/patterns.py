@@ -1,0 +1,217 @@
+"""What kind of waiting a job has: for the same ranks in most steps, for stages of a pipeline, for uneven work, or by turns.
+
+All waiting of the judged steps is divided: what was carried in from before the recording, what is between stages of a pipeline,
+what is for ranks that do more for themselves in most steps, and the rest. Each part sums what the other ranks wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask
+from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK
+
+# Waiting of less than this share of a step is what any two ranks differ by.
+_TOLD_SHARE = 0.01
+# More than half of a lateness is its cause.
+_MOST = 0.5
+# A mean over steps is no chance if it is so many times its standard error. Of one step nothing can be said so: there, ranks are
+# slow only if nearly all waiting is for them.
+_SURE, _NEARLY_ALL = 3.0, 0.8
+# Ranks are slow together with the slowest one if they do half as much more for themselves.
+_ALSO_SLOW = 0.5
+# Work decides who is late if the two follow each other so well, over so many ranks and steps.
+_FOLLOWS, _ENOUGH = 0.7, 6
+_OF_HOST = 0.8  # of the ranks of a machine must be slow, and of the slow ones be on it
+# Kinds of which each rank puts in what its own tokens need.
+_UNEVEN = ("alltoall", "allgather", "gather", "scatter")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One kind of waiting.
+
+    Attributes:
+        kind: as in `result.job`.
+        late: places of the ranks that are waited for, () if they change.
+        wait_ns: per step, the mean over the other ranks.
+        share: of all waiting between ranks.
+        more_ns: per step, what takes longer on the late ranks, by owner; sums to the lateness.
+        steps: judged steps in which it is so.
+        follows: what the lateness follows, of uneven work: "FLOPs" or "bytes".
+    """
+
+    kind: str
+    late: tuple[int, ...]
+    wait_ns: float
+    share: float
+    more_ns: dict[str, float]
+    steps: int
+    follows: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Waiting of the judged steps by the collective and the step; shape (c,) and the judged steps."""
+
+    waited: Floats
+    step: Ints  # index into the judged steps
+    cause: Ints
+    late: Ints  # place of the rank that it is for
+    steps: int
+
+
+def patterns_of(job: Job) -> tuple[Pattern, ...]:
+    """Every kind of waiting that has a part of the step worth telling, most first; `NOTHING` if there is none."""
+    waiting = _waiting(job)
+    total = float(waiting.waited.sum())
+    if not waiting.steps or not job.recorded_ns or not total:
+        return (Pattern(NOTHING, (), 0.0, 0.0, {}, waiting.steps),)
+    carried = _is_carried(job)[waiting.cause]
+    between = job.table.is_kind(*TO_ONE)[job.matched.head[waiting.cause]] & ~carried
+    rest = ~carried & ~between
+    found = [_pattern(job, BEFORE, waiting, carried, _first_late(waiting, carried))]
+    found.append(_pattern(job, PIPELINE, waiting, between, ()))
+    slow = _slow_ranks(job, waiting, rest)
+    kind = SLOW_NODE if _is_node(job, slow) else STRAGGLER
+    for_slow = rest & np.isin(waiting.late, slow)
+    if slow:
+        found.append(_pattern(job, kind, waiting, for_slow, slow))
+        rest &= ~for_slow
+    follows = follows_work(job)
+    rest_of_it = _pattern(job, JITTER if follows is None else UNEVEN_WORK, waiting, rest, ())
+    found.append(replace(rest_of_it, follows=follows))
+    told = [one for one in found if one.wait_ns >= _TOLD_SHARE * job.recorded_ns]
+    told.sort(key=lambda one: -one.wait_ns)
+    return tuple(told) or (Pattern(NOTHING, (), total / waiting.steps / len(job), 1.0, {}, waiting.steps),)
+
+
+def excess_ns(job: Job) -> Floats:
+    """What each rank does for itself beyond the median rank of its stage, in each judged step; shape (ranks, judged steps)."""
+    own = job.own_ns[:, job.steady]
+    out = np.zeros_like(own)
+    for stage in range(job.slots.stages):
+        mine = job.slots.stage == stage
+        if mine.any() and own.shape[1]:
+            out[mine] = own[mine] - np.nanmedian(own[mine], axis=0)
+    return np.nan_to_num(out)
+
+
+def follows_work(job: Job) -> str | None:
+    """Whether it changes with the work of a step who is slow: "FLOPs", "bytes", or None if it does not, or is not known."""
+    excess = _changing(excess_ns(job))
+    for name, work in (("FLOPs", job.flops[:, job.steady]), ("bytes", _bytes(job)[:, job.steady])):
+        known = ~np.isnan(work).any(axis=0)
+        if not known.any() or int(known.sum()) * len(job) < _ENOUGH:
+            continue
+        uneven = _changing(work[:, known] - np.median(work[:, known], axis=0))
+        if uneven.std() > 0 and excess[:, known].std() > 0:
+            together = float(np.corrcoef(uneven.ravel(), excess[:, known].ravel())[0, 1])
+            if together >= _FOLLOWS:
+                return name
+    return None
+
+
+def _changing(values: Floats) -> Floats:
+    """What changes from step to step; what a rank always has more is no uneven work."""
+    changing: Floats = values - values.mean(axis=1, keepdims=True)
+    return changing
+
+
+def _bytes(job: Job) -> Floats:
+    """What each rank puts into collectives of uneven size, in each step; NaN where it does not put in any."""
+    table = job.table
+    out = np.zeros((len(job), len(table.steps)))
+    rows = np.flatnonzero(table.is_kind(*_UNEVEN) & (table.size >= 0) & (table.step != UNKNOWN))
+    np.add.at(out, (table.rank[rows], table.step[rows]), table.size[rows])
+    return np.where(out > 0, out, np.nan)
+
+
+def _waiting(job: Job) -> _Waiting:
+    judged = np.flatnonzero(job.steady)
+    place = np.full(len(job.table.steps) + 1, UNKNOWN)
+    place[judged] = np.arange(len(judged))
+    step = place[job.step]
+    kept = step != UNKNOWN
+    cause = job.lateness.cause[kept]
+    late = job.table.rank[job.lateness.row[cause]]
+    return _Waiting(job.lateness.waited[kept].astype(np.float64), step[kept], cause, late, len(judged))
+
+
+def _is_carried(job: Job) -> Mask:
+    """Which collectives are late for what was before the recording, shape (c,)."""
+    late = job.lateness
+    carried: Mask = (late.since == UNKNOWN) & (late.late > 0) & (late.more[:, -1] > _MOST * late.late)
+    return carried
+
+
+def _first_late(waiting: _Waiting, chosen: Mask) -> tuple[int, ...]:
+    return tuple(sorted(set(waiting.late[chosen & (waiting.waited > 0)].tolist())))
+
+
+def _slow_ranks(job: Job, waiting: _Waiting, chosen: Mask) -> tuple[int, ...]:
+    """The ranks that most of the waiting is for in step after step; () if they change.
+
+    First those that do more for themselves than the others, all together; else the one that is waited for most.
+    """
+    by_step = np.zeros((waiting.steps, len(job)))
+    np.add.at(by_step, (waiting.step[chosen], waiting.late[chosen]), waiting.waited[chosen])
+    excess = excess_ns(job)
+    mean = excess.mean(axis=1)
+    more = (mean > 0) & (mean >= _ALSO_SLOW * mean.max(initial=0.0))
+    slow = np.flatnonzero(more & np.array([is_sure(of_rank) for of_rank in excess], np.bool_))
+    if waiting.steps == 1 and not _is_node(job, tuple(slow.tolist())):
+        slow = slow[:0]
+    for ranks in (slow, np.array([int(by_step.sum(axis=0).argmax())])):
+        theirs = by_step[:, ranks].sum(axis=1)
+        rest = by_step.sum(axis=1) - theirs
+        enough = theirs.sum() >= _NEARLY_ALL * by_step.sum() if waiting.steps == 1 else is_sure(theirs - rest)
+        if 0 < len(ranks) <= max(len(job) // 2, 1) and theirs.sum() > 0 and enough:
+            return tuple(ranks.tolist())
+    return ()
+
+
+def is_sure(by_step: Floats) -> bool:
+    """Whether the mean over steps is above zero by more than chance; of one step it is not known, and is taken to be."""
+    if len(by_step) < 2:
+        return bool(by_step.sum() > 0)
+    return bool(by_step.mean() > _SURE * by_step.std(ddof=1) / np.sqrt(len(by_step)))
+
+
+def _is_node(job: Job, slow: tuple[int, ...]) -> bool:
+    """Whether the slow ranks are those of one machine, of several."""
+    hosts = {job.hosts[rank] for rank in slow}
+    for host in hosts - {None}:
+        here = {rank for rank, other in enumerate(job.hosts) if other == host}
+        both = here & set(slow)
+        if 1 < len(here) < len(job) and len(both) >= _OF_HOST * max(len(here), len(slow)):
+            return True
+    return False
+
+
+def _pattern(job: Job, kind: str, waiting: _Waiting, chosen: Mask, late: tuple[int, ...]) -> Pattern:
+    waited = np.where(chosen, waiting.waited, 0.0)
+    others = max(len(job) - len(late), 1)
+    return Pattern(
+        kind,
+        late,
+        float(waited.sum()) / waiting.steps / others,
+        float(waited.sum() / waiting.waited.sum()),
+        _more(job, waiting, chosen & (waited > 0)),
+        len(set(waiting.step[chosen & (waited > 0)].tolist())),
+    )
+
+
+def _more(job: Job, waiting: _Waiting, chosen: Mask) -> dict[str, float]:
+    """What takes longer on the late ranks, per step. Collectives that are late for the same reason at once count once."""
+    late = job.lateness
+    cause = np.unique(waiting.cause[chosen])
+    order = cause[np.argsort(-late.late[cause], kind="stable")]
+    channel = np.where(late.since[order] == UNKNOWN, -2 - job.matched.channel[order], late.since[order])
+    same = np.column_stack([channel, job.table.rank[late.row[order]]])
+    once = order[np.unique(same, axis=0, return_index=True)[1]] if len(order) else order
+    total = late.more[once].sum(axis=0) / max(waiting.steps, 1)
+    return {owner: float(ns) for owner, ns in zip(late.owners, total.tolist(), strict=True) if ns}

@@ -1,0 +1,142 @@
+"""The replay of all ranks: each collective begins when its last member is there, and all else is the ranks' own replay.
+
+A rank's replay is known at its collectives: it comes to each at the latest of a few earlier points plus a delay (`Reach`). Ranks
+meet in collectives only, so they are worked off level by level, all ranks of a level at once. The unchanged replay must reproduce
+the step of each rank; how far it is off is part of the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, WITHHOLD_ABOVE
+from mfu_doctor.job.across.edits import JobChange, JobEdit
+from mfu_doctor.job.across.levels import Level, levels_of, meetings_of
+from mfu_doctor.job.across.matching import Matched
+from mfu_doctor.job.across.points import Points, gathered, points_of
+from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Table
+from mfu_doctor.job.across.waits import Waits
+from mfu_doctor.job.summary import Reach
+from mfu_doctor.quantities import signed_percent
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Savings of a change as shares of the job's step."""
+
+    low: float
+    mid: float
+    high: float
+
+
+class JobReplay:
+    """All ranks of a run that can be run again.
+
+    Args:
+        table: the collectives of all ranks.
+        matched: which are the same.
+        waits: what each takes once all are there.
+        reaches: the replay of each rank.
+        begin: when each rank's replay begins on the common clock, shape (ranks,).
+
+    Attributes:
+        transfer: nanoseconds that each row takes once all are there, shape (n,).
+        measured_ns: mean step of each rank as measured, shape (ranks,).
+        base_ns: the same by the unchanged replay.
+    """
+
+    def __init__(self, table: Table, matched: Matched, waits: Waits, reaches: Sequence[Reach], begin: Ints) -> None:
+        self._reaches, self._table = tuple(reaches), table
+        self._begin = begin - begin.min()
+        inside = np.concatenate([np.empty(0, np.bool_), *(reach.inside for reach in reaches)])
+        self._meetings = meetings_of(table, matched, waits, inside)
+        lasts = np.concatenate([np.empty(0), *(reach.lasts_ns for reach in reaches)])
+        # Without the profiler's time a collective can be shorter than recorded.
+        self.transfer: Floats = np.where(self._meetings.alone, lasts, np.minimum(waits.transfer, lasts))
+        self._points = points_of(table, self._reaches, self._begin)
+        self._levels = levels_of(self._points, self._meetings)
+        self._at, self._left = _walked(self._points, self._levels, self.transfer)
+        self.measured_ns = np.array([reach.measured_ns for reach in reaches])
+        self.base_ns = _steps(self._reaches, self._points, self._at)
+
+    @property
+    def error(self) -> float:
+        """Signed relative error of the unchanged replay: of the mean step of all ranks, which is what is predicted."""
+        measured = float(self.measured_ns.mean())
+        return float(self.base_ns.mean()) / measured - 1.0 if measured else 0.0
+
+    @property
+    def widening(self) -> float:
+        """Fraction by which the ends of a prediction move apart because the replay itself is off."""
+        return abs(self.error) if abs(self.error) > WIDEN_ABOVE else 0.0
+
+    @property
+    def distrust(self) -> str | None:
+        """Why predictions may not be given, or None if they may."""
+        if abs(self.error) <= WITHHOLD_ABOVE:
+            return None
+        return f"the replay of the unchanged job differs from the measured step by {signed_percent(self.error)}"
+
+    def price(self, change: JobChange) -> Price:
+        """What a change saves of the mean step of all ranks, as shares of it, low to high; each at least 0."""
+        edits = {id(edit): edit for edit in (change.low, change.mid, change.high)}
+        left = {key: self.left(edit) for key, edit in edits.items()}
+        low, mid, high = sorted(max(1.0 - left[id(edit)], 0.0) for edit in (change.low, change.mid, change.high))
+        return Price(low * (1 - self.widening), mid, min(high * (1 + self.widening), 1.0))
+
+    def left(self, edit: JobEdit) -> float:
+        """The mean step of all ranks with this edit, as a share of the one without."""
+        base = float(self.base_ns.mean())
+        return float(self.steps_ns(edit).mean()) / base if base else 1.0
+
+    def steps_ns(self, edit: JobEdit) -> Floats:
+        """Mean step of each rank with this edit, in nanoseconds of the recorded run, shape (ranks,)."""
+        points, levels = self._points, self._levels
+        if edit.saved is not None:
+            points = self._sooner(edit.saved)
+        reaches = tuple(edit.reach.get(rank, reach) for rank, reach in enumerate(self._reaches))
+        if edit.reach:
+            points = points_of(self._table, reaches, self._begin)
+            levels = levels_of(points, self._meetings)
+        at, _ = _walked(points, levels, self.transfer if edit.transfer is None else edit.transfer)
+        return _steps(reaches, points, at)
+
+    def _sooner(self, saved: Floats) -> Points:
+        """The points with what each rank has saved before them taken off; between two collectives it saves evenly."""
+        points = self._points
+        before = np.empty(len(points.since))
+        for rank, (a, b) in enumerate(zip(points.first[:-1].tolist(), points.first[1:].tolist(), strict=True)):
+            mine = slice(a, b)
+            rows = np.flatnonzero(points.row[mine] != UNKNOWN) + a
+            rows = rows[np.argsort(self._at[rows], kind="stable")]
+            total = np.cumsum(saved[points.row[rows]])
+            times = np.column_stack([self._at[rows], self._left[rows]]).ravel()
+            times = np.concatenate([[float(self._begin[rank])], np.maximum.accumulate(times)])
+            before[mine] = np.interp(self._at[mine], times, np.concatenate([[0.0], np.repeat(total, 2)]))
+            before[rows] = total
+        here = np.repeat(before, np.diff(points.pointer))
+        delay = np.maximum(points.delay - here + before[points.source], 0.0)
+        return replace(points, since=points.since - before, delay=delay)
+
+
+def _walked(points: Points, levels: Sequence[Level], transfer: Floats) -> tuple[Floats, Floats]:
+    """When each point is reached, and when it is left, shape (p,)."""
+    at, left = np.zeros(len(points.since)), np.zeros(len(points.since))
+    for level in levels:
+        mine = level.points
+        at[mine] = gathered(points, mine).reached(left)
+        meeting = level.together
+        if meeting is None:
+            left[mine] = at[mine]
+            continue
+        last = np.maximum.reduceat(at[meeting.awaited], meeting.begins)
+        left[mine] = last[meeting.collective] + transfer[points.row[mine]]
+    return at, left
+
+
+def _steps(reaches: Sequence[Reach], points: Points, at: Floats) -> Floats:
+    each = zip(reaches, points.first[:-1].tolist(), points.first[1:].tolist(), strict=True)
+    return np.array([reach.mean_step_ns(at[a:b]) if sum(reach.weight) else 0.0 for reach, a, b in each])

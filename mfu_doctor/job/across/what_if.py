@@ -1,0 +1,65 @@
+"""The questions that the job's replay is asked, as edits of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, link_rate
+from mfu_doctor.job.across.edits import JobChange, JobEdit
+from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.across.slots import usual
+from mfu_doctor.job.across.table import Floats
+from mfu_doctor.units import NS_PER_S
+
+_REACHED = 0.8  # of the link by large messages: ring all-reduces of NCCL tests reach 0.7 to 0.8, its best kernels 0.9
+
+
+def like_the_others(job: Job, late: Collection[int]) -> JobChange:
+    """These ranks do no more for themselves than the others at the same place of the program.
+
+    Low: not more than the slowest of the others. Mid and high: as much as the median of them.
+    """
+    is_late = np.isin(job.table.rank, list(late))
+    middle = _less(job, usual(job.slots, ~is_late)) * is_late
+    slowest = _less(job, usual(job.slots, ~is_late, at=1.0)) * is_late
+    edit = JobEdit(saved=middle)
+    return JobChange(JobEdit(saved=np.clip(slowest, 0.0, None)), edit, edit)
+
+
+def no_skew(job: Job) -> JobEdit:
+    """Every rank does as much for itself as all do on average at the same place of the program."""
+    everybody = np.ones(len(job.table), np.bool_)
+    return JobEdit(saved=_less(job, usual(job.slots, everybody, mean=True)))
+
+
+def stages_alike(job: Job) -> JobEdit:
+    """Every stage of the pipeline takes as long for its own work as the stages do on average."""
+    own = job.own_ns[:, job.steady].sum(axis=1)
+    stage = job.slots.stage
+    total = np.array([own[stage == one].mean() for one in range(job.slots.stages)])
+    share = np.divide(total.mean(), total, out=np.ones(len(total)), where=total > 0)
+    return JobEdit(saved=job.slots.own * (1.0 - share[stage[job.table.rank]]))
+
+
+def at_link_rate(job: Job) -> JobEdit | None:
+    """Collectives inside a machine take what their bytes take over the link; None if no link is known, or none is slower."""
+    table, transfer = job.table, job.replay.transfer.copy()
+    rates = np.array([link_rate(one.report.device.name) or 0.0 for one in job.summaries])
+    sizes = np.array([group.size or 0 for group in table.groups], np.int64)
+    one_host = np.array([len({job.hosts[m] for m in group.members}) == 1 for group in table.groups], np.bool_)
+    rows = np.flatnonzero((rates[table.rank] > 0) & (table.size > 0))
+    rows = rows[
+        (sizes[table.group[rows]] > 1) & (sizes[table.group[rows]] <= ONE_MACHINE) & one_host[table.group[rows]]
+    ]
+    for row in rows.tolist():
+        moved = bus_bytes(table.kinds[table.kind[row]], float(table.size[row]), int(sizes[table.group[row]]))
+        ideal = moved / (_REACHED * rates[table.rank[row]]) * NS_PER_S
+        transfer[row] = min(transfer[row], ideal)
+    return JobEdit(transfer=transfer) if (transfer < job.replay.transfer).any() else None
+
+
+def _less(job: Job, then: Floats) -> Floats:
+    less: Floats = job.slots.own - then
+    return less

@@ -1,0 +1,85 @@
+"""How a job is told in sentences: who waits for whom, and what takes longer there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mfu_doctor.job.across.accounts import BEFORE_OWNER, COMMUNICATION
+from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.across.patterns import Pattern
+from mfu_doctor.quantities import counted, duration, share
+from mfu_doctor.result.bottleneck import OWNER_WORDS
+from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK
+
+_FEW = 4  # ranks that are named one by one
+_MAIN = 0.5  # of the lateness: what has less of it is not named as its cause
+
+
+def ranks_named(ranks: Sequence[int]) -> str:
+    """Which ranks: "rank 5", "ranks 0, 3 and 5", "12 ranks"."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    if len(ranks) > _FEW:
+        return counted(len(ranks), "rank")
+    return f"ranks {', '.join(str(rank) for rank in ranks[:-1])} and {ranks[-1]}"
+
+
+def owner_words(owner: str) -> str:
+    """An owner of an account in words: "computing (matmul)", "waiting for data"."""
+    bucket, _, part = owner.partition(": ")
+    if bucket == COMMUNICATION:
+        return f"communication in {part}" if part else "communication"
+    return f"{OWNER_WORDS.get(bucket, bucket)} ({part})" if part else OWNER_WORDS.get(bucket, bucket)
+
+
+def main_cause(more: dict[str, float]) -> str | None:
+    """The owner that has most of a lateness; None if nothing stands out."""
+    late = sum(more.values())
+    first = max(more, key=lambda owner: more[owner], default=None)
+    return first if first is not None and more[first] > _MAIN * max(late, 0.0) and more[first] > 0 else None
+
+
+def sentence_of(job: Job, pattern: Pattern) -> str:
+    """One sentence on a kind of waiting."""
+    step_ns, late = job.recorded_ns, [job.ranks[place] for place in pattern.late]
+    wait = f"{duration(pattern.wait_ns / job.second_ns)} a step ({share(pattern.wait_ns, step_ns)})"
+    everyone = "Rank " + str(job.ranks[1 - pattern.late[0]]) if len(job) == 2 and pattern.late else "All other ranks"
+    waits = f"{everyone} {'waits' if len(job) == 2 and pattern.late else 'wait'} {wait} for"
+    if pattern.kind == STRAGGLER:
+        return f"{waits} {ranks_named(late)}{_compared(job, pattern)}."
+    if pattern.kind == SLOW_NODE:
+        return f"{waits} {ranks_named(late)} of {job.hosts[pattern.late[0]]}{_compared(job, pattern)}."
+    if pattern.kind == UNEVEN_WORK:
+        return f"Ranks wait {wait} for each other by turns: their work is uneven, and who is late follows its {pattern.follows}."
+    if pattern.kind == PIPELINE:
+        return f"Stages of the pipeline wait {wait} for each other."
+    if pattern.kind == BEFORE:
+        return f"Ranks wait {wait} for {ranks_named(late)}, late from before the recorded steps."
+    if pattern.kind == JITTER:
+        return f"Ranks wait {wait} for each other by turns; no cause stands out."
+    assert pattern.kind == NOTHING
+    return "No rank waits for another for as much as 1 % of the step."
+
+
+def _compared(job: Job, pattern: Pattern) -> str:
+    """What takes longer on the late ranks, beside the same on the others."""
+    cause = main_cause(pattern.more_ns)
+    if cause is None or cause == BEFORE_OWNER or cause not in job.accounts.owners:
+        return ""
+    theirs, others = owner_times(job, cause, pattern.late)
+    if theirs <= others:
+        return f": {owner_words(cause)} takes {duration(pattern.more_ns[cause] / job.second_ns)} longer there"
+    return f": {owner_words(cause)} takes {duration(theirs)} there, {duration(others)} on the others"
+
+
+def owner_times(job: Job, owner: str, late: Sequence[int]) -> tuple[float, float]:
+    """Seconds per step that an owner has on these ranks (their mean), and on the median of the others."""
+    column = job.accounts.owners.index(owner)
+    per_rank = []
+    for place, summary in enumerate(job.summaries):
+        judged = job.accounts.step[place][summary.steady]
+        per_rank.append(float(judged[:, column].mean()) / job.second_ns if len(judged) else 0.0)
+    rest = sorted(value for place, value in enumerate(per_rank) if place not in late)
+    theirs = [per_rank[place] for place in late]
+    middle = (rest[(len(rest) - 1) // 2] + rest[len(rest) // 2]) / 2 if rest else 0.0
+    return sum(theirs) / max(len(theirs), 1), middle

@@ -1,0 +1,77 @@
+"""Clocks are brought together by what all leave together; what is left is the resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from mfu_doctor.job.across.job import Job
+from tests.job.drawing import DrawnJob
+
+
+def skewed(clock_us: Mapping[int, float], *, hosts: list[str | None] | None = None) -> DrawnJob:
+    """Four ranks; the first two and the last two each have a group, and ranks 1 and 2 a third one."""
+    drawn = DrawnJob(4, clock_us=clock_us, hosts=hosts)
+    for _ in range(4):
+        drawn.step()
+        drawn.work({0: 100, 1: 300, 2: 50, 3: 200})
+        drawn.collective(10, group="tp", among=(0, 1))
+        drawn.collective(10, group="tp", among=(2, 3))
+        drawn.collective(10, group="dp", among=(1, 2))
+    return drawn
+
+
+def test_offsets_are_found_over_groups_that_share_ranks() -> None:
+    job = Job(tuple(skewed({1: 500, 2: -700, 3: 40_000}).summaries()))
+    assert job.clocks.offset_ns == pytest.approx([0, -500_000, 700_000, -40_000_000])
+    assert job.clocks.tied.all()
+    assert job.clocks.resolution_ns == 0
+    assert job.clocks.ends == 12
+
+
+def test_waits_do_not_depend_on_clocks() -> None:
+    same, other = (Job(tuple(skewed(clock).summaries())) for clock in ({}, {1: 500, 2: -700, 3: 40_000}))
+    assert (same.waits.wait == other.waits.wait).all()
+    assert same.waits.wait[0] == 200_000
+
+
+def test_sends_tell_nothing_of_clocks() -> None:
+    drawn = DrawnJob(2, clock_us={1: 500})
+    drawn.step()
+    drawn.send(0, 1, 5)
+    job = Job(tuple(drawn.summaries()))
+    assert job.clocks.resolution_ns is None
+    assert not job.clocks.tied.any()
+
+
+def test_an_offset_below_the_resolution_is_none() -> None:
+    """Ends that differ by 4 us at random tell no offset of 2 us; one of 500 us they do."""
+    drawn = skewed({1: 2, 2: 500, 3: 500}, hosts=["a", "a", "b", "b"])
+    ranks = drawn.summaries()
+    draw = np.random.default_rng(0)
+    for one in ranks:
+        one.collectives.end[:] += draw.integers(-2000, 2000, len(one.collectives))
+    job = Job(tuple(ranks))
+    assert job.clocks.offset_ns[1] == 0
+    assert job.clocks.offset_ns[2] == job.clocks.offset_ns[3] == pytest.approx(-500_000, abs=4000)
+    assert job.clocks.resolution_ns is not None
+    assert 2000 < job.clocks.resolution_ns < 5000
+
+
+def test_a_clock_that_drifts_is_a_line() -> None:
+    """Rank 1's clock gains 20 us a second over 20 seconds."""
+    drawn = DrawnJob(2)
+    for _ in range(20):
+        drawn.step()
+        drawn.work(1_000_000)
+        drawn.collective(10)
+    zero, one = drawn.summaries()
+    each = one.collectives
+    for times in (each.arrive, each.end):
+        times[:] += ((times - each.arrive[0]) * 20e-6).astype(np.int64)
+    job = Job((zero, one))
+    assert job.clocks.drift[1] == pytest.approx(-20e-6, rel=0.01)
+    assert job.clocks.resolution_ns is not None
+    assert job.clocks.resolution_ns < 100
