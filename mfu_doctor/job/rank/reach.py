@@ -23,6 +23,7 @@ from mfu_doctor.job.summary import Floats, Ints, Reach
 
 BEGIN = -1  # a source: the zero of the timeline
 _MOST_SOURCES = 4  # of a node
+_WINDOW = 512  # points that a cover is looked for among: a source that is not found to be needless costs time, no more
 _NEVER = float("-inf")
 
 Delays: TypeAlias = dict[int, float]
@@ -152,6 +153,7 @@ class _Linear(Walk):
         at = {p: i for i, p in enumerate(place.position.tolist()) if p >= 0}
         self.as_op, self.as_call = (at, {}) if place.on_device else ({}, at)
         self.points: list[Delays] = []
+        self.ways: list[Floats] = []
         self.collective: list[int] = []
         zero = Base({BEGIN: 0.0})
         self.zero, self.never = zero, (zero, _NEVER)
@@ -189,7 +191,8 @@ class _Linear(Walk):
             done = self._over(self.as_op.get(k), at, self.duration[k])
             self.starts.append(at)
             self.ends.append(done)
-            self.busy[s] = self._latest(done, self.busy[s])
+            later = self.op_gap[k] + (0.0 if k in self.as_op else self.duration[k]) >= 0.0  # as nearly always
+            self.busy[s] = done if later else self._latest(done, self.busy[s])
             if begin is not None and self.full_behind[k] >= 0:
                 end = self._latest(end, self.starts[self.full_behind[k]])
         return end
@@ -202,7 +205,18 @@ class _Linear(Walk):
         """Make a point of a node."""
         self.points.append(_since(at))
         self.collective.append(collective)
+        self.ways.append(self._ways_to(len(self.points) - 1))
         return len(self.points) - 1
+
+    def _ways_to(self, point: int) -> Floats:
+        """Longest delay to a point from each of the `_WINDOW` before it, if no collective between took any time."""
+        ways = np.full(_WINDOW, _NEVER)
+        for source, delay in self.points[point].items():
+            back = point - source
+            if source != BEGIN and back <= _WINDOW:
+                np.maximum(ways[:-back], self.ways[source][back:] + delay, out=ways[:-back])
+                ways[-back] = max(ways[-back], delay)
+        return ways
 
     def _latest(self, a: When, b: When) -> When:
         """The later of two."""
@@ -223,8 +237,12 @@ class _Linear(Walk):
         """Whether a node is never reached sooner than so long after a source, even if what lies between took no time."""
         if delay <= delays.get(source, _NEVER):
             return True
-        points = self.points
-        return any(s >= 0 and delay <= points[s].get(source, _NEVER) + more for s, more in delays.items())
+        ways = self.ways
+        return any(
+            0 < s - source <= _WINDOW and delay <= ways[s][source - s] + more
+            for s, more in delays.items()
+            if source != BEGIN
+        )
 
     def _relayed(self, at: When) -> Delays:
         base = at[0]

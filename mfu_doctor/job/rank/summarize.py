@@ -24,6 +24,7 @@ from mfu_doctor.rules.contract import Rule
 
 MOST_MENDED = 6
 """So many of a rank's findings are replayed for the job: the plan of a rank rarely has more, and each is three replays."""
+_MOST_NODES = 500_000  # calls and operations in all of these replays together: some 8 s
 
 
 def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULES) -> RankSummary:
@@ -80,7 +81,8 @@ def _replayed(run: Run, diagnosed: Diagnosed, found: Found) -> tuple[Reach | Non
 def _mended(replay: Replay, ranked: Iterable[Priced], reach: Callable[[Timeline], Reach]) -> Iterator[Mended]:
     """The findings that save most; one that lets a step's first operation run ahead has no place in the job's steps."""
     worthwhile = [p for p in ranked if p.worth and p.price is not None]
-    for priced in worthwhile[:MOST_MENDED]:
+    nodes = len(replay.timeline.calls.start) + len(replay.timeline.operations.start)
+    for priced in worthwhile[: max(min(MOST_MENDED, _MOST_NODES // (3 * nodes + 1)), 1)]:
         change = change_of(priced)
         low, mid, high = (replay.edited(edits) for edits in (change.low, change.mid, change.high))
         if any(replay.runs_ahead(changed) for changed in (low, mid, high)):
