@@ -9,7 +9,6 @@ from typing import ParamSpec
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
 from mfu_doctor.capture.facts.host import Busy, Stretch, busy_now
-from mfu_doctor.capture.facts.operator_watch import OperatorWatch
 from mfu_doctor.capture.loop.children import Children
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
@@ -38,7 +37,6 @@ class Samplers:
         self.devices = DeviceWatch(watch.notes, request.nvml, request.current_devices)
         self._seen, self._watch, self._thread, self._base = seen, watch, thread, working_directory()
         self.children = Children(self._base, watch.notes)
-        self.operators = OperatorWatch(self._base)
         self._frames: StackSampler | None = None
         self._rest: tuple[Busy, int] | None = (
             None  # when the rest of the run began, and the nanoseconds of steps until then
@@ -65,7 +63,7 @@ class Samplers:
             self._watch.pause()
             self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current)
         elif phase in (Phase.REST, Phase.SETTLE):
-            self._watch.notes.guarded(_OPERATORS, self.operators.begin)
+            self._watch.notes.guarded(_OPERATORS, self._seen.operators.begin)
 
     def leave(self, phase: Phase) -> None:
         """It has ended."""
@@ -77,11 +75,13 @@ class Samplers:
             self._seen.calls.remove()
             self._watch.resume()
         elif phase in (Phase.REST, Phase.SETTLE):
-            self._watch.notes.guarded(_OPERATORS, self.operators.end)
+            self._watch.notes.guarded(_OPERATORS, self._seen.operators.end)
 
     def settle(self) -> None:
         """Nothing hides the modes of the program any more: ours is entered or left, as was asked for."""
-        self._watch.notes.guarded(_OPERATORS, self.operators.settle, partial(self._watch.notes.guarded, _OPERATORS))
+        self._watch.notes.guarded(
+            _OPERATORS, self._seen.operators.settle, partial(self._watch.notes.guarded, _OPERATORS)
+        )
 
     def look_on(self) -> None:
         """The recording is over and written; the block may go on."""
@@ -96,7 +96,7 @@ class Samplers:
             self._seen.rest = Stretch(before, self._busy_now(), stepping_s)
         self._stop_frames()
         self._seen.calls.remove()
-        self._watch.notes.guarded(_OPERATORS, self.operators.rest)
+        self._watch.notes.guarded(_OPERATORS, self._seen.operators.rest)
         self.children.stop()
         sampled = self.devices.stop()
         if sampled is not None:

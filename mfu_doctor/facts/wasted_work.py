@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IgnoredTargets:
-    """A classification loss that ignores targets (`ignore_index`), counted in steps beside the recorded ones."""
+    """A classification loss that ignores targets (`ignore_index`, or a mask), counted in steps beside the recorded ones."""
 
     targets: int = 0  # of all losses that were counted
     ignored: int = 0
     losses: int = 1  # how many were counted
     least: float = 0.0  # share that each of them ignores at the least
     sequence: tuple[int, ...] = ()  # autograd's numbers of its nodes, from the product that makes its logits on
+    masked: bool = False  # the loss of each target is multiplied by a mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class OperatorResults:
     again: int = 0  # whose result another call of the step had made
     constant: int = 0  # the others whose result the step that was looked at before had, too
     unread: int = 0  # whose result nothing read
+    zeroed: int = 0  # those of them that have a backward pass: their result is multiplied by zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,26 @@ def test_a_loss_that_ignores_nothing_is_told_as_none() -> None:
     assert weighted == ()
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_targets_whose_loss_is_multiplied_by_zero_are_ignored_too(before: bool) -> None:
+    mask = LABELS != 3
+
+    def loss(logits: Any, labels: Any) -> Any:
+        each = functional.cross_entropy(logits, labels, reduction="none").view(2, 5)
+        grid = mask.view(2, 5).float()
+        return ((grid * each if before else each * grid).sum()) / mask.sum()
+
+    told, known = observed(loss)
+    one = only(told)
+    assert (one.targets, one.ignored, one.masked) == (20, 12, True)
+    assert "AddmmBackward0" in {known[n] for n in one.sequence}
+
+
+def test_a_weight_of_all_targets_is_no_mask() -> None:
+    told, _ = observed(lambda x, y: functional.cross_entropy(x, y, reduction="none").mean() * 0.0, LABELS.clamp(min=0))
+    assert told == ()
+
+
 def test_rows_that_were_selected_before_the_product_are_no_ignored_ones() -> None:
     told, _ = observed(lambda x, y: functional.cross_entropy(x[y != -100], y[y != -100]))
     assert told is None or told == ()

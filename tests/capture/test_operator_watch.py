@@ -11,6 +11,7 @@ import pytest
 
 from mfu_doctor.capture.facts.operator_watch import OperatorWatch, can_watch
 from mfu_doctor.capture.facts.value_samples import Sampler
+from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.facts.wasted_work import OperatorResults, PaddedInput
 from tests.capture.programs import PRELUDE, TRACE, read
 from tests.capture.zygote import Zygote
@@ -19,6 +20,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, functional = torch.nn, torch.nn.functional
 
 Step = Callable[[int], Any]
+WATCHES: list[OperatorWatch] = []  # what is told of backward passes
 SIDE = 64  # of square tensors: large enough to be worth a word
 
 
@@ -29,6 +31,7 @@ def plainly(call: Callable[..., Any], *args: Any) -> Any:
 def looked_at(step: Step, *, count: int = 2) -> OperatorWatch:
     """A watch that saw every second step."""
     watch = OperatorWatch(None)
+    WATCHES.append(watch)
     for number in range(count):
         step(2 * number)
         watch.begin()
@@ -59,6 +62,9 @@ def trained(loss: Callable[[Any, Any], Any]) -> Step:
     def step(number: int) -> None:
         value = loss(layer, batch(number))
         optimizer.zero_grad()
+        with without_user_modes():
+            for watch in WATCHES:
+                watch.backward((value,))
         value.backward()
         optimizer.step()
         value.item()
@@ -146,6 +152,29 @@ def test_a_result_that_is_kept_is_read() -> None:
         return hidden.mean()
 
     assert not any(one.unread for one in told(trained(loss)).values())
+
+
+def test_a_loss_with_a_weight_of_zero_is_read_by_nothing() -> None:
+    """Neither in forward, with what leads to its target, nor by its own backward."""
+    head = nn.Linear(SIDE, SIDE)
+    weight = 0.0
+
+    def loss(layer: Any, x: Any) -> Any:
+        hidden = layer(x)
+        extra = functional.mse_loss(head(hidden).tanh(), x.sin())
+        return hidden.exp().mean() + weight * extra
+
+    found = told(trained(loss))
+    assert {name for name, one in found.items() if one.unread} == {"addmm", "tanh", "sin", "mse_loss"}
+    assert {name for name, one in found.items() if one.zeroed} == {"addmm", "tanh", "mse_loss"}
+
+
+def test_what_has_another_way_to_the_loss_is_read() -> None:
+    def loss(layer: Any, x: Any) -> Any:
+        hidden = layer(x).tanh()
+        return hidden.mean() + 0 * hidden.square().mean()
+
+    assert {name for name, one in told(trained(loss)).items() if one.unread} == {"pow", "mean"}
 
 
 def padded(read_first: Callable[[Any], Any], data: Any) -> tuple[PaddedInput, ...]:

@@ -15,12 +15,21 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import inherited
 from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
+from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, outermost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts.wasted_work import OperatorResults
+from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category, EventArgs
 
 Dims = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Needless parts of the calls of an operator, and of the calls of its backward."""
+
+    forward: float
+    backward: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +39,14 @@ class WastedResults:
     Attributes:
         forward: needless part of what each entry of the activity table computes, in forward only, shape (n,).
         share: the same, with the backward of those calls.
+        between: host time between two operators all of whose calls are needless.
         place_ns: nanoseconds per mean step of forward by line of the user.
         operators: the same by operator.
     """
 
     forward: npt.NDArray[np.float64]
     share: npt.NDArray[np.float64]
+    between: Intervals
     place_ns: Counter[str]
     operators: Counter[str]
 
@@ -45,31 +56,51 @@ class WastedResults:
         return max(self.place_ns, key=lambda place: self.place_ns[place], default=None)
 
 
-def wasted_results(run: Run, steady: Steady, count: Callable[[OperatorResults], int]) -> WastedResults | None:
-    """What is needless where so many calls of an operator are; None if there is nothing, or if operators were not watched."""
+def wasted_results(run: Run, steady: Steady, part: Callable[[OperatorResults], Parts]) -> WastedResults | None:
+    """What is needless where such parts of calls are; None if there is nothing, or if operators were not watched."""
     told = run.facts.operators if run.facts is not None else None
-    needless = [one for one in told.results if count(one)] if told is not None else []
+    needless = [one for one in told.results if part(one).forward] if told is not None else []
     if not needless:
         return None
     rows_of = _forward_rows(run, {one.operator for one in needless})
-    value = np.zeros(len(run.trace.events.name))
+    value, behind = np.zeros((2, len(run.trace.events.name)))
     places: Counter[str] = Counter()
     operators: Counter[str] = Counter()
     per_row = _device_ns(run, steady)
     for one in needless:
         rows = rows_of.get((one.operator, one.dims), [])
-        part = min(count(one) / max(one.calls, 1), 1.0)
-        value[rows] = np.minimum(value[rows] + part, 1.0)
-        spent = float(per_row[rows].sum()) * part
+        parts = part(one)
+        value[rows] = np.minimum(value[rows] + parts.forward, 1.0)
+        behind[rows] = np.minimum(behind[rows] + parts.backward, 1.0)
+        spent = float(per_row[rows].sum()) * parts.forward
         places[one.place or ""] += spent  # type: ignore[assignment]
         operators[one.operator.removeprefix("aten::")] += spent  # type: ignore[assignment]
     entries = run.launches.op
     forward = inherited(run, entries, value)
     nodes = node_calls(run, run.trace.rows(Category.CPU_OP))
     makers = maker_of(run, nodes)
-    value[nodes] = np.where(makers >= 0, value[np.maximum(makers, 0)], 0.0)
+    between = _between(run, value)
+    value[nodes] = np.where(makers >= 0, behind[np.maximum(makers, 0)], 0.0)
     places.pop("", None)
-    return WastedResults(forward, inherited(run, entries, value), places, operators)
+    return WastedResults(forward, inherited(run, entries, value), between, places, operators)
+
+
+def _between(run: Run, value: npt.NDArray[np.float64]) -> Intervals:
+    """Host time between outermost operators that follow each other and are needless; `value`: needless part of each event."""
+    rows = outermost(run, run.trace.rows(Category.CPU_OP))
+    rows = rows[run.trace.events.track[rows] == run.host.main_track]
+    needless = np.isin(rows, _around(run, np.flatnonzero(value == 1.0)))
+    both = np.flatnonzero(needless[1:] & needless[:-1])
+    return union(run.trace.events.end[rows[both]], run.trace.events.start[rows[both + 1]])
+
+
+def _around(run: Run, rows: Rows) -> Rows:
+    """The outermost operators around these rows."""
+    parent = run.ops.parent
+    is_operator = np.append(run.trace.events.category == Category.CPU_OP, [False])
+    while (up := np.where(is_operator[parent[rows]], parent[rows], rows)).tolist() != rows.tolist():
+        rows = up
+    return np.unique(rows)
 
 
 def _forward_rows(run: Run, names: set[str]) -> dict[tuple[str, Dims], list[int]]:

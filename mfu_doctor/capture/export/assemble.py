@@ -99,7 +99,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         repeated_calls=seen.calls.found(),
         unused_gradients=capture.notes.guarded("unused gradients could not be found", seen.gradients.unused),
         ignored_targets=capture.notes.guarded("ignored targets could not be told", seen.targets.ignored),
-        operators=capture.samplers.operators.told,
+        operators=seen.operators.told,
         parameter_elements=loop.parameter_elements,
         parameter_dtypes=loop.parameter_dtypes,
         compile=compile_facts(seen.compiled, compiled_now()),

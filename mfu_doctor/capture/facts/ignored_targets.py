@@ -1,5 +1,7 @@
 """How many targets of a classification loss are ignored, and the nodes of autograd that compute it, from its logits on.
 
+A target is ignored if it is the loss's `ignore_index`, or if the loss of each target is multiplied by a mask that is zero there.
+
 The targets are counted in steps that are not recorded and whose times are not used, since a count is work of its own. The nodes
 are read in the recorded step, where they have the numbers of the trace. Nothing but numbers is kept.
 """
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mfu_doctor.capture.facts.backward_graph import nodes_behind
+from mfu_doctor.capture.facts.saved_tensors import saved_tensor
 from mfu_doctor.capture.loop.stopwatch import capturing_graph
 from mfu_doctor.facts.wasted_work import IgnoredTargets
 
@@ -23,6 +26,8 @@ _ROWWISE = (
     *("TransposeBackward0", "TBackward0", "PermuteBackward0", "SliceBackward0", "CloneBackward0", "SqueezeBackward0"),
     *("UnsqueezeBackward0", "SqueezeBackward1", "ExpandBackward0", "AliasBackward0", "SelectBackward0"),
 )
+# Nodes that only look at losses in another way.
+_ALIKE = ("ViewBackward0", "ReshapeAliasBackward0", "ToCopyBackward0", "SqueezeBackward0", "UnsqueezeBackward0")
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class _Loss:
         default_factory=list
     )  # targets and ignored ones, of each pass that was counted
     sequence: set[int] = field(default_factory=set)  # of the passes that were recorded
+    masked: bool = False
 
 
 @dataclass(slots=True)
@@ -45,13 +51,15 @@ class TargetCounts:
         """A pass begins from these tensors, in a step that is recorded or not."""
         if capturing_graph():
             return
-        losses = [node for node in nodes_behind(roots) or () if node.name() in _LOSSES]
-        for position, node in enumerate(losses):
+        nodes = nodes_behind(roots) or ()
+        masks = _masks(nodes)
+        for position, node in enumerate(node for node in nodes if node.name() in _LOSSES):
             loss = self._losses.setdefault(position, _Loss())
             if recorded:
                 loss.sequence |= _made_of(node)
-            elif (counted := _count(node)) is not None:
+            elif (counted := _count(node, masks.get(id(node)))) is not None:
                 loss.counts.append(counted)
+                loss.masked |= id(node) in masks
 
     def ignored(self) -> tuple[IgnoredTargets, ...] | None:
         """The losses of which targets are ignored; None if none was both counted and recorded."""
@@ -70,23 +78,39 @@ def _told(loss: _Loss) -> IgnoredTargets:
         losses=len(loss.counts),
         least=min(count[1] / count[0] for count in loss.counts),
         sequence=tuple(sorted(loss.sequence)),
+        masked=loss.masked,
     )
 
 
-def _count(node: Any) -> tuple[int, int] | None:
-    """Targets and ignored ones; None if hooks of the program keep the targets, or they are not in plain memory."""
-    import torch
+def _masks(nodes: Sequence[Any]) -> dict[int, Any]:
+    """By the identity of its node, what the loss of each target is multiplied by."""
+    found: dict[int, Any] = {}
+    for product in (node for node in nodes if node.name() == "MulBackward0"):
+        for (factor, _), name in zip(product.next_functions, ("_raw_saved_other", "_raw_saved_self"), strict=True):
+            loss, mask = _looked_through(factor), saved_tensor(product, name)
+            if loss is not None and loss.name() in _LOSSES and mask is not None:
+                found[id(loss)] = mask
+    return found
 
-    saved = getattr(node, "_raw_saved_target", None)
-    # to unpack what has a hook would run it: a copy from the host, a checkpointed function once more
-    if saved is None or getattr(saved, "unpack_hook", saved) is not None:
-        return None
-    target = saved.data
-    if type(target) is not torch.Tensor or target.is_meta or not target.numel():
+
+def _looked_through(node: Any) -> Any:
+    """The node behind those that only look at its result in another way."""
+    while node is not None and node.name() in _ALIKE:
+        node = node.next_functions[0][0]
+    return node
+
+
+def _count(node: Any, mask: Any) -> tuple[int, int] | None:
+    """Targets and ignored ones; None if that cannot be told."""
+    target = saved_tensor(node, "_raw_saved_target")
+    if target is None:
         return None
     ignored = node._saved_ignore_index  # noqa: SLF001 - no public name exists
     signed = ignored - (1 << 64) if ignored >= 1 << 63 else ignored
-    return int(target.numel()), int((target == signed).sum())
+    without = target == signed
+    if mask is not None and mask.numel() == target.numel():
+        without = without | (mask == 0).view_as(target)
+    return int(target.numel()), int(without.sum())
 
 
 def _made_of(loss: Any) -> set[int]:

@@ -1,9 +1,9 @@
 """What becomes of the results of operators in one step: one made them before, or nobody reads them.
 
-Each operator of forward is told what it read and what it made (see `operator_watch`). A result is the same as a former one if the
-operator, the shapes, and a sample of the values are: random numbers, parameters and data that change never are. It is read if an
-operator reads it, whose own result is read; if it leaves the graph of autograd; or if it is still there when the step ends.
-Nothing is kept but numbers, names and weak references.
+Each operator beside backward is told with what it read and what it made (see `operator_watch`). A result is the same as a former
+one if the operator, the shapes, and a sample of the values are: random numbers, parameters and data that change never are. It is
+read if an operator reads it, whose own result is read; if it leaves the graph of autograd; or if it is still there when the step
+ends. A product with zero reads nothing. Nothing is kept but numbers, names and weak references.
 """
 
 from __future__ import annotations
@@ -66,13 +66,39 @@ class Operator:
     writes: bool  # into what it got
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operator that was called beside backward.
+
+    Attributes:
+        operator: which one.
+        given: the tensors that it got.
+        results: those that it returned.
+        in_forward: whether autograd follows it: not the optimizer, nor what runs without gradients.
+        is_zero: whether it is a product with zero.
+    """
+
+    operator: Operator
+    given: Sequence[Any]
+    results: Sequence[Any]
+    in_forward: bool
+    is_zero: bool
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether autograd adds a node for it."""
+        return any(one.requires_grad for one in self.given) and all(one.is_floating_point() for one in self.results)
+
+
 @dataclass(slots=True, eq=False)
 class _Made:
-    """One call in forward."""
+    """One call."""
 
     kind: _Kind
     reads: tuple[int, ...]  # calls whose results it reads
     is_read: bool  # whatever becomes of its result
+    is_plain: bool  # without a gradient: what no operator reads may be read in any way
+    is_zero: bool  # a product with zero, which needs nothing of what it reads
     results: tuple[weakref.ref[Any], ...]
     place: str | None
 
@@ -107,32 +133,32 @@ class Results:
         elif maker is not None:
             self._made[maker].is_read = True
 
-    def read(self, tensors: Iterable[Any]) -> None:
-        """What reads these tensors is not looked at further: an operator of backward, or of the optimizer."""
-        for tensor in tensors:
-            maker = self._maker.get(storage_of(tensor))
-            if maker is not None:
-                self._made[maker].is_read = True
+    def in_backward(self, given: Iterable[Any], results: Iterable[Any], *, has_effect: bool) -> None:
+        """An operator of backward was called; whether its gradient reaches anything."""
+        cells = {storage_of(tensor) for tensor in given}
+        for maker in {maker for cell in cells if (maker := self._maker.get(cell)) is not None and has_effect}:
+            self._made[maker].is_read = True
+        for tensor in results:  # memory that was freed is used again
+            if (cell := storage_of(tensor)) not in cells:
+                self._maker.pop(cell, None)
 
-    def made(
-        self, operator: Operator, given: Sequence[Any], results: Sequence[Any], place: Callable[[], str | None]
-    ) -> None:
-        """An operator of forward read these tensors, and made those."""
-        kind = operator.name, tuple(tuple(tensor.shape) for tensor in given if tensor.dim())
-        reads = {maker for tensor in given if (maker := self._maker.get(storage_of(tensor))) is not None}
-        cells = {storage_of(tensor) for tensor in results}
-        outside = operator.writes and any(cell not in self._maker for cell in cells)
-        outside &= _NORMS.match(operator.name) is None
-        differentiable = any(tensor.requires_grad for tensor in given) and all(t.is_floating_point() for t in results)
-        is_read = outside or not differentiable or not results
+    def made(self, call: Call, place: Callable[[], str | None]) -> None:
+        """An operator beside backward was called."""
+        kind = call.operator.name, tuple(tuple(tensor.shape) for tensor in call.given if tensor.dim())
+        reads = {maker for tensor in call.given if (maker := self._maker.get(storage_of(tensor))) is not None}
+        cells = {storage_of(tensor) for tensor in call.results}
+        outside = call.operator.writes and any(cell not in self._maker for cell in cells)
+        outside &= _NORMS.match(call.operator.name) is None
+        is_read = outside or not call.results or not call.in_forward
         at = len(self._made)
         where = None if is_read else place()
-        self._made.append(_Made(kind, tuple(reads), is_read, tuple(map(weakref.ref, results)), where))
+        results = tuple(map(weakref.ref, call.results))
+        self._made.append(_Made(kind, tuple(reads), is_read, not call.has_gradient, call.is_zero, results, where))
         self._maker.update(dict.fromkeys(cells, at))
-        if operator.name in _KEEPS_RESULT:
+        if call.operator.name in _KEEPS_RESULT:
             self._kept.add(at)
-        if given and results and operator.name not in _NO_WORK:
-            self._compare(kind, results[0], place)
+        if call.given and call.results and call.operator.name not in _NO_WORK:
+            self._compare(kind, call.results[0], place)
 
     def _compare(self, kind: _Kind, result: Any, place: Callable[[], str | None]) -> None:
         sample = self.samples.of(result) if result.numel() >= _SMALLEST else None
@@ -149,7 +175,9 @@ class Results:
         calls = Counter(made.kind for made in self._made)
         repeats = Counter((kind, place) for kind, place, again in self._again if again)
         constants = Counter((kind, place) for kind, place, again in self._again if not again)
-        unread = Counter((made.kind, made.place) for made in self._unread())
+        lost, zeroed = self._lost()
+        unread = Counter((made.kind, made.place) for made in lost)
+        in_backward = Counter((made.kind, made.place) for made in zeroed)
         return tuple(
             OperatorResults(
                 operator=kind[0],
@@ -159,18 +187,27 @@ class Results:
                 again=repeats[kind, place],
                 constant=constants[kind, place],
                 unread=unread[kind, place],
+                zeroed=in_backward[kind, place],
             )
             for kind, place in sorted(repeats.keys() | constants.keys() | unread.keys(), key=str)
         )
 
-    def _unread(self) -> list[_Made]:
-        """Calls whose result nobody reads, directly or through others."""
-        needed = [made.is_read or any(result() is not None for result in made.results) for made in self._made]
+    def _lost(self) -> tuple[list[_Made], list[_Made]]:
+        """Calls whose result nobody reads, directly or through others; those of them that backward goes through."""
+        read = {maker for made in self._made for maker in made.reads}
+        needed = [
+            made.is_read or (made.is_plain and at not in read) or any(result() is not None for result in made.results)
+            for at, made in enumerate(self._made)
+        ]
+        zeroed = [False] * len(needed)
         for at in range(len(needed) - 1, -1, -1):
-            if needed[at]:
-                for maker in self._made[at].reads:
-                    needed[maker] = True
-        return [made for made, is_needed in zip(self._made, needed, strict=True) if not is_needed]
+            made = self._made[at]
+            for maker in made.reads:
+                needed[maker] |= needed[at] and not made.is_zero
+                zeroed[maker] |= zeroed[at] or made.is_zero
+        lost = [at for at, is_needed in enumerate(needed) if not is_needed]
+        with_gradient = [at for at in lost if zeroed[at] and not self._made[at].is_plain]
+        return [self._made[at] for at in lost], [self._made[at] for at in with_gradient]
 
 
 def storage_of(tensor: Any) -> int:

@@ -10,19 +10,23 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mfu_doctor.capture.facts.operator_results import Operator, Results
+from mfu_doctor.capture.facts.operator_results import Call, Operator, Results
 from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
 from mfu_doctor.capture.facts.value_samples import Sampler
+from mfu_doctor.capture.facts.zero_factors import is_zero as is_zero_factor
+from mfu_doctor.capture.facts.zero_factors import nodes_without_effect
 from mfu_doctor.capture.loop.outermost import anything_compiled
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
 from mfu_doctor.capture.loop.where import line_of
 from mfu_doctor.facts.wasted_work import OperatorFacts
+
+_PRODUCTS = ("aten::mul", "aten::mul_")
 
 Guarded = Callable[..., object]
 
@@ -41,12 +45,18 @@ class OperatorWatch:
     _samples: Sampler = field(default_factory=Sampler)
     _results: Results | None = None
     _padded: PaddedInputs = field(default_factory=PaddedInputs)
+    _look: _Look | None = None
     _mode: Any = None
     _wanted: bool = False
 
     def begin(self) -> None:
         """The next step is to be looked at, where nothing notices it."""
         self._wanted = can_watch()
+
+    def backward(self, roots: Sequence[Any]) -> None:
+        """A backward pass begins from these tensors."""
+        if self._wanted and self._look is not None:
+            self._look.without_effect |= nodes_without_effect(roots)
 
     def end(self) -> None:
         """The step has ended."""
@@ -65,7 +75,8 @@ class OperatorWatch:
         if self._wanted and self._mode is None:
             former = frozenset(self._results.values) if self._results is not None else frozenset()
             self._results = Results(self._samples, former)
-            self._mode = _mode_of(_Look(self._results, self._padded, self.base), guarded)
+            self._look = _Look(self._results, self._padded, self.base)
+            self._mode = _mode_of(self._look, guarded)
             self._mode.__enter__()
         elif not self._wanted and self._mode is not None and _is_innermost(self._mode):
             self._mode.__exit__(None, None, None)
@@ -91,6 +102,7 @@ class _Look:
     results: Results
     padded: PaddedInputs
     base: Path | None
+    without_effect: set[int] = field(default_factory=set)  # numbers of nodes whose gradient is multiplied by zero
     _kinds: dict[Any, Operator] = field(default_factory=dict)
     _files: UserFiles = field(init=False)
     _own: str = field(init=False)
@@ -106,14 +118,15 @@ class _Look:
         results = list(_tensors((out,)))
         if any(one.layout is not torch.strided for one in (*given, *results)):
             return
-        in_forward = torch._C._current_graph_task_id() < 0 and torch.is_grad_enabled()  # noqa: SLF001 - no public name
-        operator = self._kind(func)
+        if torch._C._current_graph_task_id() >= 0:  # noqa: SLF001 - no public name exists
+            self.results.in_backward(given, results, has_effect=_running_node() not in self.without_effect)
+            return
+        operator, in_forward = self._kind(func), torch.is_grad_enabled()
         if operator.name == "aten::detach" and in_forward:
             self.results.detached(given[0])
-        elif not in_forward:
-            self.results.read(given)
         elif not operator.is_view:
-            self.results.made(operator, given, results, self._place)
+            is_zero = operator.name in _PRODUCTS and any(map(is_zero_factor, args))
+            self.results.made(Call(operator, given, results, in_forward, is_zero), self._place)
         if in_forward:
             self.padded.read(operator, given, self._place)
 
@@ -174,6 +187,14 @@ def _tensors(values: Any) -> Iterator[Any]:
             yield value
         elif isinstance(value, list | tuple):
             yield from _tensors(value)
+
+
+def _running_node() -> int | None:
+    """The number of the node of autograd that runs."""
+    import torch
+
+    node = torch._C._current_autograd_node()  # noqa: SLF001 - no public name exists
+    return None if node is None else int(node._sequence_nr())  # noqa: SLF001 - no public name exists
 
 
 def _functional() -> object | None:

@@ -2,8 +2,8 @@
 
 What it measures
     The share of targets equal to the ignore_index of cross_entropy (labels of -100 for padding, prompts and tokens that are not
-    masked), counted by profile() in steps beside the recorded ones, and the time from the product that makes the logits to its
-    gradients.
+    masked), or at which the loss of each target is multiplied by zero (a mask), counted by profile() in steps beside the recorded
+    ones, and the time from the product that makes the logits to its gradients.
 
 Why it costs
     cross_entropy skips ignored targets only at its end: their logits, softmax and gradients are computed like all others. With a
@@ -68,11 +68,12 @@ def ignored_rows(run: Run) -> Outcome:
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     targets, ignored = (sum(column) for column in zip(*((x.targets, x.ignored) for x in found.told), strict=True))
+    masked = any(x.masked for x in found.told)
     each = sum(x.targets / x.losses for x in found.told)
     return Finding(
         summary=f"The loss ignores {share(ignored, targets)} of its {number(each)} targets, but computing their logits and "
         f"gradients takes {steady.share(spent)} of the step",
-        fix="keep = labels != -100; loss = F.cross_entropy(head(hidden[keep]), labels[keep])",
+        fix=f"keep = {'mask.bool()' if masked else 'labels != -100'}; loss = F.cross_entropy(head(hidden[keep]), labels[keep])",
         detail="select the rows that count before the last layer: the loss stays the same",
         decides=Ends(low="fewer rows are less efficient", high="the time is in proportion to the rows"),
         change=Change(lessened(run, _LOW * found.least), lessened(run, _MID * found.share), lessened(run, found.share)),

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.attribution import lessened
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.evidence.wasted_results import wasted_results
+from mfu_doctor.analysis.evidence.wasted_results import Parts, wasted_results
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts.wasted_work import OperatorResults
@@ -83,8 +83,9 @@ def repeated_work(run: Run) -> Outcome:
     )
 
 
-def _again(one: OperatorResults) -> int:
-    return one.again + one.constant
+def _again(one: OperatorResults) -> Parts:
+    part = (one.again + one.constant) / max(one.calls, 1)
+    return Parts(part, part)
 
 
 def _mostly_constant(told: tuple[OperatorResults, ...]) -> bool:

@@ -2,17 +2,22 @@
 
 What it measures
     Operators of the forward pass whose result no other operator reads, or only such ones: an output of a model that no loss uses,
-    a head that was kept for another task. profile() follows the results of one step beside the recorded ones, on a CPU. A result
-    that leaves the graph (detach, item) or is still there when the step ends counts as read.
+    a head that was kept for another task. A product with zero reads nothing: a loss with a weight of 0. profile() follows the
+    results of one step beside the recorded ones, on a CPU. A result that leaves the graph (detach, item) or is still there when
+    the step ends counts as read.
 
 Why it costs
     They take their time in each step, and change neither a parameter nor anything that the program sees.
 
 How the gain is predicted
-    The device time of these operators is scaled by the share of their calls that nothing reads. They have no backward pass.
+    The device time of these operators is scaled by the share of their calls that nothing reads, and so is that of their backward,
+    which runs where their result is multiplied by zero.
+    Low: only their device time.
+    Mid and high: the Python code between such operators goes too.
 
 How to fix
-    Leave them out while training: a flag of the model (if self.deep_supervision: ...), or a call of the part that is needed.
+    Leave them out while training: a flag of the model (if self.deep_supervision: ...), a call of the part that is needed, or
+    if weight > 0: loss = loss + weight * extra(x).
 
 When it is wrong
     The rule is wrong if the program reads the values without an operator of torch (tolist, printing a tensor).
@@ -23,11 +28,13 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.attribution import lessened
+from mfu_doctor.analysis.evidence.attribution import lessened, without_host
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.evidence.wasted_results import wasted_results
+from mfu_doctor.analysis.evidence.wasted_results import Parts, wasted_results
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts.wasted_work import OperatorResults
+from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
@@ -47,20 +54,33 @@ def unread_results(run: Run) -> Outcome:
             "the results of operators were not followed: profile() does so on a CPU, without compiled functions"
         )
     steady = steady_of(run)
-    found = wasted_results(run, steady, lambda one: one.unread)
+    found = wasted_results(run, steady, _unread)
     if found is None:
         return None
-    spent = float(((run.activity.end - run.activity.start) * steady.entry_part(run)) @ found.forward)
+    spent = float(((run.activity.end - run.activity.start) * steady.entry_part(run)) @ found.share)
     if spent < WORTH_SHARE * steady.step_ns:
         return None
+    device = lessened(run, found.share)
+    everything = (*device, *without_host(run, found.between))
+    is_zeroed = float(found.share.sum()) > float(
+        found.forward.sum()
+    )  # it has a backward pass: a product with zero reads it
     names = ", ".join(name for name, _ in found.operators.most_common(3))
     return Finding(
         summary=f"Nothing reads the results of some operators ({names}), which take {steady.share(spent)} of the step",
-        fix="if self.extra_outputs:  # False while training\n    outputs = self.extra_head(x)",
-        detail="no loss, no metric and no other operator uses them",
+        fix="if weight > 0:\n    loss = loss + weight * extra(x)"
+        if is_zeroed
+        else "if self.extra_outputs:  # False while training\n    outputs = self.extra_head(x)",
+        detail="they are multiplied by zero" if is_zeroed else "no loss, no metric and no other operator uses them",
         confidence="measured",
-        change=Change.exactly(*lessened(run, found.forward)),
+        decides=Ends(low="only the operators go", high="the Python code between them goes too"),
+        change=Change(device, everything, everything),
         evidence=(shown("computed for nothing", seconds(spent), "s"),),
         place=found.place,
-        needless_flops=float((run.flops.per_entry() * steady.entry_part(run)) @ found.forward),
+        needless_flops=float((run.flops.per_entry() * steady.entry_part(run)) @ found.share),
     )
+
+
+def _unread(one: OperatorResults) -> Parts:
+    with_backward = one.calls - one.unread + one.zeroed
+    return Parts(one.unread / max(one.calls, 1), one.zeroed / max(with_backward, 1))

@@ -17,6 +17,7 @@ MASK: dict[str, Any] = {"dims": [[64, 64], []], "types": ["float", "Scalar"]}
 LAYER: dict[str, Any] = {"dims": [[64], [64, 64], [64, 64]], "types": ["float", "float", "float"]}
 JOIN: dict[str, Any] = {"dims": [[[64, 64], [64, 8]], []], "types": ["TensorList", "Scalar"]}
 DIMS = ((64, 64),)
+GAP = 50
 
 
 def network() -> Timeline:
@@ -27,6 +28,7 @@ def network() -> Timeline:
         layers = [next(numbers), next(numbers)]
         for layer in layers:
             drawn.op("aten::exp", host=500, **MASK)
+            drawn.python(GAP)
             drawn.op("aten::addmm", host=1000, sequence=layer, **LAYER)
         drawn.op("aten::cat", host=300, **JOIN)
         for layer in reversed(layers):
