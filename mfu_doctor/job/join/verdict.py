@@ -44,7 +44,7 @@ def verdict_of(
     if first is not None:
         sure = {"measured": "high", "modelled": "medium"}.get(first.confidence, "low")
         loss = Loss(rule=first.rule, place=first.place, saving_s=saved.mid if saved is not None else None, sure=sure)
-    return RunVerdict(sentence=sentence, limit=limit, loss=loss, healthy=patterns[0].kind == NOTHING and first is None)
+    return RunVerdict(sentence=sentence, limit=limit, loss=loss)
 
 
 def _of_typical(job: Job, typical: int | None) -> str:
