@@ -73,7 +73,7 @@ def annotate(
     """Write a copy of a trace with a process "mfu-doctor" in it, for ui.perfetto.dev and chrome://tracing.
 
     Args:
-        source: the trace, `.json` or gzip, or a directory of traces.
+        source: the trace, `.json` or gzip, or a directory of traces: of several ranks the lowest.
         target: the file to write; it is replaced when the new one is complete; gzip if its name ends in `.gz`.
         steps: keep only recorded steps A <= n < B and what happened during them.
         peak_flops: dense peak of the device in FLOP/s.
@@ -89,15 +89,15 @@ def annotate(
         raise DoctorError(f"{os.fspath(source)} is a saved report, but annotate needs a trace", "pass the trace")
     sources = files_of([source])
     refuse_inputs(target, sources)
-    opened = open_trace(source)
-    if opened.path is None:
+    opened = open_trace(source, one_of_many=True)
+    if opened.location is None:
         raise DoctorError("annotate cannot use a stream, because it reads the trace twice", "pass a file")
     run = Run(opened.trace, options_for(opened.trace, stated, settings_here()))
     if run.lost_device is not None:
         raise DoctorError(f"nothing can be marked: {run.lost_device.reason}", run.lost_device.remedy)
     annotations = annotate_run(run, _remarks(run))
     window = run.steps.extent if steps is not None else None
-    with Source(opened.path) as stream, _writer(Path(target), sources) as out:
+    with Source(opened.location) as stream, _writer(Path(target), sources) as out:
         copy = _Copy(stream, run.trace.file_origin_ns, window)
         copy.write(out, annotations)
     return Annotated(

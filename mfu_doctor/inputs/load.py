@@ -1,4 +1,4 @@
-"""A report from a trace, a directory of traces, a stream, or a saved report.
+"""A report from a trace, one of several ranks, a stream, or a saved report. All ranks together are read by `mfu_doctor.job`.
 
 Every verb and the API use this module, so a path, an option and a line of pyproject.toml mean the same everywhere. What the user
 passes now replaces what was passed when the run was recorded, and that replaces pyproject.toml.
@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, TypeVar
 
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.capture.facts.cores import processes_at_once
@@ -20,13 +20,18 @@ from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.inputs.choose import choose_trace
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import STDIN
+from mfu_doctor.inputs.ranks import names_many
 from mfu_doctor.inputs.restate import restated
 from mfu_doctor.inputs.settings import Settings, settings_here
 from mfu_doctor.reading import read_trace
+from mfu_doctor.reading.remote import is_address
+from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.stored import HEAD_BYTES, from_json, is_report, json_in_page
+from mfu_doctor.result.stored import HEAD_BYTES, from_json, is_of_job, is_report, json_in_page
 from mfu_doctor.rules.catalogue import RULES, choose
 from mfu_doctor.trace import Trace
+
+R = TypeVar("R", bound=Report | JobReport)
 
 _PAGES = (".html", ".htm")
 
@@ -49,12 +54,12 @@ class Opened:
 
     Attributes:
         trace: the trace.
-        path: its file; None for a stream.
+        location: its file, or its address in a store; None for a stream.
         notes: one sentence each on how it was chosen from a directory.
     """
 
     trace: Trace
-    path: Path | None = None
+    location: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -64,8 +69,8 @@ def load_input(
     """The report of whatever a user may name.
 
     Args:
-        source: a trace (.json or gzip), a directory of traces, a saved report (.json or .html), "-" for a trace on standard
-            input, an open binary stream, or a trace that was read already.
+        source: a trace (.json or gzip; a path, or an address in a store), a directory with one, a saved report (.json or .html),
+            "-" for a trace on standard input, an open binary stream, or a trace that was read already.
         overrides: what the user states.
         settings: what pyproject.toml says; None: the nearest one above the working directory.
         processes: how many may read a large file at once, this one included.
@@ -85,16 +90,23 @@ def load_input(
             )
         known_now = restated(saved, stated, known)
         return Loaded(known_now if known_now.verdict is not None else concluded(known_now), is_saved=True)
-    opened = open_trace(source, processes=processes)
+    opened = open_trace(source, rank=stated.rank, processes=processes)
     run = Run(opened.trace, options_for(opened.trace, stated, known))
     return Loaded(diagnose_run(run, rules).report, opened.notes)
 
 
-def open_trace(source: Readable, *, processes: int = 1) -> Opened:
-    """Read a trace, of a directory the one that stands for it.
+def open_trace(source: Readable, *, rank: int | None = None, processes: int = 1, one_of_many: bool = False) -> Opened:
+    """Read a trace.
+
+    Args:
+        source: the trace, or what holds it.
+        rank: of several ranks the one to read.
+        processes: how many may read a large file at once.
+        one_of_many: of several ranks read the lowest one, if none was named; otherwise that is an error.
 
     Raises:
         NotATraceError: there is no trace, or it cannot be read.
+        DoctorError: there are several ranks, or none of this number.
     """
     if isinstance(source, Trace):
         return Opened(source)
@@ -104,12 +116,15 @@ def open_trace(source: Readable, *, processes: int = 1) -> Opened:
         return Opened(replace(read_trace(sys.stdin.buffer), label="stdin"))
     if not isinstance(source, str | os.PathLike):
         return Opened(read_trace(source))
-    path = Path(source)
-    notes: tuple[str, ...] = ()
-    if path.is_dir():
-        chosen = choose_trace(path)
-        path, notes = chosen.path, chosen.notes
-    return Opened(read_trace(path, processes=processes), path, notes)
+    if not names_many([source]):
+        return Opened(read_trace(source, processes=processes), os.fspath(source))
+    chosen = choose_trace([source], rank)
+    if chosen.of > 1 and rank is None and not one_of_many:
+        raise DoctorError(
+            f"{os.fspath(source)} holds {chosen.of} ranks of one run",
+            "mfu_doctor.diagnose_job(...) reads all of them, rank=0 only that one",
+        )
+    return Opened(read_trace(chosen.location, processes=processes), chosen.location, chosen.notes)
 
 
 def options_for(trace: Trace, stated: Overrides, settings: Settings) -> Options:
@@ -127,15 +142,36 @@ def load_saved(source: PathLike | BinaryIO) -> Report | None:
     """The report that was saved in this file, or None if it is not one of ours (a trace, a directory, a stream, missing).
 
     Raises:
+        NotATraceError: a page without a report, a report of another schema or of a job, or a file that cannot be read.
+    """
+    return _saved(source, Report)
+
+
+def load_saved_job(source: PathLike | BinaryIO) -> JobReport | None:
+    """The report of a job that was saved in this file; None likewise, and if it is that of one rank.
+
+    Raises:
         NotATraceError: a page without a report, a report of another schema, or a file that cannot be read.
     """
-    if not isinstance(source, str | os.PathLike) or source == STDIN:
+    return _saved(source, JobReport)
+
+
+def _saved(source: PathLike | BinaryIO, kind: type[R]) -> R | None:
+    if not isinstance(source, str | os.PathLike) or source == STDIN or is_address(source):
         return None
     file = Path(source)
     try:
         if file.suffix.lower() in _PAGES:
-            return from_json(json_in_page(file.read_text(encoding="utf-8")), Report)
-        return from_json(file.read_bytes(), Report) if file.is_file() and _is_ours(file) else None
+            data = json_in_page(file.read_text(encoding="utf-8"))
+        elif file.is_file() and _is_ours(file):
+            data = file.read_bytes()
+        else:
+            return None
+        if issubclass(kind, JobReport) and not is_of_job(data):
+            return None
+        if not issubclass(kind, JobReport) and is_of_job(data):
+            raise NotATraceError("the report of a job, not of one rank", "mfu_doctor.JobReport.load(...) reads it")
+        return from_json(data, kind)
     except NotATraceError as error:
         raise NotATraceError(f"{os.fspath(source)}: {error.problem}", error.remedy) from error
     except OSError as error:

@@ -23,6 +23,7 @@ class Overrides:
         steps: judge only recorded steps A <= n < B.
         select: run only these rules (names, codes or families).
         ignore: leave these rules out.
+        rank: of several ranks of a run, read this one alone.
 
     Raises:
         DoctorError: a number is not in FLOP/s or FLOP, or the range is empty.
@@ -33,17 +34,21 @@ class Overrides:
     steps: tuple[int, int] | None = None
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    rank: int | None = None
 
     def __post_init__(self) -> None:
         check_peak_flops(self.peak_flops, "--peak-flops")
         check_model_flops(self.model_flops, "--model-flops")
         if self.steps is not None and not 0 <= self.steps[0] < self.steps[1]:
             raise DoctorError(f"steps {self.steps[0]}:{self.steps[1]} is not a range", "write A:B for steps A to B-1")
+        if self.rank is not None and self.rank < 0:
+            raise DoctorError(f"{self.rank} is not a rank", "ranks count from 0")
 
     @property
     def for_traces_only(self) -> tuple[str, ...]:
         """Options in use that need the events themselves, as the command line spells them."""
-        return tuple(f"--{name}" for name in ("steps", "select", "ignore") if getattr(self, name))
+        names = [name for name in ("steps", "select", "ignore") if getattr(self, name)]
+        return tuple(f"--{name}" for name in (*names, *(("rank",) if self.rank is not None else ())))
 
 
 def check_peak_flops(value: float | None, name: str) -> None:

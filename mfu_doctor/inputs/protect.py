@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import zlib
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import refuse_inputs
 from mfu_doctor.reading import find_traces
+from mfu_doctor.reading.remote import is_address
 from mfu_doctor.result.stored import HEAD_BYTES
 
 STDIN = "-"
@@ -20,15 +22,18 @@ _OF_A_TRACE = (b'"traceEvents"', b'"schemaVersion"')
 
 
 def files_of(sources: Sequence[str | os.PathLike[str]]) -> tuple[str | os.PathLike[str], ...]:
-    """The files behind these inputs: of a directory all its traces, of "-" the file that standard input comes from."""
+    """The files behind these inputs: of a directory all its traces, of "-" the file that standard input comes from.
+
+    What is in a store is none of them, because outputs are written here.
+    """
     found: list[str | os.PathLike[str]] = []
     for source in sources:
         if source == STDIN:
             found.append(_STANDARD_INPUT)
         elif Path(source).is_dir():
             found += _traces_in(Path(source))
-        else:
-            found.append(source)
+        elif not is_address(source):
+            found += [source] if Path(source).exists() else glob.glob(os.fspath(source), recursive=True)  # noqa: PTH207
     return tuple(found)
 
 

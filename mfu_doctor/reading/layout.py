@@ -93,22 +93,29 @@ def _folders(root: Path) -> list[Path]:
 
 def _of_other_names(root: Path) -> dict[Path, list[TraceFile]]:
     folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    named = {folder: [TraceFile(path, _stem(path), None) for path in traces_by_content(folder)] for folder in folders}
+    named = {
+        folder: [TraceFile(path, stem_of(path.name), None) for path in traces_by_content(folder)] for folder in folders
+    }
     return {folder: files for folder, files in named.items() if files}
 
 
-def _stem(path: Path) -> str:
-    """The name without its suffixes: what of several files tells which rank wrote them."""
-    return path.name.removesuffix(".gz").removesuffix(".json")
+def name_of_trace(name: str) -> tuple[str, int | None] | None:
+    """The worker and the span in the name that torch gives a trace; None for other names."""
+    match = _TRACE_FILE.match(name)
+    return None if match is None else (match.group(1), int(match.group(2)[1:]) if match.group(2) else None)
+
+
+def stem_of(name: str) -> str:
+    """A name without its suffixes: what of several files tells which rank wrote them."""
+    return name.removesuffix(".gz").removesuffix(".json")
 
 
 def _traces_in(folder: Path) -> list[TraceFile]:
     found = []
     for path in folder.iterdir():
-        match = _TRACE_FILE.match(path.name)
-        if match is not None and path.is_file():
-            span = match.group(2)
-            found.append(TraceFile(path, match.group(1), int(span[1:]) if span else None))
+        named = name_of_trace(path.name)
+        if named is not None and path.is_file():
+            found.append(TraceFile(path, *named))
     return found
 
 

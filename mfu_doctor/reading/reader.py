@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.quantities import counted
@@ -15,6 +15,7 @@ from mfu_doctor.reading.clock import EPOCH_US, recover_base
 from mfu_doctor.reading.header import Header, read_header
 from mfu_doctor.reading.other_files import is_list_of_events, not_a_trace
 from mfu_doctor.reading.parser import Parser
+from mfu_doctor.reading.remote import is_address
 from mfu_doctor.reading.source import MAX_EXPANSION, Source
 from mfu_doctor.trace import Problem, Trace
 from mfu_doctor.units import NS_PER_US
@@ -32,7 +33,7 @@ def read_trace(
     Damaged files are read as far as they go; `Trace.problems` says what was lost.
 
     Args:
-        path: a `.json` or gzip file (distinguished by content), or an open binary stream.
+        path: a `.json` or gzip file (distinguished by content), its address in a store (`s3://...`), or an open binary stream.
         progress: called now and then with the fraction of the input read, 0 to 1; not for streams.
         max_expansion: how many times its own size a gzip file may grow: a guard against decompression bombs.
         processes: how many may read at once, where the file is large enough for that to be quicker; not for streams.
@@ -42,10 +43,11 @@ def read_trace(
     """
     with Source(path, progress, max_expansion=max_expansion) as source, _no_collection():
         parser = Parser(source)
-        if processes > 1 and isinstance(path, (str, os.PathLike)) and max_expansion == MAX_EXPANSION:
+        is_file = isinstance(path, (str, os.PathLike)) and not is_address(path)
+        if processes > 1 and is_file and max_expansion == MAX_EXPANSION:
             from mfu_doctor.reading.parts import read_in_parts
 
-            read_in_parts(parser, source, path, processes)
+            read_in_parts(parser, source, cast("str | os.PathLike[str]", path), processes)
         else:
             parser.run()
         header = read_header(parser.chunks.head, parser.tail)

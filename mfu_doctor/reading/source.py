@@ -1,4 +1,4 @@
-"""Bytes of a trace, whatever they come from: a file, a gzip file (recognised by its first bytes, not by its name), a stream."""
+"""Bytes of a trace, whatever they come from: a file, a stream, a store; gzip is known by its first bytes, not by its name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import BinaryIO
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.facts import PARTIAL
 from mfu_doctor.reading.gunzip import MAGIC, GzipStream
+from mfu_doctor.reading.remote import is_address, open_remote
 
 BLOCK = 1 << 18  # bytes: events of one block stay in the processor's second-level cache, 1.3x faster than 8 MiB blocks
 
@@ -27,7 +28,7 @@ class Source:
     """Plain bytes of a trace, read once from front to back.
 
     Args:
-        where: a path, or an open binary stream.
+        where: a path, the address of a file in a store, or an open binary stream.
         progress: called with the fraction of the input that has been read, 0 to 1, if its size is known.
         max_expansion: how many times its own size a gzip file may grow.
 
@@ -43,6 +44,7 @@ class Source:
         max_expansion: float = MAX_EXPANSION,
     ) -> None:
         self._owned = isinstance(where, (str, os.PathLike))
+        self._is_file = self._owned and not is_address(where)
         self._stream, self.label, self._size = _open(where)
         self._progress = progress
         self._max_expansion = max_expansion
@@ -80,7 +82,7 @@ class Source:
     @property
     def plain_size(self) -> int | None:
         """Plain bytes of a file: what its length or the end of its gzip stream says; None for other streams."""
-        if not self._owned or not self._size:
+        if not self._is_file or not self._size:
             return None
         if self._gzip is None:
             return self._size
@@ -132,6 +134,9 @@ def _open(where: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, int]
     if not isinstance(where, (str, os.PathLike)):
         name = getattr(where, "name", None)
         return where, Path(name).name if isinstance(name, str) else "stream", 0
+    if is_address(where):
+        stream, size = open_remote(str(where))
+        return stream, str(where).rpartition("/")[2], size
     path = Path(where)
     if path.is_dir():
         raise NotATraceError(f"{path} is a directory", "pass one file of it")
