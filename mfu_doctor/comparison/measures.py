@@ -22,13 +22,22 @@ _PLAIN_COUNT = re.compile(r"^\s*(\+?)\s*([0-9]+(?:\.[0-9]+)?)\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Something a budget can limit; `name` is its Python name, with dashes its name in configuration and options."""
+    """Something a budget can limit; `name` is its Python name, with dashes its name in configuration and options.
+
+    Attributes:
+        title: what it is, in words.
+        unit: s, share or count.
+        at_least: whether more is better.
+        structural: whether it is a count of the run, without noise.
+        of_job: whether only all ranks together have it.
+    """
 
     name: str
     title: str
     unit: str
     at_least: bool = False
     structural: bool = False
+    of_job: bool = False
 
     @property
     def option(self) -> str:
@@ -51,6 +60,10 @@ MEASURES = (
     Measure("loader_workers", "loader workers", COUNT, at_least=True, structural=True),
     Measure("unfused_optimizer_kernels", "unfused optimizer kernels per step", COUNT, structural=True),
     Measure("collectives", "collectives per step", COUNT, structural=True),
+    # Of a job alone, see result/job_as_run.py.
+    Measure("job_step_time", "job's step time", SECONDS, of_job=True),
+    Measure("wait_for_ranks", "share of the step in which ranks wait for others", SHARE, of_job=True),
+    Measure("rank_spread", "excess of the slowest rank's work over the mean, as share of the step", SHARE, of_job=True),
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}
 

@@ -87,12 +87,16 @@ def bucket_sample(reports: Sequence[Report], seconds_of: Callable[[Breakdown], f
 
 def measure_sample(reports: Sequence[Report], measure: Measure) -> Sample | None:
     """What the runs measured for a budget, or None if at least one of them does not know."""
+    counts = [report.structure.get(measure.name) for report in reports]
+    known = [count for count in counts if count is not None]
+    if (measure.structural or measure.of_job) and len(known) < len(counts):
+        return None
     if measure.unit == SECONDS:
         return step_sample(reports)
+    if measure.of_job:  # a mean over the recorded steps; how it varies among them is not kept
+        return Sample(statistics.median(known), pool(known).spread, len(known))
     if measure.structural:
-        counts = [report.structure.get(measure.name) for report in reports]
-        known = [count for count in counts if count is not None]
-        return Sample(statistics.median(known), 0.0, len(known)) if len(known) == len(counts) else None
+        return Sample(statistics.median(known), 0.0, len(known))
     if measure.unit == SHARE and measure.name != "mfu":
         return share_sample(reports, measure.name) if all(report.breakdown.step_s for report in reports) else None
     values = [report.mfu.value for report in reports]

@@ -22,6 +22,7 @@ from mfu_doctor.comparison.samples import (
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.rule_checks import rule_checks
 from mfu_doctor.quantities import change_of, figure, percent, spread_of
+from mfu_doctor.result.job_as_run import JOB_STEP
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import (
     FAILED,
@@ -213,6 +214,10 @@ def _unknown(measure: Measure, reports: Iterable[Report]) -> str:
     if measure.name == "mfu":
         reasons = [report.mfu.reason for report in reports if report.mfu.value is None and report.mfu.reason]
         return reasons[0] if reasons else "MFU is not known for this run"
+    if measure.of_job and any(JOB_STEP in report.structure for report in reports):
+        return "collectives could not be matched between its ranks, so what they wait for each other is not known"
+    if measure.of_job:
+        return f"only a job has a {measure.title}: pass the directory of all ranks of a run"
     if measure.structural:
         lacking = [report.run.trace for report in reports if measure.name not in report.structure]
         return f"{lacking[0] if lacking else 'the run'} has no value for the {measure.title}"

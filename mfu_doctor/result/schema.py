@@ -1,6 +1,6 @@
-"""The JSON Schema of a report, generated from its types, so that the document cannot drift from the code.
+"""The JSON Schemas of a report and of a job's report, generated from the types, so that the documents cannot drift from the code.
 
-python -m mfu_doctor.result.schema        writes report.schema.json again
+python -m mfu_doctor.result.schema        writes report.schema.json and job.schema.json again
 
 It is the same whichever version of msgspec generates it: some versions write the default of an empty mapping and some do not, so
 none is kept.
@@ -13,18 +13,27 @@ from typing import Any
 
 import msgspec
 
+from mfu_doctor.result.job import JOB_SCHEMA, JobReport
 from mfu_doctor.result.report import SCHEMA, Report
 
 FILE = Path(__file__).with_name("report.schema.json")
+JOB_FILE = Path(__file__).with_name("job.schema.json")
 
 
 def report_schema() -> bytes:
     """The schema (JSON Schema 2020-12) as indented UTF-8 JSON with a final newline."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"mfu-doctor report, schema {SCHEMA}"}
-    return (
-        msgspec.json.format(msgspec.json.encode(head | _without_empty_defaults(msgspec.json.schema(Report))), indent=1)
-        + b"\n"
-    )
+    return _schema(Report, f"mfu-doctor report, schema {SCHEMA}")
+
+
+def job_schema() -> bytes:
+    """The schema of a job's report, likewise."""
+    return _schema(JobReport, f"mfu-doctor report of a job, schema {JOB_SCHEMA}")
+
+
+def _schema(kind: type, title: str) -> bytes:
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    schema = head | _without_empty_defaults(msgspec.json.schema(kind))
+    return msgspec.json.format(msgspec.json.encode(schema), indent=1) + b"\n"
 
 
 def _without_empty_defaults(node: Any) -> Any:
@@ -36,3 +45,4 @@ def _without_empty_defaults(node: Any) -> Any:
 
 if __name__ == "__main__":
     FILE.write_bytes(report_schema())
+    JOB_FILE.write_bytes(job_schema())

@@ -12,17 +12,20 @@ import msgspec
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.json_text import json_bytes
+from mfu_doctor.result.job import JOB_SCHEMA, JobReport
 from mfu_doctor.result.report import SCHEMA, Report
 from mfu_doctor.units import impossible
 
-R = TypeVar("R", bound=Report)
+R = TypeVar("R", bound=Report | JobReport)
 
+_JOB = re.compile(rb'"kind":\s*"job"')
+_JOB_BYTES = 256  # it is the third key of a job's report, before anything that was read somewhere
 _HEAD = b'"tool": "mfu-doctor"'
 _PAGE = re.compile(r'<script type="application/json" id="report">(.*?)</script>', re.DOTALL)
 HEAD_BYTES = 4096  # bytes that are enough to see which tool wrote a JSON file
 
 
-def to_json(report: Report) -> bytes:
+def to_json(report: Report | JobReport) -> bytes:
     """The report as indented UTF-8 JSON."""
     return json_bytes(report, indent=1)
 
@@ -41,9 +44,10 @@ def from_json(data: bytes | str, kind: type[R]) -> R:
         report = msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotATraceError(f"not an mfu-doctor report ({error})", "pass a file written by -o report.json") from error
-    if report.schema != SCHEMA:
+    known = JOB_SCHEMA if issubclass(kind, JobReport) else SCHEMA
+    if report.schema != known:
         raise NotATraceError(
-            f"the report has schema {report.schema}, this version reads {SCHEMA}",
+            f"the report has schema {report.schema}, this version reads {known}",
             "create the report again from the trace",
         )
     if (name := impossible(report)) is not None:
@@ -56,6 +60,11 @@ def from_json(data: bytes | str, kind: type[R]) -> R:
 def is_report(head: bytes) -> bool:
     """Whether a JSON file was written by this tool, by its first `HEAD_BYTES`."""
     return _HEAD in head
+
+
+def is_of_job(data: bytes) -> bool:
+    """Whether a report is that of all ranks of a run."""
+    return _JOB.search(data[:_JOB_BYTES]) is not None
 
 
 def json_in_page(text: str) -> bytes:
