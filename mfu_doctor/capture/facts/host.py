@@ -110,7 +110,7 @@ def host_facts(before: Busy | None, after: Busy | None) -> HostFacts:
         torch_threads=torch.get_num_threads(),
         interop_threads=torch.get_num_interop_threads(),
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        memory_available_bytes=_memory_available(),
+        memory_available_bytes=memory_available(),
         system=f"{platform.system()} {platform.machine()}",
     )
     return with_shares(facts, before, after)
@@ -152,7 +152,7 @@ def _read_rate(before: Busy, after: Busy) -> float | None:
     return round((after.read_bytes - before.read_bytes) / (after.wall_s - before.wall_s), 1)
 
 
-def _memory_available() -> int | None:
+def memory_available() -> int | None:
     """Memory in bytes that processes can still have, as the kernel estimates it; less in a container with a limit."""
     lines = (text_of(_PROC / "meminfo") or "").splitlines()
     kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]

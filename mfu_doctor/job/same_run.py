@@ -1,0 +1,107 @@
+"""Which of the ranks that were read belong to one run: what tells that a trace is of another one, it is named and left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mfu_doctor.job.summary import RankSummary
+from mfu_doctor.quantities import time_of
+from mfu_doctor.result.job import RankLeftOut
+
+# Times before 1990 are not times of day: such a trace has no base time, and its clock is like no other's.
+_OF_DAY_NS = 631_152_000 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OfOneRun:
+    """Ranks of one run in order, and those that are no part of it."""
+
+    ranks: tuple[RankSummary, ...]
+    left_out: tuple[RankLeftOut, ...]
+
+
+def of_one_run(summaries: Sequence[RankSummary]) -> OfOneRun:
+    """The ranks of the run that most traces are of.
+
+    A machine runs one training at a time on a device, so ranks of one host were recorded at the same time, by the same clock. The
+    clocks of several hosts may differ by more than a step, so they are not compared here.
+
+    Args:
+        summaries: what was read, the trace to prefer first where a rank has two.
+    """
+    out: list[RankLeftOut] = []
+    left = list(summaries)
+    for why in (_no_rank, _other_size, _no_such_rank, _another_time, _twice):
+        reasons = why(left)
+        out += [_out(left[i], reason) for i, reason in sorted(reasons.items())]
+        left = [summary for i, summary in enumerate(left) if i not in reasons]
+    return OfOneRun(tuple(sorted(left, key=lambda summary: summary.rank or 0)), tuple(out))
+
+
+Reasons = dict[int, str]
+Why = Callable[[Sequence[RankSummary]], Reasons]
+
+
+def _no_rank(ranks: Sequence[RankSummary]) -> Reasons:
+    reason = "neither its name nor its content says which rank it is: name it rank0.json, rank1.json, ..."
+    return {i: reason for i, summary in enumerate(ranks) if summary.rank is None}
+
+
+def _other_size(ranks: Sequence[RankSummary]) -> Reasons:
+    sizes = Counter(summary.world_size for summary in ranks if summary.world_size is not None)
+    usual = max(sizes, key=lambda size: (sizes[size], size), default=None)
+    return {
+        i: f"it is of a run of {summary.world_size} ranks, the others are of {usual}"
+        for i, summary in enumerate(ranks)
+        if summary.world_size not in (None, usual)
+    }
+
+
+def _no_such_rank(ranks: Sequence[RankSummary]) -> Reasons:
+    world = next((summary.world_size for summary in ranks if summary.world_size is not None), None)
+    return {
+        i: f"a run of {world} ranks has no rank {summary.rank}"
+        for i, summary in enumerate(ranks)
+        if world is not None and summary.rank is not None and summary.rank >= world
+    }
+
+
+def _another_time(ranks: Sequence[RankSummary]) -> Reasons:
+    """Ranks of a host that were recorded while most others of it were not."""
+    reasons: Reasons = {}
+    for host in {summary.host for summary in ranks if summary.host is not None}:
+        here = [i for i, summary in enumerate(ranks) if summary.host == host and _has_times(summary)]
+        meets = {i: [j for j in here if _gap_ns(ranks[i], ranks[j]) <= 0] for i in here}
+        usual = max(here, key=lambda i: (len(meets[i]), -i), default=None)
+        for i in here:
+            if usual is not None and i not in meets[usual]:
+                gap = time_of(_gap_ns(ranks[i], ranks[usual]))
+                reasons[i] = f"it was recorded {gap} apart from the other ranks of {host}: it is of another run"
+    return reasons
+
+
+def _twice(ranks: Sequence[RankSummary]) -> Reasons:
+    first: dict[int | None, int] = {}
+    for i, summary in enumerate(ranks):
+        first.setdefault(summary.rank, i)
+    return {
+        i: f"another trace of rank {summary.rank} is read"
+        for i, summary in enumerate(ranks)
+        if first[summary.rank] != i
+    }
+
+
+def _has_times(summary: RankSummary) -> bool:
+    return len(summary.step_start) > 1 and int(summary.step_start[0]) > _OF_DAY_NS
+
+
+def _gap_ns(one: RankSummary, other: RankSummary) -> int:
+    """Nanoseconds between the recorded windows of two ranks; not positive if they overlap."""
+    begin = max(int(one.step_start[0]), int(other.step_start[0]))
+    return begin - min(int(one.step_start[-1]), int(other.step_start[-1]))
+
+
+def _out(summary: RankSummary, reason: str) -> RankLeftOut:
+    return RankLeftOut(reason=reason, rank=summary.rank, trace=summary.trace)
