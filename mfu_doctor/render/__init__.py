@@ -13,10 +13,12 @@ from typing import Any, TypeAlias
 
 from mfu_doctor.comparison.compare import Comparison
 from mfu_doctor.errors import DoctorError, suggest
+from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import Verdict
 
-Shown: TypeAlias = Report | Verdict | Comparison
+Shown: TypeAlias = Report | JobReport | Verdict | Comparison
+_TAKEN_BY = ((Verdict, "verdict"), (Comparison, "comparison"), (JobReport, "job"), (Report, "report"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Format:
 
     Attributes:
         name: the value of `--format`.
-        takes: what it renders: a report, a verdict or a comparison.
+        takes: what it renders: a report, the report of a job, a verdict or a comparison.
         module: the module below this folder that does it.
         suffixes: file suffixes that select it.
         function: the function of the module; if empty, `render_<name>`.
@@ -44,6 +46,10 @@ FORMATS = (
     Format("json", "report", "json", (".json",)),
     Format("html", "report", "html.html", (".html", ".htm")),
     Format("notebook", "report", "html.notebook"),
+    Format("terminal", "job", "terminal.job", (".txt",), "render_job"),
+    Format("markdown", "job", "job_markdown", (".md",), "render_job_markdown"),
+    Format("json", "job", "json", (".json",)),
+    Format("html", "job", "html.job", (".html", ".htm"), "render_job"),
     Format("terminal", "verdict", "verdict.checklist", (".txt",), "render_checklist"),
     Format("markdown", "verdict", "verdict.checklist", (".md",), "render_checklist_markdown"),
     Format("github", "verdict", "verdict.github"),
@@ -64,7 +70,7 @@ def format_for(takes: str, name: str | None = None, path: str | os.PathLike[str]
     """The format of this name, else the one of this file's suffix, else that of the terminal.
 
     Args:
-        takes: what is rendered: "report", "verdict" or "comparison".
+        takes: what is rendered: "report", "job", "verdict" or "comparison".
         name: the value of `--format`; None if it was not passed.
         path: the file to write; None if there is none.
 
@@ -87,15 +93,14 @@ def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - th
     """The object as text in one format.
 
     Args:
-        shown: a report, a verdict or a comparison.
+        shown: a report, the report of a job, a verdict or a comparison.
         format: a name from `FORMATS`.
         options: passed on to the renderer (`terminal` of a report takes `screen`, `verbose` and `origin`).
 
     Raises:
         DoctorError: this kind of object has no such format.
     """
-    takes = "verdict" if isinstance(shown, Verdict) else "comparison" if isinstance(shown, Comparison) else "report"
-    entry = _entry(takes, format)
+    entry = _entry(next(takes for kind, takes in _TAKEN_BY if isinstance(shown, kind)), format)
     module = import_module(f"mfu_doctor.render.{entry.module}")
     text: str = getattr(module, entry.function or f"render_{entry.name}")(shown, **options)
     return text

@@ -30,7 +30,7 @@ def render_markdown(report: Report, *, origin: Origin | None = None) -> str:
     """
     name = naming(report, origin)
     shown: Report = each_text(report, lambda text: shorten(clean(name(text)), LONGEST))
-    sections = (_title, _verdict, _fixes, _number, _whole, _where, _code, _passed, _unmeasured, _cautions)
+    sections = (_title, verdict, fixes, _number, _whole, where, _code, _passed, _unmeasured, cautions)
     blocks = [*(make(shown) for make in sections), _commands(shown, origin)]
     return "\n\n".join("\n".join(rows) for rows in blocks if rows) + "\n"
 
@@ -45,7 +45,7 @@ def _title(report: Report) -> list[str]:
     return [*rows, " · ".join(about)]
 
 
-def _verdict(report: Report) -> list[str]:
+def verdict(report: Report) -> list[str]:
     """What makes the numbers wrong, then what limits the run."""
     told = caveat_words.first_caveats(report)
     rows = [f"> **{inline(caveat_words.caveat(text, remedy))}**" for text, remedy in told]
@@ -76,7 +76,8 @@ def _whole(report: Report) -> list[str]:
     return table
 
 
-def _where(report: Report) -> list[str]:
+def where(report: Report) -> list[str]:
+    """The step time breakdown, and idle time by cause."""
     rows = wording.buckets(report)
     if not rows:
         return []
@@ -103,7 +104,8 @@ def _cause(name: str, seconds: float) -> str:
     return f"{inline(name.replace('_', ' '))} {quantities.duration(seconds, 2)}{means}"
 
 
-def _fixes(report: Report) -> list[str]:
+def fixes(report: Report) -> list[str]:
+    """What to fix first, what all of it saves, and what saves too little here."""
     found, rows = report.failed, []
     if found:
         error = wording.replay_error(report)
@@ -168,7 +170,8 @@ def _unmeasured(report: Report) -> list[str]:
     return [f"Not measured {sum(len(rules) for rules, _ in groups)}:", "", *rows, *_left_out(groups)]
 
 
-def _cautions(report: Report) -> list[str]:
+def cautions(report: Report) -> list[str]:
+    """What limits the numbers."""
     texts = caveat_words.cautions(report)
     rows = [f"- {inline(text)}" for text in texts[:MOST]]
     return ["**Caution**", "", *rows, *_left_out(texts)] if rows else []

@@ -32,6 +32,7 @@ from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
 from mfu_doctor.result.findings import CRASHED
+from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
 
 TABLE_ROWS = 15  # of the kernel, operator and module tables
@@ -55,7 +56,7 @@ def render_html(report: Report, *, origin: Origin | None = None) -> str:
     return environment().get_template("page.html.j2").render(context, data=Markup(data))  # noqa: S704 - escaped above
 
 
-def embedded_json(report: Report) -> str:
+def embedded_json(report: Report | JobReport) -> str:
     """The report as JSON, escaped so that no text in it can end the script element."""
     text = json_bytes(report).decode()
     return "".join(_ESCAPES.get(c, c) for c in text) if any(c in text for c in _ESCAPES) else text

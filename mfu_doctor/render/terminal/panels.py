@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
 from mfu_doctor.render.words import caveats as caveat_words
-from mfu_doctor.render.words import code_lines, columns, labels, next_commands, whole_run, wording
+from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.report import Report
@@ -85,7 +85,7 @@ def _named(trace: str, room: int) -> str:
     return trace if cells(trace) <= room else _SUFFIX.sub("", trace)
 
 
-def _labelled(rows: Sequence[tuple[str, list[str]]], column: int = LABEL) -> list[Line]:
+def labelled(rows: Sequence[tuple[str, list[str]]], column: int = LABEL) -> list[Line]:
     """Rows of a label and one or more lines beside it, all starting in one column."""
     out: list[Line] = []
     for label, texts in rows:
@@ -121,8 +121,8 @@ def number(report: Report, look: Look) -> Block:
         )
         besides.insert(0, ("baseline", [shorten(f"{change} ({against})", room)]))
     column = max([LABEL, *(len(label) + 2 for label, _ in rows)])
-    extra = tuple(tuple(_labelled([row], column)) for row in besides)
-    return Block(tuple(_labelled(rows, column)), extra, gap=True, urgency=0, hint=False)
+    extra = tuple(tuple(labelled([row], column)) for row in besides)
+    return Block(tuple(labelled(rows, column)), extra, gap=True, urgency=0, hint=False)
 
 
 def _bar(share: float, longest: int, look: Look) -> str:
@@ -214,7 +214,7 @@ def _idle(report: Report, look: Look) -> list[Line]:
         return []
     if not look.verbose:
         times = [f"{name.replace('_', ' ')} {time}" for name, time in causes]
-        told = ", ".join(times) if look.whole else _as_many(times, room - 15)
+        told = ", ".join(times) if look.whole else as_many(times, room - 15)
         return [line(left + row, "quiet") for row in wrap(f"idle by cause: {told}", room)]
     rows = [line(left + "idle by cause:", "quiet")]
     for name, time in causes:
@@ -223,7 +223,7 @@ def _idle(report: Report, look: Look) -> list[Line]:
     return rows
 
 
-def _as_many(parts: Sequence[str], room: int) -> str:
+def as_many(parts: Sequence[str], room: int) -> str:
     """As many of the first parts as fit, then "..." if some are left out."""
     kept = [", ".join(parts[: i + 1]) + (", ..." if i + 1 < len(parts) else "") for i in range(len(parts))]
     return next((text for text in reversed(kept) if cells(text) <= room), kept[0])
@@ -284,17 +284,6 @@ def caution(report: Report, look: Look) -> list[Block]:
         return []
     room = look.width - len(INDENT) - LABEL
     rows = [wrap(text, room, lines=look.at_most(1 if look.is_tight else 2)) or [""] for text in texts]
-    head = tuple(_labelled([("Caution" if len(texts) == 1 else "Cautions", rows[0])]))
+    head = tuple(labelled([("Caution" if len(texts) == 1 else "Cautions", rows[0])]))
     entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])
     return [Block(head, entries, gap=True, urgency=0, hint=False)]
-
-
-def following(report: Report, look: Look) -> Block:
-    """The next commands: the first one always, the others if there is room."""
-    entries = []
-    for command, note in next_commands.commands(report, look.origin):
-        text = f"{INDENT}{command}"
-        told = f"{text}    {note}" if note and len(note) <= look.width - len(text) - 4 else text
-        rows = [told] if cells(told) <= look.width else next_commands.continued(command, look.width, INDENT)
-        entries.append(tuple(line(row, "quiet") for row in rows))
-    return Block(entries[0] if entries else (), tuple(entries[1:]), gap=True, urgency=2, hint=False)

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from mfu_doctor.render.terminal import fixes as panel_fixes
 from mfu_doctor.render.terminal import panels, top
+from mfu_doctor.render.terminal.following import following
 from mfu_doctor.render.terminal.paint import Abilities, shown_on
 from mfu_doctor.render.terminal.panels import Look
 from mfu_doctor.render.terminal.screen import Block, fit
 from mfu_doctor.render.terminal.tables import appendix
-from mfu_doctor.render.words.next_commands import Origin, naming
+from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
@@ -61,7 +62,7 @@ def _blocks(report: Report, look: Look) -> list[Block]:
         *panels.judged(report, look),
         *panels.caution(report, look),
         *(appendix(report, look) if look.verbose else []),
-        panels.following(report, look),
+        following(commands(report, look.origin), look),
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mfu_doctor.render.words.text import clean
+from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
 
 # How fixes name the trace. It also stands for a name that cannot be pasted: one with control characters, or one that would fill
@@ -14,6 +15,7 @@ from mfu_doctor.result.report import Report
 PLACEHOLDER = "TRACE"
 _LONGEST_NAME = 160
 _STREAM = "-"
+_TRACES = (".json", ".json.gz")
 _REPORT = "mfu-doctor report"
 
 
@@ -37,9 +39,36 @@ def commands(report: Report, origin: Origin | None = None) -> list[tuple[str, st
     rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
     if known.source != _STREAM:
         name = _name(report, known)
+        if (folder := all_ranks(report, known)) is not None:
+            rows.insert(0, (f"{_REPORT} {folder}", "all ranks: who is late, and why"))
         rows.append((f"mfu-doctor report {name} -o report.html", ""))
         if not known.is_saved and report.device.unseen is None:  # else there is nothing to mark
             rows.append((f"mfu-doctor annotate {name} -o marked.json.gz", "open at ui.perfetto.dev"))
+    return rows
+
+
+def all_ranks(report: Report, origin: Origin) -> str | None:
+    """Where the traces of all ranks are, for a trace of one of several; None if only one rank ran or its file is not known."""
+    several = (report.run.world_size or 1) > 1
+    if not several or origin.source is None or origin.is_saved or origin.source == _STREAM:
+        return None
+    where = origin.source
+    folder = (
+        where if not where.endswith(_TRACES) else where.rpartition("/")[0] or ("/" if where.startswith("/") else ".")
+    )
+    return _pasteable(folder)
+
+
+def job_commands(job: JobReport, origin: Origin | None = None) -> list[tuple[str, str]]:
+    """The next commands after a job's report: the rule of its first finding, the page, and the rank to look at."""
+    known = origin or Origin()
+    name = _pasteable(known.source or job.source)
+    first = next((found.rule for found in job.findings), None)
+    rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
+    rows.append((f"mfu-doctor report {name} -o page.html", "ranks over time"))
+    late = next((rank for blame in job.blames for rank in blame.ranks), job.typical)
+    if not known.is_saved and late is not None:
+        rows.append((f"mfu-doctor report {name} --rank {late}", "that rank alone"))
     return rows
 
 
@@ -65,7 +94,10 @@ def continued(command: str, width: int, indent: str) -> list[str]:
 
 
 def _name(report: Report, origin: Origin) -> str:
-    name = origin.source or report.run.trace
+    return _pasteable(origin.source or report.run.trace)
+
+
+def _pasteable(name: str) -> str:
     quoted = shlex.quote(name)
     if not name or name != clean(name) or len(quoted) > _LONGEST_NAME:
         return PLACEHOLDER

@@ -161,7 +161,7 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, tuple):
         return tuple(each_text(item, change) for item in value)
     if isinstance(value, dict):
-        return {change(key): each_text(item, change) for key, item in value.items()}
+        return {each_text(key, change): each_text(item, change) for key, item in value.items()}
     if not is_dataclass(value) or isinstance(value, type):
         return value
     changed = {f.name: each_text(getattr(value, f.name), change) for f in fields(value) if f.name != "fix"}

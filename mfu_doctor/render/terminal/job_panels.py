@@ -1,0 +1,135 @@
+"""The panels of a job's terminal report that one run does not have: who is late, collectives, ranks, how they were matched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mfu_doctor import quantities
+from mfu_doctor.render.terminal.panels import INDENT, Look, as_many, labelled
+from mfu_doctor.render.terminal.screen import Block, Line, line
+from mfu_doctor.render.words import job as words
+from mfu_doctor.render.words import wording
+from mfu_doctor.render.words.text import cells, pad, shorten, wrap
+from mfu_doctor.result.job import NOTHING, Blame, JobReport
+from mfu_doctor.result.job_as_run import as_run
+
+BLAMES, ROWS, RANKS = 2, 4, 3  # on the first screen
+MOST_RANKS = 64  # with -v: more are counted
+WHO = 30  # columns of who is late
+
+
+def header(job: JobReport, look: Look) -> Block:
+    """Version, source, ranks, steps and device."""
+    run = as_run(job)
+    fixed = [f"{job.tool} {job.version}".strip(), words.size_of_job(job), quantities.counted(run.run.steps, "step")]
+    device = run.device.name or ("CPU" if run.device.kind == "cpu" else "GPU")
+    room = look.width - sum(cells(part) + 3 for part in fixed) - 3
+    source = shorten(job.source, max(room - cells(device), 8), middle=True)
+    parts = (fixed[0], source, *fixed[1:], shorten(device, max(room - cells(source), 8)))
+    return Block((line(shorten("   ".join(part for part in parts if part), look.width), "quiet"),))
+
+
+def blames(job: JobReport, look: Look) -> list[Block]:
+    """Who the ranks wait for, how long and why: what takes longer there than on the others."""
+    known = [blame for blame in job.blames if blame.kind != NOTHING]
+    found = known if look.verbose else known[:BLAMES]
+    if not found:
+        return []
+    head = line(f"{INDENT}{pad('who is late', WHO)}{'others wait':>12}{'of waiting':>12}", "head")
+    return [Block((head, *(row for blame in found for row in _blame(blame, look))), gap=True)]
+
+
+def _blame(blame: Blame, look: Look) -> list[Line]:
+    who = shorten(words.blame_title(blame), WHO - 1)
+    figures = f"{quantities.duration(blame.wait_s):>12}{quantities.percent(blame.share, 0):>12}"
+    place = f"  {blame.place}" if blame.place else ""
+    rows = [line(shorten(f"{INDENT}{pad(who, WHO)}{figures}{place}", look.width), "number")]
+    causes, start = words.blame_causes(blame), "against the others: "
+    room = look.width - 2 * len(INDENT)
+    told = ", ".join(causes) if look.verbose else as_many(causes, room - len(start)) if causes else ""
+    return rows + [line(f"{INDENT * 2}{row}") for row in wrap(start + told if told else blame.sentence, room)]
+
+
+def number(job: JobReport, look: Look) -> Block:
+    """MFU over the ranks, the step, the waiting for other ranks."""
+    room = look.width - 2 * len(INDENT) - 16
+    label, text = words.headline(job)
+    step_label, step_text = wording.step_time(as_run(job), brief=not look.verbose)
+    rows = [(label, text), (step_label, step_text), ("ranks wait", words.waiting(job))]
+    told = [(name, wrap(value, room, lines=look.at_most(2))) for name, value in rows]
+    return Block(tuple(labelled(told, max(len(name) for name, _ in rows) + 2)), gap=True)
+
+
+def collectives(job: JobReport, look: Look) -> list[Block]:
+    """The collectives of each group and size: what they cost when nobody is late, and what waiting adds."""
+    rows = words.collective_rows(words.worth_showing(job))
+    if not rows:
+        return []
+    shown = rows if look.verbose else rows[:ROWS]
+    rest = f"{INDENT}and {len(rows) - len(shown)} more kinds" if len(rows) > len(shown) else ""
+    return [_table(words.COLLECTIVE_HEADS, shown, look, least=1, spare=("exposed", "calls")), *_quiet(rest)]
+
+
+def ranks(job: JobReport, look: Look) -> list[Block]:
+    """The ranks to look at; with -v all of them."""
+    chosen = words.notable_ranks(job, MOST_RANKS if look.verbose else RANKS)
+    rows = [words.rank_cells(entry) for entry in chosen]
+    if not rows:
+        return []
+    rest = len(job.ranks) - len(rows)
+    more = f"{INDENT}and {rest:,} more ranks" + ("" if look.verbose else " (-v shows more, -o page.html all)")
+    return [
+        _table(words.RANK_HEADS, rows, look, least=RANKS, spare=("its first finding",)),
+        *_quiet(more if rest else ""),
+    ]
+
+
+def _quiet(text: str) -> list[Block]:
+    return [Block((line(text, "quiet"),))] if text else []
+
+
+def method(job: JobReport, look: Look) -> list[Block]:
+    """What the replay of the job answers besides, who was left out, and with -v how the ranks were matched."""
+    told = [f"If {text}" for text in words.what_ifs(job)] + words.left_out(job)
+    if look.verbose:
+        told += [f"{name}: {value}" for name, value in words.method(job)]
+    entries = [
+        tuple(line(INDENT + row, "quiet") for row in wrap(text, look.width - len(INDENT), lines=look.at_most(2)))
+        for text in told
+    ]
+    return [Block((), tuple(entries), gap=True, urgency=0, hint=False)]
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[tuple[str, ...]], look: Look, *, least: int, spare: tuple[str, ...] = ()
+) -> Block:
+    """Rows in columns, without the columns that are empty; the last column takes what is left of the line.
+
+    Args:
+        heads: of the columns; all but the first and the last are figures.
+        rows: the cells, not empty.
+        look: how the screen is.
+        least: rows that are always shown.
+        spare: columns that are left out, one after the other, where the last one would have too little room.
+    """
+    used = words.columns(rows, tuple(heads))
+    lines = _aligned(heads, rows, used, look)
+    for name in spare:
+        if all(not text.endswith("...") for text in lines):
+            break
+        used = [i for i in used if heads[i] != name]
+        lines = _aligned(heads, rows, used, look)
+    shown = [line(text, "" if number_of else "head") for number_of, text in enumerate(lines)]
+    return Block(tuple(shown[: least + 1]), tuple((row,) for row in shown[least + 1 :]), gap=True, hint=False)
+
+
+def _aligned(heads: Sequence[str], rows: Sequence[tuple[str, ...]], used: Sequence[int], look: Look) -> list[str]:
+    table = [[row[i] for i in used] for row in (tuple(heads), *rows)]
+    widths = [max(cells(row[i]) for row in table) for i in range(len(used))]
+    widths[0] = min(widths[0], look.width // 3)
+    lines = []
+    for row in table:
+        figures = (" " * (width - cells(cell)) + cell for cell, width in zip(row[1:-1], widths[1:-1], strict=True))
+        left = INDENT + "  ".join((pad(shorten(row[0], widths[0]), widths[0]), *figures))
+        lines.append(f"{left}  {shorten(row[-1], look.width - cells(left) - 2)}".rstrip())
+    return lines
