@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mfu_doctor.version import __version__
 
 if TYPE_CHECKING:
-    from mfu_doctor.api.diagnose import diagnose
+    from mfu_doctor.api.diagnose import diagnose, diagnose_job
+    from mfu_doctor.api.job import JobReport
     from mfu_doctor.api.report import Report
     from mfu_doctor.capture.flops.counter import count_flops
     from mfu_doctor.capture.flops.formula_lookup import flop_formula
@@ -26,12 +27,14 @@ _HOMES = {
     "Diagnosis": "mfu_doctor.result.findings",
     "DoctorError": "mfu_doctor.errors",
     "Finding": "mfu_doctor.rules.contract",
+    "JobReport": "mfu_doctor.api.job",
     "FlopReport": "mfu_doctor.capture.flops.report",
     "Recorder": "mfu_doctor.session.recorder",
     "Report": "mfu_doctor.api.report",
     "Verdict": "mfu_doctor.result.verdict",
     "count_flops": "mfu_doctor.capture.flops.counter",
     "diagnose": "mfu_doctor.api.diagnose",
+    "diagnose_job": "mfu_doctor.api.diagnose",
     "flop_formula": "mfu_doctor.capture.flops.formula_lookup",
     "profile": "mfu_doctor.session.recorder",
 }
@@ -41,12 +44,14 @@ __all__ = [
     "DoctorError",
     "Finding",
     "FlopReport",
+    "JobReport",
     "Recorder",
     "Report",
     "Verdict",
     "__version__",
     "count_flops",
     "diagnose",
+    "diagnose_job",
     "flop_formula",
     "profile",
 ]

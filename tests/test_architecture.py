@@ -79,9 +79,12 @@ HOMES = {
     "pandas": (),
     "torch_tb_profiler": (),
     "tensorboard": (),
+    "fsspec": ("reading/remote.py",),
+    "distributed": ("job/executors.py",),
 }
-# What may catch everything, because what it guards must go on: rules, the training loop, device sampling. Each records it.
-BROAD = ("diagnosis/rule_runner.py", "capture/device/nvml.py", "capture/boundary.py")
+# What may catch everything, because what it guards must go on: rules, the training loop, device sampling. Each records it. The
+# library of a store has exceptions of its own, which become one of ours.
+BROAD = ("diagnosis/rule_runner.py", "capture/device/nvml.py", "capture/boundary.py", "reading/remote.py")
 # Built from pieces, so that this file does not mention what it forbids.
 FORBIDDEN = ("/work/" + "shared", "/." + "library/", "BRIEF" + ".md", "/work/" + "venv", "/work/" + "main")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.inputs.settings import parse_settings
+from tests.job.drawn_traces import write_job
 from tests.traces import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +24,9 @@ NOT_RUN = {
     ".venv/bin/pip install -q torch -e .": "sets up: CI does it before the tests",
     ".ci/run": "runs these tests",
     "python examples/clinic/run.py": "takes minutes; its recorded patients have a test of their own",
+    "torchrun --nproc-per-node 8 --no-python mfu-doctor run -o runs/7.json.gz train.py": "eight processes that train; "
+    "a test of `run` starts two",
+    "mfu-doctor report s3://bucket/runs/7/ --dask tcp://scheduler:8786": "a store and a cluster; tests of jobs read others",
 }
 
 
@@ -46,6 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "package").mkdir()
     (place / "package" / "train.py").write_text(script, encoding="utf-8")
     (place / "examples").symlink_to(ROOT / "examples")
+    write_job(place / "runs" / "7", 3)
+    write_job(place / "runs" / "8", 3, slow=None)
     return place
 
 

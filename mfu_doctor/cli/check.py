@@ -2,7 +2,8 @@
 
 Options of the verb, each a field of `CheckOptions`:
 
-    TRACE...                    traces or saved reports of one program; several are checked as one sample
+    TRACE...                    traces or saved reports of one program; several are checked as one sample; a directory of
+                                several ranks is a job
     --baseline REPORT           trace or report to compare with; repeat it for each baseline run
     --format FORMAT             terminal (default), markdown, github, junit, json
     -o, --output FILE           file to write; without --format, its suffix (.md, .xml, .json, .txt) selects the format
@@ -13,6 +14,7 @@ Options of the verb, each a field of `CheckOptions`:
     --budget NAME=VALUE         any budget, as in [tool.mfu-doctor.check]; repeatable: step-time=+5%, mfu=30%, syncs=0
     --level RULE=LEVEL          off, warn or error by rule, code or family; repeatable
     --peak-flops F, --model-flops F
+    --dask ADDRESS              read the ranks of a job on this Dask cluster
 
 Exit codes: 0 if all checks pass or only warn, 1 if at least one fails, 2 if an input or option is invalid or the runs cannot be
 compared.
@@ -28,10 +30,11 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import append_file, write_file
 from mfu_doctor.gate.judge import judge
 from mfu_doctor.gate.levels import parse_levels
-from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.inputs.settings import Settings, find_settings, settings_here
+from mfu_doctor.job.executors import Progress
+from mfu_doctor.job.load import Reader, load_runs
 from mfu_doctor.render import format_for, render
 from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.result.report import Report
@@ -56,6 +59,8 @@ class CheckOptions:
     levels: tuple[str, ...] = ()
     peak_flops: float | None = None
     model_flops: float | None = None
+    dask: str | None = None
+    progress: Progress | None = None
 
 
 def run_check(
@@ -93,8 +98,8 @@ def run_check(
         strict=options.strict,
         allow_different=options.allow_different,
     )
-    reports, baseline = (_load(paths, options, settings) for paths in (traces, options.baseline))
-    verdict = judge(reports, policy, baseline=baseline)
+    reports = _load([*traces, *options.baseline], options, settings)
+    verdict = judge(reports[: len(traces)], policy, baseline=reports[len(traces) :])
     on_screen = {"screen": screen} if chosen == "terminal" and options.output is None else {}
     text = render(verdict, chosen, **on_screen)
     if target is not None:
@@ -107,7 +112,7 @@ def run_check(
 
 def _load(paths: Sequence[str], options: CheckOptions, settings: Settings) -> list[Report]:
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
-    return [load_input(path, stated, settings=settings, processes=processors()).report for path in paths]
+    return load_runs(paths, Reader(stated, settings=settings, dask=options.dask, progress=options.progress))
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 Options of the verb:
 
-    BEFORE AFTER                traces or saved reports
+    BEFORE AFTER                traces or saved reports; directories of several ranks are jobs
     --format FORMAT             terminal (default), markdown, json
     -o, --output FILE           file to write; without --format, its suffix (.md, .json, .txt) selects the format
     --fix RULE                  rule whose fix was applied; repeatable; without it, every finding that AFTER no longer has
     --allow-different KEY       device, count, model-flops or timing may differ; repeatable
     --peak-flops F, --model-flops F
+    --dask ADDRESS              read the ranks of a job on this Dask cluster
 
 Exit codes: 0 if the runs were compared, whatever the result is; 2 if an input or option is invalid or the runs are not
 comparable.
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.files import write_file
-from mfu_doctor.inputs.load import load_input, processors
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import files_of, protect
+from mfu_doctor.job.executors import Progress
+from mfu_doctor.job.load import Reader, load_runs
 from mfu_doctor.render import format_for, render
 from mfu_doctor.render.terminal.paint import Abilities
 
@@ -36,6 +38,8 @@ class CompareOptions:
     allow_different: tuple[str, ...] = ()
     peak_flops: float | None = None
     model_flops: float | None = None
+    dask: str | None = None
+    progress: Progress | None = None
 
 
 def run_compare(before: str, after: str, options: CompareOptions, screen: Abilities | None = None) -> tuple[str, int]:
@@ -57,7 +61,7 @@ def run_compare(before: str, after: str, options: CompareOptions, screen: Abilit
     if options.output is not None:
         protect(options.output, [before, after])
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
-    old, new = (load_input(path, stated, processes=processors()).report for path in (before, after))
+    old, new = load_runs([before, after], Reader(stated, dask=options.dask, progress=options.progress))
     comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
     on_screen = {"screen": screen} if chosen == "terminal" and options.output is None else {}
     text = render(comparison, chosen, **on_screen)

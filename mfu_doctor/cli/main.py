@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -18,9 +16,9 @@ import typer
 from mfu_doctor.cli import options as given
 from mfu_doctor.cli import streams
 from mfu_doctor.cli.help import Verb, Verbs
+from mfu_doctor.cli.progress import count_ranks, watched
 from mfu_doctor.errors import DoctorError
 
-PROGRESS_AFTER_S = 2.0  # a shorter wait needs no message
 BROKEN_PIPE = 141  # what a shell reports for a process ended by SIGPIPE (128 + 13)
 
 app = typer.Typer(
@@ -65,7 +63,7 @@ def main() -> None:
 
 
 def _fail(error: DoctorError) -> NoReturn:
-    _note(f"error: {error}")
+    streams.write_line(f"error: {error}")
     streams.give_up()
     sys.exit(error.exit_code)
 
@@ -82,7 +80,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @app.command(cls=Verb)
 def report(
-    trace: given.TracePath,
+    traces: given.ReportedTraces,
     output: given.Output = None,
     format: given.ReportFormat = None,
     baseline: given.Baseline = None,
@@ -91,9 +89,14 @@ def report(
     steps: given.Steps = None,
     select: given.Select = None,
     ignore: given.Ignore = None,
+    rank: given.Rank = None,
+    dask: given.Dask = None,
     verbose: given.Verbose = False,
 ) -> None:
-    """Report how much of the hardware a run uses, where its time goes, and what to fix first."""
+    """Report how much of the hardware a run uses, where its time goes, and what to fix first.
+
+    Several ranks of one run are reported on together: which rank the others wait for, why, and what the job would gain.
+    """
     from mfu_doctor.cli.report import ReportOptions, run_report
     from mfu_doctor.inputs.overrides import split_names
     from mfu_doctor.render.terminal.paint import abilities
@@ -107,12 +110,14 @@ def report(
         steps=steps,
         select=split_names(tuple(select or ())),
         ignore=split_names(tuple(ignore or ())),
+        rank=rank,
+        dask=dask,
         verbose=verbose,
     )
-    with _progress(f"reading {trace}"):
-        written = run_report(trace, chosen, abilities(sys.stdout))
+    with watched(traces):
+        written = run_report(traces, chosen, abilities(sys.stdout), count_ranks)
     for note in written.notes:
-        _note(note)
+        streams.write_line(note)
     _show(written.text)
 
 
@@ -130,6 +135,7 @@ def check(
     allow_different: given.AllowDifferent = None,
     peak_flops: given.PeakFlops = None,
     model_flops: given.ModelFlops = None,
+    dask: given.Dask = None,
 ) -> None:
     """Check runs against budgets and a baseline in CI.
 
@@ -150,8 +156,10 @@ def check(
         levels=tuple(level or ()),
         peak_flops=peak_flops,
         model_flops=model_flops,
+        dask=dask,
+        progress=count_ranks,
     )
-    with _progress("reading " + (traces[0] if len(traces) == 1 else f"{len(traces)} runs")):
+    with watched(traces):
         text, status = run_check(traces, chosen, environ=os.environ, screen=abilities(sys.stdout))
     _show(text)
     raise typer.Exit(status)
@@ -167,6 +175,7 @@ def compare(
     allow_different: given.AllowDifferentPair = None,
     peak_flops: given.PeakFlops = None,
     model_flops: given.ModelFlops = None,
+    dask: given.Dask = None,
 ) -> None:
     """Compare two runs: what changed, and whether the saving predicted for BEFORE came true."""
     from mfu_doctor.cli.compare import CompareOptions, run_compare
@@ -179,8 +188,10 @@ def compare(
         allow_different=tuple(allow_different or ()),
         peak_flops=peak_flops,
         model_flops=model_flops,
+        dask=dask,
+        progress=count_ranks,
     )
-    with _progress(f"reading {before} and {after}"):
+    with watched((before, after)):
         text, status = run_compare(before, after, chosen, abilities(sys.stdout))
     _show(text)
     raise typer.Exit(status)
@@ -247,11 +258,11 @@ def annotate(
     from mfu_doctor.inputs.overrides import parse_steps
     from mfu_doctor.quantities import counted, size_of
 
-    with _progress(f"reading {trace}"):
+    with watched((trace,)):
         made = write(trace, output, steps=parse_steps(steps), peak_flops=peak_flops, model_flops=model_flops)
     for note in made.notes:
-        _note(note)
-    _note(
+        streams.write_line(note)
+    streams.write_line(
         f"wrote {made.path} ({size_of(made.size_bytes)}, with {made.kept:,} of {counted(made.events, 'event')} of the trace); "
         "open it at ui.perfetto.dev"
     )
@@ -271,30 +282,3 @@ def _show(text: str) -> None:
     """Results go to standard output, byte for byte."""
     if text:
         streams.write_result(text)
-
-
-def _note(text: str) -> None:
-    """Everything that is not the result goes to standard error."""
-    streams.write_note(_one_line(text))
-
-
-def _one_line(text: str) -> str:
-    """File names and parser messages come from outside. Control characters in them must not reach the terminal."""
-    from mfu_doctor.render.words.text import clean
-
-    return clean(text)
-
-
-@contextmanager
-def _progress(text: str) -> Iterator[None]:
-    """One line on standard error if the work takes long and standard error is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield
-        return
-    timer = threading.Timer(PROGRESS_AFTER_S, _note, [f"{text} ..."])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

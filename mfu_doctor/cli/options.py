@@ -12,12 +12,18 @@ import typer
 
 from mfu_doctor.cli import completion
 
-TracePath = Annotated[
-    str,
+ReportedTraces = Annotated[
+    list[str],
     typer.Argument(
-        metavar="TRACE",
-        help='A trace (.json or .json.gz), a directory of traces, a saved report, or "-" for a trace on standard input.',
+        metavar="TRACE...",
+        help="A trace (.json or .json.gz), a directory or an address such as s3://bucket/run/, a saved report, or "
+        '"-" for a trace on standard input. Several ranks of one run are reported on together.',
     ),
+]
+Rank = Annotated[int | None, typer.Option(metavar="N", help="Of several ranks of a run, report on this one alone.")]
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Read the ranks on the Dask cluster with this scheduler (tcp://host:8786)."),
 ]
 AnnotatedTrace = Annotated[
     str, typer.Argument(metavar="TRACE", help="A trace (.json or .json.gz), or a directory of traces.")
@@ -126,7 +132,8 @@ Budget = Annotated[
         metavar="NAME=LIMIT",
         help="Fail if a value is worse than this limit, such as step-time=+5% or mfu=30%. Can be repeated. Names: "
         "step-time, mfu, data-loading, memory-copy, communication, idle, syncs, launches, pageable-copies, fp32-matmuls, "
-        "recompilations, loader-workers, unfused-optimizer-kernels, collectives.",
+        "recompilations, loader-workers, unfused-optimizer-kernels, collectives, job-step-time, wait-for-ranks, rank-spread. The "
+        "last three are of a job: a directory of several ranks.",
         autocompletion=completion.budgets,
     ),
 ]

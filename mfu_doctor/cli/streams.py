@@ -56,6 +56,23 @@ def write_note(text: str) -> None:
         stream.flush()
 
 
+def write_line(text: str) -> None:
+    """A note without the control characters that file names and parser messages may hold: they must not reach the terminal."""
+    from mfu_doctor.render.words.text import clean
+
+    write_note(clean(text))
+
+
+def write_again(text: str, *, is_last: bool) -> None:
+    """Write a line to the terminal behind standard error over the one before it."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    with suppress(OSError):
+        stream.write(f"\r{text}" + ("\n" if is_last else ""))
+        stream.flush()
+
+
 def give_up() -> None:
     """What the streams could not take is dropped: Python would try it once more at exit, and complain."""
     for stream in (sys.stdout, sys.stderr):

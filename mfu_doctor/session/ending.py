@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import is_stream
+from mfu_doctor.session.all_ranks import are_all_there, job_told
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
@@ -40,10 +41,12 @@ def report_of(path: Path, folder: Path | None) -> Report:
 
 
 def told(report: Report, path: Path | None, folder: Path | None) -> str:
-    """The report as text, with commands that can be pasted where the program was started."""
+    """The report as text, with commands that can be pasted where the program was started; that of all ranks if they are there."""
     from mfu_doctor.render import render
     from mfu_doctor.render.words.next_commands import Origin
 
+    if path is not None and are_all_there(report, path):
+        return job_told(path, folder)
     if path is not None and folder is not None and path.is_relative_to(folder):
         path = path.relative_to(folder)
     return render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")

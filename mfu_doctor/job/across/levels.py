@@ -104,8 +104,9 @@ class Level:
 def levels_of(points: Points, meetings: Meetings) -> tuple[Level, ...]:
     """All levels, lowest first. Every point is in one of them."""
     is_row = points.row != UNKNOWN
-    item = np.where(is_row, meetings.item[points.row], UNKNOWN)
-    when = _when(points, np.where(is_row, meetings.level[points.row] * _STEPS, 0), ~is_row)
+    item, level = np.full(len(is_row), UNKNOWN), np.zeros(len(is_row), np.int64)
+    item[is_row], level[is_row] = meetings.item[points.row[is_row]], meetings.level[points.row[is_row]]
+    when = _when(points, level * _STEPS, ~is_row)
     order = np.lexsort((item, when))
     cuts = np.flatnonzero(np.diff(when[order])) + 1
     point_of = np.full(len(meetings.item), UNKNOWN)
