@@ -1,6 +1,6 @@
 """Traces of a small job, a file a rank: one waits for its loader in every step, and the others wait for it in an all-reduce.
 
-In each step a rank loads a batch, computes, and reduces. All leave the reduction together, a transfer after the last one has come.
+In each step a rank loads a batch, computes, and reduces. All leave the reduction together, a transfer after the last one came.
 So the ranks stay in step, and what the job waits for is known: the time that the slow loader takes longer.
 """
 
