@@ -9,7 +9,7 @@ import pytest
 
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.dialects import CATEGORIES, DIALECTS
-from mfu_doctor.trace import Category, Trace, Track
+from mfu_doctor.trace import Category, ProcessGroup, Trace, Track
 from tests import reference
 from tests.reading.same import assert_same
 
@@ -105,6 +105,9 @@ def test_collectives_have_their_arguments_on_the_operator_and_the_kernel() -> No
         assert (args.collective_in, args.collective_out, args.group_size) == (2_049_000, 2_049_000, 2)
     assert trace.distributed.rank == 1
     assert trace.distributed.world_size == 2
+    assert trace.distributed.groups == (ProcessGroup("0", "default_pg", "cuda:nccl", 2, (0, 1)),)
+    named = [args for args in trace.args if args.group is not None]
+    assert [(a.group, a.group_description, a.group_ranks) for a in named] == [("0", "default_pg", (0, 1))]
 
 
 def test_a_wait_is_on_the_stream_that_its_arguments_say() -> None:

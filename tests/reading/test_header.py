@@ -13,7 +13,7 @@ import pytest
 from mfu_doctor.facts import Facts, HostFacts, Window
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.clock import TRIMONTH_NS
-from mfu_doctor.trace import Trace
+from mfu_doctor.trace import ProcessGroup, Trace
 from tests.reading.layouts import LAYOUTS, native, torch_2_13
 from tests.reading.test_damage import BASE, SPAN, drawn, numbers
 
@@ -134,6 +134,24 @@ def test_on_demand_traces_write_the_place_in_the_job_as_text() -> None:
     data = drawn(10) | {"distributedInfo": {"rank": "3", "world_size": "8", "backend": "nccl", "ranks": "[0, 1]"}}
     spread = read(native(data)).distributed
     assert (spread.rank, spread.world_size, spread.backend) == (3, 8, "nccl")
+
+
+def test_the_process_groups_of_a_job_are_listed() -> None:
+    listed: list[Any] = [
+        {"pg_name": "0", "pg_desc": "default_pg", "backend_config": "cuda:nccl", "pg_size": 2, "ranks": [0, 1]},
+        {"pg_name": 7, "pg_size": -1, "ranks": "[0, ...]"},
+        {"ranks": [[1]]},
+        "x",
+    ]
+    data = drawn(10) | {"host_name": "node7", "distributedInfo": {"rank": 0, "pg_config": listed}}
+    trace = read(native(data))
+    assert trace.host == "node7"
+    assert trace.distributed.groups == (
+        ProcessGroup("0", "default_pg", "cuda:nccl", 2, (0, 1)),
+        ProcessGroup("7"),
+        ProcessGroup(""),
+    )
+    assert read(native(drawn(10) | {"distributedInfo": {"pg_config": 3}})).distributed.groups == ()
 
 
 def test_a_bare_list_has_no_header() -> None:

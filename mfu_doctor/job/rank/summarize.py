@@ -14,6 +14,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import MODEL
 from mfu_doctor.diagnosis.diagnose import Diagnosed, diagnose_run
 from mfu_doctor.diagnosis.pricing import Priced, change_of, scale_of
+from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.rank.collectives import Found, find_collectives
 from mfu_doctor.job.rank.ledger import ledger_of
 from mfu_doctor.job.rank.machine import host_of, options_of
@@ -36,8 +37,10 @@ def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULE
         rules: the rules to ask, in catalogue order.
 
     Raises:
-        DoctorError: the run has no steps.
+        DoctorError: the run has no steps, or its GPU is not in the trace.
     """
+    if (lost := run.lost_device) is not None:
+        raise DoctorError(lost.reason, lost.remedy)
     diagnosed = diagnose_run(run, rules)
     found = find_collectives(run)
     about = diagnosed.report.run

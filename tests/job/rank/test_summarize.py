@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.job.rank.machine import host_of
 from mfu_doctor.job.rank.summarize import summarize
 from mfu_doctor.job.summary import Group, RankSummary
 from mfu_doctor.reading.reader import read_trace
+from mfu_doctor.trace import Trace
 from tests.rules.drawing import compute, wait_for_collectives
 from tests.timeline import Timeline
 from tests.traces import real_trace
@@ -140,3 +144,66 @@ def test_a_run_without_collectives_has_a_summary_too() -> None:
     assert summary.rank == 3
     assert len(summary.collectives) == 0
     exact(summary)
+
+
+def test_a_rank_whose_gpu_is_not_in_its_trace_has_no_summary() -> None:
+    drawn = Timeline()
+    for _ in range(4):
+        with drawn.step(), drawn.span("aten::mm", "cpu_op"):
+            drawn.call("cudaLaunchKernel", 4, correlation=drawn._id())
+    with pytest.raises(DoctorError, match="GPU"):
+        summarize(Run(drawn.trace()))
+
+
+def named(label: str, *, host: str | None = None) -> Trace:
+    """A trace whose file has this name."""
+    return replace(Timeline().trace(), label=label, host=host)
+
+
+def test_the_machine_is_the_recorded_one_else_that_of_the_file() -> None:
+    name = "node7_41234.1694128201545.pt.trace.json.gz"
+    assert host_of(named(name, host="gpu-3"), 8) == "gpu-3"
+    assert host_of(named(name), 8) == "node7"
+    assert host_of(named("node7_41234.rank3.1796019905806846580.pt.trace.json.gz"), None) == "node7"
+    assert host_of(named("rank3.pt.trace.json.gz"), 8) is None
+    assert host_of(named("worker_3.1694128201545.pt.trace.json"), 8) is None  # no rank is as high as a process
+
+
+def test_sources_are_found_however_the_trace_says_them() -> None:
+    """The header of a group that a kernel only names; a cut list of ranks."""
+    drawn = Timeline()
+    drawn.header["distributedInfo"] = {"rank": 1, "world_size": 4, "pg_config": [WORLD, DP]}
+    for _ in range(4):
+        with drawn.step():
+            drawn.op("c10d::send", kernel=100, kernel_name="ncclDevKernel_SendRecv", stream=20)
+            told = {
+                "Collective name": "send",
+                "Process Group Name": "1",
+                "Process Group Ranks": "[0, ...]",
+                "Dst Rank": 2,
+            }
+            drawn.events[-2]["args"] |= told
+            drawn.sync("cudaDeviceSynchronize")
+    columns = summarize(Run(drawn.trace())).collectives
+    assert columns.groups == (Group("1", "dp", (0, 2), 2),)
+    assert set(columns.peer.tolist()) == {2}
+
+
+def test_findings_are_replays_of_the_same_collectives() -> None:
+    """A step that waits for a slow loader, and a collective: alone, the rank gains what its own report predicts."""
+    drawn = Timeline()
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(1000)
+            compute(drawn, 500)
+            drawn.op("c10d::allreduce_", kernel=200, kernel_name="ncclDevKernel_AllReduce_Sum_f32", stream=20)
+            drawn.sync("cudaDeviceSynchronize")
+    summary = summarize(Run(drawn.trace()))
+    assert summary.reach is not None
+    (mended,) = [m for m in summary.mended if m.rule == "input-bound"]
+    saving = next(d.saving for d in summary.report.failed if d.rule == "input-bound")
+    assert saving is not None
+    before = summary.reach.mean_step_ns(summary.reach.alone(summary.reach.lasts_ns))
+    for reach, predicted_s in ((mended.low, saving.low), (mended.mid, saving.mid), (mended.high, saving.high)):
+        gained = before - reach.mean_step_ns(reach.alone(reach.lasts_ns))
+        assert gained / reach.second_ns == pytest.approx(predicted_s)
