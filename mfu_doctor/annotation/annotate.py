@@ -145,11 +145,11 @@ class _Copy:
         comma = b""
         for texts in (self._originals(), render_perfetto(annotations, self._shift_ns)):
             for text in texts:
-                out.write(comma + text)
+                out.write(comma + _as_utf8(text))
                 comma = b",\n"
         out.write(b"\n]")
         header = known_texts(self._parser.chunks.head, self._parser.tail)
-        out.writelines(b',\n"' + key.encode() + b'":' + value for key, value in header.items())
+        out.writelines(b',\n"' + key.encode() + b'":' + _as_utf8(value) for key, value in header.items())
         out.write(b"}\n")
 
     def _originals(self) -> Iterator[bytes]:
@@ -173,6 +173,15 @@ class _Copy:
         except FAILURES:  # an event of another kind than those that we read, with a time that is none
             return False
         return timed.ts is None or timed.ph == "M" or (timed.ts < last and timed.ts + timed.dur >= first)
+
+
+def _as_utf8(text: bytes) -> bytes:
+    """The text as JSON may hold it: what is skipped while a trace is read, and copied here, can be in any encoding."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode(errors="replace").encode()
+    return text
 
 
 @contextmanager

@@ -1,37 +1,30 @@
 """`python -m tests.fuzz --minutes N`: new inputs until then; each kind of fault once, with its file.
 
-Everything runs in this process: a mutant costs what its report costs. `--pause FILE` waits while that file exists.
+The command line runs in this process, and what it leaves of it is looked at: a mutant costs what its report costs. A sample is
+reported by a process of its own too. `--pause FILE` waits while that file exists.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import faulthandler
 import re
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz.crafted import inputs
-from tests.fuzz.judge import difference, faults, faults_of_others, peak_mb, plain_size, reading_faults, told
-from tests.fuzz.mutants import mutant
-from tests.fuzz.retold import RETELLINGS, shuffled, written
-from tests.fuzz.seeds import drawn, seeds
-from tests.fuzz.stored import report_faults, report_text, settings_faults, settings_text
+from tests.fuzz.cases import ONLY_READ, Cases
+from tests.fuzz.judge import peak_mb
 
-_ROUND = 20  # documents drawn at a time
 _NUMBER = re.compile(r"[-\d]+(\.\d+)?(e[-+]?\d+)?")
 _KIND = 250  # characters at the end of a fault that tell its kind
-_OFTEN = 10  # so many mutants are only reported for each that goes through every verb, in every output
-_SMALL = 20_000  # bytes: a larger crafted file goes through one verb only
 _SECONDS_PER_MINUTE = 60
 _TOLD_EVERY_S = 300
-
-Case = tuple[str, bytes, Iterator[str]]  # kind, the file to keep, what is wrong with it
 
 
 def main() -> int:
@@ -48,80 +41,48 @@ def main() -> int:
     if given.guided:
         options = ("--minutes", str(given.minutes), "--keep", str(given.keep))
         return subprocess.run([sys.executable, "-m", "tests.fuzz.guided", *options], check=False).returncode
-    end = time.monotonic() + given.minutes * _SECONDS_PER_MINUTE
+    faulthandler.enable()
+    return _run(Cases(given.seed, given.read, given.keep), given.keep, given.minutes, given.pause)
+
+
+def _run(cases: Cases, keep: Path, minutes: float, pause: Path | None) -> int:
+    end = time.monotonic() + minutes * _SECONDS_PER_MINUTE
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
     said = time.monotonic()
-    for kind, data, wrong in _cases(given.seed, given.read, given.keep, lambda: time.monotonic() < end):
+    for kind, data, wrong in cases.all(lambda: time.monotonic() < end):
         counts[kind] += 1
-        for fault in wrong:
+        for fault in _found(wrong):
             like = _NUMBER.sub("N", fault[-_KIND:])
             if like not in kinds:
                 kinds.add(like)
-                kept = given.keep / f"fault{len(kinds)}.input"
+                kept = keep / f"fault{len(kinds)}.input"
                 kept.write_bytes(data)
                 print(f"{kept} ({kind}): {fault}", flush=True)
         if time.monotonic() - said > _TOLD_EVERY_S:
             said = time.monotonic()
             print(_sum(counts, kinds), flush=True)
-        while given.pause is not None and given.pause.exists():
+        while pause is not None and pause.exists():
             time.sleep(1)
     print(_sum(counts, kinds))
     return int(bool(kinds))
 
 
+def _found(wrong: Iterator[str]) -> Iterator[str]:
+    """What is wrong; that the judge itself cannot go on is one more fault."""
+    try:
+        yield from wrong
+    except Exception:  # noqa: BLE001 - an input that no judge foresaw
+        yield f"the judge ended: {traceback.format_exc()[-2_000:]}"
+
+
 def _sum(counts: Counter[str], kinds: set[str]) -> str:
     each = ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))
-    return f"{counts.total():,} inputs ({each}), {len(kinds)} kinds of fault, most memory {peak_mb():.0f} MB"
-
-
-def _cases(start: int, read: int, folder: Path, goes_on: Callable[[], bool]) -> Iterator[Case]:
-    """Crafted inputs once, then drawn ones, mutants, saved reports and settings in turn."""
-    rng = random.Random(start)
-    sound = seeds()
-    path, other = folder / "input.json", folder / "sound.json"
-    other.write_bytes(sound[-1])
-
-    def reported(kind: str, data: bytes, *, thorough: bool = False) -> Case:
-        path.write_bytes(data)
-        return kind, data, faults(path, plain_size(data) / 1e6, thorough=thorough)
-
-    def compared(kind: str, data: bytes) -> Case:
-        path.write_bytes(data)
-        return kind, data, faults_of_others(path, other)
-
-    yield from (reported("crafted", data, thorough=True) for _, data in inputs())
-    yield from (compared("crafted, every verb", data) for _, data in inputs() if len(data) < _SMALL)
-    round_ = 0
-    while goes_on():
-        round_ += 1
-        possible = drawn(start + round_, _ROUND, strange=False)
-        for document, can_be in zip(drawn(start + round_, _ROUND), possible, strict=False):
-            data = written(document)
-            yield reported("drawn", data)
-            yield "shuffled", data, _told_otherwise(data, written(shuffled(document, rng)), path)
-            retell = rng.choice([*RETELLINGS.values()])
-            yield "told otherwise", written(can_be), _told_otherwise(written(can_be), retell(can_be, rng), path)
-            for _ in range(_OFTEN):
-                yield reported("mutated", mutant(rng.choice([data, *sound]), rng))
-            yield reported("mutated, every output", mutant(rng.choice([data, *sound]), rng), thorough=True)
-            yield compared("mutated, every verb", mutant(rng.choice([data, *sound]), rng))
-            for _ in range(read):
-                text = mutant(rng.choice([data, *sound]), rng)
-                yield "mutated, only read", text, reading_faults(text)
-            text, suffix = report_text(rng)
-            stored = folder / f"stored{suffix}"
-            stored.write_bytes(text)
-            yield "saved report", text, report_faults(stored)
-            text = settings_text(rng)
-            yield "settings", text, settings_faults(text, folder / "project")
-            if not goes_on():
-                return
-
-
-def _told_otherwise(data: bytes, again: bytes, path: Path) -> Iterator[str]:
-    if found := difference(told(data, path), told(again, path)):
-        yield f"another report: {found}"
+    run = counts.total() - counts[ONLY_READ]
+    return (
+        f"{counts.total():,} inputs, {run:,} of them through the command line ({each}), {len(kinds)} kinds of fault, "
+        f"most memory {peak_mb():.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from types import FrameType
 from unittest.mock import patch
+
+import numpy as np
+import typer.main
 
 from mfu_doctor.cli.main import main
 
 LONGEST_ERROR = 1_500  # characters
 _HUNG_S = 120.0  # processor time after which a command is interrupted
+
+_OPEN = Path("/proc/self/fd")
+
+# Typer builds the command again for each call: a third of what a small report takes. It is the same one for every call.
+_built = cache(typer.main.get_command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,7 @@ class Outcome:
     err: str
     seconds: float
     crash: str = ""
+    left: str = ""  # what of the process is not as it was before
 
     @property
     def is_sound(self) -> bool:
@@ -40,6 +53,8 @@ class Outcome:
         """What is wrong with how it ended; empty if nothing: it succeeded, or refused in one sentence and without a result."""
         if self.crash:
             return f"crashed: {self.crash}"
+        if self.left:
+            return f"left behind: {self.left}"
         if self.is_sound or (self.code == 2 and is_sentence(self.err) and not self.out):
             return ""
         return f"exit code {self.code}: {self.err[:500]!r}"
@@ -59,12 +74,14 @@ def run(*argv: str) -> Outcome:
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code: object = None
     crash = ""
+    before = _state()
     begun = time.process_time()
     with (
         patch.object(sys, "argv", ["mfu-doctor", *argv]),
         patch.object(sys, "stdout", out),
         patch.object(sys, "stderr", err),
-        _interrupted_after(_HUNG_S),
+        patch.object(typer.main, "get_command", _built),
+        interrupted_after(_HUNG_S),
     ):
         try:
             with warnings.catch_warnings():
@@ -79,11 +96,30 @@ def run(*argv: str) -> Outcome:
     for stream in (out, err):
         stream.flush()
         texts.append(stream.buffer.getvalue().decode("utf-8", "replace"))
-    return Outcome(code, texts[0], texts[1], took, crash)
+    after = _state()
+    changed = [f"{name} is {after[name]}, was {was}" for name, was in before.items() if after[name] != was]
+    return Outcome(code, texts[0], texts[1], took, crash, "; ".join(changed))
+
+
+def _state() -> dict[str, object]:
+    """What no command may change in its process: others run in it after this one, and tests do."""
+    return {
+        "working directory": Path.cwd(),
+        "environment": hash(frozenset(os.environ.items())),  # its values are nobody's business
+        "module path": tuple(sys.path),
+        "recursion limit": sys.getrecursionlimit(),
+        "open files": sorted(p.name for p in _OPEN.iterdir()) if _OPEN.is_dir() else [],
+        "threads": threading.active_count(),
+        "handler of SIGINT": signal.getsignal(signal.SIGINT),
+        "floating point": np.geterr(),
+        "longest number": sys.get_int_max_str_digits(),
+    }
 
 
 @contextmanager
-def _interrupted_after(seconds: float) -> Iterator[None]:
+def interrupted_after(seconds: float = _HUNG_S) -> Iterator[None]:
+    """Raise `HungError` when the block has taken so much processor time."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise HungError(f"after {seconds:g} s of processor time")
 

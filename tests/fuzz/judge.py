@@ -6,9 +6,11 @@ import io
 import json
 import math
 import resource
+import subprocess
+import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,16 @@ from mfu_doctor.render import render
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.schema import FILE
 from mfu_doctor.result.step import BUCKETS
-from tests.fuzz.command import Outcome, run
+from tests.fuzz.command import Outcome, interrupted_after, run
 
 # Processor time and memory that an input may take: so much in any case, and so much for each MB of its plain text. An event that
 # is never closed is held until it is too long for one.
 SECONDS, SECONDS_PER_MB = 15.0, 3.0
 HELD_MB, MB_PER_MB = 400.0, 20.0
+
+_ALONE_S = 600.0  # on the clock: a busy machine is slow
+
+Commands = tuple[tuple[str, ...], ...]
 
 _SLACK = 1e-6  # relative: seconds are floats
 # Numbers with a unit of time that are differences, or a moment beside the one that counts as zero; they have a sign.
@@ -50,12 +56,12 @@ def faults(path: Path, plain_mb: float, *, thorough: bool = True) -> Iterator[st
 def reading_faults(data: bytes) -> Iterator[str]:
     """What is wrong with what the reader alone makes of these bytes."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interrupted_after():
             warnings.simplefilter("error")
             trace = read_trace(io.BytesIO(data))
     except NotATraceError:
         return
-    except Exception:  # noqa: BLE001 - whatever escapes is what is looked for
+    except BaseException:  # noqa: BLE001 - whatever escapes is what is looked for
         yield f"crashed: {traceback.format_exc()[-2_000:]}"
         return
     events = trace.events
@@ -73,19 +79,31 @@ def _bounds_passed(done: Outcome, before_mb: float, plain_mb: float) -> Iterator
         yield f"took {grown:.0f} MB for {plain_mb:.2f} MB"
 
 
-def faults_of_others(path: Path, other: Path) -> Iterator[str]:
-    """What is wrong with what the other verbs make of this file; they are given a sound trace to compare it with."""
+def commands(path: Path, other: Path, target: Path) -> tuple[tuple[str, ...], ...]:
+    """What else can be asked of a file; there is a sound trace to compare it with, and a place for a copy."""
+    file, sound, copy = str(path), str(other), str(target)
+    return (
+        ("annotate", file, "-o", copy),
+        ("annotate", file, "-o", copy, "--steps", "1:3"),
+        ("check", file, "--budget", "mfu=30%", "--format", "json"),
+        ("check", file, "--baseline", sound, "--budget", "step-time=+5%"),
+        ("check", sound, "--baseline", file, "--format", "junit"),
+        ("check", file, file, "--budget", "syncs=0", "--format", "github"),
+        ("compare", file, sound),
+        ("compare", sound, file, "--format", "json"),
+        ("compare", file, file, "--format", "markdown"),
+        ("report", file, "--baseline", sound, "-v"),
+        ("report", file, "--format", "html"),
+        ("report", file, "--format", "markdown", "--peak-flops", "5e14", "--model-flops", "1e12"),
+        ("report", file, "--steps", "1:2"),
+        ("report", file, "--select", "host", "--ignore", "HO001"),
+    )
+
+
+def faults_of_others(path: Path, other: Path, asked: Callable[[Commands], Commands] = tuple) -> Iterator[str]:
+    """What is wrong with what the other verbs make of this file; `asked` chooses among the commands."""
     target = path.with_name("made.json")
-    for words in (
-        ("annotate", str(path), "-o", str(target)),
-        ("annotate", str(path), "-o", str(target), "--steps", "1:3"),
-        ("check", str(path), "--budget", "mfu=30%", "--format", "json"),
-        ("check", str(path), "--baseline", str(other), "--budget", "step-time=+5%"),
-        ("check", str(other), "--baseline", str(path), "--format", "junit"),
-        ("compare", str(path), str(other)),
-        ("compare", str(other), str(path), "--format", "json"),
-        ("report", str(path), "--baseline", str(other), "-v"),
-    ):
+    for words in asked(commands(path, other, target)):
         target.unlink(missing_ok=True)
         done = run(*words)
         if done.fault:
@@ -94,12 +112,27 @@ def faults_of_others(path: Path, other: Path) -> Iterator[str]:
             yield from (f"{' '.join(words)}: {wrong}" for wrong in _wrong_copy(done, target))
 
 
+def faults_alone(path: Path) -> Iterator[str]:
+    """What differs if a process of its own makes the report: the one here may not be what others have left of it."""
+    words = ("report", str(path), "--format", "json")
+    here = run(*words)
+    command = [sys.executable, "-W", "error", "-m", "mfu_doctor", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_ALONE_S, check=False)
+    if (done.returncode, done.stderr) != (here.code or 0, here.err):
+        yield f"alone it ends with {done.returncode}: {done.stderr[-2_000:]!r}, here with {here.code}: {here.err!r}"
+    elif here.is_sound and (found := difference(essence(done.stdout), essence(here.out))):
+        yield f"alone it is another report: {found}"
+
+
 def _wrong_copy(done: Outcome, target: Path) -> Iterator[str]:
     """What is wrong with an annotated copy: it must be JSON that we read, or not be there."""
     if target.exists() != done.is_sound:
         yield "its output is there although it failed, or is not"
     if target.exists():
-        json.loads(target.read_bytes())
+        try:
+            json.loads(target.read_bytes())
+        except ValueError as error:
+            yield f"its output is no JSON: {error}"
         again = run("report", str(target))
         if not again.is_sound:
             yield f"its output cannot be reported: {again.fault or again.err}"
