@@ -22,7 +22,7 @@ MILLI = 1e-3
 MOST_SECONDS, MOST_NS, LARGEST = 1e10, 9e18, 1e30
 _RATES = ("bytes_s", "flops_s")
 
-_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*$")
+_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(ns|us|ms|s)\s*$")
 _SCALE = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 

@@ -17,7 +17,7 @@ SECONDS, SHARE, COUNT = "s", "share", "count"
 LARGEST = 1e15  # of any limit: more seconds or launches than any step has, and still exact
 
 _RELATIVE_TIME = re.compile(r"^\s*\+\s*([0-9]*\.?[0-9]+)\s*%\s*$")
-_PLAIN_COUNT = re.compile(r"^\s*(\+?)\s*([0-9]+(?:\.[0-9]+)?)\s*$")
+_PLAIN_COUNT = re.compile(r"^\s*(\+\s*)?([0-9]+(?:\.[0-9]+)?)\s*$")
 
 
 @dataclass(frozen=True, slots=True)

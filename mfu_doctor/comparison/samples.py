@@ -23,7 +23,7 @@ MIN_SAMPLES = 3  # steps: with fewer, a median absolute deviation says nothing
 NOISE_FACTOR = 2.0  # a change is real beyond this many joint spreads
 WORK_TOLERANCE = 1e-3  # relative: model FLOPs of the same work agree to rounding; another batch size does not
 
-_MINOR = re.compile(r"(\d+\.\d+)")
+_MINOR = re.compile(r"(\d{1,9}\.\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)

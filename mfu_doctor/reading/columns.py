@@ -50,11 +50,16 @@ def _lookup(*categories: Category) -> npt.NDArray[np.bool_]:
 _ON_DEVICE = _lookup(Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION)
 _KEPT = _lookup(*KEPT_CATEGORIES)
 
+# Characters of a name that are read. Names of kernels hold their template arguments: some thousand characters.
+LONGEST_NAME = 20_000
+
 
 class _Codes(dict[Any, float]):
-    """Float codes in order of appearance."""
+    """Float codes in order of appearance; a long name has the code of its beginning."""
 
     def __missing__(self, key: Any) -> float:
+        if isinstance(key, str) and len(key) > LONGEST_NAME:
+            return self[key[:LONGEST_NAME]]
         code = self[key] = float(len(self))
         return code
 

@@ -126,4 +126,4 @@ def _written(trace: TraceFile) -> tuple[int, int]:
 
 def _counting(worker: str) -> list[tuple[int, str]]:
     """Sorts rank2 before rank10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(worker)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(worker)]

@@ -188,7 +188,7 @@ def _is_open(chunk: bytes) -> bool:
         json.loads(text, strict=False)
     except json.JSONDecodeError as error:
         return error.pos >= len(text)
-    except RecursionError:
+    except (ValueError, RecursionError):  # a number with more digits than Python takes, or too deep: never one of ours
         return False
     return False
 

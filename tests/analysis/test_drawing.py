@@ -165,3 +165,9 @@ def test_a_run_without_a_device_draws_its_threads() -> None:
 )
 def test_short_names_are_what_people_say(full: str, short: str) -> None:
     assert short_name(full) == short
+
+
+def test_templates_are_left_out_of_names_however_deep_they_are() -> None:
+    assert short_name("void a::k<b<c>, d<e<f>>>(int)") == "k"
+    assert short_name("k" + "<" * 9_000 + "x" + ">" * 9_000 + "y") == "ky"
+    assert short_name("k<a<b>") == "k"  # one that is never closed

@@ -186,6 +186,8 @@ def test_false_friends_of_gemm_and_conv(name: str) -> None:
         ("Cijk_Alik_Bljk_BBS_BH_Bias_HAS_MT256x192x64_MI16x16x1", (256, 192)),
         ("igemm_fwd_gtcx3_nhwc_bf16_bx0_ex1_bt64x128x32_wt32", (64, 128)),
         ("void gemv2T_kernel_val<int, int, float>", None),
+        ("volta_sgemm_0x32_tn", None),
+        (f"volta_sgemm_{'9' * 5_000}x32_tn", None),  # more digits than Python makes a number of
     ],
 )
 def test_tile_by_name(name: str, tile: tuple[int, int] | None) -> None:

@@ -183,6 +183,10 @@ def test_tiles_and_waves_of_a_real_gemm() -> None:
     assert bars(run)["wave quantization"] == pytest.approx(at_peak / filled * (1 / 0.8485 - 1), rel=0.01)
 
 
+def test_a_matrix_of_no_size_wastes_nothing() -> None:
+    assert tile_efficiency((1, 0, 64, 64), (128, 64)) == (1.0, 0)
+
+
 def test_small_tiles_are_only_blamed_for_an_underfilled_device() -> None:
     """How many small blocks share a multiprocessor is not in a trace."""
     assert wave_efficiency(133, 132, one_each=False) == 1.0

@@ -74,12 +74,23 @@ def _optimizers() -> list[Event]:
     return [op(1000 + 10 * i, 600 - 100 * i, name=f"Optimizer.step#{k}.step", **named) for i, k in enumerate(kinds)]
 
 
+def _frames(line: str) -> list[Event]:
+    return [op(905 + 10 * i, 8, cat="python_function", name=f"train.py({line}): f") for i in range(90)]
+
+
+def _known(events: list[Event], tile: str = "128x64", **more: Any) -> bytes:
+    """Steps on a device whose peak is known, with kernels of this tile."""
+    device = {"id": 0, "name": "NVIDIA A100-SXM4-80GB", "numSms": 108}
+    return trace(events, deviceProperties=[device], **more).replace(b"128x64_tn", f"{tile}_tn".encode())
+
+
 def _deep(count: int) -> str:
     return "[" * count + "]" * count
 
 
 BLANK = " " * 50_000
 LONG_NAME = "aten::" + "mm_" * 7_000
+DIGITS = "9" * 5_000  # more than Python makes a number of
 SPANS = [op(i, 100_000 - 2 * i) for i in range(10_000)]
 
 CRAFTED: dict[str, Callable[[], bytes]] = {
@@ -138,6 +149,17 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
     "halves of characters": lambda: trace(steps(op(1010, name="\ud800", args={"Input type": ["\udfff"]})), x="\ud800"),
     "steps that end in another order": lambda: trace(_optimizers() + [op(900 + 20 * i, 10) for i in range(40)]),
     "deep arguments": lambda: _broken(json.dumps(op(1010, args={"Input Dims": 0})).replace("0}}", _deep(900) + "}}")),
+    "tiles of no size": lambda: _known(_multiplied([[64, 64]] * 2), "0x00"),
+    "tiles of countless digits": lambda: _known(_multiplied([[64, 64]] * 2), f"{DIGITS}x{DIGITS}"),
+    "matrices of no size": lambda: _known(_multiplied([[0, 64], [64, 64]])),
+    "lines of countless digits": lambda: trace(steps(*_frames(DIGITS), *_on(0))),
+    "versions of countless digits": lambda: trace(_on(0), mfu_doctor={"versions": {"torch": f"{DIGITS}.{DIGITS}"}}),
+    "a rank of countless digits": lambda: trace(_on(0))[:-1] + f', "distributedInfo": {{"rank": {DIGITS}}}}}'.encode(),
+    "a number of countless digits": lambda: trace(_on(0)).replace(b'"dur": 20', b'"dur": ' + DIGITS.encode() * 20),
+    "nested templates": lambda: trace(_on(0, name="k" + "<" * 9_000 + ">" * 9_000)),
+    "a name of megabytes": lambda: trace(_on(0, name="k" * 2_000_000)),
+    "empty members": lambda: gzip.compress(b"") * 500 + gzip.compress(trace(_on(0))) + gzip.compress(b"") * 500,
+    "no encoding at all": lambda: trace(steps(op(1010, args={"x": "y"}))).replace(b'"y"', b'"\xe1\xff"'),
     "a bomb": lambda: gzip.compress(b'{"traceEvents":[' + json.dumps(op(1)).encode() + b"," + b" " * (48 << 20)),
 }  # fmt: skip
 

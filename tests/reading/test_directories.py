@@ -102,3 +102,9 @@ def test_the_file_written_last_is_taken_whichever_is_listed_first(tmp_path: Path
     for name in ("w.pt.trace.json", "w.pt.trace.json.gz"):
         write(tmp_path / name, written=9 if name == newest else 5)
     assert find_traces(tmp_path).chosen.path.name == newest
+
+
+def test_names_may_hold_digits_that_are_no_decimals(tmp_path: Path) -> None:
+    for name in ("rank²", "rank10", "rank٣"):  # a superscript, and a three in Arabic
+        write(tmp_path / f"{name}.pt.trace.json.gz")
+    assert {t.worker for t in find_traces(tmp_path).ranks} == {"rank²", "rank10", "rank٣"}

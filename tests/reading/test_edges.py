@@ -11,6 +11,7 @@ import pytest
 
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.clock import TRIMONTH_NS, recover_base
+from mfu_doctor.reading.columns import LONGEST_NAME
 from mfu_doctor.trace import Trace, Track
 from tests.reading.layouts import native
 from tests.reading.test_damage import COUNT, NATIVE, drawn, numbers
@@ -109,3 +110,11 @@ def test_only_the_last_bytes_of_a_small_gzip_file_missing(tmp_path: Path) -> Non
     path = tmp_path / "small.json.gz"
     path.write_bytes(gzip.compress(native(drawn(10)))[:-1])
     assert numbers(read_trace(path)) == list(range(10))
+
+
+def test_of_a_long_name_the_beginning_is_read() -> None:
+    """A name takes no more of a report, and of each look at it, than the longest that a compiler makes."""
+    long = "k" * (LONGEST_NAME + 5)
+    trace = read(kernel(1) | {"name": long}, kernel(2) | {"name": long + "x"}, kernel(3) | {"name": "k"})
+    assert sorted(trace.names) == ["k", "k" * LONGEST_NAME]
+    assert [len(trace.name_of(row)) for row in range(3)] == [LONGEST_NAME, LONGEST_NAME, 1]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mfu_doctor.analysis.names.optimizers import Version
 from mfu_doctor.analysis.run import Run
 
-_VERSION = re.compile(r"(\d+)\.(\d+)")
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 _TORCH, _TRANSFORMERS = "torch", "transformers"
 
 

@@ -219,15 +219,15 @@ def _simt_dtype(name: str, letter: str) -> str:
     return _SIMT_LETTERS[letter]
 
 
+# Rows and columns of a tile: none is of no size.
+_TILE = r"([1-9]\d{0,3})x([1-9]\d{0,3})"
 _TILES = (
-    re.compile(r"tilesize(\d+)x(\d+)x\d+"),  # xmma
-    re.compile(r"(?<=_)MT(\d+)x(\d+)x\d+"),  # Tensile
-    re.compile(r"^nvjet_(?:sm\d+_)?[a-z]{3}_(\d+)x(\d+)_"),
-    re.compile(r"_bt(\d+)x(\d+)x\d+"),  # MIOpen igemm
-    re.compile(
-        r"(?:gemm|fprop|dgrad|wgrad)_(?:[a-z]+\d*_)*(\d+)x(\d+)_"
-    ),  # cuBLAS, CUTLASS: gemm_relu_bf16_128x64_64x6
-    re.compile(r"scudnn(?:_winograd)?_(\d+)x(\d+)"),
+    re.compile(rf"tilesize{_TILE}x\d+"),  # xmma
+    re.compile(rf"(?<=_)MT{_TILE}x\d+"),  # Tensile
+    re.compile(rf"^nvjet_(?:sm\d+_)?[a-z]{{3}}_{_TILE}_"),
+    re.compile(rf"_bt{_TILE}x\d+"),  # MIOpen igemm
+    re.compile(rf"(?:gemm|fprop|dgrad|wgrad)_(?:[a-z]+\d*_)*{_TILE}_"),  # cuBLAS, CUTLASS: gemm_relu_bf16_128x64_64x6
+    re.compile(rf"scudnn(?:_winograd)?_{_TILE}"),
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_TEMPLATE = re.compile(r"<[^<>]*>")
+_BRACKET = re.compile(r"([<>])")
 _ARGUMENTS = re.compile(r"\([^()]*\)\s*(?:const)?$")
 _WRAPPED = re.compile(r"\bKernel2?<\s*([\w:]+)")  # CUTLASS names a kernel by the template argument of its wrapper
 _ANONYMOUS = "(anonymous namespace)::"
@@ -19,9 +19,21 @@ def short_name(name: str) -> str:
     if wrapped is not None:
         return wrapped.group(1).rpartition("::")[2]
     bare = name.removeprefix("void ").replace(_ANONYMOUS, "").removesuffix(" [clone .kd]")
-    while (fewer := _TEMPLATE.sub("", bare)) != bare:
-        bare = fewer
-    bare = _ARGUMENTS.sub("", bare).partition("<")[0].strip()
+    bare = _ARGUMENTS.sub("", _without_templates(bare)).partition("<")[0].strip()
     if name != bare and not re.search(r"\s", bare):
         bare = bare.rpartition("::")[2]
     return bare or name
+
+
+def _without_templates(name: str) -> str:
+    """The name without what stands in pairs of angle brackets, however deep they are nested."""
+    kept: list[str] = []
+    opened: list[int] = []
+    for piece in _BRACKET.split(name):
+        if piece == ">" and opened:
+            del kept[opened.pop() :]
+            continue
+        if piece == "<":
+            opened.append(len(kept))
+        kept.append(piece)
+    return "".join(kept)

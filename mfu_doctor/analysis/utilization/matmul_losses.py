@@ -118,9 +118,12 @@ def _efficiency(counted: CountedWork, name: int, cost: int, args: int) -> tuple[
 def tile_efficiency(gemm: tuple[int, int, int, int], tile: tuple[int, int]) -> tuple[float, int]:
     """Share of the tiles' area that lies on the matrix, and the number of tiles.
 
-    Libraries compute the matmul or its transpose; the orientation that wastes less is assumed.
+    Libraries compute the matmul or its transpose; the orientation that wastes less is assumed. A matrix without
+    elements wastes nothing.
     """
     batch, m, n, _ = gemm
+    if not m * n:
+        return 1.0, 0
 
     def counted(rows: int, columns: int) -> int:
         return ceil(m / rows) * ceil(n / columns)

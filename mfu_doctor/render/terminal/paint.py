@@ -17,6 +17,7 @@ from mfu_doctor.render.words.text import WIDTH
 WIDEST = 120  # longer lines are hard to read; $COLUMNS may ask for more
 # Least and most columns that $COLUMNS may set: the tables need the first, no line needs more than the second.
 NARROWEST, FARTHEST = 60, 400
+_LONGEST_WIDTH = 9  # characters of $COLUMNS that are read
 
 # One colour for bars and code; the rest differs only in weight. Red is reserved for a failed check.
 STYLES = {
@@ -56,7 +57,7 @@ def abilities(stream: TextIO, environ: Mapping[str, str] | None = None) -> Abili
 
 def _width(found: int, environ: Mapping[str, str], *, real: bool) -> int:
     """Columns to use: those of COLUMNS, else those of the terminal up to `WIDEST`, else `WIDTH`."""
-    asked = environ.get("COLUMNS", "")
+    asked = environ.get("COLUMNS", "")[:_LONGEST_WIDTH]
     if asked.isascii() and asked.isdigit() and int(asked) > 0:
         return min(max(int(asked), NARROWEST), FARTHEST)
     return min(max(found, NARROWEST), WIDEST) if real else WIDTH
