@@ -14,6 +14,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.devices.dtypes import element_bytes, short_dtype
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
@@ -80,8 +81,8 @@ def attention_chains(run: Run) -> AttentionChains | None:
     """Find the written-out attentions of a run; None if there are none with known shapes."""
     links = rows_matching(run.trace, _LINKS, run.trace.rows(Category.CPU_OP))
     found = []
-    for track in np.unique(run.trace.events.track[links]):
-        mine = links[run.trace.events.track[links] == track].tolist()
+    for _, here in groups(run.trace.events.track[links]):
+        mine = links[here].tolist()
         names = [run.trace.name_of(row) for row in mine]
         found += [c for i in range(len(mine)) if (c := _chain(run, mine, names, i)) is not None]
     if not found:

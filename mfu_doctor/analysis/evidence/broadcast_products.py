@@ -20,6 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.devices.dtypes import DTYPES, element_bytes, short_dtype
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
@@ -98,8 +99,9 @@ def broadcast_products_of(run: Run) -> BroadcastProducts | None:
     calls = outermost(run, np.setdiff1d(calls, rows_matching(run.trace, LABEL, calls)))
     calls = np.setdiff1d(calls, rows_matching(run.trace, VIEW, calls))
     found: list[BroadcastProduct] = []
-    for track in np.unique(run.trace.events.track[rows_matching(run.trace, _BROADCASTING, calls)]).tolist():
-        here = calls[run.trace.events.track[calls] == track]
+    track, wanted = run.trace.events.track, rows_matching(run.trace, _BROADCASTING, calls)
+    for _, mine in on_each(track[wanted], track[calls]):
+        here = calls[mine]
         found += _on_thread(run, here[np.argsort(run.trace.events.start[here], kind="stable")])
     return _with_work(run, found) if found else None
 

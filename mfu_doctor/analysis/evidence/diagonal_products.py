@@ -15,6 +15,7 @@ from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.trace import Category
 
 _MAKING = re.compile(r"^aten::diag(_embed)?$")
@@ -48,8 +49,9 @@ def diagonal_products_of(run: Run) -> DiagonalProducts | None:
     calls = outermost(run, ops)
     calls = np.setdiff1d(calls, rows_matching(run.trace, VIEW, calls))
     making, first, second = [], [], []
-    for track in np.unique(run.trace.events.track[rows_matching(run.trace, _MAKING, calls)]).tolist():
-        here = calls[run.trace.events.track[calls] == track]
+    track, wanted = run.trace.events.track, rows_matching(run.trace, _MAKING, calls)
+    for _, mine in on_each(track[wanted], track[calls]):
+        here = calls[mine]
         here = here[np.argsort(run.trace.events.start[here], kind="stable")]
         is_product = np.isin(here, rows_matching(run.trace, _PRODUCT, here))
         for at in np.flatnonzero(np.isin(here, rows_matching(run.trace, _MAKING, here))).tolist():

@@ -12,7 +12,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outerm
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.replay.edits import ShortenHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.analysis.views.groups import groups, on_each
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_US
 
@@ -69,8 +69,7 @@ def made_on_host(run: Run, copies: Copies) -> Mask:
     makes = np.isin(events.name[rows], ids_matching(trace, MAKER)) & ~_issues(run, rows, calls)
     issuer = copies.issuer(run)
     made = np.zeros(len(issuer), np.bool_)
-    for track in np.unique(events.track[issuer]):
-        mine, own = np.flatnonzero(events.track[issuer] == track), np.flatnonzero(events.track[rows] == track)
+    for mine, own in on_each(events.track[issuer], events.track[rows]):
         at = np.searchsorted(events.start[rows[own]], events.start[issuer[mine]], side="right") - 2
         made[mine] = (at >= 0) & makes[own[np.maximum(at, 0)]] if len(own) else False
     return made
@@ -80,9 +79,8 @@ def _issues(run: Run, rows: Rows, calls: Rows) -> Mask:
     """Whether each of these operators makes one of the calls."""
     events = run.trace.events
     found = np.zeros(len(rows), np.bool_)
-    for track in np.unique(events.track[rows]):
-        mine = events.track[rows] == track
-        begun = np.sort(events.start[calls[events.track[calls] == track]])
+    for mine, here in on_each(events.track[rows], events.track[calls]):
+        begun = np.sort(events.start[calls[here]])
         first = np.searchsorted(begun, events.start[rows[mine]], side="left")
         found[mine] = np.searchsorted(begun, events.end[rows[mine]], side="left") > first
     return found

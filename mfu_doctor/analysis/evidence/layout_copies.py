@@ -17,6 +17,7 @@ from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.trace import Category, EventArgs
 
 COPYING = re.compile(r"^aten::(contiguous|clone)$")
@@ -112,9 +113,8 @@ def _next_readers(run: Run, calls: Rows) -> Rows:
     ops = run.trace.rows(Category.CPU_OP)
     ops = ops[~np.isin(events.name[ops], ids_matching(run.trace, _STRIDED_VIEW))]
     out = np.full(len(calls), -1, np.int64)
-    for track in np.unique(events.track[calls]):
-        mine = ops[events.track[ops] == track]
-        wanted = np.flatnonzero(events.track[calls] == track)
+    for wanted, here in on_each(events.track[calls], events.track[ops]):
+        mine = ops[here]
         at = np.searchsorted(events.start[mine], events.end[calls[wanted]], side="left")
         out[wanted] = np.append(mine, -1)[np.minimum(at, len(mine))]
     return out

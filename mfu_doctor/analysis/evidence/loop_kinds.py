@@ -20,7 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.groups import members
+from mfu_doctor.analysis.views.groups import members, on_each
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
@@ -174,9 +174,8 @@ def _operators_inside(run: Run, calls: Rows, ops: Rows) -> Rows:
     """For each of these calls of a node how many operators its own gradient runs; the engine's additions are outside of it."""
     events = run.trace.events
     count = np.zeros(len(calls), np.int64)
-    for track in np.unique(events.track[calls]):
-        mine = np.flatnonzero(events.track[calls] == track)
-        rows = ops[events.track[ops] == track]
+    for mine, here in on_each(events.track[calls], events.track[ops]):
+        rows = ops[here]
         inner = np.setdiff1d(rows_matching(run.trace, NODE, rows), calls)
         first = np.searchsorted(events.start[rows], events.start[inner])
         last = np.searchsorted(events.start[rows], events.end[inner])

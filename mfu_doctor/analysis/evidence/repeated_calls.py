@@ -17,6 +17,7 @@ from mfu_doctor.analysis.evidence.needless_backward import NeedlessBackward, nee
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.facts import RepeatedCall
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
@@ -96,8 +97,7 @@ def _spans(run: Run, rows: list[Rows]) -> tuple[Rows, Rows]:
     ends: list[int] = []
     for one in rows:
         step = np.searchsorted(run.steps.host_start, start[one], side="right")
-        for number in np.unique(step).tolist():
-            mine = one[step == number]
-            starts.append(int(start[mine].min()))
-            ends.append(int(end[mine].max()))
+        for _, mine in groups(step):
+            starts.append(int(start[one[mine]].min()))
+            ends.append(int(end[one[mine]].max()))
     return np.array(starts, np.int64), np.array(ends, np.int64)

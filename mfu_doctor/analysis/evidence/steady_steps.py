@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share
 
@@ -144,8 +145,7 @@ def under(run: Run, rows: Rows, pattern: re.Pattern[str]) -> Rows:
 def outermost(run: Run, rows: Rows) -> Rows:
     """Those host rows that no other of them encloses (same thread; rows in time order)."""
     kept = np.ones(len(rows), np.bool_)
-    for track in np.unique(run.trace.events.track[rows]):
-        mine = np.flatnonzero(run.trace.events.track[rows] == track)
+    for _, mine in groups(run.trace.events.track[rows]):
         reach = np.maximum.accumulate(run.trace.events.end[rows[mine]])
         kept[mine[1:]] = run.trace.events.start[rows[mine]][1:] >= reach[:-1]
     return rows[kept]

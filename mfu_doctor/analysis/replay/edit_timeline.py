@@ -1,19 +1,18 @@
 """Apply declarative edits to a timeline: a new timeline comes back, the recorded one is never changed.
 
-The order of edits does not matter. First, all host edits become one map of how much of each nanosecond remains (if two fixes
-remove the same time, it is removed once). Then durations are set, groups merged and durations scaled. Last, waits and streams
-change. A plan is a longer list of edits, and the same edit twice has the effect of one.
+The order of edits does not matter. First, all host edits become one map of how much of each nanosecond remains. Then durations
+are set, groups merged and durations scaled. Last, waits and streams change. A plan is a longer list of edits, and the same edit
+twice has the effect of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.replay.deliveries import after_edits
 from mfu_doctor.analysis.replay.edits import (
     AsyncCopies,
     DropWaits,
@@ -22,12 +21,12 @@ from mfu_doctor.analysis.replay.edits import (
     MoveToStream,
     ReleaseHolds,
     ScaleDevice,
-    ScaleHost,
     SetDevice,
-    ShortenHost,
     TwoWayLink,
 )
-from mfu_doctor.analysis.replay.model import TO_DEVICE, TO_HOST, Calls, Timeline
+from mfu_doctor.analysis.replay.latest import MOST_STREAMS
+from mfu_doctor.analysis.replay.model import TO_DEVICE, TO_HOST, Operations, Timeline
+from mfu_doctor.analysis.replay.shortened_host import shortened
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -46,7 +45,7 @@ def apply(timeline: Timeline, edits: Sequence[Edit], row_of_entry: Rows, slowdow
         row_of_entry: event row of each Activity entry, shape (n,).
         slowdown: how many times as long everything took while it was recorded; so do durations that edits set.
     """
-    changed = replace(timeline, calls=_shorten(timeline.calls, _kept(edits)))
+    changed = replace(timeline, calls=shortened(timeline.calls, edits))
     work = _Work(timeline, row_of_entry, slowdown)
     work.moved = _moved(edits, work)
     merges = _apart([e for e in edits if isinstance(e, MergeLaunches)], work)
@@ -120,70 +119,6 @@ def _apply_one(timeline: Timeline, edit: Edit, work: _Work) -> Timeline:
     return timeline  # host edits are made together, before these
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """How much of each nanosecond of host time stays: `share` from each `edge` to the next, 1 outside; shape (k,)."""
-
-    edge: Rows
-    share: Floats
-
-    def lost(self, start: Rows, end: Rows) -> Floats:
-        """Nanoseconds that go from each ``[start, end)``."""
-        if not len(self.edge):
-            return np.zeros(len(start))
-        gone = np.concatenate((np.zeros(1), np.cumsum(np.diff(self.edge) * (1.0 - self.share[:-1]))))
-
-        def before(time: Rows) -> Floats:
-            at = np.maximum(np.searchsorted(self.edge, time, side="right") - 1, 0)
-            inside = np.clip(time - self.edge[at], 0, None)
-            removed: Floats = gone[at] + inside * (1.0 - self.share[at])
-            return removed
-
-        return before(end) - before(start)
-
-
-def _kept(edits: Sequence[Edit]) -> _Kept:
-    """All host edits as one map: if several of them shorten the same time, the one that leaves least of it counts."""
-    pieces = [_piece(e) for e in edits if isinstance(e, ScaleHost | ShortenHost | MergeLaunches)]
-    pieces = [p for p in pieces if len(p[0])]
-    if not pieces:
-        return _Kept(np.zeros(0, np.int64), np.zeros(0))
-    edge = np.unique(np.concatenate([np.concatenate((start, end)) for start, end, _ in pieces]))
-    share = np.ones(len(edge))
-    for start, end, keep in pieces:
-        at = np.maximum(np.searchsorted(start, edge, side="right") - 1, 0)
-        covered = (edge >= start[at]) & (edge < end[at])
-        share = np.where(covered, np.minimum(share, keep[at]), share)
-    return _Kept(edge, share)
-
-
-def _piece(edit: ScaleHost | ShortenHost | MergeLaunches) -> tuple[Rows, Rows, Floats]:
-    """Start, end and share kept of each interval that a host edit shortens, in time order."""
-    match edit:
-        case ScaleHost(where, factor):
-            start, end, keep = where.start, where.end, np.full(where.count, factor)
-        case ShortenHost(start, end, keep_ns):
-            keep = keep_ns / np.maximum(end - start, 1)
-        case MergeLaunches():
-            start, end, keep = edit.where.start, edit.where.end, np.full(edit.where.count, edit.host_factor)
-    order = np.argsort(start, kind="stable")
-    return start[order], end[order], np.clip(keep[order], 0.0, 1.0)
-
-
-def _shorten(calls: Calls, kept: _Kept) -> Calls:
-    """Take the host time that goes out of gaps and costs."""
-    if not len(kept.edge):
-        return calls
-    before = np.where(calls.after >= 0, calls.end[np.maximum(calls.after, 0)], calls.start)
-    lost_gap = kept.lost(np.minimum(before, calls.start), calls.start)
-    lost_cost = kept.lost(calls.start, calls.start + calls.cost.astype(np.int64))
-    recorded_gap = np.maximum(calls.start - before, 1)
-    recorded_cost = np.maximum(calls.cost, 1.0)
-    gap = calls.gap * np.clip(1.0 - lost_gap / recorded_gap, 0.0, 1.0)
-    cost = calls.cost * np.clip(1.0 - lost_cost / recorded_cost, 0.0, 1.0)
-    return replace(calls, gap=gap, cost=cost, deliveries=after_edits(calls.deliveries, kept.lost))
-
-
 def _drop_waits(timeline: Timeline, rows: Rows, work: _Work) -> Timeline:
     """The host no longer waits. What it then launches on another stream still does: it was waited for to be used there."""
     calls = timeline.calls
@@ -198,19 +133,27 @@ def _unblocked(timeline: Timeline, free: set[int], used: list[tuple[int, int]], 
     A copy to the host cannot use what is being copied from it, and a copy that an edit moves ahead is of the next batch.
     """
     calls, ops = timeline.calls, timeline.operations
-    streams = np.unique(ops.stream).tolist()
-    first = {stream: np.flatnonzero(ops.stream == stream) for stream in streams if used}
-    links = []
-    for call, source in used:
-        if source in work.moved:
-            continue
-        for stream in set(streams) - {int(ops.stream[source])}:
-            at = int(np.searchsorted(ops.call[first[stream]], call, side="right"))
-            user = int(first[stream][at]) if at < len(first[stream]) else -1
-            if user >= 0 and (ops.link[source], ops.link[user]) != (TO_DEVICE, TO_HOST):
-                links.append((user, source, 0.0))
     kept = tuple(w for w in calls.waits if w[0] not in free)
-    return replace(timeline, calls=replace(calls, waits=kept), operations=replace(ops, waits=(*ops.waits, *links)))
+    stayed = sorted(pair for pair in used if pair[1] not in work.moved)
+    waits = (*ops.waits, *(_links(ops, stayed) if stayed else ()))
+    return replace(timeline, calls=replace(calls, waits=kept), operations=replace(ops, waits=waits))
+
+
+def _links(ops: Operations, used: list[tuple[int, int]]) -> Iterator[tuple[int, int, float]]:
+    """What operations now wait for: each for what calls used before it was issued, and after the one before it on its stream.
+
+    Of many such calls the last ones count: what they used is done last.
+    """
+    order = np.argsort(ops.stream, kind="stable")
+    upto = np.searchsorted(np.array([call for call, _ in used]), ops.call[order])
+    is_next = np.append(False, np.diff(ops.stream[order]) == 0)
+    since = np.maximum(np.where(is_next, np.append(0, upto[:-1]), 0), upto - MOST_STREAMS)
+    for at in np.flatnonzero(upto > since).tolist():
+        user = int(order[at])
+        for _, source in used[since[at] : upto[at]]:
+            to_host = (ops.link[source], ops.link[user]) == (TO_DEVICE, TO_HOST)
+            if ops.stream[source] != ops.stream[user] and not to_host:
+                yield user, source, 0.0
 
 
 def _release(timeline: Timeline, at: Rows, left: float) -> Timeline:

@@ -19,9 +19,11 @@ from mfu_doctor.analysis.names.vocabulary import (
     SYNC_ALL,
     ids_matching,
 )
+from mfu_doctor.analysis.replay.latest import Latest
 from mfu_doctor.analysis.replay.model import Calls
-from mfu_doctor.analysis.replay.waits import MOST_NEAR, SLOP_NS, Latest, Waits
+from mfu_doctor.analysis.replay.waits import MOST_NEAR, SLOP_NS, Waits
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.polls import Polls
 from mfu_doctor.units import NS_PER_US
 
@@ -56,7 +58,7 @@ def find_host_waits(waits: Waits, polls: Polls) -> tuple[Calls, int]:
     staged = np.isin(trace.events.name[waits.activity.row[ops.entry]], ids_matching(trace, HOST_TO_DEVICE_PAGEABLE))
     asked = dict(zip(polls.row.tolist(), polls.asked.tolist(), strict=True))
     polled = np.isin(calls.row, polls.row)
-    latest, ends = Latest(ops.stream, np.arange(len(ops.stream))), _Ends(ended)
+    latest, ends = Latest(ops.stream, ended), _Ends(ended)
     last_issued = np.searchsorted(ops.call, np.arange(len(name)), side="right")  # operations issued up to each call
     for i in np.flatnonzero(blocking | copying | polled).tolist():
         own = int(last_issued[i]) - 1
@@ -68,7 +70,11 @@ def find_host_waits(waits: Waits, polls: Polls) -> tuple[Calls, int]:
         elif polled[i]:
             targets = ends.last_in(asked[int(calls.row[i])] - 1, int(calls.end[i]) + SLOP_NS, own + 1)
         else:
-            targets = _drained(calls, i, latest.before(own + 1), ends, (bool(drains_all[i]), bool(by_event[i])))
+            # a stream that was still busy when the call returned cannot have been drained
+            drained = latest.among(own + 1, int(calls.end[i]) + SLOP_NS)
+            targets = tuple(drained if drains_all[i] else drained[-1:])
+            if by_event[i] and not (drained and ended[drained[-1]] > calls.start[i]):
+                targets = ends.last_in(int(calls.start[i]), int(calls.end[i]) + SLOP_NS, own + 1)
         if not targets:
             continue
         listed.append((i, targets))
@@ -95,22 +101,6 @@ class _Ends:
         return (int(near[np.searchsorted(self.ended[near], self.ended[near[-1]])]),) if len(near) else ()
 
 
-def _drained(calls: Calls, i: int, last: list[int], ends: _Ends, how: tuple[bool, bool]) -> tuple[int, ...]:
-    """What a synchronisation waited for: the last operation of every stream, of one stream, or one operation.
-
-    The stream is the one whose last operation ended last before the call returned; a stream that was still busy when the call
-    returned cannot have been drained.
-    """
-    ended = ends.ended
-    everything, by_event = how
-    done = [j for j in last if ended[j] <= calls.end[i] + SLOP_NS]
-    if everything:
-        return tuple(done)
-    if by_event and last and not any(ended[j] > calls.start[i] for j in done):
-        return ends.last_in(int(calls.start[i]), int(calls.end[i]) + SLOP_NS, max(last) + 1)
-    return (max(done, key=lambda j: int(ended[j])),) if done else ()
-
-
 def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
     """Launches that took long because the stream's queue was full: their cost becomes the usual one of their name."""
     calls, ops = waits.calls, waits.operations
@@ -118,8 +108,8 @@ def _blocked_launches(waits: Waits) -> tuple[Calls, int]:
     if not launching.any():
         return calls, QUEUE_LIMIT
     outstanding = np.zeros(len(ops.call), np.int64)
-    for stream in np.unique(ops.stream):
-        mine = np.flatnonzero((ops.stream == stream) & launching)
+    for _, on_stream in groups(ops.stream):
+        mine = on_stream[launching[on_stream]]
         begun = np.searchsorted(ops.start[mine], calls.start[ops.call[mine]], side="right")
         outstanding[mine] = np.arange(len(mine)) - begun
     most = int(outstanding.max())

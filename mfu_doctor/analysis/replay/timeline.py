@@ -18,6 +18,7 @@ from mfu_doctor.analysis.replay.links import link_use
 from mfu_doctor.analysis.replay.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
 from mfu_doctor.analysis.replay.waits import Waits, find_device_waits
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.groups import groups, on_each
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.step_windows import Steps
@@ -72,7 +73,8 @@ def _boundaries(steps: Steps, replayed: tuple[int, int], calls: Calls, ops: Oper
         host = np.flatnonzero(calls.row == MARK)
         return Boundary(call=int(host[0])), Boundary(call=int(host[-1]), drained=True)
     edges = [*steps.opening[first : last + 1].tolist(), int(steps.closing[last])]
-    position = {entry: i for i, entry in enumerate(ops.entry.tolist()) if entry in set(edges)}
+    wanted = set(edges)
+    position = {entry: i for i, entry in enumerate(ops.entry.tolist()) if entry in wanted}
     return tuple(Boundary(operation=position[e]) if e >= 0 else Boundary(drained=True) for e in edges)
 
 
@@ -125,8 +127,7 @@ def _after_waits(work: Work, issued: npt.NDArray[np.int64], returned: npt.NDArra
     at = np.searchsorted(returned, activity.start[unknown], side="right") - 1
     wait = np.where(at >= 0, returned[np.maximum(at, 0)], -1)
     free = np.full(activity.count, -1, np.int64)
-    for track in np.unique(activity.track[unknown]):
-        mine = np.flatnonzero(activity.track == track)
+    for _, mine in on_each(activity.track[unknown], activity.track):
         free[mine[1:]] = activity.end[mine[:-1]]
     later = (wait > free[unknown]) & (wait > issued[unknown])
     changed = issued.copy()
@@ -158,8 +159,7 @@ def _chain(
     index = np.arange(len(row))
     after = np.where(after >= index, index - 1, after)  # calls of no length at the same instant: in order
     own = np.full(len(row), -1, np.int64)
-    for t in np.unique(thread):
-        mine = np.flatnonzero(thread == t)
+    for _, mine in groups(thread):
         own[mine[1:]] = mine[:-1]
     gap = np.where(after >= 0, start - end[np.maximum(after, 0)], 0).clip(min=0).astype(np.float64)
     cost = (end - start).astype(np.float64)
@@ -185,8 +185,7 @@ def _issuing_calls(
     standing = np.flatnonzero(calls.row == STAND_IN)
     guessed = np.flatnonzero((wanted < 0) & (issued[chosen] >= 0))
     call[guessed] = standing[np.searchsorted(calls.start[standing], issued[chosen[guessed]])]
-    for track in np.unique(activity.track[chosen]):
-        mine = np.flatnonzero(activity.track[chosen] == track)  # in order of their start
+    for _, mine in groups(activity.track[chosen]):  # in order of their start
         if (call[mine] < 0).any():
             call[mine] = _filled(call[mine], activity.start[chosen[mine]], calls)
     return call

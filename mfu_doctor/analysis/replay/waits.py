@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.replay.latest import Latest
 from mfu_doctor.analysis.replay.model import MARK, Calls, Operations
 from mfu_doctor.analysis.views.activity import COMMUNICATION, Activity
+from mfu_doctor.analysis.views.groups import groups, on_each
 from mfu_doctor.analysis.views.launches import longest_latency
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
@@ -127,18 +129,16 @@ def _mean_gap(
 ) -> npt.NDArray[np.float64]:
     """Mean pause between queued operations of each stream, spread over its operations; 0 if a stream never queued."""
     out = np.zeros(len(gap))
-    for stream in np.unique(ops.stream):
-        mine = ops.stream == stream
-        if (mine & believed).any():
-            out[mine] = gap[mine & believed].mean()
+    for _, mine in groups(ops.stream):
+        if believed[mine].any():
+            out[mine] = gap[mine[believed[mine]]].mean()
     return out
 
 
 def _previous_end(ops: Operations, ended: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """End of the operation before each one on its stream; far in the past for the first."""
     out = np.full(len(ended), np.iinfo(np.int64).min // 2, np.int64)
-    for stream in np.unique(ops.stream):
-        mine = np.flatnonzero(ops.stream == stream)
+    for _, mine in groups(ops.stream):
         out[mine[1:]] = ended[mine[:-1]]
     return out
 
@@ -172,13 +172,12 @@ def _inferred(waits: Waits, late: npt.NDArray[np.int64], free: npt.NDArray[np.fl
 def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
     """Waits that `cuda_sync` events spell out: stream, stream waited on, and the record call that was waited for."""
     trace, ops, issued = waits.trace, waits.operations, waits.issued
-    found: dict[int, tuple[int, ...]] = {}
+    found: dict[int, dict[int, None]] = {}
     call_at = _start_of(trace, waits.wait_rows)
     rows = [r for r in trace.rows(Category.SYNC).tolist() if (a := trace.args_of(r)) and a.wait_record_correlation]
     record_at = _start_of(trace, trace.rows(Category.RUNTIME, Category.DRIVER))
     ids = _stream_ids(trace, ops)
-    on_track = {int(t): np.flatnonzero(ops.stream == t) for t in np.unique(ops.stream)}
-    on_stream = {int(t): np.flatnonzero(ids == t) for t in np.unique(ids)}
+    on_track, on_stream = dict(groups(ops.stream)), dict(groups(ids))
     none = np.zeros(0, np.int64)
     for row in rows:
         args = trace.args_of(row)
@@ -190,8 +189,8 @@ def _declared(waits: Waits) -> dict[int, tuple[int, ...]]:
         after = int(np.searchsorted(issued[waiting], waited_at, side="left"))  # operations are in order of issue
         before = int(np.searchsorted(issued[source], recorded_at, side="right")) - 1
         if after < len(waiting) and before >= 0:
-            found[int(waiting[after])] = (*found.get(int(waiting[after]), ()), int(source[before]))
-    return found
+            found.setdefault(int(waiting[after]), {})[int(source[before])] = None
+    return {k: tuple(sources) for k, sources in found.items()}
 
 
 def _by_order(waits: Waits) -> dict[int, tuple[int, ...]]:
@@ -204,9 +203,9 @@ def _by_order(waits: Waits) -> dict[int, tuple[int, ...]]:
     thread = np.where(row >= 0, trace.events.track[np.maximum(row, 0)], -1)
     issued = waits.issued
     found: dict[int, tuple[int, ...]] = {}
-    for track in np.unique(trace.events.track[waits.wait_rows]):
-        mine = np.flatnonzero((ops.call >= 0) & (thread == track))
-        rows = waits.wait_rows[trace.events.track[waits.wait_rows] == track]
+    called = np.flatnonzero(ops.call >= 0)
+    for waiting_rows, launched in on_each(trace.events.track[waits.wait_rows], thread[called]):
+        mine, rows = called[launched], waits.wait_rows[waiting_rows]
         after = np.searchsorted(issued[mine], trace.events.start[rows])
         for k in after[(after > 0) & (after < len(mine))].tolist():
             source, waiting = int(mine[k - 1]), int(mine[k])
@@ -237,25 +236,13 @@ def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
     if not collective.any():
         return {}
     found: dict[int, tuple[int, ...]] = {}
-    collectives = Latest(ops.stream, np.flatnonzero(collective))
-    computations = Latest(ops.stream, np.flatnonzero(~collective))
+    at = np.flatnonzero(collective)
+    collectives, computations = Latest(ops.stream[at], at), np.flatnonzero(~collective)
     # operations are in issue order; those issued before the trace began sort first
-    for at in trace.events.start[waits.wait_rows].tolist():
-        k = int(np.searchsorted(issued, at, side="left"))
-        if k >= len(issued):
-            continue
-        sources = [max(computations.before(k), default=-1)] if collective[k] else collectives.before(k)
-        found[k] = tuple(dict.fromkeys((*found.get(k, ()), *(j for j in sources if j >= 0))))
+    position = np.searchsorted(issued, trace.events.start[waits.wait_rows], side="left")
+    for k in np.unique(position[position < len(issued)]).tolist():
+        if collective[k]:
+            found[k] = tuple(computations[: np.searchsorted(computations, k)][-1:].tolist())
+        else:
+            found[k] = tuple(at[collectives.among(int(np.searchsorted(at, k)), k)].tolist())
     return found
-
-
-class Latest:
-    """The latest operation of each stream before a position in issue order, among some operations."""
-
-    def __init__(self, stream: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> None:
-        self._positions = [among[stream[among] == s] for s in np.unique(stream[among])]
-
-    def before(self, position: int) -> list[int]:
-        """One operation per stream that has any before `position`."""
-        found = [(p, int(np.searchsorted(p, position, side="left")) - 1) for p in self._positions]
-        return [int(p[at]) for p, at in found if at >= 0]

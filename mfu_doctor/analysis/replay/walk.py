@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.replay.model import NO_LINK, TO_HOST, Boundary, Timeline
+from mfu_doctor.analysis.views.groups import groups
 
 _LONG_AGO = float("-inf")
 
@@ -140,7 +141,6 @@ class Walk:
 def _full_behind(stream: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
     """For each operation the one that must have started before its call can return: `limit` before it on its stream, else -1."""
     behind = np.full(len(stream), -1, np.int64)
-    for s in range(int(stream.max(initial=-1)) + 1):
-        mine = np.flatnonzero(stream == s)
+    for _, mine in groups(stream):
         behind[mine[limit:]] = mine[: max(len(mine) - limit, 0)]
     return behind

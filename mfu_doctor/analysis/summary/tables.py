@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
 from mfu_doctor.intervals import union
@@ -198,12 +199,11 @@ def _launched_inside(run: Run, frames: Int64) -> tuple[Floats, Floats]:
     events, activity = run.trace.events, run.activity
     issued = issue_time(run.trace, activity, run.launches)
     row = np.where(run.launches.call >= 0, run.launches.call, run.launches.op)
-    track = np.where(row >= 0, events.track[np.maximum(row, 0)], -1)
+    known = np.flatnonzero((row >= 0) & (issued >= 0))
+    known = known[np.argsort(issued[known], kind="stable")]
     device, flops = np.zeros(len(frames)), np.zeros(len(frames))
-    for host in np.unique(events.track[frames]).tolist():
-        mine = np.flatnonzero((track == host) & (issued >= 0))
-        mine = mine[np.argsort(issued[mine], kind="stable")]
-        here = np.flatnonzero(events.track[frames] == host)
+    for here, launched in on_each(events.track[frames], events.track[row[known]]):
+        mine = known[launched]
         lo = np.searchsorted(issued[mine], events.start[frames[here]], side="left")
         hi = np.searchsorted(issued[mine], events.end[frames[here]], side="left")
         for values, out in (((activity.end - activity.start)[mine], device), (_work(run)[mine], flops)):

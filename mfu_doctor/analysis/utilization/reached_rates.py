@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.devices.dtypes import is_complex
 from mfu_doctor.flops.trace_arguments import recorded_flops
 from mfu_doctor.intervals import union
@@ -51,9 +52,8 @@ def _recomputed(trace: Trace, rows: Rows) -> npt.NDArray[np.bool_]:
     is_node = np.array([NODE_CALL.match(name) is not None for name in trace.names], np.bool_)
     nodes = nodes[is_node[events.name[nodes]]]
     inside = np.zeros(len(rows), np.bool_)
-    for track in np.unique(events.track[rows]):
-        mine, own = events.track[rows] == track, nodes[events.track[nodes] == track]
-        inside[mine] = union(events.start[own], events.end[own]).contains(events.start[rows[mine]])
+    for mine, own in on_each(events.track[rows], events.track[nodes]):
+        inside[mine] = union(events.start[nodes[own]], events.end[nodes[own]]).contains(events.start[rows[mine]])
     return inside & (events.sequence[rows] >= 0)
 
 

@@ -18,6 +18,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     ids_matching,
     rows_matching,
 )
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.training_thread import training_threads
 from mfu_doctor.intervals import Intervals, union
@@ -80,7 +81,7 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     label = ids_matching(trace, LABEL)
     rows = rows[~np.isin(trace.events.name[rows], label)]
     rows = rows[~ops.below(rows, np.isin(trace.events.name, ids_matching(trace, FETCH)))]
-    pieces = [_self_time(trace, rows[trace.events.track[rows] == t]) for t in np.unique(trace.events.track[rows])]
+    pieces = [_self_time(trace, rows[mine]) for _, mine in groups(trace.events.track[rows])]
     pieces.append(_host_collectives(trace))
     merged = np.concatenate(pieces, axis=1)
     row, start, end = merged[:, np.argsort(merged[1], kind="stable")]

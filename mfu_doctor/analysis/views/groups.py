@@ -22,6 +22,13 @@ def groups(codes: npt.NDArray[Any]) -> Iterator[tuple[int, Rows]]:
             yield int(ordered[a]), order[a:b]
 
 
+def on_each(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Iterator[tuple[Rows, Rows]]:
+    """For each distinct code of `one` the positions that have it there, and those in `other` (there may be none), in order."""
+    there, none = dict(groups(other)), np.zeros(0, np.int64)
+    for code, mine in groups(one):
+        yield mine, there.get(code, none)
+
+
 def members(codes: npt.NDArray[Any], count: int) -> list[Rows]:
     """For each code from 0 to `count` the positions that have it, in order; others are in none."""
     order = np.argsort(codes, kind="stable")

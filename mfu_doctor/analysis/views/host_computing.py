@@ -21,6 +21,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     rows_matching,
 )
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.training_thread import training_threads
@@ -65,9 +66,8 @@ def host_computing(trace: Trace, ops: OpTree, activity: Activity, launches: Laun
 def _operators_in(trace: Trace, every: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """How many of the operators `every` each of the rows consists of, itself counted; each of them has to be dispatched."""
     events, count = trace.events, np.ones(len(rows), np.int64)
-    for track in np.unique(events.track[rows]):
-        begun = np.sort(events.start[every[events.track[every] == track]])
-        mine = np.flatnonzero(events.track[rows] == track)
+    for mine, here in on_each(events.track[rows], events.track[every]):
+        begun = np.sort(events.start[every[here]])
         first = np.searchsorted(begun, events.start[rows[mine]], side="left")
         count[mine] = np.searchsorted(begun, events.end[rows[mine]], side="left") - first
     return np.maximum(count, 1)

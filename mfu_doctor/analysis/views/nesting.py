@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -56,9 +57,8 @@ def nest_ops(trace: Trace) -> OpTree:
     events = trace.events
     parent = np.full(len(events), -1, np.int32)
     rows = trace.rows(Category.CPU_OP, Category.ANNOTATION, Category.RUNTIME, Category.DRIVER)
-    tracks = events.track[rows]
-    for track in np.unique(tracks):
-        mine = _outer_first(trace, rows[tracks == track])
+    for _, on_track in groups(events.track[rows]):
+        mine = _outer_first(trace, rows[on_track])
         spans = (events.category[mine] == Category.ANNOTATION).tolist()
         parent[mine] = _parents(mine, events.start[mine].tolist(), events.end[mine].tolist(), spans)
     return OpTree(parent)

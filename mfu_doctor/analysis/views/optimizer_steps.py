@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.optimizers import SEARCHES, TORCH_OPTIMIZERS, TorchOptimizer, optimizer_class
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, ids_matching, rows_matching
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category, Trace
@@ -87,8 +88,7 @@ def _closures(trace: Trace, ops: OpTree, mark: int, nodes: Rows) -> list[tuple[i
         return [(begin, _trailing(trace, children, int(node_end.max()), known))]
     found: list[tuple[int, int]] = []
     number = np.searchsorted(forward, node_start)  # two nodes with a forward operator between them are of two passes
-    for index in np.unique(number).tolist():
-        mine = number == index
+    for _, mine in groups(number):
         after = found[-1][1] if found else begin
         opened = forward[(forward >= after) & (forward <= node_start[mine][0])]
         at = int(opened.min()) if len(opened) else int(node_start[mine][0])

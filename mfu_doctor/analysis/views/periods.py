@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category, Trace
@@ -185,9 +186,8 @@ def _outermost_around(trace: Trace, spans: Rows, rows: Rows) -> Rows:
     """For each row the outermost of these spans around it on its own thread, or -1."""
     events = trace.events
     found = np.full(len(rows), -1, np.int64)
-    for track in np.unique(events.track[rows]):
-        mine = np.flatnonzero(events.track[rows] == track)
-        own = spans[events.track[spans] == track]
+    for mine, enclosing in on_each(events.track[rows], events.track[spans]):
+        own = spans[enclosing]
         if not len(own):
             continue
         reach = np.maximum.accumulate(events.end[own])
@@ -203,10 +203,10 @@ def _in_backward(trace: Trace, issuer: Rows) -> npt.NDArray[np.bool_]:
     events = trace.events
     nodes = rows_matching(trace, NODE_CALL, trace.rows(Category.CPU_OP))
     found = np.zeros(len(issuer), np.bool_)
-    for track in np.unique(events.track[nodes]):
-        mine = np.flatnonzero((issuer >= 0) & (events.track[np.maximum(issuer, 0)] == track))
-        own = nodes[events.track[nodes] == track]
-        found[mine] = union(events.start[own], events.end[own]).contains(events.start[issuer[mine]])
+    known = np.flatnonzero(issuer >= 0)
+    for own, issued in on_each(events.track[nodes], events.track[issuer[known]]):
+        mine, inside = known[issued], union(events.start[nodes[own]], events.end[nodes[own]])
+        found[mine] = inside.contains(events.start[issuer[mine]])
     return found
 
 

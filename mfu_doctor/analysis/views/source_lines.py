@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category, Trace
 
-FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d+)\): (?P<function>.*)")
+FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d{1,9})\): (?P<function>.*)")
 _INSTALLED = re.compile(
     r"(^|/)(site-packages|dist-packages)/(torch|numpy|triton|mfu_doctor)\w*/|/lib/python3[^/]*/(?!site-)"
 )
@@ -111,8 +112,7 @@ def user_frames(trace: Trace, trainers: frozenset[str] = frozenset()) -> UserFra
     places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
     frames = trace.rows(Category.PYTHON)
     frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
-    tracks = trace.events.track[frames]
-    threads = {int(track): _thread(trace, frames[tracks == track]) for track in np.unique(tracks)}
+    threads = {track: _thread(trace, frames[mine]) for track, mine in groups(trace.events.track[frames])}
     return UserFrames(places, threads, trainers)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.optimizer_turns import optimizer_turns
 from mfu_doctor.analysis.views.periods import loop_openings
@@ -116,11 +117,11 @@ def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -
         return _host_windows(marks)
     inside = np.searchsorted(marks.start, issued, side="right") - 1
     inside[(inside < 0) | (issued < 0) | (issued >= marks.end[np.maximum(inside, 0)])] = -1
+    by_stream = dict(groups(np.where(inside >= 0, activity.track, -1)))
     for track in _streams_by_compute(activity, inside):
-        owned = np.flatnonzero((inside >= 0) & (activity.track == track))
-        step_of, at = np.unique(
-            inside[owned], return_index=True
-        )  # activity is sorted by start: the first is the earliest
+        owned = by_stream.get(track, np.zeros(0, np.int64))
+        # activity is sorted by start: the first is the earliest
+        step_of, at = np.unique(inside[owned], return_index=True)
         first = owned[at]
         start = activity.start[first]
         later = np.append(True, start[1:] > np.maximum.accumulate(start)[:-1])  # a window of no length is no step
@@ -137,8 +138,10 @@ def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> li
     tracks = np.unique(activity.track)
     computing = np.bincount(activity.track, weights=length * (activity.kind == COMPUTE))[tracks]
     busy = np.bincount(activity.track, weights=length)[tracks]
-    seen = [len(np.unique(inside[(inside >= 0) & (activity.track == track)])) for track in tracks.tolist()]
-    seldom = np.array(seen) < _SELDOM * max(seen)
+    known = inside >= 0
+    of_step = np.unique(np.stack((activity.track[known].astype(np.int64), inside[known])), axis=1)
+    seen = np.bincount(of_step[0], minlength=int(tracks.max()) + 1)[tracks]
+    seldom = seen < _SELDOM * seen.max()
     ordered: list[int] = tracks[np.lexsort((-busy, -computing, (computing == 0), seldom))].tolist()
     return ordered
 

@@ -19,6 +19,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     ids_matching,
     rows_matching,
 )
+from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 
@@ -134,8 +135,6 @@ def _within(trace: Trace, rows: Rows, around: Rows) -> npt.NDArray[np.bool_]:
     """Which rows begin inside one of the rows `around` on their own thread."""
     events = trace.events
     found = np.zeros(len(rows), np.bool_)
-    for track in np.unique(events.track[around]):
-        outer = around[events.track[around] == track]
-        mine = np.flatnonzero(events.track[rows] == track)
-        found[mine] = union(events.start[outer], events.end[outer]).contains(events.start[rows[mine]])
+    for outer, mine in on_each(events.track[around], events.track[rows]):
+        found[mine] = union(events.start[around[outer]], events.end[around[outer]]).contains(events.start[rows[mine]])
     return found
