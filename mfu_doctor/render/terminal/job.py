@@ -65,7 +65,7 @@ def _blocks(job: JobReport, look: Look) -> list[Block]:
         *blames(job, look),
         *panel_fixes.fixes(run, look),
         number(job, look),
-        panels.where(run, look),
+        *([panels.where(run, look)] if look.verbose else []),
         *collectives(job, look),
         *ranks(job, look),
         *method(job, look),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look, as_many, labelled
@@ -36,7 +37,8 @@ def blames(job: JobReport, look: Look) -> list[Block]:
     if not found:
         return []
     head = line(f"{INDENT}{pad('who is late', WHO)}{'others wait':>12}{'of waiting':>12}", "head")
-    return [Block((head, *(row for blame in found for row in _blame(blame, look))), gap=True)]
+    first, *others = (tuple(_blame(blame, look)) for blame in found)
+    return [Block((head, *first), tuple(others), gap=True, hint=False)]
 
 
 def _blame(blame: Blame, look: Look) -> list[Line]:
@@ -51,11 +53,14 @@ def _blame(blame: Blame, look: Look) -> list[Line]:
 
 
 def number(job: JobReport, look: Look) -> Block:
-    """MFU over the ranks, the step, the waiting for other ranks."""
+    """MFU over the ranks, the step, where it goes, and the waiting for other ranks."""
     room = look.width - 2 * len(INDENT) - 16
+    run = as_run(job)
     label, text = words.headline(job)
-    step_label, step_text = wording.step_time(as_run(job), brief=not look.verbose)
-    rows = [(label, text), (step_label, step_text), ("ranks wait", words.waiting(job))]
+    step_label, step_text = wording.step_time(run, brief=not look.verbose)
+    rows = [(label, text), (step_label, step_text), ("ranks wait", words.waiting(job, brief=not look.verbose))]
+    shares = [f"{row.label} {quantities.share(row.tenths, 1000)}" for row in wording.buckets(run)]
+    rows += [("mean rank", ", ".join(shares))] if shares and not look.verbose else []
     told = [(name, wrap(value, room, lines=look.at_most(2))) for name, value in rows]
     return Block(tuple(labelled(told, max(len(name) for name, _ in rows) + 2)), gap=True)
 
@@ -77,11 +82,9 @@ def ranks(job: JobReport, look: Look) -> list[Block]:
     if not rows:
         return []
     rest = len(job.ranks) - len(rows)
-    more = f"{INDENT}and {rest:,} more ranks" + ("" if look.verbose else " (-v shows more, -o page.html all)")
-    return [
-        _table(words.RANK_HEADS, rows, look, least=RANKS, spare=("its first finding",)),
-        *_quiet(more if rest else ""),
-    ]
+    more = f"{INDENT}and {rest:,} more ranks (-o page.html has more)" if look.verbose and rest else ""
+    table = _table(words.RANK_HEADS, rows, look, least=2, spare=("its first finding",))
+    return [replace(table, gap=look.verbose), *_quiet(more)]
 
 
 def _quiet(text: str) -> list[Block]:
@@ -101,7 +104,12 @@ def method(job: JobReport, look: Look) -> list[Block]:
 
 
 def _table(
-    heads: Sequence[str], rows: Sequence[tuple[str, ...]], look: Look, *, least: int, spare: tuple[str, ...] = ()
+    heads: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    look: Look,
+    *,
+    least: int,
+    spare: tuple[str, ...] = (),
 ) -> Block:
     """Rows in columns, without the columns that are empty; the last column takes what is left of the line.
 

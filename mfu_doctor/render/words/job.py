@@ -38,13 +38,13 @@ def size_of_job(job: JobReport) -> str:
     return f"{read} of {job.world_size} ranks" if job.world_size and job.world_size != read else f"{read} ranks"
 
 
-def waiting(job: JobReport) -> str:
-    """How much ranks wait for each other, on average; why that is not known."""
+def waiting(job: JobReport, *, brief: bool = False) -> str:
+    """How much ranks wait for each other, on average; why that is not known. `brief`: without what of it delays the device."""
     step = job.step_time_s.stated if job.step_time_s is not None else job.breakdown.step_s
     if job.wait_s is None:
         return f"not known: {job.matching.note or 'no collective could be matched'}"
     text = f"{quantities.duration(job.wait_s)} of a step ({quantities.share(job.wait_s, step)}), mean over ranks"
-    if job.exposed_wait_s is not None:
+    if job.exposed_wait_s is not None and not brief:
         text += f"; {quantities.duration(job.exposed_wait_s)} of it with nothing else on the device"
     return text
 
@@ -105,8 +105,9 @@ def notable_ranks(job: JobReport, most: int) -> list[RankLine]:
     for row in sorted(job.ranks, key=lambda row: -row.waited_for_s):
         if len(chosen) < most:
             chosen.setdefault(row.rank, "")
-    rows = {row.rank: row for row in job.ranks}
-    return [RankLine(rows[rank], why) for rank, why in sorted(chosen.items()) if rank in rows]
+    rows, order = {row.rank: row for row in job.ranks}, ("late", "typical", "waits most", "")
+    ranked = sorted(chosen.items(), key=lambda entry: (order.index(entry[1]), entry[0]))
+    return [RankLine(rows[rank], why) for rank, why in ranked if rank in rows]
 
 
 def worth_showing(job: JobReport) -> list[CollectiveRow]:
