@@ -6,6 +6,7 @@ The terminal, the web page and the source code show one text, which stands besid
 from __future__ import annotations
 
 from mfu_doctor.errors import DoctorError, suggest
+from mfu_doctor.result.findings import SURE
 from mfu_doctor.rules.catalogue import RULES, choose, find
 from mfu_doctor.rules.contract import HEADINGS, Rule
 from mfu_doctor.rules.families import Family, family_named
@@ -70,9 +71,16 @@ def _text(rule: Rule) -> str:
         rows += ["", heading, *(f"  {row}".rstrip() for row in body.splitlines())]
     if rule.needs:
         rows += ["", "Needs", *(f"  {need.word}: {need.means}" for need in rule.needs)]
+    if not rule.caution:
+        rows += _how_sure()
     if rule.also:
         rows += ["", "Also known as", f"  {', '.join(rule.also)}"]
     return "\n".join(rows) + "\n"
+
+
+def _how_sure() -> list[str]:
+    """What reports mean by how sure a saving is."""
+    return ["", "How sure a saving is", *(f"  {level}: {meaning}" for level, meaning in SURE.items())]
 
 
 def _markdown(rule: Rule) -> str:
@@ -97,6 +105,8 @@ def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
             rows += [f"**{question}**", "", *(f"- `{r.name}` ({r.code}): {r.title}" for r in members), ""]
         else:
             rows += [question, *(f"  {r.code}  {r.name:<{width}} {r.title}" for r in members), ""]
+    if format == "text" and rules == RULES:
+        rows[-1:] = _how_sure()
     return "\n".join(rows).rstrip("\n") + "\n"
 
 

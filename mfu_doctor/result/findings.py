@@ -14,7 +14,15 @@ STATUSES = (FAILED, PASSED, NOT_MEASURED, WITHHELD, CRASHED)
 # Ends of a saving further apart than this factor are told, with what decides between them; closer ones are one figure.
 WIDE = 1.3
 SAME_END = 1.05  # a best estimate this near to the high end is that end
-HIGH, MEDIUM, LOW = "high", "medium", "low"  # how sure a saving is
+# Ends further apart than this leave open whether a fix is worth its work: only trying it tells.
+VERY_WIDE = 3.0
+HIGH, MEDIUM, LOW = "high", "medium", "low"
+# What is meant by how sure a saving is, in every output. The values of `Diagnosis.confidence` are the first words.
+SURE = {
+    HIGH: "measured: all that goes was measured in this run, and nothing takes its place",
+    MEDIUM: "modelled: what is left after the fix is calculated from this run",
+    LOW: "guessed: a rough estimate, or one whose ends are 3 times apart; try it",
+}
 
 
 def about(low: float, middle: float, high: float) -> str:
@@ -100,14 +108,14 @@ class Diagnosis:
 
     @property
     def sure(self) -> str:
-        """How sure the saving is: high, medium or low; see `Confidence` in the contract of the rules.
+        """How sure the saving is, one of `SURE`.
 
         A range that is told is never high: something decides within it that this run does not show.
         """
-        if self.confidence == "hint":
+        saving = self.saving
+        if self.confidence == "hint" or (saving is not None and saving.high >= VERY_WIDE * saving.low):
             return LOW
-        is_wide = self.saving is not None and self.saving.is_wide
-        return HIGH if self.confidence == "measured" and not is_wide else MEDIUM
+        return HIGH if self.confidence == "measured" and not (saving is not None and saving.is_wide) else MEDIUM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,9 +21,8 @@ from mfu_doctor.rules.needs import Need
 WORTH_SHARE = 0.01
 Effort: TypeAlias = Literal["setting", "line", "refactor"]  # least first
 Risk: TypeAlias = Literal["none", "rounding", "convergence"]  # least first
-# How well a saving is known, and the mark that readers see. measured (high): all that the fix removes was measured in this run,
-# and nothing takes its place. modelled (medium): what is left after the fix is calculated. hint (low): a rough estimate to try.
-# A saving whose ends are far apart (`Saving.is_wide`) is never more than medium: see `Diagnosis.sure`.
+# How well a saving is known. `SURE` in `result.findings` says what each means to readers: measured is high, modelled medium, a
+# hint low; ends that are far apart make it less (`Diagnosis.sure`).
 Confidence: TypeAlias = Literal["measured", "modelled", "hint"]
 Spoils: TypeAlias = Literal["advice", "figures"]
 HEADINGS = (

@@ -22,9 +22,14 @@ _COPY = re.compile(r"^Mem(cpy|set)")
 _COMPILED = re.compile(r"Torch-Compiled Region|^triton_(poi|per|red|tem)_|CompiledFunction|^## Call CompiledFxGraph")
 
 
+def comparable(run: Run, steady: Steady) -> bool:
+    """Whether there are steps to compare: without, nothing tells whether each of them is the same."""
+    return steady.count > 1 and run.steps.source != WHOLE
+
+
 def obstacle_to_graph(run: Run, steady: Steady) -> str | None:
     """Why a CUDA graph of the step cannot be recommended, as a clause; None if this run shows that it is possible."""
-    if steady.count < 2 or run.steps.source == WHOLE:
+    if not comparable(run, steady):
         return "fewer than two analysed steps, so their kernels cannot be compared: record more steps"
     sequences = kernels_by_step(run)
     if any(len(s) != len(sequences[0]) or (s != sequences[0]).any() for s in sequences):

@@ -22,6 +22,7 @@ LONG_PAUSE_NS = 200 * NS_PER_US
 GRAPH_NODE_NS = 1 * NS_PER_US
 # Share of the host time of issuing that stays with compiled code, by end: an estimate, not a measurement.
 COMPILED_HOST_LEFT = (0.7, 0.5, 0.3)
+GRAPH_CAUTIOUS = 0.3  # cautious end: copies into static inputs, and Python around the graph
 GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied and Python must call the graph
 
 

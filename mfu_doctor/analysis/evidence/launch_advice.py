@@ -1,23 +1,42 @@
-"""What makes launching cheaper in this run: a CUDA graph if one is known to be possible, else a compiler that fuses kernels."""
+"""What makes launching cheaper in this run, and by how much: a CUDA graph if one is known to be possible, else a compiler."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from mfu_doctor.analysis.evidence.forward_only import generates, is_forward_only
-from mfu_doctor.analysis.evidence.graphs import is_compiled, is_graphed, obstacle_to_compile, obstacle_to_graph
+from mfu_doctor.analysis.evidence.graphs import (
+    comparable,
+    is_compiled,
+    is_graphed,
+    obstacle_to_compile,
+    obstacle_to_graph,
+)
+from mfu_doctor.analysis.evidence.host_time import (
+    COMPILED_HOST_LEFT,
+    GRAPH_CAUTIOUS,
+    GRAPH_LEAST,
+    GRAPH_NODE_NS,
+    HostTime,
+    fusable_share,
+    joined,
+    late,
+)
 from mfu_doctor.analysis.evidence.steady_steps import Steady
+from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.findings import Ends
 
 _COMPILED = Ends(low="it only fuses kernels", high="compiled code hardly takes time to launch")
+_FUSED = Ends(low="it only fuses kernels", high="compiled code needs 30 % of the CPU time")
 # As the documentation of Hugging Face transformers spells it. Every token then has the same shapes, so it can be a CUDA graph.
 _STATIC_CACHE = (
     'model.generation_config.cache_implementation = "static"; '
     'model.forward = torch.compile(model.forward, mode="reduce-overhead")'
 )
 _MATTERS = 0.01  # share of the step that is worth a word
-_GRAPH = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
+_GRAPH = Ends(low="filling the graph's inputs takes 30 % of launching", high="the optimizer is in the graph too")
+_TOKENS = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +45,13 @@ class LaunchAdvice:
 
     Attributes:
         fix: a line to paste.
-        graph_fits: whether a CUDA graph of the step is known to be possible.
+        graph_fits: whether a CUDA graph of the step is known to be possible; None if nothing tells.
         unknown: why not, or None.
         decides: what decides how much it saves.
     """
 
     fix: str
-    graph_fits: bool
+    graph_fits: bool | None
     unknown: str | None
     decides: Ends = _COMPILED
 
@@ -46,10 +65,30 @@ def launch_advice(run: Run, steady: Steady) -> LaunchAdvice:
     return replace(advice, decides=replace(advice.decides, high=high))
 
 
+def cheaper_launches(run: Run, steady: Steady, host: HostTime, graph_fits: bool | None) -> Change:
+    """The host's time of launching as a CUDA graph leaves it, or as compiling does where a graph does not fit.
+
+    The optimizer is not in what is compiled or captured. Where nothing tells whether a graph fits, the high end takes it for one.
+    """
+    everything = joined(host.issuing, host.dispatch)
+    model = everything - run.optimizer_steps.own
+    total = max(steady.host_ns(everything), 1.0)
+    graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
+    if graph_fits:
+        cautious, captured = ScaleHost(model, max(GRAPH_CAUTIOUS, graph)), ScaleHost(model, graph)
+        return Change((cautious,), (captured,), (ScaleHost(everything, 0.0),))
+    fewer = 1 - fusable_share(run, steady)
+    _, middle, least = COMPILED_HOST_LEFT
+    low, mid = ScaleHost(model & late(run), max(fewer, graph)), ScaleHost(model, max(middle, graph))
+    if graph_fits is None:
+        return Change((low,), (mid,), (ScaleHost(joined(everything, host.pauses), 0.0),))
+    return Change((low,), (mid,), (ScaleHost(model, least),))
+
+
 def _for_inference(run: Run, advice: LaunchAdvice) -> LaunchAdvice:
     """What inference can do besides: each launch serves a whole batch, and with a static cache all tokens have one shape."""
     if generates(run) and not is_graphed(run):
-        return replace(advice, fix=_STATIC_CACHE, unknown=None, decides=_GRAPH)
+        return replace(advice, fix=_STATIC_CACHE, graph_fits=None, unknown=None, decides=_TOKENS)
     if advice.fix.startswith("#"):
         return advice  # it names the batch already
     return replace(
@@ -59,6 +98,8 @@ def _for_inference(run: Run, advice: LaunchAdvice) -> LaunchAdvice:
 
 def _advice(run: Run, steady: Steady) -> LaunchAdvice:
     obstacle = obstacle_to_graph(run, steady)
+    fits = None if not comparable(run, steady) else obstacle is None
+    decides = _COMPILED if fits is None else _FUSED
     if is_graphed(run):
         return LaunchAdvice(
             "# enlarge the batch, or include the remaining kernel launches in a CUDA graph",
@@ -72,13 +113,12 @@ def _advice(run: Run, steady: Steady) -> LaunchAdvice:
             if obstacle is None
             else "enlarge the batch"
         )
-        return LaunchAdvice(f"# {what}", obstacle is None, uncompilable)
+        return LaunchAdvice(f"# {what}", fits, uncompilable)
     if obstacle is None:
         return LaunchAdvice('model = torch.compile(model, mode="reduce-overhead")', True, None, _GRAPH)
     if is_compiled(run):
         return LaunchAdvice(
-            '# enlarge the batch, or make mode="reduce-overhead" possible for the compiled model', False, obstacle
+            '# enlarge the batch, or make mode="reduce-overhead" possible for the compiled model', fits, obstacle
         )
-    return LaunchAdvice(
-        "model = torch.compile(model)", False, f'no CUDA graph (mode="reduce-overhead") is proposed: {obstacle}'
-    )
+    reason = f'no CUDA graph (mode="reduce-overhead") is proposed: {obstacle}'
+    return LaunchAdvice("model = torch.compile(model)", fits, reason, decides)

@@ -9,6 +9,7 @@ from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
 from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
+from mfu_doctor.result.findings import SURE as MARKS
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
@@ -53,7 +54,7 @@ def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
     """What a replay is and how far off this one is, once and only with `-v`."""
     error = wording.replay_error(report)
     text = f"{labels.REPLAY} {labels.REPLAY_ERROR} Here: {error}." if error else labels.REPLAY
-    sure = "; ".join(f"{mark}: {meaning}" for mark, meaning in labels.SURE.items())
+    sure = "; ".join(f"{mark}: {meaning}" for mark, meaning in MARKS.items())
     return tuple(line(TEXT + row, "quiet") for row in wrap(f"{text} How sure: {sure}.", look.width - len(TEXT)))
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.findings import SURE, Diagnosis
 
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
 EFFORTS = {"setting": "change of settings", "line": "one-line change", "refactor": "code restructuring"}
-SURE = {  # the marks of `Diagnosis.sure`
-    "high": "all that goes was measured in this run",
-    "medium": "what is left after the fix is calculated",
-    "low": "a rough estimate: try it",
-}
 UNCHANGED = "results unchanged"  # no risk
 IDLE_MEANS = {
     "launch": "the CPU launches kernels too slowly",
@@ -40,7 +35,7 @@ def idle_cause(name: str) -> str:
 def fix_tags(found: Diagnosis) -> tuple[str, ...]:
     """How a fix is meant, in words: how sure its saving is, what it asks of the user, and whether results change."""
     known = (
-        f"sure: {found.sure} ({SURE[found.sure]})" if found.confidence else "",
+        f"sure: {found.sure} ({SURE[found.sure]})" if found.saving or found.throughput_gain is not None else "",
         EFFORTS.get(found.effort, found.effort) if found.effort else "",
         RISKS.get(found.risk, UNCHANGED) if found.risk else "",
     )

@@ -83,7 +83,6 @@ def anomaly_mode(run: Run) -> Outcome:
     return Finding(
         summary="Anomaly detection is on: it formats a stack trace per operator and checks every gradient for NaN",
         fix="torch.autograd.set_detect_anomaly(False)  # and no `with torch.autograd.detect_anomaly():` around the step",
-        confidence="measured",
         decides=Ends(
             low="only the stack traces go that views show", high="operators of backward then take what their work needs"
         ),

@@ -10,11 +10,13 @@ Why it costs
 
 How the gain is predicted
     Replay simulates the recorded timeline again with less CPU time. If the GPU is the bottleneck, nothing is saved.
-    Low: kernel fusion removes some launches (their share is counted in this run). Only the CPU time for which the GPU waits
-    becomes shorter.
-    Mid: if a CUDA graph is possible (same kernels in each step, no synchronisation), the CPU time becomes that of one graph
-    launch. Otherwise it is halved, as with torch.compile. Long gaps remain.
-    High: no CPU time remains. No end saves more than the GPU waits for the CPU and, as the CPU then loads it earlier, for data.
+    The CPU time of the optimizer stays: what is compiled is the model.
+    If this run shows that a CUDA graph is possible (same kernels in each step, no synchronisation), the CPU time becomes 30 % of
+    it (low) or that of one graph launch (mid); high: nothing remains, of the optimizer either.
+    If it shows that none is possible, or if nothing tells: low: kernel fusion removes some launches (their share is counted in
+    this run), and only the CPU time for which the GPU waits becomes shorter. Mid: the CPU time is halved, as with torch.compile.
+    High: 30 % of it remains; if nothing tells, nothing remains, long gaps included.
+    No end saves more than the GPU waits for the CPU and, as the CPU then loads it earlier, for data.
     If long gaps cause most of the idle time: low removes half of those for which the GPU waits (all of them if one line of the
     program fills them), mid removes all long gaps.
     In a CPU-only run: mid removes what long gaps take above the typical gap, high removes all Python between operators. A line
@@ -47,9 +49,6 @@ from mfu_doctor.analysis.evidence.diagnostics import takes_most
 from mfu_doctor.analysis.evidence.forward_only import is_forward_only
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import (
-    COMPILED_HOST_LEFT,
-    GRAPH_LEAST,
-    GRAPH_NODE_NS,
     HostTime,
     LongGaps,
     fusable_share,
@@ -59,7 +58,7 @@ from mfu_doctor.analysis.evidence.host_time import (
     long_gaps,
     longest_pause,
 )
-from mfu_doctor.analysis.evidence.launch_advice import launch_advice
+from mfu_doctor.analysis.evidence.launch_advice import cheaper_launches, launch_advice
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
 from mfu_doctor.analysis.evidence.loop_kinds import time_of as time_in_loops
 from mfu_doctor.analysis.evidence.rare_work import roots_of_rare_work
@@ -85,6 +84,7 @@ CPU_DISPATCH_SHARE = 0.15
 # Below this share of a gap on the CPU, the thread waits in it rather than runs Python.
 _AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
+_FITS = {True: "possible", False: "not possible", None: "not known"}
 _PAUSES = Ends(low="half of it has to stay", high="this Python can leave the step")
 # Inference has no training step and often no data loader: the next request can be prepared while this one runs.
 _ELSEWHERE_ON_CPU = "to another thread, for the next request"
@@ -114,28 +114,21 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
         return _pausing(run, steady, host)
     everything = joined(host.issuing, host.dispatch)
     total = max(steady.host_ns(everything), 1.0)
-    waited_for = everything & late(run)
-    graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
-    fewer = 1 - fusable_share(run, steady)
+    fusable = fusable_share(run, steady)
     advice = launch_advice(run, steady)
-    mid = graph if advice.graph_fits else max(COMPILED_HOST_LEFT[1], graph)
     return Finding(
         summary=f"GPU waits for the CPU {idle.of_step}: {number(host.operations)} kernels per step",
         fix=advice.fix,
         detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
         decides=advice.decides,
-        change=Change(
-            (ScaleHost(waited_for, max(fewer, graph)),),
-            (ScaleHost(everything, mid),),
-            (ScaleHost(joined(everything, host.pauses), 0.0),),
-        ),
+        change=cheaper_launches(run, steady, host, advice.graph_fits),
         evidence=(
             shown("GPU idle, CPU launches", seconds(part_of(run, "launch").mean_ns), "s"),
             shown("GPU idle, Python", seconds(part_of(run, "python").mean_ns), "s"),
             shown("kernels", host.operations, "per step"),
             shown("CPU time", seconds(total), "s"),
-            shown("fusable launches", 1 - fewer, "share"),
-            shown("CUDA graph", "possible" if advice.graph_fits else "not confirmed"),
+            shown("fusable launches", fusable, "share"),
+            shown("CUDA graph", _FITS[advice.graph_fits]),
         ),
         risk="rounding",
         symptom_of=_roots(run, steady, idle),

@@ -152,7 +152,6 @@ def _found(whole: WholeRun, part: _Part) -> Finding:
             *(shown(_words(e, "other work")[0], e.seconds, "s", e.line) for e in part.places[:_SHOWN]),
         ),
         effort="refactor",
-        confidence="measured",
         place=part.top.line if part.top else None,
         throughput_gain=part.gain(left),
         outside_share=_HALF * part.top_s * (1.0 - left) / part.steps_s,

@@ -8,9 +8,10 @@ Why it costs
     A CUDA graph runs hundreds of kernels with one launch. The CPU then needs microseconds instead of milliseconds.
 
 How the gain is predicted
-    Low: 30 % of the launch time for which the GPU waits remains, because inputs are copied and Python runs around the graph.
-    Mid: the launch time on the CPU becomes that of one graph launch with the same number of kernels.
-    High: no launch time remains.
+    The launch time of the optimizer stays: what is captured is the model.
+    Low: 30 % of the launch time remains, because inputs are copied and Python runs around the graph.
+    Mid: it becomes that of one graph launch with the same number of kernels.
+    High: no launch time remains, of the optimizer either (torch.cuda.graph around the whole step).
 
 How to fix
     torch.cuda.make_graphed_callables, torch.cuda.graph around the step, or torch.compile(mode="reduce-overhead").
@@ -26,18 +27,15 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.graphs import is_graphed, kernels_by_step, obstacle_to_graph
-from mfu_doctor.analysis.evidence.host_time import GRAPH_LEAST, GRAPH_NODE_NS, host_time_of, joined, late
+from mfu_doctor.analysis.evidence.host_time import host_time_of
+from mfu_doctor.analysis.evidence.launch_advice import cheaper_launches
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
-from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
-
-# Cautious end: this part of the host time remains, for copies into static inputs and for Python around the graph.
-_CAUTIOUS = 0.3
 
 
 @rule(
@@ -57,21 +55,14 @@ def ungraphed_steps(run: Run) -> Outcome:
     if obstacle is not None:
         return Skip(obstacle)
     launched = len(kernels_by_step(run)[0])
-    host = host_time_of(run, steady)
-    everything = joined(host.issuing, host.dispatch)
-    waited_for = everything & late(run)
-    total = max(steady.host_ns(everything), 1.0)
-    graph = min(max(host.operations * GRAPH_NODE_NS / total, GRAPH_LEAST), 1.0)
     return Finding(
         summary=f"GPU waits for launches {idle.of_step}; each of {steady.count} steps runs the same {number(launched)} kernels",
         fix="model = torch.cuda.make_graphed_callables(model, (example_batch,))",
         detail="every step runs the same kernels in the same order without synchronisation, so a CUDA graph is possible",
-        decides=Ends(low="filling the graph's inputs takes 30 % of it", high="launching takes no time any more"),
-        change=Change(
-            (ScaleHost(waited_for, max(_CAUTIOUS, graph)),),
-            (ScaleHost(everything, graph),),
-            (ScaleHost(everything, 0.0),),
+        decides=Ends(
+            low="filling the graph's inputs takes 30 % of launching", high="the optimizer is in the graph too"
         ),
+        change=cheaper_launches(run, steady, host_time_of(run, steady), graph_fits=True),
         evidence=(
             shown("kernels", launched, "per step"),
             shown("identical steps", steady.count, "count"),

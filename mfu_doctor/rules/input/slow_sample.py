@@ -115,7 +115,6 @@ def _in_the_run(run: Run) -> Outcome:
         ),
         effort="setting",
         symptom_of=("input-bound", "cold-workers"),
-        confidence="measured",
         throughput_gain=1.0 / (1.0 - _HALF * excess / step_s) - 1.0,
         outside_share=_HALF * excess / step_s,
     )
