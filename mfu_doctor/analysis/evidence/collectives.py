@@ -1,7 +1,8 @@
 """The collectives of one rank: kind, size, exposed time, and how much of that time is at least waiting for other ranks.
 
 If a peer is late, the collective takes longer on this rank. The fastest of equal collectives waited least, so the time that
-others take above it is waiting. Without equal ones, or without sizes, the trace of one rank does not tell transfer from waiting.
+others take above it is waiting. What the fastest one takes is transfer only if the link explains it: a rank that is late in every
+step makes all of them equally long. Without sizes or a known link, the trace of one rank does not tell transfer from waiting.
 
 A kernel of NCCL does not always carry what it communicates. The operator that issued it does (record_param_comms): the name of
 the collective, the number of elements or the shapes, and the dtype.
@@ -11,17 +12,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.devices.dtypes import element_bytes
+from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, link_rate
 from mfu_doctor.trace import Category, EventArgs, ProcessGroup
+from mfu_doctor.units import NS_PER_S
 
 _KIND = re.compile(
     r"(all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|broadcast|send_?recv|reduce|gather|scatter|send|recv|barrier)",
@@ -40,6 +45,7 @@ _BYTES = {
 }
 _BYTES |= {"byte": 1, "char": 1, "bool": 1, "int8": 1, "uint8": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "int32": 4}
 FEW_BYTES = 4096
+SLOW_LINK = 0.2  # of the link's rate: nsys-ai calls less slow; ring all-reduces reach 0.7 to 0.8 (NCCL tests)
 # Operators whose first argument is what this rank puts in; c10d::_allgather_base_ and its like begin with the output.
 _INPUT_FIRST = re.compile(r"^(record_param_comms$|_c10d_functional::)")
 _INPUTS_ONLY = re.compile(r"^(nccl|gloo|mpi|ucc):")  # all arguments are what it puts in (a receive: what it gets)
@@ -63,6 +69,7 @@ class Collectives:
         exposed_ns: part of it in which nothing was computed.
         exposed_wait_ns: part of `exposed_ns` that is certainly waiting for other ranks; 0 where this is not known.
         wait_known: where it is known.
+        transfer_known: where the rest is transfer, because the fastest equal one reached a rate that its link has.
         ranks: how many ranks take part, None if unknown.
         group: its process group, None if the trace does not say which.
         sequence: its number in the group, -1 if unknown.
@@ -77,6 +84,7 @@ class Collectives:
     exposed_ns: Rows
     exposed_wait_ns: Rows
     wait_known: Mask
+    transfer_known: Mask
     ranks: tuple[int | None, ...]
     group: tuple[ProcessGroup | None, ...]
     sequence: Rows
@@ -101,6 +109,7 @@ def collectives_of(run: Run) -> Collectives | None:
     kind, size = tuple(one.kind for one in told), np.array([one.size for one in told], np.int64)
     duration = end - start
     exposed = run.breakdown.owners["communication"].overlap_with(start, end)
+    ranks, link = tuple(one.ranks for one in told), link_rate(device_with_link(run))
     fastest, known = _fastest(kind, size, duration)
     waiting = np.where(known, duration - fastest, 0)
     return Collectives(
@@ -112,11 +121,31 @@ def collectives_of(run: Run) -> Collectives | None:
         exposed_ns=exposed,
         exposed_wait_ns=np.minimum(waiting, exposed),
         wait_known=known,
-        ranks=tuple(one.ranks for one in told),
+        # even over a link of which little is reached
+        transfer_known=known
+        & (bytes_over_link(run, kind, size, ranks) * NS_PER_S >= SLOW_LINK * (link or np.inf) * fastest),
+        ranks=ranks,
         group=tuple(one.group for one in told),
         sequence=np.array([one.sequence for one in told], np.int64),
         peer=np.array([one.peer for one in told], np.int64),
     )
+
+
+def device_with_link(run: Run) -> str | None:
+    """The name of the device whose row of the table says how fast its link is."""
+    return run.trace.devices[0].name if run.trace.devices else run.peaks.name
+
+
+def bytes_over_link(
+    run: Run, kinds: Sequence[str], sizes: Rows, ranks: Sequence[int | None]
+) -> npt.NDArray[np.float64]:
+    """Bytes that each collective must move over a link inside a machine (NCCL's bus bandwidth convention); 0 if not known."""
+    out = np.zeros(len(kinds))
+    for i, (kind, size, known) in enumerate(zip(kinds, sizes.tolist(), ranks, strict=True)):
+        number = known or run.trace.distributed.world_size
+        if number is not None and 1 < number <= ONE_MACHINE and size >= 0:
+            out[i] = bus_bytes(kind, size, number)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

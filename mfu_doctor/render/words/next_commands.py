@@ -13,6 +13,7 @@ from mfu_doctor.result.report import Report
 # How fixes name the trace. It also stands for a name that cannot be pasted: one with control characters, or one that would fill
 # the screen.
 PLACEHOLDER = "TRACE"
+_FOLDER = "DIR"  # likewise the folder with the traces of all ranks
 _LONGEST_NAME = 160
 _STREAM = "-"
 _TRACES = (".json", ".json.gz")
@@ -76,7 +77,15 @@ def naming(report: Report, origin: Origin | None = None) -> Callable[[str], str]
     """What puts the trace's name into the commands of a text. A stream and a saved report leave the placeholder."""
     known = origin or Origin()
     name = PLACEHOLDER if known.source == _STREAM or known.is_saved else _name(report, known)
-    return lambda text: text.replace(f"{_REPORT} {PLACEHOLDER}", f"{_REPORT} {name}") if _REPORT in text else text
+    folder = all_ranks(report, known) or _FOLDER
+
+    def named(text: str) -> str:
+        if _REPORT not in text:
+            return text
+        text = text.replace(f"{_REPORT} {PLACEHOLDER}", f"{_REPORT} {name}")
+        return text.replace(f"{_REPORT} {_FOLDER} ", f"{_REPORT} {folder} ")
+
+    return named
 
 
 def continued(command: str, width: int, indent: str) -> list[str]:

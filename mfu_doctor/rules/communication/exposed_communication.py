@@ -1,9 +1,10 @@
 """The device waits for collectives: they run while it computes nothing.
 
 What it measures
-    The time in which a collective runs and no compute kernel does. For collectives of the same kind and size, the time of the
-    fastest one is at most the transfer time; what others take above it is waiting for other ranks. Without equal collectives of
-    known size, the trace of one rank does not tell transfer from waiting, and the report says so.
+    The time in which a collective runs and no compute kernel does. For collectives of the same kind and size, what others take
+    above the fastest one is waiting for other ranks. The fastest one is transfer if it reaches a rate that the link between the
+    devices has: if a rank is late in every step, all of them are equally long. Otherwise the trace of one rank does not tell
+    transfer from waiting, and the report says so.
 
 Why it costs
     In data-parallel training the gradient reduction overlaps with backward. A collective that is too long or starts too late
@@ -15,18 +16,21 @@ How the gain is predicted
     Low: half of the exposed time that is known to be transfer is removed.
     Mid: all of it is removed.
     High: all exposed time is removed, including waiting for other ranks. This is only possible if the ranks are balanced too.
-    If for most of the exposed time it is not known whether it is transfer, no saving is predicted.
+    If for most of the exposed time it is not known whether it is transfer, no saving is predicted, and no option is advised:
+    larger or smaller buckets do not make a late rank faster.
     The saving is limited by the compute that does not yet overlap with a collective. A collective that already overlaps with
     compute saves nothing.
 
 How to fix
-    The report names the option of the framework whose spans are in the trace: the bucket size of DistributedDataParallel, the
-    prefetching of FSDP, overlap_comm of DeepSpeed, more micro-batches of a pipeline, an earlier exchange with torchrec. If the
-    trace shows none of them, or shows that the option is already used, it names none of their options.
+    If transfer and waiting cannot be told apart: record all ranks, and report on their directory. It says which rank is late, and
+    why. Otherwise the report names the option of the framework whose spans are in the trace: the bucket size of
+    DistributedDataParallel, the prefetching of FSDP, overlap_comm of DeepSpeed, more micro-batches of a pipeline, an earlier
+    exchange with torchrec. If the trace shows none of them, or shows that the option is already used, it names none of their
+    options.
 
 When it is wrong
-    The rule is wrong if a collective waits for a slow rank: with the trace of one rank, this looks like a slow transfer. Compare
-    the reports of several ranks.
+    The rule is wrong if a collective waits for a slow rank and is still as quick as its link could be: with the trace of one
+    rank, this looks like a transfer. Report on all ranks together.
 
 References
     Li et al., PyTorch Distributed: experiences on accelerating data parallel training, VLDB 2020.
@@ -50,6 +54,7 @@ from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
+ALL_RANKS = "mfu-doctor report DIR  # the traces of all ranks: which one is late, and why"
 MOSTLY = 0.5  # share of the exposed time; if more of it may be waiting, no fix of the transfer has a price
 TINY = 0.01  # share of the exposed time that is not worth a clause
 
@@ -69,10 +74,11 @@ def exposed_communication(run: Run) -> Outcome:
     total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
     waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)
     spent = steady.per_step(float(every.exposed_ns[inside].sum()))
-    compared = steady.per_step(float(every.exposed_ns[inside & every.wait_known].sum()))
+    sure = np.where(every.transfer_known, every.exposed_ns, every.exposed_wait_ns)
+    compared = steady.per_step(float(sure[inside].sum()))
     told = Exposed(total, exposed, waiting, exposed * (1 - compared / spent) if spent else exposed)
-    fix = overlap_fix(parallelism_of(run), _longest_kind(every, inside))
     known = told.unknown_ns <= MOSTLY * exposed
+    fix = overlap_fix(parallelism_of(run), _longest_kind(every, inside)) if known else ALL_RANKS
     return Finding(
         summary=f"{'Training' if run.is_cpu else 'GPU'} waits for communication {part.of_step}",
         fix=fix,
@@ -105,7 +111,7 @@ class Exposed:
 
 def _about_waiting(told: Exposed) -> str:
     """What is known about waiting for other ranks. Not known is not 0."""
-    if told.unknown_ns >= told.exposed_ns * (1 - TINY):
+    if told.unknown_ns >= told.exposed_ns * (1 - TINY) and not told.waiting_ns:
         return "how much of the rest is waiting for other ranks is not known from the trace of one rank"
     waits = f"at least {time_of(told.waiting_ns)} of the rest is waiting for other ranks"
     if told.unknown_ns > TINY * told.exposed_ns:
@@ -140,7 +146,7 @@ def _coverable(run: Run, total_ns: float, exposed_ns: float) -> float:
 
 def _change(run: Run, every: Collectives, coverable: float) -> Change:
     rows = run.activity.row[every.entry]
-    transfer = np.where(every.wait_known, every.exposed_ns - every.exposed_wait_ns, 0) * coverable
+    transfer = np.where(every.transfer_known, every.exposed_ns - every.exposed_wait_ns, 0) * coverable
 
     def less(saved: npt.NDArray[np.float64]) -> tuple[SetDevice]:
         return (SetDevice(rows, np.maximum(every.duration_ns - saved, 0).astype(np.int64)),)

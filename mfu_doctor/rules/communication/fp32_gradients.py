@@ -70,8 +70,8 @@ def fp32_gradients(run: Run) -> Outcome:
     waiting = np.minimum(every.exposed_wait_ns, every.duration_ns)[chosen]
     transfer = every.duration_ns[chosen] - waiting
     rows = run.activity.row[every.entry[chosen]]
-    sure = np.where(every.wait_known[chosen], transfer, 0)  # the rest can be waiting, which does not become shorter
-    told = zip(_LEFT, (sure, transfer, transfer), strict=True)
+    sure = np.where(every.transfer_known[chosen], transfer, 0)  # the rest can be waiting, which does not become shorter
+    told = zip(_LEFT, (sure, sure, transfer), strict=True)
     ends = [(SetDevice(rows, (every.duration_ns[chosen] - part * (1 - left)).astype(np.int64)),) for left, part in told]
     return Finding(
         summary=f"GPU waits {steady.share(exposed)} of the step for reductions of fp32 gradients "

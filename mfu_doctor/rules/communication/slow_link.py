@@ -11,7 +11,7 @@ How the gain is predicted
     Each large collective takes bytes / (link bandwidth x efficiency).
     Low: half of the gain at 40 % efficiency. Time that even the slowest connection inside a machine cannot explain is waiting for
     a late rank, and remains.
-    Mid: 80 % efficiency.
+    Mid: 80 % efficiency; that time remains too.
     High: 90 % efficiency.
     Collectives that overlap with compute save nothing.
 
@@ -30,11 +30,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
+from mfu_doctor.analysis.evidence.collectives import SLOW_LINK, bytes_over_link, collectives_of, device_with_link
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, linked_row
+from mfu_doctor.devices.links import linked_row
 from mfu_doctor.quantities import bandwidth, share
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -42,7 +42,6 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
 
 LARGE_BYTES = 4 << 20
-SLOW = 0.2  # of the link: nsys-ai calls this slow; ring all-reduces reach 0.7 to 0.8 (NCCL tests)
 # Through host memory over PCIe 3.0 x16 (16 lanes of 0.985 GB/s, 80 % reached), in and out at once: the slowest connection.
 SLOWEST = 0.8 * 16 * 0.985 * GIGA / 2
 _REACHED = (0.4, 0.8, 0.9)
@@ -67,21 +66,21 @@ def slow_link(run: Run) -> Outcome:
     every = collectives_of(run)
     if every is None:
         return None
-    row = linked_row(run.trace.devices[0].name if run.trace.devices else run.peaks.name)
+    row = linked_row(device_with_link(run))
     if row is None or row.link is None:
         return Skip(
             "the link between these GPUs is unknown (no NVLink in the device table, or cards that need a bridge)"
         )
     link = row.link / 2
     called, tool = _NAMES.get(row.vendor, ("link", "the vendor's topology tool"))
-    moved = _bus_bytes(run, every)
+    moved = bytes_over_link(run, every.kind, every.size, every.ranks)
     steady = steady_of(run)
     inside = steady.entries(run)[every.entry] & (every.size >= LARGE_BYTES)
     if not (inside & (moved > 0)).any():
         return Skip("no collective of at least 4 MiB with a known size and at most eight ranks was recorded")
     chosen = inside & (moved > 0)
     rate = float(np.median(moved[chosen] / np.maximum(every.duration_ns[chosen], 1))) * NS_PER_S
-    if rate >= SLOW * link:
+    if rate >= SLOW_LINK * link:
         return None
     large = (every.size >= LARGE_BYTES) & (moved > 0)
     rows, ideal = run.activity.row[every.entry[large]], moved[large] / link * NS_PER_S
@@ -89,7 +88,7 @@ def slow_link(run: Run) -> Outcome:
     by_link = np.minimum(now, moved[large] / SLOWEST * NS_PER_S)  # time above this is not explained by any link
     ends = [
         (SetDevice(rows, (now - part * np.maximum(told - ideal / reached, 0.0)).astype(np.int64)),)
-        for reached, part, told in zip(_REACHED, _FOUND, (by_link, now, now), strict=True)
+        for reached, part, told in zip(_REACHED, _FOUND, (by_link, by_link, now), strict=True)
     ]
     waiting = "the rate is below that of any link inside a machine, so part of the time is waiting for a late rank"
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
@@ -103,14 +102,3 @@ def slow_link(run: Run) -> Outcome:
         effort="setting",
         confidence="hint",
     )
-
-
-def _bus_bytes(run: Run, every: Collectives) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Bytes that each collective must move over a link (NCCL's bus bandwidth convention); 0 if that is unknown."""
-    out = np.zeros(len(every.entry))
-    for i, known in enumerate(every.ranks):
-        ranks = known or run.trace.distributed.world_size
-        if ranks is None or not 1 < ranks <= ONE_MACHINE or every.size[i] < 0:
-            continue
-        out[i] = bus_bytes(every.kind[i], float(every.size[i]), ranks)
-    return out

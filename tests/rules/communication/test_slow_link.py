@@ -19,12 +19,14 @@ def test_a_collective_at_a_tenth_of_the_link_is_priced_at_four_fifths_of_it() ->
     assert "of the NVLink bandwidth" in found(slow_link, run).summary
 
 
-def test_what_no_link_explains_is_left_to_the_late_rank_at_the_low_end() -> None:
+def test_what_no_link_explains_is_left_to_the_late_rank_but_at_the_high_end() -> None:
     """117 MB in 39 ms are 3 GB/s; through host memory they would take 18.6 ms: only half of that is promised."""
     run = run_of(communicating((16 * MILLION, 39_000)))
     moved = 16 * MILLION * 4 * 2 * 7 / 8
     by_host = moved / (0.8 * 16 * 0.985e9 / 2) * 1e6
     assert price_us(slow_link, run).low_ns == close((by_host - moved / (0.4 * 300e9) * 1e6) / 2)
+    assert price_us(slow_link, run).mid_ns == close(by_host - moved / (0.8 * 300e9) * 1e6)
+    assert price_us(slow_link, run).high_ns == close(39_000 - moved / (0.9 * 300e9) * 1e6)
     assert "waiting for a late rank" in (found(slow_link, run).detail or "")
 
 
