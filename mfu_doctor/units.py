@@ -21,6 +21,9 @@ MILLI = 1e-3
 # No quantity in a file is larger: seconds of three centuries, a time past an int64, more FLOP than were ever computed.
 MOST_SECONDS, MOST_NS, LARGEST = 1e10, 9e18, 1e30
 _RATES = ("bytes_s", "flops_s")
+# Fields that are a share of a peak, which nothing exceeds but by rounding.
+_OF_PEAK = frozenset({"mfu", "mfu_low", "mfu_high", "lower_mfu", "hfu", "causal", "by_dtype", "upper"})
+WHOLE = 1 + 1e-6
 
 _DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(ns|us|ms|s)\s*$")
 _SCALE = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -78,6 +81,8 @@ def impossible(value: object, name: str = "") -> str | None:
 
 
 def _can_be(value: float, name: str) -> bool:
+    if name in _OF_PEAK:
+        return 0 <= value <= WHOLE
     if name.endswith("_ns"):
         return 0 <= value <= MOST_NS
     if name.endswith("_s") and not name.endswith(_RATES):

@@ -18,7 +18,7 @@ from mfu_doctor.quantities import flop_count, peak_rate
 from mfu_doctor.result.findings import FAILED, PASSED, Diagnosis, Plan
 from mfu_doctor.result.report import Baseline, Report
 from mfu_doctor.result.run import Convention, DeviceInfo, Mfu
-from mfu_doctor.result.stated_mfu import NOT_STATED, as_stated
+from mfu_doctor.result.stated_mfu import NOT_STATED, as_stated, peak_share
 from mfu_doctor.result.step import KernelRow
 
 _JUDGED = "the findings are not recalculated: pass the trace to update them"
@@ -161,7 +161,7 @@ def _plan(plan: Plan, ratio: float | None) -> Plan:
 
 def _kernel(row: KernelRow, peaks: dict[str, float]) -> KernelRow:
     peak = peaks.get(row.dtype) if row.dtype is not None else None
-    return replace(row, peak_share=row.achieved_flops_s / peak if row.achieved_flops_s and peak else None)
+    return replace(row, peak_share=peak_share(row.kind, row.achieved_flops_s, peak))
 
 
 def _baseline(report: Report, mfu: Mfu, peak: float | None, flops: float | None) -> Baseline | None:

@@ -62,6 +62,15 @@ def _possible(mfu: Mfu, cause: str) -> Mfu:
     return replace(mfu, hfu=kept[0], causal=kept[1], by_dtype=kept[2], notes=(*mfu.notes, *notes))
 
 
+def peak_share(kind: str, achieved: float | None, peak: float | None) -> float | None:
+    """What kernels of a kind reach of a peak, both in FLOP/s; None if either is unknown, or if it cannot be.
+
+    Only convolutions exceed 100 %: their FLOPs are those of the direct algorithm, and Winograd or FFT need fewer.
+    """
+    share = achieved / peak if achieved and peak else None
+    return share if share is None or share <= 1 or kind == "convolution" else None
+
+
 def _without_bounds(mfu: Mfu) -> tuple[str, ...]:
     """The notes without those on an MFU that is not stated."""
     return tuple(note for note in mfu.notes if not note.startswith(LOWER_BOUND))

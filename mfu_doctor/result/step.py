@@ -173,7 +173,7 @@ class KernelRow:
     achieved_flops_s: float | None = None
     bytes: float | None = None  # minimal traffic per step
     intensity: float | None = None  # FLOP per byte
-    peak_share: float | None = None  # achieved over the peak of its dtype
+    peak_share: float | None = None  # achieved over the peak of its dtype; above 1 only of convolutions
     op: str | None = None  # the operator that launched most of its time
 
 

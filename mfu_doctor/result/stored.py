@@ -14,7 +14,7 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.json_text import json_bytes
 from mfu_doctor.result.job import JOB_SCHEMA, JobReport
 from mfu_doctor.result.report import SCHEMA, Report
-from mfu_doctor.units import impossible
+from mfu_doctor.units import WHOLE, impossible
 
 R = TypeVar("R", bound=Report | JobReport)
 
@@ -50,11 +50,17 @@ def from_json(data: bytes | str, kind: type[R]) -> R:
             f"the report has schema {report.schema}, this version reads {known}",
             "create the report again from the trace",
         )
-    if (name := impossible(report)) is not None:
+    if (name := _impossible(report)) is not None:
         raise NotATraceError(
             f"not a report of mfu-doctor (the value of {name} cannot be)", "create it again from the trace"
         )
     return report
+
+
+def _impossible(report: Report | JobReport) -> str | None:
+    """Name of the first number that cannot be: by its unit, or an MFU above 100 %."""
+    stated = report.mfu.value if isinstance(report, Report) else None
+    return impossible(report) or ("mfu" if stated is not None and not 0 <= stated <= WHOLE else None)
 
 
 def is_report(head: bytes) -> bool:

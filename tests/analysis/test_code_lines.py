@@ -17,20 +17,20 @@ def product(drawn: Timeline, us: int) -> None:
 def test_each_line_has_the_time_that_its_operators_take() -> None:
     def body(drawn: Timeline) -> None:
         with drawn.span("model.py(9): forward", "python_function"):
-            product(drawn, 3_000)
-            product(drawn, 1_000)
+            product(drawn, 30_000)
+            product(drawn, 10_000)
         with drawn.span("loss.py(4): loss", "python_function"):
-            drawn.op("aten::exp", kernel=1_000)
+            drawn.op("aten::exp", kernel=10_000)
 
     run = run_of(steps(body))
     rows = code_lines(run)
     assert [row.place for row in rows] == ["model.py:9", "loss.py:4"]
     first, second = rows
-    assert first.seconds == pytest.approx(4e-3)
-    assert second.seconds == pytest.approx(1e-3)
+    assert first.seconds == pytest.approx(40e-3)
+    assert second.seconds == pytest.approx(10e-3)
     assert first.share == pytest.approx(4 * second.share)
     assert first.flops == 2 * 2 * 4096**3
-    assert first.peak_share == pytest.approx(first.flops / 4e-3 / run.peaks.of("fp32"), rel=1e-3)  # type: ignore[operator]
+    assert first.peak_share == pytest.approx(first.flops / 40e-3 / run.peaks.of("fp32"), rel=1e-3)  # type: ignore[operator]
     assert second.flops is None
     assert second.peak_share is None
 

@@ -9,6 +9,7 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.tables import kernel_rows, module_rows, op_rows
+from mfu_doctor.result.stated_mfu import peak_share
 from tests.analysis.test_mfu import steps_of
 from tests.analysis.test_waterfall import gemm
 from tests.reference import from_json
@@ -35,6 +36,22 @@ def test_kernel_rows_carry_what_it_takes_to_judge_a_kernel() -> None:
     assert (row.flops, row.bytes) == (flops, 2 * 3 * 4096**2 * 2)
     assert row.peak_share == pytest.approx(flops / 400e-6 / 989.4e12)
     assert row.intensity == pytest.approx(4096 / 3)
+
+
+def test_a_matmul_above_its_peak_has_no_share_of_it() -> None:
+    """Its time, its FLOPs or the peak is wrong, and "352 % of peak" would be told as a fact."""
+    (row,) = kernel_rows(tabled(lambda t: gemm(t, 4096, 4096, 4096, 20)))
+    assert row.achieved_flops_s == pytest.approx(2 * 4096**3 / 20e-6)
+    assert row.peak_share is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "achieved", "share"),
+    [("matmul", 5.0, 0.5), ("matmul", 20.0, None), ("convolution", 20.0, 2.0), ("matmul", None, None)],
+)
+def test_only_convolutions_exceed_a_peak(kind: str, achieved: float | None, share: float | None) -> None:
+    """Their FLOPs are those of the direct algorithm; Winograd needs fewer."""
+    assert peak_share(kind, achieved, 10.0) == share
 
 
 def test_an_operator_in_two_stretches_is_one_call() -> None:

@@ -38,6 +38,7 @@ _ALONE_S = 600.0  # on the clock: a busy machine is slow
 Commands = tuple[tuple[str, ...], ...]
 
 _SLACK = 1e-6  # relative: seconds are floats
+_OF_PEAK = ("mfu", "mfu_low", "mfu_high", "lower_mfu", "hfu", "causal", "by_dtype", "upper")
 # Numbers with a unit of time that are differences, or a moment beside the one that counts as zero; they have a sign.
 _SIGNED = ("start_s", "end_s", "drift_s", "offset_s")
 
@@ -178,6 +179,8 @@ def _wrong_step(report: Report) -> Iterator[str]:
         yield f"the bars sum to {sum(bars)}, the step is {split.step_s}"
     if report.step_time_s is not None and not report.step_time_s.stated > 0:
         yield f"a step takes {report.step_time_s.stated} s"
+    if any(row.peak_share is not None and row.peak_share > 1 and row.kind != "convolution" for row in report.kernels):
+        yield "a kernel is above 100 % of the peak"
     if report.mfu.value is not None and not 0 <= report.mfu.value <= 1 + _SLACK:
         yield f"MFU {report.mfu.value}"
 
@@ -195,6 +198,8 @@ def _impossible(node: Any, name: str) -> Iterator[str]:
             yield f"{name} is {node}"
         elif node < 0 and name.endswith("_s") and name not in _SIGNED:
             yield f"{name} is negative: {node}"
+        elif name in _OF_PEAK and not 0 <= node <= 1 + _SLACK:
+            yield f"{name} is above 100 %: {node}"
         elif name == "share" and not 0 <= node <= 1 + _SLACK:
             yield f"{name} is {node}"
 

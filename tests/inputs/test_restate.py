@@ -152,7 +152,8 @@ def test_kernels_of_every_dtype_follow_the_new_peaks() -> None:
     assert row.achieved_flops_s is not None
     for kernel in changed.kernels:
         assert kernel.dtype is not None
-        assert kernel.peak_share == pytest.approx(row.achieved_flops_s / changed.device.peaks[kernel.dtype])
+        share = row.achieved_flops_s / changed.device.peaks[kernel.dtype]
+        assert kernel.peak_share == (pytest.approx(share) if share <= 1 else None)
     assert changed.device.peaks["tf32"] == 100e12
 
 

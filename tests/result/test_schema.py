@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from mfu_doctor.api.report import Report
+from mfu_doctor.errors import NotATraceError
 from mfu_doctor.result.schema import FILE, report_schema
 from tests.goldens import FOLDER, GOLDENS
 
@@ -35,6 +36,15 @@ def test_the_schema_refuses_a_report_with_text_for_a_number() -> None:
     data["mfu"]["value"] = "52 %"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("field", ["value", "hfu", "causal"])
+def test_a_report_above_the_peak_is_refused(field: str) -> None:
+    """No version states an MFU above 100 %: somebody has changed the file, and would be told that number as a headline."""
+    data = json.loads((FOLDER / "healthy.json").read_bytes())
+    data["mfu"][field] = 3.5
+    with pytest.raises(NotATraceError, match="cannot be"):
+        Report.from_json(json.dumps(data))
 
 
 @pytest.mark.parametrize("name", GOLDENS)

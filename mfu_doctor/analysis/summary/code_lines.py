@@ -48,7 +48,7 @@ def code_lines(run: Run) -> tuple[CodeLine, ...]:
             seconds=float(seconds[i]),
             share=float(seconds[i]) / step_s,
             flops=float(round(flops[i])) or None,
-            peak_share=float(at_peak[i] / seconds[i]) or None,
+            peak_share=share if 0 < (share := float(at_peak[i] / seconds[i])) <= 1 else None,
         )
         for i in np.argsort(-seconds, kind="stable")[:TOP].tolist()
         if seconds[i] > 0

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
 from mfu_doctor.intervals import union
+from mfu_doctor.result.stated_mfu import peak_share
 from mfu_doctor.result.step import KernelRow, OpRow
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
@@ -141,9 +142,10 @@ def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, 
     peak = run.peaks.of(dtype)
     op = run.launches.op[entries]
     owner = _most(np.where(op >= 0, run.trace.events.name[np.maximum(op, 0)], len(run.trace.names)), spent)
+    kind = KINDS[_most(run.kernels.kind[entries], spent)]
     return KernelRow(
         name=run.trace.name_of(int(run.activity.row[entries[0]])),
-        kind=KINDS[_most(run.kernels.kind[entries], spent)],
+        kind=kind,
         seconds=total_s,
         share=float(run.steps.overlap(running.start, running.end).sum()) / scale / steady.step_s,
         count=_calls(run, entries, part) / steady.steps,
@@ -152,7 +154,7 @@ def _kernel_row(run: Run, steady: _Steady, entries: Int64, known: tuple[Floats, 
         achieved_flops_s=achieved,
         bytes=size,
         intensity=flops / size if flops and size else None,
-        peak_share=achieved / peak if achieved and peak else None,
+        peak_share=peak_share(kind, achieved, peak),
         op=run.trace.names[owner] if owner < len(run.trace.names) and run.activity.is_device else None,
     )
 
