@@ -151,7 +151,7 @@ def test_every_box_that_scrolls_can_be_reached_by_keyboard(tab: Tab) -> None:
 def test_paper_shows_what_was_folded(tab: Tab) -> None:
     """Printed details are open: a reader of paper cannot click."""
     tab.page.emulate_media(media="print")
-    fix = tab.page.locator("#fixes details").nth(1).locator("pre").first
+    fix = tab.page.locator("#fixes details").nth(1).locator("p").first
     box = fix.bounding_box()
     tab.page.emulate_media(media="screen")
     assert box is not None

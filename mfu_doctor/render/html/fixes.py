@@ -27,6 +27,7 @@ class Fix:
     diagnosis: Diagnosis
     number: int
     saves: str
+    sure: str
     decides: str
     mfu_after: str
     step_after: str
@@ -96,6 +97,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
         diagnosis=found,
         number=number,
         saves=wording.saving(report, found, EN_DASH),
+        sure=wording.sure(found),
         decides=wording.decided_by(report, found),
         mfu_after=wording.mfu_after(found, EN_DASH),
         step_after=after,

@@ -148,10 +148,12 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
 def _facts(report: Report) -> tuple[tuple[str, str], ...]:
     """The line under the headline: where the numbers come from."""
     device, run = report.device, report.run
-    several = f"{device.count} \u00d7 " if device.count > 1 else ""
+    alone = run.rank is not None and (run.world_size or 1) > 1  # the devices of one rank
+    several = f"{device.count} \u00d7 " if device.count > 1 and not alone else ""
     rows = (
         ("device", f"{several}{device.name}" if device.name else "unknown"),
         ("trace", run.trace),
+        ("rank", f"{run.rank} of {run.world_size}" if alone else ""),
         ("steps", str(run.steps)),
         ("torch", run.versions.get("torch", "")),
         ("recorded", "with mfu-doctor" if run.captured else ""),

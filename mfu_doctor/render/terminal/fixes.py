@@ -43,7 +43,7 @@ def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     """One fix and its place in a line, and if there is room its change, or the problem if that is longer."""
     place = (found.place or "").rpartition("/")[2]
     name = f"{index} {found.rule}" + (f": {place}" if place else "")
-    saves = _columns(name, wording.saving(report, found), _sure(found), look)
+    saves = _columns(name, wording.saving(report, found), wording.sure(found), look)
     room = look.width - len(TEXT)
     change = [row for row in change_rows(found.fix or "", None, room) if not row.lstrip().startswith("#")]
     told = change if change and len(change) <= BRIEF else wrap(found.summary, room, lines=BRIEF)
@@ -70,7 +70,7 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     whole = f"{name}: {found.summary}"
     is_short = bool(found.summary) and cells(whole) < look.width - SAVES - SURE
     left = whole if is_short else name
-    rows: list[Line] = [line(_columns(left, wording.saving(report, found), _sure(found), look), "number")]
+    rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
     if not is_short and found.summary:
         rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2))]
@@ -88,10 +88,6 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
             for row in evidence(found)
         ]
     return Block(tuple(rows), tuple(extra), urgency=1, hint=False)
-
-
-def _sure(found: Diagnosis) -> str:
-    return found.sure if found.saving is not None or found.throughput_gain is not None else ""
 
 
 def _change(found: Diagnosis, room: int, lines: int | None) -> list[str]:

@@ -225,6 +225,11 @@ def saving(report: Report, diagnosis: Diagnosis, dash: str = "-") -> str:
     return f"{found.about or 'about'} {quantities.share(found.mid, step_s(report))}"
 
 
+def sure(diagnosis: Diagnosis) -> str:
+    """How sure a saving is; empty where nothing is predicted."""
+    return diagnosis.sure if diagnosis.saving is not None or diagnosis.throughput_gain is not None else ""
+
+
 def time_saved(found: Saving, dash: str = "-") -> str:
     """The best estimate of a saving, with the range where it is wide: about 30 ms (5.7-67)."""
     return quantities.estimate(found.low, found.mid, found.high, about=found.about, dash=dash)
