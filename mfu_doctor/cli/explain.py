@@ -1,9 +1,13 @@
-"""`mfu-doctor explain [RULE]`: the documentation of the rules, from the rules' own docstrings, offline.
+"""`mfu-doctor explain [RULE [TRACE]]`: the documentation of the rules, from the rules' own docstrings, offline.
 
 The terminal, the web page and the source code show one text, which stands beside the code that it describes.
 """
 
 from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
 
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.findings import SURE
@@ -14,12 +18,17 @@ from mfu_doctor.rules.families import Family, family_named
 FORMATS = ("text", "markdown", "json")
 
 
-def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - the word users know from --format
-    """The documentation of one rule, of a family, or the list of all rules.
+def run_explain(
+    name: str | None,
+    format: str = "text",  # noqa: A002 - the word users know from --format
+    source: str | None = None,
+) -> str:
+    """The documentation of one rule, of a family, or the list of all rules; of a rule also what it found in a file.
 
     Args:
         name: the name, code or alias of a rule, a family ("IN" or "input"), or None for the list.
         format: text, markdown or json.
+        source: a trace or a saved report, whose finding by this rule stands first.
 
     Raises:
         DoctorError: the rule or format does not exist.
@@ -28,12 +37,44 @@ def run_explain(name: str | None, format: str = "text") -> str:  # noqa: A002 - 
         raise DoctorError(f"unknown format {format!r}", suggest(format, FORMATS))
     if name is None:
         return _list(RULES, format)
-    if family_named(name) is not None:
+    if family_named(name) is not None and source is None:
         return _list(choose(RULES, select=(name,)), format)
-    rule = find(name)
+    rule = _rule_named(name)
+    if source is not None:
+        return _found_in(source, rule, format)
     if format == "json":
         return _json([described(rule)])
     return (_markdown if format == "markdown" else _text)(rule)
+
+
+def _rule_named(name: str) -> Rule:
+    """The rule. Whoever names a file is told what shows its findings."""
+    try:
+        return find(name)
+    except DoctorError as error:
+        if not Path(name).exists():
+            raise
+        file = shlex.quote(name)
+        raise DoctorError(
+            f"{name} is a file, and explain takes a rule first",
+            f"mfu-doctor explain RULE {file} shows what a rule found in it, mfu-doctor report {file} -v all findings",
+        ) from error
+
+
+def _found_in(source: str, rule: Rule, format: str) -> str:  # noqa: A002
+    """What the rule found in this file, then its documentation."""
+    from mfu_doctor.inputs.load import load_input, processors
+    from mfu_doctor.render.terminal.paint import abilities
+    from mfu_doctor.render.terminal.terminal import render_finding
+    from mfu_doctor.render.words.next_commands import Origin
+
+    if format != "text":
+        raise DoctorError(
+            f"a finding cannot be shown as {format}", "mfu-doctor report FILE -o report.json has all of them"
+        )
+    loaded = load_input(source, processes=processors())
+    origin = Origin(source, loaded.is_saved)
+    return f"{render_finding(loaded.report, rule.name, screen=abilities(sys.stdout), origin=origin).rstrip()}\n\n{_text(rule)}"
 
 
 def sections(document: str) -> dict[str, str]:

@@ -234,15 +234,13 @@ def run(
 @app.command(cls=Verb)
 def explain(
     rule: given.RuleName = None,
+    trace: given.ExplainedTrace = None,
     format: given.ExplainFormat = "text",
 ) -> None:
-    """Explain a rule: what it measures, how to fix the problem, and when the rule is wrong.
-
-    Without RULE, list all rules.
-    """
+    """Explain a rule, its fix, and when it is wrong. With TRACE, first what it found there. Without RULE, list all rules."""
     from mfu_doctor.cli.explain import run_explain
 
-    _show(run_explain(rule, format))
+    _show(run_explain(rule, format, trace))
 
 
 @app.command(cls=Verb)

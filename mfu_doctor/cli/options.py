@@ -25,6 +25,12 @@ Dask = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Read the ranks on the Dask cluster with this scheduler (tcp://host:8786)."),
 ]
+ExplainedTrace = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TRACE]", help="A trace or saved report: show what the rule found in it, with all numbers."
+    ),
+]
 AnnotatedTrace = Annotated[
     str, typer.Argument(metavar="TRACE", help="A trace (.json or .json.gz), or a directory of traces.")
 ]

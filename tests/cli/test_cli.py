@@ -185,6 +185,30 @@ def test_explain_lists_every_rule_and_shows_every_heading() -> None:
     assert "host-bound" not in run_explain("IN")
 
 
+SAVED = str(Path(__file__).parent.parent / "golden" / "loader_bound.json")
+
+
+def test_explain_with_a_file_begins_with_what_the_rule_found_in_it() -> None:
+    """A reader of "details of this finding" was once shown the rule's text, and not one number of the finding."""
+    text = run_explain("input-bound", source=SAVED)
+    finding, _, document = text.partition("\n\ninput-bound (IN001)")
+    assert "1 input-bound" in finding
+    assert "74-88" in finding or "81 ms" in finding
+    assert "DataLoader(" in finding
+    assert "What it measures" in document
+    assert "no finding" not in finding
+    passed = run_explain("pageable-copy", source=SAVED)
+    assert passed.lstrip().startswith("In run.json.gz: ")
+
+
+def test_explain_of_a_file_alone_says_what_shows_its_findings() -> None:
+    with pytest.raises(DoctorError, match="explain takes a rule first") as raised:
+        run_explain(SAVED)
+    assert f"mfu-doctor report {SAVED} -v" in str(raised.value)
+    with pytest.raises(DoctorError, match="cannot be shown as json"):
+        run_explain("input-bound", "json", SAVED)
+
+
 def test_explain_finds_a_rule_by_what_others_call_it() -> None:
     assert run_explain("no_sync") == run_explain("sync-every-microbatch")
     assert "prefetch-factor" in run_explain("slow-sample")

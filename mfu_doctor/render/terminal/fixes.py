@@ -10,7 +10,7 @@ from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
 from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
 from mfu_doctor.result.findings import SURE as MARKS
-from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.findings import WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
 
 SAVES, SURE = 22, 8  # columns of what a fix saves, and of how sure that is
@@ -37,6 +37,25 @@ def fixes(report: Report, look: Look) -> list[Block]:
         others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
     return [*blocks, *_plan(report, look), *_withheld(report, look)]
+
+
+def one(report: Report, rule: str, look: Look) -> list[Block]:
+    """What one rule said: its finding, or why it has none here."""
+    found = report.diagnosis(rule)
+    listed = {d.rule: index for index, d in enumerate(report.failed, 1)}
+    head = line(_columns(f"{INDENT}In {report.run.trace}", f"saves {wording.per(report)}", "sure", look), "head")
+    if found is not None and rule in listed:
+        return [Block((head,)), _finding(report, listed[rule], found, look)]
+    if found is None:
+        why = "this rule was not asked"
+    elif found.explained_by:
+        why = f"{found.summary}. It is listed under its cause: {found.explained_by}"
+    elif found.status == WITHHELD:
+        why = plan_wording.why_withheld(report, found)
+    else:
+        why = found.reason or found.summary or found.status
+    rows = wrap(f"In {report.run.trace}: {why}", look.width - len(INDENT))
+    return [Block(tuple(line(INDENT + row) for row in rows))]
 
 
 def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:

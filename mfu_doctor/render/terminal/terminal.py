@@ -35,9 +35,7 @@ def render_terminal(
         origin: where the report comes from, for the next commands.
     """
     screen = screen or Abilities()
-    name = naming(report, origin)
-    letters = clean if screen.unicode else lambda text: to_ascii(clean(text))
-    shown = each_text(_without_bulk(report), lambda text: letters(name(text)))
+    shown = _readable(report, screen, origin)
     look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, origin=origin or Origin())
     lines = fit(_blocks(shown, look), None)
     tries = [(most, whole) for whole in (True, False) for most in FIXES]
@@ -46,6 +44,29 @@ def render_terminal(
         if len(lines) <= SCREEN_LINES:
             break
     return shown_on(screen, lines)
+
+
+def render_finding(report: Report, rule: str, *, screen: Abilities | None = None, origin: Origin | None = None) -> str:
+    """What one rule said about a run, with all its numbers: a finding as `-v` shows it, else why there is none.
+
+    Args:
+        report: the result.
+        rule: the name of a rule.
+        screen: what the stream can show; if None, plain ASCII with 80 columns.
+        origin: where the report comes from, for the commands in its fix.
+    """
+    screen = screen or Abilities()
+    shown = _readable(report, screen, origin)
+    look = Look(width=screen.width, unicode=screen.unicode, verbose=True, origin=origin or Origin())
+    return shown_on(screen, fit(panel_fixes.one(shown, rule, look), None))
+
+
+def _readable(report: Report, screen: Abilities, origin: Origin | None) -> Report:
+    """The report with texts that this screen can show, and the trace's name in the commands of its fixes."""
+    name = naming(report, origin)
+    letters = clean if screen.unicode else lambda text: to_ascii(clean(text))
+    shown: Report = each_text(_without_bulk(report), lambda text: letters(name(text)))
+    return shown
 
 
 def _blocks(report: Report, look: Look) -> list[Block]:

@@ -37,9 +37,10 @@ def commands(report: Report, origin: Origin | None = None) -> list[tuple[str, st
     """The next commands, each with what it gives. Nothing can read a stream again, and a saved report has no events."""
     known = origin or Origin()
     first = next((d.rule for d in report.failed), None)
-    rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
+    name = _name(report, known)
+    of_this = "" if known.source == _STREAM else f" {name}"
+    rows = [(f"mfu-doctor explain {first}{of_this}", "details of this finding")] if first else []
     if known.source != _STREAM:
-        name = _name(report, known)
         if (folder := all_ranks(report, known)) is not None:
             rows.insert(0, (f"{_REPORT} {folder}", "all ranks: who is late, and why"))
         rows.append((f"mfu-doctor report {name} -o report.html", ""))

@@ -78,7 +78,7 @@ def not_added(report: Report) -> str:
         if found.saving is None:
             continue  # its row says that there is no estimate
         cause = covered.get(found.rule)
-        why = f"saves nothing more after {cause}" if cause else "saves too little after all these"
+        why = f"saves too little after {cause}" if cause else "saves too little after all these"
         told.append(f"{found.rule} ({why})")
     return ", ".join(told)
 
