@@ -2,7 +2,7 @@
 
 Shapes of every operator would be a large part of a trace. Analysis needs them for operators that compute or move data: FLOPs,
 bytes, and the dtype of the kernels they launch. Views, allocations and bookkeeping launch nothing; they are half
-of all operators, and Python frames and autograd nodes have no shapes of their own.
+of all operators, and Python frames and most autograd nodes have no shapes of their own.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ _LAUNCH_NOTHING = frozenset(
 # Names that look like operators and are nodes of the autograd graph or C++ types: their operators are inside them.
 _NOT_OPERATORS = ("autograd::", "torch::", "std::", "c10::", "void ", "(anonymous")
 
+# The one node with a shape of its own: that of a parameter.
+_GRADIENT = "torch::autograd::AccumulateGrad"
+
 # Without a namespace, an operator all the same: the collective of c10d, annotations of its back ends, kernels of Triton.
 _BARE_OPERATORS = ("record_param_comms", "nccl:", "gloo:", "mpi:", "ucc:", "xccl:", "hccl:", "triton_")
 
@@ -46,6 +49,6 @@ _COPY_CALLS = ("hipMemcpy", "hipMemset")
 
 def keeps_arguments(name: str) -> bool:
     """Whether the events of this name keep their arguments whatever their category."""
-    if name.startswith(_BARE_OPERATORS + _COPY_CALLS):
+    if name == _GRADIENT or name.startswith(_BARE_OPERATORS + _COPY_CALLS):
         return True
     return "::" in name and name not in _LAUNCH_NOTHING and not name.startswith(_NOT_OPERATORS)

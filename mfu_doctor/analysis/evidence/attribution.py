@@ -116,3 +116,30 @@ def first_place(run: Run, rows: Rows) -> str | None:
         return None
     length = run.trace.events.end[rows] - run.trace.events.start[rows]
     return run.places(rows[[int(np.argmax(length))]])[0]
+
+
+def shapes_of(run: Run, row: int) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the tensors that an operator got, those in lists too, without those that have no axis."""
+    args = run.trace.args_of(row)
+    shapes: list[tuple[int, ...]] = []
+    for shape in (args.dims if args is not None else None) or ():
+        inner = [one for one in shape if isinstance(one, tuple)]
+        shapes += inner or [tuple(one for one in shape if isinstance(one, int))]
+    return tuple(shape for shape in shapes if shape)
+
+
+def between_operators(run: Run, rows: Rows) -> Intervals:
+    """Host time between outermost operators of the training thread that follow each other and are, or hold, such rows."""
+    operators = outermost(run, run.trace.rows(Category.CPU_OP))
+    operators = operators[run.trace.events.track[operators] == run.host.main_track]
+    mine = np.isin(operators, _outermost_around(run, rows))
+    first = np.flatnonzero(mine[1:] & mine[:-1])
+    return union(run.trace.events.end[operators[first]], run.trace.events.start[operators[first + 1]])
+
+
+def _outermost_around(run: Run, rows: Rows) -> Rows:
+    parent = run.ops.parent
+    is_operator = np.append(run.trace.events.category == Category.CPU_OP, [False])
+    while (up := np.where(is_operator[parent[rows]], parent[rows], rows)).tolist() != rows.tolist():
+        rows = up
+    return np.unique(rows)

@@ -23,6 +23,16 @@ from mfu_doctor.trace import Category
 # foreach is no remedy on a CPU: its operations run one tensor at a time there as well. Measured with torch 2.13 and one thread,
 # it took 0.6 to 1.3 of the time of single-tensor steps with 150 tensors of 64 x 64 (median 0.83 of 11 classes), and 2 to 3.5
 # times as long with 20 tensors of 512 x 512, because its intermediate results leave the cache.
+_COMMON = (
+    "AdamW",
+    "Adam",
+    "Adagrad",
+    "SGD",
+)  # with a fused kernel on a CPU too; a name that has another one comes after it
+_ADAPTIVE, _ROOT = (
+    "AdamW",
+    re.compile(r"^aten::(_foreach_)?(sqrt|rsqrt)_?$"),
+)  # divides by the root of a mean of squares
 _SPARSE = re.compile(r"sparse|coalesce", re.IGNORECASE)
 _TORCH = "torch.optim"
 _SETTLED: Version = (2, 0)  # what came up to here needs no remark in a trace without a version
@@ -37,11 +47,13 @@ class Remedy:
         target: the implementation that it would have: foreach or fused.
         fix: a line to paste.
         effort: as in a finding.
+        is_own: whether the class is the user's, whose step has a line to name.
     """
 
     target: str
     fix: str
     effort: Literal["setting", "line", "refactor"]
+    is_own: bool = False
 
 
 def remedy_of(run: Run, optimizer: Optimizer) -> Remedy | None:
@@ -95,13 +107,28 @@ def _of_foreign(run: Run, optimizer: Optimizer, known: TorchOptimizer | None) ->
     """A class of the user or of a library: the class of torch.optim with its name, else operations on all tensors at once."""
     if optimizer.style != SINGLE or (optimizer.tensors and optimizer.launches <= _MANY * optimizer.tensors):
         return None  # it walks all tensors at once, or each of them in one pass
-    if known is not None and FUSED in _in_table(run, known) and not _has_sparse(run, optimizer, None):
-        line = _line(optimizer.name or "", "fused=True")
-        return Remedy(FUSED, f"{line}  # instead of your own {optimizer.name}, or that of a library", "line")
+    alike = optimizer.name if known is not None else _alike(run, optimizer)
+    same = TORCH_OPTIMIZERS.get(alike or "")
+    if (
+        alike is not None
+        and same is not None
+        and FUSED in _in_table(run, same)
+        and not _has_sparse(run, optimizer, None)
+    ):
+        remark = f"instead of your own {optimizer.name}, or that of a library"
+        unsure = "" if known is not None else ", if it computes the same"
+        return Remedy(FUSED, f"{_line(alike, 'fused=True')}  # {remark}{unsure}", "line", is_own=True)
     if run.is_cpu:
         return None
     fix = f"torch._foreach_mul_(...), torch._foreach_add_(...)  # all parameters at once in {optimizer.name}.step"
-    return Remedy(FOREACH, fix, "refactor")
+    return Remedy(FOREACH, fix, "refactor", is_own=True)
+
+
+def _alike(run: Run, optimizer: Optimizer) -> str | None:
+    """The class of torch.optim that a class of another name is likely to be: by its name ("MyAdamW"), else by its operators."""
+    name = (optimizer.name or "").lower()
+    told = next((known for known in _COMMON if known.lower() in name), None)
+    return told if told is not None else _ADAPTIVE if len(_ids_in(run, optimizer, _ROOT)) else None
 
 
 def _options(

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.attribution import inherited
+from mfu_doctor.analysis.evidence.attribution import between_operators, inherited, shapes_of
 from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, outermost
+from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts.wasted_work import OperatorResults
-from mfu_doctor.intervals import Intervals, union
-from mfu_doctor.trace import Category, EventArgs
+from mfu_doctor.intervals import Intervals
+from mfu_doctor.trace import Category
 
 Dims = tuple[tuple[int, ...], ...]
 
@@ -79,28 +79,10 @@ def wasted_results(run: Run, steady: Steady, part: Callable[[OperatorResults], P
     forward = inherited(run, entries, value)
     nodes = node_calls(run, run.trace.rows(Category.CPU_OP))
     makers = maker_of(run, nodes)
-    between = _between(run, value)
+    between = between_operators(run, np.flatnonzero(value == 1.0))
     value[nodes] = np.where(makers >= 0, behind[np.maximum(makers, 0)], 0.0)
     places.pop("", None)
     return WastedResults(forward, inherited(run, entries, value), between, places, operators)
-
-
-def _between(run: Run, value: npt.NDArray[np.float64]) -> Intervals:
-    """Host time between outermost operators that follow each other and are needless; `value`: needless part of each event."""
-    rows = outermost(run, run.trace.rows(Category.CPU_OP))
-    rows = rows[run.trace.events.track[rows] == run.host.main_track]
-    needless = np.isin(rows, _around(run, np.flatnonzero(value == 1.0)))
-    both = np.flatnonzero(needless[1:] & needless[:-1])
-    return union(run.trace.events.end[rows[both]], run.trace.events.start[rows[both + 1]])
-
-
-def _around(run: Run, rows: Rows) -> Rows:
-    """The outermost operators around these rows."""
-    parent = run.ops.parent
-    is_operator = np.append(run.trace.events.category == Category.CPU_OP, [False])
-    while (up := np.where(is_operator[parent[rows]], parent[rows], rows)).tolist() != rows.tolist():
-        rows = up
-    return np.unique(rows)
 
 
 def _forward_rows(run: Run, names: set[str]) -> dict[tuple[str, Dims], list[int]]:
@@ -111,17 +93,8 @@ def _forward_rows(run: Run, names: set[str]) -> dict[tuple[str, Dims], list[int]
     rows = rows[np.isin(run.trace.events.name[rows], ids)]
     rows = rows[~in_backward(run, rows)]
     for row in rows.tolist():
-        found[run.trace.name_of(row), _dims(run.trace.args_of(row))].append(row)
+        found[run.trace.name_of(row), shapes_of(run, row)].append(row)
     return found
-
-
-def _dims(args: EventArgs | None) -> Dims:
-    """The shapes of the tensors with an axis, of lists too."""
-    shapes: list[tuple[int, ...]] = []
-    for shape in (args.dims if args is not None else None) or ():
-        inner = [one for one in shape if isinstance(one, tuple)]
-        shapes += inner or [tuple(one for one in shape if isinstance(one, int))]
-    return tuple(shape for shape in shapes if shape)
 
 
 def _device_ns(run: Run, steady: Steady) -> npt.NDArray[np.float64]:

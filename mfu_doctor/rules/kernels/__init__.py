@@ -16,6 +16,7 @@ from mfu_doctor.rules.kernels.ignored_rows import ignored_rows
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
 from mfu_doctor.rules.kernels.layout_conversion import layout_conversion
 from mfu_doctor.rules.kernels.misaligned_matmul import misaligned_matmul
+from mfu_doctor.rules.kernels.parameter_sweeps import parameter_sweeps
 from mfu_doctor.rules.kernels.repeated_backward import repeated_backward
 from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
@@ -45,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     contiguous_copies,
     dense_embedding_grad,
     unfused_clipping,
+    parameter_sweeps,
     zeroed_gradients,
     ignored_rows,
     diagonal_product,

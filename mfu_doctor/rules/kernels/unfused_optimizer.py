@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.attribution import first_place
 from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optimizer, optimizer_of
 from mfu_doctor.analysis.evidence.optimizer_options import remedy_of
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
@@ -94,6 +95,7 @@ def unfused_optimizer(run: Run) -> Outcome:
         evidence=_evidence(run, steady, optimizer, spent),
         effort=remedy.effort,
         risk="rounding",
+        place=first_place(run, optimizer.rows) if remedy.is_own else None,
         symptom_of=("host-bound",) if optimizer.style == FOREACH else (),
     )
 

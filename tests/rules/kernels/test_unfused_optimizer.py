@@ -150,6 +150,20 @@ def test_a_home_made_optimizer_is_told_to_use_the_class_of_torch(device: bool) -
         assert finding.effort == "line"
 
 
+@pytest.mark.parametrize(
+    ("name", "operator", "alike"),
+    [("MyAdamW", "aten::mul", "AdamW"), ("PlainSGD", "aten::mul", "SGD"), ("Opt", "aten::sqrt", "AdamW")],
+)
+def test_a_home_made_optimizer_of_another_name_is_told_the_class_it_is_like(
+    name: str, operator: str, alike: str
+) -> None:
+    finding = found(unfused_optimizer, of_class(name, operator, device=False, module="__main__", options=()))
+    assert finding.fix.startswith(
+        f"torch.optim.{alike}(model.parameters(), ..., fused=True)  # instead of your own {name}"
+    )
+    assert finding.fix.endswith("if it computes the same")
+
+
 def test_a_home_made_optimizer_that_torch_does_not_have_needs_foreach_operations() -> None:
     assert found(unfused_optimizer, of_class("Lion", "aten::sign")).fix.startswith("torch._foreach_")
     silent(unfused_optimizer, of_class("Lion", "aten::sign", device=False))
