@@ -21,19 +21,19 @@ _LOOKS_EVERY_S = 0.1
 MOST_BYTES = 12 << 20
 
 
-def are_all_there(report: Report, own: Path, *, within_s: float = LONGEST_WAIT_S) -> bool:
+def are_all_there(report: Report, own: Path, *, within_s: float | None = None) -> bool:
     """Whether every rank of this run has written its trace, after a short wait, and they can be read soon.
 
     Args:
         report: that of this rank.
         own: its trace, in the folder of all.
-        within_s: how long to wait.
+        within_s: how long to wait; None: `LONGEST_WAIT_S`.
     """
     rank, several, whole = report.run.rank, report.run.world_size or 1, report.whole_run
     if rank is None or several == 1 or whole is None or own.name != f"rank{rank}{SUFFIX}":
         return False
     since_ns = time.time_ns() - int(whole.wall_s * NS_PER_S)  # older files are of another run
-    until = time.monotonic() + within_s
+    until = time.monotonic() + (LONGEST_WAIT_S if within_s is None else within_s)
     others = [own.with_name(f"rank{number}{SUFFIX}") for number in range(several)]
     while not all(_is_new(path, since_ns) for path in others):
         if time.monotonic() >= until:
