@@ -18,7 +18,7 @@ from mfu_doctor.result.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport(result.JobReport):
-    """Everything that is known about all ranks of a run. `print(report)` shows it, and Jupyter displays it."""
+    """Everything that is known about all ranks of a run. `print(report)` shows it."""
 
     @classmethod
     def of(cls, data: result.JobReport) -> JobReport:

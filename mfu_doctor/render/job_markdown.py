@@ -77,7 +77,6 @@ def _rest(job: JobReport) -> list[str]:
 def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
-    used = words.columns(rows, tuple(heads))
-    lines = ["| " + " | ".join(heads[i] for i in used) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(used) - 1))
-    return lines + ["| " + " | ".join(inline(row[i]) for i in used) + " |" for row in rows]
+    shown, *others = words.filled(tuple(heads), rows)
+    lines = ["| " + " | ".join(shown) + " |", "| --- |" + " ---: |" * (len(shown) - 1)]
+    return lines + ["| " + " | ".join(inline(cell) for cell in row) + " |" for row in others]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.inputs.load import load_input
-from mfu_doctor.result.report import Report, WholeRun
+from mfu_doctor.api.report import Report
+from mfu_doctor.result.report import WholeRun
 from mfu_doctor.session import all_ranks
 from mfu_doctor.session.all_ranks import are_all_there, job_told
 from mfu_doctor.session.ending import told
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 def own(folder: Path) -> tuple[Report, Path]:
     """The report of rank 0 of a block that took a minute, and its trace."""
     path = folder / "rank0.pt.trace.json.gz"
-    report = load_input(path).report
+    report = Report.load(path)
     return replace(report, whole_run=WholeRun(wall_s=60.0, ended=True, steps=6, steps_s=50.0)), path
 
 

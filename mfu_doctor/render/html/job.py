@@ -52,7 +52,10 @@ def _slim(job: JobReport) -> JobReport:
 
 def _context(job: JobReport, pages: Mapping[int, str]) -> dict[str, Any]:
     lines = words.notable_ranks(job, MOST_RANKS)
-    collectives = words.collective_rows(words.worth_showing(job))
+    collectives = words.filled(words.COLLECTIVE_HEADS, words.collective_rows(words.worth_showing(job)))
+    ranks = words.filled(
+        words.RANK_HEADS[:-1], [words.rank_cells(line)[:-1] for line in lines]
+    )  # its verdict is beside it
     return {
         "job": job,
         "headline": words.headline(job),
@@ -73,10 +76,10 @@ def _context(job: JobReport, pages: Mapping[int, str]) -> dict[str, Any]:
         "skew": draw_skew(job.arrivals),
         "skew_hidden": max(len(job.arrivals) - MOST_SHOWN, 0),
         "rank_steps": draw_rank_steps(job),
-        "collective_heads": words.COLLECTIVE_HEADS,
-        "collectives": collectives,
-        "rank_heads": words.RANK_HEADS,
-        "rank_lines": [(words.rank_cells(line), pages.get(line.row.rank), line.row) for line in lines],
+        "collective_heads": collectives[0],
+        "collectives": collectives[1:],
+        "rank_heads": ranks[0],
+        "rank_lines": [(row, pages.get(line.row.rank), line.row) for row, line in zip(ranks[1:], lines, strict=True)],
         "ranks_hidden": len(job.ranks) - len(lines),
         "what_ifs": words.what_ifs(job),
         "left_out": words.left_out(job),

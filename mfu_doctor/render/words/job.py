@@ -156,6 +156,12 @@ def columns(rows: Sequence[tuple[str, ...]], heads: tuple[str, ...]) -> list[int
     return [i for i in range(len(heads)) if any(row[i] not in ("", EM_DASH) for row in rows)]
 
 
+def filled(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """A table, its heads first, without the columns that have nothing in them."""
+    used = columns(rows, heads)
+    return [tuple(row[i] for i in used) for row in (heads, *rows)]
+
+
 def _clock(resolution_s: float | None, how: str) -> str:
     if resolution_s is None:
         return how or "not brought together"
