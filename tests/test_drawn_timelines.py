@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.rules.catalogue import RULES
-from mfu_doctor.rules.contract import Rule
+from mfu_doctor.rules.catalogue import EVERY_RULE, RULES, AnyRule
 from tests.problems import expect_none
 from tests.rules.judging import FIRING, SILENT
 from tests.traces import ROOT
@@ -23,24 +22,24 @@ FOLDER = ROOT / "tests" / "rules"
 
 
 def test_every_rule_has_a_timeline_where_it_fires_and_one_where_it_is_silent() -> None:
-    expect_none(problem for rule in RULES for problem in problems(rule, FOLDER))
+    expect_none(problem for rule in EVERY_RULE for problem in problems(rule, FOLDER))
 
 
 def test_every_test_of_a_rule_lies_where_the_rule_does() -> None:
     """A test file in a family's folder is named for a rule of that family, or for the whole of it."""
-    known = {path_of(rule, FOLDER) for rule in RULES} | {FOLDER / "trace" / "test_cautions.py"}
+    known = {path_of(rule, FOLDER) for rule in EVERY_RULE} | {FOLDER / "trace" / "test_cautions.py"}
     expect_none(
         f"{path.relative_to(ROOT)}: {path.parent.name} has no rule of that name: move or rename the file"
         for path in sorted(set(FOLDER.glob("*/test_*.py")) - known)
     )
 
 
-def path_of(rule: Rule, folder: Path) -> Path:
+def path_of(rule: AnyRule, folder: Path) -> Path:
     """Where the tests of a rule are."""
     return folder / rule.family.folder / f"test_{rule.name.replace('-', '_')}.py"
 
 
-def problems(rule: Rule, folder: Path) -> list[str]:
+def problems(rule: AnyRule, folder: Path) -> list[str]:
     """What this rule's tests lack."""
     path = path_of(rule, folder)
     if not path.is_file():

@@ -21,8 +21,8 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.intervals import Intervals
-from mfu_doctor.rules.catalogue import RULES, choose, find
-from mfu_doctor.rules.contract import WORTH_SHARE, Outcome, Rule, rule
+from mfu_doctor.rules.catalogue import EVERY_RULE, RULES, AnyRule, choose, find
+from mfu_doctor.rules.contract import WORTH_SHARE, Outcome, rule
 from mfu_doctor.rules.families import Family, family_named
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category, Trace
@@ -42,20 +42,20 @@ def test_the_catalogue_is_the_lists_of_the_families_in_their_order() -> None:
         for r in listed
         if r.family is not family
     )
-    assert [r for listed in lists.values() for r in listed] == list(RULES), (
-        "rules/catalogue.py: RULES is the families' lists"
+    assert [r for listed in lists.values() for r in listed] == list(EVERY_RULE), (
+        "rules/catalogue.py: EVERY_RULE is the families' lists"
     )
 
 
 def test_codes_are_letters_of_a_family_and_three_digits() -> None:
     expect_none(
         f"{r.name}: its code is {r.code!r}: make it {r.family.letters} and three digits"
-        for r in RULES
+        for r in EVERY_RULE
         if not re.fullmatch(rf"{r.family.letters}\d{{3}}", r.code)
     )
 
 
-def wrong_names(rules: Sequence[Rule]) -> list[str]:
+def wrong_names(rules: Sequence[AnyRule]) -> list[str]:
     """What is wrong with the names that people may use for these rules: each must lead to one rule only."""
     owners: dict[str, list[str]] = {}
     for r in rules:
@@ -82,8 +82,8 @@ def wrong_names(rules: Sequence[Rule]) -> list[str]:
 
 def test_no_two_rules_share_a_name() -> None:
     """A user who types any of the names gets the one rule that has it."""
-    expect_none(wrong_names(RULES))
-    assert all(find(name.replace("-", "_").upper()) is r for r in RULES for name in (r.name, r.code, *r.also))
+    expect_none(wrong_names(EVERY_RULE))
+    assert all(find(name.replace("-", "_").upper()) is r for r in EVERY_RULE for name in (r.name, r.code, *r.also))
 
 
 def test_names_that_clash_are_all_told() -> None:

@@ -28,10 +28,10 @@ def explain_formats(incomplete: str) -> Offer:
 
 def rules(incomplete: str) -> Offer:
     """Names of rules, and families by their letters."""
-    from mfu_doctor.rules.catalogue import RULES
+    from mfu_doctor.rules.catalogue import EVERY_RULE
     from mfu_doctor.rules.families import Family
 
-    named = [(rule.name, rule.title) for rule in RULES]
+    named = [(rule.name, rule.title) for rule in EVERY_RULE]
     return _starting([*named, *((family.letters, family.question) for family in Family)], incomplete)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.findings import SURE
-from mfu_doctor.rules.catalogue import RULES, choose, find
-from mfu_doctor.rules.contract import HEADINGS, Rule
+from mfu_doctor.rules.catalogue import EVERY_RULE, AnyRule, choose, find
+from mfu_doctor.rules.contract import HEADINGS
 from mfu_doctor.rules.families import Family, family_named
 
 FORMATS = ("text", "markdown", "json")
@@ -36,9 +36,9 @@ def run_explain(
     if format not in FORMATS:
         raise DoctorError(f"unknown format {format!r}", suggest(format, FORMATS))
     if name is None:
-        return _list(RULES, format)
+        return _list(EVERY_RULE, format)
     if family_named(name) is not None and source is None:
-        return _list(choose(RULES, select=(name,)), format)
+        return _list(choose(EVERY_RULE, select=(name,)), format)
     rule = _rule_named(name)
     if source is not None:
         return _found_in(source, rule, format)
@@ -47,7 +47,7 @@ def run_explain(
     return (_markdown if format == "markdown" else _text)(rule)
 
 
-def _rule_named(name: str) -> Rule:
+def _rule_named(name: str) -> AnyRule:
     """The rule. Whoever names a file is told what shows its findings."""
     try:
         return find(name)
@@ -61,7 +61,7 @@ def _rule_named(name: str) -> Rule:
         ) from error
 
 
-def _found_in(source: str, rule: Rule, format: str) -> str:  # noqa: A002
+def _found_in(source: str, rule: AnyRule, format: str) -> str:  # noqa: A002
     """What the rule found in this file, then its documentation."""
     from mfu_doctor.inputs.load import load_input, processors
     from mfu_doctor.render.terminal.paint import abilities
@@ -89,7 +89,7 @@ def sections(document: str) -> dict[str, str]:
     return {heading: "\n".join(rows).strip("\n") for heading, rows in parts.items()}
 
 
-def described(rule: Rule) -> dict[str, object]:
+def described(rule: AnyRule) -> dict[str, object]:
     """A rule as plain data."""
     parts = sections(rule.doc)
     return {
@@ -105,7 +105,7 @@ def described(rule: Rule) -> dict[str, object]:
     }
 
 
-def _text(rule: Rule) -> str:
+def _text(rule: AnyRule) -> str:
     parts = sections(rule.doc)
     rows = [f"{rule.name} ({rule.code}): {rule.title}", "", parts.pop("")]
     for heading, body in parts.items():
@@ -124,7 +124,7 @@ def _how_sure() -> list[str]:
     return ["", "How sure a saving is", *(f"  {level}: {meaning}" for level, meaning in SURE.items())]
 
 
-def _markdown(rule: Rule) -> str:
+def _markdown(rule: AnyRule) -> str:
     parts = sections(rule.doc)
     rows = [f"## {rule.name} ({rule.code})", "", parts.pop("")]
     for heading, body in parts.items():
@@ -132,7 +132,7 @@ def _markdown(rule: Rule) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
+def _list(rules: tuple[AnyRule, ...], format: str) -> str:  # noqa: A002
     if format == "json":
         return _json([described(rule) for rule in rules])
     width = max(len(rule.name) for rule in rules)
@@ -146,7 +146,7 @@ def _list(rules: tuple[Rule, ...], format: str) -> str:  # noqa: A002
             rows += [f"**{question}**", "", *(f"- `{r.name}` ({r.code}): {r.title}" for r in members), ""]
         else:
             rows += [question, *(f"  {r.code}  {r.name:<{width}} {r.title}" for r in members), ""]
-    if format == "text" and rules == RULES:
+    if format == "text" and rules == EVERY_RULE:
         rows[-1:] = _how_sure()
     return "\n".join(rows).rstrip("\n") + "\n"
 

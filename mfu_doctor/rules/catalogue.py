@@ -6,6 +6,7 @@ Each family's folder lists its own rules in an explicit tuple, not by a director
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias, TypeVar
 
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.rules.communication import RULES as COMMUNICATION
@@ -14,8 +15,10 @@ from mfu_doctor.rules.device import RULES as DEVICE
 from mfu_doctor.rules.families import Family, family_named
 from mfu_doctor.rules.host import RULES as HOST
 from mfu_doctor.rules.input import RULES as INPUT
+from mfu_doctor.rules.job_contract import JobRule
 from mfu_doctor.rules.kernels import RULES as KERNELS
 from mfu_doctor.rules.memory import RULES as MEMORY
+from mfu_doctor.rules.ranks import RULES as RANKS
 from mfu_doctor.rules.trace import RULES as TRACE
 
 RULES: tuple[Rule, ...] = (
@@ -27,12 +30,19 @@ RULES: tuple[Rule, ...] = (
     *DEVICE,
     *TRACE,
 )
+JOB_RULES: tuple[JobRule, ...] = RANKS  # they are asked about all ranks of a run together
+AnyRule: TypeAlias = Rule | JobRule
+EVERY_RULE: tuple[AnyRule, ...] = tuple(
+    sorted((*RULES, *JOB_RULES), key=lambda rule: list(Family).index(rule.family))
+)  # of each family together
+
+R = TypeVar("R", bound=AnyRule)
 
 # Codes of removed rules. Saved reports contain them, so no other rule may use them.
 RETIRED = frozenset(("HO006", "IN008", "KE025", "ME004"))
 
 
-def choose(rules: Iterable[Rule], *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Rule, ...]:
+def choose(rules: Iterable[R], *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[R, ...]:
     """The rules that `select` names (all if empty), without those that `ignore` names.
 
     Raises:
@@ -43,16 +53,16 @@ def choose(rules: Iterable[Rule], *, select: Sequence[str] = (), ignore: Sequenc
     return tuple(r for r in listed if r in chosen and r not in _named(listed, ignore))
 
 
-def find(name: str) -> Rule:
+def find(name: str) -> AnyRule:
     """The rule with this name, code or other common name.
 
     Raises:
         DoctorError: there is none; the message suggests the nearest name.
     """
-    for rule in RULES:
+    for rule in EVERY_RULE:
         if _is_called(rule, name):
             return rule
-    raise _unknown(name, RULES)
+    raise _unknown(name, EVERY_RULE)
 
 
 def key_of(word: str) -> str:
@@ -65,22 +75,22 @@ def key_of(word: str) -> str:
     return find(word).name if family is None else family.letters
 
 
-def _is_called(rule: Rule, word: str) -> bool:
+def _is_called(rule: AnyRule, word: str) -> bool:
     return word.strip().lower().replace("_", "-") in (rule.name, rule.code.lower(), *rule.also)
 
 
-def _named(rules: tuple[Rule, ...], words: Sequence[str]) -> set[Rule]:
-    found: set[Rule] = set()
+def _named(rules: tuple[R, ...], words: Sequence[str]) -> set[R]:
+    found: set[R] = set()
     for word in words:
         family = family_named(word)
         matching = {r for r in rules if _is_called(r, word) or r.family is family}
         if not matching and family is None:
-            raise _unknown(word, rules)
+            find(word)  # a rule about other things than these is no mistake
         found |= matching
     return found
 
 
-def _unknown(name: str, rules: tuple[Rule, ...]) -> DoctorError:
+def _unknown(name: str, rules: tuple[AnyRule, ...]) -> DoctorError:
     known = [spelling for r in rules for spelling in (r.name, r.code, *r.also)]
     known += [spelling for family in Family for spelling in (family.letters, family.folder)]
     return DoctorError(

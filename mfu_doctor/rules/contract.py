@@ -149,7 +149,7 @@ def rule(
     """
 
     def wrap(judge: Callable[[Run], Outcome]) -> Rule:
-        _check_place(judge.__module__, name, code)
+        check_place(judge.__module__, name, code)
         for need in needs:
             if not isinstance(need, Need):
                 raise TypeError(f"{name}: {need!r} is not a Need: use one of {', '.join(str(n) for n in Need)}")
@@ -159,8 +159,12 @@ def rule(
     return wrap
 
 
-def _check_place(module: str, name: str, code: str) -> None:
-    """A rule is found by its name, so its file and folder must agree with the decorator."""
+def check_place(module: str, name: str, code: str) -> None:
+    """A rule is found by its name, so its file and folder must agree with the decorator.
+
+    Raises:
+        ValueError: they do not.
+    """
     wanted = f"mfu_doctor.rules.{family_of(code).folder}.{name.replace('-', '_')}"
     if module != wanted:
         raise ValueError(f"{name} ({code}) is in {module}, but must be in {wanted}")

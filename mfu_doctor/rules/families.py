@@ -22,6 +22,7 @@ class Family(Enum):
     KERNELS = ("KE", "are the kernels efficient?")
     MEMORY = ("ME", "is time lost because memory is full, or is memory unused?")
     COMMUNICATION = ("CO", "does the device wait for communication?")
+    RANKS = ("RA", "do ranks wait for each other?")
     DEVICE = ("DV", "is the device itself slowed down?")
     TRACE = ("TR", "can this trace be trusted?")
 

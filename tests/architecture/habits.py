@@ -75,7 +75,7 @@ def unlisted_rules(package: Package, listed: Iterable[str]) -> list[str]:
     written = {
         m.path.rpartition("/")[2].removesuffix(".py"): m.path
         for m in package.modules.values()
-        if re.search(r"^@rule\(", m.text, re.MULTILINE)
+        if re.search(r"^@(job_)?rule\(", m.text, re.MULTILINE)
     }
     files = {name.replace("-", "_"): name for name in listed}
     return [

@@ -59,6 +59,7 @@ class DrawnJob:
         self.hosts = hosts or [None] * ranks
         self.clock = {rank: round(US * us) for rank, us in (clock_us or {}).items()}
         self.numbered = numbered
+        self.options: dict[int, dict[str, str]] = {}
         self.numbers: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def step(self) -> None:
@@ -79,15 +80,16 @@ class DrawnJob:
         kind: str = "allreduce",
         group: str = "dp",
         among: Sequence[int] | None = None,
-        size: int = 1 << 20,
+        size: int | Mapping[int, int] = 1 << 20,
     ) -> None:
-        """Ranks meet."""
+        """Ranks meet; `size` is what each puts in."""
         members = tuple(range(len(self.ranks))) if among is None else tuple(among)
         end = max(self.ranks[m].at for m in members) + round(US * us)
         number = self.numbers[group, members] = self.numbers.get((group, members), -1) + 1
         made = Group(f"{group} {members[0]}", group, members, len(members))
         for m in members:
-            self._meet(m, made, end, kind=kind, sequence=number, size=size, peer=-1)
+            given = size[m] if isinstance(size, Mapping) else size
+            self._meet(m, made, end, kind=kind, sequence=number, size=given, peer=-1)
 
     def send(self, source: int, target: int, us: float, *, size: int = 1 << 20) -> None:
         """One rank sends to another; both leave together."""
@@ -151,7 +153,7 @@ class DrawnJob:
             transfer_ns=np.zeros(len(rank.rows)),
             mended=(),
             flops=np.array(rank.flops or [np.nan] * len(rank.steps)),
-            options={},
+            options=self.options.get(number, {}),
         )
 
 

@@ -20,11 +20,13 @@ class JobEdit:
         reach: ranks whose replay is another one.
         saved: nanoseconds less that a rank needs for itself right before each row of the table, shape (n,); None: none.
         transfer: nanoseconds that each row takes once all are there, shape (n,); None: as recorded.
+        shorter: share of the step that a closed form takes off what is left, for what no replay can show.
     """
 
     reach: Mapping[int, Reach] = field(default_factory=dict)
     saved: Floats | None = None
     transfer: Floats | None = None
+    shorter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ def _both(one: JobEdit, other: JobEdit) -> JobEdit:
     reach = dict(one.reach)
     for rank, theirs in other.reach.items():
         reach[rank] = _sooner(reach[rank], theirs) if rank in reach else theirs
-    return JobEdit(reach, _most(one.saved, other.saved), _least(one.transfer, other.transfer))
+    return JobEdit(
+        reach, _most(one.saved, other.saved), _least(one.transfer, other.transfer), _less(one.shorter, other.shorter)
+    )
 
 
 def _most(one: Floats | None, other: Floats | None) -> Floats | None:
@@ -54,6 +58,10 @@ def _most(one: Floats | None, other: Floats | None) -> Floats | None:
 
 def _least(one: Floats | None, other: Floats | None) -> Floats | None:
     return other if one is None else one if other is None else np.minimum(one, other)
+
+
+def _less(one: float, other: float) -> float:
+    return 1.0 - (1.0 - one) * (1.0 - other)
 
 
 def _sooner(one: Reach, other: Reach) -> Reach:

@@ -30,10 +30,11 @@ class Job:
 
     Args:
         summaries: in order of their numbers; each has one.
+        source: where they are from, as a command names it.
     """
 
-    def __init__(self, summaries: tuple[RankSummary, ...]) -> None:
-        self.summaries = summaries
+    def __init__(self, summaries: tuple[RankSummary, ...], source: str = "DIR") -> None:
+        self.summaries, self.source = summaries, source
         self.ranks: tuple[int, ...] = tuple(one.rank for one in summaries if one.rank is not None)
         self.hosts = tuple(one.host for one in summaries)
 

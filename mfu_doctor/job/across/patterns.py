@@ -89,6 +89,11 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
     return tuple(told) or (Pattern(NOTHING, (), total / waiting.steps / len(job), 1.0, {}, waiting.steps),)
 
 
+def pattern_of(job: Job, kind: str) -> Pattern | None:
+    """The waiting of one kind, if it is worth telling."""
+    return next((one for one in job.once(patterns_of) if one.kind == kind), None)
+
+
 def excess_ns(job: Job) -> Floats:
     """What each rank does for itself beyond the median rank of its stage, in each judged step; shape (ranks, judged steps)."""
     own = job.own_ns[:, job.steady]
@@ -102,32 +107,38 @@ def excess_ns(job: Job) -> Floats:
 
 def follows_work(job: Job) -> str | None:
     """Whether it changes with the work of a step who is slow: "FLOPs", "bytes", or None if it does not, or is not known."""
-    excess = _changing(excess_ns(job))
-    for name, work in (("FLOPs", job.flops[:, job.steady]), ("bytes", _bytes(job)[:, job.steady])):
-        known = ~np.isnan(work).any(axis=0)
-        if not known.any() or int(known.sum()) * len(job) < _ENOUGH:
-            continue
-        uneven = _changing(work[:, known] - np.median(work[:, known], axis=0))
-        if uneven.std() > 0 and excess[:, known].std() > 0:
-            together = float(np.corrcoef(uneven.ravel(), excess[:, known].ravel())[0, 1])
-            if together >= _FOLLOWS:
-                return name
+    for name, work in (("FLOPs", job.flops), ("bytes", given_bytes(job, *_UNEVEN))):
+        if goes_with(job, work[:, job.steady], changing=True):
+            return name
     return None
 
 
-def _changing(values: Floats) -> Floats:
-    """What changes from step to step; what a rank always has more is no uneven work."""
-    changing: Floats = values - values.mean(axis=1, keepdims=True)
-    return changing
+def goes_with(job: Job, work: Floats, *, changing: bool = False) -> bool:
+    """Whether ranks that have more of this work in a judged step do more for themselves there.
+
+    Args:
+        job: the job.
+        work: of each rank in each judged step, NaN or 0 where it is not known, shape (ranks, judged steps).
+        changing: only what changes from step to step; what a rank always has more is no uneven work.
+    """
+    known = (work > 0).all(axis=0)
+    if int(known.sum()) * len(job) < _ENOUGH:
+        return False
+    each = [excess_ns(job)[:, known], work[:, known] - np.median(work[:, known], axis=0)]
+    if changing:
+        each = [values - values.mean(axis=1, keepdims=True) for values in each]
+    if min(float(values.std()) for values in each) == 0:
+        return False
+    return bool(np.corrcoef(each[0].ravel(), each[1].ravel())[0, 1] >= _FOLLOWS)
 
 
-def _bytes(job: Job) -> Floats:
-    """What each rank puts into collectives of uneven size, in each step; NaN where it does not put in any."""
+def given_bytes(job: Job, *kinds: str) -> Floats:
+    """What each rank puts into collectives of these kinds, in each step; 0 where that is none, or not known."""
     table = job.table
     out = np.zeros((len(job), len(table.steps)))
-    rows = np.flatnonzero(table.is_kind(*_UNEVEN) & (table.size >= 0) & (table.step != UNKNOWN))
+    rows = np.flatnonzero(table.is_kind(*kinds) & (table.size >= 0) & (table.step != UNKNOWN))
     np.add.at(out, (table.rank[rows], table.step[rows]), table.size[rows])
-    return np.where(out > 0, out, np.nan)
+    return out
 
 
 def _waiting(job: Job) -> _Waiting:

@@ -90,7 +90,7 @@ class JobReplay:
     def left(self, edit: JobEdit) -> float:
         """The mean step of all ranks with this edit, as a share of the one without."""
         base = float(self.base_ns.mean())
-        return float(self.steps_ns(edit).mean()) / base if base else 1.0
+        return float(self.steps_ns(edit).mean()) / base * (1.0 - edit.shorter) if base else 1.0
 
     def steps_ns(self, edit: JobEdit) -> Floats:
         """Mean step of each rank with this edit, in nanoseconds of the recorded run, shape (ranks,)."""

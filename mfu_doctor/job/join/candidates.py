@@ -1,15 +1,31 @@
-"""What could be mended in a job, before it is priced: the ranks' own findings, each on the ranks that have it."""
+"""What could be mended in a job, before it is priced: faults between ranks, and the ranks' own findings on all that have them.
+
+If a late rank's own finding names why it is late, both are one: the fault between ranks has the sentence, and that has the fix.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from statistics import median
 
+from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.patterns import Pattern
+from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import Diagnosis
-from mfu_doctor.result.job import SLOW_NODE, STRAGGLER, JobFinding
+from mfu_doctor.result.job import JobFinding
+from mfu_doctor.rules.families import Family, family_of
+from mfu_doctor.rules.job_contract import JobFault, JobRule
+
+# Whose rules name the cause of a lateness, by the bucket of its owner; of all else it is the host's.
+_ABOUT = {
+    "data_loading": (Family.INPUT,),
+    "memory_copy": (Family.INPUT, Family.HOST),
+    "compute": (Family.DEVICE, Family.KERNELS, Family.HOST),
+}
+_OTHERWISE = (Family.HOST,)
+_MORE = 2.0  # times as much as on the others: then it is what a late rank has and they have not
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,39 +43,100 @@ class Candidate:
     everywhere: JobChange | None = None
 
 
-def own_candidates(job: Job, patterns: tuple[Pattern, ...]) -> Iterator[Candidate]:
-    """The findings of the ranks themselves, those that most ranks would gain from first.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """All of them, and one caveat for each rule that crashed."""
 
-    Where some ranks are late, a finding is about those of them that have it: the others can only wait less.
-    """
-    late = {place for one in patterns if one.kind in (STRAGGLER, SLOW_NODE) for place in one.late}
-    for rule, where in sorted(_where(job).items(), key=lambda item: (-len(item[1]), item[0])):
-        theirs = tuple(sorted(late & set(where))) or tuple(sorted(where))
-        told = _told(job, rule, theirs)
+    found: tuple[Candidate, ...]
+    crashed: tuple[Caveat, ...]
+
+
+def candidates_of(job: Job, rules: Iterable[JobRule]) -> Candidates:
+    """The faults that these rules find between ranks, and the findings of the ranks that are not about the same."""
+    where = _where(job)
+    found: list[Candidate] = []
+    crashed: list[Caveat] = []
+    said: dict[str, set[int]] = {}
+    for rule in rules:
+        outcome, error = attempt(lambda rule=rule: rule.judge(job))  # type: ignore[misc]
+        if error is not None:
+            crashed.append(Caveat(kind=rule.name, text=f"The rule {rule.name} crashed: {error}"))
+        if not isinstance(outcome, JobFault):
+            continue
+        own = _own_cause(job, outcome)
+        if own is not None:
+            said.setdefault(own.rule, set()).update(outcome.late)
+        found.append(_between(job, rule, outcome, own, where))
+    return Candidates((*found, *_own(job, where, said)), tuple(crashed))
+
+
+def _between(
+    job: Job, rule: JobRule, fault: JobFault, own: Diagnosis | None, where: dict[str, dict[int, JobChange]]
+) -> Candidate:
+    """A fault between ranks, with the fix of the finding that names its cause."""
+    having = where.get(own.rule, {}) if own is not None else {}
+    finding = JobFinding(
+        rule=rule.name,
+        code=rule.code,
+        summary=fault.summary,
+        fix=own.fix if own is not None else fault.fix,
+        place=fault.place or (own.place if own is not None else None),
+        ranks=tuple(job.ranks[place] for place in fault.late) if len(fault.late) < len(job) else (),
+        confidence=fault.confidence,
+        evidence=fault.evidence,
+        reason=fault.reason,
+    )
+    return Candidate(finding, fault.change, _mended(having) if set(having) - set(fault.late) else None)
+
+
+def _own_cause(job: Job, fault: JobFault) -> Diagnosis | None:
+    """The first finding of a late rank that is about the cause, and that the other ranks do not have as much."""
+    if fault.cause is None or not fault.late:
+        return None
+    about = _ABOUT.get(fault.cause.partition(":")[0], _OTHERWISE)
+    for place in fault.late:
+        for own in job.summaries[place].report.failed:
+            others = [
+                _saving(other.report.diagnosis(own.rule))
+                for i, other in enumerate(job.summaries)
+                if i not in fault.late
+            ]
+            if family_of(own.code) in about and _saving(own) > _MORE * median(others or [0.0]):
+                return own
+    return None
+
+
+def _saving(own: Diagnosis | None) -> float:
+    return own.saving.mid if own is not None and own.saving is not None else 0.0
+
+
+def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[int]]) -> Iterator[Candidate]:
+    """The ranks' own findings; those that are named as the cause of a lateness, only if other ranks have them too."""
+    for rule, having in where.items():
+        if not set(having) - said.get(rule, set()):
+            continue
+        places = tuple(sorted(having))
+        told = max((job.summaries[place].report.diagnosis(rule) for place in places), key=_saving)
         if told is None:
             continue
-        everywhere = _mended(where) if len(theirs) < len(where) else None
-        named = () if len(theirs) == len(job) else tuple(job.ranks[place] for place in theirs)
         found = JobFinding(
             rule=rule,
             code=told.code,
             summary=told.summary,
             fix=told.fix,
             place=told.place,
-            ranks=named,
+            ranks=() if len(places) == len(job) else tuple(job.ranks[place] for place in places),
             confidence=told.confidence or "modelled",
             evidence=told.evidence,
         )
-        yield Candidate(found, _mended({place: where[place] for place in theirs}), everywhere)
+        yield Candidate(found, _mended(having))
 
 
 def _where(job: Job) -> dict[str, dict[int, JobChange]]:
     """Each rule that found something: the ranks, and what its fix changes there."""
     where: dict[str, dict[int, JobChange]] = {}
     for place, summary in enumerate(job.summaries):
-        if summary.reach is None:
-            continue
-        for one in summary.mended:
+        for one in summary.mended if summary.reach is not None else ():
             ends = [JobEdit({place: reach}) for reach in (one.low, one.mid, one.high)]
             where.setdefault(one.rule, {})[place] = JobChange(*ends)
     return where
@@ -68,14 +145,7 @@ def _where(job: Job) -> dict[str, dict[int, JobChange]]:
 def _mended(where: dict[int, JobChange]) -> JobChange:
     """The fix on all of these ranks."""
     ends = [
-        JobEdit({place: getattr(change, end).reach[place] for place, change in where.items()})
+        JobEdit({place: reach for change in where.values() for place, reach in getattr(change, end).reach.items()})
         for end in ("low", "mid", "high")
     ]
     return JobChange(*ends)
-
-
-def _told(job: Job, rule: str, places: tuple[int, ...]) -> Diagnosis | None:
-    """What the rule says on the rank that it would save most on, of these."""
-    said = [job.summaries[place].report.diagnosis(rule) for place in places]
-    known = [one for one in said if one is not None]
-    return max(known, key=lambda one: one.saving.mid if one.saving else 0.0, default=None)

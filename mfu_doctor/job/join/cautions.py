@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.join.words import ranks_named
+from mfu_doctor.job.across.words import ranks_named
 from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.result.caveats import FIGURES, Caveat
 from mfu_doctor.result.job import RankLeftOut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean
 
@@ -12,29 +13,38 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern, patterns_of
 from mfu_doctor.job.across.what_if import at_link_rate, like_the_others, no_skew, stages_alike
-from mfu_doctor.job.join.candidates import own_candidates
+from mfu_doctor.job.across.words import main_cause, ranks_named, sentence_of
+from mfu_doctor.job.join.candidates import candidates_of
 from mfu_doctor.job.join.cautions import caveats_of, missing_ranks
 from mfu_doctor.job.join.collective_rows import collective_rows
 from mfu_doctor.job.join.picture import arrivals, drawn_step, strips
 from mfu_doctor.job.join.prices import plan_of, priced
 from mfu_doctor.job.join.rank_rows import group_rows, mean_breakdown, rank_rows, step_time, typical_rank
 from mfu_doctor.job.join.verdict import verdict_of
-from mfu_doctor.job.join.words import main_cause, ranks_named, sentence_of
 from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.job import SLOW_NODE, STRAGGLER, Blame, Clock, JobReport, Matching, RankLeftOut, WhatIf
 from mfu_doctor.result.run import ReplayInfo
+from mfu_doctor.rules.catalogue import JOB_RULES
+from mfu_doctor.rules.job_contract import JobRule
 from mfu_doctor.units import NS_PER_S
 from mfu_doctor.version import __version__
 
 
-def join(summaries: Sequence[RankSummary], *, source: str, left_out: Sequence[RankLeftOut] = ()) -> JobReport:
+def join(
+    summaries: Sequence[RankSummary],
+    *,
+    source: str,
+    left_out: Sequence[RankLeftOut] = (),
+    rules: Sequence[JobRule] = JOB_RULES,
+) -> JobReport:
     """Diagnose all ranks of a run together.
 
     Args:
         summaries: of one run, one of each rank.
         source: where they are from, to show.
         left_out: files and ranks that are no part of it.
+        rules: about ranks, to ask; the ranks' own rules were asked before.
 
     Raises:
         DoctorError: there is no rank.
@@ -42,32 +52,16 @@ def join(summaries: Sequence[RankSummary], *, source: str, left_out: Sequence[Ra
     numbered = sorted((one for one in summaries if one.rank is not None), key=lambda one: one.rank or 0)
     if not numbered:
         raise DoctorError("no rank could be read", "pass the traces of the ranks of one run")
-    job = Job(tuple(numbered))
-    patterns = job.once(patterns_of)
-    mfu = [one.report.mfu.value for one in numbered if one.report.mfu.value is not None]
-    mean_mfu = fmean(mfu) if len(mfu) == len(numbered) else None
-    ranked = priced(job, list(own_candidates(job, patterns)), mean_mfu)
+    job = Job(tuple(numbered), source)
+    ranks = _about_ranks(job)
+    patterns, candidates = job.once(patterns_of), candidates_of(job, rules)
+    ranked = priced(job, candidates.found, ranks.mfu)
     findings = tuple(one.found for one in ranked)
-    rows, split, typical = rank_rows(job), mean_breakdown(job), typical_rank(job)
     drawn = drawn_step(job)
-    known = len(job.matched) > 0
-    return JobReport(
-        version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    return replace(
+        ranks,
         source=source,
-        world_size=job.world_size,
-        ranks=rows,
-        missing=missing_ranks(job),
         left_out=tuple(left_out),
-        step_time_s=step_time(job),
-        mfu=mean_mfu,
-        mfu_low=min(mfu) if mean_mfu is not None else None,
-        mfu_high=max(mfu) if mean_mfu is not None else None,
-        mfu_reason=None if mean_mfu is not None else _why_no_mfu(job),
-        typical=typical,
-        breakdown=split,
-        wait_s=fmean([row.wait_s or 0.0 for row in rows]) if known else None,
-        exposed_wait_s=_exposed_wait_s(job) if known else None,
         groups=group_rows(job),
         collectives=collective_rows(job),
         matching=_matching(job),
@@ -75,12 +69,35 @@ def join(summaries: Sequence[RankSummary], *, source: str, left_out: Sequence[Ra
         blames=tuple(_blame(job, pattern) for pattern in patterns),
         findings=findings,
         what_ifs=_what_ifs(job, patterns),
-        plan=plan_of(job, ranked, mean_mfu),
+        plan=plan_of(job, ranked, ranks.mfu),
         replay=_replay_info(job),
-        verdict=verdict_of(job, patterns, findings, split, typical),
-        caveats=caveats_of(job, left_out),
+        verdict=verdict_of(job, patterns, findings, ranks.breakdown, ranks.typical),
+        caveats=(*caveats_of(job, left_out), *candidates.crashed),
         arrivals=arrivals(job, drawn) if drawn is not None else (),
         strips=strips(job, drawn) if drawn is not None else (),
+    )
+
+
+def _about_ranks(job: Job) -> JobReport:
+    """The report with all that is of the ranks themselves."""
+    mfu = [one.report.mfu.value for one in job.summaries if one.report.mfu.value is not None]
+    is_known = len(mfu) == len(job)
+    rows, is_matched = rank_rows(job), len(job.matched) > 0
+    return JobReport(
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        world_size=job.world_size,
+        ranks=rows,
+        missing=missing_ranks(job),
+        step_time_s=step_time(job),
+        mfu=fmean(mfu) if is_known else None,
+        mfu_low=min(mfu) if is_known else None,
+        mfu_high=max(mfu) if is_known else None,
+        mfu_reason=None if is_known else _why_no_mfu(job),
+        typical=typical_rank(job),
+        breakdown=mean_breakdown(job),
+        wait_s=fmean([row.wait_s or 0.0 for row in rows]) if is_matched else None,
+        exposed_wait_s=_exposed_wait_s(job) if is_matched else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
-from mfu_doctor.job.join.words import ranks_named, sentence_of
+from mfu_doctor.job.across.words import ranks_named, sentence_of
 from mfu_doctor.quantities import part_of
 from mfu_doctor.result.bottleneck import bound_by, owners_of
 from mfu_doctor.result.job import NOTHING, JobFinding

@@ -110,9 +110,9 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
 
 def _rule_documents() -> dict[str, dict[str, str]]:
     """The documentation of every rule of the catalogue: rule name to heading to text."""
-    from mfu_doctor.rules.catalogue import RULES
+    from mfu_doctor.rules.catalogue import EVERY_RULE
 
-    return {rule.name: _headed(rule.doc) for rule in RULES}
+    return {rule.name: _headed(rule.doc) for rule in EVERY_RULE}
 
 
 def _headed(document: str) -> dict[str, str]:

@@ -1,0 +1,36 @@
+"""Whom all ranks wait for."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.rules.ranks.straggler_rank import straggler_rank
+from tests.job.drawing import DrawnJob
+from tests.rules.ranks.asking import found, job_of, saved_us, silent
+
+
+def one_late(*, same: bool = True) -> DrawnJob:
+    """One rank of four loads for 300 us: always rank 1, or another one in each step."""
+    drawn = DrawnJob(4)
+    for step in range(6):
+        drawn.step()
+        drawn.work(1000)
+        drawn.work({1 if same else step % 4: 300}, "data_loading")
+        drawn.collective(50)
+    return drawn
+
+
+def test_the_rank_and_what_takes_longer_there_are_named() -> None:
+    fault = found(straggler_rank, job_of(one_late()))
+    assert fault.summary == (
+        "All other ranks wait 300 us a step (22 %) for rank 1: waiting for data takes 300 us there, 0 ms on the others"
+    )
+    assert (fault.late, fault.cause, fault.fix) == ((1,), "data_loading", "mfu-doctor report DIR --rank 1")
+
+
+def test_all_of_its_lateness_is_saved() -> None:
+    assert saved_us(straggler_rank, job_of(one_late())) == pytest.approx((300, 300))
+
+
+def test_another_rank_in_each_step_is_no_straggler() -> None:
+    silent(straggler_rank, job_of(one_late(same=False)))
