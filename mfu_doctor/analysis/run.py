@@ -90,6 +90,11 @@ class Run:
         """The trace to analyse: the timing window, with shapes carried over from the shapes window."""
         return self._view.trace
 
+    @property
+    def borrows_shapes(self) -> bool:
+        """Whether the shapes of all steps are those of the one that was recorded in depth: how steps differ is then not known."""
+        return self._view.twin is not None
+
     def recorded_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """For each event row of `trace` its twin in `recorded` that was recorded in depth (with shapes, stacks), or -1."""
         twin = self._view.twin

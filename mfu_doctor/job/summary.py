@@ -168,7 +168,8 @@ class RankSummary:
         reach: its replay; None with `reach_reason`.
         transfer_ns: what each collective takes at least once all are there, as far as this rank alone tells, shape (n,).
         mended: its findings, as changes of the replay.
-        flops: model FLOP of each step window, NaN if not counted, shape (steps,).
+        flops: model FLOP of each step window, shape (steps,). NaN if not counted, or if only one step was recorded with shapes:
+            how steps differ is then not known.
         options: settings that may differ between ranks: versions, environment, precision, threads, ...
     """
 

@@ -96,9 +96,9 @@ def _mended(replay: Replay, ranked: Iterable[Priced], reach: Callable[[Timeline]
 
 
 def _flops(run: Run) -> Floats:
-    """Model FLOP of each step window."""
+    """Model FLOP of each step window, NaN if they are not counted, or those of another step."""
     counted = run.flops
-    if counted.coverage is None:
+    if counted.coverage is None or run.borrows_shapes:
         return np.full(run.steps.count, np.nan)
     of_steps: Floats = counted.tally[..., MODEL].sum(axis=(1, 2))
     return of_steps

@@ -16,6 +16,7 @@ from mfu_doctor.job.rank.summarize import summarize
 from mfu_doctor.job.summary import Group, RankSummary
 from mfu_doctor.reading.reader import read_trace
 from mfu_doctor.trace import Trace
+from tests.analysis.test_windows import two_windows
 from tests.rules.drawing import compute, wait_for_collectives
 from tests.timeline import Timeline
 from tests.traces import real_trace
@@ -207,3 +208,15 @@ def test_findings_are_replays_of_the_same_collectives() -> None:
     for reach, predicted_s in ((mended.low, saving.low), (mended.mid, saving.mid), (mended.high, saving.high)):
         gained = before - reach.mean_step_ns(reach.alone(reach.lasts_ns))
         assert gained / reach.second_ns == pytest.approx(predicted_s)
+
+
+def test_the_work_of_a_step_is_known_if_its_own_shapes_are() -> None:
+    """Borrowed from the step that was recorded in depth, they say nothing about how steps differ."""
+    assert np.isnan(summarize(Run(two_windows())).flops).all()
+    drawn = Timeline()
+    for step in range(4):
+        with drawn.step():
+            drawn.op("aten::mm", kernel=100, dims=[[8 << step, 16], [16, 32]], types=["float", "float"])
+            drawn.sync()
+    flops = summarize(Run(drawn.trace())).flops
+    assert flops.tolist() == [2 * (8 << step) * 16 * 32 for step in range(len(flops))]
