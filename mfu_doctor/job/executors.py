@@ -29,14 +29,15 @@ from mfu_doctor.capture.facts.host import memory_available
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.read_rank import RankTask, left_out, read_rank
 from mfu_doctor.job.summary import RankSummary
-from mfu_doctor.reading.source import Source
+from mfu_doctor.reading.remote import is_address
+from mfu_doctor.reading.source import TYPICAL_EXPANSION, Source
 from mfu_doctor.result.job import RankLeftOut
 
 Outcome = RankSummary | RankLeftOut
 Progress = Callable[[int, int], None]
 
 # What a process needs at most while it reads a rank: what it has loaded, and this many times the plain bytes of the trace.
-_PROCESS_BYTES, _PER_PLAIN_BYTE = 100 << 20, 1.0
+_PROCESS_BYTES, _PER_PLAIN_BYTE = 100 << 20, 0.5  # 0.3 for a trace of 500 MB, see benchmarks/reading.py
 _DIED = "the process that read it ended twice, most likely for lack of memory"
 
 
@@ -92,11 +93,11 @@ def dask_executor(address: str) -> Iterator[Executor]:
 def processes_for(tasks: Sequence[RankTask]) -> int:
     """How many processes may read these ranks at once: no more than cores, than ranks, or than fit into the free memory."""
     free = memory_available()
-    if free is None:
-        return max(min(processes_at_once(), len(tasks)), 1)
-    largest = max((_plain_bytes(task) for task in tasks), default=0)
-    fitting = int(free // (_PROCESS_BYTES + _PER_PLAIN_BYTE * largest))
-    return max(min(processes_at_once(), len(tasks), fitting), 1)
+    most = min(processes_at_once(), len(tasks))
+    if free is not None and tasks:
+        largest = _plain_bytes(max(tasks, key=lambda task: task.size_bytes))
+        most = min(most, int(free // (_PROCESS_BYTES + _PER_PLAIN_BYTE * largest)))
+    return max(most, 1)
 
 
 class _Reading:
@@ -188,7 +189,9 @@ def _context() -> BaseContext:
 
 
 def _plain_bytes(task: RankTask) -> int:
-    """The plain size of a trace; of one in a store an estimate."""
+    """The plain size of a trace; of one in a store, which would have to be fetched for it, an estimate."""
+    if is_address(task.location):
+        return task.size_bytes * (TYPICAL_EXPANSION if task.location.endswith(".gz") else 1)
     try:
         with Source(task.location) as source:
             return source.plain_size or source.expected_size

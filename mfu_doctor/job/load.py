@@ -70,6 +70,8 @@ def load(sources: Sequence[str], reader: Reader) -> Loaded:
     saved = _saved_job(sources[0], reader.stated) if len(sources) == 1 else None
     if saved is not None:
         return Loaded(saved, is_saved=True)
+    if STDIN in sources and len(sources) > 1:
+        raise DoctorError("standard input is one trace", "pass it alone, or the ranks as files")
     if reader.stated.rank is None and STDIN not in sources and names_many(sources):
         found = find_ranks(sources)
         if len(found.ranks) > 1:

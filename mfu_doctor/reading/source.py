@@ -19,7 +19,7 @@ MAX_EXPANSION = 200
 _BOMB_CHECK_FROM = 256 << 20  # bytes
 
 # Plain size to expect if it is not known: so many times the gzip file's size, or this many bytes for a stream.
-_TYPICAL_EXPANSION = 16
+TYPICAL_EXPANSION = 16
 _UNKNOWN_SIZE = 64 << 20
 _SIZE_BYTES = 4  # a gzip member ends with its plain size, RFC 1952 section 2.3.1
 
@@ -71,7 +71,7 @@ class Source:
     def expected_size(self) -> int:
         """Plain bytes to expect; an estimate for gzip and streams."""
         size = self._size or _UNKNOWN_SIZE
-        return size if self._gzip is None else size * _TYPICAL_EXPANSION
+        return size if self._gzip is None else size * TYPICAL_EXPANSION
 
     @property
     def identity(self) -> tuple[int, int, int, int]:

@@ -192,3 +192,8 @@ def test_two_jobs_are_compared(folder: Path, tmp_path: Path) -> None:
     text, status = run_compare(str(folder), str(mended), CompareOptions())
     assert status == 0
     assert "x faster" in text
+
+
+def test_standard_input_is_no_rank_among_others(folder: Path) -> None:
+    with pytest.raises(DoctorError, match="standard input is one trace"):
+        run_report(["-", str(folder / "rank0.pt.trace.json.gz")], ReportOptions())
