@@ -69,7 +69,7 @@ def _blames(job: JobReport) -> list[str]:
 
 
 def _rest(job: JobReport) -> list[str]:
-    told = [f"If {text}" for text in words.what_ifs(job)] + words.left_out(job)
+    told = [f"With {text}" for text in words.what_ifs(job)] + words.left_out(job)
     told += [f"{name}: {value}" for name, value in words.method(job)[1:]]
     return [f"- {inline(text)}" for text in told]
 

@@ -88,17 +88,17 @@ def _device(job: JobReport) -> DeviceInfo:
 
 def _diagnosis(found: JobFinding) -> Diagnosis:
     """A finding of the job; one whose saving is not known says why instead."""
-    where, more = f"on {rank_words(found.ranks)}", found.everywhere
-    if found.saving is not None and more is not None and more.mid > _MORE * found.saving.mid:
-        where += f"; mended on all ranks it saves {duration(more.mid, 2)}"
+    where, more = rank_words(found.ranks), found.everywhere
+    is_told = not found.ranks or where.lower() in found.summary.lower()
+    is_more = found.saving is not None and more is not None and more.mid > _MORE * found.saving.mid
     return Diagnosis(
         rule=found.rule,
         code=found.code,
         status=WITHHELD if found.saving is None and found.reason else FAILED,
-        summary=found.summary,
+        summary=found.summary if is_told else f"{where[:1].upper()}{where[1:]}: {found.summary}",
         reason=found.reason,
         fix=found.fix,
-        detail=where,
+        detail=f"mended on all ranks it saves {duration(more.mid, 2)}" if more is not None and is_more else None,
         confidence=found.confidence,
         saving=found.saving,
         evidence=found.evidence,

@@ -42,7 +42,7 @@ def test_one_screen_whose_first_sentence_is_the_answer(ranks: int, width: int) -
 def test_everything_is_listed_with_v() -> None:
     text = render(job(8), "terminal", verbose=True)
     assert sum(f"\n  {rank}" in text for rank in range(8)) == 8
-    for part in ("If no skew between ranks", "left out: rank 8", "60 collectives by group", "equal within 4.0 us"):
+    for part in ("With no skew between ranks", "left out: rank 8", "60 collectives by group", "equal within 4.0 us"):
         assert part in text
 
 

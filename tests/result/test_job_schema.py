@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
 
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.result.findings import Saving
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.job_as_run import JOB_STEP, SPREAD, WAIT, as_run, rank_spread, rank_words
 from mfu_doctor.result.schema import JOB_FILE, job_schema
@@ -39,6 +41,11 @@ def test_a_job_in_the_form_of_a_run_keeps_its_numbers() -> None:
     assert run.step_time_s == made.step_time_s
     assert run.breakdown == made.breakdown
     assert [d.rule for d in run.failed] == [found.rule for found in made.findings]
+    assert run.failed[0].summary.startswith("rank 5 comes")
+    other = replace(made.findings[1], ranks=(2, 3), everywhere=Saving(low=0.05, mid=0.06, high=0.07))
+    told = as_run(replace(made, findings=(other,))).failed[0]
+    assert told.summary == "Ranks 2-3: the CPU launches kernels too slowly"
+    assert told.detail == "mended on all ranks it saves 60 ms"
     assert run.structure[JOB_STEP] == pytest.approx(STEP, rel=0.01)
     assert run.structure[WAIT] == pytest.approx(LATE * 7 / 8 / run.structure[JOB_STEP])
 

@@ -93,7 +93,7 @@ def _quiet(text: str) -> list[Block]:
 
 def method(job: JobReport, look: Look) -> list[Block]:
     """What the replay of the job answers besides, who was left out, and with -v how the ranks were matched."""
-    told = [f"If {text}" for text in words.what_ifs(job)] + words.left_out(job)
+    told = [f"With {text}" for text in words.what_ifs(job)] + words.left_out(job)
     if look.verbose:
         told += [f"{name}: {value}" for name, value in words.method(job)]
     entries = [
