@@ -22,11 +22,15 @@ from mfu_doctor.rules.contract import WORTH_SHARE
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """The step after the chosen fixes: in trace nanoseconds, and as the plan states it."""
+    """The step after the chosen fixes: in trace nanoseconds, and as the plan states it.
+
+    `kept_ns` is what replay took off and no fix may (`Finding.at_most`): it is still part of the step.
+    """
 
     chosen: tuple[Priced, ...]
     step_ns: float
     step_s: float
+    kept_ns: float = 0.0
 
 
 def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
@@ -53,7 +57,7 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
     notes = tuple(f"{name} could not be simulated with the other fixes: {error}" for name, error in broken.items())
     left = [p for p in waiting if p.worth and p.rule.name not in broken] if steps else []
     overlaps = tuple(_overlap(replay, now.chosen, p) for p in left)
-    return _whole(replay, now.chosen, Plan(steps=tuple(steps), overlaps=overlaps, notes=notes), scale)
+    return _whole(replay, now, Plan(steps=tuple(steps), overlaps=overlaps, notes=notes), scale)
 
 
 def _next(replay: Replay, scale: Scale, now: _Now, waiting: list[Priced], broken: dict[str, str]) -> _Now | None:
@@ -82,11 +86,15 @@ def _with(replay: Replay, scale: Scale, now: _Now, p: Priced, broken: dict[str, 
     if mid_ns is None or low_ns is None:
         broken[p.rule.name] = mid_error or low_error
         return None
-    chosen, after_ns = (*now.chosen, p), min(mid_ns, low_ns)
+    chosen, after_ns = (*now.chosen, p), min(mid_ns, low_ns) + now.kept_ns
+    most_ns = (1.0 if p.finding.at_most is None else p.finding.at_most) * replay.measured_ns
+    more_kept_ns = max(now.step_ns - most_ns - after_ns, 0.0)
+    after_ns += more_kept_ns
     then = _after(scale, chosen)
     after_s = then.step_s - then.possible_s(replay.measured_ns - after_ns)
-    enough = now.step_ns - low_ns >= WORTH_SHARE * replay.measured_ns and now.step_s - after_s >= scale.least_s
-    return _Now(chosen, after_ns, after_s) if enough else None
+    pays = now.step_ns - low_ns - now.kept_ns >= WORTH_SHARE * replay.measured_ns
+    enough = pays and now.step_s - after_s >= scale.least_s
+    return _Now(chosen, after_ns, after_s, now.kept_ns + more_kept_ns) if enough else None
 
 
 def _overlap(replay: Replay, chosen: Sequence[Priced], left: Priced) -> Overlap:
@@ -125,16 +133,16 @@ def _enabler(replay: Replay, chosen: Sequence[Priced], picked: Priced) -> str | 
     return next((p.rule.name for p in chosen if _pays_after(replay, p, picked)), chosen[-1].rule.name)
 
 
-def _whole(replay: Replay, chosen: Sequence[Priced], plan: Plan, scale: Scale) -> Plan:
+def _whole(replay: Replay, now: _Now, plan: Plan, scale: Scale) -> Plan:
     """The plan with the low and high estimate of its saving, widened by the replay error and limited by the floor of the step."""
     steps = plan.steps
     roofline_s = scale.roofline_s if scale.roofline_s is not None and 0 < scale.roofline_s < scale.step_s else None
     if not steps:
         return replace(plan, roofline_s=roofline_s)
-    ends = [_replayed(replay, _edits(chosen, end))[0] for end in ("low", "high")]
-    saved = [replay.measured_ns - ns for ns in ends if ns is not None]
+    ends = [_replayed(replay, _edits(now.chosen, end))[0] for end in ("low", "high")]
+    saved = [replay.measured_ns - ns - now.kept_ns for ns in ends if ns is not None]
     middle = scale.step_s - steps[-1].step_s
-    then = _after(scale, chosen)
+    then = _after(scale, now.chosen)
     at_floor = then.floor_s > 0 and steps[-1].step_s <= then.floor_s * (1 + WORTH_SHARE)
     low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
     high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])

@@ -233,7 +233,8 @@ def test_an_estimate_comes_before_its_range_and_with_what_decides() -> None:
     ("confidence", "ms", "sure"),
     [
         ("measured", (55, 57, 59), "high"),
-        ("measured", (6, 57, 59), "medium"),
+        ("measured", (40, 57, 59), "medium"),
+        ("measured", (6, 57, 59), "low"),
         ("modelled", (55, 57, 59), "medium"),
         ("hint", (55, 57, 59), "low"),
     ],
