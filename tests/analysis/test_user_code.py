@@ -10,7 +10,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import UserFrames
 from mfu_doctor.facts import Facts, FrameSample, Window
 from mfu_doctor.intervals import union
-from mfu_doctor.trace import Trace
+from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline
 
 STEPS, BEFORE, CHECK, AFTER = 4, 2_000, 4_000, 2_000  # microseconds
@@ -62,6 +62,39 @@ def test_a_sampled_line_outside_of_the_function_that_ran_is_wrong(sampled: str, 
     spot = run.python_at(union(run.steps.start, run.steps.end) - run.activity.busy())
     assert spot is not None
     assert spot.place == named
+
+
+def called(*lines: str, operators: tuple[str, ...]) -> Run:
+    """Steps of these operators in a function whose stacks have its begin; each is seen at its line in the middle."""
+    t, at = Timeline(device=None), ORIGIN_NS
+    frames = []
+    for _ in range(STEPS):
+        with t.step(), t.span("graph.py(36): propagate", "python_function"):
+            for line, name in zip(lines, operators, strict=True):
+                frames.append(FrameSample(time_ns=at + (t.now + BEFORE // 2) * 1000, place=line))
+                t.op(name, host=BEFORE)
+    return Run(replace(t.trace(), origin_ns=at, facts=Facts(frames=tuple(frames))))
+
+
+def places(run: Run, name: str) -> set[str | None]:
+    rows = run.trace.rows(Category.CPU_OP)
+    return set(run.places(rows[[run.trace.name_of(row) == name for row in rows.tolist()]]))
+
+
+def test_the_line_of_an_operator_is_named_and_not_the_def_of_its_function() -> None:
+    run = called("graph.py:38", "graph.py:39", operators=("aten::diag", "aten::mm"))
+    assert places(run, "aten::mm") == {"graph.py:39"}
+    assert places(run, "aten::diag") == {"graph.py:38"}
+
+
+def test_an_operator_on_two_lines_of_a_function_keeps_the_functions_own() -> None:
+    run = called("graph.py:38", "graph.py:39", operators=("aten::mm", "aten::mm"))
+    assert places(run, "aten::mm") == {"graph.py:36"}
+
+
+def test_a_sample_outside_of_the_function_is_not_its_line() -> None:
+    run = called("graph.py:20", "other.py:39", operators=("aten::diag", "aten::mm"))
+    assert places(run, "aten::diag") == places(run, "aten::mm") == {"graph.py:36"}
 
 
 def test_a_line_is_in_the_last_function_that_begins_before_it() -> None:

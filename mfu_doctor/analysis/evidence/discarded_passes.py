@@ -37,6 +37,8 @@ class DiscardedPasses:
         roots: the operator before each backward: backward() itself makes the gradient of the loss.
         mask: their entries of the activity table, shape (n,).
         by_step: whether optimizer.step() itself runs the pass that is used: it was given a closure.
+        steps: marks of the optimizer's steps that come after these passes.
+        resets: marks of the zero_grad() that resets each of them.
     """
 
     rows: Rows
@@ -44,6 +46,8 @@ class DiscardedPasses:
     roots: Rows
     mask: Mask
     by_step: bool
+    steps: Rows
+    resets: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,13 @@ def discarded_passes_of(run: Run) -> DiscardedPasses | None:
     mask = inherited(run, run.launches.op, value) > 0
     starts = np.searchsorted(run.trace.events.start[calls], [one.backward for one in found])
     roots = calls[np.maximum(starts - 1, 0)]
-    return DiscardedPasses(rows, begins, roots, mask, run.optimizer_steps.closures.count > 0)
+    ends = np.array([one.end for one in found], np.int64)
+    closures = run.optimizer_steps.closures.count > 0
+    steps = _spans(run, _STEP)
+    after = np.searchsorted(run.trace.events.end[steps], ends, side="right")
+    return DiscardedPasses(
+        rows, begins, roots, mask, closures, steps[after[after < len(steps)]], _next(run, _RESET, ends)
+    )
 
 
 def _passes(run: Run, passes: Passes, calls: Rows) -> list[_Pass]:
@@ -183,6 +193,13 @@ def _several_optimizers(run: Run, passes: list[_Pass]) -> bool:
     ends = np.sort(events.end[_spans(run, _STEP)])
     turn = np.searchsorted(np.array([one.end for one in passes]), ends)
     return len(classes) > 1 or bool((np.diff(turn) == 0).any())
+
+
+def _next(run: Run, pattern: re.Pattern[str], times: Rows) -> Rows:
+    """The first of such marks from each time on."""
+    marks = _spans(run, pattern)
+    at = np.searchsorted(run.trace.events.start[marks], times)
+    return marks[at[at < len(marks)]]
 
 
 def _spans(run: Run, pattern: re.Pattern[str]) -> Rows:

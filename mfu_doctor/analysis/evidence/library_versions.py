@@ -66,7 +66,12 @@ APIS = (
     Api("_apply_optimizer_in_backward", (2, 0), "torch/distributed/optim/__init__.py"),
     # In the compiled allocator: pytorch/pytorch#96995 (April 2023, after 2.0), and issue 122057 on 2.1.2.
     Api("expandable_segments", (2, 1), "torch/include/c10/cuda/CUDACachingAllocator.h"),
-    Api('TORCH_LOGS="recompiles"', (2, 1), "torch/_logging/_registrations.py"),
+    Api(
+        'TORCH_LOGS="recompiles"',
+        (2, 1),
+        "torch/_logging/_registrations.py",
+        before="torch._dynamo.explain(model, x)",
+    ),
     # It asks for 2.1.1 (transformers/utils/import_utils.py).
     Api('attn_implementation="sdpa"', (2, 1), "transformers/utils/import_utils.py"),
     Api('attn_implementation="sdpa"', (4, 36), "transformers/modeling_utils.py", _TRANSFORMERS),

@@ -94,7 +94,7 @@ def _tails(passes: Passes, first: list[int]) -> tuple[Mask, bool]:
             largest = max(largest, added)
         else:
             elsewhere = max(elsewhere, len(fresh))
-    return found, elsewhere >= largest
+    return found, 0 < largest <= elsewhere
 
 
 def _all_alike(passes: Passes) -> bool:

@@ -5,11 +5,12 @@ Stacks are recorded in a window of their own, because they slow the run. Their l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines
 from mfu_doctor.analysis.views.host import host_view
 from mfu_doctor.analysis.views.python_lines import function_at, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
@@ -35,9 +36,23 @@ class UserCode:
     trace: Trace
     frames: UserFrames
     twins: _Twins | None  # None: the recorded trace has one window
+    exact: Lines = field(
+        default_factory=dict
+    )  # lines of operators that the stacks know by the begin of their function alone
 
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
         """The user's file:line behind each event row, or None if neither stacks nor samples tell."""
+        found = self.functions(rows)
+        if not self.exact:
+            return found
+        names = self.trace.events.name[rows].tolist()
+        return tuple(
+            place if place is None else self.exact.get((place, name), place)
+            for place, name in zip(found, names, strict=True)
+        )
+
+    def functions(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
+        """The same, as stacks know it: the begin of the function."""
         found = places_of(self.trace, rows, self.frames)
         if self.twins is None:
             return found
@@ -98,4 +113,6 @@ def user_code(recorded: Trace, view: TimingView) -> UserCode:
     """
     trainers = trainers_of(recorded)
     twins = None if view.twin is None else _Twins(recorded, user_frames(recorded, trainers), view.twin)
-    return UserCode(view.trace, user_frames(view.trace, trainers), twins)
+    code = UserCode(view.trace, user_frames(view.trace, trainers), twins)
+    frames = code.frames if twins is None else twins.frames
+    return replace(code, exact=exact_lines(code.trace, frames, code.functions))

@@ -16,7 +16,9 @@ How the gain is predicted
     Collectives that overlap with compute save nothing.
 
 How to fix
-    NCCL_DEBUG=INFO shows which transport is used. nvidia-smi topo -m shows how the GPUs are connected.
+    Find out why the link is not used: NCCL_DEBUG=INFO names the transport of each channel (P2P, SHM or NET), nvidia-smi topo -m
+    shows how the GPUs are connected. Reasons are NCCL_P2P_DISABLE or NCCL_P2P_LEVEL in the environment, a container without
+    --ipc=host, and an IOMMU or ACS that is on in the BIOS.
 
 When it is wrong
     The rule is wrong if NVLink is not connected on this board, if the GPUs are in different machines, or if the collectives
@@ -94,8 +96,9 @@ def slow_link(run: Run) -> Outcome:
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
         summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
-        fix="NCCL_DEBUG=INFO  # 'via P2P' means that the link is used; 'via SHM' or 'via NET' means that it is not",
-        detail=f"{tool} shows how the GPUs are connected; {unsure}",
+        fix="unset NCCL_P2P_DISABLE NCCL_P2P_LEVEL  # they keep NCCL from the link; NCCL_DEBUG=INFO names what it uses instead",
+        detail=f"the saving is that of a link in use; in that log 'via P2P' is the link, 'via SHM' and 'via NET' are not; {tool} "
+        f"shows how the GPUs are connected; {unsure}",
         decides=Ends(low="they reach 40 %", high="messages reach 90 % of the link's rate"),
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),

@@ -15,8 +15,8 @@ How the gain is predicted
     Mid and high: also the second one of D @ A @ D, and the matrices are no longer made.
 
 How to fix
-    Multiply by the vector: d[:, None] * a for diag(d) @ a, a * d for a @ diag(d). If the result is the same in each step (a graph
-    that does not change), compute it once before training and keep it with register_buffer.
+    Multiply by the vector v that diag(v) makes a matrix of: v[:, None] * a for diag(v) @ a, a * v for a @ diag(v). If the result
+    is the same in each step (a graph that does not change), compute it once before training and keep it with register_buffer.
 
 When it is wrong
     The factor is known by the order of the calls and by its size. A matmul right after torch.diag with another square factor of
@@ -40,7 +40,9 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _PASSES = 2  # to scale a matrix reads and writes it; to make one only writes it
-_SCALING = "scaled = d[:, None] * a * d  # instead of torch.diag(d) @ a @ torch.diag(d)"
+_SCALING = (
+    "y = v[:, None] * a * v  # instead of torch.diag(v) @ a @ torch.diag(v): keep the vector v, make no matrix of it"
+)
 _ONCE = (
     "no gradient flows through it: if it is the same in every step, compute it once before training and keep it with "
     "register_buffer"

@@ -15,7 +15,8 @@ How the gain is predicted
 
 How to fix
     loss = optimizer.step(closure), without another call of the closure. Optimizers other than LBFGS need no closure:
-    loss.backward() and optimizer.step(). Without a closure: if both losses should train the model, call zero_grad() only once.
+    loss.backward() and optimizer.step(). Without a closure: delete the pass, which changes no result. If its loss should train
+    the model, delete the zero_grad() after it. The report names the line of that zero_grad(), or of optimizer.step(closure).
 
 When it is wrong
     The rule is wrong if the program keeps the gradients themselves (not a copy) and never calculates with them in the step.
@@ -38,9 +39,8 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _CLOSURE = "loss = optimizer.step(closure)  # do not call closure() as well: step() calls it"
-_RESETS = (
-    "optimizer.zero_grad()  # once per step: here it resets the gradients of a pass before optimizer.step() uses them"
-)
+_RESETS = "# delete this forward and backward pass, or the zero_grad() after it, which resets its gradients before they are used"
+_ALIKE = "without the pass the results stay the same; without the reset its loss trains the model too"
 
 
 @rule(
@@ -65,7 +65,7 @@ def discarded_pass(run: Run) -> Outcome:
         summary=f"{counted(count, 'forward and backward pass')} per step for nothing, {steady.share(spent)} of the step: "
         "zero_grad() resets all gradients before the optimizer uses them",
         fix=_CLOSURE if found.by_step else _RESETS,
-        detail="step() runs the closure again, and its gradients are those that are used" if found.by_step else None,
+        detail="step() runs the closure again, and its gradients are those that are used" if found.by_step else _ALIKE,
         confidence="measured",
         decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
         change=Change(scaled(run, found.mask, 0.0), without, without),
@@ -73,6 +73,6 @@ def discarded_pass(run: Run) -> Outcome:
             shown("passes without use", count, "per step"),
             shown("their time", seconds(spent), "s"),
         ),
-        place=first_place(run, found.roots),
+        place=first_place(run, found.steps if found.by_step else found.resets) or first_place(run, found.roots),
         needless_flops=float((run.flops.per_entry() * steady.entry_part(run))[found.mask].sum()),
     )

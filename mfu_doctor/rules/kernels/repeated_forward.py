@@ -19,7 +19,7 @@ How to fix
 
 When it is wrong
     The rule is wrong if the module does something else than compute its output (it counts its calls, batch norm updates its
-    running statistics twice on purpose). Tensors passed by keyword are not seen.
+    running statistics twice on purpose).
 
 References
     https://pytorch.org/docs/stable/notes/autograd.html

@@ -118,7 +118,8 @@ def _advice(run: Run, chains: AttentionChains) -> _Advice:
             "convergence",
         )
     return _Advice(
-        "with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):  # its warnings say what is in the way",
+        "with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):  "
+        "# from torch.nn.attention; it warns of what is in the way",
         "scaled_dot_product_attention is in use, but its inputs keep it from the fused kernels; ",
         confidence="hint",
     )

@@ -83,7 +83,7 @@ def needless_recompute(run: Run) -> Outcome:
 
     return Finding(
         summary=f"Recomputing activations takes {steady.share(spent)} of the step",
-        fix="# checkpoint fewer blocks: x = checkpoint(block, x) if i % 2 else block(x)",
+        fix=_ALL if fits else _HALF,
         detail=_detail(run, free) if needed is None or available is None else _room(needed, available),
         decides=Ends(low="only a part of them fits", high="all activations fit into memory"),
         change=Change(*(dropped(part) for part in (_FITTING if fits else _DROPPED))),
@@ -97,6 +97,11 @@ def needless_recompute(run: Run) -> Outcome:
         if free is not None and free < RESERVE
         else None,
     )
+
+
+# The trainers' names for it stand beside the call, because there the call is not in the program.
+_ALL = "x = block(x)  # not checkpoint(block, x), nor gradient_checkpointing=True: all activations fit into memory"
+_HALF = "for i, block in enumerate(blocks): x = checkpoint(block, x, use_reentrant=False) if i % 2 else block(x)"
 
 
 def _recomputing(run: Run) -> Intervals:

@@ -87,7 +87,35 @@ def test_a_reset_between_two_losses_throws_the_first_away() -> None:
 
     run = training(body)
     assert price_us(discarded_pass, run).low_ns == close(FORWARD + BACKWARD)
-    assert "once per step" in found(discarded_pass, run).fix
+    said = found(discarded_pass, run)
+    assert said.fix.startswith("# delete this forward and backward pass, or the zero_grad() after it")
+    assert (said.detail or "").startswith("without the pass the results stay the same")
+
+
+def test_the_line_that_calls_the_closure_again_is_named_and_not_its_def() -> None:
+    def body(one: Program) -> None:
+        with one.drawn.span("train.py(107): fit", "python_function"):
+            with one.drawn.span("train.py(96): closure", "python_function"):
+                one.closure()
+            with one.step():
+                one.drawn.python(2)
+                with one.drawn.span("train.py(96): closure", "python_function"):
+                    one.closure()
+
+    assert found(discarded_pass, training(body)).place == "train.py:107"
+
+
+def test_the_reset_that_throws_gradients_away_is_named() -> None:
+    def body(one: Program) -> None:
+        with one.drawn.span("train.py(30): first", "python_function"):
+            one.backward(one.forward())
+        with one.drawn.span("train.py(40): second", "python_function"):
+            one.zero_grad()
+            one.backward(one.forward())
+        with one.step():
+            pass
+
+    assert found(discarded_pass, training(body)).place == "train.py:40"
 
 
 def test_one_call_of_the_closure_is_fine() -> None:

@@ -197,5 +197,10 @@ def test_a_frozen_layer_between_trained_ones_is_found_without_a_graph() -> None:
     assert price_us(unused_gradients, in_the_middle(always=True)).low_ns == close(500 + 8)
 
 
+def test_gradients_that_no_pass_resets_are_those_of_a_frozen_network() -> None:
+    """A teacher was told `critic.requires_grad_(False)`, as if another optimizer had its parameters."""
+    assert found(unused_gradients, in_the_middle(always=True)).fix.startswith("frozen.requires_grad_(False)")
+
+
 def test_gradients_that_are_reset_now_and_then_are_no_finding() -> None:
     silent(unused_gradients, in_the_middle(always=False))

@@ -48,11 +48,13 @@ def test_recomputation_is_priced_and_withheld_where_memory_is_full() -> None:
 def test_recomputation_goes_where_its_activations_are_known_to_fit() -> None:
     """The recomputed product reads and writes 12 MiB: with 30 free it is certain, with 20 only a try can tell."""
     product = 3 * 1024 * 1024 * 4
-    for free, mid in ((2.5 * product, 1_000), (1.5 * product, 500)):
+    fixes = ("x = block(x)  # not checkpoint(block, x)", "for i, block in enumerate(blocks): x = checkpoint(")
+    for free, mid, fix in zip((2.5 * product, 1.5 * product), (1_000, 500), fixes, strict=True):
         memory = MemoryFacts(total_bytes=4 * product, reserved_peak_bytes=int(4 * product - free))
         run = run_of(checkpointed(True), memory=memory)
         assert price_us(needless_recompute, run).mid_ns == close(mid)
         assert "12.0 MiB" in str(found(needless_recompute, run).detail)
+        assert found(needless_recompute, run).fix.startswith(fix)
 
 
 SHAPES: dict[str, Any] = {"dims": [[64, 64], [64, 64]], "types": ["float", "float"]}

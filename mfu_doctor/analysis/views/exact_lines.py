@@ -1,0 +1,48 @@
+"""The line of an operator within the function that the stacks name: they only know where a function begins.
+
+A sample of the thread has the line itself. It is taken for all calls of an operator in a function if all samples of it there
+agree, so that an operator that stands on two lines of a function keeps the function's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from mfu_doctor.analysis.views.source_lines import UserFrames, places_of
+from mfu_doctor.trace import Category, Trace
+
+Rows = npt.NDArray[np.int64]
+PlacesOf = Callable[[Rows], tuple[str | None, ...]]
+Lines = dict[tuple[str, int], str]
+_AGREEING = 2  # samples; one alone can be chance
+
+
+def exact_lines(trace: Trace, frames: UserFrames, functions: PlacesOf) -> Lines:
+    """For the begin of a function and the name of an operator: the line that calls it there.
+
+    Args:
+        trace: the trace with the samples.
+        frames: the functions that the stacks know.
+        functions: for rows of this trace, where the functions begin that called them.
+    """
+    sampled = _sampled_rows(trace)
+    lines = places_of(trace, sampled, UserFrames({}, {}, frames.trainers))
+    found: dict[tuple[str, int], list[str]] = {}
+    for row, line, begin in zip(sampled.tolist(), lines, functions(sampled), strict=True):
+        if line is not None and begin is not None and frames.is_within(line, begin):
+            found.setdefault((begin, int(trace.events.name[row])), []).append(line)
+    return {key: told[0] for key, told in found.items() if len(told) >= _AGREEING and len(set(told)) == 1}
+
+
+def _sampled_rows(trace: Trace) -> Rows:
+    """Operators while which the thread was looked at."""
+    if trace.facts is None or not trace.facts.frames or not trace.origin_ns:
+        return np.zeros(0, np.int64)
+    times = np.sort(np.array([sample.time_ns - trace.origin_ns for sample in trace.facts.frames], np.int64))
+    rows = trace.rows(Category.CPU_OP)
+    first = np.searchsorted(times, trace.events.start[rows])
+    found: Rows = rows[np.append(times, np.iinfo(np.int64).max)[first] < trace.events.end[rows]]
+    return found
