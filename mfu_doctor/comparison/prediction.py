@@ -95,6 +95,8 @@ def _promised(before: Report, fixes: tuple[str, ...]) -> tuple[float, float, flo
 
     Savings are never summed: several fixes have a price only if the plan replayed them one after the other.
     """
+    covered = {overlap.rule for overlap in before.plan.overlaps if overlap.covered_by in fixes}
+    fixes = tuple(rule for rule in fixes if rule not in covered)  # what saves too little after another one adds nothing
     if len(fixes) == 1:
         found = before.diagnosis(fixes[0])
         return (found.saving.low, found.saving.mid, found.saving.high) if found and found.saving else None

@@ -18,7 +18,7 @@ from mfu_doctor.result.verdict import FAILED, INCONCLUSIVE, NOT_MEASURED, PASSED
 
 
 def rule_checks(reports: Sequence[Report], levels: Mapping[str, str], baseline: Sequence[Report] = ()) -> list[Check]:
-    """One check per rule, over all runs: it finds a fault if most runs show it; largest saving first."""
+    """One check per rule, over all runs: it finds a fault if most runs show it; in the order of the report."""
     names = dict.fromkeys(diagnosis.rule for report in reports for diagnosis in report.diagnoses)
     checks = []
     for name in names:
@@ -26,7 +26,9 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str], baseline: 
         level = level_of(name, said[0].code, levels)
         if level != OFF and not all(diagnosis.caution for diagnosis in said):
             checks += _check(said, len(reports), level)
-    checks.sort(key=lambda check: (STATUSES.index(check.status), -(check.saving.expected if check.saving else 0.0)))
+    checks.sort(
+        key=lambda check: STATUSES.index(check.status)
+    )  # stable: within a status as the first report ranks them
     if any(report.savings_are_shares for report in reports):  # their seconds say too much
         checks = [replace(check, saving=None) for check in checks]
     found = (FAILED, WARNING)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.prediction import HELD
-from mfu_doctor.result.findings import Plan, PlanStep
+from mfu_doctor.result.findings import Overlap, Plan, PlanStep
 from tests.runs import finding, report_of, steady
 
 FIXED = finding(status="passed", summary="", fix=None, saving=None)
@@ -38,3 +38,19 @@ def test_fixes_that_the_plan_did_not_price_together_have_no_common_price() -> No
     first_two = compare(before, replace(after), fixes=("host-bound", "input-bound")).prediction
     assert first_two.predicted_s is not None
     assert first_two.outcome == HELD
+
+
+def test_a_fix_that_saves_too_little_after_another_adds_nothing_to_its_prediction() -> None:
+    """With the loader mended a fused optimizer gained nothing more, and the loader's own prediction was not checked."""
+    found = (finding(), finding("unfused-optimizer", "KE004"))
+    plan = Plan(
+        steps=(PlanStep(rule="input-bound", step_s=0.331, saving_s=0.081),),
+        overlaps=(Overlap(rule="unfused-optimizer", covered_by="input-bound"),),
+        saving_low_s=0.074,
+        saving_high_s=0.088,
+    )
+    before = report_of(steady(0.412, 0.001), diagnoses=found, plan=plan)
+    after = report_of(steady(0.331, 0.001), diagnoses=found)
+    told = compare(before, after, fixes=("input-bound", "unfused-optimizer")).prediction
+    assert told.predicted_s is not None
+    assert told.outcome == HELD

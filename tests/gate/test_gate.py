@@ -258,13 +258,14 @@ def test_over_several_runs_a_finding_needs_most_of_them() -> None:
     assert "(2 of 3 runs)" in verdict.failures[0].summary
 
 
-def test_findings_come_after_budgets_largest_saving_first() -> None:
+def test_findings_come_after_budgets_in_the_order_of_the_report() -> None:
+    """A report puts a sure saving before a larger guess; the check once had an order of its own."""
     small = finding("fp32-matmul", "KE001", saving=replace(finding().saving, mid=0.01))  # type: ignore[type-var]
     report = report_of(steady(0.4), diagnoses=(small, finding()))
     verdict = judge(
         [report], Policy(budgets=parse_budgets({"step_time": "300ms"}), levels={"KE": "error", "IN": "error"})
     )
-    assert [check.name for check in verdict.checks] == ["step-time", "input-bound", "fp32-matmul"]
+    assert [check.name for check in verdict.checks] == ["step-time", "fp32-matmul", "input-bound"]
 
 
 def test_seconds_that_say_too_much_are_not_told() -> None:
