@@ -31,6 +31,7 @@ NAMES = {
     "idle": "idle",
 }
 _TALL, _LOW = 16.0, 7.0  # rows: of few ranks, of many
+_TOP = 5.0  # room for the name of the first low row
 _LEFT, _RIGHT = 112.0, WIDTH - 8.0
 _AXIS, _TICKS, _NAME = 26.0, 8, 16
 _BINS = 220  # moments at which a group is looked at
@@ -115,8 +116,9 @@ def _groupings(job: JobReport) -> list[tuple[str, list[tuple[str, list[RankStrip
     if not fitting:
         size = -(-len(strips) // MOST_ROWS)
         order = {rank: index // size for index, rank in enumerate(sorted(strips))}
-        first = {index: min(rank for rank, i in order.items() if i == index) for index in set(order.values())}
-        fitting = [(f"{size} neighbours a row", {rank: f"ranks {first[i]}-" for rank, i in order.items()})]
+        members = {index: [rank for rank in order if order[rank] == index] for index in set(order.values())}
+        names = {index: f"ranks {ranks[0]}-{ranks[-1]}" for index, ranks in members.items()}
+        fitting = [(f"{size} neighbours a row", {rank: names[i] for rank, i in order.items()})]
     return [(title, _grouped(names, strips)) for title, names in fitting]
 
 
@@ -160,7 +162,7 @@ def _draw(rows: Sequence[Row], span: float, arrivals: Sequence[Arrival]) -> Mark
     """Rows of single ranks are tall, those of many groups low."""
     low = _TALL if len(rows) <= ALONE else _LOW
     heights = [_TALL if len(row.ranks) == 1 else low for row in rows]
-    tops = [sum(heights[:index]) for index in range(len(rows) + 1)]
+    tops = [_TOP + sum(heights[:index]) for index in range(len(rows) + 1)]
     scale = (_RIGHT - _LEFT) / span
     places = [_Place(top, height) for top, height in zip(tops, heights, strict=False)]
     drawn = [
