@@ -17,6 +17,7 @@ from mfu_doctor.render.terminal.paint import Abilities, abilities
 from mfu_doctor.render.terminal.screen import ALL
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.caveats import Caveat
+from mfu_doctor.result.findings import Overlap
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
 
@@ -200,10 +201,30 @@ def test_a_listed_fix_that_is_not_in_the_plan_is_told_from_forgotten_ones() -> N
         assert "x is left out: valueerror" in text
 
 
+def test_fixes_that_one_other_covers_share_their_reason() -> None:
+    report = loader_bound()
+    overlaps = tuple(Overlap(rule=rule, covered_by="input-bound") for rule in ("host-bound", "fp32-matmul"))
+    alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1], overlaps=overlaps))
+    left = "host-bound and fp32-matmul (save too little after input-bound)"
+    told = f"All together: no more than input-bound alone. Not added: {left}"
+    assert told in " ".join(render(alone, "terminal").split())
+    assert told in " ".join(render(alone, "markdown").split())
+
+
+def test_a_fix_that_saves_more_after_others_says_what_it_saves_alone() -> None:
+    """A row of 3.3 ms and a plan in which the same fix saved 9.6 stood on one screen."""
+    report = loader_bound()
+    first, second, *rest = report.plan.steps
+    more = replace(report, plan=replace(report.plan, steps=(first, replace(second, saving_s=0.12), *rest)))
+    saving = report.failed[1].saving
+    assert saving is not None
+    assert f"host-bound 120 ms more ({1000 * saving.mid:.0f} ms alone)" in " ".join(render(more, "terminal").split())
+
+
 def test_a_plan_of_the_first_fix_alone_is_not_told_twice() -> None:
     report = loader_bound()
-    alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1]))
-    assert "simulated together" not in render(alone, "terminal")
+    only = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1]), diagnoses=report.diagnoses[:1])
+    assert "All together" not in render(only, "terminal")
 
 
 def test_cautions_do_not_repeat_each_other_or_the_headline() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.findings import Diagnosis, Plan, about
+from mfu_doctor.result.findings import WIDE, Diagnosis, Plan, PlanStep, about
 from mfu_doctor.result.report import Report
 
 LARGE = 0.05  # of the step: a fix that saves as much is never only named
@@ -53,33 +53,37 @@ def _then(report: Report, dash: str) -> str:
 
 
 def plan_names(report: Report) -> str:
-    """The fixes of the plan in their order, each with what it adds. A fix that saves time only after another one says so."""
-    whole = wording.step_s(report)
-    told = []
+    """The fixes of the plan in their order, each with what it adds, and how that comes if its row tells of much less."""
+    whole, told = wording.step_s(report), []
     for index, step in enumerate(report.plan.steps):
-        saves = (
-            quantities.share(step.saving_s, whole)
-            if report.savings_are_shares
-            else quantities.duration(step.saving_s, 2)
-        )
-        more = " more" if index else ""
-        told.append(f"{step.rule} {saves}{more}" + (f" (only after {step.pays_after})" if step.pays_after else ""))
+        as_share = report.savings_are_shares
+        saves = quantities.share(step.saving_s, whole) if as_share else quantities.duration(step.saving_s, 2)
+        told.append(f"{step.rule} {saves}{' more' if index else ''}{_why_more(report, step)}")
     return ", ".join(told)
+
+
+def _why_more(report: Report, step: PlanStep) -> str:
+    """After which fix it saves time at all; or what it saves alone, where the fixes before it let it save much more."""
+    if step.pays_after:
+        return f" (only after {step.pays_after})"
+    found = report.diagnosis(step.rule)
+    if found is None or found.saving is None or step.saving_s <= WIDE * found.saving.mid or report.savings_are_shares:
+        return ""
+    return f" ({quantities.duration(found.saving.mid, 2)} alone)"
 
 
 def not_added(report: Report) -> str:
     """The listed fixes that are no part of the plan, each with the reason in a few words; empty if there is none."""
     planned = {step.rule for step in report.plan.steps}
     covered = {overlap.rule: overlap.covered_by for overlap in report.plan.overlaps}
+    left: dict[str | None, list[str]] = {}
+    for found in report.failed if planned else ():
+        if found.rule not in planned and found.saving is not None:  # the row of another says that there is no estimate
+            left.setdefault(covered.get(found.rule), []).append(found.rule)
     told = []
-    for found in report.failed:
-        if found.rule in planned or not planned:
-            continue
-        if found.saving is None:
-            continue  # its row says that there is no estimate
-        cause = covered.get(found.rule)
-        why = f"saves too little after {cause}" if cause else "saves too little after all these"
-        told.append(f"{found.rule} ({why})")
+    for cause, rules in left.items():
+        saves = "saves" if len(rules) == 1 else "save"
+        told.append(f"{' and '.join(rules)} ({saves} too little after {cause or 'all these'})")
     return ", ".join(told)
 
 
