@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -309,3 +310,65 @@ def test_a_recording_tells_the_unused_gradients_of_its_steps(zygote: Zygote, tmp
     (group,) = facts.unused_gradients
     assert (group.fate, group.parameters, group.elements) == ("frozen", 2, 20)
     assert not [note for note in facts.notes if "graph" in note or "gradients" in note]
+
+
+def test_a_pass_from_an_edge_of_a_graph_is_followed() -> None:
+    """`backward` takes an edge too, so that the tensor it stands for need not live."""
+    edges = pytest.importorskip("torch.autograd.graph", reason="no edges before torch 2.4")
+    watched, model, features = Watched(), network(), network()
+    optimizer, known = sgd(model), {}
+
+    def step() -> None:
+        loss = (features(model(X)) - features(X)).square().mean()
+        optimizer.zero_grad()
+        known.update(names(loss))
+        root = edges.get_gradient_edge(loss)
+        watched.fates.begins((root,), watched.recorded)
+        torch.autograd.backward(root, torch.ones(()))
+        watched.step(optimizer)
+
+    (frozen,) = watched.run(step)
+    assert frozen.fate == "frozen"
+    assert "AddmmBackward0" in told(frozen, known)
+
+
+def micro_batches(watched: Watched, passes: int) -> None:
+    """A step of so many micro-batches."""
+    model = network()
+    optimizer = sgd(model)
+    for watched.recorded in (False, True):
+        for _ in range(passes):
+            watched.backward(model(X).sum())
+        watched.step(optimizer)
+
+
+def test_equal_graphs_of_micro_batches_are_kept_once() -> None:
+    watched = Watched()
+    micro_batches(watched, 50)
+    assert watched.fates.unused() == ()
+    edges = {id(one.graph.edges) for one in watched.fates._passes if one.graph is not None}
+    assert len(edges) == 1
+    assert len({id(one.parameters) for one in watched.fates._passes}) == 1
+
+
+def test_more_passes_than_are_kept_are_said_and_nothing_of_them_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfu_doctor.capture.facts.gradient_fates.MOST_KEPT", 200)
+    watched = Watched()
+    micro_batches(watched, 100)
+    fates = watched.fates
+    assert fates.unused() is None
+    assert fates.gave_up is not None
+    assert re.fullmatch(
+        r"which gradients are used was not followed: only the first \d+ backward passes were kept", fates.gave_up
+    )
+    assert not fates._passes
+    assert not fates._waiting
+    assert not fates._spent
+
+
+def test_a_graph_that_is_too_large_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfu_doctor.capture.facts.backward_graph.MOST_NODES", 5)
+    watched = Watched()
+    micro_batches(watched, 2)
+    assert watched.fates.unused() is None
+    assert "a backward pass runs more than 20000 nodes" in str(watched.fates.gave_up)

@@ -12,15 +12,18 @@ several losses that it combines, an estimate of their size), or keeps other copi
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from mfu_doctor.capture.facts.backward_graph import BackwardGraph, Leaf, read_graph
+from mfu_doctor.capture.facts.backward_graph import MOST_NODES, BackwardGraph, Leaf, read_graph
 from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_parameters
 from mfu_doctor.facts import UnusedGradients
 
 # Number of a node, bits of its inputs whose gradient nobody uses, and of the others.
 _Node: TypeAlias = tuple[int, int, int]
+
+# Numbers that are kept of all passes, some 60 bytes each: sixty micro-batches of a large model, or thousands of a small one.
+MOST_KEPT = 1_000_000
 
 
 @dataclass(slots=True)
@@ -35,28 +38,60 @@ class _Pass:
 
 @dataclass(slots=True)
 class GradientFates:
-    """Follows the gradients over a few steps whose times are not used."""
+    """Follows the gradients over a few steps whose times are not used.
 
+    Attributes:
+        gave_up: why the passes were not followed to their end.
+    """
+
+    gave_up: str | None = None
     _passes: list[_Pass] = field(default_factory=list)
     _waiting: dict[int, list[_Pass]] = field(default_factory=dict)  # passes whose gradient is in .grad, by parameter
     _steps: int = 0  # of all optimizers
     _spent: dict[int, int | None] = field(default_factory=dict)  # version of a gradient that its optimizer has used
     _owned: set[int] | None = None  # parameters that an optimizer has
-    _unread: bool = False  # a recorded graph was too large to read
+    _kept: int = 0
 
     def begins(self, roots: Sequence[Any], recorded: bool) -> None:
         """A pass begins that gives a gradient to all that it reaches from these tensors, in a step that is recorded or not."""
+        if self.gave_up is not None:
+            return
         if self._owned is None and not recorded:  # looking at all objects would fill a recording
             self._owned = optimizer_parameters()
         graph = read_graph(roots)
         if graph is None:
-            self._unread |= recorded
+            self._give_up(recorded, f"a backward pass runs more than {MOST_NODES} nodes")
             return
         leaves = [leaf for leaf in graph.leaves.values() if not leaf.watched]
-        this = _Pass({leaf.number: leaf.elements for leaf in leaves}, graph if recorded else None, self._steps)
-        self._passes.append(this)
+        this = self._keep({leaf.number: leaf.elements for leaf in leaves}, graph if recorded else None)
+        if self._kept > MOST_KEPT:
+            self._give_up(True, f"only the first {len(self._passes) - 1} backward passes were kept")
+            return
         for leaf in leaves:
             self._written(leaf, this)
+
+    def _keep(self, parameters: dict[int, int], graph: BackwardGraph | None) -> _Pass:
+        """Keep a pass; micro-batches run equal ones, and what is equal is kept once."""
+        former = self._passes[-1] if self._passes else None
+        if former is not None and former.parameters == parameters:
+            parameters = former.parameters
+        else:
+            self._kept += len(parameters)
+        like = next((one.graph for one in reversed(self._passes) if one.graph is not None), None)
+        if graph is not None and like is not None and graph.edges == like.edges:
+            graph = replace(graph, edges=like.edges)
+        elif graph is not None:
+            self._kept += sum(map(len, graph.edges))
+        self._kept += len(parameters) + (0 if graph is None else len(graph.sequence) + len(graph.leaves))
+        this = _Pass(parameters, graph, self._steps)
+        self._passes.append(this)
+        return this
+
+    def _give_up(self, matters: bool, why: str) -> None:
+        if matters:
+            self.gave_up = f"which gradients are used was not followed: {why}"
+            for kept in (self._passes, self._waiting, self._spent):
+                kept.clear()
 
     def _written(self, leaf: Leaf, this: _Pass) -> None:
         """A pass is about to write the gradient of a parameter."""
@@ -73,6 +108,8 @@ class GradientFates:
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has used what is in .grad."""
         self._steps += 1
+        if self.gave_up is not None:
+            return
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
@@ -86,7 +123,7 @@ class GradientFates:
 
         None if the recorded passes were not all read.
         """
-        if self._owned is None or self._unread or not any(one.graph for one in self._passes):
+        if self._owned is None or self.gave_up is not None or not any(one.graph for one in self._passes):
             return None
         nodes: dict[frozenset[int], set[_Node]] = {}
         frozen: set[_Node] = set()
