@@ -133,6 +133,29 @@ def test_targets_behind_hooks_of_the_program_are_not_unpacked() -> None:
     assert unpacked == []
 
 
+def test_counting_does_not_wait_for_a_device() -> None:
+    """It happens in steps whose times are those of the run: the number is read when the recording is over."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    called: list[str] = []
+    counts, head = TargetCounts(), nn.Linear(HIDDEN, CLASSES)
+    for recorded in (False, True):
+        root = functional.cross_entropy(head(torch.ones(ROWS, HIDDEN)), LABELS)
+        with Operators():  # type: ignore[no-untyped-call]
+            counts.begins((root,), recorded)
+    assert called == ["aten.eq.Scalar", "aten.sum.default"]
+    assert only(counts.ignored()).ignored == 5
+
+
+def test_many_micro_batches_are_counted_up_to_a_bound() -> None:
+    assert only(observed(functional.cross_entropy, passes=(*[False] * 300, True))[0]).losses == 256
+
+
 def test_the_losses_of_a_pass_are_told_apart() -> None:
     def loss(logits: Any, labels: Any) -> Any:
         return functional.cross_entropy(logits, labels) + functional.cross_entropy(logits[:4], labels[:4].clamp(min=0))

@@ -2,8 +2,9 @@
 
 A target is ignored if it is the loss's `ignore_index`, or if the loss of each target is multiplied by a mask that is zero there.
 
-The targets are counted in steps that are not recorded and whose times are not used, since a count is work of its own. The nodes
-are read in the recorded step, where they have the numbers of the trace. Nothing but numbers is kept.
+The targets are counted in steps that are not recorded, since a count is work of its own. A device is only asked to count: the
+program does not wait for the answer, which is read when the recording is over. The nodes are read in the recorded step, where
+they have the numbers of the trace. Nothing of the program's is kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from mfu_doctor.capture.facts.backward_graph import nodes_behind
 from mfu_doctor.capture.facts.saved_tensors import saved_tensor
 from mfu_doctor.capture.loop.stopwatch import capturing_graph
 from mfu_doctor.facts.wasted_work import IgnoredTargets
+
+# Backward passes whose targets are counted; each count is a number in the memory of the device.
+_MOST_COUNTS = 256
 
 _LOSSES = ("NllLossBackward0", "NllLoss2DBackward0")
 _PRODUCTS = ("AddmmBackward0", "MmBackward0", "BmmBackward0")
@@ -34,9 +38,8 @@ _ALIKE = ("ViewBackward0", "ReshapeAliasBackward0", "ToCopyBackward0", "SqueezeB
 class _Loss:
     """The losses of one position in their backward passes."""
 
-    counts: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # targets and ignored ones, of each pass that was counted
+    # Of each pass that was counted: its targets, and a tensor of ours with the number of the ignored ones.
+    counts: list[tuple[int, Any]] = field(default_factory=list)
     sequence: set[int] = field(default_factory=set)  # of the passes that were recorded
     masked: bool = False
 
@@ -57,12 +60,12 @@ class TargetCounts:
             loss = self._losses.setdefault(position, _Loss())
             if recorded:
                 loss.sequence |= _made_of(node)
-            elif (counted := _count(node, masks.get(id(node)))) is not None:
+            elif len(loss.counts) < _MOST_COUNTS and (counted := _count(node, masks.get(id(node)))) is not None:
                 loss.counts.append(counted)
                 loss.masked |= id(node) in masks
 
     def ignored(self) -> tuple[IgnoredTargets, ...] | None:
-        """The losses of which targets are ignored; None if none was both counted and recorded."""
+        """The losses of which targets are ignored; None if none was both counted and recorded. Waits for the device."""
         known = [loss for loss in self._losses.values() if loss.counts and loss.sequence]
         if not known:
             return None
@@ -71,12 +74,12 @@ class TargetCounts:
 
 
 def _told(loss: _Loss) -> IgnoredTargets:
-    targets, ignored = (sum(column) for column in zip(*loss.counts, strict=True))
+    targets, ignored = [count for count, _ in loss.counts], _read(loss.counts)
     return IgnoredTargets(
-        targets=targets,
-        ignored=ignored,
-        losses=len(loss.counts),
-        least=min(count[1] / count[0] for count in loss.counts),
+        targets=sum(targets),
+        ignored=sum(ignored),
+        losses=len(targets),
+        least=min(none / all_of for none, all_of in zip(ignored, targets, strict=True)),
         sequence=tuple(sorted(loss.sequence)),
         masked=loss.masked,
     )
@@ -93,6 +96,15 @@ def _masks(nodes: Sequence[Any]) -> dict[int, Any]:
     return found
 
 
+def _read(counts: list[tuple[int, Any]]) -> list[int]:
+    """The counts, whichever stream each was made on."""
+    import torch
+
+    for device in {counted.device for _, counted in counts if counted.is_cuda}:
+        torch.cuda.synchronize(device)
+    return [int(counted) for _, counted in counts]
+
+
 def _looked_through(node: Any) -> Any:
     """The node behind those that only look at its result in another way."""
     while node is not None and node.name() in _ALIKE:
@@ -100,8 +112,8 @@ def _looked_through(node: Any) -> Any:
     return node
 
 
-def _count(node: Any, mask: Any) -> tuple[int, int] | None:
-    """Targets and ignored ones; None if that cannot be told."""
+def _count(node: Any, mask: Any) -> tuple[int, Any] | None:
+    """Targets, and how many are ignored, as a tensor; None if that cannot be told."""
     target = saved_tensor(node, "_raw_saved_target")
     if target is None:
         return None
@@ -110,7 +122,7 @@ def _count(node: Any, mask: Any) -> tuple[int, int] | None:
     without = target == signed
     if mask is not None and mask.numel() == target.numel():
         without = without | (mask == 0).view_as(target)
-    return int(target.numel()), int(without.sum())
+    return int(target.numel()), without.sum()
 
 
 def _made_of(loss: Any) -> set[int]:
