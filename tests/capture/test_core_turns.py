@@ -146,6 +146,18 @@ def test_a_descendant_counts_for_the_worker_that_started_it() -> None:
     assert tree.used_s(()) == 0
 
 
+def test_a_process_that_seems_to_be_its_own_ancestor_does_not_hang_the_walk(tmp_path: Path) -> None:
+    """Numbers are given again while they are read: 5 was read as a child of 6, and 6 later as a child of another 5."""
+    mine = os.getpid()
+    for pid, above in ((5, 6), (6, 5), (mine, 6), (70, mine)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (train) S {above} 0 0 0 0 0 0 0 0 0 10 0 0 0 0\n")
+    tree = process_tree(tmp_path)
+    assert tree is not None
+    assert tree.ticks == {mine: 10, 70: 10}
+    assert tree.used_s({5}) == pytest.approx(20 / TICKS_PER_S)
+
+
 def test_a_machine_that_lists_no_process_is_unknown(tmp_path: Path) -> None:
     assert process_tree(tmp_path) is None
     assert process_tree(tmp_path / "none") is None

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+import socket
+import tempfile
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from mfu_doctor.capture.export import scratch as scratch_room
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.facts import PARTIAL, Facts
 from mfu_doctor.reading import read_trace
@@ -38,7 +44,8 @@ def test_a_killed_run_leaves_what_was_seen(zygote: Zygote, tmp_path: Path, sent:
     ran = zygote.run(PRELUDE + TEMPORARY + ENDING + kill, tmp_path)
     assert ran.code == -getattr(signal, sent)
     assert left_in(tmp_path) == [TRACE + PARTIAL]
-    said = rf"{PARTIAL} holds no recorded step: when its program was last heard of, {seen} of the 20 steps .* had ended"
+    program = rf"its program \(process \d+ on {re.escape(socket.gethostname())}\)"
+    said = rf"{PARTIAL} holds no recorded step: when {program} was last heard of, {seen} of the 20 steps .* had ended"
     with pytest.raises(NotATraceError, match=said):
         read_trace(tmp_path / (TRACE + PARTIAL))
     with pytest.raises(NotATraceError, match=rf"does not exist: read .*{PARTIAL}, which says how far"):
@@ -119,3 +126,26 @@ with block("second.pt.trace.json.gz") as second:
     assert "loss interrupted True" in ran.out
     assert left_in(tmp_path) == [TRACE + PARTIAL, "second.pt.trace.json.gz"]
     assert read(tmp_path / "second.pt.trace.json.gz").facts.windows[0].steps == 5
+
+
+def test_what_another_machine_is_writing_is_left_alone_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster shares a directory, and its machines need not see each other's locks."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch_room, "_BOOT", tmp_path / "boot")
+    folders = {}
+    for machine in ("one", "other"):
+        (tmp_path / "boot").write_text(f"{machine}\n")
+        with scratch_room.scratch(tmp_path / "out") as made:
+            assert made is not None
+            folders[machine] = tmp_path / made.name
+    for folder in folders.values():
+        folder.mkdir()
+    (tmp_path / "boot").write_text("one\n")
+    with scratch_room.scratch(tmp_path / "out"):
+        assert [folder.exists() for folder in folders.values()] == [False, True]
+    yesterday = time.time() - 100_000
+    os.utime(folders["other"], (yesterday, yesterday))
+    with scratch_room.scratch(tmp_path / "out"):
+        assert not folders["other"].exists()

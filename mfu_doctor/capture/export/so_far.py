@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +68,7 @@ def _facts(capture: Capture) -> Facts:
     steps = length(asked)
     ended = f"{min(len(runner.rows), steps)} of the {steps} steps that the recording needs had ended"
     doing = "its trace was being written" if capture.over else f"{ended}, {duration(run.wall_s)} after the block began"
+    program = f"process {os.getpid()} on {socket.gethostname()}"
     return Facts(
         tool_version=__version__,
         site=capture.request.site,
@@ -78,5 +81,5 @@ def _facts(capture: Capture) -> Facts:
         whole_run=run,
         batch_shape=capture.seen.loop.batch_shape,
         given=capture.request.given,
-        notes=(f"when its program was last heard of, {doing}", *capture.notes.said),
+        notes=(f"when its program ({program}) was last heard of, {doing}", *capture.notes.said),
     )

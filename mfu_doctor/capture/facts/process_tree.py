@@ -26,8 +26,8 @@ class ProcessTree:
 
     def used_s(self, roots: Collection[int]) -> float:
         """CPU seconds of these processes and of all below them."""
-        mine = [used for pid, used in self.ticks.items() if _descends(pid, roots, self.parent)]
-        return sum(mine) / os.sysconf("SC_CLK_TCK")
+        mine = _below(roots, self.parent)
+        return sum(used for pid, used in self.ticks.items() if pid in mine) / os.sysconf("SC_CLK_TCK")
 
 
 def process_tree(proc: Path) -> ProcessTree | None:
@@ -49,11 +49,22 @@ def process_tree(proc: Path) -> ProcessTree | None:
         if len(fields) > 14:
             parent[int(pid)] = int(fields[1])
             ticks[int(pid)] = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
-    mine = {os.getpid()}
-    return ProcessTree({pid: used for pid, used in ticks.items() if _descends(pid, mine, parent)}, parent)
+    mine = _below({os.getpid()}, parent)
+    return ProcessTree({pid: used for pid, used in ticks.items() if pid in mine}, parent)
 
 
-def _descends(pid: int, ancestors: Collection[int], parent: dict[int, int]) -> bool:
-    while pid not in ancestors and pid in parent:
-        pid = parent[pid]
-    return pid in ancestors
+def _below(roots: Collection[int], parent: dict[int, int]) -> set[int]:
+    """These processes and all below them.
+
+    Each is looked at once: numbers are given again while they are read, so that a process can seem to be its own ancestor.
+    """
+    children: dict[int, list[int]] = {}
+    for pid, above in parent.items():
+        children.setdefault(above, []).append(pid)
+    found = set(roots)
+    left = list(found)
+    while left:
+        new = [pid for pid in children.get(left.pop(), ()) if pid not in found]
+        found.update(new)
+        left += new
+    return found
