@@ -126,7 +126,9 @@ with block() as doctor:
     assert [(window.kind, window.steps) for window in written.facts.windows] == [("timing", 5), ("shapes", 1)]
     assert flops_of(tmp_path) == {3 * CRITIC_STEP + STEP}
     assert [(o.class_name, o.per_step) for o in written.facts.optimizers] == [("SGD", 3), ("AdamW", 1)]
-    note = Run(read_trace(tmp_path / "ours" / TRACE)).steps.note
+    note = str(Run(read_trace(tmp_path / "ours" / TRACE)).steps.note).partition(";")[
+        0
+    ]  # a busy machine makes slow steps too
     assert note == "a step is 3 updates by SGD (36 parameters) and 1 update by AdamW (212 parameters)"
 
 

@@ -13,7 +13,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled, compile_facts
-from mfu_doctor.capture.profiler.limits import EVENT_BUDGET, steps_within_budget
+from mfu_doctor.capture.profiler.limits import EVENT_BUDGET, StepSize, steps_within_budget
+from mfu_doctor.capture.profiler.session import Options
 
 MS = 1_000_000
 
@@ -109,7 +110,7 @@ def test_what_was_compiled_before_the_block_is_not_counted_in_it() -> None:
 def test_no_more_steps_are_recorded_than_the_event_budget_holds_and_it_is_said() -> None:
     """Each event costs memory and time while the window is written: a user's run must not pay for a gigabyte of them."""
     notes = Notes()
-    assert steps_within_budget(5, EVENT_BUDGET // 2, None, notes) == 2
+    assert steps_within_budget(5, StepSize(events=EVENT_BUDGET // 2), Options(cuda=False), notes) == 2
     assert len(notes.said) == 1
     assert notes.said[0].startswith("2 of 5 steps recorded")
 
@@ -128,8 +129,16 @@ def test_a_step_that_was_not_looked_at_is_bound_by_its_time(
     looked: int | None, step_s: float | None, steps: int
 ) -> None:
     notes = Notes()
-    assert steps_within_budget(5, looked, step_s, notes) == steps
+    assert steps_within_budget(5, StepSize(step_s, looked), Options(cuda=False), notes) == steps
     assert bool(notes.said) == (steps < 5)
+
+
+def test_calls_from_python_count_where_source_lines_are_recorded() -> None:
+    """Such a call costs as much as four operators."""
+    size, notes = StepSize(0.1, EVENT_BUDGET // 20, EVENT_BUDGET // 20), Notes()
+    assert steps_within_budget(12, size, Options(cuda=False, shapes=True), notes) == 12
+    assert steps_within_budget(12, size, Options(cuda=False, shapes=True, stacks=True), notes) == 4
+    assert notes.said[0].startswith("4 of 12 steps recorded with shapes: a step has about 75000 events")
 
 
 def test_an_optimizer_says_which_options_its_class_takes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import dataclass
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
@@ -16,6 +17,11 @@ EVENT_BUDGET = 300_000
 # Densest recording seen is about one event per microsecond of host time; half of it bounds a step that was never looked at.
 _EVENTS_PER_S = 500_000
 
+# A call from Python that is recorded with source lines costs as much as four operators (15 us, 1.8 kB; see `python_calls`).
+_CALL_COSTS = 4
+# One step has its source lines, which are worth three seconds and a third of a gigabyte, but no more.
+MOST_CALLS = 200_000
+
 # With CUDA, each launch adds a runtime call, a kernel and its link to the operators that a look at the host alone counts.
 _DEVICE_FACTOR = 2.5
 
@@ -24,12 +30,27 @@ _STACKS_SAFE = (2, 8)  # torch before 2.8 on Python 3.13 segfaults with stacks (
 _SESSIONS_SAFE = (12, 6)  # CUDA graphs before this CUDA crash when a second session attaches (pytorch#75504, #150957)
 
 
-def options_for(kind: str, step_s: float | None, notes: Notes, *, alone: bool) -> Options:
+@dataclass(frozen=True, slots=True)
+class StepSize:
+    """What is known of a step before it is recorded; None: unknown.
+
+    Attributes:
+        seconds: of a warm step.
+        events: of a recorded one, without source lines.
+        calls: that it makes from Python; more than `MOST_CALLS` are not counted.
+    """
+
+    seconds: float | None = None
+    events: float | None = None
+    calls: int | None = None
+
+
+def options_for(kind: str, step: StepSize, notes: Notes, *, alone: bool) -> Options:
     """What a window of this kind records.
 
     Args:
         kind: "look" (host only: attaching to the device slows the timed steps that follow), "timing" or "shapes".
-        step_s: seconds of a step, if known.
+        step: what is known of a step.
         notes: where to say what is left out.
         alone: whether no shapes window follows, so that the timing window must have the shapes.
     """
@@ -37,7 +58,7 @@ def options_for(kind: str, step_s: float | None, notes: Notes, *, alone: bool) -
         return Options(cuda=False, shapes=True)
     if kind == "timing":
         return Options(cuda_in_use(), shapes=alone or single_session())
-    return Options(cuda_in_use(), shapes=True, stacks=_stacks_are_safe(step_s, notes))
+    return Options(cuda_in_use(), shapes=True, stacks=_stacks_are_safe(step, notes))
 
 
 def single_session() -> bool:
@@ -48,30 +69,42 @@ def single_session() -> bool:
     return inductor is not None and cuda is not None and inductor.triton.cudagraphs and _release(cuda) < _SESSIONS_SAFE
 
 
-def steps_within_budget(steps: int, looked: int | None, step_s: float | None, notes: Notes) -> int:
+def steps_within_budget(steps: int, step: StepSize, options: Options, notes: Notes) -> int:
     """How many steps may be recorded.
 
     Args:
         steps: steps wanted.
-        looked: events of one step as counted by the first look.
-        step_s: seconds of a step, for a bound if nothing was counted.
+        step: what is known of a step; its seconds bound the events if none were counted.
+        options: what is recorded of it.
         notes: where to say that fewer were recorded.
     """
-    if looked:
-        events = looked * (_DEVICE_FACTOR if cuda_in_use() else 1.0)
-    elif step_s is not None:
-        events = step_s * _EVENTS_PER_S
+    if step.events:
+        events = step.events
+    elif step.seconds is not None:
+        events = step.seconds * _EVENTS_PER_S
     else:
         return steps
+    if options.stacks:
+        events += _CALL_COSTS * (step.calls or 0)
     allowed = max(1, int(EVENT_BUDGET / max(events, 1.0)))
     if allowed < steps:
         notes.say(
-            f"{allowed} of {steps} steps recorded: a step has about {int(events)} events, at most {EVENT_BUDGET} are recorded"
+            f"{allowed} of {steps} steps recorded{_with(options)}: a step has about {int(events)} events, "
+            f"at most {EVENT_BUDGET} are recorded"
         )
     return min(steps, allowed)
 
 
-def _stacks_are_safe(step_s: float | None, notes: Notes) -> bool:
+def _with(options: Options) -> str:
+    return " with shapes" if options.shapes else ""
+
+
+def events_of_look(events: int) -> float:
+    """Events of a step, from those of a look at the host alone."""
+    return events * (_DEVICE_FACTOR if cuda_in_use() else 1.0)
+
+
+def _stacks_are_safe(step: StepSize, notes: Notes) -> bool:
     import torch
 
     if sys.version_info >= (3, 13) and _release(torch.__version__) < _STACKS_SAFE:
@@ -80,7 +113,10 @@ def _stacks_are_safe(step_s: float | None, notes: Notes) -> bool:
     if sys.getprofile() is not None or threading.getprofile() is not None:
         notes.say("no source lines: a Python profiler (sys.setprofile) is active")  # torch would take it off
         return False
-    if step_s is not None and step_s > _SLOW_STEP_S:
+    if step.calls is not None and step.calls > MOST_CALLS:
+        notes.say(f"no source lines of operators: a step calls more than {MOST_CALLS} functions from Python")
+        return False
+    if step.seconds is not None and step.seconds > _SLOW_STEP_S:
         notes.say(f"no source lines: a step takes more than {_SLOW_STEP_S:.0f} s")
         return False
     return True

@@ -17,10 +17,10 @@ from typing import Any
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, in_turns, phases
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
-from mfu_doctor.capture.profiler.limits import options_for, single_session, steps_within_budget
+from mfu_doctor.capture.profiler import limits
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
-from mfu_doctor.capture.profiler.recording import Recording, StepRow
-from mfu_doctor.capture.profiler.same_work import differs, in_whole
+from mfu_doctor.capture.profiler.python_calls import PythonCalls
+from mfu_doctor.capture.profiler.recording import Recording, StepRow, events_of_step, other_work
 from mfu_doctor.capture.profiler.session import Session, State
 from mfu_doctor.facts import Schedule
 
@@ -62,6 +62,7 @@ class PhaseRunner:
     _queue: list[tuple[Phase, int]] = field(default_factory=list)
     _running: Mark | None = None
     _current: Recording | None = None
+    _calls: PythonCalls = field(default_factory=lambda: PythonCalls(limits.MOST_CALLS))
     _annotation: Any = None
     _marked: bool = False  # the running step began with a mark in the trace
     _number: int = 0  # of the mark that was opened last
@@ -94,6 +95,7 @@ class PhaseRunner:
             return
         marked, recording = self._marked, self.recording
         row = StepRow(self.phase, self.index, self._running, ended or mark(), fetches, marked)
+        self._calls.stop()
         self._close_annotation(whole=recording)
         self._running, self._marked = None, False
         self.rows.append(row)
@@ -106,6 +108,7 @@ class PhaseRunner:
 
     def void(self) -> None:
         """The running step turned out to be none."""
+        self._calls.stop()
         self._close_annotation(whole=False)
         self._running, self._marked = None, False
 
@@ -143,11 +146,6 @@ class PhaseRunner:
             self._close(self._current)
         if self.phase not in (Phase.DONE, Phase.SKIP):
             self.leave(self.phase)
-        self.phase = Phase.DONE
-
-    def abandon(self) -> None:
-        """This process is a forked child: nothing here belongs to it."""
-        self._running = self._annotation = self._current = None
         self.phase = Phase.DONE
 
     @property
@@ -198,6 +196,8 @@ class PhaseRunner:
     def _open_sessions(self) -> None:
         if self._fresh:
             self.enter(self.phase)
+        if self.phase is Phase.WARMUP or (self.phase is Phase.SKIP and self._left == 1 and self.index > 1):
+            self._calls.start()
         first, self._fresh, self._again = self._fresh or self._again, False, False
         if self.index == 1 and self._may_look():
             self._open("look", record=True)
@@ -205,20 +205,22 @@ class PhaseRunner:
             self._open("timing", record=False)
         elif self.phase is Phase.TIMING and first:
             self._open("timing", record=True)
-            self._left = steps_within_budget(self._left, self._looked(), self._step_s(), self.notes)
-        elif self.phase is Phase.SHAPES and first and not single_session():
+        elif self.phase is Phase.SHAPES and first and not limits.single_session():
             self._open("shapes", record=True)
 
     def _may_look(self) -> bool:
         """Whether no window follows at once on this, the second step (see REST_STEPS)."""
         plan = self.plan
         apart = plan.skip > 2 or (plan.skip == 2 and plan.timed + plan.warmup > 0)
-        return self.phase is Phase.SKIP and apart and not single_session()
+        return self.phase is Phase.SKIP and apart and not limits.single_session()
 
     def _open(self, kind: str, *, record: bool) -> None:
         if not self._profiling:
             return
-        options = options_for(kind, self._step_s(), self.notes, alone=not self.plan.shapes)
+        step = self._size()
+        options = limits.options_for(kind, step, self.notes, alone=not self.plan.shapes)
+        if record and kind != "look":
+            self._left = limits.steps_within_budget(self._left, step, options, self.notes)
         recording = self._current or Recording(Session(options, self._before_yield), kind)
         refused = recording.session.start() if record else recording.session.prepare()
         if refused is not None:
@@ -230,14 +232,11 @@ class PhaseRunner:
         recording.start_ns = recording.end_ns = time.time_ns()
         self._current = self.recordings[kind] = recording
 
-    def _step_s(self) -> float | None:
-        """Seconds of a warm step that was not recorded."""
+    def _size(self) -> limits.StepSize:
+        """What is known of a step from those before."""
         plain = [row.seconds for row in self.rows if row.index > 0 and not row.recorded]
-        return statistics.median(plain) if plain else None
-
-    def _looked(self) -> int | None:
-        look = self.recordings.get("look")
-        return look.session.events() if look is not None and look.usable else None
+        events = self.notes.guarded("the events of a step could not be counted", events_of_step, self.recordings)
+        return limits.StepSize(statistics.median(plain) if plain else None, events, self._calls.counted)
 
     def _annotate(self) -> None:
         from torch.autograd.profiler import record_function
@@ -270,16 +269,14 @@ class PhaseRunner:
                 self._close(current)
         if self._left <= 0:
             self.leave(self.phase)
-            self._check_shapes()
+            self.notes.guarded("the work of the recorded steps could not be compared", self._check_shapes)
             self._advance()
 
     def _check_shapes(self) -> None:
         """If the step recorded with shapes did other work than the timed ones, record another one."""
-        shapes, timing = self.recordings.get("shapes"), self.recordings.get("timing")
-        if self.phase is not Phase.SHAPES or shapes is None or timing is None or not (shapes.usable and timing.usable):
+        if self.phase is not Phase.SHAPES:
             return
-        steps, timed = in_whole(shapes.calls(), self._turn), in_whole(timing.calls(), self._turn)
-        why = differs(steps[-1], timed) if steps else None
+        why = other_work(self.recordings.get("shapes"), self.recordings.get("timing"), self._turn)
         if why is None:
             return
         self._tries += 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stopwatch import Mark, seconds_between
-from mfu_doctor.capture.profiler.same_work import STEP_MARK, calls_of_steps
+from mfu_doctor.capture.profiler.limits import events_of_look
+from mfu_doctor.capture.profiler.same_work import STEP_MARK, calls_of_steps, differs, in_whole
 from mfu_doctor.capture.profiler.session import Session, State
 from mfu_doctor.facts import Window
 
@@ -52,3 +54,27 @@ class Recording:
     def window(self, kind: str | None = None) -> Window:
         """What the facts say about it."""
         return Window(kind=kind or self.kind, start_ns=self.start_ns, end_ns=self.end_ns, steps=len(self.rows))
+
+
+def other_work(shapes: Recording | None, timing: Recording | None, turn: int) -> str | None:
+    """Why the steps recorded with shapes are not like the timed ones; None if they are, or if that cannot be told.
+
+    Args:
+        shapes: of them the last step counts, or the last turn.
+        timing: what they are compared with.
+        turn: steps after which the loop has done all of its work.
+    """
+    if shapes is None or timing is None or not (shapes.usable and timing.usable):
+        return None
+    steps = in_whole(shapes.calls(), turn)
+    return differs(steps[-1], in_whole(timing.calls(), turn)) if steps else None
+
+
+def events_of_step(recordings: Mapping[str, Recording]) -> float | None:
+    """Events of one step without source lines; None if no recording was made before, or torch does not say."""
+    for kind, of_host in (("look", True), ("timing", False)):
+        recording = recordings.get(kind)
+        events = recording.session.events() if recording is not None and recording.usable else None
+        if recording is not None and events is not None:
+            return (events_of_look(events) if of_host else events) / len(recording.rows)
+    return None

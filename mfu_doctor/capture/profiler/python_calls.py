@@ -1,0 +1,60 @@
+"""How many functions one step calls from Python: with source lines, the profiler records each of these calls.
+
+A step that makes its data in Python calls millions of them, and each costs two kilobytes and fifteen microseconds when the window
+is stopped and written (torch 2.13): a fifth of a second of Python took 47 s and 5.7 GB. They are counted in steps whose times are
+not used, and only so far that the answer is known: a quarter of a microsecond for each.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from mfu_doctor.capture.loop.dynamo import leave_alone
+
+_CALLS = ("call", "c_call")
+
+
+@dataclass(slots=True, eq=False)
+class PythonCalls:
+    """Counts the calls of one thread in one step.
+
+    Attributes:
+        most: calls after which it does not matter how many follow.
+        counted: most calls of a step that was counted to its end, at most one more than `most`; None: there was none.
+    """
+
+    most: int
+    counted: int | None = None
+    _seen: int = 0
+    _thread: int | None = None  # that is counted now
+
+    @property
+    def counting(self) -> bool:
+        """Whether a step is counted now."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """A step begins; nothing is counted where the program has a profile function of its own."""
+        self._seen = 0
+        if sys.getprofile() is None and threading.getprofile() is None:
+            leave_alone(PythonCalls._count, inside=True)
+            self._thread = threading.get_ident()
+            sys.setprofile(self._count)
+
+    def stop(self) -> None:
+        """It has ended, or is given up; does nothing where none is counted."""
+        if self._thread == threading.get_ident() and (self._seen > self.most or sys.getprofile() == self._count):
+            if self._seen <= self.most:
+                sys.setprofile(None)
+            self.counted = max(self.counted or 0, self._seen)
+        self._thread = None
+
+    def _count(self, _frame: FrameType, event: str, _arg: Any) -> None:
+        if event in _CALLS:
+            self._seen += 1
+            if self._seen > self.most or self._thread is None:
+                sys.setprofile(None)
