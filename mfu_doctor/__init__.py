@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mfu_doctor.result.findings import Diagnosis
     from mfu_doctor.result.verdict import Verdict
     from mfu_doctor.rules.contract import Finding
-    from mfu_doctor.session.recorder import Recorder, profile
+    from mfu_doctor.session.profile import profile
+    from mfu_doctor.session.recorder import Recorder
 
 _HOMES = {
     "Diagnosis": "mfu_doctor.result.findings",
@@ -36,7 +37,7 @@ _HOMES = {
     "diagnose": "mfu_doctor.api.diagnose",
     "diagnose_job": "mfu_doctor.api.diagnose",
     "flop_formula": "mfu_doctor.capture.flops.formula_lookup",
-    "profile": "mfu_doctor.session.recorder",
+    "profile": "mfu_doctor.session.profile",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""`profile()` and its Recorder: one line around a training loop.
+"""The Recorder that `profile()` returns: one line around a training loop.
 
-The Recorder watches the loop, and the phase runner runs the schedule. When the schedule or the `with` block ends, the file is
+It watches the loop, and the phase runner runs the schedule. When the schedule or the `with` block ends, the file is
 written. Until the block ends, only step times are taken. Then all hooks are removed and the report is made. Every call from the
 user's code goes through the capture boundary, so that a failure of ours becomes a note in the report.
 """
@@ -11,10 +11,10 @@ import atexit
 import os
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from mfu_doctor.capture import destination
 from mfu_doctor.capture.boundary import Notes
@@ -24,11 +24,8 @@ from mfu_doctor.capture.export.output import Output
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.capture.seen import Request
-from mfu_doctor.errors import DoctorError
-from mfu_doctor.facts import GivenNumbers, Schedule
-from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
 from mfu_doctor.session.batches import Batches
-from mfu_doctor.session.caller import caller
+from mfu_doctor.session.decorated import in_block
 from mfu_doctor.session.ending import report_of, told, trains_on
 from mfu_doctor.session.floor import leave_the_floor, take_the_floor
 
@@ -36,69 +33,10 @@ if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _NOTHING_SEEN = "nothing to report: no optimizer step, backward pass, DataLoader batch or operator of PyTorch was seen"
-
-DEFAULT = Schedule(skip=5, timed=5, warmup=3, active=5)
-"""Warm-up steps, timed steps, steps to start the profiler, recorded steps: enough for a median, but few."""
-
-
-def profile(
-    path: str | os.PathLike[str] = destination.DEFAULT,
-    *,
-    skip: int = DEFAULT.skip,
-    timed: int = DEFAULT.timed,
-    warmup: int = DEFAULT.warmup,
-    active: int = DEFAULT.active,
-    model_flops: float | None = None,
-    peak_flops: float | None = None,
-    print_report: bool = True,
-    enabled: bool = True,
-    nvml: Any = None,
-    site: str | None = None,
-) -> Recorder:
-    """Record the training steps inside a `with` block and report why they do not use the hardware fully.
-
-    A step ends at an optimizer step, else when a DataLoader loads the next batch. Calls of `Recorder.step()` take precedence.
-    The steps go through the phases below. Then the file is written, and for the rest of the block only the steps are timed: the
-    step time of the report is of the whole run. If the block has fewer steps, the phases are shorter. The training is not
-    changed: no settings, seeds, synchronizations or exceptions are added. One block of a process records at a time. Another one
-    inside it, or in a second thread, records nothing: its report is None, and its notes say why.
-
-    Args:
-        path: trace file to write; a directory gets a name in TensorBoard's layout; with several ranks, one directory.
-        skip: warm-up steps of the loop.
-        timed: steps timed without the profiler just before it starts; in a run that ends soon they give the step time and MFU.
-        warmup: steps with the profiler that are discarded.
-        active: recorded steps; one more is recorded with shapes and source lines.
-        model_flops: FLOP per step and process; replaces the counted FLOPs.
-        peak_flops: dense peak of one device in FLOP/s; replaces the value from the device table.
-        print_report: whether rank 0 prints the report to stderr when the block ends.
-        enabled: False returns a recorder whose methods do nothing.
-        nvml: a module to use instead of pynvml.
-        site: place of the block as "file:line"; None: the caller.
-
-    Returns:
-        A context manager. `as` gives the recorder itself.
-
-    Raises:
-        DoctorError: a number is too small.
-    """
-    counts = {"skip": skip, "timed": timed, "warmup": warmup, "active": active}
-    for name, count in counts.items():
-        least = 1 if name == "active" else 0
-        if count < least:
-            raise DoctorError(f"profile({name}={count}) is not valid", f"pass {least} or more steps")
-    check_model_flops(model_flops, "model_flops")
-    check_peak_flops(peak_flops, "peak_flops")
-    request = Request(
-        asked=Schedule(**counts),
-        destination=destination.Destination.of(path),
-        site=site or caller(),
-        given=GivenNumbers(model_flops=model_flops, peak_flops=peak_flops),
-        nvml=nvml,
-    )
-    return Recorder(request, print_report=print_report, enabled=enabled, yields=site is not None)
+_FAILED = "the recording could not begin"
 
 
 class Recorder:
@@ -164,6 +102,22 @@ class Recorder:
         """
         return Batches(iterable, self._open_capture) if self._enabled else iterable
 
+    def start(self) -> Self:
+        """Begin the block where a `with` statement has no place; `stop` ends it, or the exit of the program."""
+        return self.__enter__()
+
+    def stop(self) -> None:
+        """End the block that `start` began. It does nothing if none is open."""
+        self.__exit__(None, None, None)
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Decorate a function that trains: each call of it is a block.
+
+        Raises:
+            DoctorError: a call would not train, or it is no function.
+        """
+        return in_block(self, function)
+
     def __enter__(self) -> Self:
         """Start recording. If another block of this process records already, this one does nothing, and says so once."""
         if not self._enabled:
@@ -183,12 +137,16 @@ class Recorder:
 
     def _record(self) -> None:
         """Begin; the second block of one recorder is recorded like the first."""
-        self._output = Output(self._places)
-        self._capture = Capture(self._request, self._output.write, self._output.keep)
+        self._output = output = Output(self._places)
         self._asked_report, self._report = False, None
         self._said.said.clear()
-        atexit.register(self._at_exit)
         try:
+            self._capture = self._said.guarded(_FAILED, Capture, self._request, output.write, output.keep)
+            if self._capture is None:
+                self._tell(self._said.said[0])
+                self._leave()
+                return
+            atexit.register(self._at_exit)
             for other in list(_left_unread):
                 other.read_before(self._request)
             self._capture.start()
@@ -257,7 +215,8 @@ class Recorder:
 
     @property
     def _speaks(self) -> bool:
-        return self._print and (place_in_job().rank or 0) == 0
+        place = self._said.guarded("the rank is not known", place_in_job)
+        return self._print and (place is None or not place.rank)
 
     def _tell(self, sentence: str) -> None:
         """Note it, and print it once: a loop may come here in every round."""

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.session.recorder import Recorder, profile
+from mfu_doctor.session.profile import profile
+from mfu_doctor.session.recorder import Recorder
 
 _INTERRUPTED = 130  # exit status that a shell reports for a process ended by SIGINT (128 + 2)
 _FAILED = 1  # Python's exit status after an uncaught exception
