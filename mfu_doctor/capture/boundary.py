@@ -1,7 +1,10 @@
 """The capture boundary: an error in our own code becomes a note and never reaches the user's program.
 
-This is the only broad `except` of capture. It records what it caught. KeyboardInterrupt and SystemExit pass through, because they
-belong to the user.
+Here are the only broad `except`s of capture. What they catch is noted. KeyboardInterrupt and SystemExit pass through: they are
+the user's.
+
+An optional fact is read inside `guarded`: its failure costs that fact. What the recording cannot go on without is done inside
+`succeeds`.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_LONGEST = 300  # characters of a note
+
 
 @dataclass(slots=True)
 class Notes:
     """What could not be captured, and why; each sentence once, in order."""
 
     said: list[str] = field(default_factory=list)
-    failures: int = 0  # of guarded calls
 
     def say(self, sentence: str) -> None:
         """Add a sentence."""
@@ -27,10 +31,24 @@ class Notes:
             self.said.append(sentence)
 
     def guarded(self, what: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Call something of ours; if it fails, say "<what>: <error>" and return None."""
+        """Call something that only a fact depends on; if it fails, say "<what>: <error>" and return None."""
+        results: list[T] = []
+        self.succeeds(what, lambda: results.append(call(*args, **kwargs)))
+        return results[0] if results else None
+
+    def succeeds(self, what: str, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Call something that all that follows depends on; if it fails, say so and return False."""
         try:
-            return call(*args, **kwargs)
+            call(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the run is sacred: our failure must not become the user's
-            self.failures += 1
-            self.say(f"{what}: {type(error).__name__}: {error}"[:300])
-            return None
+            self.say(f"{what}: {_named(error)}"[:_LONGEST])
+            return False
+        return True
+
+
+def _named(error: Exception) -> str:
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except Exception:  # noqa: BLE001 - an error of the program's, which fails to tell itself
+        return kind

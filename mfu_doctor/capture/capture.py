@@ -1,7 +1,7 @@
 """One capture from the first hook to the written file: wires the loop's events to the step detector and the phase runner.
 
-Every event enters through the boundary (`Notes.guarded`). After our first failure the capture ends with what it has recorded;
-the training loop goes on. When the schedule is over, only step times are taken until the block ends.
+Every event enters through the boundary (`Notes`). A fact that cannot be read costs that fact. After a failure that the steps
+depend on, the capture ends with what it has. When the schedule is over, only step times are taken until the block ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, ParamSpec
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.facts.loop import LoopFacts
-from mfu_doctor.capture.facts.settings import allocator_now, compiled_now
 from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.hooks import Hooks, Listener, exhausted
 from mfu_doctor.capture.loop.run_watch import RunWatch
@@ -41,10 +40,11 @@ class Capture:
 
     def __init__(self, request: Request, finish: Callable[[Capture], None], keep: Callable[[Capture], None]) -> None:
         self.request = request
-        self.notes, self.signs = Notes(), Signs()
+        self.notes = Notes()
+        self.signs = Signs(self.notes)
         self.detector = self.signs.detector
         self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known, base=working_directory()))
-        self.over = self.abandoned = False
+        self.over = self.abandoned = self._failed = False
         self.watch = RunWatch(self.notes, working_directory())
         self.facts: Facts | None = None  # as written into the file
         self.former: Facts | None = None  # the same of a recording that was not of the training
@@ -71,12 +71,12 @@ class Capture:
             return
         runner = self.phase_runner
         if failed and not (self.over or self.former or runner.rows or runner.recording or self.detector.complete):
-            self.notes.guarded("the hooks could not be removed", self.abandon)
+            self.abandon()
             return
         self.notes.guarded("the run could not be watched", self.watch.end)
         if self.over:
             with without_user_modes():
-                self.notes.guarded("the hooks could not be removed", self._take_off)
+                self._take_off()
                 if self.facts is not None:
                     self.notes.guarded("the times of the whole run could not be written", self._finish, self)
             return
@@ -92,7 +92,7 @@ class Capture:
 
     def close(self) -> None:
         """Let go of the profiler and of the loop: also where Ctrl-C came before the end did so."""
-        self.phase_runner.finish()
+        self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
         self._take_off()
 
     def account(self) -> WholeRun:
@@ -182,17 +182,16 @@ class Capture:
         with self._lock:
             if self.over:
                 return
-            failures = self.notes.failures
             self.watch.enter()
             with without_user_modes():
-                self.notes.guarded(what, call, *args, **kwargs)
-            if self.notes.failures != failures:
+                self._failed = not self.notes.succeeds(what, call, *args, **kwargs)
+            if self._failed:
                 self._end()
             self.samplers.settle()
             self.watch.leave()
 
     def _install(self) -> None:
-        self.seen.compiled, self.seen.allocator = compiled_now(), allocator_now()
+        self.notes.guarded("the settings could not be read", self.seen.begins)
         self._hooks = Hooks(self, self.signs.thread)
         self._hooks.install()
 
@@ -220,7 +219,7 @@ class Capture:
     def _optimizer_stepped(self, optimizer: object) -> None:
         if capturing_graph():
             return
-        self.seen.loop.stepped(optimizer)
+        self.notes.guarded("an optimizer could not be described", self.seen.loop.stepped, optimizer)
         edge = self.signs.optimizer_stepped(optimizer)
         if edge & Edge.MOVED and edge & Edge.RESTART and self.phase_runner.recorded:
             self.seen.loop.stay(self.signs.former)
@@ -248,7 +247,8 @@ class Capture:
             self.phase_runner.pause()
         if edge & Edge.BEGIN:
             self.samplers.devices.find(again=False)
-            self.phase_runner.available = self.seen.steps_ahead(self.detector.ended_fetches)
+            ahead, fetches = self.seen.steps_ahead, self.detector.ended_fetches
+            self.phase_runner.available = self.notes.guarded("the length of the run is not known", ahead, fetches)
             self.phase_runner.begin(self.detector.steps_of_turn)
         self.watch.act(edge, plain=not (self.phase_runner.attached or self.phase_runner.idle))
         if self.phase_runner.done:
@@ -263,11 +263,11 @@ class Capture:
             if self.over:
                 return
             self.over = True
-        later = self._take_off if self.watch.ended or self.notes.failures else self._look_on
+        later = self._take_off if self.watch.ended or self._failed else self._look_on
         with without_user_modes():
             self.notes.guarded("the profiler could not be stopped", self.phase_runner.finish)
-            self.notes.guarded("the samplers could not be stopped", self.samplers.stop)
-            self.notes.guarded("the hooks could not be removed", later)
+            self.samplers.stop()
+            self.notes.guarded("the rest of the run could not be watched", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
             self.notes.guarded("the rest of the run could not be watched", self.samplers.look_on)
         self.samplers.settle()
@@ -294,6 +294,6 @@ class Capture:
 
     def _take_off(self) -> None:
         self.samplers.stop()
-        self.watch.stop()
+        self.notes.guarded("the run could not be left alone", self.watch.stop)
         if self._hooks is not None:
-            self._hooks.remove()
+            self.notes.guarded("the hooks could not be removed", self._hooks.remove)

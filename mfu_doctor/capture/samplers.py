@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
@@ -19,6 +19,7 @@ from mfu_doctor.capture.seen import Request, Seen
 from mfu_doctor.units import NS_PER_S
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 _OPERATORS = "operators could not be looked at"
 
@@ -47,9 +48,8 @@ class Samplers:
         self._seen.pauses.clear()
         self._seen.frames, self._seen.samples, self._seen.busy = (), (), (None, None)
         self._seen.rest = self._rest = None
-        notes = self._watch.notes
-        notes.guarded("the device sampler could not start", self.devices.start)
-        notes.guarded("child processes could not be noted", self.children.watch)
+        self._guarded("the device sampler could not start", self.devices.start)
+        self._guarded("child processes could not be noted", self.children.watch)
 
     def enter(self, phase: Phase) -> None:
         """A phase begins."""
@@ -57,13 +57,12 @@ class Samplers:
         if phase is Phase.TIMED:
             self._seen.busy = (self._busy_now(), None)
         elif phase is Phase.TIMING:
-            self._frames = StackSampler(self._thread.current, self._base)
-            self._frames.start()
+            self._guarded("lines could not be sampled", self._start_frames)
         elif phase is Phase.SHAPES:
             self._watch.pause()
             self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current)
         elif phase in (Phase.REST, Phase.SETTLE):
-            self._watch.notes.guarded(_OPERATORS, self._seen.operators.begin)
+            self._guarded(_OPERATORS, self._seen.operators.begin)
 
     def leave(self, phase: Phase) -> None:
         """It has ended."""
@@ -72,43 +71,54 @@ class Samplers:
         elif phase is Phase.TIMING:
             self._stop_frames()
         elif phase is Phase.SHAPES:
-            self._seen.calls.remove()
+            self._remove_calls()
             self._watch.resume()
         elif phase in (Phase.REST, Phase.SETTLE):
-            self._watch.notes.guarded(_OPERATORS, self._seen.operators.end)
+            self._guarded(_OPERATORS, self._seen.operators.end)
 
     def settle(self) -> None:
         """Nothing hides the modes of the program any more: ours is entered or left, as was asked for."""
-        self._watch.notes.guarded(
-            _OPERATORS, self._seen.operators.settle, partial(self._watch.notes.guarded, _OPERATORS)
-        )
+        self._guarded(_OPERATORS, self._seen.operators.settle, partial(self._guarded, _OPERATORS))
 
     def look_on(self) -> None:
         """The recording is over and written; the block may go on."""
-        if self._watch.onlooker is not None:
-            self._rest = self._busy_now(), self._watch.clock.times.total_ns
+        busy = self._busy_now() if self._watch.onlooker is not None else None
+        self._rest = None if busy is None else (busy, self._watch.clock.times.total_ns)
 
     def stop(self) -> None:
-        """The recording is over, or the block."""
-        if self._rest is not None:
-            (before, stepped_ns), self._rest = self._rest, None
-            stepping_s = (self._watch.clock.times.total_ns - stepped_ns) / NS_PER_S
-            self._seen.rest = Stretch(before, self._busy_now(), stepping_s)
+        """The recording is over, or the block; each part is stopped, whatever becomes of the others."""
         self._stop_frames()
-        self._seen.calls.remove()
-        self._watch.notes.guarded(_OPERATORS, self._seen.operators.rest)
-        self.children.stop()
-        sampled = self.devices.stop()
+        self._remove_calls()
+        self._guarded(_OPERATORS, self._seen.operators.rest)
+        self._guarded("child processes could not be left alone", self.children.stop)
+        sampled = self._guarded("the device sampler could not be stopped", self.devices.stop)
         if sampled is not None:
             self._seen.samples, self._seen.sampler_status = sampled
+        busy = self._busy_now() if self._rest is not None else None
+        if self._rest is not None and busy is not None:
+            before, stepped_ns = self._rest
+            self._seen.rest = Stretch(before, busy, (self._watch.clock.times.total_ns - stepped_ns) / NS_PER_S)
+        self._rest = None
 
-    def _busy_now(self) -> Busy:
-        return busy_now(loaders=self._seen.loop.loading)
+    def _guarded(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        return self._watch.notes.guarded(what, call, *args, **kwargs)
+
+    def _busy_now(self) -> Busy | None:
+        return self._guarded("processor times could not be read", busy_now, loaders=self._seen.loop.loading)
 
     def _reading_calls(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         with without_user_modes():
-            self._watch.notes.guarded("calls of modules could not be watched", call, *args, **kwargs)
+            self._guarded("calls of modules could not be watched", call, *args, **kwargs)
+
+    def _remove_calls(self) -> None:
+        self._guarded("calls of modules could not be left alone", self._seen.calls.remove)
+
+    def _start_frames(self) -> None:
+        sampler = StackSampler(self._thread.current, self._base)
+        sampler.start()
+        self._frames = sampler
 
     def _stop_frames(self) -> None:
-        if self._frames is not None:
-            self._seen.frames, self._frames = self._frames.stop(), None
+        sampler, self._frames = self._frames, None
+        if sampler is not None:
+            self._seen.frames = self._guarded("lines could not be sampled", sampler.stop) or ()

@@ -15,7 +15,7 @@ from mfu_doctor.capture.facts.ignored_targets import TargetCounts
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.operator_watch import OperatorWatch
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
-from mfu_doctor.capture.facts.settings import Compiled
+from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
 _MAX_PAUSES = 20_000  # garbage collections kept
@@ -50,6 +50,11 @@ class Seen:
     rest: Stretch | None = None  # of the run, after the recording
     compiled: Compiled | None = None  # at the start
     allocator: dict[str, int] = field(default_factory=dict)  # at the start
+
+    def begins(self) -> None:
+        """The recording begins."""
+        self.compiled = compiled_now()
+        self.allocator = allocator_now()
 
     def paused(self, pause: GcPause) -> None:
         """Python's garbage collector ran."""

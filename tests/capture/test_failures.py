@@ -109,6 +109,73 @@ with block() as doctor:
     written = read(tmp_path / "ours" / TRACE)
     assert any("no shape" in note for note in written.facts.notes)
     assert any("division by zero" in note for note in written.facts.notes)
+    assert [(window.kind, window.steps) for window in written.facts.windows] == [("timing", 5), ("shapes", 1)]
+
+
+# Each names what fails, in every step that asks for it, and what the report says of it.
+FACTS = {
+    "capture.facts.loop.described": "an optimizer could not be described",
+    "capture.loop.signs._kind": "an optimizer could not be compared with others",
+    "capture.loop.signs.loops_around": "the loops could not be found",
+    "capture.loop.signs.optimizer_exists": "optimizers could not be looked for",
+    "capture.loop.run_sampler.RunSampler.edge": "the run could not be watched",
+    "capture.loop.run_sampler.RunSampler.start": "the run could not be watched",
+    "capture.loop.stack_sampler.StackSampler.start": "lines could not be sampled",
+    "capture.loop.stack_sampler.StackSampler.stop": "lines could not be sampled",
+    "capture.samplers.busy_now": "processor times could not be read",
+    "capture.facts.repeated_calls.RepeatedCalls.watch": "calls of modules could not be watched",
+    "capture.facts.repeated_calls.RepeatedCalls.remove": "calls of modules could not be left alone",
+    "capture.facts.in_step.precision": "the settings could not be read",
+    "capture.facts.gradient_fates.read_graph": "a graph was not read",
+    "capture.facts.ignored_targets.nodes_behind": "a graph was not read",
+    "capture.loop.children.Children.watch": "child processes could not be noted",
+    "capture.loop.children.Children.stop": "child processes could not be left alone",
+    "capture.device.watch.DeviceWatch.stop": "the device sampler could not be stopped",
+    "capture.seen.compiled_now": "the settings could not be read",
+    "capture.seen.Seen.steps_ahead": "the length of the run is not known",
+    "capture.profiler.recording.Recording.calls": "the work of the recorded steps could not be compared",
+    "capture.profiler.session.Session.events": "the events of a step could not be counted",
+}
+FAILING = """
+class Speechless(Exception):
+    def __str__(self): raise OSError("nor can it say why")
+
+def broken(fact):
+    import importlib, mfu_doctor.session.profile
+    *place, name = fact.split(".")
+    of = importlib.import_module("mfu_doctor." + ".".join(part for part in place if part.islower()))
+    for part in place:
+        of = of if part.islower() else getattr(of, part)
+    asked, own = [], getattr(of, name)
+    def fails(*args, **kwargs):
+        asked.append(1)
+        raise Speechless
+    setattr(of, name, fails)
+    return asked, lambda: setattr(of, name, own)
+
+for number, fact in enumerate(FACTS):
+    asked, mend = ([], id) if PLAIN else broken(fact)
+    with block(f"{number}.pt.trace.json.gz") as doctor:
+        for x, y in loader(24):
+            train(x, y)
+    if not PLAIN:
+        mend()
+        print(fact, "was asked" if asked else "was never asked")
+"""
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_fact_that_cannot_be_read_costs_that_fact_alone(zygote: Zygote, tmp_path: Path, part: int) -> None:
+    failing = dict(list(FACTS.items())[part::4])
+    watched, _ = with_and_without(zygote, tmp_path, f"FACTS = {list(failing)}\n{FAILING}")
+    assert (watched.code, watched.err) == (0, "")
+    assert "never" not in watched.out
+    for number, (fact, said) in enumerate(failing.items()):
+        facts = read(tmp_path / "ours" / f"{number}.pt.trace.json.gz").facts
+        assert [(window.kind, window.steps) for window in facts.windows] == [("timing", 5), ("shapes", 1)], fact
+        assert facts.whole_run is not None, fact
+        assert facts.whole_run.steps == 24, fact
+        assert f"{said}: Speechless" in facts.notes, fact
 
 
 def test_names_that_kineto_leaves_unescaped_still_give_valid_json(zygote: Zygote, tmp_path: Path) -> None:
@@ -128,7 +195,8 @@ sys.path.insert(0, os.environ["PYTHONPATH"])
 if not PLAIN:
     from mfu_doctor.capture.seen import Request
     from mfu_doctor.capture.destination import Destination
-    from mfu_doctor.session.recorder import DEFAULT, Recorder
+    from mfu_doctor.session.profile import DEFAULT
+    from mfu_doctor.session.recorder import Recorder
     from mfu_doctor.facts import GivenNumbers
     from tests.capture.fake_nvml import FakeNvml
 used = []

@@ -37,9 +37,7 @@ class DeviceWatch:
         """Look which devices are in use; if not `again`, only while none is known."""
         if self._found is not None and not again:
             return
-        failures = self._notes.failures
         found = self._notes.guarded("the GPU in use could not be determined", self._asked)
-        self._notes.failures = failures  # the recording does not need it
         self._found = found or self._found
 
     def stop(self) -> tuple[tuple[DeviceSamples, ...], str] | None:

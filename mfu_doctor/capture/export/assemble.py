@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.host import host_facts, with_shares
@@ -78,12 +79,12 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
     detector = capture.detector
     loop.updates = detector.turns.updates(detector.rhythm.anchor)
     facts = Facts(
+        **_optional(capture),
         tool_version=__version__,
         site=capture.request.site,
         rank=place.rank,
         local_rank=place.local_rank,
         world_size=place.world_size,
-        versions=versions(),
         step_source=detector.source.value,
         asked=capture.request.asked,
         recorded=counted(phase_runner, chosen),
@@ -91,29 +92,45 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         profiled_steps_s=_seconds(chosen.timing.rows if chosen.timing else []),
         after_steps_s=_seconds([row for row in phase_runner.rows if row.phase is Phase.AFTER]),
         micro_batches=_per_update(phase_runner.rows, max(loop.updates.values(), default=1.0)),
-        batch_shape=loop.batch_shape,
         windows=chosen.windows,
-        precision=loop.settings.precision(loop.autocast_dtype),
-        loaders=loop.loaders,
-        optimizers=loop.optimizers,
-        repeated_calls=seen.calls.found(),
-        unused_gradients=capture.notes.guarded("unused gradients could not be found", seen.gradients.unused),
-        ignored_targets=capture.notes.guarded("ignored targets could not be told", seen.targets.ignored),
-        operators=seen.operators.told,
-        parameter_elements=loop.parameter_elements,
-        parameter_dtypes=loop.parameter_dtypes,
-        compile=compile_facts(seen.compiled, compiled_now()),
-        memory=memory_facts(seen.allocator, allocator_now()),
-        host=_host(seen),
         gc_pauses=tuple(seen.pauses),
         frames=seen.frames,
         given=capture.request.given,
         measured_peaks=peaks,
         samples=seen.samples,
         sampler_status=seen.sampler_status,
-        notes=tuple(capture.notes.said),
     )
-    return with_whole_run(capture, facts)
+    whole = capture.notes.guarded("the account of the run could not be told", with_whole_run, capture, facts)
+    return replace(whole or facts, notes=tuple(capture.notes.said))
+
+
+def _optional(capture: Capture) -> dict[str, Any]:
+    """Facts by their names that each can fail alone, since they ask the user's objects, torch or the machine."""
+    seen, loop = capture.seen, capture.seen.loop
+    readers: dict[str, Callable[[], Any]] = {
+        "versions": versions,
+        "batch_shape": lambda: loop.batch_shape,
+        "precision": lambda: loop.settings.precision(loop.autocast_dtype),
+        "loaders": lambda: loop.loaders,
+        "optimizers": lambda: loop.optimizers,
+        "repeated_calls": seen.calls.found,
+        "unused_gradients": seen.gradients.unused,
+        "ignored_targets": seen.targets.ignored,
+        "operators": lambda: seen.operators.told,
+        "parameter_elements": lambda: loop.parameter_elements,
+        "parameter_dtypes": lambda: loop.parameter_dtypes,
+        "compile": lambda: compile_facts(seen.compiled, compiled_now()),
+        "memory": lambda: memory_facts(seen.allocator, allocator_now()),
+        "host": lambda: _host(seen),
+    }
+    if seen.gradients.gave_up is not None:
+        capture.notes.say(seen.gradients.gave_up)
+    told = {name: capture.notes.guarded(f"{_words(name)} could not be told", read) for name, read in readers.items()}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def with_whole_run(capture: Capture, facts: Facts) -> Facts:

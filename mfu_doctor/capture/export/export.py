@@ -27,7 +27,7 @@ def write_capture(capture: Capture) -> Path | None:
         Where the file is: where the user wanted it, else in a temporary directory (a note says so), else None.
     """
     chosen = choose(capture.phase_runner)
-    explain_length(capture, chosen)
+    capture.notes.guarded("the length of the recording could not be explained", explain_length, capture, chosen)
     peaks = capture.notes.guarded("the CPU's peak could not be measured", _peaks, capture) or ()
     target = capture.request.destination.file_for(place_in_job())
     with scratch(target) as folder:

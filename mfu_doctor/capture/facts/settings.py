@@ -29,6 +29,9 @@ class Place:
     world_size: int | None = None
 
 
+_LONGEST_RANK = 9  # digits
+
+
 def place_in_job() -> Place:
     """Rank and world size from torch.distributed if it is initialised, else from torchrun's variables."""
     local = _number("LOCAL_RANK")
@@ -40,7 +43,7 @@ def place_in_job() -> Place:
 
 def _number(variable: str) -> int | None:
     text = os.environ.get(variable, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_RANK else None
 
 
 def versions() -> tuple[tuple[str, str], ...]:

@@ -139,10 +139,9 @@ class Onlooker:
     def _safely(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         if self.over:
             return
-        failures = self._notes.failures
-        self._notes.guarded("the rest of the run could not be timed", self._cycle.leave)
-        self._notes.guarded("the rest of the run could not be timed", call, *args, **kwargs)
-        if self._notes.failures != failures:
+        what = "the rest of the run could not be timed"
+        left = self._notes.succeeds(what, self._cycle.leave)
+        if not (self._notes.succeeds(what, call, *args, **kwargs) and left):
             self._leave()
 
     def _leave(self) -> None:

@@ -64,8 +64,9 @@ class RunSampler:
         """Begin, or go on."""
         if self._thread is None:
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._guarded, args=(self._run,), name="mfu-doctor-run", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._guarded, args=(self._run,), name="mfu-doctor-run", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def stop(self) -> None:
         """Stop looking."""

@@ -72,10 +72,10 @@ class RunWatch:
         """What the step detector answered to the event; `plain`: a step that begins runs without a profiler."""
         sampler = self._sampler
         if edge & Edge.RESTART and sampler is not None:
-            sampler.forget()
+            self._guarded(sampler.forget)
         self.clock.act(edge, self._entered_ns, plain=plain)
         if sampler is not None:
-            sampler.edge(edge)
+            self._guarded(lambda: sampler.edge(edge))
 
     def pause(self) -> None:
         """Do not look for now: a profiler records the stacks of all threads."""
@@ -85,7 +85,7 @@ class RunWatch:
     def resume(self) -> None:
         """Look again, unless the block is over."""
         if self._sampler is not None and not self.ended:
-            self._sampler.start()
+            self._guarded(self._sampler.start)
 
     def follow(self, thread: int) -> None:
         """The training goes on in another thread."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.awaited import forward_work, optimizer_exists
 from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.hooks import loader_of, not_the_programs
@@ -26,17 +28,19 @@ class Signs:
     """The signs of one loop; each method returns what the step detector answers.
 
     Attributes:
+        notes: where to say what could not be told of the user's objects.
         detector: finds the steps.
         thread: the thread that trains.
         known: numbers of the optimizers and loaders.
         former: the optimizer that the loop was left for when it moved last.
     """
 
+    notes: Notes = field(default_factory=Notes)
     detector: StepDetector = field(default_factory=StepDetector)
     thread: TrainingThread = field(default_factory=TrainingThread)
     known: Identities = field(default_factory=Identities)
     former: Hashable | None = None
-    _kinds: dict[int, int] = field(default_factory=dict)  # of each optimizer
+    _kinds: dict[int, int | None] = field(default_factory=dict)  # of each optimizer; None: it does not tell
     _work: int | None = None  # forward work at the last fetch
     _calls: int = 0  # of outermost modules
     _inference: bool = False  # no optimizer was there at the last look
@@ -55,7 +59,7 @@ class Signs:
         """A module is called that no other module calls; with an optimizer there it is an evaluation before the training."""
         self._calls += 1
         if self._calls in _LOOKS:
-            self._inference = not optimizer_exists(with_gradients=False)
+            self._inference = not self._optimizer_exists()
         return self.detector.module(self.known.of(module)) if self._inference else Edge.NOTHING
 
     def backward_begins(self) -> None:
@@ -66,9 +70,8 @@ class Signs:
         """A backward pass has ended. After the first one an optimizer is looked for, which takes some 0.1 s."""
         if not self._sought:
             self._sought = True
-            self.detector.awaiting = self.detector.source is not Source.EXPLICIT and optimizer_exists(
-                with_gradients=True
-            )
+            explicit = self.detector.source is Source.EXPLICIT
+            self.detector.awaiting = not explicit and self._optimizer_exists(with_gradients=True)
         return self.detector.backward(site)
 
     def optimizer_stepped(self, optimizer: object) -> int:
@@ -76,16 +79,24 @@ class Signs:
         self._sought = True
         number, anchor = self.known.of(optimizer), self.detector.rhythm.anchor
         if number not in self._kinds:
-            self._kinds[number] = _kind(optimizer)
+            self._kinds[number] = self.notes.guarded("an optimizer could not be compared with others", _kind, optimizer)
             if len(self._kinds) <= _WITH_LOOPS:
-                self.detector.turns.loops[number] = loops_around(sys._getframe(1), not_the_programs)  # noqa: SLF001
+                self.notes.guarded("the loops could not be found", self._note_loops, number, sys._getframe(1))  # noqa: SLF001
         if isinstance(anchor, int) and not self.known.alive(anchor):
             self.detector.rhythm.over()
-        alike = isinstance(anchor, int) and self._kinds.get(anchor) == self._kinds[number]
+        kind = self._kinds[number]
+        alike = isinstance(anchor, int) and kind is not None and self._kinds.get(anchor) == kind
         edge = self.detector.optimizer(number, alike=alike)
         if edge & Edge.MOVED:
             self.former = anchor
         return edge
+
+    def _optimizer_exists(self, *, with_gradients: bool = False) -> bool:
+        what = "optimizers could not be looked for"
+        return bool(self.notes.guarded(what, optimizer_exists, with_gradients=with_gradients))
+
+    def _note_loops(self, number: int, frame: FrameType) -> None:
+        self.detector.turns.loops[number] = loops_around(frame, not_the_programs)
 
     def _await_training(self, *, training: bool) -> None:
         """Batches that are loaded one after another, with an optimizer there, are trained on later: they are no steps.
@@ -97,7 +108,7 @@ class Signs:
         work = forward_work()
         if self._work is None:
             first = training and self.detector.source is Source.BLOCK
-            self.detector.awaiting = first and work is not None and optimizer_exists(with_gradients=False)
+            self.detector.awaiting = first and work is not None and self._optimizer_exists()
         elif work != self._work or not training:
             self.detector.awaiting = False
         self._work = -1 if work is None else work
