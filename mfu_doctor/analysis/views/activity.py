@@ -23,8 +23,11 @@ from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.training_thread import training_threads
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
+from mfu_doctor.units import NS_PER_US
 
 COMPUTE, COMMUNICATION, COPY = 0, 1, 2
+# Between two operators of a thread that waits for nothing, with Python between them.
+_PAUSE_NS = 100 * NS_PER_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     rows = rows[~np.isin(trace.events.name[rows], label)]
     rows = rows[~ops.below(rows, np.isin(trace.events.name, ids_matching(trace, FETCH)))]
     pieces = [_self_time(trace, rows[mine]) for _, mine in groups(trace.events.track[rows])]
-    pieces.append(_host_collectives(trace))
+    pieces.append(_host_collectives(trace, union(trace.events.start[rows], trace.events.end[rows])))
     merged = np.concatenate(pieces, axis=1)
     row, start, end = merged[:, np.argsort(merged[1], kind="stable")]
     communication = np.isin(trace.events.name[row], ids_matching(trace, COMMUNICATION_OP))
@@ -90,10 +93,30 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     return Activity(False, None, row, start, end, kind, trace.events.track[row])
 
 
-def _host_collectives(trace: Trace) -> npt.NDArray[np.int64]:
+def _host_collectives(trace: Trace, busy: Intervals) -> npt.NDArray[np.int64]:
     """Collectives of gloo, MPI and similar, which run on threads of their own as annotations: (3, k) of row, start, end."""
     rows = rows_matching(trace, COMMUNICATION_OP, trace.rows(Category.ANNOTATION))
-    return np.stack((rows, trace.events.start[rows], trace.events.end[rows]))
+    start, end = trace.events.start[rows], trace.events.end[rows]
+    return np.stack((rows, start, _given_back(start, end, busy)))
+
+
+def _given_back(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], busy: Intervals) -> npt.NDArray[np.int64]:
+    """When each collective was over for the thread that waited for it, at the latest its end.
+
+    On a busy machine that thread goes on while the other one waits for a core to write down that it is done. So if training was
+    at work when a collective ended, it was over where the longest pause inside of it ends, unless that is the smaller part.
+    """
+    over = end.copy()
+    first, last = np.searchsorted(busy.start, start, side="right"), np.searchsorted(busy.start, end, side="left")
+    for i in np.flatnonzero(last > first).tolist():
+        resumed = busy.start[first[i] : last[i]]
+        stopped = busy.end[np.maximum(np.arange(first[i], last[i]) - 1, 0)]
+        paused = resumed - np.clip(stopped, start[i], resumed)
+        longest = int(np.argmax(paused))
+        at_work = end[i] - busy.end[last[i] - 1] < _PAUSE_NS
+        if at_work and paused[longest] >= end[i] - resumed[longest]:
+            over[i] = resumed[longest]
+    return over
 
 
 def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
