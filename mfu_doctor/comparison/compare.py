@@ -23,9 +23,11 @@ from mfu_doctor.comparison.samples import (
     step_sample,
 )
 from mfu_doctor.json_text import json_bytes
+from mfu_doctor.result.job_as_run import JOB_STEP, SPREAD, WAIT
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, Breakdown, KernelRow
 
+_OF_JOBS = {WAIT: "waiting for ranks", SPREAD: "slowest rank over mean"}
 SCHEMA = 1
 COMPARED_KEYS = (DEVICE, COUNT, MODEL_FLOPS, TIMING)  # a different torch or dtype is a change to show, not a refusal
 
@@ -170,9 +172,22 @@ def _buckets(before: Report, after: Report) -> tuple[Change, ...]:
         return ()
     causes = dict.fromkeys((*before.breakdown.idle_causes, *after.breakdown.idle_causes))
     readers = {name: _bucket(name) for name in BUCKETS} | {f"idle: {cause}": _cause(cause) for cause in causes}
-    return tuple(
+    split = (
         _change(name, bucket_sample([before], read), bucket_sample([after], read)) for name, read in readers.items()
     )
+    return (*split, *_between_ranks(before, after))
+
+
+def _between_ranks(before: Report, after: Report) -> tuple[Change, ...]:
+    """What only jobs have, in seconds of their steps."""
+    rows = []
+    for measure, name in _OF_JOBS.items():
+        old, new = (
+            None if (share := report.structure.get(measure)) is None else share * report.breakdown.step_s
+            for report in (before, after)
+        )
+        rows += [Change(name=name, before=old, after=new)] if (old, new) != (None, None) else []
+    return tuple(rows)
 
 
 def _bucket(name: str) -> Callable[[Breakdown], float]:
@@ -215,7 +230,7 @@ def _by_name(rows: Sequence[KernelRow]) -> dict[str, float]:
 
 
 def _counts(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Change, ...]:
-    names = dict.fromkeys((*before, *after))
+    names = [name for name in dict.fromkeys((*before, *after)) if name not in (*_OF_JOBS, JOB_STEP)]
     rows = [Change(name=name, before=before.get(name), after=after.get(name), real=True) for name in names]
     return tuple(row for row in rows if row.before != row.after)
 

@@ -21,6 +21,7 @@ from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.reading.remote import is_address
 from mfu_doctor.result.job import JobReport, RankLeftOut
 from mfu_doctor.result.report import Report
+from mfu_doctor.rules.catalogue import JOB_RULES, choose
 
 FEWEST = 2  # ranks that can be compared
 
@@ -57,11 +58,13 @@ def diagnose_job(
         DoctorError: fewer than two ranks of one run could be read.
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    given = stated or Overrides()
+    rules = choose(JOB_RULES, select=given.select, ignore=given.ignore)  # a wrong name fails before a gigabyte is read
     found = find_ranks(named)
-    summaries, left_out = read_ranks(found, stated or Overrides(), settings, executor, progress)
+    summaries, left_out = read_ranks(found, given, settings, executor, progress)
     if len(summaries) < FEWEST:
         raise _too_few(found, summaries, left_out)
-    report = join(summaries, source=shown_source(named), left_out=left_out)
+    report = join(summaries, source=shown_source(named), left_out=left_out, rules=rules)
     ranks = {summary.rank: summary.report for summary in summaries if summary.rank is not None}
     return DiagnosedJob(report, ranks, about_others(found))
 

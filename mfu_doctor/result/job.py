@@ -186,6 +186,7 @@ class JobReport:
     clock: Clock = field(default_factory=Clock)
     blames: tuple[Blame, ...] = ()  # most waiting first
     findings: tuple[JobFinding, ...] = ()  # best first
+    passed: dict[str, str] = field(default_factory=dict)  # rule -> code: it looked, and found nothing on any rank
     what_ifs: tuple[WhatIf, ...] = ()
     plan: Plan = field(default_factory=Plan)
     replay: ReplayInfo = field(default_factory=ReplayInfo)

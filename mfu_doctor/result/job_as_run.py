@@ -6,10 +6,11 @@ So whatever takes a report (budgets, comparison, the panels of a screen) takes a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from statistics import fmean
 
 from mfu_doctor.quantities import duration
-from mfu_doctor.result.findings import FAILED, WITHHELD, Diagnosis
+from mfu_doctor.result.findings import FAILED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.result.job import JobFinding, JobReport
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import DeviceInfo, Mfu, RunInfo
@@ -34,7 +35,7 @@ def as_run(job: JobReport) -> Report:
         breakdown=job.breakdown,
         verdict=job.verdict,
         caveats=job.caveats,
-        diagnoses=tuple(_diagnosis(found) for found in job.findings),
+        diagnoses=(*map(_diagnosis, job.findings), *_passed(job)),
         plan=job.plan,
         replay=job.replay,
         structure=_measures(job),
@@ -84,6 +85,13 @@ def _device(job: JobReport) -> DeviceInfo:
     names = Counter(row.device for row in job.ranks)
     name = max(names, key=lambda name: names[name], default=None)
     return DeviceInfo(name=name, count=job.world_size or len(job.ranks))
+
+
+def _passed(job: JobReport) -> Iterator[Diagnosis]:
+    found = {finding.rule for finding in job.findings}
+    for rule, code in job.passed.items():
+        if rule not in found:
+            yield Diagnosis(rule=rule, code=code, status=PASSED, summary="not found on any rank")
 
 
 def _diagnosis(found: JobFinding) -> Diagnosis:

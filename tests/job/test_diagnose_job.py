@@ -192,8 +192,25 @@ def test_two_jobs_are_compared(folder: Path, tmp_path: Path) -> None:
     text, status = run_compare(str(folder), str(mended), CompareOptions())
     assert status == 0
     assert "x faster" in text
+    assert "the prediction for straggler-rank" in text
+    assert "waiting for ranks" in text
+    assert "job step time" not in text
 
 
 def test_standard_input_is_no_rank_among_others(folder: Path) -> None:
     with pytest.raises(DoctorError, match="standard input is one trace"):
         run_report(["-", str(folder / "rank0.pt.trace.json.gz")], ReportOptions())
+
+
+def test_rules_are_chosen_by_name_and_a_wrong_name_fails_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
+    assert [found.rule for found in mfu_doctor.diagnose_job(folder, select=["straggler-rank"]).findings] == [
+        "straggler-rank"
+    ]
+    assert "straggler-rank" not in [found.rule for found in mfu_doctor.diagnose_job(folder, ignore=["RA"]).findings]
+    with pytest.raises(DoctorError, match="there is no rule 'stragler'"):
+        mfu_doctor.diagnose_job(tmp_path / "nothing", select=["stragler"])
+
+
+def test_what_was_looked_for_and_not_found_is_kept(folder: Path, job: JobReport) -> None:
+    assert "slow-node" in job.passed
+    assert not set(job.passed) & {found.rule for found in job.findings}

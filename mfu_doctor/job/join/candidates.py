@@ -13,7 +13,7 @@ from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.result.caveats import Caveat
-from mfu_doctor.result.findings import Diagnosis
+from mfu_doctor.result.findings import FAILED, Diagnosis
 from mfu_doctor.result.job import JobFinding
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.job_contract import JobFault, JobRule
@@ -45,10 +45,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """All of them, and one caveat for each rule that crashed."""
+    """All of them, one caveat for each rule that crashed, and the codes of those that found nothing, by name."""
 
     found: tuple[Candidate, ...]
     crashed: tuple[Caveat, ...]
+    passed: dict[str, str]
 
 
 def candidates_of(job: Job, rules: Iterable[JobRule]) -> Candidates:
@@ -57,17 +58,28 @@ def candidates_of(job: Job, rules: Iterable[JobRule]) -> Candidates:
     found: list[Candidate] = []
     crashed: list[Caveat] = []
     said: dict[str, set[int]] = {}
+    passed = _passed(job)
     for rule in rules:
         outcome, error = attempt(lambda rule=rule: rule.judge(job))  # type: ignore[misc]
         if error is not None:
             crashed.append(Caveat(kind=rule.name, text=f"The rule {rule.name} crashed: {error}"))
+        if outcome is None and error is None:
+            passed[rule.name] = rule.code
         if not isinstance(outcome, JobFault):
             continue
         own = _own_cause(job, outcome)
         if own is not None:
             said.setdefault(own.rule, set()).update(outcome.late)
         found.append(_between(job, rule, outcome, own, where))
-    return Candidates((*found, *_own(job, where, said)), tuple(crashed))
+    return Candidates((*found, *_own(job, where, said)), tuple(crashed), passed)
+
+
+def _passed(job: Job) -> dict[str, str]:
+    """The ranks' own rules that found nothing on any rank that they could judge."""
+    reports = [one.report for one in job.summaries]
+    failed = {said.rule for report in reports for said in report.with_status(FAILED)}
+    looked = (said for report in reports for said in (*report.passed, *report.withheld))
+    return {said.rule: said.code for said in looked if said.rule not in failed}
 
 
 def _between(

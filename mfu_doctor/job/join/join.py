@@ -68,6 +68,7 @@ def join(
         clock=_clock(job),
         blames=tuple(_blame(job, pattern) for pattern in patterns),
         findings=findings,
+        passed=candidates.passed,
         what_ifs=_what_ifs(job, patterns),
         plan=plan_of(job, ranked, ranks.mfu),
         replay=_replay_info(job),
