@@ -101,6 +101,8 @@ def test_the_report_is_the_same_from_a_dask_cluster(folder: Path) -> None:
         far = same(folder, executor=client.get_executor(pure=False))
         with executors.dask_executor(cluster.scheduler_address) as executor:
             assert same(folder, executor=executor) == far
+        text = run_report(str(folder), ReportOptions(dask=cluster.scheduler_address)).text
+        assert "rank 1 (straggler)" in text
     assert far == same(folder)
 
 
