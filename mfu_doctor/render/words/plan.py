@@ -10,6 +10,7 @@ from mfu_doctor.result.findings import WIDE, Diagnosis, Plan, PlanStep, about
 from mfu_doctor.result.report import Report
 
 LARGE = 0.05  # of the step: a fix that saves as much is never only named
+_LEAST_MFU = 0.001  # a run that hardly multiplies matrices is not judged by it
 _TOLD = 1.05  # a step that many times as fast is worth the words
 
 
@@ -30,7 +31,8 @@ def in_order(report: Report, dash: str = "-") -> str:
         return f"All together: no more than {first} alone. Not added: {left}" if left else ""
     told = f"saves {_share_saved(report)}" if report.savings_are_shares else _then(report, dash)
     mfu = (plan.mfu_low, plan.mfu_high)
-    after = "" if None in mfu else f", MFU {quantities.percent_range(mfu[0] or 0.0, mfu[1] or 0.0, dash=dash)}"
+    is_told = (mfu[1] or 0.0) >= _LEAST_MFU
+    after = f", MFU {quantities.percent_range(mfu[0] or 0.0, mfu[1] or 0.0, dash=dash)}" if is_told else ""
     why = (plan.lower_mfu, plan.stop if plan.at_floor else None)
     told = "; ".join([f"All together: {told}{after}: {plan_names(report)}", *(text for text in why if text)])
     return f"{told}. Not added: {left}" if left else told

@@ -117,7 +117,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     fusable = fusable_share(run, steady)
     advice = launch_advice(run, steady)
     return Finding(
-        summary=f"GPU waits for the CPU {idle.of_step}{_and_for_data(run, steady)}: {number(host.operations)} kernels per step",
+        summary=f"GPU waits for the CPU {idle.of_step}{_and_for_data(run, steady)}: {number(host.operations)} kernels",
         fix=advice.fix,
         detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
         decides=advice.decides,
