@@ -41,3 +41,14 @@ def test_there_are_patients_and_controls() -> None:
     assert len(known) >= 16
     assert sum(rule is None for rule in known.values()) >= 3
     assert {path.name.removesuffix(".pt.trace.json.gz") for path in RECORDED.glob("*.gz")} == set(known)
+
+
+def test_every_job_has_its_program() -> None:
+    """What must be said about a job is in one file, what it does in another."""
+    jobs = ROOT / "examples" / "clinic" / "jobs"
+    told = re.findall(
+        r'^    "([a-z-]+)": (?:Job\(|HEALTHY)', (jobs / "run.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    made = re.findall(r'"([a-z]+(?:-[a-z]+)*)": [a-z_]+[,}]', (jobs / "programs.py").read_text(encoding="utf-8"))
+    assert len(told) >= 11
+    assert sorted(told) == sorted(made)

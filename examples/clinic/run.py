@@ -146,15 +146,15 @@ def summary(results: dict[str, list[Pair]]) -> list[str]:
     if runs:
         lines.append(f"- planted fault first: {sum(p.first for p in runs)} of {len(runs)} runs")
     if sizes:
-        lines.append(f"- |error| of the predicted step: {_spread(sizes)} (single pairs: {_spread(single)})")
+        lines.append(f"- |error| of the predicted step: {spread_of(sizes)} (single pairs: {spread_of(single)})")
         lines.append(f"- worst predictions: {', '.join(f'{n} {errors[n]:+.1%}' for n in worst)}")
     if controls:
         lines.append(f"- findings on healthy controls: {false} in {2 * len(controls)} runs")
-        lines.append(f"- the same control run twice differs from itself: {_spread(same)}")
+        lines.append(f"- the same control run twice differs from itself: {spread_of(same)}")
     return lines
 
 
-def _spread(sizes: list[float]) -> str:
+def spread_of(sizes: list[float]) -> str:
     """Of sorted sizes."""
     return f"median {median(sizes):.1%}, 90th percentile {sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)]:.1%}"
 
