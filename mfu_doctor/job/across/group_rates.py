@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.table import Floats
+from mfu_doctor.job.across.table import Floats, Ints, one_key
 
 # Sister groups differ by less than this; and there are at least so many of them.
 _SLOWER, _SISTERS = 1.5, 2
@@ -49,18 +49,25 @@ def slow_groups(job: Job) -> SlowGroup | None:
     of_group = np.array([named.index((g.description, g.size)) if g.description else -1 for g in table.groups], np.int64)
     rows = rows[of_group[table.group[rows]] >= 0]
     best: tuple[float, int, str, float, float] | None = None
-    keys = np.column_stack([of_group[table.group[rows]], table.kind[rows], table.size[rows]])
-    for key in np.unique(keys, axis=0):
-        mine = rows[(keys == key).all(axis=1)]
-        groups = np.unique(table.group[mine])
+    keys = one_key(of_group[table.group[rows]], table.kind[rows], table.size[rows])
+    order = np.argsort(keys, kind="stable")
+    for mine in np.split(rows[order], np.flatnonzero(np.diff(keys[order])) + 1):
+        groups, count, each = _medians(table.group[mine], transfer[mine])
         if len(groups) <= _SISTERS:
             continue
-        each = np.array([np.median(transfer[mine[table.group[mine] == group]]) for group in groups])
         middle = float(np.median(each))
         usual[mine] = middle
-        lost = (each - middle) * np.array([(table.group[mine] == group).sum() for group in groups])
+        lost = (each - middle) * count
         worst = int(lost.argmax())
         if middle > 0 and each[worst] > _SLOWER * middle and (best is None or lost[worst] > best[0]):
             kind = table.kinds[int(table.kind[mine[0]])]
             best = (float(lost[worst]), int(groups[worst]), kind, float(each[worst]), middle)
     return None if best is None else SlowGroup(*best[1:], usual)
+
+
+def _medians(group: Ints, values: Floats) -> tuple[Ints, Ints, Floats]:
+    """The groups, how many values each has, and the median of them."""
+    order = np.lexsort((values, group))
+    groups, begins, count = np.unique(group[order], return_index=True, return_counts=True)
+    low, high = begins + (count - 1) // 2, begins + count // 2
+    return groups, count, (values[order[low]] + values[order[high]]) / 2

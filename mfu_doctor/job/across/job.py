@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -147,6 +148,7 @@ class Job:
     @cached_property
     def replay(self) -> JobReplay:
         """All ranks run again."""
-        reaches = [one.reach or plain_reach(one) for one in self.summaries]
-        begin = np.array([reach.begin for reach in reaches]) + np.rint(self.clocks.offset_ns).astype(np.int64)
-        return JobReplay(self.table, self.matched, self.waits, reaches, begin)
+        own = [one.reach or plain_reach(one) for one in self.summaries]
+        shift = np.rint(self.clocks.offset_ns).astype(np.int64).tolist()
+        reaches = [replace(reach, begin=reach.begin + ns) for reach, ns in zip(own, shift, strict=True)]
+        return JobReplay(self.table, self.matched, self.waits, reaches, self.slots.own)

@@ -51,7 +51,7 @@ def meetings_of(table: Table, matched: Matched, waits: Waits, inside: Mask) -> M
     if len(matched):
         together = np.logical_and.reduceat(inside[matched.row], matched.start[:-1])
     in_one = together[matched.of_row]
-    leaves_early = waits.arrive[waits.last][matched.of_row] > waits.end[matched.row]
+    leaves_early = waits.ahead[matched.row]
     meets = in_one & ~leaves_early
     alone = np.ones(len(table), np.bool_)
     alone[matched.row[meets]] = False

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mfu_doctor.job.across.alignment import NOWHERE, Sequence, places_in
-from mfu_doctor.job.across.table import RECEIVE, SEND, TO_ONE, UNKNOWN, UNREAD, Ints, Mask, Table
+from mfu_doctor.job.across.table import RECEIVE, SEND, TO_ONE, UNKNOWN, UNREAD, Ints, Mask, Table, one_key
 
 BY_NUMBER = "number in the group"
 BY_ORDER = "order in the group"
@@ -131,12 +131,12 @@ def _channels(table: Table, unmatched: Counter[str]) -> Iterator[_Channel]:
     pair_rows = np.flatnonzero(pair & (table.peer != UNREAD))
     sends = table.is_kind(SEND)[pair_rows]
     one, other = table.rank[pair_rows], table.peer[pair_rows]
-    ends = np.column_stack([table.group[pair_rows], np.where(sends, one, other), np.where(sends, other, one)])
+    ends = one_key(table.group[pair_rows], np.where(sends, one, other), np.where(sends, other, one))
     for rows in _split(pair_rows, ends):
         yield _Channel(rows, 2, BY_PAIR)
     to_one = table.is_kind(*TO_ONE) & ~pair
     rest = np.flatnonzero(~pair)
-    for rows in _split(rest, np.column_stack([table.group, to_one])[rest]):
+    for rows in _split(rest, one_key(table.group[rest], to_one[rest])):
         group = table.groups[int(table.group[rows[0]])]
         if len(group.members) < 2:
             reason = "no other rank of its group was read"
@@ -149,9 +149,8 @@ def _split(rows: Ints, keys: Ints) -> Iterator[Ints]:
     """The rows of each different key, in their order."""
     if not len(rows):
         return
-    _, inverse, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-    ordered = rows[np.argsort(inverse.ravel(), kind="stable")]
-    yield from np.split(ordered, np.cumsum(count)[:-1])
+    order = np.argsort(keys, kind="stable")
+    yield from np.split(rows[order], np.flatnonzero(np.diff(keys[order])) + 1)
 
 
 def _keys(table: Table, channel: _Channel, numbered_steps: bool) -> Ints:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask
+from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask, one_key
 from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK
 
 # Waiting of less than this share of a step is what any two ranks differ by.
@@ -57,6 +57,7 @@ class Pattern:
 class _Waiting:
     """Waiting of the judged steps by the collective and the step; shape (c,) and the judged steps."""
 
+    collective: Ints
     waited: Floats
     step: Ints  # index into the judged steps
     cause: Ints
@@ -71,16 +72,15 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
     if not waiting.steps or not job.recorded_ns or not total:
         return (Pattern(NOTHING, (), 0.0, 0.0, {}, waiting.steps),)
     carried = _is_carried(job)[waiting.cause]
-    between = job.table.is_kind(*TO_ONE)[job.matched.head[waiting.cause]] & ~carried
-    rest = ~carried & ~between
     found = [_pattern(job, BEFORE, waiting, carried, _first_late(waiting, carried))]
-    found.append(_pattern(job, PIPELINE, waiting, between, ()))
-    slow = _slow_ranks(job, waiting, rest)
+    between = _is_between_stages(job)[waiting.collective] & ~carried
+    slow = _slow_ranks(job, waiting, ~carried, ~carried & ~between)
     kind = SLOW_NODE if _is_node(job, slow) else STRAGGLER
-    for_slow = rest & np.isin(waiting.late, slow)
+    for_slow = ~carried & np.isin(waiting.late, slow)
     if slow:
         found.append(_pattern(job, kind, waiting, for_slow, slow))
-        rest &= ~for_slow
+    found.append(_pattern(job, PIPELINE, waiting, between & ~for_slow, ()))
+    rest = ~carried & ~between & ~for_slow
     follows = follows_work(job)
     rest_of_it = _pattern(job, JITTER if follows is None else UNEVEN_WORK, waiting, rest, ())
     found.append(replace(rest_of_it, follows=follows))
@@ -149,7 +149,8 @@ def _waiting(job: Job) -> _Waiting:
     kept = step != UNKNOWN
     cause = job.lateness.cause[kept]
     late = job.table.rank[job.lateness.row[cause]]
-    return _Waiting(job.lateness.waited[kept].astype(np.float64), step[kept], cause, late, len(judged))
+    waited = job.lateness.waited[kept].astype(np.float64)
+    return _Waiting(np.flatnonzero(kept), waited, step[kept], cause, late, len(judged))
 
 
 def _is_carried(job: Job) -> Mask:
@@ -159,30 +160,47 @@ def _is_carried(job: Job) -> Mask:
     return carried
 
 
+def _is_between_stages(job: Job) -> Mask:
+    """Which collectives are between two stages, or late for those: a rank's other collectives come after its last receive."""
+    late = job.lateness
+    pairs = job.table.is_kind(*TO_ONE)[job.matched.head]
+    for_pairs = late.more[:, :-1][:, job.accounts.is_communication].sum(axis=1) > _MOST * late.late
+    between: Mask = pairs | (for_pairs & (job.slots.stages > 1))
+    return between
+
+
 def _first_late(waiting: _Waiting, chosen: Mask) -> tuple[int, ...]:
     return tuple(sorted(set(waiting.late[chosen & (waiting.waited > 0)].tolist())))
 
 
-def _slow_ranks(job: Job, waiting: _Waiting, chosen: Mask) -> tuple[int, ...]:
+def _slow_ranks(job: Job, waiting: _Waiting, every: Mask, chosen: Mask) -> tuple[int, ...]:
     """The ranks that most of the waiting is for in step after step; () if they change.
 
-    First those that do more for themselves than the others, all together; else the one that is waited for most.
+    First those that do more for themselves than the others, all together; else the one that is waited for most, where that is not
+    between the stages of a pipeline: there somebody is always waited for.
     """
-    by_step = np.zeros((waiting.steps, len(job)))
-    np.add.at(by_step, (waiting.step[chosen], waiting.late[chosen]), waiting.waited[chosen])
     excess = excess_ns(job)
     mean = excess.mean(axis=1)
     more = (mean > 0) & (mean >= _ALSO_SLOW * mean.max(initial=0.0))
     slow = np.flatnonzero(more & np.array([is_sure(of_rank) for of_rank in excess], np.bool_))
     if waiting.steps == 1 and not _is_node(job, tuple(slow.tolist())):
         slow = slow[:0]
-    for ranks in (slow, np.array([int(by_step.sum(axis=0).argmax())])):
+    alone = _by_step(job, waiting, chosen)
+    first = np.array([int(alone.sum(axis=0).argmax())])
+    for ranks, by_step in ((slow, _by_step(job, waiting, every)), (first, alone)):
         theirs = by_step[:, ranks].sum(axis=1)
         rest = by_step.sum(axis=1) - theirs
         enough = theirs.sum() >= _NEARLY_ALL * by_step.sum() if waiting.steps == 1 else is_sure(theirs - rest)
         if 0 < len(ranks) <= max(len(job) // 2, 1) and theirs.sum() > 0 and enough:
             return tuple(ranks.tolist())
     return ()
+
+
+def _by_step(job: Job, waiting: _Waiting, chosen: Mask) -> Floats:
+    """What the others wait for each rank, shape (judged steps, ranks)."""
+    by_step = np.zeros((waiting.steps, len(job)))
+    np.add.at(by_step, (waiting.step[chosen], waiting.late[chosen]), waiting.waited[chosen])
+    return by_step
 
 
 def is_sure(by_step: Floats) -> bool:
@@ -222,7 +240,6 @@ def _more(job: Job, waiting: _Waiting, chosen: Mask) -> dict[str, float]:
     cause = np.unique(waiting.cause[chosen])
     order = cause[np.argsort(-late.late[cause], kind="stable")]
     channel = np.where(late.since[order] == UNKNOWN, -2 - job.matched.channel[order], late.since[order])
-    same = np.column_stack([channel, job.table.rank[late.row[order]]])
-    once = order[np.unique(same, axis=0, return_index=True)[1]] if len(order) else order
+    once = order[np.unique(one_key(channel, job.table.rank[late.row[order]]), return_index=True)[1]]
     total = late.more[once].sum(axis=0) / max(waiting.steps, 1)
     return {owner: float(ns) for owner, ns in zip(late.owners, total.tolist(), strict=True) if ns}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class JobReplay:
         table: the collectives of all ranks.
         matched: which are the same.
         waits: what each takes once all are there.
-        reaches: the replay of each rank.
-        begin: when each rank's replay begins on the common clock, shape (ranks,).
+        reaches: the replay of each rank; it begins on the common clock.
+        own: what each rank does for itself before each row of the table, in nanoseconds, shape (n,).
 
     Attributes:
         transfer: nanoseconds that each row takes once all are there, shape (n,).
@@ -48,8 +49,9 @@ class JobReplay:
         base_ns: the same by the unchanged replay.
     """
 
-    def __init__(self, table: Table, matched: Matched, waits: Waits, reaches: Sequence[Reach], begin: Ints) -> None:
-        self._reaches, self._table = tuple(reaches), table
+    def __init__(self, table: Table, matched: Matched, waits: Waits, reaches: Sequence[Reach], own: Ints) -> None:
+        self._reaches, self._table, self._own = tuple(reaches), table, own
+        begin = np.array([reach.begin for reach in reaches], np.int64)
         self._begin = begin - begin.min()
         inside = np.concatenate([np.empty(0, np.bool_), *(reach.inside for reach in reaches)])
         self._meetings = meetings_of(table, matched, waits, inside)
@@ -105,21 +107,47 @@ class JobReplay:
         return _steps(reaches, points, at)
 
     def _sooner(self, saved: Floats) -> Points:
-        """The points with what each rank has saved before them taken off; between two collectives it saves evenly."""
+        """The points with every delay shorter by the share that the rank saves of its own work in that time."""
         points = self._points
-        before = np.empty(len(points.since))
-        for rank, (a, b) in enumerate(zip(points.first[:-1].tolist(), points.first[1:].tolist(), strict=True)):
-            mine = slice(a, b)
-            rows = np.flatnonzero(points.row[mine] != UNKNOWN) + a
+        since, delay = points.since.copy(), points.delay.copy()
+        counts = np.diff(points.pointer)
+        for rank, (a, b) in enumerate(pairwise(points.first.tolist())):
+            rows = np.flatnonzero(points.row[a:b] != UNKNOWN) + a
             rows = rows[np.argsort(self._at[rows], kind="stable")]
-            total = np.cumsum(saved[points.row[rows]])
-            times = np.column_stack([self._at[rows], self._left[rows]]).ravel()
-            times = np.concatenate([[float(self._begin[rank])], np.maximum.accumulate(times)])
-            before[mine] = np.interp(self._at[mine], times, np.concatenate([[0.0], np.repeat(total, 2)]))
-            before[rows] = total
-        here = np.repeat(before, np.diff(points.pointer))
-        delay = np.maximum(points.delay - here + before[points.source], 0.0)
-        return replace(points, since=points.since - before, delay=delay)
+            row = points.row[rows]
+            if not saved[row].any():
+                continue
+            begin = float(self._begin[rank])
+            done = _Done(begin, self._at[rows], self._left[rows], (self._own[row], saved[row]))
+            edges = slice(int(points.pointer[a]), int(points.pointer[b]))
+            source, reached = points.source[edges], np.repeat(self._at[a:b], counts[a:b])
+            delay[edges] *= done.left_between(self._left[source], reached)
+            first = np.full(b - a, begin)
+            since[a:b] = begin + (since[a:b] - begin) * done.left_between(first, self._at[a:b])
+        return replace(points, since=since, delay=delay)
+
+
+class _Done:
+    """How much of its own work a rank has done at any time, and how much of that it saves; both even between two collectives.
+
+    A collective beside which the rank comes to the next one does not keep it from its work.
+    """
+
+    def __init__(self, begin: float, at: Floats, left: Floats, amounts: tuple[Ints | Floats, Floats]) -> None:
+        blocks = left <= np.append(at[1:], np.inf)
+        times = np.concatenate([[begin], at, left[blocks]])
+        order = np.argsort(times, kind="stable")
+        totals = [np.cumsum(amount) for amount in amounts]
+        self._times = times[order]
+        self._own, self._saved = (np.concatenate([[0.0], total, total[blocks]])[order] for total in totals)
+
+    def left_between(self, one: Floats, other: Floats) -> Floats:
+        """The share of the work between two times that is left."""
+        own, saved = (
+            np.interp(other, self._times, done) - np.interp(one, self._times, done) for done in (self._own, self._saved)
+        )
+        share: Floats = np.divide(saved, own, out=np.zeros(len(own)), where=own > 0)
+        return np.maximum(1.0 - share, 0.0)
 
 
 def _walked(points: Points, levels: Sequence[Level], transfer: Floats) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mfu_doctor.job.across.accounts import Accounts
 from mfu_doctor.job.across.matching import Matched
-from mfu_doctor.job.across.table import RECEIVE, SEND, UNKNOWN, Floats, Ints, Mask, Table
+from mfu_doctor.job.across.table import RECEIVE, SEND, UNKNOWN, Floats, Ints, Mask, Table, one_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ def slots_of(table: Table, matched: Matched, accounts: Accounts, step: Ints) -> 
     row, of_row = matched.row, matched.of_row
     order = _order(matched, step)
     to_later = table.peer[row] > table.rank[row]
-    key = np.column_stack(
-        [stage[table.rank[row]], label[table.group[row]], table.kind[row], to_later, step[of_row], order[of_row]]
+    key = one_key(
+        stage[table.rank[row]], label[table.group[row]], table.kind[row], to_later, step[of_row], order[of_row]
     )
     known = step[of_row] != UNKNOWN
     if known.any():
-        slot[row[known]] = np.unique(key[known], axis=0, return_inverse=True)[1].ravel()
+        slot[row[known]] = np.unique(key[known], return_inverse=True)[1].ravel()
     return Slots(slot, _own(table, accounts), stage, int(stage.max(initial=0)) + 1)
 
 

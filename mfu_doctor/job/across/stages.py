@@ -9,10 +9,10 @@ from mfu_doctor.job.across.table import SEND, TO_ONE, Floats
 
 
 def stage_times(job: Job) -> Floats:
-    """Nanoseconds that each stage does for itself in a judged step, the mean over its ranks; shape (stages,)."""
+    """Nanoseconds that each stage does for itself in a judged step, the median over its ranks; shape (stages,)."""
     own = np.nan_to_num(job.own_ns[:, job.steady]).mean(axis=1)
     stage = job.slots.stage
-    return np.array([own[stage == one].mean() if (stage == one).any() else 0.0 for one in range(job.slots.stages)])
+    return np.array([np.median(own[stage == one]) if (stage == one).any() else 0.0 for one in range(job.slots.stages)])
 
 
 def stage_waits(job: Job) -> float:

@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 
 UNKNOWN, UNREAD = -1, -2
 SEND, RECEIVE = "send", "recv"
+_DENSE = 1 << 20  # of several columns the product must fit into 63 bits
 TO_ONE = (SEND, RECEIVE, "sendrecv")  # between two ranks; "sendrecv" is a kernel of NCCL that does not say which
 
 
@@ -90,6 +91,19 @@ class Table:
     def is_kind(self, *names: str) -> Mask:
         """Which rows are of one of these kinds, shape (n,)."""
         return np.isin(self.kind, [i for i, name in enumerate(self.kinds) if name in names])
+
+
+def one_key(*columns: Ints | Mask) -> Ints:
+    """One number for each row that is the same where all columns are: sorting it is much faster than sorting rows."""
+    key = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values = column.astype(np.int64)
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        if high - low >= _DENSE:  # sizes in bytes: their numbers among each other do
+            values = np.unique(values, return_inverse=True)[1].ravel().astype(np.int64)
+            low, high = 0, int(values.max(initial=0))
+        key = key * (high - low + 1) + (values - low)
+    return key
 
 
 def table_of(summaries: Sequence[RankSummary]) -> Table:

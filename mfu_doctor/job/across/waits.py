@@ -12,7 +12,10 @@ import numpy as np
 
 from mfu_doctor.job.across.clock import Clocks
 from mfu_doctor.job.across.matching import Matched
-from mfu_doctor.job.across.table import Ints, Table
+from mfu_doctor.job.across.table import SEND, Ints, Mask, Table
+
+# Who only gives need not wait for those that take.
+_LEFT_EARLY = (SEND, "broadcast", "reduce", "gather", "scatter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Waits:
         counted: the part of `wait` in which no earlier collective of the rank waits, shape (n,).
         exposed: the part of `counted` in which the rank computes nothing, at least, shape (n,).
         last: of each collective the row that came last, shape (c,).
+        ahead: rows that left before the last one came, and could: they sent, and did not wait; shape (n,).
     """
 
     arrive: Ints
@@ -34,6 +38,7 @@ class Waits:
     counted: Ints
     exposed: Ints
     last: Ints
+    ahead: Mask
 
     @property
     def transfer(self) -> Ints:
@@ -45,24 +50,27 @@ def waits_of(table: Table, matched: Matched, clocks: Clocks) -> Waits:
     """The waits of all ranks."""
     arrive, end = clocks.aligned(table, table.arrive), clocks.aligned(table, table.end)
     wait = np.zeros(len(table), np.int64)
-    last = np.empty(0, np.int64)
+    last, ahead = np.empty(0, np.int64), np.zeros(len(table), np.bool_)
     if len(matched):
         times = arrive[matched.row]
         order = np.lexsort((times, matched.of_row))
         last = matched.row[order[matched.start[1:] - 1]]
-        until = _waited_until(matched, arrive, end, last)
-        wait[matched.row] = np.maximum(until - times, 0)
+        ahead[matched.row] = table.is_kind(*_LEFT_EARLY)[matched.row] & (
+            arrive[last][matched.of_row] > end[matched.row]
+        )
+        until = _waited_until(matched, (arrive, end), last, ahead)
+        wait[matched.row] = np.clip(until - times, 0, (end - arrive)[matched.row])
     counted = _counted_once(table, arrive, wait)
     # What is computed beside a collective was issued before it was waited for, so the exposed part is its end.
     exposed = np.clip(table.exposed - (end - arrive - wait), 0, counted)
-    return Waits(arrive, end, wait, counted, exposed, last)
+    return Waits(arrive, end, wait, counted, exposed, last, ahead)
 
 
-def _waited_until(matched: Matched, arrive: Ints, end: Ints, last: Ints) -> Ints:
-    """When the last of those was there that came before a rank left, shape (m,): some leave a broadcast before others come."""
+def _waited_until(matched: Matched, times: tuple[Ints, Ints], last: Ints, ahead: Mask) -> Ints:
+    """When the last of those was there that came before a rank left, shape (m,)."""
+    arrive, end = times
     until = arrive[last][matched.of_row]
-    left = np.flatnonzero(until > end[matched.row])
-    for at in left.tolist():
+    for at in np.flatnonzero(ahead[matched.row]).tolist():
         row = matched.row[at]
         others = arrive[matched.members(int(matched.of_row[at]))]
         until[at] = others[others <= end[row]].max(initial=int(arrive[row]))

@@ -10,6 +10,7 @@ from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, link_rate
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.slots import usual
+from mfu_doctor.job.across.stages import stage_times
 from mfu_doctor.job.across.table import Floats
 from mfu_doctor.units import NS_PER_S
 
@@ -36,9 +37,7 @@ def no_skew(job: Job) -> JobEdit:
 
 def stages_alike(job: Job) -> JobEdit:
     """Every stage of the pipeline takes as long for its own work as the stages do on average."""
-    own = job.own_ns[:, job.steady].sum(axis=1)
-    stage = job.slots.stage
-    total = np.array([own[stage == one].mean() for one in range(job.slots.stages)])
+    stage, total = job.slots.stage, stage_times(job)
     share = np.divide(total.mean(), total, out=np.ones(len(total)), where=total > 0)
     return JobEdit(saved=job.slots.own * (1.0 - share[stage[job.table.rank]]))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from mfu_doctor.devices.links import ONE_MACHINE, algorithm_bytes, bus_bytes, link_rate
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.table import Ints
+from mfu_doctor.job.across.table import Ints, one_key
 from mfu_doctor.result.job import CollectiveRow
 from mfu_doctor.units import NS_PER_S
 
@@ -19,16 +19,12 @@ def collective_rows(job: Job) -> tuple[CollectiveRow, ...]:
     rows = np.flatnonzero(np.append(job.steady, False)[table.step])
     if not len(rows):
         return ()
-    keys = np.column_stack([label[table.group[rows]], table.kind[rows], table.size[rows]])
-    names, which = np.unique(keys, axis=0, return_inverse=True)
-    order = np.argsort(which.ravel(), kind="stable")
-    parts = np.split(rows[order], np.cumsum(np.bincount(which.ravel()))[:-1])
+    keys = one_key(label[table.group[rows]], table.kind[rows], table.size[rows])
+    order = np.argsort(keys, kind="stable")
+    parts = np.split(rows[order], np.flatnonzero(np.diff(keys[order])) + 1)
     is_matched = np.zeros(len(table), np.bool_)
     is_matched[job.matched.row] = True
-    found = [
-        _row(job, mine, labels[name[0]], bool(is_matched[mine].all()))
-        for name, mine in zip(names.tolist(), parts, strict=True)
-    ]
+    found = [_row(job, mine, labels[label[table.group[mine[0]]]], bool(is_matched[mine].all())) for mine in parts]
     return tuple(sorted(found, key=lambda row: -row.duration_s))
 
 

@@ -67,7 +67,8 @@ def strips(job: Job, step: int) -> tuple[RankStrip, ...]:
     most = max(_MOST_PARTS // max(len(job), 1), _LEAST_PARTS)
     found = []
     for rank in np.flatnonzero(end > begin).tolist():
-        parts = _merged(_parts(job, rank, int(begin[rank]), int(end[rank])), float(end[rank] - begin[rank]) / most)
+        least = float(end[rank] - begin[rank]) / most
+        parts = _merged(_parts(job, rank, (int(begin[rank]), int(end[rank])), least), least)
         first = float(begin[rank] - origin)
         scaled = tuple(((first + a) / NS_PER_S, (first + b) / NS_PER_S, owner) for a, b, owner in parts)
         found.append(RankStrip(rank=job.ranks[rank], parts=scaled))
@@ -77,12 +78,18 @@ def strips(job: Job, step: int) -> tuple[RankStrip, ...]:
 _Part = tuple[float, float, str]
 
 
-def _parts(job: Job, rank: int, begin: int, end: int) -> list[_Part]:
+def _parts(job: Job, rank: int, window: tuple[int, int], least: float) -> list[_Part]:
     """Parts of a rank's step, from its begin: what owns the time between its collectives; waiting and the transfer in them."""
     table, waits, accounts = job.table, job.waits, job.accounts
+    begin, end = window
     rows = np.arange(table.first[rank], table.first[rank + 1])
     took = waits.end[rows] - waits.arrive[rows]
-    shown = (table.exposed[rows] >= _SHOWN * took) & (waits.end[rows] > begin) & (waits.arrive[rows] < end)
+    shown = (
+        (took >= least / 2)
+        & (table.exposed[rows] >= _SHOWN * took)
+        & (waits.end[rows] > begin)
+        & (waits.arrive[rows] < end)
+    )
     parts: list[_Part] = []
     at, before = begin, _account_at(job, rank, begin)
     for row in rows[shown].tolist():
