@@ -142,6 +142,19 @@ def test_a_result_that_a_metric_reads_is_read(use: Callable[[Any], Any]) -> None
     assert not any(one.unread for one in told(trained(loss)).values())
 
 
+@pytest.mark.parametrize("form", ["sparse", "meta"])
+def test_what_an_operator_on_other_tensors_reads_is_read(form: str) -> None:
+    graph = torch.eye(SIDE).to_sparse()
+
+    def loss(layer: Any, x: Any) -> Any:
+        hidden = layer(x).tanh()
+        if form == "meta":
+            torch.empty(SIDE, SIDE, device="meta").exp()
+        return (torch.sparse.mm(graph, hidden) if form == "sparse" else hidden).mean()
+
+    assert told(trained(loss)) == {}
+
+
 def test_a_result_that_is_kept_is_read() -> None:
     kept: list[Any] = []
     head = nn.Linear(SIDE, SIDE)

@@ -133,8 +133,8 @@ class Results:
         elif maker is not None:
             self._made[maker].is_read = True
 
-    def in_backward(self, given: Iterable[Any], results: Iterable[Any], *, has_effect: bool) -> None:
-        """An operator of backward was called; whether its gradient reaches anything."""
+    def used(self, given: Iterable[Any], results: Iterable[Any], *, has_effect: bool) -> None:
+        """An operator that is not followed was called: one of backward, whose gradient reaches something or not."""
         cells = {storage_of(tensor) for tensor in given}
         for maker in {maker for cell in cells if (maker := self._maker.get(cell)) is not None and has_effect}:
             self._made[maker].is_read = True

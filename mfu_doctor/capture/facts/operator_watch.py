@@ -116,10 +116,12 @@ class _Look:
 
         given = [*_tensors(args), *_tensors(kwargs.values())]
         results = list(_tensors((out,)))
-        if any(one.layout is not torch.strided for one in (*given, *results)):
+        plain = [one for one in given if _is_plain(one)], [one for one in results if _is_plain(one)]
+        if len(plain[0]) + len(plain[1]) < len(given) + len(results):  # what it does with them is not followed
+            self.results.used(*plain, has_effect=True)
             return
         if torch._C._current_graph_task_id() >= 0:  # noqa: SLF001 - no public name exists
-            self.results.in_backward(given, results, has_effect=_running_node() not in self.without_effect)
+            self.results.used(given, results, has_effect=_running_node() not in self.without_effect)
             return
         operator, in_forward = self._kind(func), torch.is_grad_enabled()
         if operator.name == "aten::detach" and in_forward:
@@ -187,6 +189,14 @@ def _tensors(values: Any) -> Iterator[Any]:
             yield value
         elif isinstance(value, list | tuple):
             yield from _tensors(value)
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether it is numbers in memory: no sparse, nested, quantized or meta tensor."""
+    import torch
+
+    is_other = tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided
+    return not is_other and tensor.device.type == "cpu"
 
 
 def _running_node() -> int | None:
