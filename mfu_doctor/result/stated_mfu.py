@@ -59,7 +59,10 @@ def _possible(mfu: Mfu, cause: str) -> Mfu:
         for name, value, why in variants
         if value is not None and value > 1 and mfu.value is not None
     ]
-    return replace(mfu, hfu=kept[0], causal=kept[1], by_dtype=kept[2], notes=(*mfu.notes, *notes))
+    # A formula such as 6ND can count work that this run does not do (an embedding): its FLOPs stay, and no MFU of them.
+    conventions = tuple(replace(c, mfu=None) if c.mfu is not None and c.mfu > 1 else c for c in mfu.conventions)
+    told = (*mfu.notes, *notes)
+    return replace(mfu, hfu=kept[0], causal=kept[1], by_dtype=kept[2], conventions=conventions, notes=told)
 
 
 def peak_share(kind: str, achieved: float | None, peak: float | None) -> float | None:
