@@ -25,6 +25,9 @@ _SURE, _NEARLY_ALL = 3.0, 0.8
 _ALSO_SLOW = 0.5
 # Work decides who is late if the two follow each other so well, over so many ranks and steps.
 _FOLLOWS, _ENOUGH = 0.7, 6
+# Without counted work: most of the lateness is computing, and that changes from step to step by this share of its mean. The same
+# work takes the same time to within a tenth on a machine of its own, and a quarter where others use its cores.
+_COMPUTE, _COMPUTED, _RESTLESS = "compute", 0.7, 0.3
 _OF_HOST = 0.8  # of the ranks of a machine must be slow, and of the slow ones be on it
 # Kinds of which each rank puts in what its own tokens need.
 _UNEVEN = ("alltoall", "allgather", "gather", "scatter")
@@ -41,7 +44,7 @@ class Pattern:
         share: of all waiting between ranks.
         more_ns: per step, what takes longer on the late ranks, by owner; sums to the lateness.
         steps: judged steps in which it is so.
-        follows: what the lateness follows, of uneven work: "FLOPs" or "bytes".
+        follows: what the lateness follows, of uneven work: "FLOPs", "bytes", or "computing" where neither is known.
     """
 
     kind: str
@@ -81,8 +84,9 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
         found.append(_pattern(job, kind, waiting, for_slow, slow))
     found.append(_pattern(job, PIPELINE, waiting, between & ~for_slow, ()))
     rest = ~carried & ~between & ~for_slow
-    follows = follows_work(job)
-    rest_of_it = _pattern(job, JITTER if follows is None else UNEVEN_WORK, waiting, rest, ())
+    rest_of_it = _pattern(job, JITTER, waiting, rest, ())
+    follows = follows_work(job) or _computes_unevenly(job, rest_of_it)
+    rest_of_it = rest_of_it if follows is None else replace(rest_of_it, kind=UNEVEN_WORK)
     found.append(replace(rest_of_it, follows=follows))
     told = [one for one in found if one.wait_ns >= _TOLD_SHARE * job.recorded_ns]
     told.sort(key=lambda one: -one.wait_ns)
@@ -130,6 +134,20 @@ def goes_with(job: Job, work: Floats, *, changing: bool = False) -> bool:
     if min(float(values.std()) for values in each) == 0:
         return False
     return bool(np.corrcoef(each[0].ravel(), each[1].ravel())[0, 1] >= _FOLLOWS)
+
+
+def _computes_unevenly(job: Job, rest: Pattern) -> str | None:
+    """Whether computing makes ranks late, and changes between the steps of a rank by more than a machine does: "computing"."""
+    is_compute = np.array([owner.startswith(_COMPUTE) for owner in job.accounts.owners], np.bool_)
+    more = sum(ns for owner, ns in rest.more_ns.items() if owner.startswith(_COMPUTE))
+    each = [
+        steps[one.steady][:, is_compute].sum(axis=1)
+        for steps, one in zip(job.accounts.step, job.summaries, strict=True)
+    ]
+    if more < _COMPUTED * sum(rest.more_ns.values()) or min((len(one) for one in each), default=0) < 2:
+        return None
+    changes = [float(one.std() / one.mean()) if one.any() else 0.0 for one in each]
+    return "computing" if float(np.median(changes)) >= _RESTLESS and not more <= 0 else None
 
 
 def given_bytes(job: Job, *kinds: str) -> Floats:

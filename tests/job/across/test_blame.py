@@ -81,13 +81,13 @@ def test_all_ranks_of_a_machine_are_a_slow_node() -> None:
     assert found.wait_ns == pytest.approx(401 * US, abs=3 * US)
 
 
-def by_turns(*, counted: bool) -> DrawnJob:
-    """Another rank has more to compute in each step."""
+def by_turns(*, counted: bool, owner: str = "compute: matmul") -> DrawnJob:
+    """Another rank has more to do in each step."""
     drawn = DrawnJob(4)
     for step in range(8):
         drawn.step()
         more = {rank: 1000 + 600 * ((rank * 3 + step * 5) % 4) for rank in range(4)}
-        drawn.work(more)
+        drawn.work(more, owner)
         drawn.collective(50)
         for number, rank in enumerate(drawn.ranks):
             rank.flops += [more[number] * 1e6] if counted else []
@@ -99,8 +99,13 @@ def test_changing_ranks_that_follow_their_work_are_uneven_work() -> None:
     assert (found.kind, found.late, found.follows) == (UNEVEN_WORK, (), "FLOPs")
 
 
-def test_changing_ranks_without_a_cause_are_jitter() -> None:
+def test_computing_that_changes_much_is_uneven_work_where_nothing_is_counted() -> None:
     (found,) = patterns_of(job_of(by_turns(counted=False)))
+    assert (found.kind, found.follows) == (UNEVEN_WORK, "computing")
+
+
+def test_changing_ranks_without_a_cause_are_jitter() -> None:
+    (found,) = patterns_of(job_of(by_turns(counted=False, owner="python")))
     assert (found.kind, found.late) == (JITTER, ())
 
 

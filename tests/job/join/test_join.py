@@ -1,0 +1,140 @@
+"""The report of a job: its sentence, what could be mended and what is saved, and what a reader may not rely on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.across.plain_reach import plain_reach
+from mfu_doctor.job.join.join import join
+from mfu_doctor.job.summary import Mended, RankSummary
+from mfu_doctor.result.findings import FAILED, Diagnosis, Saving
+from mfu_doctor.result.job import JobReport
+from mfu_doctor.rules.catalogue import JOB_RULES
+from tests.job.drawing import DrawnJob
+
+
+def slow_loader(us: float = 300) -> DrawnJob:
+    """Rank 1 loads for longer than the others."""
+    drawn = DrawnJob(4, hosts=["a"] * 4)
+    for _ in range(5):
+        drawn.step()
+        drawn.work(1000)
+        drawn.work({1: us}, "data_loading")
+        drawn.collective(50)
+    return drawn
+
+
+def told(drawn: DrawnJob) -> JobReport:
+    return join(drawn.summaries(), source="runs/7")
+
+
+def with_finding(summaries: list[RankSummary]) -> list[RankSummary]:
+    """Rank 1 has found its loader, and replayed itself without the wait."""
+    quick = plain_reach(slow_loader(0).summaries()[1])
+    slow = summaries[1]
+    saving = Saving(low=300e-6, mid=300e-6, high=300e-6)
+    found = Diagnosis(
+        rule="input-bound",
+        code="IN001",
+        status=FAILED,
+        fix="DataLoader(num_workers=4)",
+        place="train.py:7",
+        saving=saving,
+    )
+    mended = (Mended("input-bound", quick, quick, quick),)
+    reach = plain_reach(slow)
+    slow = replace(slow, report=replace(slow.report, diagnoses=(found,)), reach=reach, mended=mended)
+    return [summaries[0], slow, *summaries[2:]]
+
+
+def test_the_first_sentence_is_the_answer() -> None:
+    report = told(slow_loader())
+    assert report.verdict is not None
+    assert report.verdict.sentence == (
+        "All other ranks wait 300 us a step (22 %) for rank 1: waiting for data takes 300 us there, 0 ms on the others. "
+        "The largest loss to recover: straggler-rank on rank 1, 0.30 of 1.35 ms."
+    )
+    assert report.wait_s == pytest.approx(225e-6)
+    assert [row.waited_for_s for row in report.ranks] == pytest.approx([0, 300e-6, 0, 0])
+
+
+def test_causes_sum_to_the_lateness() -> None:
+    (blame,) = told(slow_loader()).blames
+    assert blame.causes == pytest.approx({"data_loading": 300e-6})
+    assert (blame.ranks, blame.cause) == ((1,), "data_loading")
+
+
+def test_a_late_ranks_own_finding_gives_its_fix() -> None:
+    report = join(with_finding(slow_loader().summaries()), source="runs/7")
+    assert [(one.rule, one.ranks, one.fix, one.place) for one in report.findings] == [
+        ("straggler-rank", (1,), "DataLoader(num_workers=4)", "train.py:7")
+    ]
+
+
+def test_a_finding_that_helps_no_other_rank_saves_nothing() -> None:
+    """Rank 0 could do without 200 us, but all wait for rank 1 anyway."""
+    ranks = slow_loader().summaries()
+    quick = DrawnJob(4, hosts=["a"] * 4)
+    for _ in range(5):
+        quick.step()
+        quick.work({0: 800, 1: 1000, 2: 1000, 3: 1000})
+        quick.work({1: 300}, "data_loading")
+        quick.collective(50)
+    mended = plain_reach(quick.summaries()[0])
+    first = replace(ranks[0], reach=plain_reach(ranks[0]), mended=(Mended("host-bound", mended, mended, mended),))
+    report = join([first, *ranks[1:]], source="runs/7")
+    assert [one.rule for one in report.findings] == ["straggler-rank"]
+
+
+def test_the_plan_is_the_jobs() -> None:
+    report = told(slow_loader())
+    assert [step.rule for step in report.plan.steps] == ["straggler-rank"]
+    assert report.plan.steps[0].step_s == pytest.approx(1050e-6)
+    assert [(one.name, round(one.saving_s * 1e6)) for one in report.what_ifs] == [
+        ("rank 1 like the others", 300),
+        ("no skew", 225),
+    ]
+
+
+def test_what_is_missing_is_said() -> None:
+    zero, one, _, three = slow_loader().summaries()
+    report = join([zero, one, three], source="runs/7")
+    assert report.missing == (2,)
+    assert report.caveats[0].text.startswith("Rank 2 of 4 is not there")
+    assert not report.groups[0].complete
+
+
+def test_bus_bandwidth_is_that_of_the_transfer() -> None:
+    """A MiB of each of four ranks in 50 us: 21 GB/s, of which a link carries 2 x 3 / 4."""
+    (row,) = told(slow_loader()).collectives
+    assert row.algorithm_bytes_s == pytest.approx((1 << 20) / 50e-6)
+    assert row.bus_bytes_s == pytest.approx(1.5 * (1 << 20) / 50e-6)
+    assert [row.count, row.wait_s, row.transfer_s] == pytest.approx([1, 225e-6, 50e-6])
+
+
+def test_a_rule_that_crashes_is_named_and_the_others_are_asked() -> None:
+    def broken(job: Job) -> None:
+        raise ZeroDivisionError("of nothing")
+
+    rules = (replace(JOB_RULES[1], judge=broken), JOB_RULES[0])
+    report = join(slow_loader().summaries(), source="runs/7", rules=rules)
+    assert [one.rule for one in report.findings] == ["straggler-rank"]
+    assert report.caveats[-1].text == "The rule slow-node crashed: ZeroDivisionError: of nothing"
+
+
+def test_the_drawn_step_shows_waits_and_arrivals() -> None:
+    report = told(slow_loader())
+    assert len(report.arrivals) == 1
+    assert report.arrivals[0].last_rank == 1
+    assert report.arrivals[0].arrive_s == pytest.approx((0.001, 0.0013, 0.001, 0.001))
+    assert [owner for _, _, owner in report.strips[0].parts] == ["compute", "wait", "communication"]
+    assert [owner for _, _, owner in report.strips[1].parts] == ["compute", "data_loading", "communication"]
+
+
+def test_no_rank_is_no_job() -> None:
+    with pytest.raises(DoctorError, match="no rank could be read"):
+        join([], source="runs/7")
