@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tests.fuzz.crafted import Event, mark, op
@@ -301,11 +301,6 @@ EXTREMES: dict[str, Callable[[int], list[Event]]] = {
 }
 
 
-def extreme(name: str, count: int) -> dict[str, Any]:
-    """The document of this kind with so many pieces of work."""
-    return {"schemaVersion": 1, "deviceProperties": [_DEVICE], "traceEvents": EXTREMES[name](count)}
-
-
-def names() -> Iterator[str]:
-    """All kinds."""
-    yield from EXTREMES
+def document(events: list[Event]) -> dict[str, Any]:
+    """A trace of these events, on a device whose peak is known."""
+    return {"schemaVersion": 1, "deviceProperties": [_DEVICE], "traceEvents": events}

@@ -1,6 +1,7 @@
 """`python -m tests.fuzz.growth [KIND...]`: processor time and memory of extreme traces, at a size and at four times the size.
 
-Linear is a ratio of 4; what passes 6 has a path that grows faster than the file. Nothing here is asserted: times are a machine's.
+Linear is a ratio of 4, 2 for each doubling; what passes 2.3 for each has a path that grows faster than the file. Nothing here is
+asserted: times are a machine's.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.extremes import extreme, names
+from tests.fuzz.crowds import CROWDS
+from tests.fuzz.extremes import EXTREMES, document
 
 _TIMES = 4
-_SUSPECT = 6.0  # ratio of processor times, start of the interpreter left out
+_SUSPECT = 2.3**2  # ratio of processor times, start of the interpreter left out
 _LEAST_S = 0.3  # shorter times say nothing about growth
 _MEGA = 1e6
+KINDS = EXTREMES | CROWDS
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     if given.measure is not None:
         return _measure(given.measure)
     suspects = 0
-    for kind in given.kinds or names():
+    for kind in given.kinds or KINDS:
         small, large = (_report(kind, given.size * times) for times in (1, _TIMES))
         ratio = large[1] / max(small[1], _LEAST_S)
         suspects += ratio > _SUSPECT
@@ -45,7 +48,7 @@ def main() -> int:
 def _report(kind: str, count: int) -> tuple[float, float, float, str]:
     """Plain MB of a file, seconds and MB of its report, and how that ended."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(extreme(kind, count), file)
+        json.dump(document(KINDS[kind](count)), file)
         file.flush()
         command = [sys.executable, "-m", "tests.fuzz.growth", "--measure", file.name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
