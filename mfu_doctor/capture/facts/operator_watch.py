@@ -2,7 +2,8 @@
 
 A dispatch mode of torch sees them, as torch's own FLOP counter does. It calls the very operator that the program called, and
 looks at its result afterwards. It is entered and left between steps, on the thread that trains, and only where nothing can notice
-it: on a CPU, in one process, without compiled functions, and without a mode of the program.
+it: on a CPU, in one process, without compiled functions, and without a mode of the program. What Dynamo meets inside of a mode it
+never compiles: the mode is left before anything is compiled.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
 from mfu_doctor.capture.facts.value_samples import Sampler
 from mfu_doctor.capture.facts.zero_factors import is_zero as is_zero_factor
 from mfu_doctor.capture.facts.zero_factors import nodes_without_effect
+from mfu_doctor.capture.loop.dynamo import before_compiling
 from mfu_doctor.capture.loop.outermost import anything_compiled
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
 from mfu_doctor.capture.loop.where import line_of
@@ -48,6 +50,8 @@ class OperatorWatch:
     _look: _Look | None = None
     _mode: Any = None
     _wanted: bool = False
+    _thread: int = 0  # that entered the mode
+    _removals: list[Callable[[], None]] = field(default_factory=list)
 
     def begin(self) -> None:
         """The next step is to be looked at, where nothing notices it."""
@@ -78,9 +82,18 @@ class OperatorWatch:
             self._look = _Look(self._results, self._padded, self.base)
             self._mode = _mode_of(self._look, guarded)
             self._mode.__enter__()
-        elif not self._wanted and self._mode is not None and _is_innermost(self._mode):
-            self._mode.__exit__(None, None, None)
-            self._mode = None
+            self._thread, self._removals = threading.get_ident(), before_compiling(self._leave)
+        elif not self._wanted:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.rest()
+        if self._mode is None or threading.get_ident() != self._thread or not _is_innermost(self._mode):
+            return
+        self._mode.__exit__(None, None, None)
+        self._mode = None
+        while self._removals:
+            self._removals.pop()()
 
 
 def can_watch() -> bool:

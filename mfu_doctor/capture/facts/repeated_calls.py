@@ -2,7 +2,7 @@
 
 A call is the same if its tensors are the same objects, not written in between, and neither a backward pass nor an optimizer came
 in between. The tensors are referred to weakly: one that has died was another one. Whether the module draws random numbers is seen
-in the trace. Nothing is watched when a function has been compiled: a hook on all modules would make Dynamo warn.
+in the trace. Nothing is watched once a function is to be compiled: Dynamo would warn of hooks on all modules, and break graphs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mfu_doctor.capture.loop.dynamo import leave_alone
+from mfu_doctor.capture.loop.dynamo import before_compiling, leave_alone
 from mfu_doctor.capture.loop.outermost import anything_compiled
 from mfu_doctor.facts import RepeatedCall
 
@@ -80,10 +80,12 @@ class RepeatedCalls:
         for ours in (before, after):
             leave_alone(ours, inside=True)
         try:
-            self._removals.append(register_module_forward_hook(after, with_kwargs=True, always_call=True).remove)
+            handle = register_module_forward_hook(after, with_kwargs=True, always_call=True)
         except TypeError:  # torch before 2.2 does not call it after an exception
             return
+        self._removals += (handle.remove, lambda: _forget_hook(handle.id))
         self._removals.append(register_module_forward_pre_hook(before).remove)
+        self._removals += before_compiling(self.remove)
 
     def remove(self) -> None:
         """Watch no more; safe to call twice."""
@@ -133,3 +135,10 @@ class RepeatedCalls:
         if call is not None:
             call.end_ns = time.time_ns()
             call.is_plain = not has_names
+
+
+def _forget_hook(number: int) -> None:
+    """Torch keeps a note on a hook with names that has been removed, and warns of it at each `torch.compile` (2.13)."""
+    from torch.nn.modules import module
+
+    getattr(module, "_global_forward_hooks_with_kwargs", {}).pop(number, None)

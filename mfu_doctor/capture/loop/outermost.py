@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from mfu_doctor.capture.loop.dynamo import leave_alone
+from mfu_doctor.capture.loop.dynamo import before_compiling, leave_alone
 
 
 class OutermostCalls:
@@ -36,12 +36,11 @@ class OutermostCalls:
 
     def watch(self) -> None:
         """Begin with all module calls, unless something was compiled."""
-        import torch
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
         if anything_compiled():
             return
-        for ours in (self._before, self._after, self._wrapped, self._compiling):
+        for ours in (self._before, self._after, self._wrapped):
             leave_alone(ours, inside=False)
         self.watching = True
         try:
@@ -49,7 +48,7 @@ class OutermostCalls:
         except TypeError:  # torch before 2.2 does not call it after an exception
             return
         self._removals.append(register_module_forward_pre_hook(self._before).remove)
-        self._replace(torch, "compile", self._compiling)
+        self._removals += before_compiling(self.remove)
 
     def remove(self) -> None:
         """Watch no more; safe to call twice."""
@@ -94,13 +93,6 @@ class OutermostCalls:
                 self._depth -= 1
 
         return forward
-
-    def _compiling(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001 - it stands in for torch.compile
-            self.remove()
-            return original(*args, **kwargs)
-
-        return compile
 
     def _replace(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         original = vars(owner)[name]
