@@ -92,6 +92,11 @@ class LineTime:
     function: str | None = None  # that this line called
     library: str | None = None  # package of this function; None: the user's own, or none was called
 
+    @property
+    def call(self) -> str | None:
+        """The function of a library with its package: "torchmetrics.compute"; None if none was called."""
+        return f"{self.library}.{self.function}" if self.library and self.function else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCourse:

@@ -117,6 +117,11 @@ class Run:
         """Whether each event row of `trace` is inside a hook of a module, as far as stacks tell; shape of `rows`."""
         return self._user_code.in_hooks(rows)
 
+    @property
+    def trainers(self) -> frozenset[str]:
+        """Functions of libraries that train, inside of which the steps run: "lightning.fit"; as far as stacks tell."""
+        return self._user_code.frames.trainers
+
     def spent_at(self, where: Intervals) -> Spot | None:
         """The user's code in which most of this host time of `trace` went by."""
         return self._user_code.spent_at(where, self.host.main_track)

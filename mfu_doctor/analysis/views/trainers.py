@@ -29,7 +29,10 @@ def training_starts(trace: Trace) -> Int64:
 
 def trainers_of(trace: Trace) -> frozenset[str]:
     """Of the functions that sampled lines call, as in `FrameSample.call`: those inside of which a step was recorded."""
-    called = {sample.call for sample in trace.facts.frames} if trace.facts is not None else set()
+    facts = trace.facts
+    called = {sample.call for sample in facts.frames} if facts is not None else set()
+    if facts is not None and facts.course is not None:
+        called |= {line.call for line in facts.course.lines}
     known = {name: call for name, frame in enumerate(trace.names) if (call := _call_of(frame)) in called}
     rows = trace.rows(Category.PYTHON)
     rows = rows[np.isin(trace.events.name[rows], np.array(list(known), np.int64))]

@@ -45,6 +45,12 @@ _GRAPH = "the graph behind it grows: detach what is kept from step to step, and 
 _ELSE = "keep what it works on at one size (collections.deque(maxlen=N)), or do it every 100 steps"
 
 
+# The line that calls a trainer is the training as a whole: what grows is in what it does for each step.
+_BY_ITSELF = (
+    "what a callback, a metric or a log keeps from each step grows; keep the latest of it, or do it every 100 steps"
+)
+
+
 @rule(
     "growing-step",
     "HO036",
@@ -64,12 +70,12 @@ def growing_step(run: Run) -> Outcome:
             f"{GROWS} from {duration(growth.first_s)} to {duration(growth.last_s)}, but the run was too short to see where"
         )
     top = growth.lines[0]
-    gained = growth.excess_s / growth.mean_s
+    gained, inside = growth.excess_s / growth.mean_s, top.call in run.trainers
     return Finding(
         summary=f"A step takes {duration(growth.first_s)} at first and {duration(growth.last_s)} "
         f"{'in the end' if growth.rises == 1 else f'later, {growth.rises} times in this run'}: "
         f"it grows by {duration(growth.step_s, 2)} a step",
-        fix=f"# {_called(top)}: {_remedy(top)}",
+        fix=f"# {top.function}() of {top.library}: {_BY_ITSELF}" if inside else f"# {_called(top)}: {_remedy(top)}",
         detail=_detail(run, growth, top),
         evidence=(
             shown("step at first", growth.first_s, "s"),
@@ -80,7 +86,7 @@ def growing_step(run: Run) -> Outcome:
             *(shown(_called(line), line.long_s - line.short_s, "s", line.place) for line in growth.lines[:_SHOWN]),
         ),
         confidence="measured" if run.is_cpu else "hint",
-        place=top.place,
+        place=None if inside else top.place,
         throughput_gain=1.0 / (1.0 - gained) - 1.0,
         outside_share=gained,
     )

@@ -18,14 +18,19 @@ METRIC = LineTime(place="train.py:9", function="compute", library="torchmetrics"
 GRAPH = LineTime(place="train.py:7", function="backward", library="torch", short_s=0.010, long_s=0.060)
 
 
-def growing(*lines: LineTime, by_s: float = 0.001, fetch: int = 0) -> Run:
+TRAINER = LineTime(place="run.py:140", function="train", library="trainers", short_s=0.005, long_s=0.045)
+
+
+def growing(*lines: LineTime, by_s: float = 0.001, fetch: int = 0, stack: str = "run.py(9): main") -> Run:
     """Steps of 30 ms when they are recorded, which grow in each of the hundred steps of the run."""
     drawn = Timeline(device=None)
     for _ in range(6):
-        with drawn.step():
+        with drawn.step(), drawn.span(stack, "python_function"):
             if fetch:
                 drawn.fetch(fetch)
             drawn.op("aten::mm", host=30_000 - fetch)
+            with drawn.span("Optimizer.step#Adam.step"):
+                drawn.python(2)
     times = tuple(0.030 + by_s * i for i in range(100))
     account = WholeRun(wall_s=10.0, ended=True, steps=106, steps_s=sum(times))
     course = StepCourse(steps=1, parts_s=times, lines=lines)
@@ -48,6 +53,13 @@ def test_a_metric_over_all_samples_so_far_is_named_with_what_it_costs_in_the_mea
     assert finding.throughput_gain == pytest.approx(0.0795 / 0.030 - 1)
     assert finding.detail is not None
     assert "saves 49.5 ms of 79.5 ms in the mean of this run, and more in a longer one" in finding.detail
+
+
+def test_a_line_that_calls_a_trainer_is_not_where_it_grows() -> None:
+    grown = found(growing_step, growing(MODEL, TRAINER, stack="trainers/loop.py(500): train"))
+    assert grown.place is None
+    assert grown.fix.startswith("# train() of trainers: what a callback")
+    assert found(growing_step, growing(MODEL, TRAINER)).place == "run.py:140"
 
 
 def test_a_graph_that_is_never_cut_grows_in_backward() -> None:
