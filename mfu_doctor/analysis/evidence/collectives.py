@@ -110,6 +110,7 @@ def collectives_of(run: Run) -> Collectives | None:
     duration = end - start
     exposed = run.breakdown.owners["communication"].overlap_with(start, end)
     ranks, link = tuple(one.ranks for one in told), link_rate(device_with_link(run))
+    moved = bytes_over_link(run, kind, size, ranks)
     fastest, known = _fastest(kind, size, duration)
     waiting = np.where(known, duration - fastest, 0)
     return Collectives(
@@ -121,9 +122,7 @@ def collectives_of(run: Run) -> Collectives | None:
         exposed_ns=exposed,
         exposed_wait_ns=np.minimum(waiting, exposed),
         wait_known=known,
-        # even over a link of which little is reached
-        transfer_known=known
-        & (bytes_over_link(run, kind, size, ranks) * NS_PER_S >= SLOW_LINK * (link or np.inf) * fastest),
+        transfer_known=known & (moved * NS_PER_S >= SLOW_LINK * (link or 0.0) * fastest) & (link is not None),
         ranks=ranks,
         group=tuple(one.group for one in told),
         sequence=np.array([one.sequence for one in told], np.int64),

@@ -187,3 +187,9 @@ def test_a_pipeline_that_the_trace_shows_is_not_advised(name: str) -> None:
     finding = found(exposed_communication, run)
     assert "TrainPipelineSparseDist" not in finding.fix
     assert "not known" in (finding.detail or "")
+
+
+def test_a_collective_without_a_length_on_a_device_without_a_known_link_is_no_error() -> None:
+    drawn = loop([2_000, 0], 0)
+    drawn.header["deviceProperties"][0]["name"] = "a device of nobody"
+    assert "at least 1.00 ms of the rest is waiting" in (found(exposed_communication, run_of(drawn)).detail or "")
