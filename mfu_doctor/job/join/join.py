@@ -23,7 +23,17 @@ from mfu_doctor.job.join.rank_rows import group_rows, mean_breakdown, rank_rows,
 from mfu_doctor.job.join.verdict import verdict_of
 from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.quantities import counted
-from mfu_doctor.result.job import SLOW_NODE, STRAGGLER, Blame, Clock, JobReport, Matching, RankLeftOut, WhatIf
+from mfu_doctor.result.job import (
+    SLOW_NODE,
+    STRAGGLER,
+    Blame,
+    Clock,
+    JobFinding,
+    JobReport,
+    Matching,
+    RankLeftOut,
+    WhatIf,
+)
 from mfu_doctor.result.run import ReplayInfo
 from mfu_doctor.rules.catalogue import JOB_RULES
 from mfu_doctor.rules.job_contract import JobRule
@@ -66,7 +76,7 @@ def join(
         collectives=collective_rows(job),
         matching=_matching(job),
         clock=_clock(job),
-        blames=tuple(_blame(job, pattern) for pattern in patterns),
+        blames=tuple(_blame(job, pattern, findings) for pattern in patterns),
         findings=findings,
         passed=candidates.passed,
         what_ifs=_what_ifs(job, patterns),
@@ -138,16 +148,18 @@ def _clock(job: Job) -> Clock:
     )
 
 
-def _blame(job: Job, pattern: Pattern) -> Blame:
+def _blame(job: Job, pattern: Pattern, findings: Sequence[JobFinding]) -> Blame:
+    ranks = tuple(job.ranks[place] for place in pattern.late)
     causes = {owner: ns / job.second_ns for owner, ns in sorted(pattern.more_ns.items(), key=lambda item: -item[1])}
     return Blame(
         kind=pattern.kind,
-        ranks=tuple(job.ranks[place] for place in pattern.late),
+        ranks=ranks,
         wait_s=pattern.wait_ns / job.second_ns,
         share=pattern.share,
         causes=causes,
         cause=main_cause(pattern.more_ns),
         steps=pattern.steps,
+        place=next((one.place for one in findings if ranks and one.ranks == ranks and one.place is not None), None),
         sentence=sentence_of(job, pattern),
     )
 

@@ -28,7 +28,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.lateness_told import evidence_of, fix_of
+from mfu_doctor.job.across.lateness_told import evidence_of, fix_of, slow_line
 from mfu_doctor.job.across.patterns import pattern_of
 from mfu_doctor.job.across.what_if import like_the_others
 from mfu_doctor.job.across.words import main_cause, sentence_of
@@ -48,5 +48,6 @@ def straggler_rank(job: Job) -> JobOutcome:
         late=pattern.late,
         change=like_the_others(job, pattern.late),
         cause=main_cause(pattern.more_ns),
+        place=slow_line(job, pattern),
         evidence=evidence_of(job, pattern),
     )

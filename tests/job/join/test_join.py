@@ -13,6 +13,7 @@ from mfu_doctor.job.join.join import join
 from mfu_doctor.job.summary import Mended, RankSummary
 from mfu_doctor.result.findings import FAILED, Diagnosis, Saving
 from mfu_doctor.result.job import JobReport
+from mfu_doctor.result.step import CodeLine
 from mfu_doctor.rules.catalogue import JOB_RULES
 from tests.job.drawing import DrawnJob
 
@@ -88,6 +89,25 @@ def test_a_finding_that_helps_no_other_rank_saves_nothing() -> None:
     first = replace(ranks[0], reach=plain_reach(ranks[0]), mended=(Mended("host-bound", mended, mended, mended),))
     report = join([first, *ranks[1:]], source="runs/7")
     assert [one.rule for one in report.findings] == ["straggler-rank"]
+
+
+def test_the_line_that_computes_longer_on_the_late_rank_is_named() -> None:
+    drawn = DrawnJob(4)
+    for _ in range(5):
+        drawn.step()
+        drawn.work({0: 1000, 1: 1300, 2: 1000, 3: 1000})
+        drawn.collective(50)
+    same, more = (
+        CodeLine(place="train.py:9", seconds=9e-4, share=0.7),
+        CodeLine(place="train.py:28", seconds=3e-4, share=0.2),
+    )
+    lines = [(same,), (same, more), (same,), (same,)]
+    ranks = [
+        replace(one, report=replace(one.report, code_lines=known))
+        for one, known in zip(drawn.summaries(), lines, strict=True)
+    ]
+    report = join(ranks, source="runs/7")
+    assert report.findings[0].place == report.blames[0].place == "train.py:28"
 
 
 def test_the_plan_is_the_jobs() -> None:
