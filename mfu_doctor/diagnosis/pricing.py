@@ -198,7 +198,7 @@ def rank(priced: list[Priced], step_s: float) -> list[Priced]:
 def _saved(p: Priced, step_s: float) -> float:
     """What a finding is ranked by, in seconds; of one without a prediction its share, below every saving."""
     if p.saving is not None:
-        return p.saving.expected
+        return p.saving.low if p.finding.trades else p.saving.expected
     outside = p.finding.outside_share
     return (p.finding.step_share or 0.0) - 1.0 if outside is None else outside * step_s
 

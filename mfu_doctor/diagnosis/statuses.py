@@ -55,6 +55,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         detail=_with(finding.detail, priced.lower_mfu),
         effort=finding.effort,
         risk=finding.risk,
+        trades=finding.trades,
         confidence=finding.confidence,
         saving=saving,
         decides=finding.decides,

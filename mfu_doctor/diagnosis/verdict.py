@@ -112,7 +112,8 @@ def _recovered(report: Report, top: Diagnosis) -> str:
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"Fix first: {where}, {gain} more samples a second"
-    return f"Fix first: {where}, {_saved(report, top.saving) or 'what it saves could not be predicted'}"
+    begin = "No fault was found. A choice that trades exactness" if top.trades else "Fix first"
+    return f"{begin}: {where}, {_saved(report, top.saving) or 'what it saves could not be predicted'}"
 
 
 def _had_back(report: Report, top: Diagnosis) -> str:

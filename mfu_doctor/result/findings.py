@@ -95,6 +95,7 @@ class Diagnosis:
     detail: str | None = None  # one more sentence under the fix
     effort: str | None = None  # setting, line, refactor
     risk: str | None = None  # none, rounding, convergence
+    trades: bool = False  # a choice, no fault: it gives up exactness of results for time
     confidence: str | None = None  # measured, modelled, hint
     saving: Saving | None = None
     decides: Ends | None = None  # what decides between the ends of a wide saving

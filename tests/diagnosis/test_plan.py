@@ -240,6 +240,18 @@ def test_of_savings_that_are_alike_the_surest_comes_first() -> None:
     assert [p.rule.name for p in planned(run, [less, modelled])[0]] == ["modelled", "measured"]
 
 
+def test_a_choice_counts_with_the_least_that_it_saves() -> None:
+    """bf16 on a CPU, which changes results, stood above the fault that a program had."""
+    run = drawn()
+    wide = Change(low=halved(run, 0.9).low, mid=halved(run, 0.4).mid, high=halved(run, 0.3).high)
+    choice = Finding(summary="choice", fix="pass", change=wide, risk="rounding", trades=True)
+    rules = [Rule("choice", "KE097", "choice", (), lambda run: choice, ""), rule_with("fault", halved(run, 0.7))]
+    assert [p.rule.name for p in planned(run, rules)[0]] == ["fault", "choice"]
+    fault = replace(choice, trades=False)
+    rules[0] = Rule("choice", "KE097", "choice", (), lambda run: fault, "")
+    assert [p.rule.name for p in planned(run, rules)[0]] == ["choice", "fault"]
+
+
 def test_a_listed_fix_that_saves_nothing_more_says_which_one_has_its_time() -> None:
     """It once had a row, and "all together" did not tell why it was not in it."""
     run = drawn(150, fetch=1000)

@@ -120,6 +120,17 @@ def test_what_holds_the_step_is_not_said_twice_on_a_cpu_either() -> None:
     )
 
 
+def test_a_choice_is_not_called_a_fault() -> None:
+    """A healthy program that computes in fp32 on a CPU was told to fix that first."""
+    choice = replace(fix("fp32-matmul", (4, 12, 20), confidence="hint"), trades=True)
+    said = sentence(split(), choice, device=DeviceInfo(kind="cpu"))
+    assert (
+        "No fault was found. A choice that trades exactness: matmuls run in fp32 or TF32 (fp32-matmul), about 12"
+        in said
+    )
+    assert "Fix first" not in said
+
+
 def test_where_nothing_helps_the_sentence_says_how_far_the_kernels_are_from_their_least_time() -> None:
     """ "Healthy" once stood there or not, by a bound that no reader could see."""
     near = {"plan": Plan(roofline_s=0.05)}

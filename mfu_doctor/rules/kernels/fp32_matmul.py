@@ -126,6 +126,7 @@ def fp32_matmul(run: Run) -> Outcome:
         change=_change(table, _slowed(run, wide & ~slow)),
         evidence=_evidence(run, steady, slow & inside, (per_step, table.peak16)),
         risk="rounding",
+        trades=table.is_cpu,  # few train in 16 bits there, and what it brings is known least
         confidence="modelled" if known else "hint",
         place=_place(run, slow & inside),
         withhold=_why_not(run, steady),

@@ -56,6 +56,18 @@ def test_without_shapes_only_the_ratio_of_the_peaks_is_used_and_it_is_a_hint() -
     assert price_us(fp32_matmul, run).high_ns == close(9_000 * (1 - FP32_PEAK / BF16_PEAK))
 
 
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_only_on_a_cpu_is_16_bits_a_choice(is_cpu: bool) -> None:
+    drawn = Timeline(device=None) if is_cpu else loop(SGEMM, 9_000)
+    for _ in range(5 if is_cpu else 0):
+        with drawn.step():
+            drawn.op("aten::mm", host=50_000, dims=[[N, N], [N, N]], types=["float", "float"])
+    peaks = tuple(
+        MeasuredPeak(dtype=d, flops=f, threads=2, how="drawn") for d, f in (("float32", 1e13), ("bfloat16", 3e13))
+    )
+    assert found(fp32_matmul, run_of(drawn, measured_peaks=peaks if is_cpu else ())).trades is is_cpu
+
+
 def test_bf16_products_are_no_finding() -> None:
     silent(fp32_matmul, run_of(loop(TENSOR, 900, types="c10::BFloat16")))
 
