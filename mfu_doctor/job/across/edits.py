@@ -40,7 +40,7 @@ class JobChange:
 
 def together(edits: Collection[JobEdit]) -> JobEdit:
     """Several edits as one. Where two are about the same time, the larger one counts: the same time is not saved twice."""
-    return folded(_both, edits, JobEdit())
+    return folded(_both, edits) if edits else JobEdit()
 
 
 def _both(one: JobEdit, other: JobEdit) -> JobEdit:

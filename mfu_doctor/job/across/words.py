@@ -58,6 +58,8 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
     if pattern.kind == JITTER:
         return f"Ranks wait {wait} for each other by turns; no cause stands out."
     assert pattern.kind == NOTHING
+    if job.world_size is not None and len(job) < job.world_size:
+        return f"Of {len(job)} of {job.world_size} ranks, none waits for another for as much as 1 % of the step."
     return "No rank waits for another for as much as 1 % of the step."
 
 
