@@ -85,7 +85,7 @@ KINDS = [
     ("train.py", b"import torch\n", "a program in Python", ""),
     ("run", zipped("trace.json"), "a zip archive", ""),
     ("run", tarred("trace.json"), "a tar archive", ""),
-    ("run.tar.gz", gzip.compress(tarred("trace.json")), "a tar archive", ""),
+    ("run.tar.gz", gzip.compress(tarred("trace.json"), mtime=0), "a tar archive", ""),
     ("run", b"\x28\xb5\x2f\xfd" + BINARY, "a compressed file", ""),
     ("run", pickle.dumps([1]), "a pickle of Python", ""),
     ("run", b'{"loss": 1}', "JSON without a list of profiler events (traceEvents)", ""),
