@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import Facts
 
@@ -32,7 +34,14 @@ def again_with(facts: Facts, *, active: int | None = None, skip: int | None = No
     asked = [(name, count) for name, count in (("skip", skip), ("active", active)) if count is not None]
     if _is_profile(facts):
         return f"mfu_doctor.profile({', '.join(f'{name}={count}' for name, count in asked)})"
-    return " ".join(["mfu-doctor run", *(f"--{name} {count}" for name, count in asked), "..."])
+    return " ".join(
+        ["mfu-doctor run", *(f"--{name} {count}" for name, count in asked), _program(facts.site or "train.py")]
+    )
+
+
+def _program(site: str) -> str:
+    """How a program is named on a command line: a file, or a module. Its own arguments are not recorded."""
+    return shlex.quote(site) if site.endswith((".py", ".pyw")) or "/" in site else f"-m {shlex.quote(site)}"
 
 
 def _is_profile(facts: Facts) -> bool:

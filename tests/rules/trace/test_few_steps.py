@@ -30,7 +30,7 @@ def test_the_remedy_is_of_the_recorder_in_use() -> None:
     assert found(few_steps, run_of(loop((1_000,) * 3))).fix.startswith(
         "torch.profiler.schedule(wait=5, warmup=2, active=6)"
     )
-    assert found(few_steps, recorded("train.py", asked=2, active=2)).fix == "mfu-doctor run --active 6 ..."
+    assert found(few_steps, recorded("train.py", asked=2, active=2)).fix == "mfu-doctor run --active 6 train.py"
     assert found(few_steps, recorded("train.py:41", asked=2, active=2)).fix == "mfu_doctor.profile(active=6)"
 
 
