@@ -92,16 +92,19 @@ def _shares(report: Report, owners: tuple[Owned, ...], step_s: float, bound: str
             return f"{start}Idle for {share(first.seconds, step_s)} of the {whole}, for a reason that is not known"
         return f"{start}{named} takes {share(first.seconds, step_s)} of the {whole}"
     named_ones = [own for own in owners[:_MOST_NAMED] if own is first or own.seconds >= _NAMED_SHARE * step_s]
-    return start + ", ".join(_named(report, own, step_s) for own in named_ones)
+    told = [f"{share(own.seconds, step_s)} {OWNER_WORDS[own.owner]}" for own in named_ones]
+    if any(own.owner == "compute" for own in named_ones):
+        told += _mfu(report)
+    return start + ", ".join(told)
 
 
-def _named(report: Report, own: Owned, step_s: float) -> str:
+def _mfu(report: Report) -> list[str]:
+    """MFU, which is of the whole step and not of the part that computes; empty if it is not known."""
     mfu = report.mfu
-    text = f"{share(own.seconds, step_s)} {OWNER_WORDS[own.owner]}"
-    if own.owner != "compute" or mfu.value is None:
-        return text
+    if mfu.value is None:
+        return []
     value = share(mfu.value, 1.0) if mfu.upper is None else percent_range(mfu.value, mfu.upper)
-    return f"{text} at {value} MFU{'*' if report.device.peak_measured else ''}"
+    return [f"MFU{'*' if report.device.peak_measured else ''} {value}"]
 
 
 def _recovered(report: Report, top: Diagnosis) -> str:

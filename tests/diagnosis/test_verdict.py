@@ -93,7 +93,7 @@ def test_no_dominant_loss_names_the_shares_and_the_fix() -> None:
     """It once said "communication-bound ... Fix first: host-bound" above a bar that was 61 % compute."""
     said = sentence(split(communication=0.19, launch=0.15), fix(place="model.py:38", confidence="measured"))
     assert said == (
-        "66 % computing at 1.4 % MFU, 19 % communication, 15 % waiting for launches. Fix first: "
+        "66 % computing, 19 % communication, 15 % waiting for launches, MFU 1.4 %. Fix first: "
         "the device waits for the CPU (host-bound, model.py:38), 12 of 100 ms."
     )
 
@@ -136,7 +136,7 @@ def test_where_nothing_helps_the_sentence_says_how_far_the_kernels_are_from_thei
     near = {"plan": Plan(roofline_s=0.05)}
     good = split(launch=0.06)
     assert sentence(good, PASSED, **near) == (
-        "94 % computing at 1.4 % MFU; no known fix saves 1 % of the step. At full rates its kernels would take 50 of 100 ms."
+        "94 % computing, MFU 1.4 %; no known fix saves 1 % of the step. At full rates its kernels would take 50 of 100 ms."
     )
     assert sentence(good, PASSED).endswith("no known fix saves 1 % of the step.")  # no bound is known
     assert "no rule could be checked" in sentence(good, **near)

@@ -84,7 +84,7 @@ def test_the_first_ten_lines_stand_alone() -> None:
     for word in (
         "run.json.gz",
         "H100",
-        "57 % computing at 31 % MFU",
+        "57 % computing, 21 % waiting for data",
         "the device waits for data (input-bound, train.py:41), 81 of 412 ms",
         "1 input-bound: GPU waits for data 21 % 81 ms medium",
         "train.py:41 DataLoader(num_workers=12",
@@ -248,7 +248,7 @@ def test_cautions_do_not_repeat_each_other_or_the_headline() -> None:
 def test_an_efficiency_is_not_stated_where_most_flops_are_unknown() -> None:
     """A step whose FLOPs were counted for 3 % was once said to compute at 0.27 % of peak."""
     quiet = concluded(replace(healthy(), mfu=replace(healthy().mfu, value=0.003, upper=0.807, hfu=None, coverage=0.03)))
-    assert "94 % computing at 0.3-81 % MFU;" in " ".join(render(quiet, "terminal").split())
+    assert "94 % computing, MFU 0.3-81 %;" in " ".join(render(quiet, "terminal").split())
 
 
 def test_widened_predictions_are_no_caution_where_nothing_is_predicted() -> None:
@@ -312,9 +312,7 @@ def test_a_measured_peak_is_marked() -> None:
 
 def test_a_healthy_run_says_so_and_what_limits_it() -> None:
     text = " ".join(render(healthy(), "terminal").split())
-    assert (
-        "94 % computing at 52 % MFU; no known fix saves 1 % of the step. At full rates its kernels would take" in text
-    )
+    assert "94 % computing, MFU 52 %; no known fix saves 1 % of the step. At full rates its kernels would take" in text
 
 
 def test_a_vanishing_mfu_is_not_none() -> None:

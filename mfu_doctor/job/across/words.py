@@ -54,7 +54,10 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
     if pattern.kind == PIPELINE:
         return f"Stages of the pipeline wait {wait} for each other."
     if pattern.kind == BEFORE:
-        return f"Ranks wait {wait} for {ranks_named(late)}, late from before the recorded steps."
+        began = f"{duration(pattern.wait_ns / job.second_ns)} ({share(pattern.wait_ns, step_ns)} of the step)"
+        return (
+            f"Ranks wait {began} for {ranks_named(late)}, which came late into the recording; what held it lies before."
+        )
     if pattern.kind == JITTER:
         return f"Ranks wait {wait} for each other by turns; no cause stands out."
     assert pattern.kind == NOTHING

@@ -16,7 +16,7 @@ _COARSE = 0.01  # of a step: with clocks that are known no better, waits are not
 
 def caveats_of(job: Job, left_out: Sequence[RankLeftOut]) -> tuple[Caveat, ...]:
     """Everything that limits a job's report, what spoils figures first."""
-    found = [*_missing(job), *_unmatched(job), *_clocks(job), *_steps(job), *_replay(job)]
+    found = [*_missing(job), *_unmatched(job), *_clocks(job), *_steps(job), *_replay(job), *_of_most(job)]
     found += [Caveat(kind="file", text=_about(one), spoils=None) for one in left_out]
     return tuple(sorted(found, key=lambda caveat: caveat.spoils is None))
 
@@ -90,6 +90,15 @@ def _replay(job: Job) -> list[Caveat]:
         f"{ranks_named(alone)[:1].upper()}{ranks_named(alone)[1:]}: replayed from the collectives alone, because {why}"
     )
     return [Caveat(kind="replay", text=text)]
+
+
+def _of_most(job: Job) -> list[Caveat]:
+    """What spoils the figures of more than half of the ranks spoils those of the job: one step, start-up, dropped events."""
+    told: dict[str, list[Caveat]] = {}
+    for summary in job.summaries:
+        for kind, caveat in {one.kind: one for one in summary.report.caveats if one.spoils is not None}.items():
+            told.setdefault(kind, []).append(caveat)
+    return [found[0] for found in told.values() if 2 * len(found) > len(job)]
 
 
 def _about(left_out: RankLeftOut) -> str:

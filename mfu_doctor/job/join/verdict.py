@@ -12,6 +12,9 @@ from mfu_doctor.result.bottleneck import bound_by, owners_of
 from mfu_doctor.result.job import NOTHING, JobFinding
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import Breakdown
+from mfu_doctor.rules.catalogue import find
+
+_ABOUT_RANKS = "RA"  # codes of the rules about who waits for whom
 
 
 def verdict_of(
@@ -32,8 +35,7 @@ def verdict_of(
     if patterns[0].kind == NOTHING and first is None:
         sentence += _of_typical(job, typical)
     elif first is not None and saved is not None:
-        where = f" on {ranks_named(first.ranks)}" if first.ranks else ""
-        sentence += f" The largest loss to recover: {first.rule}{where}, {part_of(saved.mid, job.step_s)}."
+        sentence += _had_back(first, f"{saved.about} {part_of(saved.mid, job.step_s)}".lstrip())
     owner = next(iter(owners_of(split)), None)
     limit = None
     if owner is not None and split.step_s:
@@ -45,6 +47,15 @@ def verdict_of(
         sure = {"measured": "high", "modelled": "medium"}.get(first.confidence, "low")
         loss = Loss(rule=first.rule, place=first.place, saving_s=saved.mid if saved is not None else None, sure=sure)
     return RunVerdict(sentence=sentence, limit=limit, loss=loss)
+
+
+def _had_back(first: JobFinding, saves: str) -> str:
+    """The first fix: what it is about, where, and what it saves. Of waiting for ranks the sentence before it has told."""
+    where = [first.rule, ranks_named(first.ranks)] if first.ranks else [first.rule]
+    named = ", ".join([*where, *([first.place.rpartition("/")[2]] if first.place else [])])
+    if first.code.startswith(_ABOUT_RANKS):
+        return f" {saves[:1].upper()}{saves[1:]} can be had back ({named})."
+    return f" Fix first: {find(first.rule).title} ({named}), {saves}."
 
 
 def _of_typical(job: Job, typical: int | None) -> str:

@@ -61,7 +61,7 @@ def one(report: Report, rule: str, look: Look) -> list[Block]:
 def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     """One fix and its place in a line, and if there is room its change, or the problem if that is longer."""
     place = (found.place or "").rpartition("/")[2]
-    name = f"{index} {found.rule}" + (f": {place}" if place else "")
+    name = f"{index} {found.rule}" + (f": {place}" if place else "") + plan_wording.after_others(report, found)
     saves = _columns(name, wording.saving(report, found), wording.sure(found), look)
     room = look.width - len(TEXT)
     change = [row for row in change_rows(found.fix or "", None, room) if not row.lstrip().startswith("#")]
@@ -85,7 +85,7 @@ def _columns(left: str, saves: str, sure: str, look: Look) -> str:
 
 def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     """One fix: its name, the problem, the saving, where and what to change (never cut), and the reason."""
-    name = f"{index} {found.rule}"
+    name = f"{index} {found.rule}{plan_wording.after_others(report, found)}"
     whole = f"{name}: {found.summary}"
     is_short = bool(found.summary) and cells(whole) < look.width - SAVES - SURE
     left = whole if is_short else name

@@ -17,7 +17,7 @@ def first_caveats(report: Report) -> list[tuple[str, str]]:
 
 def caveat(text: str, remedy: str) -> str:
     """A caveat with its remedy: two sentences, because both can have colons of their own."""
-    return f"{text.rstrip('.')}. Instead: {remedy}" if remedy else text
+    return f"{text.rstrip('.')}. Remedy: {remedy}" if remedy else text
 
 
 def cautions(report: Report) -> list[str]:

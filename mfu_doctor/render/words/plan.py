@@ -64,6 +64,14 @@ def plan_names(report: Report) -> str:
     return ", ".join(told)
 
 
+def after_others(report: Report, found: Diagnosis) -> str:
+    """What a fix adds to those listed above it, if that is less than half of what it saves alone; empty if it is not."""
+    step = next((step for step in report.plan.steps[1:] if step.rule == found.rule), None)
+    if step is None or found.saving is None or report.savings_are_shares or 2 * step.saving_s > found.saving.mid:
+        return ""
+    return f" ({quantities.duration(step.saving_s, 2)} after those above)"
+
+
 def _why_more(report: Report, step: PlanStep) -> str:
     """After which fix it saves time at all; or what it saves alone, where the fixes before it let it save much more."""
     if step.pays_after:

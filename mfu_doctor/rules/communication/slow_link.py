@@ -96,7 +96,8 @@ def slow_link(run: Run) -> Outcome:
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
         summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
-        fix="unset NCCL_P2P_DISABLE NCCL_P2P_LEVEL  # they keep NCCL from the link; NCCL_DEBUG=INFO names what it uses instead",
+        fix="unset NCCL_P2P_DISABLE NCCL_P2P_LEVEL  # if set, they keep NCCL (RCCL) from the link; "
+        "NCCL_DEBUG=INFO names what it uses instead",
         detail=f"the saving is that of a link in use; in that log 'via P2P' is the link, 'via SHM' and 'via NET' are not; {tool} "
         f"shows how the GPUs are connected; {unsure}",
         decides=Ends(low="they reach 40 %", high="messages reach 90 % of the link's rate"),

@@ -57,6 +57,7 @@ from mfu_doctor.analysis.evidence.host_time import (
     late,
     long_gaps,
     longest_pause,
+    parts_of_wait,
 )
 from mfu_doctor.analysis.evidence.launch_advice import cheaper_launches, launch_advice
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
@@ -117,7 +118,8 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     fusable = fusable_share(run, steady)
     advice = launch_advice(run, steady)
     return Finding(
-        summary=f"GPU waits for the CPU {idle.of_step}{_and_for_data(run, steady)}: {number(host.operations)} kernels",
+        summary=f"GPU waits for the CPU {idle.of_step}{parts_of_wait(run, steady)}{_and_for_data(run, steady)}: "
+        f"{number(host.operations)} kernels",
         fix=advice.fix,
         detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
         decides=advice.decides,

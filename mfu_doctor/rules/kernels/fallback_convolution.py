@@ -79,7 +79,8 @@ def fallback_convolution(run: Run) -> Outcome:
     library, switch = ("oneDNN", "mkldnn") if run.is_cpu else ("cuDNN", "cudnn")
     reached = _reached(run, entries)
     return Finding(
-        summary=f"Convolutions without {library} take {steady.share(spent)} of the step",
+        summary=f"Convolutions without {library}{', which is switched off,' if enabled is False else ''} "
+        f"take {steady.share(spent)} of the step",
         fix=f"torch.backends.{switch}.enabled = True",
         change=change,
         decides=Ends(low="they are small or depthwise", high="the layers are large, and reach the peak"),

@@ -57,7 +57,7 @@ def test_the_first_sentence_is_the_answer() -> None:
     assert report.verdict is not None
     assert report.verdict.sentence == (
         "All other ranks wait 300 us a step (22 %) for rank 1: waiting for data takes 300 us there, 0 ms on the others. "
-        "The largest loss to recover: straggler-rank on rank 1, 0.30 of 1.35 ms."
+        "0.30 of 1.35 ms can be had back (straggler-rank, rank 1)."
     )
     assert report.wait_s == pytest.approx(225e-6)
     assert [row.waited_for_s for row in report.ranks] == pytest.approx([0, 300e-6, 0, 0])
