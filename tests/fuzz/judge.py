@@ -144,14 +144,25 @@ def wrong_report(text: str) -> Iterator[str]:
     data = json.loads(text)
     yield from (f"schema: {error.message[:200]}" for error in _schema().iter_errors(data))
     yield from _wrong_numbers(text)
-    report = Report.from_json(text)
-    for name in ("terminal", "markdown", "html"):
+    report = _read_back(text)
+    for name in ("terminal", "markdown", "html") if isinstance(report, Report) else ():
         render(report, name)
+
+
+def _read_back(text: str) -> Report | str:
+    """The report in a JSON, or why it is refused."""
+    try:
+        return Report.from_json(text)
+    except NotATraceError as error:
+        return error.problem
 
 
 def _wrong_numbers(text: str) -> Iterator[str]:
     yield from _impossible(json.loads(text, parse_constant=_no_number), "")
-    report = Report.from_json(text)
+    report = _read_back(text)
+    if isinstance(report, str):
+        yield f"it cannot be read back: {report}"
+        return
     if report.to_json().decode().strip() != text.strip():
         yield "it is another report when it is read back"
     yield from _wrong_step(report)

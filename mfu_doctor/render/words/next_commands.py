@@ -62,15 +62,16 @@ def all_ranks(report: Report, origin: Origin) -> str | None:
 
 
 def job_commands(job: JobReport, origin: Origin | None = None) -> list[tuple[str, str]]:
-    """The next commands after a job's report: the rule of its first finding, the page, and the rank to look at."""
+    """The next commands after a job's report: the page, the rank to look at, and the rule of its first finding."""
     known = origin or Origin()
     name = _pasteable(known.source or job.source)
     first = next((found.rule for found in job.findings), None)
-    rows = [(f"mfu-doctor explain {first}", "details of this finding")] if first else []
-    rows.append((f"mfu-doctor report {name} -o page.html", "ranks over time"))
+    rows = [(f"mfu-doctor report {name} -o page.html", "ranks over time")]
     late = next((rank for blame in job.blames for rank in blame.ranks), job.typical)
     if not known.is_saved and late is not None:
         rows.append((f"mfu-doctor report {name} --rank {late}", "that rank alone"))
+    if first:
+        rows.append((f"mfu-doctor explain {first}", "what this finding means"))
     return rows
 
 
