@@ -145,8 +145,9 @@ def wrong_report(text: str) -> Iterator[str]:
     yield from (f"schema: {error.message[:200]}" for error in _schema().iter_errors(data))
     yield from _wrong_numbers(text)
     report = _read_back(text)
-    for name in ("terminal", "markdown", "html") if isinstance(report, Report) else ():
-        render(report, name)
+    if isinstance(report, Report):
+        for name in ("terminal", "markdown", "html"):
+            render(report, name)
 
 
 def _read_back(text: str) -> Report | str:
