@@ -42,7 +42,7 @@ class RankFile:
         worker: what its name says of who wrote it.
         written_ns: when it was written, in nanoseconds since 1970.
         size_bytes: its size as it is stored.
-        rank: who wrote it; None if neither its name nor its first bytes tell.
+        rank: who wrote it; None if neither its first bytes nor its name tell.
     """
 
     location: str
@@ -202,7 +202,7 @@ def _newest_run(files: Sequence[RankFile], other_runs: Sequence[str]) -> Found:
 
 
 def _with_ranks(files: Sequence[RankFile]) -> list[RankFile]:
-    """The files with their ranks, where their names or first bytes tell."""
+    """The files with their ranks, where their first bytes or names tell."""
     with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
         ranks = list(pool.map(_rank, files))
     pairs = zip(files, ranks, strict=True)
@@ -210,14 +210,18 @@ def _with_ranks(files: Sequence[RankFile]) -> list[RankFile]:
 
 
 def _rank(file: RankFile) -> int | None:
-    """The rank by the file's name, else by the head of its content."""
-    named = _NAMED.search(file.worker)
-    if named is not None:
-        return int(named[1])
+    """The rank by the head of the file's content, else by its name."""
     try:
-        return _told_rank(file.location)
+        told = _told_rank(file.location)
     except NotATraceError:
-        return None  # whoever reads it says what is wrong
+        told = None  # whoever reads it says what is wrong
+    return _named_rank(file.worker) if told is None else told
+
+
+def _named_rank(name: str) -> int | None:
+    """The rank that a name says; None if it says several: of `lora_rank8_rank0` nobody knows which is meant."""
+    named = {int(number) for number in _NAMED.findall(name)}
+    return named.pop() if len(named) == 1 else None
 
 
 def _told_rank(location: str) -> int | None:

@@ -54,6 +54,26 @@ def test_ranks_are_known_from_the_files_where_names_do_not_tell(tmp_path: Path) 
     assert one.name in chosen.notes[1]
 
 
+def test_a_number_in_the_name_is_no_rank_where_the_content_tells(tmp_path: Path) -> None:
+    """Of three ranks of a LoRA of rank 8, two were taken for older traces of the first."""
+    files = [write(tmp_path, f"lora_rank8_w{rank}.json.gz", at=NOW + rank, rank=rank) for rank in (0, 2, 3)]
+    for sources in ([tmp_path], [str(tmp_path / "*.json.gz")]):
+        found = find_ranks(sources)
+        assert [(file.location, file.rank) for file in found.ranks] == [
+            (str(path), rank) for path, rank in zip(files, (0, 2, 3), strict=True)
+        ]
+        assert not found.doubles
+        assert not found.others
+
+
+def test_a_name_with_two_ranks_tells_none(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        write(tmp_path, f"lora_rank8_rank{rank}.json")
+    found = find_ranks([f"{tmp_path}/*.json"])
+    assert [file.rank for file in found.ranks] == [None, None]
+    assert not found.doubles
+
+
 def test_a_program_profiled_twice_is_two_runs_and_the_newer_is_taken(tmp_path: Path) -> None:
     """A new process is a new worker: once the one with the lower process number was reported as if it were rank 0."""
     old = write(tmp_path, f"host_100.{NOW - MINUTE}.pt.trace.json")
