@@ -76,7 +76,8 @@ def read_ranks(
     known = settings_here() if settings is None else settings
     tasks = [RankTask(_absolute(f.location), f.rank, f.size_bytes, stated, known) for f in found.ranks]
     read = read_all(tasks, executor, progress)
-    run = of_one_run([outcome for outcome in read if isinstance(outcome, RankSummary)])
+    newest_first = sorted(zip(found.ranks, read, strict=True), key=lambda pair: -pair[0].written_ns)
+    run = of_one_run([outcome for _, outcome in newest_first if isinstance(outcome, RankSummary)])
     unread = tuple(outcome for outcome in read if isinstance(outcome, RankLeftOut))
     return run.ranks, (*unread, *run.left_out)
 

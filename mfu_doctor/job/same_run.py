@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,20 +22,21 @@ class OfOneRun:
 
 
 def of_one_run(summaries: Sequence[RankSummary]) -> OfOneRun:
-    """The ranks of the run that most traces are of.
+    """The ranks of the run that the newest trace is of: whoever runs again into the same folder wants to hear of the new run.
 
     A machine runs one training at a time on a device, so ranks of one host were recorded at the same time, by the same clock. The
     clocks of several hosts may differ by more than a step, so they are not compared here.
 
     Args:
-        summaries: what was read, the trace to prefer first where a rank has two.
+        summaries: what was read, the newest first.
     """
     out: list[RankLeftOut] = []
     left = list(summaries)
     for why in (_no_rank, _other_size, _no_such_rank, _another_time, _twice):
         reasons = why(left)
-        out += [_out(left[i], reason) for i, reason in sorted(reasons.items())]
+        out += [_out(left[i], reason) for i, reason in reasons.items()]
         left = [summary for i, summary in enumerate(left) if i not in reasons]
+    out.sort(key=lambda one: -1 if one.rank is None else one.rank)
     return OfOneRun(tuple(sorted(left, key=lambda summary: summary.rank or 0)), tuple(out))
 
 
@@ -50,17 +50,16 @@ def _no_rank(ranks: Sequence[RankSummary]) -> Reasons:
 
 
 def _other_size(ranks: Sequence[RankSummary]) -> Reasons:
-    sizes = Counter(summary.world_size for summary in ranks if summary.world_size is not None)
-    usual = max(sizes, key=lambda size: (sizes[size], size), default=None)
+    newest = _world(ranks)
     return {
-        i: f"it is of a run of {summary.world_size} ranks, the others are of {usual}"
+        i: f"it is of a run of {summary.world_size} ranks, the newest trace is of one of {newest}"
         for i, summary in enumerate(ranks)
-        if summary.world_size not in (None, usual)
+        if summary.world_size not in (None, newest)
     }
 
 
 def _no_such_rank(ranks: Sequence[RankSummary]) -> Reasons:
-    world = next((summary.world_size for summary in ranks if summary.world_size is not None), None)
+    world = _world(ranks)
     return {
         i: f"a run of {world} ranks has no rank {summary.rank}"
         for i, summary in enumerate(ranks)
@@ -69,16 +68,16 @@ def _no_such_rank(ranks: Sequence[RankSummary]) -> Reasons:
 
 
 def _another_time(ranks: Sequence[RankSummary]) -> Reasons:
-    """Ranks of a host that were recorded while most others of it were not."""
+    """Ranks of a host that were recorded while the newest of it was not."""
     reasons: Reasons = {}
-    for host in {summary.host for summary in ranks if summary.host is not None}:
-        here = [i for i, summary in enumerate(ranks) if summary.host == host and _has_times(summary)]
-        meets = {i: [j for j in here if _gap_ns(ranks[i], ranks[j]) <= 0] for i in here}
-        usual = max(here, key=lambda i: (len(meets[i]), -i), default=None)
-        for i in here:
-            if usual is not None and i not in meets[usual]:
-                gap = time_of(_gap_ns(ranks[i], ranks[usual]))
-                reasons[i] = f"it was recorded {gap} apart from the other ranks of {host}: it is of another run"
+    newest: dict[str, RankSummary] = {}
+    for i, summary in enumerate(ranks):
+        if summary.host is None or not _has_times(summary):
+            continue
+        gap_ns = _gap_ns(summary, newest.setdefault(summary.host, summary))
+        if gap_ns > 0:
+            apart = f"it was recorded {time_of(gap_ns)} apart from the newest trace of {summary.host}"
+            reasons[i] = f"{apart}: it is of another run"
     return reasons
 
 
@@ -91,6 +90,11 @@ def _twice(ranks: Sequence[RankSummary]) -> Reasons:
         for i, summary in enumerate(ranks)
         if first[summary.rank] != i
     }
+
+
+def _world(ranks: Sequence[RankSummary]) -> int | None:
+    """How many ranks the newest run has."""
+    return next((summary.world_size for summary in ranks if summary.world_size is not None), None)
 
 
 def _has_times(summary: RankSummary) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -129,12 +130,25 @@ def test_what_cannot_be_a_part_of_it_is_named_and_left_out(folder: Path, tmp_pat
     stranger = json.loads(gzip.decompress((folder / "rank2.pt.trace.json.gz").read_bytes()))
     stranger["distributedInfo"] |= {"rank": 5, "world_size": 8}
     (tmp_path / "rank5.pt.trace.json.gz").write_bytes(gzip.compress(json.dumps(stranger).encode()))
+    before = (tmp_path / "rank1.pt.trace.json.gz").stat().st_mtime_ns - 60 * 10**9
+    os.utime(tmp_path / "rank5.pt.trace.json.gz", ns=(before, before))
     report = mfu_doctor.diagnose_job(tmp_path)
     assert [row.rank for row in report.ranks] == [1, 2]
     told = {out.rank: out.reason for out in report.left_out}
     assert told[0] == "rank0.pt.trace.json.gz is empty"
-    assert told[5] == "it is of a run of 8 ranks, the others are of 3"
+    assert told[5] == "it is of a run of 8 ranks, the newest trace is of one of 3"
     assert "rank0.pt.trace.json.gz" in str(report)
+
+
+def test_a_run_again_with_fewer_ranks_into_the_same_folder_is_reported(tmp_path: Path) -> None:
+    """The first run of four once beat the second of two: as many of its traces are left, and it is larger."""
+    for path in write_job(tmp_path, 4).iterdir():
+        before = path.stat().st_mtime_ns - 300 * 10**9
+        os.utime(path, ns=(before, before))
+    write_job(tmp_path, 2, slow=None)
+    report = mfu_doctor.diagnose_job(tmp_path)
+    assert ([row.rank for row in report.ranks], report.world_size, report.missing) == ([0, 1], 2, ())
+    assert [out.rank for out in report.left_out] == [2, 3]
 
 
 def test_one_readable_rank_is_no_job(folder: Path, tmp_path: Path) -> None:

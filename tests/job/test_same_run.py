@@ -55,7 +55,19 @@ def test_ranks_of_one_run_are_in_order() -> None:
 def test_a_rank_of_a_run_of_another_size_is_left_out() -> None:
     told = [summary(0), summary(1), summary(7, world=8)]
     assert ranks_of(*told) == [0, 1]
-    assert reasons_of(*told) == ["it is of a run of 8 ranks, the others are of 4"]
+    assert reasons_of(*told) == ["it is of a run of 8 ranks, the newest trace is of one of 4"]
+
+
+def test_a_run_again_with_fewer_ranks_is_the_one_that_is_meant() -> None:
+    """The traces of ranks 2 and 3 of the first run are still there, and as many as those of the second."""
+    told = [summary(0, world=2), summary(1, world=2), summary(2), summary(3), summary(4)]
+    assert ranks_of(*told) == [0, 1]
+    assert set(reasons_of(*told)) == {"it is of a run of 4 ranks, the newest trace is of one of 2"}
+
+
+def test_of_two_runs_at_different_times_the_newest_is_meant() -> None:
+    told = [summary(0), summary(1), *(summary(rank, begin=NOW - 90 * SECOND) for rank in (2, 3, 1))]
+    assert ranks_of(*told) == [0, 1]
 
 
 def test_a_trace_that_does_not_tell_the_size_stays() -> None:
@@ -70,7 +82,7 @@ def test_a_rank_of_the_same_host_that_was_recorded_at_another_time_is_of_another
     """A restarted job with fewer ranks leaves traces of the first one in its folder."""
     told = [summary(0), summary(1, begin=NOW + SECOND // 2), summary(2, begin=NOW - 90 * SECOND)]
     assert ranks_of(*told) == [0, 1]
-    assert reasons_of(*told) == ["it was recorded 89.0 s apart from the other ranks of node0: it is of another run"]
+    assert reasons_of(*told) == ["it was recorded 89.0 s apart from the newest trace of node0: it is of another run"]
 
 
 def test_clocks_of_two_hosts_may_differ_by_more_than_a_step() -> None:
