@@ -17,7 +17,7 @@ JOB_SCHEMA = 1
 
 # What makes ranks wait for each other, over the steps of a job.
 STRAGGLER, SLOW_NODE, UNEVEN_WORK, PIPELINE = "straggler", "slow node", "uneven work", "pipeline"
-JITTER, BEFORE, NOTHING = "jitter", "before the recording", "nothing"
+JITTER, BEFORE, UNREAD_RANK, NOTHING = "jitter", "before the recording", "a rank without a trace", "nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

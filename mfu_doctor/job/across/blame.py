@@ -117,7 +117,7 @@ def _causes(table: Table, matched: Matched, waits: Waits, accounts: Accounts, fo
     asked = (by_others > _FORWARDED * found.late) & (found.late > 0) & (found.waited > 0)
     cause = np.arange(len(matched))
     for at in np.flatnonzero(asked).tolist():
-        rows = _since(table, matched, found, at)
+        rows = rows_since(table, matched, found, at)
         rows = rows[(waits.wait[rows] > 0) & (collective[rows] != UNKNOWN)]
         for_whom = np.bincount(table.rank[found.row[collective[rows]]], waits.wait[rows])
         if for_whom.max(initial=0) > _FORWARDED * by_others[at]:
@@ -128,7 +128,7 @@ def _causes(table: Table, matched: Matched, waits: Waits, accounts: Accounts, fo
     return cause
 
 
-def _since(table: Table, matched: Matched, found: Lateness, at: int) -> Ints:
+def rows_since(table: Table, matched: Matched, found: Lateness, at: int) -> Ints:
     """The rows of the rank that came last to a collective, from where all were together up to it."""
     row, since = int(found.row[at]), int(found.since[at])
     rank = table.rank[row]

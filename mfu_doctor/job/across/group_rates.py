@@ -42,9 +42,8 @@ def slow_groups(job: Job) -> SlowGroup | None:
     """The slowest group among sisters, if it is much slower than they are."""
     table, transfer = job.table, job.replay.transfer
     usual = np.full(len(table), np.inf)
-    is_matched = np.zeros(len(table), np.bool_)
-    is_matched[job.matched.row] = True
-    rows = np.flatnonzero(is_matched & (table.size >= _LEAST_BYTES))
+    rows = np.sort(job.matched.complete_rows)
+    rows = rows[table.size[rows] >= _LEAST_BYTES]
     named = list(dict.fromkeys((g.description, g.size) for g in table.groups if g.description))
     of_group = np.array([named.index((g.description, g.size)) if g.description else -1 for g in table.groups], np.int64)
     rows = rows[of_group[table.group[rows]] >= 0]

@@ -53,6 +53,11 @@ class Matched:
         return self.row[self.start[:-1]]
 
     @property
+    def complete_rows(self) -> Ints:
+        """The rows of collectives that all of their ranks are read of: only there waiting is told from transfer."""
+        return self.row[self.complete[self.of_row]]
+
+    @property
     def of_row(self) -> Ints:
         """For each entry of `row` the collective that it is in, shape (m,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.start))

@@ -1,7 +1,8 @@
 """What kind of waiting a job has: for the same ranks in most steps, for stages of a pipeline, for uneven work, or by turns.
 
-All waiting of the judged steps is divided: what was carried in from before the recording, what is between stages of a pipeline,
-what is for ranks that do more for themselves in most steps, and the rest. Each part sums what the other ranks wait.
+All waiting of the judged steps is divided: what was carried in from before the recording, what a rank without a trace may have
+caused, what is between stages of a pipeline, what is for ranks that do more for themselves in most steps, and the rest. Each part
+sums what the other ranks wait.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mfu_doctor.job.across.blame import rows_since
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask, one_key
-from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK
+from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
 
 # Waiting of less than this share of a step is what any two ranks differ by.
 _TOLD_SHARE = 0.01
@@ -76,14 +78,17 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
         return (Pattern(NOTHING, (), 0.0, 0.0, {}, waiting.steps),)
     carried = _is_carried(job)[waiting.cause]
     found = [_pattern(job, BEFORE, waiting, carried, _first_late(waiting, carried))]
-    between = _is_between_stages(job)[waiting.collective] & ~carried
-    slow = _slow_ranks(job, waiting, ~carried, ~carried & ~between)
+    unread = _is_for_unread(job)[waiting.cause] & ~carried
+    found.append(_pattern(job, UNREAD_RANK, waiting, unread, ()))
+    known = ~carried & ~unread
+    between = _is_between_stages(job)[waiting.collective] & known
+    slow = _slow_ranks(job, waiting, known, known & ~between)
     kind = SLOW_NODE if _is_node(job, slow) else STRAGGLER
-    for_slow = ~carried & np.isin(waiting.late, slow)
+    for_slow = known & np.isin(waiting.late, slow)
     if slow:
         found.append(_pattern(job, kind, waiting, for_slow, slow))
     found.append(_pattern(job, PIPELINE, waiting, between & ~for_slow, ()))
-    rest = ~carried & ~between & ~for_slow
+    rest = known & ~between & ~for_slow
     rest_of_it = _pattern(job, JITTER, waiting, rest, ())
     follows = follows_work(job) or _computes_unevenly(job, rest_of_it)
     rest_of_it = rest_of_it if follows is None else replace(rest_of_it, kind=UNEVEN_WORK)
@@ -178,12 +183,30 @@ def _is_carried(job: Job) -> Mask:
     return carried
 
 
+def _is_for_unread(job: Job) -> Mask:
+    """Which collectives are late for others that lack a rank, shape (c,): what was waiting for it there reads as transfer."""
+    table, late = job.table, job.lateness
+    lacks = np.array([group.lacks for group in table.groups], np.bool_)
+    unsure = lacks[table.group] if len(table) else np.zeros(0, np.bool_)
+    unsure[job.matched.complete_rows] = False
+    took = np.where(unsure, np.minimum(job.waits.transfer, table.exposed), 0)
+    told: Mask = _is_communication(job) & (late.late > 0)
+    for at in np.flatnonzero(told).tolist():
+        told[at] = took[rows_since(table, job.matched, late, at)].sum() > _MOST * late.late[at]
+    return told
+
+
+def _is_communication(job: Job) -> Mask:
+    """Which collectives are late for other ones, shape (c,)."""
+    late = job.lateness
+    most: Mask = late.more[:, :-1][:, job.accounts.is_communication].sum(axis=1) > _MOST * late.late
+    return most
+
+
 def _is_between_stages(job: Job) -> Mask:
     """Which collectives are between two stages, or late for those: a rank's other collectives come after its last receive."""
-    late = job.lateness
     pairs = job.table.is_kind(*TO_ONE)[job.matched.head]
-    for_pairs = late.more[:, :-1][:, job.accounts.is_communication].sum(axis=1) > _MOST * late.late
-    between: Mask = pairs | (for_pairs & (job.slots.stages > 1))
+    between: Mask = pairs | (_is_communication(job) & (job.slots.stages > 1))
     return between
 
 

@@ -46,6 +46,11 @@ class JobGroup:
         return self.size is not None and len(self.members) == self.size
 
     @property
+    def lacks(self) -> bool:
+        """Whether a rank of it is known to be unread."""
+        return self.size is not None and len(self.members) < self.size
+
+    @property
     def label(self) -> str:
         """What it is called in a sentence."""
         return self.description or self.name or "all ranks"

@@ -9,7 +9,7 @@ from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.quantities import counted, duration, share
 from mfu_doctor.result.bottleneck import OWNER_WORDS
-from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK
+from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
 
 _FEW = 4  # ranks that are named one by one
 _MAIN = 0.5  # of the lateness: what has less of it is not named as its cause
@@ -58,6 +58,8 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
         return (
             f"Ranks wait {began} for {ranks_named(late)}, which came late into the recording; what held it lies before."
         )
+    if pattern.kind == UNREAD_RANK:
+        return f"Ranks wait {wait} for those that share collectives with a rank without a trace: they may wait for it there."
     if pattern.kind == JITTER:
         return f"Ranks wait {wait} for each other by turns; no cause stands out."
     assert pattern.kind == NOTHING

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mfu_doctor.job.across.group_rates import slow_groups
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import patterns_of
-from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK
+from mfu_doctor.job.across.words import sentence_of
+from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
 from tests.job.drawing import US, DrawnJob
 
 
@@ -137,3 +139,33 @@ def test_three_steps_in_which_ranks_change_are_no_straggler() -> None:
         drawn.work({rank: 1000 + (300 if rank == late else 0) for rank in range(4)})
         drawn.collective(50)
     assert [one.kind for one in patterns_of(job_of(drawn))] == [JITTER]
+
+
+def three_by_four() -> DrawnJob:
+    """Four groups of three ranks, then all; rank 11 works 300 us longer, and ranks 3 and 7 wait for it in their group."""
+    drawn = DrawnJob(12)
+    for _ in range(4):
+        drawn.step()
+        drawn.work({rank: 800 if rank == 11 else 500 for rank in range(12)})
+        for first in range(4):
+            drawn.collective(100, group="dp", among=(first, first + 4, first + 8))
+        drawn.collective(10, group="world")
+    return drawn
+
+
+def test_nobody_is_blamed_for_a_rank_without_a_trace() -> None:
+    """Of rank 11 nothing was read: ranks 3 and 7 were told to be late, and their group to be slow."""
+    ranks = three_by_four().summaries()
+    (whole,) = patterns_of(Job(tuple(ranks)))
+    assert (whole.kind, whole.late) == (STRAGGLER, (11,))
+    job = Job(tuple(ranks[:11]))
+    (found,) = patterns_of(job)
+    assert (found.kind, found.late) == (UNREAD_RANK, ())
+    assert slow_groups(job) is None
+    assert "a rank without a trace" in sentence_of(job, found)
+
+
+def test_a_rank_that_is_slow_itself_is_named_though_another_has_no_trace() -> None:
+    job = Job(tuple(slow_loader().summaries()[:3]))
+    (found,) = patterns_of(job)
+    assert (found.kind, found.late) == (STRAGGLER, (1,))
