@@ -30,7 +30,7 @@ def plainly(call: Callable[..., Any], *args: Any) -> Any:
 
 def looked_at(step: Step, *, count: int = 2) -> OperatorWatch:
     """A watch that saw every second step."""
-    watch = OperatorWatch(None)
+    watch = OperatorWatch(None, enabled=True)
     WATCHES.append(watch)
     for number in range(count):
         step(2 * number)
@@ -307,7 +307,7 @@ def test_a_failure_of_ours_ends_the_looking_and_nothing_else(monkeypatch: pytest
             failures.append(error)
             return None
 
-    watch = OperatorWatch(None)
+    watch = OperatorWatch(None, enabled=True)
     watch.begin()
     watch.settle(guarded)
     monkeypatch.setattr(Sampler, "of", broken)
@@ -323,7 +323,7 @@ def broken(_sampler: Sampler, _tensor: Any) -> bytes:
 
 
 def test_a_forked_child_is_not_looked_at() -> None:
-    watch = OperatorWatch(None)
+    watch = OperatorWatch(None, enabled=True)
     watch.begin()
     watch.settle(plainly)
     child = os.fork()
@@ -335,24 +335,45 @@ def test_a_forked_child_is_not_looked_at() -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-PADDED = """
-embed, keys = nn.Embedding(50, 16), torch.arange(1, 41).view(4, 10).repeat(1, 3)
-keys[:, 12:] = 0
-optimizer.add_param_group({"params": embed.parameters()})
-with block() as doctor:
-    for x, y in loader(30):
-        table = torch.linspace(0, 1, 4096).view(64, 64).exp()
-        loss = nn.functional.cross_entropy(model(x), y) + embed(keys).square().mean() * table.mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+UNSEEN = """
+from torch.utils._python_dispatch import TorchDispatchMode
+
+class Own(TorchDispatchMode):
+    calls = 0
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+own, depths = Own(), set()
+with block(skip=1, timed=1, warmup=1, active=1):
+    for number, (x, y) in enumerate(loader(30)):
+        depths.add(torch._C._len_torch_dispatch_stack())
+        with own if number % 2 else contextlib.nullcontext():
+            loss = forward(x, y) + (1 + model(x).sigmoid()).prod(1).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        print("loss", loss.item().hex())
+        with torch.no_grad():
+            model(x)
+weight = model[0].weight
+torch.utils.swap_tensors(weight, nn.Parameter(weight.detach().clone()))
+compiled = []
+def backend(graph, _inputs):
+    compiled.append(graph)
+    return graph.forward
+torch.compile(lambda x: x.sin() + 1, backend=backend)(torch.ones(3))
+print("seen", depths, torch._C._len_torch_dispatch_stack(), own.calls, len(compiled))
 """
 
 
-def test_a_recording_tells_what_its_operators_do_for_nothing(zygote: Zygote, tmp_path: Path) -> None:
-    zygote.run(PRELUDE + PADDED, tmp_path)
-    facts = read(tmp_path / TRACE).facts
-    assert facts.operators is not None
-    assert {(one.operator, one.constant) for one in facts.operators.results} == {("aten::exp", 1)}
-    assert [one.least for one in facts.operators.padded] == [pytest.approx(17 / 30)]
-    assert not [note for note in facts.notes if "operators" in note]
+def test_a_recording_looks_at_no_operator(zygote: Zygote, tmp_path: Path) -> None:
+    """No bit of the program, no mode of its own, and nothing that it does afterwards is another."""
+    plain = zygote.run(PRELUDE + UNSEEN, tmp_path, "plain")
+    recorded = zygote.run(PRELUDE + UNSEEN, tmp_path)
+    assert (recorded.code, recorded.err) == (0, plain.err)
+    assert recorded.losses == plain.losses
+    assert recorded.out == plain.out
+    assert "seen {0} 0 " in recorded.out
+    assert recorded.out.endswith(" 1\n")
+    assert read(tmp_path / TRACE).facts.operators is None

@@ -1,7 +1,11 @@
 """Looks at every operator of a step whose time is used for nothing: what it reads and what it makes.
 
+No recording does so: `enabled` is off, and only tests switch it on. While any dispatch mode is on, torch takes other formulas
+(the backward of `prod`; each version decides anew which ones): a step that is looked at may learn another last bit. And a mode
+that the program enters or leaves in such a step may take ours off in place of its own.
+
 A dispatch mode of torch sees them, as torch's own FLOP counter does. It calls the very operator that the program called, and
-looks at its result afterwards. It is entered and left between steps, on the thread that trains, and only where nothing can notice
+looks at its result afterwards. It is entered and left between steps, on the thread that trains, and only where little can notice
 it: on a CPU, in one process, without compiled functions, and without a mode of the program. What Dynamo meets inside of a mode it
 never compiles: the mode is left before anything is compiled.
 """
@@ -39,10 +43,12 @@ class OperatorWatch:
 
     Attributes:
         base: directory that places are shown relative to.
+        enabled: whether a step is ever looked at; see the module for why not.
         told: what was seen of the step that was looked at last; None if none was.
     """
 
     base: Path | None
+    enabled: bool = False
     told: OperatorFacts | None = None
     _samples: Sampler = field(default_factory=Sampler)
     _results: Results | None = None
@@ -54,8 +60,8 @@ class OperatorWatch:
     _removals: list[Callable[[], None]] = field(default_factory=list)
 
     def begin(self) -> None:
-        """The next step is to be looked at, where nothing notices it."""
-        self._wanted = can_watch()
+        """The next step is to be looked at, where it may be."""
+        self._wanted = self.enabled and can_watch()
 
     def backward(self, roots: Sequence[Any]) -> None:
         """A backward pass begins from these tensors."""
@@ -97,7 +103,7 @@ class OperatorWatch:
 
 
 def can_watch() -> bool:
-    """Whether nothing of the program can notice a dispatch mode, or be slow under it: see the module."""
+    """Whether the program has neither a mode nor what would be slow under ours: see the module."""
     import torch
 
     distributed = sys.modules.get("torch.distributed")

@@ -2,9 +2,9 @@
 
 What it measures
     Operators of the forward pass whose result no other operator reads, or only such ones: an output of a model that no loss uses,
-    a head that was kept for another task. A product with zero reads nothing: a loss with a weight of 0. profile() follows the
-    results of one step beside the recorded ones, on a CPU. A result that leaves the graph (detach, item) or is still there when
-    the step ends counts as read.
+    a head that was kept for another task. A product with zero reads nothing: a loss with a weight of 0. A result that leaves the
+    graph (detach, item) or is still there when the step ends counts as read. profile() does not follow results at present, since
+    torch rounds some gradients differently while operators are looked at: only recordings that have these facts are judged.
 
 Why it costs
     They take their time in each step, and change neither a parameter nor anything that the program sees.
@@ -51,7 +51,7 @@ def unread_results(run: Run) -> Outcome:
     """Judge results of forward that end nowhere."""
     if run.facts is None or run.facts.operators is None:
         return Skip(
-            "the results of operators were not followed: profile() does so on a CPU, without compiled functions"
+            "the results of operators were not followed: profile() does not, since to look at them can change the last bit"
         )
     steady = steady_of(run)
     found = wasted_results(run, steady, _unread)
