@@ -68,8 +68,9 @@ def diagnose_job(
     Args:
         source: a directory of traces, an address such as s3://bucket/run/, a pattern with ``*``, or the traces one by one.
         executor: where the ranks are read, by the protocol of `concurrent.futures`; of a Dask cluster
-            ``distributed.Client(address).get_executor()``. None: processes of this machine; then, as for any of them, the main
-            module of a program with threads needs ``if __name__ == "__main__":``.
+            ``distributed.Client(address).get_executor()``. None: processes of this machine. Where a new process would run
+            your script again (it has other threads, or the system is not Linux), this process reads them, one after another; to
+            read several at once there, guard the script with ``if __name__ == "__main__":`` and pass a `ProcessPoolExecutor`.
         peak_flops: as for `diagnose`; this and the following hold for every rank.
         model_flops: FLOP per step of one rank.
         steps: analyse only recorded steps A <= n < B.

@@ -10,8 +10,7 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from mfu_doctor.errors import NotATraceError
@@ -203,10 +202,13 @@ def _newest_run(files: Sequence[RankFile], other_runs: Sequence[str]) -> Found:
 
 def _with_ranks(files: Sequence[RankFile]) -> list[RankFile]:
     """The files with their ranks, where their first bytes or names tell."""
+    if not any(is_address(file.location) for file in files):
+        return [replace(file, rank=_rank(file)) for file in files]
+    from concurrent.futures import ThreadPoolExecutor  # cannot be imported while Python exits
+
     with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
         ranks = list(pool.map(_rank, files))
-    pairs = zip(files, ranks, strict=True)
-    return [RankFile(f.location, f.worker, f.written_ns, f.size_bytes, rank) for f, rank in pairs]
+    return [replace(file, rank=rank) for file, rank in zip(files, ranks, strict=True)]
 
 
 def _rank(file: RankFile) -> int | None:

@@ -2,6 +2,9 @@
 
 A worker that dies takes no rank with it: what it had begun is read once more, each rank in a process of its own. A rank whose
 reading has then ended two processes is left out. So one that is too large for the memory costs itself and no other.
+
+A process that is no copy of this one begins by running the main module again. A user's script may train there, so for it none
+is started.
 """
 
 from __future__ import annotations
@@ -10,19 +13,11 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from mfu_doctor.capture.facts.cores import processes_at_once
 from mfu_doctor.capture.facts.host import memory_available
@@ -33,6 +28,11 @@ from mfu_doctor.reading.remote import is_address
 from mfu_doctor.reading.source import TYPICAL_EXPANSION, Source
 from mfu_doctor.result.job import RankLeftOut
 
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+P = ParamSpec("P")
+T = TypeVar("T")
 Outcome = RankSummary | RankLeftOut
 Progress = Callable[[int, int], None]
 
@@ -46,7 +46,8 @@ def read_all(tasks: Sequence[RankTask], executor: Executor | None, progress: Pro
 
     Args:
         tasks: the ranks.
-        executor: where to read them; None: here, in as many processes as there are cores and memory for.
+        executor: where to read them; None: here, in as many processes as there are cores and memory for, or in this one if
+            another would run a user's script again.
         progress: called with the number of ranks that are done, and of all.
 
     Returns:
@@ -55,7 +56,9 @@ def read_all(tasks: Sequence[RankTask], executor: Executor | None, progress: Pro
     reading = _Reading(tasks, progress)
     if executor is not None:
         reading.run(executor, at_once=len(tasks))
-    elif processes_for(tasks) == 1:
+    if reading.rest and (_runs_script_again() or (executor is None and processes_for(tasks) == 1)):
+        from concurrent.futures import ThreadPoolExecutor  # cannot be imported while Python exits
+
         with ThreadPoolExecutor(1) as here:
             reading.run(here, at_once=1)
     while reading.rest:
@@ -66,6 +69,16 @@ def read_all(tasks: Sequence[RankTask], executor: Executor | None, progress: Pro
             with _pool(1) as pool:
                 reading.run(pool, at_once=1, only=index)
     return [reading.done[i] for i in range(len(tasks))]
+
+
+class InPlace(Executor):
+    """Reads in the thread that asks. It starts nothing, so it works even while Python exits; an error is raised at once."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call it now; the future is done."""
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 @contextmanager
@@ -170,6 +183,8 @@ def _is_lost(future: Future[Outcome]) -> bool:
 @contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of this machine; on an error (Ctrl-C) what was not begun is dropped."""
+    from concurrent.futures import ProcessPoolExecutor  # cannot be imported while Python exits
+
     pool = ProcessPoolExecutor(processes, mp_context=_context())
     try:
         yield pool
@@ -184,8 +199,20 @@ def _context() -> BaseContext:
 
     A copy needs no guarded main module, and has loaded what it needs.
     """
-    is_alone = threading.active_count() == 1 and sys.platform == "linux"
-    return multiprocessing.get_context("fork" if is_alone else "spawn")
+    return multiprocessing.get_context("fork" if _can_be_copied() else "spawn")
+
+
+def _can_be_copied() -> bool:
+    return threading.active_count() == 1 and sys.platform == "linux"
+
+
+def _runs_script_again() -> bool:
+    """Whether a new process would run the main module of a user: it is a file, and not that of our command line."""
+    main = sys.modules.get("__main__")
+    # However our command line is started, the main module has its `main`, which is of this package.
+    start = getattr(main, "main", None)
+    ours = str(getattr(start, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
+    return not (_can_be_copied() or ours) and getattr(main, "__file__", None) is not None
 
 
 def _plain_bytes(task: RankTask) -> int:

@@ -6,14 +6,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import is_stream
-from mfu_doctor.session.all_ranks import are_all_there, job_told
+from mfu_doctor.session.all_ranks import all_told
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
     from mfu_doctor.capture.capture import Capture
+
+_NO_JOB = "the report of all ranks could not be made"
 
 
 def trains_on(capture: Capture) -> bool:
@@ -41,12 +44,18 @@ def report_of(path: Path, folder: Path | None) -> Report:
 
 
 def told(report: Report, path: Path | None, folder: Path | None) -> str:
-    """The report as text, with commands that can be pasted where the program was started; that of all ranks if they are there."""
+    """The report as text, with commands that can be pasted where the program was started; that of all ranks if they are there.
+
+    If they are there and cannot be reported on together, a line after it says why.
+    """
     from mfu_doctor.render import render
     from mfu_doctor.render.words.next_commands import Origin
 
-    if path is not None and are_all_there(report, path):
-        return job_told(path, folder)
+    why = Notes()
+    of_all = None if path is None else why.guarded(_NO_JOB, all_told, report, path, folder)
+    if of_all is not None:
+        return of_all
     if path is not None and folder is not None and path.is_relative_to(folder):
         path = path.relative_to(folder)
-    return render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")
+    own = render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")
+    return "\n".join([own, *(f"mfu-doctor: {' '.join(note.split())}" for note in why.said)])

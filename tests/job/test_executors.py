@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from mfu_doctor.job import executors
 from mfu_doctor.job.executors import dask_executor, processes_for, read_all
 from mfu_doctor.job.read_rank import RankTask, read_rank
 from mfu_doctor.result.job import RankLeftOut
+from tests.job.drawn_traces import write_job
 
 
 def task(location: str, rank: int = 0, size_bytes: int = 1) -> RankTask:
@@ -146,9 +150,38 @@ def test_no_more_processes_than_fit_into_memory(tmp_path: Path, monkeypatch: pyt
         assert processes_for([task(str(path), rank) for rank in range(8)]) == fitting
 
 
-def test_dask_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+UNGUARDED = """
+import sys, threading
+import mfu_doctor
+from mfu_doctor.job import executors
 
+print("trains", flush=True)
+executors.processes_for = lambda tasks: 2
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(len(mfu_doctor.diagnose_job(sys.argv[1]).ranks), "ranks", flush=True)
+"""
+
+
+def test_a_script_with_threads_is_not_run_again(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(UNGUARDED)
+    folder = write_job(tmp_path / "run", 2)
+    ran = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False)
+    assert ran.stdout.split("\n") == ["trains", "2 ranks", ""], ran.stderr
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_command_line_may_be_run_again(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mfu_doctor.cli.main import main
+
+    module = ModuleType("__main__")
+    module.__dict__.update(__file__="mfu-doctor", **({"main": main} if ours else {}))
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    monkeypatch.setattr(executors, "_can_be_copied", lambda: False)
+    assert executors._runs_script_again() is not ours
+
+
+def test_dask_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(DoctorError, match=r"pip install 'mfu-doctor\[cluster\]'"), dask_executor("tcp://127.0.0.1:1"):
         pass
