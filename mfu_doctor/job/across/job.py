@@ -16,7 +16,7 @@ from mfu_doctor.job.across.matching import Matched, match
 from mfu_doctor.job.across.plain_reach import plain_reach
 from mfu_doctor.job.across.replay import JobReplay
 from mfu_doctor.job.across.slots import Slots, slots_of
-from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Mask, Table, table_of
+from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, JobGroup, Mask, Table, table_of
 from mfu_doctor.job.across.waits import Waits, waits_of
 from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.units import NS_PER_S
@@ -51,6 +51,11 @@ class Job:
         if view not in self._views:
             self._views[view] = view(self)
         return cast("View", self._views[view])
+
+    def is_in_one_machine(self, group: JobGroup) -> bool:
+        """Whether every rank of a group was read, and known to be of one machine: only there the machine's links count."""
+        hosts = {self.hosts[member] for member in group.members}
+        return group.complete and len(hosts) == 1 and None not in hosts
 
     @cached_property
     def table(self) -> Table:

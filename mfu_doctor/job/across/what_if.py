@@ -47,11 +47,10 @@ def at_link_rate(job: Job) -> JobEdit | None:
     table, transfer = job.table, job.replay.transfer.copy()
     rates = np.array([link_rate(one.report.device.name) or 0.0 for one in job.summaries])
     sizes = np.array([group.size or 0 for group in table.groups], np.int64)
-    one_host = np.array([len({job.hosts[m] for m in group.members}) == 1 for group in table.groups], np.bool_)
-    rows = np.flatnonzero((rates[table.rank] > 0) & (table.size > 0))
-    rows = rows[
-        (sizes[table.group[rows]] > 1) & (sizes[table.group[rows]] <= ONE_MACHINE) & one_host[table.group[rows]]
-    ]
+    inside = np.array([job.is_in_one_machine(group) for group in table.groups], np.bool_)
+    inside &= (sizes > 1) & (sizes <= ONE_MACHINE)
+    rows = np.sort(job.matched.complete_rows)
+    rows = rows[(rates[table.rank[rows]] > 0) & (table.size[rows] > 0) & inside[table.group[rows]]]
     for row in rows.tolist():
         moved = bus_bytes(table.kinds[table.kind[row]], float(table.size[row]), int(sizes[table.group[row]]))
         ideal = moved / (_REACHED * rates[table.rank[row]]) * NS_PER_S

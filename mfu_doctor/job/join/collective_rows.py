@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mfu_doctor.devices.links import ONE_MACHINE, algorithm_bytes, bus_bytes, link_rate
@@ -24,7 +26,13 @@ def collective_rows(job: Job) -> tuple[CollectiveRow, ...]:
     parts = np.split(rows[order], np.flatnonzero(np.diff(keys[order])) + 1)
     is_matched = np.zeros(len(table), np.bool_)
     is_matched[job.matched.row] = True
-    found = [_row(job, mine, labels[label[table.group[mine[0]]]], bool(is_matched[mine].all())) for mine in parts]
+    is_complete = np.zeros(len(table), np.bool_)
+    is_complete[job.matched.complete_rows] = True
+    found = []
+    for mine in parts:
+        group = labels[label[table.group[mine[0]]]]
+        row = _row(job, mine, group, bool(is_matched[mine].all()))
+        found.append(_with_rates(job, mine, group[1], row) if is_complete[mine].all() else row)
     return tuple(sorted(found, key=lambda row: -row.duration_s))
 
 
@@ -33,9 +41,6 @@ def _row(job: Job, mine: Ints, group: tuple[str, int | None], is_matched: bool) 
     kind, size = table.kinds[int(table.kind[mine[0]])], int(table.size[mine[0]])
     per = len(np.unique(table.rank[mine])) * int(job.steady.sum())
     took, waited = waits.end[mine] - waits.arrive[mine], waits.wait[mine]
-    one_s = float(np.median(took - waited)) / NS_PER_S
-    ranks = 2 if kind in ("send", "recv") else group[1]
-    known = is_matched and size > 0 and one_s > 0 and ranks is not None and ranks > 1
     return CollectiveRow(
         group=group[0],
         kind=kind,
@@ -45,20 +50,28 @@ def _row(job: Job, mine: Ints, group: tuple[str, int | None], is_matched: bool) 
         wait_s=float(waited.sum()) / per / job.second_ns if is_matched else None,
         transfer_s=float((took - waited).sum()) / per / job.second_ns if is_matched else None,
         exposed_s=float(table.exposed[mine].sum()) / per / job.second_ns,
-        algorithm_bytes_s=algorithm_bytes(kind, size, ranks) / one_s if known and ranks else None,
-        bus_bytes_s=bus_bytes(kind, size, ranks) / one_s if known and ranks else None,
+    )
+
+
+def _with_rates(job: Job, mine: Ints, size: int | None, row: CollectiveRow) -> CollectiveRow:
+    """The row with what it moves a second, which only collectives tell that all their ranks are read of."""
+    ranks = 2 if row.kind in ("send", "recv") else size
+    one_s = float(np.median(job.waits.transfer[mine])) / NS_PER_S
+    if ranks is None or ranks < 2:
+        return row
+    given = row.size_bytes if one_s > 0 else None
+    return replace(
+        row,
+        algorithm_bytes_s=algorithm_bytes(row.kind, given, ranks) / one_s if given else None,
+        bus_bytes_s=bus_bytes(row.kind, given, ranks) / one_s if given else None,
         link_bytes_s=_link(job, mine, ranks),
     )
 
 
-def _link(job: Job, mine: Ints, ranks: int | None) -> float | None:
+def _link(job: Job, mine: Ints, ranks: int) -> float | None:
     """What the link between these ranks carries: only inside a machine is it that of the device table."""
-    if ranks is None or ranks > ONE_MACHINE:
+    groups = [job.table.groups[group] for group in np.unique(job.table.group[mine]).tolist()]
+    if ranks > ONE_MACHINE or not all(map(job.is_in_one_machine, groups)):
         return None
     names = {job.summaries[rank].report.device.name for rank in np.unique(job.table.rank[mine]).tolist()}
-    return link_rate(names.pop()) if len(names) == 1 and not _spans_machines(job, mine) else None
-
-
-def _spans_machines(job: Job, mine: Ints) -> bool:
-    groups = [job.table.groups[group] for group in np.unique(job.table.group[mine]).tolist()]
-    return any(len({job.hosts[member] for member in group.members}) > 1 for group in groups)
+    return link_rate(names.pop()) if len(names) == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from mfu_doctor.job.join.join import join
 from mfu_doctor.job.summary import Mended, RankSummary
 from mfu_doctor.result.findings import FAILED, Diagnosis, Saving
 from mfu_doctor.result.job import JobReport
+from mfu_doctor.result.run import DeviceInfo
 from mfu_doctor.result.step import CodeLine
 from mfu_doctor.rules.catalogue import JOB_RULES
 from tests.job.drawing import DrawnJob
@@ -134,6 +136,46 @@ def test_bus_bandwidth_is_that_of_the_transfer() -> None:
     assert row.algorithm_bytes_s == pytest.approx((1 << 20) / 50e-6)
     assert row.bus_bytes_s == pytest.approx(1.5 * (1 << 20) / 50e-6)
     assert [row.count, row.wait_s, row.transfer_s] == pytest.approx([1, 225e-6, 50e-6])
+
+
+def on_links(hosts: Sequence[str | None], read: int = 4) -> JobReport:
+    """Four H100s reduce a MiB in 50 us, and in 350 where rank 3 is late; the first `read` of them have traces."""
+    drawn = DrawnJob(4, hosts=hosts)
+    for _ in range(5):
+        drawn.step()
+        drawn.work({0: 1000, 1: 1000, 2: 1000, 3: 1300})
+        drawn.collective(50)
+    gpu = DeviceInfo(name="NVIDIA H100 80GB HBM3")
+    ranks = [replace(one, report=replace(one.report, device=gpu)) for one in drawn.summaries()]
+    return join(ranks[:read], source="runs/7")
+
+
+def link_of(report: JobReport) -> tuple[float | None, list[float]]:
+    """What the link of the collective can do, and what its rate would save in microseconds."""
+    saved = [one.saving_s * 1e6 for one in report.what_ifs if one.name == "collectives at the link's rate"]
+    return report.collectives[0].link_bytes_s, saved
+
+
+def test_inside_one_machine_the_link_counts() -> None:
+    moved_us = 1.5 * (1 << 20) / (0.8 * 450e9) * 1e6
+    link, saved = link_of(on_links(["a"] * 4))
+    assert link == 450e9
+    assert saved == pytest.approx([50 - moved_us])
+
+
+def test_ranks_of_unknown_machines_are_not_taken_to_be_in_one() -> None:
+    """Ranks of two nodes whose traces name no host were told to fall short of NVLink."""
+    assert link_of(on_links([None] * 4)) == (None, [])
+    assert link_of(on_links(["a", "a", "a", None])) == (None, [])
+    assert link_of(on_links(["a", "a", "b", "b"])) == (None, [])
+
+
+def test_waiting_for_a_rank_without_a_trace_is_not_the_links() -> None:
+    """All wait 300 us for rank 3, which was not read: no faster link saves that, and no rate is known."""
+    report = on_links(["a"] * 4, read=3)
+    assert link_of(report) == (None, [])
+    assert report.collectives[0].bus_bytes_s is None
+    assert report.collectives[0].transfer_s == pytest.approx(350e-6)
 
 
 def test_a_rule_that_crashes_is_named_and_the_others_are_asked() -> None:
