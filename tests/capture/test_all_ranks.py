@@ -128,11 +128,12 @@ def test_a_rank_that_cannot_be_read_does_not_cost_the_own_report(folder: Path, c
     assert RANK_1 in lines[-1]
 
 
-def test_ranks_of_an_earlier_and_larger_run_are_not_taken_for_ranks_of_this(tmp_path: Path) -> None:
-    write_job(tmp_path / "run", 4)
-    os.utime(tmp_path / "run" / "rank3.pt.trace.json.gz", (time.time() - 300, time.time() - 300))
-    folder = write_job(tmp_path / "run", 2, slow=None)
-    assert "2 ranks" in told(*own(folder), tmp_path).splitlines()[0]
+def test_no_other_trace_of_the_folder_is_taken_for_a_rank_of_this_run(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "run", 4)
+    report, path = own(folder)
+    of_two = replace(report, run=replace(report.run, world_size=2))
+    assert [trace.name for trace in traces_of_all(of_two, path)] == [path.name, RANK_1]
+    assert "2 of 4 ranks" in told(of_two, path, tmp_path).splitlines()[0]
 
 
 AT_EXIT = """
