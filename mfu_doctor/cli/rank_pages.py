@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import write_file
@@ -17,16 +18,18 @@ MOST = 64  # pages; of more ranks those that others wait for, the typical one, a
 
 
 def places_of_pages(job: JobReport, ranks: Mapping[int, Report], output: str | os.PathLike[str]) -> dict[int, str]:
-    """Where the page of each rank will be, as seen from the page of the job; nothing for a saved report.
+    """Where the page of each rank will be, as a link on the page of the job; nothing for a saved report.
+
+    A `#` or `?` in the name would end the address, and what stands before a `:` would be its scheme.
 
     Args:
         job: the job.
         ranks: the reports of its ranks.
         output: the page of the job.
     """
-    folder = Path(output).with_suffix(".ranks").name
+    folder = quote(Path(output).with_suffix(".ranks").name)
     shown = [line.row.rank for line in notable_ranks(job, MOST)]
-    return {rank: f"{folder}/rank{rank}.html" for rank in shown if rank in ranks}
+    return {rank: f"./{folder}/rank{rank}.html" for rank in shown if rank in ranks}
 
 
 def write_pages(

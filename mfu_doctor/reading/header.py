@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mfu_doctor.facts import FACTS_KEY, Facts
-from mfu_doctor.reading.recorded_facts import read_facts
+from mfu_doctor.reading.recorded_facts import MOST_RANKS, read_facts
 from mfu_doctor.reading.schema import FAILURES
 from mfu_doctor.reading.values import rank_list, readable
 from mfu_doctor.trace import DeviceProperties, Distributed, Problem, ProcessGroup, Recorded
@@ -160,7 +160,7 @@ def _distributed(entry: Any) -> Distributed:
     listed = entry.get("pg_config")
     return Distributed(
         _int(entry.get("rank")),
-        _int(entry.get("world_size")),
+        _world(entry.get("world_size")),
         _text(entry.get("backend")),
         tuple(_group(group) for group in listed if isinstance(group, dict)) if isinstance(listed, list) else (),
     )
@@ -198,6 +198,12 @@ def _int(value: Any) -> int | None:
 def _positive(value: Any) -> int | None:
     number = _int(value)
     return number if number is not None and number > 0 else None
+
+
+def _world(value: Any) -> int | None:
+    """The number of ranks of a run that can be."""
+    number = _positive(value)
+    return number if number is not None and number <= MOST_RANKS else None
 
 
 def _version(key: str, data: bytes) -> str:

@@ -12,6 +12,8 @@ from mfu_doctor.reading.schema import FAILURES
 from mfu_doctor.trace import Problem
 from mfu_doctor.units import impossible
 
+MOST_RANKS = 2**20
+"""Of a run; the largest have some hundred thousand."""
 _NOT_READINGS = ("throttle_s", "notes")  # the other lists of a device's samples have an entry for each moment
 
 
@@ -40,6 +42,8 @@ def _wrong(facts: Facts) -> Iterator[str]:
     """What these facts say that cannot be."""
     if (name := impossible(facts)) is not None:
         yield f"the value of {name} cannot be"
+    if facts.world_size is not None and not 0 < facts.world_size <= MOST_RANKS:
+        yield "no run has so many ranks"
     if facts.timed_waits_s and len(facts.timed_waits_s) != len(facts.timed_steps_s):
         yield "there are more or fewer waits than steps"
     if (

@@ -169,7 +169,7 @@ class JobReport:
     source: str = ""
     world_size: int | None = None
     ranks: tuple[RankRow, ...] = ()
-    missing: tuple[int, ...] = ()  # ranks of the world without a trace
+    missing: tuple[int, ...] = ()  # ranks of the world without a trace; of very many the first thousand
     left_out: tuple[RankLeftOut, ...] = ()
     step_time_s: StepTime | None = None
     mfu: float | None = None  # mean over ranks

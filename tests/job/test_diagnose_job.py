@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
@@ -176,9 +179,21 @@ def test_the_page_has_a_page_of_each_rank_beside_it(folder: Path, tmp_path: Path
     written = run_report(str(folder), ReportOptions(output=str(tmp_path / "page.html")))
     page = (tmp_path / "page.html").read_text()
     for rank in range(3):
-        assert f'href="page.ranks/rank{rank}.html"' in page
+        assert f'href="./page.ranks/rank{rank}.html"' in page
         assert f"rank{rank}.pt.trace.json.gz" in (tmp_path / "page.ranks" / f"rank{rank}.html").read_text()
     assert "3 pages of ranks" in written.notes[-1]
+
+
+def test_the_page_of_a_rank_is_found_whatever_the_page_is_called(folder: Path, tmp_path: Path) -> None:
+    """A browser took `run:7#2.ranks/rank0.html` for an address of the scheme "run", and cut it at the #."""
+    page = tmp_path / "run:7#2 50%?.html"
+    run_report(str(folder), ReportOptions(output=str(page)))
+    links = re.findall(r'href="([^"]*rank[0-9]\.html)"', page.read_text())
+    assert len(links) == 3
+    for link in links:
+        there = urlsplit(urljoin(page.as_uri(), html.unescape(link)))
+        assert (there.scheme, there.query, there.fragment) == ("file", "", "")
+        assert Path(unquote(there.path)).is_file()
 
 
 def test_check_judges_a_job(folder: Path, tmp_path: Path) -> None:

@@ -136,6 +136,16 @@ def test_on_demand_traces_write_the_place_in_the_job_as_text() -> None:
     assert (spread.rank, spread.world_size, spread.backend) == (3, 8, "nccl")
 
 
+def test_a_run_of_more_ranks_than_can_be_has_an_unknown_size() -> None:
+    """A report on 200,000,000 ranks listed all that had no trace, and took all memory."""
+    for size, told in ((200_000_000, None), (0, None), (-4, None), (2**20, 2**20)):
+        spread = read(native(drawn(10) | {"distributedInfo": {"rank": 0, "world_size": size}})).distributed
+        assert (spread.rank, spread.world_size) == (0, told)
+    trace = read(torch_2_13(drawn(10) | {"mfu_doctor": {"version": 1, "world_size": 200_000_000}}))
+    assert trace.facts is None
+    assert [p.kind for p in trace.problems] == ["bad-facts"]
+
+
 def test_the_process_groups_of_a_job_are_listed() -> None:
     listed: list[Any] = [
         {"pg_name": "0", "pg_desc": "default_pg", "backend_config": "cuda:nccl", "pg_size": 2, "ranks": [0, 1]},

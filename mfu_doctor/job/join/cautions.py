@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.words import ranks_named
@@ -11,6 +12,7 @@ from mfu_doctor.result.caveats import FIGURES, Caveat
 from mfu_doctor.result.job import RankLeftOut
 
 _MANY_UNMATCHED = 0.1  # of all collectives: with more, waits are of a part of them only
+_MOST_LISTED = 1000  # missing ranks, one by one
 _COARSE = 0.01  # of a step: with clocks that are known no better, waits are not either
 
 
@@ -22,18 +24,23 @@ def caveats_of(job: Job, left_out: Sequence[RankLeftOut]) -> tuple[Caveat, ...]:
 
 
 def missing_ranks(job: Job) -> tuple[int, ...]:
-    """Ranks of the world without a trace."""
-    return tuple(sorted(set(range(job.world_size or 0)) - set(job.ranks)))
+    """Ranks of the world without a trace; of very many the first."""
+    there = set(job.ranks)
+    return tuple(islice((rank for rank in range(job.world_size or 0) if rank not in there), _MOST_LISTED))
+
+
+def _count_missing(job: Job) -> int:
+    world = job.world_size or 0
+    return world - sum(rank < world for rank in job.ranks)
 
 
 def _missing(job: Job) -> list[Caveat]:
-    missing = missing_ranks(job)
-    if not missing:
+    missing, count = missing_ranks(job), _count_missing(job)
+    if not count:
         return []
-    text = (
-        f"{ranks_named(missing)[:1].upper()}{ranks_named(missing)[1:]} of {job.world_size} "
-        f"{'is' if len(missing) == 1 else 'are'} not there: what the others wait for them reads as transfer"
-    )
+    who = ranks_named(missing) if count == len(missing) else counted(count, "rank")
+    are = "is" if count == 1 else "are"
+    text = f"{who[:1].upper()}{who[1:]} of {job.world_size} {are} not there: what the others wait for them reads as transfer"
     return [Caveat(kind="missing-ranks", text=text, remedy="record every rank of the job", spoils=FIGURES)]
 
 

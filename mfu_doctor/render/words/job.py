@@ -131,7 +131,9 @@ def left_out(job: JobReport) -> list[str]:
     told = [f"left out: {_named(out.rank, out.trace)}: {out.reason}" for out in job.left_out]
     known = {out.rank for out in job.left_out}
     absent = tuple(rank for rank in job.missing if rank not in known)
-    return [*told, f"without a trace: {rank_words(absent)}"] if absent else told
+    unlisted = (job.world_size or 0) - len(job.ranks) - len(job.missing)  # of very many the first are listed
+    who = rank_words(absent) if unlisted <= 0 else quantities.counted(len(absent) + unlisted, "rank")
+    return [*told, f"without a trace: {who}"] if absent else told
 
 
 def method(job: JobReport) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.plain_reach import plain_reach
 from mfu_doctor.job.join.join import join
 from mfu_doctor.job.summary import Mended, RankSummary
+from mfu_doctor.render.words.job import left_out
 from mfu_doctor.result.findings import FAILED, Diagnosis, Saving
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.run import DeviceInfo
@@ -128,6 +129,14 @@ def test_what_is_missing_is_said() -> None:
     assert report.missing == (2,)
     assert report.caveats[0].text.startswith("Rank 2 of 4 is not there")
     assert not report.groups[0].complete
+
+
+def test_of_very_many_missing_ranks_all_are_counted_and_the_first_are_listed() -> None:
+    ranks = [replace(one, world_size=2**20) for one in slow_loader().summaries()]
+    report = join(ranks, source="runs/7")
+    assert report.missing == tuple(range(4, 1004))
+    assert report.caveats[0].text.startswith("1,048,572 ranks of 1048576 are not there")
+    assert left_out(report) == ["without a trace: 1,048,572 ranks"]
 
 
 def test_bus_bandwidth_is_that_of_the_transfer() -> None:
