@@ -125,6 +125,19 @@ def test_other_calls_are_no_repetition(program: Callable[[RepeatedCalls, Any, An
     assert repeated(program) == ()
 
 
+def test_nothing_of_the_program_is_referred_to_once_watching_is_over() -> None:
+    """Torch swaps no tensor that anybody refers to: such as what a module got, or a parameter, also while it is watched."""
+    calls = RepeatedCalls()
+    net, x, parameter = nn.Linear(3, 3), torch.ones(2, 3), nn.Parameter(torch.ones(2, 3))
+    calls.watch(plainly, threading.get_ident())
+    for given in (x, x, parameter, parameter):
+        net(given)
+    assert weakref.getweakrefcount(parameter) == 0
+    calls.remove()
+    assert [(one.module, len(one.spans)) for one in calls.found()] == [("Linear", 2)]
+    assert weakref.getweakrefcount(x) == weakref.getweakrefcount(net) == 0
+
+
 def test_tensors_die_as_ever_and_errors_are_the_programs_own() -> None:
     calls = RepeatedCalls()
     net, x = nn.Linear(3, 3), torch.ones(2, 3)

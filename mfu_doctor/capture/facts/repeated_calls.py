@@ -1,7 +1,8 @@
 """Modules that are called again with the very tensors of a call before, in the step that is recorded with shapes.
 
 A call is the same if its tensors are the same objects, not written in between, and neither a backward pass nor an optimizer came
-in between. The tensors are referred to weakly: one that has died was another one. Whether the module draws random numbers is seen
+in between. The tensors are referred to weakly, until then: one that has died was another one. A parameter is not, since torch
+refuses to swap or convert what anybody refers to; its calls are not compared. Whether the module draws random numbers is seen
 in the trace. Nothing is watched once a function is to be compiled: Dynamo would warn of hooks on all modules, and break graphs.
 """
 
@@ -29,16 +30,21 @@ Key = tuple[
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A call of a module: what it was called with, and when."""
+    """A call of a module, and when it was."""
 
     name: str
-    objects: tuple[
-        weakref.ref[Any], ...
-    ]  # the module and its tensors: an address is used again once its object has died
     start_ns: int
     end_ns: int = 0
     is_plain: bool = True  # nothing but these tensors was given
     again: list[_Call] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A call that may come again, and its module and tensors: an address is used again once its object has died."""
+
+    call: _Call
+    objects: tuple[weakref.ref[Any], ...]
 
     def is_of(self, objects: tuple[Any, ...]) -> bool:
         """Whether the call was of this module with these tensors."""
@@ -49,7 +55,7 @@ class _Call:
 class RepeatedCalls:
     """Watches the calls of all modules of one thread while it is on."""
 
-    _known: dict[Key, _Call] = field(default_factory=dict)
+    _known: dict[Key, _Known] = field(default_factory=dict)
     _open: list[_Call | None] = field(default_factory=list)  # the calls that run, outermost first
     _repeated: list[_Call] = field(default_factory=list)
     _removals: list[Callable[[], None]] = field(default_factory=list)
@@ -116,15 +122,16 @@ class RepeatedCalls:
         inside = any(call is not None and call.end_ns < 0 for call in self._open)
         in_backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001 - no public name exists
         only_tensors = bool(args) and all(isinstance(value, torch.Tensor) for value in args)
-        if inside or in_backward or not only_tensors or any(one.is_inference() for one in args):
+        if inside or in_backward or not only_tensors or not all(map(_is_comparable, args)):
             return  # inside of a repeated call everything is repeated; inside of backward it is recomputation
         key = id(module), module.training, tuple((id(one), one._version) for one in args)  # noqa: SLF001 - no public name exists
-        call = _Call(type(module).__name__, tuple(weakref.ref(one) for one in (module, *args)), time.time_ns())
+        call = _Call(type(module).__name__, time.time_ns())
         self._open[-1] = call
-        first = self._known.get(key)
-        if first is None or not first.is_of((module, *args)):
-            self._known[key] = call
+        known = self._known.get(key)
+        if known is None or not known.is_of((module, *args)):
+            self._known[key] = _Known(call, tuple(map(weakref.ref, (module, *args))))
             return
+        first = known.call
         call.end_ns = -1  # it runs, and is a repetition
         if not first.again:
             self._repeated.append(first)
@@ -135,6 +142,13 @@ class RepeatedCalls:
         if call is not None:
             call.end_ns = time.time_ns()
             call.is_plain = not has_names
+
+
+def _is_comparable(tensor: Any) -> bool:
+    """Whether a tensor counts its versions, and may be referred to."""
+    from torch.nn import Parameter
+
+    return not tensor.is_inference() and not isinstance(tensor, Parameter)
 
 
 def _forget_hook(number: int) -> None:
