@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mfu_doctor.capture.facts.operator_watch import OperatorWatch, can_watch
+from mfu_doctor.capture.facts.operator_watch import OperatorWatch, _in_use, can_watch
 from mfu_doctor.capture.facts.value_samples import Sampler
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.facts.wasted_work import OperatorResults, PaddedInput
@@ -288,6 +289,43 @@ def test_a_mode_of_the_program_is_left_alone() -> None:
     assert can_watch()
     with Own():  # type: ignore[no-untyped-call]
         assert not can_watch()
+        watch = OperatorWatch(None, enabled=True)
+        with without_user_modes():
+            watch.begin()
+        watch.settle(plainly)
+        assert torch._C._len_torch_dispatch_stack() == 1
+    assert not torch._C._len_torch_dispatch_stack()
+
+
+def test_a_mode_that_a_step_enters_and_leaves_stays_its_own() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counted: list[int] = []
+    learn = trained(lambda layer, x: layer(x).mean())
+
+    def step(number: int) -> None:
+        with FlopCounterMode(display=False) as counter:
+            learn(number)
+        counted.append(counter.get_total_flops())
+
+    looked_at(step)
+    assert len(set(counted)) == 1
+
+
+def test_nothing_is_kept_of_a_step_that_was_looked_at() -> None:
+    layer = nn.Linear(SIDE, SIDE)
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    hidden: list[Any] = []
+
+    def step(number: int) -> None:
+        hidden[:] = [layer(batch(number))]
+        hidden[0].mean().backward()
+        optimizer.step()
+        assert not any(map(weakref.getweakrefcount, layer.parameters()))
+
+    looked_at(step)
+    assert not any(map(weakref.getweakrefcount, hidden))
+    assert not _in_use
 
 
 def test_a_transform_of_functions_is_not_looked_into() -> None:

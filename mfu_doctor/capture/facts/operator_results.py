@@ -152,7 +152,8 @@ class Results:
         is_read = outside or not call.results or not call.in_forward
         at = len(self._made)
         where = None if is_read else place()
-        results = tuple(map(weakref.ref, call.results))
+        # what is read in any case is not referred to, such as a parameter that an optimizer writes
+        results = () if is_read else tuple(map(weakref.ref, call.results))
         self._made.append(_Made(kind, tuple(reads), is_read, not call.has_gradient, call.is_zero, results, where))
         self._maker.update(dict.fromkeys(cells, at))
         if call.operator.name in _KEEPS_RESULT:
@@ -191,6 +192,11 @@ class Results:
             )
             for kind, place in sorted(repeats.keys() | constants.keys() | unread.keys(), key=str)
         )
+
+    def forget(self) -> None:
+        """Let go of all but the values: torch swaps no tensor that anybody refers to."""
+        self._made.clear()
+        self._maker.clear()
 
     def _lost(self) -> tuple[list[_Made], list[_Made]]:
         """Calls whose result nobody reads, directly or through others; those of them that backward goes through."""

@@ -73,6 +73,7 @@ class OperatorWatch:
         self.rest()
         if self._results is not None:
             self.told = OperatorFacts(results=self._results.told(), padded=self._padded.told())
+            self._results.forget()
 
     def rest(self) -> None:
         """Look at nothing any more: the step has ended, or the recording has within it."""
@@ -83,6 +84,9 @@ class OperatorWatch:
     def settle(self, guarded: Guarded) -> None:
         """Enter or leave the mode, as was last asked for: nowhere but where no mode is hidden for the moment."""
         if self._wanted and self._mode is None:
+            if not can_watch():  # modes were hidden from `begin`
+                self._wanted = False
+                return
             former = frozenset(self._results.values) if self._results is not None else frozenset()
             self._results = Results(self._samples, former)
             self._look = _Look(self._results, self._padded, self.base)
@@ -97,7 +101,8 @@ class OperatorWatch:
         if self._mode is None or threading.get_ident() != self._thread or not _is_innermost(self._mode):
             return
         self._mode.__exit__(None, None, None)
-        self._mode = None
+        _in_use.remove(self._mode)
+        self._mode = self._look = None
         while self._removals:
             self._removals.pop()()
 
