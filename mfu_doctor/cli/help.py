@@ -1,20 +1,35 @@
-"""`--help` with names and whole sentences, without the Python types that typer would print beside them.
+"""`--help` with names and whole sentences, and wrong words in one sentence, as all other errors.
 
-How typer writes types and braces differs between its versions. What is printed here does not depend on the version.
+Typer prints Python types beside the names, and four lines about a wrong word; how differs between its versions. What is printed
+here does not depend on the version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
+from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 
+from mfu_doctor.errors import DoctorError
+
 Row = tuple[str, str]
+
+# Typer has it from click or from a copy of its own, by its version, and exports only this kind of it.
+_UsageError = cast("type[Exception]", BadParameter.__base__)
+_NEAR = re.compile(r" ?(?:Did you mean |\(Possible options: )(.+)[?)]$")
 
 
 class Verb(TyperCommand):
     """One verb: its usage line, its arguments and its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words after the name of the verb."""
+        with _one_sentence(ctx):
+            return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the usage line after the name."""
@@ -30,6 +45,18 @@ class Verb(TyperCommand):
 
 class Verbs(TyperGroup):
     """The program itself: the verbs, each with its whole first sentence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words before the verb; without any word, the help is shown by the error that says so."""
+        if not args:
+            return super().parse_args(ctx, args)
+        with _one_sentence(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb."""
+        with _one_sentence(ctx):
+            return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The sections "Commands" and "Options"."""
@@ -47,6 +74,19 @@ def name_of(param: Any) -> str:
     names = ", ".join(sorted(param.opts, key=len))
     takes_value = not (param.is_flag or param.count)
     return f"{names} {param.metavar or 'VALUE'}" if takes_value else names
+
+
+@contextmanager
+def _one_sentence(ctx: Any) -> Iterator[None]:
+    """A wrong word as an error of ours, with the words that it is like, if there are any."""
+    try:
+        yield
+    except _UsageError as error:
+        told = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        near = _NEAR.search(told)
+        remedy = f"did you mean {near[1]}?" if near else f"see {ctx.command_path} --help"
+        problem = _NEAR.sub("", told).rstrip(".")
+        raise DoctorError(problem[:1].lower() + problem[1:], remedy) from None
 
 
 def _help_of(param: Any) -> str:

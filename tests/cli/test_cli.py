@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,15 @@ def test_a_piped_report_is_plain_and_standard_error_is_silent() -> None:
         (["run", "--skp", "3", "train.py"], "unknown option --skp"),
         (["run", "-m"], "-m needs the name of a module"),
         (["check", "missing.json"], "missing.json"),
+        (["report", "--no-such-option"], "no such option: --no-such-option: see "),
+        (["report", str(TRACE), "--outpt", "x"], "no such option: --outpt: did you mean --output?"),
+        (["report", str(TRACE), "--rank", "first"], "invalid value for '--rank': "),
+        (["report", str(TRACE), "--steps"], "option '--steps' requires an argument: see "),
+        (["report"], "missing argument 'TRACE...': see "),
+        (["compare", "a", "b", "c"], "unexpected extra argument"),
+        (["run", "--skip", "-1", "train.py"], "invalid value for '--skip': "),
+        (["no-such-verb"], "no such command 'no-such-verb': see "),
+        (["--qqq"], "no such option: --qqq: see "),
     ],
 )
 def test_an_error_is_one_line_with_a_remedy_and_exit_code_2(
@@ -101,10 +111,17 @@ def test_an_error_is_one_line_with_a_remedy_and_exit_code_2(
     assert shown.out == ""
 
 
-def test_a_wrong_option_is_a_usage_error() -> None:
-    done = call("report", "--no-such-option")
+def test_a_wrong_word_names_the_help_of_its_verb() -> None:
+    done = call("check")
     assert done.returncode == 2
-    assert "No such option" in done.stderr
+    assert re.fullmatch(r"error: missing argument 'TRACE...': see .*mfu_doctor check --help\n", done.stderr)
+
+
+def test_without_a_word_the_help_is_shown() -> None:
+    done = call()
+    assert done.returncode == 2
+    assert "Commands:\n" in done.stdout + done.stderr
+    assert "error: " not in done.stderr
 
 
 def test_a_saved_report_is_shown_again(tmp_path: Path) -> None:
