@@ -32,6 +32,21 @@ _DESCRIPTORS = "/proc/self/fd"
 _NAME = 100  # bytes of the name that the unfinished file repeats: a name has a longest length
 
 
+def possible(given: str | os.PathLike[str]) -> Path:
+    """The path, if a file can have this name: no system keeps a NUL character or half of a surrogate pair in one.
+
+    Raises:
+        OSError: no file can; Python itself raises ValueError, but only where a file is opened.
+    """
+    try:
+        name = os.fsencode(given)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise OSError(errno.EINVAL, "no file can have this name", os.fspath(given))
+    return Path(given)
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator[IO[bytes]]:
     """A binary stream whose content stands under `path` once the block ends without an exception.
@@ -44,7 +59,7 @@ def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator
     Raises:
         OSError: the place cannot be written; what stood there is unchanged.
     """
-    given = Path(path)
+    given = possible(path)
     if is_stream(given):
         # By the name given: a link into /proc has no other.
         with _pipe(given, patient=patient) if given.is_fifo() else given.open("wb") as stream:

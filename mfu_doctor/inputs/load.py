@@ -17,6 +17,7 @@ from mfu_doctor.capture.facts.cores import processes_at_once
 from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError, NotATraceError
+from mfu_doctor.files import possible
 from mfu_doctor.inputs.choose import choose_trace
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import STDIN
@@ -159,8 +160,8 @@ def load_saved_job(source: PathLike | BinaryIO) -> JobReport | None:
 def _saved(source: PathLike | BinaryIO, kind: type[R]) -> R | None:
     if not isinstance(source, str | os.PathLike) or source == STDIN or is_address(source):
         return None
-    file = Path(source)
     try:
+        file = possible(source)
         if file.suffix.lower() in _PAGES:
             data = json_in_page(file.read_text(encoding="utf-8"))
         elif file.is_file() and _is_ours(file):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import zlib
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import refuse_inputs
+from mfu_doctor.inputs.ranks import matching
 from mfu_doctor.reading import find_traces
 from mfu_doctor.reading.remote import is_address
 from mfu_doctor.result.stored import HEAD_BYTES
@@ -33,7 +33,7 @@ def files_of(sources: Sequence[str | os.PathLike[str]]) -> tuple[str | os.PathLi
         elif Path(source).is_dir():
             found += _traces_in(Path(source))
         elif not is_address(source):
-            found += [source] if Path(source).exists() else glob.glob(os.fspath(source), recursive=True)  # noqa: PTH207
+            found += [source] if Path(source).exists() else matching(os.fspath(source))
     return tuple(found)
 
 

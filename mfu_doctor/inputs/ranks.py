@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from mfu_doctor.errors import NotATraceError
+from mfu_doctor.files import possible
 from mfu_doctor.reading import TraceFile, find_traces
 from mfu_doctor.reading.layout import name_of_trace, stem_of
 from mfu_doctor.reading.remote import RemoteFile, files_at, is_address
@@ -100,6 +101,15 @@ def names_many(sources: Sequence[str | os.PathLike[str]]) -> bool:
     return os.path.isdir(where) or (bool(_WILD.search(where)) and not Path(where).exists())  # noqa: PTH112
 
 
+def matching(pattern: str) -> list[str]:
+    """What a pattern with `*` matches, in order."""
+    try:
+        possible(pattern)
+    except OSError:
+        return []
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
+
+
 def some(names: Sequence[str]) -> str:
     """The first few names and how many more there are."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
@@ -152,8 +162,7 @@ def _behind(text: str) -> list[RankFile]:
         return list(_in_folder(text).ranks)
     if path.exists() or not _WILD.search(text):
         return [_of_path(path)]
-    matched = [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 - patterns may be absolute
-    return [_of_path(file) for file in matched if file.is_file()] or _nothing(text)
+    return [_of_path(file) for file in map(Path, matching(text)) if file.is_file()] or _nothing(text)
 
 
 def _nothing(text: str) -> list[RankFile]:
@@ -168,7 +177,7 @@ def _of_file(file: TraceFile) -> RankFile:
 def _of_path(path: Path) -> RankFile:
     """A file that was named; if it does not exist, whoever reads it says so."""
     try:
-        found = path.stat()
+        found = possible(path).stat()
     except OSError:
         return RankFile(str(path), stem_of(path.name), 0, 0)
     return RankFile(str(path), stem_of(path.name), found.st_mtime_ns, found.st_size)

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.facts import PARTIAL
+from mfu_doctor.files import possible
 from mfu_doctor.reading.gunzip import MAGIC, GzipStream
 from mfu_doctor.reading.remote import is_address, open_remote
 
@@ -141,10 +142,12 @@ def _open(where: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, int]
     if path.is_dir():
         raise NotATraceError(f"{path} is a directory", "pass one file of it")
     try:
-        return path.open("rb", buffering=0), path.name, path.stat().st_size
+        return possible(path).open("rb", buffering=0), path.name, path.stat().st_size
     except FileNotFoundError:
         partial = path.with_name(path.name + PARTIAL)
         remedy = f"read {partial}, which says how far its recording came" if partial.is_file() else "check the path"
         raise NotATraceError(f"{path} does not exist", remedy) from None
     except OSError as error:
-        raise NotATraceError(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
+        raise NotATraceError(
+            f"{path} cannot be read ({error.strerror})", "check the path and its permissions"
+        ) from error
