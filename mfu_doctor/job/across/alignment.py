@@ -8,6 +8,7 @@ time, for ranks leave a collective together; and where clocks do not allow that,
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -22,6 +23,11 @@ _STEADY = 0.9
 # Ends are the same if they are nearer than this share of the time from one collective to the next. If fewer rows than half have
 # such an end, clocks are too far apart to tell.
 _SAME_END, _MOST = 0.05, 0.5
+# Rows that are compared over all shifts, some seconds of work. Of more, the shifts nearest to those that bring the begins, the
+# ends, equal times or equal steps together are tried.
+_MOST_COMPARED = 1 << 24
+# Pairs of rows that agree; with more of them the longest runs take minutes to find, and prove nothing.
+_MOST_PAIRS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def _shift(reference: Sequence, other: Sequence) -> tuple[int | None, bool]:
     usual = float(np.median(np.diff(np.sort(reference.end)))) if len(reference) > 1 else np.inf
     least = max(1, int(_LEAST_OVERLAP * min(len(reference), len(other))))
     best: tuple[tuple[int, float], int] | None = None
-    for shift in range(least - len(other), len(reference) - least + 1):
+    for shift in _shifts(reference, other, least):
         ours = slice(max(shift, 0), min(len(reference), shift + len(other)))
         theirs = slice(ours.start - shift, ours.stop - shift)
         if not np.array_equal(reference.sign[ours], other.sign[theirs]):
@@ -94,22 +100,76 @@ def _shift(reference: Sequence, other: Sequence) -> tuple[int | None, bool]:
     return (None, False) if best is None else (best[1], best[0] < (0, usual / 2))
 
 
+def _shifts(reference: Sequence, other: Sequence, least: int) -> list[int]:
+    """The shifts to try, ascending: all that lay enough rows beside each other, or if that is too much, the likely ones."""
+    every = np.arange(least - len(other), len(reference) - least + 1)
+    most = max(_MOST_COMPARED // min(len(reference), len(other)), 1)
+    if len(every) > most:
+        likely = np.array([0, len(reference) - len(other), *_by_time_and_step(reference, other)])
+        far = np.abs(every[:, None] - likely).min(axis=1)
+        every = np.sort(every[np.argsort(far, kind="stable")[:most]])
+    chosen: list[int] = every.tolist()
+    return chosen
+
+
+def _by_time_and_step(reference: Sequence, other: Sequence) -> list[int]:
+    """The shifts that bring equal ends, and equal numbers of steps together, as far as one place tells."""
+    ours, theirs = np.sort(reference.end), np.sort(other.end)
+    found = [int(np.searchsorted(ours, theirs[0])) - int(np.searchsorted(theirs, ours[0]))]
+    known = [one.step[one.step != UNKNOWN] for one in (reference, other)]
+    if all(map(len, known)):
+        first = max(int(step.min()) for step in known)
+        found.append(int((reference.step >= first).argmax()) - int((other.step >= first).argmax()))
+    return found
+
+
 def _by_end(reference: Sequence, other: Sequence) -> Ints | None:
     """Positions of the rows of the same sign that end at the same time; None if most do not."""
     if len(reference) < 2:
         return None
-    apart = np.abs(reference.end[:, None] - other.end[None, :]).astype(np.float64)
-    apart[reference.sign[:, None] != other.sign[None, :]] = np.inf
-    nearest, back = apart.argmin(axis=0), apart.argmin(axis=1)
-    mine = np.arange(len(other))
-    same = (back[nearest] == mine) & (apart[nearest, mine] <= _SAME_END * np.median(np.diff(np.sort(reference.end))))
-    return np.where(same, nearest, NOWHERE) if same.sum() >= _MOST * min(len(reference), len(other)) else None
+    nearest, back = _nearest(reference, other), _nearest(other, reference)
+    at = np.flatnonzero(nearest != NOWHERE)
+    at = at[back[nearest[at]] == at]
+    apart = np.abs(reference.end[nearest[at]] - other.end[at])
+    at = at[apart <= _SAME_END * np.median(np.diff(np.sort(reference.end)))]
+    if len(at) < _MOST * min(len(reference), len(other)):
+        return None
+    found = np.full(len(other), NOWHERE)
+    found[at] = nearest[at]
+    return found
+
+
+def _nearest(reference: Sequence, other: Sequence) -> Ints:
+    """For each row of `other` the row of `reference` of the same sign that ends nearest, the first of several."""
+    found = np.full(len(other), NOWHERE)
+    ours, theirs = (_by_sign(one) for one in (reference, other))
+    for sign, rows in theirs.items():
+        among = ours.get(sign)
+        if among is None:
+            continue
+        end, sought = reference.end[among], other.end[rows]
+        after = np.searchsorted(end, sought)
+        before = np.clip(after - 1, 0, None)
+        after = np.clip(after, None, len(end) - 1)
+        nearer = np.where(np.abs(sought - end[before]) <= np.abs(end[after] - sought), before, after)
+        found[rows] = among[np.searchsorted(end, end[nearer])]
+    return found
+
+
+def _by_sign(one: Sequence) -> dict[int, Ints]:
+    """The rows of each sign, in order of their ends."""
+    order = np.lexsort((one.end, one.sign))
+    signs, begins = np.unique(one.sign[order], return_index=True)
+    return dict(zip(signs.tolist(), np.split(order, begins[1:]), strict=True))
 
 
 def _by_runs(reference: Sequence, other: Sequence) -> Ints:
     """Positions by the longest runs that agree; the number of the step is part of what must agree where it is known."""
     ours, theirs = (list(zip(one.sign.tolist(), one.step.tolist(), strict=True)) for one in (reference, other))
     found = np.full(len(other), NOWHERE)
+    count = Counter(theirs)
+    if sum(count[row] for row in ours) > _MOST_PAIRS:
+        return found
     for block in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks():
         found[block.b : block.b + block.size] = np.arange(block.a, block.a + block.size)
     return found
