@@ -20,6 +20,7 @@ Row = tuple[str, str]
 
 # Typer has it from click or from a copy of its own, by its version, and exports only this kind of it.
 _UsageError = cast("type[Exception]", BadParameter.__base__)
+_NO_VARIABLE = re.compile(r" \(env var: 'None'\)")  # some versions of typer tell of a variable where there is none
 _NEAR = re.compile(r" ?(?:Did you mean |\(Possible options: )(.+)[?)]$")
 
 
@@ -82,7 +83,7 @@ def _one_sentence(ctx: Any) -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        told = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        told = _NO_VARIABLE.sub("", " ".join(error.format_message().split()))  # type: ignore[attr-defined]
         near = _NEAR.search(told)
         remedy = f"did you mean {near[1]}?" if near else f"see {ctx.command_path} --help"
         problem = _NEAR.sub("", told).rstrip(".")
