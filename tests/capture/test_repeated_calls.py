@@ -135,7 +135,10 @@ def test_nothing_of_the_program_is_referred_to_once_watching_is_over() -> None:
     assert weakref.getweakrefcount(parameter) == 0
     calls.remove()
     assert [(one.module, len(one.spans)) for one in calls.found()] == [("Linear", 2)]
-    assert weakref.getweakrefcount(x) == weakref.getweakrefcount(net) == 0
+    assert weakref.getweakrefcount(x) == 0
+    unwatched = nn.Linear(3, 3)
+    unwatched(x)  # torch may refer to modules itself, once Dynamo is there
+    assert weakref.getweakrefcount(net) == weakref.getweakrefcount(unwatched)
 
 
 def test_tensors_die_as_ever_and_errors_are_the_programs_own() -> None:
