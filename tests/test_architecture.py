@@ -65,7 +65,7 @@ FLOORS = (
     ("render/html", "render/terminal"),
     ("render/verdict",),
     ("render",),
-    ("annotation", "api"),
+    ("annotation", "api", "remedies"),
     ("session",),
     ("__init__",),
     ("cli",),
@@ -73,7 +73,8 @@ FLOORS = (
 )
 # Heavy or foreign modules and the only files that may import them ("/" at the end: a folder).
 HOMES = {
-    "torch": ("capture/",),
+    # beside the recorder only the remedies, which change torch in the process of a trial
+    "torch": ("capture/", "remedies/"),
     "pynvml": ("capture/device/nvml.py",),
     "typer": ("cli/main.py", "cli/options.py", "cli/help.py"),
     "rich": ("render/terminal/paint.py",),

@@ -1,0 +1,168 @@
+"""What a remedy is: the fix of a finding, applied in a fresh process before the unchanged program starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from mfu_doctor.facts import Facts
+from mfu_doctor.result.report import Report
+
+_SETTING = "{setting}"  # in `words`, `line` and `edit`: stands for the setting
+
+
+class Numerics(StrEnum):
+    """What a remedy may change in the results of the program."""
+
+    SAME = "the same numbers"
+    ORDER = "the order of random numbers may change"
+    ROUNDING = "the last bits may change"
+    CHANGES = "the results change"
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of the program and the machine: the recording of the unchanged program.
+
+    Attributes:
+        report: its report.
+        facts: what the recorder wrote into its trace; None if only a saved report is at hand.
+    """
+
+    report: Report
+    facts: Facts | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the steps ran on an accelerator."""
+        return self.report.device.kind == "gpu"
+
+    @property
+    def cores(self) -> float | None:
+        """Cores that the program may use; None if not known."""
+        host = self.facts.host if self.facts is not None else None
+        return host.usable_cores if host is not None else None
+
+    @property
+    def torch(self) -> tuple[int, int] | None:
+        """Major and minor version of torch; None if not known."""
+        found = re.match(r"(\d+)\.(\d+)", self.report.run.versions.get("torch", ""))
+        return (int(found[1]), int(found[2])) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Keywords:
+    """The edit that gives keyword arguments to a call: each pair is a name and the expression for it.
+
+    Attributes:
+        of: last names of what is called, of which one stands at the place of the finding: ("DataLoader",).
+        words: the arguments; "{setting}" in an expression stands for the setting.
+    """
+
+    of: tuple[str, ...]
+    words: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AfterImports:
+    """The edit that puts lines after the imports of the program; "{setting}" stands for the setting.
+
+    Attributes:
+        lines: statements of the outermost level.
+        imports: modules that they need, such as "torch"; one that the program does not import is imported with them.
+    """
+
+    lines: tuple[str, ...]
+    imports: tuple[str, ...] = ("torch",)
+
+
+Edit: TypeAlias = Keywords | AfterImports
+
+
+def _no_setting(_: Circumstances) -> None:
+    return None
+
+
+def _as_many(_: str | None) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One fix, as `mfu-doctor try` applies it.
+
+    Attributes:
+        name: "fused-optimizer". A remedy with a setting is named with it, "loader-workers=2"; then this is what stands before
+            the "=".
+        answers: names of the rules whose fix it is.
+        words: what it changes, in words: "a fused optimizer", "{setting} workers load the batches".
+        line: the line to paste.
+        numerics: what it may change in the results.
+        why_not: why it does not apply to this program or this machine, in words that can stand after "not tried:"; None where
+            it does.
+        apply: called in the child process before the program starts, with the setting (None for a remedy without one). It uses
+            public switches or narrow patches, and undoes nothing that the program itself asks for.
+        setting: the setting to try where the user names none; returns None for a remedy that takes none.
+        samples: samples of a step in multiples of the unchanged program's, for a setting: 2.0 for twice the batch.
+        edit: how to write it into the program, where that is certain; None: only `line` is shown.
+    """
+
+    name: str
+    answers: tuple[str, ...]
+    words: str
+    line: str
+    numerics: Numerics
+    why_not: Callable[[Circumstances], str | None]
+    apply: Callable[[str | None], None]
+    setting: Callable[[Circumstances], str | None] = _no_setting
+    samples: Callable[[str | None], float] = _as_many
+    edit: Edit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A remedy with its setting, as it is tried."""
+
+    remedy: Remedy
+    setting: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As the user writes it: "fused-optimizer", "loader-workers=2"."""
+        return self.remedy.name if self.setting is None else f"{self.remedy.name}={self.setting}"
+
+    @property
+    def words(self) -> str:
+        """What it changes, in words."""
+        return self._filled(self.remedy.words)
+
+    @property
+    def line(self) -> str:
+        """The line to paste."""
+        return self._filled(self.remedy.line)
+
+    @property
+    def samples(self) -> float:
+        """Samples of a step in multiples of the unchanged program's."""
+        return self.remedy.samples(self.setting)
+
+    @property
+    def edit(self) -> Edit | None:
+        """How to write it into the program."""
+        match self.remedy.edit:
+            case Keywords(of, words):
+                return Keywords(of, tuple((name, self._filled(value)) for name, value in words))
+            case AfterImports(lines, imports):
+                return AfterImports(tuple(self._filled(line) for line in lines), imports)
+            case None:
+                return None
+
+    def apply(self) -> None:
+        """Apply it in this process."""
+        self.remedy.apply(self.setting)
+
+    def _filled(self, text: str) -> str:
+        return text.replace(_SETTING, self.setting or "")
