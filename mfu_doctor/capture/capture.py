@@ -144,6 +144,7 @@ class Capture:
         """See `Listener`."""
         if not self.over:
             self.signs.backward_begins()
+            self.signs.losses.begins(roots)
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
             if self.phase_runner.idle:
                 with without_user_modes():

@@ -7,7 +7,6 @@ attributes only if they are still ours. Forked children run the same patches, bu
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib.util
 import os
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.loop.outermost import OutermostCalls
+from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import own_directory
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
@@ -113,10 +113,10 @@ class Hooks:
         leave_alone(self._after_optimizer, inside=False)
         self.report_to(self._listener)
         self._removals.append(register_optimizer_step_post_hook(self._after_optimizer).remove)
-        self._patch(torch.autograd, "_engine_run_backward", self._running_backward)
-        self._patch(_BaseDataLoaderIter, "__next__", self._fetching)
-        self._patch(GradScaler, "step", self._scaling)
-        self._patch(autocast, "__enter__", self._autocasting)
+        self._patched(torch.autograd, "_engine_run_backward", self._running_backward)
+        self._patched(_BaseDataLoaderIter, "__next__", self._fetching)
+        self._patched(GradScaler, "step", self._scaling)
+        self._patched(autocast, "__enter__", self._autocasting)
         watch = self._garbage_watch()
         gc.callbacks.append(watch)
         self._removals.append(lambda: gc.callbacks.remove(watch) if watch in gc.callbacks else None)
@@ -148,19 +148,8 @@ class Hooks:
     def _module_called(self, module: object) -> None:
         self._listener.module_called(module)
 
-    def _patch(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        original = owner.__dict__.get(name)
-        if original is None:
-            return
-        replacement = functools.wraps(original)(wrap(original))
-        leave_alone(replacement, inside=False)
-        setattr(owner, name, replacement)
-
-        def restore() -> None:
-            if owner.__dict__.get(name) is replacement:
-                setattr(owner, name, original)
-
-        self._removals.append(restore)
+    def _patched(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self._removals.append(patch(owner, name, wrap))
 
     def _after_optimizer(self, optimizer: object, _args: object, _kwargs: object) -> None:
         self._optimizer_calls += 1

@@ -1,4 +1,4 @@
-"""Listens to the loop after the recording: only the times of its steps are taken, for a few microseconds in each.
+"""Listens to the loop after a recording, or without one: only the times of its steps are taken, for a few microseconds in each.
 
 Nothing here asks torch for work, and nothing is kept of what the loop passes. A loop that repeats itself is followed by
 comparisons alone (see `Cycle`), which cannot fail. Whatever else happens enters through the boundary, and the first failure ends
@@ -47,6 +47,7 @@ class Onlooker:
         self._signs, self._clock, self._notes, self._again = signs, clock, notes, again
         self._cycle = Cycle(signs.detector)
         self._number = signs.known.of
+        self._losses = signs.losses
         self._training = torch.is_grad_enabled
         self._iterators: dict[int, tuple[weakref.ref[object] | None, int, int | None]] = {}  # by address
         self._loader = 0  # number of the one that fetches
@@ -102,8 +103,10 @@ class Onlooker:
         """See `Listener`."""
         self._safely(self._module_called, module)
 
-    def backward_begins(self, roots: Sequence[Any]) -> None:  # noqa: ARG002
+    def backward_begins(self, roots: Sequence[Any]) -> None:
         """See `Listener`."""
+        if self._losses.wanted:
+            self._losses.begins(roots)
         if self._cycle.answer(Sign.BACKWARD_BEGINS, None) is None:
             self._safely(self._backward_begins)
 

@@ -5,6 +5,7 @@ A pure state machine beside the step detector, fed with the same edges. It reads
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mfu_doctor.capture.loop.edges import CUT, Edge
@@ -25,6 +26,7 @@ class RunClock:
         own: whether the recorder is at work right now.
         times: the un-profiled steps.
         profiled: the others.
+        each: called when a step has ended, with what it took and how long it waited for its batches.
     """
 
     began_ns: int
@@ -34,6 +36,7 @@ class RunClock:
     own: bool = False
     times: StepTimes = field(default_factory=StepTimes)
     profiled: StepTimes = field(default_factory=StepTimes)
+    each: Callable[[int, int], None] | None = None
     _plain: bool = True
     _held_ns: int | None = None
     _waited_ns: int = 0
@@ -76,8 +79,11 @@ class RunClock:
         if not (self.running and self._plain):
             self.act(CUT, at_ns, plain=True)
             return
-        self.times.add(at_ns - self.since_ns, self._waited_ns)
+        took_ns, waited_ns = at_ns - self.since_ns, self._waited_ns
+        self.times.add(took_ns, waited_ns)
         self.evaluating, self.since_ns, self._held_ns, self._waited_ns = False, at_ns, None, 0
+        if self.each is not None:
+            self.each(took_ns, waited_ns)
 
     def worked(self, from_ns: int, until_ns: int) -> None:
         """The recorder itself worked so long: it belongs to nothing of the user's."""
@@ -151,8 +157,11 @@ class RunClock:
 
     def _end(self, at_ns: int) -> None:
         times = self.times if self._plain else self.profiled
-        times.add(at_ns - self.since_ns, self._waited_ns)
+        took_ns, waited_ns = at_ns - self.since_ns, self._waited_ns
+        times.add(took_ns, waited_ns)
         self.running, self._held_ns, self.since_ns, self._waited_ns = False, None, at_ns, 0
+        if self.each is not None:
+            self.each(took_ns, waited_ns)
 
     def _begin(self, at_ns: int, *, plain: bool) -> None:
         gone = at_ns - self.since_ns

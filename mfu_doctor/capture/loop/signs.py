@@ -14,6 +14,7 @@ from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.hooks import loader_of, not_the_programs
 from mfu_doctor.capture.loop.identities import Identities
 from mfu_doctor.capture.loop.loops import loops_around
+from mfu_doctor.capture.loop.losses import Losses
 from mfu_doctor.capture.loop.steps import StepDetector
 from mfu_doctor.capture.loop.training_thread import TrainingThread
 
@@ -32,6 +33,7 @@ class Signs:
         detector: finds the steps.
         thread: the thread that trains.
         known: numbers of the optimizers and loaders.
+        losses: holds the loss of a step in which it is wanted.
         former: the optimizer that the loop was left for when it moved last.
     """
 
@@ -39,6 +41,7 @@ class Signs:
     detector: StepDetector = field(default_factory=StepDetector)
     thread: TrainingThread = field(default_factory=TrainingThread)
     known: Identities = field(default_factory=Identities)
+    losses: Losses = field(default_factory=Losses)
     former: Hashable | None = None
     _kinds: dict[int, int | None] = field(default_factory=dict)  # of each optimizer; None: it does not tell
     _work: int | None = None  # forward work at the last fetch
