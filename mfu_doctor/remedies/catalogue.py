@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.remedies.own_file import SUFFIX, remedy_in
 from mfu_doctor.remedies.remedy import Chosen, Circumstances, Remedy
 
 REMEDIES: tuple[Remedy, ...] = ()
 
 
 def remedy_named(name: str) -> Chosen:
-    """The remedy of a name such as "fused-optimizer" or "loader-workers=2"; without a setting, its setting is None.
+    """The remedy of a name such as "fused-optimizer", "loader-workers=2" or "mine.py"; without a setting, its setting is None.
 
     Raises:
         DoctorError: there is none of this name.
     """
+    if name.endswith(SUFFIX):
+        return Chosen(remedy_in(name))
     bare, _, setting = name.partition("=")
     for remedy in REMEDIES:
         if remedy.name == bare:

@@ -37,6 +37,7 @@ from mfu_doctor.result.step import (
     StepRow,
     StepTime,
 )
+from mfu_doctor.result.trial import Trial
 from mfu_doctor.whole_run import WholeRun
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "Saving",
     "StepRow",
     "StepTime",
+    "Trial",
     "WholeRun",
 ]
 
@@ -120,6 +122,7 @@ class Report:
     structure: dict[str, float] = field(default_factory=dict)  # deterministic counts per step: launches, syncs, ...
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)  # e.g. "syncs" -> ("train.py:41", ...)
     baseline: Baseline | None = None
+    trial: Trial | None = None  # what `mfu-doctor try` measured; None: nothing was tried
     problems: tuple[str, ...] = ()  # what was wrong with the file
     cautions: tuple[str, ...] = ()  # `caveats` has all of them, in order
 

@@ -37,6 +37,11 @@ class StepObserver:
         onlooker = Onlooker(self._signs, self.clock, self.notes, 0, self._again)
         self._hooks = Hooks(onlooker, self._signs.thread)
 
+    @property
+    def source(self) -> str:
+        """What the steps are found from, as in `Facts.step_source`."""
+        return self._signs.detector.source.value
+
     def start(self) -> None:
         """Begin."""
         self.notes.guarded("the steps could not be observed", self._hooks.install)

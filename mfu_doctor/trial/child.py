@@ -1,0 +1,114 @@
+"""The process in which the program of a trial runs: it applies the remedies, measures the steps, answers, and waits to be ended.
+
+It never outlives the process that started it: that one holds a pipe open, and when the pipe closes, all ends here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mfu_doctor.capture.facts.settings import place_in_job
+from mfu_doctor.files import write_file
+from mfu_doctor.json_text import json_bytes
+from mfu_doctor.remedies.catalogue import remedy_named
+from mfu_doctor.remedies.effects import effects
+from mfu_doctor.session.program import Words, run_as_main
+from mfu_doctor.session.run_script import RunOptions, profiled
+from mfu_doctor.trial.observed import ObservedRun
+from mfu_doctor.trial.orders import ALIVE, RESULT, STEPS, TRACE, Measured, Orders, read_orders
+
+COUNT_BYTES = 8  # the number of steps so far, in the machine's byte order
+
+
+def run_child(orders: str, words: Words) -> int:
+    """Do what the orders say with this program; returns its exit status.
+
+    Args:
+        orders: their file.
+        words: the program.
+
+    Raises:
+        DoctorError: the program does not exist, or a remedy.
+    """
+    told = read_orders(orders)
+    threading.Thread(target=_end_with_parent, args=(Path(told.folder) / ALIVE,), daemon=True).start()
+    if told.records:
+        options = RunOptions(output=str(Path(told.folder) / TRACE), print_report=False)
+        return run_as_main(words, profiled(words.target, options))
+    return run_as_main(words, lambda: _treated(told))
+
+
+def _end_with_parent(pipe: Path) -> None:
+    """Wait until nobody holds the pipe open, then end this process and its group (the loader's workers) at once."""
+    with pipe.open("rb") as stream:
+        stream.read()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+@contextmanager
+def _treated(orders: Orders) -> Iterator[None]:
+    """The program's surroundings: with the remedies, and measured by the first process of its job."""
+    for name in orders.remedies:
+        remedy_named(name).apply()
+    if place_in_job().rank:
+        yield
+        return
+    run = ObservedRun()
+    enough = _Enough(orders, run)
+    with run.observed(enough.stepped):
+        yield
+    enough.answer()
+
+
+class _Enough:
+    """Tells the parent of each step, and answers when enough were seen.
+
+    Args:
+        orders: how many are wanted.
+        run: what is seen.
+    """
+
+    def __init__(self, orders: Orders, run: ObservedRun) -> None:
+        self._orders, self._run, self._began = orders, run, time.perf_counter()
+        self._first_s = 0.0
+        with (Path(orders.folder) / STEPS).open("r+b") as counter:
+            self._counter = mmap.mmap(counter.fileno(), COUNT_BYTES)
+
+    def stepped(self, count: int) -> None:
+        """So many steps have ended."""
+        self._counter[:] = count.to_bytes(COUNT_BYTES, sys.byteorder)
+        if count == 1:
+            self._first_s = time.perf_counter() - self._began
+        known = self._orders.source
+        if count >= self._orders.steps and known in (None, self._run.source):
+            self.answer()
+            _wait_for_the_end()
+
+    def answer(self) -> None:
+        """Write what was measured."""
+        steps, losses = self._run.losses()
+        measured = Measured(
+            steps_s=self._run.steps_s(),
+            first_s=self._first_s,
+            losses=losses,
+            loss_steps=steps,
+            effects=tuple(sorted(effects())),
+            notes=tuple(self._run.notes),
+        )
+        write_file(Path(self._orders.folder) / RESULT, json_bytes(measured))
+
+
+def _wait_for_the_end() -> None:
+    """All is measured: do nothing more, and let nothing that the program has set keep the process from being ended."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        time.sleep(1)

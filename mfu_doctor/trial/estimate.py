@@ -1,0 +1,137 @@
+"""What the runs of a fix say about its gain: pure functions of step times.
+
+Each run is one value: what its steps take. Each run with the fix is compared with the unchanged runs just before and after it, so
+that a machine that becomes slower does not count for or against it. The differences give an interval by Student's t, whose
+spread is never taken as less than that of the unchanged runs among themselves: a few differences that happen to be alike prove
+nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from statistics import fmean, median, stdev
+
+from mfu_doctor.result.trial import BETTER, OPEN, SAME, WORSE
+
+FEWEST_PAIRS = 3
+MOST_PAIRS = 12
+# Of each look at the interval. It is looked at after each of ten pairs at most: together some claim is then wrong in 5 of 100
+# (Pocock, Group sequential methods, Biometrika 64, 1977, table 1: 0.0106 for ten looks).
+_WRONG = 0.01
+# Two runs with a fix that follow each other share the unchanged run between them. For equal noise in each run, the mean of such
+# differences varies by a third more than their own variance says (1.5 + 2 / 4 of a run's, not 1.5).
+_SHARED = math.sqrt(4 / 3)
+_BLOCKS = 5
+SMALLEST = 0.01  # of the step: a smaller difference is none
+_ALIKE = 0.03  # of the step: an interval within it says that there is no difference
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A relative change of the step time: logarithms of its ratio, so that half and twice are alike.
+
+    Attributes:
+        low: the end at which it shortens the step most.
+        middle: the estimate.
+        high: the other end.
+    """
+
+    low: float
+    middle: float
+    high: float
+
+    def of(self, step_s: float) -> tuple[float, float, float]:
+        """The seconds that it saves of a step: least, estimate, most; negative where it costs time."""
+        low, middle, high = (step_s * -math.expm1(end) for end in (self.high, self.middle, self.low))
+        return low, middle, high
+
+
+def step_of(steps_s: Sequence[float], skipped: int) -> float:
+    """What a step of a run takes: the median of the means of a few blocks of consecutive steps, in seconds.
+
+    A mean counts steps that are long every few times (a loader's); the median leaves out a block that something disturbed.
+
+    Args:
+        steps_s: all steps of the run, not empty.
+        skipped: leading ones that are its beginning; of a short run no more than a third is.
+    """
+    kept = steps_s[min(skipped, len(steps_s) // 3) :]
+    count = min(_BLOCKS, len(kept))
+    edges = [len(kept) * i // count for i in range(count + 1)]
+    return median(fmean(kept[a:b]) for a, b in pairwise(edges))
+
+
+def differences(unchanged: Sequence[float], changed: Sequence[tuple[int, float]]) -> list[float]:
+    """The logarithm of the ratio of each changed run to the unchanged ones beside it.
+
+    Args:
+        unchanged: step times of the unchanged runs in their order.
+        changed: of each changed run, the number of the unchanged one before it, and its step time.
+    """
+    return [math.log(step) - fmean(math.log(u) for u in unchanged[before : before + 2]) for before, step in changed]
+
+
+def noise_of(unchanged: Sequence[float]) -> float:
+    """How far an unchanged run is from those beside it by chance: a standard deviation, as of `differences`; 0 if not known."""
+    logs = [math.log(step) for step in unchanged]
+    around = [logs[i] - (logs[i - 1] + logs[i + 1]) / 2 for i in range(1, len(logs) - 1)]
+    if around:
+        return math.sqrt(fmean(value * value for value in around))
+    return abs(logs[1] - logs[0]) if len(logs) == 2 else 0.0
+
+
+def interval(values: Sequence[float], noise: float) -> Interval:
+    """The interval for the mean of these differences.
+
+    Args:
+        values: two or more.
+        noise: as of `noise_of`.
+    """
+    middle = fmean(values)
+    half = half_width(max(stdev(values), noise), len(values))
+    return Interval(middle - half, middle, middle + half)
+
+
+def half_width(spread: float, count: int) -> float:
+    """Half of the interval for the mean of so many values of this standard deviation."""
+    return _SHARED * _quantile(1 - _WRONG / 2, count - 1) * spread / math.sqrt(count)
+
+
+def judged(change: Interval) -> str:
+    """What an interval says; it is only asked when there are `FEWEST_PAIRS`."""
+    if change.high < 0 and change.middle <= math.log1p(-SMALLEST):
+        return BETTER
+    if change.low > 0 and change.middle >= math.log1p(SMALLEST):
+        return WORSE
+    if max(-change.low, change.high) <= _ALIKE:
+        return SAME
+    return OPEN
+
+
+@cache
+def _quantile(share: float, freedom: int) -> float:
+    """Student's t of so many degrees of freedom below which this share (more than a half) lies."""
+    low, high = 0.0, 1.0
+    while _below(high, freedom) < share:
+        high *= 2
+    for _ in range(60):  # halves of the range, to the last bits of a float
+        middle = (low + high) / 2
+        low, high = (middle, high) if _below(middle, freedom) < share else (low, middle)
+    return high
+
+
+def _below(t: float, freedom: int) -> float:
+    """The share of Student's t that lies below a positive value (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine, term, total = math.cos(angle), 1.0, 0.0
+    odd = freedom % 2
+    term = cosine if odd else 1.0
+    for i in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine * cosine * i / (i + 1)
+    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    return (1 + inside) / 2

@@ -1,0 +1,151 @@
+"""The fixes that helped, written into the user's program: a diff, and the lines whose place is not certain. No file is changed.
+
+An edit is certain if the syntax tree shows one place for it: the call at the line of the finding, or the only such call of the
+program. An argument that is computed (`num_workers=args.workers`) is the user's to change.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfu_doctor.remedies.remedy import AfterImports, Chosen, Keywords
+
+_CONTEXT = 3  # lines around a change
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What to change.
+
+    Attributes:
+        diff: a unified diff; empty if no place is certain.
+        by_hand: lines to paste where no place is certain.
+    """
+
+    diff: str = ""
+    by_hand: tuple[str, ...] = ()
+
+
+def patch_of(fixes: Sequence[tuple[Chosen, str | None]], script: Path | None) -> Patch:
+    """The changes for these fixes.
+
+    Args:
+        fixes: each with the place of its finding ("train.py:41"), if that is known.
+        script: the file of the program; None if it is not known.
+    """
+    source = _text_of(script)
+    if source is None or script is None:
+        return Patch(by_hand=tuple(fix.line for fix, _ in fixes))
+    new, by_hand = source, list[str]()
+    for fix, place in fixes:
+        edited = _edited(new, fix, _line_in(place, script) if new == source else None)
+        if edited is None:
+            by_hand.append(fix.line)
+        else:
+            new = edited
+    name = str(script)
+    rows = difflib.unified_diff(
+        source.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{name}", f"b/{name}", n=_CONTEXT
+    )
+    return Patch(
+        "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows), tuple(by_hand)
+    )
+
+
+def _text_of(script: Path | None) -> str | None:
+    try:
+        return script.read_bytes().decode() if script is not None else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _line_in(place: str | None, script: Path) -> int | None:
+    """The line of a place, if it is in this file."""
+    file, _, line = (place or "").rpartition(":")
+    return int(line) if line.isdecimal() and file and Path(file).name == script.name else None
+
+
+def _edited(source: str, fix: Chosen, line: int | None) -> str | None:
+    """The program with one fix; None if its place is not certain."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return None
+    match fix.edit:
+        case Keywords(of, words):
+            edited = _with_keywords(source, _the_call(tree, of, line), dict(words))
+        case AfterImports(lines, imports):
+            edited = _after_imports(source, tree, lines, imports)
+        case None:
+            return None
+    return edited if edited is not None and _parses(edited) else None
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+def _the_call(tree: ast.Module, names: Sequence[str], line: int | None) -> ast.Call | None:
+    """The one call of something with one of these names: at this line, else in all of the program."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _last_name(node.func) in names]
+    here = [call for call in calls if line is not None and call.lineno <= line <= (call.end_lineno or call.lineno)]
+    chosen = here or calls
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _last_name(called: ast.expr) -> str | None:
+    return getattr(called, "attr", getattr(called, "id", None))
+
+
+def _with_keywords(source: str, call: ast.Call | None, words: dict[str, str]) -> str | None:
+    """The source with these arguments in this call; None if one of them is computed there, or may be."""
+    if call is None or any(keyword.arg is None for keyword in call.keywords):
+        return None
+    data, edits = source.encode(), list[tuple[int, int, str]]()
+    present = {keyword.arg: keyword.value for keyword in call.keywords}
+    for name, value in words.items():
+        old = present.get(name)
+        if old is not None and not isinstance(old, ast.Constant):
+            return None
+        if old is not None:
+            edits.append((*_span(data, old), value))
+    added = ", ".join(f"{name}={value}" for name, value in words.items() if name not in present)
+    if added:
+        end = _span(data, call)[1] - 1  # before the closing bracket
+        body = data[:end].rstrip()
+        joint = "" if body.endswith(b"(") else " " if body.endswith(b",") else ", "
+        edits.append((len(body), len(body), f"{joint}{added}{',' if joint == ' ' else ''}"))
+    for start, stop, text in sorted(edits, reverse=True):
+        data = data[:start] + text.encode() + data[stop:]
+    return data.decode()
+
+
+def _span(data: bytes, node: ast.expr) -> tuple[int, int]:
+    """Where an expression begins and ends, in bytes: that is how syntax trees count columns."""
+    starts = [0]
+    for row in data.splitlines(keepends=True):
+        starts.append(starts[-1] + len(row))
+    end_line, end_column = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
+    return starts[node.lineno - 1] + node.col_offset, starts[end_line - 1] + end_column
+
+
+def _after_imports(source: str, tree: ast.Module, lines: Sequence[str], imports: Sequence[str]) -> str | None:
+    """The source with these statements after its last import of the outermost level."""
+    at = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    if not at:
+        return None
+    known = {alias.asname or alias.name for node in at if isinstance(node, ast.Import) for alias in node.names}
+    rows = source.splitlines(keepends=True)
+    end = at[-1].end_lineno or at[-1].lineno
+    if not rows[end - 1].endswith("\n"):
+        rows[end - 1] += "\n"
+    needed = [f"import {name}\n" for name in imports if name not in known]
+    return "".join([*rows[:end], *needed, "\n", *(f"{row}\n" for row in lines), *rows[end:]])

@@ -1,0 +1,194 @@
+"""Runs fixes and the unchanged program in turns until each fix is settled or the time is over.
+
+The unchanged program runs before and after every run with a fix, so that each is compared with what surrounds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Protocol
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.remedies.remedy import Chosen
+from mfu_doctor.result.trial import NO_EFFECT, OPEN
+from mfu_doctor.trial.bench import OUT_OF_TIME, Failure
+from mfu_doctor.trial.estimate import (
+    FEWEST_PAIRS,
+    MOST_PAIRS,
+    Interval,
+    differences,
+    half_width,
+    interval,
+    judged,
+    noise_of,
+    step_of,
+)
+from mfu_doctor.trial.losses import LossChange, loss_change
+from mfu_doctor.trial.orders import Measured
+
+_USUAL_PAIRS = 5  # that settle a fix; so many are planned for
+
+
+class Runs(Protocol):
+    """Where the program runs: see `Bench`."""
+
+    def measure(self, names: tuple[str, ...] = ()) -> Measured | Failure:
+        """Run it with these remedies."""
+
+    def left(self) -> int:
+        """How many more runs there is time for; 0 if there is none."""
+
+
+@dataclass(slots=True)
+class Arm:
+    """What is tried: one fix, or several together.
+
+    Attributes:
+        fixes: the remedies.
+        runs: each run, with the number of the unchanged run before it.
+        failure: why there are no more.
+    """
+
+    fixes: tuple[Chosen, ...]
+    runs: list[tuple[int, Measured]] = field(default_factory=list)
+    failure: Failure | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its remedies, as the user names them."""
+        return tuple(chosen.name for chosen in self.fixes)
+
+    @property
+    def samples(self) -> float:
+        """Samples of a step in multiples of the unchanged program's."""
+        product = 1.0
+        for chosen in self.fixes:
+            product *= chosen.samples
+        return product
+
+
+@dataclass(slots=True)
+class Turns:
+    """The runs so far, and what they say.
+
+    Args:
+        bench: where the program runs.
+        skipped: leading steps of a run that are its beginning.
+        tell: is told after each run: what ran, and what its step took or why there is none.
+    """
+
+    bench: Runs
+    skipped: int
+    tell: Callable[[str, float | Failure], None]
+    unchanged: list[Measured] = field(default_factory=list)
+    ended: str | None = None  # why it was over before all was settled
+
+    def settle(self, arms: Sequence[Arm]) -> None:
+        """Run these in turns until all are settled or the time is over; few at a time if there is not time for all.
+
+        Raises:
+            DoctorError: the unchanged program cannot be measured.
+        """
+        if not self.unchanged:
+            self._run_unchanged()
+        rest = [arm for arm in arms if self.is_open(arm)]
+        while rest and self.ended is None:
+            at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
+            group, rest = rest[:at_once], rest[at_once:]
+            while group and self.ended is None:
+                for arm in group:
+                    self._pair(arm)
+                group = [arm for arm in group if self.is_open(arm)]
+
+    def is_open(self, arm: Arm) -> bool:
+        """Whether more runs would say more."""
+        if arm.failure is not None or len(arm.runs) >= MOST_PAIRS:
+            return False
+        change = self.change(arm)
+        return len(arm.runs) < FEWEST_PAIRS or change is None or judged(change) == OPEN
+
+    def change(self, arm: Arm) -> Interval | None:
+        """What it does to the step, per sample; None if there are too few runs to say."""
+        steps = [(before, self._step(run) / arm.samples) for before, run in arm.runs if before < len(self.unchanged)]
+        if len(steps) < 2:
+            return None
+        whole = [self._step(run) for run in self.unchanged]
+        return interval(differences(whole, steps), noise_of(whole))
+
+    def verdict(self, arm: Arm) -> str:
+        """The word for it, as far as time goes."""
+        change = self.change(arm)
+        return OPEN if change is None or len(arm.runs) < FEWEST_PAIRS else judged(change)
+
+    @property
+    def step_s(self) -> float:
+        """The step of the unchanged program."""
+        return median(self._step(run) for run in self.unchanged)
+
+    @property
+    def noise(self) -> float | None:
+        """How far one unchanged run is from those beside it, as a share; None of fewer than two."""
+        return noise_of([self._step(run) for run in self.unchanged]) if len(self.unchanged) > 1 else None
+
+    def noise_s(self, arm: Arm) -> float | None:
+        """What as many unchanged runs would differ from unchanged ones at most, in seconds."""
+        noise = self.noise
+        return None if noise is None or len(arm.runs) < 2 else half_width(noise, len(arm.runs)) * self.step_s
+
+    def losses(self, arm: Arm) -> LossChange | None:
+        """What it does to the losses, in the run that changes them most; None of larger batches, whose losses are others."""
+        if arm.samples != 1.0 or not arm.runs:
+            return None
+        curves = [run.losses for run in self.unchanged]
+        changes = [loss_change(curves, run.losses) for _, run in arm.runs]
+        return max(changes, key=lambda change: (change.most or 0.0, change.at is not None))
+
+    def start_s(self, arm: Arm) -> float | None:
+        """Seconds that it needs more than the unchanged program before its steps are as usual."""
+        if not arm.runs:
+            return None
+        later = median(run.ready_s(self.skipped) for _, run in arm.runs)
+        return later - median(run.ready_s(self.skipped) for run in self.unchanged)
+
+    def step_with(self, arm: Arm) -> float | None:
+        """The step with it."""
+        return median(self._step(run) for _, run in arm.runs) if arm.runs else None
+
+    def _step(self, run: Measured) -> float:
+        return step_of(run.steps_s, self.skipped)
+
+    def _pair(self, arm: Arm) -> None:
+        """One run with the fix, and the unchanged one after it."""
+        if self.bench.left() < 2:
+            self.ended = "the time was over"
+            return
+        result = self.bench.measure(arm.names)
+        if isinstance(result, Failure):
+            self.tell(" + ".join(arm.names), result)
+            if result.kind == OUT_OF_TIME:
+                self.ended = "the time was over"
+            else:
+                arm.failure = result
+            return
+        idle = [fix.name for fix in arm.fixes if fix.remedy.name not in result.effects]
+        if idle:
+            arm.failure = Failure(NO_EFFECT, f"the program never comes to what {', '.join(idle)} changes")
+            self.tell(" + ".join(arm.names), arm.failure)
+            return
+        self.tell(" + ".join(arm.names), self._step(result) / arm.samples)
+        arm.runs.append((len(self.unchanged) - 1, result))
+        self._run_unchanged()
+
+    def _run_unchanged(self) -> None:
+        result = self.bench.measure()
+        if isinstance(result, Measured):
+            self.tell("unchanged", self._step(result))
+            self.unchanged.append(result)
+            return
+        self.tell("unchanged", result)
+        if not self.unchanged:
+            raise DoctorError(f"the unchanged program cannot be measured: {result.kind} ({result.reason})")
+        over = result.kind == OUT_OF_TIME
+        self.ended = "the time was over" if over else f"the unchanged program {result.kind}: {result.reason}"

@@ -1,0 +1,134 @@
+"""Real child processes: what they measure, how they fail, and that nothing of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.inputs.load import load_input
+from mfu_doctor.result.trial import CRASHED, HUNG, NO_MEMORY, SHORT
+from mfu_doctor.trial.bench import OUT_OF_TIME, Failure, Patience
+from mfu_doctor.trial.orders import Measured
+from tests.trial.programs import PLENTY, STEPS, TRAIN, bench, own_fix, soon_over
+
+pytest.importorskip("torch", reason="the programs train with torch")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+
+
+def measured(result: Measured | Failure) -> Measured:
+    assert isinstance(result, Measured), result
+    return result
+
+
+def failed(result: Measured | Failure) -> Failure:
+    assert isinstance(result, Failure)
+    return result
+
+
+def test_runs_are_alike_but_for_the_fix(tmp_path: Path) -> None:
+    """A fix of one's own acts before the program starts."""
+    name = own_fix(tmp_path, "import torch\ntorch.set_default_dtype(torch.float64)\n")
+    at = bench(tmp_path, PLENTY)
+    first, second, changed = measured(at.measure()), measured(at.measure()), measured(at.measure((name,)))
+    assert len(first.steps_s) == len(first.losses) == STEPS
+    assert first.losses == second.losses != changed.losses
+    assert first.loss_steps == tuple(range(1, STEPS + 1))
+    assert min(first.steps_s) > 0.002
+    assert first.first_s > first.steps_s[0]
+    assert (first.effects, changed.effects, first.notes) == ((), (name,), ())
+
+
+def test_arguments_and_the_variable_of_a_trial_reach_the_program(tmp_path: Path) -> None:
+    source = TRAIN + "assert sys.argv[1:] == ['--lr', '3'] and os.environ['MFU_DOCTOR_TRIAL'] == '1'\ntrain(9)\n"
+    assert (
+        len(measured(bench(tmp_path, source, "--lr", "3").measure()).steps_s) == 8
+    )  # the first began with the program
+
+
+def test_a_program_of_few_steps_is_too_short(tmp_path: Path) -> None:
+    assert failed(bench(tmp_path, TRAIN + "train(2)\n").measure()) == Failure(SHORT, "it was over after 1 step")
+    assert failed(bench(tmp_path, "").measure()) == Failure(SHORT, "no training step was seen")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "reason"),
+    [
+        ("raise ValueError('no such thing')", CRASHED, "ValueError: no such thing"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", CRASHED, "SIGSEGV"),
+        ("raise MemoryError('out of memory: 8 GiB')", NO_MEMORY, "MemoryError: out of memory: 8 GiB"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", NO_MEMORY, "the system ended it"),
+    ],
+)
+def test_a_fix_that_fails_says_how(tmp_path: Path, source: str, kind: str, reason: str) -> None:
+    failure = failed(bench(tmp_path, PLENTY).measure((own_fix(tmp_path, source),)))
+    assert failure.kind == kind
+    assert failure.reason.startswith(reason)
+
+
+def test_a_fix_that_hangs_is_ended_after_a_bound_of_the_unchanged_run(tmp_path: Path) -> None:
+    at = bench(tmp_path, PLENTY, patience=Patience(times=1.5, least_s=1.0))
+    measured(at.measure())
+    stuck = "import time, torch\ntorch.randn = lambda *_: time.sleep(3600)\nprint('waiting for ever', flush=True)\n"
+    failure = failed(at.measure((own_fix(tmp_path, stuck),)))
+    assert failure.kind == HUNG
+    assert failure.reason.endswith("waiting for ever")
+
+
+def test_the_time_for_all_ends_a_run(tmp_path: Path) -> None:
+    assert failed(bench(tmp_path, PLENTY + "x", seconds=0.5).measure()).kind == OUT_OF_TIME
+
+
+LEAVES = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+own = subprocess.Popen(["sleep", "3600"])
+other = subprocess.Popen(["sh", "-c", "trap '' TERM; while true; do sleep 1; done"], start_new_session=True)
+open(sys.argv[1], "w").write(f"{os.getpid()} {own.pid} {other.pid}")
+train(100_000)
+"""
+
+
+def test_nothing_is_left_of_a_run(tmp_path: Path) -> None:
+    """Neither of a program that ignores the request to end, nor of what it starts in a session of its own."""
+    pids = tmp_path / "pids"
+    measured(bench(tmp_path, TRAIN + LEAVES, str(pids)).measure())
+    assert all(soon_over(int(pid)) for pid in pids.read_text().split())
+
+
+def test_a_run_ends_with_the_command_even_if_that_is_killed(tmp_path: Path) -> None:
+    pids, script = tmp_path / "pids", tmp_path / "train.py"
+    script.write_text(TRAIN + "own = subprocess.Popen(['sleep', '3600'])\n" + _tells_pids() + "train(10**9)\n")
+    command = [sys.executable, "-m", "mfu_doctor", "try", str(script), str(pids)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
+        until = time.monotonic() + 60
+        while not (pids.exists() and pids.read_text()) and time.monotonic() < until:
+            time.sleep(0.05)
+        parent.send_signal(signal.SIGKILL)
+    assert all(soon_over(int(pid)) for pid in pids.read_text().split())
+
+
+def _tells_pids() -> str:
+    return "open(sys.argv[1], 'w').write(f'{os.getpid()} {own.pid}')\n"
+
+
+def test_the_unchanged_program_is_recorded_as_by_run(tmp_path: Path) -> None:
+    at = bench(tmp_path, PLENTY)
+    with at.recorded() as trace:
+        report = load_input(trace).report
+    assert report.run.captured
+    assert not trace.exists()
+
+
+def test_a_program_that_fails_cannot_be_recorded(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DoctorError, match="ValueError: no data"),
+        bench(tmp_path, "raise ValueError('no data')").recorded(),
+    ):
+        pass

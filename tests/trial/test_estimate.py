@@ -1,0 +1,123 @@
+"""What is claimed of drawn step times: seldom anything where there is nothing, and what there is."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+
+import pytest
+
+from mfu_doctor.result.trial import BETTER, OPEN, SAME, WORSE
+from mfu_doctor.trial.estimate import (
+    FEWEST_PAIRS,
+    MOST_PAIRS,
+    Interval,
+    differences,
+    half_width,
+    interval,
+    judged,
+    noise_of,
+    step_of,
+)
+
+
+def verdict(times: random.Random, ratio: float, noise: float, drift: float = 0.0) -> str:
+    """Runs in turns, as `Turns` does them, until it is settled."""
+    unchanged, changed, now = [_drawn(times, noise)], list[tuple[int, float]](), 0.0
+    while len(changed) < MOST_PAIRS:
+        now += drift
+        changed.append((len(unchanged) - 1, ratio * _drawn(times, noise) * math.exp(now)))
+        now += drift
+        unchanged.append(_drawn(times, noise) * math.exp(now))
+        if len(changed) >= FEWEST_PAIRS:
+            said = judged(interval(differences(unchanged, changed), noise_of(unchanged)))
+            if said != OPEN:
+                return said
+    return OPEN
+
+
+def _drawn(times: random.Random, noise: float) -> float:
+    """A step time; one run in ten is disturbed by three times the usual noise."""
+    return math.exp(times.gauss(0.0, noise * (3 if times.random() < 0.1 else 1)))
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.01, 0.05, 0.2])
+@pytest.mark.parametrize("drift", [0.0, 0.01])
+def test_a_program_against_itself_is_said_to_differ_at_most_once_in_twenty(noise: float, drift: float) -> None:
+    times, trials = random.Random(7), 400
+    claims = sum(verdict(times, 1.0, noise, drift) in (BETTER, WORSE) for _ in range(trials))
+    assert claims <= trials / 20
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.7, BETTER), (1.4, WORSE), (1.0, SAME)])
+def test_what_there_is_is_nearly_always_found(ratio: float, said: str) -> None:
+    times = random.Random(3)
+    found = [verdict(times, ratio, 0.005) for _ in range(200)]
+    assert found.count(said) > 190
+
+
+def test_a_difference_below_a_hundredth_is_none() -> None:
+    times = random.Random(5)
+    assert BETTER not in {verdict(times, 0.995, 0.0005) for _ in range(100)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Interval(-0.3, -0.2, -0.1), BETTER),
+        (Interval(-0.3, -0.1, 0.1), OPEN),
+        (Interval(-0.02, -0.005, 0.01), SAME),
+        (Interval(-0.009, -0.006, -0.003), SAME),
+        (Interval(0.1, 0.2, 0.3), WORSE),
+    ],
+)
+def test_the_words_of_an_interval(change: Interval, said: str) -> None:
+    assert judged(change) == said
+
+
+def test_the_seconds_of_an_interval() -> None:
+    """Half of a step of 2 s saves one second; twice costs two."""
+    low, middle, high = Interval(math.log(0.5), math.log(0.5), math.log(2.0)).of(2.0)
+    assert (low, middle, high) == pytest.approx((-2.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(("count", "quantile"), [(2, 63.657), (3, 9.925), (6, 4.032), (10, 3.250)])
+def test_the_interval_is_students(count: int, quantile: float) -> None:
+    """99 % of Student's t (published tables), a third wider in variance for the unchanged runs that two pairs share."""
+    assert half_width(1.0, count) == pytest.approx(quantile * math.sqrt(4 / 3 / count), rel=1e-4)
+
+
+def test_few_alike_differences_do_not_hide_the_noise() -> None:
+    alike = interval([-0.05, -0.05, -0.05], 0.05)
+    assert judged(alike) == OPEN
+    assert judged(interval([-0.05, -0.05, -0.05], 0.001)) == BETTER
+
+
+def test_a_step_counts_what_comes_every_few_steps() -> None:
+    """Two workers load: every second step waits."""
+    assert step_of([9.0, 9.0] + [0.1, 0.3] * 10, 2) == pytest.approx(0.2)
+
+
+def test_a_step_leaves_out_what_disturbed_it_once() -> None:
+    assert step_of([9.0] + [0.2] * 9 + [5.0] + [0.2] * 10, 1) == pytest.approx(0.2)
+
+
+def test_a_short_run_keeps_two_thirds_of_its_steps() -> None:
+    assert step_of([9.0, 9.0, 0.2, 0.2, 0.2, 0.2], 5) == pytest.approx(0.2)
+
+
+def test_a_slower_machine_counts_for_nobody() -> None:
+    """Each run is 1 % slower than the one before it."""
+    times = [math.exp(0.01 * i) for i in range(7)]
+    unchanged = times[::2]
+    changed = [(i, step) for i, step in enumerate(times[1::2])]
+    assert differences(unchanged, changed) == pytest.approx([0.0, 0.0, 0.0])
+
+
+def test_the_noise_is_that_of_neighbours() -> None:
+    steady = [math.exp(0.1 * i) for i in range(5)]
+    assert noise_of(steady) == pytest.approx(0.0, abs=1e-12)
+    assert noise_of([1.0, 1.1, 1.0, 1.1]) == pytest.approx(math.log(1.1))
+    assert all(noise_of([a, b]) == pytest.approx(abs(math.log(a / b))) for a, b in pairwise([1.0, 1.1, 1.3]))
+    assert noise_of([1.0]) == 0.0

@@ -1,0 +1,98 @@
+"""Fixes written into a program: where their place is certain, and nowhere else."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.remedies.remedy import AfterImports, Chosen, Edit, Keywords
+from mfu_doctor.trial.patch import Patch, patch_of
+from tests.trial.drawn import fix
+
+WORKERS = Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True")))
+FUSED = Keywords(("AdamW", "SGD"), (("fused", "True"),))
+TF32 = AfterImports(('torch.set_float32_matmul_precision("high")',))
+
+
+def edit(kind: Edit, setting: str | None = None) -> Chosen:
+    return Chosen(replace(fix("it").remedy, edit=kind, line="by hand"), setting)
+
+
+def patched(tmp_path: Path, source: str, chosen: Chosen, place: str | None = None) -> str | None:
+    """The program after the diff, applied by the usual tool; None if its place is not certain."""
+    script = tmp_path / "train.py"
+    script.write_text(source)
+    patch = patch_of([(chosen, place)], script)
+    assert script.read_text() == source
+    if not patch.diff:
+        assert patch.by_hand == (chosen.line,)
+        return None
+    subprocess.run(["patch", "-s", str(script)], input=patch.diff, text=True, check=True)
+    return script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "after"),
+    [
+        ("l = DataLoader(d)\n", "l = DataLoader(d, num_workers=2, persistent_workers=True)\n"),
+        ("l = DataLoader()", "l = DataLoader(num_workers=2, persistent_workers=True)"),
+        ("l = data.DataLoader(d, num_workers=0)\n", "l = data.DataLoader(d, num_workers=2, persistent_workers=True)\n"),
+        (
+            "l = DataLoader(\n    d,\n    shuffle=True,\n)\n",
+            "l = DataLoader(\n    d,\n    shuffle=True, num_workers=2, persistent_workers=True,\n)\n",
+        ),
+        (
+            "name = 'Größe'; l = DataLoader(d)\n",
+            "name = 'Größe'; l = DataLoader(d, num_workers=2, persistent_workers=True)\n",
+        ),
+    ],
+)
+def test_arguments_are_added_or_replaced(tmp_path: Path, source: str, after: str) -> None:
+    assert patched(tmp_path, source, edit(WORKERS, "2")) == after
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "l = DataLoader(d, num_workers=args.workers)\n",
+        "l = DataLoader(d, **options)\n",
+        "a, b = DataLoader(d), DataLoader(e)\n",
+        "l = make_loader()\n",
+        "l = DataLoader(d\n",
+    ],
+)
+def test_what_is_not_certain_is_left_to_the_user(tmp_path: Path, source: str) -> None:
+    assert patched(tmp_path, source, edit(WORKERS, "2")) is None
+
+
+def test_the_place_of_the_finding_chooses_among_several(tmp_path: Path) -> None:
+    source = "a = AdamW(p)\nb = AdamW(q)\n"
+    assert patched(tmp_path, source, edit(FUSED), "train.py:2") == "a = AdamW(p)\nb = AdamW(q, fused=True)\n"
+    assert patched(tmp_path, source, edit(FUSED), "other.py:2") is None
+
+
+def test_a_line_comes_after_the_imports(tmp_path: Path) -> None:
+    source = '"""Trains."""\nfrom __future__ import annotations\nimport torch\nfrom torch import (\n    nn,\n)\nx = 1\n'
+    after = patched(tmp_path, source, edit(TF32))
+    assert after == source.replace(")\nx", ')\n\ntorch.set_float32_matmul_precision("high")\nx')
+
+
+def test_a_module_that_is_not_imported_by_its_name_is(tmp_path: Path) -> None:
+    after = patched(tmp_path, "import torch as t\nx = 1\n", edit(TF32))
+    assert after == 'import torch as t\nimport torch\n\ntorch.set_float32_matmul_precision("high")\nx = 1\n'
+
+
+def test_two_fixes_are_one_diff(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import torch\n\nl = DataLoader(d)\no = AdamW(p)\n")
+    patch = patch_of([(edit(WORKERS, "2"), None), (edit(FUSED), None), (fix("unknown"), None)], script)
+    assert patch.diff.count("\n+") == 3  # the head of the file, and two lines
+    assert patch.by_hand == ("use('unknown')",)
+
+
+def test_a_program_without_a_file_is_changed_by_hand() -> None:
+    assert patch_of([(edit(FUSED), None)], None) == Patch("", ("by hand",))
+    assert patch_of([(edit(FUSED), None)], Path("not-there.py")) == Patch("", ("by hand",))

@@ -1,0 +1,47 @@
+"""The fixes that help, at once: all of them, or without the one that adds nothing."""
+
+from __future__ import annotations
+
+from mfu_doctor.result.trial import CRASHED
+from mfu_doctor.trial.bench import Failure
+from mfu_doctor.trial.together import together
+from mfu_doctor.trial.turns import Arm, Turns
+from tests.trial.drawn import SKIPPED, Drawn, fix
+
+A, B, C = ("a",), ("b",), ("c",)
+ALONE = {(): 0.1, A: 0.08, B: 0.09, C: 0.095}
+
+
+def best_of(bench: Drawn, *names: str) -> tuple[str, ...] | None:
+    turns = Turns(bench, SKIPPED, lambda *_: None)
+    arms = [Arm((fix(name),)) for name in names]
+    turns.settle(arms)
+    arm = together(turns, arms)
+    return None if arm is None else arm.names
+
+
+def test_fixes_that_do_not_disturb_each_other_are_all_kept() -> None:
+    assert best_of(Drawn(ALONE | {("a", "b", "c"): 0.1 * 0.8 * 0.9 * 0.95}), "a", "b", "c") == ("a", "b", "c")
+
+
+def test_one_that_adds_nothing_beside_another_is_dropped() -> None:
+    assert best_of(Drawn(ALONE | {("a", "b"): 0.08}), "a", "b") == ("a",)
+
+
+def test_of_three_the_one_that_does_harm_is_dropped() -> None:
+    steps = ALONE | {("a", "b", "c"): 0.085, ("b", "c"): 0.0855, ("a", "c"): 0.08, ("a", "b"): 0.072}
+    assert best_of(Drawn(steps), "a", "b", "c") == ("a", "b")
+
+
+def test_two_that_crash_together_leave_the_better_one() -> None:
+    bench = Drawn(ALONE, failures={("a", "b"): Failure(CRASHED, "RuntimeError: both")})
+    assert best_of(bench, "a", "b") == ("a",)
+
+
+def test_of_one_fix_with_two_settings_the_better_one_counts() -> None:
+    steps = {(): 0.1, ("n=2",): 0.08, ("n=4",): 0.07, ("b",): 0.09, ("n=4", "b"): 0.063}
+    assert best_of(Drawn(steps), "n=2", "n=4", "b") == ("n=4", "b")
+
+
+def test_one_alone_is_tried_already() -> None:
+    assert best_of(Drawn(ALONE), "a") is None

@@ -1,0 +1,127 @@
+"""Fixes run in turns with the unchanged program until they are settled, with drawn step times."""
+
+from __future__ import annotations
+
+import pytest
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.remedies.remedy import Chosen, Numerics
+from mfu_doctor.result.trial import (
+    BETTER,
+    CRASHED,
+    DIVERGES,
+    DRIFTS,
+    IDENTICAL,
+    NO_EFFECT,
+    NOT_A_NUMBER,
+    OPEN,
+    REFUSED,
+    SAME,
+    WORSE,
+    Tried,
+)
+from mfu_doctor.trial.bench import Failure
+from mfu_doctor.trial.estimate import FEWEST_PAIRS, MOST_PAIRS
+from mfu_doctor.trial.findings import tried
+from mfu_doctor.trial.turns import Arm, Turns
+from tests.sample_report import full_report
+from tests.trial.drawn import FIRST_S, SKIPPED, Curves, Drawn, falling, fix
+
+UNCHANGED = ()
+
+
+def turns(bench: Drawn) -> Turns:
+    return Turns(bench, SKIPPED, lambda *_: None)
+
+
+def found(bench: Drawn, *fixes: Chosen) -> list[Tried]:
+    at_turns = turns(bench)
+    arms = [Arm((chosen,)) for chosen in fixes]
+    at_turns.settle(arms)
+    return [tried(at_turns, arm, full_report()) for arm in arms]
+
+
+def test_they_run_in_turns() -> None:
+    bench = Drawn({UNCHANGED: 0.1, ("fast",): 0.05})
+    found(bench, fix("fast"))
+    assert bench.ran == [UNCHANGED, *[("fast",), UNCHANGED] * FEWEST_PAIRS]
+
+
+def test_each_of_several_has_an_unchanged_run_on_both_sides() -> None:
+    bench = Drawn({UNCHANGED: 0.1, ("a",): 0.05, ("b",): 0.07})
+    found(bench, fix("a"), fix("b"))
+    assert bench.ran == [UNCHANGED, *[("a",), UNCHANGED, ("b",), UNCHANGED] * FEWEST_PAIRS]
+
+
+@pytest.mark.parametrize(("step_s", "verdict"), [(0.05, BETTER), (0.1, SAME), (0.2, WORSE)])
+def test_the_verdict_is_that_of_the_step_times(step_s: float, verdict: str) -> None:
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): step_s}), fix("it"))
+    assert one.verdict == verdict
+    assert one.saving_s == pytest.approx(0.1 - step_s, abs=0.002)
+    assert one.saving_low_s is not None
+    assert one.saving_high_s is not None
+    assert one.saving_low_s <= 0.1 - step_s <= one.saving_high_s
+
+
+def test_what_is_not_settled_stops_after_so_many_pairs() -> None:
+    bench = Drawn({UNCHANGED: 0.1, ("it",): 0.095}, noise=0.2)
+    (one,) = found(bench, fix("it"))
+    assert (one.verdict, one.runs) == (OPEN, MOST_PAIRS)
+
+
+def test_with_little_time_one_fix_is_settled_before_the_next_begins() -> None:
+    bench = Drawn({UNCHANGED: 0.1, ("a",): 0.05, ("b",): 0.05}, most=12)
+    first, second = found(bench, fix("a"), fix("b"))
+    assert (first.verdict, second.verdict) == (BETTER, OPEN)
+    assert len(bench.ran) <= 12
+
+
+def test_a_larger_batch_counts_per_sample() -> None:
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("batch=2",): 0.15}), fix("batch=2", samples=2.0))
+    assert one.verdict == BETTER
+    assert one.saving_s == pytest.approx(0.025, abs=0.001)
+    assert one.loss is None
+
+
+def test_a_failure_is_the_verdict_and_is_not_repeated() -> None:
+    bench = Drawn({UNCHANGED: 0.1}, failures={("it",): Failure(CRASHED, "ValueError: no")})
+    (one,) = found(bench, fix("it"))
+    assert (one.verdict, one.reason, one.runs) == (CRASHED, "ValueError: no", 0)
+    assert bench.ran.count(("it",)) == 1
+
+
+def test_a_fix_that_the_program_never_comes_to_has_no_effect() -> None:
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.05}, idle=frozenset({"it"})), fix("it"))
+    assert one.verdict == NO_EFFECT
+
+
+def test_an_unchanged_program_that_cannot_be_measured_is_an_error() -> None:
+    with pytest.raises(DoctorError, match="ValueError"):
+        found(Drawn({}, failures={UNCHANGED: Failure(CRASHED, "ValueError: no")}), fix("it"))
+
+
+def test_losses_that_are_no_numbers_are_refused_whatever_is_gained() -> None:
+    losses: Curves = {("it",): lambda step: None if step >= 6 else falling(step)}
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.01}, losses=losses), fix("it", Numerics.CHANGES))
+    assert (one.verdict, one.loss, one.loss_step) == (REFUSED, NOT_A_NUMBER, 7)
+
+
+def test_diverging_losses_are_refused_whatever_is_gained() -> None:
+    losses: Curves = {("it",): lambda step: 4.0 * 2.0**step}
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.01}, losses=losses), fix("it", Numerics.CHANGES))
+    assert (one.verdict, one.loss) == (REFUSED, DIVERGES)
+
+
+@pytest.mark.parametrize(
+    ("numerics", "verdict"), [(Numerics.SAME, REFUSED), (Numerics.ROUNDING, REFUSED), (Numerics.CHANGES, BETTER)]
+)
+def test_another_course_is_refused_of_a_fix_that_should_keep_it(numerics: Numerics, verdict: str) -> None:
+    losses: Curves = {("it",): lambda step: falling(step) * (1 + 0.01 * step)}
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.05}, losses=losses), fix("it", numerics))
+    assert (one.verdict, one.loss, one.loss_step) == (verdict, DRIFTS, 2)
+
+
+def test_the_same_losses_are_identical_and_a_later_start_is_told() -> None:
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.05}, first_s={("it",): 12.0}), fix("it"))
+    assert one.loss == IDENTICAL
+    assert one.start_s == pytest.approx(12.0 - FIRST_S - 4 * 0.05, abs=0.01)
