@@ -62,9 +62,8 @@ class Verbs(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The sections "Commands" and "Options"."""
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        _section(
-            formatter, "Commands", ((name, _first_sentence(verb.help)) for name, verb in verbs if verb is not None)
-        )
+        shown = [(name, verb) for name, verb in verbs if verb is not None and not verb.hidden]
+        _section(formatter, "Commands", ((name, _first_sentence(verb.help)) for name, verb in shown))
         _section(formatter, "Options", ((name_of(p), _help_of(p)) for p in self.get_params(ctx)))
 
 

@@ -17,7 +17,11 @@ from mfu_doctor.cli import options as given
 from mfu_doctor.cli import streams
 from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.cli.progress import count_ranks, watched
+from mfu_doctor.cli.try_verb import try_
 from mfu_doctor.errors import DoctorError
+
+# Everything after the script belongs to the script. Our options end at the first word that is not one of them.
+_REST_IS_ITS_OWN = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 
 BROKEN_PIPE = 141  # what a shell reports for a process ended by SIGPIPE (128 + 13)
 
@@ -197,8 +201,7 @@ def compare(
     raise typer.Exit(status)
 
 
-# Everything after the script belongs to the script. Our options end at the first word that is not one of them.
-@app.command(cls=Verb, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@app.command(cls=Verb, context_settings=_REST_IS_ITS_OWN)
 def run(
     program: given.Program,
     output: given.RunOutput = None,
@@ -229,6 +232,18 @@ def run(
             print_report=not quiet,
         )
     )
+
+
+app.command("try", cls=Verb, context_settings=_REST_IS_ITS_OWN)(try_)
+
+
+@app.command(hidden=True, context_settings=_REST_IS_ITS_OWN)
+def trial(orders: str, program: list[str]) -> None:
+    """Run a program as `mfu-doctor try` tells: its child processes start here."""
+    from mfu_doctor.cli.run import words_of
+    from mfu_doctor.trial.child import run_child
+
+    raise _Begin(partial(run_child, orders, words_of(program)))
 
 
 @app.command(cls=Verb)
@@ -268,12 +283,14 @@ def annotate(
 
 @app.command(cls=Verb)
 def selfcheck() -> None:
-    """Show what this machine can record and read, for a bug report."""
+    """Show what this machine can record and read, for a bug report, and how right each rule has been in its trials."""
     from mfu_doctor.capture.selfcheck import selfcheck as look
-    from mfu_doctor.cli.selfcheck import table
+    from mfu_doctor.cli.selfcheck import about_trials, table
     from mfu_doctor.render.terminal.paint import abilities
+    from mfu_doctor.trial.record import read, record_file, standings
 
-    _show(table(look(), abilities(sys.stdout)))
+    place = record_file()
+    _show(table(look(), abilities(sys.stdout)) + about_trials(standings(read(place)), str(place)))
 
 
 def _show(text: str) -> None:

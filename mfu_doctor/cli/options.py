@@ -205,3 +205,42 @@ Warmup = Annotated[
     typer.Option(min=0, metavar="N", help="Run N steps with the profiler and discard them (warm-up of the profiler)."),
 ]
 Active = Annotated[int | None, typer.Option(min=1, metavar="N", help="Record N steps with the profiler.")]
+TriedProgram = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SCRIPT|-m MODULE|torchrun ... [ARGS]...",
+        help="The training script or module, or what torchrun starts, and its own arguments.",
+    ),
+]
+TriedFix = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Try this fix, such as fused-optimizer or loader-workers=2, or what a Python file of your own does before the "
+        'program starts (mine.py). Can be repeated; "all" is every fix that applies. Without this option, the fixes of the plan '
+        "are tried.",
+    ),
+]
+Minutes = Annotated[float, typer.Option(min=0.1, metavar="M", help="Time for all runs together, in minutes (10).")]
+ListFixes = Annotated[bool, typer.Option("--list", help="List the fixes that can be tried, and run nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how often and for how long; run nothing.")]
+TrialOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the report with what was tried to this file (.json, .html), or what was tried alone (.txt, .md).",
+    ),
+]
+TrialFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="Output format: terminal, markdown, json or html.",
+        autocompletion=completion.formats_of("trial"),
+    ),
+]
+WritePatch = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Write the changes that helped to this file, as a patch.")
+]

@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mfu_doctor.quantities import counted, signed_percent
 from mfu_doctor.render.words.text import clean, to_ascii
 
 if TYPE_CHECKING:
     from mfu_doctor.capture.selfcheck import Probe
     from mfu_doctor.render.terminal.paint import Abilities
+    from mfu_doctor.trial.record import Standing
 
 _MARKS = {"ok": "ok", "warn": "!!", "none": "--"}
 _VARIABLES = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TERM", "COLUMNS")
@@ -26,3 +28,13 @@ def table(probes: Sequence[Probe], screen: Abilities) -> str:
     named = ", ".join(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ)
     rows.append(("ok", "terminal", to_ascii(clean(f"{kind}: {shows}" + (f" ({named})" if named else "")))))
     return "".join(f"{mark}  {name:<12} {text}\n" for mark, name, text in rows)
+
+
+def about_trials(standings: Sequence[Standing], place: str) -> str:
+    """How right each rule has been in the trials of this machine; empty if there was none."""
+    rows = [
+        f"    {found.rule:<28} {counted(found.tried, 'trial'):>9}, {found.met} as predicted; measured less predicted, in the "
+        f"median: {signed_percent(found.apart)} of the step\n"
+        for found in standings
+    ]
+    return "".join([f"\ntried on this machine ({to_ascii(clean(place))}):\n", *rows]) if rows else ""

@@ -26,6 +26,7 @@ from mfu_doctor.json_text import json_bytes
 from mfu_doctor.result.job_as_run import JOB_STEP, SPREAD, WAIT
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, Breakdown, KernelRow
+from mfu_doctor.result.trial import Tried
 
 _OF_JOBS = {WAIT: "waiting for ranks", SPREAD: "slowest rank over mean"}
 SCHEMA = 1
@@ -86,6 +87,7 @@ class Comparison:
         places: what has new source lines ("syncs" -> "train.py:41").
         fixed: rules that found something before and no longer do.
         appeared: rules that find something now and did not before.
+        tried: what trying the fixes that were applied showed before, if they were.
     """
 
     schema: int = SCHEMA
@@ -102,6 +104,7 @@ class Comparison:
     places: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fixed: tuple[str, ...] = ()
     appeared: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
     prediction: Prediction
     allowed: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
@@ -128,6 +131,7 @@ def compare(
     old, new = step_sample([before]), step_sample([after])  # what cannot be judged is refused before what differs
     require_alike([before, after], allowed=allow_different, keys=COMPARED_KEYS)
     fixed, appeared = _findings(before, after)
+    applied = applied_fixes(before, fixes) or fixed
     step = _change("step", old, new)
     return Comparison(
         before=before.run.trace,
@@ -143,7 +147,8 @@ def compare(
         places=_new_places(before, after),
         fixed=fixed,
         appeared=appeared,
-        prediction=predict(before, old, new, applied_fixes(before, fixes) or fixed),
+        tried=tuple(one for one in before.trial.tried if one.rule in applied) if before.trial is not None else (),
+        prediction=predict(before, old, new, applied),
         allowed=tuple(allow_different),
         cautions=tuple(dict.fromkeys(caveat.text for report in (before, after) for caveat in report.caveats)),
     )

@@ -15,10 +15,11 @@ from mfu_doctor.comparison.compare import Comparison
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
+from mfu_doctor.result.trial import Trial
 from mfu_doctor.result.verdict import Verdict
 
-Shown: TypeAlias = Report | JobReport | Verdict | Comparison
-_TAKEN_BY = ((Verdict, "verdict"), (Comparison, "comparison"), (JobReport, "job"), (Report, "report"))
+Shown: TypeAlias = Report | JobReport | Verdict | Comparison | Trial
+_TAKEN_BY = ((Verdict, "verdict"), (Comparison, "comparison"), (JobReport, "job"), (Report, "report"), (Trial, "trial"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Format:
 
     Attributes:
         name: the value of `--format`.
-        takes: what it renders: a report, the report of a job, a verdict or a comparison.
+        takes: what it renders: a report, the report of a job, a verdict, a comparison or a trial.
         module: the module below this folder that does it.
         suffixes: file suffixes that select it.
         function: the function of the module; if empty, `render_<name>`.
@@ -58,6 +59,10 @@ FORMATS = (
     Format("terminal", "comparison", "comparison", (".txt",), "render_comparison"),
     Format("markdown", "comparison", "comparison", (".md",), "render_comparison_markdown"),
     Format("json", "comparison", "json", (".json",)),
+    Format("terminal", "trial", "trial", (".txt",), "render_trial"),
+    Format("markdown", "trial", "trial", (".md",), "render_trial_markdown"),
+    Format("json", "trial", "json", (".json",)),
+    Format("html", "trial", "html.html", (".html", ".htm")),
 )
 
 
@@ -70,7 +75,7 @@ def format_for(takes: str, name: str | None = None, path: str | os.PathLike[str]
     """The format of this name, else the one of this file's suffix, else that of the terminal.
 
     Args:
-        takes: what is rendered: "report", "job", "verdict" or "comparison".
+        takes: what is rendered: "report", "job", "verdict", "comparison" or "trial".
         name: the value of `--format`; None if it was not passed.
         path: the file to write; None if there is none.
 
@@ -93,7 +98,7 @@ def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - th
     """The object as text in one format.
 
     Args:
-        shown: a report, the report of a job, a verdict or a comparison.
+        shown: a report, the report of a job, a verdict, a comparison or a trial.
         format: a name from `FORMATS`.
         options: passed on to the renderer (`terminal` of a report takes `screen`, `verbose` and `origin`).
 

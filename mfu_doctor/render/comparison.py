@@ -13,6 +13,7 @@ from mfu_doctor.render.terminal.paint import Abilities, shown_on
 from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
 from mfu_doctor.render.words.escape import inline
 from mfu_doctor.render.words.text import cells, clean, each_text, kernel_name, pad, shorten, wrap
+from mfu_doctor.render.words.trial import in_report
 
 MOST_KERNELS = 10
 LABEL = 8  # columns of "before" and "after"
@@ -209,6 +210,7 @@ def _time(value: float | None) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     listed = comparison.kernels[:MOST_KERNELS]
     notes = [UNLISTED] if any(row.before is None or row.after is None for row in listed) else []
+    notes += [f"before: {in_report(one)}" for one in comparison.tried]
     notes += [f"new {name.replace('_', ' ')} at {', '.join(places)}" for name, places in comparison.places]
     notes += _rules("no longer found", comparison.fixed) + _rules("new findings", comparison.appeared)
     notes += [f"allowed to differ: {', '.join(comparison.allowed)}"] if comparison.allowed else []

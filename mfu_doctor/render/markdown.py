@@ -138,7 +138,9 @@ def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     indent = " " * (len(str(index)) + 2)
     if diagnosis.fix:
         rows += ["", *(f"{indent}{row}" for row in code(diagnosis.fix))]
-    note = "; ".join(part for part in (wording.decided_by(report, diagnosis), wording.remarks(diagnosis)) if part)
+    note = "; ".join(
+        part for part in (wording.decided_by(report, diagnosis), wording.remarks(report, diagnosis)) if part
+    )
     return [*rows, "", f"{indent}{inline(note)}"] if note else rows
 
 

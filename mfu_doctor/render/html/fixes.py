@@ -12,6 +12,7 @@ from mfu_doctor import quantities
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.text import EM_DASH, EN_DASH
+from mfu_doctor.render.words.trial import tried_for
 from mfu_doctor.result.findings import FAILED, Diagnosis, PlanStep
 from mfu_doctor.result.report import Report
 from mfu_doctor.rules.contract import HEADINGS
@@ -29,6 +30,7 @@ class Fix:
     saves: str
     sure: str
     decides: str
+    tried: list[str]
     mfu_after: str
     step_after: str
     tags: tuple[str, ...]
@@ -99,6 +101,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
         saves=wording.saving(report, found, EN_DASH),
         sure=wording.sure(found),
         decides=wording.decided_by(report, found),
+        tried=tried_for(report, found.rule),
         mfu_after=wording.mfu_after(found, EN_DASH),
         step_after=after,
         tags=labels.fix_tags(found),

@@ -94,7 +94,7 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     if not is_short and found.summary:
         rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2))]
     rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
-    decides, note = wording.decided_by(report, found), wording.remarks(found)
+    decides, note = wording.decided_by(report, found), wording.remarks(report, found)
     if decides:
         rows += [line(TEXT + t, "quiet") for t in wrap(decides, room, lines=look.at_most(2))]
     extra: list[tuple[Line, ...]] = []

@@ -1,0 +1,103 @@
+"""What trying a fix showed, in words: the same in every output."""
+
+from __future__ import annotations
+
+from mfu_doctor import quantities
+from mfu_doctor.result import trial as known
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.trial import Trial, Tried
+
+_LEAST_START_S = 1.0  # less is not worth a word
+_LOSSES = {
+    known.IDENTICAL: "the losses are identical",
+    known.AS_UNCHANGED: "the losses differ no more than between two unchanged runs",
+    known.OTHER_ORDER: "single losses differ from step {step} on, their course does not",
+    known.CLOSE: "the losses differ by {most} at most",
+    known.DRIFTS: "the losses drift from step {step} on, by {most} at most",
+    known.DIVERGES: "the losses rise from step {step} on",
+    known.NOT_A_NUMBER: "the loss is not a number from step {step} on",
+    known.NO_LOSS: "no loss was seen: nothing called backward() on one number",
+}
+
+
+def predicted(tried: Tried) -> str:
+    """What was predicted: "57-62 ms"; empty if nothing was."""
+    if tried.predicted_low_s is None or tried.predicted_high_s is None:
+        return ""
+    return quantities.duration_range(tried.predicted_low_s, tried.predicted_high_s)
+
+
+def measured(tried: Tried) -> str:
+    """What was measured, with its interval: "58.1 ms (55 to 61)"; empty if it could not be."""
+    low, middle, high = tried.saving_low_s, tried.saving_s, tried.saving_high_s
+    if low is None or middle is None or high is None:
+        return ""
+    scale, unit = quantities.time_unit(max(abs(low), abs(middle), abs(high), quantities.SMALLEST_TIME_S))
+    ends = " to ".join(quantities.significant(end / scale, 2) for end in (low, high))
+    return f"{quantities.significant(middle / scale)} {unit} ({ends})"
+
+
+def noise(tried: Tried) -> str:
+    """What as many unchanged runs differ by at most: "1.9 ms"."""
+    return "" if tried.noise_s is None else quantities.duration(tried.noise_s, 2)
+
+
+def beside(tried: Tried) -> list[str]:
+    """What else is known of it, a sentence each."""
+    told = [tried.reason or "", _loss(tried) if tried.verdict != known.REFUSED else ""]
+    if tried.runs and tried.loss not in (None, known.IDENTICAL, known.NO_LOSS) and tried.numerics:
+        told.append(f"as it may: {tried.numerics}" if tried.verdict != known.REFUSED else "")
+    if tried.samples != 1.0:
+        told.append(f"per sample: a step has {quantities.number(tried.samples)} times as many")
+    if tried.start_s is not None and tried.start_s > _LEAST_START_S:
+        told.append(f"its first steps take {quantities.duration(tried.start_s, 2)} more, once")
+    return [sentence for sentence in told if sentence]
+
+
+def in_report(tried: Tried) -> str:
+    """A trial in a report: "tried: 14.1 ms measured, 13-16 ms predicted"."""
+    if not tried.runs:
+        return f"tried {tried.name}: {tried.verdict}" + (f" ({tried.reason})" if tried.reason else "")
+    ahead = predicted(tried)
+    told = f"tried {tried.name}: {measured(tried) or 'nothing'} measured" + (f", {ahead} predicted" if ahead else "")
+    return told if tried.verdict == known.BETTER else f"{told}: {tried.verdict}"
+
+
+def tried_for(report: Report, rule: str) -> list[str]:
+    """What trying the fixes of a rule showed, one phrase for each."""
+    return [in_report(one) for one in report.trial.tried if one.rule == rule] if report.trial is not None else []
+
+
+def headline(trial: Trial) -> str:
+    """What was run, and the step of the unchanged program with its noise."""
+    runs = f"{quantities.counted(trial.runs, 'run')} in {quantities.duration(trial.spent_s)}"
+    if trial.unchanged_s is None:
+        return f"{runs}: the unchanged program was not measured"
+    told = f"{runs}, {trial.steps} steps each. The unchanged step takes {quantities.duration(trial.unchanged_s)}"
+    if trial.noise is None:
+        return told
+    return f"{told}; a run differs from the next by {quantities.percent(trial.noise)}"
+
+
+def answer(trial: Trial) -> str:
+    """What to do, in a sentence or two."""
+    best = trial.answer
+    if best is None or best.saving_s is None or trial.unchanged_s is None:
+        return "No fix that was tried makes the step shorter." if trial.tried else "No fix of the plan can be tried."
+    after = trial.unchanged_s - best.saving_s
+    share = quantities.percent(best.saving_s / trial.unchanged_s, 0)
+    times = f"{quantities.duration(trial.unchanged_s)} to {quantities.duration(after)}, {share} shorter"
+    told = f"{best.name}: the step goes from {times}."
+    if trial.without:
+        told += f" Beside the others, {', '.join(trial.without)} adds nothing."
+    return told
+
+
+def stopped(trial: Trial) -> str:
+    """Why it was over before all was settled; empty if all was."""
+    return "" if trial.ended is None else f"Not all is settled: {trial.ended}."
+
+
+def _loss(tried: Tried) -> str:
+    most = "" if tried.loss_change is None else f"{quantities.significant(100 * tried.loss_change, 1)} %"
+    return _LOSSES[tried.loss].format(step=tried.loss_step, most=most) if tried.loss is not None else ""
