@@ -45,6 +45,7 @@ from mfu_doctor.analysis.views.user_code import UserCode, user_code
 from mfu_doctor.analysis.views.windows import TimingView, timing_view
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks, resolve
+from mfu_doctor.distinct import numbered
 from mfu_doctor.facts import Facts
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
@@ -109,7 +110,7 @@ class Run:
 
         Of work in backward it is the line of the operator that caused it, not that of `loss.backward()`.
         """
-        forward, which = np.unique(forward_of(self.trace, self.ops, rows), return_inverse=True)  # a node has many rows
+        forward, which = numbered(forward_of(self.trace, self.ops, rows))  # a node has many rows
         found = self._user_code.places(forward)
         return tuple(found[i] for i in which.tolist())
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mfu_doctor.distinct import distinct
+
 T = TypeVar("T", bound=Hashable)
 
 Key = Callable[[], npt.NDArray[Any]]
@@ -32,7 +34,7 @@ def order_by(first: npt.NDArray[np.int64], *others: Key) -> npt.NDArray[np.int64
         column = key()
         begins_run = np.ones(len(order), np.bool_)
         begins_run[1:] = ~equal
-        tied = np.union1d(ends, ends + 1)
+        tied = distinct(np.concatenate((ends, ends + 1)))
         rows = order[tied]
         order[tied] = rows[np.lexsort((column[rows], np.cumsum(begins_run[tied])))]
         equal[ends] = column[order[ends]] == column[order[ends + 1]]

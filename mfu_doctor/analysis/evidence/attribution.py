@@ -14,6 +14,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outerm
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.distinct import distinct, numbered
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
@@ -30,7 +31,7 @@ def work_of(run: Run, pattern: re.Pattern[str]) -> Mask:
 
 def owner_of(run: Run, pattern: re.Pattern[str]) -> Rows:
     """For each entry the nearest operator row with such a name that is or encloses its operator, else -1; shape (n,)."""
-    ops, which = np.unique(run.launches.op, return_inverse=True)
+    ops, which = numbered(run.launches.op)
     named = np.isin(run.trace.events.name[np.maximum(ops, 0)], ids_matching(run.trace, pattern)) & (ops >= 0)
     found = np.where(named, ops, under(run, ops, pattern))
     return found[which]
@@ -65,7 +66,7 @@ def device_ns(run: Run, steady: Steady, mask: Mask) -> float:
 
 def scaled(run: Run, mask: Mask, factor: float) -> tuple[Edit, ...]:
     """These entries take `factor` of their device time."""
-    rows = np.unique(run.activity.row[mask])
+    rows = distinct(run.activity.row[mask])
     return (ScaleDevice(rows, np.full(len(rows), factor)),) if len(rows) else ()
 
 
@@ -92,7 +93,7 @@ def without_host(run: Run, where: Intervals) -> tuple[Edit, ...]:
 
 def spans_of(run: Run, mask: Mask) -> Intervals:
     """Host time of the innermost operators that issued these entries."""
-    ops = np.unique(run.launches.op[mask])
+    ops = distinct(run.launches.op[mask])
     return spans_of_rows(run, ops[ops >= 0])
 
 
@@ -142,4 +143,4 @@ def _outermost_around(run: Run, rows: Rows) -> Rows:
     is_operator = np.append(run.trace.events.category == Category.CPU_OP, [False])
     while (up := np.where(is_operator[parent[rows]], parent[rows], rows)).tolist() != rows.tolist():
         rows = up
-    return np.unique(rows)
+    return distinct(rows)

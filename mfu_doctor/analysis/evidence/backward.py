@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.autograd import COPY_SLICES_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import records_itself
+from mfu_doctor.distinct import without
 from mfu_doctor.trace import Category
 
 
@@ -51,7 +52,7 @@ def node_makers(run: Run) -> Rows:
     """Operators of forward that added a node to the graph, one for each sequence number, in the order of the numbers."""
     events = run.trace.events
     rows = run.trace.rows(Category.CPU_OP)
-    rows = np.setdiff1d(rows[events.sequence[rows] >= 0], node_calls(run, rows))
+    rows = without(rows[events.sequence[rows] >= 0], node_calls(run, rows))
     rows = rows[~in_backward(run, rows)]
     latest_first = rows[np.argsort(events.start[rows], kind="stable")][::-1]
     _, at = np.unique(events.sequence[latest_first], return_index=True)

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.distinct import distinct, numbered_together, without
 from mfu_doctor.trace import Category
 
 _ADDING = re.compile(r"^aten::add_?$")
@@ -77,10 +78,10 @@ def repeated_nodes(run: Run) -> Rows:
         return np.empty(0, np.int64)
     events = run.trace.events
     nodes, sequence = passes.nodes, events.sequence[passes.nodes]
-    _, same = np.unique(np.stack((sequence, events.name[nodes])), axis=1, return_inverse=True)
-    order = np.lexsort((np.arange(len(nodes)), same.reshape(-1)))
+    _, same = numbered_together(sequence, events.name[nodes])
+    order = np.argsort(same, kind="stable")
     before = np.full(len(nodes), -1, np.int64)  # index of the last run of the same node
-    before[order[1:]] = np.where(np.diff(same.reshape(-1)[order]) == 0, order[:-1], -1)
+    before[order[1:]] = np.where(np.diff(same[order]) == 0, order[:-1], -1)
     turn = np.searchsorted(events.end[calls_of(run, OPTIMIZER_MARK)], events.start[nodes])  # optimizer steps so far
     known = np.maximum(before, 0)
     again = (before >= 0) & (sequence >= 0) & (turn == turn[known]) & (passes.number != passes.number[known])
@@ -98,8 +99,8 @@ def _recording(run: Run, nodes: Rows) -> Mask:
     """Which of these nodes record their own operators for autograd (create_graph=True), shape (k,)."""
     events = run.trace.events
     ops = run.trace.rows(Category.CPU_OP)
-    inner = np.setdiff1d(ops[events.sequence[ops] >= 0], nodes)
-    inner = np.setdiff1d(inner, rows_matching(run.trace, NODE, inner))
+    inner = without(ops[events.sequence[ops] >= 0], nodes)
+    inner = without(inner, rows_matching(run.trace, NODE, inner))
     found: Mask = np.isin(nodes, under(run, inner, NODE_CALL))
     return found
 
@@ -108,8 +109,8 @@ def _borders(run: Run, ops: Rows) -> Rows:
     """Starts of the operators between two backward passes: forward work, and the root of each backward()."""
     forward = ops[run.trace.events.sequence[ops] >= 0]
     roots = rows_matching(run.trace, _ROOT, ops)
-    both = np.union1d(forward, roots).astype(np.int64)
-    forward_or_root = np.setdiff1d(both[~in_backward(run, both)], node_calls(run, both))
+    both = distinct(np.concatenate((forward, roots))).astype(np.int64)
+    forward_or_root = without(both[~in_backward(run, both)], node_calls(run, both))
     return np.sort(run.trace.events.start[forward_or_root])
 
 
@@ -117,9 +118,9 @@ def _adding(run: Run, ops: Rows) -> Rows:
     """Nodes that add their gradient to an older one."""
     adding = rows_matching(run.trace, _ADDING, ops)
     inner = run.ops.parent[adding].astype(np.int64)
-    inner = np.unique(inner[inner >= 0])
+    inner = distinct(inner[inner >= 0])
     outer = run.ops.parent[rows_matching(run.trace, ACCUMULATE, inner)].astype(np.int64)
-    return np.unique(outer[outer >= 0])
+    return distinct(outer[outer >= 0])
 
 
 def _resets_by_zeros(run: Run, ops: Rows) -> bool:

@@ -22,6 +22,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.devices.dtypes import DTYPES, element_bytes, short_dtype
+from mfu_doctor.distinct import without
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
 
@@ -96,8 +97,8 @@ class BroadcastProducts:
 def broadcast_products_of(run: Run) -> BroadcastProducts | None:
     """The products of forward that are summed at once, with their backward; None if there are none."""
     calls = run.trace.rows(Category.CPU_OP)
-    calls = outermost(run, np.setdiff1d(calls, rows_matching(run.trace, LABEL, calls)))
-    calls = np.setdiff1d(calls, rows_matching(run.trace, VIEW, calls))
+    calls = outermost(run, without(calls, rows_matching(run.trace, LABEL, calls)))
+    calls = without(calls, rows_matching(run.trace, VIEW, calls))
     found: list[BroadcastProduct] = []
     track, wanted = run.trace.events.track, rows_matching(run.trace, _BROADCASTING, calls)
     for _, mine in on_each(track[wanted], track[calls]):

@@ -17,6 +17,7 @@ from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_ca
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.distinct import without
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
@@ -142,7 +143,7 @@ def _outermost_operators(run: Run) -> Rows:
     rows = rows[run.trace.events.track[rows] == run.host.main_track]
     rows = rows[~np.isin(rows, rows_matching(run.trace, LABEL, rows))]
     rows = rows[~in_backward(run, rows)]
-    rows = np.setdiff1d(rows, node_calls(run, rows))
+    rows = without(rows, node_calls(run, rows))
     rows = rows[~run.optimizer_steps.own.contains(run.trace.events.start[rows])]
     outer: Rows = rows[_top(run, rows) == rows]
     return outer

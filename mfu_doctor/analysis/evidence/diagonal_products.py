@@ -16,6 +16,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import on_each
+from mfu_doctor.distinct import without
 from mfu_doctor.trace import Category
 
 _MAKING = re.compile(r"^aten::diag(_embed)?$")
@@ -47,7 +48,7 @@ def diagonal_products_of(run: Run) -> DiagonalProducts | None:
     """The matmuls with a diagonal matrix; None if there are none."""
     ops = run.trace.rows(Category.CPU_OP)
     calls = outermost(run, ops)
-    calls = np.setdiff1d(calls, rows_matching(run.trace, VIEW, calls))
+    calls = without(calls, rows_matching(run.trace, VIEW, calls))
     making, first, second = [], [], []
     track, wanted = run.trace.events.track, rows_matching(run.trace, _MAKING, calls)
     for _, mine in on_each(track[wanted], track[calls]):

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost, ste
 from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.distinct import distinct, without
 from mfu_doctor.trace import Category
 
 _STEP, _RESET = re.compile(r"^Optimizer\.step#"), re.compile(r"^Optimizer\.zero_grad#")
@@ -109,14 +110,14 @@ def _passes(run: Run, passes: Passes, calls: Rows) -> list[_Pass]:
     makers = maker_of(run, nodes)
     found: list[_Pass] = []
     before = -1  # the last node of the pass before
-    for number in np.unique(passes.number[passes.fresh & _writes(run, nodes)]).tolist():
+    for number in distinct(passes.number[passes.fresh & _writes(run, nodes)]).tolist():
         writing = np.arange(*np.searchsorted(passes.number, [number, number + 1]))
         mine = np.arange(before + 1, int(writing[-1]) + 1)
-        made = np.unique(makers[mine][makers[mine] >= 0])
+        made = distinct(makers[mine][makers[mine] >= 0])
         at = np.searchsorted(events.start[calls], events.start[made], side="right") - 1
         found.append(
             _Pass(
-                calls[np.unique(at[at >= 0])],
+                calls[distinct(at[at >= 0])],
                 nodes[mine],
                 int(events.start[nodes[writing[0]]]),
                 int(events.end[nodes[writing]].max()),
@@ -141,8 +142,8 @@ def _writes(run: Run, nodes: Rows) -> Mask:
 def _calls(run: Run) -> Rows:
     """Operators that the program calls, in time order: no labels, no nodes of backward."""
     ops = run.trace.rows(Category.CPU_OP)
-    calls = outermost(run, np.setdiff1d(ops, rows_matching(run.trace, LABEL, ops)))
-    return np.setdiff1d(calls, rows_matching(run.trace, NODE_CALL, calls))
+    calls = outermost(run, without(ops, rows_matching(run.trace, LABEL, ops)))
+    return without(calls, rows_matching(run.trace, NODE_CALL, calls))
 
 
 def _is_lost(run: Run, calls: Rows, passes: tuple[_Pass | None, _Pass, _Pass]) -> bool:
@@ -180,7 +181,7 @@ def _hooked(run: Run) -> bool:
     """Whether a hook runs where gradients are handed to parameters."""
     ops = run.trace.rows(Category.CPU_OP)
     inside = ops[under(run, ops, ACCUMULATE_CALL) >= 0]
-    inside = np.setdiff1d(inside, rows_matching(run.trace, ACCUMULATE, inside))
+    inside = without(inside, rows_matching(run.trace, ACCUMULATE, inside))
     plain = np.isin(inside, rows_matching(run.trace, _HANDING, inside)) & (under(run, inside, ACCUMULATE) >= 0)
     return not bool(plain.all())
 

@@ -13,6 +13,7 @@ from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.replay.edits import ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups, on_each
+from mfu_doctor.distinct import distinct
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_US
 
@@ -54,7 +55,7 @@ def computed_of(run: Run, steady: Steady) -> list[Computed]:
 def issued_instead(run: Run, rows: Rows) -> ShortenHost:
     """Host time if these operators only launched what they compute."""
     events = run.trace.events
-    ops = np.unique(run.launches.op[run.launches.op >= 0])
+    ops = distinct(run.launches.op[run.launches.op >= 0])
     usual = float(np.median((events.end - events.start)[ops])) if len(ops) else float(_USUAL_ISSUE_NS)
     start, end = events.start[rows], events.end[rows]
     return ShortenHost(start, end, np.minimum(end - start, int(usual)))

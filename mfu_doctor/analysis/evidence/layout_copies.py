@@ -18,6 +18,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import on_each
+from mfu_doctor.distinct import distinct, numbered
 from mfu_doctor.trace import Category, EventArgs
 
 COPYING = re.compile(r"^aten::(contiguous|clone)$")
@@ -58,7 +59,7 @@ def layout_copies_of(run: Run) -> LayoutCopies | None:
     """The copies of a run that only change the layout, or None if there are none."""
     calls = calls_of(run, COPYING)
     owner = owner_of(run, COPYING)
-    busy = np.unique(owner[owner >= 0])
+    busy = distinct(owner[owner >= 0])
     # the copy inside contiguous() is a clone(), which owns the work: look from the outermost of them
     inner = np.searchsorted(run.trace.events.start[calls], run.trace.events.start[busy], side="right") - 1
     outer_of = {int(row): int(calls[i]) for row, i in zip(busy.tolist(), inner.tolist(), strict=True) if i >= 0}
@@ -67,7 +68,7 @@ def layout_copies_of(run: Run) -> LayoutCopies | None:
         return None
     kept = kept[np.argsort(run.trace.events.start[kept], kind="stable")]
     index = {int(row): i for i, row in enumerate(kept.tolist())}
-    which, at = np.unique(owner, return_inverse=True)
+    which, at = numbered(owner)
     call_of = np.array([index.get(outer_of.get(int(row), -1), -1) for row in which.tolist()], np.int64)[at]
     return LayoutCopies(kept, _verdicts(run, kept), call_of)
 

@@ -21,6 +21,7 @@ from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import members, on_each
+from mfu_doctor.distinct import without
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
@@ -176,7 +177,7 @@ def _operators_inside(run: Run, calls: Rows, ops: Rows) -> Rows:
     count = np.zeros(len(calls), np.int64)
     for mine, here in on_each(events.track[calls], events.track[ops]):
         rows = ops[here]
-        inner = np.setdiff1d(rows_matching(run.trace, NODE, rows), calls)
+        inner = without(rows_matching(run.trace, NODE, rows), calls)
         first = np.searchsorted(events.start[rows], events.start[inner])
         last = np.searchsorted(events.start[rows], events.end[inner])
         of_call = np.searchsorted(events.start[calls[mine]], events.start[inner], side="right") - 1

@@ -18,6 +18,7 @@ from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.distinct import without
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
@@ -125,7 +126,7 @@ def _stretches(run: Run, rows: Rows) -> Intervals:
     events = run.trace.events
     others = run.trace.rows(Category.CPU_OP)
     others = outermost(run, others[~np.isin(others, rows_matching(run.trace, LABEL, others))])
-    others = np.setdiff1d(others, rows)
+    others = without(others, rows)
     begins = np.sort(events.start[others])
     start, end = events.start[rows], events.end[rows]
     between = np.searchsorted(begins, start[1:]) - np.searchsorted(begins, start[:-1])

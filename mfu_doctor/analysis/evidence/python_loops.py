@@ -12,6 +12,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.distinct import distinct, without
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
 
@@ -84,7 +85,7 @@ def _loops_in(run: Run, *, backward: bool) -> list[Loop]:
     rows = _top_level(run)
     if backward:
         rows = rows[~run.optimizer_steps.closures.contains(run.trace.events.start[rows])]
-    breaks = np.unique(np.searchsorted(run.trace.events.start[rows], _boundaries(run, backward=backward)))
+    breaks = distinct(np.searchsorted(run.trace.events.start[rows], _boundaries(run, backward=backward)))
     names = np.insert(run.trace.events.name[rows].astype(np.int64), breaks, -1 - np.arange(len(breaks)))
     rows = np.insert(rows, breaks, -1)
     found: list[Loop] = []
@@ -169,7 +170,7 @@ def _pass_after(run: Run, at: int) -> int:
     events = run.trace.events
     rows = run.trace.rows(Category.CPU_OP)
     nodes = node_calls(run, rows)
-    main = np.setdiff1d(outermost(run, rows[events.track[rows] == run.host.main_track]), nodes)
+    main = without(outermost(run, rows[events.track[rows] == run.host.main_track]), nodes)
     later = events.start[main][events.start[main] >= at]
     until = int(later.min()) if len(later) else int(events.end.max())
     mine = nodes[(events.start[nodes] >= at) & (events.start[nodes] < until)]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.replay.deliveries import after_edits
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches, ScaleHost, ShortenHost
 from mfu_doctor.analysis.replay.model import Calls
+from mfu_doctor.distinct import distinct
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -62,7 +63,7 @@ def _kept(edits: Sequence[Edit]) -> _Kept:
     pieces = [p for p in pieces if len(p[0])]
     if not pieces:
         return _Kept(np.zeros(0, np.int64), np.zeros(0))
-    edge = np.unique(np.concatenate([np.concatenate((start, end)) for start, end, _ in pieces]))
+    edge = distinct(np.concatenate([np.concatenate((start, end)) for start, end, _ in pieces]))
     share = np.ones(len(edge))
     for start, end, keep in pieces:
         at = np.maximum(np.searchsorted(start, edge, side="right") - 1, 0)

@@ -24,6 +24,7 @@ from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.steps import issue_time
 from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.distinct import distinct
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
@@ -50,10 +51,10 @@ def build_timeline(work: Work, host: Host) -> Timeline:
     marks = [(MARK, lo)]
     if steps.opening[first] < 0:  # a step that host marks bound
         marks.append((MARK, int(steps.host_end[last])))
-    stand_in = np.unique(issued[chosen[(launches.call[chosen] < 0) & (issued[chosen] >= 0)]])
+    stand_in = distinct(issued[chosen[(launches.call[chosen] < 0) & (issued[chosen] >= 0)]])
     marks += [(STAND_IN, int(at)) for at in stand_in]
     blocking = _between(trace, host.blocking_rows, lo, hi)
-    calls = _call_table(trace, np.unique(np.concatenate((launches.call[chosen], blocking))), marks, host)
+    calls = _call_table(trace, distinct(np.concatenate((launches.call[chosen], blocking))), marks, host)
     ops = _operations(trace, activity, _issuing_calls(activity, launches, chosen, (calls, issued)), chosen)
     waits_trace = rows_matching(trace, WAIT_EVENT, trace.rows(*CALL_CATEGORIES))
     waits = Waits(trace, activity, calls, ops, _between(trace, waits_trace, lo, hi), int(steps.start[first]))

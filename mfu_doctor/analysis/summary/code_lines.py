@@ -12,6 +12,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.distinct import numbered
 from mfu_doctor.result.step import CodeLine
 from mfu_doctor.units import NS_PER_S
 
@@ -27,7 +28,7 @@ def code_lines(run: Run) -> tuple[CodeLine, ...]:
     steps, activity = run.steps, run.activity
     spent = steps.overlap(activity.start, activity.end).astype(np.float64)
     mine = np.flatnonzero((spent > 0) & (run.launches.op >= 0) & (activity.kind != COMMUNICATION))
-    ops, which = np.unique(run.launches.op[mine], return_inverse=True)
+    ops, which = numbered(run.launches.op[mine])
     places = run.places(ops)
     named = sorted({place for place in places if place is not None})
     if not named:

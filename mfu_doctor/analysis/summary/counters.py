@@ -28,6 +28,7 @@ from mfu_doctor.analysis.names.vocabulary import (
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
+from mfu_doctor.distinct import distinct
 from mfu_doctor.trace import Category
 
 Rows = npt.NDArray[np.int64]
@@ -122,7 +123,7 @@ def _syncs(run: Run) -> Rows:
 def _launches(run: Run) -> Rows:
     """Calls that put work on the device (a graph launch is one); on a CPU the operators that call no other."""
     if not run.is_cpu:
-        return np.unique(run.launches.call[run.launches.call >= 0])
+        return distinct(run.launches.call[run.launches.call >= 0])
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[~np.isin(run.trace.events.name[rows], ids_matching(run.trace, LABEL))]
     leaf = ~np.isin(rows, run.ops.parent[rows])

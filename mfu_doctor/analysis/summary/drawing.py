@@ -199,11 +199,11 @@ def _blocks(run: Run, layer: _Layer, origin: int, width: int) -> Iterable[Block]
 
 def _by_column(run: Run, layer: _Layer, rows: npt.NDArray[np.int64], grid: tuple[int, int]) -> Iterable[Block]:
     """One block per column: named and coloured after what took most of its time, with the time that was covered."""
-    column = (layer.start[rows] - grid[0]) // grid[1]
+    column, took = (layer.start[rows] - grid[0]) // grid[1], layer.end - layer.start
     first = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), column[1:] != column[:-1])))
     for lo, hi in zip(first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
         part = rows[lo:hi]
-        length = (layer.end - layer.start)[part]
+        length = took[part]
         kind = int(np.argmax(np.bincount(layer.kind[part], weights=length)))
         longest = int(part[int(np.argmax(length))])
         covered = union(layer.start[part], layer.end[part])

@@ -19,6 +19,7 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
+from mfu_doctor.distinct import numbered
 from mfu_doctor.intervals import union
 from mfu_doctor.result.stated_mfu import peak_share
 from mfu_doctor.result.step import KernelRow, OpRow
@@ -47,7 +48,7 @@ def kernel_rows(run: Run) -> tuple[KernelRow, ...]:
     steady = _steady(run)
     inside = np.flatnonzero(steady.part > 0)
     name = run.trace.events.name[run.activity.row[inside]]
-    groups, which = np.unique(name, return_inverse=True)
+    groups, which = numbered(name)
     spent = np.bincount(which, steady.duration_ns[inside], minlength=len(groups))
     work = _work(run)
     moved = run.least_bytes

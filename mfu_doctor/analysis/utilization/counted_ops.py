@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.distinct import distinct, numbered_together
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
 from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import TABLE
@@ -101,7 +102,7 @@ def _encloses(tree: OpTree, rows: Rows, count: int) -> npt.NDArray[np.bool_]:
     """Whether each event has one of these rows inside it, shape (count,)."""
     marked = np.zeros(count, np.bool_)
     current = tree.parent[rows].astype(np.int64)
-    while len(current := np.unique(current[current >= 0])):
+    while len(current := distinct(current[current >= 0])):
         current = current[~marked[current]]
         marked[current] = True
         current = tree.parent[current].astype(np.int64)
@@ -111,19 +112,18 @@ def _encloses(tree: OpTree, rows: Rows, count: int) -> npt.NDArray[np.bool_]:
 def _costs(trace: Trace, tree: OpTree, rows: Rows) -> tuple[npt.NDArray[np.int64], tuple[OpFlops, ...]]:
     """Index of each row's cost (-1: unknown) and the distinct costs."""
     events = trace.events
-    names = events.name[rows].astype(np.int64)
     around, known_around = _surroundings(trace, tree, rows)
-    keys = np.stack((names, events.args[rows].astype(np.int64), around), axis=1)
-    distinct, which = np.unique(keys, axis=0, return_inverse=True)
+    keys = events.name[rows], events.args[rows], around
+    first, which = numbered_together(*keys)
     costs: list[OpFlops] = []
-    index = np.full(len(distinct), -1, np.int64)
-    for i, (name, arguments, where) in enumerate(distinct.tolist()):
+    index = np.full(len(first), -1, np.int64)
+    for i, (name, arguments, where) in enumerate(zip(*(key[first].tolist() for key in keys), strict=True)):
         given = trace.args[arguments] if arguments >= 0 else None
         found = recorded_flops(trace.names[name], given, known_around[where])
         if found is not None:
             index[i] = len(costs)
             costs.append(found)
-    return (index[which.reshape(-1)] if len(distinct) else np.empty(0, np.int64)), tuple(costs)
+    return index[which], tuple(costs)
 
 
 def _surroundings(trace: Trace, tree: OpTree, rows: Rows) -> tuple[npt.NDArray[np.int64], list[Surroundings]]:

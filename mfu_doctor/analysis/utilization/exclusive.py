@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.distinct import distinct
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -27,12 +28,12 @@ def exclusive_time(activity: Activity, start: int, end: int) -> tuple[Floats, di
     inside = np.flatnonzero(hi > lo)
     if not len(inside):
         return tau, {}
-    bounds = np.unique(np.concatenate((lo[inside], hi[inside])))
+    bounds = distinct(np.concatenate((lo[inside], hi[inside])))
     length = np.diff(bounds)
     first, last = np.searchsorted(bounds, lo[inside]), np.searchsorted(bounds, hi[inside])
     free = np.ones(len(length), np.bool_)
     totals: dict[int, int] = {}
-    for kind in np.unique(activity.kind[inside]).tolist():
+    for kind in distinct(activity.kind[inside]).tolist():
         mine = activity.kind[inside] == kind
         opened = np.bincount(first[mine], minlength=len(bounds))
         closed = np.bincount(last[mine], minlength=len(bounds))

@@ -18,6 +18,7 @@ from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.distinct import numbered_together
 from mfu_doctor.facts import Facts
 from mfu_doctor.units import MEGA, NS_PER_S
 
@@ -95,10 +96,10 @@ def _efficiencies(counted: CountedWork, entry: Int64) -> tuple[Floats, Floats]:
     count, trace = counted.flops, counted.work.trace
     rows = counted.work.activity.row[entry]
     cost = count.ops.cost[count.owner[entry]]
-    keys = np.stack((trace.events.name[rows].astype(np.int64), cost, trace.events.args[rows].astype(np.int64)), axis=1)
-    distinct, which = np.unique(keys, axis=0, return_inverse=True)
-    pairs = [_efficiency(counted, int(name), int(c), int(args)) for name, c, args in distinct.tolist()]
-    table = np.array(pairs, np.float64).reshape(-1, 2)[which.reshape(-1)]
+    keys = trace.events.name[rows], cost, trace.events.args[rows]
+    first, which = numbered_together(*keys)
+    pairs = [_efficiency(counted, *key) for key in zip(*(column[first].tolist() for column in keys), strict=True)]
+    table = np.array(pairs, np.float64).reshape(-1, 2)[which]
     return table[:, 0], table[:, 1]
 
 

@@ -10,6 +10,7 @@ from mfu_doctor.analysis.utilization.flops import FlopCount
 from mfu_doctor.analysis.utilization.op_bytes import minimal_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.distinct import numbered, numbered_together
 from mfu_doctor.trace import Trace
 
 Floats = npt.NDArray[np.float64]
@@ -25,14 +26,14 @@ def least_bytes(work: Work, count: FlopCount) -> Floats:
     cost = np.append(count.ops.cost, -1)[count.owner]
     out = np.where(count.owner >= 0, by_cost[cost] * count.share, np.nan)
     others = np.flatnonzero((count.owner < 0) & (op >= 0) & (activity.kind == COMPUTE))
-    calls, which = np.unique(op[others], return_inverse=True)
+    calls, which = numbered(op[others])
     duration = (activity.end - activity.start)[others].astype(np.float64)
     total = np.bincount(which, duration, minlength=len(calls))
-    pairs = np.stack((trace.events.name[calls], trace.events.args[calls]), axis=1)
-    distinct, of_call = np.unique(pairs, axis=0, return_inverse=True)
-    known = np.array([_bytes(trace, int(name), int(args)) for name, args in distinct.tolist()] + [np.nan])
+    name, args = trace.events.name[calls], trace.events.args[calls]
+    first, of_call = numbered_together(name, args)
+    known = np.array([_bytes(trace, int(name[i]), int(args[i])) for i in first.tolist()] + [np.nan])
     part = duration / np.maximum(total[which], 1.0)
-    out[others] = known[of_call.reshape(-1)[which]] * part
+    out[others] = known[of_call[which]] * part
     return out
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.step_windows import Steps
+from mfu_doctor.distinct import distinct
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.result.step import LONG
 from mfu_doctor.trace import Category, Trace
@@ -59,7 +60,7 @@ def late_batches(trace: Trace, host: Host) -> Intervals:
 
 def _outermost(trace: Trace, host: Host) -> Rows:
     """Operators and fetches of the training thread that no other of them encloses, in time order."""
-    rows = np.union1d(trace.rows(Category.CPU_OP), host.fetch_rows)
+    rows = distinct(np.concatenate((trace.rows(Category.CPU_OP), host.fetch_rows)))
     rows = rows[trace.events.track[rows] == host.main_track] if host.main_track is not None else rows
     rows = rows[np.argsort(trace.events.start[rows], kind="stable")]
     if not len(rows):

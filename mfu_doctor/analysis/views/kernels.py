@@ -15,6 +15,7 @@ from mfu_doctor.analysis.names.op_names import kind_of_op
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
+from mfu_doctor.distinct import distinct, numbered
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
 
@@ -65,7 +66,7 @@ def classify(trace: Trace, activity: Activity, launches: Launches, optimizer: In
     names = trace.events.name
     own = names[activity.row].astype(np.int64)
     owner = np.where(launches.op >= 0, names[np.maximum(launches.op, 0)], -1).astype(np.int64)
-    pairs, which = np.unique(own * (len(trace.names) + 1) + owner + 1, return_inverse=True)
+    pairs, which = numbered(own * (len(trace.names) + 1) + owner + 1)
     decided = [_kind(trace, *divmod(int(p), len(trace.names) + 1), is_device=activity.is_device) for p in pairs]
     kind = np.array(decided, np.uint8)[which] if len(pairs) else np.empty(0, np.uint8)
     kind = np.where(activity.kind == COMMUNICATION, KIND_CODE["communication"], kind)
@@ -98,11 +99,11 @@ def _in_optimizer(trace: Trace, launches: Launches, own: Intervals) -> npt.NDArr
 def _dtypes(trace: Trace, launches: Launches, name: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """Dtype by kernel name (id; -1: not needed), else that of the operator's first float operand."""
     by_name = np.zeros(len(trace.names) + 1, np.uint8)  # the last one serves name == -1
-    for index in np.unique(name[name >= 0]).tolist():
+    for index in distinct(name[name >= 0]).tolist():
         by_name[index] = DTYPE_CODE.get(dtype_of(trace.names[index]), 0)
     args = np.where(launches.op >= 0, trace.events.args[np.maximum(launches.op, 0)], -1)
     by_args = np.zeros(len(trace.args) + 1, np.uint8)  # the last one serves args == -1
-    for index in np.unique(args[args >= 0]).tolist():
+    for index in distinct(args[args >= 0]).tolist():
         by_args[index] = DTYPE_CODE.get(operand_dtype(trace.args[index].types), 0)
     told = by_name[name]
     return np.where(told > 0, told, by_args[args]).astype(np.uint8)

@@ -21,6 +21,7 @@ from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.steps import WHOLE
+from mfu_doctor.distinct import distinct
 from mfu_doctor.quantities import counted, share
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 
@@ -114,7 +115,7 @@ def cut_inside(trace: Trace, launches: Launches, steps: Steps) -> LostDevice | N
         launches: which operator issued each device operation.
         steps: its steps.
     """
-    owners = np.unique(launches.op[launches.op >= 0])
+    owners = distinct(launches.op[launches.op >= 0])
     if not is_cut(trace) or steps.count > 1 or not len(owners):
         return None
     rows, names = trace.rows(Category.CPU_OP), trace.events.name

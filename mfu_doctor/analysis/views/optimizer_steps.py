@@ -18,6 +18,7 @@ from mfu_doctor.analysis.names.optimizers import SEARCHES, TORCH_OPTIMIZERS, Tor
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, ids_matching, rows_matching
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.distinct import without
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category, Trace
 
@@ -106,7 +107,7 @@ def _children(trace: Trace, ops: OpTree, mark: int, nodes: Rows) -> _Children:
     inside = inside[np.isin(events.category[inside], (Category.CPU_OP, Category.ANNOTATION))]
     row = inside[ops.parent[inside] == mark].astype(np.int64)
     recording = inside[(events.sequence[inside] >= 0) & (events.track[inside] == events.track[mark])]
-    plain = np.setdiff1d(recording, nodes)
+    plain = without(recording, nodes)
     at = np.searchsorted(events.start[plain], events.start[row])
     ends = np.searchsorted(events.start[plain], events.end[row])
     records = (events.sequence[row] >= 0) | ((events.category[row] == Category.ANNOTATION) & (ends > at))

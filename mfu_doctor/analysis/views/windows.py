@@ -62,13 +62,17 @@ def _window(trace: Trace, kind: str) -> Window | None:
 
 def _rows_in(trace: Trace, window: Window) -> npt.NDArray[np.int64]:
     """Events that began in the window; device work that it issued may end after it."""
+    return np.flatnonzero(_began_in(trace.events.start, trace, window))
+
+
+def _began_in(start: npt.NDArray[np.int64], trace: Trace, window: Window) -> npt.NDArray[np.bool_]:
     lo, hi = window.start_ns - trace.origin_ns, window.end_ns - trace.origin_ns
-    start = trace.events.start
-    return np.flatnonzero((start >= lo) & (start <= hi))
+    return (start >= lo) & (start <= hi)
 
 
 def _step_spans(trace: Trace, window: Window) -> list[tuple[int, int]]:
-    marks = np.intersect1d(step_marks(trace), _rows_in(trace, window))
+    marks = step_marks(trace)
+    marks = marks[_began_in(trace.events.start[marks], trace, window)]
     return list(zip(trace.events.start[marks].tolist(), trace.events.end[marks].tolist(), strict=True))
 
 

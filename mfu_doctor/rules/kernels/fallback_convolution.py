@@ -39,6 +39,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.devices.dtypes import short_dtype
+from mfu_doctor.distinct import distinct, numbered
 from mfu_doctor.quantities import share
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
@@ -103,14 +104,14 @@ def _enabled(run: Run) -> bool | None:
 def _around(run: Run, pattern: re.Pattern[str], calls: Rows) -> Rows:
     """The convolutions in which an operator of such a name runs."""
     rows = rows_matching(run.trace, pattern, run.trace.rows(Category.CPU_OP))
-    inside = np.unique(under(run, rows, _CONVOLUTION))
+    inside = distinct(under(run, rows, _CONVOLUTION))
     return inside[np.isin(inside, calls)]
 
 
 def _entries(run: Run, slow: Rows) -> Mask:
     """Device work of these forward convolutions, and of backward convolutions with the same input and weight."""
     owner = owner_of(run, _EITHER_WAY)
-    owners = np.unique(owner[owner >= 0])
+    owners = distinct(owner[owner >= 0])
     forward = np.isin(run.trace.events.name[owners], ids_matching(run.trace, _CONVOLUTION))
     layers = {_layer(run, row, 0) for row in slow.tolist()} - {None}
     mine = [
@@ -137,7 +138,7 @@ def _change(run: Run, entries: Mask) -> Change | None:
         return None
     owner = owner_of(run, _EITHER_WAY)[entries]
     length = (run.activity.end - run.activity.start)[entries].astype(np.float64)
-    _, which = np.unique(owner, return_inverse=True)
+    _, which = numbered(owner)
     flops = np.bincount(which, run.flops.per_entry(EXECUTED)[entries])
     moved = np.bincount(which, np.nan_to_num(run.least_bytes[entries]))
     least = np.maximum(flops / peak, moved / bandwidth) * NS_PER_S

@@ -52,6 +52,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.distinct import numbered
 from mfu_doctor.quantities import peak_rate, share
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
@@ -161,7 +162,7 @@ def _ns(run: Run, mask: Mask) -> float:
 def _table(run: Run, slow: Mask, target: str) -> _Slow:
     """One line per row (on a CPU an operator can have several stretches)."""
     entry = np.flatnonzero(slow)
-    rows, which = np.unique(run.activity.row[entry], return_inverse=True)
+    rows, which = numbered(run.activity.row[entry])
     count = len(rows)
     first = np.zeros(count, np.int64)
     first[which[::-1]] = entry[::-1]
