@@ -20,7 +20,7 @@ PACKAGE = read_package(ROOT / "mfu_doctor")
 # From the ground up. A module may import its own place and those of lower floors; places on one floor do not know each other.
 # The longest entry that a module's path begins with is its place.
 FLOORS = (
-    ("cycles", "distinct", "whole_run"),
+    ("compiled", "cycles", "distinct", "whole_run"),
     ("errors", "facts", "intervals", "json_text", "version"),
     ("files", "trace", "units"),
     ("quantities",),

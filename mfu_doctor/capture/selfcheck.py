@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mfu_doctor import compiled
 from mfu_doctor.capture.device import nvml
 from mfu_doctor.devices import lookup
 from mfu_doctor.version import __version__
@@ -32,7 +33,7 @@ class Probe:
 
 def selfcheck() -> tuple[Probe, ...]:
     """Look at everything that recording depends on."""
-    looks: tuple[Callable[[], Iterator[Probe]], ...] = (_versions, _torch, _driver, _stray_pynvml, _permission)
+    looks: tuple[Callable[[], Iterator[Probe]], ...] = (_versions, _core, _torch, _driver, _stray_pynvml, _permission)
     out: list[Probe] = []
     for look in looks:
         found, error = nvml.attempt(lambda look=look: list(look()))  # type: ignore[misc]
@@ -53,6 +54,14 @@ def _installed(distribution: str) -> str | None:
 def _versions() -> Iterator[Probe]:
     yield Probe("mfu-doctor", OK, __version__)
     yield Probe("python", OK, f"{platform.python_version()} on {platform.platform()} ({sys.executable})")
+
+
+def _core() -> Iterator[Probe]:
+    reasons = {reason for module in compiled.MODULES if (reason := compiled.why_not(module)) is not None}
+    if not reasons:
+        yield Probe("compiled core", OK, "in use")
+    else:
+        yield Probe("compiled core", NONE, f"{'; '.join(sorted(reasons))}: the same results take longer, in Python")
 
 
 def _torch() -> Iterator[Probe]:

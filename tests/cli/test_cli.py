@@ -253,7 +253,7 @@ def test_headings_split_a_docstring() -> None:
 def test_selfcheck_never_fails_and_says_what_a_bug_report_needs() -> None:
     done = call("selfcheck")
     assert done.returncode == 0
-    for word in ("mfu-doctor", "python", "torch", "NVML", "terminal"):
+    for word in ("mfu-doctor", "python", "compiled core", "torch", "NVML", "terminal"):
         assert word in done.stdout
 
 

@@ -21,9 +21,12 @@ from mfu_doctor.analysis.names.vocabulary import (
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.training_thread import training_threads
+from mfu_doctor.compiled import STACKS, core
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
 from mfu_doctor.units import NS_PER_US
+
+Rows = npt.NDArray[np.int64]
 
 COMPUTE, COMMUNICATION, COPY = 0, 1, 2
 # Between two operators of a thread that waits for nothing, with Python between them.
@@ -84,7 +87,8 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     label = ids_matching(trace, LABEL)
     rows = rows[~np.isin(trace.events.name[rows], label)]
     rows = rows[~ops.below(rows, np.isin(trace.events.name, ids_matching(trace, FETCH)))]
-    pieces = [_self_time(trace, rows[mine]) for _, mine in groups(trace.events.track[rows])]
+    started, ended = trace.events.start[rows], trace.events.end[rows]
+    pieces = [self_time(rows[mine], started[mine], ended[mine]) for _, mine in groups(trace.events.track[rows])]
     pieces.append(_host_collectives(trace, union(trace.events.start[rows], trace.events.end[rows])))
     merged = np.concatenate(pieces, axis=1)
     row, start, end = merged[:, np.argsort(merged[1], kind="stable")]
@@ -125,8 +129,23 @@ def training_ops(trace: Trace) -> npt.NDArray[np.int64]:
     return rows[np.isin(trace.events.track[rows], training_threads(trace))]
 
 
-def _self_time(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Stretches in which each operator of one thread is innermost: an array (3, k) of row, start, end."""
+def self_time(rows: Rows, start: Rows, end: Rows) -> Rows:
+    """Stretches in which each event of one thread is innermost: an array (3, k) of row, start, end.
+
+    Args:
+        rows: the events, in order of their start, outer ones first.
+        start: when each began.
+        end: when each ended.
+    """
+    compiled = core(STACKS)
+    if compiled is None:
+        return self_time_in_python(rows, start, end)
+    *stretches, count = compiled.self_time(rows, start, end)
+    return np.array([np.asarray(column)[:count] for column in stretches])
+
+
+def self_time_in_python(rows: Rows, starts: Rows, ends: Rows) -> Rows:
+    """The same by Python."""
     out_row: list[int] = []
     out_start: list[int] = []
     out_end: list[int] = []
@@ -139,8 +158,7 @@ def _self_time(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
             out_start.append(cursor)
             out_end.append(until)
 
-    events = trace.events
-    for row, start, end in zip(rows.tolist(), events.start[rows].tolist(), events.end[rows].tolist(), strict=True):
+    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
         while stack and stack[-1][0] <= start:
             emit(stack[-1][0])
             cursor = max(cursor, stack.pop()[0])

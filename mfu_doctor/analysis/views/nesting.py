@@ -8,8 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.compiled import STACKS, core
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
+
+Rows = npt.NDArray[np.int64]
 
 # What lies deeper is a child of the span at this depth. No program nests so far; events that lost their times can, tens of
 # thousands deep, and all that climbs the tree would take that many rounds.
@@ -59,8 +62,7 @@ def nest_ops(trace: Trace) -> OpTree:
     rows = trace.rows(Category.CPU_OP, Category.ANNOTATION, Category.RUNTIME, Category.DRIVER)
     for _, on_track in groups(events.track[rows]):
         mine = _outer_first(trace, rows[on_track])
-        spans = (events.category[mine] == Category.ANNOTATION).tolist()
-        parent[mine] = _parents(mine, events.start[mine].tolist(), events.end[mine].tolist(), spans)
+        parent[mine] = parents(mine, events.start[mine], events.end[mine], events.category[mine] == Category.ANNOTATION)
     return OpTree(parent)
 
 
@@ -75,16 +77,31 @@ def _outer_first(trace: Trace, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
     return rows[np.lexsort((depth[events.category[rows]], -end, start))]
 
 
-def _parents(rows: npt.NDArray[np.int64], start: list[int], end: list[int], spans: list[bool]) -> list[int]:
-    """Parents on one thread. A plain loop: it is as fast as numpy's depth trick here and exact if that is not."""
+def parents(rows: Rows, start: Rows, end: Rows, spans: npt.NDArray[np.bool_]) -> Rows:
+    """The event of one thread that encloses each, -1 if none does.
+
+    Args:
+        rows: the events, in order of their start, outer ones first.
+        start: when each began.
+        end: when each ended.
+        spans: which of them are annotations.
+    """
+    compiled = core(STACKS)
+    if compiled is None:
+        return parents_in_python(rows, start, end, spans)
+    return np.asarray(compiled.parents(rows, start, end, spans.view(np.uint8), DEEPEST, _SLACK_NS))
+
+
+def parents_in_python(rows: Rows, start: Rows, end: Rows, spans: npt.NDArray[np.bool_]) -> Rows:
+    """The same by Python. A plain loop: it is as fast as numpy's depth trick here and exact if that is not."""
     stack_row: list[int] = []
     stack_end: list[int] = []
-    parents: list[int] = []
-    for row, begin, finish, span in zip(rows.tolist(), start, end, spans, strict=True):
+    found: list[int] = []
+    for row, begin, finish, span in zip(rows.tolist(), start.tolist(), end.tolist(), spans.tolist(), strict=True):
         while stack_end and (stack_end[-1] <= begin or (span and finish > stack_end[-1] + _SLACK_NS)):
             stack_end.pop()
             stack_row.pop()
-        parents.append(stack_row[min(len(stack_row), DEEPEST) - 1] if stack_row else -1)
+        found.append(stack_row[min(len(stack_row), DEEPEST) - 1] if stack_row else -1)
         stack_row.append(row)
         stack_end.append(finish)
-    return parents
+    return np.array(found, np.int64)
