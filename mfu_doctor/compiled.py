@@ -15,7 +15,8 @@ from types import ModuleType
 PURE = "MFU_DOCTOR_PURE"
 WALK = "mfu_doctor.analysis.replay.walk_core"
 STACKS = "mfu_doctor.analysis.views.stacks_core"
-MODULES = (WALK, STACKS)
+SCAN = "mfu_doctor.reading.scan_core"
+MODULES = (WALK, STACKS, SCAN)
 # What Python and a module of the core have agreed on. One that was built from an older source, as an editable installation can
 # leave it behind, says another number and is not used.
 AGREED = 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,30 +20,13 @@ from mfu_doctor.analysis.views.nesting import parents, parents_in_python
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.reading import read_trace
 from mfu_doctor.result.stored import to_json
+from tests.both_ways import MISSING, forget, in_python, needs_core
 from tests.traces import ROOT, TRACES
-
-MISSING = "; ".join(sorted({str(why) for module in compiled.MODULES if (why := compiled.why_not(module))}))
-built = pytest.mark.skipif(bool(MISSING), reason=f"the compiled core is not in use: {MISSING}")
 
 FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.json*"))
 REAL = sorted(TRACES.glob("*.pt.trace.json.gz"))
 WHOLE = st.integers(0, 10**15)
 TIMES = st.one_of(WHOLE.map(float), st.floats(-1e4, 1e9, allow_nan=False), st.just(0.0))
-
-
-@contextmanager
-def without_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if the package were installed without a compiler."""
-    forget()
-    with monkeypatch.context() as changed:
-        changed.setenv(compiled.PURE, "1")
-        yield
-    forget()
-
-
-def forget() -> None:
-    compiled.core.cache_clear()
-    compiled.why_not.cache_clear()
 
 
 def doubles(draw: st.DrawFn, count: int) -> npt.NDArray[np.float64]:
@@ -95,7 +76,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
     return Timeline(calls, operations, (), operations, operations, 1.0, limit, two_way=two_way)
 
 
-@built
+@needs_core
 @given(timelines())
 @settings(max_examples=400, deadline=None)
 def test_a_walk_is_the_same_to_the_last_bit(timeline: Timeline) -> None:
@@ -105,7 +86,7 @@ def test_a_walk_is_the_same_to_the_last_bit(timeline: Timeline) -> None:
         assert getattr(core, name).tobytes() == getattr(ours, name).tobytes(), name
 
 
-@built
+@needs_core
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(-3, 60), st.booleans()), max_size=30))
 @settings(max_examples=400, deadline=None)
 def test_nested_events_are_the_same(drawn: list[tuple[int, int, bool]]) -> None:
@@ -118,11 +99,11 @@ def test_nested_events_are_the_same(drawn: list[tuple[int, int, bool]]) -> None:
     assert self_time(rows, start, end).tolist() == self_time_in_python(rows, start, end).tolist()
 
 
-@built
+@needs_core
 @pytest.mark.parametrize("path", [*FIXTURES, *REAL], ids=lambda path: path.name)
-def test_a_report_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_the_same(path: Path) -> None:
     with_core = report_of(path)
-    with without_core(monkeypatch):
+    with in_python():
         assert report_of(path) == with_core
 
 
@@ -131,7 +112,7 @@ def report_of(path: Path) -> bytes:
 
 
 def test_without_the_core_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with without_core(monkeypatch):
+    with in_python():
         assert {compiled.why_not(module) for module in compiled.MODULES} == {f"{compiled.PURE} is set"}
         assert compiled.core(compiled.WALK) is None
     monkeypatch.setattr(compiled, "AGREED", compiled.AGREED + 1)

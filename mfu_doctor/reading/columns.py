@@ -119,7 +119,10 @@ class Columns:
 
     def add(self, events: list[Complete]) -> Added:
         """Append events, but for those that are no durations."""
-        records = self._encode(events)
+        return self.add_records(self._encode(events))
+
+    def add_records(self, records: npt.NDArray[np.void]) -> Added:
+        """The same with their records, see `schema.encode`."""
         categories = self._category_codes(records)
         names = records["name"].astype(np.int32)
         wanted = self._wanted(names, categories)
@@ -158,9 +161,17 @@ class Columns:
             part[:] = np.array([*here, -1], part.dtype)[part]  # -1, which is none, stays what it is
         self.count = last
 
+    def name_code(self, name: str) -> float:
+        """Code of this name."""
+        return self._names[name]
+
     def name_codes(self, names: Iterable[str]) -> list[int]:
         """Code of each of these names."""
         return [int(self._names[name]) for name in names]
+
+    def category_code(self, category: str) -> float:
+        """Code of this spelling of a category."""
+        return self._categories[category]
 
     def look(self, name: str) -> npt.NDArray[Any]:
         """One column, shape (count,)."""

@@ -24,6 +24,7 @@ from mfu_doctor.reading.memory import MemoryTable
 from mfu_doctor.reading.pairs import PairTable
 from mfu_doctor.reading.partial_decode import SecondLook
 from mfu_doctor.reading.salvage import Damage, is_event, mend, split_events
+from mfu_doctor.reading.scan import Scanned, Scanner
 from mfu_doctor.reading.schema import EVENTS, FAILURES, LIST, MEMORY_EVENTS, Begin, Complete, End, Instant
 from mfu_doctor.reading.source import BLOCK, Source
 from mfu_doctor.reading.values import ARGUMENTS, ArgsTable
@@ -101,20 +102,33 @@ class Parser:
 
     def run(self, until: float = math.inf) -> None:
         """Read the file, up to the first event that begins after this byte; a second call goes on from there."""
-        for events, chunk in self._batches(self.clock.shorten, until):
-            self._add(events, chunk)
+        scanner = Scanner(self.columns, self.args)
+        for events, chunk in self._batches(self.clock.shorten, until, scanner):
+            if isinstance(events, Scanned):
+                self._add_scanned(events, scanner)
+            else:
+                self._add(events, chunk)
 
     def lists(self) -> Iterator[bytes]:
         """The events as JSON lists that parse, mended if needed and otherwise byte for byte; the tables stay empty."""
-        for _, chunk in self._batches(bytes, math.inf):
+        for _, chunk in self._batches(bytes, math.inf, None):
             yield chunk
 
-    def _batches(self, prepare: Callable[[bytes], bytes], until: float) -> Iterator[tuple[list[Any], bytes]]:
+    def _batches(
+        self, prepare: Callable[[bytes], bytes], until: float, scanner: Scanner | None
+    ) -> Iterator[tuple[list[Any] | Scanned, bytes]]:
         """Each chunk that parses, or was mended until it did, with its events; `prepare` changes a chunk beforehand."""
         self.prepare()
         for cut in self.chunks.until(until):
             chunk = self.chunks.join(self._held, cut) if self._held else cut
-            events, chunk = self._decode(prepare(chunk))
+            chunk = prepare(chunk)
+            scanned = scanner.scan(chunk) if scanner is not None else None
+            if scanned is not None:
+                self.tail = b"" if self.chunks.is_last else None
+                self._held = b""
+                yield scanned, chunk
+                continue
+            events, chunk = self._decode(chunk)
             may_go_on = not self.chunks.is_last and (len(chunk) < _LONGEST_HELD or self.chunks.position >= until)
             if events is None and may_go_on and _is_open(chunk):
                 self._held = chunk  # the cut fell inside an event, between objects in its arguments
@@ -172,6 +186,16 @@ class Parser:
             self.columns.set_args(added.rows, self.args.codes(look.decode(added.kept, ARGUMENTS)))
         if len(added.memory):
             self.memory.add(look.decode(added.memory, MEMORY_EVENTS))
+
+    def _add_scanned(self, scanned: Scanned, scanner: Scanner) -> None:
+        self.memory.add(scanned.instants)
+        if not len(scanned.records):
+            return
+        added = self.columns.add_records(scanned.records)
+        if len(added.kept):
+            self.columns.set_args(added.rows, scanner.argument_codes(scanned, added.kept))
+        if len(added.memory):
+            self.memory.add(scanned.memory_events(added.memory))
 
 
 def _decoded(chunk: bytes) -> list[Any] | None:

@@ -61,10 +61,10 @@ class SecondLook:
             if [(e.ts, e.dur) for e in found] == [(e.ts, e.dur) for e in expected]:
                 return found
         everything = LIST.decode(self.chunk)
-        return [_decoded(everything[i], decoder) for i in places]
+        return [decoded(everything[i], decoder) for i in places]
 
 
-def _decoded(event: msgspec.Raw, decoder: msgspec.json.Decoder[E]) -> E:
+def decoded(event: msgspec.Raw | bytes, decoder: msgspec.json.Decoder[E]) -> E:
     """One event in the decoder's type; without its arguments if they are not what their names promise."""
     try:
         return decoder.decode(event)

@@ -88,6 +88,8 @@ class ArgsOnly(msgspec.Struct, gc=False):
     args: RawArgs | None = None
 
 
+# Names of the known arguments, in the order of their values in a key.
+KNOWN = tuple(field.encode_name.encode() for field in msgspec.structs.fields(RawArgs))
 ARGUMENTS: msgspec.json.Decoder[ArgsOnly] = msgspec.json.Decoder(ArgsOnly)
 
 
@@ -117,12 +119,13 @@ class ArgsTable:
 
     def indices(self, keys: Iterable[tuple[bytes, ...]]) -> list[int]:
         """Index of each of these arguments, which another table met in a later part of the file."""
-        return [self._index(key) for key in keys]
+        return [self.index(key) for key in keys]
 
     def _code(self, raw: RawArgs) -> int:
-        return self._index(tuple(map(bytes, msgspec.structs.astuple(raw))))
+        return self.index(tuple(map(bytes, msgspec.structs.astuple(raw))))
 
-    def _index(self, key: tuple[bytes, ...]) -> int:
+    def index(self, key: tuple[bytes, ...]) -> int:
+        """Index of these arguments, -1 if there are none that are known."""
         code = self._by_bytes.get(key)
         if code is None:
             args = _parse(RawArgs(*map(msgspec.Raw, key)))

@@ -26,6 +26,7 @@ from mfu_doctor.render import render
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.schema import FILE
 from mfu_doctor.result.step import BUCKETS
+from tests.both_ways import difference as difference_from_python
 from tests.fuzz.command import Outcome, interrupted_after, run
 
 # Processor time and memory that an input may take: so much in any case, and so much for each MB of its plain text. An event that
@@ -68,6 +69,8 @@ def reading_faults(data: bytes) -> Iterator[str]:
     events = trace.events
     if (np.diff(events.start) < 0).any() or events.start[0] != 0 or (events.end < events.start).any():
         yield "its times are not in order"
+    if otherwise := difference_from_python(data):
+        yield otherwise
     for codes, values in ((events.name, trace.names), (events.track, trace.tracks), (events.args, trace.args)):
         if codes.max() >= len(values) or codes.min() < (-1 if values is trace.args else 0):
             yield "a code stands for nothing"

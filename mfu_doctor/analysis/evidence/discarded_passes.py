@@ -82,7 +82,8 @@ def discarded_passes_of(run: Run) -> DiscardedPasses | None:
         return None
     if any(one.alike != whole[0].alike for one in whole):
         return None
-    found = [b for a, b, c in zip((None, *each), each, each[1:], strict=False) if _is_lost(run, calls, (a, b, c))]
+    known = calls, run.trace.events.start[_spans(run, _RESET)]
+    found = [b for a, b, c in zip((None, *each), each, each[1:], strict=False) if _is_lost(run, known, (a, b, c))]
     if not found:
         return None
     rows = np.sort(np.concatenate([part for one in found for part in (one.forward, one.nodes)]))
@@ -146,17 +147,22 @@ def _calls(run: Run) -> Rows:
     return without(calls, rows_matching(run.trace, NODE_CALL, calls))
 
 
-def _is_lost(run: Run, calls: Rows, passes: tuple[_Pass | None, _Pass, _Pass]) -> bool:
-    """Whether the gradients of the second of these passes are reset before the third, and nobody can have taken them."""
-    before, one, after = passes
+def _is_lost(run: Run, known: tuple[Rows, Rows], passes: tuple[_Pass | None, _Pass, _Pass]) -> bool:
+    """Whether the gradients of the second of these passes are reset before the third, and nobody can have taken them.
+
+    Args:
+        run: the run.
+        known: the operators that the program calls, and when gradients are reset.
+        passes: the pass, between the ones before and after it.
+    """
+    (calls, resets), (before, one, after) = known, passes
     events, own = run.trace.events, run.optimizer_steps.own
     if one.alike != after.alike or not len(one.forward) or not len(after.forward):
         return False
     begins = int(events.start[after.forward[0]])
     if before is not None and events.start[one.forward[0]] < before.end:  # both use this part of forward
         return False
-    resets = _spans(run, _RESET)
-    first, last = np.searchsorted(events.start[resets], [one.end, begins])
+    first, last = np.searchsorted(resets, [one.end, begins])
     update = int(np.searchsorted(own.start, after.end))
     if first >= last or update == own.count or own.clip(one.backward, after.end).total_ns:
         return False

@@ -1,0 +1,80 @@
+# Numbers of the known arguments of events, for scan_core.pyx: equal ones have one number, however long they are.
+
+cdef inline int key_of(Table table, Text p) noexcept:
+    """The number of a key, which begins at its quote; -1 if it is none of these."""
+    cdef Text end = p + 1
+    cdef Entry* entry
+    while end[0] != c'"':
+        end += 1
+    entry = table.find(p + 1, end - p - 1)
+    return <int>entry.value if entry.text != NULL else UNKNOWN
+
+
+cdef class Arguments:
+    """Known arguments, each set of them with its number; see `Scanner`."""
+
+    cdef Table known, codes
+    cdef object asked
+    cdef int count
+    cdef char* key  # what was put together last
+    cdef Py_ssize_t room
+
+    def __cinit__(self):
+        self.room = 1 << 10
+        self.key = <char*>malloc(self.room)
+        if self.key == NULL:
+            raise MemoryError
+
+    def __init__(self, asked, tuple known):
+        if len(known) > MOST_KNOWN:
+            raise ValueError("more arguments than there is room for")
+        self.asked, self.count = asked, len(known)
+        self.known, self.codes = table_of({key: i for i, key in enumerate(known)}), Table()
+
+    def __dealloc__(self):
+        free(self.key)
+
+    cdef object code_of(self, Text p):
+        """The number of the arguments of a sound event, which begin here."""
+        cdef Text[MOST_KNOWN] at, end
+        cdef Text after
+        cdef int which, i
+        cdef Py_ssize_t size = 0
+        cdef Entry* entry
+        memset(at, 0, sizeof(at))
+        p = blank(p + 1)
+        while p[0] != c"}":
+            after = key_end(p)
+            which = key_of(self.known, p)
+            p = value(after, 2)
+            if which != UNKNOWN:
+                at[which], end[which] = after, p
+            p = blank(p)
+            if p[0] == c",":
+                p = blank(p + 1)
+        for which in range(self.count):
+            if at[which] != NULL:
+                size = self.append(size, which, at[which], end[which] - at[which])
+        entry = self.codes.find(self.key, size)
+        if entry.text != NULL:
+            return <int64_t>entry.value
+        code = self.asked(
+            tuple([at[i][: end[i] - at[i]] if at[i] != NULL else b"" for i in range(self.count)])
+        )
+        if size <= LONGEST_KEPT:
+            self.codes.put(self.key, size, code)
+        return code
+
+    cdef Py_ssize_t append(self, Py_ssize_t size, int which, Text at, Py_ssize_t length) except -1:
+        """Add an argument to the key: its number, its length and its text."""
+        cdef Py_ssize_t needed = size + 1 + sizeof(Py_ssize_t) + length
+        cdef char* larger
+        if needed > self.room:
+            larger = <char*>realloc(self.key, 2 * needed)
+            if larger == NULL:
+                raise MemoryError
+            self.key, self.room = larger, 2 * needed
+        self.key[size] = <char>which
+        memcpy(self.key + size + 1, &length, sizeof(Py_ssize_t))
+        memcpy(self.key + size + 1 + sizeof(Py_ssize_t), at, length)
+        return needed

@@ -1,0 +1,156 @@
+# The grammar of JSON, for scan_core.pyx.
+#
+# Each of these begins at a value (or, the first, anywhere), and returns what follows it: NULL if it is not what it should be.
+
+
+cdef inline Text blank(Text p) noexcept:
+    while p[0] == c" " or p[0] == c"\n" or p[0] == c"\r" or p[0] == c"\t":
+        p += 1
+    return p
+
+
+cdef inline Text plain(Text p) noexcept:
+    """A text of ASCII without escapes."""
+    if p[0] != c'"':
+        return NULL
+    p += 1
+    while 0x20 <= <unsigned char>p[0] < 0x80 and p[0] != c'"' and p[0] != c"\\":
+        p += 1
+    return p + 1 if p[0] == c'"' else NULL
+
+
+cdef inline bint is_hex(char c) noexcept:
+    return c"0" <= c <= c"9" or c"a" <= c <= c"f" or c"A" <= c <= c"F"
+
+
+cdef Text text(Text p, bint ascii) noexcept:
+    """Any text; of other characters than ASCII only if that is not asked for, and never with half a character escaped."""
+    cdef unsigned char c
+    if p[0] != c'"':
+        return NULL
+    p += 1
+    while True:
+        c = <unsigned char>p[0]
+        if c == c'"':
+            return p + 1
+        if c < 0x20 or (ascii and c >= 0x80):
+            return NULL
+        if c == c"\\":
+            p += 1
+            if p[0] == c"u":
+                # a surrogate begins with D8 to DF
+                if not (is_hex(p[1]) and is_hex(p[2]) and is_hex(p[3]) and is_hex(p[4])) or p[1] == c"d" or p[1] == c"D":
+                    return NULL
+                p += 4
+            elif p[0] not in (c'"', c"\\", c"/", c"b", c"f", c"n", c"r", c"t"):
+                return NULL
+        p += 1
+
+
+cdef Text number(Text p, double* value) noexcept:
+    """A number of at most 19 digits without an exponent, that fits a float64 exactly but for the place of its point."""
+    cdef uint64_t digits = 0
+    cdef int count = 0, decimals = 0
+    cdef bint minus = p[0] == c"-"
+    p += minus
+    if p[0] == c"0":
+        p += 1
+    else:
+        if not c"1" <= p[0] <= c"9":
+            return NULL
+        while c"0" <= p[0] <= c"9":
+            digits = 10 * digits + <uint64_t>(p[0] - c"0")
+            count += 1
+            if count > 19:
+                return NULL
+            p += 1
+    if p[0] == c".":
+        p += 1
+        while c"0" <= p[0] <= c"9":
+            digits = 10 * digits + <uint64_t>(p[0] - c"0")
+            count += 1
+            decimals += 1
+            if count > 19:
+                return NULL
+            p += 1
+        if decimals == 0:
+            return NULL
+    if p[0] == c"e" or p[0] == c"E" or digits > <uint64_t>MOST_EXACT:
+        return NULL
+    value[0] = <double>digits / TENS[decimals]
+    if minus:
+        value[0] = -value[0]
+    return p
+
+
+cdef Text any_number(Text p) noexcept:
+    """A number that nobody reads."""
+    cdef int digits
+    p += p[0] == c"-"
+    if p[0] == c"0":
+        p += 1
+    else:
+        if not c"1" <= p[0] <= c"9":
+            return NULL
+        while c"0" <= p[0] <= c"9":
+            p += 1
+    if p[0] == c".":
+        p += 1
+        if not c"0" <= p[0] <= c"9":
+            return NULL
+        while c"0" <= p[0] <= c"9":
+            p += 1
+    if p[0] == c"e" or p[0] == c"E":
+        p += 1
+        p += p[0] == c"-" or p[0] == c"+"
+        digits = 0
+        while c"0" <= p[0] <= c"9":
+            p += 1
+            digits += 1
+        if not 1 <= digits <= 2:
+            return NULL
+    return p
+
+
+cdef Text value(Text p, int depth) noexcept:
+    """Any value."""
+    cdef char closing
+    if p[0] == c'"':
+        return text(p, True)
+    if p[0] == c"t":
+        return p + 4 if p[1] == c"r" and p[2] == c"u" and p[3] == c"e" else NULL
+    if p[0] == c"n":
+        return p + 4 if p[1] == c"u" and p[2] == c"l" and p[3] == c"l" else NULL
+    if p[0] == c"f":
+        return p + 5 if p[1] == c"a" and p[2] == c"l" and p[3] == c"s" and p[4] == c"e" else NULL
+    if p[0] != c"[" and p[0] != c"{":
+        return any_number(p)
+    if depth >= DEEPEST:
+        return NULL
+    closing = c"]" if p[0] == c"[" else c"}"
+    p = blank(p + 1)
+    if p[0] == closing:
+        return p + 1
+    while True:
+        if closing == c"}":
+            p = key_end(p)
+            if p == NULL:
+                return NULL
+        p = value(p, depth + 1)
+        if p == NULL:
+            return NULL
+        p = blank(p)
+        if p[0] == closing:
+            return p + 1
+        if p[0] != c",":
+            return NULL
+        p = blank(p + 1)
+
+
+cdef inline Text key_end(Text p) noexcept:
+    """A key; what is returned is where its value begins."""
+    p = plain(p)
+    if p == NULL:
+        return NULL
+    p = blank(p)
+    return blank(p + 1) if p[0] == c":" else NULL
