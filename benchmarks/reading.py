@@ -1,11 +1,14 @@
-"""Times and peak memory of reading large traces, ours and others', in one run.
+"""Times and peak memory of reading and reporting, ours and others', at every size, in one run.
 
-    python benchmarks/reading.py --sizes 100MB,500MB --peers-python /path/to/venv/bin/python
+    python benchmarks/reading.py --sizes 7kB,1MB,35MB,100MB,500MB --peers-python /path/to/venv/bin/python
 
 Each contender reads the same file in a process of its own, from the page cache, and is charged for all of that process:
-start-up and imports too, and for the processes that it starts, whose memory is added up while they run. Contenders that are
-not installed are left out. Compare within one run only, and by processor time where the machine is shared: wall time is then
-mostly waiting.
+start-up and imports too, and for the processes that it starts, whose memory is added up while they run. They take turns, so that
+what else the machine does meets all of them. Contenders that are not installed are left out. Compare within one run only, and by
+processor time where the machine is shared: wall time is then mostly waiting. The last table has the ratios that are aimed at.
+
+7kB and 35MB are real traces where those are here (MFU_DOCTOR_TRACES); the others repeat a small one. --gzip adds each file
+compressed.
 
 To measure the others: python -m venv peers && peers/bin/pip install torch HolisticTraceAnalysis torch-tb-profiler tensorboard
 """
@@ -13,7 +16,9 @@ To measure the others: python -m venv peers && peers/bin/pip install torch Holis
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -21,7 +26,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from make_trace import make, parse_size, small_trace
+from make_trace import TRACES, make, parse_size, small_trace
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1e6
@@ -38,23 +43,30 @@ class Contender:
     peer: bool = False
 
 
+REPORT = "from mfu_doctor.cli.main import main; import sys; sys.argv[1:1] = ['report']; main()"
+OPENED = "import gzip, sys; file = (gzip.open if sys.argv[1].endswith('.gz') else open)(sys.argv[1], 'rb')\n"
 CONTENDERS = (
     Contender(
-        "mfu-doctor, reading only",
+        "reading only",
         "import sys; from mfu_doctor.reading import read_trace; from mfu_doctor.inputs.load import processors\n"
         "read_trace(sys.argv[1], processes=processors())",
     ),
-    Contender(
-        "the same, one process", "import sys; from mfu_doctor.reading import read_trace; read_trace(sys.argv[1])"
-    ),
-    Contender(
-        "mfu-doctor report", "from mfu_doctor.cli.main import main; import sys; sys.argv[1:1] = ['report']; main()"
-    ),
-    Contender("json.load", "import json, sys; json.load(open(sys.argv[1]))"),
+    Contender("reading, one process", "import sys; from mfu_doctor.reading import read_trace; read_trace(sys.argv[1])"),
+    Contender("report", REPORT),
+    Contender("report, Python alone", f"import os; os.environ['MFU_DOCTOR_PURE'] = '1'\n{REPORT}"),
+    Contender("import numpy, rich, typer", "import numpy, rich, typer"),
+    Contender("every byte looked at", f"{OPENED}while block := file.read(1 << 18): block.count(b'\\n')"),
+    Contender("json.load", f"import json\n{OPENED}json.load(file)"),
     Contender(
         "HolisticTraceAnalysis",
         "import sys; from hta.trace_analysis import TraceAnalysis\n"
         "t = TraceAnalysis(trace_files={0: sys.argv[1]}); t.get_temporal_breakdown(visualize=False)",
+        peer=True,
+    ),
+    Contender(
+        "TraceLens",
+        "import sys, tempfile; from TraceLens.Reporting import generate_perf_report_pytorch as report\n"
+        "report.generate_perf_report_pytorch(sys.argv[1], output_csvs_dir=tempfile.mkdtemp())",
         peer=True,
     ),
     Contender(
@@ -67,6 +79,16 @@ CONTENDERS = (
         peer=True,
     ),
 )
+# Real traces for some sizes, compressed as they are kept.
+REAL = {"7kB": "mi250_minitoy_train.pt.trace.json.gz", "35MB": "v100_resnet50_workers0.pt.trace.json.gz"}
+# What is aimed at: a contender over another one, at a size, by processor time.
+AIMS = (
+    ("report", "import numpy, rich, typer", "7kB", 2.5),
+    ("report", "json.load", "35MB", 0.8),
+    ("report", "HolisticTraceAnalysis", "35MB", 0.2),
+    ("report", "json.load", "500MB", 0.12),
+)
+OF_FILE = (("report", "500MB", 0.25), ("report", "2GB", 0.25))  # peak memory over the size of the file
 
 
 @dataclass(frozen=True)
@@ -130,42 +152,86 @@ def middle(done: list[Measured]) -> Measured:
     )
 
 
-def show(size: int, results: dict[str, Measured]) -> None:
-    """Print one table; the ratios are to reading alone."""
-    ours = next(iter(results.values()))
+def show(label: str, size: int, results: dict[str, Measured]) -> None:
+    """Print one table; the ratios are to the whole report."""
+    ours = results.get("report") or next(iter(results.values()))
     heads = ("wall s", "CPU s", "peak MiB", "of file", "wall x", "CPU x", "memory x")
-    print(f"\n{f'{size / MB:,.0f} MB':<26}" + "".join(f"{head:>10}" for head in heads))
+    print(f"\n{f'{label}, {size / MB:,.2f} MB':<26}" + "".join(f"{head:>10}" for head in heads))
     for name, m in results.items():
         if m.failed:
             print(f"{name:<26} failed with status {m.failed}")
             continue
         figures = (f"{m.seconds:.2f}", f"{m.cpu_s:.2f}", f"{m.peak_mib:.0f}", f"{m.peak_mib * 2**20 / size:.0%}")
         ratios = (m.seconds / ours.seconds, m.cpu_s / ours.cpu_s, m.peak_mib / ours.peak_mib)
-        print(f"{name:<26}" + "".join(f"{f:>10}" for f in (*figures, *(f"{r:.1f}" for r in ratios))), flush=True)
+        print(f"{name:<26}" + "".join(f"{f:>10}" for f in (*figures, *(f"{r:.2f}" for r in ratios))), flush=True)
+
+
+def show_aims(seen: dict[str, tuple[int, dict[str, Measured]]]) -> None:
+    """Print the ratios that are aimed at, as far as this run has them."""
+    print(f"\n{'ratio':<52}{'CPU':>8}{'wall':>8}{'aim':>8}")
+    for name, other, label, aim in AIMS:
+        results = seen.get(label, (0, {}))[1]
+        if name in results and other in results and not results[other].failed:
+            one, two = results[name], results[other]
+            what = f"{name} over {other}, {label}"
+            print(f"{what:<52}{one.cpu_s / two.cpu_s:>8.2f}{one.seconds / two.seconds:>8.2f}{aim:>8}")
+    for name, label, aim in OF_FILE:
+        size, results = seen.get(label, (0, {}))
+        if name in results:
+            print(
+                f"{f'peak memory of {name} over the file, {label}':<52}{results[name].peak_mib * 2**20 / size:>8.2f}{aim:>16}"
+            )
+
+
+def trace_of(label: str, small: Path, folder: Path) -> Path:
+    """The plain trace of a size, made if it is not there."""
+    trace = folder / f"{small.name.split('.')[0]}_{label}.json"
+    real = TRACES / REAL.get(label, "none")
+    if real.exists():
+        trace = folder / real.name.removesuffix(".gz")
+        if not trace.exists():
+            trace.write_bytes(gzip.decompress(real.read_bytes()))
+    elif not trace.exists():
+        make(small, trace, parse_size(label))
+    return trace
+
+
+def compressed(trace: Path) -> Path:
+    """The same trace compressed, made if it is not there."""
+    packed = trace.with_name(f"{trace.name}.gz")
+    if not packed.exists():
+        with trace.open("rb") as plain, gzip.open(packed, "wb", compresslevel=6) as out:
+            shutil.copyfileobj(plain, out)
+    return packed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="100MB,500MB,2GB")
+    parser.add_argument("--sizes", default="7kB,1MB,35MB,100MB,500MB,2GB")
+    parser.add_argument("--gzip", action="store_true", help="measure each file compressed too")
     parser.add_argument("--trace", type=Path, help="small trace to repeat (default: a real one, else a fixture)")
     parser.add_argument("--peers-python", help="interpreter with the other tools; without it they are left out")
-    parser.add_argument("--only", help="contenders whose name contains this")
+    parser.add_argument("--only", help="contenders whose name contains one of these, with commas between them")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the large traces are kept"
     )
     options = parser.parse_args()
+    wanted = options.only.split(",") if options.only else [""]
     chosen = [
         (options.peers_python if c.peer else sys.executable, c)
         for c in CONTENDERS
-        if (options.peers_python or not c.peer) and (not options.only or options.only in c.name)
+        if (options.peers_python or not c.peer) and any(word in c.name for word in wanted)
     ]
     small = small_trace(options.trace)
-    for text in options.sizes.split(","):
-        trace = options.folder / f"{small.name.split('.')[0]}_{text}.json"
-        if not trace.exists():
-            make(small, trace, parse_size(text))
-        show(trace.stat().st_size, batch(trace, chosen, options.runs))
+    seen: dict[str, tuple[int, dict[str, Measured]]] = {}
+    for label in options.sizes.split(","):
+        trace = trace_of(label, small, options.folder)
+        seen[label] = trace.stat().st_size, batch(trace, chosen, options.runs)
+        show(label, *seen[label])
+        if options.gzip:
+            show(f"{label} gzip", trace.stat().st_size, batch(compressed(trace), chosen, options.runs))
+    show_aims(seen)
 
 
 if __name__ == "__main__":
