@@ -16,7 +16,6 @@ from mfu_doctor.files import write_file
 from mfu_doctor.inputs.load import load_input, load_saved, load_saved_job, processors
 from mfu_doctor.inputs.overrides import Overrides, parse_steps
 from mfu_doctor.inputs.protect import files_of, protect
-from mfu_doctor.job.executors import Progress
 from mfu_doctor.job.load import Loaded, Reader, load
 from mfu_doctor.quantities import counted
 from mfu_doctor.render import format_for, render
@@ -25,6 +24,7 @@ from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Baseline, Report
 
 if TYPE_CHECKING:
+    from mfu_doctor.job.executors import Progress
     from mfu_doctor.render.terminal.paint import Abilities
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.choose import about_others
@@ -16,11 +17,12 @@ from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import STDIN
 from mfu_doctor.inputs.ranks import find_ranks, names_many
 from mfu_doctor.inputs.settings import Settings, settings_here
-from mfu_doctor.job.diagnose import diagnose_job
-from mfu_doctor.job.executors import Progress, dask_executor
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.job_as_run import as_run
 from mfu_doctor.result.report import Report
+
+if TYPE_CHECKING:
+    from mfu_doctor.job.executors import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ def _saved_job(source: str, stated: Overrides) -> JobReport | None:
 
 
 def _job(sources: Sequence[str], reader: Reader) -> Loaded:
+    from mfu_doctor.job.diagnose import diagnose_job
+    from mfu_doctor.job.executors import dask_executor
+
     with ExitStack() as stack:
         executor = None if reader.dask is None else stack.enter_context(dask_executor(reader.dask))
         made = diagnose_job(

@@ -1,6 +1,6 @@
 """The output formats in one table. Each is a pure function of a result object.
 
-The table has names of modules and imports none, so that `--help` and a terminal report load no other renderer.
+The tables have names of modules and types and import none, so that `--help` and a terminal report load no other renderer.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mfu_doctor.comparison.compare import Comparison
 from mfu_doctor.errors import DoctorError, suggest
-from mfu_doctor.result.job import JobReport
-from mfu_doctor.result.report import Report
-from mfu_doctor.result.trial import Trial
-from mfu_doctor.result.verdict import Verdict
 
-Shown: TypeAlias = Report | JobReport | Verdict | Comparison | Trial
-_TAKEN_BY = ((Verdict, "verdict"), (Comparison, "comparison"), (JobReport, "job"), (Report, "report"), (Trial, "trial"))
+if TYPE_CHECKING:
+    from mfu_doctor.comparison.compare import Comparison
+    from mfu_doctor.result.job import JobReport
+    from mfu_doctor.result.report import Report
+    from mfu_doctor.result.trial import Trial
+    from mfu_doctor.result.verdict import Verdict
+
+Shown: TypeAlias = "Report | JobReport | Verdict | Comparison | Trial"
+_TAKEN_BY = {kind: kind.lower() for kind in ("Report", "Verdict", "Comparison", "Trial")} | {"JobReport": "job"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def render(shown: Shown, format: str, **options: Any) -> str:  # noqa: A002 - th
     Raises:
         DoctorError: this kind of object has no such format.
     """
-    entry = _entry(next(takes for kind, takes in _TAKEN_BY if isinstance(shown, kind)), format)
+    entry = _entry(next(_TAKEN_BY[kind.__name__] for kind in type(shown).__mro__ if kind.__name__ in _TAKEN_BY), format)
     module = import_module(f"mfu_doctor.render.{entry.module}")
     text: str = getattr(module, entry.function or f"render_{entry.name}")(shown, **options)
     return text

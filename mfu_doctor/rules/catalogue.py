@@ -6,7 +6,7 @@ Each family's folder lists its own rules in an explicit tuple, not by a director
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.rules.communication import RULES as COMMUNICATION
@@ -15,11 +15,12 @@ from mfu_doctor.rules.device import RULES as DEVICE
 from mfu_doctor.rules.families import Family, family_named
 from mfu_doctor.rules.host import RULES as HOST
 from mfu_doctor.rules.input import RULES as INPUT
-from mfu_doctor.rules.job_contract import JobRule
 from mfu_doctor.rules.kernels import RULES as KERNELS
 from mfu_doctor.rules.memory import RULES as MEMORY
-from mfu_doctor.rules.ranks import RULES as RANKS
 from mfu_doctor.rules.trace import RULES as TRACE
+
+if TYPE_CHECKING:
+    from mfu_doctor.rules.job_contract import JobRule
 
 RULES: tuple[Rule, ...] = (
     *INPUT,
@@ -30,13 +31,29 @@ RULES: tuple[Rule, ...] = (
     *DEVICE,
     *TRACE,
 )
-JOB_RULES: tuple[JobRule, ...] = RANKS  # they are asked about all ranks of a run together
-AnyRule: TypeAlias = Rule | JobRule
-EVERY_RULE: tuple[AnyRule, ...] = tuple(
-    sorted((*RULES, *JOB_RULES), key=lambda rule: list(Family).index(rule.family))
-)  # of each family together
+AnyRule: TypeAlias = "Rule | JobRule"
+R = TypeVar("R", bound="AnyRule")
 
-R = TypeVar("R", bound=AnyRule)
+if TYPE_CHECKING:
+    JOB_RULES: tuple[JobRule, ...]
+    EVERY_RULE: tuple[AnyRule, ...]
+
+
+def __getattr__(name: str) -> Any:
+    """Rules that are asked about all ranks of a run together, and all rules: who reports on one rank needs to load neither."""
+    if name not in ("JOB_RULES", "EVERY_RULE"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mfu_doctor.rules.ranks import RULES as RANKS
+
+    both: tuple[AnyRule, ...] = (*RULES, *RANKS)
+    together = tuple(sorted(both, key=lambda rule: list(Family).index(rule.family)))
+    return RANKS if name == "JOB_RULES" else together  # those of each family together
+
+
+def _every_rule() -> tuple[AnyRule, ...]:
+    found: tuple[AnyRule, ...] = __getattr__("EVERY_RULE")
+    return found
+
 
 # Codes of removed rules. Saved reports contain them, so no other rule may use them.
 RETIRED = frozenset(("HO006", "IN008", "KE025", "ME004"))
@@ -59,10 +76,11 @@ def find(name: str) -> AnyRule:
     Raises:
         DoctorError: there is none; the message suggests the nearest name.
     """
-    for rule in EVERY_RULE:
+    every = _every_rule()
+    for rule in every:
         if _is_called(rule, name):
             return rule
-    raise _unknown(name, EVERY_RULE)
+    raise _unknown(name, every)
 
 
 def key_of(word: str) -> str:
