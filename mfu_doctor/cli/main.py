@@ -5,7 +5,6 @@ Nothing heavy is imported here: `mfu-doctor --help` starts without numpy, torch 
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import typer
 
 from mfu_doctor.cli import options as given
 from mfu_doctor.cli import streams
+from mfu_doctor.cli.collecting import collect_seldom
 from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.cli.progress import count_ranks, watched
 from mfu_doctor.cli.try_verb import try_
@@ -23,12 +23,7 @@ from mfu_doctor.errors import DoctorError
 
 # Everything after the script belongs to the script. Our options end at the first word that is not one of them.
 _REST_IS_ITS_OWN = {"allow_interspersed_args": False, "ignore_unknown_options": True}
-
 BROKEN_PIPE = 141  # what a shell reports for a process ended by SIGPIPE (128 + 13)
-# Verbs that start no program of the user. They make many objects that stay: looking for garbage among them as often as Python
-# does by itself takes a tenth of their time.
-_OURS_ALONE = ("report", "check", "compare", "annotate", "explain")
-_COLLECT_AFTER = 100_000  # objects
 
 app = typer.Typer(
     name="mfu-doctor",
@@ -55,8 +50,7 @@ class _Begin(BaseException):
 def main() -> None:
     """Run the command line. Every error of ours becomes one line on standard error."""
     streams.hold_places()
-    if sys.argv[1:2] and sys.argv[1] in _OURS_ALONE:
-        gc.set_threshold(_COLLECT_AFTER)
+    collect_seldom(sys.argv[1:])
     try:
         try:
             app()
