@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mfu_doctor.capture.flops.formula_lookup import flop_formula
     from mfu_doctor.capture.flops.report import FlopReport
     from mfu_doctor.errors import DoctorError
+    from mfu_doctor.meter.meter import Meter
+    from mfu_doctor.meter.peak import DevicePeak, device_peak
+    from mfu_doctor.meter.reading import MeterReading
     from mfu_doctor.result.findings import Diagnosis
     from mfu_doctor.result.verdict import Verdict
     from mfu_doctor.rules.contract import Finding
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from mfu_doctor.session.recorder import Recorder
 
 _HOMES = {
+    "DevicePeak": "mfu_doctor.meter.peak",
+    "Meter": "mfu_doctor.meter.meter",
+    "MeterReading": "mfu_doctor.meter.reading",
+    "device_peak": "mfu_doctor.meter.peak",
     "Diagnosis": "mfu_doctor.result.findings",
     "DoctorError": "mfu_doctor.errors",
     "Finding": "mfu_doctor.rules.contract",
@@ -41,16 +48,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "DevicePeak",
     "Diagnosis",
     "DoctorError",
     "Finding",
     "FlopReport",
     "JobReport",
+    "Meter",
+    "MeterReading",
     "Recorder",
     "Report",
     "Verdict",
     "__version__",
     "count_flops",
+    "device_peak",
     "diagnose",
     "diagnose_job",
     "flop_formula",

@@ -66,6 +66,7 @@ FLOORS = (
     ("render/verdict",),
     ("render",),
     ("annotation", "api", "remedies"),
+    ("meter",),
     ("session",),
     ("trial",),
     ("__init__",),

@@ -14,6 +14,7 @@ from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.training_thread import TrainingThread
+from mfu_doctor.capture.profiler import under_way
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.seen import Request, Seen
 from mfu_doctor.units import NS_PER_S
@@ -45,6 +46,7 @@ class Samplers:
 
     def start(self) -> None:
         """A recording begins, or begins again: what was sampled for the former one is forgotten."""
+        under_way.begins(self)
         self._seen.pauses.clear()
         self._seen.frames, self._seen.samples, self._seen.busy = (), (), (None, None)
         self._seen.rest = self._rest = None
@@ -87,6 +89,7 @@ class Samplers:
 
     def stop(self) -> None:
         """The recording is over, or the block; each part is stopped, whatever becomes of the others."""
+        under_way.ends(self)
         self._stop_frames()
         self._remove_calls()
         self._guarded(_OPERATORS, self._seen.operators.rest)

@@ -54,14 +54,14 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
         counted: the work of the run with its FLOPs and the peaks of its device.
         model_flops: FLOP per step as the user gives them; None: what the capture was given, else counted.
     """
-    reference = reference_dtype(counted)
+    reference = reference_dtype(counted.flops, counted.peaks)
     peak = counted.peaks.of(reference)
     facts = counted.work.trace.facts
     step_s = mean_step(counted.work.steps, facts).stated_ns / NS_PER_S
     given = model_flops
     if given is None and facts is not None and facts.given is not None:
         given = facts.given.model_flops
-    ideal = {d: max(counted.peaks.of(d) or 0.0, peak) for d in DTYPE_CODES} if peak is not None else {}
+    ideal = ideal_peaks(counted.peaks, reference)
     result = MfuResult(Mfu(), reference, peak, ideal, step_s)
     report = _given(counted, result, given) if given is not None else _counted(counted, result)
     cause, unknown = why_above_peak(counted, report, step_s), unknown_flops_of(counted.flops.unknown)
@@ -70,22 +70,28 @@ def measure_mfu(counted: CountedWork, model_flops: float | None = None) -> MfuRe
     return replace(result, report=stated, ideal_peaks={} if impossible else ideal)
 
 
-def reference_dtype(counted: CountedWork) -> str | None:
+def reference_dtype(count: FlopCount, peaks: Peaks) -> str | None:
     """The dtype whose peak is the denominator of MFU.
 
     On an accelerator, the fastest dtype that training commonly uses; of several as fast (bf16 and fp16), the one with most of the
     FLOPs. On a CPU, where a second dtype is not always possible, the
     one with most of the FLOPs; but if this CPU only emulates it, the fastest one that it has, as on a GPU without bf16.
     """
-    totals = {d: int(counted.flops.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
-    if counted.peaks.kind != "cpu":
-        best = counted.peaks.of(counted.peaks.best)
-        as_fast = [d for d in TRAINING_DTYPES if best is not None and counted.peaks.of(d) == best]
+    totals = {d: int(count.tally[:, :, i, MODEL].sum()) for i, d in enumerate(DTYPE_CODES)}
+    if peaks.kind != "cpu":
+        best = peaks.of(peaks.best)
+        as_fast = [d for d in TRAINING_DTYPES if best is not None and peaks.of(d) == best]
         return max(as_fast, key=lambda d: totals.get(d, 0), default=None)
     used = max(totals, key=lambda d: totals[d])
-    if totals[used] and used not in counted.peaks.emulated:
+    if totals[used] and used not in peaks.emulated:
         return used
-    return counted.peaks.best if counted.peaks.given is None else "fp32"  # the user's value is for every dtype
+    return peaks.best if peaks.given is None else "fp32"  # the user's value is for every dtype
+
+
+def ideal_peaks(peaks: Peaks, reference: str | None) -> dict[str | None, float]:
+    """max(P_d, P_ref) by dtype; empty if P_ref is not known."""
+    peak = peaks.of(reference)
+    return {d: max(peaks.of(d) or 0.0, peak) for d in DTYPE_CODES} if peak is not None else {}
 
 
 def ideal_seconds(count: FlopCount, measure: int, peaks: dict[str | None, float]) -> float:
@@ -108,7 +114,7 @@ def device_info(counted: CountedWork, mfu: MfuResult) -> DeviceInfo:
         matrix_unit=peaks.matrix_unit(mfu.reference) if mfu.reference_peak is not None else None,
         peak_flops=mfu.reference_peak,
         peak_source=peaks.sources.get(mfu.reference or "", peaks.source),
-        peak_reason=_no_peak(peaks, mfu.reference),
+        peak_reason=no_peak(peaks, mfu.reference),
         peak_measured=peaks.measured,
         sms=peaks.sms,
         memory_bytes=used.memory_bytes if used is not None else None,
@@ -117,7 +123,8 @@ def device_info(counted: CountedWork, mfu: MfuResult) -> DeviceInfo:
     )
 
 
-def _no_peak(peaks: Peaks, reference: str | None) -> str | None:
+def no_peak(peaks: Peaks, reference: str | None) -> str | None:
+    """Why the denominator is not known; None if it is."""
     if peaks.of(reference) is not None:
         return None
     if peaks.reason is not None:
@@ -136,7 +143,7 @@ def _given(counted: CountedWork, result: MfuResult, flops: float) -> Mfu:
         model_flops=flops,
         achieved_flops_s=flops / result.step_s,
         method="given",
-        reason=_no_peak(counted.peaks, result.reference) if value is None else None,
+        reason=no_peak(counted.peaks, result.reference) if value is None else None,
         notes=tuple(notes),
     )
 
@@ -170,7 +177,7 @@ def _counted(counted: CountedWork, result: MfuResult) -> Mfu:
         achieved_flops_s=model / step_s,
         method="counted",
         coverage=count.coverage,
-        reason=_no_peak(counted.peaks, result.reference) if value is None else None,
+        reason=no_peak(counted.peaks, result.reference) if value is None else None,
         notes=_notes(counted, skipped, model),
         conventions=_conventions(counted, result),
     )

@@ -22,9 +22,15 @@ def current_devices() -> tuple[str, ...] | None:
         return None
     import torch
 
-    indices = _holding_memory() or (torch.cuda.current_device(),)
-    uuids = [_uuid(torch.cuda.get_device_properties(index)) for index in indices]
+    uuids = [_uuid(torch.cuda.get_device_properties(index)) for index in indices_in_use()]
     return tuple(uuid for uuid in uuids if uuid is not None) or None
+
+
+def indices_in_use() -> tuple[int, ...]:
+    """Numbers of the devices in use, most memory first; CUDA must be in use."""
+    import torch
+
+    return _holding_memory() or (torch.cuda.current_device(),)
 
 
 def _holding_memory() -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
+from mfu_doctor.capture.loop.forks import Process
 from mfu_doctor.capture.loop.outermost import OutermostCalls
 from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import own_directory
@@ -37,19 +38,6 @@ _INSIDE = tuple(
 
 # Position of `inputs` among the arguments of the engine, after the tensors: their gradients, retain_graph, create_graph, inputs.
 _INPUTS = 3
-
-
-class _Process:
-    """Tells a process from its parent: to ask for its number is a system call, a dozen in every step."""
-
-    forks = 0
-
-
-def _in_child() -> None:
-    _Process.forks += 1
-
-
-os.register_at_fork(after_in_child=_in_child)  # cannot be unregistered: it only counts
 
 
 class Listener(Protocol):
@@ -94,7 +82,7 @@ class Hooks:
     def __init__(self, listener: Listener, thread: TrainingThread | None = None) -> None:
         self._listener = listener
         self._thread = thread or TrainingThread()
-        self._forks = _Process.forks
+        self._forks = Process.forks
         self._removals: list[Callable[[], None]] = []
         self._optimizer_calls = 0
         self._outermost = OutermostCalls(self._here, self._module_called)
@@ -135,12 +123,12 @@ class Hooks:
             self._removals.pop()()
 
     def _here(self) -> bool:
-        return threading.get_ident() == self._thread.current and _Process.forks == self._forks
+        return threading.get_ident() == self._thread.current and Process.forks == self._forks
 
     def _trains_here(self) -> bool:
         if self._here():
             return True
-        if _Process.forks != self._forks or not self._listener.follows():
+        if Process.forks != self._forks or not self._listener.follows():
             return False
         self._backward_depth = 0
         return self._here()
@@ -224,7 +212,7 @@ class Hooks:
         def watch(phase: str, info: dict[str, int]) -> None:
             if phase == "start":
                 started[:] = time.time_ns(), time.perf_counter_ns()
-            elif started[0] and _Process.forks == self._forks:
+            elif started[0] and Process.forks == self._forks:
                 self._listener.collected(started[0], time.perf_counter_ns() - started[1], info["generation"])
 
         return watch

@@ -1,0 +1,146 @@
+"""What a meter says after a step: plain numbers, each of them None with a reason if it is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mfu_doctor.meter.step_work import StepWork
+from mfu_doctor.meter.window import Window
+from mfu_doctor.units import NS_PER_S, TERA
+
+_MS_PER_S = 1e3
+_NO_STEP = "no whole step has ended yet: the first call of step() starts the clock"
+_NO_LOADER = "no batch of a torch DataLoader was seen"
+_NO_MEMORY = "the allocator does not tell"
+# Names under which a logger gets the numbers; units are in the names, because a curve has no other place for them.
+_SCALARS = {
+    "mfu": "mfu",
+    "tflops": "tflops",
+    "step_time": "step_time_s",
+    "data_wait": "data_wait_s",
+    "samples_per_second": "samples_per_second",
+    "tokens_per_second": "tokens_per_second",
+    "memory_peak_bytes": "memory_peak_bytes",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterReading:
+    """One reading. Times are those of the host between two calls of `step()`: nothing waits for the device.
+
+    A GPU works behind the host, so a single step means little there and the mean over a window is right. The means are
+    calculated when they are asked for.
+
+    Attributes:
+        step: number of the step that ended, from 0.
+        counted: whether this step was recorded to count its FLOPs. That makes it slow, so it is in no mean.
+        memory_peak_bytes: the most that tensors took on the GPU so far; without a GPU, that the process had resident.
+    """
+
+    step: int
+    counted: bool = False
+    memory_peak_bytes: int | None = None
+    _window: Window = field(default_factory=Window, repr=False)
+    _last_ns: int | None = field(default=None, repr=False)
+    _fed: bool = field(default=False, repr=False)
+    _work: StepWork | None = field(default=None, repr=False)  # of a step, as it was counted last
+    _why: str = field(default=_NO_STEP, repr=False)  # why the work of steps is not known, if it is not
+
+    @property
+    def window(self) -> int:
+        """Steps that the means are over; 0 if there are none yet."""
+        return len(self._window.steps)
+
+    @property
+    def smoothing(self) -> str:
+        """How the means are made, in words."""
+        steps = "step" if self.window == 1 else "steps"
+        return f"plain mean of the last {self.window} {steps}, by the host's clock"
+
+    @property
+    def last_step_time(self) -> float | None:
+        """Seconds of this step alone."""
+        return None if self._last_ns is None else self._last_ns / NS_PER_S
+
+    @property
+    def step_time(self) -> float | None:
+        """Mean seconds of a step."""
+        return self._window.step_s
+
+    @property
+    def data_wait(self) -> float | None:
+        """Mean seconds that a step waited for its batches."""
+        return self._window.wait_s if self._fed else None
+
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOPs over what the device could have computed in that time, as in a report."""
+        mfu = self._window.mfu
+        return None if mfu is None or mfu > 1 else mfu
+
+    @property
+    def flops_per_step(self) -> float | None:
+        """Mean model FLOP of a step."""
+        return self._window.flops
+
+    @property
+    def tflops(self) -> float | None:
+        """Model FLOP that were computed in a second, in 10^12."""
+        flops_s = self._window.flops_s
+        return None if flops_s is None else flops_s / TERA
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Rows of the batches."""
+        return self._window.samples_s
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens."""
+        return self._window.tokens_s
+
+    @property
+    def lower_bound(self) -> tuple[str, ...]:
+        """Operators that multiply and whose FLOPs are not known: with them MFU would be higher."""
+        return () if self._work is None else self._work.unknown
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What is known, as numbers for a logger: `wandb.log`, `mlflow.log_metrics`, a scalar each for TensorBoard."""
+        told = ((shown, getattr(self, name)) for name, shown in _SCALARS.items())
+        return {shown: float(value) for shown, value in told if value is not None}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a value is None, by its name."""
+        return {name: self._reason(name) for name in _SCALARS if getattr(self, name) is None}
+
+    def _reason(self, name: str) -> str:
+        if name == "memory_peak_bytes":
+            return _NO_MEMORY
+        if not self._window.steps:
+            return _NO_STEP
+        if name in ("data_wait", "samples_per_second"):
+            return _NO_LOADER if name == "data_wait" else f"{_NO_LOADER}: pass step(samples=...)"
+        if name == "tokens_per_second":
+            return "no batch of token ids was seen: pass tokens_per_step="
+        work, above = self._work, self._window.mfu
+        if name == "mfu" and above is not None:
+            return f"{above:.0%} of the peak is not possible: the peak is too low, or the FLOPs are too many"
+        if name == "mfu" and work is not None and self._window.flops is not None and work.peak.reason is not None:
+            return work.peak.reason
+        return (work.reason if work is not None else None) or self._why
+
+    def __str__(self) -> str:
+        """As nanoGPT logs it: "time 33.27ms, mfu 10.63%"; "-" for what is not known."""
+        return f"time {milliseconds(self.step_time)}, mfu {share(self.mfu)}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """The time of a step in a log line."""
+    return "-" if seconds is None else f"{seconds * _MS_PER_S:.2f}ms"
+
+
+def share(mfu: float | None) -> str:
+    """MFU in a log line."""
+    return "-" if mfu is None else f"{mfu:.2%}"

@@ -1,0 +1,266 @@
+"""What a meter reads off real training loops, and that the loops do not notice it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.capture.programs import PRELUDE, STEP
+from tests.capture.zygote import Zygote
+
+METERED = """
+import json
+import mfu_doctor
+told = []
+
+def read(**given):
+    got = meter.step(**given)
+    told.append({"step": got.step, "window": got.window, "time": got.step_time, "wait": got.data_wait, "mfu": got.mfu,
+                 "flops": got.flops_per_step, "samples": got.samples_per_second, "tokens": got.tokens_per_second,
+                 "memory": got.memory_peak_bytes, "counted": got.counted, "reasons": got.reasons, "text": str(got)})
+    return got
+"""
+TOLD = """
+print("told", json.dumps({"readings": told, "notes": list(meter.notes)}))
+"""
+
+LOOP = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+for x, y in loader(12):
+    train(x, y)
+    time.sleep(0.002)
+    read()
+"""
+
+ALONE = """
+for x, y in loader(12):
+    train(x, y)
+"""
+
+# Batches of eight and four in turn.
+IN_TURN = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9, window=1)
+inputs = torch.arange(480 * 8, dtype=torch.float32).reshape(-1, 8).sin()
+sizes = [[i * 12 + j for j in range(8)] if i % 2 else [i * 12 + 8 + j for j in range(4)] for i in range(40)]
+for x, y in DataLoader(TensorDataset(inputs, torch.arange(480) % 4), batch_sampler=sizes):
+    train(x, y)
+    read()
+"""
+
+BY_HAND = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9, window=1)
+for i in range(30):
+    size = 4 if i < 15 else 8
+    train(torch.ones(size, 8), torch.zeros(size, dtype=torch.long))
+    read(tokens=32)
+"""
+
+EVALUATING = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+for i in range(3):
+    for x, y in loader(5):
+        train(x, y)
+        read()
+    with torch.no_grad():
+        for x, y in loader(20):
+            forward(x, y)
+            time.sleep(0.002)
+"""
+
+RESET = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+for i in range(12):
+    train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    read()
+    if i == 8:
+        time.sleep(0.5)
+        meter.reset()
+"""
+
+STATED = """
+meter = mfu_doctor.Meter(flops_per_step=1e6, tokens_per_step=64, peak_flops=1e9)
+for i in range(4):
+    train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    time.sleep(0.01)
+    read(samples=2)
+"""
+
+OTHER_PROFILER = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as prof:
+    for x, y in loader(8):
+        train(x, y)
+        read()
+prof.export_chrome_trace("theirs.json")
+for x, y in loader(12):
+    train(x, y)
+    read()
+"""
+
+THEIRS_STARTS_MEANWHILE = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+for i, (x, y) in enumerate(loader(20)):
+    if i in (3, 4, 5):
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as prof:
+            train(x, y)
+        prof.export_chrome_trace("theirs.json")
+    else:
+        train(x, y)
+    read()
+"""
+
+IN_A_BLOCK = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+with block() as doctor:
+    for x, y in loader(40):
+        train(x, y)
+        read()
+"""
+
+LEFT = """
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+def state():
+    return torch.autograd._engine_run_backward, _BaseDataLoaderIter.__next__
+before = state()
+meter = mfu_doctor.Meter(model)
+with block() as doctor:  # its hooks go while those of the meter stay
+    for x, y in loader(24):
+        train(x, y)
+        read()
+meter.close()
+meter.close()
+assert state() == before
+second = mfu_doctor.Meter(model)
+with block() as doctor:
+    for x, y in loader(24):
+        train(x, y)
+        if second is not None and len(told) > 5:
+            second = None  # nobody closed it
+assert state() == before
+"""
+
+FORKED = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+for x, y in loader(6):
+    train(x, y)
+    read()
+pid = os.fork()
+if pid == 0:
+    told.clear()
+    for x, y in loader(8):
+        train(x, y)
+        read()
+    last = told[-1]
+    os._exit(0 if last["flops"] == FLOPS and last["wait"] is not None else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+for x, y in loader(6):
+    train(x, y)
+    read()
+"""
+
+BROKEN = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+meter._counter = None
+for i in range(3):
+    train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    read()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a program's meter told, and the exact losses of its training."""
+
+    readings: list[dict[str, Any]]
+    notes: list[str]
+    losses: list[str]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last reading."""
+        return self.readings[-1]
+
+
+def metered(zygote: Zygote, folder: Path, body: str) -> Told:
+    """Run a program with a meter."""
+    ended = zygote.run(PRELUDE + METERED + f"FLOPS = {STEP}\n" + body + TOLD, folder)
+    assert ended.code == 0, ended.err
+    line = next(line for line in ended.out.splitlines() if line.startswith("told "))
+    return Told(**json.loads(line.removeprefix("told ")), losses=ended.losses)
+
+
+def test_a_step_is_counted_once_and_the_training_is_the_same_bit_for_bit(zygote: Zygote, tmp_path: Path) -> None:
+    told = metered(zygote, tmp_path, LOOP)
+    assert told.losses == zygote.run(PRELUDE + ALONE, tmp_path).losses
+    assert [reading["counted"] for reading in told.readings].count(True) == 1
+    last = told.last
+    assert (last["step"], last["flops"], last["window"]) == (11, STEP, 10)
+    assert last["wait"] is not None
+    assert 0 < last["wait"] < last["time"]
+    assert last["samples"] == pytest.approx(4 / last["time"])
+    assert last["memory"] > 1 << 20
+    assert list(last["reasons"]) == ["tokens_per_second"]
+    assert not told.notes
+
+
+def test_mfu_is_the_ideal_time_over_the_time_of_steps_that_were_not_recorded(zygote: Zygote, tmp_path: Path) -> None:
+    told = metered(zygote, tmp_path, STATED)
+    last = told.last
+    assert last["mfu"] == pytest.approx(1e6 / 1e9 / last["time"])
+    assert last["tokens"] == pytest.approx(64 / last["time"])
+    assert last["samples"] == pytest.approx(2 / last["time"])
+    assert last["time"] >= 0.01
+    assert last["wait"] is None
+    assert "no batch of a torch DataLoader" in last["reasons"]["data_wait"]
+    assert not any(reading["counted"] for reading in told.readings)
+
+
+def test_shapes_that_take_turns_are_both_counted(zygote: Zygote, tmp_path: Path) -> None:
+    told = metered(zygote, tmp_path, IN_TURN)
+    assert {reading["flops"] for reading in told.readings[-2:]} == {STEP, 2 * STEP}
+
+
+def test_a_change_of_shapes_is_seen_without_a_loader(zygote: Zygote, tmp_path: Path) -> None:
+    told = metered(zygote, tmp_path, BY_HAND)
+    flops = [reading["flops"] for reading in told.readings]
+    assert flops[10] == STEP
+    assert flops[15] is None
+    assert "shapes" in told.readings[15]["reasons"]["mfu"]
+    assert flops[-1] == 2 * STEP
+    assert told.last["tokens"] == pytest.approx(32 / told.last["time"])
+
+
+def test_evaluation_between_steps_is_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
+    told = metered(zygote, tmp_path, EVALUATING)
+    assert told.last["flops"] == STEP
+    assert told.last["time"] < 20 * 0.002
+
+
+def test_what_the_program_says_was_no_training_is_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
+    assert metered(zygote, tmp_path, RESET).last["time"] < 0.5 / 10
+
+
+@pytest.mark.parametrize("body", [OTHER_PROFILER, THEIRS_STARTS_MEANWHILE, IN_A_BLOCK])
+def test_a_meter_waits_for_other_recordings(zygote: Zygote, tmp_path: Path, body: str) -> None:
+    assert metered(zygote, tmp_path, body).last["flops"] == STEP
+
+
+def test_a_meter_leaves_nothing_behind(zygote: Zygote, tmp_path: Path) -> None:
+    assert metered(zygote, tmp_path, LEFT).readings
+
+
+def test_a_forked_child_has_a_meter_of_its_own(zygote: Zygote, tmp_path: Path) -> None:
+    assert metered(zygote, tmp_path, FORKED).last["flops"] == STEP
+
+
+def test_a_failing_meter_says_so_and_the_training_goes_on(zygote: Zygote, tmp_path: Path) -> None:
+    told = metered(zygote, tmp_path, BROKEN)
+    assert len(told.losses) == 3
+    assert told.notes
+    assert told.last["text"] == "time -, mfu -"
