@@ -244,3 +244,9 @@ TrialFormat = Annotated[
 WritePatch = Annotated[
     str | None, typer.Option(metavar="FILE", help="Write the changes that helped to this file, as a patch.")
 ]
+Board = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Write all that was ever tried on this machine to this file, as a markdown table."
+    ),
+]

@@ -18,6 +18,7 @@ def try_(
     output: given.TrialOutput = None,
     format: given.TrialFormat = None,  # noqa: A002 - named like its option
     write_patch: given.WritePatch = None,
+    board: given.Board = None,
 ) -> None:
     """Try the fixes of the plan on an unchanged program: predicted beside measured, and whether the losses stay.
 
@@ -33,6 +34,7 @@ def try_(
         output=output,
         format=format,
         write_patch=write_patch,
+        board=board,
     )
     text = listed() if list_ else run_try(program or (), chosen, abilities(sys.stdout), streams.write_line)
     if text:

@@ -10,6 +10,7 @@ Options of the verb:
     -o, --output FILE           write the report of the recording with all that was tried (.json, .html), or the table (.txt, .md)
     --format FORMAT             terminal (default), markdown, json, html
     --write-patch FILE          write the changes of the answer as a patch
+    --board FILE                write all that was ever tried on this machine as a table (markdown)
 
 Exit codes: 0 if the fixes were tried, whatever the result is; 2 if an option is invalid or the program cannot be measured.
 """
@@ -30,11 +31,12 @@ from mfu_doctor.files import write_file
 from mfu_doctor.inputs.protect import protect
 from mfu_doctor.remedies.catalogue import REMEDIES, remedy_named
 from mfu_doctor.render import format_for, render
+from mfu_doctor.render.board import board_markdown
 from mfu_doctor.render.words.text import pad, wrap
 from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.command import Program
 from mfu_doctor.trial.orders import VARIABLE
-from mfu_doctor.trial.record import append, entries_of, record_file
+from mfu_doctor.trial.record import append, entries_of, read, record_file
 from mfu_doctor.trial.trying import ALL, Asked, try_out
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class TryOptions:
     output: str | None = None
     format: str | None = None
     write_patch: str | None = None
+    board: str | None = None
 
 
 def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: Callable[[str], None]) -> str:
@@ -72,7 +75,7 @@ def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: 
     if os.name != "posix":
         raise DoctorError("mfu-doctor try needs Linux or macOS", "mfu-doctor run works here")
     chosen = format_for("trial", options.format, options.output)
-    for path in (options.output, options.write_patch):
+    for path in (options.output, options.write_patch, options.board):
         if path is not None:
             protect(path, [words[0]] if words else [])
     program = Program.of(words)
@@ -85,6 +88,8 @@ def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: 
     with _ended_as_by_a_person():
         report = try_out(Asked(program, options.minutes, options.fixes), tell, _Progress(tell).ran)
     _remember(report, tell)
+    if options.board is not None:
+        write_file(options.board, board_markdown(read(record_file())))
     return _written(report, chosen, options, screen)
 
 

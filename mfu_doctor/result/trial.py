@@ -64,6 +64,7 @@ class Trial:
     without: tuple[str, ...] = ()  # of those that help alone, what is not in `together`
     patch: str | None = None  # the changes of the answer as a diff
     by_hand: tuple[str, ...] = ()  # lines of the answer whose place is not certain
+    by_rules: tuple[str, ...] = ()  # findings whose fix cannot be applied from outside
     ended: str | None = None  # why it was over before all was settled
 
     @property

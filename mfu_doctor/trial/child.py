@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from mfu_doctor.capture.facts.settings import place_in_job
@@ -20,7 +21,9 @@ from mfu_doctor.files import write_file
 from mfu_doctor.json_text import json_bytes
 from mfu_doctor.remedies.catalogue import remedy_named
 from mfu_doctor.remedies.effects import effects
+from mfu_doctor.session.floor import take_the_floor
 from mfu_doctor.session.program import Words, run_as_main
+from mfu_doctor.session.recorder import Recorder
 from mfu_doctor.session.run_script import RunOptions, profiled
 from mfu_doctor.trial.observed import ObservedRun
 from mfu_doctor.trial.orders import ALIVE, RESULT, STEPS, TRACE, Measured, Orders, read_orders
@@ -41,9 +44,27 @@ def run_child(orders: str, words: Words) -> int:
     told = read_orders(orders)
     threading.Thread(target=_end_with_parent, args=(Path(told.folder) / ALIVE,), daemon=True).start()
     if told.records:
-        options = RunOptions(output=str(Path(told.folder) / TRACE), print_report=False)
-        return run_as_main(words, profiled(words.target, options))
+        return run_as_main(words, lambda: _recorded(told, words.target))
     return run_as_main(words, lambda: _treated(told))
+
+
+@dataclass(slots=True)
+class _Floor:
+    """Keeps a `profile()` of the program's own from recording: its profiler would be measured."""
+
+    site: str = "mfu-doctor try"
+    yields: bool = False
+    is_open_here: bool = True
+
+    def give_way(self) -> None:
+        """It never does."""
+
+
+def _recorded(orders: Orders, target: str) -> Recorder:
+    """The recorder of `mfu-doctor run`, which a `profile()` of the program's own does not replace."""
+    recorder = profiled(target, RunOptions(output=str(Path(orders.folder) / TRACE), print_report=False))()
+    recorder.yields = False
+    return recorder
 
 
 def _end_with_parent(pipe: Path) -> None:
@@ -56,6 +77,7 @@ def _end_with_parent(pipe: Path) -> None:
 @contextmanager
 def _treated(orders: Orders) -> Iterator[None]:
     """The program's surroundings: with the remedies, and measured by the first process of its job."""
+    take_the_floor(_Floor())
     for name in orders.remedies:
         remedy_named(name).apply()
     if place_in_job().rank:

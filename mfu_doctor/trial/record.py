@@ -19,34 +19,10 @@ import msgspec
 from mfu_doctor.json_text import json_bytes
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import BETTER, OPEN, REFUSED, SAME, WORSE, Tried
+from mfu_doctor.result.trial_entry import Entry
 
 FILE = "trials.jsonl"
 _MEASURED = (BETTER, SAME, WORSE, OPEN, REFUSED)  # verdicts of fixes whose steps were measured
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One fix that was measured."""
-
-    when: str  # ISO 8601, UTC
-    program: str
-    device: str | None
-    torch: str | None
-    rule: str
-    fixes: tuple[str, ...]
-    verdict: str
-    step_s: float  # of the unchanged program
-    predicted_low_s: float
-    predicted_s: float
-    predicted_high_s: float
-    saving_low_s: float
-    saving_s: float
-    saving_high_s: float
-
-    @property
-    def is_met(self) -> bool:
-        """Whether what was measured and what was predicted have something in common, each with its range."""
-        return self.saving_low_s <= self.predicted_high_s and self.predicted_low_s <= self.saving_high_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,12 @@ def try_out(asked: Asked, tell: Callable[[str], None], ran: Callable[[str, float
     report = circumstances.report
     choice = chosen(circumstances, named, everything=ALL in asked.fixes)
     turns = Turns(bench, _plan_runs(bench, circumstances), ran)
-    trial = Trial(program=str(asked.program), budget_s=asked.minutes * 60, tried=choice.left_out)
+    trial = Trial(
+        program=str(asked.program),
+        budget_s=asked.minutes * 60,
+        tried=choice.left_out,
+        by_rules=tuple(rule for rule in _rules_of(report) if not remedies_for(rule)),
+    )
     if not choice.arms:
         return replace(report, trial=replace(trial, spent_s=bench.budget.spent_s))
     tell(plan_told(bench, choice.arms))

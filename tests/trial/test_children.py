@@ -132,3 +132,13 @@ def test_a_program_that_fails_cannot_be_recorded(tmp_path: Path) -> None:
         bench(tmp_path, "raise ValueError('no data')").recorded(),
     ):
         pass
+
+
+def test_a_profile_of_the_programs_own_records_nothing_in_a_trial(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json.gz"
+    inside = f"import mfu_doctor\nwith mfu_doctor.profile({str(mine)!r}):\n    train(100_000)\n"
+    at = bench(tmp_path, TRAIN + inside)
+    with at.recorded() as trace:
+        assert load_input(trace).report.run.captured
+    assert len(measured(at.measure()).steps_s) == STEPS
+    assert not mine.exists()
