@@ -26,6 +26,7 @@ NOT_RUN = {
     "python examples/clinic/run.py": "takes minutes; its recorded patients have a test of their own",
     "torchrun --nproc-per-node 8 --no-python mfu-doctor run -o runs/7.json.gz train.py": "eight processes that train; "
     "a test of `run` starts two",
+    "mfu-doctor try train.py --epochs 1": "runs a program for minutes; tests of trials run small ones",
     "mfu-doctor report s3://bucket/runs/7/ --dask tcp://scheduler:8786": "a store and a cluster; tests of jobs read others",
 }
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from mfu_doctor.render.terminal.paint import Abilities, shown_on
-from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
+from mfu_doctor.render.terminal.screen import BLANK, Line, line
 from mfu_doctor.render.words import trial as words
-from mfu_doctor.render.words.escape import inline
-from mfu_doctor.render.words.text import clean, each_text, pad, shorten, wrap
+from mfu_doctor.render.words.escape import code, inline
+from mfu_doctor.render.words.text import cells, clean, each_text, pad, wrap
 from mfu_doctor.result.trial import Trial, Tried
 
 _HEADS = ("fix", "predicted", "saves per step", "noise", "verdict")
-_PREDICTED, _MEASURED, _NOISE, _VERDICT = 13, 22, 9, 15  # columns
+_WIDTHS = (11, 24, 8, 15)  # columns of all but the first
 _INDENT = "  "
 _BELOW = "      "
+_SIGNS = "+-@ "  # of a line of a diff
 
 
 def render_trial(trial: Trial, *, screen: Abilities | None = None) -> str:
@@ -23,55 +24,80 @@ def render_trial(trial: Trial, *, screen: Abilities | None = None) -> str:
         screen: what the stream can show; if None, 80 columns without colour, as for a pipe.
     """
     screen = screen or Abilities()
-    trial = each_text(trial, clean)
-    lines: list[Line] = [line(row, "head" if not i else "") for i, row in enumerate(wrap(trial.program, screen.width))]
-    lines += [line(_INDENT + row) for row in wrap(words.headline(trial), screen.width - 2)]
-    lines += [BLANK, line(_row(_HEADS, screen.width), "head")]
-    for tried in (*trial.tried, *((trial.together,) if trial.together is not None else ())):
-        lines += _fix(tried, screen.width)
-    told = [words.answer(trial), words.stopped(trial)]
-    lines += [BLANK, *(line(_INDENT + row, "head") for text in told for row in wrap(text, screen.width - 2))]
-    return shown_on(screen, [*lines, *_changes(trial)])
+    patch, trial = _patch_lines(trial), each_text(trial, clean)
+    lines = [line(row, "head") for row in wrap(trial.program, screen.width)]
+    lines += _sentences([words.headline(trial)], screen.width)
+    rows = _rows(trial)
+    if rows:
+        lines += [
+            BLANK,
+            line(_row(_HEADS, screen.width), "head"),
+            *(row for one in rows for row in _fix(one, screen.width)),
+        ]
+    lines += [BLANK, *_sentences([words.answer(trial), words.stopped(trial)], screen.width, "head")]
+    lines += _sentences([words.untried(trial)], screen.width)
+    lines += [BLANK, *(line(row, "code") for row in patch)] if patch else []
+    if trial.by_hand:
+        lines += [BLANK, line(f"{_INDENT}To change by hand:"), *(line(_BELOW + row, "code") for row in trial.by_hand)]
+    return shown_on(screen, lines)
+
+
+def _rows(trial: Trial) -> list[Tried]:
+    return [*trial.tried, *((trial.together,) if trial.together is not None else ())]
+
+
+def _sentences(told: list[str], width: int, role: str = "") -> list[Line]:
+    return [line(_INDENT + row, role) for text in told for row in wrap(text, width - len(_INDENT))]
 
 
 def _fix(tried: Tried, width: int) -> list[Line]:
-    cells = (tried.name, words.predicted(tried), words.measured(tried), words.noise(tried), tried.verdict)
-    below = [row for text in words.beside(tried) for row in wrap(text, width - len(_BELOW))]
-    return [line(_row(cells, width), "number"), *(line(_BELOW + row, "quiet") for row in below)]
+    """Its figures in columns if they fit, else as a sentence; then what else is known of it."""
+    figures = _figures(tried)
+    below = words.beside(tried)
+    row = _row(figures, width)
+    if cells(row) > width or cells(tried.name) > _room(width):
+        row = _INDENT + tried.name
+        named = (f"{head} {text}" for head, text in zip(_HEADS[1:-1], figures[1:-1], strict=True) if text)
+        below = ["; ".join([tried.verdict, *named]), *below]
+    first = [line(part, "number") for part in wrap(row.strip(), width - len(_INDENT))]
+    rest = [part for text in below for part in wrap(text, width - len(_BELOW))]
+    return [*((line(_INDENT)[0], *part) for part in first), *(line(_BELOW + part, "quiet") for part in rest)]
 
 
-def _row(cells: tuple[str, ...], width: int) -> str:
-    name, predicted, measured, noise, verdict = cells
-    room = width - _PREDICTED - _MEASURED - _NOISE - _VERDICT - len(_INDENT)
-    figures = predicted.rjust(_PREDICTED) + measured.rjust(_MEASURED) + noise.rjust(_NOISE)
-    if len(name) > room:
-        return f"{_INDENT}{shorten(name, width - 2)}\n{_INDENT}{pad('', room)}{figures}  {verdict}"
-    return f"{_INDENT}{pad(name, room)}{figures}  {verdict}".rstrip()
+def _figures(tried: Tried) -> tuple[str, ...]:
+    return tried.name, words.predicted(tried), words.measured(tried), words.noise(tried), tried.verdict
 
 
-def _changes(trial: Trial) -> list[Line]:
-    """The patch, and the lines whose place is not certain."""
-    lines: list[Line] = []
-    if trial.patch:
-        lines += [BLANK, *((Span(row, "code"),) for row in trial.patch.splitlines())]
-    if trial.by_hand:
-        lines += [BLANK, line(f"{_INDENT}To change by hand:")]
-        lines += [line(_BELOW + row, "code") for text in trial.by_hand for row in text.splitlines()]
-    return lines
+def _room(width: int) -> int:
+    return width - len(_INDENT) - sum(_WIDTHS)
+
+
+def _row(texts: tuple[str, ...], width: int) -> str:
+    name, *numbers, verdict = texts
+    figures = "".join(text.rjust(column) for text, column in zip(numbers, _WIDTHS, strict=False))
+    return f"{_INDENT}{pad(name, max(_room(width), 0))}{figures}  {verdict}".rstrip()
+
+
+def _patch_lines(trial: Trial) -> list[str]:
+    """The lines of the patch without control characters; signs and indentation stay."""
+    return [_clean_code(row) for row in (trial.patch or "").splitlines()]
+
+
+def _clean_code(row: str) -> str:
+    sign, text = (row[:1], row[1:]) if row[:1] in _SIGNS else ("", row)
+    return sign + " " * (len(text) - len(text.lstrip(" "))) + clean(text.lstrip(" "))
 
 
 def render_trial_markdown(trial: Trial) -> str:
     """The trial as GitHub-flavoured markdown; every value is escaped."""
-    trial = each_text(trial, clean)
+    patch, trial = _patch_lines(trial), each_text(trial, clean)
     rows = ["### mfu-doctor try: " + inline(trial.program), "", inline(words.headline(trial)), ""]
-    rows += ["| " + " | ".join((*_HEADS, "")) + " |", "|---|---:|---:|---:|---|---|"]
-    for tried in (*trial.tried, *((trial.together,) if trial.together is not None else ())):
-        figures = (words.predicted(tried), words.measured(tried), words.noise(tried))
-        cells = (tried.name, *figures, tried.verdict, "; ".join(words.beside(tried)))
-        rows.append("| " + " | ".join(inline(cell) for cell in cells) + " |")
-    rows += ["", inline(words.answer(trial)), inline(words.stopped(trial))]
-    if trial.patch:
-        rows += ["", "```diff", trial.patch.rstrip("\n"), "```"]
-    if trial.by_hand:
-        rows += ["", "```python", *trial.by_hand, "```"]
-    return "\n".join(rows).rstrip("\n") + "\n"
+    if found := _rows(trial):
+        rows += ["| " + " | ".join((*_HEADS, "")) + " |", "|---|---:|---:|---:|---|---|"]
+        told = ((*_figures(tried), "; ".join(words.beside(tried))) for tried in found)
+        rows += ["| " + " | ".join(inline(text) for text in texts) + " |" for texts in told]
+        rows.append("")
+    rows += [inline(text) for text in (words.answer(trial), words.stopped(trial), words.untried(trial)) if text]
+    rows += ["", *code("\n".join(patch), "diff")] if patch else []
+    rows += ["", *code("\n".join(trial.by_hand))] if trial.by_hand else []
+    return "\n".join(rows) + "\n"

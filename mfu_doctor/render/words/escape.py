@@ -18,7 +18,7 @@ def inline(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", html).replace("@", f"@{_ZERO_WIDTH}").replace("://", f":{_ZERO_WIDTH}//")
 
 
-def code(text: str) -> list[str]:
+def code(text: str, language: str = "python") -> list[str]:
     """Lines of markdown that show the text as code: a span for one line, a fenced block for more."""
     rows = text.splitlines()
     if not rows:
@@ -28,4 +28,4 @@ def code(text: str) -> list[str]:
         edge = " " if rows[0].startswith("`") or rows[0].endswith("`") else ""
         return [f"{fence}{edge}{rows[0]}{edge}{fence}"]
     block = max(fence, "```", key=len)
-    return [f"{block}python", *rows, block]
+    return [f"{block}{language}", *rows, block]

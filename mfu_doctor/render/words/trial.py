@@ -8,6 +8,7 @@ from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import Trial, Tried
 
 _LEAST_START_S = 1.0  # less is not worth a word
+_NOTHING = "The recording shows no fault whose fix can be tried. --fix all tries every fix that applies here."
 _LOSSES = {
     known.IDENTICAL: "the losses are identical",
     known.AS_UNCHANGED: "the losses differ no more than between two unchanged runs",
@@ -43,15 +44,18 @@ def noise(tried: Tried) -> str:
 
 
 def beside(tried: Tried) -> list[str]:
-    """What else is known of it, a sentence each."""
-    told = [tried.reason or "", _loss(tried) if tried.verdict != known.REFUSED else ""]
-    if tried.runs and tried.loss not in (None, known.IDENTICAL, known.NO_LOSS) and tried.numerics:
-        told.append(f"as it may: {tried.numerics}" if tried.verdict != known.REFUSED else "")
+    """What else is known of it, in sentences."""
+    if tried.verdict in (known.NOT_TRIED, known.REFUSED) or not tried.runs:
+        return [tried.reason] if tried.reason else []
+    told = [_loss(tried)]
+    if tried.loss not in (None, known.IDENTICAL, known.NO_LOSS):
+        told.append(f"to be expected of it: {tried.numerics}")
     if tried.samples != 1.0:
-        told.append(f"per sample: a step has {quantities.number(tried.samples)} times as many")
+        told.append(f"saved of as many samples: a step has {quantities.number(tried.samples)} times as many")
     if tried.start_s is not None and tried.start_s > _LEAST_START_S:
         told.append(f"its first steps take {quantities.duration(tried.start_s, 2)} more, once")
-    return [sentence for sentence in told if sentence]
+    failed = [tried.reason] if tried.reason else []
+    return [*failed, "; ".join(text for text in told if text)]
 
 
 def in_report(tried: Tried) -> str:
@@ -70,6 +74,8 @@ def tried_for(report: Report, rule: str) -> list[str]:
 
 def headline(trial: Trial) -> str:
     """What was run, and the step of the unchanged program with its noise."""
+    if not trial.runs:
+        return f"recorded in {quantities.duration(trial.spent_s)}"
     runs = f"{quantities.counted(trial.runs, 'run')} in {quantities.duration(trial.spent_s)}"
     if trial.unchanged_s is None:
         return f"{runs}: the unchanged program was not measured"
@@ -83,7 +89,7 @@ def answer(trial: Trial) -> str:
     """What to do, in a sentence or two."""
     best = trial.answer
     if best is None or best.saving_s is None or trial.unchanged_s is None:
-        return "No fix that was tried makes the step shorter." if trial.tried else "No fix of the plan can be tried."
+        return "No fix that was tried makes the step shorter." if trial.runs else _NOTHING
     after = trial.unchanged_s - best.saving_s
     share = quantities.percent(best.saving_s / trial.unchanged_s, 0)
     times = f"{quantities.duration(trial.unchanged_s)} to {quantities.duration(after)}, {share} shorter"
@@ -91,6 +97,11 @@ def answer(trial: Trial) -> str:
     if trial.without:
         told += f" Beside the others, {', '.join(trial.without)} adds nothing."
     return told
+
+
+def untried(trial: Trial) -> str:
+    """The findings that no fix from outside answers; empty if there are none."""
+    return f"Only a change of the program itself answers {', '.join(trial.by_rules)}." if trial.by_rules else ""
 
 
 def stopped(trial: Trial) -> str:

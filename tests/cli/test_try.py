@@ -1,0 +1,104 @@
+"""`mfu-doctor try` as a user calls it: what it says before it runs, its options, a whole trial, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mfu_doctor.remedies.catalogue import REMEDIES
+from tests.traces import ROOT
+from tests.trial.programs import PLENTY, TRAIN, own_fix
+
+ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the programs train with torch")
+
+
+def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mfu_doctor", "try", *map(str, words)]
+    environ = ENVIRON | {"XDG_STATE_HOME": str(cwd / "state")}
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=180)
+
+
+def script(folder: Path, source: str = PLENTY) -> Path:
+    path = folder / "train.py"
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+def test_a_dry_run_says_what_would_run_and_runs_nothing(tmp_path: Path) -> None:
+    done = call(
+        "--dry-run", "--minutes", "3", script(tmp_path, "raise SystemExit('it ran')"), "--epochs", "1", cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    said = " ".join(done.stderr.split())
+    assert (
+        "train.py --epochs 1 is run many times, in 3 minutes at most: once to record it, then in turns with and" in said
+    )
+    assert "checkpoints and logs, it writes each time; MFU_DOCTOR_TRIAL=1 tells it that it is tried" in said
+
+
+def test_the_list_has_every_fix(tmp_path: Path) -> None:
+    done = call("--list", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(remedy.name in done.stdout for remedy in REMEDIES)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "error: no program is named: write the script, or -m and a module, after the options"),
+        (["missing.py"], "error: cannot read missing.py: pass the path of a Python script"),
+        (["--fix", "no-such-fix", "train.py"], "error: no remedy is named 'no-such-fix'"),
+        (["--fix", "missing.py", "train.py"], "error: there is no file missing.py"),
+        (["-o", "x.pdf", "train.py"], "error: no output format is known for the file name x.pdf"),
+        (["--epochs", "train.py"], "error: unknown option --epochs"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
+    script(tmp_path, "raise SystemExit('it ran')")
+    done = call(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
+@needs_torch
+def test_a_fix_is_tried_on_the_program(tmp_path: Path) -> None:
+    """The program sleeps in each step, and the fix takes that away; how long a step takes does not decide the test."""
+    path = script(tmp_path, TRAIN.replace("sleep(0.002)", "sleep(0.1)") + "train(100_000)\n")
+    name = own_fix(tmp_path, "import time\ntime.sleep = lambda *_: None\n")
+    done = call("--fix", name, "--minutes", "2", "-o", "tried.json", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the losses are identical" in done.stdout
+    (tried,) = json.loads((tmp_path / "tried.json").read_text())["trial"]["tried"]
+    assert (tried["verdict"], tried["loss"], tried["fixes"]) == ("better", "identical", [name])
+
+
+@needs_torch
+def test_an_interrupt_ends_all_and_shows_what_is_known(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.write_text("", encoding="utf-8")
+    source = TRAIN + "open(sys.argv[1], 'a').write(f'{os.getpid()} ')\ntrain(10**9)\n"
+    name = own_fix(tmp_path, "import time, torch\ntorch.randn = lambda *_: time.sleep(3600)\n")
+    command = [sys.executable, "-m", "mfu_doctor", "try", "--fix", name, str(script(tmp_path, source)), str(pids)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        until = time.monotonic() + 60
+        while len(pids.read_text().split()) < 3 and time.monotonic() < until:  # recorded, unchanged, with the fix
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        shown, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert "Not all is settled: it was interrupted." in shown
+    assert "not settled" in shown
+    for pid in pids.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)

@@ -1,0 +1,157 @@
+"""What was tried, in every output: the table, markdown, and the lines in a report, its page and a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from mfu_doctor.comparison.compare import compare
+from mfu_doctor.render import render
+from mfu_doctor.render.terminal.paint import Abilities
+from mfu_doctor.render.words.text import EN_DASH
+from mfu_doctor.render.words.trial import answer, in_report
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.stored import from_json, to_json
+from mfu_doctor.result.trial import (
+    BETTER,
+    CRASHED,
+    DRIFTS,
+    IDENTICAL,
+    NOT_TRIED,
+    OPEN,
+    OTHER_ORDER,
+    REFUSED,
+    SAME,
+    Trial,
+    Tried,
+)
+from tests.runs import finding, report_of, steady
+
+WORKERS = Tried(
+    fixes=("loader-workers=2",),
+    rule="input-bound",
+    words="2 workers load the batches",
+    line="DataLoader(..., num_workers=2)",
+    numerics="the order of random numbers may change",
+    verdict=BETTER,
+    predicted_low_s=0.055,
+    predicted_s=0.057,
+    predicted_high_s=0.062,
+    saving_low_s=0.0551,
+    saving_s=0.0581,
+    saving_high_s=0.0612,
+    noise_s=0.0019,
+    step_s=0.118,
+    runs=3,
+    loss=OTHER_ORDER,
+    loss_step=4,
+    loss_change=0.12,
+    start_s=1.4,
+)
+FUSED = replace(
+    WORKERS,
+    fixes=("fused-optimizer",),
+    rule="unfused-optimizer",
+    verdict=SAME,
+    predicted_low_s=0.0012,
+    predicted_s=0.0012,
+    predicted_high_s=0.0012,
+    saving_low_s=-0.001,
+    saving_s=0.0009,
+    saving_high_s=0.003,
+    loss=IDENTICAL,
+    start_s=0.1,
+)
+BF16 = replace(
+    FUSED,
+    fixes=("bf16-autocast",),
+    rule=None,
+    predicted_low_s=None,
+    predicted_s=None,
+    predicted_high_s=None,
+    verdict=REFUSED,
+    reason="it should not change what is learnt, and the loss is another one from step 3 on, by 12.0% at most",
+    loss=DRIFTS,
+    loss_step=3,
+)
+COMPILED = Tried(fixes=("compiled-model",), rule="host-bound", verdict=CRASHED, reason="InductorError: no compiler")
+TF32 = Tried(fixes=("tf32",), verdict=NOT_TRIED, reason="the program runs on a CPU")
+BOTH = replace(
+    WORKERS,
+    fixes=("loader-workers=2", "a-fix-with-a-name-that-is-long=2"),
+    rule=None,
+    predicted_low_s=None,
+    predicted_high_s=None,
+    saving_s=0.0644,
+)
+TRIAL = Trial(
+    program="examples/nanogpt.py --fault slow-loader",
+    budget_s=600.0,
+    spent_s=312.0,
+    runs=21,
+    steps=23,
+    unchanged_s=0.176,
+    noise=0.012,
+    tried=(WORKERS, FUSED, BF16, COMPILED, TF32),
+    together=BOTH,
+    by_rules=("python-step",),
+    patch="--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-l = DataLoader(d)\n+l = DataLoader(d, num_workers=2)\n",
+    by_hand=('torch.set_float32_matmul_precision("high")',),
+)
+
+
+def tried_report() -> Report:
+    return replace(report_of(steady(0.176, 0.001), diagnoses=(finding(rule="input-bound"),)), trial=TRIAL)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_screen(width: int, snapshot: SnapshotAssertion) -> None:
+    text = render(TRIAL, "terminal", screen=Abilities(width=width))
+    assert max(len(row) for row in text.splitlines()) <= width
+    assert text == snapshot
+
+
+def test_the_table_as_markdown(snapshot: SnapshotAssertion) -> None:
+    assert render(TRIAL, "markdown") == snapshot
+
+
+def test_a_trial_is_saved_with_its_report() -> None:
+    assert from_json(to_json(tried_report()), Report).trial == TRIAL
+
+
+@pytest.mark.parametrize("format_", ["terminal", "markdown", "html"])
+def test_a_report_shows_what_was_tried(format_: str) -> None:
+    text = " ".join(render(tried_report(), format_).split())
+    assert "tried loader-workers=2: 58.1 ms (55 to 61) measured, 55-62 ms predicted" in text.replace(
+        EN_DASH, "-"
+    ).replace("\\", "")
+
+
+def test_a_comparison_shows_what_was_tried_of_the_fixes_that_were_applied() -> None:
+    after = report_of(
+        steady(0.118, 0.001), diagnoses=(finding(rule="input-bound", status="passed", fix=None, saving=None),)
+    )
+    assert "before: tried loader-workers=2: 58.1 ms" in render(compare(tried_report(), after), "terminal")
+
+
+@pytest.mark.parametrize(
+    ("tried", "told"),
+    [
+        (FUSED, "tried fused-optimizer: 0.900 ms (-1.0 to 3.0) measured, 1.2 ms predicted: no difference"),
+        (COMPILED, "tried compiled-model: crashed (InductorError: no compiler)"),
+    ],
+)
+def test_what_did_not_help_says_so(tried: Tried, told: str) -> None:
+    assert in_report(tried) == told
+
+
+def test_the_answer_is_the_set_that_helps_else_the_best_alone_else_nothing() -> None:
+    assert answer(TRIAL).startswith(
+        "loader-workers=2 + a-fix-with-a-name-that-is-long=2: the step goes from 176 ms to 112 ms"
+    )
+    assert answer(replace(TRIAL, together=None)).startswith("loader-workers=2: the step goes from 176 ms to 118 ms")
+    assert answer(replace(TRIAL, together=None, tried=(FUSED,))) == "No fix that was tried makes the step shorter."
+    open_fix = replace(FUSED, verdict=OPEN)
+    assert answer(replace(TRIAL, together=None, tried=(open_fix,))) == "No fix that was tried makes the step shorter."
