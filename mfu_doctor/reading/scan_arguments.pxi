@@ -1,12 +1,8 @@
 # Numbers of the known arguments of events, for scan_core.pyx: equal ones have one number, however long they are.
 
-cdef inline int key_of(Table table, Text p) noexcept:
-    """The number of a key, which begins at its quote; -1 if it is none of these."""
-    cdef Text end = p + 1
-    cdef Entry* entry
-    while end[0] != c'"':
-        end += 1
-    entry = table.find(p + 1, end - p - 1)
+cdef inline int key_of(Table table, Text p, Py_ssize_t size) noexcept:
+    """The number of a key of so many bytes, which begins at its quote; -1 if it is none of these."""
+    cdef Entry* entry = table.find(p + 1, size)
     return <int>entry.value if entry.text != NULL else UNKNOWN
 
 
@@ -39,13 +35,13 @@ cdef class Arguments:
         cdef Text[MOST_KNOWN] at, end
         cdef Text after
         cdef int which, i
-        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t size = 0, length = 0
         cdef Entry* entry
         memset(at, 0, sizeof(at))
         p = blank(p + 1)
         while p[0] != c"}":
-            after = key_end(p)
-            which = key_of(self.known, p)
+            after = key_end(p, &length)
+            which = key_of(self.known, p, length)
             p = value(after, 2)
             if which != UNKNOWN:
                 at[which], end[which] = after, p

@@ -35,6 +35,7 @@ cdef enum:
     DEEPEST = 64  # lists in lists; deeper ones are Python's
     LONGEST_KEPT = 1 << 16  # bytes of a text that is looked up again; longer ones are handed out each time
 
+cdef uint64_t EACH = 0x0101010101010101u  # one in each byte
 cdef Text NOTHING = '""'
 cdef double MOST_EXACT = 9007199254740992.0  # 2**53
 cdef double FIRST_TEXT = -2251799813685248.0  # as in tracks.py
@@ -116,12 +117,14 @@ cdef class Scanner:
             A record of each (its columns are `FIELD_NAMES`); of each where it begins and ends in the chunk, and its arguments do
             (-1 if it has none); and the same two places of each instant event. The arrays hold until the next call.
         """
+        global last_word
         cdef Text begin = PyBytes_AS_STRING(chunk), p = begin, event
         cdef Text end = begin + PyBytes_GET_SIZE(chunk)
         cdef Py_ssize_t count = 0
         cdef list instants = []
         if PyBytes_GET_SIZE(chunk) // SMALLEST_EVENT >= self.records.shape[0]:
             self.make_room(2 + PyBytes_GET_SIZE(chunk) // SMALLEST_EVENT)
+        last_word = end - 8
         if p[0] != c"[":
             return None
         p = blank(p + 1)
@@ -154,6 +157,7 @@ cdef class Scanner:
         """One event, into `event`."""
         cdef Event* event = &self.event
         cdef Text after
+        cdef Py_ssize_t size
         cdef int which
         memset(event.kinds, 0, sizeof(event.kinds))
         event.phase, event.arguments, event.odd_arguments = 0, NULL, False
@@ -161,10 +165,10 @@ cdef class Scanner:
             return NULL
         p = blank(p + 1)
         while True:
-            after = key_end(p)
+            after = key_end(p, &size)
             if after == NULL:
                 return NULL
-            which = key_of(EVENT_KEYS, p)
+            which = key_of(EVENT_KEYS, p, size)
             if which == PHASE:
                 if event.phase or after[0] != c'"' or not 0x20 <= <unsigned char>after[1] < 0x80 or after[2] != c'"':
                     return NULL
@@ -192,6 +196,7 @@ cdef class Scanner:
         """The arguments of an event; of several ones the last."""
         cdef Event* event = &self.event
         cdef Text after
+        cdef Py_ssize_t size
         cdef int which
         memset(&event.kinds[CORRELATION], 0, (FIELDS - CORRELATION) * sizeof(int))
         event.arguments, event.odd_arguments = NULL, p[0] != c"{" and p[0] != c"n"
@@ -202,10 +207,10 @@ cdef class Scanner:
         if p[0] == c"}":
             return p + 1
         while True:
-            after = key_end(p)
+            after = key_end(p, &size)
             if after == NULL:
                 return NULL
-            which = key_of(ARGUMENT_KEYS, p)
+            which = key_of(ARGUMENT_KEYS, p, size)
             p = value(after, 2) if which == UNKNOWN else self.read_field(after, which)
             if p == NULL:
                 return NULL
@@ -277,6 +282,8 @@ cdef class Scanner:
 
     def argument_codes(self, bytes chunk, const int64_t[:] begins):
         """What number the arguments are that begin at these places of a chunk that was scanned; -1 where there are none."""
+        global last_word
         cdef Text begin = PyBytes_AS_STRING(chunk)
         cdef Py_ssize_t i
+        last_word = begin + PyBytes_GET_SIZE(chunk) - 8
         return [-1 if begins[i] < 0 else self.arguments.code_of(begin + begins[i]) for i in range(begins.shape[0])]

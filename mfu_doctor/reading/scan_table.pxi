@@ -1,15 +1,24 @@
 # Numbers of texts, for scan_core.pyx: a dict whose keys are bytes inside a chunk, which are copied only when they are new.
 
 cdef inline uint64_t hash_of(Text at, Py_ssize_t size) noexcept:
-    cdef uint64_t h = SEED ^ (<uint64_t>size * 0x9E3779B97F4A7C15u), word
-    while size >= 8:
-        memcpy(&word, at, 8)
-        h = (h ^ word) * 0x9FB21C651E98DF25u
-        h ^= h >> 32
-        at += 8
-        size -= 8
-    word = 0
-    memcpy(&word, at, size)
+    cdef uint64_t h = SEED ^ (<uint64_t>size * 0x9E3779B97F4A7C15u), word = 0
+    cdef uint32_t half
+    cdef Text last
+    if size >= 8:
+        last = at + size - 8
+        while at < last:
+            memcpy(&word, at, 8)
+            h = (h ^ word) * 0x9FB21C651E98DF25u
+            h ^= h >> 32
+            at += 8
+        memcpy(&word, last, 8)  # some bytes again
+    elif size >= 4:
+        memcpy(&half, at, 4)
+        word = <uint64_t>half << 32
+        memcpy(&half, at + size - 4, 4)
+        word |= half
+    elif size > 0:
+        word = <unsigned char>at[0] << 16 | <unsigned char>at[size >> 1] << 8 | <unsigned char>at[size - 1]
     h = (h ^ word) * 0x9FB21C651E98DF25u
     return h ^ (h >> 29)
 
