@@ -236,12 +236,19 @@ class Trace:
     label: str = ""  # file name to show
     host: str | None = None  # name of the machine
     versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)
+    _rows: dict[tuple[Category, ...], npt.NDArray[np.int64]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def rows(self, *categories: Category) -> npt.NDArray[np.int64]:
-        """Row numbers of the events of these categories, in time order, shape (k,)."""
-        wanted = np.zeros(256, np.bool_)
-        wanted[list(categories)] = True
-        return np.flatnonzero(wanted[self.events.category])
+        """Row numbers of the events of these categories, in time order, shape (k,); not to be written to: all get the same."""
+        if categories not in self._rows:
+            wanted = np.zeros(256, np.bool_)
+            wanted[list(categories)] = True
+            found = np.flatnonzero(wanted[self.events.category])
+            found.flags.writeable = False
+            self._rows[categories] = found
+        return self._rows[categories]
 
     def name_of(self, row: int) -> str:
         """Name of one event."""

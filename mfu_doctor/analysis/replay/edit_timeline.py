@@ -180,13 +180,15 @@ def _set_durations(timeline: Timeline, rows: Rows, set_to: Floats, work: _Work) 
 
 
 def _positions(mine: Rows, rows: Rows) -> tuple[Rows, Rows]:
-    """Positions in `mine` whose value is in `rows`, and where in `rows` it is."""
-    if not len(rows):
+    """Positions in `mine` whose value is in `rows`, and where in `rows` it is first."""
+    if not len(rows) or not len(mine):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    order = np.argsort(rows, kind="stable")
-    at = np.minimum(np.searchsorted(rows[order], mine), len(rows) - 1)
-    hit = np.flatnonzero(rows[order][at] == mine)
-    return hit, order[at[hit]]
+    least, most = min(int(mine.min()), int(rows.min())), max(int(mine.max()), int(rows.max()))
+    place = np.full(most - least + 1, -1, np.int64)  # rows of one trace: a table of them is small
+    place[rows[::-1] - least] = np.arange(len(rows) - 1, -1, -1)
+    at = place[mine - least]
+    hit = np.flatnonzero(at >= 0)
+    return hit, at[hit]
 
 
 def _async_copies(timeline: Timeline, rows: Rows, duration_ns: Rows, work: _Work) -> Timeline:
