@@ -7,8 +7,8 @@ start-up and imports too, and for the processes that it starts, whose memory is 
 what else the machine does meets all of them. Contenders that are not installed are left out. Compare within one run only, and by
 processor time where the machine is shared: wall time is then mostly waiting. The last table has the ratios that are aimed at.
 
-7kB and 35MB are real traces where those are here (MFU_DOCTOR_TRACES); the others repeat a small one. --gzip adds each file
-compressed.
+7kB (compressed), 1MB and 35MB are real traces where those are here (MFU_DOCTOR_TRACES); the others repeat a small one. --gzip
+adds each file compressed.
 
 To measure the others: python -m venv peers && peers/bin/pip install torch HolisticTraceAnalysis torch-tb-profiler tensorboard
 """
@@ -80,7 +80,11 @@ CONTENDERS = (
     ),
 )
 # Real traces for some sizes, compressed as they are kept.
-REAL = {"7kB": "mi250_minitoy_train.pt.trace.json.gz", "35MB": "v100_resnet50_workers0.pt.trace.json.gz"}
+REAL = {
+    "7kB": "mi250_minitoy_train.pt.trace.json.gz",
+    "1MB": "h100_bert_small_inference.pt.trace.json.gz",
+    "35MB": "v100_resnet50_workers0.pt.trace.json.gz",
+}
 # What is aimed at: a contender over another one, at a size, by processor time.
 AIMS = (
     ("report", "import numpy, rich, typer", "7kB", 2.5),
