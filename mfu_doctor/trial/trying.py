@@ -88,9 +88,9 @@ def try_out(asked: Asked, tell: Callable[[str], None], ran: Callable[[str, float
     tell(plan_told(bench, choice.arms))
     set_of_all: Arm | None = None
     try:
-        turns.settle(choice.arms)
+        turns.settle(choice.arms, then_together=True)
         helping = [arm for arm in choice.arms if tried(turns, arm, report).verdict == BETTER]
-        set_of_all = together(turns, helping) if turns.ended is None else None
+        set_of_all = together(turns, helping)
     except KeyboardInterrupt:
         turns.ended = "it was interrupted"
     trial = replace(trial, spent_s=bench.budget.spent_s, runs=bench.runs, steps=bench.steps, ended=turns.ended)

@@ -18,7 +18,6 @@ from mfu_doctor.trial.estimate import (
     FEWEST_PAIRS,
     MOST_PAIRS,
     Interval,
-    differences,
     half_width,
     interval,
     judged,
@@ -28,6 +27,7 @@ from mfu_doctor.trial.estimate import (
 from mfu_doctor.trial.losses import LossChange, loss_change
 from mfu_doctor.trial.orders import Measured
 
+_NO_TIME = "the time was over"
 _USUAL_PAIRS = 5  # that settle a fix; so many are planned for
 
 
@@ -84,23 +84,27 @@ class Turns:
     tell: Callable[[str, float | Failure], None]
     unchanged: list[Measured] = field(default_factory=list)
     ended: str | None = None  # why it was over before all was settled
+    _failed: bool = False  # the unchanged program cannot be measured any more
 
-    def settle(self, arms: Sequence[Arm]) -> None:
+    def settle(self, arms: Sequence[Arm], *, then_together: bool = False) -> None:
         """Run these in turns until all are settled or the time is over; few at a time if there is not time for all.
+
+        Args:
+            arms: what to run.
+            then_together: whether to leave time for several of them together: the fewest runs that settle those, but no more
+                than a quarter of all.
 
         Raises:
             DoctorError: the unchanged program cannot be measured.
         """
         if not self.unchanged:
             self._run_unchanged()
+        spare = min(2 * FEWEST_PAIRS, self.bench.left() // 4) if then_together and len(arms) > 1 else 0
         rest = [arm for arm in arms if self.is_open(arm)]
-        while rest and self.ended is None:
+        while rest and self._has_time(spare):
             at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
             group, rest = rest[:at_once], rest[at_once:]
-            while group and self.ended is None:
-                for arm in group:
-                    self._pair(arm)
-                group = [arm for arm in group if self.is_open(arm)]
+            self._settle_group(group, spare)
 
     def is_open(self, arm: Arm) -> bool:
         """Whether more runs would say more."""
@@ -114,8 +118,7 @@ class Turns:
         steps = [(before, self._step(run) / arm.samples) for before, run in arm.runs if before < len(self.unchanged)]
         if len(steps) < 2:
             return None
-        whole = [self._step(run) for run in self.unchanged]
-        return interval(differences(whole, steps), noise_of(whole))
+        return interval([self._step(run) for run in self.unchanged], steps)
 
     def verdict(self, arm: Arm) -> str:
         """The word for it, as far as time goes."""
@@ -159,16 +162,30 @@ class Turns:
     def _step(self, run: Measured) -> float:
         return step_of(run.steps_s, self.skipped)
 
-    def _pair(self, arm: Arm) -> None:
+    def _settle_group(self, group: Sequence[Arm], spare: int) -> None:
+        while group and self._has_time(spare):
+            for arm in group:
+                self._pair(arm, spare)
+            group = [arm for arm in group if self.is_open(arm)]
+
+    def _has_time(self, spare: int) -> bool:
+        """Whether one more pair may run."""
+        if self._failed:
+            return False
+        if self.bench.left() < 2 + spare:
+            self.ended = _NO_TIME
+            return False
+        return True
+
+    def _pair(self, arm: Arm, spare: int) -> None:
         """One run with the fix, and the unchanged one after it."""
-        if self.bench.left() < 2:
-            self.ended = "the time was over"
+        if not self._has_time(spare):
             return
         result = self.bench.measure(arm.names)
         if isinstance(result, Failure):
             self.tell(" + ".join(arm.names), result)
             if result.kind == OUT_OF_TIME:
-                self.ended = "the time was over"
+                self.ended = _NO_TIME
             else:
                 arm.failure = result
             return
@@ -190,5 +207,5 @@ class Turns:
         self.tell("unchanged", result)
         if not self.unchanged:
             raise DoctorError(f"the unchanged program cannot be measured: {result.kind} ({result.reason})")
-        over = result.kind == OUT_OF_TIME
-        self.ended = "the time was over" if over else f"the unchanged program {result.kind}: {result.reason}"
+        self._failed = True
+        self.ended = _NO_TIME if result.kind == OUT_OF_TIME else f"an unchanged run failed ({result})"

@@ -14,8 +14,10 @@ import pytest
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input
 from mfu_doctor.result.trial import CRASHED, HUNG, NO_MEMORY, SHORT
-from mfu_doctor.trial.bench import OUT_OF_TIME, Failure, Patience
+from mfu_doctor.trial.bench import OUT_OF_TIME, Bench, Budget, Failure, Patience
+from mfu_doctor.trial.command import Program
 from mfu_doctor.trial.orders import Measured
+from tests.traces import ROOT
 from tests.trial.programs import PLENTY, STEPS, TRAIN, bench, own_fix, soon_over
 
 pytest.importorskip("torch", reason="the programs train with torch")
@@ -142,3 +144,37 @@ def test_a_profile_of_the_programs_own_records_nothing_in_a_trial(tmp_path: Path
         assert load_input(trace).report.run.captured
     assert len(measured(at.measure()).steps_s) == STEPS
     assert not mine.exists()
+
+
+def test_a_module_runs_as_by_python_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "training.py").write_text(TRAIN + "assert __package__ == 'package'\ntrain(9)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}")
+    at = Bench(Program.of(["-m", "package.training"]), Budget(120.0), steps=STEPS)
+    assert len(measured(at.measure()).steps_s) == 8
+
+
+RANKS = """
+import torch.distributed as dist
+dist.init_process_group("gloo")
+open(f"{sys.argv[1]}.{dist.get_rank()}", "w").write(f"{os.getpid()} {os.getppid()}")
+def update():
+    dist.all_reduce(weight.grad)
+    with torch.no_grad():
+        weight.sub_(weight.grad / dist.get_world_size())
+    weight.grad = None
+train(100_000)
+"""
+
+
+def test_the_first_rank_of_a_job_is_measured_and_all_end(tmp_path: Path) -> None:
+    script, pids = tmp_path / "train.py", tmp_path / "pids"
+    script.write_text(TRAIN + RANKS)
+    name = own_fix(tmp_path, "import os, sys\nsys.argv.append(os.environ['RANK'])\n")
+    at = Bench(Program.of(["torchrun", "--nproc-per-node", "2", str(script), str(pids)]), Budget(120.0), steps=STEPS)
+    result = measured(at.measure((name,)))
+    assert len(result.steps_s) == STEPS
+    assert result.effects == (name,)
+    told = [pid for rank in (0, 1) for pid in Path(f"{pids}.{rank}").read_text().split()]
+    assert all(soon_over(int(pid)) for pid in told)

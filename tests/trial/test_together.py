@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.result.trial import CRASHED
 from mfu_doctor.trial.bench import Failure
+from mfu_doctor.trial.estimate import FEWEST_PAIRS
 from mfu_doctor.trial.together import together
 from mfu_doctor.trial.turns import Arm, Turns
 from tests.trial.drawn import SKIPPED, Drawn, fix
@@ -15,7 +16,7 @@ ALONE = {(): 0.1, A: 0.08, B: 0.09, C: 0.095}
 def best_of(bench: Drawn, *names: str) -> tuple[str, ...] | None:
     turns = Turns(bench, SKIPPED, lambda *_: None)
     arms = [Arm((fix(name),)) for name in names]
-    turns.settle(arms)
+    turns.settle(arms, then_together=True)
     arm = together(turns, arms)
     return None if arm is None else arm.names
 
@@ -45,3 +46,12 @@ def test_of_one_fix_with_two_settings_the_better_one_counts() -> None:
 
 def test_one_alone_is_tried_already() -> None:
     assert best_of(Drawn(ALONE), "a") is None
+
+
+def test_time_is_left_for_the_set() -> None:
+    """Of 40 runs those that settle a set are left, however little the fixes alone are settled."""
+    bench = Drawn(ALONE, noise=0.3, most=40)
+    turns = Turns(bench, SKIPPED, lambda *_: None)
+    turns.settle([Arm((fix("a"),)), Arm((fix("b"),))], then_together=True)
+    assert bench.left() >= 2 * FEWEST_PAIRS
+    assert turns.ended == "the time was over"
