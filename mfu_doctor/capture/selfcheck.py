@@ -59,9 +59,10 @@ def _versions() -> Iterator[Probe]:
 def _core() -> Iterator[Probe]:
     reasons = {reason for module in compiled.MODULES if (reason := compiled.why_not(module)) is not None}
     if not reasons:
-        yield Probe("compiled core", OK, "in use")
+        yield Probe("core", OK, "the compiled core is in use")
     else:
-        yield Probe("compiled core", NONE, f"{'; '.join(sorted(reasons))}: the same results take longer, in Python")
+        why = "; ".join(sorted(reasons))
+        yield Probe("core", NONE, f"the compiled core is not in use ({why}): the same results take longer, in Python")
 
 
 def _torch() -> Iterator[Probe]:

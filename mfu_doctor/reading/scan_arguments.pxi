@@ -30,7 +30,7 @@ cdef class Arguments:
     def __dealloc__(self):
         free(self.key)
 
-    cdef object code_of(self, Text p):
+    cdef object code_of(self, Text p, Text last_word):
         """The number of the arguments of a sound event, which begin here."""
         cdef Text[MOST_KNOWN] at, end
         cdef Text after
@@ -42,7 +42,7 @@ cdef class Arguments:
         while p[0] != c"}":
             after = key_end(p, &length)
             which = key_of(self.known, p, length)
-            p = value(after, 2)
+            p = value(after, 2, last_word)
             if which != UNKNOWN:
                 at[which], end[which] = after, p
             p = blank(p)

@@ -96,6 +96,7 @@ cdef class Scanner:
     cdef double[:, ::1] records
     cdef int64_t[:, ::1] places
     cdef Event event
+    cdef Text last_word  # of the chunk that is scanned: not a global, because other threads scan other chunks
 
     def __init__(self, name, category, identity, arguments, tuple known, bytes phases):
         self.name, self.category, self.identity = name, category, identity
@@ -117,14 +118,13 @@ cdef class Scanner:
             A record of each (its columns are `FIELD_NAMES`); of each where it begins and ends in the chunk, and its arguments do
             (-1 if it has none); and the same two places of each instant event. The arrays hold until the next call.
         """
-        global last_word
         cdef Text begin = PyBytes_AS_STRING(chunk), p = begin, event
         cdef Text end = begin + PyBytes_GET_SIZE(chunk)
         cdef Py_ssize_t count = 0
         cdef list instants = []
         if PyBytes_GET_SIZE(chunk) // SMALLEST_EVENT >= self.records.shape[0]:
             self.make_room(2 + PyBytes_GET_SIZE(chunk) // SMALLEST_EVENT)
-        last_word = end - 8
+        self.last_word = end - 8
         if p[0] != c"[":
             return None
         p = blank(p + 1)
@@ -177,7 +177,7 @@ cdef class Scanner:
             elif which == ARGUMENTS:
                 p = self.read_arguments(after)
             elif which == UNKNOWN:
-                p = value(after, 1)
+                p = value(after, 1, self.last_word)
             else:
                 p = self.read_field(after, which)
             if p == NULL:
@@ -188,7 +188,7 @@ cdef class Scanner:
             if p[0] != c",":
                 return NULL
             p = blank(p + 1)
-        if event.phase != c"X" and event.kinds[NAME] == TEXT and text(event.texts[NAME], True) == NULL:
+        if event.phase != c"X" and event.kinds[NAME] == TEXT and text(event.texts[NAME], True, self.last_word) == NULL:
             return NULL
         return p + 1
 
@@ -201,7 +201,7 @@ cdef class Scanner:
         memset(&event.kinds[CORRELATION], 0, (FIELDS - CORRELATION) * sizeof(int))
         event.arguments, event.odd_arguments = NULL, p[0] != c"{" and p[0] != c"n"
         if p[0] != c"{":
-            return value(p, 1)
+            return value(p, 1, self.last_word)
         event.arguments = p
         p = blank(p + 1)
         if p[0] == c"}":
@@ -211,7 +211,7 @@ cdef class Scanner:
             if after == NULL:
                 return NULL
             which = key_of(ARGUMENT_KEYS, p, size)
-            p = value(after, 2) if which == UNKNOWN else self.read_field(after, which)
+            p = value(after, 2, self.last_word) if which == UNKNOWN else self.read_field(after, which)
             if p == NULL:
                 return NULL
             p = blank(p)
@@ -225,14 +225,14 @@ cdef class Scanner:
         """The value of a field of the record."""
         cdef Text end
         if p[0] == c'"':
-            end = text(p, which != NAME)
+            end = text(p, which != NAME, self.last_word)
             self.event.kinds[which], self.event.texts[which], self.event.sizes[which] = TEXT, p, end - p
             return end
         end = number(p, &self.event.numbers[which])
         self.event.kinds[which] = NUMBER
         if end == NULL:
             self.event.kinds[which] = ODD
-            end = value(p, 2)
+            end = value(p, 2, self.last_word)
         return end
 
     cdef bint write(self, double* record) except -1:
@@ -282,8 +282,7 @@ cdef class Scanner:
 
     def argument_codes(self, bytes chunk, const int64_t[:] begins):
         """What number the arguments are that begin at these places of a chunk that was scanned; -1 where there are none."""
-        global last_word
         cdef Text begin = PyBytes_AS_STRING(chunk)
         cdef Py_ssize_t i
-        last_word = begin + PyBytes_GET_SIZE(chunk) - 8
-        return [-1 if begins[i] < 0 else self.arguments.code_of(begin + begins[i]) for i in range(begins.shape[0])]
+        cdef Text last_word = begin + PyBytes_GET_SIZE(chunk) - 8
+        return [-1 if begins[i] < 0 else self.arguments.code_of(begin + begins[i], last_word) for i in range(begins.shape[0])]

@@ -19,11 +19,11 @@ cdef inline Text plain(Text p) noexcept:
     return p + 1 if p[0] == c'"' else NULL
 
 
-cdef Text last_word = NULL  # where the last eight bytes of the chunk begin
+cdef inline Text over_words(Text p, Text last_word) noexcept:
+    """Step over eight bytes at once as long as all are ASCII, and none ends a text or begins an escape.
 
-
-cdef inline Text over_words(Text p) noexcept:
-    """Step over eight bytes at once as long as all are ASCII, and none ends a text or begins an escape."""
+    `last_word`, here and below, is where the last eight bytes of the chunk begin.
+    """
     cdef uint64_t word, quote, slash
     while p <= last_word:
         memcpy(&word, p, 8)
@@ -40,12 +40,12 @@ cdef inline bint is_hex(char c) noexcept:
     return c"0" <= c <= c"9" or c"a" <= c <= c"f" or c"A" <= c <= c"F"
 
 
-cdef Text text(Text p, bint ascii) noexcept:
+cdef Text text(Text p, bint ascii, Text last_word) noexcept:
     """Any text; of other characters than ASCII only if that is not asked for, and never with half a character escaped."""
     cdef unsigned char c
     if p[0] != c'"':
         return NULL
-    p = over_words(p + 1)
+    p = over_words(p + 1, last_word)
     while True:
         c = <unsigned char>p[0]
         if c == c'"':
@@ -129,12 +129,12 @@ cdef Text any_number(Text p) noexcept:
     return p
 
 
-cdef Text value(Text p, int depth) noexcept:
+cdef Text value(Text p, int depth, Text last_word) noexcept:
     """Any value."""
     cdef char closing
     cdef Py_ssize_t size
     if p[0] == c'"':
-        return text(p, True)
+        return text(p, True, last_word)
     if p[0] == c"t":
         return p + 4 if p[1] == c"r" and p[2] == c"u" and p[3] == c"e" else NULL
     if p[0] == c"n":
@@ -154,7 +154,7 @@ cdef Text value(Text p, int depth) noexcept:
             p = key_end(p, &size)
             if p == NULL:
                 return NULL
-        p = value(p, depth + 1)
+        p = value(p, depth + 1, last_word)
         if p == NULL:
             return NULL
         p = blank(p)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,7 +12,7 @@ from mfu_doctor.reading.clock import Clock
 from mfu_doctor.reading.columns import Columns
 from mfu_doctor.reading.scan import Scanner
 from mfu_doctor.reading.values import ArgsTable
-from tests.both_ways import difference, needs_core
+from tests.both_ways import difference, needs_core, read
 from tests.fuzz.crafted import CRAFTED
 from tests.fuzz.mutants import mutant
 from tests.fuzz.retold import written
@@ -97,6 +98,14 @@ def test_drawn_files_and_mutants_are_read_as_by_python() -> None:
     rng, known = random.Random(_SEED), [*seeds(), *map(written, drawn(_SEED, _DRAWN))]
     for data in [*known, *(mutant(rng.choice(known), rng) for _ in range(_MUTANTS))]:
         assert not (found := difference(data)), (found, data[:2000])
+
+
+def test_threads_read_beside_each_other() -> None:
+    """What a scan knows of its chunk is its own: it asks Python about new texts, and other threads go on meanwhile."""
+    files = [document(EVENT.replace('"k"', f'"{"k" * number}{number}"')) for number in range(1, 40)]
+    alone = [read(data) for data in files]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, files)) == alone
 
 
 def test_bytes_that_are_no_text_are_left_to_python() -> None:
