@@ -3,10 +3,85 @@
 from __future__ import annotations
 
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.remedies.anomaly_off import ANOMALY_OFF
+from mfu_doctor.remedies.autocast_off import AUTOCAST_OFF
+from mfu_doctor.remedies.batch_size import BATCH_SIZE
+from mfu_doctor.remedies.bf16_autocast import BF16_AUTOCAST
+from mfu_doctor.remedies.channels_last import CHANNELS_LAST
+from mfu_doctor.remedies.compiled_model import COMPILED_MODEL
+from mfu_doctor.remedies.convolution_libraries import CONVOLUTION_LIBRARIES
+from mfu_doctor.remedies.cudnn_benchmark import CUDNN_BENCHMARK
+from mfu_doctor.remedies.ddp_bf16_gradients import DDP_BF16_GRADIENTS
+from mfu_doctor.remedies.ddp_bucket_view import DDP_BUCKET_VIEW
+from mfu_doctor.remedies.ddp_buckets import DDP_BUCKETS
+from mfu_doctor.remedies.ddp_kept_buffers import DDP_KEPT_BUFFERS
+from mfu_doctor.remedies.ddp_no_unused_search import DDP_NO_UNUSED_SEARCH
+from mfu_doctor.remedies.ddp_static_graph import DDP_STATIC_GRAPH
+from mfu_doctor.remedies.dynamic_shapes import DYNAMIC_SHAPES
+from mfu_doctor.remedies.expandable_segments import EXPANDABLE_SEGMENTS
+from mfu_doctor.remedies.float32 import FLOAT32
+from mfu_doctor.remedies.foreach_clipping import FOREACH_CLIPPING
+from mfu_doctor.remedies.foreach_optimizer import FOREACH_OPTIMIZER
+from mfu_doctor.remedies.frozen_parameters import FROZEN_PARAMETERS
+from mfu_doctor.remedies.fused_attention import FUSED_ATTENTION
+from mfu_doctor.remedies.fused_optimizer import FUSED_OPTIMIZER
+from mfu_doctor.remedies.gc_freeze import GC_FREEZE
+from mfu_doctor.remedies.gc_threshold import GC_THRESHOLD
+from mfu_doctor.remedies.kept_cache import KEPT_CACHE
+from mfu_doctor.remedies.loader_workers import LOADER_WORKERS
+from mfu_doctor.remedies.nccl_backend import NCCL_BACKEND
+from mfu_doctor.remedies.no_checkpointing import NO_CHECKPOINTING
+from mfu_doctor.remedies.no_grad_scaler import NO_GRAD_SCALER
 from mfu_doctor.remedies.own_file import SUFFIX, remedy_in
+from mfu_doctor.remedies.persistent_workers import PERSISTENT_WORKERS
+from mfu_doctor.remedies.pin_memory import PIN_MEMORY
+from mfu_doctor.remedies.prefetch_factor import PREFETCH_FACTOR
+from mfu_doctor.remedies.rare_gc_collect import RARE_GC_COLLECT
 from mfu_doctor.remedies.remedy import Chosen, Circumstances, Remedy
+from mfu_doctor.remedies.sparse_embedding import SPARSE_EMBEDDING
+from mfu_doctor.remedies.tf32 import TF32
+from mfu_doctor.remedies.threads import THREADS
+from mfu_doctor.remedies.zero_grad_to_none import ZERO_GRAD_TO_NONE
 
-REMEDIES: tuple[Remedy, ...] = ()
+REMEDIES: tuple[Remedy, ...] = (
+    LOADER_WORKERS,
+    PERSISTENT_WORKERS,
+    PREFETCH_FACTOR,
+    PIN_MEMORY,
+    FUSED_OPTIMIZER,
+    FOREACH_OPTIMIZER,
+    ZERO_GRAD_TO_NONE,
+    FOREACH_CLIPPING,
+    COMPILED_MODEL,
+    DYNAMIC_SHAPES,
+    BF16_AUTOCAST,
+    AUTOCAST_OFF,
+    NO_GRAD_SCALER,
+    FLOAT32,
+    TF32,
+    CHANNELS_LAST,
+    CUDNN_BENCHMARK,
+    CONVOLUTION_LIBRARIES,
+    FUSED_ATTENTION,
+    SPARSE_EMBEDDING,
+    FROZEN_PARAMETERS,
+    NO_CHECKPOINTING,
+    ANOMALY_OFF,
+    THREADS,
+    GC_FREEZE,
+    GC_THRESHOLD,
+    RARE_GC_COLLECT,
+    KEPT_CACHE,
+    EXPANDABLE_SEGMENTS,
+    DDP_BUCKETS,
+    DDP_BF16_GRADIENTS,
+    DDP_KEPT_BUFFERS,
+    DDP_BUCKET_VIEW,
+    DDP_STATIC_GRAPH,
+    DDP_NO_UNUSED_SEARCH,
+    NCCL_BACKEND,
+    BATCH_SIZE,
+)
 
 
 def remedy_named(name: str) -> Chosen:
