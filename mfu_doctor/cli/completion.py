@@ -35,6 +35,15 @@ def rules(incomplete: str) -> Offer:
     return _starting([*named, *((family.letters, family.question) for family in Family)], incomplete)
 
 
+def remedies(incomplete: str) -> Offer:
+    """Names of the fixes that `try` knows."""
+    from mfu_doctor.remedies.catalogue import REMEDIES
+
+    return _starting(
+        [("all", "every fix that applies"), *((remedy.name, remedy.words) for remedy in REMEDIES)], incomplete
+    )
+
+
 def listed_rules(incomplete: str) -> Offer:
     """As `rules`, for the last of several that are separated by commas."""
     before, comma, last = incomplete.rpartition(",")

@@ -219,6 +219,7 @@ TriedFix = Annotated[
         help="Try this fix, such as fused-optimizer or loader-workers=2, or what a Python file of your own does before the "
         'program starts (mine.py). Can be repeated; "all" is every fix that applies. Without this option, the fixes of the plan '
         "are tried.",
+        autocompletion=completion.remedies,
     ),
 ]
 Minutes = Annotated[float, typer.Option(min=0.1, metavar="M", help="Time for all runs together, in minutes (10).")]

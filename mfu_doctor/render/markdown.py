@@ -14,6 +14,7 @@ from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
+from mfu_doctor.render.words.trial import tried_for
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
@@ -138,9 +139,8 @@ def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     indent = " " * (len(str(index)) + 2)
     if diagnosis.fix:
         rows += ["", *(f"{indent}{row}" for row in code(diagnosis.fix))]
-    note = "; ".join(
-        part for part in (wording.decided_by(report, diagnosis), wording.remarks(report, diagnosis)) if part
-    )
+    parts = (*tried_for(report, diagnosis.rule), wording.decided_by(report, diagnosis), wording.remarks(diagnosis))
+    note = "; ".join(part for part in parts if part)
     return [*rows, "", f"{indent}{inline(note)}"] if note else rows
 
 

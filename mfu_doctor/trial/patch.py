@@ -47,9 +47,9 @@ def patch_of(fixes: Sequence[tuple[Chosen, str | None]], script: Path | None) ->
             by_hand.append(fix.line)
         else:
             new = edited
-    name = str(script)
+    before, after = (str(script), str(script)) if script.is_absolute() else (f"a/{script}", f"b/{script}")
     rows = difflib.unified_diff(
-        source.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{name}", f"b/{name}", n=_CONTEXT
+        source.splitlines(keepends=True), new.splitlines(keepends=True), before, after, n=_CONTEXT
     )
     return Patch(
         "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows), tuple(by_hand)

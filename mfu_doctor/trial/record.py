@@ -123,9 +123,10 @@ def read(path: Path | None) -> list[Entry]:
 
 
 def standings(entries: Sequence[Entry]) -> list[Standing]:
-    """How right each rule has been, those tried most first."""
-    rules = dict.fromkeys(entry.rule for entry in entries)
-    of_rule = {rule: [entry for entry in entries if entry.rule == rule] for rule in rules}
+    """How right each rule has been in trials that settled something, those tried most first."""
+    settled = [entry for entry in entries if entry.verdict != OPEN]
+    rules = dict.fromkeys(entry.rule for entry in settled)
+    of_rule = {rule: [entry for entry in settled if entry.rule == rule] for rule in rules}
     found = [
         Standing(
             rule=rule,

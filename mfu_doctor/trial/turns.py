@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.remedies.remedy import Chosen
-from mfu_doctor.result.trial import NO_EFFECT, OPEN
+from mfu_doctor.result.trial import DIVERGES, NO_EFFECT, NOT_A_NUMBER, OPEN
 from mfu_doctor.trial.bench import OUT_OF_TIME, Failure
 from mfu_doctor.trial.estimate import (
     FEWEST_PAIRS,
@@ -110,6 +110,9 @@ class Turns:
         """Whether more runs would say more."""
         if arm.failure is not None or len(arm.runs) >= MOST_PAIRS:
             return False
+        losses = self.losses(arm)
+        if losses is not None and losses.kind in (NOT_A_NUMBER, DIVERGES):
+            return False
         change = self.change(arm)
         return len(arm.runs) < FEWEST_PAIRS or change is None or judged(change) == OPEN
 
@@ -149,11 +152,13 @@ class Turns:
         return max(changes, key=lambda change: (change.most or 0.0, change.at is not None))
 
     def start_s(self, arm: Arm) -> float | None:
-        """Seconds that it needs more than the unchanged program before its steps are as usual."""
+        """Seconds that its first run needed more than the unchanged program before its steps were as usual.
+
+        What is compiled is kept on disk, so that later runs are ready sooner.
+        """
         if not arm.runs:
             return None
-        later = median(run.ready_s(self.skipped) for _, run in arm.runs)
-        return later - median(run.ready_s(self.skipped) for run in self.unchanged)
+        return arm.runs[0][1].ready_s(self.skipped) - median(run.ready_s(self.skipped) for run in self.unchanged)
 
     def step_with(self, arm: Arm) -> float | None:
         """The step with it."""

@@ -11,7 +11,7 @@ from mfu_doctor.comparison.compare import compare
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.render.words.text import EN_DASH
-from mfu_doctor.render.words.trial import answer, in_report
+from mfu_doctor.render.words.trial import answer, in_report, measured
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.trial import (
@@ -145,6 +145,10 @@ def test_a_comparison_shows_what_was_tried_of_the_fixes_that_were_applied() -> N
 )
 def test_what_did_not_help_says_so(tried: Tried, told: str) -> None:
     assert in_report(tried) == told
+
+
+def test_a_range_that_says_nothing_is_not_shown() -> None:
+    assert measured(replace(WORKERS, saving_low_s=-9e9)) == "58.1 ms (too noisy)"
 
 
 def test_the_answer_is_the_set_that_helps_else_the_best_alone_else_nothing() -> None:

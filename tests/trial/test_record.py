@@ -10,7 +10,7 @@ import pytest
 from mfu_doctor.cli.selfcheck import about_trials
 from mfu_doctor.render.board import board_markdown
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.trial import CRASHED, Trial, Tried
+from mfu_doctor.result.trial import CRASHED, OPEN, Trial, Tried
 from mfu_doctor.trial.record import append, entries_of, read, record_file, standings
 from tests.sample_report import full_report
 
@@ -64,7 +64,8 @@ def test_how_right_each_rule_has_been(tmp_path: Path) -> None:
     kept = entries_of(
         report(*(tried("input-bound", saving) for saving in (0.05, 0.054, 0.02)), tried("host-bound", 0.05))
     )
-    first, second = standings(kept)
+    unsettled = replace(kept[0], verdict=OPEN, saving_s=0.0)
+    first, second = standings([*kept, unsettled])
     assert (first.rule, first.tried, first.met) == ("input-bound", 3, 2)
     assert first.apart == pytest.approx(0.0)
     assert (second.rule, second.tried, second.met) == ("host-bound", 1, 1)

@@ -102,8 +102,10 @@ def test_an_unchanged_program_that_cannot_be_measured_is_an_error() -> None:
 
 def test_losses_that_are_no_numbers_are_refused_whatever_is_gained() -> None:
     losses: Curves = {("it",): lambda step: None if step >= 6 else falling(step)}
-    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.01}, losses=losses), fix("it", Numerics.CHANGES))
+    bench = Drawn({UNCHANGED: 0.1, ("it",): 0.01}, losses=losses)
+    (one,) = found(bench, fix("it", Numerics.CHANGES))
     assert (one.verdict, one.loss, one.loss_step) == (REFUSED, NOT_A_NUMBER, 7)
+    assert bench.ran.count(("it",)) == 1  # no gain could make up for it
 
 
 def test_diverging_losses_are_refused_whatever_is_gained() -> None:

@@ -9,6 +9,7 @@ from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
 from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
+from mfu_doctor.render.words.trial import tried_for
 from mfu_doctor.result.findings import SURE as MARKS
 from mfu_doctor.result.findings import WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
@@ -66,7 +67,13 @@ def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     room = look.width - len(TEXT)
     change = [row for row in change_rows(found.fix or "", None, room) if not row.lstrip().startswith("#")]
     told = change if change and len(change) <= BRIEF else wrap(found.summary, room, lines=BRIEF)
-    return Block((line(saves, "number"),), (tuple(line(TEXT + row, "code") for row in told),), urgency=0, hint=False)
+    rows = (line(saves, "number"), *_tried(report, found, room))
+    return Block(rows, (tuple(line(TEXT + row, "code") for row in told),), urgency=0, hint=False)
+
+
+def _tried(report: Report, found: Diagnosis, room: int) -> list[Line]:
+    """What `mfu-doctor try` measured of its fixes."""
+    return [line(TEXT + row) for told in tried_for(report, found.rule) for row in wrap(told, room)]
 
 
 def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
@@ -94,7 +101,8 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     if not is_short and found.summary:
         rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2))]
     rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
-    decides, note = wording.decided_by(report, found), wording.remarks(report, found)
+    rows += _tried(report, found, room)
+    decides, note = wording.decided_by(report, found), wording.remarks(found)
     if decides:
         rows += [line(TEXT + t, "quiet") for t in wrap(decides, room, lines=look.at_most(2))]
     extra: list[tuple[Line, ...]] = []

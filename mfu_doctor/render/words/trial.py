@@ -7,6 +7,7 @@ from mfu_doctor.result import trial as known
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import Trial, Tried
 
+_ANYTHING = 10  # steps: a range that is wider says nothing
 _LEAST_START_S = 1.0  # less is not worth a word
 _NOTHING = "The recording shows no fault whose fix can be tried. --fix all tries every fix that applies here."
 _LOSSES = {
@@ -33,6 +34,8 @@ def measured(tried: Tried) -> str:
     low, middle, high = tried.saving_low_s, tried.saving_s, tried.saving_high_s
     if low is None or middle is None or high is None:
         return ""
+    if tried.step_s is not None and high - low > _ANYTHING * tried.step_s:
+        return f"{quantities.duration(middle)} (too noisy)"
     scale, unit = quantities.time_unit(max(abs(low), abs(middle), abs(high), quantities.SMALLEST_TIME_S))
     ends = " to ".join(quantities.significant(end / scale, 2) for end in (low, high))
     return f"{quantities.significant(middle / scale)} {unit} ({ends})"

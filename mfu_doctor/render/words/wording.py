@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
-from mfu_doctor.render.words.trial import tried_for
 from mfu_doctor.result.bottleneck import BUCKET_OF
 from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving
 from mfu_doctor.result.report import Report
@@ -262,10 +261,9 @@ def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
     return quantities.percent_range(found.mfu_low, found.mfu_high, dash=dash)
 
 
-def remarks(report: Report, diagnosis: Diagnosis) -> str:
-    """The line under a fix: what trying it showed, its detail, findings with the same cause, and its risk."""
-    parts = tried_for(report, diagnosis.rule)
-    parts += [diagnosis.detail.rstrip(".")] if diagnosis.detail else []
+def remarks(diagnosis: Diagnosis) -> str:
+    """The line under a fix: its detail, findings with the same cause, and its risk."""
+    parts = [diagnosis.detail.rstrip(".")] if diagnosis.detail else []
     if diagnosis.explains:
         parts.append(f"same cause: {', '.join(diagnosis.explains)}")
     if diagnosis.risk in labels.RISKS:
