@@ -71,6 +71,7 @@ class Run:
     def __init__(self, trace: Trace, options: Options | None = None) -> None:
         self.recorded = trace
         self.options = options or Options()
+        self.answers: dict[object, object] = {}  # see `once`
 
     @property
     def facts(self) -> Facts | None:

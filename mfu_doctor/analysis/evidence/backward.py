@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.autograd import COPY_SLICES_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import records_itself
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.distinct import without
 from mfu_doctor.trace import Category
 
@@ -48,6 +49,7 @@ def in_backward(run: Run, rows: Rows) -> npt.NDArray[np.bool_]:
     return inside
 
 
+@once
 def node_makers(run: Run) -> Rows:
     """Operators of forward that added a node to the graph, one for each sequence number, in the order of the numbers."""
     events = run.trace.events

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.distinct import distinct, numbered_together, without
 from mfu_doctor.trace import Category
 
@@ -51,6 +52,7 @@ class Passes:
         return found
 
 
+@once
 def passes_of(run: Run) -> Passes | None:
     """The backward passes; None if there are none, or if nothing tells new gradients from others.
 

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S, NS_PER_US
@@ -68,6 +69,7 @@ class Chains:
         return int(steady.entries(run)[self.entry[first]].sum())
 
 
+@once
 def pointwise_chains(run: Run) -> Chains | None:
     """Runs of pointwise entries of at least SHORTEST calls that follow each other on their stream, outside the optimizer."""
     activity = run.activity

@@ -23,6 +23,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.devices.dtypes import element_bytes
 from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, link_rate
 from mfu_doctor.trace import Category, EventArgs, ProcessGroup
@@ -97,6 +98,7 @@ class Collectives:
         return ((self.size >= 0) & (self.size <= FEW_BYTES)) | barrier
 
 
+@once
 def collectives_of(run: Run) -> Collectives | None:
     """The collectives of a run, or None if there are none."""
     activity = run.activity

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.core_waits import MACHINES, OTHERS
+from mfu_doctor.analysis.views.once import once
 
 # Others using less than this share of the cores leave enough to spare.
 OTHERS_SHARE = 0.25
@@ -42,6 +43,7 @@ class Contention:
         return self.others >= OTHERS_SHARE * self.cores and self.own + self.others >= BUSY_SHARE * self.cores
 
 
+@once
 def contention_of(run: Run) -> Contention | str:
     """CPU use during the timed steps, or why it is not known."""
     host = run.facts.host if run.facts is not None else None

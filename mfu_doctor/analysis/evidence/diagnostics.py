@@ -17,6 +17,7 @@ from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_ca
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.distinct import without
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category
@@ -100,6 +101,7 @@ class _Line:
         return [(int(np.searchsorted(self.at, a)), int(np.searchsorted(self.at, b - 1))) for a, b in edges]
 
 
+@once
 def diagnostics_of(run: Run) -> Diagnostics | None:
     """Statistics and checks of a run that trains; None if it has none."""
     rows = _outermost_operators(run)

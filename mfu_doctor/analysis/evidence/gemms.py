@@ -11,6 +11,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.units import NS_PER_S
 
 Floats = npt.NDArray[np.float64]
@@ -71,6 +72,7 @@ class Gemms:
         return np.minimum(ideal, self.duration)
 
 
+@once
 def gemms_of(run: Run) -> Gemms | None:
     """The matmuls of a run with known sizes and peak, or None if there are none."""
     count = run.flops

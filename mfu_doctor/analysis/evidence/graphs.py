@@ -15,6 +15,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady
 from mfu_doctor.analysis.evidence.syncs import find_syncs
 from mfu_doctor.analysis.names.vocabulary import GRAPH_LAUNCH, ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import counted
 
@@ -48,6 +49,7 @@ def obstacle_to_compile(run: Run) -> str | None:
     return None
 
 
+@once
 def kernels_by_step(run: Run) -> list[Rows]:
     """Names and grids of the kernels of each steady step in order, as one number per kernel."""
     edges = zip(run.steps.start[run.steps.steady], run.steps.end[run.steps.steady], strict=True)

@@ -15,6 +15,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Part, Rows, Steady, part_o
 from mfu_doctor.analysis.names.vocabulary import FETCH_MARK
 from mfu_doctor.analysis.replay.edits import Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.facts import LoaderFacts
 from mfu_doctor.units import NS_PER_US
 
@@ -75,6 +76,7 @@ class Loading:
         return max(math.ceil(self.batch_ns * self.fetches / max(self.free_ns, 1.0)), 2)
 
 
+@once
 def loading_of(run: Run) -> Loading | None:
     """The data path of a run, or None if no fetch was recorded in a steady step."""
     steady = steady_of(run)

@@ -21,6 +21,7 @@ from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import members, on_each
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.distinct import without
 from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
@@ -83,6 +84,7 @@ class _Nodes:
     lengthens: Mask
 
 
+@once
 def small_ops(run: Run) -> list[SmallOps]:
     """Loops of the main thread that one call or one layer could replace, in time order."""
     loops = [loop for loop in find_loops(run) if loop.takes_parts]

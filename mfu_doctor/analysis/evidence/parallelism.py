@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.once import once
 
 _DDP = re.compile(
     r"^DistributedDataParallel\.|^torch(::|\.)distributed(::|\.)(ddp\.)?reducer::|nn\.Module: DistributedDataParallel"
@@ -64,6 +65,7 @@ class Parallelism:
         return self.ddp or self.fsdp1 or self.fsdp2 or self.deepspeed
 
 
+@once
 def parallelism_of(run: Run) -> Parallelism:
     """What the names of the trace say about parallel training."""
 

@@ -71,8 +71,11 @@ def parameter_sweeps_of(run: Run, steady: Steady) -> Sweeps | None:
 def _sweeping(run: Run, rows: Rows, parameters: set[tuple[int, ...]]) -> Rows:
     """Operators all of whose tensors have the shape of one parameter, and that neither autograd nor an optimizer runs."""
     rows = without(rows, rows_matching(run.trace, _VIEWS, rows))
-    alike = [len(shapes := set(shapes_of(run, row))) == 1 and shapes <= parameters for row in rows.tolist()]
-    rows = rows[np.array(alike, np.bool_)]
+    _, first, kind = np.unique(
+        run.trace.events.args[rows], return_index=True, return_inverse=True
+    )  # many rows, few shapes
+    alike = [len(shapes := set(shapes_of(run, row))) == 1 and shapes <= parameters for row in rows[first].tolist()]
+    rows = rows[np.array(alike, np.bool_)[kind]]
     made = maker_of(run, node_calls(run, run.trace.rows(Category.CPU_OP)))
     rows = rows[~np.isin(rows, made) & ~in_backward(run, rows)]
     return rows[~run.optimizer_steps.own.contains(run.trace.events.start[rows])]

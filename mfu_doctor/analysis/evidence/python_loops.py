@@ -12,6 +12,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.distinct import distinct, without
 from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
@@ -68,6 +69,7 @@ class Loop:
         return any(_MASKING.match(name) for name in self.names) and not any(_INDEXING.match(n) for n in self.names)
 
 
+@once
 def find_loops(run: Run) -> list[Loop]:
     """Loops among the outermost operators of the main thread, optimizer and data fetches left out.
 

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP, GRAPH_LAUNCH,
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.analysis.views.launches import longest_latency
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.trace import CALL_CATEGORIES
 
 COLLECTIVE, EVENT, GRAPH, UNKNOWN = "collective", "event", "graph", "unknown"
@@ -40,6 +41,7 @@ class QueueHolds:
     polls: float
 
 
+@once
 def queue_holds(run: Run) -> QueueHolds | None:
     """What held queued work while the device was idle, longer than a launch takes; None if nothing did."""
     steady = steady_of(run)

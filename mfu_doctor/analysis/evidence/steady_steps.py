@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share
 
@@ -90,6 +91,7 @@ class Part:
     of_step: str
 
 
+@once
 def steady_of(run: Run) -> Steady:
     """The steady steps of a run."""
     steps, keep = run.steps, run.steps.steady

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar, cast
 
 import numpy as np
 
@@ -20,8 +18,6 @@ from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, JobGroup, Mask, T
 from mfu_doctor.job.across.waits import Waits, waits_of
 from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.units import NS_PER_S
-
-View = TypeVar("View")
 
 _NUMBERED = "ProfilerStep"  # steps that the profiler counts have the same number on all ranks
 
@@ -41,16 +37,10 @@ class Job:
 
         self.world_size = max((one.world_size for one in summaries if one.world_size is not None), default=None)
 
-        self._views: dict[object, object] = {}
+        self.answers: dict[object, object] = {}  # see `once`
 
     def __len__(self) -> int:
         return len(self.summaries)
-
-    def once(self, view: Callable[[Job], View]) -> View:
-        """A view that is defined elsewhere, computed once."""
-        if view not in self._views:
-            self._views[view] = view(self)
-        return cast("View", self._views[view])
 
     def is_in_one_machine(self, group: JobGroup) -> bool:
         """Whether every rank of a group was read, and known to be of one machine: only there the machine's links count."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.job.across.blame import rows_since
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask, one_key
@@ -70,6 +71,7 @@ class _Waiting:
     steps: int
 
 
+@once
 def patterns_of(job: Job) -> tuple[Pattern, ...]:
     """Every kind of waiting that has a part of the step worth telling, most first; `NOTHING` if there is none."""
     waiting = _waiting(job)
@@ -100,7 +102,7 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
 
 def pattern_of(job: Job, kind: str) -> Pattern | None:
     """The waiting of one kind, if it is worth telling."""
-    return next((one for one in job.once(patterns_of) if one.kind == kind), None)
+    return next((one for one in patterns_of(job) if one.kind == kind), None)
 
 
 def excess_ns(job: Job) -> Floats:

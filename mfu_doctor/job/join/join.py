@@ -64,7 +64,7 @@ def join(
         raise DoctorError("no rank could be read", "pass the traces of the ranks of one run")
     job = Job(tuple(numbered), source)
     ranks = _about_ranks(job)
-    patterns, candidates = job.once(patterns_of), candidates_of(job, rules)
+    patterns, candidates = patterns_of(job), candidates_of(job, rules)
     ranked = priced(job, candidates.found, ranks.mfu)
     findings = tuple(one.found for one in ranked)
     drawn = drawn_step(job)

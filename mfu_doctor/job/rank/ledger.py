@@ -7,6 +7,7 @@ import numpy as np
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE
+from mfu_doctor.distinct import without
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.job.rank.collectives import Found
 from mfu_doctor.job.summary import Collectives, Group, Ints, Ledger
@@ -54,7 +55,7 @@ def _by_group(run: Run, found: Found, exposed: Intervals) -> dict[str, Intervals
     for number, name in enumerate(group_names(columns)):
         mine = found.entry[columns.group == number]
         parts[name] = union(activity.start[mine], activity.end[mine])
-    rest = np.setdiff1d(np.flatnonzero(activity.kind == COMMUNICATION), found.entry)
+    rest = without(np.flatnonzero(activity.kind == COMMUNICATION), found.entry)
     parts["communication: issuing"] = union(activity.start[rest], activity.end[rest])
     return {name: where for name, where in _apart(parts, exposed).items() if where.count}
 

@@ -38,6 +38,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
+from mfu_doctor.distinct import without
 from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
 from mfu_doctor.result.findings import Ends
@@ -116,7 +117,7 @@ def _recomputing(run: Run) -> Intervals:
     nodes = np.unique(node[node >= 0])
     host = run.trace.rows(Category.CPU_OP)
     forward = host[(events.sequence[host] >= 0) & np.isin(run.ops.parent[host], nodes)]
-    forward = np.setdiff1d(forward, node_calls(run, forward))
+    forward = without(forward, node_calls(run, forward))
     last = dict(zip(nodes.tolist(), events.start[nodes].tolist(), strict=True))
     for row in forward.tolist():
         parent = int(run.ops.parent[row])
