@@ -67,6 +67,7 @@ class Collectives:
         size: bytes that this rank puts in, -1 if unknown.
         dtype: element type, None if unknown.
         duration_ns: recorded duration.
+        quickest_ns: duration of the quickest of the same kind and size: what is above it is waiting, as far as one rank tells.
         exposed_ns: part of it in which nothing was computed.
         exposed_wait_ns: part of `exposed_ns` that is certainly waiting for other ranks; 0 where this is not known.
         wait_known: where it is known.
@@ -82,6 +83,7 @@ class Collectives:
     size: Rows
     dtype: tuple[str | None, ...]
     duration_ns: Rows
+    quickest_ns: Rows
     exposed_ns: Rows
     exposed_wait_ns: Rows
     wait_known: Mask
@@ -121,6 +123,7 @@ def collectives_of(run: Run) -> Collectives | None:
         size=size,
         dtype=tuple(one.dtype for one in told),
         duration_ns=duration,
+        quickest_ns=fastest,
         exposed_ns=exposed,
         exposed_wait_ns=np.minimum(waiting, exposed),
         wait_known=known,

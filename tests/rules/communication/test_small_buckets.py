@@ -14,6 +14,12 @@ def test_many_small_all_reduces_are_priced_as_one_bucket() -> None:
     assert price.low_ns == close((40 * 50 - 50) / 2)
 
 
+def test_waiting_for_other_ranks_is_not_shortened() -> None:
+    """One of them waits for 1 ms: larger buckets wait as long."""
+    price = price_us(small_buckets, run_of(communicating(*[(1024, 50)] * 39, (1024, 1050))))
+    assert price.mid_ns == close(40 * 50 - 50)
+
+
 def test_large_buckets_are_no_finding() -> None:
     silent(small_buckets, run_of(communicating((6 * MILLION, 900), (6 * MILLION, 900))))
 
