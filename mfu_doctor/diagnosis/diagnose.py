@@ -43,12 +43,13 @@ class Diagnosed:
     ranked: tuple[Priced, ...]
 
 
-def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
+def diagnose_run(run: Run, rules: Sequence[Rule] = RULES, *, drawn: bool = True) -> Diagnosed:
     """Call the rules, predict savings by replay, rank the findings and make the plan. Every report is made here.
 
     Args:
         run: the run.
         rules: the rules to ask, in catalogue order.
+        drawn: whether the report has a drawing of a step, which only a page of its own shows.
 
     Raises:
         DoctorError: the run has no steps.
@@ -75,7 +76,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES) -> Diagnosed:
         later_wait=None if run.later_waits is None else min(run.later_waits.share, 1.0),
         savings_are_shares=_are_far_apart(run),
         steps=_step_rows(run),
-        drawing=draw_step(run),
+        drawing=draw_step(run) if drawn else None,
         diagnoses=tuple(diagnoses(examined, ranked, replay)),
         plan=make_plan(replay, ranked, scale),
         replay=_replay_info(replay),

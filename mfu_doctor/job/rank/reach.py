@@ -149,7 +149,6 @@ class _Linear(Walk):
             ops = replace(timeline.operations, waits=(*timeline.operations.waits, *links))
             timeline = replace(timeline, operations=ops)
         super().__init__(timeline)
-        self.calls_of = timeline.operations.call
         at = {p: i for i, p in enumerate(place.position.tolist()) if p >= 0}
         self.as_op, self.as_call = (at, {}) if place.on_device else ({}, at)
         self.points: list[Delays] = []
@@ -161,10 +160,14 @@ class _Linear(Walk):
         self.returns: list[When] = []
         self.starts: list[When] = []
         self.ends: list[When] = []
-        self.busy = [self.never] * len(self.free)
+        self.busy = [self.never] * len(self.free)  # of each stream, when all that it has been given is done
+        drained = {boundary.call for boundary in timeline.boundaries if boundary.drained}
+        self.busy_after: dict[int, tuple[When, ...]] = {}
         self._queue(0, self.first_op[1], None, self.never)
         for i in range(len(self.start)):
             self._call(i)
+            if i in drained:
+                self.busy_after[i] = tuple(self.busy)
 
     def _call(self, i: int) -> None:
         previous, mine = self.after[i], self.own[i]
@@ -255,12 +258,9 @@ class _Linear(Walk):
         if boundary.operation >= 0:
             return self.starts[boundary.operation]
         if boundary.call < 0:
-            return self._all(self.ends)
+            return self._all(self.busy)
         at = self.returns[boundary.call]
-        if not boundary.drained:
-            return at
-        issued = np.searchsorted(self.calls_of, boundary.call, side="right")
-        return self._latest(at, self._all(self.ends[:issued]))
+        return self._latest(at, self._all(self.busy_after[boundary.call])) if boundary.drained else at
 
     def _all(self, ends: Iterable[When]) -> When:
         at = self.never

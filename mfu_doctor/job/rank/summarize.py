@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -41,7 +40,7 @@ def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULE
     """
     if (lost := run.lost_device) is not None:
         raise DoctorError(lost.reason, lost.remedy)
-    diagnosed = diagnose_run(run, rules)
+    diagnosed = diagnose_run(run, rules, drawn=False)
     found = find_collectives(run)
     about = diagnosed.report.run
     reach, reason, mended = _replayed(run, diagnosed, found)
@@ -51,7 +50,7 @@ def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULE
         world_size=about.world_size,
         trace=about.trace,
         host=host_of(run.trace, about.world_size),
-        report=replace(diagnosed.report, drawing=None),
+        report=diagnosed.report,
         steps=tuple(steps.number.tolist()),
         step_start=np.append(steps.start, steps.end[-1]) + run.trace.origin_ns,
         steady=steps.steady,
