@@ -2,18 +2,21 @@
 
 Where ranks leave at different times, their clocks differ. The members of a group give differences between its ranks; groups that
 share ranks tie all of them together. What is left after that is the resolution: no arrival is known better. Ranks of one machine
-have one clock, so there an offset below the resolution is none. A clock that drifts gives a line over a long recording.
+have one clock, so there an offset below the resolution is none. A clock that drifts gives a line over a long recording. Ranks
+that share no collective are tied by the machine that they are on, or by messages both ways.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mfu_doctor.job.across.matching import Matched
-from mfu_doctor.job.across.table import Floats, Ints, Mask, Table
+from mfu_doctor.job.across.messages import Room, rooms_of
+from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Mask, Table
 
 # All of their members need what all others put in, so nobody leaves before the last has come.
 TOGETHER = ("allreduce", "allgather", "reducescatter", "alltoall")
@@ -32,8 +35,10 @@ class Clocks:
         drift: nanoseconds more per nanosecond after `origin`, shape (ranks,).
         origin: what the drift counts from.
         tied: which ranks have a collective with the others that tells their clock, shape (ranks,).
-        resolution_ns: how far ends lie apart after that; None: no collective tells it.
+        resolution_ns: how far ends lie apart after that, or how much room messages leave; None: nothing tells it.
         ends: how many collectives told it.
+        rooms: how many pairs of ranks are tied by their messages alone.
+        hosts: the machine of each rank, None if it is not known.
     """
 
     offset_ns: Floats
@@ -42,6 +47,16 @@ class Clocks:
     tied: Mask
     resolution_ns: float | None
     ends: int
+    rooms: int = 0
+    hosts: tuple[str | None, ...] = ()
+
+    def unsure_ns(self, one: Ints, other: Ints) -> Floats:
+        """How much later a time of one rank may be than a time of another that is said to be equal; shape of both."""
+        host = np.array(
+            [self.hosts.index(host) if host is not None else UNKNOWN - i for i, host in enumerate(self.hosts)]
+        )
+        unsure: Floats = np.where(host[one] == host[other], 0.0, self.resolution_ns or 0.0)
+        return unsure
 
     def aligned(self, table: Table, times: Ints) -> Ints:
         """Times of rows of the table, shape (n,), on the common clock."""
@@ -87,14 +102,33 @@ def clocks_of(table: Table, matched: Matched, hosts: tuple[str | None, ...]) -> 
     """
     ranks, origin = len(hosts), int(table.end.min()) if len(table) else 0
     telling = np.flatnonzero(table.is_kind(*TOGETHER)[matched.head])
-    if not len(telling):
-        return Clocks(np.zeros(ranks), np.zeros(ranks), origin, np.zeros(ranks, np.bool_), None, 0)
-    offset, drift, tied = _solved(_ties(table, matched, telling), ranks, origin)
-    clocks = Clocks(offset, drift, origin, tied, None, len(telling))
-    resolution = _spread(table, matched, telling, clocks)
-    offset = _one_clock_per_host(offset, drift, hosts, resolution)
-    clocks = Clocks(offset, drift, origin, tied, None, len(telling))
-    return Clocks(offset, drift, origin, tied, _spread(table, matched, telling, clocks), len(telling))
+    found = _solved(_ties(table, matched, telling) if len(telling) else [], ranks, origin)
+    clocks = Clocks(found.offset, found.drift, origin, found.tied, None, len(telling), hosts=hosts)
+    if len(telling):
+        settled = _one_clock_per_host(found.offset, found.drift, hosts, _spread(table, matched, telling, clocks))
+        clocks = replace(clocks, offset_ns=settled)
+    used = _joined(clocks, found.part, hosts, rooms_of(table, matched))
+    unsure = [room.unsure_ns for room in used]
+    if len(telling):
+        unsure.append(_spread(table, matched, telling, clocks))
+    return replace(clocks, resolution_ns=max(unsure, default=None), rooms=len(used))
+
+
+def _joined(clocks: Clocks, part: Ints, hosts: tuple[str | None, ...], rooms: Sequence[Room]) -> list[Room]:
+    """Tie parts of the job together that share no collective: by the clock of a machine, else by messages; returns those."""
+    of_host: dict[str, int] = {}
+    same = [(of_host.setdefault(host, rank), rank) for rank, host in enumerate(hosts) if host is not None]
+    used = []
+    for room in (*(Room(*pair, 0.0, 0.0) for pair in same if pair[0] != pair[1]), *rooms):
+        one, other = part[room.one], part[room.other]
+        if one == other:
+            continue
+        mine = part == other
+        clocks.offset_ns[mine] += clocks.offset_ns[room.one] + room.behind_ns - clocks.offset_ns[room.other]
+        clocks.tied[mine] = clocks.tied[part == one] = True
+        part[mine] = one
+        used.append(room)
+    return [room for room in used if hosts[room.one] is None or hosts[room.one] != hosts[room.other]]
 
 
 def _ties(table: Table, matched: Matched, telling: Ints) -> list[_Tie]:
@@ -114,24 +148,35 @@ def _ties(table: Table, matched: Matched, telling: Ints) -> list[_Tie]:
     return [_Tie(*part) for part in parts]
 
 
-def _solved(ties: list[_Tie], ranks: int, origin: int) -> tuple[Floats, Floats, Mask]:
-    """Offset and drift of each rank against the lowest one that it is tied to, by the ties with most ends."""
-    offset, drift, tied = np.zeros(ranks), np.zeros(ranks), np.zeros(ranks, np.bool_)
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """Offset and drift of each rank against the lowest one that it is tied to, whether there is one, and in which part it is."""
+
+    offset: Floats
+    drift: Floats
+    tied: Mask
+    part: Ints
+
+
+def _solved(ties: list[_Tie], ranks: int, origin: int) -> _Solved:
+    """The clocks of ranks that share collectives, by the ties with most ends."""
+    found = _Solved(np.zeros(ranks), np.zeros(ranks), np.zeros(ranks, np.bool_), np.arange(ranks))
     near: dict[int, list[tuple[int, float, float]]] = {}
     for tie in sorted(ties, key=lambda tie: -len(tie.at)):
         base, slope = _line(tie, origin)
         near.setdefault(tie.one, []).append((tie.other, base, slope))
         near.setdefault(tie.other, []).append((tie.one, -base, -slope))
     for begin in sorted(near):
-        waiting = deque([] if tied[begin] else [begin])
-        tied[begin] = True
+        waiting = deque([] if found.tied[begin] else [begin])
+        found.tied[begin] = True
         while waiting:
             rank = waiting.popleft()
-            reached = [(other, base, slope) for other, base, slope in near[rank] if not tied[other]]
+            reached = [(other, base, slope) for other, base, slope in near[rank] if not found.tied[other]]
             for other, base, slope in reached:
-                tied[other], offset[other], drift[other] = True, offset[rank] + base, drift[rank] + slope
+                found.tied[other], found.part[other] = True, begin
+                found.offset[other], found.drift[other] = found.offset[rank] + base, found.drift[rank] + slope
             waiting.extend(other for other, _, _ in reached)
-    return offset, drift, tied
+    return found
 
 
 def _line(tie: _Tie, origin: int) -> tuple[float, float]:

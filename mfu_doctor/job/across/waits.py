@@ -55,9 +55,12 @@ def waits_of(table: Table, matched: Matched, clocks: Clocks) -> Waits:
         times = arrive[matched.row]
         order = np.lexsort((times, matched.of_row))
         last = matched.row[order[matched.start[1:] - 1]]
-        ahead[matched.row] = table.is_kind(*_LEFT_EARLY)[matched.row] & (
-            arrive[last][matched.of_row] > end[matched.row]
-        )
+        came_last = last[matched.of_row]
+        late = arrive[came_last] - end[matched.row]
+        sure = late > clocks.unsure_ns(
+            table.rank[came_last], table.rank[matched.row]
+        )  # else it need not have left before
+        ahead[matched.row] = table.is_kind(*_LEFT_EARLY)[matched.row] & sure
         until = _waited_until(matched, (arrive, end), last, ahead)
         wait[matched.row] = np.clip(until - times, 0, (end - arrive)[matched.row])
     counted = _counted_once(table, arrive, wait)

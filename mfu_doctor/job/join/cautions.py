@@ -63,17 +63,16 @@ def _unmatched(job: Job) -> list[Caveat]:
 
 
 def _clocks(job: Job) -> list[Caveat]:
-    resolution, apart = (
-        job.clocks.resolution_ns,
-        [rank for rank, tied in zip(job.ranks, job.clocks.tied, strict=True) if not tied],
-    )
-    if resolution is None or apart:
-        who = "the ranks" if resolution is None or len(apart) == len(job) else ranks_named(apart)
+    clocks, resolution = job.clocks, job.clocks.resolution_ns
+    apart = [rank for rank, tied in zip(job.ranks, clocks.tied, strict=True) if not tied]
+    if apart:
+        who = "the ranks" if len(apart) == len(job) else ranks_named(apart)
         text = f"No collective tells how the clocks of {who} lie to each other: they are taken as equal"
         return [Caveat(kind="clocks", text=text)]
-    if job.recorded_ns and resolution > _COARSE * job.recorded_ns:
-        text = f"Ranks leave the same collectives up to {time_of(resolution)} apart: no wait is known better than that"
-        return [Caveat(kind="clocks", text=text)]
+    if resolution is not None and resolution > _COARSE * job.recorded_ns > 0:
+        why = "Messages leave room of" if clocks.rooms else "Ranks leave the same collectives"
+        text = f"{why} up to {time_of(resolution)} {'between the clocks' if clocks.rooms else 'apart'}"
+        return [Caveat(kind="clocks", text=f"{text}: no wait is known better than that")]
     return []
 
 

@@ -139,12 +139,15 @@ def _matching(job: Job) -> Matching:
 def _clock(job: Job) -> Clock:
     clocks = job.clocks
     if clocks.resolution_ns is None:
-        return Clock(method="no collective of all of a group tells how the clocks differ")
+        one = "the ranks share the clock of their machine"
+        return Clock(method=one if clocks.tied.all() else "no collective of all of a group tells how the clocks differ")
+    told = [f"ends of {counted(clocks.ends, 'collective')}"] if clocks.ends else []
+    told += [f"messages both ways of {counted(clocks.rooms, 'pair')} of ranks"] if clocks.rooms else []
     drifts = " with a drift" if clocks.drift.any() else ""
     return Clock(
         resolution_s=clocks.resolution_ns / NS_PER_S,
         offsets_s={rank: float(ns) / NS_PER_S for rank, ns in zip(job.ranks, clocks.offset_ns, strict=True)},
-        method=f"ends of {counted(clocks.ends, 'collective')}{drifts}",
+        method=f"{' and '.join(told)}{drifts}",
     )
 
 

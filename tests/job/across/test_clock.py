@@ -75,3 +75,30 @@ def test_a_clock_that_drifts_is_a_line() -> None:
     assert job.clocks.drift[1] == pytest.approx(-20e-6, rel=0.01)
     assert job.clocks.resolution_ns is not None
     assert job.clocks.resolution_ns < 100
+
+
+def messages(*, hosts: list[str | None] | None = None) -> Job:
+    """Rank 0 sends at 100 us and rank 1 answers at 150 us; the clock of rank 1 is 500 us ahead."""
+    drawn = DrawnJob(2, clock_us={1: 500}, hosts=hosts)
+    for _ in range(3):
+        drawn.step()
+        drawn.work({0: 100})
+        drawn.send(0, 1, 10)
+        drawn.work({1: 40})
+        drawn.send(1, 0, 10)
+    return Job(tuple(drawn.summaries()))
+
+
+def test_messages_both_ways_tie_two_clocks() -> None:
+    """None is received before it is sent: the clock is 490 to 510 us ahead, as a message takes 10 us."""
+    clocks = messages().clocks
+    assert clocks.offset_ns == pytest.approx([0, -500_000])
+    assert clocks.tied.all()
+    assert (clocks.resolution_ns, clocks.rooms) == (10_000, 1)
+
+
+def test_ranks_of_one_machine_need_no_messages() -> None:
+    clocks = messages(hosts=["a", "a"]).clocks
+    assert clocks.offset_ns.tolist() == [0, 0]
+    assert clocks.tied.all()
+    assert (clocks.resolution_ns, clocks.rooms) == (None, 0)
