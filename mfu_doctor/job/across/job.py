@@ -146,4 +146,4 @@ class Job:
         own = [one.reach or plain_reach(one) for one in self.summaries]
         shift = np.rint(self.clocks.offset_ns).astype(np.int64).tolist()
         reaches = [replace(reach, begin=reach.begin + ns) for reach, ns in zip(own, shift, strict=True)]
-        return JobReplay(self.table, self.matched, self.waits, reaches, self.slots.own)
+        return JobReplay(self.table, self.matched, self.waits, reaches, self.slots)

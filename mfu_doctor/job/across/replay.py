@@ -18,6 +18,7 @@ from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.levels import Level, levels_of, meetings_of
 from mfu_doctor.job.across.matching import Matched
 from mfu_doctor.job.across.points import Points, gathered, points_of
+from mfu_doctor.job.across.slots import Slots
 from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Table
 from mfu_doctor.job.across.waits import Waits
 from mfu_doctor.job.summary import Reach
@@ -41,7 +42,7 @@ class JobReplay:
         matched: which are the same.
         waits: what each takes once all are there.
         reaches: the replay of each rank; it begins on the common clock.
-        own: what each rank does for itself before each row of the table, in nanoseconds, shape (n,).
+        slots: what each rank does for itself up to each row of the table.
 
     Attributes:
         transfer: nanoseconds that each row takes once all are there, shape (n,).
@@ -49,8 +50,8 @@ class JobReplay:
         base_ns: the same by the unchanged replay.
     """
 
-    def __init__(self, table: Table, matched: Matched, waits: Waits, reaches: Sequence[Reach], own: Ints) -> None:
-        self._reaches, self._table, self._own = tuple(reaches), table, own
+    def __init__(self, table: Table, matched: Matched, waits: Waits, reaches: Sequence[Reach], slots: Slots) -> None:
+        self._reaches, self._table, self._slots = tuple(reaches), table, slots
         self._walked: dict[int, tuple[JobEdit, float]] = {}  # the edits are held so that ids stay theirs
         begin = np.array([reach.begin for reach in reaches], np.int64)
         self._begin = begin - begin.min()
@@ -122,7 +123,8 @@ class JobReplay:
             if not saved[row].any():
                 continue
             begin = float(self._begin[rank])
-            done = _Done(begin, self._at[rows], self._left[rows], (self._own[row], saved[row]))
+            done = _Done(self._table, self._slots, row, saved[row])
+            done.at(begin, self._at[rows], self._left[rows])
             edges = slice(int(points.pointer[a]), int(points.pointer[b]))
             source, reached = points.source[edges], np.repeat(self._at[a:b], counts[a:b])
             delay[edges] *= done.left_between(self._left[source], reached)
@@ -132,24 +134,50 @@ class JobReplay:
 
 
 class _Done:
-    """How much of its own work a rank has done at any time, and how much of that it saves; both even between two collectives.
+    """How much of its own work a rank has done at any time of the replay, and how much of that it saves.
 
-    A collective beside which the rank comes to the next one does not keep it from its work.
+    The recording tells it where the rank comes to a collective and where it leaves it, and it is even in between. A time of the
+    replay is one of the recording by the rows to which the rank comes when its work is done: a receive can be elsewhere. What is
+    saved is even in the work.
+
+    Args:
+        table: the collectives.
+        slots: what ranks do for themselves.
+        row: rows of this rank in the order of the replay.
+        saved: nanoseconds less before each of them.
     """
 
-    def __init__(self, begin: float, at: Floats, left: Floats, amounts: tuple[Ints | Floats, Floats]) -> None:
-        blocks = left <= np.append(at[1:], np.inf)
-        times = np.concatenate([[begin], at, left[blocks]])
+    def __init__(self, table: Table, slots: Slots, row: Ints, saved: Floats) -> None:
+        self._arrive, self._end = (times[row] - table.arrive[row[0]] for times in (table.arrive, table.end))
+        self._is_paced = slots.paced[row]
+        done = slots.done[row]
+        first = done[:1] - slots.own[row[:1]]
+        self._at_rows = np.maximum.accumulate(np.concatenate([first, done]))
+        self._saved = np.concatenate([[0.0], np.cumsum(saved)])
+        when, own = np.concatenate([self._arrive, self._end]), np.concatenate([done, slots.done_at_end[row]])
+        order = np.argsort(when, kind="stable")
+        self._recorded, self._own = when[order], np.maximum.accumulate(own[order])
+
+    def at(self, begin: float, at: Floats, left: Floats) -> None:
+        """Say when the rank comes to its rows in the replay, when it leaves them, and when the replay begins."""
+        paced = self._is_paced if self._is_paced.any() else np.ones(len(at), np.bool_)
+        times = np.concatenate([[begin], at[paced], left[paced]])
+        recorded = np.concatenate([self._arrive[:1] - (at[:1] - begin), self._arrive[paced], self._end[paced]])
         order = np.argsort(times, kind="stable")
-        totals = [np.cumsum(amount) for amount in amounts]
-        self._times = times[order]
-        self._own, self._saved = (np.concatenate([[0.0], total, total[blocks]])[order] for total in totals)
+        self._times, self._as_recorded = times[order], np.maximum.accumulate(recorded[order])
+        first = self._as_recorded[0]
+        if first < self._recorded[0]:
+            self._recorded = np.concatenate([[first], self._recorded])
+            self._own = np.concatenate([self._at_rows[:1], self._own])
 
     def left_between(self, one: Floats, other: Floats) -> Floats:
         """The share of the work between two times that is left."""
-        own, saved = (
-            np.interp(other, self._times, done) - np.interp(one, self._times, done) for done in (self._own, self._saved)
+        before, after = (
+            np.interp(np.interp(when, self._times, self._as_recorded), self._recorded, self._own)
+            for when in (one, other)
         )
+        saved = np.interp(after, self._at_rows, self._saved) - np.interp(before, self._at_rows, self._saved)
+        own = after - before
         share: Floats = np.divide(saved, own, out=np.zeros(len(own)), where=own > 0)
         return np.maximum(1.0 - share, 0.0)
 

@@ -23,12 +23,19 @@ class Slots:
     Attributes:
         slot: shape (n,), -1 if it has none.
         own: what the rank did for itself before each row, in nanoseconds, shape (n,).
+        done: the same from the begin of the rank's first step, shape (n,).
+        done_at_end: the same where the rank leaves each row, shape (n,).
+        paced: rows that have a slot, and to which a rank comes when its work is done: for a receive it can be there, and wait,
+            long before; shape (n,).
         stage: of each rank in its pipeline, 0 without one, shape (ranks,).
         stages: how many there are.
     """
 
     slot: Ints
     own: Ints
+    done: Ints
+    done_at_end: Ints
+    paced: Mask
     stage: Ints
     stages: int
 
@@ -55,11 +62,13 @@ def slots_of(table: Table, matched: Matched, accounts: Accounts, step: Ints) -> 
     known = step[of_row] != UNKNOWN
     if known.any():
         slot[row[known]] = np.unique(key[known], return_inverse=True)[1].ravel()
-    return Slots(slot, _own(table, accounts), stage, int(stage.max(initial=0)) + 1)
+    own, done, done_at_end = _own(table, accounts)
+    paced = (slot != UNKNOWN) & ~table.is_kind(RECEIVE)
+    return Slots(slot, own, done, done_at_end, paced, stage, int(stage.max(initial=0)) + 1)
 
 
 def usual(slots: Slots, among: Mask, *, mean: bool = False, at: float = 0.5) -> Floats:
-    """What ranks do for themselves before each row, by the rows of the same slot, shape (n,); the row's own if there are none.
+    """How much ranks have done for themselves at each row, by the rows of the same slot, shape (n,); NaN if there are none.
 
     Args:
         slots: of all rows.
@@ -67,13 +76,13 @@ def usual(slots: Slots, among: Mask, *, mean: bool = False, at: float = 0.5) -> 
         mean: their mean, not a quantile.
         at: which quantile of them: 0.5 their median, 1 the most.
     """
-    out = slots.own.astype(np.float64)
-    rows = np.flatnonzero(among & (slots.slot != UNKNOWN))
+    out = np.full(len(slots.slot), np.nan)
+    rows = np.flatnonzero(among & slots.paced)
     if not len(rows):
         return out
-    rows = rows[np.lexsort((slots.own[rows], slots.slot[rows]))]
+    rows = rows[np.lexsort((slots.done[rows], slots.slot[rows]))]
     names, begins, count = np.unique(slots.slot[rows], return_index=True, return_counts=True)
-    values = slots.own[rows].astype(np.float64)
+    values = slots.done[rows].astype(np.float64)
     if mean:
         found = np.add.reduceat(values, begins) / count
     else:
@@ -83,9 +92,8 @@ def usual(slots: Slots, among: Mask, *, mean: bool = False, at: float = 0.5) -> 
         found = low + (high - low) * (place - below)
     table = np.full(int(slots.slot.max()) + 1, np.nan)
     table[names] = found
-    asked = np.flatnonzero(slots.slot != UNKNOWN)
-    told = table[slots.slot[asked]]
-    out[asked] = np.where(np.isnan(told), out[asked], told)
+    asked = np.flatnonzero(slots.paced)
+    out[asked] = table[slots.slot[asked]]
     return out
 
 
@@ -126,10 +134,12 @@ def _order(matched: Matched, step: Ints) -> Ints:
     return order
 
 
-def _own(table: Table, accounts: Accounts) -> Ints:
-    """Time without communication since the row before on the same rank, shape (n,)."""
-    total: Ints = accounts.at_arrival[:, ~accounts.is_communication].sum(axis=1)
+def _own(table: Table, accounts: Accounts) -> tuple[Ints, Ints, Ints]:
+    """Time without communication since the row before on the same rank, and since its first step to a row's begin and end."""
+    mine = ~accounts.is_communication
+    total: Ints = accounts.at_arrival[:, mine].sum(axis=1)
     before = np.concatenate([[0], total[:-1]]) if len(total) else total
     first = table.first[:-1][np.diff(table.first) > 0]
     before[first] = 0
-    return np.maximum(total - before, 0)
+    begun = accounts.before_steps[:, mine].sum(axis=1)[table.rank]
+    return np.maximum(total - before, 0), total - begun, accounts.at_end[:, mine].sum(axis=1) - begun

@@ -15,6 +15,7 @@ from mfu_doctor.job.across.edits import JobEdit
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import patterns_of
 from mfu_doctor.job.across.stages import stage_times
+from mfu_doctor.job.across.what_if import like_the_others
 from mfu_doctor.result.job import PIPELINE, STRAGGLER
 from mfu_doctor.rules.job_contract import JobFault
 from mfu_doctor.rules.ranks.stage_imbalance import stage_imbalance
@@ -121,3 +122,49 @@ def test_the_long_last_stage_is_named() -> None:
     fault = stage_imbalance.judge(cut)
     assert isinstance(fault, JobFault)
     assert fault.summary.startswith("Stage 3 of 4 has")
+
+
+def slow_backwards() -> dict[Worker, Steps]:
+    """Two stages, two data-parallel ranks, three micro-batches. On the first stage all take 1 s, but the backwards of
+    its second rank 4 s. A receive is posted with a send, beside what is computed; the second stage answers after 1 s.
+    """
+
+    def first(sends: tuple[float, ...], backward: float, begins: tuple[float, ...], step: float) -> list[Op]:
+        forwards = [Op("forward-compute", i, at - 1, 1.0) for i, at in enumerate(sends)]
+        backwards = [Op("backward-compute", i, at, backward) for i, at in enumerate(begins)]
+        posted = (sends[1], sends[2], begins[1] + backward)
+        receives = [Op("backward-recv", i, at, 0.0) for i, at in enumerate(posted)]
+        end = begins[-1] + backward
+        given = [Op("forward-send", i, at, 0.0) for i, at in enumerate(sends)]
+        return [*forwards, *backwards, *receives, *given, Op("optimizer-clip-main-grad", 0, end, step - end)]
+
+    def second(sends: tuple[float, ...], step: float) -> list[Op]:
+        taken = [Op("forward-recv", i, at, 0.0) for i, at in enumerate(sends)]
+        forwards = [Op("forward-compute", i, at, 0.5) for i, at in enumerate(sends)]
+        backwards = [Op("backward-compute", i, at + 0.5, 0.5) for i, at in enumerate(sends)]
+        given = [Op("backward-send", i, at + 1, 0.0) for i, at in enumerate(sends)]
+        end = sends[-1] + 1
+        return [*taken, *forwards, *backwards, *given, Op("optimizer-clip-main-grad", 0, end, step - end)]
+
+    steps = {
+        (0, 0): first((1.0, 2.0, 4.0), 1.0, (2.0, 4.0, 5.0), 16.0),
+        (1, 0): first((1.0, 2.0, 7.0), 4.0, (2.0, 7.0, 11.0), 16.0),
+        (0, 1): second((1.0, 2.0, 4.0), 16.0),
+        (1, 1): second((1.0, 2.0, 7.0), 16.0),
+    }
+    return {worker: [ops, ops] for worker, ops in steps.items()}
+
+
+def test_a_slow_worker_like_its_peers_is_replayed_operation_by_operation() -> None:
+    """Its backwards then take 1 s: begin at 2, 4 and 5, end at 6; and 1 s to reduce. The replay posts receives sooner."""
+    job = Job(tuple(summaries_of(slow_backwards())))
+    assert job.replay.base_ns / 1e9 == pytest.approx([16] * 4)
+    assert job.replay.steps_ns(like_the_others(job, (1,)).mid) / 1e9 == pytest.approx([7] * 4)
+
+
+def test_a_production_job_without_its_slow_worker_is_ideal() -> None:
+    """All of its slowdown is that worker's (M_W is 1.00), so its step without it is the published ideal one."""
+    job, answer = published("AR")
+    cut = Job(tuple(summaries_of({worker: steps[:MOST_STEPS] for worker, steps in job.items()})))
+    left_s = float(cut.replay.steps_ns(like_the_others(cut, (0,)).mid).mean()) / 1e9
+    assert left_s == pytest.approx(answer["tideal"], rel=0.03)
