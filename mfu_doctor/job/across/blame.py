@@ -15,7 +15,7 @@ import numpy as np
 from mfu_doctor.job.across.accounts import BEFORE_OWNER, Accounts
 from mfu_doctor.job.across.clock import Clocks
 from mfu_doctor.job.across.matching import Matched
-from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Table
+from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Mask, Table
 from mfu_doctor.job.across.waits import Waits
 
 _FORWARDED = 0.5  # of a lateness: if so much is another group's wait, the question goes on to that group
@@ -34,6 +34,7 @@ class Lateness:
         more: nanoseconds longer than the other members in the middle, by owner, shape (c, o + 1).
         waited: sum over the other members of what they wait and no earlier collective explains, shape (c,).
         cause: the collective at which the lateness began: this one, or one of another group, shape (c,).
+        spent: what each member did since all were together, by owner, shape (m, o + 1).
     """
 
     owners: tuple[str, ...]
@@ -42,6 +43,7 @@ class Lateness:
     more: Floats
     waited: Ints
     cause: Ints
+    spent: Ints
 
     @property
     def late(self) -> Floats:
@@ -53,10 +55,11 @@ class Lateness:
 def lateness_of(table: Table, matched: Matched, waits: Waits, accounts: Accounts, clocks: Clocks) -> Lateness:
     """The lateness of the last rank of each collective."""
     since = _together(table, matched)
-    more = _against_the_middle(matched, waits, _spent(table, matched, since, accounts, clocks))
+    spent = _spent(table, matched, since, accounts, clocks)
+    more = longer_than(~np.zeros(len(matched.row), np.bool_), matched, waits, spent)
     waited = np.zeros(len(matched), np.int64)
     np.add.at(waited, matched.of_row, waits.counted[matched.row])
-    found = Lateness((*accounts.owners, BEFORE_OWNER), waits.last, since, more, waited, np.arange(len(matched)))
+    found = Lateness((*accounts.owners, BEFORE_OWNER), waits.last, since, more, waited, np.arange(len(matched)), spent)
     return replace(found, cause=_causes(table, matched, waits, accounts, found))
 
 
@@ -92,17 +95,26 @@ def _spent(table: Table, matched: Matched, since: Ints, accounts: Accounts, cloc
     return np.column_stack([accounts.at_arrival[row] - from_, apart])
 
 
-def _against_the_middle(matched: Matched, waits: Waits, spent: Ints) -> Floats:
-    """The account of each last rank, minus the mean over the middle half of the others; shape (c, o + 1)."""
+def longer_than(others: Mask, matched: Matched, waits: Waits, spent: Ints) -> Floats:
+    """The account of each last rank, minus the mean over the middle half of these other members; shape (c, o + 1).
+
+    Args:
+        others: who may be compared with, shape (m,); where that is nobody, all others are.
+        matched: the collectives.
+        waits: who came last to each.
+        spent: the account of each member, shape (m, o + 1).
+    """
     if not len(matched):
         return np.empty((0, spent.shape[1]))
-    of_row = matched.of_row
+    of_row, starts = matched.of_row, matched.start[:-1]
     is_last = matched.row == waits.last[of_row]
-    order = np.lexsort((spent.sum(axis=1), is_last, of_row))
+    compared = others & ~is_last
+    compared |= ~is_last & ~np.logical_or.reduceat(compared, starts)[of_row]
+    order = np.lexsort((spent.sum(axis=1), ~compared, of_row))
     place = np.arange(len(order)) - matched.start[of_row]
-    others = np.diff(matched.start)[of_row] - 1
-    outer = (others + 1) // 4
-    middle = order[(place >= outer) & (place < others - outer)]
+    count = np.add.reduceat(compared.astype(np.int64), starts)[of_row]
+    outer = (count + 1) // 4
+    middle = order[(place >= outer) & (place < count - outer)]
     begins = np.searchsorted(of_row[middle], np.arange(len(matched)))
     usual = np.add.reduceat(spent[middle], begins, axis=0) / np.bincount(of_row[middle])[:, None]
     last = np.flatnonzero(is_last)  # one in each collective, in their order

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.job.across.blame import rows_since
+from mfu_doctor.job.across.blame import longer_than, rows_since
+from mfu_doctor.job.across.chance import is_sure
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask, one_key
 from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
@@ -21,9 +22,8 @@ from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, 
 _TOLD_SHARE = 0.01
 # More than half of a lateness is its cause.
 _MOST = 0.5
-# A mean over steps is no chance if it is so many times its standard error. Of one step nothing can be said so: there, ranks are
-# slow only if nearly all waiting is for them.
-_SURE, _NEARLY_ALL = 3.0, 0.8
+# Of one step chance cannot be told: there, ranks are slow only if nearly all waiting is for them.
+_NEARLY_ALL = 0.8
 # Ranks are slow together with the slowest one if they do half as much more for themselves.
 _ALSO_SLOW = 0.5
 # Work decides who is late if the two follow each other so well, over so many ranks and steps.
@@ -224,16 +224,25 @@ def _slow_ranks(job: Job, waiting: _Waiting, every: Mask, chosen: Mask) -> tuple
     """
     excess = excess_ns(job)
     mean = excess.mean(axis=1)
-    more = (mean > 0) & (mean >= _ALSO_SLOW * mean.max(initial=0.0))
-    slow = np.flatnonzero(more & np.array([is_sure(of_rank) for of_rank in excess], np.bool_))
+    much = (mean > 0) & (mean >= _ALSO_SLOW * mean.max(initial=0.0))
+    slow = np.flatnonzero(much & np.array([is_sure(of_rank, among=len(job)) for of_rank in excess], np.bool_))
     if waiting.steps == 1 and not _is_node(job, tuple(slow.tolist())):
         slow = slow[:0]
     alone = _by_step(job, waiting, chosen)
     first = np.array([int(alone.sum(axis=0).argmax())])
-    for ranks, by_step in ((slow, _by_step(job, waiting, every)), (first, alone)):
+    told = np.bincount(waiting.step, np.where(every, waiting.waited, 0.0), waiting.steps)
+    telling = 2 * told >= np.bincount(waiting.step, waiting.waited, waiting.steps)  # of the others most is not known
+    # Who does more for itself has been proven; who is waited for most must not be so by chance.
+    for ranks, by_step, proven in (
+        (slow, _by_step(job, waiting, every)[telling], True),
+        (first, alone[telling], False),
+    ):
         theirs = by_step[:, ranks].sum(axis=1)
-        rest = by_step.sum(axis=1) - theirs
-        enough = theirs.sum() >= _NEARLY_ALL * by_step.sum() if waiting.steps == 1 else is_sure(theirs - rest)
+        more = 2 * theirs - by_step.sum(axis=1)
+        if len(by_step) == 1:
+            enough = theirs.sum() >= _NEARLY_ALL * by_step.sum()
+        else:
+            enough = more.sum() > 0 if proven else is_sure(more, among=len(job))
         if 0 < len(ranks) <= max(len(job) // 2, 1) and theirs.sum() > 0 and enough:
             return tuple(ranks.tolist())
     return ()
@@ -244,13 +253,6 @@ def _by_step(job: Job, waiting: _Waiting, chosen: Mask) -> Floats:
     by_step = np.zeros((waiting.steps, len(job)))
     np.add.at(by_step, (waiting.step[chosen], waiting.late[chosen]), waiting.waited[chosen])
     return by_step
-
-
-def is_sure(by_step: Floats) -> bool:
-    """Whether the mean over steps is above zero by more than chance; of one step it is not known, and is taken to be."""
-    if len(by_step) < 2:
-        return bool(by_step.sum() > 0)
-    return bool(by_step.mean() > _SURE * by_step.std(ddof=1) / np.sqrt(len(by_step)))
 
 
 def _is_node(job: Job, slow: tuple[int, ...]) -> bool:
@@ -272,17 +274,22 @@ def _pattern(job: Job, kind: str, waiting: _Waiting, chosen: Mask, late: tuple[i
         late,
         float(waited.sum()) / waiting.steps / others,
         float(waited.sum() / waiting.waited.sum()),
-        _more(job, waiting, chosen & (waited > 0)),
+        _more(job, waiting, chosen & (waited > 0), late),
         len(set(waiting.step[chosen & (waited > 0)].tolist())),
     )
 
 
-def _more(job: Job, waiting: _Waiting, chosen: Mask) -> dict[str, float]:
-    """What takes longer on the late ranks, per step. Collectives that are late for the same reason at once count once."""
+def _more(job: Job, waiting: _Waiting, chosen: Mask, mates: tuple[int, ...]) -> dict[str, float]:
+    """What takes longer on the late ranks, per step. Collectives that are late for the same reason at once count once.
+
+    A late rank is compared with ranks that are not late with it.
+    """
     late = job.lateness
+    others = ~np.isin(job.table.rank[job.matched.row], mates)
+    more = longer_than(others, job.matched, job.waits, late.spent) if len(mates) > 1 else late.more
     cause = np.unique(waiting.cause[chosen])
     order = cause[np.argsort(-late.late[cause], kind="stable")]
     channel = np.where(late.since[order] == UNKNOWN, -2 - job.matched.channel[order], late.since[order])
-    once = order[np.unique(one_key(channel, job.table.rank[late.row[order]]), return_index=True)[1]]
-    total = late.more[once].sum(axis=0) / max(waiting.steps, 1)
+    first = order[np.unique(one_key(channel, job.table.rank[late.row[order]]), return_index=True)[1]]
+    total = more[first].sum(axis=0) / max(waiting.steps, 1)
     return {owner: float(ns) for owner, ns in zip(late.owners, total.tolist(), strict=True) if ns}

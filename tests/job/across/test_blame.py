@@ -80,6 +80,9 @@ def test_all_ranks_of_a_machine_are_a_slow_node() -> None:
         drawn.collective(50)
     (found,) = patterns_of(job_of(drawn))
     assert (found.kind, found.late) == (SLOW_NODE, (4, 5, 6, 7))
+    assert found.more_ns["compute: matmul"] == pytest.approx(
+        401 * US, abs=2 * US
+    )  # than on the other machine, not its mates
     assert found.wait_ns == pytest.approx(401 * US, abs=3 * US)
 
 
