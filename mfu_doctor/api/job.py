@@ -18,7 +18,7 @@ from mfu_doctor.result.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport(result.JobReport):
-    """Everything that is known about all ranks of a run. `print(report)` shows it."""
+    """Everything that is known about all ranks of a run. `print(report)` shows it, and Jupyter displays it."""
 
     @classmethod
     def of(cls, data: result.JobReport) -> JobReport:
@@ -74,3 +74,6 @@ class JobReport(result.JobReport):
 
     def __str__(self) -> str:
         return render(self, "terminal")
+
+    def _repr_markdown_(self) -> str:
+        return render(self, "markdown")

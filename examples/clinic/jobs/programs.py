@@ -134,13 +134,13 @@ def threads_one_rank(late: bool) -> None:
 
 
 def uneven_lengths(late: bool, *, faulty: bool) -> None:
-    """Each rank draws its own lengths of sequences; mended, all have the mean length."""
-    draw = random.Random(dist.get_rank())
+    """Each rank draws its own lengths of sequences; mended, all ranks have sequences of the same length in a step."""
+    draw = random.Random(dist.get_rank() if faulty else 0)
     layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
     model = DistributedDataParallel(nn.Sequential(nn.Embedding(96, 128), layer, nn.Linear(128, 96)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     for _ in range(STEPS):
-        tokens = torch.ones(16, draw.choice((64, 256)) if faulty else 160, dtype=torch.long)
+        tokens = torch.ones(16, draw.choice((64, 256)), dtype=torch.long)
         loss = functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
         optimizer.zero_grad()
         loss.backward()
