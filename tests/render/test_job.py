@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mfu_doctor.api.job import JobReport as ShownJob
 from mfu_doctor.render import names, render
 from mfu_doctor.render.html.pictures.ranks import ALONE, MOST_ROWS, maps_of
 from mfu_doctor.render.html.pictures.skew import MOST_SHOWN, draw_rank_steps, draw_skew
@@ -63,6 +64,11 @@ def test_without_matched_collectives_the_screen_says_so() -> None:
 @pytest.mark.parametrize("form", names("job"))
 def test_an_empty_job_is_rendered(form: str) -> None:
     assert render(JobReport(), form).strip()
+
+
+def test_jupyter_shows_a_job() -> None:
+    report = job(2)
+    assert ShownJob.of(report)._repr_markdown_() == render(report, "markdown")
 
 
 @pytest.mark.parametrize("form", names("job"))
