@@ -19,6 +19,7 @@ from mfu_doctor.capture.loop.hooks import Hooks, Listener, exhausted
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.signs import Signs
 from mfu_doctor.capture.loop.stopwatch import Mark, capturing_graph, mark
+from mfu_doctor.capture.profiler.handover import between_steps
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
 from mfu_doctor.capture.samplers import Samplers
@@ -40,7 +41,7 @@ class Capture:
 
     def __init__(self, request: Request, finish: Callable[[Capture], None], keep: Callable[[Capture], None]) -> None:
         self.request = request
-        self.notes = Notes()
+        self.notes, self._lock = Notes(), threading.RLock()  # the block may end in one thread while another one trains
         self.signs = Signs(self.notes)
         self.detector = self.signs.detector
         self.seen = Seen(LoopFacts(self.detector.feeding, known=self.signs.known, base=working_directory()))
@@ -51,9 +52,7 @@ class Capture:
         self._finish, self._keep = finish, keep
         self._hooks: Hooks | None = None
         self.samplers = Samplers(request, self.seen, self.watch, self.signs.thread)
-        enter, leave = self.samplers.enter, self.samplers.leave
-        self.phase_runner = PhaseRunner(asked=request.asked, notes=self.notes, enter=enter, leave=leave)
-        self._lock = threading.RLock()  # the block may end in one thread while another one trains
+        self.phase_runner = PhaseRunner(request.asked, self.notes, self.samplers.enter, self.samplers.leave)
         self._held: Mark | None = None
         self._pid, self._fetching = os.getpid(), 0  # depth of fetches: a loader may be iterated by another
 
@@ -80,15 +79,17 @@ class Capture:
                 if self.facts is not None:
                     self.notes.guarded("the times of the whole run could not be written", self._finish, self)
             return
-        self.phase_runner.ask_to_stop("its block ended in another thread")
-        self._safely("the last step could not be closed", self._close_last_step)
-        self._end()
+        with between_steps(runner, self._lock, "its block ended in another thread"):
+            self._safely("the last step could not be closed", self._close_last_step)
+            self._end()
 
-    def abandon(self) -> None:
-        """Take the hooks off and forget everything: another recorder takes over."""
-        self.phase_runner.ask_to_stop("another profile() took over in another thread")
-        self.over = self.abandoned = True
-        self.close()
+    def abandon(self) -> bool:
+        """Another recorder takes over: forget everything, unless another thread is in a step that a profiler records."""
+        with between_steps(self.phase_runner, self._lock, "another profile() took over in another thread") as free:
+            if free:
+                self.over = self.abandoned = True
+                self.close()
+        return free
 
     def close(self) -> None:
         """Let go of the profiler and of the loop: also where Ctrl-C came before the end did so."""
@@ -121,8 +122,7 @@ class Capture:
                 self.notes.guarded("a batch could not be described", tell, iterator, batch, wait_ns, plain=plain)
         if self._fetching == 0:
             self.watch.clock.waited(wait_ns)
-            what = "loading a batch could not be recorded"
-            self._safely(what, self._tell, self.signs.fetch_ends, iterator, exhausted=exhausted)
+            self._safely("a batch was not recorded", self._tell, self.signs.fetch_ends, iterator, exhausted=exhausted)
 
     def optimizer_stepped(self, optimizer: object) -> None:
         """See `Listener`."""

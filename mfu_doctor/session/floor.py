@@ -16,8 +16,8 @@ class Block(Protocol):
     def is_open_here(self) -> bool:
         """Whether its block is active in this process."""
 
-    def give_way(self) -> None:
-        """Another block takes over."""
+    def give_way(self) -> bool:
+        """Let another block take over; returns whether it can."""
 
 
 _open: list[Block] = []  # in the order in which they came
@@ -33,10 +33,8 @@ def take_the_floor(block: Block) -> Block | None:
     for other in tuple(_open):
         if other is block:
             break
-        if not other.is_open_here:  # that of the parent process
-            leave_the_floor(other)
-        elif other.yields:
-            other.give_way()
+        of_the_parent = not other.is_open_here
+        if of_the_parent or (other.yields and other.give_way()):
             leave_the_floor(other)
         else:
             leave_the_floor(block)

@@ -198,11 +198,15 @@ class Recorder:
         """Whether the block of this recorder is active in this process: in a forked child it belongs to the parent."""
         return not self._left and self._pid == os.getpid()
 
-    def give_way(self) -> None:
-        """Another block takes over: stop recording and write no file."""
-        if self._capture is not None:
-            self._capture.notes.guarded("the outer recorder could not be stopped", self._capture.abandon)
+    def give_way(self) -> bool:
+        """Another block takes over: stop recording and write no file, if the thread that trains lets go of it."""
+        capture = self._capture
+        if capture is None:
+            return True
+        gone = capture.notes.guarded("the outer recorder could not be stopped", capture.abandon)
+        if gone:
             self._output.forget()
+        return bool(gone)
 
     def read_before(self, request: Request) -> None:
         """Another block may write over the file of this one: make its report while the file is there."""

@@ -56,8 +56,9 @@ class _Floor:
     yields: bool = False
     is_open_here: bool = True
 
-    def give_way(self) -> None:
+    def give_way(self) -> bool:
         """It never does."""
+        return False
 
 
 def _recorded(orders: Orders, target: str) -> Recorder:

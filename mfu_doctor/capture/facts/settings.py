@@ -6,7 +6,6 @@ called, and of the environment only the three variables of torchrun are read.
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mfu_doctor.capture.loop.living import living
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.facts import CompileFacts, MemoryFacts, PrecisionFacts
 
@@ -125,7 +125,7 @@ def compile_facts(before: Compiled | None, after: Compiled | None) -> CompileFac
         return None
     frames = sys.modules.get("torch._dynamo.eval_frame")
     wanted = getattr(frames, "OptimizedModule", None)
-    modules = sum(1 for found in gc.get_objects() if type(found) is wanted) if wanted is not None else 0
+    modules = len(living(wanted)) if wanted is not None else 0
     first = before or Compiled(0, 0, 0)
     graphs = after.unique_graphs - first.unique_graphs
     if not modules and not after.unique_graphs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing.process
 import os
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import shown_path
 
 # Targets of helpers: the loader's workers, and processes of Python's own.
@@ -73,20 +73,15 @@ class Children:
         return f"start it as `python -m mfu_doctor run {self._scripts.most_common(1)[0][0]}`"
 
     def _patch(self, owner: Any, name: str, note: Callable[..., None]) -> None:
-        original = vars(owner)[name]
+        def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+            def starting(process: Any, *args: Any, **kwargs: Any) -> Any:
+                if os.getpid() == self._pid:
+                    self.notes.guarded("a child process could not be noted", note, process, *args, **kwargs)
+                return original(process, *args, **kwargs)
 
-        @functools.wraps(original)
-        def replacement(process: Any, *args: Any, **kwargs: Any) -> Any:
-            if os.getpid() == self._pid:
-                self.notes.guarded("a child process could not be noted", note, process, *args, **kwargs)
-            return original(process, *args, **kwargs)
+            return starting
 
-        def restore() -> None:
-            if vars(owner).get(name) is replacement:
-                setattr(owner, name, original)
-
-        setattr(owner, name, replacement)
-        self._removals.append(restore)
+        self._removals.append(patch(owner, name, noting))
 
     def _process(self, process: Any) -> None:
         target, args = getattr(process, "_target", None), getattr(process, "_args", ())

@@ -7,13 +7,13 @@ modules would make Dynamo warn, and every module call a little slower.
 
 from __future__ import annotations
 
-import functools
 import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from mfu_doctor.capture.loop.dynamo import before_compiling, leave_alone
+from mfu_doctor.capture.loop.patches import patch
 
 
 class OutermostCalls:
@@ -79,7 +79,8 @@ class OutermostCalls:
             return
         self.remove()
         self._depth = 0  # this call was seen; its own `forward` was looked up before it could be replaced
-        self._replace(owner, "forward", self._wrapped)
+        self._removals.append(patch(owner, "forward", self._wrapped))
+        self.watching = True
 
     def _wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -93,19 +94,6 @@ class OutermostCalls:
                 self._depth -= 1
 
         return forward
-
-    def _replace(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        original = vars(owner)[name]
-        replacement = functools.wraps(original)(wrap(original))
-        leave_alone(replacement, inside=False)
-
-        def restore() -> None:
-            if vars(owner).get(name) is replacement:
-                setattr(owner, name, original)
-
-        setattr(owner, name, replacement)
-        self._removals.append(restore)
-        self.watching = True
 
 
 def anything_compiled() -> bool:

@@ -6,12 +6,12 @@ does not start beside another one, and ends as soon as another one starts.
 
 from __future__ import annotations
 
-import functools
-import gc
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from mfu_doctor.capture.loop.living import living
+from mfu_doctor.capture.loop.patches import patch
 
 # With this variable set a daemon may start Kineto at any time, which cannot be seen from Python.
 _ON_DEMAND_VARIABLE = "KINETO_USE_DAEMON"
@@ -33,41 +33,27 @@ def active_profiler() -> str | None:
     kind = getattr(torch._C._autograd, "_profiler_type", None)  # noqa: SLF001 - no public name exists
     if kind is not None and getattr(kind(), "name", "NONE") not in ("NONE", "DISABLED"):
         return "another torch profiler (NVTX or ITT ranges) is active"
-    wanted = autograd_profiler.profile
-    for found in gc.get_objects():
-        if type(found) is wanted and found.entered and found.kineto_results is None:  # type(): never runs user code
-            return "another torch profiler is warming up"
+    found = living(autograd_profiler.profile)
+    if any(getattr(one, "entered", False) and one.kineto_results is None for one in found):
+        return "another torch profiler is warming up"
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """One method of a profiler class that starts a session, replaced until `remove`."""
-
-    owner: type
-    name: str
-    original: Callable[..., Any]
-    replacement: Callable[..., Any]
-
-    def remove(self) -> None:
-        """Restore the original, unless another profiler or program replaced it meanwhile."""
-        if self.owner.__dict__.get(self.name) is self.replacement:
-            setattr(self.owner, self.name, self.original)
-
-
-def watch(starting: Callable[[object], None]) -> list[_Patch]:
+def watch(starting: Callable[[object], None]) -> list[Callable[[], None]]:
     """Call `starting(profiler)` just before any profiler starts a session.
 
     Returns:
-        The patches; `remove()` each.
+        What takes it off again; call each.
     """
-    patches = []
-    for owner, name in _entrances():
-        original = owner.__dict__[name]
-        replacement = _announced(original, starting)
-        setattr(owner, name, replacement)
-        patches.append(_Patch(owner, name, original, replacement))
-    return patches
+
+    def announcing(original: Callable[..., Any]) -> Callable[..., Any]:
+        def announced(self: object, *args: Any, **kwargs: Any) -> Any:
+            starting(self)
+            return original(self, *args, **kwargs)
+
+        return announced
+
+    return [patch(owner, name, announcing) for owner, name in _entrances()]
 
 
 def _entrances() -> Iterator[tuple[type, str]]:
@@ -83,12 +69,3 @@ def _entrances() -> Iterator[tuple[type, str]]:
         found = getattr(module, owner, None)
         if isinstance(found, type) and name in found.__dict__:
             yield found, name
-
-
-def _announced(original: Callable[..., Any], starting: Callable[[object], None]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def announced(self: object, *args: Any, **kwargs: Any) -> Any:
-        starting(self)
-        return original(self, *args, **kwargs)
-
-    return announced

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, in_turns, phases
@@ -22,6 +21,7 @@ from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
 from mfu_doctor.capture.profiler.python_calls import PythonCalls
 from mfu_doctor.capture.profiler.recording import Recording, StepRow, events_of_step, other_work
 from mfu_doctor.capture.profiler.session import Session, State
+from mfu_doctor.capture.profiler.step_marks import StepMarks
 from mfu_doctor.facts import Schedule
 
 # Steps that the schedule is fitted before. A trainer that fetches a batch ahead does so in its first step, which then seems to
@@ -31,7 +31,7 @@ _FITTED = (1, 2)
 _MOST_TRIES = 3
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class PhaseRunner:
     """The state of one capture.
 
@@ -63,10 +63,8 @@ class PhaseRunner:
     _running: Mark | None = None
     _current: Recording | None = None
     _calls: PythonCalls = field(default_factory=lambda: PythonCalls(limits.MOST_CALLS))
-    _annotation: Any = None
+    _marks: StepMarks = field(default_factory=StepMarks)
     _marked: bool = False  # the running step began with a mark in the trace
-    _number: int = 0  # of the mark that was opened last
-    _unused: int = 0  # numbers given to marks of no step: no other mark may have them, for they are taken out by number
     _profiling: bool = True  # False once another profiler was met: the user's always wins
 
     def __post_init__(self) -> None:
@@ -86,12 +84,13 @@ class PhaseRunner:
             self._arrange(fit(self.asked, self.available), passed=self.index)
         self._open_sessions()
         if self.recording:
-            self._annotate()
+            self._marks.begin(self.index)
+            self._marked = True
         self._running = mark()
 
     def end(self, fetches: int, ended: Mark | None = None) -> None:
         """The running step ends, now or at a mark taken earlier."""
-        if self._running is None or self.done:
+        if self._running is None or self.done or self.attached_elsewhere:
             return
         marked, recording = self._marked, self.recording
         row = StepRow(self.phase, self.index, self._running, ended or mark(), fetches, marked)
@@ -136,12 +135,16 @@ class PhaseRunner:
             self.leave(self.phase)
         self.recordings.clear()
         self.rows.clear()
-        self.index = self._unused = self._tries = 0
+        self.index = self._marks.unused = self._tries = 0
         self._arrange(self.asked)
 
     def finish(self) -> None:
         """The block is over, or the schedule is: stop whatever still records."""
-        self.void()
+        current = self._current
+        if current is not None and current.session.elsewhere:
+            self._leave(current)
+        else:
+            self.void()
         if self._current is not None:
             self._close(self._current)
         if self.phase not in (Phase.DONE, Phase.SKIP):
@@ -164,10 +167,15 @@ class PhaseRunner:
         """Whether a profiler session is open, recording or not."""
         return self._current is not None and self._current.session.live
 
-    def ask_to_stop(self, reason: str) -> None:
-        """From another thread: let the thread that trains stop its session at the end of its step."""
-        if self._current is not None:
-            self._current.session.ask_to_stop(reason)
+    @property
+    def attached_elsewhere(self) -> bool:
+        """Whether the session that is open is that of another thread."""
+        return self._current is not None and self._current.session.elsewhere
+
+    def ask_to_stop(self, reason: str) -> bool:
+        """Let another thread that trains stop its session at the end of its step; returns whether none is open in it."""
+        current = self._current
+        return current is None or current.session.ask_to_stop(reason)
 
     @property
     def recording(self) -> bool:
@@ -238,23 +246,8 @@ class PhaseRunner:
         events = self.notes.guarded("the events of a step could not be counted", events_of_step, self.recordings)
         return limits.StepSize(statistics.median(plain) if plain else None, events, self._calls.counted)
 
-    def _annotate(self) -> None:
-        from torch.autograd.profiler import record_function
-
-        self._number = self.index + self._unused
-        self._annotation = record_function(f"ProfilerStep#{self._number}")
-        self._annotation.__enter__()
-        self._marked = True
-
     def _close_annotation(self, *, whole: bool) -> None:
-        annotation, self._annotation = self._annotation, None
-        if annotation is None:
-            return
-        if not whole:  # the mark of a step that is none, or that lost its session on the way
-            self._unused += 1
-            if self._current is not None:
-                self._current.stumps.append(self._number)
-        annotation.__exit__(None, None, None)
+        self._marks.end([] if self._current is None else self._current.stumps, whole=whole)
 
     def _before_yield(self) -> None:
         """Another profiler starts inside this step: end our mark first, it must not end in their session."""
@@ -287,6 +280,15 @@ class PhaseRunner:
         )
         if not last:
             self._queue[:0] = [(Phase.REST, REST_STEPS), (Phase.SHAPES, self.plan.shapes)]
+
+    def _leave(self, recording: Recording) -> None:
+        """Its thread is still in its step, whose mark it must end itself: it will stop the session, which is of no use then."""
+        session = recording.session
+        self._calls.stop()
+        self._running = self._current = None
+        del self.recordings[recording.kind]
+        self.notes.say(f"the {recording.kind} recording did not end: its thread was in a step when the block ended")
+        session.leave(lambda: self.notes.guarded("the profiler could not be stopped", session.stop))
 
     def _close(self, recording: Recording) -> None:
         recording.session.stop()

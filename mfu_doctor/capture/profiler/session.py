@@ -1,9 +1,10 @@
 """One torch profiler session that neither crashes the process nor disturbs the user's own profiler.
 
-Known problems (all seen in torch 2.13): to stop a session that another profiler has replaced segfaults, so a session checks
-whether it is still active before it stops. To leave the interpreter while recording segfaults, so an exit handler stops it.
-Profiler state belongs to a thread, so only the thread that started it may stop it. Forked children inherit the recording (slower,
-with a leak), so it is switched off in them.
+Known problems (all seen in torch 2.13): two sessions at once, in any threads, corrupt the heap, so one is opened while no other
+is live or begins. To stop a session that another profiler has replaced segfaults, so a session checks whether it is still active
+before it stops. To leave the interpreter while recording segfaults, so an exit handler stops it. Profiler state belongs to a
+thread, so only the thread that started it may stop it. Forked children inherit the recording (slower, with a leak), so it is
+switched off in them.
 """
 
 from __future__ import annotations
@@ -12,23 +13,27 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.profiler import other_profilers as foreign
 from mfu_doctor.capture.profiler.forking import guard_children
+from mfu_doctor.capture.profiler.open_spans import OpenSpans
 
 _LOG_LEVEL = "KINETO_LOG_LEVEL"
 _SILENT = "6"  # libkineto: above ERROR; read once, when the first session of the process is prepared
-_WAIT_FOR_OWNER_S = 2.0  # how long a profiler starting on another thread waits for ours to stop at the end of a step
+WAIT_FOR_OWNER_S = 2.0  # how long another thread waits for ours to stop at the end of a step
 
 
 class State(Enum):
     """Life of a session."""
 
     NEW = "new"
+    OPENING = "opening"  # it looks for other profilers, and attaches
     PREPARED = "prepared"  # attached (CUPTI on), not recording
     RECORDING = "recording"
     DONE = "done"  # stopped by us: may be exported
@@ -64,32 +69,49 @@ class Session:
     state: State = State.NEW
     ended_by: str | None = None
     _profiler: Any = None
-    _patches: list[Any] = field(default_factory=list)
+    _patches: list[Callable[[], None]] = field(default_factory=list)
+    _spans: OpenSpans | None = None  # while it records
     _thread: int = 0
+    _stopper: _Stopper | None = None
     _asked_to_stop: str | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
     def live(self) -> bool:
         """Whether the session holds the profiler."""
-        return self.state in (State.PREPARED, State.RECORDING)
+        return self.state in (State.OPENING, State.PREPARED, State.RECORDING)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is live and another thread's, which alone may stop it."""
+        return self.live and threading.get_ident() != self._thread
 
     def prepare(self) -> str | None:
         """Attach the profiler without recording; returns why not, if another profiler is there."""
-        reason = foreign.active_profiler()
-        if reason is not None:
-            return reason
+        self._thread, self.state = threading.get_ident(), State.OPENING
+        _live.append(self)  # before it looks: of two that come at once the first in the list goes on
+        self._patches = foreign.watch(self._other_starts)
+        try:
+            reason = _another_of_ours(self) or foreign.active_profiler() or self._asked_to_stop
+            if reason is None:
+                self._attach()
+        finally:
+            if self.state is State.OPENING:
+                self.state = State.NEW
+                self._release()
+                self._stopped.set()
+        if self._asked_to_stop is not None:  # while it was being attached
+            self.stop(self._asked_to_stop)
+        return reason or self.ended_by
+
+    def _attach(self) -> None:
         self._profiler = _build(self.options)
-        self._thread = threading.get_ident()
         with _Silence():
             self._profiler.prepare_trace()
         self.state = State.PREPARED
-        self._patches = foreign.watch(self._other_starts)
         guard_children(_forget_in_child)
-        _live.append(self)
-        _of_thread.stopper = _Stopper(self)
+        _of_thread.stopper = self._stopper = _Stopper(self)
         atexit.register(self._at_exit)
-        return None
 
     def start(self) -> str | None:
         """Begin to record (preparing first if needed); returns why not, if another profiler is there."""
@@ -100,18 +122,19 @@ class Session:
         if self.state is State.PREPARED:
             with _Silence():
                 self._profiler.start_trace()
-            self.state = State.RECORDING
+            self.state, self._spans = State.RECORDING, OpenSpans()
         return self.ended_by if self.state is not State.RECORDING else None
 
     def stop(self, ended_by: str | None = None) -> None:
         """Stop recording, if the session is still ours to stop; does nothing when it has ended."""
-        if not self.live or threading.get_ident() != self._thread:
+        if not self.live or self.elsewhere:
             return
         import torch
 
         was, self.state, self.ended_by = self.state, State.LOST, ended_by
         self._release()
-        with _Silence():
+        spans, self._spans = self._spans, None
+        with _Silence(), nullcontext() if spans is None else spans.renewed():
             if was is State.PREPARED:
                 self._profiler.start_trace()  # an attached profiler can only be detached by a short recording
             if torch._C._autograd._profiler_enabled():  # noqa: SLF001 - no public name exists
@@ -137,11 +160,25 @@ class Session:
         results = getattr(getattr(self._profiler, "profiler", None), "kineto_results", None)
         return results.events() if self.state is State.DONE and results is not None else ()
 
-    def ask_to_stop(self, reason: str) -> None:
-        """Wait until the thread of this session has stopped it, at the end of its step; does nothing on that thread."""
-        if self.live and threading.get_ident() != self._thread:
-            self._asked_to_stop = reason
-            self._stopped.wait(_WAIT_FOR_OWNER_S)
+    def ask_to_stop(self, reason: str) -> bool:
+        """From another thread: have that of this session stop it at the end of its step; returns whether it is over."""
+        if not self.elsewhere:
+            return True
+        self._asked_to_stop = reason
+        if not self._stopped.wait(WAIT_FOR_OWNER_S):
+            self._asked_to_stop = None
+        return self._stopped.is_set()
+
+    def leave(self, stop: Callable[[], object]) -> None:
+        """Nobody will ask its thread again: it calls `stop` there when an optimizer steps, if the thread does not end before."""
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        def stepped(*_: object) -> None:
+            if not self.elsewhere:
+                stop()
+
+        leave_alone(stepped, inside=True)
+        self._patches.append(register_optimizer_step_post_hook(stepped).remove)
 
     def export(self, path: Path) -> None:
         """Write Kineto's JSON (uncompressed); works once, and only for a session that is DONE."""
@@ -160,24 +197,28 @@ class Session:
     def _other_starts(self, profiler: object) -> None:
         if not self.live or profiler is getattr(self._profiler, "profiler", None):
             return
-        if threading.get_ident() == self._thread:
+        why = "another torch profiler started"
+        if self.elsewhere:
+            if not self.ask_to_stop(f"{why} on another thread"):
+                self.ended_by, self.state = why, State.LOST  # theirs replaces ours: never stop ours now
+                self._release()
+        elif self.state is State.OPENING:  # in a signal handler
+            self._asked_to_stop = why
+        else:
             self.before_yield()
-            self.stop("another torch profiler started")
-            return
-        self._asked_to_stop = "another torch profiler started on another thread"
-        if not self._stopped.wait(_WAIT_FOR_OWNER_S):
-            self.ended_by, self.state = self._asked_to_stop, State.LOST  # theirs replaces ours: never stop ours now
-            self._release()
+            self.stop(why)
 
     def _release(self) -> None:
         for patch in self._patches:
-            patch.remove()
+            patch()
         self._patches = []
+        if self._spans is not None:
+            self._spans.remove()
         atexit.unregister(self._at_exit)
         if self in _live:
             _live.remove(self)
-            if threading.get_ident() == self._thread:
-                _of_thread.stopper = None
+        if getattr(_of_thread, "stopper", None) is self._stopper:
+            _of_thread.stopper = None
 
     def _at_exit(self) -> None:
         self.stop("the interpreter exited")
@@ -194,7 +235,7 @@ class _Stopper:
 
 
 _of_thread = threading.local()
-_live: list[Session] = []  # at most one; a forked child must switch its inherited recording off
+_live: list[Session] = []  # the first one alone may attach; a forked child must switch its inherited recording off
 
 
 class _Silence:
@@ -242,9 +283,13 @@ def _experimental(options: Options) -> Any:
         return None
 
 
+def _another_of_ours(session: Session) -> str | None:
+    return None if _live[0] is session else "another recording of mfu-doctor is under way"
+
+
 def _forget_in_child() -> bool:
     """In a forked child: the parent's session is not ours to stop; returns whether it was live."""
-    for session in tuple(_live):
+    inherited = tuple(_live)
+    for session in inherited:
         session.abandon()
-        return True
-    return False
+    return bool(inherited)
