@@ -92,6 +92,9 @@ class EventArgs:
     sync_kind: str | None = None  # Stream Sync, Event Sync, Stream Wait Event, Context Sync
     wait_stream: int | None = None  # the stream waited on
     wait_record_correlation: int | None = None  # correlation of the cudaEventRecord call waited on
+    call_stack: str | None = (
+        None  # "file.py(line): function;...", innermost first: until torch 1.12, and without Python events
+    )
 
     def shape(self, index: int) -> tuple[int, ...] | None:
         """Shape of the tensor argument at a position; None for scalars, lists of tensors and what was not recorded."""

@@ -95,6 +95,7 @@ def _args(a: dict[str, Any]) -> EventArgs | None:
         sync_kind=get("cuda_sync_kind", str),
         wait_stream=get("wait_on_stream", int),
         wait_record_correlation=get("wait_on_cuda_event_record_corr_id", int),
+        call_stack=get("Call stack", str) or None,
     )
     return None if args == EventArgs() else args
 

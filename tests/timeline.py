@@ -49,6 +49,7 @@ class Timeline:
             "concrete": "Concrete Inputs",
         }
         spelled |= {"sequence": "Sequence number", "strides": "Input Strides", "blocks_per_sm": "blocks per SM"}
+        spelled |= {"call_stack": "Call stack"}
         named = {spelled.get(key, key): value for key, value in args.items() if value is not None}
         event = {"ph": "X", "cat": cat, "name": name, "pid": pid, "tid": tid, "ts": start, "dur": dur, "args": named}
         self.events.append(event)

@@ -46,6 +46,7 @@ _NAMES = {
     "sync_kind": "cuda_sync_kind",
     "wait_stream": "wait_on_stream",
     "wait_record": "wait_on_cuda_event_record_corr_id",
+    "call_stack": "Call stack",
 }
 _EMPTY = msgspec.Raw(b"")
 
@@ -78,6 +79,7 @@ class RawArgs(msgspec.Struct, gc=False, frozen=True, rename=_NAMES):
     sync_kind: msgspec.Raw = _EMPTY
     wait_stream: msgspec.Raw = _EMPTY
     wait_record: msgspec.Raw = _EMPTY
+    call_stack: msgspec.Raw = _EMPTY
 
 
 class ArgsOnly(msgspec.Struct, gc=False):
@@ -160,6 +162,7 @@ def _parse(raw: RawArgs) -> EventArgs:
         sync_kind=_value(raw.sync_kind, readable),
         wait_stream=_value(raw.wait_stream, _id),
         wait_record_correlation=_value(raw.wait_record, _id),
+        call_stack=_value(raw.call_stack, readable) or None,
     )
 
 

@@ -59,3 +59,22 @@ def test_the_line_of_work_in_backward_is_that_of_its_operator() -> None:
     named = {run.trace.name_of(int(row)): int(row) for row in run.trace.rows(Category.CPU_OP)}
     rows = np.array([named["aten::mm"], named["aten::addmm"], named["aten::add_"]])
     assert run.places(rows) == ("model.py:7", "model.py:7", "train.py:30")
+
+
+def test_an_operator_that_carries_its_stack_has_a_line_and_so_has_what_is_around_it() -> None:
+    """Before torch 1.12 there are no Python events: the lines of the V100 pair were in their operators, and nobody read them."""
+    library, framework = "/env/lib/python3.7/site-packages/torchvision/ops.py(3): f", "torch/optim/sgd.py(9): step"
+    t = Timeline()
+    t.add("cpu_op", "Optimizer.step#SGD.step", 0, 100)
+    t.add("cpu_op", "aten::mul", 10, 20, call_stack=f"{framework};{library};train.py(51): <module>")
+    t.add("cpu_op", "aten::add", 40, 20)
+    t.add("cpu_op", "aten::mm", 200, 20, call_stack="model.py(12): forward;train.py(44): <module>")
+    trace = t.trace()
+    names = [trace.name_of(row) for row in trace.rows(Category.CPU_OP).tolist()]
+    found = dict(zip(names, places_of(trace, trace.rows(Category.CPU_OP)), strict=True))
+    assert found == {
+        "Optimizer.step#SGD.step": "train.py:51",
+        "aten::mul": "train.py:51",
+        "aten::add": None,
+        "aten::mm": "model.py:12",
+    }

@@ -139,7 +139,8 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
     known = frames or user_frames(trace)
     found = _from_stacks(trace, rows, known)
     sampled = _from_samples(trace, rows, known)
-    return tuple(a if a is not None else b for a, b in zip(found, sampled, strict=True))
+    called = _from_call_stacks(trace, rows)
+    return tuple(next((place for place in told if place), None) for told in zip(found, sampled, called, strict=True))
 
 
 def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
@@ -220,6 +221,31 @@ def _from_stacks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) 
         for index, frame in zip(mine.tolist(), inside.tolist(), strict=True):
             out[index] = frames.places[int(thread.name[frame])] if frame >= 0 else None
     return out
+
+
+def _from_call_stacks(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | None]:
+    """The user's innermost line in the stack that the event itself carries, else the first event inside it."""
+    lines = [_line_of(args.call_stack) for args in trace.args]
+    if not any(lines):
+        return [None] * len(rows)
+    events = trace.events
+    told = np.flatnonzero((events.args >= 0) & np.array([*map(bool, lines), False])[events.args])
+    out: list[str | None] = [None] * len(rows)
+    for track, mine in groups(events.track[told]):
+        inside = told[mine]
+        asked = np.flatnonzero(events.track[rows] == track)
+        first = np.searchsorted(events.start[inside], events.start[rows[asked]], side="left")
+        for index, at in zip(asked.tolist(), first.tolist(), strict=True):
+            if at < len(inside) and events.start[inside[at]] < max(
+                events.end[rows[index]], events.start[rows[index]] + 1
+            ):
+                out[index] = lines[int(events.args[inside[at]])]
+    return out
+
+
+def _line_of(stack: str | None) -> str | None:
+    """The innermost frame of the user in a call stack."""
+    return next((place for frame in (stack or "").split(";") if (place := user_place(frame)) is not None), None)
 
 
 def _from_samples(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> list[str | None]:
