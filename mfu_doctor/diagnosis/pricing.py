@@ -179,7 +179,7 @@ def _saving(price: Price, scale: Scale) -> Saving:
 def rank(priced: list[Priced], step_s: float) -> list[Priced]:
     """Best first: by what a fix saves on average; of savings that are alike the surest, then that with least effort and risk.
 
-    Findings without a prediction come last, by their share.
+    A fix that saves mostly what another finding is about comes after it. Findings without a prediction come last, by their share.
 
     Args:
         priced: the findings.
@@ -190,6 +190,7 @@ def rank(priced: list[Priced], step_s: float) -> list[Priced]:
         most = _saved(left[0], step_s)
         least = (1 - ALIKE) * most if most > 0 else most
         best = min((p for p in left if _saved(p, step_s) >= least), key=_doubts)
+        best = next((p for p in left if p.worth and p.rule.name == best.finding.mostly_of), best)
         found.append(best)
         left = [p for p in left if p is not best]
     return found

@@ -47,6 +47,7 @@ class Finding:
         evidence: numbers with units.
         place: the user's file:line, if known.
         symptom_of: names of rules that explain this finding if they also find something (root cause first).
+        mostly_of: the rule that is about most of the time that the fix saves: if that finds something, its fix comes first.
         withhold: a reason, with its number, not to recommend the fix although the fault exists; shown as withheld.
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
         outside_share: what the fix saves at least outside of the recorded steps, over the time in steps: it is ranked by this.
@@ -76,6 +77,7 @@ class Finding:
     spoils: Spoils | None = None
     place: str | None = None
     symptom_of: tuple[str, ...] = ()
+    mostly_of: str | None = None
     withhold: str | None = None
     throughput_gain: float | None = None
     outside_share: float | None = None

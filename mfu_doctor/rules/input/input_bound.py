@@ -16,7 +16,8 @@ How the gain is predicted
     time, the step without any waiting, and (CPU time of training + CPU time of loading) / cores. Replay finds the step without
     waiting: it simulates the recorded timeline again with the wait removed. Loading that overlaps with GPU work saves nothing.
     Low: two workers, or half of the additional workers.
-    Mid: as many workers as the step needs, but not more than there are cores.
+    Mid: as many workers as the step needs, but not more than there are cores. Where the training thread of a GPU run then limits
+    the step, it is slower beside new workers (1.2 times, measured once), at the low end and in the middle.
     High: every batch is ready in time, as far as the cores allow.
     In a CPU-only run whose operators use all cores, the step also becomes longer by a part of the CPU time of loading: the part
     of the time in which training uses more than one core (low: half-way between this and all of it; high: none).
@@ -75,7 +76,7 @@ from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import bandwidth, number, time_of
 from mfu_doctor.result.findings import Ends, Evidence
-from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
 
 # The cores count as busy from this share on; a scheduler never reaches all of them.
@@ -136,8 +137,14 @@ def input_bound(run: Run) -> Outcome:
         evidence=_evidence(loading, storage, cores),
         place=lines.place if lines is not None else run.places(loading.rows[:1])[0],
         effort="refactor" if cheaper else "line",
-        confidence="measured" if not cheaper else "hint" if _ends(lines) is _CHEAPER_ENDS else "modelled",
+        confidence=_confidence(cores, lines, cheaper=cheaper),
     )
+
+
+def _confidence(cores: LoaderCores, lines: LoadingLines | None, *, cheaper: bool) -> Confidence:
+    if cheaper:
+        return "hint" if _ends(lines) is _CHEAPER_ENDS else "modelled"
+    return "modelled" if cores.slows else "measured"
 
 
 def _recommended(loading: Loading) -> int:
