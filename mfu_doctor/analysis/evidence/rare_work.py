@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.intervals import Intervals, union
 
+# What remains of other work in a run after a sensible fix: an evaluation of a tenth of the data after each pass takes about 3 %
+# of the time (no backward pass), and some more for checkpoints and logs.
+SENSIBLE = 0.05
 _MOST = 0.5  # of a time, from which on it is that of long steps
 _AS_LONG = 0.9  # of a long step: others that take this much of it are like it
 _AGAIN = 2  # steps without the profiler; one alone can be chance
+
+
+def times_less(spent: float, rest: float) -> int:
+    """How many times less of some work is sensible: so many that it takes `SENSIBLE` of the run.
+
+    Args:
+        spent: time of that work.
+        rest: time of everything else, in the same unit.
+    """
+    return max(math.ceil(spent / (rest * SENSIBLE / (1.0 - SENSIBLE))), 2) if rest > 0 else 2
 
 
 def in_long_steps(run: Run, where: Intervals) -> bool:

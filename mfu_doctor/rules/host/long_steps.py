@@ -9,8 +9,9 @@ Why it costs
     not show this.
 
 How the gain is predicted
-    Low: the other work takes half as long.
-    Mid and high: it is removed.
+    Low: half of the other work remains: it is done half as often, or on half the data.
+    Mid: it is done so many times less that it takes 5 % of the time, at least half as often.
+    High: it is removed.
     The saving is per mean step: long steps count as often as recorded and un-profiled steps together say.
 
 How to fix
@@ -30,7 +31,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import work_in
 from mfu_doctor.analysis.evidence.host_time import host_time_of, joined, longest_pause
-from mfu_doctor.analysis.evidence.rare_work import told_of_the_run
+from mfu_doctor.analysis.evidence.rare_work import times_less, told_of_the_run
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -45,6 +46,7 @@ from mfu_doctor.units import seconds
 _SIGMA, _TO_SIGMA = 3.0, 1.4826
 # One long step and two that say what a usual one takes: a default recording has three or four analysed steps.
 ENOUGH = 3
+_HALF = 0.5
 
 
 @rule(
@@ -73,13 +75,14 @@ def long_steps(run: Run) -> Outcome:
     if not other.count:
         return None
     spot = run.inside_at(extra) if extra.count else run.python_at(pauses)
+    times = times_less(run.steps.mean_ns - middle, middle)
     return Finding(
         summary=f"{number(len(steps))} of {len(index)} steps took up to {time_of(float(length.max()))}; the median step took "
         f"{time_of(middle)}",
-        fix=_fix(spot, extra),
+        fix=_fix(spot, extra, times),
         detail=_detail(run, steady, extra, pauses - extra),
-        decides=Ends(low="it takes half as long", high="this work can leave the run"),
-        change=Change(_left(run, extra, pauses, 0.5), *2 * (_left(run, extra, pauses, 0.0),)),
+        decides=Ends(low="it is done half as often", high="this work can leave the run"),
+        change=Change(*(_left(run, extra, pauses, left) for left in (_HALF, 1.0 / times, 0.0))),
         evidence=(
             shown("long steps", len(steps), "count"),
             shown("longest step", seconds(float(length.max())), "s"),
@@ -101,13 +104,13 @@ def _seen_elsewhere(run: Run, recorded: int) -> Skip | None:
     return Skip(f"{number(whole.long_steps)} steps of the run were long, but none of the {recorded} recorded ones")
 
 
-def _fix(spot: Spot | None, extra: Intervals) -> str:
+def _fix(spot: Spot | None, extra: Intervals, times: int) -> str:
+    """What to do so many times less often; the same on less data, in larger batches or elsewhere is worth as much."""
     if extra.count:
         what = f"{spot.spelled}: " if spot else "evaluate (or collect data) "
-        return f"# {what}less often, on less data or in larger batches"
-    if spot:
-        return f"# call {spot.spelled} less often, or from another thread"
-    return "# write checkpoints and logs from another thread or less often"
+        return f"# {what}{times} times less often, or on less data or in larger batches"
+    what = f"call {spot.spelled}" if spot else "write checkpoints and logs"
+    return f"# {what} {times} times less often, or from another thread"
 
 
 def _detail(run: Run, steady: Steady, extra: Intervals, pauses: Intervals) -> str | None:
@@ -135,6 +138,6 @@ def _left(run: Run, extra: Intervals, pauses: Intervals, factor: float) -> tuple
     if len(rows):
         edits.append(ScaleDevice(rows, np.full(len(rows), factor)))
     waits = run.host.blocking_rows[extra.contains(run.trace.events.start[run.host.blocking_rows])]
-    if len(waits) and not factor:
+    if len(waits) and factor < _HALF:  # most of these calls are gone
         edits.append(DropWaits(waits))
     return tuple(edits)

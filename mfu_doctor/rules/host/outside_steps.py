@@ -34,9 +34,9 @@ References
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from mfu_doctor.analysis.evidence.rare_work import times_less
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, duration, percent_range, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -48,8 +48,6 @@ MUCH = 0.2
 # Shorter starts are waited for without a thought; imports and a first compilation take seconds.
 START_WORTH_S = 60.0
 _SHOWN = 3  # places in the evidence
-# What remains of it in the run after a sensible fix: the 3 % of a usual evaluation (see MUCH), and some more for other work.
-_LEFT_OF_RUN = 0.05
 _HALF = 0.5
 _MOST_AT_ONCE = 16  # environments: more of them wait for each other
 _RARER = {
@@ -168,8 +166,7 @@ def _remedy(whole: WholeRun, part: _Part) -> tuple[str, float]:
         return f"run {at_once} environments at the same time: gymnasium.vector.AsyncVectorEnv", 1.0 / at_once
     if kind == "data loading" and whole.gaps > 1:
         return "keep the workers: DataLoader(..., num_workers=2, persistent_workers=True)", 1.0 / whole.gaps
-    rest_s = part.of_s - part.top_s
-    times = max(math.ceil(part.top_s / (rest_s * _LEFT_OF_RUN / (1.0 - _LEFT_OF_RUN))), 2) if rest_s else 2
+    times = times_less(part.top_s, part.of_s - part.top_s)
     return f"{times} times less of it: {_RARER.get(kind or '', _RARER_ELSE)}", 1.0 / times
 
 

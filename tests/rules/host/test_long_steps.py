@@ -27,8 +27,13 @@ def saving(pause: int) -> Timeline:
 
 
 def test_a_step_that_writes_a_checkpoint_is_priced_per_recorded_step() -> None:
-    price = price_us(long_steps, run_of(saving(20_000)))
-    assert price.mid_ns == close(20_000 / 10)
+    """20 ms in one of ten steps are 2 ms a step beside one of 1 ms: 38 times less often leave 5 % of the run to it."""
+    run = run_of(saving(20_000))
+    price = price_us(long_steps, run)
+    assert found(long_steps, run).fix == "# write checkpoints and logs 38 times less often, or from another thread"
+    assert price.low_ns == close(20_000 / 10 / 2)
+    assert price.mid_ns == close(20_000 / 10 * 37 / 38)
+    assert price.high_ns == close(20_000 / 10)
 
 
 def test_equal_steps_are_not_long() -> None:
@@ -66,7 +71,10 @@ def test_an_evaluation_in_one_of_four_recorded_steps_is_found_and_priced(device:
     assert "loading batches takes" in str(finding.detail)
     longest, usual = float(run.steps.duration.max()), float(run.steps.duration[run.steps.median])
     assert longest - usual > 10 * (50 + 250 + 250 + 450) * 1_000 - 1
-    assert price_us(long_steps, run).mid_ns == close((longest - usual) / 1_000 / judged)
+    assert "times less often, or on less data" in finding.fix
+    price = price_us(long_steps, run)
+    assert price.high_ns == close((longest - usual) / 1_000 / judged)
+    assert price.low_ns < price.mid_ns < price.high_ns
 
 
 def test_a_machine_that_is_slow_for_a_step_is_no_other_work() -> None:
