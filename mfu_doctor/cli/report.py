@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mfu_doctor.cli.origin import origin_of
 from mfu_doctor.cli.rank_pages import places_of_pages, write_pages
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import write_file
@@ -19,7 +20,6 @@ from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.job.load import Loaded, Reader, load
 from mfu_doctor.quantities import counted
 from mfu_doctor.render import format_for, render
-from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Baseline, Report
 
@@ -84,7 +84,7 @@ def run_report(
     if options.output is not None:
         _protect(options.output, inputs)
     loaded = load(named, Reader(stated, dask=options.dask, progress=progress))
-    origin = Origin(named[0] if len(named) == 1 else None, loaded.is_saved)
+    origin = origin_of(named[0] if len(named) == 1 else None, loaded.report, is_saved=loaded.is_saved)
     if options.output is None:
         return Written(_rendered(loaded, stated, options, {"origin": origin}, screen), loaded.notes)
     read, pages = files_of(inputs), dict[int, str]()

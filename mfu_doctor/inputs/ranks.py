@@ -27,6 +27,7 @@ _HEADS_AT_ONCE = 16  # files whose first bytes are fetched at a time: each is a 
 _HEAD = 1 << 20  # bytes in which Kineto has written who it is; device properties come before
 _NAMED = re.compile(r"rank[_-]?(\d{1,9})", re.IGNORECASE)
 _TOLD = re.compile(rb'"distributedInfo"\s*:\s*\{[^{}]*?"rank"\s*:\s*(\d{1,9})')
+_NUMBER = re.compile(r"\d+")
 _WILD = re.compile(r"[*?\[]")
 _SUFFIXES = (".json", ".json.gz")
 # A span is a time since 1970 in ms, us or ns, depending on torch's version; distinguished by its size.
@@ -99,6 +100,26 @@ def names_many(sources: Sequence[str | os.PathLike[str]]) -> bool:
     if is_address(where):
         return bool(_WILD.search(where)) or not where.endswith(_SUFFIXES)
     return os.path.isdir(where) or (bool(_WILD.search(where)) and not Path(where).exists())  # noqa: PTH112
+
+
+def folder_of_run(source: str) -> str | None:
+    """The folder of a trace if what else is there are other ranks of its run, as far as names and times tell; else None.
+
+    Args:
+        source: a trace, or already the folder that it was found in.
+    """
+    if source == "-" or is_address(source):
+        return None
+    if Path(source).is_dir():
+        return source
+    folder = str(Path(source).parent)
+    try:
+        found = _in_folder(folder)
+    except NotATraceError:
+        return None
+    alike = {_NUMBER.sub("", file.name) for file in found.ranks}
+    is_one_run = len(found.ranks) > 1 and len(alike) == 1 and not found.others
+    return folder if is_one_run and Path(source).name in {file.name for file in found.ranks} else None
 
 
 def matching(pattern: str) -> list[str]:

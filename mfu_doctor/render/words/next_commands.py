@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,12 @@ class Origin:
     Attributes:
         source: the input as the user wrote it, "-" for standard input; None: only the name in the report is known.
         is_saved: whether that is a saved report.
+        folder: where the traces of all ranks are; None: not known, or only one rank ran.
     """
 
     source: str | None = None
     is_saved: bool = False
+    folder: str | None = None
 
 
 def commands(report: Report, origin: Origin | None = None) -> list[tuple[str, str]]:
@@ -41,24 +44,12 @@ def commands(report: Report, origin: Origin | None = None) -> list[tuple[str, st
     of_this = "" if known.source == _STREAM else f" {name}"
     rows = [(f"mfu-doctor explain {first}{of_this}", "details of this finding")] if first else []
     if known.source != _STREAM:
-        if (folder := all_ranks(report, known)) is not None:
-            rows.insert(0, (f"{_REPORT} {folder}", "all ranks: who is late, and why"))
+        if known.folder is not None:
+            rows.insert(0, (f"{_REPORT} {_pasteable(known.folder)}", "all ranks: who is late, and why"))
         rows.append((f"mfu-doctor report {name} -o report.html", ""))
         if not known.is_saved and report.device.unseen is None:  # else there is nothing to mark
             rows.append((f"mfu-doctor annotate {name} -o marked.json.gz", "open at ui.perfetto.dev"))
     return rows
-
-
-def all_ranks(report: Report, origin: Origin) -> str | None:
-    """Where the traces of all ranks are, for a trace of one of several; None if only one rank ran or its file is not known."""
-    several = (report.run.world_size or 1) > 1
-    if not several or origin.source is None or origin.is_saved or origin.source == _STREAM:
-        return None
-    where = origin.source
-    folder = (
-        where if not where.endswith(_TRACES) else where.rpartition("/")[0] or ("/" if where.startswith("/") else ".")
-    )
-    return _pasteable(folder)
 
 
 def job_commands(job: JobReport, origin: Origin | None = None) -> list[tuple[str, str]]:
@@ -79,29 +70,26 @@ def naming(report: Report, origin: Origin | None = None) -> Callable[[str], str]
     """What puts the trace's name into the commands of a text. A stream and a saved report leave the placeholder."""
     known = origin or Origin()
     name = PLACEHOLDER if known.source == _STREAM or known.is_saved else _name(report, known)
-    folder = all_ranks(report, known) or _FOLDER
+    traces = _all_ranks(report, known)
 
     def named(text: str) -> str:
         if _REPORT not in text:
             return text
         text = text.replace(f"{_REPORT} {PLACEHOLDER}", f"{_REPORT} {name}")
-        return text.replace(f"{_REPORT} {_FOLDER} ", f"{_REPORT} {folder} ")
+        return text.replace(f"{_REPORT} {_FOLDER} ", f"{_REPORT} {traces} ")
 
     return named
 
 
-def continued(command: str, width: int, indent: str) -> list[str]:
-    """A command on as many lines as it needs, which a shell reads as one; a word is never cut."""
-    words = [shlex.quote(word) for word in shlex.split(command)]
-    parts = [" ".join(words[:2]), *words[2:-2], " ".join(words[-2:])]
-    lines = [parts[0]]
-    for part in parts[1:]:
-        if len(f"{lines[-1]} {part} \\") <= width - 2 * len(indent):
-            lines[-1] += f" {part}"
-        else:
-            lines.append(part)
-    rows = [indent * (1 if i == 0 else 2) + text for i, text in enumerate(lines)]
-    return [f"{row} \\" for row in rows[:-1]] + rows[-1:]
+def _all_ranks(report: Report, origin: Origin) -> str:
+    """What names the traces of all ranks: their folder, else a pattern after the name of this one, else a word in their place."""
+    if origin.folder is not None:
+        return _pasteable(origin.folder)
+    source = origin.source or ""
+    folder, slash, name = source.rpartition("/")
+    numbered = re.sub(rf"(rank[_-]?){report.run.rank}(?!\d)", r"\1*", name, flags=re.IGNORECASE)
+    is_trace = not origin.is_saved and source.endswith(_TRACES) and numbered != name
+    return _pasteable(f"{folder}{slash}{numbered}") if is_trace else _FOLDER
 
 
 def _name(report: Report, origin: Origin) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from mfu_doctor.render.words.text import cells, wrap
 
+_COMMAND = "mfu-doctor "
+_STEP = "  "  # by which the lines of a command that goes on are indented
 NO_ROOM = "(the line to paste is too long for this screen)"
 
 
@@ -33,16 +37,37 @@ def wrap_code(code: str, width: int) -> list[str]:
     return [row for line in code.splitlines() for row in _wrap_code_line(line, width)]
 
 
+def continued(command: str, width: int, indent: str) -> list[str]:
+    """A command on as many lines as it needs, which a shell reads as one; a word is never cut, an option keeps its value."""
+    words = [shlex.quote(word) for word in shlex.split(command)]
+    parts = [" ".join(words[:2])]
+    for word in words[2:]:
+        if parts[-1].startswith("-") and " " not in parts[-1]:
+            parts[-1] += f" {word}"
+        else:
+            parts.append(word)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if cells(f"{lines[-1]} {part} \\") <= width - 2 * len(indent):
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    rows = [indent * (1 if i == 0 else 2) + text for i, text in enumerate(lines)]
+    return [f"{row} \\" for row in rows[:-1]] + rows[-1:]
+
+
 def _wrap_code_line(line: str, width: int) -> list[str]:
     if cells(line) <= width:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     breaks, comment = _code_breaks(line)
-    rows = (
-        []
-        if comment >= 0 and not line[:comment].strip()
-        else _broken(line[:comment] if comment >= 0 else line, breaks, width)
-    )
+    code = (line[:comment] if comment >= 0 else line).rstrip()
+    if not code:
+        rows = []
+    elif code.startswith(_COMMAND) and cells(code) > width:
+        rows = [row[len(_STEP) :] for row in continued(code, width + len(_STEP), _STEP)]
+    else:
+        rows = _broken(code, breaks, width)
     words = line[comment:].lstrip("# ") if comment >= 0 else ""
     return rows + [f"{indent}# {row}" for row in wrap(words, width - len(indent) - 2)]
 
