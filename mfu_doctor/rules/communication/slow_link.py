@@ -16,8 +16,9 @@ How the gain is predicted
     Collectives that overlap with compute save nothing.
 
 How to fix
-    Find out why the link is not used: NCCL_DEBUG=INFO names the transport of each channel (P2P, SHM or NET), nvidia-smi topo -m
-    shows how the GPUs are connected. Reasons are NCCL_P2P_DISABLE or NCCL_P2P_LEVEL in the environment, a container without
+    If the rate is below that of any link, look at all ranks first: one of them may be late. Else find out why the link is not
+    used: NCCL_DEBUG=INFO names the transport of each channel (P2P, SHM or NET), nvidia-smi topo -m shows how the GPUs are
+    connected. Reasons are NCCL_P2P_DISABLE or NCCL_P2P_LEVEL in the environment, a container without
     --ipc=host, and an IOMMU or ACS that is on in the BIOS.
 
 When it is wrong
@@ -39,6 +40,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.devices.links import linked_row
 from mfu_doctor.quantities import bandwidth, share
 from mfu_doctor.result.findings import Ends
+from mfu_doctor.rules.communication.exposed_communication import ALL_RANKS
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
@@ -52,6 +54,8 @@ _FOUND = (
     1.0,
     1.0,
 )  # of that gain: one rank cannot distinguish a slow link from a late rank, so the low estimate takes half
+# What keeps NCCL (RCCL) from the link is not in a trace, but in its log.
+_LOOK = "NCCL_DEBUG=INFO  # 'via P2P' is the link; if 'via SHM' or 'via NET': unset NCCL_P2P_DISABLE NCCL_P2P_LEVEL"
 # What the link is called, and what shows how devices are connected, by vendor.
 _NAMES = {"NVIDIA": ("NVLink", "nvidia-smi topo -m"), "AMD": ("Infinity Fabric", "rocm-smi --showtopo")}
 
@@ -92,14 +96,14 @@ def slow_link(run: Run) -> Outcome:
         (SetDevice(rows, (now - part * np.maximum(told - ideal / reached, 0.0)).astype(np.int64)),)
         for reached, part, told in zip(_REACHED, _FOUND, (by_link, by_link, now), strict=True)
     ]
-    waiting = "the rate is below that of any link inside a machine, so part of the time is waiting for a late rank"
+    waiting = "the rate is below that of any link inside a machine, so part of the time is waiting for a late rank; if none is "
+    waiting += "late, NCCL_DEBUG=INFO names what is used"
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
         summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
-        fix="unset NCCL_P2P_DISABLE NCCL_P2P_LEVEL  # if set, they keep NCCL (RCCL) from the link; "
-        "NCCL_DEBUG=INFO names what it uses instead",
-        detail=f"the saving is that of a link in use; in that log 'via P2P' is the link, 'via SHM' and 'via NET' are not; {tool} "
-        f"shows how the GPUs are connected; {unsure}",
+        fix=ALL_RANKS if rate < SLOWEST else _LOOK,
+        detail=f"the saving is that of a link in use, and what is used was not recorded; {tool} shows how the GPUs are "
+        f"connected; {unsure}",
         decides=Ends(low="they reach 40 %", high="messages reach 90 % of the link's rate"),
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),

@@ -82,7 +82,7 @@ def fallback_convolution(run: Run) -> Outcome:
     return Finding(
         summary=f"Convolutions without {library}{', which is switched off,' if enabled is False else ''} "
         f"take {steady.share(spent)} of the step",
-        fix=f"torch.backends.{switch}.enabled = True",
+        fix=f"torch.backends.{switch}.enabled = True{'' if enabled is False else '  # if it is off: that was not recorded'}",
         change=change,
         decides=Ends(low="they are small or depthwise", high="the layers are large, and reach the peak"),
         detail=reached if enabled is False else f"if torch.backends.{switch}.is_available(); {reached}",
