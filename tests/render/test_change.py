@@ -12,6 +12,7 @@ from mfu_doctor.render.words.text import whole_parts
     ("fix", "row"),
     [
         ("# move validate() at train.py:38 out of the training step", "move validate() out of the training step"),
+        ("# train.py:38 numpy.load(): read it once", "numpy.load(): read it once"),
         ("# move train.py:38 out of the training step", "move this line out of the training step"),
         ("# train.py:38: less often, on less data", "less often, on less data"),
         ("# fewer blocks", "fewer blocks"),

@@ -36,6 +36,8 @@ def _words(fix: str, place: str) -> str | None:
     if not rows or not all(row.startswith("#") for row in rows):
         return None
     text = " ".join(row.lstrip("# ") for row in rows)
+    if place and text.startswith(f"{place} "):  # what is called there follows
+        return text.removeprefix(f"{place} ")
     for told, instead in ((f"{place}: ", ""), (f" at {place}", ""), (place, "this line")):
         if place and told in text:
             return text.replace(told, instead, 1)
