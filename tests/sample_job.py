@@ -78,7 +78,7 @@ def job(ranks: int = 8, *, slow: int = 5) -> JobReport:
             "on the others. "
             "Mended, the step is about 370 ms (43 ms less).",
             limit=Limit(owner="rank_wait", seconds=LATE, share=LATE / STEP),
-            loss=Loss(rule="straggler-rank", place="train.py:41", saving_s=LATE, sure="medium"),
+            loss=Loss(rule="straggler-rank", place="train.py:41", saving_s=LATE, sure="modelled"),
         ),
         caveats=(
             Caveat(kind="missing-ranks", text=f"1 of {ranks + 1} ranks has no trace: who waits for it is not known",

@@ -13,8 +13,8 @@ from typing import Any
 from mfu_doctor.annotation.remarks import Annotations, Remark, marks
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.render.html.pictures.device import METRICS
-from mfu_doctor.render.words.labels import idle_cause
 from mfu_doctor.render.words.text import clean
+from mfu_doctor.result.bottleneck import meaning
 from mfu_doctor.units import NS_PER_US, seconds
 
 PID = 1_000_000_007  # above any process id of Linux (2^22) and any device index, so that it clashes with nothing
@@ -49,7 +49,7 @@ def _events(annotations: Annotations, shift_ns: int) -> Iterator[dict[str, Any]]
         }
         yield _span(f"step {step.number}", _STEPS, (step.start, step.end), shift_ns) | {"args": shares | causes}
     for owner, start, end in marks(annotations):
-        yield _span(idle_cause(owner), _OWNERS, (start, end), shift_ns)
+        yield _span(meaning(owner), _OWNERS, (start, end), shift_ns)
     for remark in annotations.remarks:
         yield from _remark(remark, shift_ns)
     for samples in annotations.samples if annotations.origin_ns else ():

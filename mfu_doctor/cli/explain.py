@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from mfu_doctor.errors import DoctorError, suggest
+from mfu_doctor.result.bottleneck import VOCABULARY, meaning
 from mfu_doctor.result.findings import SURE
 from mfu_doctor.rules.catalogue import EVERY_RULE, AnyRule, choose, find
 from mfu_doctor.rules.contract import HEADINGS
@@ -63,17 +64,17 @@ def _rule_named(name: str) -> AnyRule:
 
 def _found_in(source: str, rule: AnyRule, format: str) -> str:  # noqa: A002
     """What the rule found in this file, then its documentation."""
+    from mfu_doctor.cli.origin import origin_of
     from mfu_doctor.inputs.load import load_input, processors
     from mfu_doctor.render.terminal.paint import abilities
     from mfu_doctor.render.terminal.terminal import render_finding
-    from mfu_doctor.render.words.next_commands import Origin
 
     if format != "text":
         raise DoctorError(
             f"a finding cannot be shown as {format}", "mfu-doctor report FILE -o report.json has all of them"
         )
     loaded = load_input(source, processes=processors())
-    origin = Origin(source, loaded.is_saved)
+    origin = origin_of(source, loaded.report, is_saved=loaded.is_saved)
     return f"{render_finding(loaded.report, rule.name, screen=abilities(sys.stdout), origin=origin).rstrip()}\n\n{_text(rule)}"
 
 
@@ -120,8 +121,15 @@ def _text(rule: AnyRule) -> str:
 
 
 def _how_sure() -> list[str]:
-    """What reports mean by how sure a saving is."""
-    return ["", "How sure a saving is", *(f"  {level}: {meaning}" for level, meaning in SURE.items())]
+    """What reports mean by how the amount of a saving is known."""
+    return ["", "How the amount of a saving is known", *(f"  {level}: {meaning}" for level, meaning in SURE.items())]
+
+
+def _vocabulary() -> list[str]:
+    """What reports call the owners of a step's time."""
+    told = [(words.bound, meaning(owner)) for owner, words in VOCABULARY.items() if words.means]
+    rows = [f"{bound}: {means.partition(': ')[2]}" if bound else means for bound, means in told]
+    return ["", "What has the time of a step", *(f"  {row}" for row in rows)]
 
 
 def _markdown(rule: AnyRule) -> str:
@@ -147,7 +155,7 @@ def _list(rules: tuple[AnyRule, ...], format: str) -> str:  # noqa: A002
         else:
             rows += [question, *(f"  {r.code}  {r.name:<{width}} {r.title}" for r in members), ""]
     if format == "text" and rules == EVERY_RULE:
-        rows[-1:] = _how_sure()
+        rows[-1:] = [*_how_sure(), *_vocabulary()]
     return "\n".join(rows).rstrip("\n") + "\n"
 
 

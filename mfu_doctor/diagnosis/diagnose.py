@@ -77,7 +77,7 @@ def diagnose_run(run: Run, rules: Sequence[Rule] = RULES, *, drawn: bool = True)
         savings_are_shares=_are_far_apart(run),
         steps=_step_rows(run),
         drawing=draw_step(run) if drawn else None,
-        diagnoses=tuple(diagnoses(examined, ranked, replay)),
+        diagnoses=tuple(diagnoses(examined, ranked, run)),
         plan=make_plan(replay, ranked, scale),
         replay=_replay_info(replay),
         kernels=kernel_rows(run),

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.mean_step import MeanStep
-from mfu_doctor.diagnosis.pricing import Priced, causes
+from mfu_doctor.diagnosis.pricing import CONFIDENCE, Priced, causes
 from mfu_doctor.diagnosis.rule_runner import Examined
 from mfu_doctor.quantities import duration, duration_range, percent
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Saving
@@ -21,7 +20,7 @@ from mfu_doctor.rules.contract import Finding, Skip
 ENOUGH_LONG = 16
 
 
-def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) -> Iterable[Diagnosis]:
+def diagnoses(examined: list[Examined], ranked: list[Priced], run: Run) -> Iterable[Diagnosis]:
     """Findings in rank order, then everything else in catalogue order.
 
     Only a finding that would fail is folded under its cause: what is withheld has a line of its own with its reason.
@@ -29,22 +28,22 @@ def diagnoses(examined: list[Examined], ranked: list[Priced], replay: Replay) ->
     failing = {p.rule.name for p in ranked if p.worth}
     roots = {name: root for name, root in causes(ranked).items() if name in failing}
     for priced in ranked:
-        yield _priced_diagnosis(priced, roots, replay)
+        yield _priced_diagnosis(priced, roots, run)
     done = {p.rule.name for p in ranked}
     for e in examined:
         if e.rule.name not in done:
             yield unpriced_diagnosis(e)
 
 
-def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> Diagnosis:
+def _priced_diagnosis(priced: Priced, roots: dict[str, str], run: Run) -> Diagnosis:
     rule, finding, saving = priced.rule, priced.finding, priced.saving
     if priced.error is not None:
         return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
         reason = _too_little(saving, priced.noise)
-    if saving is None and finding.change is not None and replay.distrust is not None:
-        reason = f"no saving predicted: {replay.distrust}"
+    if saving is None and finding.change is not None and run.replay.distrust is not None:
+        reason = f"no saving predicted: {run.replay.distrust}"
     return Diagnosis(
         rule=rule.name,
         code=rule.code,
@@ -56,7 +55,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         effort=finding.effort,
         risk=finding.risk,
         trades=finding.trades,
-        confidence=finding.confidence,
+        confidence=_confidence(finding, run),
         saving=saving,
         decides=finding.decides,
         throughput_gain=finding.throughput_gain,
@@ -65,6 +64,13 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], replay: Replay) -> 
         explains=tuple(name for name, root in roots.items() if root == rule.name),
         explained_by=roots.get(rule.name),
     )
+
+
+def _confidence(finding: Finding, run: Run) -> str:
+    """How well the saving is known. One step need not be like the others: what is predicted from it is known a level less."""
+    level = CONFIDENCE.index(finding.confidence) + (int(run.steps.steady.sum()) == 1)
+    known: str = CONFIDENCE[min(level, len(CONFIDENCE) - 1)]
+    return known
 
 
 def _with(detail: str | None, why: str | None) -> str | None:

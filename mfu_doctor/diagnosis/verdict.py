@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import part_of, percent_range, share
-from mfu_doctor.result.bottleneck import BOUND_SHARE, OWNER_WORDS, Owned, bound_by, owners_of
+from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, bound_by, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE
-from mfu_doctor.result.findings import FAILED, NOT_MEASURED, WITHHELD, Diagnosis, Saving
+from mfu_doctor.result.findings import FAILED, GUESSED, NOT_MEASURED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import Breakdown
@@ -27,8 +27,7 @@ _PRICED_BY = {
     "data_loading": ("input-bound", "cold-workers", "slow-sample"),
     "communication": ("exposed-communication", "slow-link"),
     "memory_copy": ("pageable-copy", "blocking-copy", "pageable-read"),
-    "launch": ("host-bound", "ungraphed-steps"),
-    "python": ("host-bound",),
+    HOST: ("host-bound", "ungraphed-steps"),
     "sync": ("device-sync",),
     "host_compute": ("host-computation",),
     "allocator": ("allocator-churn", "allocator-retry"),
@@ -37,7 +36,6 @@ _PRICED_BY = {
     "queue": ("held-queue",),
 }
 _FORWARD_ONLY = "forward-only"  # the rule that finds it; its summary begins with what it calls the run
-_NAME = "Python"  # keeps its capital letter inside a sentence
 
 
 def verdict_of(report: Report) -> RunVerdict:
@@ -50,7 +48,7 @@ def verdict_of(report: Report) -> RunVerdict:
     if found.limit is None or forward is None or forward.status != FAILED:
         return found
     said, called = found.sentence, forward.summary.partition(":")[0]
-    return replace(found, sentence=f"{called}, {said if said.startswith(_NAME) else said[:1].lower() + said[1:]}")
+    return replace(found, sentence=f"{called}, {said[:1].lower()}{said[1:]}")
 
 
 def _verdict_of(report: Report) -> RunVerdict:
@@ -86,16 +84,29 @@ def _shares(report: Report, owners: tuple[Owned, ...], step_s: float, bound: str
     first, whole = owners[0], "trace" if report.run.steps_source == WHOLE else "step"
     start = "" if report.later_wait in (None, 1.0) else "After the recorded steps: "
     if first.owner != "compute" and first.seconds > BOUND_SHARE * step_s:
-        words = OWNER_WORDS[first.owner]
+        words = _takes(report, first)
         named = f"{bound[:1].upper()}{bound[1:]}: {words}" if bound else f"{words[:1].upper()}{words[1:]}"
         if first.owner == "other":
             return f"{start}Idle for {share(first.seconds, step_s)} of the {whole}, for a reason that is not known"
-        return f"{start}{named} takes {share(first.seconds, step_s)} of the {whole}"
+        return f"{start}{named} takes {share(first.seconds, step_s)} of the {whole}{_parts(report, first, step_s)}"
     named_ones = [own for own in owners[:_MOST_NAMED] if own is first or own.seconds >= _NAMED_SHARE * step_s]
-    told = [f"{share(own.seconds, step_s)} {OWNER_WORDS[own.owner]}" for own in named_ones]
+    told = [f"{share(own.seconds, step_s)} {_takes(report, own)}" for own in named_ones]
     if any(own.owner == "compute" for own in named_ones):
         told += _mfu(report)
     return start + ", ".join(told)
+
+
+def _takes(report: Report, own: Owned) -> str:
+    """What takes the time. On a CPU nothing waits for the CPU: what a device waits for there is Python between operators."""
+    return VOCABULARY[own.parts[0].owner if own.parts and report.device.kind == "cpu" else own.owner].takes
+
+
+def _parts(report: Report, own: Owned, step_s: float) -> str:
+    """Why the device waits for the CPU."""
+    if own.owner != HOST or report.device.kind == "cpu":
+        return ""
+    parts = {part.owner: part.seconds for part in own.parts}
+    return host_parts(parts.get("launch", 0.0), parts.get("python", 0.0), step_s)
 
 
 def _mfu(report: Report) -> list[str]:
@@ -115,7 +126,8 @@ def _recovered(report: Report, top: Diagnosis) -> str:
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"Fix first: {where}, {gain} more samples a second"
-    begin = "No fault was found. A choice that trades exactness" if top.trades else "Fix first"
+    first = "Try first" if top.sure == GUESSED else "Fix first"
+    begin = "No fault was found. A choice that trades exactness" if top.trades else first
     return f"{begin}: {where}, {_saved(report, top.saving) or 'what it saves could not be predicted'}"
 
 
@@ -124,7 +136,7 @@ def _had_back(report: Report, top: Diagnosis) -> str:
     saved = _saved(report, top.saving)
     if saved is None:
         return f"How much of it can be had back could not be predicted ({_where(top)})"
-    return f"{saved[:1].upper()}{saved[1:]} can be had back ({_where(top)})"
+    return f"{saved[:1].upper()}{saved[1:]} {'may' if top.sure == GUESSED else 'can'} be had back ({_where(top)})"
 
 
 def _where(top: Diagnosis) -> str:

@@ -30,7 +30,7 @@ def rule_checks(reports: Sequence[Report], levels: Mapping[str, str], baseline: 
         key=lambda check: STATUSES.index(check.status)
     )  # stable: within a status as the first report ranks them
     if any(report.savings_are_shares for report in reports):  # their seconds say too much
-        checks = [replace(check, saving=None) for check in checks]
+        checks = [replace(check, saving=None, sure=None) for check in checks]
     found = (FAILED, WARNING)
     return [replace(c, is_new=_is_new(c.name, baseline)) if c.status in found else c for c in checks]
 
@@ -57,6 +57,7 @@ def _check(said: Sequence[Diagnosis], runs: int, level: str) -> list[Check]:
         summary=_sentence(shown, said, runs) if failed else (shown.reason or shown.summary),
         fix=shown.fix if failed else None,
         saving=shown.saving if failed else None,
+        sure=shown.sure if failed and shown.saving is not None else None,
         places=(shown.place,) if shown.place and failed else (),
     )
     return [check]

@@ -14,6 +14,7 @@ from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
 from mfu_doctor.render.words.escape import inline
 from mfu_doctor.render.words.text import cells, clean, each_text, kernel_name, pad, shorten, wrap
 from mfu_doctor.render.words.trial import in_report
+from mfu_doctor.result.bottleneck import named
 
 MOST_KERNELS = 10
 LABEL = 8  # columns of "before" and "after"
@@ -186,7 +187,7 @@ def _tables(comparison: Comparison) -> list[Table]:
 
 def _time_row(row: Change) -> tuple[str, ...]:
     sure = "" if row.real else "within the noise" if row.real is False else "noise unknown"
-    return (row.name.replace("_", " "), _time(row.before), _time(row.after), _signed(row.delta), sure)
+    return (named(row.name), _time(row.before), _time(row.after), _signed(row.delta), sure)
 
 
 def _kernel_row(row: Change) -> tuple[str, ...]:

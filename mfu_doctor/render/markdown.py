@@ -15,6 +15,7 @@ from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
 from mfu_doctor.render.words.trial import tried_for
+from mfu_doctor.result.bottleneck import meaning
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
 
@@ -100,9 +101,9 @@ def _code(report: Report) -> list[str]:
     return table if rows else []
 
 
-def _cause(name: str, seconds: float) -> str:
-    means = f" ({labels.IDLE_MEANS[name]})" if name in labels.IDLE_MEANS else ""
-    return f"{inline(name.replace('_', ' '))} {quantities.duration(seconds, 2)}{means}"
+def _cause(owner: str, seconds: float) -> str:
+    name, _, means = meaning(owner).partition(": ")
+    return f"{inline(name)} {quantities.duration(seconds, 2)}{f' ({means})' if means else ''}"
 
 
 def fixes(report: Report) -> list[str]:
@@ -111,7 +112,7 @@ def fixes(report: Report) -> list[str]:
     if found:
         error = wording.replay_error(report)
         rows += [f"**Fix first**{f' ({error})' if error else ''}", ""]
-        rows += [labels.REPLAY, ""] if report.device.unseen is None else []
+        rows += [labels.replayed(found[:MOST]), ""] if report.device.unseen is None else []
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(report, index, diagnosis)
         rows += _left_out(found)
@@ -130,7 +131,7 @@ def fixes(report: Report) -> list[str]:
 def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     after = wording.mfu_after(diagnosis, EN_DASH)
     saves = wording.saving(report, diagnosis, EN_DASH)
-    price = f"saves {saves} {wording.per(report)}, sure: {diagnosis.sure}" if diagnosis.saving is not None else saves
+    price = f"saves {saves} {wording.per(report)}, {diagnosis.sure}" if diagnosis.saving is not None else saves
     at = f" at {inline(diagnosis.place)}" if diagnosis.place else ""
     rows = [
         f"{index}. **{inline(diagnosis.rule)}**{at}: {inline(diagnosis.summary)}; {price}"

@@ -16,12 +16,12 @@ WIDE = 1.3
 SAME_END = 1.05  # a best estimate this near to the high end is that end
 # Ends further apart than this leave open whether a fix is worth its work: only trying it tells.
 VERY_WIDE = 3.0
-HIGH, MEDIUM, LOW = "high", "medium", "low"
-# What is meant by how sure a saving is, in every output. The values of `Diagnosis.confidence` are the first words.
+MEASURED, MODELLED, GUESSED = "measured", "modelled", "guessed"
+# How the amount of a saving is known, in every output. What the run loses now is measured in all three.
 SURE = {
-    HIGH: "measured: all that goes was measured in this run, and nothing takes its place",
-    MEDIUM: "modelled: what is left after the fix is calculated from this run",
-    LOW: "guessed: a rough estimate, or one whose ends are 3 times apart; try it",
+    MEASURED: "all of the measured loss goes",
+    MODELLED: "what stays of the measured loss is calculated",
+    GUESSED: "how much of the measured loss goes is uncertain, try it",
 }
 
 
@@ -74,6 +74,16 @@ class Saving:
         return min(self.mid, (self.low + self.mid + self.high) / 3)
 
 
+def how_known(confidence: str | None, saving: Saving | None) -> str:
+    """How the amount of a saving is known, one of `SURE`, by how sure its rule is and how wide it is.
+
+    A range that is told is never measured: something decides within it that this run does not show.
+    """
+    if confidence == "hint" or (saving is not None and saving.high >= VERY_WIDE * saving.low):
+        return GUESSED
+    return MEASURED if confidence == MEASURED and not (saving is not None and saving.is_wide) else MODELLED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
     """What decides where in its range a saving lies: "67 ms if the step can be a CUDA graph; 5.7 ms if it only fuses"."""
@@ -109,14 +119,8 @@ class Diagnosis:
 
     @property
     def sure(self) -> str:
-        """How sure the saving is, one of `SURE`.
-
-        A range that is told is never high: something decides within it that this run does not show.
-        """
-        saving = self.saving
-        if self.confidence == "hint" or (saving is not None and saving.high >= VERY_WIDE * saving.low):
-            return LOW
-        return HIGH if self.confidence == "measured" and not (saving is not None and saving.is_wide) else MEDIUM
+        """How the amount of the saving is known, one of `SURE`."""
+        return how_known(self.confidence, self.saving)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

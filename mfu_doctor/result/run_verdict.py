@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mfu_doctor.result.findings import GUESSED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """What has most of the step."""
 
-    owner: str  # a bucket, or a cause of idle time
+    owner: str  # a bucket, a cause of idle time, or "host": launching and Python together
     seconds: float
     share: float
     bound: str | None = None  # "input-bound", ...: only of what has more than half of the step
@@ -25,7 +27,7 @@ class Loss:
     rule: str
     place: str | None = None
     saving_s: float | None = None  # best estimate; None: it could not be predicted, or is no step time
-    sure: str = "low"  # high, medium, low
+    sure: str = GUESSED  # measured, modelled, guessed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ class Check:
         spread: median absolute deviation of the samples behind `value`; None with fewer than three of them.
         note: what qualifies the status: why it is inconclusive, or what a pass could not have seen; part of `summary`.
         change: `value` against `baseline`: relative for seconds, else the difference.
+        sure: how the amount of `saving` is known: measured, modelled, guessed.
         places: where in the user's code ("train.py:41"), most relevant first.
         is_new: of a finding: whether the baseline did not have it; None without a baseline, and where it was not judged there.
     """
@@ -64,6 +65,7 @@ class Check:
     note: str | None = None
     fix: str | None = None
     saving: Saving | None = None
+    sure: str | None = None
     places: tuple[str, ...] = ()
     is_new: bool | None = None
 

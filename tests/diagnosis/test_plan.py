@@ -18,6 +18,7 @@ from mfu_doctor.diagnosis.statuses import diagnoses
 from mfu_doctor.intervals import Intervals
 from mfu_doctor.result.findings import CRASHED, FAILED, Overlap, Plan
 from mfu_doctor.rules.contract import Confidence, Finding, Rule
+from tests.rules.judging import run_of
 from tests.timeline import Timeline
 
 STEPS = 5
@@ -124,7 +125,7 @@ def test_an_mfu_below_todays_says_of_which_peak_it_is() -> None:
     found = Finding(summary="fp32", fix="pass", detail="why", change=halved(run, 0.25), raised_peak=8e13)
     scale = Scale(run.replay.measured_ns / 1e9, 1e9, 0.5, peak_flops=1e13)
     ranked, _ = planned(run, [Rule("fp32-matmul", "KE098", "fp32", (), lambda run: found, "")], scale)
-    (told,) = diagnoses([], ranked, run.replay)
+    (told,) = diagnoses([], ranked, run)
     assert ranked[0].saving is not None
     assert ranked[0].saving.mfu_low == pytest.approx(0.25, rel=0.01)
     assert told.detail == "why; MFU is then of a peak of 80 TFLOP/s"
@@ -137,7 +138,7 @@ def test_work_that_a_fix_removes_is_not_in_the_mfu_after_it() -> None:
     needless = Finding(summary="needless", fix="pass", detail="why", change=halved(run, 0.7), needless_flops=14.0)
     scale = Scale(whole, 1e9, 0.73, products_s=0.7 * whole, peak_flops=1e13, flops=43.0)
     ranked, plan = planned(run, [Rule("unused-gradients", "KE098", "needless", (), lambda run: needless, "")], scale)
-    (told,) = diagnoses([], ranked, run.replay)
+    (told,) = diagnoses([], ranked, run)
     assert ranked[0].saving is not None
     assert ranked[0].saving.mid == pytest.approx(0.3 * whole, rel=0.01)
     assert ranked[0].saving.mfu_high == pytest.approx(0.73 * 29 / 43 / 0.7, rel=0.01)
@@ -308,3 +309,32 @@ def test_a_plan_whose_mfu_is_below_todays_says_why() -> None:
     assert plan.mfu_low is not None
     assert plan.mfu_low < 0.5
     assert plan.lower_mfu == "MFU is then of a peak of 80 TFLOP/s"
+
+
+def test_what_saves_mostly_the_wait_of_another_finding_comes_after_it() -> None:
+    """A quicker CPU was promised 63 ms, most of them a wait for data, and stood above the loader's 48."""
+    run = drawn()
+    cpu = Finding(summary="cpu", fix="pass", change=halved(run, 0.6), mostly_of="input-bound")
+    data = Finding(summary="data", fix="pass", change=halved(run, 0.75))
+    rules = [
+        Rule("host-bound", "HO098", "cpu", (), lambda run: cpu, ""),
+        Rule("input-bound", "IN098", "data", (), lambda run: data, ""),
+    ]
+    ranked, _ = planned(run, rules, Scale(run.replay.measured_ns / 1e9, 1e9, None))
+    assert [priced.rule.name for priced in ranked] == ["input-bound", "host-bound"]
+
+
+def test_what_one_step_shows_is_known_a_level_less() -> None:
+    """A trace of one step said "sure: high" as one of twenty did."""
+    drawn_once = Timeline()
+    with drawn_once.step():
+        drawn_once.op("aten::mm", kernel=1_000)
+    run = run_of(drawn_once)
+    assert int(run.steps.steady.sum()) == 1
+    levels: dict[Confidence, Confidence] = {"measured": "modelled", "modelled": "hint", "hint": "hint"}
+    for confidence, expected in levels.items():
+        finding = Finding(summary="a", fix="pass", change=halved(run, 0.5), confidence=confidence)
+        scale = Scale(run.replay.measured_ns / 1e9, 1e9, None)
+        rule = Rule("host-bound", "HO098", "a", (), lambda run: finding, "")  # noqa: B023 - called in this round
+        (told,) = diagnoses([], planned(run, [rule], scale)[0], run)
+        assert told.confidence == expected

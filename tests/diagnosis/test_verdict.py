@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mfu_doctor.api.report import Report
 from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.render import render
-from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by
+from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by, owners_of
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Plan, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, ReplayInfo, RunInfo
@@ -66,10 +66,10 @@ PASSED = Diagnosis(rule="input-bound", code="IN001", status="passed")
         ({"data_loading": 0.62}, "input-bound"),
         ({"data_loading": 0.32, "launch": 0.1}, "compute-bound"),
         ({"communication": 0.4, "launch": 0.3}, None),
-        ({"launch": 0.55}, "launch-bound"),
-        ({"python": 0.55}, "Python-bound"),
+        ({"launch": 0.55}, "host-bound"),
+        ({"python": 0.55}, "host-bound"),
         ({"sync": 0.55}, "sync-bound"),
-        ({"launch": 0.3, "python": 0.3}, None),
+        ({"launch": 0.3, "python": 0.3}, "host-bound"),
         ({"memory_copy": 0.6}, "copy-bound"),
         ({"queue": 0.7, "launch": 0.1}, None),
         ({"other": 0.6}, None),
@@ -93,7 +93,7 @@ def test_no_dominant_loss_names_the_shares_and_the_fix() -> None:
     """It once said "communication-bound ... Fix first: host-bound" above a bar that was 61 % compute."""
     said = sentence(split(communication=0.19, launch=0.15), fix(place="model.py:38", confidence="measured"))
     assert said == (
-        "66 % computing, 19 % communication, 15 % waiting for launches, MFU 1.4 %. Fix first: "
+        "66 % computing, 19 % communication, 15 % waiting for the CPU, MFU 1.4 %. Fix first: "
         "the device waits for the CPU (host-bound, model.py:38), 12 of 100 ms."
     )
 
@@ -102,7 +102,7 @@ def test_what_holds_the_step_gives_the_name() -> None:
     said = sentence(split(data_loading=0.62), fix("input-bound", (20, 57, 60)))
     assert (
         said
-        == "Input-bound: waiting for data takes 62 % of the step. About 57 of 100 ms can be had back (input-bound)."
+        == "Input-bound: waiting for data takes 62 % of the step. About 57 of 100 ms may be had back (input-bound)."
     )
 
 
@@ -174,7 +174,7 @@ def test_a_lost_step_is_never_called_fine() -> None:
     )
     said = sentence(split(launch=0.995), skipped)
     assert said == (
-        "Launch-bound: waiting for launches takes 100 % of the step. Nothing of it could be priced: "
+        "Host-bound: waiting for the CPU takes 100 % of the step (launching). Nothing of it could be priced: "
         "the trace has no step events: call prof.step()."
     )
     unknown = sentence(split(other=0.8), PASSED)
@@ -207,9 +207,7 @@ def test_no_name_of_less_than_half_is_ever_said(shares: dict[str, float], saved:
     made = report(parts, fix("zeroed-gradients", (saved, saved, saved)))
     assert made.verdict is not None
     named = {name for name in BOUND_BY.values() if re.search(rf"\b{name}\b", made.verdict.sentence, re.IGNORECASE)}
-    owners = {
-        name: getattr(parts, o) if o in BUCKETS else parts.idle_causes.get(o, 0.0) for o, name in BOUND_BY.items()
-    }
+    owners = {BOUND_BY.get(own.owner): own.seconds for own in owners_of(parts)}
     assert all(owners[name] > 0.5 * STEP for name in named)
     assert "No problem" not in made.verdict.sentence
 
@@ -236,18 +234,18 @@ def test_an_estimate_comes_before_its_range_and_with_what_decides() -> None:
     assert "up to 67 ms (5.7-67)" in screen
     assert "67 ms if it can be a CUDA graph; 5.7 ms if it only fuses" in screen
     narrow = " ".join(render(report(split(launch=0.7), fix(ms=(55, 57, 59), decides=wide.decides)), "terminal").split())
-    assert " 57 ms medium" in narrow
+    assert " 57 ms modelled" in narrow
     assert "CUDA graph" not in narrow
 
 
 @pytest.mark.parametrize(
     ("confidence", "ms", "sure"),
     [
-        ("measured", (55, 57, 59), "high"),
-        ("measured", (40, 57, 59), "medium"),
-        ("measured", (6, 57, 59), "low"),
-        ("modelled", (55, 57, 59), "medium"),
-        ("hint", (55, 57, 59), "low"),
+        ("measured", (55, 57, 59), "measured"),
+        ("measured", (40, 57, 59), "modelled"),
+        ("measured", (6, 57, 59), "guessed"),
+        ("modelled", (55, 57, 59), "modelled"),
+        ("hint", (55, 57, 59), "guessed"),
     ],
 )
 def test_how_sure_a_saving_is(confidence: str, ms: tuple[float, float, float], sure: str) -> None:
@@ -279,3 +277,24 @@ def test_values_and_sentence_agree() -> None:
     assert made.verdict.limit.share == pytest.approx(made.breakdown.share("compute"))
     changed = concluded(replace(healthy(), diagnoses=()))
     assert "no rule could be checked" in str(changed.verdict)
+
+
+def test_waiting_for_the_cpu_has_one_name_and_its_parts_stand_beside_it() -> None:
+    """One run was launch-bound in its name, waiting for launches in its share, and host-bound in its fix."""
+    said = sentence(split(launch=0.66, python=0.11), fix("host-bound", (30, 33, 36)))
+    assert said == (
+        "Host-bound: waiting for the CPU takes 77 % of the step (66 % launching, 11 % Python). 33 of 100 ms can be had back "
+        "(host-bound)."
+    )
+    assert "waiting for the CPU takes 58 % of the step (Python)" in sentence(split(python=0.58), fix())
+
+
+def test_on_a_cpu_nothing_waits_for_the_cpu() -> None:
+    made = report(split(python=0.67), fix("host-bound", (30, 33, 36)))
+    cpu = concluded(replace(made, device=replace(made.device, kind="cpu")))
+    assert str(cpu.verdict).startswith("Host-bound: Python between operators takes 67 % of the step. 33")
+
+
+def test_a_guess_is_not_told_as_what_can_be_had_back() -> None:
+    said = sentence(split(communication=0.3), fix(ms=(3, 12, 13)))
+    assert "Try first: the device waits for the CPU (host-bound), about 12 of 100 ms." in said

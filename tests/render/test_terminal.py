@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 from dataclasses import replace
+from html import unescape
 from typing import TextIO
 
 import pytest
@@ -18,6 +19,7 @@ from mfu_doctor.render.terminal.screen import ALL
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import Overlap
+from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
 
@@ -86,7 +88,7 @@ def test_the_first_ten_lines_stand_alone() -> None:
         "H100",
         "57 % computing, 21 % waiting for data",
         "the device waits for data (input-bound, train.py:41), 81 of 412 ms",
-        "1 input-bound: GPU waits for data 21 % 81 ms medium",
+        "1 input-bound: GPU waits for data 21 % 81 ms modelled",
         "train.py:41 DataLoader(num_workers=12",
     ):
         assert word in head
@@ -325,7 +327,7 @@ def test_a_vanishing_mfu_is_not_none() -> None:
 
 
 def test_withheld_advice_keeps_its_number_and_replay_its_error() -> None:
-    assert "idle by cause: launch 41 ms, sync 11 ms, python 2.8 ms" in render(loader_bound(), "terminal")
+    assert "idle by cause: launching 41 ms, sync 11 ms, Python 2.8 ms" in render(loader_bound(), "terminal")
     text = " ".join(render(loader_bound(), "terminal", verbose=True).split())
     assert "removing them saves 0.0 ms" in text
     assert "replay error -0.4 %" in text
@@ -341,7 +343,7 @@ def test_the_first_screen_counts_what_was_checked_and_minus_v_lists_it() -> None
 def test_verbose_explains_the_words_of_the_first_screen() -> None:
     """Idle causes, replay, effort and confidence were codes that only the source explained."""
     text = " ".join(render(loader_bound(), "terminal", verbose=True).split())
-    assert "41 ms launch: the CPU launches kernels too slowly" in text
+    assert "41 ms launching (host-bound): the CPU launches kernels too slowly" in text
     assert "Savings are predicted by replay: the recorded timeline is simulated again with the problem removed." in text
     assert "one-line change" in text
 
@@ -427,3 +429,47 @@ def test_that_all_is_listed_by_an_option_is_said_once(name: str) -> None:
 
 def test_a_screen_that_is_too_small_for_whole_sentences_cuts_them() -> None:
     assert len(render(worst(), "terminal").splitlines()) <= 34
+
+
+def ranked() -> Report:
+    report = loader_bound()
+    first = replace(
+        report.diagnoses[0], fix="mfu-doctor report DIR  # the traces of all ranks: which one is late, and why"
+    )
+    run = replace(report.run, rank=3, world_size=8)
+    return replace(report, run=run, diagnoses=(first, *report.diagnoses[1:]))
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
+@pytest.mark.parametrize(
+    ("origin", "named"),
+    [
+        (Origin("runs/7/rank3.json.gz", folder="runs/7"), "mfu-doctor report runs/7"),
+        (Origin("runs/dlrm_rank3of8.json.gz"), "mfu-doctor report 'runs/dlrm_rank*of8.json.gz'"),
+        (Origin("runs/host_12.json.gz"), "mfu-doctor report DIR"),
+        (Origin("a.json", is_saved=True), "mfu-doctor report DIR"),
+    ],
+)
+def test_all_ranks_are_named_by_a_folder_only_if_it_holds_one_run(form: str, origin: Origin, named: str) -> None:
+    """A folder with traces of other programs was advised as the folder of all ranks."""
+    text = unescape(render(ranked(), form, origin=origin))
+    assert named in text
+    assert ("all ranks: who is late" in text) is (origin.folder is not None and form != "markdown")
+
+
+def test_a_command_that_is_too_long_goes_on_in_a_fix_too() -> None:
+    origin = Origin("experiments/second_try/recommendation_model_dlrm_rank3.json.gz")
+    rows = render(ranked(), "terminal", origin=origin).splitlines()
+    begin = next(i for i, row in enumerate(rows) if row.strip() == "mfu-doctor report \\")
+    assert rows[begin + 1].strip() == "'experiments/second_try/recommendation_model_dlrm_rank*.json.gz'"
+
+
+def test_without_stacks_the_screen_says_why_no_fix_has_a_line() -> None:
+    report = loader_bound()
+    bare = replace(report, run=replace(report.run, captured=False, settings={}), code_lines=())
+    without = replace(bare, diagnoses=tuple(replace(d, place=None) for d in bare.diagnoses))
+    told = "lines of code: stacks were not recorded (with_stack=True, or mfu-doctor run)"
+    assert told in render(without, "terminal", verbose=True)
+    placed = replace(without, diagnoses=(replace(without.diagnoses[0], place="train.py:4"), *without.diagnoses[1:]))
+    recorded = replace(without, run=replace(without.run, settings={"with_stack": True}))
+    assert not any("lines of code" in render(other, "terminal", verbose=True) for other in (placed, recorded))

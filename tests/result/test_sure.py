@@ -1,11 +1,11 @@
-"""How sure a saving is: what each mark means, and what makes a range one that only trying can tell."""
+"""How the amount of a saving is known: what each mark means, and what makes a range one that only trying can tell."""
 
 from __future__ import annotations
 
 import pytest
 
 from mfu_doctor.render.words.labels import fix_tags
-from mfu_doctor.result.findings import FAILED, HIGH, LOW, MEDIUM, SURE, Diagnosis, Saving
+from mfu_doctor.result.findings import FAILED, GUESSED, MEASURED, MODELLED, SURE, Diagnosis, Saving
 
 
 def found(confidence: str, low: float, high: float) -> Diagnosis:
@@ -16,19 +16,19 @@ def found(confidence: str, low: float, high: float) -> Diagnosis:
 @pytest.mark.parametrize(
     ("confidence", "low", "high", "mark"),
     [
-        ("measured", 1.0, 1.0, HIGH),
-        ("measured", 1.0, 1.2, HIGH),
-        ("measured", 1.0, 2.0, MEDIUM),  # something decides that this run does not show
-        ("measured", 1.0, 3.0, LOW),
-        ("modelled", 1.0, 1.0, MEDIUM),
-        ("modelled", 1.0, 4.0, LOW),  # "5.7-67 ms" was called medium
-        ("modelled", 0.0, 4.0, LOW),
-        ("hint", 1.0, 1.0, LOW),
+        ("measured", 1.0, 1.0, MEASURED),
+        ("measured", 1.0, 1.2, MEASURED),
+        ("measured", 1.0, 2.0, MODELLED),  # something decides that this run does not show
+        ("measured", 1.0, 3.0, GUESSED),
+        ("modelled", 1.0, 1.0, MODELLED),
+        ("modelled", 1.0, 4.0, GUESSED),  # "5.7-67 ms" was called medium
+        ("modelled", 0.0, 4.0, GUESSED),
+        ("hint", 1.0, 1.0, GUESSED),
     ],
 )
 def test_a_mark_says_how_a_saving_is_known(confidence: str, low: float, high: float, mark: str) -> None:
     assert found(confidence, low, high).sure == mark
-    assert f"sure: {mark} ({SURE[mark]})" in fix_tags(found(confidence, low, high))
+    assert f"{mark}: {SURE[mark]}" in fix_tags(found(confidence, low, high))
 
 
 def test_a_finding_without_a_saving_has_no_mark() -> None:
@@ -36,4 +36,4 @@ def test_a_finding_without_a_saving_has_no_mark() -> None:
     unpriced = Diagnosis(
         rule="exposed-communication", code="CO001", status=FAILED, confidence="measured", effort="line"
     )
-    assert not any(tag.startswith("sure") for tag in fix_tags(unpriced))
+    assert not any(tag.startswith(tuple(SURE)) for tag in fix_tags(unpriced))

@@ -13,7 +13,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, part_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.intervals import Intervals, complement, union
-from mfu_doctor.quantities import share
+from mfu_doctor.result.bottleneck import host_parts
 from mfu_doctor.units import NS_PER_US
 
 # Dispatching one module from Python takes 5 to 50 us (profiled up to 100); a longer pause is other work of the program.
@@ -24,7 +24,6 @@ GRAPH_NODE_NS = 1 * NS_PER_US
 # Share of the host time of issuing that stays with compiled code, by end: an estimate, not a measurement.
 COMPILED_HOST_LEFT = (0.7, 0.5, 0.3)
 GRAPH_CAUTIOUS = 0.3  # cautious end: copies into static inputs, and Python around the graph
-_MUCH = 0.05  # of the step: less is not worth the words
 GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied and Python must call the graph
 
 
@@ -132,8 +131,5 @@ def joined(*sets: Intervals) -> Intervals:
 
 
 def parts_of_wait(run: Run, steady: Steady) -> str:
-    """What of that wait is for launches and what for Python, if both are much: elsewhere each has a name of its own."""
-    launch, python = part_of(run, "launch").mean_ns, part_of(run, "python").mean_ns
-    if min(launch, python) < _MUCH * steady.step_ns:
-        return ""
-    return f" ({share(launch, steady.step_ns)} launching, {share(python, steady.step_ns)} Python)"
+    """What of that wait is for launches and what for Python, in the words of the verdict."""
+    return host_parts(part_of(run, "launch").mean_ns, part_of(run, "python").mean_ns, steady.step_ns)

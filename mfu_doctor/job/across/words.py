@@ -8,7 +8,7 @@ from mfu_doctor.job.across.accounts import BEFORE_OWNER, COMMUNICATION
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.quantities import counted, duration, share
-from mfu_doctor.result.bottleneck import OWNER_WORDS
+from mfu_doctor.result.bottleneck import VOCABULARY
 from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
 
 _FEW = 4  # ranks that are named one by one
@@ -29,7 +29,8 @@ def owner_words(owner: str) -> str:
     bucket, _, part = owner.partition(": ")
     if bucket == COMMUNICATION:
         return f"communication in {part}" if part else "communication"
-    return f"{OWNER_WORDS.get(bucket, bucket)} ({part})" if part else OWNER_WORDS.get(bucket, bucket)
+    takes = VOCABULARY[bucket].takes if bucket in VOCABULARY else bucket
+    return f"{takes} ({part})" if part else takes
 
 
 def main_cause(more: dict[str, float]) -> str | None:

@@ -9,6 +9,7 @@ from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.job.across.words import ranks_named, sentence_of
 from mfu_doctor.quantities import part_of
 from mfu_doctor.result.bottleneck import bound_by, owners_of
+from mfu_doctor.result.findings import GUESSED, how_known
 from mfu_doctor.result.job import NOTHING, JobFinding
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import Breakdown
@@ -44,7 +45,7 @@ def verdict_of(
         )
     loss = None
     if first is not None:
-        sure = {"measured": "high", "modelled": "medium"}.get(first.confidence, "low")
+        sure = how_known(first.confidence, saved)
         loss = Loss(rule=first.rule, place=first.place, saving_s=saved.mid if saved is not None else None, sure=sure)
     return RunVerdict(sentence=sentence, limit=limit, loss=loss)
 
@@ -53,9 +54,10 @@ def _had_back(first: JobFinding, saves: str) -> str:
     """The first fix: what it is about, where, and what it saves. Of waiting for ranks the sentence before it has told."""
     where = [first.rule, ranks_named(first.ranks)] if first.ranks else [first.rule]
     named = ", ".join([*where, *([first.place.rpartition("/")[2]] if first.place else [])])
+    is_guess = how_known(first.confidence, first.saving) == GUESSED
     if first.code.startswith(_ABOUT_RANKS):
-        return f" {saves[:1].upper()}{saves[1:]} can be had back ({named})."
-    return f" Fix first: {find(first.rule).title} ({named}), {saves}."
+        return f" {saves[:1].upper()}{saves[1:]} {'may' if is_guess else 'can'} be had back ({named})."
+    return f" {'Try' if is_guess else 'Fix'} first: {find(first.rule).title} ({named}), {saves}."
 
 
 def _of_typical(job: Job, typical: int | None) -> str:

@@ -111,7 +111,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "steps": draw_steps(shown_steps, scope) if len(shown_steps) > 1 else None,
         "steps_hidden": len(report.steps) - len(shown_steps),
         "fixes": page_fixes.fixes(report),
-        "replay": labels.REPLAY,
+        "replay": labels.replayed(report.failed),
         "plan": None if report.savings_are_shares else draw_plan(report),
         "plan_lines": page_fixes.plan_lines(report),
         "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],

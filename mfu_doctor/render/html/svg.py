@@ -11,7 +11,7 @@ import re
 from markupsafe import Markup, escape
 
 from mfu_doctor.analysis.names.kernel_names import MATMUL_LIKE
-from mfu_doctor.render.words.labels import idle_cause
+from mfu_doctor.result.bottleneck import meaning
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES
 
 WIDTH = 1000  # user units of every full-width picture; the page scales it
@@ -23,7 +23,7 @@ BUCKET_NAMES = {
     "data_loading": "data loading",
     "idle": "idle",
 }
-CAUSE_NAMES = {cause: idle_cause(cause) for cause in IDLE_CAUSES}
+CAUSE_NAMES = {cause: meaning(cause) for cause in IDLE_CAUSES}
 
 # Each cause of idle time has its own pattern, so that it is recognized without colour: path data in a tile of 8 x 8.
 _STROKES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look, entry
 from mfu_doctor.render.terminal.screen import Block, Line, line
@@ -14,7 +16,8 @@ from mfu_doctor.result.findings import SURE as MARKS
 from mfu_doctor.result.findings import WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
 
-SAVES, SURE = 22, 8  # columns of what a fix saves, and of how sure that is
+SAVES, SURE = 22, 10  # columns of what a fix saves, and of how that amount is known
+AMOUNT = "amount"
 ROWS = 5  # fixes with a row of their own on the first screen, those shown in full included
 BRIEF = 2  # lines below the name of a fix that is not shown in full
 MOST_CODE = 4  # lines of code of one fix on the first screen; -v shows all
@@ -26,7 +29,7 @@ def fixes(report: Report, look: Look) -> list[Block]:
     found = report.failed
     if not found:
         return [*_plan(report, look), *_withheld(report, look)]
-    rows = [line(_columns(f"{INDENT}fix", f"saves {wording.per(report)}", "sure", look), "head")]
+    rows = [line(_columns(f"{INDENT}fix", f"saves {wording.per(report)}", AMOUNT, look), "head")]
     blocks = [Block((*rows, *(_about_replay(report, look) if look.verbose else ())), gap=True)]
     most = len(found) if look.verbose else look.fixes
     blocks += [_finding(report, i, f, look) for i, f in enumerate(found[:most], 1)]
@@ -37,14 +40,23 @@ def fixes(report: Report, look: Look) -> list[Block]:
         names = ", ".join(f"{f.rule} {wording.saving(report, f)}" for f in rest)
         others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
-    return [*blocks, *_plan(report, look), *_withheld(report, look)]
+    return [*blocks, *_notes(report, [*found[:most], *brief], look), *_plan(report, look), *_withheld(report, look)]
+
+
+def _notes(report: Report, shown: Sequence[Diagnosis], look: Look) -> list[Block]:
+    """What the marks beside these savings mean, and why no fix has a place."""
+    marks = [] if look.verbose else labels.marks({wording.sure(found) for found in shown})  # -v has said all of them
+    told = [*marks, labels.no_lines(report)]
+    rows = [wrap(text, look.width - len(INDENT)) for text in told if text]
+    entries = tuple(tuple(line(INDENT + row, "quiet") for row in text) for text in rows)
+    return [Block((), entries, urgency=0, hint=False)]
 
 
 def one(report: Report, rule: str, look: Look) -> list[Block]:
     """What one rule said: its finding, or why it has none here."""
     found = report.diagnosis(rule)
     listed = {d.rule: index for index, d in enumerate(report.failed, 1)}
-    head = line(_columns(f"{INDENT}In {report.run.trace}", f"saves {wording.per(report)}", "sure", look), "head")
+    head = line(_columns(f"{INDENT}In {report.run.trace}", f"saves {wording.per(report)}", AMOUNT, look), "head")
     if found is not None and rule in listed:
         return [Block((head,)), _finding(report, listed[rule], found, look)]
     if found is None:
@@ -80,8 +92,8 @@ def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
     """What a replay is and how far off this one is, once and only with `-v`."""
     error = wording.replay_error(report)
     text = f"{labels.REPLAY} {labels.REPLAY_ERROR} Here: {error}." if error else labels.REPLAY
-    sure = "; ".join(f"{mark}: {meaning}" for mark, meaning in MARKS.items())
-    return tuple(line(TEXT + row, "quiet") for row in wrap(f"{text} How sure: {sure}.", look.width - len(TEXT)))
+    amounts = "; ".join(f"{mark}: {meaning}" for mark, meaning in MARKS.items())
+    return tuple(line(TEXT + row, "quiet") for row in wrap(f"{text} Amounts: {amounts}.", look.width - len(TEXT)))
 
 
 def _columns(left: str, saves: str, sure: str, look: Look) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
 from mfu_doctor.render.words import caveats as caveat_words
-from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
+from mfu_doctor.render.words import code_lines, columns, whole_run, wording
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
+from mfu_doctor.result.bottleneck import meaning, named
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import CodeLine
 
@@ -213,12 +214,12 @@ def _idle(report: Report, look: Look) -> list[Line]:
     if not causes:
         return []
     if not look.verbose:
-        times = [f"{name.replace('_', ' ')} {time}" for name, time in causes]
+        times = [f"{named(name)} {time}" for name, time in causes]
         told = ", ".join(times) if look.whole else as_many(times, room - 15)
         return [line(left + row, "quiet") for row in wrap(f"idle by cause: {told}", room)]
     rows = [line(left + "idle by cause:", "quiet")]
     for name, time in causes:
-        parts = wrap(labels.idle_cause(name), room - 9)
+        parts = wrap(meaning(name), room - 9)
         rows += [line(f"{left}{'' if i else time:>7}  {part}", "quiet") for i, part in enumerate(parts)]
     return rows
 

@@ -11,7 +11,7 @@ from mfu_doctor import quantities
 from mfu_doctor.quantities import counted
 from mfu_doctor.render.terminal.paint import Abilities, shown_on
 from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
-from mfu_doctor.render.words import wording
+from mfu_doctor.render.verdict.saves import saves
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
 from mfu_doctor.render.words.text import cells, clean, each_text, pad, shorten, wrap
@@ -174,18 +174,18 @@ def _qualified(check: Check) -> str:
 def _detail(check: Check, width: int) -> list[Line]:
     lines = _marked(check, f"{check.name}: {check.summary}", width)
     if check.saving is not None and check.kind == "rule":
-        lines += _indent(f"fixing saves {_saving(check, '-')}", width, 6)
+        lines += _indent(_saving(check, "-"), width, 6)
     lines += _indent(f"at {', '.join(check.places)}", width, 6, "code") if check.places else []
     lines += [line(f"      {row}", "code") for row in shown_code(check.fix or "", width - 6)]
     return lines
 
 
 def _saving(check: Check, dash: str) -> str:
-    """Predicted saving per step, and the MFU then if it is known."""
+    """What fixing it saves, and the MFU then if it is known."""
     saving = check.saving
     if saving is None:
         return ""
-    text = f"{wording.time_saved(saving, dash)} per step"
+    text = saves(check, dash)
     if saving.mfu_low is None or saving.mfu_high is None:
         return text
     return f"{text} (MFU {quantities.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
@@ -241,8 +241,8 @@ def _markdown_table(checks: Iterable[Check]) -> list[str]:
 
 def _markdown_finding(check: Check) -> list[str]:
     level = "" if check.status == WARNING else f"{_EMOJI[check.status]} "
-    saves = f" · fixing saves {inline(_saving(check, '–'))}" if check.saving else ""  # noqa: RUF001 - a range
-    lines = [f"- [ ] {level}**{inline(check.name)}** · {inline(check.summary)}{saves}{_at(check)}"]
+    told = f" · {inline(_saving(check, '–'))}" if check.saving else ""  # noqa: RUF001 - a range
+    lines = [f"- [ ] {level}**{inline(check.name)}** · {inline(check.summary)}{told}{_at(check)}"]
     return lines + [f"      {row}" for row in code(check.fix or "")]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mfu_doctor.quantities import counted
-from mfu_doctor.render.words import wording
+from mfu_doctor.render.verdict.saves import saves
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.verdict import Check, Verdict
 
@@ -48,7 +48,7 @@ def _annotation(check: Check, verdict: Verdict, root: Path) -> str:
 def _message(check: Check) -> str:
     parts = [check.summary, *([check.since] if check.since else [])]
     if check.saving is not None:
-        parts.append(f"fixing saves {wording.time_saved(check.saving)} per step")
+        parts.append(saves(check))
     if len(check.places) > 1:
         parts.append(f"at {', '.join(check.places)}")
     text = "; ".join(parts)

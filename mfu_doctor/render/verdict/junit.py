@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from mfu_doctor.render.words import wording
+from mfu_doctor.render.verdict.saves import saves
 from mfu_doctor.render.words.text import clean, each_text
 from mfu_doctor.result.verdict import NOT_MEASURED, PASSED, Check, Verdict
 
@@ -61,6 +61,6 @@ def _case(suite: ET.Element, check: Check, verdict: Verdict) -> None:
 def _text(check: Check) -> str:
     lines = [check.summary, *([check.since] if check.since else [])]
     if check.saving is not None:
-        lines.append(f"fixing saves {wording.time_saved(check.saving)} per step")
+        lines.append(saves(check))
     lines += [f"at {place}" for place in check.places]
     return "\n".join([*lines, *(check.fix or "").splitlines()])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words.text import EM_DASH
+from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.job import Blame, CollectiveRow, JobReport, RankRow
 from mfu_doctor.result.job_as_run import rank_words
 
@@ -56,15 +57,10 @@ def blame_title(blame: Blame) -> str:
 
 
 def blame_causes(blame: Blame) -> list[str]:
-    """What takes longer there than on the others, largest first: "data loading +41 ms", "python +3.1 ms"."""
+    """What takes longer there than on the others, largest first: "data loading +41 ms", "Python +3.1 ms"."""
     ranked = sorted(blame.causes.items(), key=lambda item: -abs(item[1]))
     worth = [(name, value) for name, value in ranked if abs(value) >= 0.01 * max(blame.wait_s, 1e-9)]
-    return [f"{owner_words(name)} {signed(value)}" for name, value in worth]
-
-
-def owner_words(name: str) -> str:
-    """The name of an owner of time as people read it."""
-    return name.replace("_", " ")
+    return [f"{named(name)} {signed(value)}" for name, value in worth]
 
 
 def signed(seconds: float) -> str:

@@ -1,24 +1,15 @@
-"""What the short values of a report mean in words: effort, confidence and risk of a fix, causes of idle time, step boundaries."""
+"""What the short values of a report mean in words: effort, confidence and risk of a fix, step boundaries."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from mfu_doctor.result.findings import SURE, Diagnosis
+from mfu_doctor.result.report import Report
 
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
 EFFORTS = {"setting": "change of settings", "line": "one-line change", "refactor": "code restructuring"}
 UNCHANGED = "results unchanged"  # no risk
-IDLE_MEANS = {
-    "launch": "the CPU launches kernels too slowly",
-    "host_compute": "operators compute on the CPU",
-    "sync": "the CPU waited for the device and launches again",
-    "allocator": "device memory is being allocated or freed",
-    "compile": "code is being compiled (torch.compile, Triton)",
-    "gc": "the Python garbage collector is running",
-    "python": "the CPU runs Python code outside operators",
-    "rank_wait": "another rank has not yet entered the collective",
-    "queue": "kernels are launched, but something holds them",
-    "other": "the cause is not known",
-}
 STEPS_FOUND_BY = {"optimizer": "optimizer steps", "periodicity": "repeated kernels"}
 
 REPLAY = "Savings are predicted by replay: the recorded timeline is simulated again with the problem removed."
@@ -26,16 +17,35 @@ REPLAY_ERROR = "The replay error is the simulated step of the unchanged run agai
 OVERLAP = "The shares of all kernels add up to more than 100 %, because some kernels run at the same time."
 
 
-def idle_cause(name: str) -> str:
-    """A cause of idle time and what it means: "launch: the CPU launches kernels too slowly"."""
-    label = name.replace("_", " ")
-    return f"{label}: {IDLE_MEANS[name]}" if name in IDLE_MEANS else label
+def marks(used: Collection[str]) -> list[str]:
+    """What these marks of an amount mean, least sure first: "modelled: what stays of the measured loss is calculated"."""
+    return [f"{mark}: {meaning}" for mark, meaning in reversed(SURE.items()) if mark in used]
+
+
+def replayed(found: Sequence[Diagnosis]) -> str:
+    """How the savings of these fixes were predicted, and what the marks of their amounts mean."""
+    used = marks({d.sure for d in found if d.saving is not None or d.throughput_gain is not None})
+    return f"{REPLAY} Amounts: {'; '.join(used)}." if used else REPLAY
+
+
+def no_lines(report: Report) -> str:
+    """Why no fix has a file and line, and what would tell; empty if one has, or if the stacks that were recorded name none."""
+    if not report.failed or any(found.place for found in report.failed) or report.code_lines:
+        return ""
+    if report.run.captured or report.run.settings.get("with_stack"):
+        return (
+            f"lines of code: no line stands out in the program that recorded at {report.run.site}"
+            if report.run.site
+            else ""
+        )
+    modules = "; its modules are known (-v)" if report.modules else ""
+    return f"lines of code: stacks were not recorded (with_stack=True, or mfu-doctor run){modules}"
 
 
 def fix_tags(found: Diagnosis) -> tuple[str, ...]:
-    """How a fix is meant, in words: how sure its saving is, what it asks of the user, and whether results change."""
+    """How a fix is meant, in words: how its saving is known, what it asks of the user, and whether results change."""
     known = (
-        f"sure: {found.sure} ({SURE[found.sure]})" if found.saving or found.throughput_gain is not None else "",
+        f"{found.sure}: {SURE[found.sure]}" if found.saving or found.throughput_gain is not None else "",
         EFFORTS.get(found.effort, found.effort) if found.effort else "",
         RISKS.get(found.risk, UNCHANGED) if found.risk else "",
     )

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
-from mfu_doctor.result.bottleneck import BUCKET_OF
+from mfu_doctor.result.bottleneck import BUCKET_OF, named
 from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.step import BUCKETS, StepTime
 
-BUCKET_LABELS = {name: name.replace("_", " ") for name in BUCKETS}
+BUCKET_LABELS = {name: named(name) for name in BUCKETS}
 ENOUGH_FOR_P95 = 20  # with fewer steps the longest one is all that is known of the slow end
 SAME = 0.0005  # two MFU values closer than this look the same at one decimal
 _MATMULS = ("achieved", "recompute", "matmul")  # groups of the waterfall
@@ -226,7 +226,7 @@ def saving(report: Report, diagnosis: Diagnosis, dash: str = "-") -> str:
 
 
 def sure(diagnosis: Diagnosis) -> str:
-    """How sure a saving is; empty where nothing is predicted."""
+    """How the amount of a saving is known; empty where nothing is predicted."""
     return diagnosis.sure if diagnosis.saving is not None or diagnosis.throughput_gain is not None else ""
 
 

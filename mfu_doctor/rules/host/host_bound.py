@@ -1,9 +1,10 @@
 """The GPU waits for the CPU: Python and the framework launch kernels more slowly than the GPU runs them.
 
 What it measures
-    Idle time of the GPU in which the CPU launched operators (launch) or ran Python between them (python), and the kernels per
-    step. The rule also tests whether the gaps between operators on the CPU are short (dispatch) or long (other Python code).
-    In a CPU-only run, operator time counts as device time. The rule then measures the Python time between operators.
+    Idle time of the GPU in which the CPU launched operators (launching) or ran Python between them (Python), and the kernels per
+    step. A run is called host-bound if the two together take more than half of its step. The rule also tests whether the gaps
+    between operators on the CPU are short (dispatch) or long (other Python code). In a CPU-only run, operator time counts as
+    device time. The rule then measures the Python time between operators.
 
 Why it costs
     An eager operator takes the CPU 5 to 50 us. If kernels are shorter than that, the GPU is idle, however fast it is.
@@ -134,16 +135,15 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
         ),
         risk="rounding",
         symptom_of=_roots(run, steady, idle),
+        mostly_of="input-bound" if part_of(run, "data_loading").mean_ns > idle.mean_ns else None,
         at_most=_lost(run, steady),
     )
 
 
 def _and_for_data(run: Run, steady: Steady) -> str:
     """The wait for data, which a quicker CPU makes shorter too: without it a saving seems larger than what is waited for."""
-    data = part_of(run, "data_loading")
-    return (
-        f" and {share(data.mean_ns, steady.step_ns)} for data" if data.mean_ns >= WORTH_SHARE * steady.step_ns else ""
-    )
+    waits = part_of(run, "data_loading").mean_ns
+    return f" and {share(waits, steady.step_ns)} for data" if waits >= WORTH_SHARE * steady.step_ns else ""
 
 
 def _lost(run: Run, steady: Steady) -> float:
@@ -176,9 +176,10 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
     spot = run.python_at(pauses)
     awake = run.awake_share(pauses)
     waits = awake is not None and awake < _AWAKE
-    what = "the main thread, which is not on a CPU," if waits else "Python"
+    asleep = f"the main thread, which is not on a CPU, {part_of(run, 'python').of_step}"
+    told = asleep if waits else f"the CPU {part_of(run, 'launch', 'python').of_step}{parts_of_wait(run, steady)}"
     return Finding(
-        summary=f"GPU waits for {what} {part_of(run, 'python').of_step}",
+        summary=f"GPU waits for {told}",
         fix=_move(spot, _ELSEWHERE if is_forward_only(run) else "out of the training step, or into DataLoader workers"),
         detail=f"per step {number(steady.per_step(pauses.count))} gaps of the CPU are longer than 0.2 ms: "
         f"{time_of(steady.per_step(pauses.total_ns))} in total"

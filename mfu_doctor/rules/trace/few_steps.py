@@ -44,7 +44,9 @@ def few_steps(run: Run) -> Outcome:
     if count >= ENOUGH:
         return None
     return Finding(
-        summary=_whole_trace(run) if run.steps.source == WHOLE else f"Only {counted(count, 'analysed step')}",
+        summary=_whole_trace(run)
+        if run.steps.source == WHOLE
+        else f"Only {counted(count, 'analysed step')}{_alone(count)}",
         fix=_remedy(run),
         detail=run.steps.note or "the step time may be an outlier",
         evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
@@ -52,6 +54,10 @@ def few_steps(run: Run) -> Outcome:
         confidence="measured",
         spoils="figures",
     )
+
+
+def _alone(count: int) -> str:
+    return ", which need not be like the others" if count == 1 else ""
 
 
 def _remedy(run: Run) -> str:

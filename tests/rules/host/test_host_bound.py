@@ -85,7 +85,7 @@ def test_a_busy_device_is_no_finding() -> None:
 def test_long_pauses_are_the_programs_own_and_cost_what_they_take() -> None:
     run = run_of(loop(4, 1_000, 20, pause=9_000))
     finding = found(host_bound, run)
-    assert finding.summary.startswith("GPU waits for Python")
+    assert finding.summary == "GPU waits for the CPU 56 % of the step (Python)"
     price = price_us(host_bound, run)
     # 80 us of issuing and 9 ms of Python against 4 ms of kernels: the device waits 5 ms for the host
     assert price.low_ns == close(5_080 / 2)

@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from mfu_doctor.quantities import counted, duration, percent
 from mfu_doctor.render.html.svg import BUCKET_NAMES, WIDTH, paint, picture, rect, tag, text
+from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
 MOST_ROWS = 24
@@ -46,7 +47,7 @@ def rows_shown(rows: tuple[StepRow, ...]) -> tuple[StepRow, ...]:
 def pieces(split: Breakdown) -> list[tuple[str, float, str]]:
     """The parts of a step as (kind, seconds, name): four buckets, then idle time by cause, then the rest of it."""
     parts = [(bucket, float(getattr(split, bucket)), BUCKET_NAMES[bucket]) for bucket in BUCKETS if bucket != "idle"]
-    causes = [(cause, split.idle_causes.get(cause, 0.0), f"idle, {cause}".replace("_", " ")) for cause in IDLE_CAUSES]
+    causes = [(cause, split.idle_causes.get(cause, 0.0), f"idle, {named(cause)}") for cause in IDLE_CAUSES]
     unexplained = split.idle - sum(seconds for _, seconds, _ in causes)
     if unexplained > 1e-9:
         causes.append(("idle", unexplained, "idle"))
