@@ -471,5 +471,5 @@ def test_without_stacks_the_screen_says_why_no_fix_has_a_line() -> None:
     told = "lines of code: stacks were not recorded (with_stack=True, or mfu-doctor run)"
     assert told in render(without, "terminal", verbose=True)
     placed = replace(without, diagnoses=(replace(without.diagnoses[0], place="train.py:4"), *without.diagnoses[1:]))
-    recorded = replace(without, run=replace(without.run, settings={"with_stack": True}))
+    recorded = replace(without, run=replace(without.run, settings={"with_stack": True}, site=None))
     assert not any("lines of code" in render(other, "terminal", verbose=True) for other in (placed, recorded))
