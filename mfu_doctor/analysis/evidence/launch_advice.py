@@ -61,7 +61,7 @@ def launch_advice(run: Run, steady: Steady) -> LaunchAdvice:
     advice = _for_inference(run, _advice(run, steady)) if is_forward_only(run) else _advice(run, steady)
     if run.breakdown.mean_ns("data_loading") < _MATTERS * steady.step_ns:
         return advice
-    high = f"{advice.decides.high}, and so loads the next batch sooner"  # it can save more than the wait for launches
+    high = f"{advice.decides.high}, and so loads the next batch sooner"  # it can save more than the wait for launching
     return replace(advice, decides=replace(advice.decides, high=high))
 
 

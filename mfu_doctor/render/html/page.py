@@ -15,6 +15,7 @@ from mfu_doctor.render.html.pictures.split import pieces
 from mfu_doctor.render.html.svg import CAUSE_NAMES, swatch, typeset
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words.text import EM_DASH
+from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown, StepRow
 
@@ -162,7 +163,7 @@ def short_words(text: str) -> Markup:
 
 def _kind_name(kind: str) -> str:
     if kind in CAUSE_NAMES:
-        return f"idle, {CAUSE_NAMES[kind].partition(':')[0]}"
+        return f"idle, {named(kind)}"
     if kind in ("matmul", "attention", "convolution"):
         return _KINDS_IN_WORDS["compute"]
     return _KINDS_IN_WORDS.get(kind, _KINDS_IN_WORDS["compute-2"])

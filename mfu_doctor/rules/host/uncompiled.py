@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
 from mfu_doctor.analysis.evidence.graphs import is_compiled, obstacle_to_compile
-from mfu_doctor.analysis.evidence.host_time import COMPILED_HOST_LEFT, host_time_of, joined, late
+from mfu_doctor.analysis.evidence.host_time import COMPILED_HOST_LEFT, host_time_of, joined, late, parts_of_wait
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
@@ -75,7 +75,7 @@ def uncompiled(run: Run) -> Outcome:
         return (*fusing[which], ScaleHost(where[which], COMPILED_HOST_LEFT[which]))
 
     return Finding(
-        summary=f"GPU waits for eager launches {idle.of_step}; fusable pointwise kernels take "
+        summary=f"GPU waits for the CPU {idle.of_step}{parts_of_wait(run, steady)}; fusable pointwise kernels take "
         f"{steady.share(fusable)} of the step",
         fix="model = torch.compile(model)",
         detail=_earned_back(run, end(1)),

@@ -27,7 +27,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.graphs import is_graphed, kernels_by_step, obstacle_to_graph
-from mfu_doctor.analysis.evidence.host_time import host_time_of
+from mfu_doctor.analysis.evidence.host_time import host_time_of, parts_of_wait
 from mfu_doctor.analysis.evidence.launch_advice import cheaper_launches
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.run import Run
@@ -56,7 +56,8 @@ def ungraphed_steps(run: Run) -> Outcome:
         return Skip(obstacle)
     launched = len(kernels_by_step(run)[0])
     return Finding(
-        summary=f"GPU waits for launches {idle.of_step}; each of {steady.count} steps runs the same {number(launched)} kernels",
+        summary=f"GPU waits for the CPU {idle.of_step}{parts_of_wait(run, steady)}; each of {steady.count} steps runs the same "
+        f"{number(launched)} kernels",
         fix="model = torch.cuda.make_graphed_callables(model, (example_batch,))",
         detail="every step runs the same kernels in the same order without synchronisation, so a CUDA graph is possible",
         decides=Ends(
