@@ -10,6 +10,7 @@ from mfu_doctor.render.terminal.panels import INDENT, Look, code_table
 from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words import code_lines, labels, wording
 from mfu_doctor.render.words.text import kernel_name, pad, shorten, wrap
+from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import OpRow, StepRow
 from mfu_doctor.units import TERA
@@ -46,7 +47,7 @@ def _table(title: str, rows: list[str], look: Look) -> Block:
 def _waterfall(report: Report) -> list[str]:
     whole = sum(bar.seconds for bar in report.waterfall)
     rows = [
-        f"{pad(shorten(bar.name, 34), 34)}{quantities.duration(bar.seconds):>10}"
+        f"{pad(shorten(named(bar.name), 34), 34)}{quantities.duration(bar.seconds):>10}"
         f"{quantities.percent(bar.seconds / whole):>9}  {bar.basis}"
         for bar in report.waterfall
         if whole > 0

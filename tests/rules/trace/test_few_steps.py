@@ -12,7 +12,7 @@ from tests.rules.trace.drawing import loop
 
 
 def test_few_steps() -> None:
-    assert caution(few_steps, run_of(loop((1_000,) * 3))) == "Only 1 analysed step"
+    assert caution(few_steps, run_of(loop((1_000,) * 3))) == "Only 1 analysed step, which need not be like the others"
 
 
 def test_three_steady_steps_are_enough() -> None:

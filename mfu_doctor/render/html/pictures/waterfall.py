@@ -12,6 +12,7 @@ from markupsafe import Markup
 from mfu_doctor.quantities import duration, percent
 from mfu_doctor.render.html.svg import line, paint, picture, rect, tag, text
 from mfu_doctor.render.words.text import shorten
+from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import IDLE_CAUSES, Bar
 
@@ -63,7 +64,7 @@ def draw_waterfall(report: Report, scope: str) -> Markup | None:
 
 def nothing_lost(report: Report) -> tuple[str, ...]:
     """Names of the bars that are zero. The picture does not have them."""
-    return tuple(bar.name for bar in report.waterfall if bar.seconds == 0)
+    return tuple(named(bar.name) for bar in report.waterfall if bar.seconds == 0)
 
 
 def _rows(report: Report, step: float) -> list[_Row]:
@@ -72,7 +73,7 @@ def _rows(report: Report, step: float) -> list[_Row]:
     rows = [_Row(_peak_name(report), 0.0, step, step, "peak", total=True)]
     left = step
     for bar in losses:
-        rows.append(_Row(bar.name, left - bar.seconds, left, bar.seconds, _kind(bar), bar.basis == "modelled"))
+        rows.append(_Row(named(bar.name), left - bar.seconds, left, bar.seconds, _kind(bar), bar.basis == "modelled"))
         left -= bar.seconds
     rows = _gather_small(rows, step)
     rows += [
@@ -100,7 +101,7 @@ def small_ones(report: Report) -> tuple[str, ...]:
     """Names and times of the losses that the picture shows in one row."""
     step = report.breakdown.step_s or sum(bar.seconds for bar in report.waterfall)
     small = [bar for bar in report.waterfall if bar.group != "achieved" and 0 < abs(bar.seconds) < _SMALL * step]
-    return tuple(f"{bar.name} {duration(bar.seconds)}" for bar in small) if len(small) > 1 else ()
+    return tuple(f"{named(bar.name)} {duration(bar.seconds)}" for bar in small) if len(small) > 1 else ()
 
 
 def _peak_name(report: Report) -> str:
