@@ -30,14 +30,12 @@ def replayed(found: Sequence[Diagnosis]) -> str:
 
 def no_lines(report: Report) -> str:
     """Why no fix has a file and line, and what would tell; empty if one has, or if the stacks that were recorded name none."""
-    if not report.failed or any(found.place for found in report.failed) or report.code_lines:
+    run = report.run
+    is_job = run.rank is None and (run.world_size or 1) > 1  # the reports of its ranks tell
+    if is_job or not report.failed or any(found.place for found in report.failed) or report.code_lines:
         return ""
-    if report.run.captured or report.run.settings.get("with_stack"):
-        return (
-            f"lines of code: no line stands out in the program that recorded at {report.run.site}"
-            if report.run.site
-            else ""
-        )
+    if run.captured or run.settings.get("with_stack"):
+        return f"lines of code: no line stands out in the program that recorded at {run.site}" if run.site else ""
     modules = "; its modules are known (-v)" if report.modules else ""
     return f"lines of code: stacks were not recorded (with_stack=True, or mfu-doctor run){modules}"
 
