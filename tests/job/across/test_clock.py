@@ -102,3 +102,22 @@ def test_ranks_of_one_machine_need_no_messages() -> None:
     assert clocks.offset_ns.tolist() == [0, 0]
     assert clocks.tied.all()
     assert (clocks.resolution_ns, clocks.rooms) == (None, 0)
+
+
+def test_no_send_leaves_early_by_less_than_clocks_are_known() -> None:
+    """A clock is 10 us ahead, and ends differ by more: the send waits for its receive, and does not leave 5 us before."""
+    drawn = DrawnJob(2, clock_us={1: 10})
+    for _ in range(8):
+        drawn.step()
+        drawn.work({0: 100, 1: 1100})
+        drawn.send(0, 1, 5)
+        drawn.collective(10)
+    ranks, dice = drawn.summaries(), np.random.default_rng(0)
+    for one in ranks:
+        reduced = np.array([kind == "allreduce" for kind in one.collectives.kind])
+        one.collectives.end[reduced] += dice.integers(-20_000, 20_000, int(reduced.sum()))
+    job = Job(tuple(ranks))
+    assert job.clocks.resolution_ns is not None
+    assert job.clocks.resolution_ns > 10_000
+    assert not job.waits.ahead.any()
+    assert (job.waits.transfer[job.table.is_kind("send")] == 0).all()
