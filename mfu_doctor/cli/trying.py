@@ -108,8 +108,8 @@ def listed() -> str:
     """Every fix that can be tried: its name, what it changes, and the rules that it answers."""
     rows = []
     for remedy in REMEDIES:
-        told = f"{remedy.words.replace('{setting}', 'N')} ({', '.join(remedy.answers)})"
-        name = remedy.name + ("=N" if "{setting}" in remedy.words + remedy.line else "")
+        told = f"{remedy.words.replace('{setting}', 'X')} ({', '.join(remedy.answers)})"
+        name = remedy.name + ("=X" if "{setting}" in remedy.words + remedy.line else "")
         rows += [pad(name if not i else "", _NAME) + row for i, row in enumerate(wrap(told, 80 - _NAME))]
     return "".join(f"{row}\n" for row in rows)
 
@@ -130,8 +130,9 @@ class _Progress:
 def _told_first(program: Program, options: TryOptions) -> str:
     """What will run, how often and for how long, and what that does besides."""
     fixes = "the fixes of its plan" if not options.fixes else ", ".join(options.fixes)
+    time = quantities.counted(options.minutes, "minute")
     return (
-        f"{program} is run many times, in {quantities.number(options.minutes)} minutes at most: once to record it, then in turns "
+        f"{program} is run many times, in {time} at most: once to record it, then in turns "
         f"with and without {fixes}. Each run is ended when its steps are measured. What the program writes, such as "
         f"checkpoints and logs, it writes each time; {VARIABLE}=1 tells it that it is tried. Its files are not changed."
     )

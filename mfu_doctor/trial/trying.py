@@ -10,6 +10,7 @@ from pathlib import Path
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input, open_trace
 from mfu_doctor.inputs.settings import settings_here
+from mfu_doctor.quantities import counted
 from mfu_doctor.remedies.catalogue import REMEDIES, remedies_for, remedy_named, settled_on
 from mfu_doctor.remedies.remedy import Chosen, Circumstances
 from mfu_doctor.result.report import Report
@@ -141,8 +142,8 @@ def plan_told(bench: Bench, arms: Sequence[Arm]) -> str:
     names = ", ".join(" + ".join(arm.names) for arm in arms)
     left = math.ceil(bench.budget.left_s / 60)
     return (
-        f"trying {names}: each in turns with the unchanged program, {bench.steps} steps a run, until it is settled or "
-        f"{left} more minutes are over"
+        f"trying {names}: each in turns with the unchanged program, {bench.steps} steps a run, until it is settled, "
+        f"for {counted(left, 'minute')} at most"
     )
 
 
