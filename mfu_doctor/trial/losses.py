@@ -27,7 +27,9 @@ from mfu_doctor.result.trial import (
 Curve: TypeAlias = Sequence[float | None]  # None: not a number
 
 _CLOSE = 1e-3  # of the loss: what the last bits of float32 become in some tens of steps
-_SMALL = 0.1  # of the usual loss: a smaller one is compared with this
+# A smaller loss is compared with this share of the usual one, or with this of the largest: what has come down to nothing differs
+# by any factor.
+_SMALL, _NOTHING = 0.1, 1e-3
 _ERRORS = 3.0  # standard errors
 
 
@@ -87,11 +89,12 @@ def _apart(unchanged: Sequence[Sequence[float]], changed: Sequence[float]) -> li
     """How far each loss lies outside of where two unchanged runs may be, as a share of the loss."""
     lows, highs = [min(row) for row in zip(*unchanged, strict=True)], [max(row) for row in zip(*unchanged, strict=True)]
     widths = accumulate((high - low for low, high in zip(lows, highs, strict=True)), max)
-    usual = median(abs(value) for value in highs)
+    sizes = [abs(value) for value in highs]
+    least = max(_SMALL * median(sizes), _NOTHING * max(sizes))
     apart = []
     for value, low, high, width in zip(changed, lows, highs, widths, strict=True):
         outside = max(low - width - value, value - high - width, 0.0)
-        scale = max(abs(low), abs(high), _SMALL * usual)
+        scale = max(abs(low), abs(high), least)
         apart.append(outside / scale if scale else float(outside > 0))
     return apart
 

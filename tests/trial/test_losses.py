@@ -79,6 +79,11 @@ def test_without_losses_there_is_nothing_to_say() -> None:
     assert loss_change([[None], [None]], [1.0]).kind == NO_LOSS
 
 
+def test_a_loss_that_has_come_down_to_nothing_is_compared_with_what_it_was() -> None:
+    learnt = [0.1**i for i in range(12)]
+    assert loss_change([learnt, learnt], [loss + 1e-7 for loss in learnt]).kind == CLOSE
+
+
 def test_losses_of_zero_are_compared() -> None:
     assert loss_change([[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]).kind == IDENTICAL
     assert loss_change([[0.0, 0.0], [0.0, 0.0]], [0.0, 1.0]).kind in (DRIFTS, OTHER_ORDER, DIVERGES)

@@ -7,6 +7,7 @@ from mfu_doctor.result import trial as known
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import Trial, Tried
 
+_MANY_TIMES = 10.0  # of a loss
 _ANYTHING = 10  # steps: a range that is wider says nothing
 _LEAST_START_S = 1.0  # less is not worth a word
 _NOTHING = "The recording shows no fault whose fix can be tried. --fix all tries every fix that applies here."
@@ -112,6 +113,11 @@ def stopped(trial: Trial) -> str:
     return "" if trial.ended is None else f"Not all is settled: {trial.ended}."
 
 
+def share_of_loss(share: float) -> str:
+    """How far losses are apart: "0.04 %"."""
+    return f"{quantities.significant(100 * share, 1)} %" if share < _MANY_TIMES else "many times its size"
+
+
 def _loss(tried: Tried) -> str:
-    most = "" if tried.loss_change is None else f"{quantities.significant(100 * tried.loss_change, 1)} %"
+    most = "" if tried.loss_change is None else share_of_loss(tried.loss_change)
     return _LOSSES[tried.loss].format(step=tried.loss_step, most=most) if tried.loss is not None else ""
