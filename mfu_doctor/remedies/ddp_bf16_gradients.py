@@ -27,6 +27,6 @@ DDP_BF16_GRADIENTS = Remedy(
     words="gradients are reduced across ranks in bf16",
     line="model.register_comm_hook(None, torch.distributed.algorithms.ddp_comm_hooks.default_hooks.bf16_compress_hook)",
     numerics=Numerics.CHANGES,
-    why_not=whether.on_many_ranks,
+    why_not=whether.both(whether.on_gpu, whether.on_many_ranks),  # the hook is for NCCL,
     apply=lambda _: before_first_call(_register),
 )

@@ -1,20 +1,40 @@
-"""DistributedDataParallel does not broadcast buffers in each forward pass: each rank keeps its own batch norm statistics."""
+"""DistributedDataParallel does not send buffers to all ranks in each forward pass: each keeps its own batch norm statistics."""
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from mfu_doctor.remedies import whether
-from mfu_doctor.remedies.ddp_switches import switch
-from mfu_doctor.remedies.remedy import Keywords, Numerics, Remedy
+from mfu_doctor.remedies.effects import took_effect
+from mfu_doctor.remedies.patches import change_arguments
+from mfu_doctor.remedies.remedy import Numerics, Remedy
 
 _NAME = "ddp-kept-buffers"
+_OLD, _NEW = "broadcast_buffers", "forward_sync_buffers"  # the old one is deprecated where there is the new one
+
+
+def _apply(_: str | None) -> None:
+    from torch.nn.parallel import DistributedDataParallel
+
+    argument = _NEW if _NEW in inspect.signature(DistributedDataParallel.__init__).parameters else _OLD
+
+    def change(given: dict[str, Any]) -> None:
+        if False in (given.get(_NEW), given.get(_OLD)):
+            return
+        given.pop(_OLD, None)
+        given[argument] = False
+        took_effect(_NAME)
+
+    change_arguments(DistributedDataParallel, change)
+
 
 DDP_KEPT_BUFFERS = Remedy(
     name=_NAME,
     answers=("scalar-collectives",),
-    words="buffers are not broadcast across ranks: each keeps its own batch norm statistics",
-    line="DistributedDataParallel(..., broadcast_buffers=False)",
+    words="buffers are not sent to all ranks: each keeps its own batch norm statistics",
+    line=f"DistributedDataParallel(..., {_NEW}=False)  # in older versions of torch {_OLD}=False",
     numerics=Numerics.CHANGES,
     why_not=whether.on_many_ranks,
-    apply=lambda _: switch(_NAME, "broadcast_buffers", to=False),
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("broadcast_buffers", "False"),)),
+    apply=_apply,
 )
