@@ -29,6 +29,7 @@ from mfu_doctor import quantities
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import write_file
 from mfu_doctor.inputs.protect import protect
+from mfu_doctor.remedies.beyond import BEYOND
 from mfu_doctor.remedies.catalogue import REMEDIES, remedy_named
 from mfu_doctor.render import format_for, render
 from mfu_doctor.render.board import board_markdown
@@ -105,12 +106,17 @@ def _remember(report: Report, tell: Callable[[str], None]) -> None:
 
 
 def listed() -> str:
-    """Every fix that can be tried: its name, what it changes, and the rules that it answers."""
+    """Every fix that can be tried: its name, what it changes, and the rules that it answers; then the rules without one."""
     rows = []
     for remedy in REMEDIES:
-        told = f"{remedy.words.replace('{setting}', 'X')} ({', '.join(remedy.answers)})"
+        answers = ", ".join(remedy.answers) or "tried only by its name"
+        told = f"{remedy.words.replace('{setting}', 'X')} ({answers})"
         name = remedy.name + ("=X" if "{setting}" in remedy.words + remedy.line else "")
         rows += [pad(name if not i else "", _NAME) + row for i, row in enumerate(wrap(told, 80 - _NAME))]
+    rows += ["", "Fixes of these rules cannot be tried from outside:"]
+    for reason in dict.fromkeys(BEYOND.values()):
+        rules = ", ".join(rule for rule, why in BEYOND.items() if why == reason)
+        rows += wrap(f"{rules}: {reason}", 80)
     return "".join(f"{row}\n" for row in rows)
 
 
