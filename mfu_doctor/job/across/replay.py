@@ -101,35 +101,36 @@ class JobReplay:
 
     def steps_ns(self, edit: JobEdit) -> Floats:
         """Mean step of each rank with this edit, in nanoseconds of the recorded run, shape (ranks,)."""
-        points, levels = self._points, self._levels
-        if edit.saved is not None:
-            points = self._sooner(edit.saved)
+        points, levels, times = self._points, self._levels, (self._at, self._left)
         reaches = tuple(edit.reach.get(rank, reach) for rank, reach in enumerate(self._reaches))
         if edit.reach:
             points = points_of(self._table, reaches, self._begin)
             levels = levels_of(points, self._meetings)
+            times = _walked(points, levels, self.transfer)
+        if edit.saved is not None:
+            points = self._sooner(points, times, edit.saved)
         at, _ = _walked(points, levels, self.transfer if edit.transfer is None else edit.transfer)
         return _steps(reaches, points, at)
 
-    def _sooner(self, saved: Floats) -> Points:
+    def _sooner(self, points: Points, times: tuple[Floats, Floats], saved: Floats) -> Points:
         """The points with every delay shorter by the share that the rank saves of its own work in that time."""
-        points = self._points
+        at, left = times
         since, delay = points.since.copy(), points.delay.copy()
         counts = np.diff(points.pointer)
         for rank, (a, b) in enumerate(pairwise(points.first.tolist())):
             rows = np.flatnonzero(points.row[a:b] != UNKNOWN) + a
-            rows = rows[np.argsort(self._at[rows], kind="stable")]
+            rows = rows[np.argsort(at[rows], kind="stable")]
             row = points.row[rows]
             if not saved[row].any():
                 continue
             begin = float(self._begin[rank])
             done = _Done(self._table, self._slots, row, saved[row])
-            done.at(begin, self._at[rows], self._left[rows])
+            done.at(begin, at[rows], left[rows])
             edges = slice(int(points.pointer[a]), int(points.pointer[b]))
-            source, reached = points.source[edges], np.repeat(self._at[a:b], counts[a:b])
-            delay[edges] *= done.left_between(self._left[source], reached)
+            source, reached = points.source[edges], np.repeat(at[a:b], counts[a:b])
+            delay[edges] *= done.left_between(left[source], reached)
             first = np.full(b - a, begin)
-            since[a:b] = begin + (since[a:b] - begin) * done.left_between(first, self._at[a:b])
+            since[a:b] = begin + (since[a:b] - begin) * done.left_between(first, at[a:b])
         return replace(points, since=since, delay=delay)
 
 

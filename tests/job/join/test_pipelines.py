@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mfu_doctor.job.across.edits import JobEdit
+from mfu_doctor.job.across.edits import JobEdit, together
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import patterns_of
 from mfu_doctor.job.across.stages import stage_times
@@ -160,6 +160,15 @@ def test_a_slow_worker_like_its_peers_is_replayed_operation_by_operation() -> No
     job = Job(tuple(summaries_of(slow_backwards())))
     assert job.replay.base_ns / 1e9 == pytest.approx([16] * 4)
     assert job.replay.steps_ns(like_the_others(job, (1,)).mid) / 1e9 == pytest.approx([7] * 4)
+
+
+def test_a_slow_worker_is_mended_together_with_a_finding_of_a_rank() -> None:
+    """The finding changes nothing here: with it the job is as fast as without. A plan lost the one for the other."""
+    job = Job(tuple(summaries_of(slow_backwards())))
+    reach = job.summaries[0].reach
+    assert reach is not None
+    both = together([like_the_others(job, (1,)).mid, JobEdit(reach={0: reach})])
+    assert job.replay.steps_ns(both) / 1e9 == pytest.approx([7] * 4)
 
 
 def test_a_production_job_without_its_slow_worker_is_ideal() -> None:
