@@ -132,3 +132,15 @@ def test_unknown_flops_of_an_evaluation_leave_those_of_the_training_step_known()
     assert run.mfu.report.model_flops == 2 * 4096**3
     assert run.mfu.report.upper is None
     assert run.mfu.report.value == pytest.approx(2 * 4096**3 / run.mfu.step_s / 311.9e12, rel=1e-3)
+
+
+def test_a_later_pace_makes_usual_steps_longer_and_not_what_long_steps_have_besides() -> None:
+    """Usual steps take twice as long later. The pause does not: all of it saved leaves a usual step, not less."""
+    beside, later = KERNELS_US * 1e-6, 2 * KERNELS_US * 1e-6
+    timed = (*(later,) * 110, *((KERNELS_US + PAUSE_US) * 1e-6,) * 10)
+    run = Run(replace(drawn().trace(), facts=Facts(timed_steps_s=timed, beside_steps_s=(beside,) * 5)))
+    found = diagnose_run(run).report.diagnosis("long-steps")
+    assert found is not None
+    assert found.saving is not None
+    assert found.saving.high <= run.mean_step.stated_ns * 1e-9 - beside
+    assert run.mean_step.in_run(run.replay.recorded_ns) == pytest.approx(run.mean_step.stated_ns)

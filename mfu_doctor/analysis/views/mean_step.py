@@ -10,7 +10,7 @@ often such steps come: the recorded ones count here too, without the cost of rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median_low
 
 import numpy as np
@@ -36,7 +36,8 @@ class MeanStep:
         long: how many of the `count` steps are long.
         count: the steps that the mean is of.
         every: a long step comes every so many steps; None: not regularly, or not known.
-        pace: how long a usual step of the run takes over one beside the recording; 1 if it grows, by work of its own.
+        pace: how long such steps as were recorded take in the run, over what they take beside the recording; 1 if the usual step
+            grows, by work of its own.
     """
 
     stated_ns: float
@@ -81,7 +82,9 @@ def mean_step(steps: Steps, facts: Facts | None) -> MeanStep:
         return MeanStep(mean_timed, recording, int(slow_timed.sum()), len(timed), pace=pace)
     many = len(timed) + len(recorded)
     total = mean_timed * len(timed) + usual * float((~slow).sum()) + float((recorded[slow] - recording).sum())
-    return MeanStep(total / many, recording, int(slow_timed.sum() + slow.sum()), many, _period(steps), pace)
+    found = MeanStep(total / many, recording, int(slow_timed.sum() + slow.sum()), many, _period(steps), pace)
+    # what is long by other work is not longer at another pace: recorded steps take what the mean step says, and no more
+    return found if pace == 1.0 else replace(found, pace=found.stated_ns / found.without_recording(steps.mean_ns))
 
 
 def are_long(took: Floats) -> npt.NDArray[np.bool_]:
