@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.intervals import Intervals
 
 # What remains of other work in a run after a sensible fix: an evaluation of a tenth of the data after each pass takes about 3 %
 # of the time (no backward pass), and some more for checkpoints and logs.
@@ -29,10 +29,12 @@ def times_less(spent: float, rest: float) -> int:
 
 
 def in_long_steps(run: Run, where: Intervals) -> bool:
-    """Whether most of this host time is in long steps: what they do besides has it."""
-    long = run.steps.long & run.steps.steady
-    inside = where & union(run.steps.host_start[long], run.steps.host_end[long])
-    return inside.total_ns > _MOST * where.total_ns
+    """Whether most of this host time is what long steps do besides: more than the others have of it."""
+    steps = run.steps
+    inside = where.overlap_with(steps.host_start, steps.host_end).astype(np.float64)
+    long, usual = steps.long & steps.steady, steps.steady & ~steps.long
+    besides = inside[long].sum() - long.sum() * (inside[usual].mean() if usual.any() else 0.0)
+    return bool(besides > _MOST * where.total_ns)
 
 
 def told_of_the_run(run: Run) -> bool:

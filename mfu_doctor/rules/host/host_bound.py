@@ -212,14 +212,14 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     gaps = long_gaps(run, steady, host, python, CPU_PAUSE_SHARE * steady.step_ns)
     awake = gaps.awake
     least = CPU_EXCESS_SHARE * steady.step_ns
+    middling = long_gaps(run, steady, host, python, 0.0)
     if gaps.excess_ns * awake >= least:
-        return _python(run, steady, gaps, idle)
+        return _python(run, steady, middling if _are_at_one_line(run, steady, gaps, middling) else gaps, idle)
     if gaps.excess_ns >= least and awake < _AWAKE:
         return _asleep(run, steady, gaps)
     everything = (ScaleHost(python, 0.0),)
     if idle < CPU_DISPATCH_SHARE * steady.step_ns:
         return None
-    middling = long_gaps(run, steady, host, python, 0.0)
     if middling.excess_ns * middling.awake >= _MOSTLY_PYTHON * idle:
         return _python(run, steady, middling, idle)
     compiled = (ScaleHost(host.dispatch & python, _COMPILED_DISPATCH),)
@@ -237,6 +237,12 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         withhold=obstacle_to_compile(run),
         symptom_of=_roots_on_cpu(run, python & steady.host),
     )
+
+
+def _are_at_one_line(run: Run, steady: Steady, longest: LongGaps, every: LongGaps) -> bool:
+    """Whether the line of the longest gaps fills the shorter ones too: then its fix takes all of them."""
+    spot = run.python_at(longest.pauses & steady.host)
+    return spot is not None and run.python_at(every.pauses & steady.host) == spot
 
 
 def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:

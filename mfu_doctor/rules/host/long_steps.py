@@ -2,7 +2,8 @@
 
 What it measures
     Analysed steps that are longer than 1.5 times the median, and that have operators which usual steps do not have or are longer
-    than the median plus three robust standard deviations. In these steps: such operators, and long gaps on the CPU.
+    than the median plus three robust standard deviations. In these steps: such operators, and long gaps on the CPU. A line that
+    takes most of its time in usual steps, and longer in some, is no other work: host-bound counts all of it.
 
 Why it costs
     If every 100th step contains work that takes as long as 50 steps, one third of the total time is lost. The median step does
@@ -31,7 +32,7 @@ import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import work_in
 from mfu_doctor.analysis.evidence.host_time import host_time_of, joined, longest_pause
-from mfu_doctor.analysis.evidence.rare_work import times_less, told_of_the_run
+from mfu_doctor.analysis.evidence.rare_work import in_long_steps, times_less, told_of_the_run
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
@@ -75,6 +76,8 @@ def long_steps(run: Run) -> Outcome:
     if not other.count:
         return None
     spot = run.inside_at(extra) if extra.count else run.python_at(pauses)
+    if spot is not None and not extra.count and _takes_every_step(run, steady, spot):
+        return None
     times = times_less(run.steps.mean_ns - middle, middle)
     return Finding(
         summary=f"{number(len(steps))} of {len(index)} steps took up to {time_of(float(length.max()))}; the median step took "
@@ -94,6 +97,12 @@ def long_steps(run: Run) -> Outcome:
         symptom_of=("outside-steps",) if told_of_the_run(run) else (),
         confidence="hint",
     )
+
+
+def _takes_every_step(run: Run, steady: Steady, spot: Spot) -> bool:
+    """Whether this is where all steps lose time, longer in some of them: host-bound has the whole of it."""
+    everywhere = host_time_of(run, steady).pauses & steady.host
+    return run.python_at(everywhere) == spot and not in_long_steps(run, everywhere)
 
 
 def _seen_elsewhere(run: Run, recorded: int) -> Skip | None:

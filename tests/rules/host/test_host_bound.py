@@ -13,6 +13,7 @@ from mfu_doctor.diagnosis.pricing import price_findings, scale_of
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.host.long_steps import long_steps
 from mfu_doctor.whole_run import LONG, Elsewhere, WholeRun
 from tests.rules.drawing import training
 from tests.rules.judging import close, found, price_us, run_of, silent
@@ -136,13 +137,19 @@ def test_on_a_cpu_many_gaps_that_are_longer_than_dispatch_are_python() -> None:
 
 
 def sampled(
-    place: str, *, ops: str = "train.py:50", cpu: float | None = None, library: str | None = None, busy_cpu: float = 1.0
+    place: str,
+    *,
+    ops: str = "train.py:50",
+    cpu: float | None = None,
+    library: str | None = None,
+    busy_cpu: float = 1.0,
+    between: int = 10,
 ) -> Run:
     """Steps of 4 ms of operators and a pause of 4 ms; `place` is seen in the pauses, `ops` while operators run.
 
     `cpu`: the share of the pauses in which the thread was on a CPU; `busy_cpu`: the same for operators.
     """
-    drawn = loop(10, 0, 400, between=10, pause=4_000, device=False)
+    drawn = loop(10, 0, 400, between=between, pause=4_000, device=False)
     base = 1_000_000_000_000
     drawn.header["baseTimeNanoseconds"] = base
     busy = [(e["ts"], e["ts"] + e["dur"]) for e in training(drawn).events if e["cat"] == "cpu_op"]
@@ -212,6 +219,35 @@ def test_what_long_steps_do_besides_is_not_counted_twice() -> None:
     assert found(host_bound, sampled("train.py:41")).symptom_of == ()
 
 
+def uneven(usual: int, longer: int) -> Run:
+    """train.py:41 takes so long in each step, and longer in every fourth."""
+    drawn, frames = Timeline(device=None), list[FrameSample]()
+    base = 1_000_000_000_000
+    drawn.header["baseTimeNanoseconds"] = base
+    for step in range(13):
+        with drawn.step():
+            for _ in range(6):
+                drawn.op("aten::mm", host=500)
+            until = drawn.now + (longer if step % 4 == 3 else usual)
+            frames += [FrameSample(time_ns=base + us * 1000, place="train.py:41") for us in range(drawn.now, until, 500)]
+            drawn.now = until
+    return run_of(drawn, frames=tuple(frames))
+
+
+def test_a_line_that_takes_longer_in_some_steps_is_counted_in_all() -> None:
+    """A list is converted in every step. Half of what long ones have was promised: 7 to 14 of 24 ms, and 5 remained."""
+    run = uneven(10_000, 30_000)
+    assert found(host_bound, run).symptom_of == ()
+    assert price_us(host_bound, run).mid_ns == pytest.approx(15_000, rel=0.03)
+    silent(long_steps, run)
+
+
+def test_a_line_that_takes_most_of_its_time_in_some_steps_is_what_they_do_besides() -> None:
+    run = uneven(1_000, 30_000)
+    assert found(host_bound, run).symptom_of == ("long-steps",)
+    assert found(long_steps, run).place == "train.py:41"
+
+
 def test_dispatch_in_pytorch_is_not_the_line_that_called_it() -> None:
     assert found(host_bound, sampled("train.py:41", library="torch")).place is None
     assert found(host_bound, sampled("train.py:41", library="json")).place == "train.py:41"
@@ -221,6 +257,12 @@ def test_a_line_takes_its_whole_gap_with_it() -> None:
     """Half of it once stayed in the best estimate: a program whose line took 22 of 34 ms was promised 12."""
     price = price_us(host_bound, sampled("train.py:41", cpu=1.0))
     assert price.low_ns == price.mid_ns == close(4_000)
+
+
+def test_a_line_takes_its_short_gaps_with_it_too() -> None:
+    """Histograms of every parameter: some gaps are long and many short. Only long ones were counted, 101 of 179 ms."""
+    price = price_us(host_bound, sampled("train.py:41", cpu=1.0, between=320))
+    assert price.mid_ns == pytest.approx(4_000 + 10 * 320, rel=0.03)
 
 
 def test_time_off_the_cpu_goes_with_its_line_but_not_for_sure() -> None:
