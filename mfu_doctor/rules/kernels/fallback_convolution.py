@@ -33,13 +33,14 @@ import re
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, owner_of, scaled
+from mfu_doctor.analysis.evidence.fast_convolutions import CONVOLUTIONS, in_onednn
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, steady_of, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
-from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice
+from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.devices.dtypes import short_dtype
-from mfu_doctor.distinct import distinct, numbered
+from mfu_doctor.distinct import distinct
 from mfu_doctor.quantities import share
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
@@ -48,13 +49,10 @@ from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S, seconds
 
 _CONVOLUTION = re.compile(r"^aten::convolution$")
-_EITHER_WAY = re.compile(r"^aten::convolution(_backward)?$")
 _FALLBACK = re.compile(r"^aten::(_?slow_conv|thnn_conv|_nnpack_spatial_convolution)")
 _FAST = re.compile(r"^aten::(mkldnn|cudnn|miopen)_convolution")
 _FAST_DTYPES = ("fp32", "bf16")  # of oneDNN in training; fp16 and fp64 have rules of their own
-# Low, mid, high; see the docstring for what was measured.
-_CPU_EFFICIENCIES = (0.25, 0.5, 1.0)
-_GPU_LEFT = (0.9, 0.6, 0.4)
+_GPU_LEFT = (0.9, 0.6, 0.4)  # low, mid, high
 
 
 @rule(
@@ -110,7 +108,7 @@ def _around(run: Run, pattern: re.Pattern[str], calls: Rows) -> Rows:
 
 def _entries(run: Run, slow: Rows) -> Mask:
     """Device work of these forward convolutions, and of backward convolutions with the same input and weight."""
-    owner = owner_of(run, _EITHER_WAY)
+    owner = owner_of(run, CONVOLUTIONS)
     owners = distinct(owner[owner >= 0])
     forward = np.isin(run.trace.events.name[owners], ids_matching(run.trace, _CONVOLUTION))
     layers = {_layer(run, row, 0) for row in slow.tolist()} - {None}
@@ -133,23 +131,11 @@ def _layer(run: Run, row: int, first: int) -> tuple[tuple[int, ...] | None, ...]
 def _change(run: Run, entries: Mask) -> Change | None:
     if not run.is_cpu:
         return Change(*(scaled(run, entries, left) for left in _GPU_LEFT))
-    peak, bandwidth = run.peaks.of("fp32"), run.peaks.bandwidth
-    if not peak or not bandwidth:
+    found = in_onednn(run, entries)
+    if found is None:
         return None
-    owner = owner_of(run, _EITHER_WAY)[entries]
-    length = (run.activity.end - run.activity.start)[entries].astype(np.float64)
-    _, which = numbered(owner)
-    flops = np.bincount(which, run.flops.per_entry(EXECUTED)[entries])
-    moved = np.bincount(which, np.nan_to_num(run.least_bytes[entries]))
-    least = np.maximum(flops / peak, moved / bandwidth) * NS_PER_S
-    now = np.maximum(np.bincount(which, length), 1.0)
-
-    def at(efficiency: float) -> tuple[Edit, ...]:
-        left = np.minimum(least / efficiency / now, 1.0)[which]
-        rows, first = np.unique(run.activity.row[entries], return_index=True)
-        return (ScaleDevice(rows, left[first]),)
-
-    return Change(*(at(efficiency) for efficiency in _CPU_EFFICIENCIES))
+    rows, first = np.unique(run.activity.row[found.entries], return_index=True)
+    return Change(*((ScaleDevice(rows, left[first]),) for left in found.left))
 
 
 def _reached(run: Run, entries: Mask) -> str:

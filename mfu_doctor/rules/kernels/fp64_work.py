@@ -15,8 +15,10 @@ How the gain is predicted
     by the square root of the ratio of the peaks. Mid: with 70 % of the efficiency that they have now. High: with 80 % efficiency.
     Other kernels move half of the bytes: 70 % (low) and 50 % (mid) of their time remain. High: if fp64 runs at less than half of
     the fp32 rate, the time is divided by the ratio of the peaks, but is at least that of half of the bytes.
-    On a CPU 60, 45 and 30 % of the time remain (low, mid, high), of convolutions 50, 30 and 20 %, of pooling and normalization
-    90, 70 and 40 %, after 1 us of dispatch that stays. Measured with torch 2.13 and one thread of an AMD EPYC with AVX-512.
+    On a CPU 60, 45 and 30 % of the time remain (low, mid, high), of pooling and normalization 90, 70 and 40 %, after 1 us of
+    dispatch that stays. Measured with torch 2.13 and one thread of an AMD EPYC with AVX-512. A convolution, with all the copies
+    and slices inside its call, takes the larger of FLOPs / fp32 peak and half of its bytes / bandwidth, divided by 25, 50 and
+    100 % efficiency, as in fallback-convolution; without a peak or FLOPs 50, 30 and 20 % remain.
     Mid and high remove conversions between float64 and other float dtypes, if the model is in float32.
 
 How to fix
@@ -40,6 +42,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.evidence.attribution import device_ns, removed
 from mfu_doctor.analysis.evidence.digits import double_on_purpose
 from mfu_doctor.analysis.evidence.double_precision import DoublePrecision, double_precision_of
+from mfu_doctor.analysis.evidence.fast_convolutions import in_onednn
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
 from mfu_doctor.analysis.evidence.vocab_loss import vocab_loss_of
 from mfu_doctor.analysis.replay.edits import Change, SetDevice
@@ -54,7 +57,7 @@ Floats = npt.NDArray[np.float64]
 
 # Shares of the time that remain on a CPU, by kind of operator; see the docstring for how they were measured.
 _CPU_LEFT = (0.6, 0.45, 0.3)
-_CPU_CONVOLUTION_LEFT = (0.5, 0.3, 0.2)
+_CPU_CONVOLUTION_LEFT = (0.5, 0.3, 0.2)  # where their FLOPs or the fp32 peak are not known
 _CPU_NORMALIZATION_LEFT = (0.9, 0.7, 0.4)
 _CPU_DISPATCH_NS = 1 * NS_PER_US  # an operator on few elements takes as long in either dtype
 _GPU_LEFT = (0.7, 0.5, 0.5)
@@ -93,7 +96,7 @@ def fp64_work(run: Run) -> Outcome:
         place=None if found.origin is None or found.is_model else run.places(np.array([found.origin]))[0],
         symptom_of=("large-vocab-loss",) if _is_vocab_loss(run, steady, found) else (),
         withhold=double_on_purpose(run, found.entries, WORTH_SHARE * steady.step_ns),
-        raised_peak=run.peaks.of("fp32") if found.is_model and not run.is_cpu else None,
+        raised_peak=run.peaks.of("fp32") if found.is_model else None,
     )
 
 
@@ -128,12 +131,18 @@ def _is_vocab_loss(run: Run, steady: Steady, found: DoublePrecision) -> bool:
 
 
 def _change(run: Run, found: DoublePrecision) -> Change:
-    entry = np.flatnonzero(found.entries & ~found.casts)
+    convolved = in_onednn(run, found.entries & ~found.casts, bytes_left=0.5) if run.is_cpu else None
+    whole = np.zeros(len(found.entries), np.bool_) if convolved is None else convolved.entries
+    entry = np.flatnonzero((found.entries & ~found.casts) | whole)
     rows, which = np.unique(run.activity.row[entry], return_inverse=True)
     now = np.bincount(which, run.unrecorded_ns[entry], minlength=len(rows)).astype(np.float64)
     kinds = np.zeros(len(rows), np.int64)
     kinds[which] = entry
     after = _on_cpu(run, now, kinds) if run.is_cpu else _on_gpu(run, now, kinds, (entry, which))
+    if convolved is not None:
+        after = tuple(
+            _convolved(left, now, which[whole[entry]], share) for left, share in zip(after, convolved.left, strict=True)
+        )
     casts = removed(run, found.casts) if found.casts.any() else ()
     low, mid, high = ((SetDevice(rows, np.minimum(left, now).astype(np.int64)),) for left in after)
     return Change(low, (*mid, *casts), (*high, *casts))
@@ -149,6 +158,13 @@ def _on_cpu(run: Run, now: Floats, entry: Rows) -> tuple[Floats, ...]:
         dispatch + (now - dispatch) * np.where(convolution, conv, np.where(slow_anyway, norm, other))
         for other, conv, norm in ends
     )
+
+
+def _convolved(after: Floats, now: Floats, rows: Rows, left: Floats) -> Floats:
+    """The same with these shares left of the rows of convolutions."""
+    changed = after.copy()
+    changed[rows] = now[rows] * left
+    return changed
 
 
 def _pooling(run: Run) -> Mask:

@@ -229,7 +229,9 @@ def uneven(usual: int, longer: int) -> Run:
             for _ in range(6):
                 drawn.op("aten::mm", host=500)
             until = drawn.now + (longer if step % 4 == 3 else usual)
-            frames += [FrameSample(time_ns=base + us * 1000, place="train.py:41") for us in range(drawn.now, until, 500)]
+            frames += [
+                FrameSample(time_ns=base + us * 1000, place="train.py:41") for us in range(drawn.now, until, 500)
+            ]
             drawn.now = until
     return run_of(drawn, frames=tuple(frames))
 

@@ -10,6 +10,7 @@ from mfu_doctor.rules.kernels.fp64_work import fp64_work
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
 from tests.rules.drawing import POINTWISE, steps
 from tests.rules.judging import close, found, price_us, run_of, silent
+from tests.rules.kernels.test_fallback_convolution import CPU, INPUT, WEIGHT
 from tests.rules.kernels.test_large_vocab_loss import written_out
 from tests.timeline import Timeline
 
@@ -57,6 +58,28 @@ def test_on_a_cpu_half_of_the_vectors_and_of_the_bytes_remains() -> None:
     assert price.low_ns == close(0.40 * 4_000)
     assert price.mid_ns == close(0.55 * 4_000)
     assert price.high_ns == close(0.70 * 4_000)
+
+
+def test_on_a_cpu_a_convolution_is_priced_as_a_whole_by_what_onednn_takes_in_float32() -> None:
+    """In float64 PyTorch slices, copies and multiplies sample by sample; half of the calls inside have no large tensor."""
+
+    def body(t: Timeline) -> None:
+        told = {
+            "dims": [INPUT, WEIGHT, [], [], [], [], [], [], []],
+            "types": ["double", "double", *[""] * 7],
+            "concrete": ["", "", "", "[1, 1]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1"],
+        }
+        with t.span("aten::convolution", "cpu_op", **told):
+            t.python(1)
+            for _ in range(10):
+                t.op("aten::slow_conv_dilated2d", host=1_000, dims=told["dims"][:2], types=["double", "double"])
+                t.op("aten::as_strided", host=1_000, dims=[[8], []], types=["double", ""])
+
+    run = run_of(steps(body, device=False), measured_peaks=CPU)
+    price = price_us(fp64_work, run)
+    # a millisecond at the peak; 20 ms now
+    assert price.mid_ns == close(20_000 - 2_000)
+    assert price.low_ns == close(20_000 - 4_000)
 
 
 def test_small_operators_take_as_long_in_either_dtype() -> None:
