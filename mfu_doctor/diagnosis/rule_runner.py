@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mfu_doctor.analysis.evidence.library_versions import for_versions
+from mfu_doctor.analysis.evidence.trainer_arguments import for_trainer
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.rules.contract import Finding, Outcome, Rule, Skip
@@ -72,7 +73,7 @@ def _judge(run: Run, rule: Rule) -> Outcome:
     outcome = rule.judge(run)
     if not isinstance(outcome, Finding):
         return outcome
-    return replace(outcome, fix=for_versions(run, outcome.fix))
+    return replace(outcome, fix=for_trainer(run, for_versions(run, outcome.fix)))
 
 
 def findings(examined: Iterable[Examined]) -> list[tuple[Rule, Finding]]:

@@ -14,6 +14,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.intervals import Intervals, complement, union
 from mfu_doctor.result.bottleneck import host_parts
+from mfu_doctor.quantities import share
 from mfu_doctor.units import NS_PER_US
 
 # Dispatching one module from Python takes 5 to 50 us (profiled up to 100); a longer pause is other work of the program.
@@ -24,6 +25,7 @@ GRAPH_NODE_NS = 1 * NS_PER_US
 # Share of the host time of issuing that stays with compiled code, by end: an estimate, not a measurement.
 COMPILED_HOST_LEFT = (0.7, 0.5, 0.3)
 GRAPH_CAUTIOUS = 0.3  # cautious end: copies into static inputs, and Python around the graph
+_LITTLE = 0.01  # of the step: less is no part of what is waited for
 GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied and Python must call the graph
 
 
@@ -112,6 +114,12 @@ def long_gaps(run: Run, steady: Steady, host: HostTime, python: Intervals, least
     return LongGaps(pauses, typical, _excess(run, pauses & steady.host, typical), 1.0 if awake is None else awake)
 
 
+def at_one_line(run: Run, longest: Intervals, every: Intervals) -> bool:
+    """Whether the user's code that fills these gaps fills those too: then its fix takes all of them."""
+    spot = run.python_at(longest)
+    return spot is not None and run.python_at(every) == spot
+
+
 def _excess(run: Run, pauses: Intervals, typical_ns: int) -> float:
     """Time that long gaps take above a typical one, in nanoseconds per step: the median over the steady steps."""
     steps = run.steps
@@ -133,3 +141,9 @@ def joined(*sets: Intervals) -> Intervals:
 def parts_of_wait(run: Run, steady: Steady) -> str:
     """What of that wait is for launches and what for Python, in the words of the verdict."""
     return host_parts(part_of(run, "launch").mean_ns, part_of(run, "python").mean_ns, steady.step_ns)
+
+
+def and_for_data(run: Run, steady: Steady) -> str:
+    """The wait for data, which a quicker CPU makes shorter too: without it a saving seems larger than what is waited for."""
+    data = part_of(run, "data_loading").mean_ns
+    return f" and {share(data, steady.step_ns)} for data" if data >= _LITTLE * steady.step_ns else ""

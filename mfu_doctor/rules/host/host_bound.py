@@ -52,6 +52,8 @@ from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import (
     HostTime,
     LongGaps,
+    and_for_data,
+    at_one_line,
     fusable_share,
     host_time_of,
     joined,
@@ -119,7 +121,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
     fusable = fusable_share(run, steady)
     advice = launch_advice(run, steady)
     return Finding(
-        summary=f"GPU waits for the CPU {idle.of_step}{parts_of_wait(run, steady)}{_and_for_data(run, steady)}: "
+        summary=f"GPU waits for the CPU {idle.of_step}{parts_of_wait(run, steady)}{and_for_data(run, steady)}: "
         f"{number(host.operations)} kernels",
         fix=advice.fix,
         detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
@@ -138,12 +140,6 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
         mostly_of="input-bound" if part_of(run, "data_loading").mean_ns > idle.mean_ns else None,
         at_most=_lost(run, steady),
     )
-
-
-def _and_for_data(run: Run, steady: Steady) -> str:
-    """The wait for data, which a quicker CPU makes shorter too: without it a saving seems larger than what is waited for."""
-    waits = part_of(run, "data_loading").mean_ns
-    return f" and {share(waits, steady.step_ns)} for data" if waits >= WORTH_SHARE * steady.step_ns else ""
 
 
 def _lost(run: Run, steady: Steady) -> float:
@@ -214,7 +210,12 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     least = CPU_EXCESS_SHARE * steady.step_ns
     middling = long_gaps(run, steady, host, python, 0.0)
     if gaps.excess_ns * awake >= least:
-        return _python(run, steady, middling if _are_at_one_line(run, steady, gaps, middling) else gaps, idle)
+        return _python(
+            run,
+            steady,
+            middling if at_one_line(run, gaps.pauses & steady.host, middling.pauses & steady.host) else gaps,
+            idle,
+        )
     if gaps.excess_ns >= least and awake < _AWAKE:
         return _asleep(run, steady, gaps)
     everything = (ScaleHost(python, 0.0),)
@@ -237,12 +238,6 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         withhold=obstacle_to_compile(run),
         symptom_of=_roots_on_cpu(run, python & steady.host),
     )
-
-
-def _are_at_one_line(run: Run, steady: Steady, longest: LongGaps, every: LongGaps) -> bool:
-    """Whether the line of the longest gaps fills the shorter ones too: then its fix takes all of them."""
-    spot = run.python_at(longest.pauses & steady.host)
-    return spot is not None and run.python_at(every.pauses & steady.host) == spot
 
 
 def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:

@@ -31,7 +31,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import work_in
-from mfu_doctor.analysis.evidence.host_time import host_time_of, joined, longest_pause
+from mfu_doctor.analysis.evidence.host_time import at_one_line, host_time_of, joined, longest_pause
 from mfu_doctor.analysis.evidence.rare_work import in_long_steps, times_less, told_of_the_run
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
@@ -76,7 +76,7 @@ def long_steps(run: Run) -> Outcome:
     if not other.count:
         return None
     spot = run.inside_at(extra) if extra.count else run.python_at(pauses)
-    if spot is not None and not extra.count and _takes_every_step(run, steady, spot):
+    if not extra.count and _take_every_step(run, steady, pauses):
         return None
     times = times_less(run.steps.mean_ns - middle, middle)
     return Finding(
@@ -99,10 +99,10 @@ def long_steps(run: Run) -> Outcome:
     )
 
 
-def _takes_every_step(run: Run, steady: Steady, spot: Spot) -> bool:
-    """Whether this is where all steps lose time, longer in some of them: host-bound has the whole of it."""
+def _take_every_step(run: Run, steady: Steady, pauses: Intervals) -> bool:
+    """Whether these are longer ones of what all steps have at their line: host-bound has the whole of it."""
     everywhere = host_time_of(run, steady).pauses & steady.host
-    return run.python_at(everywhere) == spot and not in_long_steps(run, everywhere)
+    return at_one_line(run, pauses, everywhere) and not in_long_steps(run, everywhere)
 
 
 def _seen_elsewhere(run: Run, recorded: int) -> Skip | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mfu_doctor.facts import FrameSample, MeasuredPeak
@@ -64,7 +66,7 @@ def test_on_a_cpu_a_convolution_is_priced_as_a_whole_by_what_onednn_takes_in_flo
     """In float64 PyTorch slices, copies and multiplies sample by sample; half of the calls inside have no large tensor."""
 
     def body(t: Timeline) -> None:
-        told = {
+        told: dict[str, Any] = {
             "dims": [INPUT, WEIGHT, [], [], [], [], [], [], []],
             "types": ["double", "double", *[""] * 7],
             "concrete": ["", "", "", "[1, 1]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1"],
