@@ -19,3 +19,7 @@ class CoreTurns:
     pool_ran: float = 0.0  # of all of them; waiting for work in a loop counts
     pool_waited: float = 0.0  # of all of them
     pool_most_waited: float = 0.0  # of the one that waited longest
+    python_ran: float | None = (
+        None  # of the other threads that Python started, the recorder's left out; None: not recorded
+    )
+    python_busiest: str | None = None  # name of the one that ran longest

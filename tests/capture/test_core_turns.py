@@ -35,37 +35,47 @@ def at(training: tuple[int, int], **others: tuple[int, int]) -> Threads:
     numbers = {"pool": POOL, "second": POOL + 10, "python": 3, "autograd": BACKWARD}
     turns = {1: training} | {numbers[name]: turn for name, turn in others.items()}
     in_ns = {number: (ran * NS_PER_MS, waited * NS_PER_MS) for number, (ran, waited) in turns.items()}
-    return Threads(in_ns, 1, frozenset({3}), frozenset({BACKWARD} & in_ns.keys()))
+    return Threads(in_ns, 1, {3: "writer"} if 3 in in_ns else {}, frozenset({BACKWARD} & in_ns.keys()))
 
 
 def test_the_training_thread_and_its_pool_are_told_from_threads_of_python() -> None:
     """Of one second training ran 600 ms and waited 200; two threads of the pool waited 150 and 50."""
     before = at((100, 10), pool=(50, 5), second=(0, 0), python=(5, 5))
     after = at((700, 210), pool=(750, 155), second=(300, 50), python=(900, 900))
-    assert core_turns(before, after, 1.0) == CoreTurns(
+    assert core_turns(before, after, 1.0, 2.495) == CoreTurns(
         training_ran=0.6,
         training_waited=0.2,
         pool_threads=2,
         pool_ran=1.0,
         pool_waited=0.2,
         pool_most_waited=0.15,
+        python_ran=0.895,
+        python_busiest="writer",
     )
 
 
+def test_a_thread_that_has_ended_is_what_the_process_had_besides() -> None:
+    """A log writer is closed before the run is over: its count is gone, 0.2 of a core."""
+    before, after = at((0, 0), pool=(0, 0), python=(5, 5)), at((700, 0), pool=(500, 0))
+    found = core_turns(before, after, 1.0, 1.4)
+    assert found is not None
+    assert (found.python_ran, found.python_busiest) == (0.2, "writer")
+
+
 def test_autograd_has_a_thread_of_its_own_beside_a_gpu_and_takes_turns_with_training() -> None:
-    found = core_turns(at((0, 0)), at((400, 30), autograd=(500, 60)), 1.0)
+    found = core_turns(at((0, 0)), at((400, 30), autograd=(500, 60)), 1.0, None)
     assert found == CoreTurns(training_ran=0.9, training_waited=0.09)
 
 
 def test_a_number_that_a_new_thread_got_counts_from_its_beginning() -> None:
-    found = core_turns(at((0, 0), pool=(800, 90)), at((900, 0), pool=(100, 20)), 1.0)
+    found = core_turns(at((0, 0), pool=(800, 90)), at((900, 0), pool=(100, 20)), 1.0, None)
     assert found is not None
     assert (found.pool_ran, found.pool_waited) == (0.1, 0.02)
 
 
 def test_the_counts_are_read_where_linux_has_them(tmp_path: Path) -> None:
     mine, helper = threading.get_native_id(), threading.Event()
-    other = threading.Thread(target=helper.wait)
+    other = threading.Thread(target=helper.wait, name="writer")
     other.start()
     try:
         for number, name in (
@@ -83,7 +93,7 @@ def test_the_counts_are_read_where_linux_has_them(tmp_path: Path) -> None:
     assert found.turns[POOL] == (POOL, 17)
     assert found.training == mine
     assert found.backward == {BACKWARD}
-    assert other.native_id in found.python
+    assert found.python[other.native_id or 0] == "writer"
 
 
 @pytest.mark.parametrize("schedstat", ["0 0 0", "", "no such file"])
@@ -91,8 +101,8 @@ def test_a_system_that_does_not_count_is_unknown(tmp_path: Path, schedstat: str)
     thread(tmp_path, threading.get_native_id(), schedstat)
     assert threads_now(tmp_path) is None
     assert threads_now(tmp_path / "none") is None
-    assert core_turns(None, at((1, 1)), 1.0) is None
-    assert core_turns(at((1, 1)), Threads({}, 2, frozenset(), frozenset()), 1.0) is None  # the thread has ended
+    assert core_turns(None, at((1, 1)), 1.0, 1.0) is None
+    assert core_turns(at((1, 1)), Threads({}, 2, {}, frozenset()), 1.0, 1.0) is None  # the thread has ended
 
 
 def busy(wall_s: float, *, own: float, loaders: float, tree: float, who: frozenset[int] = frozenset({8})) -> Busy:

@@ -13,8 +13,8 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, part_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.intervals import Intervals, complement, union
+from mfu_doctor.quantities import share, time_of
 from mfu_doctor.result.bottleneck import host_parts
-from mfu_doctor.quantities import share
 from mfu_doctor.units import NS_PER_US
 
 # Dispatching one module from Python takes 5 to 50 us (profiled up to 100); a longer pause is other work of the program.
@@ -147,3 +147,10 @@ def and_for_data(run: Run, steady: Steady) -> str:
     """The wait for data, which a quicker CPU makes shorter too: without it a saving seems larger than what is waited for."""
     data = part_of(run, "data_loading").mean_ns
     return f" and {share(data, steady.step_ns)} for data" if data >= _LITTLE * steady.step_ns else ""
+
+
+def pace(run: Run, steady: Steady, host: HostTime, total: float) -> str:
+    """The median kernel and what the CPU needs for one, of so much of its time in a step."""
+    entries = steady.entries(run)
+    kernel = float(np.median((run.activity.end - run.activity.start)[entries])) if entries.any() else 0.0
+    return f"median kernel {time_of(kernel)}; the CPU needs {time_of(total / max(host.operations, 1))} per kernel"

@@ -12,7 +12,7 @@ from mfu_doctor.facts import Facts, HostFacts
 from mfu_doctor.facts.core_turns import CoreTurns
 
 # Who can have the cores that training waits for.
-LOADER, CHILDREN, OTHERS, MACHINES, OWN = "loader", "children", "others", "machines", "own"
+LOADER, CHILDREN, HELPERS, OTHERS, MACHINES, OWN = "loader", "children", "helpers", "others", "machines", "own"
 # A thread of a pool that finds no work looks for some in a loop for a while, and waits for a core as if somebody needed what it
 # would do. This part of its wait makes a step longer. Measured on two cores, torch 2.13, with one worker of 0.3 to 0.9 cores and
 # with one or two other processes: 0.20 to 0.54 (convolutions), 0.35 to 0.50 (an MLP), 0.36 to 0.80 (a transformer).
@@ -83,13 +83,14 @@ def core_waits(facts: Facts | None, *, is_cpu: bool, held_up: float | None = Non
 
 
 def _others(facts: Facts, host: HostFacts) -> dict[str, float]:
-    """What the loader's workers, other children, other processes and other virtual machines had of these cores."""
+    """What the loader's workers, other children, helper threads, other processes and virtual machines had of these cores."""
     children = host.worker_cpu_share or 0.0
     loader = host.loader_cpu_share if host.loader_cpu_share is not None else children
     loader = min(loader, children) if any(used.num_workers for used in facts.loaders) else 0.0
     return {
         LOADER: loader,
         CHILDREN: children - loader,
+        HELPERS: (host.turns.python_ran if host.turns is not None else None) or 0.0,
         OTHERS: host.other_cores or 0.0,
         MACHINES: host.stolen_cpu_share or 0.0,
         OWN: 0.0,

@@ -123,7 +123,8 @@ def with_shares(facts: HostFacts, before: Busy | None, after: Busy | None) -> Ho
     wall_s = after.wall_s - before.wall_s
 
     def share(first: float | None, last: float | None) -> float | None:
-        return None if first is None or last is None else round(max(last - first, 0.0) / wall_s, 4)
+        used = _between(first, last)
+        return None if used is None else round(used / wall_s, 4)
 
     children = share(before.descendants_s, after.descendants_s)
     loader = share(before.loaders_s, after.loaders_s) if before.loaders == after.loaders else None
@@ -138,9 +139,13 @@ def with_shares(facts: HostFacts, before: Busy | None, after: Busy | None) -> Ho
         stolen_cpu_share=share(before.stolen_s, after.stolen_s),
         throttled_share=share(before.throttled_s, after.throttled_s),
         disk_read_bytes_s=_read_rate(before, after),
-        turns=core_turns(before.threads, after.threads, wall_s),
+        turns=core_turns(before.threads, after.threads, wall_s, _between(before.own_s, after.own_s)),
         shares_s=round(wall_s, 4),
     )
+
+
+def _between(first: float | None, last: float | None) -> float | None:
+    return None if first is None or last is None else max(last - first, 0.0)
 
 
 def _read_rate(before: Busy, after: Busy) -> float | None:

@@ -14,7 +14,7 @@ How the gain is predicted
     waits when it has nothing to do. Mid: by what operators take more than in the steps in which each of them was quick, but by
     45 % of what the pool waits at least. High: by 1.25 times the waits of all threads, because a thread that gets its core back
     finds other data in the caches. It is divided by what each of those who have the cores used of them.
-    Loader and other children: low a quarter less CPU time, mid three quarters less, high none left.
+    Loader, other children, other threads of the program: low a quarter less CPU time, mid three quarters less, high none left.
     More threads than cores: low a half, mid 85 %, high all of the cores' time in which none of them runs.
     Replay gives the new step time: host time and operators become shorter by this share, waits for data and for a GPU do not.
 
@@ -37,13 +37,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mfu_doctor.analysis.evidence.given_back import busiest_thread, given_back
 from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
 from mfu_doctor.analysis.evidence.loading import loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.replay.edits import Change, ScaleHost
+from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.core_waits import CHILDREN, LOADER, MACHINES, OTHERS, OWN, CoreWaits
-from mfu_doctor.intervals import union
+from mfu_doctor.analysis.views.core_waits import CHILDREN, HELPERS, LOADER, MACHINES, OTHERS, OWN, CoreWaits
 from mfu_doctor.quantities import number, percent_range, share, significant
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Effort, Finding, Outcome, Risk, Skip, rule, shown
@@ -67,7 +67,7 @@ class _Taker:
 # 0.2 % of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
 _LEFT = (0.75, 0.25, 0.0)
 _CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="loading takes no core any more")
-_LESS_ENDS = Ends(low="they use a quarter less", high="the others run at another time")
+_LESS_ENDS = Ends(low="a quarter of this goes", high="all of it runs at another time")
 _THREADS_ENDS = Ends(low="half of it goes", high="all idle time of the cores goes")
 
 
@@ -83,7 +83,7 @@ def crowded_cores(run: Run) -> Outcome:
     waits = run.core_waits
     if isinstance(waits, str):
         return Skip(waits)
-    who = max((LOADER, CHILDREN, OWN), key=lambda one: waits.had[one])
+    who = max((LOADER, CHILDREN, HELPERS, OWN), key=lambda one: waits.had[one])
     delay = waits.because_of(who)
     if delay[1] < WORTH_SHARE:
         return None
@@ -108,6 +108,7 @@ def crowded_cores(run: Run) -> Outcome:
 _NAMES = {
     LOADER: "loader's workers",
     CHILDREN: "other child processes",
+    HELPERS: "other threads of the program",
     OTHERS: "other processes",
     MACHINES: "other virtual machines",
 }
@@ -121,6 +122,9 @@ def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
     if who == CHILDREN:
         words = f"processes that the program started use {significant(waits.had[who], 2)} of {cores} cores"
         return _Taker(words, "# run these processes before or after training, or on other cores", _LEFT, _LESS_ENDS)
+    if who == HELPERS:
+        words = f"{busiest_thread(run)} uses {significant(waits.had[who], 2)} of {cores} cores"
+        return _Taker(words, "# give this thread less to do: write, log or load less often in it", _LEFT, _LESS_ENDS)
     ranks = (run.facts.world_size if run.facts is not None else None) or 1
     host = run.facts.host if run.facts is not None else None
     threads = (host.torch_threads if host is not None else None) or 1
@@ -138,9 +142,4 @@ def _detail(waits: CoreWaits) -> str:
 
 
 def _change(run: Run, delay: tuple[float, float, float], left: tuple[float, float, float]) -> Change:
-    """Host time and operators become shorter by what is saved; waits for data do not."""
-    everything = union(run.steps.host_start.min(keepdims=True), run.steps.host_end.max(keepdims=True))
-    working = everything - run.host.fetch
-    part = max(steady_of(run).host_ns(working) / steady_of(run).step_ns, WORTH_SHARE)
-    ends = (max(1.0 - (1.0 - kept) * longer / part, 0.0) for longer, kept in zip(delay, left, strict=True))
-    return Change(*((ScaleHost(working, factor),) for factor in ends))
+    return Change(*((given_back(run, (1.0 - kept) * longer),) for longer, kept in zip(delay, left, strict=True)))

@@ -21,7 +21,8 @@ How the gain is predicted
     If long gaps cause most of the idle time: low removes half of those for which the GPU waits (all of them if one line of the
     program fills them), mid removes all long gaps.
     In a CPU-only run: mid removes what long gaps take above the typical gap, high removes all Python between operators. A line
-    that fills the gaps takes them with it, so low is what its thread did on a CPU in them. Without such a line low is half of
+    that fills the gaps takes them with it, so low is what its thread did on a CPU in them. If a thread that the program started
+    takes cores from the step, mid and high count these as given back: the line feeds it. Without such a line low is half of
     that, and time in which the thread was not on a CPU (preempted, or waiting) stays, beyond what it loses in operators as well.
     The same if each gap is short, but most gaps are longer than dispatch takes (0.2 ms).
     Other short gaps are ordinary dispatch: mid halves them, and low saves nothing, because compiled small models were measured at
@@ -48,6 +49,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.diagnostics import takes_most
 from mfu_doctor.analysis.evidence.forward_only import is_forward_only
+from mfu_doctor.analysis.evidence.given_back import busiest_thread, threads_given_back
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import (
     HostTime,
@@ -60,6 +62,7 @@ from mfu_doctor.analysis.evidence.host_time import (
     late,
     long_gaps,
     longest_pause,
+    pace,
     parts_of_wait,
 )
 from mfu_doctor.analysis.evidence.launch_advice import cheaper_launches, launch_advice
@@ -94,6 +97,8 @@ _PAUSES = Ends(low="half of it has to stay", high="this Python can leave the ste
 _ELSEWHERE_ON_CPU = "to another thread, for the next request"
 _ELSEWHERE = f"to the GPU, or {_ELSEWHERE_ON_CPU}"
 _PYTHON = Ends(low="half of the long gaps stay", high="no Python stays between operators")
+_COMPILED = Ends(low="compiled code is not faster, as of some small models", high="no Python stays between operators")
+_FEEDS = Ends(low="the time off the CPU stays, and that thread keeps its cores", high="both go")
 _LINE = Ends(low="the time off the CPU stays", high="no Python stays between operators")
 
 
@@ -124,7 +129,7 @@ def _on_device(run: Run, steady: Steady, host: HostTime, idle: Part) -> Finding:
         summary=f"GPU waits for the CPU {idle.of_step}{parts_of_wait(run, steady)}{and_for_data(run, steady)}: "
         f"{number(host.operations)} kernels",
         fix=advice.fix,
-        detail=_pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
+        detail=pace(run, steady, host, total) + (f"; {advice.unknown}" if advice.unknown else ""),
         decides=advice.decides,
         change=cheaper_launches(run, steady, host, advice.graph_fits),
         evidence=(
@@ -218,7 +223,6 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         )
     if gaps.excess_ns >= least and awake < _AWAKE:
         return _asleep(run, steady, gaps)
-    everything = (ScaleHost(python, 0.0),)
     if idle < CPU_DISPATCH_SHARE * steady.step_ns:
         return None
     if middling.excess_ns * middling.awake >= _MOSTLY_PYTHON * idle:
@@ -228,10 +232,8 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
         fix="model = torch.compile(model)",
         detail=f"a typical gap between operators takes {time_of(host.typical_pause_ns)}",
-        decides=Ends(
-            low="compiled code is not faster, as of some small models", high="no Python stays between operators"
-        ),
-        change=Change((), compiled, everything),  # compiled code is not known to be faster on a CPU
+        decides=_COMPILED,
+        change=Change((), compiled, (ScaleHost(python, 0.0),)),  # compiled code is not known to be faster on a CPU
         evidence=(shown("Python", seconds(idle), "s"), shown("operators", host.operations, "per step")),
         risk="rounding",
         confidence="hint",
@@ -247,6 +249,8 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
     excess = np.maximum(length - gaps.typical_ns, 0)
     sure, likely = (1.0, 1.0) if spot else (0.5, gaps.awake)
     low, mid = _keep(pauses, length - excess * gaps.awake * sure), _keep(pauses, length - excess * likely)
+    freed = threads_given_back(run) if spot else ()
+    fed = f"; {busiest_thread(run)} takes cores from the rest of the step" if freed else ""
     python = run.breakdown.owners["python"] - run.optimizer_steps.own
     off = steady.host_ns(pauses) * (1 - gaps.awake)
     waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
@@ -254,9 +258,9 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
         summary=f"Python between operators takes {part_of(run, 'python').of_step}",
         fix=_move(spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step"),
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
-        f"{time_of(gaps.typical_ns)}{waiting}",
-        decides=_LINE if spot else _PYTHON,
-        change=Change((low,), (mid,), (ScaleHost(python, 1 - likely),)),
+        f"{time_of(gaps.typical_ns)}{waiting}{fed}",
+        decides=_FEEDS if freed else _LINE if spot else _PYTHON,
+        change=Change((low,), (mid, *freed[:1]), (ScaleHost(python, 1 - likely), *freed[1:])),
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
         place=spot.place if spot else None,
@@ -292,9 +296,3 @@ def _keep(where: Intervals, keep_ns: npt.NDArray[np.float64] | npt.NDArray[np.in
 
 def _idle_in(run: Run, where: Intervals, steady: Steady) -> float:
     return steady.per_step(float((late(run) & where & steady.device).total_ns))
-
-
-def _pace(run: Run, steady: Steady, host: HostTime, total: float) -> str:
-    entries = steady.entries(run)
-    kernel = float(np.median((run.activity.end - run.activity.start)[entries])) if entries.any() else 0.0
-    return f"median kernel {time_of(kernel)}; the CPU needs {time_of(total / max(host.operations, 1))} per kernel"

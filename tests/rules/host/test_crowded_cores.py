@@ -155,3 +155,15 @@ def test_beside_a_gpu_only_a_host_that_the_device_waits_for_matters() -> None:
                 drawn.op("aten::mm", host=host_us, kernel=kernel)
         run = run_of(drawn, host=replace(loads(0.5), turns=turns), loaders=(WORKER,))
         assert price_us(crowded_cores, run).mid_ns == close(saved)
+
+
+def test_a_thread_of_the_program_that_takes_cores_is_named_and_others_are_not_blamed() -> None:
+    """A thread that writes logs had 0.20 cores, other processes 0.05: all waiting, half of the step, was laid to those."""
+    turns = replace(WAITING, python_ran=0.2, python_busiest="_AsyncWriterThread")
+    run = run_with(turns, host=replace(TWO_CORES, other_cpu_share=0.05))
+    finding = found(crowded_cores, run)
+    assert "a thread that the program started (_AsyncWriterThread) uses 0.20 of 2 cores" in finding.summary
+    assert price_us(crowded_cores, run).high_ns == close(1.25 * 0.4 * 0.8 * 100_000)
+    waits = run.core_waits
+    assert not isinstance(waits, str)
+    assert waits.because_of("others")[1] == pytest.approx(0.29 * 0.2)

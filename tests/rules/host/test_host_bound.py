@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import price_findings, scale_of
-from mfu_doctor.facts import FrameSample
+from mfu_doctor.facts import FrameSample, HostFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.long_steps import long_steps
@@ -144,6 +146,7 @@ def sampled(
     library: str | None = None,
     busy_cpu: float = 1.0,
     between: int = 10,
+    **facts: Any,
 ) -> Run:
     """Steps of 4 ms of operators and a pause of 4 ms; `place` is seen in the pauses, `ops` while operators run.
 
@@ -166,7 +169,7 @@ def sampled(
                 cpu_ns=told,
             )
         )
-    return run_of(drawn, frames=tuple(frames))
+    return run_of(drawn, frames=tuple(frames), **facts)
 
 
 def test_the_line_that_a_capture_sampled_in_the_pause_is_named() -> None:
@@ -265,6 +268,22 @@ def test_a_line_takes_its_short_gaps_with_it_too() -> None:
     """Histograms of every parameter: some gaps are long and many short. Only long ones were counted, 101 of 179 ms."""
     price = price_us(host_bound, sampled("train.py:41", cpu=1.0, between=320))
     assert price.mid_ns == pytest.approx(4_000 + 10 * 320, rel=0.03)
+
+
+def test_a_line_that_feeds_a_thread_gives_the_cores_of_this_thread_back() -> None:
+    """Histograms that another thread writes: without the line, operators no longer wait for that thread either."""
+    turns = CoreTurns(
+        training_ran=0.7, training_waited=0.2, pool_threads=1, pool_ran=0.5, pool_waited=0.0, python_ran=0.3
+    )
+    host = HostFacts(
+        cores=2, affinity=2, torch_threads=2, cpu_share=1.5, worker_cpu_share=0.0, other_cpu_share=0.0, turns=turns
+    )
+    run = sampled("train.py:41", cpu=1.0, host=host)
+    price, step = price_us(host_bound, run), 8_100
+    assert price.low_ns == close(4_000)
+    assert price.mid_ns == pytest.approx(4_000 + 0.2 * 4_100, rel=0.03)
+    assert price.high_ns < step
+    assert "a thread that the program started takes cores" in (found(host_bound, run).detail or "")
 
 
 def test_time_off_the_cpu_goes_with_its_line_but_not_for_sure() -> None:
