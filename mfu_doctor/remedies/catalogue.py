@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfu_doctor.errors import DoctorError
+from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.remedies.anomaly_off import ANOMALY_OFF
 from mfu_doctor.remedies.autocast_off import AUTOCAST_OFF
 from mfu_doctor.remedies.batch_size import BATCH_SIZE
@@ -96,8 +96,10 @@ def remedy_named(name: str) -> Chosen:
     for remedy in REMEDIES:
         if remedy.name == bare:
             return Chosen(remedy, setting or None)
-    known = ", ".join(remedy.name for remedy in REMEDIES)
-    raise DoctorError(f"no remedy is named {name!r}", f"mfu-doctor try --list shows them: {known}")
+    known = [remedy.name for remedy in REMEDIES]
+    raise DoctorError(
+        f"no remedy is named {name!r}", suggest(bare, known, otherwise="mfu-doctor try --list shows them")
+    )
 
 
 def remedies_for(rule: str) -> tuple[Remedy, ...]:
