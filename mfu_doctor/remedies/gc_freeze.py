@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
 
 from mfu_doctor.remedies import whether
 from mfu_doctor.remedies.effects import took_effect
+from mfu_doctor.remedies.first_step import after_first_step
 from mfu_doctor.remedies.remedy import Numerics, Remedy
 
 _NAME = "gc-freeze"
 
 
 def _apply(_: str | None) -> None:
-    from torch.optim.optimizer import register_optimizer_step_post_hook
-
-    def freeze(*_: Any) -> None:
-        hook.remove()
+    def freeze() -> None:
         gc.collect()
         gc.freeze()
         took_effect(_NAME)
 
-    hook = register_optimizer_step_post_hook(freeze)
+    after_first_step(freeze)
 
 
 GC_FREEZE = Remedy(

@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from mfu_doctor.remedies.first_step import after_first_step
+
 Call = Callable[..., Any]
 Around = Callable[..., Any]  # (module, call, *args, **kwargs); it calls call(*args, **kwargs)
 Use = Callable[[list[Any]], None]
@@ -36,7 +38,6 @@ class _Look:
     def begin(self) -> None:
         """Look at all calls of modules, once."""
         from torch.nn import Module
-        from torch.optim.optimizer import register_optimizer_step_post_hook
 
         if self._removals:
             return
@@ -47,10 +48,13 @@ class _Look:
                 setattr(Module, "__call__", original)  # noqa: B010 - a method cannot be assigned in the eyes of mypy
 
         setattr(Module, "__call__", looking)  # noqa: B010
-        self._removals = [restore, register_optimizer_step_post_hook(lambda *_: self._end()).remove]
+        self._removals = [restore]
+        after_first_step(self._end)
 
     def _end(self) -> None:
-        """Change the classes of the models found, and hand the models to those who wait for them."""
+        """Change the classes of the models found, and hand the models to those who wait for them; the second time do nothing."""
+        if not self._removals:
+            return
         while self._removals:
             self._removals.pop()()
         if self.around:
