@@ -88,9 +88,13 @@ def test_an_interrupt_ends_all_and_shows_what_is_known(tmp_path: Path) -> None:
     source = TRAIN + "open(sys.argv[1], 'a').write(f'{os.getpid()} ')\ntrain(10**9)\n"
     name = own_fix(tmp_path, "import time, torch\ntorch.randn = lambda *_: time.sleep(3600)\n")
     command = [sys.executable, "-m", "mfu_doctor", "try", "--fix", name, str(script(tmp_path, source)), str(pids)]
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests in the background ignore it, and so would it
     with subprocess.Popen(
         command, cwd=tmp_path, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
+        signal.signal(signal.SIGINT, before)
         until = time.monotonic() + 60
         while len(pids.read_text().split()) < 3 and time.monotonic() < until:  # recorded, unchanged, with the fix
             time.sleep(0.05)
