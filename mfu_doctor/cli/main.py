@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -18,6 +17,7 @@ from mfu_doctor.cli import streams
 from mfu_doctor.cli.collecting import collect_seldom
 from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.cli.progress import count_ranks, watched
+from mfu_doctor.cli.run_verb import Begin, run
 from mfu_doctor.cli.try_verb import try_
 from mfu_doctor.errors import DoctorError
 
@@ -35,18 +35,6 @@ app = typer.Typer(
 )
 
 
-class _Begin(BaseException):
-    """Carries a user's program out of the frames of the command line, so that `main` begins it near the bottom of the stack.
-
-    Whatever formats the stack in a program (anomaly detection once per operator) would take our frames along: ten of typer's
-    made its steps twice as long as without mfu-doctor.
-    """
-
-    def __init__(self, program: Callable[[], int]) -> None:
-        super().__init__()
-        self.program = program
-
-
 def main() -> None:
     """Run the command line. Every error of ours becomes one line on standard error."""
     streams.hold_places()
@@ -54,7 +42,7 @@ def main() -> None:
     try:
         try:
             app()
-        except _Begin as begin:
+        except Begin as begin:
             program = begin.program
         sys.exit(program())
     except DoctorError as error:
@@ -202,39 +190,7 @@ def compare(
     raise typer.Exit(status)
 
 
-@app.command(cls=Verb, context_settings=_REST_IS_ITS_OWN)
-def run(
-    program: given.Program,
-    output: given.RunOutput = None,
-    skip: given.Skip = None,
-    timed: given.Timed = None,
-    warmup: given.Warmup = None,
-    active: given.Active = None,
-    model_flops: given.ModelFlops = None,
-    peak_flops: given.PeakFlops = None,
-    quiet: given.Quiet = False,
-) -> None:
-    """Run an unchanged training script, record a few steps, and report on them.
-
-    Write the options of mfu-doctor before the script. The exit code is that of the script.
-    """
-    from mfu_doctor.cli.run import run_program
-    from mfu_doctor.inputs.overrides import Overrides
-
-    stated = Overrides(peak_flops=peak_flops, model_flops=model_flops)  # a wrong value fails before the program starts
-    schedule = {"skip": skip, "timed": timed, "warmup": warmup, "active": active}
-    raise _Begin(
-        partial(
-            run_program,
-            program,
-            output=output,
-            schedule=schedule,
-            flops=(stated.model_flops, stated.peak_flops),
-            print_report=not quiet,
-        )
-    )
-
-
+app.command(cls=Verb, context_settings=_REST_IS_ITS_OWN)(run)
 app.command("try", cls=Verb, context_settings=_REST_IS_ITS_OWN)(try_)
 
 
@@ -244,7 +200,7 @@ def trial(orders: str, program: list[str]) -> None:
     from mfu_doctor.cli.run import words_of
     from mfu_doctor.trial.child import run_child
 
-    raise _Begin(partial(run_child, orders, words_of(program)))
+    raise Begin(partial(run_child, orders, words_of(program)))
 
 
 @app.command(cls=Verb)

@@ -184,7 +184,7 @@ ExplainFormat = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show all findings and tables, not only the first screen.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the report at the end.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the report.")]
 Summary = Annotated[
     bool, typer.Option("--summary", help="Append the result to the GitHub Actions job summary ($GITHUB_STEP_SUMMARY).")
 ]
@@ -205,6 +205,20 @@ Warmup = Annotated[
     typer.Option(min=0, metavar="N", help="Run N steps with the profiler and discard them (warm-up of the profiler)."),
 ]
 Active = Annotated[int | None, typer.Option(min=1, metavar="N", help="Record N steps with the profiler.")]
+AtStep = Annotated[
+    int | None,
+    typer.Option(
+        "--at-step", min=0, metavar="N", help="Record later: step N, counted from 0, is the first that is recorded."
+    ),
+]
+LiveLines = Annotated[
+    int | None,
+    typer.Option("--live", min=1, metavar="N", help="Print loss, time and MFU every N steps, for the whole run."),
+]
+LiveFile = Annotated[
+    str | None,
+    typer.Option("--live-file", metavar="FILE", help="Add these lines to FILE as JSON, one object each."),
+]
 TriedProgram = Annotated[
     list[str] | None,
     typer.Argument(

@@ -20,6 +20,7 @@ def run_program(
     output: str | None = None,
     schedule: Mapping[str, int | None] | None = None,
     flops: tuple[float | None, float | None] = (None, None),
+    live: tuple[int | None, str | None] = (None, None),
     print_report: bool = True,
 ) -> int:
     """Run a script or module and return the exit status that it has without mfu-doctor.
@@ -29,7 +30,8 @@ def run_program(
         output: where to write the trace.
         schedule: steps to skip, time, warm up and record, by name; None keeps the default.
         flops: FLOP per step and peak FLOP/s from the user; None if not given.
-        print_report: whether the report is printed at the end.
+        live: steps from one line of the log to the next, and a file that gets them too; None: none.
+        print_report: whether the report is printed.
 
     Raises:
         DoctorError: the script or module does not exist, or an unknown option stands before it.
@@ -45,9 +47,12 @@ def run_program(
         timed=steps.get("timed"),
         warmup=steps.get("warmup"),
         active=steps.get("active"),
+        at_step=steps.get("at_step"),
         model_flops=flops[0],
         peak_flops=flops[1],
         print_report=print_report,
+        live=1 if live[0] is None and live[1] is not None else live[0],
+        live_file=live[1],
     )
     return run_as_main(words, profiled(words.target, options))  # one frame of ours less than `run_script`
 

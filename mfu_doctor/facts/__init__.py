@@ -38,6 +38,7 @@ class Schedule:
     warmup: int
     active: int
     shapes: int = 1
+    at_step: int | None = None  # the first recorded step as asked for, from 0; None: as soon as the others have passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,11 @@ class Patience:
 _patience = Patience()
 
 
+def be_patient(seconds: float) -> None:
+    """Wait for the other ranks so long: this process keeps nobody."""
+    _patience.left_s = seconds
+
+
 def all_told(report: Report, own: Path, folder: Path | None) -> str | None:
     """The report of all ranks of this run as text; None if they are not there soon.
 

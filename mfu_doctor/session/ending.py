@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.edges import Source
@@ -15,6 +16,7 @@ from mfu_doctor.session.all_ranks import all_told
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
     from mfu_doctor.capture.capture import Capture
+    from mfu_doctor.whole_run import WholeRun
 
 _NO_JOB = "the report of all ranks could not be made"
 
@@ -27,8 +29,13 @@ def trains_on(capture: Capture) -> bool:
     return elsewhere and any(not other.daemon and other is not here for other in threading.enumerate())
 
 
-def report_of(path: Path, folder: Path | None) -> Report:
+def report_of(path: Path, folder: Path | None, content: BinaryIO | None = None) -> Report:
     """The report of a trace, with the settings of the directory in which the block began.
+
+    Args:
+        path: its file.
+        folder: that directory.
+        content: the file, opened before it may have been written anew; None: as it is now.
 
     Raises:
         DoctorError: there is none.
@@ -36,11 +43,13 @@ def report_of(path: Path, folder: Path | None) -> Report:
     from mfu_doctor.api.report import Report
     from mfu_doctor.inputs.load import load_input
     from mfu_doctor.inputs.settings import Settings, find_settings
+    from mfu_doctor.reading import read_trace
 
     if is_stream(path):
         raise DoctorError(f"the trace went into {path}, which cannot be read again", "write it to a file")
     settings = Settings() if folder is None else find_settings(folder)
-    return Report.of(load_input(path, settings=settings).report)
+    source = path if content is None else replace(read_trace(content), label=path.name)
+    return Report.of(load_input(source, settings=settings).report)
 
 
 def told(report: Report, path: Path | None, folder: Path | None) -> str:
@@ -59,3 +68,10 @@ def told(report: Report, path: Path | None, folder: Path | None) -> str:
         path = path.relative_to(folder)
     own = render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")
     return "\n".join([own, *(f"mfu-doctor: {' '.join(note.split())}" for note in why.said)])
+
+
+def told_of_run(run: WholeRun) -> str:
+    """What the run adds to a report that was printed while it went on."""
+    from mfu_doctor.render.words import whole_run
+
+    return whole_run.told(run)

@@ -24,6 +24,7 @@ def profile(
     timed: int = DEFAULT.timed,
     warmup: int = DEFAULT.warmup,
     active: int = DEFAULT.active,
+    at_step: int | None = None,
     model_flops: float | None = None,
     peak_flops: float | None = None,
     print_report: bool = True,
@@ -48,6 +49,7 @@ def profile(
         timed: steps timed without the profiler just before it starts; in a run that ends soon they give the step time and MFU.
         warmup: steps with the profiler that are discarded.
         active: recorded steps; one more is recorded with shapes and source lines.
+        at_step: the first recorded step, counted from 0: the timed and warm-up steps lie before it, all others are skipped.
         model_flops: FLOP per step and process; replaces the counted FLOPs.
         peak_flops: dense peak of one device in FLOP/s; replaces the value from the device table.
         print_report: whether rank 0 prints the report to stderr when the block ends.
@@ -70,6 +72,8 @@ def profile(
             raise DoctorError(f"profile({name}={count}) is not valid", f"pass {least} or more steps")
     check_model_flops(model_flops, "model_flops")
     check_peak_flops(peak_flops, "peak_flops")
+    if at_step is not None:
+        counts |= {"skip": _before(at_step, timed + warmup), "at_step": at_step}
     request = Request(
         asked=Schedule(**counts),
         destination=destination.Destination.of(path),
@@ -78,3 +82,13 @@ def profile(
         nvml=nvml,
     )
     return Recorder(request, print_report=print_report, enabled=enabled, yields=site is not None)
+
+
+def _before(at_step: int, needed: int) -> int:
+    """Steps to skip, so that this one is the first that is recorded."""
+    if at_step < needed:
+        raise DoctorError(
+            f"profile(at_step={at_step}) is not valid: {needed} steps are timed or warm the profiler up before it",
+            f"pass at_step={needed} or more, or smaller timed and warmup",
+        )
+    return at_step - needed

@@ -26,8 +26,11 @@ from mfu_doctor.capture.loop.edges import Source
 from mfu_doctor.capture.seen import Request
 from mfu_doctor.session.batches import Batches
 from mfu_doctor.session.decorated import in_block
-from mfu_doctor.session.ending import report_of, told, trains_on
+from mfu_doctor.session.early import EarlyReport
+from mfu_doctor.session.ending import report_of, told, told_of_run, trains_on
 from mfu_doctor.session.floor import leave_the_floor, take_the_floor
+from mfu_doctor.session.live import Live
+from mfu_doctor.session.shown import display, in_notebook, silence, write
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
@@ -47,6 +50,9 @@ class Recorder:
         print_report: whether rank 0 prints the report to stderr at the end.
         enabled: if False, no method does anything.
         yields: whether a `profile()` inside the block replaces this one (then this one is that of `mfu-doctor run`).
+
+    Attributes:
+        live: prints a line every so many steps; None: nothing does.
     """
 
     def __init__(self, request: Request, *, print_report: bool, enabled: bool, yields: bool) -> None:
@@ -58,6 +64,8 @@ class Recorder:
         self._output = Output(self._places)
         self._said = Notes()  # of the recorder itself
         self._print = print_report
+        self._early: EarlyReport | None = None
+        self.live: Live | None = None
         self._report: Report | None = None
         self._asked_report = False
         self._pid = 0  # the process that entered the block
@@ -138,14 +146,15 @@ class Recorder:
     def _record(self) -> None:
         """Begin; the second block of one recorder is recorded like the first."""
         self._output = output = Output(self._places)
-        self._asked_report, self._report = False, None
+        self._asked_report, self._report, self._early = False, None, None
         self._said.said.clear()
         try:
-            self._capture = self._said.guarded(_FAILED, Capture, self._request, output.write, output.keep)
+            self._capture = self._said.guarded(_FAILED, Capture, self._request, self._written, output.keep)
             if self._capture is None:
                 self._tell(self._said.said[0])
                 self._leave()
                 return
+            self._early = self._announced(self._capture)
             atexit.register(self._at_exit)
             for other in list(_left_unread):
                 other.read_before(self._request)
@@ -154,6 +163,22 @@ class Recorder:
             self.give_way()
             self._leave()
             raise
+
+    def _announced(self, capture: Capture) -> EarlyReport | None:
+        """What says and prints while the block goes on; None if nothing is to be printed before its end."""
+        if not self._is_first or in_notebook() or not (self._print or self.live):
+            return None
+        if self.live is not None:
+            self.live.begin(capture, self._say)
+        say = self._say if self._print else silence
+        return EarlyReport(capture, say, self._folder, self._places, None if self.live is None else self.live.made)
+
+    def _written(self, capture: Capture) -> None:
+        """The recording is over, or the block."""
+        first = capture.facts is None
+        self._output.write(capture)
+        if first and self._early is not None and self.path is not None and not capture.watch.ended:
+            capture.notes.guarded("the report could not be begun", self._early.recorded, self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,12 +203,16 @@ class Recorder:
         finally:
             self._leave()
             _left_unread.add(self)
+            if self._early is not None and not self._speaks:
+                self._early.stop()
         if self._speaks and not capture.abandoned:
             with at_hand(self._places):
-                capture.notes.guarded("the report could not be shown", self._show)
+                capture.notes.guarded("the report could not be shown", self._show, capture)
 
     def _leave(self) -> None:
         self._left = True
+        if self.live is not None and self._early is not None:
+            self._said.guarded("the lines could not be ended", self.live.end)
         atexit.unregister(self._at_exit)
         leave_the_floor(self)
 
@@ -206,6 +235,8 @@ class Recorder:
         gone = capture.notes.guarded("the outer recorder could not be stopped", capture.abandon)
         if gone:
             self._output.forget()
+            if self._early is not None:
+                self._early.stop()
         return bool(gone)
 
     def read_before(self, request: Request) -> None:
@@ -219,38 +250,47 @@ class Recorder:
 
     @property
     def _speaks(self) -> bool:
+        return self._print and self._is_first
+
+    @property
+    def _is_first(self) -> bool:
         place = self._said.guarded("the rank is not known", place_in_job)
-        return self._print and (place is None or not place.rank)
+        return place is None or not place.rank
 
     def _tell(self, sentence: str) -> None:
         """Note it, and print it once: a loop may come here in every round."""
         self._said.say(sentence)
         if self._speaks and sentence not in _told:
             _told.add(sentence)
-            self._said.guarded("standard error could not be written", _print, f"mfu-doctor: {sentence}")
+            self._say(f"mfu-doctor: {sentence}")
 
-    def _show(self) -> None:
+    def _say(self, text: str) -> None:
+        self._said.guarded("standard error could not be written", write, text)
+
+    def _show(self, capture: Capture) -> None:
         """The report, else why there is none; nothing beside the traceback of a program that failed before it trained."""
-        report = self.report
-        if report is not None:
+        early = self._early
+        if early is not None and early.finish():
+            run = None if capture.facts is None else capture.facts.whole_run
+            told_more = (None if run is None else told_of_run(run), early.cost)
+            text = "\n".join(f"mfu-doctor: {sentence}" for sentence in told_more if sentence is not None)
+        elif (report := self.report) is not None:
+            if in_notebook():
+                display(report)
+                return
             text = told(report, self.path, self._folder)
         elif self._failure is not None and self._failure is not SystemExit:
             return
-        elif self._capture is not None and self._capture.detector.source is Source.BLOCK:
-            text = f"mfu-doctor: {self._capture.samplers.children.who_trains() or _NOTHING_SEEN}"
+        elif capture.detector.source is Source.BLOCK:
+            text = f"mfu-doctor: {capture.samplers.children.who_trains() or _NOTHING_SEEN}"
         else:
             text = "\n".join(f"mfu-doctor: {note}" for note in self.notes)
-        _print(text)
+        if text:
+            write(text)
 
 
 _left_unread: weakref.WeakSet[Recorder] = weakref.WeakSet()  # recorders whose block is over
 _told: set[str] = set()
-
-
-def _print(text: str) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
 
 
 def _failed(error: BaseException | None) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from mfu_doctor.session.live import Live
 from mfu_doctor.session.profile import profile
 from mfu_doctor.session.program import Words, run_as_main
 from mfu_doctor.session.recorder import Recorder
@@ -23,9 +25,12 @@ class RunOptions:
         timed: steps timed without the profiler.
         warmup: steps with the profiler that are discarded.
         active: recorded steps.
+        at_step: the first recorded step, from 0.
         model_flops: FLOP per step; replaces the counted FLOPs.
         peak_flops: dense peak of the device in FLOP/s; replaces the value from the device table.
-        print_report: whether rank 0 prints the report to stderr at the end.
+        print_report: whether rank 0 prints the report to stderr.
+        live: steps from one line of the log to the next; None: no lines.
+        live_file: gets each line as JSON.
     """
 
     output: str | None = None
@@ -33,9 +38,12 @@ class RunOptions:
     timed: int | None = None
     warmup: int | None = None
     active: int | None = None
+    at_step: int | None = None
     model_flops: float | None = None
     peak_flops: float | None = None
     print_report: bool = True
+    live: int | None = None
+    live_file: str | None = None
 
 
 def run_script(
@@ -65,14 +73,17 @@ def profiled(target: str, options: RunOptions) -> Callable[[], Recorder]:
 
 
 def _profiled(target: str, options: RunOptions) -> Recorder:
-    given = {name: getattr(options, name) for name in ("skip", "timed", "warmup", "active")}
+    given = {name: getattr(options, name) for name in ("skip", "timed", "warmup", "active", "at_step")}
     chosen = {name: value for name, value in given.items() if value is not None}
     if options.output is not None:
         chosen["path"] = options.output
-    return profile(
+    recorder = profile(
         **chosen,
         model_flops=options.model_flops,
         peak_flops=options.peak_flops,
         print_report=options.print_report,
         site=target,
     )
+    if options.live is not None:
+        recorder.live = Live(options.live, None if options.live_file is None else Path(options.live_file))
+    return recorder

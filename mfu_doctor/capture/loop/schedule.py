@@ -50,8 +50,8 @@ def fit(asked: Schedule, available: int | None) -> Schedule:
     want = {
         name: getattr(asked, name) for name in ("active", "timed", "skip", "warmup", "shapes")
     }  # ties go to the first
-    if available is None or length(asked) <= available:
-        return asked
+    if available is None or length(asked) <= available or asked.at_step is not None:
+        return asked  # who names a step knows that it comes, in whatever epoch
     got = dict.fromkeys(want, 0)
     left = max(available, 0)
     for name in _FIRST_NEEDS:

@@ -13,6 +13,7 @@ STEPS = "usual steps"
 _PARTS = {BEFORE: "before step 1", BETWEEN: "between steps", LONG: "in long steps", AFTER: "after last step"}
 _SLOW = "slow first steps"
 MOST_ROWS = 4  # besides the steps; the rest is one row
+_WORTH_TELLING = 0.01  # of the run
 _ALL_STEPS = 0.98  # of the run: more is told in one sentence
 
 
@@ -38,8 +39,11 @@ class RunRow:
 
 def title(report: Report) -> str:
     """What the rows are of."""
-    run = report.whole_run
-    assert run is not None
+    assert report.whole_run is not None
+    return _title(report.whole_run)
+
+
+def _title(run: WholeRun) -> str:
     text = f"{quantities.duration(run.own_s)}, {quantities.counted(run.steps, 'step')}"
     return text if run.ended else f"{text}, not to its end"
 
@@ -62,6 +66,17 @@ def sentence(report: Report) -> str | None:
     if run is None or run.steps_s < _ALL_STEPS * run.own_s:
         return None
     return f"training steps are {quantities.share(run.steps_s, run.own_s)} of the run ({title(report)})"
+
+
+def told(run: WholeRun) -> str:
+    """What a run adds to a report of its recording: the share that its steps explain, and what else took longest."""
+    steps = f"the whole run ({_title(run)}): usual steps are {quantities.share(run.steps_s, run.own_s)} of it"
+    pauses = [
+        f"{label} {quantities.duration(seconds)}" + (f" ({line})" if line else "")
+        for label, seconds, line in _named(run)[:MOST_ROWS]
+        if seconds >= _WORTH_TELLING * run.own_s
+    ]
+    return f"{steps}; {', '.join(pauses)}" if pauses else steps
 
 
 def rows(report: Report, most: int | None = MOST_ROWS) -> list[RunRow]:

@@ -1,0 +1,98 @@
+"""A report that another process makes while the training goes on, so that no step waits for it.
+
+That process is no child of this one: a program that waits for any child of its own must not meet ours.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.session.report_process import CODE, Made
+
+# Set beside the program's own environment: one thread for each library that would take a core for each of its own.
+_ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_LAST_WORDS = 300  # characters of what a failing process wrote
+# The shell ends at once, and what it started goes on with the trace as its input.
+_LET_GO = ("/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh")
+
+
+class Beside:
+    """One such process. It shares no memory with this one, which may have threads and devices, and is behind it in priority.
+
+    Args:
+        path: the trace.
+        folder: where the program was started; None: deleted.
+        places: where modules are found.
+        made: called once, in a thread of its own, with the report, if there is one.
+
+    Attributes:
+        notes: why there is no report.
+        took_s: how long it took; None before it is there.
+    """
+
+    def __init__(self, path: Path, folder: Path | None, places: Sequence[str], made: Callable[[Made], None]) -> None:
+        self.notes = Notes()
+        self.took_s: float | None = None
+        self._began, self._made, self._stopped = time.monotonic(), made, False
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open until the process has ended
+        words = [sys.executable, "-P", "-c", CODE, str(path), "" if folder is None else str(folder), *places]
+        with path.open("rb") as trace:
+            self._shell = subprocess.Popen(  # noqa: S603 - our own words
+                [*_LET_GO, *words],
+                stdin=trace,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                cwd=folder,
+                env=os.environ | _ALONE,
+                start_new_session=True,  # Ctrl-C is for the training
+            )
+        self._shell.wait()
+        self._waiter = threading.Thread(target=self._wait, name="mfu-doctor-report", daemon=True)
+        self._waiter.start()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self._began
+
+    def finish(self, patience_s: float) -> bool:
+        """Wait for it so long at most; returns whether it has ended. Ctrl-C ends the wait."""
+        self._waiter.join(patience_s)
+        return not self._waiter.is_alive()
+
+    def stop(self) -> None:
+        """Nobody wants it any more."""
+        self._stopped = True
+        with suppress(ProcessLookupError):
+            os.killpg(self._shell.pid, signal.SIGKILL)
+        self._waiter.join()
+
+    def _wait(self) -> None:
+        told = self._shell.stdout
+        assert told is not None
+        with told, self._said as said:
+            written = told.read()
+            self.took_s = self.seconds
+            if self._stopped:
+                return
+            said.seek(0)
+            made = self.notes.guarded("the report could not be made beside the training", _read, written, said.read())
+        if made is not None:
+            self.notes.guarded("the report could not be shown", self._made, made)
+
+
+def _read(written: bytes, said: bytes) -> Made:
+    if not written:
+        raise OSError(f"its process wrote nothing: {said.decode(errors='replace').strip()[-_LAST_WORDS:]}")
+    return Made.read(written)

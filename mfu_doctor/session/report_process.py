@@ -1,0 +1,66 @@
+"""The process that makes a report beside the training, with the trace as its standard input.
+
+The trace is an open file: the training may end meanwhile and put more into the one that has its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_NICEST = 19
+_FOR_OTHERS_S = 60.0  # the other ranks may record later: nobody waits for this process
+
+CODE = "import sys; sys.path += sys.argv[3:]; from mfu_doctor.session.report_process import main; main()"
+"""What the Python of this process is to run: after the path of the trace and the folder of the program come places of modules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What it writes.
+
+    Attributes:
+        text: the report.
+        flops: model FLOP of a step; None if they are not known.
+        ideal_s: how long these take at the peak; None likewise.
+        reason: why MFU is not known.
+    """
+
+    text: str
+    flops: float | None = None
+    ideal_s: float | None = None
+    reason: str | None = None
+
+    @classmethod
+    def read(cls, written: bytes) -> Made:
+        """From what the process wrote.
+
+        Raises:
+            ValueError: it did not write this.
+            TypeError: likewise.
+        """
+        return cls(**json.loads(written))
+
+
+def main() -> None:
+    """Make the report of the trace on standard input, behind everything else that wants to run."""
+    from mfu_doctor.session import all_ranks
+    from mfu_doctor.session.ending import report_of, told
+
+    with suppress(OSError):
+        os.nice(_NICEST)
+    path, folder = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
+    all_ranks.be_patient(_FOR_OTHERS_S)
+    report = report_of(path, folder, sys.stdin.buffer)
+    mfu, step = report.mfu, report.step_time_s
+    made = Made(
+        text=told(report, path, folder),
+        flops=mfu.model_flops,
+        ideal_s=None if mfu.value is None or step is None else mfu.value * step.stated,
+        reason=mfu.reason,
+    )
+    sys.stdout.buffer.write(json.dumps(asdict(made)).encode())
