@@ -138,13 +138,13 @@ class Capture:
     def module_called(self, module: object) -> None:
         """See `Listener`."""
         if not self.over:
+            self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "forward")
             self._safely("a call of a module could not be recorded", self._tell, self.signs.module_called, module)
 
     def backward_begins(self, roots: Sequence[Any]) -> None:
         """See `Listener`."""
         if not self.over:
-            self.signs.backward_begins()
-            self.signs.losses.begins(roots)
+            self.signs.backward_begins(roots)
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
             if self.phase_runner.idle:
                 with without_user_modes():

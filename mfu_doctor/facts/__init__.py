@@ -112,6 +112,7 @@ class PrecisionFacts:
     onednn: bool | None = None  # whether it may be used; None where torch was built without it
     cudnn: bool | None = None
     anomaly_mode: bool | None = None
+    inference_mode: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,3 +95,19 @@ def test_whether_the_fast_convolutions_are_on_is_read() -> None:
         library.enabled = before
     assert off is (False if library.is_available() else None)
     assert StepSettings().precision(None).cudnn is torch.backends.cudnn.enabled
+
+
+def test_an_autocast_region_around_the_whole_block_is_seen_inside_of_it() -> None:
+    settings = StepSettings()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        settings.note("backward")
+    assert settings.precision(None).autocast_dtype == "bfloat16"
+    assert noted(False).precision(None).autocast_dtype is None
+
+
+def test_inference_mode_is_seen_where_the_model_is_called() -> None:
+    settings = StepSettings()
+    with torch.inference_mode():
+        settings.note("forward")
+    assert settings.precision(None).inference_mode is True
+    assert noted(False).precision(None).inference_mode is False

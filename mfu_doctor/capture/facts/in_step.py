@@ -1,6 +1,7 @@
 """Settings as they are while a step runs: a context manager around a part of the step has ended when the step has.
 
-They are read when a backward pass begins, or where none is seen, when an optimizer steps or an autocast region begins. What most
+They are read when a backward pass begins, or where none is seen, when an optimizer steps, an autocast region begins or a model is
+called. What most
 readings say is what holds: a setting that is changed for a few steps, or for evaluation, is not the loop's.
 """
 
@@ -10,11 +11,11 @@ from collections import Counter
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
-from mfu_doctor.capture.facts.settings import precision
+from mfu_doctor.capture.facts.settings import autocast_now, precision
 from mfu_doctor.facts import PrecisionFacts
 
-Moment: TypeAlias = Literal["backward", "step", "autocast"]
-_BEST_FIRST: tuple[Moment, ...] = ("backward", "step", "autocast")
+Moment: TypeAlias = Literal["backward", "step", "autocast", "forward"]
+_BEST_FIRST: tuple[Moment, ...] = ("backward", "step", "autocast", "forward")
 _MOST = 16  # readings of each moment, 10 us each: enough for what most steps say
 
 
@@ -30,19 +31,20 @@ class StepSettings:
 
         readings = self._seen.setdefault(moment, [])
         if len(readings) < _MOST:
-            readings.append((*astuple(precision(None)), torch.get_num_threads()))
+            readings.append((*astuple(precision(autocast_now())), torch.get_num_threads()))
 
     def precision(self, autocast_dtype: str | None) -> PrecisionFacts:
         """Precision settings of most readings, or where none was taken, those in force now.
 
         Args:
-            autocast_dtype: dtype of the last autocast region that the run entered.
+            autocast_dtype: dtype of the last autocast region that the run entered; None: that of one around all of it, if any.
         """
         usual = self._usual()
         if usual is None:
             return precision(autocast_dtype)
         names = [known.name for known in fields(PrecisionFacts)]
-        return replace(PrecisionFacts(**dict(zip(names, usual, strict=False))), autocast_dtype=autocast_dtype)
+        facts = PrecisionFacts(**dict(zip(names, usual, strict=False)))
+        return facts if autocast_dtype is None else replace(facts, autocast_dtype=autocast_dtype)
 
     @property
     def threads(self) -> int | None:

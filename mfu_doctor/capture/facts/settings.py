@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mfu_doctor.capture.facts.optimizers import short
 from mfu_doctor.capture.loop.living import living
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.facts import CompileFacts, MemoryFacts, PrecisionFacts
@@ -85,7 +86,18 @@ def precision(autocast_dtype: str | None) -> PrecisionFacts:
         else None,
         cudnn=_asked(lambda: bool(cudnn.enabled)),
         anomaly_mode=_asked(torch.is_anomaly_enabled),
+        inference_mode=_asked(torch.is_inference_mode_enabled),
     )
+
+
+def autocast_now() -> str | None:
+    """The dtype of the autocast region that this thread is in; None outside of any."""
+    import torch
+
+    kinds = ("cuda", "cpu") if cuda_in_use() else ("cpu",)
+    on = next((kind for kind in kinds if _asked(lambda kind=kind: torch.is_autocast_enabled(kind))), None)  # type: ignore[misc]
+    dtype = None if on is None else _asked(lambda: torch.get_autocast_dtype(on))
+    return None if dtype is None else short(dtype)
 
 
 def _asked(getter: Callable[[], T]) -> T | None:

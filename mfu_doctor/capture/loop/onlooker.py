@@ -108,7 +108,7 @@ class Onlooker:
         if self._losses.wanted:
             self._losses.begins(roots)
         if self._cycle.answer(Sign.BACKWARD_BEGINS, None) is None:
-            self._safely(self._backward_begins)
+            self._safely(self._backward_begins, roots)
 
     def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """See `Listener`."""
@@ -178,8 +178,8 @@ class Onlooker:
         self._act(self._signs.module_called(module))
         self._cycle.interrupt()
 
-    def _backward_begins(self) -> None:
-        self._signs.backward_begins()
+    def _backward_begins(self, roots: Sequence[Any]) -> None:
+        self._signs.backward_begins(roots)
         self._cycle.learn(Sign.BACKWARD_BEGINS, None, Edge.NOTHING)
 
     def _backward_ended(self, site: Hashable) -> None:

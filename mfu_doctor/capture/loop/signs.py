@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -65,8 +65,9 @@ class Signs:
             self._inference = not self._optimizer_exists()
         return self.detector.module(self.known.of(module)) if self._inference else Edge.NOTHING
 
-    def backward_begins(self) -> None:
-        """A backward pass begins."""
+    def backward_begins(self, roots: Sequence[Any] = ()) -> None:
+        """A backward pass begins; from `roots`, if its loss may be held."""
+        self.losses.begins(roots)
         self.detector.backward_begins()
 
     def backward_ended(self, site: Hashable) -> int:
