@@ -1,0 +1,169 @@
+"""The report is printed while the training goes on, once, by a process that the program never meets; or at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.capture.programs import PRELUDE
+from tests.capture.zygote import Ended, Zygote
+
+# The text of a report and nothing else has this line.
+HEAD = "Step time breakdown"
+
+# What the program hears on standard error. The process is not last in priority here, so that a busy machine makes nobody wait.
+HEARING = """
+import io
+from mfu_doctor.session import beside
+beside.CODE = "import os; os.nice = lambda n: n; " + beside.CODE
+
+class Heard(io.StringIO):
+    def write(self, text):
+        sys.__stderr__.write(text)
+        return super().write(text)
+
+def train_until_heard():
+    while "Step time breakdown" not in sys.stderr.getvalue():
+        train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+        time.sleep(0.002)
+
+sys.stderr = Heard()
+"""
+
+MEANWHILE = """
+with block(print_report=True) as doctor:
+    train_until_heard()
+    for i in range(5):
+        train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    print("during", len(sys.stderr.getvalue().splitlines()))
+print("after", sys.stderr.getvalue().splitlines()[-1])
+"""
+
+FAILING = """
+beside.CODE = "import sys; sys.stderr.write('no room'); sys.exit(3)"
+with block(print_report=True) as doctor:
+    for x, y in loader(24):
+        train(x, y)
+    time.sleep(1.5)
+print("notes", doctor.notes)
+"""
+
+ERROR = """
+with block(print_report=True) as doctor:
+    for x, y in loader(30):
+        train(x, y)
+    raise RuntimeError("the user's own")
+"""
+
+INTERRUPTED = """
+with block(print_report=True) as doctor:
+    for x, y in loader(30):
+        train(x, y)
+    raise KeyboardInterrupt
+"""
+
+ANY_CHILD = """
+with block(print_report=True) as doctor:
+    for x, y in loader(24):
+        train(x, y)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(0.2)
+        os._exit(7)
+    print("met", os.wait()[0] == pid)
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("no other child")
+"""
+
+EVALUATION_FIRST = """
+with block(print_report=True) as doctor:
+    with torch.no_grad():
+        for x, y in loader(40):
+            forward(x, y)
+    for x, y in loader(30):
+        train(x, y)
+"""
+
+NOTEBOOK = """
+from types import ModuleType, SimpleNamespace
+ipython, shown = ModuleType("IPython"), []
+ipython.get_ipython = lambda: SimpleNamespace(kernel=object())
+ipython.display = ModuleType("IPython.display")
+ipython.display.display = shown.append
+sys.modules |= {"IPython": ipython, "IPython.display": ipython.display}
+with block(print_report=True) as doctor:
+    for x, y in loader(30):
+        train(x, y)
+assert shown == [doctor.report]
+assert sys.stderr.getvalue() == ""
+"""
+
+SILENT = """
+with block(print_report=False) as doctor:
+    for x, y in loader(30):
+        train(x, y)
+"""
+
+
+def heard(zygote: Zygote, folder: Path, body: str) -> Ended:
+    """Run a program that hears what is said."""
+    return zygote.run(PRELUDE + HEARING + body, folder)
+
+
+def test_the_report_comes_while_the_training_goes_on_and_the_end_adds_the_rest(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, MEANWHILE)
+    assert ended.code == 0, ended.err
+    assert ended.err.count(HEAD) == 1
+    recording, recorded, *_ = ended.err.splitlines()
+    assert recording == "mfu-doctor: recording steps 13-17 with the profiler"
+    assert recorded == "mfu-doctor: recorded, profiler off; the report follows, and the training goes on"
+    after = next(line for line in ended.out.splitlines() if line.startswith("after "))
+    assert "the whole run (" in ended.err or "the report was made beside" in after
+
+
+def test_a_failing_process_leaves_the_report_to_the_end(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, FAILING)
+    assert ended.code == 0, ended.err
+    assert ended.err.count(HEAD) == 1
+    notes = next(line for line in ended.out.splitlines() if line.startswith("notes "))
+    assert "the report could not be made beside the training: OSError: its process wrote nothing: no room" in notes
+
+
+def test_the_programs_own_traceback_comes_last_and_once(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, ERROR)
+    assert ended.code == 1
+    assert ended.err.count("Traceback") == ended.err.count(HEAD) == 1
+    assert ended.err.splitlines()[-1] == "RuntimeError: the user's own"
+
+
+def test_an_interrupted_training_is_reported_on_once(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, INTERRUPTED)
+    assert ended.err.count(HEAD) == 1
+    assert ended.err.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_a_program_that_waits_for_any_child_does_not_meet_ours(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, ANY_CHILD)
+    assert ended.code == 0, ended.err
+    assert "met True" in ended.out
+    assert "no other child" in ended.out
+
+
+@pytest.mark.parametrize("body", [EVALUATION_FIRST, ERROR])
+def test_a_block_has_one_report(zygote: Zygote, tmp_path: Path, body: str) -> None:
+    assert heard(zygote, tmp_path, body).err.count(HEAD) == 1
+
+
+def test_a_notebook_shows_the_report_once_and_nothing_else(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, NOTEBOOK)
+    assert ended.code == 0, ended.err
+
+
+def test_who_wants_no_report_hears_nothing(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, SILENT)
+    assert (ended.code, ended.err) == (0, "")
