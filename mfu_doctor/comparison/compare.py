@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfu_doctor.analysis.summary.tables import TOP
+from mfu_doctor.comparison.made import made_smaller, mended
 from mfu_doctor.comparison.prediction import Prediction, applied_fixes, predict
 from mfu_doctor.comparison.samples import (
     COUNT,
@@ -85,7 +86,7 @@ class Comparison:
         counts: structural counts per step that differ.
         settings: settings and versions that differ.
         places: what has new source lines ("syncs" -> "train.py:41").
-        fixed: rules that found something before and no longer do.
+        fixed: rules whose problem of the run before is gone, or so much smaller that it is no longer worth a fix.
         appeared: rules that find something now and did not before.
         tried: what trying the fixes that were applied showed before, if they were.
     """
@@ -123,15 +124,15 @@ def compare(
         before: the run whose predictions are checked.
         after: the run with the change.
         allow_different: keys (device, count, model-flops, timing) in which they may differ.
-        fixes: rules whose fix was applied; without any, those whose finding is gone.
+        fixes: rules whose fix was applied; without any, those whose finding is gone, else those whose problem is smaller.
 
     Raises:
         DoctorError: the runs are unlike (the message names the key), have no steps, or `fixes` names an unknown finding.
     """
     old, new = step_sample([before]), step_sample([after])  # what cannot be judged is refused before what differs
     require_alike([before, after], allowed=allow_different, keys=COMPARED_KEYS)
-    fixed, appeared = _findings(before, after)
-    applied = applied_fixes(before, fixes) or fixed
+    fixed, appeared = mended(before, after), _appeared(before, after)
+    applied = applied_fixes(before, fixes) or fixed or made_smaller(before, after)
     step = _change("step", old, new)
     return Comparison(
         before=before.run.trace,
@@ -266,8 +267,6 @@ def _new_places(before: Report, after: Report) -> tuple[tuple[str, tuple[str, ..
     return tuple(out)
 
 
-def _findings(before: Report, after: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    old, new = [d.rule for d in before.failed], [d.rule for d in after.failed]
-    judged = {d.rule for d in (*after.passed, *after.withheld)}
-    fixed = tuple(rule for rule in old if rule not in new and rule in judged)
-    return fixed, tuple(rule for rule in new if rule not in old and before.diagnosis(rule) is not None)
+def _appeared(before: Report, after: Report) -> tuple[str, ...]:
+    old = [d.rule for d in before.failed]
+    return tuple(d.rule for d in after.failed if d.rule not in old and before.diagnosis(d.rule) is not None)

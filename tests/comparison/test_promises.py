@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.prediction import HELD
-from mfu_doctor.result.findings import Overlap, Plan, PlanStep
+from mfu_doctor.result.findings import Evidence, Overlap, Plan, PlanStep
 from tests.runs import finding, report_of, steady
 
 FIXED = finding(status="passed", summary="", fix=None, saving=None)
@@ -54,3 +54,40 @@ def test_a_fix_that_saves_too_little_after_another_adds_nothing_to_its_predictio
     told = compare(before, after, fixes=("input-bound", "unfused-optimizer")).prediction
     assert told.predicted_s is not None
     assert told.outcome == HELD
+
+
+def kernels(count: int) -> tuple[Evidence, ...]:
+    return (
+        Evidence(name="implementation", value="single-tensor"),
+        Evidence(name="operations", value=count, unit="per step"),
+    )
+
+
+def test_a_fix_that_only_saves_too_little_now_was_not_made() -> None:
+    """With workers the step varies more, and an optimizer as unfused as before is no longer listed: it is not checked."""
+    unfused = finding("unfused-optimizer", "KE004", evidence=kernels(483))
+    held = replace(unfused, status="withheld", reason="two runs like this one differ by 18.6 % anyway")
+    before = report_of(steady(0.412, 0.001), diagnoses=(finding(), unfused))
+    after = report_of(steady(0.331, 0.001), diagnoses=(FIXED, held))
+    comparison = compare(before, after)
+    assert comparison.fixed == ("input-bound",)
+    assert comparison.prediction.fixes == ("input-bound",)
+    assert comparison.prediction.outcome == HELD
+
+
+def test_a_fix_that_left_little_of_its_problem_was_made() -> None:
+    fused = finding("unfused-optimizer", "KE004", evidence=kernels(483))
+    little = replace(fused, status="withheld", evidence=kernels(4))
+    before = report_of(steady(0.412, 0.001), diagnoses=(fused,))
+    after = report_of(steady(0.331, 0.001), diagnoses=(little,))
+    assert compare(before, after).prediction.outcome == HELD
+
+
+def test_where_no_finding_is_gone_the_one_that_shrank_is_checked() -> None:
+    waits = [(Evidence(name="waiting for data", value=value, unit="s"),) for value in (0.086, 0.007)]
+    before = report_of(steady(0.412, 0.001), diagnoses=(finding(evidence=waits[0]), finding("host-bound", "HO001")))
+    after = report_of(steady(0.331, 0.001), diagnoses=(finding(evidence=waits[1]), finding("host-bound", "HO001")))
+    comparison = compare(before, after)
+    assert comparison.fixed == ()
+    assert comparison.prediction.fixes == ("input-bound",)
+    assert comparison.prediction.outcome == HELD
