@@ -137,14 +137,15 @@ def input_bound(run: Run) -> Outcome:
         evidence=_evidence(loading, storage, cores),
         place=lines.place if lines is not None else run.places(loading.rows[:1])[0],
         effort="refactor" if cheaper else "line",
-        confidence=_confidence(cores, lines, cheaper=cheaper),
+        confidence=_confidence(loading, cores, lines, cheaper=cheaper),
     )
 
 
-def _confidence(cores: LoaderCores, lines: LoadingLines | None, *, cheaper: bool) -> Confidence:
+def _confidence(loading: Loading, cores: LoaderCores, lines: LoadingLines | None, *, cheaper: bool) -> Confidence:
     if cheaper:
         return "hint" if _ends(lines) is _CHEAPER_ENDS else "modelled"
-    return "modelled" if cores.slows else "measured"
+    # what more workers deliver is calculated where nothing tells how many there are now
+    return "modelled" if cores.slows or loading.batch_ns is None else "measured"
 
 
 def _recommended(loading: Loading) -> int:

@@ -116,7 +116,9 @@ def test_workers_that_keep_up_are_no_finding() -> None:
 
 
 def test_where_the_number_of_workers_is_unknown_twice_as_many_are_advised() -> None:
-    assert "twice as many workers as it has now" in found(input_bound, run_of(loop(5_000, 3_000, name=WORKERS))).fix
+    said = found(input_bound, run_of(loop(5_000, 3_000, name=WORKERS)))
+    assert "twice as many workers as it has now" in said.fix
+    assert said.confidence == "modelled"
 
 
 def test_a_run_without_fetches_is_not_judged() -> None:
