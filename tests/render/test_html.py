@@ -18,6 +18,7 @@ from mfu_doctor.render import render
 from mfu_doctor.render.html.html import render_html
 from mfu_doctor.render.html.notebook import render_notebook
 from mfu_doctor.render.html.svg import tag
+from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.run import RunInfo
 from mfu_doctor.result.step import Block
 from mfu_doctor.result.stored import json_in_page
@@ -282,6 +283,14 @@ def test_json_in_the_page_is_plain_json() -> None:
     data = json.loads(json_in_page(render_html(full_report())))
     assert data["schema"] == 1
     assert data["mfu"]["value"] == 0.314
+
+
+def test_what_to_do_about_a_caveat_has_the_word_of_the_terminal() -> None:
+    caveat = Caveat(
+        kind="few-steps", text="Only 1 analysed step.", spoils="advice", remedy="mfu-doctor run --steps 5 train.py"
+    )
+    page = render_html(replace(full_report(), caveats=(caveat,)))
+    assert "Only 1 analysed step. Remedy: <code>mfu-doctor run --steps 5 train.py</code>" in page.replace("\u00a0", " ")
 
 
 def test_svg_attributes_and_texts_are_escaped() -> None:
