@@ -20,6 +20,8 @@ _NEEDED = (0.2, 0.45, 1.0)
 # A thread that gets its core back finds caches that others have used, and the threads that waited for it asleep: a step was
 # longer by up to this many times what all threads waited (a U-Net beside a worker that decodes images: 1.2).
 _MOST = 1.25
+# Who runs for a second holds a step up for about as long: 0.5 to 1.5 times as long in the same runs.
+_PER_CORE = (1.0, 1.5, 3.0)
 # More threads than cores leave cores idle while some wait for others. With as many as cores this part of it was gone (same runs):
 # 0.75 to 1.0.
 _REGAINED = (0.5, 0.85, 1.0)
@@ -47,13 +49,19 @@ class CoreWaits:
     regained: Shares
 
     def because_of(self, *who: str) -> Shares:
-        """The part of the delay that is theirs, by what each had of the cores."""
+        """The part of the delay that is theirs, by what each had of the cores.
+
+        Who ran for so long held nobody up for much longer, so the rest of a long wait is not theirs: threads of training wait for
+        each other too.
+        """
         if who == (OWN,):
             return self.regained
-        total = sum(self.had.values())
-        part = sum(self.had[one] for one in who) / total if total else 0.0
-        least, likely, most = self.delay
-        return least * part, likely * part, most * part
+        theirs, total = sum(self.had[one] for one in who), sum(self.had.values())
+        part = theirs / total if total else 0.0
+        least, likely, most = (
+            min(delay * part, theirs * bound) for delay, bound in zip(self.delay, _PER_CORE, strict=True)
+        )
+        return least, likely, most
 
 
 def core_waits(facts: Facts | None, *, is_cpu: bool, held_up: float | None = None) -> CoreWaits | str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.facts import HostFacts
+from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.trace.busy_machine import busy_machine
 from tests.rules.judging import found, run_of, silent
@@ -35,6 +36,14 @@ def test_a_quiet_machine_is_silent_and_an_unknown_one_not_judged() -> None:
     silent(busy_machine, run_of(loop(), host=machine(0.1)))
     assert isinstance(busy_machine.judge(run_of(loop(), host=machine(None))), Skip)
     assert isinstance(busy_machine.judge(run_of(loop(), host=machine(1.3, cores=None))), Skip)
+
+
+def test_who_hardly_ran_is_not_blamed_for_a_long_wait() -> None:
+    """Threads of the program waited half the step for each other; others had a hundredth of a core."""
+    turns = CoreTurns(training_ran=0.6, training_waited=0.3, pool_threads=1, pool_ran=0.5, pool_waited=0.4)
+    silent(busy_machine, run_of(loop(), host=replace(machine(0.01, own=1.9), worker_cpu_share=0.0, turns=turns)))
+    busy = run_of(loop(), host=replace(machine(0.06, own=1.9), worker_cpu_share=0.0, turns=turns))
+    assert "waited for a core 9 % of the step because of them" in found(busy_machine, busy).summary
 
 
 def test_cores_to_spare_are_silent() -> None:
