@@ -69,7 +69,7 @@ def after_others(report: Report, found: Diagnosis) -> str:
     step = next((step for step in report.plan.steps[1:] if step.rule == found.rule), None)
     if step is None or found.saving is None or report.savings_are_shares or 2 * step.saving_s > found.saving.mid:
         return ""
-    return f" ({quantities.duration(step.saving_s, 2)} after those above)"
+    return f" (alone; {quantities.duration(step.saving_s, 2)} after those above)"
 
 
 def _why_more(report: Report, step: PlanStep) -> str:
