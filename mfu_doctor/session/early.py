@@ -30,7 +30,6 @@ class EarlyReport:
         say: prints a text.
         folder: where the program was started.
         places: where modules are found.
-        made: called with what the report found out, in a thread of its own.
 
     Attributes:
         printed: whether the report was printed.
@@ -42,11 +41,9 @@ class EarlyReport:
         say: Callable[[str], None],
         folder: Path | None,
         places: Sequence[str],
-        made: Callable[[Made], None] | None = None,
     ) -> None:
         self.printed = False
         self._capture, self._say, self._folder, self._places = capture, say, folder, places
-        self._listener = made
         self._beside: Beside | None = None
         self._before = self._after = (0, 0)  # un-profiled steps and their time when it began, and when it was there
         self._enter = capture.phase_runner.enter
@@ -115,8 +112,6 @@ class EarlyReport:
         self._say(made.text)
         self._after = self._steps
         self._capture.samplers.look_on()  # from now on nothing else of ours takes processor time
-        if self._listener is not None:
-            self._listener(made)
 
 
 def _between(first: tuple[int, int], last: tuple[int, int]) -> tuple[int, int]:

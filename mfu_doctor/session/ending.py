@@ -52,6 +52,29 @@ def report_of(path: Path, folder: Path | None, content: BinaryIO | None = None) 
     return Report.of(load_input(source, settings=settings).report)
 
 
+def work_of(path: Path, folder: Path | None) -> tuple[float | None, float | None, str | None]:
+    """What a step of a trace computes, as its report counts it: FLOP, the seconds that they take at the peak, and why not.
+
+    Args:
+        path: its file.
+        folder: the directory in which the block began.
+
+    Raises:
+        DoctorError: it holds no step.
+    """
+    from mfu_doctor.analysis.run import Run
+    from mfu_doctor.inputs.load import options_for
+    from mfu_doctor.inputs.overrides import Overrides
+    from mfu_doctor.inputs.settings import Settings, find_settings
+    from mfu_doctor.reading import read_trace
+
+    trace = read_trace(path)
+    settings = Settings() if folder is None else find_settings(folder)
+    mfu = Run(trace, options_for(trace, Overrides(), settings)).mfu
+    value = mfu.report.value
+    return mfu.report.model_flops, None if value is None else value * mfu.step_s, mfu.report.reason
+
+
 def told(report: Report, path: Path | None, folder: Path | None) -> str:
     """The report as text, with commands that can be pasted where the program was started; that of all ranks if they are there.
 

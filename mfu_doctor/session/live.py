@@ -15,7 +15,7 @@ from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.meter.reading import milliseconds, share
-from mfu_doctor.session.report_process import Made
+from mfu_doctor.session.ending import work_of
 from mfu_doctor.units import NS_PER_S, TERA
 
 _NOT_YET = "the recorded steps have not been counted yet"
@@ -68,38 +68,41 @@ class Live:
         if file is not None and not _holds_lines(file):
             raise DoctorError(f"{file} holds something else", "pass another file")
         self._every, self._file = every, None if file is None else file.absolute()
-        self._work: Made | None = None
+        self._work: tuple[float | None, float | None, str | None] | None = None  # as `work_of` tells
         self._times, self._since = StepTimes(), (0, 0)
         self._waited_ns = self._all = 0
         self._explained = False
+        self._capture: Capture | None = None
 
     def begin(self, capture: Capture, say: Callable[[str], None]) -> None:
         """Print the lines of what this capture sees."""
-        self._capture, self._say = capture, say
+        self._capture, self._notes, self._say = capture, capture.notes, say
         self._losses, self._clock = capture.signs.losses, capture.watch.clock
         self._losses.wanted = True
         capture.notes.guarded(_FAILED, self._losses.watch)
         self._clock.each = self._ended
         say(
             f"mfu-doctor: a line for every {self._every} steps: the loss as backward() got it, which waits for the device"
-            " then; the mean time of the steps since the last line, by the host's clock; mfu once the report is made"
+            " then; the mean time of the steps since the last line, by the host's clock; mfu once steps were recorded,"
+            " which are then read in one pause"
         )
 
     def end(self) -> None:
         """The block is over; safe to call twice."""
-        self._clock.each = None
-        self._losses.stop()
+        if self._capture is not None:
+            self._capture.watch.clock.each = None
+            self._capture.signs.losses.stop()
 
-    def made(self, work: Made) -> None:
-        """The report is there: from now on the lines have MFU."""
-        self._work = work
+    def recorded(self, path: Path, folder: Path | None) -> None:
+        """The trace is written: from now on the lines have MFU. It is read here and now, whoever else takes the cores."""
+        self._work = work_of(path, folder)
 
     def _ended(self, _took_ns: int, waited_ns: int) -> None:
         self._waited_ns += waited_ns
         self._all += 1
         number = self._clock.steps - 1
         if number % self._every == 0:
-            self._capture.notes.guarded(_FAILED, self._print, number)
+            self._notes.guarded(_FAILED, self._print, number)
         self._losses.wanted = (number + 1) % self._every == 0
 
     def _print(self, number: int) -> None:
@@ -122,7 +125,7 @@ class Live:
         wait_s = self._waited_ns / self._all / NS_PER_S if self._all else None
         self._since, self._waited_ns, self._all = (times.count, times.total_ns), 0, 0
         work, step_s = self._work, ns / steps / NS_PER_S if steps else None
-        flops, ideal_s = (None, None) if work is None else (work.flops, work.ideal_s)
+        flops, ideal_s, reason = work or (None, None, _NOT_YET)
         return Line(
             iter=number,
             loss=loss,
@@ -131,7 +134,7 @@ class Live:
             data_wait_s=wait_s,
             mfu=None if not step_s or ideal_s is None else ideal_s / step_s,
             tflops=None if not step_s or flops is None else flops / step_s / TERA,
-            reason=_NOT_YET if work is None else work.reason,
+            reason=reason,
         )
 
 

@@ -30,7 +30,7 @@ from mfu_doctor.session.early import EarlyReport
 from mfu_doctor.session.ending import report_of, told, told_of_run, trains_on
 from mfu_doctor.session.floor import leave_the_floor, take_the_floor
 from mfu_doctor.session.live import Live
-from mfu_doctor.session.shown import display, in_notebook, silence, write
+from mfu_doctor.session.shown import display, in_notebook, write
 
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
@@ -166,18 +166,22 @@ class Recorder:
 
     def _announced(self, capture: Capture) -> EarlyReport | None:
         """What says and prints while the block goes on; None if nothing is to be printed before its end."""
-        if not self._is_first or in_notebook() or not (self._print or self.live):
-            return None
-        if self.live is not None:
+        if self._is_first and self.live is not None:
             self.live.begin(capture, self._say)
-        say = self._say if self._print else silence
-        return EarlyReport(capture, say, self._folder, self._places, None if self.live is None else self.live.made)
+        if not self._speaks or in_notebook():
+            return None
+        return EarlyReport(capture, self._say, self._folder, self._places)
 
     def _written(self, capture: Capture) -> None:
         """The recording is over, or the block."""
         first = capture.facts is None
         self._output.write(capture)
-        if first and self._early is not None and self.path is not None and not capture.watch.ended:
+        if not first or self.path is None or capture.watch.ended:
+            return
+        if self.live is not None and self._is_first:
+            with at_hand(self._places):
+                capture.notes.guarded("MFU could not be counted", self.live.recorded, self.path, self._folder)
+        if self._early is not None:
             capture.notes.guarded("the report could not be begun", self._early.recorded, self.path)
 
     def __exit__(
@@ -203,15 +207,13 @@ class Recorder:
         finally:
             self._leave()
             _left_unread.add(self)
-            if self._early is not None and not self._speaks:
-                self._early.stop()
         if self._speaks and not capture.abandoned:
             with at_hand(self._places):
                 capture.notes.guarded("the report could not be shown", self._show, capture)
 
     def _leave(self) -> None:
         self._left = True
-        if self.live is not None and self._early is not None:
+        if self.live is not None:
             self._said.guarded("the lines could not be ended", self.live.end)
         atexit.unregister(self._at_exit)
         leave_the_floor(self)

@@ -25,15 +25,9 @@ class Made:
 
     Attributes:
         text: the report.
-        flops: model FLOP of a step; None if they are not known.
-        ideal_s: how long these take at the peak; None likewise.
-        reason: why MFU is not known.
     """
 
     text: str
-    flops: float | None = None
-    ideal_s: float | None = None
-    reason: str | None = None
 
     @classmethod
     def read(cls, written: bytes) -> Made:
@@ -55,12 +49,5 @@ def main() -> None:
         os.nice(_NICEST)
     path, folder = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
     all_ranks.be_patient(_FOR_OTHERS_S)
-    report = report_of(path, folder, sys.stdin.buffer)
-    mfu, step = report.mfu, report.step_time_s
-    made = Made(
-        text=told(report, path, folder),
-        flops=mfu.model_flops,
-        ideal_s=None if mfu.value is None or step is None else mfu.value * step.stated,
-        reason=mfu.reason,
-    )
+    made = Made(text=told(report_of(path, folder, sys.stdin.buffer), path, folder))
     sys.stdout.buffer.write(json.dumps(asdict(made)).encode())

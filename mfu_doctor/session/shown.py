@@ -22,7 +22,3 @@ def write(text: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-
-
-def silence(_text: str) -> None:
-    """Nobody is to hear it."""
