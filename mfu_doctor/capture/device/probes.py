@@ -45,13 +45,15 @@ class Probe:
     """One reading of one device.
 
     `reads` holds the preferred call first and older names of the same call after it; empty: given up. `every_ns` 0
-    means every tick. `calls` is the number of C calls that a reading makes.
+    means every tick. `calls` is the number of C calls that a reading makes. `waits` marks a reading that is taken only under
+    load: that it does not fail says nothing about the driver.
     """
 
     name: str
     reads: list[Read]
     every_ns: int = 0
     calls: int = 1
+    waits: bool = False
     due_ns: int = 0
     failures: int = 0
     error: str | None = None
@@ -73,7 +75,7 @@ class Probe:
         self.failures += 1
         if fault is Fault.PERMANENT:
             self.reads.pop(0)
-            self.failures = 0
+            self.failures = self.due_ns = 0  # an older name is asked at the next tick
         elif self.failures >= MAX_FAILURES:
             self.reads.clear()
         return None
@@ -127,7 +129,15 @@ def own_probes(nvml: Nvml, own: Handle) -> list[Probe]:
     """Readings of the device itself: the MIG instance if there is one, else the card."""
     return [
         Probe("memory", [lambda: {"memory_used_bytes": nvml.nvmlDeviceGetMemoryInfo(own).used}], _MEMORY_EVERY_NS),
-        Probe("processes", [lambda: _processes(nvml, own)], _SLOW_EVERY_NS, calls=2),
+        Probe(
+            "processes",
+            [
+                lambda: {"processes": len(nvml.nvmlDeviceGetComputeRunningProcesses(own))},
+                lambda: {"processes": len(nvml.nvmlDeviceGetComputeRunningProcesses_v2(own))},
+            ],
+            _SLOW_EVERY_NS,
+            calls=2,
+        ),
     ]
 
 
@@ -142,16 +152,12 @@ def link_probe(nvml: Nvml, card: Handle, is_busy: Callable[[], bool]) -> Probe:
             "pcie_width": nvml.nvmlDeviceGetCurrPcieLinkWidth(card),
         }
 
-    return Probe("PCIe link", [read], _SLOW_EVERY_NS, calls=2)
+    return Probe("PCIe link", [read], _SLOW_EVERY_NS, calls=2, waits=True)
 
 
 def _utilization(nvml: Nvml, card: Handle) -> Reading:
     rates = nvml.nvmlDeviceGetUtilizationRates(card)
     return {"util_gpu": rates.gpu, "util_memory": rates.memory}
-
-
-def _processes(nvml: Nvml, own: Handle) -> Reading:
-    return {"processes": len(nvml.nvmlDeviceGetComputeRunningProcesses(own))}
 
 
 def _fields(nvml: Nvml, card: Handle, ids: tuple[int, ...]) -> Reading:

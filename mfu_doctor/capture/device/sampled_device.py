@@ -105,6 +105,7 @@ class SampledDevice:
         self._probes = card_probes(nvml, handles.card, tuple(supported or ()))
         self._probes += own_probes(nvml, handles.own)
         self._probes.append(link_probe(nvml, handles.card, lambda: (self._utilization or 0.0) >= BUSY_PERCENT))
+        # Buffers of a session that somebody shut down are left alone: the driver may have freed them.
         self._gpm, reason = open_gpm(nvml, handles.card, handles.instance)
         if self._gpm is not None:
             self._probes.append(Probe("GPM", [self._gpm.read], MIN_INTERVAL_NS, GPM_CALLS))
@@ -124,14 +125,21 @@ class SampledDevice:
         row: dict[str, float | int | None] = {}
         for probe in due(self._probes, begun):
             reading, fault = probe.read(begun)
+            if fault is Fault.DEVICE:
+                self._lose(probe)
             if fault is not None:
-                self.lost = fault is Fault.DEVICE
-                if self.lost:
-                    self.notes.append(f"lost while sampling: {probe.error} in {probe.name}")
                 return fault
             row.update(reading)
         self._keep((begun + clock()) // 2, row)
-        return None
+        if any(probe.reads for probe in self._probes if not probe.waits):
+            return None
+        self._lose(self._probes[0])
+        return Fault.DEVICE
+
+    def _lose(self, probe: Probe) -> None:
+        """Give the device up: it is gone, or a driver that answers nothing any more leaves no reading to take."""
+        self.lost = True
+        self.notes.append(f"lost while sampling: {probe.error} in {probe.name}")
 
     def _keep(self, time_ns: int, row: dict[str, float | int | None]) -> None:
         for name in ("pcie_gen", "pcie_width", "processes"):

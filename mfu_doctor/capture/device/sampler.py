@@ -101,7 +101,7 @@ class DeviceSampler:
         status, notes = self.status, tuple(self._all_notes())
         results, error = attempt(lambda: tuple(device.result(status, notes) for device in self._devices))
         if error is not None:
-            self._end("failed", repr(error))
+            self._end("failed", meaning(error))
         return results or (), self.status
 
     def _end(self, status: str, reason: str | None) -> None:
@@ -127,7 +127,7 @@ class DeviceSampler:
             return
         _, error = attempt(self._session)
         if error is not None:
-            self._end("failed", repr(error))
+            self._end("failed", meaning(error))
         for device in self._devices:
             attempt(partial(device.close, self._nvml))
         attempt(self._close)
