@@ -136,6 +136,14 @@ class Run:
         """The user's code that ran for most of this host time and can be moved out of the step: it issues no operators."""
         return self._user_code.python_at(where, self.host.main_track)
 
+    def inside_only(self, where: Intervals, apart: Intervals) -> Spot | None:
+        """As `inside_at`, of code that does not run in the host time `apart`."""
+        return self._user_code.inside_only(where, apart, self.host.main_track)
+
+    def python_only(self, where: Intervals, apart: Intervals) -> Spot | None:
+        """As `python_at`, of code that does not run in the host time `apart`."""
+        return self._user_code.python_only(where, apart, self.host.main_track)
+
     def awake_share(self, where: Intervals) -> float | None:
         """Share of this host time that the training thread's own work takes, by its CPU time; None if that was not recorded."""
         return awake_share(self.trace, where, self.host.fetch | self.host.blocking)

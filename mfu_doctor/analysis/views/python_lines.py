@@ -7,6 +7,7 @@ They are the training step. What is worth naming is code that runs while no oper
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,9 @@ _LEAST_USUAL = 0.05  # of the time on a CPU: with less than this in operators to
 _FRAMEWORK = "torch"  # its Python code between two operators is dispatch
 
 
-def python_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
+def python_at(
+    trace: Trace, where: Intervals, frames: UserFrames, track: int | None, known: Known | None = None
+) -> Spot | None:
     """The user's code that ran for most of this time and issues no operators; None if there is none, or nothing tells.
 
     Args:
@@ -37,17 +40,67 @@ def python_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | N
         where: host time in which no operator ran.
         frames: what `user_frames` returned for this trace.
         track: the thread that trains.
+        known: code that is not meant.
     """
     if track is None:
         return None
-    place = _sampled(trace, where, _operators(trace, track), frames.trainers)
-    return Spot(place) if place is not None else function_at(trace, where, frames, track)
+    place = _sampled(trace, where, _operators(trace, track), frames, known or Known())
+    if place is not None:
+        return Spot(place)
+    thread = frames.threads.get(track)
+    return None if thread is None else _in_frames(trace, where, frames, (thread, track), known or Known())
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Code seen at another time: functions of the user that issue no operators, by where they begin, and sampled lines."""
+
+    functions: frozenset[str] = frozenset()
+    lines: frozenset[str] = frozenset()
+
+    def has(self, line: str, frames: UserFrames) -> bool:
+        """Whether this line was seen, or the function that it is in."""
+        return line in self.lines or any(frames.is_within(line, function) for function in self.functions)
+
+
+def known_in(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Known:
+    """What ran on the training thread at this time, as far as stacks and samples tell."""
+    lines = frozenset(_lines_in(trace, where))
+    thread = frames.threads.get(track) if track is not None else None
+    if thread is None or track is None:
+        return Known(lines=lines)
+    own = _own_of(trace, (thread, track))
+    ran = np.unique(own.name[where.overlap_with(own.start, own.end) > 0])
+    return Known(frozenset(frames.places[name] for name in ran.tolist()), lines)
+
+
+def inside_only(trace: Trace, where: Intervals, apart: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
+    """The user's code in which most of this host time went by, operators too, and that does not run in the time `apart`."""
+    lines, other = _lines_in(trace, where), _lines_in(trace, apart)
+    place, times = next(((place, n) for place, n in lines.most_common() if place not in other), (None, 0))
+    if place is not None and times >= _MOST * lines.total():
+        return Spot(place)
+    thread = frames.threads.get(track) if track is not None else None
+    if thread is None:
+        return None
+    ran = np.unique(thread.name[apart.overlap_with(thread.start, thread.end) > 0])
+    own = thread.only(~np.isin(thread.name, ran))
+    name = heaviest(own, where) if len(own.start) else None
+    covered = where & union(own.start, own.end)
+    return None if name is None or covered.total_ns < _MOST * where.total_ns else spot_of(trace, frames, name)
+
+
+def _lines_in(trace: Trace, where: Intervals) -> Counter[str]:
+    """How often each line of the user was sampled at this time."""
+    samples = _samples(trace)
+    at = np.array([s.time_ns - trace.origin_ns for s in samples], np.int64)
+    return Counter(samples[i].place for i in np.flatnonzero(where.contains(at)).tolist())
 
 
 def function_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
     """The same from stacks alone: a function; None if none was recorded or none explains most of the time."""
     thread = frames.threads.get(track) if track is not None else None
-    return None if thread is None or track is None else _in_frames(trace, where, frames, (thread, track))
+    return None if thread is None or track is None else _in_frames(trace, where, frames, (thread, track), Known())
 
 
 def awake_share(trace: Trace, where: Intervals, waiting: Intervals) -> float | None:
@@ -95,7 +148,7 @@ def _operators(trace: Trace, track: int) -> Intervals:
     return union(trace.events.start[rows], trace.events.end[rows])
 
 
-def _sampled(trace: Trace, where: Intervals, operators: Intervals, trainers: frozenset[str]) -> str | None:
+def _sampled(trace: Trace, where: Intervals, operators: Intervals, frames: UserFrames, known: Known) -> str | None:
     """The line that capture sampled most often in this time, of those that issue no operators and call no trainer."""
     samples = _samples(trace)
     if not samples:
@@ -104,25 +157,32 @@ def _sampled(trace: Trace, where: Intervals, operators: Intervals, trainers: fro
     every = Counter(s.place for s in samples)
     issuing = Counter(samples[i].place for i in np.flatnonzero(operators.contains(at)).tolist())
     inside = [samples[i] for i in np.flatnonzero(where.contains(at)).tolist()]
-    own = [s for s in inside if s.library != _FRAMEWORK and s.call not in trainers]
+    own = [s for s in inside if s.library != _FRAMEWORK and s.call not in frames.trainers]
     named = Counter(s.place for s in own if issuing[s.place] <= _ISSUES * every[s.place])
+    named = Counter({place: times for place, times in named.items() if not known.has(place, frames)})
     if named.total() < max(_MOST * len(inside), _LEAST_SEEN):
         return None
     return named.most_common(1)[0][0]
 
 
-def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thread, int]) -> Spot | None:
+def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thread, int], known: Known) -> Spot | None:
     """The function in which this time went by, of those that issue no operators and take no part of the step."""
-    thread, track = of
-    length = np.maximum(thread.end - thread.start, 1)
-    issues = _operators(trace, track).overlap_with(thread.start, thread.end) > _ISSUES * length
-    trains = _begin_inside(training_starts(trace), thread)
-    own = thread.only(~(issues | trains))
+    own = _own_of(trace, of)
+    own = own.only(np.array([frames.places[name] not in known.functions for name in own.name.tolist()], np.bool_))
     covered = where & union(own.start, own.end)
     if not len(own.start) or covered.total_ns < _MOST * where.total_ns:
         return None
     name = heaviest(own, where)
     return None if name is None else spot_of(trace, frames, name)
+
+
+def _own_of(trace: Trace, of: tuple[Thread, int]) -> Thread:
+    """The functions on a thread that issue no operators and take no part of the step."""
+    thread, track = of
+    length = np.maximum(thread.end - thread.start, 1)
+    issues = _operators(trace, track).overlap_with(thread.start, thread.end) > _ISSUES * length
+    trains = _begin_inside(training_starts(trace), thread)
+    return thread.only(~(issues | trains))
 
 
 def _begin_inside(starts: Int64, thread: Thread) -> npt.NDArray[np.bool_]:

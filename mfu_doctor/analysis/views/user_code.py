@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines
 from mfu_doctor.analysis.views.host import host_view
-from mfu_doctor.analysis.views.python_lines import function_at, python_at
+from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_only, known_in, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.trainers import trainers_of
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
@@ -85,6 +85,20 @@ class UserCode:
     def inside_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The same from what was seen in this time alone: what only this time has is in no other window."""
         return spent_at(self.trace, where, self.frames, track)
+
+    def inside_only(self, where: Intervals, apart: Intervals, track: int | None) -> Spot | None:
+        """The same of code that does not run in the time `apart`."""
+        return inside_only(self.trace, where, apart, self.frames, track)
+
+    def python_only(self, where: Intervals, apart: Intervals, track: int | None) -> Spot | None:
+        """As `python_at`, of code that does not run in the time `apart`, nor in the window with stacks."""
+        known = known_in(self.trace, apart, self.frames, track)
+        if self.twins is None:
+            return python_at(self.trace, where, self.frames, track, known)
+        recorded, frames = self.twins.recorded, self.twins.frames
+        there = known_in(recorded, recorded_window(recorded, SHAPES), frames, host_view(recorded).main_track)
+        known = Known(known.functions | there.functions, known.lines | there.lines)
+        return python_at(self.trace, where, self.frames, track, known)
 
     def python_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The user's code that ran for most of this host time and issues no operators, as in `spent_at`.

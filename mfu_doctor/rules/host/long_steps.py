@@ -76,13 +76,16 @@ def long_steps(run: Run) -> Outcome:
     if not other.count:
         return None
     spot = run.inside_at(extra) if extra.count else run.python_at(pauses)
+    usual = np.flatnonzero(run.steps.steady & ~run.steps.long)
+    apart = union(run.steps.host_start[usual], run.steps.host_end[usual])
+    rare = run.inside_only(extra, apart) if extra.count else run.python_only(pauses, apart)
     if not extra.count and _take_every_step(run, steady, pauses):
         return None
     times = times_less(run.steps.mean_ns - middle, middle)
     return Finding(
         summary=f"{number(len(steps))} of {len(index)} steps took up to {time_of(float(length.max()))}; the median step took "
         f"{time_of(middle)}",
-        fix=_fix(spot, extra, times),
+        fix=_fix(rare, spot, extra, times),
         detail=_detail(run, steady, extra, pauses - extra),
         decides=Ends(low="it is done half as often", high="this work can leave the run"),
         change=Change(*(_left(run, extra, pauses, left) for left in (_HALF, 1.0 / times, 0.0))),
@@ -93,7 +96,7 @@ def long_steps(run: Run) -> Outcome:
             shown("other work in long steps", seconds(float(other.total_ns)), "s"),
         ),
         effort="refactor",
-        place=spot.place if spot else None,
+        place=at.place if (at := rare or spot) else None,
         symptom_of=("outside-steps",) if told_of_the_run(run) else (),
         confidence="hint",
     )
@@ -113,12 +116,24 @@ def _seen_elsewhere(run: Run, recorded: int) -> Skip | None:
     return Skip(f"{number(whole.long_steps)} steps of the run were long, but none of the {recorded} recorded ones")
 
 
-def _fix(spot: Spot | None, extra: Intervals, times: int) -> str:
-    """What to do so many times less often; the same on less data, in larger batches or elsewhere is worth as much."""
+def _fix(rare: Spot | None, spot: Spot | None, extra: Intervals, times: int) -> str:
+    """What to do so many times less often; the same on less data, in larger batches or elsewhere is worth as much.
+
+    Args:
+        rare: code that only long steps run.
+        spot: where most of the time goes; usual steps run it too if `rare` is None.
+        extra: the time in operators that usual steps do not have.
+        times: how many times less.
+    """
+    if rare is None and spot is not None:
+        more = f"{spot.spelled}: it runs in usual steps too"
+        if extra.count:
+            return f"# {more}; do what it does more in long ones {times} times less often, or on less data"
+        return f"# {more}; find what it does more in long ones, or move that to another thread"
     if extra.count:
-        what = f"{spot.spelled}: " if spot else "evaluate (or collect data) "
+        what = f"{rare.spelled}: " if rare else "evaluate (or collect data) "
         return f"# {what}{times} times less often, or on less data or in larger batches"
-    what = f"call {spot.spelled}" if spot else "write checkpoints and logs"
+    what = f"call {rare.spelled}" if rare else "write checkpoints and logs"
     return f"# {what} {times} times less often, or from another thread"
 
 

@@ -36,6 +36,59 @@ def test_a_step_that_writes_a_checkpoint_is_priced_per_recorded_step() -> None:
     assert price.high_ns == close(20_000 / 10)
 
 
+def sampling(pause: int, *, rare: bool) -> Timeline:
+    """Every step calls sample() and, if `rare` is not set, one of them is long there; else that one also calls save()."""
+    drawn = Timeline()
+    for step in range(12):
+        with drawn.step():
+            compute(drawn, 1_000)
+            drawn.sync()
+            with drawn.span("memory.py(40): sample", "python_function"):
+                drawn.python(20 if rare or step != 6 else pause)
+            if rare and step == 6:
+                with drawn.span("train.py(70): save", "python_function"):
+                    drawn.python(pause)
+    return drawn
+
+
+def test_what_usual_steps_call_too_is_not_called_less_often() -> None:
+    """Each update needs its sample(): "call sample() 10 times less often" would have been another training."""
+    said = found(long_steps, run_of(sampling(20_000, rare=False)))
+    assert said.place == "memory.py:40"
+    assert "times less often" not in said.fix
+    assert "it runs in usual steps too; find what it does more in long ones" in said.fix
+    rare = found(long_steps, run_of(sampling(20_000, rare=True)))
+    assert rare.fix.startswith("# call save() at train.py:70 ")
+    assert "times less often" in rare.fix
+
+
+def passes(evaluate: str | None) -> Timeline:
+    """One step in five has ten more passes of the model, in this function if one is given."""
+    drawn, forward = Timeline(), "model.py(9): forward"
+    for step in range(7):
+        with drawn.step():
+            with drawn.span(forward, "python_function"):
+                for name in ("aten::mm", "aten::relu", "aten::mm", "aten::mse_loss"):
+                    drawn.op(name, kernel=250, host=250)
+            drawn.op("aten::add_", kernel=50, host=50)
+            with drawn.span(evaluate if evaluate and step == 4 else forward, "python_function"):
+                for _ in range(10 if step == 4 else 0):
+                    with drawn.span(forward, "python_function"):
+                        drawn.op("aten::mm", kernel=250, host=650)
+                        drawn.op("aten::mse_loss", kernel=250, host=250)
+                    drawn.item()
+    return drawn
+
+
+def test_a_function_of_all_steps_is_not_what_an_evaluation_calls_less_often() -> None:
+    """forward() has most of an evaluation, and all of the training: what calls it there is what can be rarer."""
+    assert "# evaluate() at train.py:50: " in found(long_steps, run_of(passes("train.py(50): evaluate"))).fix
+    unnamed = found(long_steps, run_of(passes(None))).fix
+    assert unnamed.startswith(
+        "# forward() at model.py:9: it runs in usual steps too; do what it does more in long ones "
+    )
+
+
 def test_equal_steps_are_not_long() -> None:
     silent(long_steps, run_of(saving(0)))
 
