@@ -120,15 +120,22 @@ def _mfu(report: Report) -> list[str]:
 
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
-    title = _title(top.rule, top.summary)
-    is_cpu = report.device.kind == "cpu" and "device" in title  # there the CPU is the device
-    where = _where(top) if is_cpu else f"{title} ({_where(top)})"
+    where = f"{_about(report, top)} ({_where(top)})"
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"Fix first: {where}, {gain} more samples a second"
     first = "Try first" if top.sure == GUESSED else "Fix first"
     begin = "No fault was found. A choice that trades exactness" if top.trades else first
     return f"{begin}: {where}, {_saved(report, top.saving) or 'what it saves could not be predicted'}"
+
+
+def _about(report: Report, top: Diagnosis) -> str:
+    """What the first fix is about in a few words. On a CPU nothing waits for a device: there it is what takes the time."""
+    title = _title(top.rule, top.summary)
+    owner = next((owner for owner, rules in _PRICED_BY.items() if top.rule in rules), None)
+    if report.device.kind != "cpu" or owner is None or "device" not in title:
+        return title
+    return VOCABULARY["python" if owner == HOST else owner].takes
 
 
 def _had_back(report: Report, top: Diagnosis) -> str:

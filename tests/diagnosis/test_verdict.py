@@ -115,8 +115,19 @@ def test_what_holds_the_step_is_not_said_twice_on_a_cpu_either() -> None:
     assert said.count("85 %") == 1
     assert said.endswith("How much of it can be had back could not be predicted (exposed-communication).")
     other = fix("host-bound", (12, 12, 12), place="train.py:38")
-    assert "Fix first: host-bound, train.py:38, 12 of 100 ms" in sentence(
+    assert "Fix first: Python between operators (host-bound, train.py:38), 12 of 100 ms" in sentence(
         split(communication=0.3), other, device=DeviceInfo(kind="cpu")
+    )
+
+
+def test_the_first_fix_on_a_cpu_is_said_in_words_too() -> None:
+    """ "Fix first: host-bound" told a newcomer nothing, and no CPU waits for itself."""
+    for rule in ("input-bound", "host-bound", "exposed-communication"):
+        told = sentence(split(gc=0.2), fix(rule), device=DeviceInfo(kind="cpu")).partition("Fix first: ")[2]
+        assert f" ({rule})" in told
+        assert "device" not in told
+    assert "Fix first: waiting for data (input-bound)" in sentence(
+        split(gc=0.2), fix("input-bound"), device=DeviceInfo(kind="cpu")
     )
 
 
