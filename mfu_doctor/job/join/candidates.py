@@ -12,6 +12,7 @@ from statistics import median
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.summary import Mended, RankSummary
 from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import FAILED, Diagnosis
 from mfu_doctor.result.job import JobFinding
@@ -148,10 +149,19 @@ def _where(job: Job) -> dict[str, dict[int, JobChange]]:
     """Each rule that found something: the ranks, and what its fix changes there."""
     where: dict[str, dict[int, JobChange]] = {}
     for place, summary in enumerate(job.summaries):
-        for one in summary.mended if summary.reach is not None else ():
+        for one in _roots(summary) if summary.reach is not None else ():
             ends = [JobEdit({place: reach}) for reach in (one.low, one.mid, one.high)]
             where.setdefault(one.rule, {})[place] = JobChange(*ends)
     return where
+
+
+def _roots(summary: RankSummary) -> Iterator[Mended]:
+    """What could be mended on a rank, without findings whose cause could be mended too."""
+    rules = {one.rule for one in summary.mended}
+    for one in summary.mended:
+        found = summary.report.diagnosis(one.rule)
+        if found is None or found.explained_by not in rules:
+            yield one
 
 
 def _mended(where: dict[int, JobChange]) -> JobChange:

@@ -94,6 +94,30 @@ def test_a_finding_that_helps_no_other_rank_saves_nothing() -> None:
     assert [one.rule for one in report.findings] == ["straggler-rank"]
 
 
+def test_what_a_rank_lists_under_its_cause_is_listed_under_it_in_the_job() -> None:
+    """Each rank folded uncompiled into host-bound, and the job listed both, the symptom first."""
+    ranks, quick = slow_loader(0).summaries(), DrawnJob(4, hosts=["a"] * 4)
+    for _ in range(5):
+        quick.step()
+        quick.work(dict.fromkeys(range(4), 700))
+        quick.collective(50)
+    saving = Saving(low=200e-6, mid=300e-6, high=300e-6)
+    cause = Diagnosis(rule="host-bound", code="HO001", status=FAILED, saving=saving)
+    symptom = replace(cause, rule="uncompiled", code="HO003", explained_by="host-bound")
+
+    def rules(*mended: str) -> list[str]:
+        told = []
+        for one, after in zip(ranks, quick.summaries(), strict=True):
+            reach = plain_reach(after)
+            fixes = tuple(Mended(rule, reach, reach, reach) for rule in mended)
+            report = replace(one.report, diagnoses=(symptom, cause))
+            told.append(replace(one, report=report, reach=plain_reach(one), mended=fixes))
+        return [found.rule for found in join(told, source="runs/7").findings]
+
+    assert rules("uncompiled", "host-bound") == ["host-bound"]
+    assert rules("uncompiled") == ["uncompiled"]  # where the cause cannot be mended in the job's steps, its symptom can
+
+
 def test_the_line_that_computes_longer_on_the_late_rank_is_named() -> None:
     drawn = DrawnJob(4)
     for _ in range(5):

@@ -54,6 +54,7 @@ def test_lateness_from_before_the_step_blames_nobody_in_it(dlrm: list[RankSummar
     assert STRAGGLER not in {blame.kind for blame in report.blames}
     assert report.replay.error == pytest.approx(0, abs=0.03)
     assert report.missing == ()
+    assert [found.rule for found in report.findings] == ["host-bound"]  # each rank lists uncompiled under it
 
 
 def test_what_is_missing_of_two_of_128_ranks_is_said() -> None:
