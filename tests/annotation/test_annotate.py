@@ -96,7 +96,7 @@ def test_every_idle_gap_has_its_owner(tmp_path: Path) -> None:
     run = Run(read_trace(source))
     idle = sum(run.breakdown.owners[c].total_ns for c in ("data_loading", "memory_copy", *IDLE_CAUSES))
     assert sum(e["dur"] for e in blocks) == pytest.approx(idle / 1000)
-    assert "data loading" in {e["name"] for e in blocks}
+    assert "data loading: the next batch is not ready" in {e["name"] for e in blocks}
     starts = [e["ts"] for e in blocks]
     assert starts == sorted(starts)
 
