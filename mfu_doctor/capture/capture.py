@@ -188,7 +188,6 @@ class Capture:
                 self._failed = not self.notes.succeeds(what, call, *args, **kwargs)
             if self._failed:
                 self._end()
-            self.samplers.settle()
             self.watch.leave()
 
     def _install(self) -> None:
@@ -271,7 +270,6 @@ class Capture:
             self.notes.guarded("the rest of the run could not be watched", later)
             self.notes.guarded("the trace could not be written", self._finish, self)
             self.notes.guarded("the rest of the run could not be watched", self.samplers.look_on)
-        self.samplers.settle()
 
     def _look_on(self) -> None:
         if self._hooks is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import ParamSpec, TypeVar
 
 from mfu_doctor.capture.destination import working_directory
@@ -22,7 +21,7 @@ from mfu_doctor.units import NS_PER_S
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_OPERATORS = "operators could not be looked at"
+_PADDING = "padding could not be looked at"
 
 
 class Samplers:
@@ -62,9 +61,8 @@ class Samplers:
             self._guarded("lines could not be sampled", self._start_frames)
         elif phase is Phase.SHAPES:
             self._watch.pause()
-            self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current)
-        elif phase in (Phase.REST, Phase.SETTLE):
-            self._guarded(_OPERATORS, self._seen.operators.begin)
+            padded = self._seen.padded.called
+            self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current, padded)
 
     def leave(self, phase: Phase) -> None:
         """It has ended."""
@@ -74,13 +72,8 @@ class Samplers:
             self._stop_frames()
         elif phase is Phase.SHAPES:
             self._remove_calls()
+            self._guarded(_PADDING, self._seen.padded.look)
             self._watch.resume()
-        elif phase in (Phase.REST, Phase.SETTLE):
-            self._guarded(_OPERATORS, self._seen.operators.end)
-
-    def settle(self) -> None:
-        """Nothing hides the modes of the program any more: ours is entered or left, as was asked for."""
-        self._guarded(_OPERATORS, self._seen.operators.settle, partial(self._guarded, _OPERATORS))
 
     def look_on(self) -> None:
         """The recording is over and written; the block may go on."""
@@ -92,7 +85,7 @@ class Samplers:
         under_way.ends(self)
         self._stop_frames()
         self._remove_calls()
-        self._guarded(_OPERATORS, self._seen.operators.rest)
+        self._seen.padded.forget()
         self._guarded("child processes could not be left alone", self.children.stop)
         sampled = self._guarded("the device sampler could not be stopped", self.devices.stop)
         if sampled is not None:

@@ -13,7 +13,7 @@ from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy, Stretch
 from mfu_doctor.capture.facts.ignored_targets import TargetCounts
 from mfu_doctor.capture.facts.loop import LoopFacts
-from mfu_doctor.capture.facts.operator_watch import OperatorWatch
+from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
 from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
@@ -41,7 +41,7 @@ class Seen:
     gradients: GradientFates = field(default_factory=GradientFates)
     calls: RepeatedCalls = field(default_factory=RepeatedCalls)
     targets: TargetCounts = field(default_factory=TargetCounts)
-    operators: OperatorWatch = field(default_factory=lambda: OperatorWatch(working_directory()))
+    padded: PaddedInputs = field(default_factory=lambda: PaddedInputs(working_directory()))
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()
@@ -66,7 +66,6 @@ class Seen:
         self.calls.forget()
         self.gradients.begins(roots, recorded)
         self.targets.begins(roots, recorded)
-        self.operators.backward(roots)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped in such a step."""

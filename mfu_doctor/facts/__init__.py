@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mfu_doctor.facts.core_turns import CoreTurns
-from mfu_doctor.facts.wasted_work import IgnoredTargets, OperatorFacts
+from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput
 from mfu_doctor.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
@@ -280,7 +280,7 @@ class Facts:
     repeated_calls: tuple[RepeatedCall, ...] | None = None  # None: not watched
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
     ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
-    operators: OperatorFacts | None = None  # None: the operators of no step were looked at one by one
+    padded: tuple[PaddedInput, ...] | None = None  # what the model reads first; None: it was not looked at
     parameter_elements: int | None = None
     parameter_dtypes: tuple[str, ...] = ()
     compile: CompileFacts | None = None

@@ -46,8 +46,6 @@ BEYOND: dict[str, str] = {
     "repeated-backward": _CODE,
     "repeated-cast": "the region of autocast has to be around all micro-batches, in the loop of the program",
     "repeated-forward": _CODE,
-    "repeated-work": _CODE,
-    "unread-results": _CODE,
     "offloaded-state": _JOB,
     "pipeline-bubble": _JOB,
     "rank-settings-differ": _MACHINE,

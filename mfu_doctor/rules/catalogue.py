@@ -56,7 +56,7 @@ def _every_rule() -> tuple[AnyRule, ...]:
 
 
 # Codes of removed rules. Saved reports contain them, so no other rule may use them.
-RETIRED = frozenset(("HO006", "IN008", "KE025", "ME004"))
+RETIRED = frozenset(("HO006", "IN008", "KE025", "KE041", "KE042", "ME004"))
 
 
 def choose(rules: Iterable[R], *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[R, ...]:

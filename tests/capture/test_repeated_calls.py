@@ -20,11 +20,15 @@ def plainly(call: Callable[..., None], *args: Any) -> None:
     call(*args)
 
 
+def ignore(_module: Any, _args: tuple[Any, ...]) -> None:
+    pass
+
+
 def repeated(program: Callable[[RepeatedCalls, Any, Any], None]) -> tuple[tuple[str, int], ...]:
     """Modules that a program calls again, and how often it calls them."""
     calls = RepeatedCalls()
     net, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU()), torch.ones(2, 3)
-    calls.watch(plainly, threading.get_ident())
+    calls.watch(plainly, threading.get_ident(), ignore)
     try:
         program(calls, net, x)
     finally:
@@ -129,7 +133,7 @@ def test_nothing_of_the_program_is_referred_to_once_watching_is_over() -> None:
     """Torch swaps no tensor that anybody refers to: such as what a module got, or a parameter, also while it is watched."""
     calls = RepeatedCalls()
     net, x, parameter = nn.Linear(3, 3), torch.ones(2, 3), nn.Parameter(torch.ones(2, 3))
-    calls.watch(plainly, threading.get_ident())
+    calls.watch(plainly, threading.get_ident(), ignore)
     for given in (x, x, parameter, parameter):
         net(given)
     assert weakref.getweakrefcount(parameter) == 0
@@ -144,7 +148,7 @@ def test_nothing_of_the_program_is_referred_to_once_watching_is_over() -> None:
 def test_tensors_die_as_ever_and_errors_are_the_programs_own() -> None:
     calls = RepeatedCalls()
     net, x = nn.Linear(3, 3), torch.ones(2, 3)
-    calls.watch(plainly, threading.get_ident())
+    calls.watch(plainly, threading.get_ident(), ignore)
     net(x)
     reference = weakref.ref(x)
     del x

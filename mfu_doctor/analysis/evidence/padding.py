@@ -1,6 +1,6 @@
 """The padding of a batch, and the work that it takes: what forward and backward do grows with the length of a batch.
 
-profile() looks at the data that the model reads first, in steps beside the recorded ones. Of an axis in which every sample ends
+profile() looks at the data that the model reads first, in the step with shapes. Of an axis in which every sample ends
 (or begins) with padding, the longest sample tells how much of it no sample needs.
 """
 
@@ -43,7 +43,7 @@ class Padding:
 
 def padding_of(run: Run) -> Padding | None:
     """The padding; None if the longest samples fill their batches, or if batches were not looked at."""
-    told = run.facts.operators.padded if run.facts is not None and run.facts.operators is not None else ()
+    told = (run.facts.padded or ()) if run.facts is not None else ()
     padded = [one for one in told if one.least >= (_LEAST if one.whole else _BORDER)]
     if not padded:
         return None

@@ -116,7 +116,7 @@ def _optional(capture: Capture) -> dict[str, Any]:
         "repeated_calls": seen.calls.found,
         "unused_gradients": seen.gradients.unused,
         "ignored_targets": seen.targets.ignored,
-        "operators": lambda: seen.operators.told,
+        "padded": lambda: seen.padded.told,
         "parameter_elements": lambda: loop.parameter_elements,
         "parameter_dtypes": lambda: loop.parameter_dtypes,
         "compile": lambda: compile_facts(seen.compiled, compiled_now()),

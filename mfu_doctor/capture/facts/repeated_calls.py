@@ -61,8 +61,8 @@ class RepeatedCalls:
     _removals: list[Callable[[], None]] = field(default_factory=list)
     _left: int = _MOST
 
-    def watch(self, guarded: Callable[..., None], thread: int) -> None:
-        """Begin to watch this thread; our functions are called through `guarded`."""
+    def watch(self, guarded: Callable[..., None], thread: int, called: Callable[[Any, tuple[Any, ...]], None]) -> None:
+        """Begin to watch this thread; our functions are called through `guarded`, and so is `called` with each call."""
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
         if anything_compiled() or self._removals:
@@ -73,6 +73,7 @@ class RepeatedCalls:
             if threading.get_ident() != thread or os.getpid() != process:
                 return
             if self._left > 0:
+                guarded(called, module, args)
                 guarded(self._before, module, args)
             else:
                 self._open.append(None)

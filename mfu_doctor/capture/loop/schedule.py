@@ -20,13 +20,11 @@ class Phase(Enum):
     TIMING = "timing"  # window A: recorded with light options, for time
     REST = "rest"  # no profiler: see REST_STEPS
     SHAPES = "shapes"  # window B: recorded with shapes and stacks, never for time
-    SETTLE = "settle"  # no profiler: see SETTLE_STEPS
     AFTER = "after"  # no profiler: does it linger?
     DONE = "done"
 
 
-# One step to settle after the last window, and three to compare with the timed ones.
-SETTLE_STEPS, AFTER_STEPS = 1, 3
+AFTER_STEPS = 3  # to compare with the timed ones
 
 # A span that the first window opened and that ends while the second one records writes to freed memory (torch 2.13; cuts
 # made in an optimizer hook lie inside such a span). One step without a profiler between the windows lets every span end.
@@ -93,7 +91,6 @@ def phases(schedule: Schedule) -> list[tuple[Phase, int]]:
         (Phase.TIMING, schedule.active),
         (Phase.REST, REST_STEPS if schedule.shapes else 0),
         (Phase.SHAPES, schedule.shapes),
-        (Phase.SETTLE, SETTLE_STEPS),
         (Phase.AFTER, AFTER_STEPS),
     ]
     return [(phase, count) for phase, count in planned if count > 0]

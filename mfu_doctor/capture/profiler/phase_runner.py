@@ -153,8 +153,8 @@ class PhaseRunner:
 
     @property
     def idle(self) -> bool:
-        """Whether the time of the running step is used for nothing, from the step before the one with shapes to the one after."""
-        return self.phase in (Phase.REST, Phase.SHAPES, Phase.SETTLE)
+        """Whether the time of the running step is used for nothing: that with shapes, and the step before it."""
+        return self.phase in (Phase.REST, Phase.SHAPES)
 
     @property
     def recorded(self) -> bool:

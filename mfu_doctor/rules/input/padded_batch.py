@@ -1,10 +1,9 @@
 """Batches are padded to a length that no sample needs.
 
 What it measures
-    The data that a model reads first: the indices of an embedding, and what a convolution or a recurrent layer gets from the
-    batch. Values at the end of a sample (or at the beginning of tokens) that are all equal are its padding. profile() does not
-    look at them at present, since torch rounds some gradients differently while operators are looked at: only recordings that
-    have these facts are judged.
+    The data that a model reads first: the indices of an nn.Embedding, and what an nn.Conv1d to nn.Conv3d gets from the batch, in
+    the step that profile() records with shapes. Values at the end of a sample (or at the beginning of tokens) that are all equal
+    are its padding. Nothing is looked at where torch.compile is used.
 
 Why it costs
     Each layer computes the padding like data, forward and backward, and the loss or a mask throws it away. With attention, work
@@ -55,9 +54,9 @@ _LOW = 0.8  # of the saving: operators on fewer rows are less efficient
 )
 def padded_batch(run: Run) -> Outcome:
     """Judge the length that no sample of a batch needs."""
-    if run.facts is None or run.facts.operators is None:
+    if run.facts is None or run.facts.padded is None:
         return Skip(
-            "padding was not looked for: profile() does not, since to look at operators can change the last bit"
+            "padding was not looked for: profile() does so in the step with shapes, unless something is compiled"
         )
     found = padding_of(run)
     if found is None:

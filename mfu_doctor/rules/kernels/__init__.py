@@ -20,7 +20,6 @@ from mfu_doctor.rules.kernels.parameter_sweeps import parameter_sweeps
 from mfu_doctor.rules.kernels.repeated_backward import repeated_backward
 from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
-from mfu_doctor.rules.kernels.repeated_work import repeated_work
 from mfu_doctor.rules.kernels.small_matmul import small_matmul
 from mfu_doctor.rules.kernels.tf32_off import tf32_off
 from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
@@ -28,7 +27,6 @@ from mfu_doctor.rules.kernels.unfused_attention import unfused_attention
 from mfu_doctor.rules.kernels.unfused_clipping import unfused_clipping
 from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
 from mfu_doctor.rules.kernels.unfused_optimizer import unfused_optimizer
-from mfu_doctor.rules.kernels.unread_results import unread_results
 from mfu_doctor.rules.kernels.unused_gradients import unused_gradients
 from mfu_doctor.rules.kernels.zeroed_gradients import zeroed_gradients
 
@@ -60,7 +58,5 @@ RULES: tuple[Rule, ...] = (
     repeated_backward,
     discarded_pass,
     repeated_forward,
-    repeated_work,
-    unread_results,
     idle_tensor_cores,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import LoaderFacts
-from mfu_doctor.facts.wasted_work import OperatorFacts, PaddedInput
+from mfu_doctor.facts.wasted_work import PaddedInput
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.input.padded_batch import padded_batch
 from tests.rules.drawing import steps
@@ -38,7 +38,7 @@ def network() -> Timeline:
 
 
 def told(*inputs: PaddedInput, **facts: Any) -> Run:
-    return run_of(network(), operators=OperatorFacts(padded=inputs), **facts)
+    return run_of(network(), padded=inputs, **facts)
 
 
 def test_padding_is_priced_by_the_longest_sample() -> None:
