@@ -72,7 +72,6 @@ class Session:
     _patches: list[Callable[[], None]] = field(default_factory=list)
     _spans: OpenSpans | None = None  # while it records
     _thread: int = 0
-    _stopper: _Stopper | None = None
     _asked_to_stop: str | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -110,7 +109,7 @@ class Session:
             self._profiler.prepare_trace()
         self.state = State.PREPARED
         guard_children(_forget_in_child)
-        _of_thread.stopper = self._stopper = _Stopper(self)
+        _of_thread.stopper = _Stopper(self)  # held by the thread alone, so that it ends with it
         atexit.register(self._at_exit)
 
     def start(self) -> str | None:
@@ -217,7 +216,8 @@ class Session:
         atexit.unregister(self._at_exit)
         if self in _live:
             _live.remove(self)
-        if getattr(_of_thread, "stopper", None) is self._stopper:
+        stopper: _Stopper | None = getattr(_of_thread, "stopper", None)
+        if stopper is not None and stopper.session is self:
             _of_thread.stopper = None
 
     def _at_exit(self) -> None:
@@ -228,10 +228,10 @@ class _Stopper:
     """Lives as long as the thread that records: a thread that ends while recording would take the process down at exit."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
 
     def __del__(self) -> None:
-        self._session.stop("its thread ended")
+        self.session.stop("its thread ended")
 
 
 _of_thread = threading.local()
