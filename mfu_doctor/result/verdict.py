@@ -113,13 +113,14 @@ class Verdict:
         """Whether this check makes the verdict fail."""
         return check.status == FAILED or (self.strict and check.status == INCONCLUSIVE)
 
-    def unmeasured(self) -> list[tuple[str, str]]:
-        """Names of the checks that were not measured, and why: one entry for each reason, the commonest first."""
-        by_reason: dict[str, list[str]] = {}
-        for check in self.with_status(NOT_MEASURED):
-            by_reason.setdefault(check.summary, []).append(check.name)
-        ordered = sorted(by_reason.items(), key=lambda entry: -len(entry[1]))
-        return [(some_of(names), reason) for reason, names in ordered]
+    def unmeasured(self) -> list[str]:
+        """What was not measured: each budget with its reason, and all rules together, with the reason if they have one alone."""
+        found = self.with_status(NOT_MEASURED)
+        rules = [check for check in found if check.kind == "rule"]
+        told = [f"not measured: {check.name}: {check.summary}" for check in found if check.kind != "rule"]
+        reasons = {check.summary for check in rules}
+        why = reasons.pop() if len(reasons) == 1 else f"{len(rules)} rules, --format json tells why"
+        return [*told, f"not measured: {some_of([check.name for check in rules])}: {why}"] if rules else told
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -175,7 +176,7 @@ class Verdict:
         passed = [check.name for check in self.with_status(PASSED)]
         if passed:
             lines.append(f"  passed: {some_of(passed)}")
-        lines += [f"  not measured: {names}: {reason}" for names, reason in self.unmeasured()]
+        lines += [f"  {told}" for told in self.unmeasured()]
         lines += [f"  caution: {text}" for text in self.cautions]
         return "\n".join(lines)
 

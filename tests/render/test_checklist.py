@@ -96,13 +96,25 @@ def test_code_is_fenced_by_more_backticks_than_it_holds() -> None:
     assert code("") == []
 
 
-def test_what_was_not_measured_is_one_line_for_each_reason() -> None:
+@pytest.mark.parametrize("reasons", [1, 9])
+def test_what_rules_did_not_measure_is_one_line(reasons: int) -> None:
+    """Of a run on a CPU it was twenty lines, which hid what was found."""
     golden = golden_verdict()
     unseen = next(check for check in golden.checks if check.name == "straggler")
-    many = replace(golden, checks=(*golden.checks, *(replace(unseen, name=f"rank-{i}") for i in range(30))))
+    more = (replace(unseen, name=f"rank-{i}", summary=f"{unseen.summary}{' ' * (i % reasons)}") for i in range(30))
+    many = replace(golden, checks=(*golden.checks, *more))
     for text in (render_checklist(many), render_checklist_markdown(many), str(many)):
         assert len(re.findall(r"^ *-? ?not measured: ", text, flags=re.MULTILINE)) == 1
         assert "and 25 more" in text
+        assert ("tells why" in text) == (reasons > 1)
+
+
+def test_a_budget_that_was_not_measured_keeps_its_reason() -> None:
+    golden = golden_verdict()
+    unseen = next(check for check in golden.checks if check.name == "straggler")
+    budget = replace(unseen, name="mfu", kind="budget", summary="the peak of the device is unknown")
+    text = str(replace(golden, checks=(*golden.checks, budget, replace(unseen, name="other", summary="another"))))
+    assert "not measured: mfu: the peak of the device is unknown" in text
 
 
 def test_a_spread_that_rounds_to_nothing_is_not_printed() -> None:

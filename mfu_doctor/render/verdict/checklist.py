@@ -194,7 +194,7 @@ def _saving(check: Check, dash: str) -> str:
 def _rest(verdict: Verdict, width: int) -> list[Line]:
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
     told = [f"passed {len(passed)}: {some_of(passed)}"] if passed else []
-    told += [f"not measured: {names}: {reason}" for names, reason in verdict.unmeasured()]
+    told += verdict.unmeasured()
     told += [f"caution: {text}" for text in verdict.cautions[:MOST_CAUTIONS]]
     more = len(verdict.cautions) - MOST_CAUTIONS
     told += [f"and {more} more cautions: see the reports of the runs"] if more > 0 else []
@@ -221,7 +221,7 @@ def render_checklist_markdown(verdict: Verdict) -> str:
         lines.append(f"- and {counted(len(found) - MOST_RULES, 'more finding')}: see the report")
     passed = [check.name for check in verdict.with_status(PASSED) if check.kind == "rule"]
     lines += [f"- [x] {len(passed)} passed: {inline(some_of(passed))}"] if passed else []
-    lines += [f"- not measured: {inline(f'{names} ({reason})')}" for names, reason in verdict.unmeasured()[:MOST_RULES]]
+    lines += [f"- {inline(told)}" for told in verdict.unmeasured()[:MOST_RULES]]
     lines += ["", *_markdown_details(verdict)]
     return _cut("\n".join(lines) + "\n")
 
