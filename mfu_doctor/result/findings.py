@@ -24,6 +24,9 @@ SURE = {
     GUESSED: "how much of the measured loss goes is uncertain, try it",
 }
 
+# The same in a line that has room for all three.
+SURE_IN_SHORT = {MEASURED: "all of it goes", MODELLED: "what stays is calculated", GUESSED: "try it"}
+
 
 def about(low: float, middle: float, high: float) -> str:
     """What stands before the best estimate of a range: "about", or "up to" if it is the high end; empty if it is not wide."""

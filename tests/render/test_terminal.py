@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import replace
 from html import unescape
+from itertools import combinations
 from typing import TextIO
 
 import pytest
@@ -16,9 +17,10 @@ from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.paint import Abilities, abilities
 from mfu_doctor.render.terminal.screen import ALL
+from mfu_doctor.render.words.labels import marks_in_a_line
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.result.caveats import Caveat
-from mfu_doctor.result.findings import Overlap
+from mfu_doctor.result.findings import SURE, Overlap
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Mfu
 from tests.goldens import GOLDENS, HOSTILE, healthy, interval, loader_bound, unknown_peak, worst
@@ -473,3 +475,18 @@ def test_without_stacks_the_screen_says_why_no_fix_has_a_line() -> None:
     placed = replace(without, diagnoses=(replace(without.diagnoses[0], place="train.py:4"), *without.diagnoses[1:]))
     recorded = replace(without, run=replace(without.run, settings={"with_stack": True}, site=None))
     assert not any("lines of code" in render(other, "terminal", verbose=True) for other in (placed, recorded))
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_what_the_marks_of_amounts_mean_stands_on_every_screen(name: str) -> None:
+    """It gave way where the screen was full, and "modelled" told a newcomer nothing."""
+    report = GOLDENS[name]()
+    said = render(report, "terminal")
+    used = {found.sure for found in report.failed if f"  {found.sure}\n" in said}
+    assert bool(used) == any(found.saving is not None for found in report.failed)
+    assert all(f"{mark}: " in said for mark in used)
+
+
+def test_the_marks_of_amounts_take_one_line_of_80_columns() -> None:
+    assert all(len(marks_in_a_line(used)) <= 78 for many in (1, 2, 3) for used in combinations(SURE, many))
+    assert marks_in_a_line(()) == ""

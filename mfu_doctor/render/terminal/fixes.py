@@ -45,11 +45,12 @@ def fixes(report: Report, look: Look) -> list[Block]:
 
 def _notes(report: Report, shown: Sequence[Diagnosis], look: Look) -> list[Block]:
     """What the marks beside these savings mean, and why no fix has a place."""
-    marks = [] if look.verbose else labels.marks({wording.sure(found) for found in shown})  # -v has said all of them
-    told = [*marks, labels.no_lines(report)]
-    rows = [wrap(text, look.width - len(INDENT)) for text in told if text]
-    entries = tuple(tuple(line(INDENT + row, "quiet") for row in text) for text in rows)
-    return [Block((), entries, urgency=0, hint=False)]
+    marks = "" if look.verbose else labels.marks_in_a_line({wording.sure(found) for found in shown})  # -v has said all
+    rows, lines = (
+        [line(INDENT + row, "quiet") for row in wrap(text, look.width - len(INDENT))] if text else []
+        for text in (marks, labels.no_lines(report))
+    )
+    return [Block(tuple(rows), (tuple(lines),) if lines else (), urgency=0, hint=False)]
 
 
 def one(report: Report, rule: str, look: Look) -> list[Block]:
@@ -111,7 +112,7 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
     if not is_short and found.summary:
-        rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2))]
+        rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2 - look.is_tight))]
     rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
     rows += _tried(report, found, room)
     decides, note = wording.decided_by(report, found), wording.remarks(found)

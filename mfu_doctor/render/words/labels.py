@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mfu_doctor.result.findings import SURE, Diagnosis
+from mfu_doctor.result.findings import SURE, SURE_IN_SHORT, Diagnosis
 from mfu_doctor.result.report import Report
 
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
@@ -20,6 +20,13 @@ OVERLAP = "The shares of all kernels add up to more than 100 %, because some ker
 def marks(used: Collection[str]) -> list[str]:
     """What these marks of an amount mean, least sure first: "modelled: what stays of the measured loss is calculated"."""
     return [f"{mark}: {meaning}" for mark, meaning in reversed(SURE.items()) if mark in used]
+
+
+def marks_in_a_line(used: Collection[str]) -> str:
+    """What these marks mean, short enough for one line of 80 columns; empty if there is none."""
+    known = marks(used)
+    short = (f"{mark}: {meaning}" for mark, meaning in reversed(SURE_IN_SHORT.items()) if mark in used)
+    return known[0] if len(known) == 1 else "; ".join(short)
 
 
 def replayed(found: Sequence[Diagnosis]) -> str:
