@@ -117,7 +117,9 @@ def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None
 
 
 def _find_script(target: str) -> _Program:
-    path = Path(target)
+    path = (
+        Path(_here()) / target
+    )  # as Python does, so that the file is still found when the program has changed its directory
     if path.is_dir():
         path = path / "__main__.py"
     try:

@@ -31,6 +31,16 @@ def test_a_folder_or_a_package_runs_its_main_file(zygote: Zygote, tmp_path: Path
     assert ran.out == "__main__ beside ['--epochs', '3']\n"
 
 
+@pytest.mark.parametrize("target", ["short.py", "folder"])
+def test_the_file_of_a_script_is_found_from_another_directory(zygote: Zygote, tmp_path: Path, target: str) -> None:
+    """Programs open what lies beside them, also after os.chdir: Python gives them the whole path."""
+    path = tmp_path / target if target.endswith(".py") else tmp_path / target / "__main__.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("import os, sys\nprint(__file__, sys._getframe().f_code.co_filename, sys.argv)\n")
+    ran = zygote.run(RUN.format(options=""), tmp_path, "script", target)
+    assert ran.out == f"{path} {path} {[target]}\n"
+
+
 def test_a_phase_of_no_steps_is_not_the_default_phase(zygote: Zygote, tmp_path: Path) -> None:
     """With `--skip 0 --timed 0 --warmup 0` a script of three steps is recorded from its first one."""
     (tmp_path / "short.py").write_text(PRELUDE + "for x, y in loader(30):\n    train(x, y)\n")
