@@ -12,8 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +47,7 @@ class Beside:
         self._began, self._made, self._stopped = time.monotonic(), made, False
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open until the process has ended
         words = [sys.executable, "-P", "-c", CODE, str(path), "" if folder is None else str(folder), *places]
-        with path.open("rb") as trace:
+        with path.open("rb") as trace, _unheard():
             self._shell = subprocess.Popen(  # noqa: S603 - our own words
                 [*_LET_GO, *words],
                 stdin=trace,
@@ -57,7 +57,7 @@ class Beside:
                 env=os.environ | _ALONE,
                 start_new_session=True,  # Ctrl-C is for the training
             )
-        self._shell.wait()
+            self._shell.wait()
         self._waiter = threading.Thread(target=self._wait, name="mfu-doctor-report", daemon=True)
         self._waiter.start()
 
@@ -90,6 +90,23 @@ class Beside:
             made = self.notes.guarded("the report could not be made beside the training", _read, written, said.read())
         if made is not None:
             self.notes.guarded("the report could not be shown", self._made, made)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """The program's handler of ended children, which may wait for any, does not hear of ours; of its own it hears afterwards."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    with suppress(ChildProcessError):  # there is none at all
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            signal.raise_signal(signal.SIGCHLD)
 
 
 def _read(written: bytes, said: bytes) -> Made:

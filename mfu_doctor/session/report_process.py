@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +50,16 @@ def main() -> None:
 
     with suppress(OSError):
         os.nice(_NICEST)
+    threading.Thread(target=_end_with_the_reader, args=(sys.stdout.fileno(),), daemon=True).start()
     path, folder = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
     all_ranks.be_patient(_FOR_OTHERS_S)
     made = Made(text=told(report_of(path, folder, sys.stdin.buffer), path, folder))
     sys.stdout.buffer.write(json.dumps(asdict(made)).encode())
+
+
+def _end_with_the_reader(pipe: int) -> None:
+    """A program that was killed, or left without Python's exit, wants no report: nothing of ours outlives it."""
+    watch = select.poll()
+    watch.register(pipe, 0)  # that nobody reads any more is told unasked
+    watch.poll()
+    os.kill(os.getpid(), signal.SIGKILL)

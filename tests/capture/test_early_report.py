@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,59 @@ with block(print_report=True) as doctor:
         print("no other child")
 """
 
+HANDLER = """
+import signal, subprocess
+heard = []
+signal.signal(signal.SIGCHLD, lambda number, frame: heard.append(number))
+with block(print_report=True) as doctor:
+    for x, y in loader(24):
+        train(x, y)
+    assert "the report follows" in sys.stderr.getvalue()
+    print("ours", len(heard))
+    subprocess.run(["true"])
+    print("its own", len(heard))
+"""
+
+# It is the program's own child that ends while ours is started.
+ENDS_MEANWHILE = """
+import signal, subprocess
+heard, begin = [], subprocess.Popen
+signal.signal(signal.SIGCHLD, lambda number, frame: heard.append(number))
+
+def begin_late(*args, **options):
+    child = begin(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    return begin(*args, **options)
+
+subprocess.Popen = begin_late
+with block(print_report=True) as doctor:
+    for x, y in loader(24):
+        train(x, y)
+    print("heard", len(heard))
+"""
+
+# Its report never comes. Who holds the lock is alive.
+LEFT_ALONE = """
+beside.CODE = '''
+import fcntl, sys, time
+sys.path += sys.argv[3:]
+from mfu_doctor.session import ending, report_process
+def never(*args):
+    lock = open("alive", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    open("begun", "w").close()
+    time.sleep(60)
+ending.report_of = never
+report_process.main()
+'''
+with block(print_report=True) as doctor:
+    for x, y in loader(24):
+        train(x, y)
+    while not os.path.exists("begun"):
+        time.sleep(0.01)
+    os._exit(5)
+"""
+
 EVALUATION_FIRST = """
 with block(print_report=True) as doctor:
     with torch.no_grad():
@@ -152,6 +208,29 @@ def test_a_program_that_waits_for_any_child_does_not_meet_ours(zygote: Zygote, t
     assert ended.code == 0, ended.err
     assert "met True" in ended.out
     assert "no other child" in ended.out
+
+
+def test_a_handler_of_ended_children_hears_of_the_programs_own_alone(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, HANDLER)
+    assert ended.code == 0, ended.err
+    assert "ours 0\nits own 1\n" in ended.out
+
+
+def test_a_child_that_ends_while_the_process_is_started_is_heard_of(zygote: Zygote, tmp_path: Path) -> None:
+    ended = heard(zygote, tmp_path, ENDS_MEANWHILE)
+    assert ended.code == 0, ended.err
+    assert "heard 1" in ended.out
+
+
+def test_a_program_that_leaves_at_once_leaves_no_process(zygote: Zygote, tmp_path: Path) -> None:
+    assert heard(zygote, tmp_path, LEFT_ALONE).code == 5
+    with (tmp_path / "alive").open() as lock:
+        for _ in range(100):
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.1)
+    pytest.fail("the process that makes the report goes on without the program")
 
 
 @pytest.mark.parametrize("body", [EVALUATION_FIRST, ERROR])
