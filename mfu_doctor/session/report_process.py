@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_NICEST = 19
+# Beside a training that keeps all cores busy this gets a tenth of one: a report of a second of work comes after ten. At 19 it
+# comes after a minute, which is no report "as soon as it is recorded".
+_NICENESS = 10
 _FOR_OTHERS_S = 60.0  # the other ranks may record later: nobody waits for this process
 
 CODE = "import sys; sys.path += sys.argv[3:]; from mfu_doctor.session.report_process import main; main()"
@@ -44,12 +46,12 @@ class Made:
 
 
 def main() -> None:
-    """Make the report of the trace on standard input, behind everything else that wants to run."""
+    """Make the report of the trace on standard input, behind what else wants to run."""
     from mfu_doctor.session import all_ranks
     from mfu_doctor.session.ending import report_of, told
 
     with suppress(OSError):
-        os.nice(_NICEST)
+        os.nice(_NICENESS)
     threading.Thread(target=_end_with_the_reader, args=(sys.stdout.fileno(),), daemon=True).start()
     path, folder = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
     all_ranks.be_patient(_FOR_OTHERS_S)
