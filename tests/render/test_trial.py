@@ -159,3 +159,9 @@ def test_the_answer_is_the_set_that_helps_else_the_best_alone_else_nothing() -> 
     assert answer(replace(TRIAL, together=None, tried=(FUSED,))) == "No fix that was tried makes the step shorter."
     open_fix = replace(FUSED, verdict=OPEN)
     assert answer(replace(TRIAL, together=None, tried=(open_fix,))) == "No fix that was tried makes the step shorter."
+
+
+def test_who_interrupts_before_the_first_run_is_not_told_that_there_is_no_fault() -> None:
+    begun = Trial(program="train.py", budget_s=600.0)
+    assert "The recording shows no fault" in answer(begun)
+    assert answer(replace(begun, ended="it was interrupted")) == "No fix has been measured."

@@ -11,6 +11,7 @@ _MANY_TIMES = 10.0  # of a loss
 _ANYTHING = 10  # steps: a range that is wider says nothing
 _LEAST_START_S = 1.0  # less is not worth a word
 _NOTHING = "The recording shows no fault whose fix can be tried. --fix all tries every fix that applies here."
+_TOO_EARLY = "No fix has been measured."
 _LOSSES = {
     known.IDENTICAL: "the losses are identical",
     known.AS_UNCHANGED: "the losses differ no more than between two unchanged runs",
@@ -93,7 +94,8 @@ def answer(trial: Trial) -> str:
     """What to do, in a sentence or two."""
     best = trial.answer
     if best is None or best.saving_s is None or trial.unchanged_s is None:
-        return "No fix that was tried makes the step shorter." if trial.runs else _NOTHING
+        nothing = _NOTHING if trial.ended is None else _TOO_EARLY
+        return "No fix that was tried makes the step shorter." if trial.runs else nothing
     after = trial.unchanged_s - best.saving_s
     share = quantities.percent(best.saving_s / trial.unchanged_s, 0)
     times = f"{quantities.duration(trial.unchanged_s)} to {quantities.duration(after)}, {share} shorter"
