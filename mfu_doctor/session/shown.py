@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 
 
@@ -20,5 +21,15 @@ def display(report: object) -> None:
 def write(text: str) -> None:
     """Write a text to standard error, if there is one."""
     if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        with _between_bars():
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+
+def _between_bars() -> AbstractContextManager[None]:
+    """Have tqdm take its bars off the terminal meanwhile: text after one would stand in its line."""
+    bar = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    if bar is None or not getattr(bar, "_instances", None):
+        return nullcontext()
+    between: AbstractContextManager[None] = bar.external_write_mode(file=sys.stderr)
+    return between

@@ -136,6 +136,13 @@ with block(print_report=True) as doctor:
     os._exit(5)
 """
 
+BARS = """
+from tqdm import tqdm
+with block(print_report=True) as doctor:
+    for x, y in tqdm(loader(24), mininterval=0):
+        train(x, y)
+"""
+
 EVALUATION_FIRST = """
 with block(print_report=True) as doctor:
     with torch.no_grad():
@@ -231,6 +238,14 @@ def test_a_program_that_leaves_at_once_leaves_no_process(zygote: Zygote, tmp_pat
                 return
             time.sleep(0.1)
     pytest.fail("the process that makes the report goes on without the program")
+
+
+def test_no_line_of_ours_stands_in_that_of_a_progress_bar(zygote: Zygote, tmp_path: Path) -> None:
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    lines = heard(zygote, tmp_path, BARS).err.replace("\r", "\n").splitlines()
+    ours = [line for line in lines if "mfu-doctor: " in line]
+    assert len(ours) > 1
+    assert all(line.startswith("mfu-doctor: ") for line in ours)
 
 
 @pytest.mark.parametrize("body", [EVALUATION_FIRST, ERROR])
