@@ -139,11 +139,10 @@ class Live:
 
 
 def _holds_lines(file: Path) -> bool:
-    """Whether lines may be added to a file: it is not there, or empty, or begins with a line of JSON."""
+    """Whether lines may be added to a file: it is empty, as one that was not there, or begins with a line of JSON."""
     try:
-        with file.open("rb") as stream:
+        with file.open("a+b") as stream:  # as for adding: a place that cannot be written is told before the training
+            stream.seek(0)
             return stream.read(1) in (b"", b"{")
-    except FileNotFoundError:
-        return True
     except OSError as error:
         raise DoctorError(f"{file} cannot be written ({error.strerror})", "pass another file") from error

@@ -100,3 +100,11 @@ def test_a_step_that_comes_too_early_is_refused() -> None:
 
     with pytest.raises(mfu_doctor.DoctorError, match="8 steps are timed or warm the profiler up before it"):
         mfu_doctor.profile(at_step=7)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_training(tmp_path: Path) -> None:
+    from mfu_doctor.errors import DoctorError
+    from mfu_doctor.session.live import Live
+
+    with pytest.raises(DoctorError, match="cannot be written"):
+        Live(5, tmp_path / "missing" / "lines.jsonl")
