@@ -63,10 +63,10 @@ def run_as_main(words: Words, around: Callable[[], AbstractContextManager[object
     if not sys.flags.safe_path:
         sys.path[0] = program.path0
     sys.modules["__main__"] = program.main
-    outcome = _Outcome()
+    block, outcome = around(), _Outcome()  # a wrong option is no error of the program
     with outcome:
         code = program.load()  # a syntax error is the program's own
-        with around():
+        with block:
             exec(code, program.main.__dict__)  # noqa: S102 - running the user's program is the purpose
     return outcome.status
 

@@ -50,3 +50,11 @@ def test_a_phase_of_no_steps_is_not_the_default_phase(zygote: Zygote, tmp_path: 
     assert written.facts.asked == Schedule(skip=0, timed=0, warmup=0, active=3)
     assert written.facts.windows[0].steps == 3
     assert written.steps[:3] == [1, 2, 3]  # mark 0 was opened before the first batch, when nothing told of steps yet
+
+
+@pytest.mark.parametrize("option", ["at_step=2", "live=0", "live=1, live_file='missing/lines'"])
+def test_a_wrong_option_is_no_error_of_the_program(zygote: Zygote, tmp_path: Path, option: str) -> None:
+    (tmp_path / "short.py").write_text("print('began')")
+    told = RUN.format(options=option).replace("sys.exit(", "from mfu_doctor.errors import DoctorError\ntry: sys.exit(")
+    ran = zygote.run(f"{told}except DoctorError as error: print('refused', error)\n", tmp_path, "script", "short.py")
+    assert ran.out.startswith("refused "), ran.err
