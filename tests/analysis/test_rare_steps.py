@@ -18,6 +18,7 @@ from tests.timeline import Timeline
 KERNELS_US = 1_000
 PAUSE_US = 20_000
 STEPS = 12
+LEFT = 0.05  # long-steps: the other work is done so many times less that it takes this part of the time
 
 
 def drawn(pause: int = PAUSE_US, *, compiling: bool = False, kernel: int = KERNELS_US, often: int = 1) -> Timeline:
@@ -44,7 +45,8 @@ def test_no_fix_for_a_rare_long_step_promises_less_than_the_kernels_take(rule: s
     assert found.saving is not None
     assert report.step_time_s is not None
     judged = sum(row.steady for row in report.steps)
-    assert found.saving.mid == pytest.approx(PAUSE_US * 1e-6 / judged, rel=0.02)
+    left_us = LEFT / (1 - LEFT) * KERNELS_US if rule == "long-steps" else 0.0
+    assert found.saving.mid == pytest.approx((PAUSE_US / judged - left_us) * 1e-6, rel=0.005)
     assert found.saving.step_high_s is not None
     assert found.saving.step_high_s >= KERNELS_US * 1e-6
     assert found.saving.step_high_s == pytest.approx(report.step_time_s.median, rel=0.05)
@@ -100,7 +102,7 @@ def test_wherever_the_rare_step_is_no_step_becomes_negative(at: int) -> None:
 
 
 def test_the_headline_and_the_promise_are_of_the_mean_step() -> None:
-    """The fix that removes the pause leaves what it said: the promise comes true."""
+    """The fix leaves a part of the pause, a program without it is so much quicker: the promise comes true."""
     before, after = diagnose(drawn(often=8).trace()), diagnose(drawn(0, often=8).trace())
     assert before.step_time_s is not None
     assert before.step_time_s.mean == pytest.approx((KERNELS_US + PAUSE_US / 12) * 1e-6, rel=0.05)
@@ -108,7 +110,7 @@ def test_the_headline_and_the_promise_are_of_the_mean_step() -> None:
     assert "median 1.0" in render(before, "markdown")
     assert after.step_time_s is not None
     found = compare(before, after, fixes=("long-steps",)).prediction
-    assert found.predicted_s == pytest.approx(after.step_time_s.stated, rel=0.02)
+    assert found.predicted_s == pytest.approx(after.step_time_s.stated / (1 - LEFT), rel=0.005)
     assert found.outcome == HELD
 
 
