@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mfu_doctor.whole_run import WholeRun
 
 _NO_JOB = "the report of all ranks could not be made"
+_MANY = 2  # ranks
 
 
 def trains_on(capture: Capture) -> bool:
@@ -89,7 +90,11 @@ def told(report: Report, path: Path | None, folder: Path | None) -> str:
         return of_all
     if path is not None and folder is not None and path.is_relative_to(folder):
         path = path.relative_to(folder)
-    own = render(report, "terminal", origin=Origin(None if path is None else str(path))).rstrip("\n")
+    # Ranks of one recording write into a folder of their own: that of a rank that is late or died may be there yet.
+    of_ranks = (
+        None if path is None or path.parent == Path() or (report.run.world_size or 1) < _MANY else str(path.parent)
+    )
+    own = render(report, "terminal", origin=Origin(None if path is None else str(path), folder=of_ranks)).rstrip("\n")
     return "\n".join([own, *(f"mfu-doctor: {' '.join(note.split())}" for note in why.said)])
 
 

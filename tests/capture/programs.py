@@ -109,6 +109,11 @@ def with_and_without(zygote: Zygote, folder: Path, body: str) -> tuple[Ended, En
     return watched, plain
 
 
+def told_by_the_program(ended: Ended) -> str:
+    """What stands on its standard error without the lines on the progress of the recording."""
+    return "".join(line for line in ended.err.splitlines(keepends=True) if not line.startswith("mfu-doctor: record"))
+
+
 def ours(folder: Path) -> Written:
     """The trace that `with_and_without` left."""
     return read(folder / "ours" / TRACE)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.programs import LOOP, PRELUDE, TRACE, ours, read, with_and_without
+from tests.capture.programs import LOOP, PRELUDE, TRACE, ours, read, told_by_the_program, with_and_without
 from tests.capture.test_run_script import RUN, SHOWN
 from tests.capture.zygote import ROOT, Zygote
 
@@ -84,7 +84,7 @@ for one in held: one.close()
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_program_runs_as_it_does_alone_and_is_recorded(zygote: Zygote, tmp_path: Path, name: str) -> None:
     watched, plain = with_and_without(zygote, tmp_path, PROGRAMS[name])
-    assert watched.err == plain.err
+    assert told_by_the_program(watched) == plain.err
     assert [(window.kind, window.steps) for window in ours(tmp_path).facts.windows] == [("timing", 5), ("shapes", 1)]
 
 

@@ -197,7 +197,7 @@ doctor.report.save("report.json")
 
 
 def test_the_report_of_a_run_is_that_of_its_trace_to_the_last_digit(zygote: Zygote, tmp_path: Path) -> None:
-    (tmp_path / "training.py").write_text(PRELUDE + "for x, y in loader(24):\n    time.sleep(0.01)\n    train(x, y)\n")
+    (tmp_path / "training.py").write_text(PRELUDE + "for x, y in loader(24):\n    time.sleep(0.05)\n    train(x, y)\n")
     ran = zygote.run(RECORDED, tmp_path)
     assert ran.code == 0, ran.err
     told, read_back = Report.load(tmp_path / "report.json"), diagnose(tmp_path / TRACE)

@@ -44,7 +44,7 @@ class Losses:
         if not self.wanted:
             return
         root = roots[0] if len(roots) == 1 else None
-        scaled, self._scaled = self._scaled, None
+        scaled = self._scaled  # kept to the end of the step: one pass may be told twice, by the tensor and by autograd
         self._loss = scaled[1] if scaled is not None and scaled[0] is root else root
 
     def take(self) -> Any:
