@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.capture.device.watch import DeviceWatch
@@ -61,7 +61,7 @@ class Samplers:
             self._guarded("lines could not be sampled", self._start_frames)
         elif phase is Phase.SHAPES:
             self._watch.pause()
-            padded = self._seen.padded.called
+            padded = self._reading_inputs
             self._reading_calls(self._seen.calls.watch, self._reading_calls, self._thread.current, padded)
 
     def leave(self, phase: Phase) -> None:
@@ -72,8 +72,13 @@ class Samplers:
             self._stop_frames()
         elif phase is Phase.SHAPES:
             self._remove_calls()
-            self._guarded(_PADDING, self._seen.padded.look)
+            with without_user_modes():
+                self._guarded(_PADDING, self._seen.padded.look)
             self._watch.resume()
+
+    def _reading_inputs(self, module: Any, args: tuple[Any, ...]) -> None:
+        with without_user_modes():
+            self._seen.padded.called(module, args)
 
     def look_on(self) -> None:
         """The recording is over and written; the block may go on."""

@@ -17,7 +17,6 @@ from typing import Any
 
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
 from mfu_doctor.capture.loop.where import line_of
-from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.facts.wasted_work import PaddedInput
 
 _MOST_ELEMENTS = 1 << 23  # of an input that is looked at: a few milliseconds, between steps whose time is not used
@@ -54,18 +53,16 @@ class PaddedInputs:
     def called(self, module: Any, args: tuple[Any, ...]) -> None:
         """A module is called with these arguments: nothing is computed here."""
         axes = _axes(module)
-        if axes is None or not args or len(self._read) >= _MOST_INPUTS:
+        if axes is None or not args or len(self._read) >= _MOST_INPUTS or not _is_data(args[0]):
             return
-        with without_user_modes():
-            if _is_data(args[0]):
-                self._read.append(_Read(args[0], args[0]._version, axes, self._place()))  # noqa: SLF001 - no public name exists
+        self._read.append(_Read(args[0], args[0]._version, axes, self._place()))  # noqa: SLF001 - no public name exists
 
     def look(self) -> None:
         """The step is over: look at what was read, and let go of it."""
         import torch
 
         read, self._read = self._read, []
-        with without_user_modes(), torch.no_grad():
+        with torch.no_grad():
             for one in read:
                 if one.data._version == one.version:  # noqa: SLF001 - no public name exists
                     self._look(one)

@@ -267,7 +267,10 @@ def batches_of(iterator: Any) -> int | None:
     sampler = getattr(iterator, "_index_sampler", None)
     if getattr(iterator, "_dataset_kind", None) != 0 or sampler is None:  # 0: map-style (torch's _DatasetKind.Map)
         return None
+    import torch
+
     try:
-        return len(sampler) if isinstance(iterator._num_yielded, int) else None  # noqa: SLF001 - no public name exists
+        with torch._C.DisableTorchFunction():  # noqa: SLF001 - a length may be that of a tensor: no mode sees that we ask
+            return len(sampler) if isinstance(iterator._num_yielded, int) else None  # noqa: SLF001 - no public name exists
     except (TypeError, AttributeError, NotImplementedError):
         return None
