@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.programs import PRELUDE, TRACE, ours, read, with_and_without
+from tests.capture.programs import PRELUDE, TAKES_OVER, TRACE, ours, read, with_and_without
 from tests.capture.test_run_script import RUN
 from tests.capture.zygote import Zygote
 
@@ -22,25 +22,6 @@ def searching():
     time.sleep(0.2)
     return reason
 other_profilers.active_profiler = searching
-"""
-
-# Steps 13 to 17 are timed, 19 has shapes; a block of the program's own comes in a second thread.
-TAKES_OVER = """
-go, done = threading.Event(), threading.Event()
-def work():
-    go.wait()
-    mine = nn.Linear(8, 4)
-    sgd = torch.optim.SGD(mine.parameters(), lr=0.1)
-    with block("own.pt.trace.json.gz") as doctor:
-        for _ in range(24):
-            mine(torch.ones(4, 8)).sum().backward()
-            sgd.step(); sgd.zero_grad()
-    done.set()
-threading.Thread(target=work).start()
-for i, (x, y) in enumerate(loader(4000)):
-    train(x, y)
-    if i == AT: go.set()
-    if done.is_set(): break
 """
 
 

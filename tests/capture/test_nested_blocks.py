@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.programs import PRELUDE, TRACE, ours, read, with_and_without
+from tests.capture.programs import PRELUDE, TAKES_OVER, TRACE, ours, read, with_and_without
 from tests.capture.test_run_script import RUN
 from tests.capture.zygote import Zygote
 
@@ -128,24 +128,7 @@ for thread in threads: thread.join()
 
 def test_a_block_of_the_program_takes_over_from_run_in_a_thread_of_its_own(zygote: Zygote, tmp_path: Path) -> None:
     """The profiler session of the thread that trained until then belongs to it: it must be stopped there, or the process dies."""
-    source = """
-go, done = threading.Event(), threading.Event()
-def work():
-    go.wait()
-    mine = nn.Linear(8, 4)
-    sgd = torch.optim.SGD(mine.parameters(), lr=0.1)
-    with block("own.pt.trace.json.gz") as doctor:
-        for _ in range(24):
-            mine(torch.ones(4, 8)).sum().backward()
-            sgd.step(); sgd.zero_grad()
-    done.set()
-threading.Thread(target=work).start()
-for i, (x, y) in enumerate(loader(2000)):
-    train(x, y)
-    if i == 14: go.set()
-    if done.is_set(): break
-"""
-    (tmp_path / "own.py").write_text(PRELUDE + source)
+    (tmp_path / "own.py").write_text(PRELUDE + TAKES_OVER.replace("AT", "14"))
     ran = zygote.run(RUN, tmp_path, "script", "own.py")
     assert (ran.code, ran.err) == (0, "")
     assert read(tmp_path / "own.pt.trace.json.gz").facts.windows[0].steps == 5
