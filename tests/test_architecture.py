@@ -20,8 +20,8 @@ PACKAGE = read_package(ROOT / "mfu_doctor")
 # From the ground up. A module may import its own place and those of lower floors; places on one floor do not know each other.
 # The longest entry that a module's path begins with is its place.
 FLOORS = (
-    ("compiled", "cycles", "distinct", "whole_run"),
-    ("errors", "facts", "intervals", "json_text", "version"),
+    ("arrays", "compiled", "facts/whole_run"),
+    ("errors", "facts", "json_text", "version"),
     ("files", "trace", "units"),
     ("quantities",),
     ("devices", "reading/dialects"),
@@ -65,7 +65,7 @@ FLOORS = (
     ("render/html", "render/terminal"),
     ("render/verdict",),
     ("render",),
-    ("annotation", "api", "remedies"),
+    ("annotation", "api", "trial/remedies"),
     ("meter",),
     ("session",),
     ("trial",),
@@ -76,7 +76,7 @@ FLOORS = (
 # Heavy or foreign modules and the only files that may import them ("/" at the end: a folder).
 HOMES = {
     # beside the recorder only the remedies, which change torch in the process of a trial
-    "torch": ("capture/", "remedies/"),
+    "torch": ("capture/", "trial/remedies/"),
     "pynvml": ("capture/device/nvml.py",),
     "typer": ("cli/main.py", "cli/options.py", "cli/help.py"),
     "rich": ("render/terminal/paint.py",),

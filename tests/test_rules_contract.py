@@ -19,8 +19,8 @@ from mfu_doctor import quantities
 from mfu_doctor.analysis import evidence
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.intervals import Intervals
 from mfu_doctor.rules.catalogue import EVERY_RULE, RULES, AnyRule, choose, find
 from mfu_doctor.rules.contract import WORTH_SHARE, Outcome, rule
 from mfu_doctor.rules.families import Family, family_named

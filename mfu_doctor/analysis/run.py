@@ -44,10 +44,10 @@ from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.user_code import UserCode, user_code
 from mfu_doctor.analysis.views.windows import TimingView, timing_view
 from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.arrays.distinct import numbered
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.devices import Peaks, resolve
-from mfu_doctor.distinct import numbered
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
 
 

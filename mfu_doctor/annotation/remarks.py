@@ -27,8 +27,8 @@ from mfu_doctor.analysis.replay.edits import (
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.intervals import Intervals
 from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
 

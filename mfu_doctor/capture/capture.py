@@ -25,7 +25,7 @@ from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
 from mfu_doctor.capture.samplers import Samplers
 from mfu_doctor.capture.seen import Request, Seen
 from mfu_doctor.facts import Facts, GcPause
-from mfu_doctor.whole_run import WholeRun
+from mfu_doctor.facts.whole_run import WholeRun
 
 P = ParamSpec("P")
 

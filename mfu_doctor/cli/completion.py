@@ -37,7 +37,7 @@ def rules(incomplete: str) -> Offer:
 
 def remedies(incomplete: str) -> Offer:
     """Names of the fixes that `try` knows."""
-    from mfu_doctor.remedies.catalogue import REMEDIES
+    from mfu_doctor.trial.remedies.catalogue import REMEDIES
 
     return _starting(
         [("all", "every fix that applies"), *((remedy.name, remedy.words) for remedy in REMEDIES)], incomplete

@@ -29,8 +29,6 @@ from mfu_doctor import quantities
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import write_file
 from mfu_doctor.inputs.protect import protect
-from mfu_doctor.remedies.beyond import BEYOND
-from mfu_doctor.remedies.catalogue import REMEDIES, remedy_named
 from mfu_doctor.render import format_for, render
 from mfu_doctor.render.board import board_markdown
 from mfu_doctor.render.words.text import pad, wrap
@@ -38,6 +36,8 @@ from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.command import Program
 from mfu_doctor.trial.orders import VARIABLE
 from mfu_doctor.trial.record import append, entries_of, read, record_file
+from mfu_doctor.trial.remedies.beyond import BEYOND
+from mfu_doctor.trial.remedies.catalogue import REMEDIES, remedy_named
 from mfu_doctor.trial.trying import ALL, Asked, try_out
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput
-from mfu_doctor.whole_run import StepCourse, WholeRun
+from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
 FACTS_VERSION = 1

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 
 T = TypeVar("T", bound=Hashable)
 

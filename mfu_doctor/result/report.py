@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.facts.whole_run import WholeRun
 from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import (
     FAILED,
@@ -38,7 +39,6 @@ from mfu_doctor.result.step import (
     StepTime,
 )
 from mfu_doctor.result.trial import Trial
-from mfu_doctor.whole_run import WholeRun
 
 __all__ = [
     "SCHEMA",

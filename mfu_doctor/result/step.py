@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 
-from mfu_doctor.whole_run import LONG_STEP
+from mfu_doctor.facts.whole_run import LONG_STEP
 
 BUCKETS = ("compute", "communication", "memory_copy", "data_loading", "idle")
 IDLE_CAUSES = ("launch", "host_compute", "sync", "allocator", "compile", "gc", "python", "rank_wait", "queue", "other")

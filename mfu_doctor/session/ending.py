@@ -16,7 +16,7 @@ from mfu_doctor.session.all_ranks import all_told
 if TYPE_CHECKING:
     from mfu_doctor.api.report import Report
     from mfu_doctor.capture.capture import Capture
-    from mfu_doctor.whole_run import WholeRun
+    from mfu_doctor.facts.whole_run import WholeRun
 
 _NO_JOB = "the report of all ranks could not be made"
 _MANY = 2  # ranks

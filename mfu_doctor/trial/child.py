@@ -19,14 +19,14 @@ from pathlib import Path
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.files import write_file
 from mfu_doctor.json_text import json_bytes
-from mfu_doctor.remedies.catalogue import remedy_named
-from mfu_doctor.remedies.effects import effects
 from mfu_doctor.session.floor import take_the_floor
 from mfu_doctor.session.program import Words, run_as_main
 from mfu_doctor.session.recorder import Recorder
 from mfu_doctor.session.run_script import RunOptions, profiled
 from mfu_doctor.trial.observed import ObservedRun
 from mfu_doctor.trial.orders import ALIVE, RESULT, STEPS, TRACE, Measured, Orders, read_orders
+from mfu_doctor.trial.remedies.catalogue import remedy_named
+from mfu_doctor.trial.remedies.effects import effects
 
 COUNT_BYTES = 8  # the number of steps so far, in the machine's byte order
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mfu_doctor.remedies.remedy import Chosen, Numerics
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import DIVERGES, DRIFTS, NOT_A_NUMBER, REFUSED, Tried
+from mfu_doctor.trial.remedies.remedy import Chosen, Numerics
 from mfu_doctor.trial.turns import Arm, Turns
 
 _KEEPS = (Numerics.SAME, Numerics.ORDER, Numerics.ROUNDING)  # what a program learns with such a fix is the same

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfu_doctor.remedies.remedy import AfterImports, Chosen, Keywords
+from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Keywords
 
 _CONTEXT = 3  # lines around a change
 

@@ -11,8 +11,6 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input, open_trace
 from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.quantities import counted
-from mfu_doctor.remedies.catalogue import REMEDIES, remedies_for, remedy_named, settled_on
-from mfu_doctor.remedies.remedy import Chosen, Circumstances
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import BETTER, Trial, Tried
 from mfu_doctor.session.profile import DEFAULT
@@ -20,6 +18,8 @@ from mfu_doctor.trial.bench import Bench, Budget, Failure, Patience
 from mfu_doctor.trial.command import Program
 from mfu_doctor.trial.findings import described, rule_of, tried
 from mfu_doctor.trial.patch import patch_of
+from mfu_doctor.trial.remedies.catalogue import REMEDIES, remedies_for, remedy_named, settled_on
+from mfu_doctor.trial.remedies.remedy import Chosen, Circumstances
 from mfu_doctor.trial.together import together
 from mfu_doctor.trial.turns import Arm, Turns
 

@@ -11,7 +11,6 @@ from statistics import median
 from typing import Protocol
 
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.remedies.remedy import Chosen
 from mfu_doctor.result.trial import DIVERGES, NO_EFFECT, NOT_A_NUMBER, OPEN
 from mfu_doctor.trial.bench import OUT_OF_TIME, Failure
 from mfu_doctor.trial.estimate import (
@@ -26,6 +25,7 @@ from mfu_doctor.trial.estimate import (
 )
 from mfu_doctor.trial.losses import LossChange, loss_change
 from mfu_doctor.trial.orders import Measured
+from mfu_doctor.trial.remedies.remedy import Chosen
 
 _NO_TIME = "the time was over"
 _USUAL_PAIRS = 5  # that settle a fix; so many are planned for

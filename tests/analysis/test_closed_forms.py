@@ -23,7 +23,7 @@ from mfu_doctor.analysis.replay.edits import (
     ShortenHost,
 )
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category
 from tests.steps import median_split
 from tests.timeline import Timeline

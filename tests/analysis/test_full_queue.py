@@ -9,7 +9,7 @@ import pytest
 
 from mfu_doctor.analysis.replay.edits import ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from tests.timeline import Timeline
 
 LIMIT = 600  # operations

@@ -7,7 +7,7 @@ import pytest
 
 from mfu_doctor.analysis.views.growth import Growth, growth_of
 from mfu_doctor.facts import Facts
-from mfu_doctor.whole_run import LineTime, StepCourse
+from mfu_doctor.facts.whole_run import LineTime, StepCourse
 
 PARTS = np.arange(128)
 NOISE = np.random.default_rng(3).normal(0.0, 0.002, 128)

@@ -23,7 +23,7 @@ from mfu_doctor.analysis.replay.edits import (
 )
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Options, Run
-from mfu_doctor.intervals import EMPTY, Intervals
+from mfu_doctor.arrays.intervals import EMPTY, Intervals
 from mfu_doctor.trace import Category, Trace
 from tests.reference import from_json, load
 from tests.timeline import Timeline

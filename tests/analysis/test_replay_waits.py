@@ -11,8 +11,8 @@ import pytest
 from mfu_doctor.analysis.replay.edits import Change, MergeLaunches, ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.replay import WITHHOLD_ABOVE, Replay
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.intervals import EMPTY, Intervals
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import EMPTY, Intervals
 from tests.timeline import WORKER, Timeline
 
 US = 1000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import places_of, spent_at, user_frames
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category
 from tests.timeline import HOST, Timeline
 

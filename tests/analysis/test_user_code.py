@@ -8,8 +8,8 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import UserFrames
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts import Facts, FrameSample, Window
-from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline
 

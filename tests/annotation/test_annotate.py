@@ -26,8 +26,8 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.annotation.annotate import annotate
 from mfu_doctor.annotation.perfetto import PID, render_perfetto
 from mfu_doctor.annotation.remarks import Annotations, worst_spots
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.reading import read_trace
 from mfu_doctor.result.step import IDLE_CAUSES
 from tests.sample_device import samples

@@ -13,7 +13,7 @@ from mfu_doctor.capture.loop.run_sampler import RunSampler
 from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
-from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, WholeRun
+from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, LONG, WholeRun
 
 MS = 1_000_000
 S = 1_000 * MS

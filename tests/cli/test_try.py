@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.remedies.catalogue import REMEDIES
+from mfu_doctor.trial.remedies.catalogue import REMEDIES
 from tests.traces import ROOT
 from tests.trial.programs import PLENTY, TRAIN, own_fix
 

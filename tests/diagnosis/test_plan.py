@@ -10,12 +10,12 @@ import pytest
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.diagnosis.plan import make_plan
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, price_findings, rank
 from mfu_doctor.diagnosis.rule_runner import Examined, examine
 from mfu_doctor.diagnosis.statuses import diagnoses
-from mfu_doctor.intervals import Intervals
 from mfu_doctor.result.findings import CRASHED, FAILED, Overlap, Plan
 from mfu_doctor.rules.contract import Confidence, Finding, Rule
 from tests.rules.judging import run_of

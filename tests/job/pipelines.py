@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.job.summary import Collectives, Group, Ledger, RankSummary, Reach
 from mfu_doctor.result.report import Report, RunInfo
 from mfu_doctor.result.step import RECORDED, step_time_of

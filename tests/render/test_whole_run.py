@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mfu_doctor.api.report import Report
+from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, LONG, Elsewhere, WholeRun
 from mfu_doctor.render.html.html import render_html
 from mfu_doctor.render.markdown import render_markdown
 from mfu_doctor.render.terminal.terminal import render_terminal
 from mfu_doctor.render.words import whole_run
-from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, Elsewhere, WholeRun
 from tests.goldens import healthy
 
 EVALUATING = WholeRun(

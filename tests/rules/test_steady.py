@@ -10,8 +10,8 @@ import pytest
 from mfu_doctor.analysis.evidence.attribution import device_ns
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import union
 from mfu_doctor.rules.communication.exposed_communication import exposed_communication
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.input.input_bound import input_bound

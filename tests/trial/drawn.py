@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mfu_doctor.remedies.remedy import Chosen, Numerics, Remedy
 from mfu_doctor.trial.bench import OUT_OF_TIME, Failure
 from mfu_doctor.trial.orders import Measured
+from mfu_doctor.trial.remedies.remedy import Chosen, Numerics, Remedy
 
 Curves: TypeAlias = dict[tuple[str, ...], Callable[[int], float | None]]
 

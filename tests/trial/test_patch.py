@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 from mfu_doctor.trial.patch import Patch, patch_of
+from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 from tests.trial.drawn import fix
 
 WORKERS = Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.remedies.remedy import Chosen, Numerics
 from mfu_doctor.result.trial import (
     BETTER,
     CRASHED,
@@ -23,6 +22,7 @@ from mfu_doctor.result.trial import (
 from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.estimate import FEWEST_PAIRS, MOST_PAIRS
 from mfu_doctor.trial.findings import tried
+from mfu_doctor.trial.remedies.remedy import Chosen, Numerics
 from mfu_doctor.trial.turns import Arm, Turns
 from tests.sample_report import full_report
 from tests.trial.drawn import FIRST_S, SKIPPED, Curves, Drawn, falling, fix

@@ -15,8 +15,8 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.devices.dtypes import element_bytes, short_dtype
-from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
 

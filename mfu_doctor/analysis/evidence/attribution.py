@@ -14,8 +14,8 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outerm
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.distinct import distinct, numbered
-from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.arrays.distinct import distinct, numbered
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
 

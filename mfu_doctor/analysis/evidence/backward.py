@@ -17,7 +17,7 @@ from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import records_itself
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.distinct import without
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.trace import Category
 
 

@@ -17,7 +17,7 @@ from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.distinct import distinct, numbered_together, without
+from mfu_doctor.arrays.distinct import distinct, numbered_together, without
 from mfu_doctor.trace import Category
 
 _ADDING = re.compile(r"^aten::add_?$")

@@ -21,8 +21,8 @@ from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.groups import on_each
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.devices.dtypes import DTYPES, element_bytes, short_dtype
-from mfu_doctor.distinct import without
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S
 

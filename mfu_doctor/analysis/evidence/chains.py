@@ -17,7 +17,7 @@ from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S, NS_PER_US
 

@@ -18,8 +18,8 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.distinct import without
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
 # What each outermost operator is to a statistic, by a letter; the first that fits. A line of them is searched for patterns.

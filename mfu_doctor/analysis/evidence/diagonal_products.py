@@ -16,7 +16,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import on_each
-from mfu_doctor.distinct import without
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.trace import Category
 
 _MAKING = re.compile(r"^aten::diag(_embed)?$")

@@ -20,7 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost, ste
 from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.distinct import distinct, without
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.trace import Category
 
 _STEP, _RESET = re.compile(r"^Optimizer\.step#"), re.compile(r"^Optimizer\.zero_grad#")

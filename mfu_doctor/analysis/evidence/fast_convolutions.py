@@ -12,7 +12,7 @@ from mfu_doctor.analysis.evidence.attribution import owner_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
-from mfu_doctor.distinct import numbered
+from mfu_doctor.arrays.distinct import numbered
 from mfu_doctor.units import NS_PER_S
 
 Floats = npt.NDArray[np.float64]

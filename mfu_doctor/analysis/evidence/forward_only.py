@@ -6,7 +6,7 @@ import re
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import Category
 
 # Names of a backward pass (its operators, nodes and kernels) or of an optimizer, in traces of any version.

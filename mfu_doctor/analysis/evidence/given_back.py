@@ -6,7 +6,7 @@ from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.core_waits import HELPERS
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 
 _LEAST = 0.01  # of the step
 

@@ -16,7 +16,7 @@ from mfu_doctor.analysis.evidence.loop_kinds import SmallOps
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
 _SEED = re.compile(r"^aten::ones_like$")

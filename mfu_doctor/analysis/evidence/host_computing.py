@@ -13,7 +13,7 @@ from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.replay.edits import ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups, on_each
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_US
 

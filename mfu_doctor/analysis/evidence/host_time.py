@@ -12,7 +12,7 @@ import numpy as np
 from mfu_doctor.analysis.evidence.steady_steps import Steady, part_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.intervals import Intervals, complement, union
+from mfu_doctor.arrays.intervals import Intervals, complement, union
 from mfu_doctor.quantities import share, time_of
 from mfu_doctor.result.bottleneck import host_parts
 from mfu_doctor.units import NS_PER_US

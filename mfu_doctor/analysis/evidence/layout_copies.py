@@ -18,7 +18,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import on_each
-from mfu_doctor.distinct import distinct, numbered
+from mfu_doctor.arrays.distinct import distinct, numbered
 from mfu_doctor.trace import Category, EventArgs
 
 COPYING = re.compile(r"^aten::(contiguous|clone)$")

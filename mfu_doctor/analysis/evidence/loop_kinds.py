@@ -22,8 +22,8 @@ from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import members, on_each
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.distinct import without
-from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
 Kind: TypeAlias = Literal["parts", "layers-per-part", "cells", "backward-per-part"]

@@ -18,8 +18,8 @@ from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.distinct import without
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
 Floats = npt.NDArray[np.float64]

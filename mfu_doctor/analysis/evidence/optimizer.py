@@ -16,7 +16,7 @@ from mfu_doctor.analysis.names.optimizers import optimizer_class
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category
 
 SINGLE, FOREACH, FUSED = "single-tensor", "foreach", "fused"

@@ -17,7 +17,7 @@ from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_ca
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.distinct import without
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.trace import Category
 
 _GRADIENT = re.compile(r"^torch::autograd::AccumulateGrad$")

@@ -13,8 +13,8 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.distinct import distinct, without
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.distinct import distinct, without
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import Category
 
 _JOIN = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 
 # What remains of other work in a run after a sensible fix: an evaluation of a tenth of the data after each pass takes about 3 %
 # of the time (no backward pass), and some more for checkpoints and logs.

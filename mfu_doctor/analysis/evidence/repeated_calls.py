@@ -18,8 +18,8 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts import RepeatedCall
-from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category
 
 _RANDOM = re.compile(

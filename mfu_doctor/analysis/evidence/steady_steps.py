@@ -15,7 +15,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import share
 
 Rows = npt.NDArray[np.int64]

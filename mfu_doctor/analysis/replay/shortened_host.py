@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.replay.deliveries import after_edits
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches, ScaleHost, ShortenHost
 from mfu_doctor.analysis.replay.model import Calls
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

@@ -24,7 +24,7 @@ from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.steps import issue_time
 from mfu_doctor.analysis.views.work import Work
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.

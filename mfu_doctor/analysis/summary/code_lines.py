@@ -12,7 +12,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.activity import COMMUNICATION
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
-from mfu_doctor.distinct import numbered
+from mfu_doctor.arrays.distinct import numbered
 from mfu_doctor.result.step import CodeLine
 from mfu_doctor.units import NS_PER_S
 

@@ -28,7 +28,7 @@ from mfu_doctor.analysis.names.vocabulary import (
 )
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import Category
 
 Rows = npt.NDArray[np.int64]

@@ -17,7 +17,7 @@ from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.result.step import IDLE_CAUSES, Block, Drawing
 from mfu_doctor.trace import CALL_CATEGORIES, Category
 from mfu_doctor.units import seconds

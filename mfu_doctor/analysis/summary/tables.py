@@ -19,8 +19,8 @@ from mfu_doctor.analysis.utilization.flops import EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.steps import WHOLE, issue_time
-from mfu_doctor.distinct import numbered
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.distinct import numbered
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.result.stated_mfu import peak_share
 from mfu_doctor.result.step import KernelRow, OpRow
 from mfu_doctor.trace import Category

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.distinct import distinct, numbered_together
+from mfu_doctor.arrays.distinct import distinct, numbered_together
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
 from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import TABLE

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.activity import Activity
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 
 Floats = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import CAUSAL, EXECUTED, SKIPPED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
 from mfu_doctor.analysis.views.work import Work
-from mfu_doctor.distinct import numbered_together
+from mfu_doctor.arrays.distinct import numbered_together
 from mfu_doctor.facts import Facts
 from mfu_doctor.units import MEGA, NS_PER_S
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.views.groups import on_each
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.devices.dtypes import is_complex
 from mfu_doctor.flops.trace_arguments import recorded_flops
-from mfu_doctor.intervals import union
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_S
 

@@ -10,7 +10,7 @@ from mfu_doctor.analysis.utilization.flops import FlopCount
 from mfu_doctor.analysis.utilization.op_bytes import minimal_bytes
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.work import Work
-from mfu_doctor.distinct import numbered, numbered_together
+from mfu_doctor.arrays.distinct import numbered, numbered_together
 from mfu_doctor.trace import Trace
 
 Floats = npt.NDArray[np.float64]

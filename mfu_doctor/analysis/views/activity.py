@@ -21,8 +21,8 @@ from mfu_doctor.analysis.names.vocabulary import (
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.training_thread import training_threads
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.compiled import STACKS, core
-from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, Trace
 from mfu_doctor.units import NS_PER_US
 

@@ -15,7 +15,7 @@ from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Act
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches, blocking_reads, longest_latency
 from mfu_doctor.analysis.views.step_windows import Steps
-from mfu_doctor.intervals import EMPTY, Intervals, complement, union
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, complement, union
 from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import NS_PER_US

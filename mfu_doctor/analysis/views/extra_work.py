@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.step_windows import Steps
-from mfu_doctor.distinct import distinct
-from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.arrays.distinct import distinct
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.result.step import LONG
 from mfu_doctor.trace import Category, Trace
 

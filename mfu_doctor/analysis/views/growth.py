@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.facts import Facts
-from mfu_doctor.whole_run import LineTime, StepCourse
+from mfu_doctor.facts.whole_run import LineTime, StepCourse
 
 Floats = npt.NDArray[np.float64]
 

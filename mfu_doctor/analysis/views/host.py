@@ -18,8 +18,8 @@ from mfu_doctor.analysis.names.vocabulary import (
 )
 from mfu_doctor.analysis.views.polls import Polls, find_polls
 from mfu_doctor.analysis.views.training_thread import fetch_marks, training_thread, training_threads
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 
 _NONE = np.zeros(0, np.int64)

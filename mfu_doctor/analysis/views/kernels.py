@@ -14,9 +14,9 @@ from mfu_doctor.analysis.names.kernel_names import KINDS, MATMUL_LIKE, dtype_of,
 from mfu_doctor.analysis.names.op_names import kind_of_op
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.arrays.distinct import distinct, numbered
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
-from mfu_doctor.distinct import distinct, numbered
-from mfu_doctor.intervals import Intervals
 from mfu_doctor.trace import Trace
 
 # Codes of `KernelTable.dtype`: 0 is unknown, the rest are short names.

@@ -12,10 +12,10 @@ from statistics import fmean
 from mfu_doctor.analysis.views.growth import growth_of
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.step_windows import Steps
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import union
+from mfu_doctor.facts.whole_run import LONG_STEP
 from mfu_doctor.units import NS_PER_S
-from mfu_doctor.whole_run import LONG_STEP
 
 # Of the recorded step: a difference below it changes no answer.
 _MATTERS = 0.02

@@ -21,7 +21,7 @@ from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.steps import WHOLE
-from mfu_doctor.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.quantities import counted, share
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 

@@ -18,8 +18,8 @@ from mfu_doctor.analysis.names.optimizers import SEARCHES, TORCH_OPTIMIZERS, Tor
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, ids_matching, rows_matching
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.distinct import without
-from mfu_doctor.intervals import EMPTY, Intervals, union
+from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category, Trace
 
 Rows = npt.NDArray[np.int64]

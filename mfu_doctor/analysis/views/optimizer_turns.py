@@ -14,8 +14,8 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.views.training_thread import fetch_marks, optimizer_marks
-from mfu_doctor.cycles import cycle_at_end
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.cycles import cycle_at_end
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import Category, Trace
 
 Int64 = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_match
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.launches import Launches
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import Category, Trace
 
 Rows = npt.NDArray[np.int64]

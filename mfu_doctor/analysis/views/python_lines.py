@@ -16,8 +16,8 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.views.source_lines import Spot, Thread, UserFrames, heaviest, spot_of
 from mfu_doctor.analysis.views.trainers import training_starts
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.facts import FrameSample
-from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import Category, Trace
 
 Int64 = npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.groups import groups
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Category, Trace
 
 FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d{1,9})\): (?P<function>.*)")

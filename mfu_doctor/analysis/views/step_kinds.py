@@ -27,8 +27,8 @@ from mfu_doctor.analysis.views.mean_step import how_often
 from mfu_doctor.analysis.views.step_content import step_content
 from mfu_doctor.analysis.views.step_windows import StepKind, Steps
 from mfu_doctor.analysis.views.steps import find_steps
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.facts import Facts
-from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.result.step import LONG
 from mfu_doctor.trace import Trace
 from mfu_doctor.units import NS_PER_S

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.result.step import LONG
 
 

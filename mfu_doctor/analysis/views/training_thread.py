@@ -20,7 +20,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     rows_matching,
 )
 from mfu_doctor.analysis.views.groups import on_each
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 
 Rows = npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_on
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.trainers import trainers_of
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Trace
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.views.activity import Activity
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Trace
 
 # A pause that is longer than everything else together, with less than this share of the work on one side of it, ends the work.

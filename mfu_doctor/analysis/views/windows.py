@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.training_thread import step_marks
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.facts import Window
-from mfu_doctor.intervals import Intervals, union
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Events, Trace
 
 TIMING, SHAPES = "timing", "shapes"

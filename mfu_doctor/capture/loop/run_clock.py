@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from mfu_doctor.capture.loop.edges import CUT, Edge
 from mfu_doctor.capture.loop.step_times import StepTimes
+from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, LONG, LONG_STEP, Elsewhere, WholeRun
 from mfu_doctor.units import NS_PER_S
-from mfu_doctor.whole_run import BEFORE, BETWEEN, LONG, LONG_STEP, Elsewhere, WholeRun
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from mfu_doctor.capture.loop.onlooker import Onlooker
 from mfu_doctor.capture.loop.run_clock import RunClock
 from mfu_doctor.capture.loop.run_sampler import RunSampler
 from mfu_doctor.capture.loop.signs import Signs
-from mfu_doctor.whole_run import StepCourse, WholeRun
+from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
 P = ParamSpec("P")
 

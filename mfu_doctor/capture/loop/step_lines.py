@@ -12,8 +12,8 @@ from types import FrameType
 
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.loop.where import Line, line_of
+from mfu_doctor.facts.whole_run import LineTime, StepCourse
 from mfu_doctor.units import NS_PER_S
-from mfu_doctor.whole_run import LineTime, StepCourse
 
 _MOST_LOOKS = 4096
 _PARTS = 128  # of a run: its steps vary less in the median of a part than alone

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from mfu_doctor.facts.whole_run import LONG_STEP
 from mfu_doctor.units import NS_PER_S
-from mfu_doctor.whole_run import LONG_STEP
 
 _LATEST = 4096  # steps kept one by one, 64 kB
 _CELLS = 256  # sums kept; when they are full, pairs are added up

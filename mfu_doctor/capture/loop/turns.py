@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from mfu_doctor.arrays.cycles import LONGEST_CYCLE, cycle_at_end
 from mfu_doctor.capture.loop.loops import Loop
-from mfu_doctor.cycles import LONGEST_CYCLE, cycle_at_end
 
 _PATIENCE = 4 * LONGEST_CYCLE  # beats; a loop that has not repeated itself by then is not looked at any more
 

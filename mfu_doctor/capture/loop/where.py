@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
-from mfu_doctor.whole_run import TRAINING
+from mfu_doctor.facts.whole_run import TRAINING
 
 _MAX_DEPTH = 200
 _PACKAGE = re.compile(r".*/(?:(?:site|dist)-packages|python3[^/]*)/(?P<package>[^/.]+)")

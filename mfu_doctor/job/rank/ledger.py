@@ -7,8 +7,8 @@ import numpy as np
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE
-from mfu_doctor.distinct import without
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.job.rank.collectives import Found
 from mfu_doctor.job.summary import Collectives, Group, Ints, Ledger
 

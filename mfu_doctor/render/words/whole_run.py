@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mfu_doctor import quantities
+from mfu_doctor.facts.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, TRAINING, WholeRun
 from mfu_doctor.render.words import columns
 from mfu_doctor.result.report import Report
-from mfu_doctor.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, TRAINING, WholeRun
 
 STEPS = "usual steps"
 _PARTS = {BEFORE: "before step 1", BETWEEN: "between steps", LONG: "in long steps", AFTER: "after last step"}

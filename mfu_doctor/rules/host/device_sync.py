@@ -42,7 +42,7 @@ from mfu_doctor.analysis.evidence.syncs import Syncs, find_syncs
 from mfu_doctor.analysis.names.vocabulary import DEVICE_TO_HOST_PAGEABLE
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.quantities import counted, number
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown

@@ -39,7 +39,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, steady_of
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown

@@ -31,9 +31,9 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.growth import Growth
+from mfu_doctor.facts.whole_run import LineTime
 from mfu_doctor.quantities import duration, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.whole_run import LineTime
 
 GROWS = "steps grow"  # begins the reason where it is not known which line does
 _SHOWN = 3  # lines in the evidence

@@ -74,7 +74,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost, ShortenHos
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.steps import WHOLE
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.quantities import number, share, time_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown

@@ -37,7 +37,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import Spot
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import counted, number, share, time_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown

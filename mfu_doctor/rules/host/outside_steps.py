@@ -38,9 +38,9 @@ from dataclasses import dataclass
 
 from mfu_doctor.analysis.evidence.rare_work import times_less
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, TRAINING, Elsewhere, WholeRun
 from mfu_doctor.quantities import counted, duration, percent_range, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
-from mfu_doctor.whole_run import BEFORE, BETWEEN, TRAINING, Elsewhere, WholeRun
 
 # An evaluation of a tenth of the data after each pass takes about 3 % of the time (no backward pass), one of half the data 15 %.
 # What takes more than a fifth is more than that.

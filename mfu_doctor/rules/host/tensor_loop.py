@@ -55,7 +55,7 @@ from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, is_uneven, small_o
 from mfu_doctor.analysis.evidence.python_loops import Loop
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.quantities import number
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown

@@ -35,7 +35,7 @@ from mfu_doctor.analysis.evidence.loading import is_pipelined, loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, ShortenHost
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import union
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.quantities import counted, duration, number, share, time_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown

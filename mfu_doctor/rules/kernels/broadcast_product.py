@@ -43,7 +43,7 @@ from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
-from mfu_doctor.intervals import EMPTY
+from mfu_doctor.arrays.intervals import EMPTY
 from mfu_doctor.quantities import counted, number
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown

@@ -39,8 +39,8 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.dtypes import short_dtype
-from mfu_doctor.distinct import distinct
 from mfu_doctor.quantities import share
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown

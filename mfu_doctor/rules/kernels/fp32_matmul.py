@@ -52,7 +52,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
-from mfu_doctor.distinct import numbered
+from mfu_doctor.arrays.distinct import numbered
 from mfu_doctor.quantities import peak_rate, share
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown

@@ -40,7 +40,7 @@ from mfu_doctor.analysis.evidence.forward_only import attends_in_transformers
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.intervals import EMPTY
+from mfu_doctor.arrays.intervals import EMPTY
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Finding, Outcome, Risk, rule, shown

@@ -38,8 +38,8 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
-from mfu_doctor.distinct import without
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown

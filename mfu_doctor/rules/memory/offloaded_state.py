@@ -49,7 +49,7 @@ from mfu_doctor.analysis.names.vocabulary import TO_DEVICE, TO_HOST, ids_matchin
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
-from mfu_doctor.intervals import Intervals, union
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import size_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown

@@ -6,10 +6,10 @@ import pytest
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.diagnose import diagnose_run
+from mfu_doctor.facts.whole_run import LineTime, StepCourse, WholeRun
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.growing_step import growing_step
 from mfu_doctor.rules.trace.early_recording import early_recording
-from mfu_doctor.whole_run import LineTime, StepCourse, WholeRun
 from tests.rules.judging import caution, found, run_of, silent
 from tests.timeline import Timeline
 

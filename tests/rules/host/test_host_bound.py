@@ -13,10 +13,10 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.pricing import price_findings, scale_of
 from mfu_doctor.facts import FrameSample, HostFacts
 from mfu_doctor.facts.core_turns import CoreTurns
+from mfu_doctor.facts.whole_run import LONG, Elsewhere, WholeRun
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.long_steps import long_steps
-from mfu_doctor.whole_run import LONG, Elsewhere, WholeRun
 from tests.rules.drawing import training
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline

@@ -8,9 +8,9 @@ import pytest
 
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.facts import HostFacts
+from mfu_doctor.facts.whole_run import BETWEEN, LONG, Elsewhere, WholeRun
 from mfu_doctor.rules.contract import Finding, Skip
 from mfu_doctor.rules.host.outside_steps import outside_steps
-from mfu_doctor.whole_run import BETWEEN, LONG, Elsewhere, WholeRun
 from tests.rules.drawing import compute
 from tests.rules.judging import found, run_of, silent
 from tests.timeline import Timeline

@@ -6,9 +6,9 @@ from typing import Any
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.diagnose import diagnose_run
+from mfu_doctor.facts.whole_run import WholeRun
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.trace.early_recording import early_recording
-from mfu_doctor.whole_run import WholeRun
 from tests.rules.judging import caution, run_of, silent
 from tests.timeline import Timeline
 

@@ -1,0 +1,1 @@
+"""Arithmetic on arrays and sequences that knows nothing of traces."""

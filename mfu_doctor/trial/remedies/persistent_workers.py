@@ -1,0 +1,35 @@
+"""Workers that stay from epoch to epoch, where a DataLoader has workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mfu_doctor.trial.remedies import whether
+from mfu_doctor.trial.remedies.effects import took_effect
+from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
+
+_NAME = "persistent-workers"
+
+
+def _apply(_: str | None) -> None:
+    from torch.utils.data import DataLoader
+
+    def change(given: dict[str, Any]) -> None:
+        if given.get("num_workers", 0) and not given.get("persistent_workers", False):
+            given["persistent_workers"] = True
+            took_effect(_NAME)
+
+    change_arguments(DataLoader, change)
+
+
+PERSISTENT_WORKERS = Remedy(
+    name=_NAME,
+    answers=("cold-workers",),
+    words="the workers stay from epoch to epoch",
+    line="DataLoader(..., persistent_workers=True)",
+    numerics=Numerics.ORDER,  # each epoch goes on with the generators of the one before it
+    why_not=whether.with_loader(lambda loader: loader.num_workers > 0, "no DataLoader has workers"),
+    apply=_apply,
+    edit=Keywords(("DataLoader",), (("persistent_workers", "True"),)),
+)

@@ -1,0 +1,37 @@
+"""Batches in pinned memory, from which a GPU copies faster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mfu_doctor.trial.remedies import whether
+from mfu_doctor.trial.remedies.effects import took_effect
+from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
+
+_NAME = "pin-memory"
+
+
+def _apply(_: str | None) -> None:
+    from torch.utils.data import DataLoader
+
+    def change(given: dict[str, Any]) -> None:
+        if not given.get("pin_memory", False):
+            given["pin_memory"] = True
+            took_effect(_NAME)
+
+    change_arguments(DataLoader, change)
+
+
+PIN_MEMORY = Remedy(
+    name=_NAME,
+    answers=("pageable-copy",),
+    words="the DataLoader hands out batches in pinned memory",
+    line="DataLoader(..., pin_memory=True)",
+    numerics=Numerics.SAME,
+    why_not=whether.both(
+        whether.on_gpu, whether.with_loader(lambda loader: not loader.pin_memory, "batches are pinned already")
+    ),
+    apply=_apply,
+    edit=Keywords(("DataLoader",), (("pin_memory", "True"),)),
+)

@@ -1,0 +1,42 @@
+"""Embeddings with sparse gradients, where the program leaves `sparse` at its default: SGD takes them, Adam refuses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mfu_doctor.trial.remedies.effects import took_effect
+from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.remedy import Circumstances, Keywords, Numerics, Remedy
+
+_NAME = "sparse-embedding"
+_TAKE = ("SGD", "SparseAdam", "Adagrad")
+
+
+def _why_not(circumstances: Circumstances) -> str | None:
+    optimizers = circumstances.facts.optimizers if circumstances.facts is not None else ()
+    refusing = sorted({used.class_name for used in optimizers} - {*_TAKE})
+    return f"{refusing[0]} takes no sparse gradients: use SparseAdam for the embedding" if refusing else None
+
+
+def _apply(_: str | None) -> None:
+    from torch import nn
+
+    def change(given: dict[str, Any]) -> None:
+        if not given.get("sparse", False):
+            given["sparse"] = True
+            took_effect(_NAME)
+
+    for kind in (nn.Embedding, nn.EmbeddingBag):
+        change_arguments(kind, change)
+
+
+SPARSE_EMBEDDING = Remedy(
+    name=_NAME,
+    answers=("dense-embedding-grad",),
+    words="the gradient of an embedding has only the rows of the batch",
+    line="nn.Embedding(..., sparse=True)",
+    numerics=Numerics.CHANGES,  # with momentum or weight decay, rows that the batch does not use stand still
+    why_not=_why_not,
+    apply=_apply,
+    edit=Keywords(("Embedding", "EmbeddingBag"), (("sparse", "True"),)),
+)

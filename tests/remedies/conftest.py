@@ -1,8 +1,0 @@
-"""The server process of the capture tests, for remedies: each is applied in a process of its own."""
-
-from __future__ import annotations
-
-from tests.capture.conftest import zygote
-from tests.remedies.programs import tried
-
-__all__ = ["tried", "zygote"]
