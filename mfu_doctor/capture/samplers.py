@@ -71,9 +71,11 @@ class Samplers:
         elif phase is Phase.TIMING:
             self._stop_frames()
         elif phase is Phase.SHAPES:
+            if self._seen.calls.watching:
+                with without_user_modes():
+                    self._guarded(_PADDING, self._seen.padded.look)
+            self._seen.padded.forget()
             self._remove_calls()
-            with without_user_modes():
-                self._guarded(_PADDING, self._seen.padded.look)
             self._watch.resume()
 
     def _reading_inputs(self, module: Any, args: tuple[Any, ...]) -> None:
@@ -81,8 +83,11 @@ class Samplers:
             self._seen.padded.called(module, args)
 
     def look_on(self) -> None:
-        """The recording is over and written; the block may go on."""
-        busy = self._busy_now() if self._watch.onlooker is not None else None
+        """The recording is over and written; the block may go on. Again, in any thread, once its report is made."""
+        training = (
+            self._rest[0].threads.training if self._rest is not None and self._rest[0].threads is not None else None
+        )
+        busy = self._busy_now(training) if self._watch.onlooker is not None else None
         self._rest = None if busy is None else (busy, self._watch.clock.times.total_ns)
 
     def stop(self) -> None:
@@ -104,8 +109,9 @@ class Samplers:
     def _guarded(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         return self._watch.notes.guarded(what, call, *args, **kwargs)
 
-    def _busy_now(self) -> Busy | None:
-        return self._guarded("processor times could not be read", busy_now, loaders=self._seen.loop.loading)
+    def _busy_now(self, training: int | None = None) -> Busy | None:
+        loading = self._seen.loop.loading
+        return self._guarded("processor times could not be read", busy_now, loaders=loading, training=training)
 
     def _reading_calls(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         with without_user_modes():

@@ -78,11 +78,15 @@ class StepCounter:
         self._known.clear()
         self._pause, self._patience, self._seeks, self.reason = 0, 1, True, NOT_YET
 
-    def stop(self) -> None:
-        """Record no more."""
+    def drop(self) -> None:
+        """What is recorded is not one step of training: give it up, and record the next one."""
         recorded, self._recorded = self._recorded, None
         if recorded is not None:
             self.notes.guarded(_FAILED, recorded.give_up)
+
+    def stop(self) -> None:
+        """Record no more."""
+        self.drop()
         self._pause = _LONGEST_PAUSE
 
     def _begin(self) -> None:

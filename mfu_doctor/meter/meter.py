@@ -96,10 +96,12 @@ class Meter:
         if self._notes.succeeds(_FAILED, self._ended, now, samples, tokens, made):
             return made[0]
         self._since_ns = 0
+        self._counter.drop()
         return MeterReading(step=self._step, _why=self._notes.said[-1])
 
     def reset(self) -> None:
         """What came since the last step was no training (an evaluation, a checkpoint): the next step begins now."""
+        self._counter.drop()
         self._since_ns = time.perf_counter_ns()
         self._feed.clear()
 
@@ -161,6 +163,7 @@ class Meter:
     def _begin_in_child(self) -> None:
         """This process was forked: the hooks of the parent do not tell it anything."""
         self._release.detach()
+        self._feed.stop()
         self._forks, self._since_ns = Process.forks, 0
         self._feed = StepFeed(self._notes)
         self._counter = StepCounter(self._machine, self._notes)

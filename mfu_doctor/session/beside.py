@@ -22,6 +22,7 @@ from mfu_doctor.session.report_process import CODE, Made
 
 # Set beside the program's own environment: one thread for each library that would take a core for each of its own.
 _ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_AT_MOST_S = 1.0  # from its end until that is noticed
 _LAST_WORDS = 300  # characters of what a failing process wrote
 # The shell ends at once, and what it started goes on with the trace as its input.
 _LET_GO = ("/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh")
@@ -74,9 +75,10 @@ class Beside:
     def stop(self) -> None:
         """Nobody wants it any more."""
         self._stopped = True
-        with suppress(ProcessLookupError):
-            os.killpg(self._shell.pid, signal.SIGKILL)
-        self._waiter.join()
+        if self.took_s is None:  # else its number may be another one's by now
+            with suppress(ProcessLookupError):
+                os.killpg(self._shell.pid, signal.SIGKILL)
+        self._waiter.join(_AT_MOST_S)  # a child that was forked meanwhile may hold the pipe open
 
     def _wait(self) -> None:
         told = self._shell.stdout

@@ -7,12 +7,11 @@ functions run eagerly. The device is not attached, so nothing lingers there.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mfu_doctor.capture.facts.settings import compiled_now
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
-from mfu_doctor.capture.profiler.same_work import STEP_MARK
 from mfu_doctor.capture.profiler.session import Options, Session, State
+from mfu_doctor.capture.profiler.step_marks import StepMarks
 
 COMPILED = "torch.compile worked in it"
 
@@ -22,18 +21,15 @@ class StepShapes:
 
     def __init__(self) -> None:
         self._session = Session(Options(cuda=False, shapes=True), self._close_mark)
-        self._mark: Any = None
+        self._marks = StepMarks()
         self._compiled = compiled_now()
 
     def begin(self) -> str | None:
         """Record from now on; returns why not, if another profiler is there."""
-        from torch.autograd.profiler import record_function
-
         with without_user_modes():
             refused = self._session.start()
             if refused is None:
-                self._mark = record_function(f"{STEP_MARK}0")
-                self._mark.__enter__()
+                self._marks.begin(0)
         return refused
 
     def end(self, path: Path) -> str | None:
@@ -59,6 +55,4 @@ class StepShapes:
             self._session.discard()
 
     def _close_mark(self) -> None:
-        mark, self._mark = self._mark, None
-        if mark is not None:
-            mark.__exit__(None, None, None)
+        self._marks.end([], whole=True)

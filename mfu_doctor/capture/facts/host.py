@@ -71,13 +71,16 @@ class Stretch:
         return self.stepping_s >= _NEARLY_ALL * self.wall_s > 0
 
 
-def busy_now(proc: Path = _PROC, cgroup: Path = CGROUP, loaders: frozenset[int] = frozenset()) -> Busy:
+def busy_now(
+    proc: Path = _PROC, cgroup: Path = CGROUP, loaders: frozenset[int] = frozenset(), training: int | None = None
+) -> Busy:
     """Read the clocks (some milliseconds if many processes run: call it between steps).
 
     Args:
         proc: where the system lists its processes, in the form of Linux's /proc.
         cgroup: where it states the limits of this process's control group.
         loaders: numbers of the processes that load batches; some may have ended.
+        training: the system's number of the thread that trains; None: the one that asks.
     """
     tree, machine = process_tree(proc), _machine_seconds(proc)
     alive = frozenset() if tree is None else loaders & tree.ticks.keys()
@@ -91,7 +94,7 @@ def busy_now(proc: Path = _PROC, cgroup: Path = CGROUP, loaders: frozenset[int] 
         stolen_s=machine[1],
         read_bytes=None if tree is None else _read_bytes(proc, tree.ticks),
         throttled_s=throttled_seconds(cgroup),
-        threads=threads_now(proc),
+        threads=threads_now(proc, training),
     )
 
 

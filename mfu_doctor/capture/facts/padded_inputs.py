@@ -107,7 +107,8 @@ def _is_data(tensor: Any) -> bool:
     """Whether it is numbers in memory of a batch of samples, which nothing before it has computed."""
     import torch
 
-    if not isinstance(tensor, torch.Tensor) or isinstance(tensor, torch.nn.Parameter) or not torch.is_grad_enabled():
+    # A subclass may be spread over ranks: to read it would be a collective that the others do not take part in.
+    if type(tensor) is not torch.Tensor or not torch.is_grad_enabled():
         return False
     is_other = tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.layout is not torch.strided
     if is_other or tensor.requires_grad or tensor.is_inference():

@@ -94,6 +94,11 @@ class RepeatedCalls:
         self._removals.append(register_module_forward_pre_hook(before).remove)
         self._removals += before_compiling(self.remove)
 
+    @property
+    def watching(self) -> bool:
+        """Whether calls are seen: not where something is compiled, nor with torch before 2.2."""
+        return bool(self._removals)
+
     def remove(self) -> None:
         """Watch no more; safe to call twice."""
         while self._removals:

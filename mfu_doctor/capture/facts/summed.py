@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mfu_doctor.capture.device.current_devices import indices_in_use
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 
 _ON_DEVICE = ("nccl", "rccl")  # backends that add up nothing in the host's memory
@@ -17,6 +18,7 @@ def summed(values: Sequence[float]) -> tuple[float, ...]:
     if not (job.is_available() and job.is_initialized()):
         return tuple(values)
     on_device = cuda_in_use() and any(name in job.get_backend() for name in _ON_DEVICE)
-    told = torch.tensor(list(values), dtype=torch.float64, device="cuda" if on_device else "cpu")
+    # The device that this rank works on, which need not be the current one.
+    told = torch.tensor(list(values), dtype=torch.float64, device=f"cuda:{indices_in_use()[0]}" if on_device else "cpu")
     job.all_reduce(told)
     return tuple(told.tolist())

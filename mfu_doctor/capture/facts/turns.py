@@ -28,7 +28,7 @@ class Threads:
 
     Attributes:
         turns: nanoseconds on a core and in line for one, by the system's number of the thread.
-        training: number of the thread that asked.
+        training: number of the thread that trains.
         python: numbers and names of the other threads that Python started.
         backward: numbers of those that autograd started.
     """
@@ -39,13 +39,14 @@ class Threads:
     backward: frozenset[int]
 
 
-def threads_now(proc: Path) -> Threads | None:
+def threads_now(proc: Path, training: int | None = None) -> Threads | None:
     """Read the counts; None if the system does not tell.
 
     Args:
         proc: where the system lists its processes, in the form of Linux's /proc.
+        training: the system's number of the thread that trains; None: the one that asks.
     """
-    tasks, mine = proc / "self" / "task", threading.get_native_id()
+    tasks, mine = proc / "self" / "task", training or threading.get_native_id()
     try:
         numbers = [int(name) for name in os.listdir(tasks)]  # noqa: PTH208 - names only, and fast
     except OSError:

@@ -26,7 +26,7 @@ class StepFeed:
     """Watches one thread from `start` until `stop`.
 
     Attributes:
-        thread: which one; in a forked child there is none of this number.
+        thread: which one; a forked child has one of the same number, so a meter there stops this and begins anew.
         waited_ns: how long the loop waited for batches.
         shapes: of all that it worked on, in order.
         samples: rows of its batches; None if there was no batch of tensors.
