@@ -54,7 +54,7 @@ CPU-only run their own time is device work, and stays.
 VALUES = (
     ("trace.py", ("Category", "Trace")),
     ("analysis/views/activity.py", ("Activity",)),
-    ("intervals.py", ("Intervals",)),
+    ("arrays/intervals.py", ("Intervals",)),
 )
 
 
@@ -139,7 +139,11 @@ def _assigned(module: ast.Module) -> list[str]:
 
 
 def _fields(owner: ast.ClassDef) -> list[str]:
-    return [n.target.id for n in owner.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
+    return [
+        n.target.id
+        for n in owner.body
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not n.target.id.startswith("_")
+    ]
 
 
 def _functions(owner: ast.ClassDef) -> list[ast.FunctionDef]:

@@ -14,7 +14,8 @@ from mfu_doctor.result.report import Report
 # A problem of which half is left was worked on: what is not touched varies less between two runs.
 _MUCH_SMALLER = 0.5
 _SMALL_PART = 0.1  # of the largest amount in its unit; what is less halves by chance
-_AMOUNTS = ("s", "count", "per step", "bytes", "bytes per step")
+# Counts are left out: many are of the recording or the machine (steps, tokens, cores), not of the problem.
+_AMOUNTS = ("s", "per step", "bytes", "bytes per step")
 
 
 def mended(before: Report, after: Report) -> tuple[str, ...]:
@@ -35,7 +36,7 @@ def _is_mended(old: Diagnosis, new: Diagnosis | None) -> bool:
 
 
 def _is_smaller(old: Diagnosis, new: Diagnosis) -> bool:
-    """Whether much less is left of something that the finding rests on: a time, a count or a size."""
+    """Whether much less is left of something that the finding rests on: a time or a size."""
     was, now = _amounts(old), _amounts(new)
     return any(key in now and now[key] <= _MUCH_SMALLER * value for key, value in was.items() if _matters(was, key))
 

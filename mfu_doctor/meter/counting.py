@@ -78,11 +78,17 @@ class StepCounter:
         self._known.clear()
         self._pause, self._patience, self._seeks, self.reason = 0, 1, True, NOT_YET
 
-    def drop(self) -> None:
-        """What is recorded is not one step of training: give it up, and record the next one."""
+    def drop(self) -> bool:
+        """What is recorded is not one step of training: give it up; returns whether anything was."""
         recorded, self._recorded = self._recorded, None
         if recorded is not None:
             self.notes.guarded(_FAILED, recorded.give_up)
+        return recorded is not None
+
+    def afresh(self) -> None:
+        """What came since the last step was no training: a step that is recorded begins now."""
+        if self.drop():
+            self._begin()
 
     def stop(self) -> None:
         """Record no more."""

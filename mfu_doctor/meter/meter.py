@@ -96,12 +96,12 @@ class Meter:
         if self._notes.succeeds(_FAILED, self._ended, now, samples, tokens, made):
             return made[0]
         self._since_ns = 0
-        self._counter.drop()
+        self._notes.guarded(_FAILED, self._drop)
         return MeterReading(step=self._step, _why=self._notes.said[-1])
 
     def reset(self) -> None:
         """What came since the last step was no training (an evaluation, a checkpoint): the next step begins now."""
-        self._counter.drop()
+        self._notes.guarded(_FAILED, self._counter.afresh)
         self._since_ns = time.perf_counter_ns()
         self._feed.clear()
 
@@ -125,6 +125,9 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
+
+    def _drop(self) -> None:
+        self._counter.drop()
 
     def _ended(self, now: int, samples: int | None, tokens: int | None, made: list[MeterReading]) -> None:
         if self._forks != Process.forks:

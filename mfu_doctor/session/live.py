@@ -1,16 +1,19 @@
 """The log line of an unchanged program, every so many steps, for the whole run: loss, time and MFU, as nanoGPT prints them.
 
-A step costs a comparison. Only where a line is printed the loss is read, which waits for the device.
+A step costs a comparison. Only where a line is printed the loss is read, which waits for the device. Lines of steps that are
+recorded are printed after them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mfu_doctor.capture.capture import Capture
+from mfu_doctor.capture.loop.losses import value_of
 from mfu_doctor.capture.loop.step_times import StepTimes
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.errors import DoctorError
@@ -72,6 +75,8 @@ class Live:
         self._times, self._since = StepTimes(), (0, 0)
         self._waited_ns = self._all = 0
         self._explained = False
+        # Lines that wait with their losses: to read one in a recorded step would look like the program's wait for the device.
+        self._held: list[tuple[Line, Any]] = []
         self._capture: Capture | None = None
 
     def begin(self, capture: Capture, say: Callable[[str], None]) -> None:
@@ -91,6 +96,7 @@ class Live:
         """The block is over; safe to call twice."""
         if self._capture is not None:
             self._capture.watch.clock.each = None
+            self._notes.guarded(_FAILED, self._print)
             self._capture.signs.losses.stop()
 
     def recorded(self, path: Path, folder: Path | None) -> None:
@@ -102,13 +108,25 @@ class Live:
         self._all += 1
         number = self._clock.steps - 1
         if number % self._every == 0:
-            self._notes.guarded(_FAILED, self._print, number)
+            self._notes.guarded(_FAILED, self._hold, number)
+        if self._held and self._capture is not None and not self._capture.phase_runner.attached:
+            self._notes.guarded(_FAILED, self._print)
         self._losses.wanted = (number + 1) % self._every == 0
 
-    def _print(self, number: int) -> None:
-        with without_user_modes():
-            loss = self._losses.read()
-        line = self._line(number, loss)
+    def _hold(self, number: int) -> None:
+        self._held.append((self._line(number), self._losses.take()))
+
+    def _print(self) -> None:
+        for line, tensor in self._taken():
+            with without_user_modes():
+                loss = value_of(tensor)
+            self._print_line(replace(line, loss=loss))
+
+    def _taken(self) -> list[tuple[Line, Any]]:
+        held, self._held = self._held, []
+        return held
+
+    def _print_line(self, line: Line) -> None:
         self._say(str(line))
         if self._work is not None and line.mfu is None and line.steps and not self._explained:
             self._explained = True
@@ -117,7 +135,7 @@ class Live:
             with self._file.open("a") as file:
                 file.write(f"{json.dumps(asdict(line))}\n")
 
-    def _line(self, number: int, loss: float | None) -> Line:
+    def _line(self, number: int) -> Line:
         times = self._clock.times
         if times is not self._times:  # what came before were no steps
             self._times, self._since = times, (0, 0)
@@ -128,7 +146,7 @@ class Live:
         flops, ideal_s, reason = work or (None, None, _NOT_YET)
         return Line(
             iter=number,
-            loss=loss,
+            loss=None,
             steps=steps,
             time_s=step_s,
             data_wait_s=wait_s,

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from tests.capture.programs import PRELUDE
+from tests.capture.programs import PRELUDE, TRACE, read
 from tests.capture.zygote import Ended, Zygote
 
 # The text of a report and nothing else has this line.
@@ -43,6 +43,14 @@ with block(print_report=True) as doctor:
         train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
     print("during", len(sys.stderr.getvalue().splitlines()))
 print("after", sys.stderr.getvalue().splitlines()[-1])
+"""
+
+TURNS = """
+with block(print_report=True) as doctor:
+    train_until_heard()
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
 """
 
 FAILING = """
@@ -187,6 +195,15 @@ def test_the_report_comes_while_the_training_goes_on_and_the_end_adds_the_rest(z
     assert recorded == "mfu-doctor: recorded, profiler off; the report follows, and the training goes on"
     after = next(line for line in ended.out.splitlines() if line.startswith("after "))
     assert "the whole run (" in ended.err or "the report was made beside" in after
+
+
+def test_a_report_that_comes_early_leaves_how_long_training_waited_for_a_core(zygote: Zygote, tmp_path: Path) -> None:
+    assert heard(zygote, tmp_path, TURNS).code == 0
+    host = read(tmp_path / TRACE).facts.host
+    assert host is not None
+    if host.other_cpu_share is not None:  # Linux
+        assert host.turns is not None
+        assert host.turns.training_ran > 0.05
 
 
 def test_a_failing_process_leaves_the_report_to_the_end(zygote: Zygote, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from tests.capture.programs import PRELUDE, STEP, ours, with_and_without
+from tests.capture.programs import PRELUDE, STEP, TRACE, ours, read, with_and_without
 from tests.capture.zygote import Zygote
 
 TRAIN = (
@@ -74,6 +74,21 @@ def test_the_file_has_the_same_lines_and_mfu_once_steps_were_recorded(zygote: Zy
     assert last["mfu"] == pytest.approx(STEP / 1e9 / last["time_s"], rel=1e-3)
     assert _LINE.findall(ran.err)[-1][3] == f"{last['mfu']:.2%}"
     assert "mfu-doctor 0." not in ran.err  # no report was asked for
+
+
+@pytest.mark.parametrize("live", ["1", "None"])
+def test_recorded_steps_hold_only_what_the_program_reads(zygote: Zygote, tmp_path: Path, live: str) -> None:
+    """The labels of four samples and the loss that it prints."""
+    (tmp_path / "training.py").write_text(TRAIN)
+    ran = zygote.run(RUN.replace('live=10, live_file="lines.jsonl"', f"live={live}"), tmp_path, "plain")
+    assert ran.code == 0, ran.err
+    written = read(tmp_path / TRACE)
+    reads = [event["ts"] for event in written.named("aten::item")]
+    marks = [
+        mark for mark in written.events if mark.get("cat") == "user_annotation" and "ProfilerStep#" in mark["name"]
+    ]
+    assert len(marks) == 6
+    assert [sum(mark["ts"] <= at < mark["ts"] + mark["dur"] for at in reads) for mark in marks] == [5] * 6
 
 
 def test_a_file_that_holds_something_else_is_left_alone(zygote: Zygote, tmp_path: Path) -> None:

@@ -84,6 +84,23 @@ print("loss", [p.detach().double().sum().item().hex() for p in net.parameters()]
 """
 
 
+COMPILED = """
+compiled = torch.compile(nn.Linear(8, 8), backend="eager")
+compiled(torch.ones(4, 8))
+"""
+
+
+def test_where_a_function_is_compiled_no_padding_is_claimed_to_be_looked_for(zygote: Zygote, tmp_path: Path) -> None:
+    watched, _ = with_and_without(zygote, tmp_path, COMPILED + TRAINED)
+    assert watched.code == 0, watched.err
+    assert ours(tmp_path).facts.padded is None
+
+
+def test_a_tensor_of_a_class_of_its_own_is_not_read() -> None:
+    spread = type("Spread", (torch.Tensor,), {})  # stands for a tensor whose values lie on several ranks
+    assert padded(nn.Embedding(100, 8), tokens(left=False).as_subclass(spread)) == ()
+
+
 def test_a_recording_tells_the_padding_of_its_tokens_and_trains_the_same(zygote: Zygote, tmp_path: Path) -> None:
     watched, _ = with_and_without(zygote, tmp_path, TRAINED)
     assert (watched.code, watched.err) == (0, "")

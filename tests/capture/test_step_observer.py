@@ -15,12 +15,13 @@ from tests.capture.zygote import Zygote
 
 OBSERVED = """
 import json
+from mfu_doctor.capture.loop.losses import value_of
 from mfu_doctor.capture.loop.step_observer import StepObserver
 
 steps, losses = [], []
 def each(took_ns, waited_ns):
     steps.append((took_ns, waited_ns))
-    losses.append(observer.losses.read())
+    losses.append(value_of(observer.losses.take()))
     observer.losses.wanted = len(steps) % 2 == 0
 
 observer = StepObserver(each)

@@ -83,6 +83,14 @@ def test_a_fix_that_left_little_of_its_problem_was_made() -> None:
     assert compare(before, after).prediction.outcome == HELD
 
 
+def test_a_shorter_recording_is_no_fix() -> None:
+    """Numbers of the recording and of the machine are halved, and of the problem none."""
+    counts = [(Evidence(name="identical steps", value=value, unit="count"),) for value in (10, 4)]
+    before = report_of(steady(0.412, 0.001), diagnoses=(finding("ungraphed-steps", "KE004", evidence=counts[0]),))
+    after = report_of(steady(0.331, 0.001), diagnoses=(finding("ungraphed-steps", "KE004", evidence=counts[1]),))
+    assert compare(before, after).prediction.fixes == ()
+
+
 def test_where_no_finding_is_gone_the_one_that_shrank_is_checked() -> None:
     waits = [(Evidence(name="waiting for data", value=value, unit="s"),) for value in (0.086, 0.007)]
     before = report_of(steady(0.412, 0.001), diagnoses=(finding(evidence=waits[0]), finding("host-bound", "HO001")))

@@ -83,6 +83,15 @@ for i in range(12):
         meter.reset()
 """
 
+RESET_EACH = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+for i in range(12):
+    train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    read()
+    with torch.no_grad(): forward(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    meter.reset()
+"""
+
 STATED = """
 meter = mfu_doctor.Meter(flops_per_step=1e6, tokens_per_step=64, peak_flops=1e9)
 for i in range(4):
@@ -244,6 +253,10 @@ def test_evaluation_between_steps_is_in_no_mean(zygote: Zygote, tmp_path: Path) 
 
 def test_what_the_program_says_was_no_training_is_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
     assert metered(zygote, tmp_path, RESET).last["time"] < 0.5 / 10
+
+
+def test_an_evaluation_after_every_step_is_not_counted_with_one(zygote: Zygote, tmp_path: Path) -> None:
+    assert metered(zygote, tmp_path, RESET_EACH).last["flops"] == STEP
 
 
 @pytest.mark.parametrize("body", [OTHER_PROFILER, THEIRS_STARTS_MEANWHILE, IN_A_BLOCK])

@@ -17,7 +17,7 @@ from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_ca
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.distinct import numbered_together, without
 from mfu_doctor.trace import Category
 
 _GRADIENT = re.compile(r"^torch::autograd::AccumulateGrad$")
@@ -71,9 +71,7 @@ def parameter_sweeps_of(run: Run, steady: Steady) -> Sweeps | None:
 def _sweeping(run: Run, rows: Rows, parameters: set[tuple[int, ...]]) -> Rows:
     """Operators all of whose tensors have the shape of one parameter, and that neither autograd nor an optimizer runs."""
     rows = without(rows, rows_matching(run.trace, _VIEWS, rows))
-    _, first, kind = np.unique(
-        run.trace.events.args[rows], return_index=True, return_inverse=True
-    )  # many rows, few shapes
+    first, kind = numbered_together(run.trace.events.args[rows])  # many rows, few shapes
     alike = [len(shapes := set(shapes_of(run, row))) == 1 and shapes <= parameters for row in rows[first].tolist()]
     rows = rows[np.array(alike, np.bool_)[kind]]
     made = maker_of(run, node_calls(run, run.trace.rows(Category.CPU_OP)))

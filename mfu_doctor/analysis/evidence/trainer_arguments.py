@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
 
 _Spell: TypeAlias = Callable[[re.Match[str]], str]
@@ -87,7 +88,7 @@ _LIBRARIES = (
 def for_trainer(run: Run, fix: str) -> str:
     """A fix as the user of a trainer can write it; the same where the loop is the program's own."""
     for library in _LIBRARIES:
-        if any(library.frame.search(name) for name in run.trace.names):
+        if len(ids_matching(run.trace, library.frame)):
             for pattern, spell in library.spelled:
                 fix = pattern.sub(spell, fix)
             return fix

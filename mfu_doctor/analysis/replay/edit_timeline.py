@@ -183,9 +183,10 @@ def _positions(mine: Rows, rows: Rows) -> tuple[Rows, Rows]:
     """Positions in `mine` whose value is in `rows`, and where in `rows` it is first."""
     if not len(rows) or not len(mine):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    least, most = min(int(mine.min()), int(rows.min())), max(int(mine.max()), int(rows.max()))
-    place = np.full(most - least + 1, -1, np.int64)  # rows of one trace: a table of them is small
-    place[rows[::-1] - least] = np.arange(len(rows) - 1, -1, -1)
+    least, most = int(mine.min()), int(mine.max())  # an edit names rows of the whole trace, of which few are replayed
+    place = np.full(most - least + 1, -1, np.int64)
+    near = np.flatnonzero((rows >= least) & (rows <= most))[::-1]
+    place[rows[near] - least] = near
     at = place[mine - least]
     hit = np.flatnonzero(at >= 0)
     return hit, at[hit]

@@ -168,7 +168,8 @@ def _sampled(trace: Trace, where: Intervals, operators: Intervals, frames: UserF
 def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thread, int], known: Known) -> Spot | None:
     """The function in which this time went by, of those that issue no operators and take no part of the step."""
     own = _own_of(trace, of)
-    own = own.only(np.array([frames.places[name] not in known.functions for name in own.name.tolist()], np.bool_))
+    if known.functions:
+        own = own.only(~np.isin(own.name, [name for name, place in frames.places.items() if place in known.functions]))
     covered = where & union(own.start, own.end)
     if not len(own.start) or covered.total_ns < _MOST * where.total_ns:
         return None

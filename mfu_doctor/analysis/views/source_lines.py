@@ -96,6 +96,8 @@ class UserFrames:
     # Functions of libraries inside of which the steps run ("lightning.fit"). Where the thread was seen at a line that calls one,
     # the library was at work, and the line is not what to change.
     trainers: frozenset[str] = frozenset()
+    # The innermost line of the user in the stack that an event's arguments carry, by their id; empty: none carries one.
+    calls: tuple[str | None, ...] = ()
 
     def is_within(self, line: str, function: str) -> bool:
         """Whether a line is in the function that begins at this place: no other one of the file begins between them."""
@@ -113,7 +115,8 @@ def user_frames(trace: Trace, trainers: frozenset[str] = frozenset()) -> UserFra
     frames = trace.rows(Category.PYTHON)
     frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
     threads = {track: _thread(trace, frames[mine]) for track, mine in groups(trace.events.track[frames])}
-    return UserFrames(places, threads, trainers)
+    calls = tuple(_line_of(args.call_stack) if args.call_stack else None for args in trace.args)
+    return UserFrames(places, threads, trainers, calls if any(calls) else ())
 
 
 def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
@@ -139,7 +142,7 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
     known = frames or user_frames(trace)
     found = _from_stacks(trace, rows, known)
     sampled = _from_samples(trace, rows, known)
-    called = _from_call_stacks(trace, rows)
+    called = _from_call_stacks(trace, rows, known)
     return tuple(next((place for place in told if place), None) for told in zip(found, sampled, called, strict=True))
 
 
@@ -223,10 +226,10 @@ def _from_stacks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) 
     return out
 
 
-def _from_call_stacks(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | None]:
+def _from_call_stacks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> list[str | None]:
     """The user's innermost line in the stack that the event itself carries, else the first event inside it."""
-    lines = [_line_of(args.call_stack) for args in trace.args]
-    if not any(lines):
+    lines = frames.calls
+    if not lines:
         return [None] * len(rows)
     events = trace.events
     told = np.flatnonzero((events.args >= 0) & np.array([*map(bool, lines), False])[events.args])
@@ -235,17 +238,17 @@ def _from_call_stacks(trace: Trace, rows: npt.NDArray[np.int64]) -> list[str | N
         inside = told[mine]
         asked = np.flatnonzero(events.track[rows] == track)
         first = np.searchsorted(events.start[inside], events.start[rows[asked]], side="left")
-        for index, at in zip(asked.tolist(), first.tolist(), strict=True):
-            if at < len(inside) and events.start[inside[at]] < max(
-                events.end[rows[index]], events.start[rows[index]] + 1
-            ):
-                out[index] = lines[int(events.args[inside[at]])]
+        until = np.maximum(events.end[rows[asked]], events.start[rows[asked]] + 1)
+        at = inside[np.minimum(first, len(inside) - 1)]
+        hit = (first < len(inside)) & (events.start[at] < until)
+        for index, args in zip(asked[hit].tolist(), events.args[at[hit]].tolist(), strict=True):
+            out[index] = lines[args]
     return out
 
 
-def _line_of(stack: str | None) -> str | None:
+def _line_of(stack: str) -> str | None:
     """The innermost frame of the user in a call stack."""
-    return next((place for frame in (stack or "").split(";") if (place := user_place(frame)) is not None), None)
+    return next((place for frame in stack.split(";") if (place := user_place(frame)) is not None), None)
 
 
 def _from_samples(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> list[str | None]:

@@ -54,11 +54,6 @@ class Losses:
         loss, self._loss, self._scaled = self._loss, None, None
         return loss if type(loss) is torch.Tensor and loss.numel() == 1 else None
 
-    def read(self) -> float | None:
-        """The value of the step that has ended, or None; waits for the device."""
-        loss = self.take()
-        return None if loss is None or capturing_graph() else float(loss.item())
-
     def _scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def scale(scaler: Any, outputs: Any) -> Any:
             result = original(scaler, outputs)
@@ -67,3 +62,8 @@ class Losses:
             return result
 
         return scale
+
+
+def value_of(loss: Any) -> float | None:
+    """The number in a tensor that was taken, or None; waits for the device."""
+    return None if loss is None or capturing_graph() else float(loss.item())
