@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from mfu_doctor.analysis.run import Run
+from mfu_doctor.reading import read_trace
+
 ROOT = Path(__file__).resolve().parent.parent
+SUFFIX = ".pt.trace.json.gz"
 TRACES = Path(os.environ.get("MFU_DOCTOR_TRACES", ROOT.parent / "shared" / "traces"))
 
 
@@ -17,3 +22,9 @@ def real_trace(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"real trace {name} is not here (set MFU_DOCTOR_TRACES)")
     return path
+
+
+@cache
+def real_run(name: str) -> Run:
+    """A real trace, read and analysed once in a process: none of its tests can change it."""
+    return Run(read_trace(real_trace(name + SUFFIX)))

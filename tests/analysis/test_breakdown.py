@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.result.step import IDLE_CAUSES
-from tests.reference import from_json, load
+from tests.reference import from_json
 from tests.steps import median_split
 from tests.timeline import Timeline
-from tests.traces import TRACES, real_trace
+from tests.traces import SUFFIX, TRACES, real_run
 
 
 def closes(split: Split) -> bool:
@@ -171,8 +172,8 @@ def test_the_split_closes_for_any_overlap(drawn: list[tuple[str, int, int, int]]
 
 
 @pytest.mark.parametrize("path", sorted(TRACES.rglob("*.gz")), ids=lambda p: p.name.partition(".")[0])
-def test_the_split_closes_on_real_traces(path: object) -> None:
-    run = Run(load(real_trace(str(path))))
+def test_the_split_closes_on_real_traces(path: Path) -> None:
+    run = real_run(str(path.relative_to(TRACES)).removesuffix(SUFFIX))
     assert all(closes(split) for split in run.breakdown.steps)
     assert set(median_split(run).causes) == set(IDLE_CAUSES)
 
@@ -180,13 +181,13 @@ def test_the_split_closes_on_real_traces(path: object) -> None:
 @pytest.mark.parametrize(("workers", "idle_share"), [(0, 0.4277), (4, 0.2483)])
 def test_v100_idle_shares_as_published(workers: int, idle_share: float) -> None:
     """Device idle (loading included) of the public V100 pair: 42.77 % with 0 workers, 24.83 % with 4."""
-    breakdown = Run(load(real_trace(f"v100_resnet50_workers{workers}.pt.trace.json.gz"))).breakdown
+    breakdown = real_run(f"v100_resnet50_workers{workers}").breakdown
     total = sum(s.total for s in breakdown.steps)
     assert sum(s.idle + s.data_loading for s in breakdown.steps) / total == pytest.approx(idle_share, abs=2e-4)
 
 
 def test_owners_are_disjoint() -> None:
-    run = Run(load(real_trace("a100_dlrm_rank3of8.pt.trace.json.gz")))
+    run = real_run("a100_dlrm_rank3of8")
     sets = list(run.breakdown.owners.values())
     starts = np.concatenate([s.start for s in sets])
     ends = np.concatenate([s.end for s in sets])

@@ -14,7 +14,7 @@ from mfu_doctor.comparison.measures import MEASURES
 from mfu_doctor.facts import Facts, FrameSample, LoaderFacts
 from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 FLOAT = ("float", "float")
 HALF = ("c10::BFloat16", "c10::BFloat16")
@@ -226,13 +226,11 @@ def test_places_are_of_the_innermost_frame_on_the_same_thread() -> None:
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("v100_resnet50_workers0.pt.trace.json.gz", {"loader_workers": 0.0, "pageable_copies": 2.0}),
-        ("a100_resnet50_ddp_rank0of2.pt.trace.json.gz", {"collectives": 7.0}),
-        ("cpu_gloo_rank34of300.pt.trace.json.gz", {"collectives": 2.0}),
+        ("v100_resnet50_workers0", {"loader_workers": 0.0, "pageable_copies": 2.0}),
+        ("a100_resnet50_ddp_rank0of2", {"collectives": 7.0}),
+        ("cpu_gloo_rank34of300", {"collectives": 2.0}),
     ],
 )
 def test_real_traces(name: str, known: dict[str, float]) -> None:
-    from mfu_doctor.reading import read_trace
-
-    found, _ = counters_of(Run(read_trace(real_trace(name))))
+    found, _ = counters_of(real_run(name))
     assert {key: found[key] for key in known} == known

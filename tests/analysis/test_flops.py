@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -12,20 +11,13 @@ import pytest
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD, PHASES, RECOMPUTE
 from mfu_doctor.analysis.utilization.flops import EXECUTED, MODEL
-from mfu_doctor.reading import read_trace
 from tests.reference import from_json
 from tests.steps import dtypes_of, flops_of
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 FLOATS = {"types": ["float", "float"]}
 GEMM = "ampere_sgemm_128x128_tn"
-
-
-@lru_cache(maxsize=4)
-def real_run(name: str) -> Run:
-    """A real trace, analysed once."""
-    return Run(read_trace(real_trace(f"{name}.pt.trace.json.gz")))
 
 
 def convolutions(run: Run, step: int) -> Counter[str]:

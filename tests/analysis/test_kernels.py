@@ -14,10 +14,9 @@ from mfu_doctor.analysis.views.kernels import KernelTable, classify
 from mfu_doctor.analysis.views.launches import link
 from mfu_doctor.analysis.views.nesting import nest_ops
 from mfu_doctor.analysis.views.optimizer_steps import optimizer_steps
-from mfu_doctor.reading import read_trace
 from mfu_doctor.trace import Trace
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 CUTLASS = "void cutlass::Kernel2<{0}>({0}::Params)"
 NAMES: tuple[tuple[str, str, str | None], ...] = (
@@ -276,7 +275,7 @@ def test_the_kernels_name_beats_the_operators_type_for_fp32() -> None:
 
 def test_an_a100_trace_has_tf32_and_cuda_core_matmuls_apart() -> None:
     """DLRM in "fp32" on an A100 multiplies both ways in the same step."""
-    kernels = table(read_trace(real_trace("a100_dlrm_rank3of8.pt.trace.json.gz")))
+    kernels = table(real_run("a100_dlrm_rank3of8").trace)
     matmuls = kernels.is_kind("matmul")
     formats = {kernels.dtype_of(int(i)) for i in np.flatnonzero(matmuls)}
     assert formats == {"fp32", "tf32"}
@@ -293,6 +292,6 @@ def test_an_a100_trace_has_tf32_and_cuda_core_matmuls_apart() -> None:
 )
 def test_little_of_a_real_trace_is_unclassified(trace: str) -> None:
     """`other` is for the truly unknown: under 5 % of the operations of each of these."""
-    kernels = table(read_trace(real_trace(f"{trace}.pt.trace.json.gz")))
+    kernels = table(real_run(trace).trace)
     assert kernels.is_kind("other").mean() < 0.05
     assert len(KINDS) == len(set(KINDS))

@@ -13,13 +13,12 @@ from mfu_doctor.analysis.utilization.mfu import device_info
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.facts import Facts, GivenNumbers, MeasuredPeak
 from mfu_doctor.quantities import percent
-from mfu_doctor.reading import read_trace
 from mfu_doctor.render import render
 from mfu_doctor.render.words import wording
 from mfu_doctor.result.run import Mfu
 from tests.reference import from_json
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 SECOND = 1_000_000  # us
 BF16_GEMM = "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_warpgroupsize1x1x1"
@@ -392,7 +391,7 @@ def test_a_peak_for_another_format_only_is_no_peak() -> None:
 )
 def test_mfu_of_real_traces(trace: str, dtype: str, mfu: float, hfu: float, by_dtype: float) -> None:
     """fp32 on a V100: 39 % of the fp32 peak, and 5 % of what its tensor cores could do."""
-    run = Run(read_trace(real_trace(trace + TRACE)))
+    run = real_run(trace)
     assert run.mfu.reference == dtype
     found = run.mfu.report
     assert (found.value, found.hfu, found.by_dtype) == pytest.approx((mfu, hfu, by_dtype), rel=0.005)
@@ -400,7 +399,7 @@ def test_mfu_of_real_traces(trace: str, dtype: str, mfu: float, hfu: float, by_d
 
 def test_the_device_is_reported_with_its_peaks() -> None:
     """Everything a reader needs to check the denominator."""
-    run = Run(read_trace(real_trace("v100_resnet50_workers4" + TRACE)))
+    run = real_run("v100_resnet50_workers4")
     device = device_info(run.counted, run.mfu)
     assert (device.name, device.dtype, device.peak_flops) == ("Tesla V100-DGXS-32GB", "fp16", 125.3e12)
     assert (device.sms, device.bandwidth_bytes_s, device.peak_reason) == (80, 900e9, None)

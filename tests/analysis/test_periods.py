@@ -12,9 +12,9 @@ import pytest
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, STEP_MARK, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.trace import Category, Events, Trace
-from tests.reference import from_json, load
+from tests.reference import from_json
 from tests.timeline import HOST, Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 LAYER = ("norm", "linear", "view", "softmax", "matmul", "dropout", "linear", "gelu", "linear", "add")
 BACKWARD = 101
@@ -241,7 +241,7 @@ def unmarked(trace: Trace, *, stacks: bool) -> Trace:
     ],
 )
 def test_real_loops_are_found_without_their_marks(file: str, count: int, median_ms: float, stacks: bool) -> None:
-    run = Run(unmarked(load(real_trace(f"{file}.pt.trace.json.gz")), stacks=stacks))
+    run = Run(unmarked(real_run(file).trace, stacks=stacks))
     assert (run.steps.source, run.steps.count) == ("periodicity", count)
     assert run.steps.duration[run.steps.median] / 1e6 == pytest.approx(median_ms, rel=0.005)
     assert run.replay.error == pytest.approx(0, abs=0.03)
@@ -251,5 +251,5 @@ def test_real_loops_are_found_without_their_marks(file: str, count: int, median_
 @pytest.mark.parametrize("file", ["h100_timesformer_inference", "h100_bert_small_inference", "mi300x_inductor_triton"])
 def test_real_forward_passes_are_one_step_without_their_marks(file: str, stacks: bool) -> None:
     """Twelve layers of a TimeSformer were eleven steps of 13 ms in a pass of 160 ms."""
-    run = Run(unmarked(load(real_trace(f"{file}.pt.trace.json.gz")), stacks=stacks))
+    run = Run(unmarked(real_run(file).trace, stacks=stacks))
     assert (run.steps.source, run.steps.count) == ("whole trace", 1)

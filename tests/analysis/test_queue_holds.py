@@ -11,10 +11,10 @@ import pytest
 from mfu_doctor.analysis.replay.edits import ScaleDevice
 from mfu_doctor.analysis.replay.replay import WITHHOLD_ABOVE
 from mfu_doctor.analysis.run import Run
-from tests.reference import from_json, load
+from tests.reference import from_json
 from tests.steps import median_split
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 US = 1000
 SIDE = 20
@@ -204,5 +204,5 @@ def test_a_long_graph_may_take_longer_to_start() -> None:
 
 def test_a_real_graph_launched_behind_unrecorded_work_is_replayed() -> None:
     """One decode step: its first operations waited 7.8 ms for the step before, which is no launch latency."""
-    run = Run(load(real_trace("vllm_decode_graph.pt.trace.json.gz")))
+    run = real_run("vllm_decode_graph")
     assert run.replay.error == pytest.approx(0, abs=0.01)

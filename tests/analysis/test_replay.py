@@ -25,9 +25,9 @@ from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.arrays.intervals import EMPTY, Intervals
 from mfu_doctor.trace import Category, Trace
-from tests.reference import from_json, load
+from tests.reference import from_json
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 US = 1000
 
@@ -456,27 +456,27 @@ def test_of_two_merges_that_share_an_operation_the_one_that_removes_more_is_made
 
 
 TRAINING = {
-    "v100_resnet50_workers0.pt.trace.json.gz": 0.01,
-    "v100_resnet50_workers4.pt.trace.json.gz": 0.01,
-    "a100_dlrm_rank3of8.pt.trace.json.gz": 0.01,
-    "a100_resnet50_ddp_rank0of2.pt.trace.json.gz": 0.01,
-    "mi300x_resnet_checkpoint_rank0of8.pt.trace.json.gz": 0.03,
-    "mi250_minitoy_train.pt.trace.json.gz": 0.01,
-    "two_ranks/rank0.pt.trace.json.gz": 0.01,
-    "two_ranks/rank1.pt.trace.json.gz": 0.01,
+    "v100_resnet50_workers0": 0.01,
+    "v100_resnet50_workers4": 0.01,
+    "a100_dlrm_rank3of8": 0.01,
+    "a100_resnet50_ddp_rank0of2": 0.01,
+    "mi300x_resnet_checkpoint_rank0of8": 0.03,
+    "mi250_minitoy_train": 0.01,
+    "two_ranks/rank0": 0.01,
+    "two_ranks/rank1": 0.01,
 }
 
 
 @pytest.mark.parametrize(("name", "limit"), TRAINING.items(), ids=lambda v: str(v).partition(".")[0])
 def test_replay_error_on_real_training_runs(name: str, limit: float) -> None:
     """The model alone (typical latencies, no operation's own recorded delay) reproduces real steps."""
-    assert abs(Run(load(real_trace(name))).replay.error) <= limit
+    assert abs(real_run(name).replay.error) <= limit
 
 
 def test_v100_loader_prediction_against_the_run_with_workers() -> None:
     """Without loader waits replay predicts 118.7 ms; with 4 workers the machine really ran 128.0 ms (176 ms before)."""
-    before = Run(load(real_trace("v100_resnet50_workers0.pt.trace.json.gz")))
-    after = Run(load(real_trace("v100_resnet50_workers4.pt.trace.json.gz")))
+    before = real_run("v100_resnet50_workers0")
+    after = real_run("v100_resnet50_workers4")
     predicted = before.replay.step_ns([ScaleHost(before.host.fetch)]) / 1e6
     really = float(np.median(after.steps.duration[after.steps.steady])) / 1e6
     assert predicted == pytest.approx(118.7, abs=0.1)

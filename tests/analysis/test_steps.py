@@ -10,10 +10,10 @@ import pytest
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.facts import Facts
-from tests.reference import from_json, load
+from tests.reference import from_json
 from tests.steps import median_split
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 
 def train(t: Timeline, steps: int, *, kernel: int = 500) -> None:
@@ -244,7 +244,7 @@ def test_a_marked_thread_that_runs_no_operator_does_not_train() -> None:
 @pytest.mark.parametrize(("workers", "mean_ms"), [(0, 175.790), (4, 136.343)])
 def test_v100_windows_have_the_published_mean(workers: int, mean_ms: float) -> None:
     """The GPU-side windows of the public ResNet-50 traces, independent analysis: 175.790 and 136.343 ms a step."""
-    steps = Run(load(real_trace(f"v100_resnet50_workers{workers}.pt.trace.json.gz"))).steps
+    steps = real_run(f"v100_resnet50_workers{workers}").steps
     assert steps.count == 5
     assert steps.duration.mean() / 1e6 == pytest.approx(mean_ms, abs=1e-3)
 

@@ -16,11 +16,10 @@ from mfu_doctor.analysis.utilization.exclusive import exclusive_time, whole_nano
 from mfu_doctor.analysis.utilization.matmul_losses import tile_efficiency, wave_efficiency
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.facts import DeviceSamples, Facts, MeasuredPeak
-from mfu_doctor.reading import read_trace
-from tests.analysis.test_mfu import BF16_GEMM, TRACE, attention, cpu_run, mixed, product, shapeless, steps_of
+from tests.analysis.test_mfu import BF16_GEMM, attention, cpu_run, mixed, product, shapeless, steps_of
 from tests.reference import from_json
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 Event = tuple[int, int, int]  # start, length, kind
 EVENTS = st.lists(st.tuples(st.integers(-50, 120), st.integers(0, 60), st.integers(0, 2)), max_size=25)
@@ -255,7 +254,7 @@ def test_given_flops_split_matmuls_whose_shapes_are_unknown() -> None:
 
 def test_recorded_stacks_make_host_idle_an_upper_bound() -> None:
     """Stacks slow the host three times over; the note says so."""
-    run = Run(read_trace(real_trace("h100_timesformer_inference" + TRACE)))
+    run = real_run("h100_timesformer_inference")
     assert "upper bound" in str(run.waterfall.note)
 
 
@@ -296,7 +295,7 @@ def test_on_a_cpu_the_operators_are_the_kernels() -> None:
 )
 def test_bars_of_real_traces_sum_to_the_step(name: str) -> None:
     """Every nanosecond of every real trace has one owner, and the first bar is the causal MFU."""
-    run = Run(read_trace(real_trace(name + TRACE)))
+    run = real_run(name)
     fall = run.waterfall
     assert sum(fall.nanoseconds) == fall.whole_ns == run.breakdown.whole.total
     first = fall.bars[0]
@@ -309,7 +308,7 @@ def test_bars_of_real_traces_sum_to_the_step(name: str) -> None:
 
 def test_a_checkpointed_run_on_mi300x() -> None:
     """MFU 0.43 %, HFU 0.57 %, 63 % exposed communication."""
-    run = Run(read_trace(real_trace("mi300x_resnet_checkpoint_rank0of8" + TRACE)))
+    run = real_run("mi300x_resnet_checkpoint_rank0of8")
     found = {b.name: b.seconds * run.waterfall.count / run.waterfall.whole_ns * 1e9 for b in run.waterfall.bars}
     assert found["ideal: model FLOPs / peak FLOP/s"] == pytest.approx(0.0043, abs=1e-4)
     assert found["recomputed FLOPs / peak FLOP/s"] == pytest.approx(0.0014, abs=1e-4)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mfu_doctor.analysis.run import Run
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.join.join import join
 from mfu_doctor.job.rank.summarize import summarize
 from mfu_doctor.job.summary import RankSummary
-from mfu_doctor.reading import read_trace
 from mfu_doctor.result.job import BEFORE, STRAGGLER
-from tests.traces import real_trace
+from tests.traces import real_run
 
 US = 1_000
 
 
 def summaries(folder: str, ranks: int) -> list[RankSummary]:
-    files = [real_trace(f"{folder}/rank{rank}.pt.trace.json.gz") for rank in range(ranks)]
-    return [summarize(Run(read_trace(file)), rank=rank) for rank, file in enumerate(files)]
+    return [summarize(real_run(f"{folder}/rank{rank}"), rank=rank) for rank in range(ranks)]
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,9 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.job.rank.collectives import find_collectives
 from mfu_doctor.job.rank.reach import Place, Scale, place_collectives, reach_of
 from mfu_doctor.job.summary import Floats, Reach
-from mfu_doctor.reading.reader import read_trace
 from tests.rules.drawing import collective, compute, upload, wait_for_collectives
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 REAL = (
     "v100_dlrm_8ranks/rank0",
@@ -73,7 +72,7 @@ def check(run: Run, factors: list[float]) -> None:
 
 @pytest.mark.parametrize("name", REAL)
 def test_the_replay_of_a_real_rank_is_reproduced(name: str) -> None:
-    check(Run(read_trace(real_trace(f"{name}.pt.trace.json.gz"))), [0.2, 3.0, 1.0, 0.0, 7.5])
+    check(real_run(name), [0.2, 3.0, 1.0, 0.0, 7.5])
 
 
 WORK = st.sampled_from(["compute", "collective", "early collective", "wait", "sync", "item", "upload", "python"])

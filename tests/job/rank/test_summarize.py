@@ -14,12 +14,11 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.rank.machine import host_of
 from mfu_doctor.job.rank.summarize import summarize
 from mfu_doctor.job.summary import Group, RankSummary
-from mfu_doctor.reading.reader import read_trace
 from mfu_doctor.trace import Trace
 from tests.analysis.test_windows import two_windows
 from tests.rules.drawing import compute, wait_for_collectives
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 WORLD = {"pg_name": "0", "pg_desc": "default_pg", "backend_config": "cpu:gloo", "pg_size": 4, "ranks": [0, 1, 2, 3]}
 DP = {"pg_name": "1", "pg_desc": "dp", "backend_config": "cpu:gloo", "pg_size": 2, "ranks": [0, 2]}
@@ -123,11 +122,11 @@ def test_the_only_group_is_the_one() -> None:
     "name", ["v100_dlrm_8ranks/rank7", "two_ranks/rank0", "a100_resnet50_ddp_rank0of2", "cpu_gloo_rank34of300"]
 )
 def test_the_time_of_a_real_rank_is_accounted_for(name: str) -> None:
-    exact(summarize(Run(read_trace(real_trace(f"{name}.pt.trace.json.gz")))))
+    exact(summarize(real_run(name)))
 
 
 def test_a_summary_is_small_and_can_travel() -> None:
-    summary = summarize(Run(read_trace(real_trace("v100_dlrm_8ranks/rank0.pt.trace.json.gz"))))
+    summary = summarize(real_run("v100_dlrm_8ranks/rank0"))
     assert len(summary.collectives) == 8
     assert summary.collectives.kind == (*["alltoall"] * 4, "allreduce", "alltoall", "allreduce", "allreduce")
     sent = pickle.dumps(summary)

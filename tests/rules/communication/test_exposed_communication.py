@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.analysis.run import Run
-from mfu_doctor.reading import read_trace
 from mfu_doctor.rules.communication.exposed_communication import exposed_communication
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
-from tests.traces import real_trace
+from tests.traces import real_run
 
 KERNEL = "ncclDevKernel_AllReduce_Sum_f32_RING_LL"
 COMMUNICATION = 20  # stream
@@ -183,7 +181,7 @@ def test_the_remedy_is_one_of_the_framework_that_communicates(spans: tuple[str, 
 
 @pytest.mark.parametrize("name", ["v100_dlrm_8ranks/rank0", "a100_dlrm_rank3of8"])
 def test_a_pipeline_that_the_trace_shows_is_not_advised(name: str) -> None:
-    run = Run(read_trace(real_trace(f"{name}.pt.trace.json.gz")))
+    run = real_run(name)
     finding = found(exposed_communication, run)
     assert "TrainPipelineSparseDist" not in finding.fix
     assert "not known" in (finding.detail or "")
