@@ -93,7 +93,7 @@ def long_steps(run: Run) -> Outcome:
             shown("long steps", len(steps), "count"),
             shown("longest step", seconds(float(length.max())), "s"),
             shown("median step", seconds(middle), "s"),
-            shown("other work in long steps", seconds(float(other.total_ns)), "s"),
+            shown("other work, mean of all steps", seconds(steady.per_step(float(other.total_ns))), "s"),
         ),
         effort="refactor",
         place=at.place if (at := rare or spot) else None,

@@ -137,17 +137,19 @@ def _found(whole: WholeRun, part: _Part) -> Finding:
     what, where = _words(part.top, "the start" if part.start else "other work")
     told = "lies before the first step" if part.start else "after its start is not training steps"
     remedy, left = _remedy(whole, part)
+    # Runs of different lengths are compared by this evidence: what comes again and again is per step, the start comes once.
+    many, per = (1, "") if part.start else (whole.steps, ", per step")
     return Finding(
         summary=f"{share(part.spent_s, part.of_s)} of the run {told}: {duration(part.spent_s)} beside "
         f"{duration(part.steps_s)} in steps{f', most of it {what}' if part.top else ''}",
         fix=f"# {where or what}: {remedy}",
         detail=_detail(whole.steps, part),
         evidence=(
-            shown("time outside of steps", part.spent_s, "s"),
-            shown("time in steps", part.steps_s, "s"),
+            shown(f"time outside of steps{per}", part.spent_s / many, "s"),
+            shown(f"time in steps{per}", part.steps_s / many, "s"),
             shown("share of the run", part.spent_s / part.of_s, "share"),
             shown("left of it with the fix", left, "share"),
-            *(shown(_words(e, "other work")[0], e.seconds, "s", e.line) for e in part.places[:_SHOWN]),
+            *(shown(f"{_words(e, 'other work')[0]}{per}", e.seconds / many, "s", e.line) for e in part.places[:_SHOWN]),
         ),
         effort="refactor",
         place=part.top.line if part.top else None,

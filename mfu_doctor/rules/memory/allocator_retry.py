@@ -33,6 +33,7 @@ from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
+from mfu_doctor.units import seconds
 
 
 @rule(
@@ -60,6 +61,7 @@ def allocator_retry(run: Run) -> Outcome:
         change=Change((ScaleHost(run.host.allocator, 0.5),), gone, gone),
         detail=f"allocator calls take {time_of(spent)} per step",
         evidence=(
+            shown("allocator calls", seconds(spent), "s"),
             *((shown("retries", retries, "count"),) if memory.alloc_retries is not None else ()),
             *((shown("out-of-memory errors", ooms, "count"),) if memory.ooms is not None else ()),
             *((shown("peak reserved", memory.reserved_peak_bytes, "bytes"),) if memory.reserved_peak_bytes else ()),

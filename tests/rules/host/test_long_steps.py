@@ -36,6 +36,26 @@ def test_a_step_that_writes_a_checkpoint_is_priced_per_recorded_step() -> None:
     assert price.high_ns == close(20_000 / 10)
 
 
+def test_a_longer_recording_of_the_same_run_has_the_same_evidence() -> None:
+    """`compare` takes a time that is half of what it was for a fix that was made: it must not follow the recording's length."""
+    short, long = (found(long_steps, run_of(pausing(times))).evidence for times in (1, 2))
+    assert {e.name: e.value for e in short if e.unit == "s"} == {
+        e.name: pytest.approx(e.value, rel=0.01) for e in long if e.unit == "s"
+    }
+
+
+def pausing(times: int) -> Timeline:
+    """Two warm-up steps, then one of ten steps pauses for 20 ms, so many times over."""
+    drawn = Timeline()
+    for step in range(-2, 10 * times):
+        with drawn.step():
+            compute(drawn, 1_000)
+            drawn.sync()
+            if step % 10 == 5:
+                drawn.python(20_000)
+    return drawn
+
+
 def sampling(pause: int, *, rare: bool) -> Timeline:
     """Every step calls sample() and, if `rare` is not set, one of them is long there; else that one also calls save()."""
     drawn = Timeline()
