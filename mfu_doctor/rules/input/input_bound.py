@@ -74,7 +74,7 @@ from mfu_doctor.analysis.evidence.loading_lines import (
 )
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.quantities import bandwidth, number, time_of
+from mfu_doctor.quantities import bandwidth, counted, number, share, time_of
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.units import seconds
@@ -137,15 +137,18 @@ def input_bound(run: Run) -> Outcome:
         evidence=_evidence(loading, storage, cores),
         place=lines.place if lines is not None else run.places(loading.rows[:1])[0],
         effort="refactor" if cheaper else "line",
-        confidence=_confidence(loading, cores, lines, cheaper=cheaper),
+        confidence=_confidence(loading, cores, lines, wanted=wanted, cheaper=cheaper),
     )
 
 
-def _confidence(loading: Loading, cores: LoaderCores, lines: LoadingLines | None, *, cheaper: bool) -> Confidence:
+def _confidence(
+    loading: Loading, cores: LoaderCores, lines: LoadingLines | None, *, wanted: int, cheaper: bool
+) -> Confidence:
     if cheaper:
         return "hint" if _ends(lines) is _CHEAPER_ENDS else "modelled"
-    # what more workers deliver is calculated where nothing tells how many there are now
-    return "modelled" if cores.slows or loading.batch_ns is None else "measured"
+    # what more workers deliver is calculated where nothing tells how many there are now, and what stays where cores are few
+    all_goes = loading.batch_ns is not None and with_workers(loading, cores, wanted, MID) <= loading.free_ns
+    return "measured" if all_goes and not cores.slows else "modelled"
 
 
 def _recommended(loading: Loading) -> int:
@@ -262,8 +265,12 @@ def _detail(loading: Loading, storage: float | None) -> str:
         needed += f"; {bandwidth(storage)} are read from storage: if that is the limit, more workers do not help"
     if loading.workers == 0:
         return f"the main process loads a batch in {time_of(loading.fetch_ns)} (num_workers=0); {needed}"
-    by = f"{loading.workers} workers deliver" if loading.workers else "the DataLoader delivers"
-    return f"{by} a batch every {time_of(loading.step_ns / loading.fetches)}; {needed}"
+    by = "the DataLoader delivers"
+    if loading.workers:
+        by = f"{counted(loading.workers, 'worker')} {'delivers' if loading.workers == 1 else 'deliver'}"
+    ready = f"; {share(1.0 - loading.starved, 1.0)} of the batches were ready: workers bring none of those sooner"
+    told = f"{by} a batch every {time_of(loading.step_ns / loading.fetches)}; {needed}"
+    return told + (ready if loading.starved < 1.0 else "")
 
 
 def _evidence(loading: Loading, storage: float | None, cores: LoaderCores) -> tuple[Evidence, ...]:
