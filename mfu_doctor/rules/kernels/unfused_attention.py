@@ -53,6 +53,17 @@ _EFFICIENCY = (0.3, 0.5, 0.7)
 _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
 # Share of masked scores that it computes: all (any mask), the middle, half (a causal mask, whose masked part is skipped).
 _UNMASKED = (1.0, 0.75, 0.5)
+# How attention stops to drop scores: in a model of transformers, and elsewhere.
+_CONFIG = (
+    "config.attention_dropout = 0.0  # before the model is made; in some configurations attn_pdrop or "
+    "attention_probs_dropout_prob"
+)
+_ARGUMENT = (
+    "y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)  # in a library: its option for dropout of attention "
+    "(dropout of nn.MultiheadAttention)"
+)
+# What F.scaled_dot_product_attention does otherwise than attention that somebody wrote out.
+_DIFFERS = "it scales by 1/sqrt(head size) unless scale= is given, and keeps scores where a boolean mask is True; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +120,10 @@ def _advice(run: Run, chains: AttentionChains) -> _Advice:
             "F.scaled_dot_product_attention at this line",
         )
     if not chains.called:
-        return _Advice(f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}")
+        return _Advice(f"y = F.scaled_dot_product_attention(q, k, v)  # {_mask_hint(chains)}", _DIFFERS)
     if run.is_cpu and chains.dropped:
         return _Advice(
-            "y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)  # in a library: its option for dropout of attention "
-            "(dropout of nn.MultiheadAttention; attn_pdrop, attention_dropout)",
+            _CONFIG if attends_in_transformers(run) else _ARGUMENT,
             "scaled_dot_product_attention is in use, but no fused CPU kernel drops scores; other dropout can stay; ",
             "convergence",
         )

@@ -69,6 +69,13 @@ def called(*, dropout: bool, device: bool) -> Run:
     return run_of(steps(body, device=device), **({} if device else {"measured_peaks": (peak,)}))
 
 
+def test_attention_that_was_written_out_is_told_what_the_fused_call_does_otherwise() -> None:
+    """A model with a scale of its own, or whose mask is True where scores are dropped, would train on something else."""
+    written = found(unfused_attention, run_of(attention(fused=False)))
+    assert "scales by 1/sqrt(head size) unless scale= is given" in (written.detail or "")
+    assert "keeps scores where a boolean mask is True" in (written.detail or "")
+
+
 def test_attention_that_is_called_already_is_not_advised_again() -> None:
     """nn.TransformerEncoderLayer with dropout calls it; no fused CPU kernel drops scores."""
     on_cpu = found(unfused_attention, called(dropout=True, device=False))
