@@ -239,6 +239,7 @@ class Trace:
     label: str = ""  # file name to show
     host: str | None = None  # name of the machine
     versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)
+    is_of_2021: bool = False  # spelled as torch 1.8 to 1.11 did: newer versions do so no longer
     _rows: dict[tuple[Category, ...], npt.NDArray[np.int64]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -173,6 +173,11 @@ class Columns:
         """Code of this spelling of a category."""
         return self._categories[category]
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every spelling of a category that was met."""
+        return tuple(str(spelled) for spelled in self._categories)
+
     def look(self, name: str) -> npt.NDArray[Any]:
         """One column, shape (count,)."""
         return self._arrays[name][: self.count]

@@ -59,6 +59,7 @@ class Part:
         end: the same at which it ends.
         count: events in its columns.
         names, tracks, args: what the codes in its columns stand for.
+        spellings: of categories.
         memory: samples of the allocator.
         tail: what follows the list of events; None if that goes on.
     """
@@ -69,6 +70,7 @@ class Part:
     names: tuple[str, ...]
     tracks: tuple[Track, ...]
     args: tuple[tuple[bytes, ...], ...]
+    spellings: tuple[str, ...]
     memory: bytes
     tail: bytes | None
 
@@ -167,6 +169,8 @@ def _absorb(parser: Parser, stream: BinaryIO, start: int) -> int | None:
         columns.extend(part.count, lambda column: _fill(column, stream), codes)
     except (EOFError, msgspec.DecodeError):
         return None  # it found something to mend, or came to grief
+    for spelled in part.spellings:
+        columns.category_code(spelled)
     parser.memory.extend(part.memory)
     parser.tail = part.tail
     return part.end
@@ -232,6 +236,7 @@ def _write_part(order: Order, out: BinaryIO) -> None:
             names=columns.names,
             tracks=columns.tracks.tracks(),
             args=parser.args.keys,
+            spellings=columns.spellings,
             memory=parser.memory.to_bytes(),
             tail=parser.tail,
         )

@@ -12,6 +12,7 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.quantities import counted
 from mfu_doctor.reading.assemble import assemble
 from mfu_doctor.reading.clock import EPOCH_US, recover_base
+from mfu_doctor.reading.dialects.kineto_2021 import OPERATOR
 from mfu_doctor.reading.header import Header, read_header
 from mfu_doctor.reading.other_files import is_list_of_events, not_a_trace
 from mfu_doctor.reading.parser import Parser
@@ -74,6 +75,7 @@ def read_trace(
             file_origin_ns=origin,
             label=source.label,
             versions=header.versions,
+            is_of_2021=any(spelled.lower() == OPERATOR for spelled in parser.columns.spellings),
         )
 
 

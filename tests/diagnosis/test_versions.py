@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def with_versions(*versions: tuple[str, str], drawn: Timeline | None = None) -> 
 @pytest.mark.parametrize(
     ("fix", "torch", "told"),
     [
-        (COMPILE, "1.13.1+cu117", COMPILE + "\n# needs torch >= 2.0; this run has 1.13: upgrade first"),
+        (COMPILE, "1.13.1+cu117", COMPILE + "  # needs torch >= 2.0; this run has 1.13: upgrade first"),
         (COMPILE, "2.0.0", COMPILE),
         ("optimizer.zero_grad(set_to_none=True)", "1.13.1", "optimizer.zero_grad(set_to_none=True)"),
         ("scaler = torch.amp.GradScaler()", "2.2.0", "scaler = torch.cuda.amp.GradScaler()"),
@@ -56,12 +57,12 @@ def with_versions(*versions: tuple[str, str], drawn: Timeline | None = None) -> 
         (
             "block.set_modules_to_forward_prefetch([following])",
             "2.4.1",
-            "block.set_modules_to_forward_prefetch([following])\n# needs torch >= 2.5; this run has 2.4: upgrade first",
+            "block.set_modules_to_forward_prefetch([following])  # needs torch >= 2.5; this run has 2.4: upgrade first",
         ),
         (
             "y = torch.vmap(f)(x)",
             "1.13.1",
-            "y = torch.vmap(f)(x)\n# needs torch >= 2.0; this run has 1.13: upgrade first",
+            "y = torch.vmap(f)(x)  # needs torch >= 2.0; this run has 1.13: upgrade first",
         ),
     ],
 )
@@ -79,6 +80,16 @@ def test_a_library_is_asked_for_its_own_version() -> None:
 def test_nothing_is_said_of_a_version_that_is_not_known() -> None:
     assert for_versions(with_versions(), COMPILE) == COMPILE
     assert for_versions(with_versions(("torch", "a custom build")), COMPILE) == COMPILE
+
+
+def test_a_trace_that_only_old_versions_write_is_told_what_the_fix_needs() -> None:
+    """The V100 traces of 2021 name no version, and were told to compile, which came in 2023."""
+    run = with_versions()
+    old = Run(replace(run.trace, is_of_2021=True))
+    assert for_versions(old, COMPILE) == COMPILE + "  # needs torch >= 2.0"
+    assert for_versions(old, "DataLoader(..., persistent_workers=True)") == "DataLoader(..., persistent_workers=True)"
+    amp = "scaler = torch.amp.GradScaler()"  # which spelling this version has is not known
+    assert for_versions(old, amp) == amp + "  # needs torch >= 2.3"
 
 
 def test_every_rule_is_asked() -> None:

@@ -46,6 +46,11 @@ def test_a_dialect_gives_what_the_slow_reader_gives(name: str) -> None:
     assert trace.problems == ()
 
 
+@pytest.mark.parametrize("name", [*KINETO, "kineto_2021.json"])
+def test_what_only_old_versions_write_is_known_as_old(name: str) -> None:
+    assert fixture(name).is_of_2021 == ("2021" in name)
+
+
 def test_the_dialects_agree_on_every_category() -> None:
     """A category with two meanings would depend on the order of the dialects."""
     assert sum(len(dialect.CATEGORIES) for dialect in DIALECTS) == len(CATEGORIES)

@@ -1,6 +1,7 @@
 """What a fix asks for must exist in the versions of the run: an older spelling stands in its place, or what to upgrade first.
 
-Only a run that mfu-doctor recorded names its versions. Where they are not known, nothing is said.
+Only a run that mfu-doctor recorded names its versions. Where they are not known, nothing is said, unless the trace is spelled as
+only old versions did: then what the fix needs is said.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Api:
 
 _TF32 = "torch.backends.cuda.matmul.allow_tf32 = True"  # since 1.7, the first version for GPUs that have TF32
 _FUSED_ATTENTION = "sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION])"
+_AFTER_2021: Version = (1, 12)  # the first version of torch that spells its traces otherwise
 _FSDP2 = "torch/distributed/_composable/fsdp"  # until 2.5; from 2.6 on torch/distributed/fsdp/_fully_shard
 
 # Read in the files of the released wheels: torch 1.6 to 2.13, the last patch release of each, and transformers 4.35 to 4.38.
@@ -110,12 +112,14 @@ def for_versions(run: Run, fix: str) -> str:
     """A fix as the versions of this run can follow it."""
     missing: dict[str, Version] = {}
     for api in APIS:
-        version = version_of(run, api.library) if api.text in fix else None
-        if version is None or version >= api.since:
+        version = version_of(run, api.library)
+        is_old = version is None and run.trace.is_of_2021 and api.since >= _AFTER_2021
+        if api.text not in fix or not (is_old or (version is not None and version < api.since)):
             continue
-        if api.before is not None:
+        if api.before is not None and not is_old:
             fix = fix.replace(api.text, api.before)
         else:
             missing[api.library] = max(api.since, missing.get(api.library, api.since))
     remarks = [f"# {needs(since, version_of(run, library), library)}" for library, since in missing.items()]
-    return "\n".join([fix, *remarks])
+    beside = "  " if "\n" not in fix and "#" not in fix else "\n"  # on the line itself, if it has no remark yet
+    return beside.join([fix, *remarks]) if len(remarks) == 1 else "\n".join([fix, *remarks])

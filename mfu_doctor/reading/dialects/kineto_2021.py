@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from mfu_doctor.trace import Category
 
+OPERATOR = "operator"
 CATEGORIES = {
-    "operator": Category.CPU_OP,
+    OPERATOR: Category.CPU_OP,
     "runtime": Category.RUNTIME,
     "memcpy": Category.MEMCPY,
     "memset": Category.MEMSET,
