@@ -14,6 +14,7 @@ from mfu_doctor.result.run_verdict import RunVerdict
 from mfu_doctor.result.step import Breakdown, StepTime
 
 JOB_SCHEMA = 1
+_ABOUT_RANKS = "RA"  # codes of the rules about who waits for whom
 
 # What makes ranks wait for each other, over the steps of a job.
 STRAGGLER, SLOW_NODE, UNEVEN_WORK, PIPELINE = "straggler", "slow node", "uneven work", "pipeline"
@@ -141,11 +142,17 @@ class JobFinding:
     fix: str | None = None
     place: str | None = None
     ranks: tuple[int, ...] = ()  # where it is; () all
+    most_on: int | None = None  # of several ranks, the one that the summary is of: there it saves most
     saving: Saving | None = None  # of the job's step, if mended on `ranks`
     everywhere: Saving | None = None  # if mended on all ranks; None: the same, or not known
     confidence: str = "modelled"
     evidence: tuple[Evidence, ...] = ()
     reason: str | None = None  # why there is no saving
+
+    @property
+    def is_about_ranks(self) -> bool:
+        """Whether it is about who waits for whom, and not about what a rank does for itself."""
+        return self.code.startswith(_ABOUT_RANKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

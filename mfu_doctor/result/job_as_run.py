@@ -97,7 +97,9 @@ def _passed(job: JobReport) -> Iterator[Diagnosis]:
 def _diagnosis(found: JobFinding) -> Diagnosis:
     """A finding of the job; one whose saving is not known says why instead."""
     where, more = rank_words(found.ranks), found.everywhere
-    is_told = not found.ranks or where.lower() in found.summary.lower()
+    if found.most_on is not None:
+        where = f"{where}, most on rank {found.most_on}" if found.ranks else f"most on rank {found.most_on}"
+    is_told = where.lower() in found.summary.lower() or (not found.ranks and found.most_on is None)
     is_more = found.saving is not None and more is not None and more.mid > _MORE * found.saving.mid
     return Diagnosis(
         rule=found.rule,

@@ -57,7 +57,8 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
     if pattern.kind == BEFORE:
         began = f"{duration(pattern.wait_ns / job.second_ns)} ({share(pattern.wait_ns, step_ns)} of the step)"
         return (
-            f"Ranks wait {began} for {ranks_named(late)}, which came late into the recording; what held it lies before."
+            f"Ranks wait {began} for {ranks_named(late)}, which came late into the recording: what held it lies before "
+            "and need not come again."
         )
     if pattern.kind == UNREAD_RANK:
         return f"Ranks wait {wait} for those that share collectives with a rank without a trace: they may wait for it there."

@@ -129,7 +129,8 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
         if not set(having) - said.get(rule, set()):
             continue
         places = tuple(sorted(having))
-        told = max((job.summaries[place].report.diagnosis(rule) for place in places), key=_saving)
+        most_on = max(places, key=lambda place: _saving(job.summaries[place].report.diagnosis(rule)))
+        told = job.summaries[most_on].report.diagnosis(rule)
         if told is None:
             continue
         found = JobFinding(
@@ -139,6 +140,7 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
             fix=told.fix,
             place=told.place,
             ranks=() if len(places) == len(job) else tuple(job.ranks[place] for place in places),
+            most_on=job.ranks[most_on] if len(places) > 1 else None,
             confidence=told.confidence or "modelled",
             evidence=told.evidence,
         )

@@ -82,7 +82,7 @@ def join(
         what_ifs=_what_ifs(job, patterns),
         plan=plan_of(job, ranked, ranks.mfu),
         replay=_replay_info(job),
-        verdict=verdict_of(job, patterns, findings, ranks.breakdown, ranks.typical),
+        verdict=verdict_of(job, patterns, findings, ranks),
         caveats=(*caveats_of(job, left_out), *candidates.crashed),
         arrivals=arrivals(job, drawn) if drawn is not None else (),
         strips=strips(job, drawn) if drawn is not None else (),

@@ -1,42 +1,39 @@
-"""The verdict on a job: who waits for whom and why, or what limits each rank, and what can be had back."""
+"""The verdict on a job: who waits for whom and why, or what limits each rank, and what can be saved.
+
+If the first fix is about the waiting, the sentence is the waiting and what of it can be saved. If it is about what the ranks do
+for themselves, what limits them comes first, then the fix, and who waits for whom last: one is not taken for the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from mfu_doctor.diagnosis.verdict import limits_of
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.job.across.words import ranks_named, sentence_of
-from mfu_doctor.quantities import part_of
+from mfu_doctor.quantities import counted, part_of
 from mfu_doctor.result.bottleneck import bound_by, owners_of
 from mfu_doctor.result.findings import GUESSED, how_known
-from mfu_doctor.result.job import NOTHING, JobFinding
+from mfu_doctor.result.job import NOTHING, JobFinding, JobReport
+from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
-from mfu_doctor.result.step import Breakdown
 from mfu_doctor.rules.catalogue import find
 
-_ABOUT_RANKS = "RA"  # codes of the rules about who waits for whom
+_BOTH = 2
 
 
-def verdict_of(
-    job: Job, patterns: tuple[Pattern, ...], findings: Sequence[JobFinding], split: Breakdown, typical: int | None
-) -> RunVerdict:
+def verdict_of(job: Job, patterns: tuple[Pattern, ...], findings: Sequence[JobFinding], mean: JobReport) -> RunVerdict:
     """The verdict on a job.
 
     Args:
         job: the job.
         patterns: kinds of waiting, most first.
         findings: best first.
-        split: the mean over ranks.
-        typical: the rank that can stand for the others.
+        mean: of the report, what is of the ranks: their mean split and MFU, and the rank that can stand for the others.
     """
-    first = next(iter(findings), None)
-    saved = first.saving if first is not None else None
-    sentence = sentence_of(job, patterns[0])
-    if patterns[0].kind == NOTHING and first is None:
-        sentence += _of_typical(job, typical)
-    elif first is not None and saved is not None:
-        sentence += _had_back(first, f"{saved.about} {part_of(saved.mid, job.step_s)}".lstrip())
+    first, split = next(iter(findings), None), mean.breakdown
     owner = next(iter(owners_of(split)), None)
     limit = None
     if owner is not None and split.step_s:
@@ -45,19 +42,59 @@ def verdict_of(
         )
     loss = None
     if first is not None:
-        sure = how_known(first.confidence, saved)
-        loss = Loss(rule=first.rule, place=first.place, saving_s=saved.mid if saved is not None else None, sure=sure)
-    return RunVerdict(sentence=sentence, limit=limit, loss=loss)
+        saving_s = first.saving.mid if first.saving is not None else None
+        loss = Loss(
+            rule=first.rule, place=first.place, saving_s=saving_s, sure=how_known(first.confidence, first.saving)
+        )
+    return RunVerdict(sentence=_sentence(job, patterns[0], first, mean), limit=limit, loss=loss)
 
 
-def _had_back(first: JobFinding, saves: str) -> str:
-    """The first fix: what it is about, where, and what it saves. Of waiting for ranks the sentence before it has told."""
-    where = [first.rule, ranks_named(first.ranks)] if first.ranks else [first.rule]
-    named = ", ".join([*where, *([first.place.rpartition("/")[2]] if first.place else [])])
-    is_guess = how_known(first.confidence, first.saving) == GUESSED
-    if first.code.startswith(_ABOUT_RANKS):
-        return f" {saves[:1].upper()}{saves[1:]} {'may' if is_guess else 'can'} be had back ({named})."
-    return f" {'Try' if is_guess else 'Fix'} first: {find(first.rule).title} ({named}), {saves}."
+def _sentence(job: Job, most: Pattern, first: JobFinding | None, mean: JobReport) -> str:
+    waits = sentence_of(job, most)
+    if first is None:
+        return f"{waits} {_of_typical(job, mean.typical) if most.kind == NOTHING else _of_mean(job, mean)}".rstrip()
+    late = tuple(job.ranks[place] for place in most.late)
+    if first.is_about_ranks or (late and first.ranks == late):
+        return f"{waits} {_saved(job, first)}".rstrip()
+    within = waits if most.kind == NOTHING else f"Within communication, {waits[:1].lower()}{waits[1:]}"
+    return f"{_of_mean(job, mean)} {_fix(job, first)} {within}".lstrip()
+
+
+def _saved(job: Job, first: JobFinding) -> str:
+    """What of the waiting that was told can be saved; empty if that is not known."""
+    saved = _part(job, first)
+    return f"{saved[:1].upper()}{saved[1:]} can be saved ({_where(job, first)}; {_sure(first)})." if saved else ""
+
+
+def _fix(job: Job, first: JobFinding) -> str:
+    """The first fix: what it is about, where, and what it saves."""
+    saved = _part(job, first)
+    told = f"saves {saved} ({_sure(first)})" if saved else "what it saves could not be predicted"
+    return (
+        f"{'Try' if _sure(first) == GUESSED else 'Fix'} first: {find(first.rule).title} ({_where(job, first)}); {told}."
+    )
+
+
+def _part(job: Job, first: JobFinding) -> str:
+    return f"{first.saving.about} {part_of(first.saving.mid, job.step_s)}".lstrip() if first.saving is not None else ""
+
+
+def _sure(first: JobFinding) -> str:
+    return how_known(first.confidence, first.saving)
+
+
+def _where(job: Job, first: JobFinding) -> str:
+    """The rule, the ranks, and the file and line if they are known."""
+    everyone = "both ranks" if len(job) == _BOTH else f"all {counted(len(job), 'rank')}"
+    ranks = ranks_named(first.ranks) if first.ranks else everyone
+    return ", ".join(part for part in (first.rule, ranks, (first.place or "").rpartition("/")[2]) if part)
+
+
+def _of_mean(job: Job, mean: JobReport) -> str:
+    """What the ranks do with their step, on average; empty if that is not known."""
+    report = replace(job.summaries[0].report, breakdown=mean.breakdown, mfu=Mfu(value=mean.mfu), later_wait=None)
+    told = limits_of(report)
+    return f"{told}, mean of {counted(len(job), 'rank')}." if told else ""
 
 
 def _of_typical(job: Job, typical: int | None) -> str:
@@ -65,4 +102,4 @@ def _of_typical(job: Job, typical: int | None) -> str:
     if typical is None:
         return ""
     verdict = job.summaries[job.ranks.index(typical)].report.verdict
-    return f" Rank {typical}, which is typical: {verdict.sentence}" if verdict is not None else ""
+    return f"Rank {typical}, which is typical: {verdict.sentence}" if verdict is not None else ""

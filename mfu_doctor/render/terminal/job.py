@@ -19,6 +19,7 @@ from mfu_doctor.render.words.next_commands import Origin, job_commands
 from mfu_doctor.render.words.text import clean, each_text, to_ascii
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.job_as_run import as_run
+from mfu_doctor.result.report import Report
 
 
 def render_job(
@@ -50,6 +51,13 @@ def _fitting(job: JobReport, look: Look) -> list[Line]:
     return lines
 
 
+def _answer(job: JobReport, run: Report, look: Look) -> list[Block]:
+    """Who is late and what to fix: first what the first sentence begins with."""
+    late, fixes = blames(job, look), panel_fixes.fixes(run, look)
+    is_other = bool(job.findings) and not job.findings[0].is_about_ranks
+    return [*fixes, *late] if is_other else [*late, *fixes]
+
+
 def _spelled(row: Line) -> Line:
     """A line in ASCII: the words of the tables have dashes for what is not known."""
     return tuple(span._replace(text=to_ascii(span.text)) for span in row)
@@ -60,10 +68,9 @@ def _blocks(job: JobReport, look: Look) -> list[Block]:
     run = as_run(job)
     return [
         header(job, look),
-        *top.verdict(run, look),
         *top.caveats(run, look),
-        *blames(job, look),
-        *panel_fixes.fixes(run, look),
+        *top.verdict(run, look),
+        *_answer(job, run, look),
         number(job, look),
         *([panels.where(run, look)] if look.verbose else []),
         *collectives(job, look),

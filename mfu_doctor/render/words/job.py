@@ -29,8 +29,9 @@ def headline(job: JobReport) -> tuple[str, str]:
     if job.mfu is None:
         return "MFU unknown", job.mfu_reason or "no rank knows its FLOPs or its peak"
     low, high = job.mfu_low, job.mfu_high
-    span = "" if low is None or high is None else f", {quantities.percent_range(low, high, 3)}"
-    return f"MFU {quantities.percent(job.mfu)}", f"mean of {quantities.counted(len(job.ranks), 'rank')}{span}"
+    span = "" if low is None or high is None else quantities.percent_range(low, high, 3)
+    told = [f"mean of {quantities.counted(len(job.ranks), 'rank')}", *([span] if "-" in span else [])]
+    return f"MFU {quantities.percent(job.mfu)}", ", ".join(told)
 
 
 def size_of_job(job: JobReport) -> str:

@@ -12,11 +12,12 @@ from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.plain_reach import plain_reach
 from mfu_doctor.job.join.join import join
 from mfu_doctor.job.summary import Mended, RankSummary
+from mfu_doctor.render import render
 from mfu_doctor.render.words.job import left_out
 from mfu_doctor.result.findings import FAILED, Diagnosis, Saving
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.run import DeviceInfo
-from mfu_doctor.result.step import CodeLine
+from mfu_doctor.result.step import Breakdown, CodeLine
 from mfu_doctor.rules.catalogue import JOB_RULES
 from tests.job.drawing import DrawnJob
 
@@ -60,7 +61,7 @@ def test_the_first_sentence_is_the_answer() -> None:
     assert report.verdict is not None
     assert report.verdict.sentence == (
         "All other ranks wait 300 us a step (22 %) for rank 1: waiting for data takes 300 us there, 0 ms on the others. "
-        "0.30 of 1.35 ms can be had back (straggler-rank, rank 1)."
+        "0.30 of 1.35 ms can be saved (straggler-rank, rank 1; modelled)."
     )
     assert report.wait_s == pytest.approx(225e-6)
     assert [row.waited_for_s for row in report.ranks] == pytest.approx([0, 300e-6, 0, 0])
@@ -116,6 +117,35 @@ def test_what_a_rank_lists_under_its_cause_is_listed_under_it_in_the_job() -> No
 
     assert rules("uncompiled", "host-bound") == ["host-bound"]
     assert rules("uncompiled") == ["uncompiled"]  # where the cause cannot be mended in the job's steps, its symptom can
+
+
+def test_a_first_fix_that_is_not_about_the_waiting_comes_with_what_limits_the_ranks() -> None:
+    """ "Ranks wait for rank 7 ... Try first: torch.compile" left readers to ask what one has to do with the other."""
+    drawn, quick = DrawnJob(4), DrawnJob(4)
+    for _ in range(5):
+        for job, us in ((drawn, 1000), (quick, 500)):
+            job.step()
+            job.work({0: us, 1: us, 2: us + 30, 3: us})
+            job.collective(50)
+    saving = Saving(low=500e-6, mid=500e-6, high=500e-6)
+    own = Diagnosis(rule="host-bound", code="HO001", status=FAILED, summary="Python takes most", saving=saving)
+    ranks = []
+    for one, after in zip(drawn.summaries(), quick.summaries(), strict=True):
+        reach, more = plain_reach(after), 1e-6 if one.rank == 3 else 0.0
+        mine = replace(own, saving=replace(saving, mid=saving.mid + more))
+        split = Breakdown(step_s=1e-3, compute=4e-4, idle=6e-4, idle_causes={"python": 6e-4})
+        own_report = replace(one.report, diagnoses=(mine,), breakdown=split)
+        mended = (Mended("host-bound", reach, reach, reach),)
+        ranks.append(replace(one, report=own_report, reach=plain_reach(one), mended=mended))
+    report = join(ranks, source="runs/7")
+    assert report.verdict is not None
+    limits, fix, waits = report.verdict.sentence.split(". ")
+    assert limits == "Host-bound: waiting for the CPU takes 60 % of the step (Python), mean of 4 ranks"
+    assert fix.startswith("Fix first: the device waits for the CPU (host-bound, all 4 ranks); saves 0.50 of 1.08 ms")
+    assert waits.startswith("Within communication, all other ranks wait 30.0 us a step (2.8 %) for rank 2")
+    screen = render(report, "terminal")
+    assert "Most on rank 3: Python takes most" in screen
+    assert screen.index("1 host-bound") < screen.index("who is late")
 
 
 def test_the_line_that_computes_longer_on_the_late_rank_is_named() -> None:
