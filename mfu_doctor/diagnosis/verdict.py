@@ -1,8 +1,8 @@
 """The verdict on a run, made from the split of its step and its first fix together, so that the two cannot contradict each other.
 
-One sentence: what has the time of the step, then what can be had back. A run is called after one owner of its time only if that
-has more than half of it. Where no fix is worth it, the sentence says so; where most of the step is lost and nothing could be
-priced, it says why, and which recording would tell.
+One sentence: what has the time of the step, then what can be saved, and how that amount is known. A run is called after one owner
+of its time only if that has more than half of it. Where no fix is worth it, the sentence says so; where most of the step is lost
+and nothing could be priced, it says why, and which recording would tell.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import FAILED, GUESSED, NOT_MEASURED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
-from mfu_doctor.result.step import Breakdown
+from mfu_doctor.result.step import OTHER_KERNELS, Breakdown
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.host.growing_step import GROWS, growing_step
+from mfu_doctor.rules.host.outside_steps import outside_steps
 
 # An owner is named beside the first one if it has this share of the step; at most so many are.
 _NAMED_SHARE, _MOST_NAMED = 0.10, 3
+_MOST = 0.5  # of what the kernels take at full rates: kernels whose rates are not known may not have more of it
 # The rules that price what an owner of the step takes: if none of them did, one of them says why.
 _PRICED_BY = {
     "data_loading": ("input-bound", "cold-workers", "slow-sample"),
@@ -51,6 +53,17 @@ def verdict_of(report: Report) -> RunVerdict:
     return replace(found, sentence=f"{called}, {said[:1].lower()}{said[1:]}")
 
 
+def limits_of(report: Report) -> str:
+    """Who has the time of the step, without a fix; empty if the step could not be divided.
+
+    Args:
+        report: its split, its MFU and its device count.
+    """
+    split = _in_the_run(report)
+    owners = owners_of(split)
+    return _shares(report, owners, split.step_s, bound_by(split)) if owners else ""
+
+
 def _verdict_of(report: Report) -> RunVerdict:
     if report.device.unseen is not None:
         return RunVerdict(sentence="Nothing of the GPU is in this trace, so what limits the run is not known.")
@@ -65,10 +78,16 @@ def _verdict_of(report: Report) -> RunVerdict:
     if top is not None:
         loss = Loss(rule=top.rule, place=top.place, saving_s=top.saving.mid if top.saving else None, sure=top.sure)
         is_of_first = first.seconds > BOUND_SHARE * split.step_s and top.rule in _PRICED_BY.get(first.owner, ())
+        if top.rule == outside_steps.name:
+            return RunVerdict(
+                sentence=f"{_outside(top)}. In the steps: {shares[:1].lower()}{shares[1:]}.",
+                limit=limit,
+                loss=loss,
+            )
         told = _had_back(report, top) if is_of_first else _recovered(report, top)
         return RunVerdict(sentence=f"{shares}. {told}.", limit=limit, loss=loss)
     computing = first.owner == "compute" and first.seconds > BOUND_SHARE * split.step_s
-    told = f"; {_nothing(report, split)}." if computing else f". {_unpriced(report, first.owner)}"
+    told = f"; {_nothing(report)}." if computing else f". {_unpriced(report, first.owner)}"
     return RunVerdict(sentence=shares + told, limit=limit)
 
 
@@ -121,12 +140,22 @@ def _mfu(report: Report) -> list[str]:
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
     where = f"{_about(report, top)} ({_where(top)})"
-    if top.saving is None and top.throughput_gain is not None:
-        gain = percent_range(top.throughput_gain, top.throughput_gain)
-        return f"Fix first: {where}, {gain} more samples a second"
     first = "Try first" if top.sure == GUESSED else "Fix first"
     begin = "No fault was found. A choice that trades exactness" if top.trades else first
-    return f"{begin}: {where}, {_saved(report, top.saving) or 'what it saves could not be predicted'}"
+    if top.saving is None and top.throughput_gain is not None:
+        gain = percent_range(top.throughput_gain, top.throughput_gain)
+        return f"{begin}: {where}; {gain} more samples a second ({top.sure})"
+    saved = _saved(report, top.saving)
+    told = "what it saves could not be predicted" if saved is None else f"saves {saved} ({top.sure})"
+    return f"{begin}: {where}; {told}"
+
+
+def _outside(top: Diagnosis) -> str:
+    """What is not steps has most of the run: that limits it, and comes before what limits a step."""
+    if top.throughput_gain is None:
+        return top.summary
+    gain = percent_range(top.throughput_gain, top.throughput_gain)
+    return f"{top.summary}. Fix first: this ({_where(top)}); {gain} more samples a second ({top.sure})"
 
 
 def _about(report: Report, top: Diagnosis) -> str:
@@ -142,8 +171,8 @@ def _had_back(report: Report, top: Diagnosis) -> str:
     """The same where the first fix is about what has most of the step, which stands before it: not a second time."""
     saved = _saved(report, top.saving)
     if saved is None:
-        return f"How much of it can be had back could not be predicted ({_where(top)})"
-    return f"{saved[:1].upper()}{saved[1:]} {'may' if top.sure == GUESSED else 'can'} be had back ({_where(top)})"
+        return f"How much of it can be saved could not be predicted ({_where(top)})"
+    return f"{saved[:1].upper()}{saved[1:]} can be saved ({_where(top)}; {top.sure})"
 
 
 def _where(top: Diagnosis) -> str:
@@ -155,14 +184,12 @@ def _saved(report: Report, saving: Saving | None) -> str | None:
     """The best estimate as a part of the step; None if there is none."""
     if saving is None:
         return None
-    step = report.step_time_s
-    if report.savings_are_shares or step is None:
-        part = share(saving.mid, step.stated if step else report.breakdown.step_s)
-        return f"{saving.about or 'about'} {part} of the step"
-    return f"{saving.about} {part_of(saving.mid, step.stated)}".lstrip()
+    if report.savings_are_shares or report.step_time_s is None:
+        return f"{saving.about or 'about'} {share(saving.mid, report.step_s)} of the step"
+    return f"{saving.about} {part_of(saving.mid, report.step_s)}".lstrip()
 
 
-def _nothing(report: Report, split: Breakdown) -> str:
+def _nothing(report: Report) -> str:
     """That no fix is worth it, and how far the step is from what its kernels need at least; or why nobody can say so."""
     no_advice = _no_advice(report)
     if no_advice is not None:
@@ -175,10 +202,18 @@ def _nothing(report: Report, split: Breakdown) -> str:
     if growing is not None and growing.status == NOT_MEASURED and (growing.reason or "").startswith(GROWS):
         return growing.reason or ""
     whole = "trace" if report.run.steps_source == WHOLE else "step"
-    least, mfu = report.plan.roofline_s, report.mfu
-    is_counted = mfu.value is not None and mfu.upper is None
-    far = f". At full rates its kernels would take {part_of(least, split.step_s)}" if is_counted and least else ""
+    least = report.plan.roofline_s
+    told = least is not None and _is_counted(report, least)
+    far = f". At full rates its kernels would take {part_of(least or 0.0, report.step_s)}" if told else ""
     return f"no known fix saves 1 % of the {whole}{far}"
+
+
+def _is_counted(report: Report, least_s: float) -> bool:
+    """Whether what the kernels take at full rates is known: of most of it, it is, and it is not what they take now."""
+    mfu, recorded = report.mfu, sum(bar.seconds for bar in report.waterfall)
+    as_they_are = sum(bar.seconds for bar in report.waterfall if bar.group == OTHER_KERNELS and bar.basis == "measured")
+    known = as_they_are * report.step_s <= _MOST * least_s * recorded
+    return mfu.value is not None and mfu.upper is None and known
 
 
 def _unpriced(report: Report, owner: str) -> str:

@@ -136,6 +136,11 @@ class Report:
         return tuple(d for d in self.with_status(FAILED) if d.explained_by is None)
 
     @property
+    def step_s(self) -> float:
+        """The step that savings are parts of, in seconds: the stated one, which the profiler need not have slowed."""
+        return self.step_time_s.stated if self.step_time_s is not None else self.breakdown.step_s
+
+    @property
     def passed(self) -> tuple[Diagnosis, ...]:
         """Rules that looked and found nothing."""
         return self.with_status(PASSED)

@@ -1,4 +1,4 @@
-"""The verdict on a run: one sentence on what limits it and what can be had back, and the values that it says.
+"""The verdict on a run: one sentence on what limits it and what can be saved, and the values that it says.
 
 Made once, by the diagnosis; every output shows this sentence. (The outcome of a check is another thing: `verdict.Verdict`.)
 """

@@ -12,6 +12,8 @@ from mfu_doctor.facts.whole_run import LONG_STEP
 BUCKETS = ("compute", "communication", "memory_copy", "data_loading", "idle")
 IDLE_CAUSES = ("launch", "host_compute", "sync", "allocator", "compile", "gc", "python", "rank_wait", "queue", "other")
 
+OTHER_KERNELS = "other kernels"  # the group of bars of a waterfall that has no matmuls
+
 TIMED, RECORDED = "timed", "trace"  # sources of a step time
 
 LONG = LONG_STEP

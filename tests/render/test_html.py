@@ -290,7 +290,9 @@ def test_what_to_do_about_a_caveat_has_the_word_of_the_terminal() -> None:
         kind="few-steps", text="Only 1 analysed step.", spoils="advice", remedy="mfu-doctor run --steps 5 train.py"
     )
     page = render_html(replace(full_report(), caveats=(caveat,)))
-    assert "Only 1 analysed step. Remedy: <code>mfu-doctor run --steps 5 train.py</code>" in page.replace("\u00a0", " ")
+    assert "Only 1 analysed step. For better figures: <code>mfu-doctor run --steps 5 train.py</code>" in page.replace(
+        "\u00a0", " "
+    )
 
 
 def test_svg_attributes_and_texts_are_escaped() -> None:

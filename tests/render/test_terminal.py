@@ -89,7 +89,7 @@ def test_the_first_ten_lines_stand_alone() -> None:
         "run.json.gz",
         "H100",
         "57 % computing, 21 % waiting for data",
-        "the device waits for data (input-bound, train.py:41), 81 of 412 ms",
+        "the device waits for data (input-bound, train.py:41); saves 81 of 412 ms (modelled)",
         "1 input-bound: GPU waits for data 21 % 81 ms modelled",
         "train.py:41 DataLoader(num_workers=12",
     ):

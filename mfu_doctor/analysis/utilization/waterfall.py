@@ -21,7 +21,7 @@ from mfu_doctor.analysis.views.breakdown import Split
 from mfu_doctor.analysis.views.mean_step import mean_step
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.quantities import share
-from mfu_doctor.result.step import IDLE_CAUSES, Bar
+from mfu_doctor.result.step import IDLE_CAUSES, OTHER_KERNELS, Bar
 from mfu_doctor.units import NS_PER_S, NS_PER_US
 
 Floats = npt.NDArray[np.float64]
@@ -152,7 +152,7 @@ def _other_parts(work: Work, rest: Floats, floor: Floats) -> list[_Part]:
     optimizer, layout = kernels.is_kind("optimizer") & ~tiny, kernels.is_kind("layout") & ~tiny
     helper = kernels.is_kind("helper") & ~tiny
     left = ~(tiny | memory | optimizer | layout | helper)
-    group = "other kernels"
+    group = OTHER_KERNELS
     return [
         _Part("memory-bound: minimum time", group, float(least[told].sum()), "modelled"),
         _Part("memory-bound: above the minimum", group, float((rest - least)[told].sum()), "modelled"),

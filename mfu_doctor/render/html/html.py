@@ -97,6 +97,7 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "step_time": wording.step_time(report),
         "sentence": report.verdict.sentence if report.verdict is not None else "",
         "first_caveats": caveat_words.first_caveats(report),
+        "better": caveat_words.BETTER,
         "change": wording.baseline(report),
         "facts": _facts(report),
         "split_bar": draw_split(report.breakdown, scope) if report.breakdown.step_s else None,

@@ -28,7 +28,7 @@ def _caveat(text: str, remedy: str, look: Look, most: int | None) -> list[str]:
     room = look.width - len(INDENT) - len("! ")
     whole = wrap(caveat_words.caveat(text, remedy), room)
     if remedy and len(whole) > 1:  # a line to paste is whole on a line of its own
-        whole = [*wrap(f"{text.rstrip('.')}.", room), *wrap(f"Remedy: {remedy}", room)]
+        whole = [*wrap(f"{text.rstrip('.')}.", room), *wrap(caveat_words.better(remedy), room)]
     told = whole if most is None or len(whole) <= most else wrap(text, room, lines=most)
     return [f"! {row}" if index == 0 else row for index, row in enumerate(told)]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.report import Report
 
+BETTER = "For better figures:"  # what follows mends the recording, not the training, whose fixes stand below
+
 
 def first_caveats(report: Report) -> list[tuple[str, str]]:
     """What makes figures or advice wrong, each with its remedy or "": it stands before everything else.
@@ -17,7 +19,12 @@ def first_caveats(report: Report) -> list[tuple[str, str]]:
 
 def caveat(text: str, remedy: str) -> str:
     """A caveat with its remedy: two sentences, because both can have colons of their own."""
-    return f"{text.rstrip('.')}. Remedy: {remedy}" if remedy else text
+    return f"{text.rstrip('.')}. {better(remedy)}" if remedy else text
+
+
+def better(remedy: str) -> str:
+    """A remedy with the words before it."""
+    return f"{BETTER} {remedy}"
 
 
 def cautions(report: Report) -> list[str]:

@@ -39,12 +39,12 @@ def in_order(report: Report, dash: str = "-") -> str:
 
 
 def _share_saved(report: Report) -> str:
-    return f"about {quantities.share(report.plan.saving_s, wording.step_s(report))}"
+    return f"about {quantities.share(report.plan.saving_s, report.step_s)}"
 
 
 def _then(report: Report, dash: str) -> str:
     """The step before and after, and how many times as fast that is; the range of the step where it is wide."""
-    before, plan = wording.step_s(report), report.plan
+    before, plan = report.step_s, report.plan
     after, kind = plan.steps[-1].step_s, _about(plan)
     ends = quantities.duration_range(before - plan.saving_high_s, before - plan.saving_low_s, dash=dash)
     to = {"about": "to about", "up to": "down to"}.get(kind, "to")
@@ -56,7 +56,7 @@ def _then(report: Report, dash: str) -> str:
 
 def plan_names(report: Report) -> str:
     """The fixes of the plan in their order, each with what it adds, and how that comes if its row tells of much less."""
-    whole, told = wording.step_s(report), []
+    whole, told = report.step_s, []
     for index, step in enumerate(report.plan.steps):
         as_share = report.savings_are_shares
         saves = quantities.share(step.saving_s, whole) if as_share else quantities.duration(step.saving_s, 2)
@@ -113,7 +113,7 @@ def lower_bound(roofline_s: float) -> str:
 
 def large(report: Report, found: Sequence[Diagnosis]) -> list[Diagnosis]:
     """Those of these fixes that are worth a row however short the list is: the smaller ones are named with what they save."""
-    least = LARGE * wording.step_s(report)
+    least = LARGE * report.step_s
     return [d for d in found if d.saving is None or d.saving.mid >= least]
 
 

@@ -222,7 +222,7 @@ def saving(report: Report, diagnosis: Diagnosis, dash: str = "-") -> str:
         return "no estimate" if gain is None else f"{quantities.percent_range(gain, gain)} faster"
     if not report.savings_are_shares:
         return time_saved(found, dash)
-    return f"{found.about or 'about'} {quantities.share(found.mid, step_s(report))}"
+    return f"{found.about or 'about'} {quantities.share(found.mid, report.step_s)}"
 
 
 def sure(diagnosis: Diagnosis) -> str:
@@ -235,17 +235,12 @@ def time_saved(found: Saving, dash: str = "-") -> str:
     return quantities.estimate(found.low, found.mid, found.high, about=found.about, dash=dash)
 
 
-def step_s(report: Report) -> float:
-    """The step that savings are parts of, in seconds."""
-    return report.step_time_s.stated if report.step_time_s is not None else report.breakdown.step_s
-
-
 def decided_by(report: Report, diagnosis: Diagnosis) -> str:
     """What decides between the ends of a wide saving: "67 ms if the step can be a CUDA graph; 5.7 ms if it only fuses"."""
     found, ends = diagnosis.saving, diagnosis.decides
     if found is None or ends is None or not found.is_wide:
         return ""
-    whole = step_s(report)
+    whole = report.step_s
     high, low = (
         quantities.share(end, whole) if report.savings_are_shares else quantities.duration(end, 2)
         for end in (found.high, found.low)

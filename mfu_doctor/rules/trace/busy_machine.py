@@ -50,7 +50,7 @@ def busy_machine(run: Run) -> Outcome:
     return Finding(
         summary=f"Other processes used {significant(found.others, 2)} of the {number(found.cores)} cores during the "
         f"steps without the profiler: {_effect(found)}",
-        fix="# record again without other processes before you use these numbers",
+        fix="# record again without other processes",
         evidence=(
             shown("other processes", found.others, "cores"),
             shown("this process", found.own, "cores"),

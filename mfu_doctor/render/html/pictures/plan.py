@@ -21,10 +21,8 @@ _LEFT, _RIGHT = 70.0, 960.0
 
 def draw_plan(report: Report) -> Markup | None:
     """The curve, or None if the plan is empty."""
-    split = report.breakdown.step_s
-    start = report.step_time_s.stated if report.step_time_s else split
     plan = report.plan
-    if not plan.steps or start <= 0:
+    if not plan.steps or report.step_s <= 0:
         return None
     before = plan.steps[0].step_s + plan.steps[0].saving_s
     top = max(before, *(step.step_s for step in plan.steps)) * 1.02

@@ -14,7 +14,7 @@ from mfu_doctor.render.html.svg import line, paint, picture, rect, tag, text
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.report import Report
-from mfu_doctor.result.step import IDLE_CAUSES, Bar
+from mfu_doctor.result.step import IDLE_CAUSES, OTHER_KERNELS, Bar
 
 _LEFT, _RIGHT = 262.0, 842.0  # the plot; names are left of it, numbers right
 _ROW = 28.0
@@ -24,7 +24,7 @@ _KINDS = {
     "achieved": "compute",
     "recompute": "compute-3",
     "matmul": "compute-3",
-    "other kernels": "compute-2",
+    OTHER_KERNELS: "compute-2",
     "communication": "communication",
     "memory copy": "memory_copy",
     "data loading": "data_loading",
