@@ -107,19 +107,28 @@ def clocks_of(table: Table, matched: Matched, hosts: tuple[str | None, ...]) -> 
     if len(telling):
         settled = _one_clock_per_host(found.offset, found.drift, hosts, _spread(table, matched, telling, clocks))
         clocks = replace(clocks, offset_ns=settled)
-    used = _joined(clocks, found.part, hosts, rooms_of(table, matched))
+    _joined(clocks, found.part, _of_machines(hosts))
+    apart = (
+        found.part != found.part[:1]
+    ).any()  # messages tell less than collectives and machines: only what these leave apart
+    used = _joined(clocks, found.part, rooms_of(table, matched)) if apart else []
     unsure = [room.unsure_ns for room in used]
     if len(telling):
         unsure.append(_spread(table, matched, telling, clocks))
     return replace(clocks, resolution_ns=max(unsure, default=None), rooms=len(used))
 
 
-def _joined(clocks: Clocks, part: Ints, hosts: tuple[str | None, ...], rooms: Sequence[Room]) -> list[Room]:
-    """Tie parts of the job together that share no collective: by the clock of a machine, else by messages; returns those."""
+def _of_machines(hosts: tuple[str | None, ...]) -> list[Room]:
+    """The ranks of a machine have its clock."""
     of_host: dict[str, int] = {}
     same = [(of_host.setdefault(host, rank), rank) for rank, host in enumerate(hosts) if host is not None]
+    return [Room(first, rank, 0.0, 0.0) for first, rank in same if first != rank]
+
+
+def _joined(clocks: Clocks, part: Ints, rooms: Sequence[Room]) -> list[Room]:
+    """Tie parts of the job together that share no collective, and return the rooms that did; `clocks` and `part` are changed."""
     used = []
-    for room in (*(Room(*pair, 0.0, 0.0) for pair in same if pair[0] != pair[1]), *rooms):
+    for room in rooms:
         one, other = part[room.one], part[room.other]
         if one == other:
             continue
@@ -128,7 +137,7 @@ def _joined(clocks: Clocks, part: Ints, hosts: tuple[str | None, ...], rooms: Se
         clocks.tied[mine] = clocks.tied[part == one] = True
         part[mine] = one
         used.append(room)
-    return [room for room in used if hosts[room.one] is None or hosts[room.one] != hosts[room.other]]
+    return used
 
 
 def _ties(table: Table, matched: Matched, telling: Ints) -> list[_Tie]:

@@ -104,6 +104,22 @@ def test_ranks_of_one_machine_need_no_messages() -> None:
     assert (clocks.resolution_ns, clocks.rooms) == (None, 0)
 
 
+def test_messages_are_not_asked_where_collectives_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline has a hundred thousand of them; here they would tell 490 to 510 us of a clock that all-reduces tell exactly."""
+    drawn = DrawnJob(2, clock_us={1: 500})
+    for _ in range(3):
+        drawn.step()
+        drawn.work({0: 100})
+        drawn.send(0, 1, 10)
+        drawn.work({1: 40})
+        drawn.send(1, 0, 10)
+        drawn.collective(10)
+    monkeypatch.setattr("mfu_doctor.job.across.clock.rooms_of", lambda *_: pytest.fail("messages were looked at"))
+    clocks = Job(tuple(drawn.summaries())).clocks
+    assert clocks.offset_ns == pytest.approx([0, -500_000])
+    assert (clocks.resolution_ns, clocks.rooms) == (0, 0)
+
+
 def test_no_send_leaves_early_by_less_than_clocks_are_known() -> None:
     """A clock is 10 us ahead, and ends differ by more: the send waits for its receive, and does not leave 5 us before."""
     drawn = DrawnJob(2, clock_us={1: 10})
