@@ -46,7 +46,7 @@ TOLERATED = 0.02  # work of the step that may be missing: the last launches of a
 _GPU_BACKENDS = ("nccl", "rccl")
 
 _RECORD_ALL = "torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], ...)"
-_SMALLER = "torch.profiler.schedule(wait=1, warmup=1, active=3)  # a smaller file; copy it when the export is complete"
+_SMALLER = "torch.profiler.schedule(wait=5, warmup=2, active=3)  # a smaller file; copy it when the export is complete"
 _SUPPORTED = "print(torch.profiler.supported_activities())  # must contain the kind of this GPU (CUDA, XPU)"
 _CUPTI = (
     "the profiler needs CUPTI (ROCm: roctracer): install the one of the CUDA version in use, close other tools that use it "
@@ -102,6 +102,11 @@ def lost_device(trace: Trace, ops: OpTree) -> LostDevice | None:
 def is_cut(trace: Trace) -> bool:
     """Whether the file ends before its events do."""
     return any(problem.kind == "truncated" for problem in trace.problems)
+
+
+def may_hide_a_gpu(trace: Trace, ops: OpTree) -> bool:
+    """Whether the file was cut off before anything shows where its operators ran: what would show a GPU comes last in it."""
+    return is_cut(trace) and not len(trace.rows(*DEVICE_CATEGORIES)) and not _on_cpu(trace, ops)
 
 
 def cut_inside(trace: Trace, launches: Launches, steps: Steps) -> LostDevice | None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.recorders import record_again
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.lost_device import may_hide_a_gpu
 from mfu_doctor.quantities import counted
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
@@ -38,7 +39,9 @@ def dropped_events(run: Run) -> Outcome:
     if not lost:
         return None
     count = sum(p.count for p in lost if p.kind != _CUT)  # how many events a cut end had, nobody knows
-    cut = ["The end of the trace is missing"] if any(p.kind == _CUT for p in lost) else []
+    is_unsure = may_hide_a_gpu(run.trace, run.ops)
+    told = "The end of the trace is missing" + (": whether this run used a GPU is not known" if is_unsure else "")
+    cut = [told] if any(p.kind == _CUT for p in lost) else []
     dropped = [f"{'it' if cut else 'The trace'} has lost {counted(count, 'event')}"] if count else []
     return Finding(
         summary=" and ".join([*cut, *dropped]),
@@ -47,5 +50,5 @@ def dropped_events(run: Run) -> Outcome:
         evidence=tuple(shown(p.kind, p.count, "count") for p in lost if p.kind != _CUT),
         effort="setting",
         confidence="measured",
-        spoils="figures",
+        spoils="advice" if is_unsure else "figures",
     )
