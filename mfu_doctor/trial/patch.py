@@ -119,17 +119,19 @@ def _with_keywords(source: str, call: ast.Call | None, words: dict[str, str]) ->
             edits.append((*_span(data, old), value))
     added = ", ".join(f"{name}={value}" for name, value in words.items() if name not in present)
     if added:
-        end = _span(data, call)[1] - 1  # before the closing bracket
-        body = data[:end].rstrip()
-        joint = "" if body.endswith(b"(") else " " if body.endswith(b",") else ", "
-        edits.append((len(body), len(body), f"{joint}{added}{',' if joint == ' ' else ''}"))
+        bracket = _span(data, call)[1] - 1
+        ends = [_span(data, argument)[1] for argument in (*call.args, *call.keywords)]
+        at = max(ends, default=bracket)  # not before the bracket: a comment may stand there
+        if at > bracket:
+            return None  # f(x for x in y): the brackets are those of the argument
+        edits.append((at, at, f"{', ' if ends else ''}{added}"))
     for start, stop, text in sorted(edits, reverse=True):
         data = data[:start] + text.encode() + data[stop:]
     return data.decode()
 
 
-def _span(data: bytes, node: ast.expr) -> tuple[int, int]:
-    """Where an expression begins and ends, in bytes: that is how syntax trees count columns."""
+def _span(data: bytes, node: ast.expr | ast.keyword) -> tuple[int, int]:
+    """Where an expression or an argument begins and ends, in bytes: that is how syntax trees count columns."""
     starts = [0]
     for row in data.splitlines(keepends=True):
         starts.append(starts[-1] + len(row))

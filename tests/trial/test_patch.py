@@ -45,6 +45,14 @@ def patched(tmp_path: Path, source: str, chosen: Chosen, place: str | None = Non
             "l = DataLoader(\n    d,\n    shuffle=True, num_workers=2, persistent_workers=True,\n)\n",
         ),
         (
+            "l = DataLoader(\n    d,\n    shuffle=(True),  # reshuffle\n)\n",
+            "l = DataLoader(\n    d,\n    shuffle=(True), num_workers=2, persistent_workers=True,  # reshuffle\n)\n",
+        ),
+        (
+            "l = DataLoader(  # of images\n    d  # all, none left out\n)\n",
+            "l = DataLoader(  # of images\n    d, num_workers=2, persistent_workers=True  # all, none left out\n)\n",
+        ),
+        (
             "name = 'Größe'; l = DataLoader(d)\n",
             "name = 'Größe'; l = DataLoader(d, num_workers=2, persistent_workers=True)\n",
         ),
@@ -62,6 +70,8 @@ def test_arguments_are_added_or_replaced(tmp_path: Path, source: str, after: str
         "a, b = DataLoader(d), DataLoader(e)\n",
         "l = make_loader()\n",
         "l = DataLoader(d\n",
+        "l = DataLoader(i for i in d)\n",
+        "l = DataLoader((d))\n",
     ],
 )
 def test_what_is_not_certain_is_left_to_the_user(tmp_path: Path, source: str) -> None:
