@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,8 @@ def _edited(source: str, fix: Chosen, line: int | None) -> str | None:
     except SyntaxError:
         return None
     match fix.edit:
-        case Keywords(of, words):
-            edited = _with_keywords(source, _the_call(tree, of, line), dict(words))
+        case Keywords() as keywords:
+            edited = _with_keywords(source, _the_call(tree, keywords.of, line), keywords)
         case AfterImports(lines, imports):
             edited = _after_imports(source, tree, lines, imports)
         case None:
@@ -95,21 +96,34 @@ def _parses(source: str) -> bool:
 
 def _the_call(tree: ast.Module, names: Sequence[str], line: int | None) -> ast.Call | None:
     """The one call of something with one of these names: at this line, else in all of the program."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _last_name(node.func) in names]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and not _names(node.func).isdisjoint(names)]
     here = [call for call in calls if line is not None and call.lineno <= line <= (call.end_lineno or call.lineno)]
     chosen = here or calls
     return chosen[0] if len(chosen) == 1 else None
 
 
-def _last_name(called: ast.expr) -> str | None:
-    return getattr(called, "attr", getattr(called, "id", None))
+def _names(called: ast.expr) -> set[str]:
+    """The last name of what is called, and the whole one."""
+    return {getattr(called, "attr", getattr(called, "id", "")), ast.unparse(called)}
 
 
-def _with_keywords(source: str, call: ast.Call | None, words: dict[str, str]) -> str | None:
-    """The source with these arguments in this call; None if one of them is computed there, or may be."""
-    if call is None or any(keyword.arg is None for keyword in call.keywords):
+def _takes(call: ast.Call, keywords: Keywords) -> bool:
+    """Whether the call takes these arguments beside those that it has."""
+    if any(keyword.arg is None for keyword in call.keywords):
+        return False
+    count = math.inf if any(isinstance(argument, ast.Starred) for argument in call.args) else len(call.args)
+    if keywords.most is not None and count > keywords.most:
+        return False
+    others = [keyword.value for keyword in call.keywords if keyword.arg in keywords.unless]
+    return all(isinstance(value, ast.Constant) and not value.value for value in others)
+
+
+def _with_keywords(source: str, call: ast.Call | None, keywords: Keywords) -> str | None:
+    """The source with these arguments in this call; None if it does not take them, or one of them is computed there."""
+    if call is None or not _takes(call, keywords):
         return None
     data, edits = source.encode(), list[tuple[int, int, str]]()
+    words = dict(keywords.words)
     present = {keyword.arg: keyword.value for keyword in call.keywords}
     for name, value in words.items():
         old = present.get(name)

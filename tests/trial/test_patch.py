@@ -78,6 +78,33 @@ def test_what_is_not_certain_is_left_to_the_user(tmp_path: Path, source: str) ->
     assert patched(tmp_path, source, edit(WORKERS, "2")) is None
 
 
+@pytest.mark.parametrize(
+    ("keywords", "source"),
+    [
+        (replace(FUSED, unless=("foreach",)), "o = AdamW(p, foreach=True)\n"),
+        (replace(FUSED, unless=("foreach",)), "o = AdamW(p, foreach=args.foreach)\n"),
+        (replace(FUSED, most=1), "o = AdamW(p, 0.1)\n"),
+        (replace(FUSED, most=1), "o = AdamW(*given)\n"),
+        (replace(FUSED, of=("torch.compile",)), "o = re.compile(p)\n"),
+    ],
+)
+def test_a_call_that_would_not_take_the_argument_is_left(tmp_path: Path, keywords: Keywords, source: str) -> None:
+    assert patched(tmp_path, source, edit(keywords)) is None
+
+
+@pytest.mark.parametrize(
+    ("keywords", "source"),
+    [
+        (replace(FUSED, unless=("foreach",)), "o = AdamW(p, foreach=None)\n"),
+        (replace(FUSED, most=1), "o = AdamW(p)\n"),
+        (FUSED, "o = AdamW(*given)\n"),
+        (replace(FUSED, of=("torch.compile",)), "o = torch.compile(p)\n"),
+    ],
+)
+def test_a_call_that_takes_the_argument_gets_it(tmp_path: Path, keywords: Keywords, source: str) -> None:
+    assert patched(tmp_path, source, edit(keywords)) == source.replace(")\n", ", fused=True)\n")
+
+
 def test_the_place_of_the_finding_chooses_among_several(tmp_path: Path) -> None:
     source = "a = AdamW(p)\nb = AdamW(q)\n"
     assert patched(tmp_path, source, edit(FUSED), "train.py:2") == "a = AdamW(p)\nb = AdamW(q, fused=True)\n"

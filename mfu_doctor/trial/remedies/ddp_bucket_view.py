@@ -16,5 +16,5 @@ DDP_BUCKET_VIEW = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
     apply=lambda _: switch(_NAME, "gradient_as_bucket_view", to=True),
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("gradient_as_bucket_view", "True"),)),
+    edit=Keywords(("DistributedDataParallel", "DDP"), (("gradient_as_bucket_view", "True"),), most=10),
 )

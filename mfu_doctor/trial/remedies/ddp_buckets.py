@@ -35,5 +35,5 @@ DDP_BUCKETS = Remedy(
     why_not=whether.on_many_ranks,
     apply=_apply,
     setting=lambda _: str(_DEFAULT),
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("bucket_cap_mb", "{setting}"),)),
+    edit=Keywords(("DistributedDataParallel", "DDP"), (("bucket_cap_mb", "{setting}"),), most=7),
 )

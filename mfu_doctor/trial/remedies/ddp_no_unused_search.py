@@ -16,5 +16,5 @@ DDP_NO_UNUSED_SEARCH = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
     apply=lambda _: switch(_NAME, "find_unused_parameters", to=False),
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("find_unused_parameters", "False"),)),
+    edit=Keywords(("DistributedDataParallel", "DDP"), (("find_unused_parameters", "False"),), most=8),
 )

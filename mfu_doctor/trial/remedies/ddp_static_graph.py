@@ -16,5 +16,5 @@ DDP_STATIC_GRAPH = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
     apply=lambda _: switch(_NAME, "static_graph", to=True),
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("static_graph", "True"),)),
+    edit=Keywords(("DistributedDataParallel", "DDP"), (("static_graph", "True"),), most=11),
 )

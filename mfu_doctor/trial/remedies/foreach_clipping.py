@@ -35,5 +35,5 @@ FOREACH_CLIPPING = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=whether.always,
     apply=_apply,
-    edit=Keywords(("clip_grad_norm_",), (("foreach", "True"),)),
+    edit=Keywords(("clip_grad_norm_",), (("foreach", "True"),), most=4),
 )

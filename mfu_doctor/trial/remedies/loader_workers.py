@@ -52,5 +52,5 @@ LOADER_WORKERS = Remedy(
     why_not=whether.with_loader(lambda _: True, ""),
     apply=_apply,
     setting=_setting,
-    edit=Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True"))),
+    edit=Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True")), most=5),
 )

@@ -33,5 +33,5 @@ PIN_MEMORY = Remedy(
         whether.on_gpu, whether.with_loader(lambda loader: not loader.pin_memory, "batches are pinned already")
     ),
     apply=_apply,
-    edit=Keywords(("DataLoader",), (("pin_memory", "True"),)),
+    edit=Keywords(("DataLoader",), (("pin_memory", "True"),), most=7),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -58,12 +58,18 @@ class Keywords:
     """The edit that gives keyword arguments to a call: each pair is a name and the expression for it.
 
     Attributes:
-        of: last names of what is called, of which one stands at the place of the finding: ("DataLoader",).
+        of: names of what is called, of which one stands at the place of the finding: last names ("DataLoader",), or whole ones
+            where the last is too common ("torch.compile",).
         words: the arguments; "{setting}" in an expression stands for the setting.
+        most: positional arguments that a call may have: with more, one of `words` may be among them. None: any number, because
+            `words` are taken by their names only.
+        unless: arguments that exclude these, unless they are False or None.
     """
 
     of: tuple[str, ...]
     words: tuple[tuple[str, str], ...]
+    most: int | None = None
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class Remedy:
         setting: the setting to try where the user names none; returns None for a remedy that takes none.
         samples: samples of a step in multiples of the unchanged program's, for a setting: 2.0 for twice the batch.
         edit: how to write it into the program, where that is certain; None: only `line` is shown.
+        one_of: what it is one way of, if a program can go only one of them: "optimizer". Such remedies are not tried together.
     """
 
     name: str
@@ -120,6 +127,7 @@ class Remedy:
     setting: Callable[[Circumstances], str | None] = _no_setting
     samples: Callable[[str | None], float] = _as_many
     edit: Edit | None = None
+    one_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +161,10 @@ class Chosen:
     def edit(self) -> Edit | None:
         """How to write it into the program."""
         match self.remedy.edit:
-            case Keywords(of, words):
-                return Keywords(of, tuple((name, self._filled(value)) for name, value in words))
-            case AfterImports(lines, imports):
-                return AfterImports(tuple(self._filled(line) for line in lines), imports)
+            case Keywords() as edit:
+                return replace(edit, words=tuple((name, self._filled(value)) for name, value in edit.words))
+            case AfterImports() as edit:
+                return replace(edit, lines=tuple(self._filled(line) for line in edit.lines))
             case None:
                 return None
 
