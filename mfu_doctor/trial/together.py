@@ -36,10 +36,11 @@ def together(turns: Turns, helping: Sequence[Arm]) -> Arm | None:
 
 
 def _best_of_each(turns: Turns, helping: Sequence[Arm]) -> list[Arm]:
-    """Of a remedy with several settings, the best one."""
+    """Of a remedy with several settings, and of remedies that exclude each other, the best one."""
     best: dict[str, Arm] = {}
     for arm in helping:
-        name = arm.fixes[0].remedy.name
+        remedy = arm.fixes[0].remedy
+        name = remedy.one_of or remedy.name
         if name not in best or _middle(turns, arm) < _middle(turns, best[name]):
             best[name] = arm
     return list(best.values())

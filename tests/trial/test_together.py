@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mfu_doctor.result.trial import CRASHED
 from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.estimate import FEWEST_PAIRS
+from mfu_doctor.trial.remedies.remedy import Chosen
 from mfu_doctor.trial.together import together
 from mfu_doctor.trial.turns import Arm, Turns
 from tests.trial.drawn import SKIPPED, Drawn, fix
@@ -42,6 +45,18 @@ def test_two_that_crash_together_leave_the_better_one() -> None:
 def test_of_one_fix_with_two_settings_the_better_one_counts() -> None:
     steps = {(): 0.1, ("n=2",): 0.08, ("n=4",): 0.07, ("b",): 0.09, ("n=4", "b"): 0.063}
     assert best_of(Drawn(steps), "n=2", "n=4", "b") == ("n=4", "b")
+
+
+def test_of_two_fixes_that_exclude_each_other_the_better_one_counts() -> None:
+    bench = Drawn(ALONE)
+    turns = Turns(bench, SKIPPED, lambda *_: None)
+    arms = [
+        Arm((Chosen(replace(fix(name).remedy, one_of=one_of)),))
+        for name, one_of in zip("abc", ("o", "o", None), strict=True)
+    ]
+    turns.settle(arms, then_together=True)
+    together(turns, arms)
+    assert {names for names in bench.ran if len(names) > 1} == {("a", "c")}
 
 
 def test_one_alone_is_tried_already() -> None:
