@@ -48,13 +48,19 @@ def patch_of(fixes: Sequence[tuple[Chosen, str | None]], script: Path | None) ->
             by_hand.append(fix.line)
         else:
             new = edited
-    before, after = (str(script), str(script)) if script.is_absolute() else (f"a/{script}", f"b/{script}")
+    named = _named(script)
     rows = difflib.unified_diff(
-        source.splitlines(keepends=True), new.splitlines(keepends=True), before, after, n=_CONTEXT
+        source.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{named}", f"b/{named}", n=_CONTEXT
     )
     return Patch(
         "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows), tuple(by_hand)
     )
+
+
+def _named(script: Path) -> str:
+    """As `git apply` and `patch -p1` take it: from the working directory, else from the folder of the script."""
+    whole, here = script.resolve(), Path.cwd().resolve()
+    return whole.relative_to(here).as_posix() if whole.is_relative_to(here) else script.name
 
 
 def _text_of(script: Path | None) -> str | None:
@@ -79,8 +85,8 @@ def _edited(source: str, fix: Chosen, line: int | None) -> str | None:
     match fix.edit:
         case Keywords() as keywords:
             edited = _with_keywords(source, _the_call(tree, keywords.of, line), keywords)
-        case AfterImports(lines, imports):
-            edited = _after_imports(source, tree, lines, imports)
+        case AfterImports() as after:
+            edited = _after_imports(source, tree, after) if not _calls(tree, after.unless) else None
         case None:
             return None
     return edited if edited is not None and _parses(edited) else None
@@ -96,10 +102,15 @@ def _parses(source: str) -> bool:
 
 def _the_call(tree: ast.Module, names: Sequence[str], line: int | None) -> ast.Call | None:
     """The one call of something with one of these names: at this line, else in all of the program."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and not _names(node.func).isdisjoint(names)]
+    calls = _calls(tree, names)
     here = [call for call in calls if line is not None and call.lineno <= line <= (call.end_lineno or call.lineno)]
     chosen = here or calls
     return chosen[0] if len(chosen) == 1 else None
+
+
+def _calls(tree: ast.Module, names: Sequence[str]) -> list[ast.Call]:
+    """All calls of something with one of these names."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and not _names(node.func).isdisjoint(names)]
 
 
 def _names(called: ast.expr) -> set[str]:
@@ -134,7 +145,8 @@ def _with_keywords(source: str, call: ast.Call | None, keywords: Keywords) -> st
     added = ", ".join(f"{name}={value}" for name, value in words.items() if name not in present)
     if added:
         bracket = _span(data, call)[1] - 1
-        ends = [_span(data, argument)[1] for argument in (*call.args, *call.keywords)]
+        arguments: list[ast.expr | ast.keyword] = [*call.args, *call.keywords]
+        ends = [_span(data, argument)[1] for argument in arguments]
         at = max(ends, default=bracket)  # not before the bracket: a comment may stand there
         if at > bracket:
             return None  # f(x for x in y): the brackets are those of the argument
@@ -153,7 +165,7 @@ def _span(data: bytes, node: ast.expr | ast.keyword) -> tuple[int, int]:
     return starts[node.lineno - 1] + node.col_offset, starts[end_line - 1] + end_column
 
 
-def _after_imports(source: str, tree: ast.Module, lines: Sequence[str], imports: Sequence[str]) -> str | None:
+def _after_imports(source: str, tree: ast.Module, edit: AfterImports) -> str | None:
     """The source with these statements after its last import of the outermost level."""
     at = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     if not at:
@@ -163,5 +175,5 @@ def _after_imports(source: str, tree: ast.Module, lines: Sequence[str], imports:
     end = at[-1].end_lineno or at[-1].lineno
     if not rows[end - 1].endswith("\n"):
         rows[end - 1] += "\n"
-    needed = [f"import {name}\n" for name in imports if name not in known]
-    return "".join([*rows[:end], *needed, "\n", *(f"{row}\n" for row in lines), *rows[end:]])
+    needed = [f"import {name}\n" for name in edit.imports if name not in known]
+    return "".join([*rows[:end], *needed, "\n", *(f"{row}\n" for row in edit.lines), *rows[end:]])

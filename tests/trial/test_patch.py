@@ -122,12 +122,41 @@ def test_a_module_that_is_not_imported_by_its_name_is(tmp_path: Path) -> None:
     assert after == 'import torch as t\nimport torch\n\ntorch.set_float32_matmul_precision("high")\nx = 1\n'
 
 
+def test_a_line_that_the_program_undoes_is_left_to_the_user(tmp_path: Path) -> None:
+    own = AfterImports(("torch.set_num_threads(2)",), unless=("set_num_threads",))
+    assert patched(tmp_path, "import torch\n", edit(own)) is not None
+    assert patched(tmp_path, "import torch\ndef main():\n    torch.set_num_threads(1)\n", edit(own)) is None
+
+
 def test_two_fixes_are_one_diff(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text("import torch\n\nl = DataLoader(d)\no = AdamW(p)\n")
     patch = patch_of([(edit(WORKERS, "2"), None), (edit(FUSED), None), (fix("unknown"), None)], script)
     assert patch.diff.count("\n+") == 3  # the head of the file, and two lines
     assert patch.by_hand == ("use('unknown')",)
+
+
+@pytest.mark.parametrize("name", ["train.py", "code/train.py"])
+def test_the_patch_names_the_file_from_where_the_user_is(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / name
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("o = AdamW(p)\n")
+    monkeypatch.chdir(tmp_path)
+    for given in (script, Path(name)):
+        assert patch_of([(edit(FUSED), None)], given).diff.startswith(f"--- a/{name}\n+++ b/{name}\n")
+    diff = patch_of([(edit(FUSED), None)], script).diff
+    subprocess.run(["patch", "-s", "-p1"], input=diff, text=True, check=True)
+    assert script.read_text() == "o = AdamW(p, fused=True)\n"
+
+
+def test_a_file_elsewhere_is_named_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("o = AdamW(p)\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert patch_of([(edit(FUSED), None)], Path("../train.py")).diff.startswith("--- a/train.py\n")
 
 
 def test_a_program_without_a_file_is_changed_by_hand() -> None:

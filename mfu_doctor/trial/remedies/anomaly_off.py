@@ -12,7 +12,7 @@ _NAME = "anomaly-off"
 
 
 def _why_not(circumstances: Circumstances) -> str | None:
-    precision = circumstances.facts.precision if circumstances.facts is not None else None
+    precision = circumstances.precision
     return "it is off" if precision is not None and precision.anomaly_mode is False else None
 
 

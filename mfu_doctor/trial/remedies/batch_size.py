@@ -1,33 +1,63 @@
 """Batches of several times the size, judged by the time of a sample.
 
 Every BatchSampler of torch makes them, also the one inside a DataLoader, so that a loader built from another one (accelerate,
-Lightning) is not enlarged twice. A batch sampler that is not derived from torch's keeps its size.
+Lightning) is not enlarged twice. A batch sampler that is not derived from torch's keeps its size. So does one with too few
+samples to fill such batches: its steps would not have as many times more samples.
 """
 
 from __future__ import annotations
 
+import math
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
-from mfu_doctor.trial.remedies.patches import change_arguments
-from mfu_doctor.trial.remedies.remedy import Numerics, Remedy
+from mfu_doctor.trial.remedies.patches import change_arguments, replace
+from mfu_doctor.trial.remedies.remedy import COUNT, Numerics, Remedy
 
 _NAME = "batch-size"
 _TWICE = "2"
+_NEAR = 0.9  # of as many times fewer batches: the last one of an epoch may be smaller
 
 
 def _apply(setting: str | None) -> None:
+    import torch
     from torch.utils.data import BatchSampler
 
     times = int(setting or _TWICE)
+    enlarged: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def change(given: dict[str, Any]) -> None:
-        if isinstance(given["batch_size"], int):
+    def enlarge(given: dict[str, Any]) -> None:
+        if _fills(given, times):
             given["batch_size"] *= times
-            took_effect(_NAME)
+            enlarged.add(given["self"])
 
-    change_arguments(BatchSampler, change)
+    def begun(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def __iter__(sampler: Any) -> Iterator[Any]:  # noqa: N807 - it stands in for one
+            if sampler in enlarged and torch.is_grad_enabled():  # not for an evaluation
+                took_effect(_NAME)
+            return original(sampler)
+
+        return __iter__
+
+    change_arguments(BatchSampler, enlarge)
+    replace(BatchSampler, "__iter__", begun)
+
+
+def _fills(given: dict[str, Any], times: int) -> bool:
+    """Whether batches of so many times the size are as full as those of the program."""
+    size = given["batch_size"]
+    if not isinstance(size, int) or size < 1:
+        return False  # torch refuses it, or no batches are made
+    try:
+        samples = len(given["sampler"])
+    except (TypeError, NotImplementedError):
+        return True  # it has no end, or none that is known
+    if given["drop_last"]:
+        return samples >= times * size
+    return math.ceil(samples / size) >= _NEAR * times * math.ceil(samples / (times * size))
 
 
 BATCH_SIZE = Remedy(
@@ -38,6 +68,7 @@ BATCH_SIZE = Remedy(
     numerics=Numerics.CHANGES,
     why_not=whether.with_loader(lambda _: True, ""),
     apply=_apply,
+    settings=COUNT,
     setting=lambda _: _TWICE,
     samples=lambda setting: float(setting or _TWICE),
 )

@@ -18,7 +18,7 @@ _NAME = "bf16-autocast"
 
 
 def _why_not(circumstances: Circumstances) -> str | None:
-    precision = circumstances.facts.precision if circumstances.facts is not None else None
+    precision = circumstances.precision
     used = precision is not None and precision.autocast_dtype is not None
     return "the program uses autocast itself" if used else whether.natively("bf16")(circumstances)
 

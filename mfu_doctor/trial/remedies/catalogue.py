@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.trial.remedies.anomaly_off import ANOMALY_OFF
 from mfu_doctor.trial.remedies.autocast_off import AUTOCAST_OFF
@@ -37,7 +39,7 @@ from mfu_doctor.trial.remedies.persistent_workers import PERSISTENT_WORKERS
 from mfu_doctor.trial.remedies.pin_memory import PIN_MEMORY
 from mfu_doctor.trial.remedies.prefetch_factor import PREFETCH_FACTOR
 from mfu_doctor.trial.remedies.rare_gc_collect import RARE_GC_COLLECT
-from mfu_doctor.trial.remedies.remedy import Chosen, Circumstances, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, Chosen, Circumstances, Remedy
 from mfu_doctor.trial.remedies.sparse_embedding import SPARSE_EMBEDDING
 from mfu_doctor.trial.remedies.tf32 import TF32
 from mfu_doctor.trial.remedies.threads import THREADS
@@ -88,18 +90,30 @@ def remedy_named(name: str) -> Chosen:
     """The remedy of a name such as "fused-optimizer", "loader-workers=2" or "mine.py"; without a setting, its setting is None.
 
     Raises:
-        DoctorError: there is none of this name.
+        DoctorError: there is none of this name, or it does not take this setting.
     """
     if name.endswith(SUFFIX):
         return Chosen(remedy_in(name))
-    bare, _, setting = name.partition("=")
+    bare, equals, setting = name.partition("=")
     for remedy in REMEDIES:
         if remedy.name == bare:
-            return Chosen(remedy, setting or None)
+            return Chosen(remedy, _taken(remedy, setting) if equals else None)
     known = [remedy.name for remedy in REMEDIES]
     raise DoctorError(
         f"no remedy is named {name!r}", suggest(bare, known, otherwise="mfu-doctor try --list shows them")
     )
+
+
+def _taken(remedy: Remedy, setting: str) -> str:
+    if remedy.settings is None:
+        raise DoctorError(f"{remedy.name} takes no setting", f"write --fix {remedy.name}")
+    if not re.fullmatch(remedy.settings, setting):
+        raise DoctorError(f"{remedy.name} does not take the setting {setting!r}", f"it takes {_told(remedy.settings)}")
+    return setting
+
+
+def _told(settings: str) -> str:
+    return "a number of at least 1" if settings == COUNT else settings.replace("|", ", ")
 
 
 def remedies_for(rule: str) -> tuple[Remedy, ...]:

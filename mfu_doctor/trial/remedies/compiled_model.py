@@ -49,5 +49,6 @@ COMPILED_MODEL = Remedy(
     numerics=Numerics.ORDER,
     why_not=_why_not,
     apply=_apply,
+    settings="default|reduce-overhead|max-autotune|max-autotune-no-cudagraphs",
     setting=lambda _: "default",
 )

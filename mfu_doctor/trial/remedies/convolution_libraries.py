@@ -12,7 +12,7 @@ _NAME = "convolution-libraries"
 
 
 def _why_not(circumstances: Circumstances) -> str | None:
-    precision = circumstances.facts.precision if circumstances.facts is not None else None
+    precision = circumstances.precision
     if precision is None:
         return None
     off = precision.cudnn is False if circumstances.on_gpu else precision.onednn is False

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.ddp_switches import switch
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
 
 _NAME = "ddp-bucket-view"
+
+
+def _apply(_: str | None) -> None:
+    from torch.nn.parallel import DistributedDataParallel
+
+    switch(_NAME, DistributedDataParallel, "gradient_as_bucket_view", to=True)
+
 
 DDP_BUCKET_VIEW = Remedy(
     name=_NAME,
@@ -15,6 +22,6 @@ DDP_BUCKET_VIEW = Remedy(
     line="DistributedDataParallel(..., gradient_as_bucket_view=True)",
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
-    apply=lambda _: switch(_NAME, "gradient_as_bucket_view", to=True),
+    apply=_apply,
     edit=Keywords(("DistributedDataParallel", "DDP"), (("gradient_as_bucket_view", "True"),), most=10),
 )

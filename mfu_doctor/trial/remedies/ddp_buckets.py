@@ -7,7 +7,7 @@ from typing import Any
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import change_arguments
-from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, Keywords, Numerics, Remedy
 
 _NAME = "ddp-buckets"
 _DEFAULT = 25  # MB, torch's
@@ -34,6 +34,7 @@ DDP_BUCKETS = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=whether.on_many_ranks,
     apply=_apply,
+    settings=COUNT,
     setting=lambda _: str(_DEFAULT),
     edit=Keywords(("DistributedDataParallel", "DDP"), (("bucket_cap_mb", "{setting}"),), most=7),
 )

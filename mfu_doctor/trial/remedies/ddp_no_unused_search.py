@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.ddp_switches import switch
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
 
 _NAME = "ddp-no-unused-search"
+
+
+def _apply(_: str | None) -> None:
+    from torch.nn.parallel import DistributedDataParallel
+
+    switch(_NAME, DistributedDataParallel, "find_unused_parameters", to=False)
+
 
 DDP_NO_UNUSED_SEARCH = Remedy(
     name=_NAME,
@@ -15,6 +22,6 @@ DDP_NO_UNUSED_SEARCH = Remedy(
     line="DistributedDataParallel(..., find_unused_parameters=False)",
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
-    apply=lambda _: switch(_NAME, "find_unused_parameters", to=False),
+    apply=_apply,
     edit=Keywords(("DistributedDataParallel", "DDP"), (("find_unused_parameters", "False"),), most=8),
 )

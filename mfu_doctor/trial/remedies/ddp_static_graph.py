@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.ddp_switches import switch
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
 
 _NAME = "ddp-static-graph"
+
+
+def _apply(_: str | None) -> None:
+    from torch.nn.parallel import DistributedDataParallel
+
+    switch(_NAME, DistributedDataParallel, "static_graph", to=True)
+
 
 DDP_STATIC_GRAPH = Remedy(
     name=_NAME,
@@ -15,6 +22,6 @@ DDP_STATIC_GRAPH = Remedy(
     line="DistributedDataParallel(..., static_graph=True)",
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
-    apply=lambda _: switch(_NAME, "static_graph", to=True),
+    apply=_apply,
     edit=Keywords(("DistributedDataParallel", "DDP"), (("static_graph", "True"),), most=11),
 )

@@ -1,13 +1,9 @@
-"""Gradient clipping that takes all gradients at once, where the program passes foreach=False."""
+"""Gradient clipping that takes all gradients at once; torch chooses it by itself for gradients on a GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.effects import took_effect
-from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
 
 _NAME = "foreach-clipping"
@@ -17,14 +13,9 @@ def _apply(_: str | None) -> None:
     from torch.nn import utils
     from torch.nn.utils import clip_grad
 
-    def change(given: dict[str, Any]) -> None:
-        if not given.get("foreach"):
-            given["foreach"] = True
-            took_effect(_NAME)
-
-    original: Callable[..., Any] = clip_grad.clip_grad_norm_
-    change_arguments(clip_grad, change, original.__name__)
-    utils.clip_grad_norm_ = clip_grad.clip_grad_norm_
+    name = clip_grad.clip_grad_norm_.__name__
+    switch(_NAME, clip_grad, "foreach", to=True, name=name)
+    setattr(utils, name, clip_grad.clip_grad_norm_)
 
 
 FOREACH_CLIPPING = Remedy(

@@ -6,7 +6,7 @@ import gc
 
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import takes_effect_while
-from mfu_doctor.trial.remedies.remedy import AfterImports, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, AfterImports, Numerics, Remedy
 
 _NAME = "gc-threshold"
 _MANY = "50000"  # objects; Python's own is 700 to 2000
@@ -26,6 +26,7 @@ GC_THRESHOLD = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.always,
     apply=_apply,
+    settings=COUNT,
     setting=lambda _: _MANY,
     edit=AfterImports(("gc.set_threshold({setting}, *gc.get_threshold()[1:])",), ("gc",)),
 )

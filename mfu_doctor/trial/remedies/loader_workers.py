@@ -11,11 +11,10 @@ from typing import Any
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import change_arguments
-from mfu_doctor.trial.remedies.remedy import Circumstances, Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, Circumstances, Keywords, Numerics, Remedy
 
 _NAME = "loader-workers"
 _RULES = ("input-bound", "slow-sample")
-_ONLY_WITH_WORKERS = ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout")
 
 
 def _setting(circumstances: Circumstances) -> str:
@@ -32,12 +31,7 @@ def _apply(setting: str | None) -> None:
     def change(given: dict[str, Any]) -> None:
         if isinstance(given["dataset"], IterableDataset) or given.get("num_workers", 0) == workers:
             return
-        given["num_workers"] = workers
-        if workers:
-            given["persistent_workers"] = True
-        else:
-            for name in _ONLY_WITH_WORKERS:
-                given.pop(name, None)
+        given["num_workers"], given["persistent_workers"] = workers, True
         took_effect(_NAME)
 
     change_arguments(DataLoader, change)
@@ -51,6 +45,7 @@ LOADER_WORKERS = Remedy(
     numerics=Numerics.ORDER,  # each worker has a random generator of its own
     why_not=whether.with_loader(lambda _: True, ""),
     apply=_apply,
+    settings=COUNT,
     setting=_setting,
     edit=Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True")), most=5),
 )

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from mfu_doctor.trial.remedies.effects import took_effect
+
 
 def replace(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put what `wrap` makes of a function in its place; it keeps its name, documentation and signature."""
@@ -34,3 +36,15 @@ def change_arguments(owner: Any, change: Callable[[dict[str, Any]], None], name:
         return call
 
     replace(owner, name, wrap)
+
+
+def switch(remedy: str, owner: Any, argument: str, *, to: bool, name: str = "__init__") -> None:
+    """Set a switch among the arguments of each call from now on; where it was not so, the remedy of this name takes effect."""
+    default = inspect.signature(getattr(owner, name)).parameters[argument].default
+
+    def change(given: dict[str, Any]) -> None:
+        if bool(given.get(argument, default)) is not to:
+            given[argument] = to
+            took_effect(remedy)
+
+    change_arguments(owner, change, name)

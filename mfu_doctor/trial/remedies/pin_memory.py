@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.effects import took_effect
-from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
 
 _NAME = "pin-memory"
@@ -15,12 +12,7 @@ _NAME = "pin-memory"
 def _apply(_: str | None) -> None:
     from torch.utils.data import DataLoader
 
-    def change(given: dict[str, Any]) -> None:
-        if not given.get("pin_memory", False):
-            given["pin_memory"] = True
-            took_effect(_NAME)
-
-    change_arguments(DataLoader, change)
+    switch(_NAME, DataLoader, "pin_memory", to=True)
 
 
 PIN_MEMORY = Remedy(

@@ -7,7 +7,7 @@ from typing import Any
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import change_arguments
-from mfu_doctor.trial.remedies.remedy import Circumstances, Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, Circumstances, Keywords, Numerics, Remedy
 
 _NAME = "prefetch-factor"
 _DEFAULT = 2  # torch's, for None
@@ -40,6 +40,7 @@ PREFETCH_FACTOR = Remedy(
     numerics=Numerics.ORDER,  # a sampler that draws from the global generator draws earlier
     why_not=whether.with_loader(lambda loader: loader.num_workers > 0, "no DataLoader has workers"),
     apply=_apply,
+    settings=COUNT,
     setting=_setting,
     edit=Keywords(("DataLoader",), (("prefetch_factor", "{setting}"),)),
 )

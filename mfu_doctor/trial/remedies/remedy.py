@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from mfu_doctor.facts import Facts
+from mfu_doctor.facts import Facts, PrecisionFacts
 from mfu_doctor.result.report import Report
+
+COUNT = r"[1-9]\d*"
+"""The settings of a remedy that takes a number of something."""
 
 _SETTING = "{setting}"  # in `words`, `line` and `edit`: stands for the setting
 
@@ -47,6 +50,11 @@ class Circumstances:
         return host.usable_cores if host is not None else None
 
     @property
+    def precision(self) -> PrecisionFacts | None:
+        """The number formats of the program; None if not known."""
+        return self.facts.precision if self.facts is not None else None
+
+    @property
     def torch(self) -> tuple[int, int] | None:
         """Major and minor version of torch; None if not known."""
         found = re.match(r"(\d+)\.(\d+)", self.report.run.versions.get("torch", ""))
@@ -79,10 +87,12 @@ class AfterImports:
     Attributes:
         lines: statements of the outermost level.
         imports: modules that they need, such as "torch"; one that the program does not import is imported with them.
+        unless: names of calls in the program that would undo them.
     """
 
     lines: tuple[str, ...]
     imports: tuple[str, ...] = ("torch",)
+    unless: tuple[str, ...] = ()
 
 
 Edit: TypeAlias = Keywords | AfterImports
@@ -110,8 +120,10 @@ class Remedy:
         why_not: why it does not apply to this program or this machine, in words that can stand after "not tried:"; None where
             it does.
         apply: called in the child process before the program starts, with the setting (None for a remedy without one). It uses
-            public switches or narrow patches, and undoes nothing that the program itself asks for.
-        setting: the setting to try where the user names none; returns None for a remedy that takes none.
+            public switches or narrow patches. What the program sets itself stays, unless the remedy is exactly to undo it; then
+            `words` say so.
+        settings: the settings that it takes, as a regular expression; None: it takes none.
+        setting: the setting to try where the user names none.
         samples: samples of a step in multiples of the unchanged program's, for a setting: 2.0 for twice the batch.
         edit: how to write it into the program, where that is certain; None: only `line` is shown.
         one_of: what it is one way of, if a program can go only one of them: "optimizer". Such remedies are not tried together.
@@ -124,6 +136,7 @@ class Remedy:
     numerics: Numerics
     why_not: Callable[[Circumstances], str | None]
     apply: Callable[[str | None], None]
+    settings: str | None = None
     setting: Callable[[Circumstances], str | None] = _no_setting
     samples: Callable[[str | None], float] = _as_many
     edit: Edit | None = None

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mfu_doctor.trial.remedies.effects import took_effect
-from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Circumstances, Keywords, Numerics, Remedy
 
 _NAME = "sparse-embedding"
@@ -21,13 +18,8 @@ def _why_not(circumstances: Circumstances) -> str | None:
 def _apply(_: str | None) -> None:
     from torch import nn
 
-    def change(given: dict[str, Any]) -> None:
-        if not given.get("sparse", False):
-            given["sparse"] = True
-            took_effect(_NAME)
-
     for kind in (nn.Embedding, nn.EmbeddingBag):
-        change_arguments(kind, change)
+        switch(_NAME, kind, "sparse", to=True)
 
 
 SPARSE_EMBEDDING = Remedy(

@@ -9,7 +9,7 @@ from typing import Any
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import takes_effect_while
 from mfu_doctor.trial.remedies.patches import replace
-from mfu_doctor.trial.remedies.remedy import AfterImports, Circumstances, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, AfterImports, Circumstances, Numerics, Remedy
 
 _NAME = "threads"
 _RULES = ("few-threads", "crowded-cores")
@@ -47,6 +47,7 @@ THREADS = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=whether.always,
     apply=_apply,
+    settings=COUNT,
     setting=_setting,
-    edit=AfterImports(("torch.set_num_threads({setting})",)),
+    edit=AfterImports(("torch.set_num_threads({setting})",), unless=("set_num_threads",)),
 )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.effects import took_effect
-from mfu_doctor.trial.remedies.patches import change_arguments
+from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
 
 _NAME = "zero-grad-to-none"
@@ -15,13 +12,8 @@ _NAME = "zero-grad-to-none"
 def _apply(_: str | None) -> None:
     import torch
 
-    def change(given: dict[str, Any]) -> None:
-        if not given.get("set_to_none", True):
-            given["set_to_none"] = True
-            took_effect(_NAME)
-
     for kind in (torch.optim.Optimizer, torch.nn.Module):
-        change_arguments(kind, change, "zero_grad")
+        switch(_NAME, kind, "set_to_none", to=True, name="zero_grad")
 
 
 ZERO_GRAD_TO_NONE = Remedy(

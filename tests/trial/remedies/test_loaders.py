@@ -39,14 +39,6 @@ said["samples"] = sorted(int(y) for _, ys in own for y in ys)
     assert ran.effects == ["loader-workers"]
 
 
-def test_no_workers_take_their_options_along(tried: Try) -> None:
-    ran = tried(
-        LOOK + "look('none', DataLoader(data(), num_workers=2, prefetch_factor=4, persistent_workers=True))",
-        "loader-workers=0",
-    )
-    assert ran.said["none"] == [0, False, None, False]
-
-
 def test_iterable_loaders_keep_their_workers(tried: Try) -> None:
     """Each worker would yield every sample."""
     ran = tried(
@@ -165,6 +157,42 @@ def test_loaders_without_batches_keep_their_size(tried: Try) -> None:
     ran = tried("said['samples'] = len(list(DataLoader(data(), batch_size=None)))", "batch-size=4")
     assert ran.said["samples"] == 48
     assert ran.effects == []
+
+
+def test_too_few_samples_for_larger_batches_keep_theirs(tried: Try) -> None:
+    """A step would not have twice as many samples: 3 batches would become 2, and one stay one."""
+    ran = tried(
+        """
+def sizes(size, **options): return [len(ys) for _, ys in DataLoader(data(), batch_size=size, **options)]
+said["one"], said["three"], said["dropped"] = sizes(48), sizes(16), sizes(32, drop_last=True)
+""",
+        "batch-size=2",
+    )
+    assert (ran.said["one"], ran.said["three"], ran.said["dropped"]) == ([48], [16, 16, 16], [32])
+    assert ran.effects == []
+
+
+def test_larger_batches_of_an_evaluation_are_no_effect(tried: Try) -> None:
+    ran = tried(
+        "with torch.no_grad():\n    said['sizes'] = [len(ys) for _, ys in DataLoader(data(), batch_size=8)]",
+        "batch-size=2",
+    )
+    assert ran.said["sizes"] == [16, 16, 16]
+    assert ran.effects == []
+
+
+def test_a_stream_without_an_end_has_larger_batches(tried: Try) -> None:
+    ran = tried(
+        """
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from range(64)
+said["sizes"] = [len(batch) for batch in DataLoader(Stream(), batch_size=8)]
+""",
+        "batch-size=2",
+    )
+    assert ran.said["sizes"] == [16, 16, 16, 16]
+    assert ran.effects == ["batch-size"]
 
 
 def test_larger_batches_change_training(tried: Try) -> None:
