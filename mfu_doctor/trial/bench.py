@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from mfu_doctor.capture.destination import SUFFIX
 from mfu_doctor.errors import DoctorError
@@ -86,7 +87,6 @@ class Bench:
         patience: how long a run may make no step.
         source: what its steps are found from; None before it was recorded.
         steps: steps that a run is measured for, the first ones included.
-        longest_s: what the longest run took.
         runs: how many there were.
     """
 
@@ -95,8 +95,8 @@ class Bench:
     patience: Patience = field(default_factory=Patience)
     source: str | None = None
     steps: int = 0
-    longest_s: float = 0.0
     runs: int = 0
+    _took_s: list[float] = field(default_factory=list)  # each unchanged run
     _silence_s: float | None = None  # the longest time without a step in the first unchanged run
 
     @contextmanager
@@ -130,15 +130,18 @@ class Bench:
             orders = Orders(name, names, self.steps, self.source)
             with self._child(orders) as child:
                 result, silence_s = self._answer(child)
-        self.longest_s = max(self.longest_s, time.monotonic() - began)
         self.runs += 1
-        if isinstance(result, Measured) and not names and self._silence_s is None:
-            self._silence_s = silence_s
+        if isinstance(result, Measured) and not names:
+            self._took_s.append(time.monotonic() - began)
+            self._silence_s = silence_s if self._silence_s is None else self._silence_s
         return result
 
     def left(self) -> int:
-        """How many more runs there is time for."""
-        return int(self.budget.left_s // self.longest_s) if self.longest_s else 1
+        """How many more runs there is time for.
+
+        A fix that hangs, or that compiles in its first run, says nothing about the runs after it.
+        """
+        return int(self.budget.left_s // median(self._took_s)) if self._took_s else 1
 
     @contextmanager
     def _child(self, orders: Orders) -> Iterator[Child]:

@@ -69,9 +69,13 @@ def _recorded(orders: Orders, target: str) -> Recorder:
 
 
 def _end_with_parent(pipe: Path) -> None:
-    """Wait until nobody holds the pipe open, then end this process and its group (the loader's workers) at once."""
-    with pipe.open("rb") as stream:
-        stream.read()
+    """Wait until nobody holds the pipe open, then end this process and its group (the loader's workers) at once.
+
+    The parent holds it open before this process begins. To open it waits for nobody, and if the parent is gone, to read does not.
+    """
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    os.read(descriptor, 1)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -3,7 +3,8 @@
 Each run is one value: what its steps take. Each run with the fix is compared with the unchanged runs just before and after it, so
 that a machine that becomes slower does not count for or against it. The differences give an interval by Student's t, whose
 spread is never taken as less than that of the unchanged runs among themselves: a few differences that happen to be alike prove
-nothing. Where single runs were disturbed, that interval is wide, and the ranks of the runs say more: the shift of one set against
+nothing. What is shorter is averaged as a share of the unchanged step: of a step that nothing is left of, the rest may vary by any
+factor. Where single runs were disturbed, that interval is wide, and the ranks of the runs say more: the shift of one set against
 another by Mann and Whitney. The narrower of the two is used; a test draws how often both together claim what is not there.
 """
 
@@ -92,24 +93,41 @@ def interval(unchanged: Sequence[float], changed: Sequence[tuple[int, float]]) -
         unchanged: step times of the unchanged runs in their order.
         changed: of two or more runs with the fix, the number of the unchanged run before it, and its step time.
     """
-    by_mean = of_mean(differences(unchanged, changed), noise_of(unchanged))
+    by_mean = of_mean(differences(unchanged, changed), noise_of(unchanged), len(unchanged))
     beside = sorted({i for before, _ in changed for i in (before, before + 1) if i < len(unchanged)})
     by_rank = of_ranks([unchanged[i] for i in beside], [step for _, step in changed])
-    if by_rank is None or by_mean.high - by_mean.low <= by_rank.high - by_rank.low:
-        return by_mean
-    return by_rank
+    return by_mean if by_rank is None or _width(by_mean) <= _width(by_rank) else by_rank
 
 
-def of_mean(values: Sequence[float], noise: float) -> Interval:
+def of_mean(values: Sequence[float], noise: float, unchanged: int) -> Interval:
     """Student's interval for the mean of these differences.
 
     Args:
         values: two or more.
         noise: as of `noise_of`.
+        unchanged: of so many runs.
     """
-    middle = fmean(values)
-    half = half_width(max(stdev(values), noise), len(values))
-    return Interval(middle - half, middle, middle + half)
+    shares = [_share(value) for value in values]
+    middle = fmean(shares)
+    floor = noise * min(1.0 + middle, 1.0)  # the noise of a run is a share of its own step
+    half = half_width(max(stdev(shares), floor), len(shares), unchanged)
+    return Interval(_change(middle - half), _change(middle), _change(middle + half))
+
+
+def _share(change: float) -> float:
+    """A change as it is averaged: what is shorter as a share of the unchanged step, what is longer as the logarithm."""
+    return math.expm1(change) if change < 0 else change
+
+
+def _change(share: float) -> float:
+    """The inverse of `_share`; endless if nothing is left of the step."""
+    if share >= 0:
+        return share
+    return math.log1p(share) if share > -1 else -math.inf
+
+
+def _width(interval: Interval) -> float:
+    return _share(interval.high) - _share(interval.low)
 
 
 def of_ranks(unchanged: Sequence[float], changed: Sequence[float]) -> Interval | None:
@@ -131,9 +149,17 @@ def _orders(first: int, second: int, pairs: int) -> int:
     return _orders(first - 1, second, pairs - second) + _orders(first, second - 1, pairs)
 
 
-def half_width(spread: float, count: int) -> float:
-    """Half of the interval for the mean of so many values of this standard deviation."""
-    return _SHARED * _quantile(1 - _WRONG / 2, count - 1) * spread / math.sqrt(count)
+def half_width(spread: float, count: int, unchanged: int) -> float:
+    """Half of the interval for the mean of so many values of this standard deviation.
+
+    Args:
+        spread: known from the values, and from the unchanged runs: of these each is compared with both neighbours, so that two
+            comparisons say about as much as an independent one.
+        count: the values.
+        unchanged: the unchanged runs.
+    """
+    freedom = count - 1 + max(unchanged - 2, 0) // 2
+    return _SHARED * _quantile(1 - _WRONG / 2, freedom) * spread / math.sqrt(count)
 
 
 def judged(change: Interval) -> str:

@@ -62,12 +62,23 @@ def loss_change(unchanged: Sequence[Curve], changed: Curve) -> LossChange:
     with_fix = changed[:count]
     if any(list(with_fix) == list(curve) for curve in curves):
         return LossChange(IDENTICAL)
-    before = next((i for i in range(count) if any(curve[i] is None for curve in curves)), count)
-    wrong = next((i for i in range(before) if with_fix[i] is None), None)
+    wrong = not_a_number(curves, with_fix)
     if wrong is not None:
-        return LossChange(NOT_A_NUMBER, wrong)
+        return wrong
+    before = _numbers(curves)
     numbers = [[value for value in curve[:before] if value is not None] for curve in curves]
     return _compared(numbers, [value for value in with_fix[:before] if value is not None])
+
+
+def not_a_number(unchanged: Sequence[Curve], changed: Curve) -> LossChange | None:
+    """The first loss that is not a number where those of the unchanged runs still are; None if there is none."""
+    at = next((i for i in range(min(len(changed), _numbers(unchanged))) if changed[i] is None), None)
+    return LossChange(NOT_A_NUMBER, at) if at is not None else None
+
+
+def _numbers(curves: Sequence[Curve]) -> int:
+    """For how many passes all of these are numbers."""
+    return min(next((i for i, loss in enumerate(curve) if loss is None), len(curve)) for curve in curves)
 
 
 def _compared(unchanged: Sequence[Sequence[float]], changed: Sequence[float]) -> LossChange:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Protocol
 
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.result.trial import DIVERGES, NO_EFFECT, NOT_A_NUMBER, OPEN
+from mfu_doctor.result.trial import BETTER, DIVERGES, NO_EFFECT, NOT_A_NUMBER, OPEN
 from mfu_doctor.trial.bench import OUT_OF_TIME, Failure
 from mfu_doctor.trial.estimate import (
     FEWEST_PAIRS,
@@ -23,7 +23,7 @@ from mfu_doctor.trial.estimate import (
     noise_of,
     step_of,
 )
-from mfu_doctor.trial.losses import LossChange, loss_change
+from mfu_doctor.trial.losses import LossChange, loss_change, not_a_number
 from mfu_doctor.trial.orders import Measured
 from mfu_doctor.trial.remedies.remedy import Chosen
 
@@ -85,26 +85,27 @@ class Turns:
     unchanged: list[Measured] = field(default_factory=list)
     ended: str | None = None  # why it was over before all was settled
     _failed: bool = False  # the unchanged program cannot be measured any more
+    _for_set: Sequence[Arm] = ()  # of these, those that help will be tried together
+    _planned: int = 0  # runs that there was time for when they began
 
     def settle(self, arms: Sequence[Arm], *, then_together: bool = False) -> None:
         """Run these in turns until all are settled or the time is over; few at a time if there is not time for all.
 
         Args:
             arms: what to run.
-            then_together: whether to leave time for several of them together: the fewest runs that settle those, but no more
-                than a quarter of all.
+            then_together: whether to leave time for those that help, at once.
 
         Raises:
             DoctorError: the unchanged program cannot be measured.
         """
         if not self.unchanged:
             self._run_unchanged()
-        spare = min(2 * FEWEST_PAIRS, self.bench.left() // 4) if then_together and len(arms) > 1 else 0
+        self._for_set, self._planned = arms if then_together and len(arms) > 1 else (), self.bench.left()
         rest = [arm for arm in arms if self.is_open(arm)]
-        while rest and self._has_time(spare):
+        while rest and self._has_time():
             at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
             group, rest = rest[:at_once], rest[at_once:]
-            self._settle_group(group, spare)
+            self._settle_group(group)
 
     def is_open(self, arm: Arm) -> bool:
         """Whether more runs would say more."""
@@ -141,15 +142,19 @@ class Turns:
     def noise_s(self, arm: Arm) -> float | None:
         """What as many unchanged runs would differ from unchanged ones at most, in seconds."""
         noise = self.noise
-        return None if noise is None or len(arm.runs) < 2 else half_width(noise, len(arm.runs)) * self.step_s
+        if noise is None or len(arm.runs) < 2:
+            return None
+        return half_width(noise, len(arm.runs), len(self.unchanged)) * self.step_s
 
     def losses(self, arm: Arm) -> LossChange | None:
-        """What it does to the losses, in the run that changes them most; None of larger batches, whose losses are others."""
-        if arm.samples != 1.0 or not arm.runs:
-            return None
+        """What it does to the losses, in the run that harms or changes them most.
+
+        Of larger batches it is only seen whether they are numbers: such losses are others.
+        """
         curves = [run.losses for run in self.unchanged]
-        changes = [loss_change(curves, run.losses) for _, run in arm.runs]
-        return max(changes, key=lambda change: (change.most or 0.0, change.at is not None))
+        compare = loss_change if arm.samples == 1.0 else not_a_number
+        changes = [change for _, run in arm.runs if (change := compare(curves, run.losses)) is not None]
+        return max(changes, key=_harm, default=None)
 
     def start_s(self, arm: Arm) -> float | None:
         """Seconds that its first run needed more than the unchanged program before its steps were as usual.
@@ -167,24 +172,29 @@ class Turns:
     def _step(self, run: Measured) -> float:
         return step_of(run.steps_s, self.skipped)
 
-    def _settle_group(self, group: Sequence[Arm], spare: int) -> None:
-        while group and self._has_time(spare):
+    def _settle_group(self, group: Sequence[Arm]) -> None:
+        while group and self._has_time():
             for arm in group:
-                self._pair(arm, spare)
+                self._pair(arm)
             group = [arm for arm in group if self.is_open(arm)]
 
-    def _has_time(self, spare: int) -> bool:
+    def _has_time(self) -> bool:
         """Whether one more pair may run."""
         if self._failed:
             return False
-        if self.bench.left() < 2 + spare:
+        if self.bench.left() < 2 + self._spare():
             self.ended = _NO_TIME
             return False
         return True
 
-    def _pair(self, arm: Arm, spare: int) -> None:
+    def _spare(self) -> int:
+        """Runs that are left for the set once a fix is known to help: the fewest that settle it, at most a quarter of all."""
+        helps = any(self.verdict(arm) == BETTER for arm in self._for_set)
+        return min(2 * FEWEST_PAIRS, self._planned // 4) if helps else 0
+
+    def _pair(self, arm: Arm) -> None:
         """One run with the fix, and the unchanged one after it."""
-        if not self._has_time(spare):
+        if not self._has_time():
             return
         result = self.bench.measure(arm.names)
         if isinstance(result, Failure):
@@ -196,7 +206,7 @@ class Turns:
             return
         idle = [fix.name for fix in arm.fixes if fix.remedy.name not in result.effects]
         if idle:
-            arm.failure = Failure(NO_EFFECT, f"the program never comes to what {', '.join(idle)} changes")
+            arm.failure = Failure(NO_EFFECT, f"the program does nothing that {', '.join(idle)} changes")
             self.tell(" + ".join(arm.names), arm.failure)
             return
         self.tell(" + ".join(arm.names), self._step(result) / arm.samples)
@@ -214,3 +224,8 @@ class Turns:
             raise DoctorError(f"the unchanged program cannot be measured: {result.kind} ({result.reason})")
         self._failed = True
         self.ended = _NO_TIME if result.kind == OUT_OF_TIME else f"an unchanged run failed ({result})"
+
+
+def _harm(change: LossChange) -> tuple[bool, bool, float, bool]:
+    """By how much a change of the losses is worse than another one."""
+    return change.kind == NOT_A_NUMBER, change.kind == DIVERGES, change.most or 0.0, change.at is not None

@@ -15,8 +15,8 @@ from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input
 from mfu_doctor.result.trial import CRASHED, HUNG, NO_MEMORY, SHORT
 from mfu_doctor.trial.bench import OUT_OF_TIME, Bench, Budget, Failure, Patience
-from mfu_doctor.trial.command import Program
-from mfu_doctor.trial.orders import Measured
+from mfu_doctor.trial.command import VERB, Program
+from mfu_doctor.trial.orders import ALIVE, Measured, Orders
 from tests.traces import ROOT
 from tests.trial.programs import PLENTY, STEPS, TRAIN, bench, own_fix, soon_over
 
@@ -77,10 +77,22 @@ def test_a_fix_that_fails_says_how(tmp_path: Path, source: str, kind: str, reaso
 def test_a_fix_that_hangs_is_ended_after_a_bound_of_the_unchanged_run(tmp_path: Path) -> None:
     at = bench(tmp_path, PLENTY, patience=Patience(times=1.5, least_s=1.0))
     measured(at.measure())
+    before = at.left()
     stuck = "import time, torch\ntorch.randn = lambda *_: time.sleep(3600)\nprint('waiting for ever', flush=True)\n"
     failure = failed(at.measure((own_fix(tmp_path, stuck),)))
     assert failure.kind == HUNG
     assert failure.reason.endswith("waiting for ever")
+    assert at.left() > before // 2  # it is not taken for a usual run
+
+
+def test_a_run_ends_if_the_command_is_gone_before_it_begins(tmp_path: Path) -> None:
+    """Nobody holds its pipe open, and nobody will."""
+    os.mkfifo(tmp_path / ALIVE)
+    script = tmp_path / "train.py"
+    script.write_text("import time\ntime.sleep(3600)\n")
+    orders = Orders(str(tmp_path), steps=STEPS).write()
+    command = [sys.executable, "-m", "mfu_doctor", VERB, str(orders), str(script)]
+    assert subprocess.run(command, start_new_session=True, timeout=120, check=False).returncode == -signal.SIGKILL
 
 
 def test_the_time_for_all_ends_a_run(tmp_path: Path) -> None:

@@ -87,19 +87,39 @@ def test_the_seconds_of_an_interval() -> None:
 @pytest.mark.parametrize(("count", "quantile"), [(2, 63.657), (3, 9.925), (6, 4.032), (10, 3.250)])
 def test_the_interval_is_students(count: int, quantile: float) -> None:
     """99 % of Student's t (published tables), a third wider in variance for the unchanged runs that two pairs share."""
-    assert half_width(1.0, count) == pytest.approx(quantile * math.sqrt(4 / 3 / count), rel=1e-4)
+    assert half_width(1.0, count, 2) == pytest.approx(quantile * math.sqrt(4 / 3 / count), rel=1e-4)
+
+
+def test_unchanged_runs_tell_the_spread_too() -> None:
+    """Three pairs and eight unchanged runs: two and three degrees of freedom."""
+    assert half_width(1.0, 3, 8) == pytest.approx(4.032 * math.sqrt(4 / 3 / 3), rel=1e-3)
 
 
 def test_few_alike_differences_do_not_hide_the_noise() -> None:
-    assert judged(of_mean([-0.05, -0.05, -0.05], 0.05)) == OPEN
-    assert judged(of_mean([-0.05, -0.05, -0.05], 0.001)) == BETTER
+    assert judged(of_mean([-0.05, -0.05, -0.05], 0.05, 4)) == OPEN
+    assert judged(of_mean([-0.05, -0.05, -0.05], 0.001, 4)) == BETTER
+
+
+def test_the_rest_of_a_step_may_vary_by_any_factor() -> None:
+    """A step of 100 ms becomes one of 2 to 20 ms: nearly all of it is saved, however often the rest is disturbed."""
+    rest = [math.log(0.02), math.log(0.2), math.log(0.05)]
+    found = of_mean(rest, 0.05, 4)
+    assert judged(found) == BETTER
+    assert found.of(0.1) == pytest.approx((0.036, 0.091, 0.1), abs=0.02)
+
+
+def test_the_noise_of_a_shorter_step_is_a_share_of_that() -> None:
+    """Runs of a loaded machine: each with the fix is far below each without it."""
+    unchanged, changed = [2.17, 1.66, 1.03, 1.34], list(enumerate([0.612, 0.680, 0.755]))
+    assert interval(unchanged, changed).middle == pytest.approx(math.log(0.49), abs=0.02)
+    assert judged(interval(unchanged, [*changed, (3, 0.65)])) == BETTER
 
 
 def test_one_disturbed_run_does_not_hide_what_all_others_show() -> None:
     """The fix takes 40 %, and one run with it was disturbed by other programs."""
     unchanged = [0.10, 0.11, 0.10, 0.12, 0.10, 0.11, 0.10, 0.10, 0.11, 0.12]
     changed = list(enumerate([0.060, 0.061, 0.062, 0.300, 0.060, 0.061, 0.063, 0.062, 0.061]))
-    assert judged(of_mean(differences(unchanged, changed), noise_of(unchanged))) == OPEN
+    assert judged(of_mean(differences(unchanged, changed), noise_of(unchanged), len(unchanged))) == OPEN
     assert judged(interval(unchanged, changed)) == BETTER
 
 

@@ -127,3 +127,23 @@ def test_the_same_losses_are_identical_and_a_later_start_is_told() -> None:
     (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.05}, first_s={("it",): 12.0}), fix("it"))
     assert one.loss == IDENTICAL
     assert one.start_s == pytest.approx(12.0 - FIRST_S - 4 * 0.05, abs=0.01)
+
+
+def test_one_run_whose_loss_is_no_number_is_enough() -> None:
+    """The others are fine, and one of them differs more."""
+    runs = 0
+
+    def loss(step: int) -> float | None:
+        nonlocal runs
+        runs += step == 0
+        return None if runs == 2 and step >= 6 else falling(step) * (1.5 if runs == 1 else 1.0)
+
+    (one,) = found(Drawn({UNCHANGED: 0.1, ("it",): 0.05}, losses={("it",): loss}), fix("it", Numerics.CHANGES))
+    assert (one.verdict, one.loss, one.loss_step) == (REFUSED, NOT_A_NUMBER, 7)
+
+
+def test_larger_batches_whose_loss_is_no_number_are_refused() -> None:
+    losses: Curves = {("batch=2",): lambda step: None if step >= 6 else falling(step)}
+    bench = Drawn({UNCHANGED: 0.1, ("batch=2",): 0.15}, losses=losses)
+    (one,) = found(bench, fix("batch=2", Numerics.CHANGES, samples=2.0))
+    assert (one.verdict, one.loss, one.loss_step) == (REFUSED, NOT_A_NUMBER, 7)
