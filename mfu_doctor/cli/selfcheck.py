@@ -33,8 +33,11 @@ def table(probes: Sequence[Probe], screen: Abilities) -> str:
 def about_trials(standings: Sequence[Standing], place: str) -> str:
     """How right each rule has been in the trials of this machine; empty if there was none."""
     rows = [
-        f"    {found.rule:<28} {counted(found.tried, 'trial'):>9}, {found.met} as predicted; measured less predicted, in the "
-        f"median: {signed_percent(found.apart)} of the step\n"
+        f"    {found.rule:<28} {found.met:>3} of {counted(found.tried, 'trial'):<10} {signed_percent(found.apart):>8}\n"
         for found in standings
     ]
-    return "".join([f"\ntried on this machine ({to_ascii(clean(place))}):\n", *rows]) if rows else ""
+    head = (
+        f"\nfixes tried on this machine ({to_ascii(clean(place))}): how often the prediction\n"
+        "was met, and measured less predicted as a share of the step, in the median\n"
+    )
+    return "".join([head, *rows]) if rows else ""

@@ -34,15 +34,18 @@ from mfu_doctor.render.board import board_markdown
 from mfu_doctor.render.words.text import pad, wrap
 from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.command import Program
+from mfu_doctor.trial.estimate import FEWEST_PAIRS, MOST_PAIRS
 from mfu_doctor.trial.orders import VARIABLE
 from mfu_doctor.trial.record import append, entries_of, read, record_file
 from mfu_doctor.trial.remedies.beyond import BEYOND
 from mfu_doctor.trial.remedies.catalogue import REMEDIES, remedy_named
+from mfu_doctor.trial.remedies.own_file import SUFFIX
 from mfu_doctor.trial.trying import ALL, Asked, try_out
 
 if TYPE_CHECKING:
     from mfu_doctor.render.terminal.paint import Abilities
     from mfu_doctor.result.report import Report
+    from mfu_doctor.result.trial import Trial
 
 _WHOLE = ("json", "html")  # formats of the whole report; the others show what was tried
 _NAME = 24  # columns
@@ -76,22 +79,36 @@ def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: 
     if os.name != "posix":
         raise DoctorError("mfu-doctor try needs Linux or macOS", "mfu-doctor run works here")
     chosen = format_for("trial", options.format, options.output)
+    program = Program.of(words)
+    read_from = [str(program.script)] if program.script is not None else []
+    read_from += [name for name in options.fixes if name.endswith(SUFFIX)]
     for path in (options.output, options.write_patch, options.board):
         if path is not None:
-            protect(path, [words[0]] if words else [])
-    program = Program.of(words)
+            protect(path, read_from)
     for name in options.fixes:
         if name != ALL:
             remedy_named(name)
+    tell = _wrapping(tell, screen.width)
     tell(_told_first(program, options))
     if options.dry_run:
+        tell("--dry-run: nothing was run.")
         return ""
-    with _ended_as_by_a_person():
+    with ended_as_by_a_person():
         report = try_out(Asked(program, options.minutes, options.fixes), tell, _Progress(tell).ran)
     _remember(report, tell)
     if options.board is not None:
         write_file(options.board, board_markdown(read(record_file())))
+    if options.write_patch is not None:
+        tell(_with_patch(report.trial, options.write_patch))
     return _written(report, chosen, options, screen)
+
+
+def _with_patch(trial: Trial | None, path: str) -> str:
+    """Write the patch; returns what became of it."""
+    if trial is None or trial.patch is None:
+        return f"{path} is not written: no fix helped whose lines can be changed with certainty"
+    write_file(path, trial.patch)
+    return f"{path} has the lines to change: git apply or patch -p1 applies it"
 
 
 def _remember(report: Report, tell: Callable[[str], None]) -> None:
@@ -107,11 +124,12 @@ def _remember(report: Report, tell: Callable[[str], None]) -> None:
 
 def listed() -> str:
     """Every fix that can be tried: its name, what it changes, and the rules that it answers; then the rules without one."""
-    rows = []
+    rows = wrap("Each fix, what it changes, and the findings that it answers; --fix NAME tries it on any program.", 80)
+    rows.append("")
     for remedy in REMEDIES:
-        answers = ", ".join(remedy.answers) or "tried only by its name"
+        answers = ", ".join(remedy.answers) or "no finding"
         told = f"{remedy.words.replace('{setting}', 'X')} ({answers})"
-        name = remedy.name + ("=X" if "{setting}" in remedy.words + remedy.line else "")
+        name = remedy.name + ("=X" if remedy.settings is not None else "")
         rows += [pad(name if not i else "", _NAME) + row for i, row in enumerate(wrap(told, 80 - _NAME))]
     rows += ["", "Fixes of these rules cannot be tried from outside:"]
     for reason in dict.fromkeys(BEYOND.values()):
@@ -133,21 +151,34 @@ class _Progress:
         self._tell(f"run {self._runs}: {name}, {told}")
 
 
+def _wrapping(tell: Callable[[str], None], width: int) -> Callable[[str], None]:
+    """Tells a sentence in lines of this width."""
+
+    def told(text: str) -> None:
+        for row in wrap(text, width):
+            tell(row)
+
+    return told
+
+
 def _told_first(program: Program, options: TryOptions) -> str:
     """What will run, how often and for how long, and what that does besides."""
-    fixes = "the fixes of its plan" if not options.fixes else ", ".join(options.fixes)
-    time = quantities.counted(options.minutes, "minute")
+    if not options.fixes:
+        fixes = "with and without each fix of its plan"
+    elif ALL in options.fixes:
+        fixes = "with and without each fix that applies"
+    else:
+        fixes = f"with and without {', '.join(options.fixes)}"
     return (
-        f"{program} is run many times, in {time} at most: once to record it, then in turns "
-        f"with and without {fixes}. Each run is ended when its steps are measured. What the program writes, such as "
-        f"checkpoints and logs, it writes each time; {VARIABLE}=1 tells it that it is tried. Its files are not changed."
+        f"{program} runs once to be recorded, then in turns {fixes}: {FEWEST_PAIRS} to {MOST_PAIRS} times each, until the "
+        f"difference is settled, for {quantities.counted(options.minutes, 'minute')} at most in all. A run is ended when "
+        f"its steps are measured. What the program writes, such as checkpoints and logs, it writes each time; "
+        f"{VARIABLE}=1 in its environment tells it that it is tried. Its files are not changed."
     )
 
 
 def _written(report: Report, chosen: str, options: TryOptions, screen: Abilities) -> str:
     trial = report.trial
-    if options.write_patch is not None and trial is not None and trial.patch is not None:
-        write_file(options.write_patch, trial.patch)
     shown = report if chosen in _WHOLE or trial is None else trial
     on_screen = {"screen": screen} if chosen == "terminal" else {}
     if options.output is None:
@@ -157,15 +188,18 @@ def _written(report: Report, chosen: str, options: TryOptions, screen: Abilities
 
 
 @contextmanager
-def _ended_as_by_a_person() -> Iterator[None]:
+def ended_as_by_a_person() -> Iterator[None]:
     """A request to end does what Ctrl-C does: the children end, and what is known is shown."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]  # nohup ignores one
+    for number in taken:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in taken:
+            signal.signal(number, before[number])

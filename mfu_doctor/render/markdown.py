@@ -14,7 +14,7 @@ from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text, shorten
-from mfu_doctor.render.words.trial import tried_for
+from mfu_doctor.render.words.trial import of_program, tried_for
 from mfu_doctor.result.bottleneck import meaning
 from mfu_doctor.result.findings import Diagnosis
 from mfu_doctor.result.report import Report
@@ -120,6 +120,7 @@ def fixes(report: Report) -> list[str]:
         if plan:
             notes = [_sentence(text) for text in plan_wording.plan_notes(report) if text not in plan]
             rows += ["", " ".join(inline(text) for text in (f"{plan}.", *notes)), *_unlisted(report)]
+    rows += ["", inline(tried)] if (tried := of_program(report)) else []
     held = report.withheld
     if held:
         rows += ["", "Saves too little here:", ""]

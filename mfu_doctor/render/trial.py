@@ -9,11 +9,9 @@ from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.text import cells, clean, each_text, pad, wrap
 from mfu_doctor.result.trial import Trial, Tried
 
-_HEADS = ("fix", "predicted", "saves per step", "noise", "verdict")
 _WIDTHS = (11, 24, 8, 15)  # columns of all but the first
 _INDENT = "  "
 _BELOW = "      "
-_SIGNS = "+-@ "  # of a line of a diff
 
 
 def render_trial(trial: Trial, *, screen: Abilities | None = None) -> str:
@@ -24,14 +22,14 @@ def render_trial(trial: Trial, *, screen: Abilities | None = None) -> str:
         screen: what the stream can show; if None, 80 columns without colour, as for a pipe.
     """
     screen = screen or Abilities()
-    patch, trial = _patch_lines(trial), each_text(trial, clean)
+    patch, trial = words.patch_lines(trial), each_text(trial, clean)
     lines = [line(row, "head") for row in wrap(trial.program, screen.width)]
     lines += _sentences([words.headline(trial)], screen.width)
-    rows = _rows(trial)
+    rows = words.rows(trial)
     if rows:
         lines += [
             BLANK,
-            line(_row(_HEADS, screen.width), "head"),
+            line(_row(words.HEADS, screen.width), "head"),
             *(row for one in rows for row in _fix(one, screen.width)),
         ]
     lines += [BLANK, *_sentences([words.answer(trial), words.stopped(trial)], screen.width, "head")]
@@ -42,30 +40,22 @@ def render_trial(trial: Trial, *, screen: Abilities | None = None) -> str:
     return shown_on(screen, lines)
 
 
-def _rows(trial: Trial) -> list[Tried]:
-    return [*trial.tried, *((trial.together,) if trial.together is not None else ())]
-
-
 def _sentences(told: list[str], width: int, role: str = "") -> list[Line]:
     return [line(_INDENT + row, role) for text in told for row in wrap(text, width - len(_INDENT))]
 
 
 def _fix(tried: Tried, width: int) -> list[Line]:
     """Its figures in columns if they fit, else as a sentence; then what else is known of it."""
-    figures = _figures(tried)
+    figures = words.figures(tried)
     below = words.beside(tried)
     row = _row(figures, width)
     if cells(row) > width or cells(tried.name) > _room(width):
         row = _INDENT + tried.name
-        named = (f"{head} {text}" for head, text in zip(_HEADS[1:-1], figures[1:-1], strict=True) if text)
+        named = (f"{head} {text}" for head, text in zip(words.HEADS[1:-1], figures[1:-1], strict=True) if text)
         below = ["; ".join([tried.verdict, *named]), *below]
     first = [line(part, "number") for part in wrap(row.strip(), width - len(_INDENT))]
     rest = [part for text in below for part in wrap(text, width - len(_BELOW))]
     return [*((line(_INDENT)[0], *part) for part in first), *(line(_BELOW + part, "quiet") for part in rest)]
-
-
-def _figures(tried: Tried) -> tuple[str, ...]:
-    return tried.name, words.predicted(tried), words.measured(tried), words.noise(tried), tried.verdict
 
 
 def _room(width: int) -> int:
@@ -78,23 +68,13 @@ def _row(texts: tuple[str, ...], width: int) -> str:
     return f"{_INDENT}{pad(name, max(_room(width), 0))}{figures}  {verdict}".rstrip()
 
 
-def _patch_lines(trial: Trial) -> list[str]:
-    """The lines of the patch without control characters; signs and indentation stay."""
-    return [_clean_code(row) for row in (trial.patch or "").splitlines()]
-
-
-def _clean_code(row: str) -> str:
-    sign, text = (row[:1], row[1:]) if row[:1] in _SIGNS else ("", row)
-    return sign + " " * (len(text) - len(text.lstrip(" "))) + clean(text.lstrip(" "))
-
-
 def render_trial_markdown(trial: Trial) -> str:
     """The trial as GitHub-flavoured markdown; every value is escaped."""
-    patch, trial = _patch_lines(trial), each_text(trial, clean)
+    patch, trial = words.patch_lines(trial), each_text(trial, clean)
     rows = ["### mfu-doctor try: " + inline(trial.program), "", inline(words.headline(trial)), ""]
-    if found := _rows(trial):
-        rows += ["| " + " | ".join((*_HEADS, "")) + " |", "|---|---:|---:|---:|---|---|"]
-        told = ((*_figures(tried), "; ".join(words.beside(tried))) for tried in found)
+    if found := words.rows(trial):
+        rows += ["| " + " | ".join((*words.HEADS, "")) + " |", "|---|---:|---:|---:|---|---|"]
+        told = ((*words.figures(tried), "; ".join(words.beside(tried))) for tried in found)
         rows += ["| " + " | ".join(inline(text) for text in texts) + " |" for texts in told]
         rows.append("")
     rows += [inline(text) for text in (words.answer(trial), words.stopped(trial), words.untried(trial)) if text]

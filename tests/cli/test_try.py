@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mfu_doctor.cli.trying import ended_as_by_a_person
 from mfu_doctor.trial.remedies.catalogue import REMEDIES
 from tests.traces import ROOT
 from tests.trial.programs import PLENTY, TRAIN, own_fix
@@ -40,9 +41,12 @@ def test_a_dry_run_says_what_would_run_and_runs_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     said = " ".join(done.stderr.split())
     assert (
-        "train.py --epochs 1 is run many times, in 3 minutes at most: once to record it, then in turns with and" in said
+        "train.py --epochs 1 runs once to be recorded, then in turns with and without each fix of its plan: 3 to 12 times "
+        "each, until the difference is settled, for 3 minutes at most in all." in said
     )
-    assert "checkpoints and logs, it writes each time; MFU_DOCTOR_TRIAL=1 tells it that it is tried" in said
+    assert "checkpoints and logs, it writes each time; MFU_DOCTOR_TRIAL=1 in its environment tells it" in said
+    assert max(map(len, done.stderr.splitlines())) <= 80
+    assert done.stderr.endswith("nothing was run.\n")
 
 
 def test_the_list_has_every_fix(tmp_path: Path) -> None:
@@ -57,6 +61,14 @@ def test_the_list_has_every_fix(tmp_path: Path) -> None:
         ([], "error: no program is named: write the script, or -m and a module, after the options"),
         (["missing.py"], "error: cannot read missing.py: pass the path of a Python script"),
         (["--fix", "no-such-fix", "train.py"], "error: no remedy is named 'no-such-fix'"),
+        (
+            ["--fix", "loader-workers=0", "train.py"],
+            "error: loader-workers does not take the setting '0': it takes a number of at least 1",
+        ),
+        (["--fix", "compile=fast", "train.py"], "error: compile does not take the setting 'fast': it takes default, "),
+        (["--fix", "tf32=2", "train.py"], "error: tf32 takes no setting: write --fix tf32"),
+        (["--board", "train.py", "torchrun", "train.py"], "error: train.py is an input"),
+        (["--write-patch", "mine.py", "--fix", "mine.py", "-m", "json"], "error: mine.py is an input"),
         (["--fix", "missing.py", "train.py"], "error: there is no file missing.py"),
         (["-o", "x.pdf", "train.py"], "error: no output format is known for the file name x.pdf"),
         (["--epochs", "train.py"], "error: unknown option --epochs"),
@@ -64,9 +76,21 @@ def test_the_list_has_every_fix(tmp_path: Path) -> None:
 )
 def test_a_wrong_word_is_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
     script(tmp_path, "raise SystemExit('it ran')")
+    (tmp_path / "mine.py").write_text("")
     done = call(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(said)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_as_by_a_person():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @needs_torch

@@ -11,7 +11,7 @@ from mfu_doctor.comparison.compare import compare
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.render.words.text import EN_DASH
-from mfu_doctor.render.words.trial import answer, in_report, measured
+from mfu_doctor.render.words.trial import answer, in_report, measured, untried
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.trial import (
@@ -129,6 +129,27 @@ def test_a_report_shows_what_was_tried(format_: str) -> None:
     ).replace("\\", "")
 
 
+@pytest.mark.parametrize("format_", ["terminal", "markdown", "html"])
+def test_a_report_says_what_to_do_by_what_was_tried(format_: str) -> None:
+    """Also of a set of fixes, and of those that answer no finding."""
+    text = " ".join(render(tried_report(), format_).split()).replace("\\", "").replace("\u202f", " ")
+    assert "Tried on the program" in text
+    assert "a-fix-with-a-name-that-is-long=2: the step goes from 176" in text.replace("\u00a0", " ")
+    assert "Tried on the program" not in render(replace(tried_report(), trial=None), format_)
+
+
+def test_the_page_has_the_table_and_the_patch() -> None:
+    text = render(tried_report(), "html").replace("\u00a0", " ").replace("\u202f", " ")
+    body = text[: text.index('id="report"')]
+    for tried in (WORKERS, FUSED, BF16, COMPILED, TF32):
+        assert f'<th scope="row">{tried.name}</th>' in body
+        assert f"<td>{tried.verdict}</td>" in body
+    assert "InductorError: no compiler" in body
+    assert "-l = DataLoader(d)\n+l = DataLoader(d, num_workers=2)" in body
+    assert "set_float32_matmul_precision" in body
+    assert "No fix from outside answers python-step." in body
+
+
 def test_a_comparison_shows_what_was_tried_of_the_fixes_that_were_applied() -> None:
     after = report_of(
         steady(0.118, 0.001), diagnoses=(finding(rule="input-bound", status="passed", fix=None, saving=None),)
@@ -158,7 +179,17 @@ def test_the_answer_is_the_set_that_helps_else_the_best_alone_else_nothing() -> 
     assert answer(replace(TRIAL, together=None)).startswith("loader-workers=2: the step goes from 176 ms to 118 ms")
     assert answer(replace(TRIAL, together=None, tried=(FUSED,))) == "No fix that was tried makes the step shorter."
     open_fix = replace(FUSED, verdict=OPEN)
-    assert answer(replace(TRIAL, together=None, tried=(open_fix,))) == "No fix that was tried makes the step shorter."
+    assert answer(replace(TRIAL, together=None, tried=(open_fix,))) == "No fix is known to make the step shorter yet."
+
+
+def test_what_helps_alone_and_is_not_in_the_set_is_left_out() -> None:
+    """It may do no good beside the others, or crash with them, or be another setting of one of them."""
+    assert answer(replace(TRIAL, without=("fused-optimizer",))).endswith(" Left out: fused-optimizer.")
+
+
+def test_what_cannot_be_tried_is_told_as_that() -> None:
+    """It may be the machine that has to change, or the job."""
+    assert untried(replace(TRIAL, by_rules=("thermal-throttle",))) == "No fix from outside answers thermal-throttle."
 
 
 def test_who_interrupts_before_the_first_run_is_not_told_that_there_is_no_fault() -> None:

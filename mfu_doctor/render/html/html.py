@@ -29,8 +29,10 @@ from mfu_doctor.render.html.svg import patterns
 from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words import code_lines, labels, whole_run, wording
 from mfu_doctor.render.words import plan as plan_wording
+from mfu_doctor.render.words import trial as trial_words
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
+from mfu_doctor.render.words.trial import patch_lines
 from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
@@ -51,7 +53,7 @@ def render_html(report: Report, *, origin: Origin | None = None) -> str:
     data = embedded_json(report)
     scope = scope_of(data)
     shown: Report = each_text(report, lambda text: clean(name(text)))
-    context = shared_context(shown, scope) | _page_context(shown, scope)
+    context = shared_context(shown, scope) | _page_context(shown, scope) | {"patch": patch_lines(report.trial)}
     context["commands"] = commands(shown, origin)
     return environment().get_template("page.html.j2").render(context, data=Markup(data))  # noqa: S704 - escaped above
 
@@ -118,6 +120,8 @@ def shared_context(report: Report, scope: str) -> dict[str, Any]:
         "plan_notes": [f"{text[:1].upper()}{text[1:]}." for text in plan_wording.plan_notes(report)],
         "together": plan_wording.in_order(report, EN_DASH),
         "cautions": caveat_words.cautions(report),
+        "trial": report.trial,
+        "trial_words": trial_words,
     }
 
 

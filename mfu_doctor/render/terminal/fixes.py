@@ -11,7 +11,7 @@ from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
 from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
-from mfu_doctor.render.words.trial import tried_for
+from mfu_doctor.render.words.trial import of_program, tried_for
 from mfu_doctor.result.findings import SURE as MARKS
 from mfu_doctor.result.findings import WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
@@ -28,7 +28,7 @@ def fixes(report: Report, look: Look) -> list[Block]:
     """Ranked fixes with their predicted savings, what they save together, and fixes that save too little here."""
     found = report.failed
     if not found:
-        return [*_plan(report, look), *_withheld(report, look)]
+        return [*_trial(report, look), *_plan(report, look), *_withheld(report, look)]
     rows = [line(_columns(f"{INDENT}fix", f"saves {wording.per(report)}", AMOUNT, look), "head")]
     blocks = [Block((*rows, *(_about_replay(report, look) if look.verbose else ())), gap=True)]
     most = len(found) if look.verbose else look.fixes
@@ -40,7 +40,8 @@ def fixes(report: Report, look: Look) -> list[Block]:
         names = ", ".join(f"{f.rule} {wording.saving(report, f)}" for f in rest)
         others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
-    return [*blocks, *_notes(report, [*found[:most], *brief], look), *_plan(report, look), *_withheld(report, look)]
+    blocks += [*_notes(report, [*found[:most], *brief], look), *_trial(report, look)]
+    return [*blocks, *_plan(report, look), *_withheld(report, look)]
 
 
 def _notes(report: Report, shown: Sequence[Diagnosis], look: Look) -> list[Block]:
@@ -87,6 +88,12 @@ def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
 def _tried(report: Report, found: Diagnosis, room: int) -> list[Line]:
     """What `mfu-doctor try` measured of its fixes."""
     return [line(TEXT + row) for told in tried_for(report, found.rule) for row in wrap(told, room)]
+
+
+def _trial(report: Report, look: Look) -> list[Block]:
+    """What to do by all that was tried."""
+    rows = wrap(of_program(report), look.width - len(INDENT))
+    return [Block(tuple(line(INDENT + row) for row in rows))] if rows else []
 
 
 def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:

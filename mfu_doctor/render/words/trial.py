@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from mfu_doctor import quantities
+from mfu_doctor.render.words.text import clean
 from mfu_doctor.result import trial as known
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import Trial, Tried
 
+HEADS = ("fix", "predicted", "saves per step", "noise", "verdict")
+"""Over the columns of the table."""
+
+_SIGNS = "+-@ "  # of a line of a diff
 _MANY_TIMES = 10.0  # of a loss
 _ANYTHING = 10  # steps: a range that is wider says nothing
 _LEAST_START_S = 1.0  # less is not worth a word
@@ -22,6 +27,26 @@ _LOSSES = {
     known.NOT_A_NUMBER: "the loss is not a number from step {step} on",
     known.NO_LOSS: "no loss was seen: nothing called backward() on one number",
 }
+
+
+def rows(trial: Trial) -> list[Tried]:
+    """What the table lists."""
+    return [*trial.tried, *((trial.together,) if trial.together is not None else ())]
+
+
+def figures(tried: Tried) -> tuple[str, ...]:
+    """A row of the table."""
+    return tried.name, predicted(tried), measured(tried), noise(tried), tried.verdict
+
+
+def patch_lines(trial: Trial | None) -> list[str]:
+    """The lines of the patch without control characters; signs and indentation stay."""
+    return [_clean_code(row) for row in (trial.patch or "").splitlines()] if trial is not None else []
+
+
+def _clean_code(row: str) -> str:
+    sign, text = (row[:1], row[1:]) if row[:1] in _SIGNS else ("", row)
+    return sign + " " * (len(text) - len(text.lstrip(" "))) + clean(text.lstrip(" "))
 
 
 def predicted(tried: Tried) -> str:
@@ -77,6 +102,12 @@ def tried_for(report: Report, rule: str) -> list[str]:
     return [in_report(one) for one in report.trial.tried if one.rule == rule] if report.trial is not None else []
 
 
+def of_program(report: Report) -> str:
+    """What to do by the trial of a report: "Tried on the program: ..."; empty if nothing was run."""
+    trial = report.trial
+    return f"Tried on the program: {answer(trial)}" if trial is not None and trial.runs else ""
+
+
 def headline(trial: Trial) -> str:
     """What was run, and the step of the unchanged program with its noise."""
     if not trial.runs:
@@ -94,20 +125,26 @@ def answer(trial: Trial) -> str:
     """What to do, in a sentence or two."""
     best = trial.answer
     if best is None or best.saving_s is None or trial.unchanged_s is None:
-        nothing = _NOTHING if trial.ended is None else _TOO_EARLY
-        return "No fix that was tried makes the step shorter." if trial.runs else nothing
+        return _no_answer(trial)
     after = trial.unchanged_s - best.saving_s
     share = quantities.percent(best.saving_s / trial.unchanged_s, 0)
     times = f"{quantities.duration(trial.unchanged_s)} to {quantities.duration(after)}, {share} shorter"
     told = f"{best.name}: the step goes from {times}."
     if trial.without:
-        told += f" Beside the others, {', '.join(trial.without)} adds nothing."
+        told += f" Left out: {', '.join(trial.without)}."
     return told
+
+
+def _no_answer(trial: Trial) -> str:
+    if not trial.runs:
+        return _NOTHING if trial.ended is None else _TOO_EARLY
+    is_open = any(tried.verdict == known.OPEN for tried in trial.tried)
+    return f"No fix {'is known to make' if is_open else 'that was tried makes'} the step shorter{' yet' if is_open else ''}."
 
 
 def untried(trial: Trial) -> str:
     """The findings that no fix from outside answers; empty if there are none."""
-    return f"Only a change of the program itself answers {', '.join(trial.by_rules)}." if trial.by_rules else ""
+    return f"No fix from outside answers {', '.join(trial.by_rules)}." if trial.by_rules else ""
 
 
 def stopped(trial: Trial) -> str:
