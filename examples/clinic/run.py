@@ -1,19 +1,16 @@
-"""Run every patient of the clinic with its fault and with its fix, and write the scoreboard.
+"""Try the fix of every patient of the clinic as `mfu-doctor try` tries a fix, and write the scoreboard.
 
-    python examples/clinic/run.py                          all patients, three repeats, SCOREBOARD.md beside this file
-    python examples/clinic/run.py --only slow-loader gc-pause --repeats 1
+    python examples/clinic/run.py                          all patients, SCOREBOARD.md beside this file
+    python examples/clinic/run.py --only slow-loader gc-pause --minutes 2
     python examples/clinic/run.py --keep DIR               keep every trace and what was measured; then, after a change to a rule,
     python examples/clinic/run.py --again DIR              judge the same traces again: no noise between the old code and the new
     python examples/clinic/run.py --record tests/fixtures/clinic     one small trace of each fault, for regression tests
 
-Each run is a process of its own. A pair is the fault and the fix right after or before it; all patients have one pair before
-any has the next, and every other round begins with the fix: a machine that is slow for a few minutes spoils one pair of some
-patients, not every pair of one, and one that gets slower favours neither side. The predicted step is what the doctor said on the
-faulty run (step minus the mid saving of the planted fault's rule), the measured one is the median un-profiled step of the fixed
-run.
+The program with its fault is recorded, and what the doctor says is the prediction. Then both programs run without a profiler, in
+fresh processes and in turns, until the difference is settled or the minutes are over. Steps, intervals and verdicts are those of
+`mfu_doctor.trial`; only the fix is another program here, and not a remedy that is applied from outside.
 
-Controls are the same program on both sides. How far their two runs differ is how far the machine differs from itself, so no
-prediction can be shown to be better than that.
+Controls are the same program on both sides, so no difference may be claimed.
 """
 
 from __future__ import annotations
@@ -21,53 +18,80 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
+import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from harness import judged
+import msgspec
+from boards import KEEP_HEAP, machine, spread_of
 
 import mfu_doctor
+from mfu_doctor.quantities import counted
+from mfu_doctor.result.trial import BETTER, WORSE, Trial, Tried
+from mfu_doctor.result.trial_entry import Entry
+from mfu_doctor.trial.bench import Bench, Budget, Failure
+from mfu_doctor.trial.command import Program
+from mfu_doctor.trial.findings import tried
+from mfu_doctor.trial.orders import Measured
+from mfu_doctor.trial.record import entries_of
+from mfu_doctor.trial.remedies.remedy import Chosen, Numerics, Remedy
+from mfu_doctor.trial.trying import known_from, plan_runs
+from mfu_doctor.trial.turns import Arm, Turns
 
 HERE = Path(__file__).resolve().parent
 RECORDED_STEPS = 2  # in a trace that is kept in the repository
-# glibc gives a step's activations back to the system and faults them in again at the next step, except while a profiler's buffers
-# lie above them in the heap. On a CPU that is a second fault beside the planted one, and it comes and goes: keep the memory.
-KEEP_HEAP = {"MALLOC_TRIM_THRESHOLD_": str(2**32 - 1), "MALLOC_MMAP_THRESHOLD_": str(2**32 - 1)}
 TARGETS = "targets: planted fault first >= 95 %, median |error| <= 5 %, 90th percentile <= 15 %, no finding on controls"
+THE_FIX = "the fix"
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One run with the fault and the run with the fix beside it."""
+class Sides:
+    """The program with its fault and the one with its fix, in the places of a program without and with a remedy."""
 
-    fault: dict[str, Any]
-    fix: dict[str, Any]
+    fault: Bench
+    fix: Bench
+
+    def measure(self, names: tuple[str, ...] = ()) -> Measured | Failure:
+        """Run one of them."""
+        result = self.fix.measure() if names else self.fault.measure()
+        return replace(result, effects=names) if isinstance(result, Measured) else result
+
+    def left(self) -> int:
+        """How many more runs there is time for."""
+        return self.fault.left()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient: what the doctor said, and what was measured.
+
+    Attributes:
+        expects: the planted rule; None of a control.
+        found: the rules found, the first one first.
+        trial: the fix, predicted beside measured.
+        entry: the same as a line of the record; None where the fault was not found, or nothing was measured.
+    """
+
+    expects: str | None
+    found: tuple[str, ...]
+    trial: Trial
+    entry: Entry | None
 
     @property
-    def saving(self) -> float | None:
-        """Predicted saving in seconds a step (mid), None where the planted fault was not found."""
-        found = next((f for f in self.fault["findings"] if f["rule"] == self.fault["expects"]), None)
-        return None if found is None or found["saving_s"] is None else float(found["saving_s"][1])
+    def fix(self) -> Tried:
+        """What was tried."""
+        return self.trial.tried[0]
 
     @property
     def first(self) -> bool:
         """Whether the planted fault was ranked first."""
-        found = self.fault["findings"]
-        return bool(found) and found[0]["rule"] == self.fault["expects"]
-
-    @property
-    def error(self) -> float | None:
-        """Relative error of the predicted step against the measured one."""
-        if self.saving is None:
-            return None
-        return float((self.fault["step_s"] - self.saving) / self.fix["step_s"] - 1.0)
+        return self.found[:1] == (self.expects,)
 
 
 def patients() -> dict[str, Path]:
@@ -75,132 +99,138 @@ def patients() -> dict[str, Path]:
     return {path.stem.replace("_", "-"): path for path in sorted((HERE / "patients").glob("*.py"))}
 
 
-def measure(path: Path, *, fixed: bool, trace: Path, extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Run one patient in a process of its own."""
-    command = [sys.executable, str(path), "--fix" if fixed else "--fault", "--json", "--trace", str(trace), *extra]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | KEEP_HEAP)
+def told_by(path: Path, *words: str) -> dict[str, Any]:
+    """What a patient prints as JSON."""
+    done = subprocess.run([sys.executable, str(path), *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{path.name} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def treat(name: str, number: int, folder: Path) -> Pair | str:
-    """One pair of a patient in a round, its traces and results left in the folder; why there is none on this machine."""
-    results = {}
-    for fixed in (True, False) if number % 2 else (False, True):
-        trace = kept(folder, name, number, fixed=fixed)
-        results[fixed] = measure(patients()[name], fixed=fixed, trace=trace)
-        if "absent" in results[fixed]:
-            return str(results[fixed]["absent"])
-        trace.with_suffix(".json").write_text(json.dumps(results[fixed]), encoding="utf-8")
-    return Pair(results[False], results[True])
+def treat(name: str, expects: str | None, minutes: float, keep: Path) -> Case:
+    """Record a patient, try its fix, and leave both in the folder."""
+    path, budget = str(patients()[name]), Budget(60 * minutes)
+    fault = Bench(Program((path, "--fault")), budget)
+    with fault.recorded() as trace:
+        report = known_from(trace, fault).report
+        shutil.copy(trace, keep / f"{name}.trace.gz")
+    skipped = plan_runs(fault, report)
+    fix = Bench(Program((path, "--fix")), budget, source=fault.source, steps=fault.steps)
+    turns = Turns(Sides(fault, fix), skipped, lambda *_: None)
+    arm = Arm((the_fix(expects),))
+    turns.settle([arm])
+    trial = Trial(
+        program=name,
+        budget_s=budget.seconds,
+        spent_s=budget.spent_s,
+        unchanged_s=turns.step_s,
+        noise=turns.noise,
+        tried=(tried(turns, arm, report),),
+    )
+    (keep / f"{name}.json").write_bytes(msgspec.json.encode(trial))
+    return judged(name, expects, keep)
 
 
-def kept(folder: Path, name: str, number: int, *, fixed: bool) -> Path:
-    """Where the trace of one run is; its results lie beside it."""
-    return folder / f"{name}-{number}-{'fix' if fixed else 'fault'}.trace.gz"
+def the_fix(expects: str | None) -> Chosen:
+    """The fix as a remedy: the program applies it itself."""
+    return Chosen(
+        Remedy(
+            name=THE_FIX,
+            answers=(expects,) if expects else (),
+            words="the program with its fix",
+            line="",
+            numerics=Numerics.CHANGES,
+            why_not=lambda _: None,
+            apply=lambda _: None,
+        )
+    )
 
 
-def judge_again(name: str, folder: Path) -> list[Pair]:
-    """Pairs that were kept, their traces judged by the present code."""
-    pairs = []
-    for number in range(len(list(folder.glob(f"{name}-*-fault.trace.gz")))):
-        sides = []
-        for fixed in (False, True):
-            trace = kept(folder, name, number, fixed=fixed)
-            old = json.loads(trace.with_suffix(".json").read_text(encoding="utf-8"))
-            sides.append(old | judged(mfu_doctor.diagnose(trace)))
-        pairs.append(Pair(*sides))
-    return pairs
+def judged(name: str, expects: str | None, kept: Path) -> Case:
+    """A patient that was kept, its trace judged by the present code."""
+    report = mfu_doctor.diagnose(kept / f"{name}.trace.gz")
+    trial = msgspec.json.decode((kept / f"{name}.json").read_bytes(), type=Trial)
+    saving = next((d.saving for d in report.failed if d.rule == expects), None)
+    (fix,) = trial.tried
+    if saving is not None:
+        fix = replace(
+            fix, rule=expects, predicted_low_s=saving.low, predicted_s=saving.mid, predicted_high_s=saving.high
+        )
+    trial = replace(trial, tried=(fix,))
+    entries = entries_of(replace(report, trial=trial)) if saving is not None else []
+    return Case(expects, tuple(d.rule for d in report.failed), trial, entries[0] if entries else None)
 
 
-def row(name: str, pairs: list[Pair]) -> str:
+def row(name: str, case: Case) -> str:
     """One line of the table."""
-    expects = pairs[0].fault["expects"]
-    before, after = (median(getattr(p, side)["step_s"] for p in pairs) * 1e3 for side in ("fault", "fix"))
-    if expects is None:
-        found = sorted({f["rule"] for p in pairs for side in (p.fault, p.fix) for f in side["findings"]})
-        verdict = f"found: {', '.join(found)}" if found else "no finding"
-        return f"| {name} | healthy control | {verdict} | {before:.1f} | | {after:.1f} | |"
-    errors = [p.error for p in pairs if p.error is not None]
-    ranked = f"first in {sum(p.first for p in pairs)} of {len(pairs)}"
-    if not errors:
-        return f"| {name} | {expects} | {ranked} | {before:.1f} | not found | {after:.1f} | |"
-    predicted = median(p.fault["step_s"] - (p.saving or 0.0) for p in pairs) * 1e3
-    return f"| {name} | {expects} | {ranked} | {before:.1f} | {predicted:.1f} | {after:.1f} | {median(errors):+.1%} |"
+    fix, step_s, saved = case.fix, case.trial.unchanged_s or 0.0, case.fix.saving_s
+    after, noise = "not measured", ""
+    if saved is not None and fix.saving_low_s is not None and fix.saving_high_s is not None:
+        ends = (step_s - fix.saving_high_s, step_s - fix.saving_low_s)
+        after = f"{ms(step_s - saved)} ({ms(ends[0])} to {ms(ends[1])})"
+        noise = ms(fix.noise_s) if fix.noise_s is not None else ""
+    cells = [name, case.expects or "healthy control"]
+    if case.expects is None:
+        cells += [f"found: {', '.join(case.found)}" if case.found else "no finding", ms(step_s), "", after, noise, ""]
+    else:
+        predicted = ms(step_s - case.entry.predicted_s) if case.entry is not None else "not found"
+        error = f"{case.entry.error:+.1%}" if case.entry is not None else ""
+        cells += ["first" if case.first else "not first", ms(step_s), predicted, after, noise, error]
+    return "| " + " | ".join([*cells, fix.verdict]) + " |"
 
 
-def summary(results: dict[str, list[Pair]]) -> list[str]:
+def ms(seconds: float) -> str:
+    """In milliseconds."""
+    return f"{1e3 * seconds:.1f}"
+
+
+def summary(cases: dict[str, Case]) -> list[str]:
     """The figures that the targets are about; the worst predictions by name."""
-    planted = {n: pairs for n, pairs in results.items() if pairs[0].fault["expects"] is not None}
-    runs = [p for pairs in planted.values() for p in pairs]
-    errors = {n: median(e) for n, pairs in planted.items() if (e := [p.error for p in pairs if p.error is not None])}
-    sizes = sorted(abs(e) for e in errors.values())
-    controls = [p for pairs in results.values() for p in pairs if p.fault["expects"] is None]
-    false = sum(len(side["findings"]) for p in controls for side in (p.fault, p.fix))
-    same = sorted(abs(p.fault["step_s"] / p.fix["step_s"] - 1.0) for p in controls)
-    single = sorted(abs(p.error) for p in runs if p.error is not None)
-    worst = sorted(errors, key=lambda n: -abs(errors[n]))[:3]
+    planted = [case for case in cases.values() if case.expects is not None]
+    controls = [case for case in cases.values() if case.expects is None]
+    errors = {name: case.entry.error for name, case in cases.items() if case.entry is not None}
+    met = sum(case.entry.is_met for case in planted if case.entry is not None)
+    claimed = sum(case.fix.verdict in (BETTER, WORSE) for case in controls)
     lines = []
-    if runs:
-        lines.append(f"- planted fault first: {sum(p.first for p in runs)} of {len(runs)} runs")
-    if sizes:
-        lines.append(f"- |error| of the predicted step: {spread_of(sizes)} (single pairs: {spread_of(single)})")
-        lines.append(f"- worst predictions: {', '.join(f'{n} {errors[n]:+.1%}' for n in worst)}")
+    if planted:
+        lines.append(f"- planted fault first: {sum(case.first for case in planted)} of {len(planted)}")
+    if errors:
+        worst = sorted(errors, key=lambda name: -abs(errors[name]))[:3]
+        lines.append(f"- |error| of the predicted step: {spread_of(sorted(map(abs, errors.values())))}")
+        lines.append(f"- prediction and measurement overlap, each with its range: {met} of {len(errors)}")
+        lines.append(f"- worst predictions: {', '.join(f'{name} {errors[name]:+.1%}' for name in worst)}")
     if controls:
-        lines.append(f"- findings on healthy controls: {false} in {2 * len(controls)} runs")
-        lines.append(f"- the same control run twice differs from itself: {spread_of(same)}")
+        found = sum(len(case.found) for case in controls)
+        lines.append(f"- findings on healthy controls: {found} in {counted(len(controls), 'run')}")
+        lines.append(f"- a control against itself is said to differ: {claimed} of {len(controls)}")
     return lines
 
 
-def spread_of(sizes: list[float]) -> str:
-    """Of sorted sizes."""
-    return f"median {median(sizes):.1%}, 90th percentile {sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)]:.1%}"
-
-
-def machine() -> str:
-    """The machine in a line."""
-    import torch
-
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    cpu = next(
-        (
-            text.partition(":")[2].strip()
-            for text in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if text.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return f"{cpu}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
-
-
-def scoreboard(results: dict[str, list[Pair]], absent: dict[str, str], repeats: int, *, again: bool = False) -> str:
+def scoreboard(cases: dict[str, Case], absent: dict[str, str], minutes: float, *, again: bool = False) -> str:
     """The markdown that is committed; `again`: of runs that were kept and have been judged by the present code."""
-    command = f"python examples/clinic/run.py --repeats {repeats}"
+    command = f"python examples/clinic/run.py --minutes {minutes:g}"
     judged_again = ", its kept traces judged again" if again else ""
     head = [
         "# Scoreboard of the clinic",
         "",
         f"Written by `{command}`{judged_again} on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
-        f"Times are medians in milliseconds a step; {TARGETS}.",
+        f"Times are milliseconds a step, with the 99 % range and the noise of as many equal runs; {TARGETS}.",
         "",
-        "| patient | planted fault | ranked | step with fault | predicted | measured with fix | error |",
-        "|---|---|---|---:|---:|---:|---:|",
+        "| patient | planted fault | ranked | step with fault | predicted | measured with fix | noise | error | verdict |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    rows = [row(name, pairs) for name, pairs in results.items()]
-    return "\n".join(
-        [*head, *rows, "", *summary(results), *(f"- not run: {n}: {why}" for n, why in absent.items()), ""]
-    )
+    rows = [row(name, case) for name, case in cases.items()]
+    return "\n".join([*head, *rows, "", *summary(cases), *(f"- not run: {n}: {why}" for n, why in absent.items()), ""])
 
 
-def record(folder: Path, names: list[str]) -> None:
+def record(folder: Path, names: Sequence[str]) -> None:
     """Write one trace of each patient's fault, and of each control."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         trace = folder / f"{name}.pt.trace.json.gz"
-        result = measure(patients()[name], fixed=False, trace=trace, extra=("--active", str(RECORDED_STEPS)))
+        words = ("--fault", "--json", "--trace", str(trace), "--active", str(RECORDED_STEPS))
+        result = told_by(patients()[name], *words)
         print(name, result["absent"] if "absent" in result else [f["rule"] for f in result["findings"]])
 
 
@@ -208,7 +238,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(patients()), help="names of patients")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=3.0, help="for each patient at most (3)")
     parser.add_argument("--output", type=Path, help="of the scoreboard (default: SCOREBOARD.md beside this file)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every trace and what was measured here")
     parser.add_argument("--again", type=Path, metavar="DIR", help="only judge again what was kept here")
@@ -216,46 +246,40 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.only) - set(patients()):
         parser.error(f"no such patient: {', '.join(sorted(unknown))}")
+    os.environ.update(KEEP_HEAP)
     if given.record is not None:
         record(given.record, given.only)
         return
-    if given.again is not None:
-        results = {name: pairs for name in given.only if (pairs := judge_again(name, given.again))}
-        if not results:
-            parser.error(f"nothing of these patients was kept in {given.again}")
-        if given.output is not None:
-            repeats = max(len(pairs) for pairs in results.values())
-            given.output.write_text(scoreboard(results, {}, repeats, again=True), encoding="utf-8")
-        print(*(row(name, pairs) for name, pairs in results.items()), *summary(results), sep="\n")
-        return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = given.keep or Path(scratch)
+        folder = given.again or given.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        results, absent = in_rounds(given.only, given.repeats, folder)
-    if not results:
+        cases, absent = all_of(given, folder)
+    if not cases:
         return  # nothing of it can run on this machine: a scoreboard that is there stays
-    output = given.output or HERE / "SCOREBOARD.md"
-    output.write_text(scoreboard(results, absent, given.repeats), encoding="utf-8")
-    print(*summary(results), sep="\n")
+    if given.again is None or given.output is not None:
+        output = given.output or HERE / "SCOREBOARD.md"
+        board = scoreboard(cases, absent, given.minutes, again=given.again is not None)
+        output.write_text(board, encoding="utf-8")
+    print(*summary(cases), sep="\n")
 
 
-def in_rounds(names: list[str], repeats: int, folder: Path) -> tuple[dict[str, list[Pair]], dict[str, str]]:
-    """Pairs of each patient, one a round; the patients that this machine cannot have, with the reason."""
-    results: dict[str, list[Pair]] = {name: [] for name in names}
+def all_of(given: argparse.Namespace, folder: Path) -> tuple[dict[str, Case], dict[str, str]]:
+    """Each patient; those that this machine cannot have, with the reason."""
+    cases: dict[str, Case] = {}
     absent: dict[str, str] = {}
-    for number in range(repeats):
-        for name in names:
-            if name in absent:
-                continue
-            pair = treat(name, number, folder)
-            if isinstance(pair, str):
-                absent[name] = pair
-                del results[name]
-                print(f"{name}: not run: {pair}", flush=True)
-                continue
-            results[name].append(pair)
-            print(row(name, [pair]), flush=True)
-    return results, absent
+    for name in given.only:
+        about = told_by(patients()[name], "--about")
+        if given.again is not None:
+            if (folder / f"{name}.json").exists():
+                cases[name] = judged(name, about["expects"], folder)
+        elif about["absent"] is not None:
+            absent[name] = about["absent"]
+            print(f"{name}: not run: {about['absent']}", flush=True)
+        else:
+            cases[name] = treat(name, about["expects"], given.minutes, folder)
+        if name in cases:
+            print(row(name, cases[name]), flush=True)
+    return cases, absent
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def try_out(asked: Asked, tell: Callable[[str], None], ran: Callable[[str, float
         raise DoctorError("it was interrupted before anything was measured", exit_code=INTERRUPTED) from None
     report = circumstances.report
     choice = chosen(circumstances, named, everything=ALL in asked.fixes)
-    turns = Turns(bench, _plan_runs(bench, circumstances), ran)
+    turns = Turns(bench, plan_runs(bench, circumstances.report), ran)
     trial = Trial(
         program=str(asked.program),
         budget_s=asked.minutes * 60,
@@ -102,7 +102,12 @@ def try_out(asked: Asked, tell: Callable[[str], None], ran: Callable[[str, float
 def recorded(bench: Bench) -> Circumstances:
     """Record the unchanged program, and report on it."""
     with bench.recorded() as path:
-        trace = replace(open_trace(path).trace, label=str(bench.program))
+        return known_from(path, bench)
+
+
+def known_from(path: Path, bench: Bench) -> Circumstances:
+    """What a recording tells; the bench measures the same steps from now on."""
+    trace = replace(open_trace(path).trace, label=str(bench.program))
     bench.source = trace.facts.step_source if trace.facts is not None else None
     return Circumstances(load_input(trace, settings=settings_here()).report, trace.facts)
 
@@ -127,9 +132,8 @@ def _rules_of(report: Report) -> list[str]:
     return list(dict.fromkeys([*planned, *(found.rule for found in report.failed)]))
 
 
-def _plan_runs(bench: Bench, circumstances: Circumstances) -> int:
+def plan_runs(bench: Bench, report: Report) -> int:
     """Decide how many steps each run has; returns how many of them are its beginning."""
-    report = circumstances.report
     whole = report.whole_run
     skipped = max(DEFAULT.skip, whole.startup_steps if whole is not None else 0)
     step_s = report.step_time_s.stated if report.step_time_s is not None else _MEASURED_S

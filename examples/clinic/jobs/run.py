@@ -24,7 +24,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from run import KEEP_HEAP, machine, spread_of
+from boards import KEEP_HEAP, machine, spread_of
 
 import mfu_doctor
 from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, STRAGGLER, UNEVEN_WORK, Blame, JobReport

@@ -16,6 +16,8 @@ def render_notebook(report: Report) -> str:
     """The headline, the drawing of one step, the step time breakdown and the fixes, as an HTML fragment."""
     scope = scope_of(embedded_json(report))
     shown: Report = each_text(report, clean)
-    return environment().get_template("notebook.html.j2").render(
-        shared_context(shown, scope) | {"patch": patch_lines(report.trial)}
+    return (
+        environment()
+        .get_template("notebook.html.j2")
+        .render(shared_context(shown, scope) | {"patch": patch_lines(report.trial)})
     )
