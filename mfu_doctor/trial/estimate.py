@@ -159,7 +159,7 @@ def half_width(spread: float, count: int, unchanged: int) -> float:
         unchanged: the unchanged runs.
     """
     freedom = count - 1 + max(unchanged - 2, 0) // 2
-    return _SHARED * _quantile(1 - _WRONG / 2, freedom) * spread / math.sqrt(count)
+    return _SHARED * student(1 - _WRONG / 2, freedom) * spread / math.sqrt(count)
 
 
 def judged(change: Interval) -> str:
@@ -174,7 +174,7 @@ def judged(change: Interval) -> str:
 
 
 @cache
-def _quantile(share: float, freedom: int) -> float:
+def student(share: float, freedom: int) -> float:
     """Student's t of so many degrees of freedom below which this share (more than a half) lies."""
     low, high = 0.0, 1.0
     while _below(high, freedom) < share:

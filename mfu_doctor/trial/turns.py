@@ -147,14 +147,11 @@ class Turns:
         return half_width(noise, len(arm.runs), len(self.unchanged)) * self.step_s
 
     def losses(self, arm: Arm) -> LossChange | None:
-        """What it does to the losses, in the run that harms or changes them most.
-
-        Of larger batches it is only seen whether they are numbers: such losses are others.
-        """
-        curves = [run.losses for run in self.unchanged]
+        """What it does to the losses; of larger batches, whose losses are others, only whether they are numbers."""
+        if not arm.runs:
+            return None
         compare = loss_change if arm.samples == 1.0 else not_a_number
-        changes = [change for _, run in arm.runs if (change := compare(curves, run.losses)) is not None]
-        return max(changes, key=_harm, default=None)
+        return compare([run.losses for run in self.unchanged], [run.losses for _, run in arm.runs])
 
     def start_s(self, arm: Arm) -> float | None:
         """Seconds that its first run needed more than the unchanged program before its steps were as usual.
@@ -224,8 +221,3 @@ class Turns:
             raise DoctorError(f"the unchanged program cannot be measured: {result.kind} ({result.reason})")
         self._failed = True
         self.ended = _NO_TIME if result.kind == OUT_OF_TIME else f"an unchanged run failed ({result})"
-
-
-def _harm(change: LossChange) -> tuple[bool, bool, float, bool]:
-    """By how much a change of the losses is worse than another one."""
-    return change.kind == NOT_A_NUMBER, change.kind == DIVERGES, change.most or 0.0, change.at is not None
