@@ -49,7 +49,8 @@ def _fix(tried: Tried, width: int) -> list[Line]:
     figures = words.figures(tried)
     below = words.beside(tried)
     row = _row(figures, width)
-    if cells(row) > width or cells(tried.name) > _room(width):
+    columns = (_room(width), *(column - 1 for column in _WIDTHS[:-1]))  # with a space before each number
+    if cells(row) > width or any(cells(text) > column for text, column in zip(figures, columns, strict=False)):
         row = _INDENT + tried.name
         named = (f"{head} {text}" for head, text in zip(words.HEADS[1:-1], figures[1:-1], strict=True) if text)
         below = ["; ".join([tried.verdict, *named]), *below]

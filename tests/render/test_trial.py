@@ -172,6 +172,31 @@ def test_a_range_that_says_nothing_is_not_shown() -> None:
     assert measured(replace(WORKERS, saving_low_s=-9e9)) == "58.1 ms (too noisy)"
 
 
+def test_the_ends_of_a_range_have_the_digits_of_the_larger_one() -> None:
+    assert (
+        measured(replace(WORKERS, step_s=2.0, saving_low_s=-5.9, saving_s=-1.36, saving_high_s=0.0068))
+        == "-1.36 s (-5.9 to 0.0)"
+    )
+    assert measured(replace(WORKERS, saving_low_s=0.013, saving_s=0.191, saving_high_s=0.372)) == "191 ms (13 to 370)"
+
+
+def test_figures_that_are_too_wide_are_told_in_a_sentence() -> None:
+    """They would run into each other."""
+    wide = replace(WORKERS, step_s=2000.0, saving_low_s=-1512.0, saving_s=-1234.0, saving_high_s=-1021.0)
+    assert len(measured(wide)) >= 24
+    told = " ".join(render(replace(TRIAL, tried=(wide,)), "terminal").split())
+    assert f"better; predicted 55-62 ms; saves per step {measured(wide)}; noise 1.9 ms" in told
+
+
+def test_the_patch_keeps_its_spaces() -> None:
+    patch = "--- a/t.py\n+++ b/t.py\n@@ -1 +1 @@\n-f(a)  # why\n+f(a, b)  # why\n"
+    assert (
+        patch in "\n".join(row.rstrip() for row in render(replace(TRIAL, patch=patch), "terminal").splitlines()) + "\n"
+    )
+    assert "+f(a, b)  # why" in render(replace(TRIAL, patch=patch + "+\x1b[31m\n"), "markdown")
+    assert "\x1b" not in render(replace(TRIAL, patch=patch + "+\x1b[31m\n"), "terminal")
+
+
 def test_the_answer_is_the_set_that_helps_else_the_best_alone_else_nothing() -> None:
     assert answer(TRIAL).startswith(
         "loader-workers=2 + a-fix-with-a-name-that-is-long=2: the step goes from 176 ms to 112 ms"

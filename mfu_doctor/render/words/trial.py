@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mfu_doctor import quantities
 from mfu_doctor.render.words.text import clean
 from mfu_doctor.result import trial as known
@@ -11,7 +13,7 @@ from mfu_doctor.result.trial import Trial, Tried
 HEADS = ("fix", "predicted", "saves per step", "noise", "verdict")
 """Over the columns of the table."""
 
-_SIGNS = "+-@ "  # of a line of a diff
+_SPACES = re.compile("([ \t]+)")
 _MANY_TIMES = 10.0  # of a loss
 _ANYTHING = 10  # steps: a range that is wider says nothing
 _LEAST_START_S = 1.0  # less is not worth a word
@@ -40,13 +42,12 @@ def figures(tried: Tried) -> tuple[str, ...]:
 
 
 def patch_lines(trial: Trial | None) -> list[str]:
-    """The lines of the patch without control characters; signs and indentation stay."""
+    """The lines of the patch without control characters; spaces stay, so that what is copied can be applied."""
     return [_clean_code(row) for row in (trial.patch or "").splitlines()] if trial is not None else []
 
 
 def _clean_code(row: str) -> str:
-    sign, text = (row[:1], row[1:]) if row[:1] in _SIGNS else ("", row)
-    return sign + " " * (len(text) - len(text.lstrip(" "))) + clean(text.lstrip(" "))
+    return "".join(part if part.isspace() else clean(part) for part in _SPACES.split(row))
 
 
 def predicted(tried: Tried) -> str:
@@ -64,8 +65,17 @@ def measured(tried: Tried) -> str:
     if tried.step_s is not None and high - low > _ANYTHING * tried.step_s:
         return f"{quantities.duration(middle)} (too noisy)"
     scale, unit = quantities.time_unit(max(abs(low), abs(middle), abs(high), quantities.SMALLEST_TIME_S))
-    ends = " to ".join(quantities.significant(end / scale, 2) for end in (low, high))
-    return f"{quantities.significant(middle / scale)} {unit} ({ends})"
+    return f"{quantities.significant(middle / scale)} {unit} ({_ends(low / scale, high / scale)})"
+
+
+def _ends(low: float, high: float) -> str:
+    """Two ends to two digits of the larger one: "-5.9 to 0.0"."""
+    texts = [quantities.significant(end, 2) for end in (low, high)]
+    decimals = len(max(zip((abs(low), abs(high)), texts, strict=True))[1].partition(".")[2])
+    return " to ".join(
+        text if len(text.partition(".")[2]) <= decimals else f"{round(end, decimals) + 0.0:.{decimals}f}"
+        for text, end in zip(texts, (low, high), strict=True)
+    )
 
 
 def noise(tried: Tried) -> str:
