@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Keywords
+from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 
 _CONTEXT = 3  # lines around a change
 
@@ -82,14 +82,29 @@ def _edited(source: str, fix: Chosen, line: int | None) -> str | None:
         tree = ast.parse(source)
     except SyntaxError:
         return None
-    match fix.edit:
-        case Keywords() as keywords:
-            edited = _with_keywords(source, _the_call(tree, keywords.of, line), keywords)
-        case AfterImports() as after:
-            edited = _after_imports(source, tree, after) if not _calls(tree, after.unless) else None
-        case None:
-            return None
-    return edited if edited is not None and _parses(edited) else None
+    ways = (_with_edit(source, tree, edit, line) for edit in fix.edits)
+    return next((edited for edited in ways if edited is not None and _parses(edited)), None)
+
+
+def _with_edit(source: str, tree: ast.Module, edit: Edit, line: int | None) -> str | None:
+    match edit:
+        case Keywords():
+            meant = not edit.libraries or not _packages(tree).isdisjoint(edit.libraries)
+            return _with_keywords(source, _the_call(tree, edit.of, line), edit) if meant else None
+        case AfterImports():
+            return _after_imports(source, tree, edit) if not _calls(tree, edit.unless) else None
+
+
+def _packages(tree: ast.Module) -> set[str]:
+    """The packages that the program imports from."""
+    names = set[str]()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=found):
+                names |= {alias.name for alias in found}
+            case ast.ImportFrom(module=str(module), level=0):
+                names.add(module)
+    return {name.partition(".")[0] for name in names}
 
 
 def _parses(source: str) -> bool:

@@ -18,7 +18,7 @@ TF32 = AfterImports(('torch.set_float32_matmul_precision("high")',))
 
 
 def edit(kind: Edit, setting: str | None = None) -> Chosen:
-    return Chosen(replace(fix("it").remedy, edit=kind, line="by hand"), setting)
+    return Chosen(replace(fix("it").remedy, edits=(kind,), line="by hand"), setting)
 
 
 def patched(tmp_path: Path, source: str, chosen: Chosen, place: str | None = None) -> str | None:

@@ -13,6 +13,7 @@ from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.outermost_calls import Call, around_training_calls, each_tensor
 from mfu_doctor.trial.remedies.remedy import Circumstances, Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import lightning_trainer, training_arguments
 
 _NAME = "bf16-autocast"
 
@@ -70,4 +71,8 @@ BF16_AUTOCAST = Remedy(
     numerics=Numerics.CHANGES,
     why_not=_why_not,
     apply=_apply,
+    edits=(
+        training_arguments(("bf16", "True")),
+        lightning_trainer(("precision", '"bf16-mixed"')),
+    ),
 )

@@ -10,6 +10,7 @@ from typing import Any
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.outermost_calls import is_compiled, when_models_are_known
 from mfu_doctor.trial.remedies.remedy import Circumstances, Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import training_arguments
 
 _NAME = "compile"
 
@@ -51,4 +52,5 @@ COMPILED_MODEL = Remedy(
     apply=_apply,
     settings="default|reduce-overhead|max-autotune|max-autotune-no-cudagraphs",
     setting=lambda _: "default",
+    edits=(training_arguments(("torch_compile", "True"), ("torch_compile_mode", '"{setting}"')),),
 )

@@ -24,5 +24,5 @@ CUDNN_BENCHMARK = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=whether.on_gpu,
     apply=_apply,
-    edit=AfterImports(("torch.backends.cudnn.benchmark = True",)),
+    edits=(AfterImports(("torch.backends.cudnn.benchmark = True",)),),
 )

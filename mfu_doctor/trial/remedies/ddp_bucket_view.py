@@ -23,5 +23,5 @@ DDP_BUCKET_VIEW = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
     apply=_apply,
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("gradient_as_bucket_view", "True"),), most=10),
+    edits=(Keywords(("DistributedDataParallel", "DDP"), (("gradient_as_bucket_view", "True"),), most=10),),
 )

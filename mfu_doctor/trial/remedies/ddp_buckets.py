@@ -36,5 +36,5 @@ DDP_BUCKETS = Remedy(
     apply=_apply,
     settings=COUNT,
     setting=lambda _: str(_DEFAULT),
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("bucket_cap_mb", "{setting}"),), most=7),
+    edits=(Keywords(("DistributedDataParallel", "DDP"), (("bucket_cap_mb", "{setting}"),), most=7),),
 )

@@ -23,5 +23,5 @@ DDP_NO_UNUSED_SEARCH = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
     apply=_apply,
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("find_unused_parameters", "False"),), most=8),
+    edits=(Keywords(("DistributedDataParallel", "DDP"), (("find_unused_parameters", "False"),), most=8),),
 )

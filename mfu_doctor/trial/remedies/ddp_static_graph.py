@@ -23,5 +23,5 @@ DDP_STATIC_GRAPH = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.on_many_ranks,
     apply=_apply,
-    edit=Keywords(("DistributedDataParallel", "DDP"), (("static_graph", "True"),), most=11),
+    edits=(Keywords(("DistributedDataParallel", "DDP"), (("static_graph", "True"),), most=11),),
 )

@@ -16,6 +16,6 @@ FOREACH_OPTIMIZER = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=lambda circumstances: lacking("foreach", circumstances),
     apply=lambda _: use("foreach", _NAME),
-    edit=Keywords(_CLASSES, (("foreach", "True"),), most=5, unless=("fused", "differentiable")),
+    edits=(Keywords(_CLASSES, (("foreach", "True"),), most=5, unless=("fused", "differentiable")),),
     one_of="optimizer",
 )

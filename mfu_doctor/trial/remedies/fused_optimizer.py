@@ -23,6 +23,6 @@ FUSED_OPTIMIZER = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=_why_not,
     apply=lambda _: use("fused", _NAME),
-    edit=Keywords(("Adam", "AdamW", "SGD", "Adagrad"), (("fused", "True"),), unless=("foreach", "differentiable")),
+    edits=(Keywords(("Adam", "AdamW", "SGD", "Adagrad"), (("fused", "True"),), unless=("foreach", "differentiable")),),
     one_of="optimizer",
 )

@@ -28,5 +28,5 @@ GC_THRESHOLD = Remedy(
     apply=_apply,
     settings=COUNT,
     setting=lambda _: _MANY,
-    edit=AfterImports(("gc.set_threshold({setting}, *gc.get_threshold()[1:])",), ("gc",)),
+    edits=(AfterImports(("gc.set_threshold({setting}, *gc.get_threshold()[1:])",), ("gc",)),),
 )

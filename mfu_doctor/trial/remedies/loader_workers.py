@@ -12,6 +12,7 @@ from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import change_arguments
 from mfu_doctor.trial.remedies.remedy import COUNT, Circumstances, Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import training_arguments
 
 _NAME = "loader-workers"
 _RULES = ("input-bound", "slow-sample")
@@ -47,5 +48,8 @@ LOADER_WORKERS = Remedy(
     apply=_apply,
     settings=COUNT,
     setting=_setting,
-    edit=Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True")), most=5),
+    edits=(
+        training_arguments(("dataloader_num_workers", "{setting}"), ("dataloader_persistent_workers", "True")),
+        Keywords(("DataLoader",), (("num_workers", "{setting}"), ("persistent_workers", "True")), most=5),
+    ),
 )

@@ -9,6 +9,7 @@ from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import replace
 from mfu_doctor.trial.remedies.remedy import Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import training_arguments
 
 _NAME = "no-checkpointing"
 # What checkpoint() takes for itself; the function gets all other keywords.
@@ -36,4 +37,5 @@ NO_CHECKPOINTING = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.always,
     apply=_apply,
+    edits=(training_arguments(("gradient_checkpointing", "False")),),
 )

@@ -28,5 +28,5 @@ NO_GRAD_SCALER = Remedy(
     numerics=Numerics.CHANGES,  # a step that the scaler skipped is made
     why_not=_why_not,
     apply=_apply,
-    edit=Keywords(("GradScaler",), (("enabled", "False"),), most=4),
+    edits=(Keywords(("GradScaler",), (("enabled", "False"),), most=4),),
 )

@@ -8,6 +8,7 @@ from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import change_arguments
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import training_arguments
 
 _NAME = "persistent-workers"
 
@@ -31,5 +32,8 @@ PERSISTENT_WORKERS = Remedy(
     numerics=Numerics.ORDER,  # each epoch goes on with the generators of the one before it
     why_not=whether.with_loader(lambda loader: loader.num_workers > 0, "no DataLoader has workers"),
     apply=_apply,
-    edit=Keywords(("DataLoader",), (("persistent_workers", "True"),)),
+    edits=(
+        training_arguments(("dataloader_persistent_workers", "True")),
+        Keywords(("DataLoader",), (("persistent_workers", "True"),)),
+    ),
 )

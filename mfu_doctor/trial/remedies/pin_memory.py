@@ -5,6 +5,7 @@ from __future__ import annotations
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.patches import switch
 from mfu_doctor.trial.remedies.remedy import Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import training_arguments
 
 _NAME = "pin-memory"
 
@@ -25,5 +26,8 @@ PIN_MEMORY = Remedy(
         whether.on_gpu, whether.with_loader(lambda loader: not loader.pin_memory, "batches are pinned already")
     ),
     apply=_apply,
-    edit=Keywords(("DataLoader",), (("pin_memory", "True"),), most=7),
+    edits=(
+        training_arguments(("dataloader_pin_memory", "True")),
+        Keywords(("DataLoader",), (("pin_memory", "True"),), most=7),
+    ),
 )

@@ -8,6 +8,7 @@ from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import change_arguments
 from mfu_doctor.trial.remedies.remedy import COUNT, Circumstances, Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.trainers import training_arguments
 
 _NAME = "prefetch-factor"
 _DEFAULT = 2  # torch's, for None
@@ -42,5 +43,8 @@ PREFETCH_FACTOR = Remedy(
     apply=_apply,
     settings=COUNT,
     setting=_setting,
-    edit=Keywords(("DataLoader",), (("prefetch_factor", "{setting}"),)),
+    edits=(
+        training_arguments(("dataloader_prefetch_factor", "{setting}")),
+        Keywords(("DataLoader",), (("prefetch_factor", "{setting}"),)),
+    ),
 )

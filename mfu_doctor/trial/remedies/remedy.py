@@ -14,7 +14,7 @@ from mfu_doctor.result.report import Report
 COUNT = r"[1-9]\d*"
 """The settings of a remedy that takes a number of something."""
 
-_SETTING = "{setting}"  # in `words`, `line` and `edit`: stands for the setting
+_SETTING = "{setting}"  # in `words`, `line` and `edits`: stands for the setting
 
 
 class Numerics(StrEnum):
@@ -72,12 +72,14 @@ class Keywords:
         most: positional arguments that a call may have: with more, one of `words` may be among them. None: any number, because
             `words` are taken by their names only.
         unless: arguments that exclude these, unless they are False or None.
+        libraries: packages of which the program imports one, if only a call of theirs is meant: "lightning".
     """
 
     of: tuple[str, ...]
     words: tuple[tuple[str, str], ...]
     most: int | None = None
     unless: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class Remedy:
         settings: the settings that it takes, as a regular expression; None: it takes none.
         setting: the setting to try where the user names none.
         samples: samples of a step in multiples of the unchanged program's, for a setting: 2.0 for twice the batch.
-        edit: how to write it into the program, where that is certain; None: only `line` is shown.
+        edits: ways to write it into the program, the first of which is taken whose place is certain; if there is none, only
+            `line` is shown.
         one_of: what it is one way of, if a program can go only one of them: "optimizer". Such remedies are not tried together.
     """
 
@@ -139,7 +142,7 @@ class Remedy:
     settings: str | None = None
     setting: Callable[[Circumstances], str | None] = _no_setting
     samples: Callable[[str | None], float] = _as_many
-    edit: Edit | None = None
+    edits: tuple[Edit, ...] = ()
     one_of: str | None = None
 
 
@@ -171,15 +174,16 @@ class Chosen:
         return self.remedy.samples(self.setting)
 
     @property
-    def edit(self) -> Edit | None:
-        """How to write it into the program."""
-        match self.remedy.edit:
-            case Keywords() as edit:
+    def edits(self) -> tuple[Edit, ...]:
+        """Ways to write it into the program."""
+        return tuple(self._edit(edit) for edit in self.remedy.edits)
+
+    def _edit(self, edit: Edit) -> Edit:
+        match edit:
+            case Keywords():
                 return replace(edit, words=tuple((name, self._filled(value)) for name, value in edit.words))
-            case AfterImports() as edit:
+            case AfterImports():
                 return replace(edit, lines=tuple(self._filled(line) for line in edit.lines))
-            case None:
-                return None
 
     def apply(self) -> None:
         """Apply it in this process."""

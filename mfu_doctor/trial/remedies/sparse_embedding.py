@@ -30,5 +30,5 @@ SPARSE_EMBEDDING = Remedy(
     numerics=Numerics.CHANGES,  # with momentum or weight decay, rows that the batch does not use stand still
     why_not=_why_not,
     apply=_apply,
-    edit=Keywords(("Embedding", "EmbeddingBag"), (("sparse", "True"),), most=6),
+    edits=(Keywords(("Embedding", "EmbeddingBag"), (("sparse", "True"),), most=6),),
 )

@@ -24,5 +24,5 @@ TF32 = Remedy(
     numerics=Numerics.CHANGES,
     why_not=whether.both(whether.on_gpu, whether.natively("tf32")),
     apply=_apply,
-    edit=AfterImports(('torch.set_float32_matmul_precision("high")',)),
+    edits=(AfterImports(('torch.set_float32_matmul_precision("high")',)),),
 )

@@ -49,5 +49,5 @@ THREADS = Remedy(
     apply=_apply,
     settings=COUNT,
     setting=_setting,
-    edit=AfterImports(("torch.set_num_threads({setting})",), unless=("set_num_threads",)),
+    edits=(AfterImports(("torch.set_num_threads({setting})",), unless=("set_num_threads",)),),
 )

@@ -16,7 +16,9 @@ from mfu_doctor.trial.remedies.remedy import Chosen, Keywords, Remedy
 
 torch = pytest.importorskip("torch", reason="the calls are those of torch")
 
-KEYWORDS = [(remedy, remedy.edit) for remedy in REMEDIES if isinstance(remedy.edit, Keywords)]
+EDITS = [(remedy, edit) for remedy in REMEDIES for edit in remedy.edits if isinstance(edit, Keywords)]
+KEYWORDS = [(remedy, edit) for remedy, edit in EDITS if not edit.libraries]
+TRAINERS = [(remedy, edit) for remedy, edit in EDITS if edit.libraries]
 
 
 def called(name: str) -> list[Callable[..., Any]]:
@@ -61,6 +63,26 @@ def test_no_argument_is_given_twice(tmp_path: Path, remedy: Remedy, edit: Keywor
             if new is not None:
                 (made,) = [node for node in ast.walk(ast.parse(new)) if isinstance(node, ast.Call)]
                 inspect.signature(call).bind_partial(*made.args, **{str(word.arg): word for word in made.keywords})
+
+
+@pytest.mark.parametrize(("remedy", "edit"), TRAINERS, ids=lambda it: getattr(it, "name", ""))
+def test_arguments_of_trainers_are_theirs(tmp_path: Path, remedy: Remedy, edit: Keywords) -> None:
+    name = edit.of[0]
+    library = pytest.importorskip(edit.libraries[0], reason="the arguments are those of the trainer")
+    script = tmp_path / "train.py"
+    script.write_text(f"import {edit.libraries[0]} as l\nx = l.{name}(max_steps=9)\n")
+    change = patch_of([(Chosen(remedy, "2"), None)], script)
+    (row,) = [row[1:] for row in change.diff.splitlines()[2:] if row.startswith("+")]
+    (made,) = [node for node in ast.walk(ast.parse(row)) if isinstance(node, ast.Call)]
+    assert {str(word.arg) for word in made.keywords} <= set(inspect.signature(getattr(library, name)).parameters)
+    assert change.by_hand == ()
+
+
+def test_a_class_of_this_name_that_is_not_the_librarys_is_left(tmp_path: Path) -> None:
+    (anomaly,) = [remedy for remedy, _ in TRAINERS if remedy.name == "anomaly-off"]
+    assert edited(tmp_path, anomaly, "from mine import Trainer\nt = Trainer(detect_anomaly=True)\n") is None
+    ours = "from lightning import Trainer\nt = Trainer(detect_anomaly=True)\n"
+    assert edited(tmp_path, anomaly, ours) == "t = Trainer(detect_anomaly=False)"
 
 
 def test_implementations_of_an_optimizer_exclude_each_other(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.trial.remedies.catalogue import REMEDIES
-from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Keywords, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords, Numerics, Remedy
 
 
-def remedy(edit: Keywords | AfterImports | None = None) -> Remedy:
+def remedy(*edits: Edit) -> Remedy:
     return Remedy(
         name="workers",
         answers=("input-bound",),
@@ -18,7 +18,7 @@ def remedy(edit: Keywords | AfterImports | None = None) -> Remedy:
         numerics=Numerics.ORDER,
         why_not=lambda _: None,
         apply=lambda _: None,
-        edit=edit,
+        edits=edits,
     )
 
 
@@ -36,11 +36,10 @@ def test_a_setting_is_in_the_name_the_words_and_the_line() -> None:
             Keywords(("DataLoader",), (("num_workers", "4"),)),
         ),
         (AfterImports(("torch.set_num_threads({setting})",)), AfterImports(("torch.set_num_threads(4)",))),
-        (None, None),
     ],
 )
-def test_a_setting_is_in_the_edit(edit: Keywords | AfterImports | None, filled: Keywords | AfterImports | None) -> None:
-    assert Chosen(remedy(edit), "4").edit == filled
+def test_a_setting_is_in_the_edit(edit: Edit, filled: Edit) -> None:
+    assert Chosen(remedy(edit), "4").edits == (filled,)
 
 
 def test_every_remedy_answers_rules_that_there_are() -> None:
