@@ -132,7 +132,9 @@ def fixes(report: Report) -> list[str]:
 def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     after = wording.mfu_after(diagnosis, EN_DASH)
     saves = wording.saving(report, diagnosis, EN_DASH)
-    price = f"saves {saves} {wording.per(report)}, {diagnosis.sure}" if diagnosis.saving is not None else saves
+    others = plan_wording.after_others(report, diagnosis)
+    alone = f" ({others})" if others else ""
+    price = f"saves {saves} {wording.per(report)}{alone}, {diagnosis.sure}" if diagnosis.saving is not None else saves
     at = f" at {inline(diagnosis.place)}" if diagnosis.place else ""
     rows = [
         f"{index}. **{inline(diagnosis.rule)}**{at}: {inline(diagnosis.summary)}; {price}"

@@ -201,18 +201,18 @@ def test_a_listed_fix_that_is_not_in_the_plan_is_told_from_forgotten_ones() -> N
     )
     for form, options in (("terminal", {"verbose": True}), ("markdown", {}), ("html", {})):
         text = " ".join(render(short, form, **options).split()).lower()
-        assert "not added: fp32-matmul (saves too little after all these)" in text
+        assert "alone; too little after the others" in text
         assert "x is left out: valueerror" in text
 
 
-def test_fixes_that_one_other_covers_share_their_reason() -> None:
+def test_fixes_that_one_other_covers_name_it() -> None:
     report = loader_bound()
     overlaps = tuple(Overlap(rule=rule, covered_by="input-bound") for rule in ("host-bound", "fp32-matmul"))
     alone = replace(report, plan=replace(report.plan, steps=report.plan.steps[:1], overlaps=overlaps))
-    left = "host-bound and fp32-matmul (save too little after input-bound)"
-    told = f"All together: no more than input-bound alone. Not added: {left}"
-    assert told in " ".join(render(alone, "terminal").split())
-    assert told in " ".join(render(alone, "markdown").split())
+    for form in ("terminal", "markdown"):
+        text = " ".join(render(alone, form).split())
+        assert "All together: no more than input-bound alone" in text
+        assert text.count("alone; too little after input-bound") == 2
 
 
 def test_a_fix_that_saves_more_after_others_says_what_it_saves_alone() -> None:
@@ -223,6 +223,23 @@ def test_a_fix_that_saves_more_after_others_says_what_it_saves_alone() -> None:
     saving = report.failed[1].saving
     assert saving is not None
     assert f"host-bound 120 ms more ({1000 * saving.mid:.0f} ms alone)" in " ".join(render(more, "terminal").split())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_fix_that_adds_little_to_those_above_says_so_in_its_row(width: int) -> None:
+    """Two savings under each other are read as a sum: 170 ms and 65 ms of a step of 214."""
+    report = loader_bound()
+    first, second, *rest = report.plan.steps
+    less = replace(report, plan=replace(report.plan, steps=(first, replace(second, saving_s=0.005), *rest)))
+    covered = (Overlap(rule=second.rule, covered_by=first.rule),)
+    none = replace(report, plan=replace(report.plan, steps=(first,), overlaps=covered))
+    told = ((less, "alone; 5.0 ms after those above"), (none, f"alone; too little after {first.rule}"))
+    for shown, words in told:
+        for form in ("terminal", "markdown", "html"):
+            text = render(shown, form, **({"screen": Abilities(width=width)} if form == "terminal" else {}))
+            assert words in text.replace("Alone", "alone").replace("\u00a0", " ")
+    shares = replace(less, savings_are_shares=True)
+    assert "alone; 1.2 % after those above" in render(shares, "terminal", screen=Abilities(width=width))
 
 
 def test_a_plan_of_the_first_fix_alone_is_not_told_twice() -> None:

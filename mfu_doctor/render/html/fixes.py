@@ -32,6 +32,7 @@ class Fix:
     decides: str
     tried: list[str]
     mfu_after: str
+    after_others: str
     step_after: str
     tags: tuple[str, ...]
     evidence: tuple[tuple[str, str, str], ...]  # name, value, place
@@ -103,6 +104,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
         decides=wording.decided_by(report, found),
         tried=tried_for(report, found.rule),
         mfu_after=wording.mfu_after(found, EN_DASH),
+        after_others=plan_wording.after_others(report, found),
         step_after=after,
         tags=labels.fix_tags(found),
         evidence=tuple((e.name, quantities.measure(e.value, e.unit), e.place or "") for e in found.evidence),

@@ -37,7 +37,8 @@ def fixes(report: Report, look: Look) -> list[Block]:
     blocks += [_brief(report, i, f, look) for i, f in enumerate(brief, most + 1)]
     rest = [f for f in found[most:] if f not in brief]
     if rest:
-        names = ", ".join(f"{f.rule} {wording.saving(report, f)}" for f in rest)
+        alone = {f.rule: " alone" for f in rest if plan_wording.after_others(report, f)}
+        names = ", ".join(f"{f.rule} {wording.saving(report, f)}{alone.get(f.rule, '')}" for f in rest)
         others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
     blocks += [*_notes(report, [*found[:most], *brief], look), *_trial(report, look)]
@@ -76,12 +77,12 @@ def one(report: Report, rule: str, look: Look) -> list[Block]:
 def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     """One fix and its place in a line, and if there is room its change, or the problem if that is longer."""
     place = (found.place or "").rpartition("/")[2]
-    name = f"{index} {found.rule}" + (f": {place}" if place else "") + plan_wording.after_others(report, found)
+    name, *below = _named(f"{index} {found.rule}" + (f": {place}" if place else ""), report, found, look)
     saves = _columns(name, wording.saving(report, found), wording.sure(found), look)
     room = look.width - len(TEXT)
     change = [row for row in change_rows(found.fix or "", None, room) if not row.lstrip().startswith("#")]
     told = change if change and len(change) <= BRIEF else wrap(found.summary, room, lines=BRIEF)
-    rows = (line(saves, "number"), *_tried(report, found, room))
+    rows = (line(saves, "number"), *(line(TEXT + row) for row in below), *_tried(report, found, room))
     return Block(rows, (tuple(line(TEXT + row, "code") for row in told),), urgency=0, hint=False)
 
 
@@ -104,6 +105,15 @@ def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
     return tuple(line(TEXT + row, "quiet") for row in wrap(f"{text} Amounts: {amounts}.", look.width - len(TEXT)))
 
 
+def _named(name: str, report: Report, found: Diagnosis, look: Look) -> list[str]:
+    """The name of a fix with what it adds to those above it, which takes a line of its own where both do not fit."""
+    after = plan_wording.after_others(report, found)
+    beside = f"{name} ({after})" if after else name
+    if cells(beside) < look.width - SAVES - SURE:
+        return [beside]
+    return [name] if look.is_tight else [name, after]
+
+
 def _columns(left: str, saves: str, sure: str, look: Look) -> str:
     """A row of the fix table: text on the left, what it saves and how sure that is on the right."""
     room = look.width - SAVES - SURE
@@ -112,14 +122,14 @@ def _columns(left: str, saves: str, sure: str, look: Look) -> str:
 
 def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     """One fix: its name, the problem, the saving, where and what to change (never cut), and the reason."""
-    name = f"{index} {found.rule}{plan_wording.after_others(report, found)}"
+    name, *below = _named(f"{index} {found.rule}", report, found, look)
     whole = f"{name}: {found.summary}"
     is_short = bool(found.summary) and cells(whole) < look.width - SAVES - SURE
     left = whole if is_short else name
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
-    if not is_short and found.summary:
-        rows += [line(TEXT + t) for t in wrap(found.summary, room, lines=look.at_most(2 - look.is_tight))]
+    told = "; ".join(text for text in ("" if is_short else found.summary, *below) if text)
+    rows += [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(2 - look.is_tight))]
     rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
     rows += _tried(report, found, room)
     decides, note = wording.decided_by(report, found), wording.remarks(found)

@@ -19,23 +19,22 @@ def _about(plan: Plan) -> str:
 
 
 def in_order(report: Report, dash: str = "-") -> str:
-    """All fixes of the plan in one sentence: the step then, how many times as fast, what each adds; and which are not added.
+    """All fixes of the plan in one sentence: the step then, how many times as fast, what each adds.
 
     Empty if the first listed fix is all.
     """
-    plan, left = report.plan, not_added(report)
+    plan = report.plan
     if not plan.steps or plan.saving_high_s <= 0:
         return ""
     first = plan.steps[0].rule
     if len(plan.steps) == 1 and first in {found.rule for found in report.failed}:
-        return f"All together: no more than {first} alone. Not added: {left}" if left else ""
+        return f"All together: no more than {first} alone" if plan.overlaps else ""
     told = f"saves {_share_saved(report)}" if report.savings_are_shares else _then(report, dash)
     mfu = (plan.mfu_low, plan.mfu_high)
     is_told = (mfu[1] or 0.0) >= _LEAST_MFU
     after = f", MFU {quantities.percent_range(mfu[0] or 0.0, mfu[1] or 0.0, dash=dash)}" if is_told else ""
     why = (plan.lower_mfu, plan.stop if plan.at_floor else None)
-    told = "; ".join([f"All together: {told}{after}: {plan_names(report)}", *(text for text in why if text)])
-    return f"{told}. Not added: {left}" if left else told
+    return "; ".join([f"All together: {told}{after}: {plan_names(report)}", *(text for text in why if text)])
 
 
 def _share_saved(report: Report) -> str:
@@ -65,11 +64,22 @@ def plan_names(report: Report) -> str:
 
 
 def after_others(report: Report, found: Diagnosis) -> str:
-    """What a fix adds to those listed above it, if that is less than half of what it saves alone; empty if it is not."""
+    """What a fix adds to those listed above it, if that is much less than what it saves alone; empty if it is not.
+
+    Savings that overlap, one under the other, read as a sum.
+    """
+    if found.saving is None or not report.plan.steps:
+        return ""  # the row of a fix without an estimate says so
+    if found.rule not in {step.rule for step in report.plan.steps}:
+        cause = next((overlap.covered_by for overlap in report.plan.overlaps if overlap.rule == found.rule), None)
+        return f"alone; too little after {cause or 'the others'}"
     step = next((step for step in report.plan.steps[1:] if step.rule == found.rule), None)
-    if step is None or found.saving is None or report.savings_are_shares or 2 * step.saving_s > found.saving.mid:
+    if step is None or found.saving.mid <= WIDE * step.saving_s:
         return ""
-    return f" (alone; {quantities.duration(step.saving_s, 2)} after those above)"
+    more = quantities.duration(step.saving_s, 2)
+    if report.savings_are_shares:
+        more = quantities.share(step.saving_s, report.step_s)
+    return f"alone; {more} after those above"
 
 
 def _why_more(report: Report, step: PlanStep) -> str:
@@ -80,21 +90,6 @@ def _why_more(report: Report, step: PlanStep) -> str:
     if found is None or found.saving is None or step.saving_s <= WIDE * found.saving.mid or report.savings_are_shares:
         return ""
     return f" ({quantities.duration(found.saving.mid, 2)} alone)"
-
-
-def not_added(report: Report) -> str:
-    """The listed fixes that are no part of the plan, each with the reason in a few words; empty if there is none."""
-    planned = {step.rule for step in report.plan.steps}
-    covered = {overlap.rule: overlap.covered_by for overlap in report.plan.overlaps}
-    left: dict[str | None, list[str]] = {}
-    for found in report.failed if planned else ():
-        if found.rule not in planned and found.saving is not None:  # the row of another says that there is no estimate
-            left.setdefault(covered.get(found.rule), []).append(found.rule)
-    told = []
-    for cause, rules in left.items():
-        saves = "saves" if len(rules) == 1 else "save"
-        told.append(f"{' and '.join(rules)} ({saves} too little after {cause or 'all these'})")
-    return ", ".join(told)
 
 
 def plan_notes(report: Report) -> list[str]:
