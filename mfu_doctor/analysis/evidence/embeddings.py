@@ -1,7 +1,7 @@
 """Embedding tables with dense gradients: their size, how many of their rows a batch uses, and what processes all rows.
 
-A dense gradient is as large as its table. Most of the work to write its zeros and to update the table concerns rows that the
-batch does not use. Adding up the rows of the batch remains in any case.
+A dense gradient is as large as its table. Most of the work to write its zeros, to add it to that of another lookup and to update
+the table concerns rows that the batch does not use. Adding up the rows of the batch remains in any case.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
+from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.optimizer import optimizer_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
@@ -23,6 +24,7 @@ from mfu_doctor.trace import Category
 
 DENSE = re.compile(r"^aten::(embedding_dense_backward|_embedding_bag_dense_backward)$")
 _ZEROING = re.compile(r"^aten::(zero_|fill_|zeros)$")
+_SUM = re.compile(r"^aten::add_?$")
 _PRODUCT = re.compile(r"^aten::(mm|addmm|linear|matmul)$")
 # Position of num_weights among the arguments (native_functions.yaml of PyTorch).
 _ROWS_IN_TABLE = {"aten::embedding_dense_backward": 2, "aten::_embedding_bag_dense_backward": 5}
@@ -36,6 +38,7 @@ class DenseTables:
         calls: host rows of the gradients, all steps.
         zeroing: entries of the activity table that write a gradient's zeros, shape (n,).
         adding: entries that add up the rows of the batch, shape (n,).
+        summing: entries that add whole gradients of a table which is looked up several times, shape (n,).
         tables: (rows of the table, width, indices of the batch) of each size of table; empty if shapes were not recorded. Several
             lookups per step in tables of one size count as lookups in one table: a table that is used twice is the usual case.
         optimizer_rows: device rows of the optimizer that walk over a table.
@@ -46,6 +49,7 @@ class DenseTables:
     calls: Rows
     zeroing: Mask
     adding: Mask
+    summing: Mask
     tables: tuple[tuple[int, int, int], ...]
     optimizer_rows: Rows
     in_tables: npt.NDArray[np.float64]
@@ -74,7 +78,16 @@ def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
     sizes = {(rows, width) for rows, width, _ in lookups}
     tables = tuple((*size, sum(batch for *of, batch in lookups if tuple(of) == size)) for size in sorted(sizes))
     rows, part = _optimizer(run, steady, sizes)
-    return DenseTables(calls, zeroing, owned & ~zeroing, tables, rows, part, _is_tied(run, sizes))
+    return DenseTables(calls, zeroing, owned & ~zeroing, _summing(run, sizes), tables, rows, part, _is_tied(run, sizes))
+
+
+def _summing(run: Run, sizes: set[tuple[int, int]]) -> Mask:
+    """Entries of additions in backward whose tensors have the shape of a table."""
+    adds = rows_matching(run.trace, _SUM, run.trace.rows(Category.CPU_OP))
+    adds = adds[in_backward(run, adds)]
+    told = run.trace.events.args[adds]
+    of_table = [i for i in np.unique(told).tolist() if i >= 0 and run.trace.args[i].shape(0) in sizes]
+    return np.isin(owner_of(run, _SUM), adds[np.isin(told, of_table)])
 
 
 def _lookup(run: Run, row: int) -> tuple[int, int, int] | None:
