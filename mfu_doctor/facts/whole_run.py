@@ -77,6 +77,12 @@ class WholeRun:
         """The wall time without the recorder's work: what the program takes alone, but for profiled steps."""
         return self.wall_s - self.recorder_s
 
+    @property
+    def step_s(self) -> float | None:
+        """What a step took in all, with what comes between steps; without the beginning of the run, and without a profiler."""
+        steps = self.steps - self.profiled_steps
+        return (self.steps_s - self.profiled_s + self.long_s + self.between_s) / steps if steps > 0 else None
+
     def seconds_of(self, part: str) -> float:
         """Seconds of one of PARTS."""
         return {BEFORE: self.before_s, BETWEEN: self.between_s, LONG: self.long_s, AFTER: self.after_s}[part]

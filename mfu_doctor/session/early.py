@@ -11,6 +11,7 @@ from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.files import is_stream
 from mfu_doctor.quantities import counted, duration
 from mfu_doctor.session.beside import Beside
+from mfu_doctor.session.ending import told_of_run
 from mfu_doctor.session.report_process import Made
 
 # What evaluation and inference show too: their report comes at the end, when it is known that no training came after them.
@@ -19,6 +20,7 @@ _NO_TRAINING = (Source.BLOCK, Source.MODULE, Source.FETCH)
 _HEAD_START_S = 1.0
 _LONGEST_WAIT_S = 5.0  # at the end of the block; then the report is made there
 _ENOUGH = 3  # steps that tell how long steps take
+UNLIKE = 0.1  # of a step: the same program on the same machine differs from itself by so much
 _FAILED = "the report could not be made beside the training"
 
 
@@ -45,6 +47,7 @@ class EarlyReport:
         self.printed = False
         self._capture, self._say, self._folder, self._places = capture, say, folder, places
         self._beside: Beside | None = None
+        self._step_s: float | None = None  # as the printed report says
         self._before = self._after = (0, 0)  # un-profiled steps and their time when it began, and when it was there
         self._enter = capture.phase_runner.enter
         capture.phase_runner.enter = self._entered
@@ -81,7 +84,21 @@ class EarlyReport:
             beside.stop()
 
     @property
-    def cost(self) -> str | None:
+    def told_more(self) -> str | None:
+        """What the whole run adds to the printed report; None if its steps took otherwise than that says: it is due again."""
+        run = None if self._capture.facts is None else self._capture.facts.whole_run
+        step_s = None if run is None else run.step_s
+        if self._step_s and step_s and abs(step_s - self._step_s) > UNLIKE * self._step_s:
+            self._say(
+                f"mfu-doctor: a step took {duration(step_s)} in the whole run, and {duration(self._step_s)} until the report "
+                "above was made: here is that of the whole run"
+            )
+            return None
+        sentences = (None if run is None else told_of_run(run), self._cost)
+        return "\n".join(f"mfu-doctor: {sentence}" for sentence in sentences if sentence is not None)
+
+    @property
+    def _cost(self) -> str | None:
         """What steps took while the report was made, in a sentence; None if too few tell."""
         took_s = None if self._beside is None else self._beside.took_s
         during, later = _between(self._before, self._after), _between(self._after, self._steps)
@@ -108,7 +125,7 @@ class EarlyReport:
 
     def _made(self, made: Made) -> None:
         """In the thread that waited for it."""
-        self.printed = True
+        self.printed, self._step_s = True, made.step_s
         self._say(made.text)
         self._after = self._steps
         self._capture.samplers.look_on()  # from now on nothing else of ours takes processor time

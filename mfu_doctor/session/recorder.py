@@ -27,7 +27,7 @@ from mfu_doctor.capture.seen import Request
 from mfu_doctor.session.batches import Batches
 from mfu_doctor.session.decorated import in_block
 from mfu_doctor.session.early import EarlyReport
-from mfu_doctor.session.ending import report_of, told, told_of_run, trains_on
+from mfu_doctor.session.ending import report_of, told, trains_on
 from mfu_doctor.session.floor import leave_the_floor, take_the_floor
 from mfu_doctor.session.live import Live
 from mfu_doctor.session.shown import display, in_notebook, write
@@ -272,10 +272,9 @@ class Recorder:
     def _show(self, capture: Capture) -> None:
         """The report, else why there is none; nothing beside the traceback of a program that failed before it trained."""
         early = self._early
-        if early is not None and early.finish():
-            run = None if capture.facts is None else capture.facts.whole_run
-            told_more = (None if run is None else told_of_run(run), early.cost)
-            text = "\n".join(f"mfu-doctor: {sentence}" for sentence in told_more if sentence is not None)
+        more = early.told_more if early is not None and early.finish() else None
+        if more is not None:
+            text = more
         elif (report := self.report) is not None:
             if in_notebook():
                 display(report)

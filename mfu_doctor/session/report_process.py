@@ -14,6 +14,10 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mfu_doctor.result.report import Report
 
 # Beside a training that keeps all cores busy this gets a tenth of one: a report of a second of work comes after ten. At 19 it
 # comes after a minute, which is no report "as soon as it is recorded".
@@ -30,9 +34,11 @@ class Made:
 
     Attributes:
         text: the report.
+        step_s: what a step took all in all until then, as it says: with what came between steps; None: it names no step.
     """
 
     text: str
+    step_s: float | None
 
     @classmethod
     def read(cls, written: bytes) -> Made:
@@ -55,8 +61,15 @@ def main() -> None:
     threading.Thread(target=_end_with_the_reader, args=(sys.stdout.fileno(),), daemon=True).start()
     path, folder = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
     all_ranks.be_patient(_FOR_OTHERS_S)
-    made = Made(text=told(report_of(path, folder, sys.stdin.buffer), path, folder))
+    report = report_of(path, folder, sys.stdin.buffer)
+    made = Made(text=told(report, path, folder), step_s=_step_s(report))
     sys.stdout.buffer.write(json.dumps(asdict(made)).encode())
+
+
+def _step_s(report: Report) -> float | None:
+    run, step = report.whole_run, report.step_time_s
+    between_s = run.between_s / run.steps if run is not None and run.steps else 0.0
+    return None if step is None else step.stated + between_s
 
 
 def _end_with_the_reader(pipe: int) -> None:

@@ -20,7 +20,8 @@ HEAD = "Step time breakdown"
 # What the program hears on standard error. The process is not last in priority here, so that a busy machine makes nobody wait.
 HEARING = """
 import io
-from mfu_doctor.session import beside
+from mfu_doctor.session import beside, early
+early.UNLIKE = 1e9  # how steps differ on the machine of the tests decides nothing
 beside.CODE = "import os; os.nice = lambda n: n; " + beside.CODE
 
 class Heard(io.StringIO):
@@ -51,6 +52,17 @@ with block(print_report=True) as doctor:
     until = time.monotonic() + 0.6
     while time.monotonic() < until:
         train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+"""
+
+SLOWER_LATER = """
+early.UNLIKE = 0.1
+with block(print_report=True) as doctor:
+    begin = time.time()
+    train_until_heard()
+    now = time.time()
+    while time.time() < now + (now - begin) / 4:
+        train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+        time.sleep(0.3)
 """
 
 FAILING = """
@@ -204,6 +216,15 @@ def test_a_report_that_comes_early_leaves_how_long_training_waited_for_a_core(zy
     if host.other_cpu_share is not None:  # Linux
         assert host.turns is not None
         assert host.turns.training_ran > 0.05
+
+
+def test_a_run_whose_steps_took_otherwise_later_has_its_own_report(zygote: Zygote, tmp_path: Path) -> None:
+    """What only the whole run shows (a growing step, a late evaluation) would else be said to nobody."""
+    ended = heard(zygote, tmp_path, SLOWER_LATER)
+    assert ended.code == 0, ended.err
+    assert ended.err.count(HEAD) == 2
+    assert "in the whole run, and " in ended.err
+    assert "not to its end" not in ended.err.rpartition("here is that of the whole run")[2]
 
 
 def test_a_failing_process_leaves_the_report_to_the_end(zygote: Zygote, tmp_path: Path) -> None:
