@@ -141,14 +141,15 @@ class Capture:
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "forward")
             self._safely("a call of a module could not be recorded", self._tell, self.signs.module_called, module)
 
-    def backward_begins(self, roots: Sequence[Any]) -> None:
+    def backward_begins(self, roots: Sequence[Any], *, differentiable: bool) -> None:
         """See `Listener`."""
         if not self.over:
             self.signs.backward_begins(roots)
             self.notes.guarded("the settings could not be read", self.seen.loop.settings.note, "backward")
             if self.phase_runner.idle:
                 with without_user_modes():
-                    self.watch.aside("a graph was not read", self.seen.backward, roots, self.phase_runner.recording)
+                    recorded = self.phase_runner.recording
+                    self.watch.aside("a graph was not read", self.seen.backward, roots, recorded, differentiable)
 
     def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """See `Listener`."""

@@ -61,9 +61,10 @@ class Seen:
         if len(self.pauses) < _MAX_PAUSES:
             self.pauses.append(pause)
 
-    def backward(self, roots: Sequence[Any], recorded: bool) -> None:
+    def backward(self, roots: Sequence[Any], recorded: bool, differentiable: bool) -> None:
         """A backward pass begins from these tensors, in a step whose time is not used and that is `recorded` or not."""
-        self.calls.forget()
+        if not differentiable:
+            self.calls.forget()
         self.gradients.begins(roots, recorded)
         self.targets.begins(roots, recorded)
 

@@ -55,6 +55,16 @@ def test_a_call_without_gradients_is_found_too() -> None:
     assert repeated(program) == (("Sequential", 2),)
 
 
+def test_parameters_that_stand_in_for_others_make_another_call() -> None:
+    """As in MAML: the module and its input are the same objects."""
+
+    def program(_: RepeatedCalls, net: Any, x: Any) -> None:
+        for by in (1.0, 2.0, 3.0):
+            torch.func.functional_call(net, {name: by * one for name, one in net.named_parameters()}, (x,))
+
+    assert repeated(program) == ()
+
+
 def written(_: RepeatedCalls, net: Any, x: Any) -> None:
     net(x)
     x.add_(1)

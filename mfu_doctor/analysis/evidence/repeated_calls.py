@@ -1,23 +1,27 @@
 """Modules that a step calls several times with the same tensors: one call is enough, and what the others do is needless.
 
 The recorder knows the calls of the step that was recorded in depth. A call that draws random numbers (dropout, sampling) gives
-another result each time. The call that stays is one that backward goes through, if there is one.
+another result each time. The call that stays is one that backward goes through, if there is one. What is computed from the output
+alone comes again with it: a gradient of its sum (`autograd.grad(..., create_graph=True)`) is the same each time.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.attribution import work_in
+from mfu_doctor.analysis.evidence.attribution import shapes_of, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.needless_backward import NeedlessBackward, needless_backward, whole_nodes
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
-from mfu_doctor.analysis.names.vocabulary import rows_matching
+from mfu_doctor.analysis.names.autograd import NODE_CALL
+from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts import RepeatedCall
 from mfu_doctor.trace import Category
@@ -36,12 +40,31 @@ class Repeated:
     Attributes:
         modules: classes of the modules that are called.
         rows: outermost operators of these calls, all steps.
+        derived: whether a gradient of their output is computed again with them.
         work: their forward pass, and their backward pass where they have one beside that of the call that stays.
     """
 
     modules: tuple[str, ...]
     rows: Rows
+    derived: bool
     work: NeedlessBackward
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One of several equal calls in one step, with what follows it and is equal too.
+
+    Attributes:
+        rows: operators of the call.
+        start, end: host time of the call and of what follows it.
+        first, last: half-open range of the numbers that autograd gives in it.
+    """
+
+    rows: Rows
+    start: int
+    end: int
+    first: int
+    last: int
 
 
 def repeated_calls_of(run: Run) -> Repeated | None:
@@ -51,26 +74,111 @@ def repeated_calls_of(run: Run) -> Repeated | None:
         return None
     operators = run.trace.rows(Category.CPU_OP)
     nodes = node_calls(run, operators)
-    makers = maker_of(run, nodes)
+    makers, track = maker_of(run, nodes), _main_track(run, operators, nodes)
     modules: list[str] = []
-    rows: list[Rows] = []
+    needless: list[_Copy] = []
     again: list[Rows] = []
     for call in told:
         made = _calls(run, call, operators)
         if min(map(len, made), default=0) == 0 or any(_is_random(run, one) for one in made):
             continue
-        live = [nodes[np.isin(makers, one)] for one in made]
-        kept = next((at for at, its in enumerate(live) if len(its)), 0)
         modules.append(call.module)
-        rows += [one for at, one in enumerate(made) if at != kept]
-        again += [its for at, its in enumerate(live) if at != kept]
-    if not rows:
+        live = [bool(np.isin(makers, one).any()) for one in made]
+        made.insert(0, made.pop(live.index(True) if any(live) else 0))  # the one that stays
+        for copies in _by_step(run, made):
+            whole = _with_what_follows(run, copies, track)
+            needless += whole[1:]
+            again.append(_nodes_again(run, whole, nodes, track))
+    if not needless:
         return None
-    forward = outermost(run, np.sort(np.concatenate(rows)))
-    backward = needless_backward(run, whole_nodes(np.sort(np.concatenate(again))))
-    where = union(*_spans(run, rows)) | backward.whole
+    forward = outermost(run, np.sort(np.concatenate([copy.rows for copy in needless])))
+    backward = needless_backward(run, whole_nodes(distinct(np.concatenate(again))))
+    spans = union(np.array([copy.start for copy in needless]), np.array([copy.end for copy in needless]))
+    where = spans | backward.whole
     share = work_in(run, where).astype(np.float64)
-    return Repeated(tuple(dict.fromkeys(modules)), forward, NeedlessBackward(where, share, share, backward.handed))
+    derived = bool(spans.contains(run.trace.events.start[nodes]).any())
+    return Repeated(
+        tuple(dict.fromkeys(modules)), forward, derived, NeedlessBackward(where, share, share, backward.handed)
+    )
+
+
+def _main_track(run: Run, operators: Rows, nodes: Rows) -> Rows:
+    """Outermost operators of the training thread and all calls of nodes, in time order."""
+    events = run.trace.events
+    main = operators[events.track[operators] == run.host.main_track]
+    main = main[~np.isin(events.name[main], ids_matching(run.trace, LABEL))]
+    rows = distinct(np.concatenate((outermost(run, main), nodes)))
+    return rows[np.argsort(events.start[rows], kind="stable")]
+
+
+def _by_step(run: Run, made: list[Rows]) -> Iterator[list[Rows]]:
+    """The operators of each call, step by step; steps without all calls are left out."""
+    step = [
+        dict(groups(np.searchsorted(run.steps.host_start, run.trace.events.start[one], side="right"))) for one in made
+    ]
+    for number in step[0]:
+        if all(number in one for one in step):
+            yield [one[of[number]] for one, of in zip(made, step, strict=True)]
+
+
+def _with_what_follows(run: Run, copies: list[Rows], track: Rows) -> list[_Copy]:
+    """Each call with the operators after it that compute the same from its output: up to where it differs from the first one.
+
+    What takes one tensor is taken to take what was just made. A backward pass that begins there is a part of it.
+    """
+    events = run.trace.events
+    begins = events.start[track]
+    after = [int(np.searchsorted(begins, events.end[rows].max())) for rows in copies]
+    same = [_alike(run, track, after[0], at) for at in after[1:]]
+    whole = []
+    for rows, at, count in zip(copies, after, (max(same), *same), strict=True):
+        inside = np.concatenate((rows, track[at : at + count]))
+        numbers = events.sequence[inside].astype(np.int64)
+        numbers = numbers[numbers >= 0]
+        following = track[at + count :][:1]
+        end = int(events.start[following[0]]) if len(following) and count else int(events.end[rows].max())
+        last = max(int(events.sequence[following].max(initial=-1)), int(numbers.max(initial=-1)) + 1)
+        first = int(numbers.min(initial=last))
+        whole.append(_Copy(rows, int(events.start[rows].min()), end, first, last))
+    return whole
+
+
+def _alike(run: Run, track: Rows, one: int, other: int) -> int:
+    """How many operators from two positions on are alike."""
+    count = 0
+    for a, b in zip(track[one:].tolist(), track[other:].tolist(), strict=False):
+        if a == b or not _is_alike(run, a, b):
+            break
+        count += 1
+    return count
+
+
+def _is_alike(run: Run, one: int, other: int) -> bool:
+    """Whether two operators do the same with what was just made, or two calls of nodes are of such."""
+    names = run.trace.events.name
+    if names[one] != names[other] or _RANDOM.match(run.trace.name_of(one)):
+        return False
+    if NODE_CALL.match(run.trace.name_of(one)):
+        return True
+    mine, its = run.trace.args_of(one), run.trace.args_of(other)
+    if mine is None or its is None or mine.dims is None:
+        return False
+    return (mine.dims, mine.concrete) == (its.dims, its.concrete) and len(shapes_of(run, one)) <= 1
+
+
+def _nodes_again(run: Run, copies: list[_Copy], nodes: Rows, track: Rows) -> Rows:
+    """Calls of nodes that compute what another copy's node computes in the same backward pass: all but the first."""
+    events = run.trace.events
+    operators = events.start[np.setdiff1d(track, nodes, assume_unique=True)]
+    number, passes = events.sequence[nodes], np.searchsorted(np.sort(operators), events.start[nodes])
+    found, place = [], []
+    for copy in copies:
+        mine = np.flatnonzero((number >= copy.first) & (number < copy.last) & (events.start[nodes] >= copy.start))
+        found.append(mine)
+        place.append(np.stack((passes[mine], number[mine] - copy.first)))
+    which = np.concatenate(found)
+    _, kept = np.unique(np.concatenate(place, axis=1), axis=1, return_index=True)
+    return nodes[np.delete(which, kept)]
 
 
 def _calls(run: Run, call: RepeatedCall, operators: Rows) -> list[Rows]:
@@ -88,16 +196,3 @@ def _is_random(run: Run, rows: Rows) -> bool:
     given = [run.trace.args_of(row) for row in rows_matching(run.trace, _ATTENTION, rows).tolist()]
     texts = [text for args in given if args is not None and args.concrete for text in args.concrete]
     return any(_POSITIVE.fullmatch(text) for text in texts)
-
-
-def _spans(run: Run, rows: list[Rows]) -> tuple[Rows, Rows]:
-    """Start and end of each of these calls in each step, with the Python between their operators."""
-    start, end = run.trace.events.start, run.trace.events.end
-    starts: list[int] = []
-    ends: list[int] = []
-    for one in rows:
-        step = np.searchsorted(run.steps.host_start, start[one], side="right")
-        for _, mine in groups(step):
-            starts.append(int(start[one[mine]].min()))
-            ends.append(int(end[one[mine]].max()))
-    return np.array(starts, np.int64), np.array(ends, np.int64)

@@ -1,9 +1,10 @@
 """Modules that are called again with the very tensors of a call before, in the step that is recorded with shapes.
 
-A call is the same if its tensors are the same objects, not written in between, and neither a backward pass nor an optimizer came
-in between. The tensors are referred to weakly, until then: one that has died was another one. A parameter is not, since torch
-refuses to swap or convert what anybody refers to; its calls are not compared. Whether the module draws random numbers is seen
-in the trace. Nothing is watched once a function is to be compiled: Dynamo would warn of hooks on all modules, and break graphs.
+A call is the same if its tensors and its parameters are the same objects, not written in between, and neither an optimizer came
+in between nor a backward pass that ends the graph: one with `create_graph=True` leaves it as it is. The tensors are referred to
+weakly, until then: one that has died was another one. A parameter is not, since torch refuses to swap or convert what anybody
+refers to; calls that get one as an argument are not compared. Whether the module draws random numbers is seen in the trace.
+Nothing is watched once a function is to be compiled: Dynamo would warn of hooks on all modules, and break graphs.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from mfu_doctor.facts import RepeatedCall
 _WITH_NAMES = 2  # the named arguments and the result
 _MOST = 4096  # calls that are looked at, of all modules: a step that generates text has more, and is not worth its slowing down
 
-Key = tuple[
-    int, bool, tuple[tuple[int, int], ...]
-]  # address of a module, its mode, addresses of tensors and their versions
+_States = tuple[tuple[int, int], ...]  # addresses of tensors and their versions
+Key = tuple[int, bool, _States, _States]  # address of a module, its mode, what it is given, and its parameters
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +130,7 @@ class RepeatedCalls:
         only_tensors = bool(args) and all(isinstance(value, torch.Tensor) for value in args)
         if inside or in_backward or not only_tensors or not all(map(_is_comparable, args)):
             return  # inside of a repeated call everything is repeated; inside of backward it is recomputation
-        key = id(module), module.training, tuple((id(one), one._version) for one in args)  # noqa: SLF001 - no public name exists
+        key = id(module), module.training, _states(args), _states(tuple(module.parameters()))
         call = _Call(type(module).__name__, time.time_ns())
         self._open[-1] = call
         known = self._known.get(key)
@@ -155,6 +155,10 @@ def _is_comparable(tensor: Any) -> bool:
     from torch.nn import Parameter
 
     return not tensor.is_inference() and not isinstance(tensor, Parameter)
+
+
+def _states(tensors: tuple[Any, ...]) -> _States:
+    return tuple((id(one), -1 if one.is_inference() else one._version) for one in tensors)  # noqa: SLF001 - no public name exists
 
 
 def _forget_hook(number: int) -> None:

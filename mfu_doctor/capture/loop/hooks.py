@@ -36,8 +36,8 @@ _INSIDE = tuple(
     if directory is not None
 )
 
-# Position of `inputs` among the arguments of the engine, after the tensors: their gradients, retain_graph, create_graph, inputs.
-_INPUTS = 3
+# Positions among the arguments of the engine, after the tensors: their gradients, retain_graph, create_graph, inputs.
+_CREATE_GRAPH, _INPUTS = 2, 3
 
 
 class Listener(Protocol):
@@ -58,8 +58,13 @@ class Listener(Protocol):
     def module_called(self, module: object) -> None:
         """A module is called that no other module calls; not reported once anything else was."""
 
-    def backward_begins(self, roots: Sequence[Any]) -> None:
-        """A backward pass (or `torch.autograd.grad`) begins; from `roots`, if it gives a gradient to all that it reaches."""
+    def backward_begins(self, roots: Sequence[Any], *, differentiable: bool) -> None:
+        """A backward pass (or `torch.autograd.grad`) begins; from `roots`, if it gives a gradient to all that it reaches.
+
+        Args:
+            roots: tensors.
+            differentiable: whether it makes a graph of its own and leaves the one that it goes through.
+        """
 
     def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
         """It has ended; `site` tells the file and line that called it, if asked now."""
@@ -96,7 +101,14 @@ class Hooks:
         from torch.optim.optimizer import register_optimizer_step_post_hook
         from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-        for ours in (self._here, self._trains_here, _roots, _caller_outside_torch, self._outermost.remove):
+        for ours in (
+            self._here,
+            self._trains_here,
+            _roots,
+            _creates_graph,
+            _caller_outside_torch,
+            self._outermost.remove,
+        ):
             leave_alone(ours, inside=True)
         leave_alone(self._after_optimizer, inside=False)
         self.report_to(self._listener)
@@ -154,7 +166,7 @@ class Hooks:
                 return original(*args, **kwargs)
             if self._outermost.watching:
                 self._outermost.remove()
-            self._listener.backward_begins(_roots(*args, **kwargs))
+            self._listener.backward_begins(_roots(*args, **kwargs), differentiable=_creates_graph(*args, **kwargs))
             self._backward_depth += 1
             try:
                 result = original(*args, **kwargs)
@@ -227,6 +239,10 @@ def _roots(tensors: Sequence[Any], *args: Any, **kwargs: Any) -> Sequence[Any]:
     """What a pass begins from that gives a gradient to every parameter; none for one that is asked for some gradients."""
     inputs = args[_INPUTS] if len(args) > _INPUTS else kwargs.get("inputs")
     return tensors if kwargs.get("accumulate_grad") and not inputs else ()
+
+
+def _creates_graph(_tensors: Sequence[Any], *args: Any, **kwargs: Any) -> bool:
+    return bool(args[_CREATE_GRAPH] if len(args) > _CREATE_GRAPH else kwargs.get("create_graph"))
 
 
 def not_the_programs(file: str) -> bool:

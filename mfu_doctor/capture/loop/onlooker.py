@@ -103,7 +103,7 @@ class Onlooker:
         """See `Listener`."""
         self._safely(self._module_called, module)
 
-    def backward_begins(self, roots: Sequence[Any]) -> None:
+    def backward_begins(self, roots: Sequence[Any], *, differentiable: bool) -> None:  # noqa: ARG002
         """See `Listener`."""
         if self._losses.wanted:
             self._losses.begins(roots)

@@ -1,15 +1,17 @@
 """A module is called several times in a step with the same tensors: each call computes the same.
 
 What it measures
-    Calls of a module with the very tensors of a call before it, if nothing has written them and no backward pass and no optimizer
-    step came in between. profile() watches the calls in the step that it records with shapes. A call that draws random numbers
-    (dropout, sampling) and one in another mode (eval) do not count.
+    Calls of a module with the very tensors of a call before it, if nothing has written them and no optimizer step came in
+    between, nor a backward pass but one that is itself differentiated (create_graph=True); and what is computed in the same way
+    from their output alone, such as a gradient of it. profile() watches the calls in the step that it records with shapes. A call
+    that draws random numbers (dropout, sampling) and one in another mode (eval) do not count.
 
 Why it costs
     A second forward pass for a metric or a log line costs as much as the first one, and if a loss uses both, backward runs twice.
 
 How the gain is predicted
-    The operators of all calls but one are removed, and the backward of calls beside that of the one that stays.
+    The operators of all calls but one are removed, and the backward of calls beside that of the one that stays: what a node of
+    one call does in a backward pass is removed where another call's node does the same in that pass.
     Low: only their device time.
     Mid and high: the time to launch them on the CPU as well.
     The MFU after the fix is of the FLOPs that are left.
@@ -35,6 +37,9 @@ from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
+_MEASURED = "with out.detach() for what is only measured"
+_DERIVED = "and torch.autograd.grad(out.sum(), x, create_graph=True) once, for all that is derived from it"
+
 
 @rule(
     "repeated-forward",
@@ -54,7 +59,7 @@ def repeated_forward(run: Run) -> Outcome:
     names = " and ".join(found.modules)
     return Finding(
         summary=f"{names} is called again with the same tensors, which takes {steady.share(spent)} of the step",
-        fix=f"out = model(x)  # {names}: once, with out.detach() for what is only measured",
+        fix=f"out = model(x)  # {names}: once, {_DERIVED if found.derived else _MEASURED}",
         detail="nothing was written and nothing was updated in between, so each call computes the same",
         confidence="measured",
         decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),

@@ -48,10 +48,64 @@ def called_twice(*, device: bool = False, both: bool = False, random: bool = Fal
     return run_of(drawn, repeated_calls=calls if told else ())
 
 
+def gradient_taken_twice(*, other: bool = False) -> Run:
+    """Two calls of 1 ms, each with the gradient (2 ms) of its sum, or one of its mean; backward takes 5 ms for each."""
+    ends: list[tuple[int, int]] = []
+    node = "autograd::engine::evaluate_function: {}Backward0"
+
+    def body(drawn: Timeline) -> None:
+        number = 10 * drawn.steps
+        for call in (number, number + 3):
+            drawn.python(10)
+            start = drawn.now
+            drawn.op("aten::mm", host=1_000, sequence=call, **SQUARE)
+            ends.append((start * 1_000, drawn.now * 1_000))
+            drawn.op(
+                "aten::mean" if other and call > number else "aten::sum",
+                host=10,
+                sequence=call + 1,
+                dims=[[64, 64], []],
+            )
+            drawn.op("aten::ones_like", host=5, dims=[[], []])
+            with drawn.span(node.format("Mm"), "cpu_op", sequence=call):
+                drawn.op("aten::mm", host=2_000, sequence=call + 2, **SQUARE)
+            drawn.op("aten::slice", host=10, sequence=call + 3)
+        drawn.op("aten::ones_like", host=5)
+        for call in (number + 3, number):
+            with drawn.span(node.format("Mm"), "cpu_op", sequence=call + 2):
+                drawn.op("aten::mm", host=3_000, **SQUARE)
+            with drawn.span(node.format("Mm"), "cpu_op", sequence=call):
+                drawn.op("aten::mm", host=2_000, **SQUARE)
+        hand(drawn, added=False)
+        with drawn.span("Optimizer.step#SGD.step"):
+            drawn.op("aten::add_", host=20)
+
+    drawn = steps(body, device=False)
+    origin = run_of(drawn).trace.origin_ns
+    calls = tuple(
+        RepeatedCall(module="Net", spans=tuple((origin + a, origin + b) for a, b in ends[at : at + 2]))
+        for at in range(0, len(ends), 2)
+    )
+    return run_of(drawn, repeated_calls=calls)
+
+
+def test_a_gradient_of_the_same_output_is_computed_once() -> None:
+    """The other call, its gradient, and what backward does for both."""
+    run = gradient_taken_twice()
+    assert price_us(repeated_forward, run).low_ns == close(1_000 + 2_000 + 3_000 + 2_000)
+    assert "autograd.grad(out.sum(), x, create_graph=True) once" in found(repeated_forward, run).fix
+
+
+def test_a_gradient_of_something_else_stays() -> None:
+    assert price_us(repeated_forward, gradient_taken_twice(other=True)).low_ns == close(1_000 + 2_000)
+
+
 def test_the_call_that_backward_does_not_go_through_vanishes() -> None:
     for device in (False, True):
         assert price_us(repeated_forward, called_twice(device=device)).low_ns == close(1_000)
-    assert "Net is called again" in found(repeated_forward, called_twice()).summary
+    finding = found(repeated_forward, called_twice())
+    assert "Net is called again" in finding.summary
+    assert "out.detach()" in finding.fix
 
 
 def test_of_two_calls_with_a_backward_one_pass_is_left() -> None:
