@@ -6,6 +6,7 @@ Rules name operators ("the casts", "the norms"). The timeline has kernels and ho
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +49,23 @@ def inherited(run: Run, rows: Rows, value: npt.NDArray[np.float64]) -> npt.NDArr
 
 def work_in(run: Run, where: Intervals) -> Mask:
     """Entries whose operator (else launch call) began inside these host times; shape (n,)."""
+    return where.contains(_issued(run))
+
+
+def work_in_each(run: Run, many: Sequence[Intervals]) -> list[Rows]:
+    """The same for each of these host times, as positions in the activity table."""
+    issued = _issued(run)
+    order = np.argsort(issued, kind="stable")
+    begins = issued[order]
+    edges = [(np.searchsorted(begins, one.start), np.searchsorted(begins, one.end)) for one in many]
+    return [np.concatenate([order[:0], *map(order.__getitem__, map(slice, *pair))]) for pair in edges]
+
+
+def _issued(run: Run) -> Rows:
+    """When the operator of each entry began, else its launch call, else -1; shape (n,)."""
     op, call = run.launches.op, run.launches.call
     start = run.trace.events.start
-    issued = np.where(op >= 0, start[np.maximum(op, 0)], np.where(call >= 0, start[np.maximum(call, 0)], -1))
-    return where.contains(issued)
+    return np.where(op >= 0, start[np.maximum(op, 0)], np.where(call >= 0, start[np.maximum(call, 0)], -1))
 
 
 def of_events(run: Run, entry: Rows, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

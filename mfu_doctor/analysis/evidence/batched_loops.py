@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.attribution import work_in
+from mfu_doctor.analysis.evidence.attribution import work_in_each
 from mfu_doctor.analysis.evidence.gemms import gemms_of
 from mfu_doctor.analysis.evidence.graph_walks import graph_walks
 from mfu_doctor.analysis.evidence.loop_kinds import SmallOps
-from mfu_doctor.analysis.evidence.steady_steps import Mask, under
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
@@ -70,12 +70,13 @@ _ENDS = (_End(0.25, 0.5, 0.5), _End(0.0, 0.1, 0.7), _End(0.0, 0.0, 1.0))
 
 def batched(run: Run, loops: list[SmallOps]) -> Change:
     """Each loop as few large operators, at the low, mid and high end."""
-    state = _state_products(run)
-    low, mid, high = (_edits(run, loops, end, state) for end in _ENDS)
+    state, mine = _state_products(run), work_in_each(run, [found.inside for found in loops])
+    low, mid, high = (_edits(run, list(zip(loops, mine, strict=True)), end, state) for end in _ENDS)
     return Change(low, mid, high)
 
 
-def _edits(run: Run, loops: list[SmallOps], end: _End, state: Mask) -> tuple[Edit, ...]:
+def _edits(run: Run, loops: list[tuple[SmallOps, Rows]], end: _End, state: Mask) -> tuple[Edit, ...]:
+    """`loops`: each with its entries of the activity table."""
     now, work = run.unrecorded_ns, _work_ns(run, end)
     # At best the matmuls of the state reach the peak as well. A layer's pointwise work is part of them.
     of_cells = np.where(
@@ -84,9 +85,9 @@ def _edits(run: Run, loops: list[SmallOps], end: _End, state: Mask) -> tuple[Edi
     by_index, accumulates = _named(run, _BY_INDEX), under(run, run.launches.op, ACCUMULATE_CALL) >= 0
     host: list[Edit] = []
     left = np.full(run.activity.count, np.nan)
-    for found in loops:
+    busy = run.activity.busy()
+    for found, mine in loops:
         once = 1.0 / found.loop.rounds
-        mine = np.flatnonzero(work_in(run, found.inside))
         whole = by_index[mine] | found.loop.masks
         if found.kind == "backward-per-part":  # all weights are read, and their gradients written, once
             stays = _work_ns(run, end, weights=once)[mine]
@@ -95,9 +96,11 @@ def _edits(run: Run, loops: list[SmallOps], end: _End, state: Mask) -> tuple[Edi
             stays = (of_cells if found.kind == "cells" else work)[mine]
         stays = stays * np.where(whole, once, 1.0)
         left[mine] = np.minimum(np.maximum(now[mine] * once + stays, end.least * now[mine]), now[mine])
-        where = found.inside - run.activity.busy() if run.is_cpu else found.inside
+        where = found.inside - busy if run.is_cpu else found.inside
         host.append(ScaleHost(where, max(once, end.least)))
-    host += [ScaleHost(walk, max(1.0 - share, end.least)) for walk, share in graph_walks(run, loops)]
+    host += [
+        ScaleHost(walk, max(1.0 - share, end.least)) for walk, share in graph_walks(run, [found for found, _ in loops])
+    ]
     mine = np.flatnonzero(~np.isnan(left))
     rows, of_row = np.unique(run.activity.row[mine], return_inverse=True)
     before, after = np.bincount(of_row, now[mine]), np.bincount(of_row, left[mine])

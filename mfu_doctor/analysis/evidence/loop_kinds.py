@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
@@ -40,7 +41,8 @@ _WRITE = re.compile(
 # Lengthens a tensor by a result; but what joins a state to an input, for a layer, looks the same.
 _LENGTHEN = re.compile(rf"{NODE_CALL.pattern}(Cat|Stack)Backward\d+$")
 _COLLECTS = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
-_GATE = re.compile(r"^aten::(tanh|sigmoid)_?$")
+_GATE = re.compile(r"aten::sigmoid_? |aten::add_? aten::tanh_? ")  # of a cell; a layer's own tanh follows its product
+_FIRST_AXIS_OF_ONE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +93,52 @@ def small_ops(run: Run) -> list[SmallOps]:
     if not loops:
         return []
     nodes = _nodes_of(run, loops)
+    mine_of = members(nodes.loop, len(loops))
+    together = _together(loops, mine_of)
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[run.trace.events.track[rows] == run.host.main_track]
     out = []
-    for loop, mine in zip(loops, members(nodes.loop, len(loops)), strict=True):
+    for loop, mine, (all_nodes, rounds) in zip(loops, mine_of, together, strict=True):
         if loop.backward:
             within = union(np.array([loop.start]), np.array([loop.end]))
             out.append(SmallOps(loop, "backward-per-part", within, nodes.row[:0]))
             continue
-        kind = _kind(loop, _all_names(run, loop, rows), nodes, mine)
-        if kind is not None:
+        trained = _parameters_within(nodes, all_nodes)
+        kind = None if trained >= rounds else _kind(loop, _all_names(run, loop, rows), nodes, mine, trained)
+        if kind is not None and (loop.again < 0 or kind != "layers-per-part" or _takes_one(run, loop)):
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
 
 
-def _all_names(run: Run, loop: Loop, rows: Rows) -> set[str]:
+def _together(loops: list[Loop], mine: list[Rows]) -> list[tuple[Rows, int]]:
+    """For each loop its nodes and rounds, with those of the same loop that the step runs again."""
+    whole: dict[int, tuple[list[Rows], int]] = {}
+    for at, (loop, its) in enumerate(zip(loops, mine, strict=True)):
+        nodes, rounds = whole.get(_key(loop, at), ([], 0))
+        whole[_key(loop, at)] = [*nodes, its], rounds + loop.rounds
+    joined = {key: (np.sort(np.concatenate(nodes)), rounds) for key, (nodes, rounds) in whole.items()}
+    return [joined[_key(loop, at)] for at, loop in enumerate(loops)]
+
+
+def _key(loop: Loop, at: int) -> int:
+    return loop.again if loop.again >= 0 else -1 - at
+
+
+def _takes_one(run: Run, loop: Loop) -> bool:
+    """Whether a layer of the loop gets a batch of one, as far as shapes tell: layers in a row have whole batches."""
+    layers = rows_matching(run.trace, _LAYER, loop.rows[: len(loop.rows) // loop.rounds])
+    return any(shapes[0][0] == 1 for row in layers.tolist() if (shapes := shapes_of(run, row)))
+
+
+def _all_names(run: Run, loop: Loop, rows: Rows) -> list[str]:
     """Names of all operators of the first round, with what they call; `rows`: the operators of the main thread."""
     events = run.trace.events
     first = loop.rows[: len(loop.rows) // loop.rounds]
     lo, hi = np.searchsorted(events.start[rows], (events.start[first[0]], events.end[first[-1]]))
-    return {run.trace.name_of(int(row)) for row in rows[lo:hi]}
+    return [run.trace.name_of(int(row)) for row in rows[lo:hi]]
 
 
-def _kind(loop: Loop, names: set[str], nodes: _Nodes, mine: Rows) -> Kind | None:
-    trained = _parameters_within(nodes, mine)
-    if trained >= loop.rounds:
-        return None
+def _kind(loop: Loop, names: list[str], nodes: _Nodes, mine: Rows, trained: int) -> Kind | None:
     layered = any(_LAYER.match(name) for name in names)
     collects = nodes.writes if layered else nodes.writes | nodes.lengthens
     continues = _continues(nodes, mine[~collects[mine]], loop.rounds)
@@ -126,7 +148,7 @@ def _kind(loop: Loop, names: set[str], nodes: _Nodes, mine: Rows) -> Kind | None
         return None if continues else "parts"
     if not trained:  # the layers of a network that is not trained repeat themselves too
         return None
-    return "cells" if continues or any(_GATE.match(name) for name in names) else "layers-per-part"
+    return "cells" if continues or _GATE.search(" ".join((*names, ""))) else "layers-per-part"
 
 
 def _parameters_within(nodes: _Nodes, mine: Rows) -> int:

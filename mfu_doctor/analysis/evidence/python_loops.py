@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mfu_doctor.analysis.evidence.backward import node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost, under
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
@@ -26,6 +26,10 @@ _MASKING = re.compile(r"^aten::(eq|ne|lt|le|gt|ge|isin|isclose|where|masked_fill
 _SEED = re.compile(r"^aten::ones_like$")  # the gradient of the loss, with which each backward pass begins
 LONGEST_BODY = 64  # outermost operators in one round: a cell or a loss written out has 10 to 40
 LEAST_ROUNDS = 10  # as PyTorch's own pattern matcher takes
+# A loop that the step runs again and again (for each environment, at each time) needs so many rounds in a row: all its runs
+# together have LEAST_ROUNDS. A round of fewer operators is found in such short runs by chance.
+LEAST_IN_A_ROW = 4
+_SHORTEST_BODY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Loop:
         before: the outermost operator before the loop, "" if there is none.
         after: the one after it.
         backward: whether each round has a backward pass of its own.
+        again: number of the loop that the step runs again and again; -1: this is all of it.
     """
 
     names: tuple[str, ...]
@@ -50,6 +55,7 @@ class Loop:
     before: str = ""
     after: str = ""
     backward: bool = False
+    again: int = -1
 
     @property
     def row(self) -> int:
@@ -97,9 +103,32 @@ def _loops_in(run: Run, *, backward: bool) -> list[Loop]:
             if taken[first:last].any():
                 continue
             taken[first:last] = True
-            begin, end = _whole_rounds(run, rows, (first, last), body)
-            around = (int(rows[begin - 1]) if begin else -1, int(rows[end]) if end < len(rows) else -1)
-            found.append(_loop(run, rows[begin:end], around, body))
+            found.append(_loop(run, rows, (first, last), body))
+    return found if backward else [*found, *_short_loops(run, rows, names, taken)]
+
+
+def _short_loops(run: Run, rows: Rows, names: Rows, taken: Mask) -> list[Loop]:
+    """Loops of few rounds that run again and again within a step."""
+    start = run.trace.events.start
+    runs: dict[tuple[int, tuple[int, ...]], list[tuple[int, int]]] = {}  # by the step and the operators of a round
+    for body in range(_SHORTEST_BODY, LONGEST_BODY + 1):
+        for first, last in _repeats(names, body, LEAST_IN_A_ROW):
+            if not taken[first:last].any():
+                step = int(np.searchsorted(run.steps.host_start, start[rows[first]], side="right"))
+                runs.setdefault((step, tuple(sorted(names[first : first + body].tolist()))), []).append((first, last))
+    often = [
+        (last - first, len(names_), number, (first, last))
+        for number, ((_, names_), its) in enumerate(runs.items())
+        if sum(last - first for first, last in its) >= LEAST_ROUNDS * len(names_)
+        for first, last in its
+    ]
+    found = []
+    for _, body, number, (first, last) in sorted(
+        often, key=lambda one: (-one[0], one[1])
+    ):  # of the longest the simplest
+        if not taken[first:last].any():
+            taken[first:last] = True
+            found.append(replace(_loop(run, rows, (first, last), body), again=number))
     return found
 
 
@@ -121,14 +150,14 @@ def _boundaries(run: Run, *, backward: bool) -> Rows:
     return np.concatenate((run.steps.host_start, run.steps.host_end, apart))
 
 
-def _repeats(names: Rows, body: int) -> list[tuple[int, int]]:
-    """Half-open ranges in which the sequence repeats itself every `body` names, at least LEAST_ROUNDS times."""
-    if len(names) <= body * LEAST_ROUNDS:
+def _repeats(names: Rows, body: int, least: int = LEAST_ROUNDS) -> list[tuple[int, int]]:
+    """Half-open ranges in which the sequence repeats itself every `body` names, at least so many times."""
+    if len(names) <= body * least:
         return []
     same = np.concatenate((np.zeros(1, np.bool_), names[body:] == names[:-body], np.zeros(1, np.bool_)))
     change = np.flatnonzero(np.diff(same.astype(np.int8)))
     starts, ends = change[::2], change[1::2]
-    long = ends - starts >= body * (LEAST_ROUNDS - 1)
+    long = ends - starts >= body * (least - 1)
     return [(int(a), int(b) + body) for a, b in zip(starts[long], ends[long], strict=True)]
 
 
@@ -150,9 +179,12 @@ def _whole_rounds(run: Run, rows: Rows, found: tuple[int, int], body: int) -> tu
     return first + offset, last - (extra - offset)
 
 
-def _loop(run: Run, rows: Rows, around: tuple[int, int], body: int) -> Loop:
+def _loop(run: Run, among: Rows, repeats: tuple[int, int], body: int) -> Loop:
     """One loop, with what cuts the tensor (split, unbind), what joins its rounds' results (stack, cat), and freeing them."""
     events = run.trace.events
+    begin, last = _whole_rounds(run, among, repeats, body)
+    rows = among[begin:last]
+    around = (int(among[begin - 1]) if begin else -1, int(among[last]) if last < len(among) else -1)
     before, after = (run.trace.name_of(row) if row >= 0 else "" for row in around)
     names = tuple(dict.fromkeys(run.trace.name_of(row) for row in rows[:body].tolist()))
     start, end = int(events.start[rows[0]]), int(events.end[rows].max())

@@ -130,12 +130,18 @@ class RepeatedCalls:
         only_tensors = bool(args) and all(isinstance(value, torch.Tensor) for value in args)
         if inside or in_backward or not only_tensors or not all(map(_is_comparable, args)):
             return  # inside of a repeated call everything is repeated; inside of backward it is recomputation
-        key = id(module), module.training, _states(args), _states(tuple(module.parameters()))
+        parameters = tuple(module.parameters())
+        objects = (
+            module,
+            *args,
+            *filter(_is_comparable, parameters),
+        )  # functional_call puts other tensors in their place
+        key = id(module), module.training, _states(args), _states(parameters)
         call = _Call(type(module).__name__, time.time_ns())
         self._open[-1] = call
         known = self._known.get(key)
-        if known is None or not known.is_of((module, *args)):
-            self._known[key] = _Known(call, tuple(map(weakref.ref, (module, *args))))
+        if known is None or not known.is_of(objects):
+            self._known[key] = _Known(call, tuple(map(weakref.ref, objects)))
             return
         first = known.call
         call.end_ns = -1  # it runs, and is a repetition

@@ -1,7 +1,9 @@
 """A Python loop runs small operators for one element, sample, window, graph or time step after another.
 
 What it measures
-    A sequence of up to 64 operators that repeats at least ten times within one step on the main thread, with its backward. It
+    A sequence of up to 64 operators that repeats at least ten times within one step on the main thread, with its backward: in a
+    row, or at least four times in a row again and again (a model that is called for each environment at each time); few rounds
+    with layers count only if the layers get a batch of one. It
     indexes a tensor, goes through its pieces, or joins the results of its rounds (stack, cat). Rounds may differ in size (masks,
     graphs, segments). Backward tells what it is: if the weights get their gradients round by round, the rounds are layers of a
     network, and the rule is silent. If the first round's backward does less than the others', each round continues from the last

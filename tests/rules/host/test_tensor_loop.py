@@ -240,6 +240,47 @@ def test_whether_a_model_per_sample_continues_is_asked() -> None:
     assert "does a round need the result of the one before?" in finding.detail
 
 
+def environments(*, batch: int = 1, times: int = 8, rounds: int = 4, own_weights: bool = False, others: int = 0) -> Run:
+    """At each time a model (20 us an operator) for one environment after another, then 300 us of Python; then backward."""
+    drawn, number = Timeline(device=None), 0
+    sized = {"dims": [[batch, 4], [128, 4]], "types": ["float", "float"]}
+    for _ in range(6):
+        with drawn.step():
+            first = number
+            for time in range(times):
+                for _ in range(rounds + others * (time % 2)):
+                    drawn.op("aten::linear", host=20, sequence=number, **sized)
+                    drawn.op("aten::tanh", host=20, sequence=number + 1)
+                    drawn.op("aten::softmax", host=20, sequence=number + 2)
+                    drawn.op("aten::multinomial", host=20)
+                    number += 3
+                drawn.op("aten::cat", host=20, sequence=number)
+                drawn.python(300)
+                number += 1
+            drawn.op("aten::ones_like", host=10)
+            for i in range(number - 1, first - 1, -1):
+                node(drawn, "AddmmBackward0", i, (("aten::mm", 5),) * 2)
+                if own_weights or i == first:
+                    node(drawn, ACCUMULATE, ops=())
+    return run_of(drawn)
+
+
+def test_a_model_that_is_called_for_each_environment_at_each_time() -> None:
+    """Four rounds are few, but the step runs them eight times: a model called with a batch of one, and no cell."""
+    finding = found(tensor_loop, environments())
+    assert "torch.stack(xs)" in finding.fix
+    assert "4 times" in finding.summary
+    price = price_us(tensor_loop, environments())
+    assert price.high_ns == close(0.75 * 8 * (4 * 4 * 20 + 20 + 13 * (2 * 5 + 2)))  # with the join and its node
+    assert found(tensor_loop, environments(others=1)).fix == finding.fix
+
+
+def test_few_rounds_of_whole_batches_or_of_own_weights_are_layers() -> None:
+    silent(tensor_loop, environments(batch=16))
+    silent(tensor_loop, environments(own_weights=True))
+    silent(tensor_loop, environments(times=2))
+
+
 def test_layers_get_their_gradients_round_by_round_and_are_no_loop() -> None:
     silent(tensor_loop, recurrence(body=("aten::select", "aten::addmm", "aten::tanh"), own_weights=True))
 
