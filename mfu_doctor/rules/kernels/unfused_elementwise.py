@@ -19,7 +19,8 @@ How the gain is predicted
 
 How to fix
     Use torch.compile on the function that contains them, or a fused implementation (F.gelu, F.layer_norm,
-    F.scaled_dot_product_attention).
+    F.scaled_dot_product_attention). Where the function is a library's, it is a choice and no fault of the program: some libraries
+    have an option for a fused one (an activation named gelu_pytorch_tanh), else torch.compile(model).
 
 When it is wrong
     The rule promises too much if operations that follow each other are independent, or if other operators need their results:
@@ -35,6 +36,7 @@ from mfu_doctor.analysis.evidence.attribution import first_place
 from mfu_doctor.analysis.evidence.broadcast_products import broadcast_products_of
 from mfu_doctor.analysis.evidence.chains import fused, pointwise_chains
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
+from mfu_doctor.analysis.evidence.libraries import library_of
 from mfu_doctor.analysis.evidence.loop_kinds import owns_most
 from mfu_doctor.analysis.evidence.steady_steps import Rows, spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change
@@ -46,6 +48,9 @@ from mfu_doctor.units import seconds
 
 # Every model has activations and residuals: chains below this share of the step are not a fault.
 ORDINARY_SHARE = 0.05
+
+_OWN = "@torch.compile  # on the function that contains the pointwise operations"
+_OF_LIBRARY = "model = torch.compile(model)  # or a fused version of this function, if {library} has an option for it"
 
 
 @rule("unfused-elementwise", "KE003", "pointwise operations are not fused", also=("kernel-fusion", "pointwise"))
@@ -61,10 +66,12 @@ def unfused_elementwise(run: Run) -> Outcome:
     inside = chains.entry[steady.entries(run)[chains.entry]]
     ops = run.launches.op[inside]
     count = steady.per_step(chains.count_in(run, steady))
+    place = first_place(run, ops[ops >= 0])
+    library = library_of(run, place)
     return Finding(
         summary=f"{counted(steady.per_step(len(inside)), 'pointwise operation')} per step in {counted(count, 'chain')} take "
         f"{steady.share(spent)} of the step",
-        fix="@torch.compile  # on the function that contains the pointwise operations",
+        fix=_OWN if library is None else _OF_LIBRARY.format(library=library),
         detail="each one reads from memory what the previous one has written",
         decides=Ends(low="half of the passes over memory stay", high="each chain becomes one pass over memory"),
         change=Change(*fused(run, chains)),
@@ -73,8 +80,9 @@ def unfused_elementwise(run: Run) -> Outcome:
             shown("operations", steady.per_step(len(inside)), "per step"),
             shown("device time", seconds(spent), "s"),
         ),
-        place=first_place(run, ops[ops >= 0]),
+        place=place,
         risk="rounding",
+        trades=library is not None,
         withhold=obstacle_to_compile(run),
         symptom_of=(*_multiplied(run, inside), *_looped(run, ops), "uncompiled"),
     )

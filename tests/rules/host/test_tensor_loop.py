@@ -243,7 +243,7 @@ def test_whether_a_model_per_sample_continues_is_asked() -> None:
 def environments(*, batch: int = 1, times: int = 8, rounds: int = 4, own_weights: bool = False, others: int = 0) -> Run:
     """At each time a model (20 us an operator) for one environment after another, then 300 us of Python; then backward."""
     drawn, number = Timeline(device=None), 0
-    sized = {"dims": [[batch, 4], [128, 4]], "types": ["float", "float"]}
+    sized: dict[str, Any] = {"dims": [[batch, 4], [128, 4]], "types": ["float", "float"]}
     for _ in range(6):
         with drawn.step():
             first = number

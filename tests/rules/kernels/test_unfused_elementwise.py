@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import MeasuredPeak
+from mfu_doctor.facts import FrameSample, MeasuredPeak
 from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
 from tests.rules.drawing import POINTWISE, compute, steps
-from tests.rules.judging import close, price_us, run_of, silent
+from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
 
@@ -26,6 +26,27 @@ def test_a_chain_of_pointwise_operations_is_priced_down_to_its_longest() -> None
     assert price.high_ns == close(4 * 300)
     assert price.mid_ns == close(0.75 * 4 * 300)
     assert price.low_ns == close(0.5 * 4 * 300)
+
+
+def within(file: str) -> Run:
+    """The chain inside a function of this file, and a sample of the stack that saw a library at work."""
+
+    def body(drawn: Timeline) -> None:
+        compute(drawn, 2_000)
+        with drawn.span(f"{file}(12): forward", "python_function"):
+            for _ in range(5):
+                drawn.op("aten::add", kernel=300, kernel_name=POINTWISE)
+
+    sample = FrameSample(time_ns=0, place="train.py:3", library="torch", call="transformers.forward")
+    return run_of(steps(body), frames=(sample,))
+
+
+def test_a_chain_of_a_library_is_a_choice_of_its_user() -> None:
+    """GELU written with tanh, of a model that is not the program's own: nothing that its author planted."""
+    finding = found(unfused_elementwise, within("transformers/activations.py"))
+    assert finding.trades
+    assert "if transformers has an option for it" in finding.fix
+    assert not found(unfused_elementwise, within("model/activations.py")).trades
 
 
 def test_two_pointwise_operations_are_no_chain() -> None:
