@@ -18,6 +18,7 @@ from mfu_doctor.analysis.replay.edits import (
     Edit,
     MergeLaunches,
     MoveToStream,
+    PaceWorkers,
     ReleaseHolds,
     ScaleDevice,
     ScaleHost,
@@ -116,7 +117,7 @@ def _cost(trace: Trace, edit: Edit) -> _Cost:
         return edit.where.start, edit.where.end, (edit.where.lengths * (1.0 - edit.factor)).astype(np.float64)
     if isinstance(edit, ShortenHost):
         return edit.start, edit.end, (edit.end - edit.start - edit.keep_ns).astype(np.float64)
-    if isinstance(edit, TwoWayLink):
+    if isinstance(edit, TwoWayLink | PaceWorkers):
         none = np.zeros(0, np.int64)
         return none, none, np.zeros(0)
     rows = edit.calls if isinstance(edit, DropWaits) else edit.rows

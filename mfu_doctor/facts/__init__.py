@@ -158,6 +158,9 @@ class HostFacts:
     turns: CoreTurns | None = None  # None: the system does not tell how long threads wait for a core
     shares_s: float | None = None  # wall seconds that the shares are of
     disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, if /proc shows it
+    loading_read_bytes_s: float | None = (
+        None  # by calls that read, from the page cache too, of the loader's workers; without workers of this process
+    )
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
 

@@ -17,6 +17,7 @@ from mfu_doctor.analysis.replay.edits import (
     Edit,
     MergeLaunches,
     MoveToStream,
+    PaceWorkers,
     ScaleDevice,
     ScaleHost,
     SetDevice,
@@ -241,6 +242,7 @@ def test_worst_spots_are_the_dearest_of_each_kind_of_edit() -> None:
     keep = ShortenHost(host.start, host.end, np.array([0, 39_000]))
     assert worst_spots(trace, Change.exactly(keep), everything)[0].start == 0
     assert [s.start for s in worst_spots(trace, Change.exactly(ScaleHost(host)), (0, 20_000))] == [0]
+    assert worst_spots(trace, Change.exactly(PaceWorkers(0.5)), everything) == ()  # what workers do is in no trace
     assert worst_spots(trace, Change((), (), ()), everything) == ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,25 @@ def test_the_process_and_its_descendants_count_and_others_do_not(tmp_path: Path)
     assert busy.read_bytes == 1_230
     ticks = 4  # user, system, and both of the children waited for
     assert busy.tree_s == pytest.approx(3 * ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def test_what_loading_reads_is_of_its_workers_if_there_are_any(tmp_path: Path) -> None:
+    """What comes from the page cache counts too."""
+    for pid, parent, read in ((OWN, 1, 100), (WORKER, OWN, 2_000)):
+        process(tmp_path, pid, parent, f"rchar: {read}\nread_bytes: 3\n")
+    assert busy_now(tmp_path).loading_bytes == 100
+    assert busy_now(tmp_path, loaders=frozenset({WORKER})).loading_bytes == 2_000
+    assert busy_now(tmp_path, loaders=frozenset({WORKER})).read_bytes == 6
+    process(tmp_path, GRANDCHILD, OWN, None)
+    assert busy_now(tmp_path, loaders=frozenset({GRANDCHILD})).loading_bytes is None
+
+
+def test_what_loading_reads_is_a_rate_of_the_same_workers() -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    start = Busy(10.0, 1.0, 1.0, 1.0, loading_bytes=5, loaders=frozenset({WORKER}))
+    end = Busy(12.0, 2.0, 2.0, 2.0, loading_bytes=4_005, loaders=frozenset({WORKER}))
+    assert host_facts(start, end).loading_read_bytes_s == 2_000.0
+    assert host_facts(replace(start, loaders=frozenset()), end).loading_read_bytes_s is None
 
 
 def test_a_process_that_ends_while_we_look_is_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.loading import Loading, loader_facts
+from mfu_doctor.analysis.evidence.loading import Loading, Reading, loader_facts, read_again
 from mfu_doctor.analysis.evidence.loading_lines import loading_lines
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
@@ -44,6 +44,7 @@ class LoaderCores:
         beside_ns: the step of training whose batches are always ready, beside new workers, at the three ends.
         measured: whether the CPU time of this process is known.
         cheaper: what cheaper loading leaves of its CPU time, at the three ends.
+        reads_again: whether far more is read for a batch than it has.
     """
 
     count: float | None
@@ -53,6 +54,7 @@ class LoaderCores:
     beside_ns: tuple[float, float, float]
     measured: bool
     cheaper: tuple[float, float, float]
+    reads_again: bool
 
     @property
     def slows(self) -> bool:
@@ -82,7 +84,9 @@ def loader_cores(run: Run, loading: Loading) -> LoaderCores:
     host = run.facts.host if run.facts else None
     measured = host is not None and host.cpu_share is not None
     displaced = _displaced(run, loading, count, trains)
-    return LoaderCores(count, trains, loads, displaced, _beside(run, loading), measured, _cheaper(run, loading))
+    beside, reading = _beside(run, loading), read_again(run, loading)
+    cheaper = _cheaper(run, loading, reading)
+    return LoaderCores(count, trains, loads, displaced, beside, measured, cheaper, reading is not None)
 
 
 def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -> float:
@@ -93,8 +97,13 @@ def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -
 
 
 def with_cheaper_loading(loading: Loading, cores: LoaderCores, end: int) -> float:
-    """The step if loading needed less CPU time and nothing else changed, in nanoseconds."""
-    saved = (1.0 - cores.cheaper[end]) * cores.loading_ns[MID] / max(loading.workers or 1, 1)
+    """The step if loading needed less CPU time and nothing else changed, in nanoseconds.
+
+    Where nearly all that is read is read for nothing, all of loading shrinks, and not its CPU time alone.
+    """
+    workers = max(loading.workers or 1, 1)
+    takes = loading.fetches * (loading.batch_ns or 0.0) if cores.reads_again else cores.loading_ns[MID]
+    saved = (1.0 - cores.cheaper[end]) * takes / workers
     return max(loading.step_ns - saved, loading.least_ns)
 
 
@@ -119,9 +128,11 @@ def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:
     return (share * most,) * 3 if share is not None else (_UNKNOWN[LOW] * most, _UNKNOWN[MID] * most, _UNKNOWN[HIGH])
 
 
-def _cheaper(run: Run, loading: Loading) -> tuple[float, float, float]:
-    """What cheaper loading leaves: the training thread that loads itself was seen at its lines."""
+def _cheaper(run: Run, loading: Loading, reading: Reading | None) -> tuple[float, float, float]:
+    """What cheaper loading leaves: the training thread that loads itself was seen at its lines, else what was read tells."""
     lines = loading_lines(run) if loading.workers == 0 else None
+    if lines is None and reading is not None:
+        return max(reading.share, _CHEAPER[MID]), reading.share, 0.0
     if lines is None:
         return _CHEAPER
     low, mid, high = (lines.left(unknown) for unknown in _CHEAPER)

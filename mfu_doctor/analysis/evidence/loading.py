@@ -17,7 +17,7 @@ from mfu_doctor.analysis.replay.edits import Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
 from mfu_doctor.facts import LoaderFacts
-from mfu_doctor.units import NS_PER_US
+from mfu_doctor.units import NS_PER_US, seconds
 
 # What fetching a ready batch from a worker costs the main thread: queue, unpickling, pinning. Measured on real traces:
 # 100 to 300 us (V100 ResNet-50 with 4 workers: median 0.2 ms).
@@ -30,6 +30,9 @@ STORAGE_MATTERS = 10e6  # bytes/s
 _RESTING = 0.5
 # Fetches that take less than this share of the time may be what taking a ready batch costs.
 _SHORT_SHARE = 0.1
+_WIDEST = 8  # bytes of a number as it may be stored: float64, int64
+# A batch that has less than this share of what was read for it: no format stores a number in so many times its own bytes.
+_FOR_NOTHING = 0.25
 _SINGLE, _MULTI = "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"
 _SEARCH_STEPS = 9  # most tries of the search for a fetch time
 _FOUND = 0.001  # it ends when the step is so close to the wanted one
@@ -122,6 +125,32 @@ def _rest(run: Run, workers: int) -> bool:
     if most is None and host.cpu_share is not None and host.usable_cores is not None:
         most = max(host.usable_cores - host.cpu_share, 0.0)  # on the cores of this process there is no room for more
     return most is not None and most < _RESTING * workers
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What loading reads for a batch, in bytes: by calls that read files, and what the batch has at most."""
+
+    read: float
+    batch: float
+
+    @property
+    def share(self) -> float:
+        """The part of it that the batch needs at most."""
+        return min(self.batch / self.read, 1.0)
+
+
+def read_again(run: Run, loading: Loading) -> Reading | None:
+    """What is read for a batch, if that is so much more than the batch has that the rest was read for nothing; else None.
+
+    A file or an archive of many samples is then opened and read anew for each of them.
+    """
+    host, shape = (run.facts.host, run.facts.batch_shape) if run.facts is not None else (None, None)
+    if host is None or not host.loading_read_bytes_s or not shape:
+        return None
+    read = host.loading_read_bytes_s * seconds(run.mean_step.stated_ns) / loading.fetches
+    found = Reading(read, math.prod(shape) * _WIDEST)
+    return found if found.share < _FOR_NOTHING else None
 
 
 def loader_facts(run: Run) -> LoaderFacts | None:

@@ -65,6 +65,11 @@ def after_edits(
     return tuple(replace(d, after_ns=d.after_ns - float(ns)) for d, ns in zip(deliveries, gone, strict=True))
 
 
+def quicker(deliveries: tuple[Delivery, ...], factor: float) -> tuple[Delivery, ...]:
+    """The deliveries of workers that need `factor` of the time for a batch."""
+    return tuple(replace(d, after_ns=d.after_ns * factor) for d in deliveries) if factor < 1.0 else deliveries
+
+
 def _has_workers(trace: Trace, host: Host) -> bool:
     """Whether worker processes load the batches: what capture saw, else what the spans name."""
     loaders = trace.facts.loaders if trace.facts is not None else ()

@@ -39,6 +39,13 @@ class ShortenHost:
 
 
 @dataclass(frozen=True, slots=True)
+class PaceWorkers:
+    """Workers that training waits for need `factor` of the time for a batch: they no longer hold a quicker training back."""
+
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
 class DropWaits:
     """These runtime calls no longer block the host (they keep their own small cost)."""
 
@@ -106,6 +113,7 @@ class MoveToStream:
 
 Edit: TypeAlias = (
     ScaleHost
+    | PaceWorkers
     | ShortenHost
     | DropWaits
     | ReleaseHolds

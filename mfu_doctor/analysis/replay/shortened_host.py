@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.replay.deliveries import after_edits
-from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches, ScaleHost, ShortenHost
+from mfu_doctor.analysis.replay.deliveries import after_edits, quicker
+from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches, PaceWorkers, ScaleHost, ShortenHost
 from mfu_doctor.analysis.replay.model import Calls
 from mfu_doctor.arrays.distinct import distinct
 
@@ -22,9 +22,10 @@ Rows = npt.NDArray[np.int64]
 
 def shortened(calls: Calls, edits: Sequence[Edit]) -> Calls:
     """Take the host time that goes out of gaps and costs."""
-    kept = _kept(edits)
+    pace = min((edit.factor for edit in edits if isinstance(edit, PaceWorkers)), default=1.0)
+    kept, paced = _kept(edits), quicker(calls.deliveries, pace)
     if not len(kept.edge):
-        return calls
+        return replace(calls, deliveries=paced)
     before = np.where(calls.after >= 0, calls.end[np.maximum(calls.after, 0)], calls.start)
     lost_gap = kept.lost(np.minimum(before, calls.start), calls.start)
     lost_cost = kept.lost(calls.start, calls.start + calls.cost.astype(np.int64))
@@ -32,7 +33,7 @@ def shortened(calls: Calls, edits: Sequence[Edit]) -> Calls:
     recorded_cost = np.maximum(calls.cost, 1.0)
     gap = calls.gap * np.clip(1.0 - lost_gap / recorded_gap, 0.0, 1.0)
     cost = calls.cost * np.clip(1.0 - lost_cost / recorded_cost, 0.0, 1.0)
-    return replace(calls, gap=gap, cost=cost, deliveries=after_edits(calls.deliveries, kept.lost))
+    return replace(calls, gap=gap, cost=cost, deliveries=after_edits(paced, kept.lost))
 
 
 @dataclass(frozen=True, slots=True)

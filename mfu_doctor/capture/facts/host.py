@@ -31,6 +31,9 @@ class Busy:
     loaders_s: float | None = None  # of the descendants, workers of a DataLoader
     loaders: frozenset[int] = frozenset()  # numbers of these workers
     read_bytes: int | None = None  # from storage, by this process and its descendants
+    loading_bytes: int | None = (
+        None  # by calls that read, of the workers of a DataLoader, or of this process if there are none
+    )
     stolen_s: float | None = None  # cores of this virtual machine that others had
     throttled_s: float | None = None  # stopped by the quota of the container
     threads: Threads | None = None
@@ -93,6 +96,7 @@ def busy_now(
         machine_s=machine[0],
         stolen_s=machine[1],
         read_bytes=None if tree is None else _read_bytes(proc, tree.ticks),
+        loading_bytes=_read_bytes(proc, alive or {os.getpid()}, "rchar:"),
         throttled_s=throttled_seconds(cgroup),
         threads=threads_now(proc, training),
     )
@@ -141,7 +145,10 @@ def with_shares(facts: HostFacts, before: Busy | None, after: Busy | None) -> Ho
         other_cpu_share=share(before.others_s, after.others_s),
         stolen_cpu_share=share(before.stolen_s, after.stolen_s),
         throttled_share=share(before.throttled_s, after.throttled_s),
-        disk_read_bytes_s=_read_rate(before, after),
+        disk_read_bytes_s=_read_rate(before.read_bytes, after.read_bytes, wall_s),
+        loading_read_bytes_s=(
+            _read_rate(before.loading_bytes, after.loading_bytes, wall_s) if before.loaders == after.loaders else None
+        ),
         turns=core_turns(before.threads, after.threads, wall_s, _between(before.own_s, after.own_s)),
         shares_s=round(wall_s, 4),
     )
@@ -151,13 +158,13 @@ def _between(first: float | None, last: float | None) -> float | None:
     return None if first is None or last is None else max(last - first, 0.0)
 
 
-def _read_rate(before: Busy, after: Busy) -> float | None:
+def _read_rate(first: int | None, last: int | None, wall_s: float) -> float | None:
     """Bytes per second; None if they are not counted, or if a process ended, which takes its count with it."""
-    if before.read_bytes is None or after.read_bytes is None or after.read_bytes < before.read_bytes:
+    if first is None or last is None or last < first:
         return None
-    if after.read_bytes == 0:  # a process that never read anything is rarer than a system that does not count (gVisor)
+    if last == 0:  # a process that never read anything is rarer than a system that does not count (gVisor)
         return None
-    return round((after.read_bytes - before.read_bytes) / (after.wall_s - before.wall_s), 1)
+    return round((last - first) / wall_s, 1)
 
 
 def memory_available() -> int | None:
@@ -183,18 +190,18 @@ def _machine_seconds(proc: Path) -> tuple[float | None, float | None]:
     return (user + nice + system + sum(rest[:2])) / per_s, sum(rest[2:]) / per_s
 
 
-def _read_bytes(proc: Path, tree: Iterable[int]) -> int | None:
-    """Bytes that these processes made storage deliver; None if this one's count cannot be read.
+def _read_bytes(proc: Path, tree: Iterable[int], counter: str = "read_bytes:") -> int | None:
+    """Bytes that these processes made storage deliver, or another counter of theirs; None if no count can be read.
 
     Linux adds the count of a child that ended to that of the parent that waited for it, so a worker that ends in between takes
     nothing away.
     """
-    counts = {pid: _counted_reads(text_of(proc / str(pid) / "io") or "") for pid in tree}
-    if counts.get(os.getpid()) is None:
+    counts = {pid: _counted(text_of(proc / str(pid) / "io") or "", counter) for pid in tree}
+    if counts.get(os.getpid(), 0) is None or all(count is None for count in counts.values()):
         return None
     return sum(count or 0 for count in counts.values())  # one that ended since /proc was listed has none
 
 
-def _counted_reads(text: str) -> int | None:
-    values = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("read_bytes:")]
+def _counted(text: str, counter: str) -> int | None:
+    values = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(counter)]
     return int(values[0]) if values and values[0].isdigit() else None

@@ -41,7 +41,7 @@ from mfu_doctor.analysis.evidence.given_back import busiest_thread, given_back
 from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
 from mfu_doctor.analysis.evidence.loading import loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.replay.edits import Change, Edit, PaceWorkers
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.core_waits import CHILDREN, HELPERS, LOADER, MACHINES, OTHERS, OWN, CoreWaits
 from mfu_doctor.quantities import number, percent_range, share, significant
@@ -93,7 +93,7 @@ def crowded_cores(run: Run) -> Outcome:
         fix=taker.fix,
         detail=_detail(waits),
         decides=taker.decides,
-        change=_change(run, delay, taker.left),
+        change=_change(run, delay, taker.left, loads=who == LOADER),
         evidence=(
             shown("longer step", delay[1] * seconds(steady.step_ns), "s"),
             *(shown(_NAMES[one], had, "cores") for one, had in waits.had.items() if had and one != OWN),
@@ -141,5 +141,11 @@ def _detail(waits: CoreWaits) -> str:
     )
 
 
-def _change(run: Run, delay: tuple[float, float, float], left: tuple[float, float, float]) -> Change:
-    return Change(*((given_back(run, (1.0 - kept) * longer),) for longer, kept in zip(delay, left, strict=True)))
+def _change(run: Run, delay: tuple[float, float, float], left: tuple[float, float, float], *, loads: bool) -> Change:
+    """Workers that compute less also deliver as much sooner."""
+
+    def end(longer: float, kept: float) -> tuple[Edit, ...]:
+        back = given_back(run, (1.0 - kept) * longer)
+        return (back, PaceWorkers(kept)) if loads else (back,)
+
+    return Change(*map(end, delay, left))

@@ -24,6 +24,8 @@ How the gain is predicted
     If workers remove less than half of the wait, cheaper loading is advised instead: low a quarter less CPU time per batch, mid
     half of it, high none left. How much can really be saved depends on the transforms. If the training thread loads itself and
     samples of its stack show that it reads, decodes or tokenizes, that part is gone at all ends; putting batches together stays.
+    If more than four times of what a batch has is read for it, loading is advised to read it once: low half of loading stays,
+    mid the part that the batch needs at most. Running workers then also give back to training what it waits for their cores.
 
 How to fix
     DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True if a GPU trains. If all cores are already busy,
@@ -44,9 +46,10 @@ References
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.evidence.cheaper_loading import CHEAPER_ENDS, cheaper_ends, how_cheaper, told_of
 from mfu_doctor.analysis.evidence.forward_only import is_forward_only
+from mfu_doctor.analysis.evidence.given_back import given_back
 from mfu_doctor.analysis.evidence.loader_cores import (
-    CHEAPER_LOADING,
     HIGH,
     LOW,
     MID,
@@ -59,21 +62,21 @@ from mfu_doctor.analysis.evidence.loader_cores import (
 from mfu_doctor.analysis.evidence.loading import (
     STORAGE_MATTERS,
     Loading,
+    Reading,
     deliver_every,
     is_pipelined,
+    loader_facts,
     loading_of,
     own_iterator,
+    read_again,
 )
 from mfu_doctor.analysis.evidence.loading_lines import (
-    COLLATING,
-    RANDOM,
-    READING,
-    TOKENIZING,
     LoadingLines,
     loading_lines,
 )
-from mfu_doctor.analysis.replay.edits import Change
+from mfu_doctor.analysis.replay.edits import Change, PaceWorkers
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.core_waits import LOADER
 from mfu_doctor.quantities import bandwidth, counted, number, share, time_of
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Finding, Outcome, Skip, rule, shown
@@ -83,16 +86,7 @@ from mfu_doctor.units import seconds
 SATURATED = 0.95
 
 
-# By what the samples of the training thread show.
-_REMEDIES = {
-    READING: "read and decode it once, in __init__, and keep it (arrays in .npy files: np.load(file, mmap_mode='r'))",
-    TOKENIZING: "tokenize once before training, and keep the ids",
-    COLLATING: "take whole batches out of tensors: DataLoader(..., sampler=BatchSampler(...), batch_size=None)",
-    RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
-}
 _WORKER_ENDS = Ends(low="only half of these workers find a free core", high="each batch is ready in time")
-_CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="a batch costs no time on the CPU any more")
-_KEPT_ENDS = Ends(low="the rest of loading hardly gets cheaper", high="all of a loaded sample can be kept")
 
 
 @rule(
@@ -122,30 +116,39 @@ def input_bound(run: Run) -> Outcome:
         return None
     wanted, cores = _recommended(loading), loader_cores(run, loading)
     few = _fewer(loading, wanted)
-    cheaper = _workers_do_little(run, loading, cores, wanted)
+    again = read_again(run, loading)
+    cheaper = again is not None or _workers_do_little(run, loading, cores, wanted)
     who = "Training" if run.is_cpu else "GPU"
     lines = loading_lines(run) if loading.workers == 0 else None
     storage = _from_storage(run)
     return Finding(
         summary=f"{who} waits for data {loading.waiting.of_step}",
-        fix=_cheaper(lines) if cheaper else _fix(run, loading, wanted),
+        fix=how_cheaper(lines, again) if cheaper else _fix(run, loading, wanted),
         detail=_detail(loading, storage)
         + (f"; {lines.takes}" if lines is not None else "")
-        + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
-        decides=_ends(lines) if cheaper else _WORKER_ENDS,
+        + (f"; {told_of(again)}" if again is not None else "")
+        + (f"; {_no_core(run, loading, cores)}" if cheaper and again is None else ""),
+        decides=cheaper_ends(lines, again) if cheaper else _WORKER_ENDS,
         change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
         evidence=_evidence(loading, storage, cores),
-        place=lines.place if lines is not None else run.places(loading.rows[:1])[0],
+        place=_place(run, loading, lines, again),
         effort="refactor" if cheaper else "line",
-        confidence=_confidence(loading, cores, lines, wanted=wanted, cheaper=cheaper),
+        confidence=_confidence(loading, cores, cheaper_ends(lines, again), wanted=wanted, cheaper=cheaper),
     )
 
 
-def _confidence(
-    loading: Loading, cores: LoaderCores, lines: LoadingLines | None, *, wanted: int, cheaper: bool
-) -> Confidence:
+def _place(run: Run, loading: Loading, lines: LoadingLines | None, again: Reading | None) -> str | None:
+    """The line that loads; of workers, whose lines nobody saw, the dataset's if what it reads is the fault."""
+    facts = loader_facts(run)
+    if lines is not None:
+        return lines.place
+    loop = run.places(loading.rows[:1])[0]
+    return (facts.sample_place if again is not None and facts is not None else None) or loop
+
+
+def _confidence(loading: Loading, cores: LoaderCores, ends: Ends, *, wanted: int, cheaper: bool) -> Confidence:
     if cheaper:
-        return "hint" if _ends(lines) is _CHEAPER_ENDS else "modelled"
+        return "hint" if ends is CHEAPER_ENDS else "modelled"
     # what more workers deliver is calculated where nothing tells how many there are now, and what stays where cores are few
     all_goes = loading.batch_ns is not None and with_workers(loading, cores, wanted, MID) <= loading.free_ns
     return "measured" if all_goes and not cores.slows else "modelled"
@@ -191,19 +194,13 @@ def _change(run: Run, loading: Loading, cores: LoaderCores, workers: tuple[int, 
 
 
 def _cheaper_change(run: Run, loading: Loading, cores: LoaderCores) -> Change:
+    """Batches come sooner, and workers that run already give cores back to training."""
     low, mid, high = (with_cheaper_loading(loading, cores, end) for end in (LOW, MID, HIGH))
-    return _changes(run, loading, (low, mid, high))
-
-
-def _cheaper(lines: LoadingLines | None) -> str:
-    """How loading gets cheaper, by what takes most of it."""
-    if lines is None or lines.kind not in _REMEDIES:
-        return CHEAPER_LOADING if lines is None or RANDOM not in lines.kinds else f"# {lines.told}: {_REMEDIES[RANDOM]}"
-    return f"# {lines.told}: {_REMEDIES[lines.kind]}"
-
-
-def _ends(lines: LoadingLines | None) -> Ends:
-    return _KEPT_ENDS if lines is not None and lines.kind in (READING, TOKENIZING) else _CHEAPER_ENDS
+    sooner, waits = _changes(run, loading, (low, mid, high)), run.core_waits
+    if not loading.workers or isinstance(waits, str):
+        return sooner
+    ends = zip((sooner.low, sooner.mid, sooner.high), waits.because_of(LOADER), cores.cheaper, strict=True)
+    return Change(*((*edits, PaceWorkers(left), given_back(run, (1.0 - left) * delay)) for edits, delay, left in ends))
 
 
 def _changes(run: Run, loading: Loading, steps: tuple[float, float, float]) -> Change:

@@ -8,6 +8,7 @@ import pytest
 
 from mfu_doctor.analysis.evidence.loader_cores import LOW, MID, loader_cores, with_workers
 from mfu_doctor.analysis.evidence.loading import READY_FETCH_NS, loading_of
+from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import HostFacts, LoaderFacts
 from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.rules.contract import Skip
@@ -97,6 +98,60 @@ def test_batches_that_come_from_storage_are_said_to() -> None:
     assert price_us(input_bound, run_of(loop(12_000, 5_000), host=host)) == price_us(
         input_bound, run_of(loop(12_000, 5_000))
     )
+
+
+def reading(rate: float, *, workers: int = 1) -> Run:
+    """Steps of 8 ms, 5 of them waits for batches of 256 kB at most, for which so many bytes a second are read."""
+    told = LoaderFacts(class_name="DataLoader", num_workers=workers, fetches=6, sample_place="data.py:12")
+    host = HostFacts(cores=4, affinity=4, loading_read_bytes_s=rate)
+    name = WORKERS if workers else SINGLE
+    return run_of(loop(5_000, 3_000, name=name), loaders=(told,), host=host, batch_shape=(32, 1_000))
+
+
+def test_a_file_that_is_read_anew_for_each_sample_is_to_be_kept() -> None:
+    """Ten times what a batch has is read for it: the tenth stays, in the middle; another worker would read as much in vain."""
+    run = reading(10 * 256e3 / 8e-3)
+    finding = found(input_bound, run)
+    assert "in __getitem__ of the dataset: read each file once and keep it" in finding.fix
+    assert finding.place == "data.py:12"
+    assert "2.45 MiB are read for a batch that has 250 KiB at most" in (finding.detail or "")
+    price = price_us(input_bound, run)
+    assert price.low_ns == close(4_000)
+    assert price.mid_ns == close(5_000 - READY)
+    assert "read each file once" in found(input_bound, reading(10 * 256e3 / 8e-3, workers=0)).fix
+
+
+@pytest.mark.parametrize("rate", [0.0, 256e3 / 8e-3, 3 * 256e3 / 8e-3])
+def test_reading_about_what_a_batch_has_is_no_fault(rate: float) -> None:
+    assert "num_workers" in found(input_bound, reading(rate)).fix
+
+
+def test_training_gets_back_the_cores_of_workers_that_do_less() -> None:
+    """Operators that share the cores with a worker look slow: with the files kept they are as quick as alone."""
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(4_000, WORKERS)
+            drawn.op("aten::mm", host=4_000)
+    turns = CoreTurns(
+        training_ran=0.5, training_waited=0.2, pool_threads=1, pool_ran=0.5, pool_waited=0.0, pool_most_waited=0.0
+    )
+    host = HostFacts(
+        cores=2,
+        affinity=2,
+        torch_threads=2,
+        cpu_share=1.0,
+        worker_cpu_share=0.9,
+        loader_cpu_share=0.9,
+        other_cpu_share=0.0,
+        loading_read_bytes_s=10 * 256e3 / 8e-3,
+        turns=turns,
+    )
+    told = (LoaderFacts(class_name="DataLoader", num_workers=1, fetches=6),)
+    alone = price_us(input_bound, run_of(drawn, loaders=told, host=replace(host, turns=None), batch_shape=(32, 1_000)))
+    price = price_us(input_bound, run_of(drawn, loaders=told, host=host, batch_shape=(32, 1_000)))
+    assert alone.mid_ns == close(4_000 - READY)
+    assert price.mid_ns == close(4_000 - READY + 0.9 * 0.2 * 8_000)
 
 
 @pytest.mark.parametrize("rate", [None, 0.0, 5e6])

@@ -1,0 +1,46 @@
+"""How loading gets cheaper, by what takes most of it: in words, and what decides how much."""
+
+from __future__ import annotations
+
+from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
+from mfu_doctor.analysis.evidence.loading import Reading
+from mfu_doctor.analysis.evidence.loading_lines import COLLATING, RANDOM, READING, TOKENIZING, LoadingLines
+from mfu_doctor.quantities import size_of
+from mfu_doctor.result.findings import Ends
+
+CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="a batch costs no time on the CPU any more")
+_KEPT_ENDS = Ends(low="the rest of loading hardly gets cheaper", high="all of a loaded sample can be kept")
+# By what the samples of the training thread show.
+_REMEDIES = {
+    READING: "read and decode it once, in __init__, and keep it (arrays in .npy files: np.load(file, mmap_mode='r'))",
+    TOKENIZING: "tokenize once before training, and keep the ids",
+    COLLATING: "take whole batches out of tensors: DataLoader(..., sampler=BatchSampler(...), batch_size=None)",
+    RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
+}
+_KEPT_OPEN = (
+    "in __getitem__ of the dataset: read each file once and keep it (a dict of opened files, or arrays in .npy files: "
+    "np.load(file, mmap_mode='r')); or draw the samples of a file one after another"
+)
+
+
+def how_cheaper(lines: LoadingLines | None, again: Reading | None) -> str:
+    """How loading gets cheaper, by what takes most of it."""
+    if again is not None and (lines is None or lines.kind not in _REMEDIES):
+        return f"# {_KEPT_OPEN}"
+    if lines is None or lines.kind not in _REMEDIES:
+        return CHEAPER_LOADING if lines is None or RANDOM not in lines.kinds else f"# {lines.told}: {_REMEDIES[RANDOM]}"
+    return f"# {lines.told}: {_REMEDIES[lines.kind]}"
+
+
+def cheaper_ends(lines: LoadingLines | None, again: Reading | None) -> Ends:
+    """What decides how much of loading goes."""
+    kept = again is not None if lines is None else lines.kind in (READING, TOKENIZING)
+    return _KEPT_ENDS if kept else CHEAPER_ENDS
+
+
+def told_of(again: Reading) -> str:
+    """What is read for a batch, as a clause."""
+    return (
+        f"{size_of(again.read)} are read for a batch that has {size_of(again.batch)} at most: files or archives are opened and "
+        "read anew for each sample"
+    )
