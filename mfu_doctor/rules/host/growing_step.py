@@ -12,7 +12,8 @@ Why it costs
 
 How the gain is predicted
     Nothing is replayed: this time was measured. The gain is that of a step that stays as it is at the beginning of a rise,
-    against the mean of this run. A longer run gains more.
+    against the mean of this run. A longer run gains more. A metric leaves the step as a whole: if its line takes more in the
+    mean than the growth, the gain is that of a step without the line.
 
 How to fix
     Compute metrics over an epoch when it ends. Keep numbers and not tensors with their graph: loss.item(), or loss.detach().
@@ -36,6 +37,7 @@ from mfu_doctor.quantities import duration, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 
 GROWS = "steps grow"  # begins the reason where it is not known which line does
+_LEAST_STEP = 0.05  # of a step that nothing but this line takes, a sampler sees no more
 _SHOWN = 3  # lines in the evidence
 _METRICS = ("torchmetrics", "sklearn", "scipy", "ignite", "torcheval", "evaluate")
 _WRITERS = ("matplotlib", "PIL", "json", "pickle", "csv", "pandas", "wandb", "mlflow", "pyarrow", "h5py")
@@ -70,7 +72,7 @@ def growing_step(run: Run) -> Outcome:
             f"{GROWS} from {duration(growth.first_s)} to {duration(growth.last_s)}, but the run was too short to see where"
         )
     top = growth.lines[0]
-    gained, inside = growth.excess_s / growth.mean_s, top.call in run.trainers
+    gained, inside = _saved_s(growth, top) / growth.mean_s, top.call in run.trainers
     return Finding(
         summary=f"A step takes {duration(growth.first_s)} at first and {duration(growth.last_s)} "
         f"{'in the end' if growth.rises == 1 else f'later, {growth.rises} times in this run'}: "
@@ -92,6 +94,21 @@ def growing_step(run: Run) -> Outcome:
     )
 
 
+def _saved_s(growth: Growth, top: LineTime) -> float:
+    """What the mean step of the run is spared."""
+    whole = (top.short_s + top.long_s) / 2  # of the line in the mean: in its short steps and in its long ones
+    return (
+        max(growth.excess_s, min(whole, growth.mean_s - _LEAST_STEP * growth.mean_s))
+        if _leaves(top)
+        else growth.excess_s
+    )
+
+
+def _leaves(line: LineTime) -> bool:
+    """Whether the remedy takes the line out of the step."""
+    return line.library in _METRICS
+
+
 def _called(line: LineTime) -> str:
     """The line with what it calls: "train.py:41 compute() of torchmetrics"."""
     if line.function is None:
@@ -102,7 +119,7 @@ def _called(line: LineTime) -> str:
 def _remedy(line: LineTime) -> str:
     if line.function == "backward":
         return _GRAPH
-    if line.library in _METRICS:
+    if _leaves(line):
         return _METRIC
     return _WRITE if line.library in _WRITERS else _ELSE
 
@@ -111,7 +128,9 @@ def _detail(run: Run, growth: Growth, top: LineTime) -> str:
     alone = top.long_s - top.short_s
     all_s = sum(line.long_s - line.short_s for line in growth.lines)
     more = ", and more in a longer one" if growth.rises == 1 else ""
-    said = f"a step that stays as at first saves {duration(growth.excess_s)} of {duration(growth.mean_s)} in the mean of this run"
+    saved_s = _saved_s(growth, top)
+    kept = "a step that stays as at first" if saved_s == growth.excess_s else "a step without it"
+    said = f"{kept} saves {duration(saved_s)} of {duration(growth.mean_s)} in the mean of this run"
     seen = f"this line makes {share(alone, all_s)} of the growth that was seen"
     waits = "" if run.is_cpu else "; on a GPU it can be the line that waits for it"
     return f"{said}{more}; {seen}{waits}"

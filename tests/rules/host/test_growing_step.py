@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mfu_doctor.analysis.run import Run
@@ -53,6 +55,15 @@ def test_a_metric_over_all_samples_so_far_is_named_with_what_it_costs_in_the_mea
     assert finding.throughput_gain == pytest.approx(0.0795 / 0.030 - 1)
     assert finding.detail is not None
     assert "saves 49.5 ms of 79.5 ms in the mean of this run, and more in a longer one" in finding.detail
+
+
+def test_a_metric_leaves_the_step_with_what_it_takes_at_the_beginning_too() -> None:
+    dear = replace(METRIC, short_s=0.030, long_s=0.100)
+    finding = found(growing_step, growing(MODEL, dear))
+    assert finding.throughput_gain == pytest.approx(0.0795 / (0.0795 - 0.065) - 1)
+    assert "a step without it saves 65.0 ms of 79.5 ms" in (finding.detail or "")
+    own = found(growing_step, growing(MODEL, replace(dear, library=None)))
+    assert own.throughput_gain == pytest.approx(0.0795 / 0.030 - 1)
 
 
 def test_a_line_that_calls_a_trainer_is_not_where_it_grows() -> None:
