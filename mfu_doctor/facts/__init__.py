@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mfu_doctor.facts.core_turns import CoreTurns
-from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput
+from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall
 from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
@@ -91,14 +91,6 @@ class UnusedGradients:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RepeatedCall:
-    """A module that was called several times with the same tensors, before any backward pass, in a step recorded in depth."""
-
-    module: str  # its class
-    spans: tuple[tuple[int, int], ...] = ()  # start and end of each call, unix nanoseconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionFacts:
     """Precision settings in force during the recorded steps."""
 
@@ -158,9 +150,7 @@ class HostFacts:
     turns: CoreTurns | None = None  # None: the system does not tell how long threads wait for a core
     shares_s: float | None = None  # wall seconds that the shares are of
     disk_read_bytes_s: float | None = None  # from storage, by this process and its descendants, if /proc shows it
-    loading_read_bytes_s: float | None = (
-        None  # by calls that read, from the page cache too, of the loader's workers; without workers of this process
-    )
+    loading_read_bytes_s: float | None = None  # by calls that read, of the loader's workers, else of this process
     memory_available_bytes: int | None = None  # what the machine could still give at the end of the block
     system: str | None = None
 

@@ -27,3 +27,11 @@ class PaddedInput:
     mean: float = 0.0  # share that samples leave unused
     whole: bool = False  # whole numbers: tokens
     place: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedCall:
+    """A module that was called several times with the same tensors in a step recorded in depth."""
+
+    module: str  # its class
+    spans: tuple[tuple[int, int], ...] = ()  # start and end of each call, unix nanoseconds

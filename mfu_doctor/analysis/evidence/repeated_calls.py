@@ -23,7 +23,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import union
-from mfu_doctor.facts import RepeatedCall
+from mfu_doctor.facts.wasted_work import RepeatedCall
 from mfu_doctor.trace import Category
 
 _RANDOM = re.compile(

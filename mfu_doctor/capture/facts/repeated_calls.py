@@ -19,7 +19,7 @@ from typing import Any
 
 from mfu_doctor.capture.loop.dynamo import before_compiling, leave_alone
 from mfu_doctor.capture.loop.outermost import anything_compiled
-from mfu_doctor.facts import RepeatedCall
+from mfu_doctor.facts.wasted_work import RepeatedCall
 
 _WITH_NAMES = 2  # the named arguments and the result
 _MOST = 4096  # calls that are looked at, of all modules: a step that generates text has more, and is not worth its slowing down

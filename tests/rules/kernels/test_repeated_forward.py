@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import RepeatedCall
+from mfu_doctor.facts.wasted_work import RepeatedCall
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
 from tests.rules.drawing import steps
 from tests.rules.judging import close, found, price_us, run_of, silent
