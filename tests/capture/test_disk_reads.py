@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.capture.facts.host import Busy, busy_now, host_facts
+from mfu_doctor.capture.facts.host import Busy, busy_now, host_facts, with_shares
 
 OWN = os.getpid()
 WORKER, GRANDCHILD, STRANGER = OWN + 1, OWN + 2, OWN + 3
@@ -52,6 +52,8 @@ def test_what_loading_reads_is_a_rate_of_the_same_workers() -> None:
     end = Busy(12.0, 2.0, 2.0, 2.0, loading_bytes=4_005, loaders=frozenset({WORKER}))
     assert host_facts(start, end).loading_read_bytes_s == 2_000.0
     assert host_facts(replace(start, loaders=frozenset()), end).loading_read_bytes_s is None
+    known = host_facts(start, end)  # at the end of the run its workers are gone
+    assert with_shares(known, end, replace(end, wall_s=20.0, loaders=frozenset())).loading_read_bytes_s == 2_000.0
 
 
 def test_a_process_that_ends_while_we_look_is_left_out(tmp_path: Path) -> None:

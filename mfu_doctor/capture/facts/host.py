@@ -137,6 +137,7 @@ def with_shares(facts: HostFacts, before: Busy | None, after: Busy | None) -> Ho
     loader = share(before.loaders_s, after.loaders_s) if before.loaders == after.loaders else None
     if loader is None and children is not None and facts.loader_cpu_share is not None and facts.worker_cpu_share:
         loader = round(children * facts.loader_cpu_share / facts.worker_cpu_share, 4)  # as it was before
+    reading = _read_rate(before.loading_bytes, after.loading_bytes, wall_s) if before.loaders == after.loaders else None
     return replace(
         facts,
         cpu_share=share(before.own_s, after.own_s),
@@ -146,9 +147,7 @@ def with_shares(facts: HostFacts, before: Busy | None, after: Busy | None) -> Ho
         stolen_cpu_share=share(before.stolen_s, after.stolen_s),
         throttled_share=share(before.throttled_s, after.throttled_s),
         disk_read_bytes_s=_read_rate(before.read_bytes, after.read_bytes, wall_s),
-        loading_read_bytes_s=(
-            _read_rate(before.loading_bytes, after.loading_bytes, wall_s) if before.loaders == after.loaders else None
-        ),
+        loading_read_bytes_s=facts.loading_read_bytes_s if reading is None else reading,
         turns=core_turns(before.threads, after.threads, wall_s, _between(before.own_s, after.own_s)),
         shares_s=round(wall_s, 4),
     )

@@ -15,6 +15,7 @@ How the gain is predicted
     45 % of what the pool waits at least. High: by 1.25 times the waits of all threads, because a thread that gets its core back
     finds other data in the caches. It is divided by what each of those who have the cores used of them.
     Loader, other children, other threads of the program: low a quarter less CPU time, mid three quarters less, high none left.
+    Workers that read far more than a batch has: low half, mid the part that a batch needs.
     More threads than cores: low a half, mid 85 %, high all of the cores' time in which none of them runs.
     Replay gives the new step time: host time and operators become shorter by this share, waits for data and for a GPU do not.
 
@@ -37,9 +38,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mfu_doctor.analysis.evidence.cheaper_loading import cheaper_ends, how_cheaper, told_of
 from mfu_doctor.analysis.evidence.given_back import busiest_thread, given_back
 from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
-from mfu_doctor.analysis.evidence.loading import loader_facts
+from mfu_doctor.analysis.evidence.loading import Reading, loader_facts, loading_of, read_again
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, PaceWorkers
 from mfu_doctor.analysis.run import Run
@@ -66,6 +68,7 @@ class _Taker:
 # What is left of the workers' CPU time at the three ends: how much can be saved in it is not known. Keeping decoded images left
 # 0.2 % of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
 _LEFT = (0.75, 0.25, 0.0)
+_HALF = 0.5  # stays at the low end where files are read anew, as in input-bound
 _CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="loading takes no core any more")
 _LESS_ENDS = Ends(low="a quarter of this goes", high="all of it runs at another time")
 _THREADS_ENDS = Ends(low="half of it goes", high="all idle time of the cores goes")
@@ -118,7 +121,11 @@ def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
     cores = number(waits.cores)
     if who == LOADER:
         words = f"the loader's workers use {significant(waits.had[who], 2)} of {cores} cores"
-        return _Taker(words, CHEAPER_LOADING, _LEFT, _CHEAPER_ENDS)
+        again = _read_again(run)
+        if again is None:
+            return _Taker(words, CHEAPER_LOADING, _LEFT, _CHEAPER_ENDS)
+        left = max(again.share, _HALF), again.share, 0.0
+        return _Taker(f"{words}; {told_of(again)}", how_cheaper(None, again), left, cheaper_ends(None, again))
     if who == CHILDREN:
         words = f"processes that the program started use {significant(waits.had[who], 2)} of {cores} cores"
         return _Taker(words, "# run these processes before or after training, or on other cores", _LEFT, _LESS_ENDS)
@@ -131,6 +138,11 @@ def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
     words = f"{threads} threads{f' in each of {ranks} ranks' if ranks > 1 else ''} share {cores} cores"
     fix = f"torch.set_num_threads({max(int(waits.cores) // ranks, 1)})"
     return _Taker(words, fix, (0.0, 0.0, 0.0), _THREADS_ENDS, effort="setting", risk="rounding")
+
+
+def _read_again(run: Run) -> Reading | None:
+    loading = loading_of(run)
+    return None if loading is None else read_again(run, loading)
 
 
 def _detail(waits: CoreWaits) -> str:

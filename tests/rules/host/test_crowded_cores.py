@@ -70,6 +70,18 @@ def test_the_workers_of_the_loader_are_to_do_less_and_it_is_said_where() -> None
     assert finding.place == "data.py:63"
 
 
+def test_workers_that_read_files_anew_are_to_read_them_once() -> None:
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            drawn.fetch(300)
+            drawn.op("aten::mm", host=99_700)
+    host = replace(loads(0.69), turns=WAITING, loading_read_bytes_s=10 * 256e3 / 0.1)
+    finding = found(crowded_cores, run_of(drawn, host=host, loaders=(WORKER,), batch_shape=(32, 1_000)))
+    assert "read each file once and keep it" in finding.fix
+    assert "2.44 MiB are read for a batch that has 250 KiB at most" in finding.summary
+
+
 def test_processes_of_others_are_no_fault_of_the_program_and_a_caution_says_what_they_cost() -> None:
     run = run_with(WAITING, host=replace(TWO_CORES, other_cpu_share=0.8))
     silent(crowded_cores, run)
