@@ -37,7 +37,7 @@ def about_trials(standings: Sequence[Standing], place: str) -> str:
         for found in standings
     ]
     head = (
-        f"\nfixes tried on this machine ({to_ascii(clean(place))}): how often the prediction\n"
-        "was met, and measured less predicted as a share of the step, in the median\n"
+        "\nfixes tried on this machine: how often the prediction was met, and by how much\n"
+        f"more was measured, as a share of the step in the median ({to_ascii(clean(place))})\n"
     )
     return "".join([head, *rows]) if rows else ""

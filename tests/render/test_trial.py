@@ -11,10 +11,11 @@ from mfu_doctor.comparison.compare import compare
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.render.words.text import EN_DASH
-from mfu_doctor.render.words.trial import answer, in_report, measured, untried
+from mfu_doctor.render.words.trial import answer, beside, in_report, measured, untried
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.trial import (
+    AS_UNCHANGED,
     BETTER,
     CRASHED,
     DRIFTS,
@@ -170,6 +171,13 @@ def test_what_did_not_help_says_so(tried: Tried, told: str) -> None:
 
 def test_a_range_that_says_nothing_is_not_shown() -> None:
     assert measured(replace(WORKERS, saving_low_s=-9e9)) == "58.1 ms (too noisy)"
+
+
+def test_what_a_fix_may_change_is_told_only_where_it_did() -> None:
+    assert beside(replace(WORKERS, loss=AS_UNCHANGED))[0].startswith(
+        "the losses differ no more than between two unchanged runs; its"
+    )
+    assert "to be expected of it: the order of random numbers may change" in beside(WORKERS)[0]
 
 
 def test_the_ends_of_a_range_have_the_digits_of_the_larger_one() -> None:

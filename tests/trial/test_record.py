@@ -72,7 +72,7 @@ def test_how_right_each_rule_has_been(tmp_path: Path) -> None:
     told = about_trials([first, second], str(tmp_path))
     assert "    input-bound                    2 of 3 trials     +0.0 %\n" in told
     assert "    host-bound                     1 of 1 trial " in told
-    assert max(map(len, told.splitlines()[2:])) <= 80
+    assert max(map(len, told.replace(str(tmp_path), "PLACE").splitlines())) <= 80
     assert about_trials([], str(tmp_path)) == ""
 
 

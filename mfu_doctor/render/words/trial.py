@@ -88,7 +88,7 @@ def beside(tried: Tried) -> list[str]:
     if tried.verdict in (known.NOT_TRIED, known.REFUSED) or not tried.runs:
         return [tried.reason] if tried.reason else []
     told = [_loss(tried)]
-    if tried.loss not in (None, known.IDENTICAL, known.NO_LOSS):
+    if tried.loss not in (None, known.IDENTICAL, known.AS_UNCHANGED, known.NO_LOSS):
         told.append(f"to be expected of it: {tried.numerics}")
     if tried.samples != 1.0:
         told.append(f"saved of as many samples: a step has {quantities.number(tried.samples)} times as many")
