@@ -86,7 +86,7 @@ _MOSTLY_PYTHON = 0.5
 CPU_EXCESS_SHARE = 0.03
 # Shorter gaps than this share of the step are between any two steps: the lines of the loop, freeing the last batch.
 CPU_PAUSE_SHARE = 0.05
-# A CPU-only run with less Python between operators than this spends it on ordinary dispatch.
+# A CPU-only run with less Python between operators than this, and no line that has most of it, spends it on ordinary dispatch.
 CPU_DISPATCH_SHARE = 0.15
 # Below this share of a gap on the CPU, the thread waits in it rather than runs Python.
 _AWAKE = 0.5
@@ -242,10 +242,12 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     )
 
 
-def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding:
+def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding | None:
     """Long gaps in which Python runs. A line takes its gaps with it; with no line, time off the CPU may be anybody's."""
     pauses, length = gaps.pauses, gaps.pauses.lengths
     spot = run.python_at(pauses & steady.host)
+    if spot is None and run.facts is not None and idle < CPU_DISPATCH_SHARE * steady.step_ns:
+        return None  # samples of the stack name no line that has most of it
     excess = np.maximum(length - gaps.typical_ns, 0)
     sure, likely = (1.0, 1.0) if spot else (0.5, gaps.awake)
     low, mid = _keep(pauses, length - excess * gaps.awake * sure), _keep(pauses, length - excess * likely)

@@ -185,6 +185,14 @@ def test_a_line_that_issues_operators_is_the_step_itself() -> None:
     assert "train.py" not in finding.fix
 
 
+def test_a_little_python_of_which_no_line_has_most_is_that_of_any_program() -> None:
+    """A healthy program was told to "make the Python work cheaper": a tenth of its step, at no line."""
+    drawn = loop(10, 0, 400, pause=500, device=False)
+    silent(host_bound, run_of(drawn, frames=()))
+    assert found(host_bound, run_of(drawn)).place is None  # nobody looked
+    assert found(host_bound, run_of(loop(10, 0, 400, pause=2_000, device=False), frames=())).place is None
+
+
 def trained_by_a_library(call: str) -> Run:
     """Every second step saves for 20 ms, in a library whose fit() the program calls once; the loop is within it."""
     drawn = Timeline(device=None)
