@@ -14,7 +14,7 @@ from mfu_doctor.render.terminal.job_panels import blames, collectives, header, m
 from mfu_doctor.render.terminal.paint import Abilities, shown_on
 from mfu_doctor.render.terminal.panels import Look
 from mfu_doctor.render.terminal.screen import Block, Line, fit
-from mfu_doctor.render.terminal.terminal import FIXES, SCREEN_LINES
+from mfu_doctor.render.terminal.terminal import SCREEN_LINES, TRIES
 from mfu_doctor.render.words.next_commands import Origin, job_commands
 from mfu_doctor.render.words.text import clean, each_text, to_ascii
 from mfu_doctor.result.job import JobReport
@@ -43,9 +43,8 @@ def render_job(
 
 def _fitting(job: JobReport, look: Look) -> list[Line]:
     lines = fit(_blocks(job, look), None)
-    tries = [(most, whole) for whole in (True, False) for most in FIXES]
-    for most, whole in () if look.verbose else tries:
-        lines = fit(_blocks(job, replace(look, fixes=most, whole=whole)), SCREEN_LINES)
+    for most, whole, tight in () if look.verbose else TRIES:
+        lines = fit(_blocks(job, replace(look, fixes=most, whole=whole, tight=tight)), SCREEN_LINES)
         if len(lines) <= SCREEN_LINES:
             break
     return lines

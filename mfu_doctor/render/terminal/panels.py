@@ -42,6 +42,7 @@ class Look:
         origin: where the report comes from.
         fixes: fixes to show in full on the first screen.
         whole: sentences take the lines that they need; otherwise the first screen cuts them.
+        tight: 1: not even one fix fits so, and sentences are cut sooner; 2: the first one too.
     """
 
     width: int = 80
@@ -50,11 +51,12 @@ class Look:
     origin: Origin = field(default_factory=Origin)
     fixes: int = 3
     whole: bool = True
+    tight: int = 0
 
     @property
     def is_tight(self) -> bool:
-        """Whether not even one fix fits with whole sentences, so that they are cut sooner too."""
-        return self.fixes == 1 and not self.verbose and not self.whole
+        """Whether sentences are cut sooner."""
+        return self.tight > 0
 
     def at_most(self, lines: int) -> int | None:
         """Lines that a sentence may take; None: as many as it needs."""

@@ -20,7 +20,8 @@ from mfu_doctor.render.words.text import clean, each_text, to_ascii
 from mfu_doctor.result.report import Report
 
 SCREEN_LINES = 34
-FIXES = (3, 2, 1)  # fixes shown in full: the most that fit on the screen, with whole sentences if one fix fits so
+# Fixes shown in full, whether sentences are whole, how tight it is: the first of these that fits on the screen.
+TRIES = (*((most, whole, 0) for whole in (True, False) for most in (3, 2, 1)), (1, False, 1), (1, False, 2))
 
 
 def render_terminal(
@@ -38,9 +39,8 @@ def render_terminal(
     shown = _readable(report, screen, origin)
     look = Look(width=screen.width, unicode=screen.unicode, verbose=verbose, origin=origin or Origin())
     lines = fit(_blocks(shown, look), None)
-    tries = [(most, whole) for whole in (True, False) for most in FIXES]
-    for most, whole in () if verbose else tries:
-        lines = fit(_blocks(shown, replace(look, fixes=most, whole=whole)), SCREEN_LINES)
+    for most, whole, tight in () if verbose else TRIES:
+        lines = fit(_blocks(shown, replace(look, fixes=most, whole=whole, tight=tight)), SCREEN_LINES)
         if len(lines) <= SCREEN_LINES:
             break
     return shown_on(screen, lines)
