@@ -10,7 +10,7 @@ _BYTE = 0xDC00  # Python keeps a byte of a file name that is no UTF-8 as this su
 
 
 def json_bytes(value: object, *, indent: int | None = None) -> bytes:
-    """A dataclass, dict or list as UTF-8 JSON; text that cannot be UTF-8 is escaped as in `readable`."""
+    """A struct, dict or list as UTF-8 JSON; text that cannot be UTF-8 is escaped as in `readable`."""
     import msgspec
 
     try:

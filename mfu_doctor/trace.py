@@ -6,11 +6,12 @@ Readers build it, capture's facts travel in it, analysis only looks at it. It im
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from mfu_doctor.facts import Facts
 
@@ -40,8 +41,7 @@ DEVICE_CATEGORIES = (Category.KERNEL, Category.MEMCPY, Category.MEMSET)
 CALL_CATEGORIES = (Category.RUNTIME, Category.DRIVER)
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(Struct, frozen=True):
     """Where an event ran: a host thread (`device` None) or a device stream.
 
     For a host thread `pid`/`tid` are the ids in the file. For a stream `device` is the device index and `tid` the stream.
@@ -62,8 +62,7 @@ class Track:
         return int(self.tid) if self.is_stream and _NUMBER.fullmatch(self.tid) else -1
 
 
-@dataclass(frozen=True, slots=True)
-class EventArgs:
+class EventArgs(Struct, frozen=True):
     """The arguments of one event that analysis reads; unknown ones are None. Interned: equal arguments are one object.
 
     `dims` has one entry per operator argument: a shape, a tuple of shapes (tensor list) or () for a scalar or none.
@@ -131,8 +130,7 @@ class EventArgs:
         return tuple(known) if len(known) == len(words) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(Struct, frozen=True):
     """Columns of all duration events, each of shape (n,), in an order that does not depend on that of the file.
 
     They are sorted by start, longer ones first, then by what they say.
@@ -154,8 +152,7 @@ class Events:
         return len(self.start)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceProperties:
+class DeviceProperties(Struct, frozen=True):
     """One entry of `deviceProperties`: what the trace says about an accelerator."""
 
     index: int
@@ -166,8 +163,7 @@ class DeviceProperties:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessGroup:
+class ProcessGroup(Struct, frozen=True):
     """One entry of `pg_config`: ranks that communicate with each other."""
 
     name: str
@@ -177,8 +173,7 @@ class ProcessGroup:
     ranks: tuple[int, ...] | None = None  # None: not said, or cut short
 
 
-@dataclass(frozen=True, slots=True)
-class Distributed:
+class Distributed(Struct, frozen=True):
     """`distributedInfo`: this rank's place in the job, and its process groups."""
 
     rank: int | None = None
@@ -187,8 +182,7 @@ class Distributed:
     groups: tuple[ProcessGroup, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """What the recording profiler was asked to record; None if the file does not say."""
 
     shapes: bool | None = None
@@ -197,8 +191,7 @@ class Recorded:
     modules: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySamples:
+class MemorySamples(Struct, frozen=True):
     """Allocator totals over time from `[memory]` events of one device type; arrays of shape (n,)."""
 
     time: npt.NDArray[np.int64]  # ns since the origin
@@ -207,8 +200,7 @@ class MemorySamples:
     reserved: npt.NDArray[np.int64]  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something wrong with the file that a reader of the report must know.
 
     `kind` is stable and machine-readable: truncated, events-dropped, events-repaired, invalid-text, no-footer, no-base-time,
@@ -220,8 +212,7 @@ class Problem:
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True):
     """A recorded run. Everything that analysis knows about it."""
 
     events: Events
@@ -240,9 +231,10 @@ class Trace:
     host: str | None = None  # name of the machine
     versions: tuple[tuple[str, str], ...] = ()  # ("cuda_runtime", "12.4"), ("hip_runtime", ...)
     is_of_2021: bool = False  # spelled as torch 1.8 to 1.11 did: newer versions do so no longer
-    _rows: dict[tuple[Category, ...], npt.NDArray[np.int64]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _rows: dict[tuple[Category, ...], npt.NDArray[np.int64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "_rows", {})  # of these events: a copy of a trace may have others
 
     def rows(self, *categories: Category) -> npt.NDArray[np.int64]:
         """Row numbers of the events of these categories, in time order, shape (k,); not to be written to: all get the same."""

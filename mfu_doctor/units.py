@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from mfu_doctor.errors import DoctorError
 
@@ -62,7 +64,7 @@ def parse_share(text: str) -> float:
 
 
 def impossible(value: object, name: str = "") -> str | None:
-    """Name of the first number in a tree of dataclasses that no quantity of its unit can be, or None.
+    """Name of the first number in a tree of structs that no quantity of its unit can be, or None.
 
     Args:
         value: what was read.
@@ -71,8 +73,8 @@ def impossible(value: object, name: str = "") -> str | None:
     if isinstance(value, int | float):
         return None if _can_be(value, name) else name
     parts: Iterable[tuple[object, str]] = ()
-    if is_dataclass(value):
-        parts = ((getattr(value, field.name), field.name) for field in fields(value))
+    if isinstance(value, Struct):
+        parts = ((part, field) for field, part in asdict(value).items())
     elif isinstance(value, dict):
         parts = ((part, str(key)) for key, part in value.items())
     elif isinstance(value, tuple | list):

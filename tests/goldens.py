@@ -8,8 +8,9 @@ The worst case is long in every place and hostile in every text that comes from 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.diagnosis.concluded import concluded

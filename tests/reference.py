@@ -156,7 +156,7 @@ def from_json(data: dict[str, Any] | list[dict[str, Any]], *, label: str = "draw
     rows.sort(key=_order)
     base = int(header.get("baseTimeNanoseconds", 0))
     origin = min((row["start"] for row in rows), default=0)
-    cols = {key: [row[key] for row in rows] for key in Events.__dataclass_fields__}
+    cols = {key: [row[key] for row in rows] for key in Events.__struct_fields__}
     cols["name"], names = _numbered(cols["name"])
     cols["track"], tracks = _numbered(cols["track"])
     cols["args"], kept = _numbered(cols["args"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.diagnosis.concluded import concluded

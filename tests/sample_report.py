@@ -6,7 +6,7 @@ withheld, rules that crashed, device samples with gaps, a baseline, and kernel n
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.diagnosis.concluded import concluded

@@ -10,10 +10,10 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor import quantities
 from mfu_doctor.analysis import evidence

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mfu_doctor.comparison.measures import parse_budgets
 from mfu_doctor.gate.judge import Policy, judge

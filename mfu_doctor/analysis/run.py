@@ -5,11 +5,11 @@ Each view has its own module and is a plain frozen value. `Run` only connects th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.replay.build_replay import build_replay
 from mfu_doctor.analysis.replay.replay import Replay
@@ -51,8 +51,7 @@ from mfu_doctor.facts import Facts
 from mfu_doctor.trace import Trace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """What the user may override; None means "find out"."""
 
     peak_flops: float | None = None  # dense FLOP/s of the dtype in use

@@ -10,11 +10,11 @@ import gzip
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
+from msgspec import Struct
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.annotation.perfetto import PID, render_perfetto
@@ -37,8 +37,7 @@ _OURS = b'"pid":%d,' % PID  # how our own events look, to replace those of an ea
 _LEVEL = 5  # gzip: traces shrink 15 times, and more effort gains a few per cent
 
 
-@dataclass(frozen=True, slots=True)
-class Annotated:
+class Annotated(Struct, frozen=True):
     """What was written."""
 
     path: str

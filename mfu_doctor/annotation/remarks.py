@@ -6,10 +6,10 @@ A timeline viewer shows what happened. The annotation of a gap says why the gap 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.replay.edits import (
     AsyncCopies,
@@ -38,16 +38,14 @@ MARKED = ("data_loading", *IDLE_CAUSES, "communication", "memory_copy")
 MOST_SPOTS = 3  # places shown per finding
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """A place where a finding costs much, in nanoseconds since the trace's origin."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(Struct, frozen=True):
     """A finding and the places where it costs most, the largest cost first."""
 
     rule: str
@@ -58,8 +56,7 @@ class Remark:
     spots: tuple[Spot, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StepSpan:
+class StepSpan(Struct, frozen=True):
     """One step window and its breakdown, in nanoseconds since the trace's origin."""
 
     number: int
@@ -68,8 +65,7 @@ class StepSpan:
     split: Split
 
 
-@dataclass(frozen=True, slots=True)
-class Annotations:
+class Annotations(Struct, frozen=True):
     """Everything that is added to a trace. Times are nanoseconds since the trace's origin; those of `samples` are unix times."""
 
     steps: tuple[StepSpan, ...]

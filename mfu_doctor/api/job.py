@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+
+from msgspec.structs import asdict
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.files import write_file
@@ -16,14 +17,13 @@ from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobReport(result.JobReport):
+class JobReport(result.JobReport, frozen=True, kw_only=True):
     """Everything that is known about all ranks of a run. `print(report)` shows it, and Jupyter displays it."""
 
     @classmethod
     def of(cls, data: result.JobReport) -> JobReport:
         """The same report as a `JobReport` of this class."""
-        return cls(**{field.name: getattr(data, field.name) for field in fields(result.JobReport)})
+        return cls(**asdict(data))
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> JobReport:

@@ -7,8 +7,9 @@ depend on each other.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
 from typing import BinaryIO
+
+from msgspec.structs import asdict
 
 from mfu_doctor.files import write_file
 from mfu_doctor.gate.judge import check_report
@@ -21,14 +22,13 @@ from mfu_doctor.result.verdict import Verdict
 from mfu_doctor.trace import Trace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report(result.Report):
+class Report(result.Report, frozen=True, kw_only=True):
     """Everything that is known about a run. `print(report)` shows it, and Jupyter displays it."""
 
     @classmethod
     def of(cls, data: result.Report) -> Report:
         """The same report as a `Report` of this class."""
-        return cls(**{field.name: getattr(data, field.name) for field in fields(result.Report)})
+        return cls(**asdict(data))
 
     @classmethod
     def load(

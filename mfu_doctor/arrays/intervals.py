@@ -6,17 +6,16 @@ integer nanoseconds. Doing it on disjoint sorted arrays keeps every answer exact
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 Int64: TypeAlias = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Intervals:
+class Intervals(Struct, frozen=True):
     """Disjoint, sorted, non-empty half-open intervals ``[start, end)`` in nanoseconds; both arrays have shape (n,)."""
 
     start: Int64

@@ -10,8 +10,9 @@ An optional fact is read inside `guarded`: its failure costs that fact. What the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
+
+from msgspec import Struct, field
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,8 +20,7 @@ T = TypeVar("T")
 _LONGEST = 300  # characters of a note
 
 
-@dataclass(slots=True)
-class Notes:
+class Notes(Struct):
     """What could not be captured, and why; each sentence once, in order."""
 
     said: list[str] = field(default_factory=list)

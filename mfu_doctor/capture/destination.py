@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.capture.facts.settings import Place
 
@@ -24,8 +25,7 @@ _SUFFIXES = (SUFFIX, ".pt.trace.json", ".trace.json.gz", ".json.gz", ".json")
 _MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - last resort when every disk is full
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """What the user asked for, made absolute when the block began (the script may change directory later).
 
     Attributes:

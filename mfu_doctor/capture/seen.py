@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.destination import Destination, working_directory
 from mfu_doctor.capture.device.current_devices import current_devices
@@ -21,8 +22,7 @@ from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, 
 _MAX_PAUSES = 20_000  # garbage collections kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What the user asked for."""
 
     asked: Schedule
@@ -33,8 +33,7 @@ class Request:
     current_devices: Callable[[], tuple[str, ...] | None] = current_devices
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """What was seen beside the steps themselves."""
 
     loop: LoopFacts

@@ -8,9 +8,10 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor import compiled
 from mfu_doctor.capture.device import nvml
@@ -22,8 +23,7 @@ PARAMS = Path("/proc/driver/nvidia/params")  # written by the NVIDIA kernel modu
 RESTRICTED = "RmProfilingAdminOnly: 1"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """One line of the self-check; `state` is ok, warn (with what to do in `text`) or none (not here, which is fine)."""
 
     name: str

@@ -23,8 +23,9 @@ compared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import append_file, write_file
@@ -44,8 +45,7 @@ SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _EXAMPLES = {"--budget": "--budget step-time=+5%", "--level": "--level input-bound=error"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckOptions:
+class CheckOptions(Struct, frozen=True, kw_only=True):
     """Options of `check`; see the module's docstring. `budgets` and `levels` hold "NAME=VALUE" texts."""
 
     baseline: tuple[str, ...] = ()

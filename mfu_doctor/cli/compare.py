@@ -16,7 +16,7 @@ comparable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.files import write_file
@@ -28,8 +28,7 @@ from mfu_doctor.render import format_for, render
 from mfu_doctor.render.terminal.paint import Abilities
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(Struct, frozen=True, kw_only=True):
     """Options of `compare`; see the module's docstring."""
 
     format: str | None = None

@@ -6,9 +6,11 @@ The result is text for the caller to print, or the file of `-o`. Notes about wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.cli.origin import origin_of
 from mfu_doctor.cli.rank_pages import places_of_pages, write_pages
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     from mfu_doctor.render.terminal.paint import Abilities
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportOptions:
+class ReportOptions(Struct, frozen=True, kw_only=True):
     """Options of `report`, as the user wrote them."""
 
     output: str | None = None
@@ -45,8 +46,7 @@ class ReportOptions:
     verbose: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """Text for standard output (empty if a file was written) and notes for standard error."""
 
     text: str

@@ -21,9 +21,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.errors import DoctorError
@@ -51,8 +52,7 @@ _WHOLE = ("json", "html")  # formats of the whole report; the others show what w
 _NAME = 24  # columns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TryOptions:
+class TryOptions(Struct, frozen=True, kw_only=True):
     """Options of `try`; see the module's docstring."""
 
     fixes: tuple[str, ...] = ()

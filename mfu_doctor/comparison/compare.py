@@ -6,7 +6,8 @@ The gain that the report BEFORE predicted for the applied fixes is shown beside 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.made import made_smaller, mended
@@ -34,8 +35,7 @@ SCHEMA = 1
 COMPARED_KEYS = (DEVICE, COUNT, MODEL_FLOPS, TIMING)  # a different torch or dtype is a change to show, not a refusal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One quantity before and after; seconds per step unless the field that holds it says otherwise.
 
     Attributes:
@@ -62,8 +62,7 @@ class Change:
         return self.delta / self.before if self.before and self.delta is not None else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """A setting, version or count that differs; None if one side does not know it."""
 
     name: str
@@ -71,8 +70,7 @@ class Setting:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Struct, frozen=True, kw_only=True):
     """Everything that `compare` says; every format is a function of it.
 
     Attributes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.units import parse_duration, parse_share
@@ -20,8 +21,7 @@ _RELATIVE_TIME = re.compile(r"^\s*\+\s*([0-9]*\.?[0-9]+)\s*%\s*$")
 _PLAIN_COUNT = re.compile(r"^\s*(\+\s*)?([0-9]+(?:\.[0-9]+)?)\s*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(Struct, frozen=True):
     """Something a budget can limit; `name` is its Python name, with dashes its name in configuration and options.
 
     Attributes:
@@ -68,8 +68,7 @@ MEASURES = (
 BY_NAME = {measure.name: measure for measure in MEASURES}
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """One limit: `limit` is in the measure's unit, or where `relative` the allowed increase over the baseline.
 
     A relative increase is a fraction for seconds (0.05) and a number for counts.

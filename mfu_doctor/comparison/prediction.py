@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.comparison.samples import NOISE_FACTOR, Sample, joint_spread
 from mfu_doctor.errors import DoctorError, suggest
@@ -13,8 +14,7 @@ from mfu_doctor.result.report import Report
 HELD, BETTER, SHORT = "came true", "was exceeded", "fell short"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class Prediction(Struct, frozen=True, kw_only=True):
     """The step that the run before predicted for the fixes that were applied, beside the step that was measured.
 
     Attributes:

@@ -10,7 +10,8 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.comparison.measures import SECONDS, SHARE, Measure
 from mfu_doctor.devices.peaks import GIVEN
@@ -26,8 +27,7 @@ WORK_TOLERANCE = 1e-3  # relative: model FLOPs of the same work agree to roundin
 _MINOR = re.compile(r"(\d{1,9}\.\d{1,9})")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """What some measurements say together, and how far it may be off by chance (None with fewer than `MIN_SAMPLES`)."""
 
     value: float

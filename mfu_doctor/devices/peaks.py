@@ -6,7 +6,7 @@ every correction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 # dtypes that training commonly uses; the fastest of them is the denominator of MFU. An fp8 kernel is measured against fp8, but a
 # bf16 run is not measured against fp8.
@@ -16,8 +16,7 @@ _OF_MATRIX_UNITS = ("tf32", "fp16", "bf16", "fp8", "fp4")  # wider ones may run 
 GIVEN = "given by the user"  # the source of a peak that the user states: of the dtype in use, whatever that is
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peaks:
+class Peaks(Struct, frozen=True, kw_only=True):
     """Dense peaks of one device in FLOP/s by dtype; empty `dense` means unknown, and `reason` says why."""
 
     name: str | None = None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
+from msgspec.structs import replace
 
 from mfu_doctor.devices.dtypes import DTYPES, short_dtype
 from mfu_doctor.devices.evidence import architecture

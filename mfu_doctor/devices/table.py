@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from statistics import median
+
+from msgspec import Struct
 
 from mfu_doctor.devices.dtypes import DTYPES
 from mfu_doctor.units import GIGA, MEGA, TERA
@@ -47,8 +48,7 @@ _PCIE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
+class DeviceRow(Struct, frozen=True):
     """One device: its dense peaks in FLOP/s by dtype and where they come from."""
 
     pattern: re.Pattern[str]

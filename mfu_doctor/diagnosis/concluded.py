@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from mfu_doctor.diagnosis.caveats import caveats_of
 from mfu_doctor.diagnosis.verdict import verdict_of

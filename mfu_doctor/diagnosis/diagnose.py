@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, Replay
 from mfu_doctor.analysis.run import Run
@@ -35,8 +37,7 @@ from mfu_doctor.version import __version__
 _FAR_APART = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosed:
+class Diagnosed(Struct, frozen=True):
     """A run's report, and its findings with their predicted savings in rank order, which only `annotate` needs."""
 
     report: Report

@@ -6,8 +6,9 @@ What is left is what is missing, as the only finding, and the steps that profile
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.lost_device import LostDevice

@@ -9,7 +9,9 @@ after which fix it saves time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
@@ -20,8 +22,7 @@ from mfu_doctor.result.findings import Overlap, Plan, PlanStep
 from mfu_doctor.rules.contract import WORTH_SHARE
 
 
-@dataclass(frozen=True, slots=True)
-class _Now:
+class _Now(Struct, frozen=True):
     """The step after the chosen fixes: in trace nanoseconds, and as the plan states it.
 
     `kept_ns` is what replay took off and no fix may (`Finding.at_most`): it is still part of the step.

@@ -6,8 +6,10 @@ save together: savings are never summed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.replay.replay import Price, Replay
@@ -25,8 +27,7 @@ CONFIDENCE, EFFORT, RISK = get_args(Confidence), get_args(Effort), get_args(Risk
 ALIKE = 0.125
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """From the replayed run's nanoseconds to the report's seconds and MFU.
 
     Attributes:
@@ -111,8 +112,7 @@ def scale_of(run: Run) -> Scale:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(Struct, frozen=True):
     """A finding with its price; `worth` is False for advice that replay shows to save too little.
 
     `noise` is set to the run's own where only that makes it too little. `error` is set if its change could not be replayed: the

@@ -7,8 +7,10 @@ everything that a rule can raise, and it returns what it caught.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.evidence.library_versions import for_versions
 from mfu_doctor.analysis.evidence.trainer_arguments import for_trainer
@@ -23,8 +25,7 @@ LOST_DEVICE = "missing-gpu-events"
 _ABOUT_THE_FILE = (LOST_DEVICE, "dropped-events")
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """One rule's outcome; `error` is set if it crashed."""
 
     rule: Rule

@@ -7,7 +7,7 @@ and nothing could be priced, it says why, and which recording would tell.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import part_of, percent_range, share

@@ -6,7 +6,7 @@ environment, never argument values. Times are unix nanoseconds so that they line
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall
@@ -19,8 +19,7 @@ PARTIAL = ".partial"
 """After the name of a trace: the file that says how far the recording is, until the trace is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(Struct, frozen=True, kw_only=True):
     """One recorded profiler window inside the file; `kind` is "timing" (light options) or "shapes" (shapes and stacks)."""
 
     kind: str
@@ -29,8 +28,7 @@ class Window:
     steps: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(Struct, frozen=True, kw_only=True):
     """Phases in steps: as asked for and as they really happened."""
 
     skip: int
@@ -41,8 +39,7 @@ class Schedule:
     at_step: int | None = None  # the first recorded step as asked for, from 0; None: as soon as the others have passed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderFacts:
+class LoaderFacts(Struct, frozen=True, kw_only=True):
     """A DataLoader the run iterated; from the iterator's own attributes."""
 
     class_name: str
@@ -59,8 +56,7 @@ class LoaderFacts:
     sample_place: str | None = None  # "train.py:41": where the user's code that makes a sample begins
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerFacts:
+class OptimizerFacts(Struct, frozen=True, kw_only=True):
     """An optimizer that stepped."""
 
     class_name: str
@@ -77,8 +73,7 @@ class OptimizerFacts:
     sparse_gradients: bool | None = None  # whether a gradient was sparse when it stepped first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnusedGradients:
+class UnusedGradients(Struct, frozen=True, kw_only=True):
     """Gradients that nobody uses, and the nodes of autograd that compute them: inputs of a node are bits (1, 2, 4, ...)."""
 
     fate: str  # "frozen": no optimizer has these parameters; "thrown": theirs resets these gradients before it uses its own
@@ -90,8 +85,7 @@ class UnusedGradients:
     needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrecisionFacts:
+class PrecisionFacts(Struct, frozen=True, kw_only=True):
     """Precision settings in force during the recorded steps."""
 
     float32_matmul_precision: str | None = None
@@ -107,8 +101,7 @@ class PrecisionFacts:
     inference_mode: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompileFacts:
+class CompileFacts(Struct, frozen=True, kw_only=True):
     """torch.compile as seen from Dynamo's own counters over the block."""
 
     compiled_modules: int = 0
@@ -117,8 +110,7 @@ class CompileFacts:
     recompiles: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryFacts:
+class MemoryFacts(Struct, frozen=True, kw_only=True):
     """Allocator statistics of the device in use, over the block."""
 
     total_bytes: int | None = None
@@ -130,8 +122,7 @@ class MemoryFacts:
     device_frees: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True, kw_only=True):
     """The machine as this process may use it."""
 
     cpu: str | None = None
@@ -169,8 +160,7 @@ class HostFacts:
         return max(self.other_cpu_share - ((self.cores or usable) - usable), 0.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GcPause:
+class GcPause(Struct, frozen=True, kw_only=True):
     """One run of Python's garbage collector on any thread."""
 
     start_ns: int
@@ -178,8 +168,7 @@ class GcPause:
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameSample:
+class FrameSample(Struct, frozen=True, kw_only=True):
     """Where the main thread was, in the user's own code, at one moment."""
 
     time_ns: int
@@ -189,8 +178,7 @@ class FrameSample:
     call: str | None = None  # function of a library that this line called: "numpy.read_array"; None: none, or unknown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSamples:
+class DeviceSamples(Struct, frozen=True, kw_only=True):
     """NVML (and GPM) readings of one device; every list has the length of `time_ns`, None if not measured."""
 
     device: str  # UUID or index
@@ -224,16 +212,14 @@ class DeviceSamples:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenNumbers:
+class GivenNumbers(Struct, frozen=True, kw_only=True):
     """Numbers that the user gave to profile() and that therefore win."""
 
     model_flops: float | None = None  # FLOP per step
     peak_flops: float | None = None  # FLOP/s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredPeak:
+class MeasuredPeak(Struct, frozen=True, kw_only=True):
     """A GEMM peak measured on this machine (accounting: CPU peaks are measured, never guessed)."""
 
     dtype: str
@@ -243,8 +229,7 @@ class MeasuredPeak:
     bandwidth_bytes_s: float | None = None  # a copy that no cache holds, bytes read and written per second
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """Everything capture wrote beside Kineto's events."""
 
     version: int = FACTS_VERSION

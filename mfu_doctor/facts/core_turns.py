@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreTurns:
+class CoreTurns(Struct, frozen=True, kw_only=True):
     """What the threads of training had of the cores over the timed steps: seconds per second of wall time.
 
     A thread waits while it could run and others have the cores. The training thread counts together with those of autograd, which

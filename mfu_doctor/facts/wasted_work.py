@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IgnoredTargets:
+class IgnoredTargets(Struct, frozen=True, kw_only=True):
     """A classification loss that ignores targets (`ignore_index`, or a mask), counted in steps beside the recorded ones."""
 
     targets: int = 0  # of all losses that were counted
@@ -17,8 +16,7 @@ class IgnoredTargets:
     masked: bool = False  # the loss of each target is multiplied by a mask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaddedInput:
+class PaddedInput(Struct, frozen=True, kw_only=True):
     """Data that the model reads, and how much of an axis its samples leave unused: they end, or begin, with one value."""
 
     dims: tuple[int, ...] = ()
@@ -29,8 +27,7 @@ class PaddedInput:
     place: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepeatedCall:
+class RepeatedCall(Struct, frozen=True, kw_only=True):
     """A module that was called several times with the same tensors in a step recorded in depth."""
 
     module: str  # its class

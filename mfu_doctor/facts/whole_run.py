@@ -5,7 +5,7 @@ Seconds of the training thread. Written into the trace file with the other facts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 BEFORE, BETWEEN, LONG, AFTER = "before", "between", "long", "after"
 PARTS = (BEFORE, BETWEEN, LONG, AFTER)
@@ -20,8 +20,7 @@ LONG_STEP = 1.5
 """A step that takes this many times the usual one contains other work besides: usual steps differ by less."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True, kw_only=True):
     """One place in the user's program where time went by outside of usual steps."""
 
     part: str  # one of PARTS
@@ -46,8 +45,7 @@ class Elsewhere:
         return f"{self.function}()" + (f" of {self.library}" if self.library else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeRun:
+class WholeRun(Struct, frozen=True, kw_only=True):
     """The account of a block: `steps_s` and the seconds of the other parts sum to `wall_s`."""
 
     wall_s: float  # of the block, or until the recording was written if it has not ended
@@ -88,8 +86,7 @@ class WholeRun:
         return {BEFORE: self.before_s, BETWEEN: self.between_s, LONG: self.long_s, AFTER: self.after_s}[part]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineTime:
+class LineTime(Struct, frozen=True, kw_only=True):
     """What one line of the user's program takes in a step: seconds in the short steps of a run, and in its long ones."""
 
     place: str  # "train.py:41"
@@ -104,8 +101,7 @@ class LineTime:
         return f"{self.library}.{self.function}" if self.library and self.function else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepCourse:
+class StepCourse(Struct, frozen=True, kw_only=True):
     """How long a usual step took as the run went on, without its beginning.
 
     `parts_s` are of equal numbers of consecutive un-profiled steps. `lines` compare the third of the parts with the shortest

@@ -9,9 +9,10 @@ memory-efficient operators.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+
+from msgspec import Struct
 
 from mfu_doctor.flops.call import Call, Operand
 from mfu_doctor.flops.masks import Mask, square
@@ -32,8 +33,7 @@ _ELSEWHERE = (
 _STARTS_Q, _STARTS_K = ("cum_seq_q", "cu_seqlens_q"), ("cum_seq_k", "cu_seqlens_k")
 
 
-@dataclass(frozen=True, slots=True)
-class _Sizes:
+class _Sizes(Struct, frozen=True):
     """Query heads, widths of a query head and of a value head, and how often each (queries, keys) occurs in the batch."""
 
     heads: int

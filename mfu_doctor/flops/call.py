@@ -6,16 +6,16 @@ Live calls and recorded ones each have an adapter that fills this in. So each fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.devices.dtypes import element_bytes, is_complex, short_dtype
 
 COMPLEX_PRODUCTS = 4  # real multiplications in one multiplication of complex numbers
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(Struct, frozen=True):
     """A tensor argument.
 
     Attributes:
@@ -47,8 +47,7 @@ class Operand:
 Argument: TypeAlias = Operand | tuple[Operand, ...] | bool | int | tuple[int, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """The arguments of one call by the names in the operator's schema; what is not given or not known is absent or None.
 
     Every question takes the names that an argument has in different operators and answers for the first that is known.

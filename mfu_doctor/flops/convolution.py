@@ -7,8 +7,9 @@ of PyTorch's native_functions.yaml.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
+
+from msgspec.structs import replace
 
 from mfu_doctor.flops.call import Call, Operand
 from mfu_doctor.flops.op_flops import OpFlops

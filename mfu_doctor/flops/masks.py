@@ -6,11 +6,10 @@ ends bottom right, where the last query stands at the last key: for lengths that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mask:
+class Mask(Struct, frozen=True, kw_only=True):
     """A band of keys around each query's place on the diagonal.
 
     Attributes:

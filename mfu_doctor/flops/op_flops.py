@@ -6,13 +6,12 @@ formulas, so that each family (matmuls, convolutions, attention) can return it w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.devices.dtypes import short_dtype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpFlops:
+class OpFlops(Struct, frozen=True, kw_only=True):
     """FLOPs of one call of an operator.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.flops.call import Call
 from mfu_doctor.flops.op_flops import OpFlops
@@ -12,8 +13,7 @@ from mfu_doctor.flops.op_flops import OpFlops
 Formula: TypeAlias = Callable[[Call], OpFlops | None]  # None: the arguments do not say
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(Struct, frozen=True):
     """How one operator is counted.
 
     Attributes:

@@ -6,7 +6,7 @@ contain the values of tensors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.flops.call import Argument, Call, Operand
 from mfu_doctor.flops.op_flops import OpFlops
@@ -14,8 +14,7 @@ from mfu_doctor.flops.table import TABLE
 from mfu_doctor.trace import EventArgs
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the neighbours of an operator show and its own arguments do not.
 
     Attributes:

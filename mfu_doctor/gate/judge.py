@@ -7,7 +7,8 @@ cannot be checked at all (no steps, different devices, a budget for an unknown v
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.comparison.measures import COUNT, SECONDS, SHARE, Budget, Measure, parse_budgets
 from mfu_doctor.comparison.samples import (
@@ -41,8 +42,7 @@ COUNT_SLACK = 1e-6  # counts per step are medians of whole numbers; this only ab
 MAX_PLACES = 5  # source lines listed under one check
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """What the runs are checked against.
 
     Attributes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mfu_doctor.gate.levels import ERROR, OFF, level_of
 from mfu_doctor.result import findings as outcome

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.ranks import Found, RankFile, find_ranks, some
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The trace to report on, and one sentence each on the choice, on other ranks of its run, and on other runs.
 
     Attributes:

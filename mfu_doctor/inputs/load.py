@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.capture.facts.cores import processes_at_once
@@ -40,8 +42,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Readable: TypeAlias = PathLike | BinaryIO | Trace
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A report, one sentence each on how its trace was chosen, and whether it was a saved one."""
 
     report: Report
@@ -49,8 +50,7 @@ class Loaded:
     is_saved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A trace that was read.
 
     Attributes:

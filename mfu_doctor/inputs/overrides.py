@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError
 
@@ -13,8 +14,7 @@ LARGEST_WORK = 1e30  # FLOP per step: more than any training took in all its ste
 _STEPS = re.compile(r"^(\d{1,18}):(\d{1,18})$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overrides:
+class Overrides(Struct, frozen=True, kw_only=True):
     """Stated numbers and choices; None or empty means "find out".
 
     Attributes:

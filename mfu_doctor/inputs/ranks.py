@@ -10,8 +10,10 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.files import possible
@@ -34,8 +36,7 @@ _SUFFIXES = (".json", ".json.gz")
 _SPAN_UNITS = ((10**18, 1), (10**15, 10**3), (10**12, 10**6))
 
 
-@dataclass(frozen=True, slots=True)
-class RankFile:
+class RankFile(Struct, frozen=True):
     """A trace of a run.
 
     Attributes:
@@ -58,8 +59,7 @@ class RankFile:
         return PurePosixPath(self.location).name
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The traces of one run, and what else is there.
 
     Attributes:

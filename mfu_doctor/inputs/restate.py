@@ -6,7 +6,7 @@ were saved. The waterfall is left out. The report says so.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.devices.dtypes import DTYPES
 from mfu_doctor.devices.peaks import GIVEN

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.comparison.measures import MEASURES, Budget, parse_budgets
 from mfu_doctor.comparison.samples import KEYS
@@ -27,8 +28,7 @@ _SECTIONS = ("check", "rules")
 _CHECK_KEYS = ("strict", "allow-different")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """What the file says; every field is empty if it says nothing.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.inputs.choose import about_others
@@ -28,8 +29,7 @@ FEWEST = 2  # ranks that can be compared
 Places = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class DiagnosedJob:
+class DiagnosedJob(Struct, frozen=True):
     """A job's report, the report of each rank for its own page, and one sentence each on what is there and was not read."""
 
     report: JobReport

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.choose import about_others
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from mfu_doctor.job.executors import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Struct, frozen=True):
     """How a verb reads its inputs.
 
     Attributes:
@@ -42,8 +42,7 @@ class Reader:
     progress: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What was read.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.errors import DoctorError
@@ -16,8 +16,7 @@ from mfu_doctor.result.job import RankLeftOut
 from mfu_doctor.rules.catalogue import RULES, choose
 
 
-@dataclass(frozen=True, slots=True)
-class RankTask:
+class RankTask(Struct, frozen=True):
     """One rank to read: it travels to the worker.
 
     Attributes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.quantities import time_of
@@ -13,8 +14,7 @@ from mfu_doctor.result.job import RankLeftOut
 _OF_DAY_NS = 631_152_000 * 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class OfOneRun:
+class OfOneRun(Struct, frozen=True):
     """Ranks of one run in order, and those that are no part of it."""
 
     ranks: tuple[RankSummary, ...]

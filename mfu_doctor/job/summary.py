@@ -6,10 +6,9 @@ collectives. All of it can be pickled. Times are integer nanoseconds since 1970 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.result.report import Report
 
@@ -17,8 +16,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """A process group as one rank sees it. Without a name it is told from others by what runs it: a stream, or threads."""
 
     name: str  # "" if the trace does not say
@@ -27,8 +25,7 @@ class Group:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Collectives:
+class Collectives(Struct, frozen=True):
     """The collectives of a rank in order of their arrival, columns of shape (n,).
 
     Attributes:
@@ -61,8 +58,7 @@ class Collectives:
         return len(self.arrive)
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """Where this rank's time went up to each arrival and each end, so that the split of any part between two is a difference.
 
     Every nanosecond has one owner, so a difference sums to the time between the two points. The owners are those of a
@@ -81,8 +77,7 @@ class Ledger:
     at_step: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """The replay of a rank reduced to its collectives: each point is reached at the latest of a few earlier ones plus a delay.
 
     A point is where the rank arrives at a collective, where a replayed step begins or the last one ends, or a relay: a moment on
@@ -140,8 +135,7 @@ class Reach:
         return float((np.diff(at[self.step]) * self.weight).sum() / sum(self.weight))
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(Struct, frozen=True):
     """The replay with one of the rank's own findings mended, at the low, middle and high end of its saving."""
 
     rule: str
@@ -150,8 +144,7 @@ class Mended:
     high: Reach
 
 
-@dataclass(frozen=True, slots=True)
-class RankSummary:
+class RankSummary(Struct, frozen=True):
     """One rank, ready to be joined.
 
     Attributes:

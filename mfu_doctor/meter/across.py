@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.facts.summed import summed
 from mfu_doctor.meter.window import Window
 from mfu_doctor.units import TERA
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcrossRanks:
+class AcrossRanks(Struct, frozen=True, kw_only=True):
     """All ranks of a job in the steps of their windows.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.export.at_hand import at_hand
@@ -27,8 +28,7 @@ _OTHER_SHAPES = "the FLOPs of a step with these shapes have not been counted: th
 _RECORDING = "a recording of mfu-doctor is under way: FLOPs are counted after it"
 
 
-@dataclass(slots=True)
-class StepCounter:
+class StepCounter(Struct):
     """The work of each kind of step, as far as it was counted. Steps are of one kind if they work on the same shapes.
 
     Attributes:

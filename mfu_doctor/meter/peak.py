@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.utilization.mfu import no_peak
 from mfu_doctor.capture.device.usage import device_in_use
@@ -29,8 +30,7 @@ _OF_CPU = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "fl
 _FLAG, _ARGUMENT = "--peak-flops", "peak_flops="
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DevicePeak:
+class DevicePeak(Struct, frozen=True, kw_only=True):
     """The denominator of MFU.
 
     Attributes:
@@ -60,8 +60,7 @@ class DevicePeak:
         return f"{name}: {peak_rate(self.flops)} {self.dtype or ''}, {self.source}".replace(" ,", ",")
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """What is stated about the device of this process.
 
     Attributes:

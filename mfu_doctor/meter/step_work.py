@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import MODEL
@@ -13,8 +14,7 @@ from mfu_doctor.meter.peak import DevicePeak, Machine, live_peaks, told
 from mfu_doctor.reading import read_trace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepWork:
+class StepWork(Struct, frozen=True, kw_only=True):
     """The work of one step.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mfu_doctor.meter.step_work import StepWork
 from mfu_doctor.units import NS_PER_S
@@ -28,8 +29,7 @@ class Step(NamedTuple):
     tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Some consecutive steps."""
 
     steps: tuple[Step, ...] = ()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.clock import clamp
@@ -17,8 +17,7 @@ from mfu_doctor.trace import Category, EventArgs, Events, Track
 from mfu_doctor.units import MOST_NS, NS_PER_S
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
+class Assembled(Struct, frozen=True):
     """The events of a file, and what was done to their times.
 
     Attributes:

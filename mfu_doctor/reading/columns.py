@@ -7,11 +7,11 @@ resident, and there is no second copy to join parts at the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.reading.arguments import KEPT_CATEGORIES, keeps_arguments
 from mfu_doctor.reading.clock import Clock
@@ -78,8 +78,7 @@ def _special(text: str) -> int:
     return CATEGORIES.get(text.lower(), Category.OTHER) if text else _UNSAID
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(Struct, frozen=True):
     """What became of the events of one chunk: positions in the list that was added, shape (k,) each."""
 
     kept: npt.NDArray[np.int64]  # events whose arguments are to be kept

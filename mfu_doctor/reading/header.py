@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from mfu_doctor.facts import FACTS_KEY, Facts
 from mfu_doctor.reading.recorded_facts import MOST_RANKS, read_facts
@@ -43,8 +43,7 @@ _Known: Any = msgspec.defstruct(
 _Wrapped: Any = msgspec.defstruct("_Wrapped", [("metadata", _Known | None, None)])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """The known keys before and after the events; None if the file does not say."""
 
     devices: tuple[DeviceProperties, ...] = ()

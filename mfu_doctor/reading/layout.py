@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.other_files import kind_by_name
@@ -21,8 +22,7 @@ _TRACE_FILE = re.compile(r"^(.*?)(\.\d+)?\.pt\.trace\.json(?:\.gz)?$")
 _DIGITS = re.compile(r"(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class TraceFile:
+class TraceFile(Struct, frozen=True):
     """One trace of a run: which worker wrote it, and when (None if its name does not say)."""
 
     path: Path
@@ -30,8 +30,7 @@ class TraceFile:
     span: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TraceSet:
+class TraceSet(Struct, frozen=True):
     """The traces of one run, and what else is there.
 
     Attributes:

@@ -7,7 +7,8 @@ search. What the file contains decides; its name counts only where the content d
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.errors import NotATraceError
 
@@ -27,8 +28,7 @@ _NEVER = r"(?!)"
 _TEXT_HEAD = 1 << 12  # bytes that show whether a file is text
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A kind of file that is no trace.
 
     Attributes:

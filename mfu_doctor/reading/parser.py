@@ -10,11 +10,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.reading.chunks import EventChunks
 from mfu_doctor.reading.clock import Clock
@@ -38,8 +38,7 @@ _END_BEFORE_KEY = re.compile(rf'\}}[\s,]*+\](?=\s*+,\s*+"(?:{_AFTER})"\s*+:)'.en
 _END_OF_FILE = re.compile(rb"\}[\s,]*+\](?=\s*+\}?+[\s\0]*+\Z)")
 
 
-@dataclass(frozen=True, slots=True)
-class PartOf:
+class PartOf(Struct, frozen=True):
     """Where in a file to begin, and how the file is written: what the one who reads its beginning knows.
 
     Attributes:

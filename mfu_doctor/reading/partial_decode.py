@@ -6,12 +6,12 @@ split of the chunk instead of a second parse.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.reading.schema import FAILURES, LIST, Complete
 
@@ -24,8 +24,7 @@ class _Timed(Protocol):
 E = TypeVar("E", bound=_Timed)
 
 
-@dataclass(frozen=True, slots=True)
-class SecondLook:
+class SecondLook(Struct, frozen=True):
     """A chunk in which some events are to be decoded again.
 
     Attributes:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from io import BufferedReader
 from math import inf
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.reading.columns import COLUMNS
 from mfu_doctor.reading.parser import Parser, PartOf
@@ -39,8 +39,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from mfu_doctor.reading.parts import main; main()"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What a process is to read."""
 
     by: int  # process that wants it
@@ -50,8 +49,7 @@ class Order:
     until: int | None  # byte of the plain file; None: to its end
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What the events of a part of a file say, but for their columns, which follow it.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 import msgspec
+from msgspec.structs import asdict
 
 from mfu_doctor.facts import FACTS_VERSION, DeviceSamples, Facts
 from mfu_doctor.reading.schema import FAILURES
@@ -63,5 +63,5 @@ def _wrong(facts: Facts) -> Iterator[str]:
 
 
 def _is_even(samples: DeviceSamples) -> bool:
-    lists = (getattr(samples, field.name) for field in fields(samples) if field.name not in _NOT_READINGS)
+    lists = (column for name, column in asdict(samples).items() if name not in _NOT_READINGS)
     return {len(column) for column in lists if isinstance(column, tuple) and column} <= {len(samples.time_ns)}

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, cast
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.units import NS_PER_S
@@ -20,8 +21,7 @@ _ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")  # what stores call the time of a file
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(Struct, frozen=True):
     """A file of a store: its address, its size, and when it was written in nanoseconds since 1970 (0: the store does not say)."""
 
     address: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from mfu_doctor.reading.schema import EVENTS, FAILURES, KNOWN_PHASES, LIST
 
@@ -37,8 +38,7 @@ _SUSPECT = re.compile(rb"[:,\[]\s*[-+]?(?:inf|nan|N/A)|[\x00-\x08\x0b\x0c\x0e-\x
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-@dataclass(slots=True)
-class Damage:
+class Damage(Struct):
     """What was lost or changed so far, counted."""
 
     dropped: int = 0  # events given up

@@ -6,12 +6,12 @@ It gives up a chunk that is in any way unusual. Then the decoder reads it, and o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.compiled import SCAN, core
 from mfu_doctor.reading.columns import Columns
@@ -23,8 +23,7 @@ _INSTANT = msgspec.json.Decoder(Instant)
 _TEXT = msgspec.json.Decoder(str)
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
+class Scanned(Struct, frozen=True):
     """The events of a chunk.
 
     Attributes:

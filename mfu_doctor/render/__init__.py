@@ -6,10 +6,11 @@ The tables have names of modules and types and import none, so that `--help` and
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError, suggest
 
@@ -24,8 +25,7 @@ Shown: TypeAlias = "Report | JobReport | Verdict | Comparison | Trial"
 _TAKEN_BY = {kind: kind.lower() for kind in ("Report", "Verdict", "Comparison", "Trial")} | {"JobReport": "job"}
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Struct, frozen=True):
     """One output format of one kind of object.
 
     Attributes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.analysis.summary.tables import TOP
@@ -29,8 +30,7 @@ TWO_DECIMALS = 9.995  # a larger ratio has three digits, as all numbers
 SMALLEST_RATIO = 1.005  # less would be "1.00x faster"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """What changed: a title, and rows of a name, before, after, and what else the heads say."""
 
     title: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mfu_doctor import quantities
 from mfu_doctor.render.markdown import LONGEST, cautions, fixes, verdict, where

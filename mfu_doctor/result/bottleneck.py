@@ -6,7 +6,7 @@ Python; together they are one owner: a run that waits for the CPU is host-bound,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.quantities import share
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown
@@ -21,8 +21,7 @@ HOST_PARTS = ("launch", "python")  # causes of idle time in which the device wai
 _IDLE = "idle"
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """What an owner of time is called.
 
     Attributes:
@@ -77,8 +76,7 @@ BOUND_BY = {owner: words.bound for owner, words in VOCABULARY.items() if words.b
 BUCKET_OF = {bound: owner if owner in BUCKETS else _IDLE for owner, bound in BOUND_BY.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(Struct, frozen=True):
     """What one owner has of the step; `parts` are causes of idle time that it puts together, largest first."""
 
     owner: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 # What a caveat makes wrong. Advice: none is given. Figures: it stands before them. Nothing: it stands below them.
 ADVICE, FIGURES = "advice", "figures"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caveat:
+class Caveat(Struct, frozen=True, kw_only=True):
     """One sentence on what limits the numbers."""
 
     kind: str  # the rule that says it, "file", "replay" or "note"

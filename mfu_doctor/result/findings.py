@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 FAILED = "failed"
 PASSED = "passed"
@@ -35,8 +35,7 @@ def about(low: float, middle: float, high: float) -> str:
     return "up to" if high <= SAME_END * middle else "about"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """One number that a finding rests on."""
 
     name: str
@@ -45,8 +44,7 @@ class Evidence:
     place: str | None = None  # file:line or event name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saving:
+class Saving(Struct, frozen=True, kw_only=True):
     """Seconds per step that a fix would save, predicted by replay; and the step and MFU after it."""
 
     low: float
@@ -87,16 +85,14 @@ def how_known(confidence: str | None, saving: Saving | None) -> str:
     return MEASURED if confidence == MEASURED and not (saving is not None and saving.is_wide) else MODELLED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
+class Ends(Struct, frozen=True, kw_only=True):
     """What decides where in its range a saving lies: "67 ms if the step can be a CUDA graph; 5.7 ms if it only fuses"."""
 
     low: str  # after "if": what holds where the saving is at its low end
     high: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
+class Diagnosis(Struct, frozen=True, kw_only=True):
     """What one rule said about this run."""
 
     rule: str
@@ -126,8 +122,7 @@ class Diagnosis:
         return how_known(self.confidence, self.saving)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanStep:
+class PlanStep(Struct, frozen=True, kw_only=True):
     """The step after this fix and all before it, re-replayed (savings are never summed)."""
 
     rule: str
@@ -137,16 +132,14 @@ class PlanStep:
     pays_after: str | None = None  # the fix without which this one saves too little; None if it saves enough alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
+class Overlap(Struct, frozen=True, kw_only=True):
     """A listed fix that is no step of the plan: what it saves alone is saved after the plan too."""
 
     rule: str
     covered_by: str | None = None  # the fix of the plan that saves the same time; None: only several together do
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The listed fixes in their order, then those that save time only after them; and where it stops."""
 
     steps: tuple[PlanStep, ...] = ()

@@ -5,7 +5,7 @@ Units and unknown values are those of `report`. Times of a job are per job step,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import Evidence, Plan, Saving
@@ -21,8 +21,7 @@ STRAGGLER, SLOW_NODE, UNEVEN_WORK, PIPELINE = "straggler", "slow node", "uneven 
 JITTER, BEFORE, UNREAD_RANK, NOTHING = "jitter", "before the recording", "a rank without a trace", "nothing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankRow:
+class RankRow(Struct, frozen=True, kw_only=True):
     """One rank that was read."""
 
     rank: int
@@ -40,8 +39,7 @@ class RankRow:
     steps_s: tuple[float, ...] = ()  # its steps in order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankLeftOut:
+class RankLeftOut(Struct, frozen=True, kw_only=True):
     """A file or a rank that is no part of the diagnosis."""
 
     reason: str  # one sentence
@@ -49,8 +47,7 @@ class RankLeftOut:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRow:
+class GroupRow(Struct, frozen=True, kw_only=True):
     """One process group."""
 
     name: str
@@ -59,8 +56,7 @@ class GroupRow:
     complete: bool = True  # every rank of it was read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectiveRow:
+class CollectiveRow(Struct, frozen=True, kw_only=True):
     """All collectives of one kind and size in one group, per job step."""
 
     group: str
@@ -76,8 +72,7 @@ class CollectiveRow:
     link_bytes_s: float | None = None  # what the link of the device table can do; None: not known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class Clock(Struct, frozen=True, kw_only=True):
     """How the clocks of the ranks were brought together."""
 
     resolution_s: float | None = None  # residual spread of ends of collectives; None: not aligned
@@ -85,8 +80,7 @@ class Clock:
     method: str = ""  # one clause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matching:
+class Matching(Struct, frozen=True, kw_only=True):
     """Which collectives of the ranks are the same one."""
 
     matched: int = 0
@@ -95,8 +89,7 @@ class Matching:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class Arrival(Struct, frozen=True, kw_only=True):
     """One matched collective of the drawn step: when its members came and when it ended, from the begin of that step."""
 
     group: str
@@ -107,16 +100,14 @@ class Arrival:
     end_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankStrip:
+class RankStrip(Struct, frozen=True, kw_only=True):
     """A rank in the picture: (begin, end, owner) from the begin of the drawn step; owners as in a breakdown, or "wait"."""
 
     rank: int
     parts: tuple[tuple[float, float, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blame:
+class Blame(Struct, frozen=True, kw_only=True):
     """Why ranks wait: who comes late, how much, and what takes longer there than on the others."""
 
     kind: str  # STRAGGLER, SLOW_NODE, ...
@@ -132,8 +123,7 @@ class Blame:
     sentence: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFinding:
+class JobFinding(Struct, frozen=True, kw_only=True):
     """A finding of the job: of a rule about ranks, or a rank's own finding with its price for the job."""
 
     rule: str
@@ -155,8 +145,7 @@ class JobFinding:
         return self.code.startswith(_ABOUT_RANKS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhatIf:
+class WhatIf(Struct, frozen=True, kw_only=True):
     """An answer of the job's replay that is no fix: "no skew", "collectives at the link's rate"."""
 
     name: str
@@ -164,8 +153,7 @@ class WhatIf:
     saving_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobReport:
+class JobReport(Struct, frozen=True, kw_only=True):
     """The diagnosis of all ranks of a run: everything that any screen, gate or file shows."""
 
     schema: int = JOB_SCHEMA

@@ -6,7 +6,7 @@ known is None and a neighbouring `reason` says why. No screen shows anything tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.facts.whole_run import WholeRun
@@ -76,8 +76,7 @@ __all__ = [
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
+class Baseline(Struct, frozen=True, kw_only=True):
     """The report that this one was judged against."""
 
     trace: str
@@ -86,8 +85,7 @@ class Baseline:
     breakdown: Breakdown = field(default_factory=Breakdown)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """The result of a diagnosis: everything that any screen, gate or file shows."""
 
     schema: int = SCHEMA

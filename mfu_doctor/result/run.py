@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
+class RunInfo(Struct, frozen=True, kw_only=True):
     """Where the numbers come from."""
 
     trace: str
@@ -25,8 +24,7 @@ class RunInfo:
     settings: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
+class DeviceInfo(Struct, frozen=True, kw_only=True):
     """The accelerator (or CPU) that the step ran on, and the peak that MFU is measured against."""
 
     name: str | None = None
@@ -47,8 +45,7 @@ class DeviceInfo:
     unseen: str | None = None  # why the trace has nothing of this GPU: nothing is then known about its work
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayInfo:
+class ReplayInfo(Struct, frozen=True, kw_only=True):
     """How well the unchanged replay reproduces the measured steps."""
 
     error: float | None = None  # signed, relative; None on a CPU-only run, whose replay is exact by construction
@@ -58,8 +55,7 @@ class ReplayInfo:
     reason: str | None = None  # why predictions are widened or withheld
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Convention:
+class Convention(Struct, frozen=True, kw_only=True):
     """The same run under another well-known formula, for comparison only."""
 
     name: str
@@ -67,8 +63,7 @@ class Convention:
     mfu: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mfu:
+class Mfu(Struct, frozen=True, kw_only=True):
     """Model FLOPs utilization (PaLM, appendix B): model FLOP/s over the dense peak; recompute excluded."""
 
     value: float | None = None

@@ -5,13 +5,12 @@ Made once, by the diagnosis; every output shows this sentence. (The outcome of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.result.findings import GUESSED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Limit(Struct, frozen=True, kw_only=True):
     """What has most of the step."""
 
     owner: str  # a bucket, a cause of idle time, or "host": launching and Python together
@@ -20,8 +19,7 @@ class Limit:
     bound: str | None = None  # "input-bound", ...: only of what has more than half of the step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class Loss(Struct, frozen=True, kw_only=True):
     """The largest loss that a known fix recovers: the first of the ranked fixes."""
 
     rule: str
@@ -30,8 +28,7 @@ class Loss:
     sure: str = GUESSED  # measured, modelled, guessed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunVerdict:
+class RunVerdict(Struct, frozen=True, kw_only=True):
     """What limits a run, and what to do first."""
 
     sentence: str

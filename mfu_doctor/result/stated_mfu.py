@@ -6,7 +6,7 @@ number alone is misled. Both are unknown, with the reason; `Mfu.calculated` keep
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.quantities import percent
 from mfu_doctor.result.run import Mfu

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
+
+from msgspec import Struct, field
 
 from mfu_doctor.facts.whole_run import LONG_STEP
 
@@ -20,8 +21,7 @@ LONG = LONG_STEP
 _P95 = 0.95
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True, kw_only=True):
     """Steps of one kind that are no part of the stated step."""
 
     kind: str  # warm-up or disturbed
@@ -29,8 +29,7 @@ class LeftOut:
     mean_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
+class StepTime(Struct, frozen=True, kw_only=True):
     """Wall time of an optimizer step in seconds. What a report states is `stated`: the throughput, not a typical step."""
 
     median: float
@@ -99,8 +98,7 @@ def step_time_of(samples: Sequence[float], source: str, *, mean: float | None = 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breakdown:
+class Breakdown(Struct, frozen=True, kw_only=True):
     """The exclusive split of a step (of a report: the mean one) in seconds; the buckets sum to `step_s`, the causes to `idle`."""
 
     step_s: float = 0.0
@@ -117,8 +115,7 @@ class Breakdown:
         return value / self.step_s if self.step_s else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(Struct, frozen=True, kw_only=True):
     """One bar of the waterfall from peak to MFU: seconds of the step, and whether it is measured or modelled."""
 
     name: str
@@ -127,8 +124,7 @@ class Bar:
     basis: str = "measured"  # measured or modelled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRow:
+class StepRow(Struct, frozen=True, kw_only=True):
     """One recorded step."""
 
     number: int
@@ -138,8 +134,7 @@ class StepRow:
     left_out: str | None = None  # why it is not: warm-up, disturbed; None also in reports from before this was kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """A drawn rectangle of the median step: `kind` is a bucket, an idle cause, a host activity or a kernel class."""
 
     lane: int
@@ -151,8 +146,7 @@ class Block:
     busy_s: float | None = None  # time covered inside the block; None: all of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class Drawing(Struct, frozen=True, kw_only=True):
     """One step drawn: lanes (host threads first, then streams) and their blocks, aggregated to a bounded number."""
 
     step: int
@@ -161,8 +155,7 @@ class Drawing:
     blocks: tuple[Block, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelRow:
+class KernelRow(Struct, frozen=True, kw_only=True):
     """Kernels (or, on a CPU, ops) of one name, per step."""
 
     name: str
@@ -179,8 +172,7 @@ class KernelRow:
     op: str | None = None  # the operator that launched most of its time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeLine:
+class CodeLine(Struct, frozen=True, kw_only=True):
     """What the operators of one function of the user's code take on the device, per step, forward and backward."""
 
     place: str  # the function's first line, or the line itself where a capture saw it
@@ -192,8 +184,7 @@ class CodeLine:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpRow:
+class OpRow(Struct, frozen=True, kw_only=True):
     """Operators of one name, per step: time on the host, time of the kernels they launched."""
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 BETTER, SAME, WORSE, OPEN = "better", "no difference", "worse", "not settled"
 REFUSED, CRASHED, NO_MEMORY, HUNG, SHORT = "refused", "crashed", "out of memory", "hung", "too short"
@@ -16,8 +16,7 @@ LOSSES = (IDENTICAL, AS_UNCHANGED, CLOSE, OTHER_ORDER, DRIFTS, NOT_A_NUMBER, DIV
 batches or random numbers but with the same course; another course; NaN or infinite; ever larger; no loss was seen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class Tried(Struct, frozen=True, kw_only=True):
     """One fix, or several together, tried against the unchanged program."""
 
     fixes: tuple[str, ...]  # "fused-optimizer", "loader-workers=2"
@@ -48,8 +47,7 @@ class Tried:
         return " + ".join(self.fixes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Struct, frozen=True, kw_only=True):
     """All that was tried on one program."""
 
     program: str  # as the user wrote it

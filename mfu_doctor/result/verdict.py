@@ -7,7 +7,8 @@ JSON) is a pure function of it. Its text is written to be read in a failed asser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.json_text import json_bytes
 from mfu_doctor.quantities import counted
@@ -27,8 +28,7 @@ NEW, OLD = "new since the baseline", "as in the baseline"
 LISTED = 6  # names in a line that lists what passed or was not measured
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """One line of the checklist.
 
     Attributes:
@@ -75,8 +75,7 @@ class Check:
         return "" if self.is_new is None else NEW if self.is_new else OLD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Struct, frozen=True, kw_only=True):
     """What was judged: the runs, their device and the baseline."""
 
     runs: tuple[str, ...]
@@ -90,8 +89,7 @@ class Judged:
     allowed: tuple[str, ...] = ()  # keys in which the baseline was allowed to differ
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """The outcome of a check: ``assert report.check(mfu="30%").ok``.
 
     Attributes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
@@ -35,8 +36,7 @@ HEADINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """A fault in this run.
 
     Attributes:
@@ -87,8 +87,7 @@ class Finding:
     raised_peak: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """The rule could not judge; `reason` says why and what would measure it."""
 
     reason: str
@@ -102,8 +101,7 @@ def shown(name: str, value: float | str, unit: str = "", place: str | None = Non
     return Evidence(name=name, value=value, unit=unit, place=place)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule as the catalogue lists it.
 
     Attributes:

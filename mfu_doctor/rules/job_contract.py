@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.job.across.edits import JobChange
 from mfu_doctor.job.across.job import Job
@@ -15,8 +16,7 @@ from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFault:
+class JobFault(Struct, frozen=True, kw_only=True):
     """A fault of a job.
 
     Attributes:
@@ -45,8 +45,7 @@ class JobFault:
 JobOutcome: TypeAlias = JobFault | Skip | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobRule:
+class JobRule(Struct, frozen=True):
     """A rule about ranks as the catalogue lists it; the fields are those of `Rule`."""
 
     name: str

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.capture.destination import SUFFIX
 from mfu_doctor.facts import PARTIAL
@@ -23,8 +25,7 @@ _LOOKS_EVERY_S = 0.1
 MOST_BYTES = 12 << 20
 
 
-@dataclass(slots=True)
-class Patience:
+class Patience(Struct):
     """How long this process still waits for others: with many blocks no longer than with one, since they wait for it too."""
 
     left_s: float = LONGEST_WAIT_S

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.loop.losses import value_of
@@ -25,8 +27,7 @@ _NOT_YET = "the recorded steps have not been counted yet"
 _FAILED = "a line could not be written"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """One line. Its means are over the steps since the last one that ran without a profiler, by the host's clock.
 
     Attributes:

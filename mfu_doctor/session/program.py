@@ -12,10 +12,11 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.capture.destination import working_directory
 from mfu_doctor.errors import DoctorError
@@ -24,8 +25,7 @@ _INTERRUPTED = 130  # exit status that a shell reports for a process ended by SI
 _FAILED = 1  # Python's exit status after an uncaught exception
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """What the user wrote after the options.
 
     Attributes:
@@ -71,16 +71,14 @@ def run_as_main(words: Words, around: Callable[[], AbstractContextManager[object
     return outcome.status
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
+class _Program(Struct, frozen=True):
     argv0: str
     path0: str  # what Python puts first on sys.path
     load: Callable[[], types.CodeType]
     main: types.ModuleType
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(Struct):
     """How the program ended, shown and numbered as by Python. No exception leaves it, because the status is the result."""
 
     status: int = 0

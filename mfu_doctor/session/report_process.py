@@ -12,12 +12,14 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mfu_doctor.result.report import Report
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 # Beside a training that keeps all cores busy this gets a tenth of one: a report of a second of work comes after ten. At 19 it
 # comes after a minute, which is no report "as soon as it is recorded".
@@ -28,8 +30,7 @@ CODE = "import sys; sys.path += sys.argv[3:]; from mfu_doctor.session.report_pro
 """What the Python of this process is to run: after the path of the trace and the folder of the program come places of modules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """What it writes.
 
     Attributes:

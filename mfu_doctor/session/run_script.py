@@ -6,8 +6,9 @@ It runs as without mfu-doctor: see `program`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.session.live import Live
 from mfu_doctor.session.profile import profile
@@ -15,8 +16,7 @@ from mfu_doctor.session.program import Words, run_as_main
 from mfu_doctor.session.recorder import Recorder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True, kw_only=True):
     """Options of `mfu-doctor run`. They are passed on to `profile()`; None is its default.
 
     Attributes:

@@ -8,9 +8,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.destination import SUFFIX
 from mfu_doctor.errors import DoctorError
@@ -27,8 +28,7 @@ _FEWEST_STEPS = 4
 _NO_MEMORY = ("outofmemoryerror", "out of memory", "can't allocate memory", "memoryerror", "cannot allocate memory")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A run that gave no measurement.
 
     Attributes:
@@ -44,8 +44,7 @@ class Failure:
         return f"{self.kind}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long a program may make no step: so many times the longest that the unchanged one took for one, and no less than this.
 
     The first step of torch.compile takes minutes where the unchanged one takes seconds.
@@ -59,8 +58,7 @@ class Patience:
         return math.inf if unchanged_s is None else max(self.times * unchanged_s, self.least_s)
 
 
-@dataclass(slots=True)
-class Budget:
+class Budget(Struct):
     """The time that all runs may take together."""
 
     seconds: float
@@ -77,8 +75,7 @@ class Budget:
         return max(self.seconds - self.spent_s, 0.0)
 
 
-@dataclass(slots=True)
-class Bench:
+class Bench(Struct):
     """Where the program runs.
 
     Attributes:

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.capture.facts.settings import place_in_job
 from mfu_doctor.files import write_file
@@ -48,8 +49,7 @@ def run_child(orders: str, words: Words) -> int:
     return run_as_main(words, lambda: _treated(told))
 
 
-@dataclass(slots=True)
-class _Floor:
+class _Floor(Struct):
     """Keeps a `profile()` of the program's own from recording: its profiler would be measured."""
 
     site: str = "mfu-doctor try"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.errors import DoctorError
 
@@ -13,8 +14,7 @@ VERB = "trial"  # of the command line, hidden
 _LAUNCHER = "torch.distributed.run"
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """The program that is tried.
 
     Attributes:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from statistics import fmean, median, stdev
+
+from msgspec import Struct
 
 from mfu_doctor.result.trial import BETTER, OPEN, SAME, WORSE
 
@@ -32,8 +33,7 @@ SMALLEST = 0.01  # of the step: a smaller difference is none
 _ALIKE = 0.03  # of the step: an interval within it says that there is no difference
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """A relative change of the step time: logarithms of its ratio, so that half and twice are alike.
 
     Attributes:

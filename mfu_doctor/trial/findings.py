@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import DIVERGES, DRIFTS, NOT_A_NUMBER, REFUSED, Tried

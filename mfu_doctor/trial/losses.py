@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, median, stdev
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.result.trial import (
     AS_UNCHANGED,
@@ -34,8 +35,7 @@ _SMALL, _NOTHING = 0.1, 1e-3
 _WRONG = 0.01  # how often another course is claimed where there is none
 
 
-@dataclass(frozen=True, slots=True)
-class LossChange:
+class LossChange(Struct, frozen=True):
     """What a fix did to the losses.
 
     Attributes:

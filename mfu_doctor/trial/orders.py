@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from mfu_doctor.files import write_file
 from mfu_doctor.json_text import json_bytes
@@ -21,8 +21,7 @@ TOKEN = "MFU_DOCTOR_TRIAL_TOKEN"  # noqa: S105 - names the processes of one chil
 """Environment variable that tells the processes of one child from all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(Struct, frozen=True):
     """What to do.
 
     Attributes:
@@ -46,8 +45,7 @@ class Orders:
         return path
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """What a child measured.
 
     Attributes:

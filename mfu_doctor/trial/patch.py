@@ -10,16 +10,16 @@ import ast
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 
 _CONTEXT = 3  # lines around a change
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(Struct, frozen=True):
     """What to change.
 
     Attributes:

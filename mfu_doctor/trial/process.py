@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.trial.child import COUNT_BYTES
 from mfu_doctor.trial.orders import ALIVE, OUTPUT, STEPS, TOKEN, VARIABLE
@@ -25,8 +26,7 @@ _LOOKS_EVERY_S = 0.02
 _TAIL_BYTES = 16_384  # of what it printed
 
 
-@dataclass(slots=True)
-class Child:
+class Child(Struct):
     """A running child.
 
     Attributes:

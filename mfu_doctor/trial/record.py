@@ -10,11 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import msgspec
+from msgspec import Struct
 
 from mfu_doctor.json_text import json_bytes
 from mfu_doctor.result.report import Report
@@ -25,8 +25,7 @@ FILE = "trials.jsonl"
 _MEASURED = (BETTER, SAME, WORSE, OPEN, REFUSED)  # verdicts of fixes whose steps were measured
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How right the predictions of one rule have been.
 
     Attributes:

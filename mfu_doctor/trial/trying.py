@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.load import load_input, open_trace
@@ -30,8 +32,7 @@ _MEASURED_S = 3.0  # of steps in one run: as long as a program takes to start, s
 _FEWEST, _MOST = 12, 1000  # steps of that
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What the user asked for.
 
     Attributes:
@@ -47,8 +48,7 @@ class Asked:
     patience: Patience = field(default_factory=Patience)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What will be tried, and what will not."""
 
     arms: tuple[Arm, ...]

@@ -6,9 +6,10 @@ The unchanged program runs before and after every run with a fix, so that each i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.result.trial import BETTER, DIVERGES, NO_EFFECT, NOT_A_NUMBER, OPEN
@@ -41,8 +42,7 @@ class Runs(Protocol):
         """How many more runs there is time for; 0 if there is none."""
 
 
-@dataclass(slots=True)
-class Arm:
+class Arm(Struct):
     """What is tried: one fix, or several together.
 
     Attributes:
@@ -69,8 +69,7 @@ class Arm:
         return product
 
 
-@dataclass(slots=True)
-class Turns:
+class Turns(Struct):
     """The runs so far, and what they say.
 
     Args:

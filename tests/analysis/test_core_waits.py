@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.core_waits import CHILDREN, LOADER, OTHERS, OWN, CoreWaits, core_waits
 from mfu_doctor.facts import Facts, HostFacts, LoaderFacts

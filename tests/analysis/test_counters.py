@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.summary.counters import counters_of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay import model
 from mfu_doctor.analysis.replay.edit_timeline import apply

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.analysis.utilization.mfu import device_info

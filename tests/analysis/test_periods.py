@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import asdict, replace
 
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, STEP_MARK, ids_matching
 from mfu_doctor.analysis.run import Run
@@ -228,7 +228,7 @@ def unmarked(trace: Trace, *, stacks: bool) -> Trace:
     if not stacks:
         keep &= ~np.isin(trace.events.category, np.array([Category.PYTHON, Category.ANNOTATION], np.uint8))
     rows = np.flatnonzero(keep)
-    return replace(trace, events=Events(**{f.name: getattr(trace.events, f.name)[rows] for f in fields(Events)}))
+    return replace(trace, events=Events(**{name: column[rows] for name, column in asdict(trace.events).items()}))
 
 
 @pytest.mark.parametrize("stacks", [True, False])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.profiler_overhead import without_profiler

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import Change, MergeLaunches, ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.replay import WITHHOLD_ABOVE, Replay

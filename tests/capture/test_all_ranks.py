@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.facts import PARTIAL
@@ -141,7 +142,7 @@ import atexit, sys, threading
 from pathlib import Path
 
 def end():
-    from dataclasses import replace
+    from msgspec.structs import replace
     from mfu_doctor.result.report import WholeRun
     from mfu_doctor.session.ending import report_of, told
     path = Path(sys.argv[1])

@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.api.diagnose import diagnose
 from mfu_doctor.api.report import Report

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.cli.check import CheckOptions, run_check

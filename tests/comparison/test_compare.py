@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison, compare

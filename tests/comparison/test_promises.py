@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.comparison.compare import compare
 from mfu_doctor.comparison.prediction import HELD

@@ -36,7 +36,7 @@ def drawn(
 
 def with_facts(trace: Trace, facts: Facts) -> Trace:
     """The same trace with captured facts."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(trace, facts=facts)
 

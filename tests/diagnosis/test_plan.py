@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, ScaleHost, SetDevice
 from mfu_doctor.analysis.replay.replay import Replay

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.comparison.measures import MEASURES, parse_budgets
 from mfu_doctor.comparison.samples import differing_keys, pool

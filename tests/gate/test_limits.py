@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.comparison.measures import parse_budgets
 from mfu_doctor.comparison.samples import step_sample

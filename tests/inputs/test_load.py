@@ -6,10 +6,10 @@ import gzip
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import mfu_doctor
 from mfu_doctor.annotation.annotate import annotate

@@ -7,10 +7,11 @@ which is before its send; gathers of parameters are before the first forward, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
+from msgspec.structs import replace
 
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.job.summary import Collectives, Group, Ledger, RankSummary, Reach

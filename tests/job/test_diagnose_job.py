@@ -9,11 +9,11 @@ import os
 import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import fields, replace
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from msgspec.structs import asdict, replace
 
 import mfu_doctor
 from mfu_doctor.api.job import JobReport
@@ -123,7 +123,7 @@ def test_a_store_is_read_like_a_directory(folder: Path, job: JobReport) -> None:
 
 
 def as_data(job: JobReport) -> result.JobReport:
-    return result.JobReport(**{field.name: getattr(job, field.name) for field in fields(result.JobReport)})
+    return result.JobReport(**asdict(job))
 
 
 def test_what_cannot_be_a_part_of_it_is_named_and_left_out(folder: Path, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import Struct, to_builtins
+from msgspec.structs import astuple
 
 from mfu_doctor.facts import Facts, HostFacts, Window
 from mfu_doctor.reading import read_trace
@@ -26,8 +27,8 @@ def read(data: bytes) -> Trace:
 
 def everything(value: Any) -> str:
     """All that a trace holds, as one text."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return " ".join(everything(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, Struct):
+        return " ".join(map(everything, astuple(value)))
     if isinstance(value, (tuple, list)):
         return " ".join(map(everything, value))
     return str(value.tolist()) if isinstance(value, np.ndarray) else str(value)
@@ -86,7 +87,7 @@ def test_a_lost_base_is_recovered_from_the_windows_that_capture_wrote() -> None:
     del data["baseTimeNanoseconds"]
     start = BASE + SPAN - 1_000_000
     windows = (Window(kind="timing", start_ns=start, end_ns=start + 5_000_000, steps=1),)
-    facts = dataclasses.asdict(Facts(windows=windows))
+    facts = to_builtins(Facts(windows=windows))
     trace = read(native(data | {"mfu_doctor": facts}))
     assert trace.origin_ns == BASE + SPAN
     assert trace.problems == ()
@@ -96,7 +97,7 @@ def test_a_window_far_from_the_events_recovers_nothing() -> None:
     data = drawn(10)
     del data["baseTimeNanoseconds"]
     windows = (Window(kind="timing", start_ns=BASE + 10**9, end_ns=BASE + 2 * 10**9, steps=1),)
-    trace = read(native(data | {"mfu_doctor": dataclasses.asdict(Facts(windows=windows))}))
+    trace = read(native(data | {"mfu_doctor": to_builtins(Facts(windows=windows))}))
     assert trace.origin_ns == 0
     assert [p.kind for p in trace.problems] == ["no-base-time"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mfu_doctor.render.verdict.github import MOST, escape_data, escape_property, locate, render_github, repository_root
 from tests.verdicts import golden_verdict, hostile_text, many_failures, passing_verdict, with_texts

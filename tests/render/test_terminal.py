@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import re
 import shlex
-from dataclasses import replace
 from html import unescape
 from itertools import combinations
 from typing import TextIO
 
 import pytest
+from msgspec.structs import replace
 from syrupy.assertion import SnapshotAssertion
 
 from mfu_doctor.diagnosis.concluded import concluded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, LONG, Elsewhere, WholeRun

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.result.findings import Saving

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.replay import Price
 from mfu_doctor.analysis.run import Run

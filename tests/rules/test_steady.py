@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.evidence.attribution import device_ns
 from mfu_doctor.analysis.evidence.steady_steps import part_of, steady_of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.trial.patch import Patch, patch_of
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords

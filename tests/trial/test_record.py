@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.cli.selfcheck import about_trials
 from mfu_doctor.render.board import board_markdown

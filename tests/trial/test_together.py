@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.result.trial import CRASHED
 from mfu_doctor.trial.bench import Failure

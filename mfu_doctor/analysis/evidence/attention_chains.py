@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import of_events, work_in
 from mfu_doctor.analysis.evidence.steady_steps import Rows, under
@@ -32,8 +32,7 @@ _SHORTEST_SEQUENCE = 16
 _BACKWARD_FLOPS, _BACKWARD_BYTES = 2.5, 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionChains:
+class AttentionChains(Struct, frozen=True):
     """Chains of all recorded steps.
 
     Attributes:
@@ -93,8 +92,7 @@ def attention_chains(run: Run) -> AttentionChains | None:
     return _members(run, [found[i] for i in order.tolist()], start[order], end[order])
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
+class _Chain(Struct, frozen=True):
     row: int
     start: int
     end: int

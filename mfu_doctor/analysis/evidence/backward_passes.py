@@ -6,9 +6,9 @@ A parameter that was reset gets a new gradient; what comes to one that was not i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
@@ -28,8 +28,7 @@ _VIEW_NODE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Passes:
+class Passes(Struct, frozen=True):
     """Nodes in time order; arrays of shape (n,).
 
     Attributes:

@@ -11,10 +11,10 @@ all gradients; one pass over all parts does that once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import work_in_each
 from mfu_doctor.analysis.evidence.gemms import gemms_of
@@ -48,8 +48,7 @@ _BY_INDEX = re.compile(
 _ADDS = re.compile(r"^aten::add_?$")
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(Struct, frozen=True):
     """One end of the estimate: what stays of what a loop takes now.
 
     Attributes:

@@ -24,10 +24,10 @@ fp32 too: 0.9 to 1.0 remained of those of 2 to 20 MFLOP, 0.4 to 0.7 of larger on
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import ids_matching
@@ -40,16 +40,14 @@ _GAINS = re.compile(
 _CONV = re.compile(r"conv(?!ert)\w*$")
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownPath:
+class UnknownPath(Struct, frozen=True):
     """Operators that autocast runs in bf16 although they are not known to gain from it, and what it can cost."""
 
     pattern: re.Pattern[str]
     at_worst: float  # of the fp32 time, the longest that was measured
 
 
-@dataclass(frozen=True, slots=True)
-class Casts:
+class Casts(Struct, frozen=True):
     """What autocast adds to each of some matmuls: nanoseconds to dispatch, and traffic as a multiple of the matmul's own."""
 
     dispatch_ns: npt.NDArray[np.float64]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import inherited, of_events
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
@@ -42,8 +42,7 @@ _NEAR = 4
 _BACKWARD = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastProduct:
+class BroadcastProduct(Struct, frozen=True):
     """Products that are summed at once, as one call of the program.
 
     Attributes:
@@ -68,8 +67,7 @@ class BroadcastProduct:
     size: float
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastProducts:
+class BroadcastProducts(Struct, frozen=True):
     """Those of all steps, with their work: of each product its forward and its backward is a group.
 
     Attributes:
@@ -146,8 +144,7 @@ def _product(run: Run, calls: list[int], weights: set[int]) -> BroadcastProduct 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sum:
+class _Sum(Struct, frozen=True):
     """How products are summed: the calls from the broadcasting one on, and the dimensions if they are known."""
 
     rows: tuple[int, ...]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import of_events, spans_of, work_of
 from mfu_doctor.analysis.evidence.backward import maker_of
@@ -41,8 +41,7 @@ _LONG_PASS_NS = 20 * NS_PER_US
 _EXCESS_LEFT = (0.5, 0.25, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Chains:
+class Chains(Struct, frozen=True):
     """Chains of pointwise work in all recorded steps.
 
     Attributes:

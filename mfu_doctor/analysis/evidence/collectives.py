@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
@@ -57,8 +58,7 @@ _PEER_ARGUMENT = 2  # of c10d::send and c10d::recv_: after the tensors and the g
 _ENOUGH = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Collectives:
+class Collectives(Struct, frozen=True):
     """All collectives of the trace; arrays of shape (n,), times in nanoseconds.
 
     Attributes:
@@ -152,8 +152,7 @@ def bytes_over_link(
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(Struct, frozen=True):
     """What one collective is, as far as its kernel or the operators that issued it tell; columns of `Collectives`."""
 
     kind: str

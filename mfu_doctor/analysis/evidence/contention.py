@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
@@ -19,8 +19,7 @@ WAITED_SHARE = 0.05
 CRITICAL_SHARE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Contention:
+class Contention(Struct, frozen=True):
     """CPU use during the timed steps, in cores.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import TO_DEVICE, TO_HOST, ids_matching
@@ -29,8 +29,7 @@ _REACHED = 0.8
 _DEFAULT_GENERATION, _DEFAULT_WIDTH = 3, 16
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
+class Copies(Struct, frozen=True):
     """Some copies; arrays of shape (k,): index into the activity table, bytes, nanoseconds."""
 
     entry: Rows
@@ -79,8 +78,7 @@ def copied_bytes(run: Run, row: int) -> int:
     return args.copy_bytes or 0 if args else 0
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedRate:
+class PinnedRate(Struct, frozen=True):
     """What copies in one direction reach from or to pinned memory, in bytes per second.
 
     Attributes:

@@ -7,10 +7,10 @@ about the device use only this selection.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
@@ -37,8 +37,7 @@ _HALF = 0.5
 _Reading = TypeVar("_Reading", int, float)
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(Struct, frozen=True):
     """Samples of the analysed device.
 
     Attributes:
@@ -79,8 +78,7 @@ class Sampled:
         return [v for i in self.busy if (v := _at(column, i)) is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True):
     """Mean SM clock of the busy samples and the clock to reach, in MHz."""
 
     mean_mhz: float

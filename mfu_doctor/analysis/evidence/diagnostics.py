@@ -8,10 +8,10 @@ standard deviation, an accuracy), or all of it happens in a hook of a module.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
@@ -51,8 +51,7 @@ _READ_AT_ONCE = re.compile(r"SV*I|C[CAVR]*I|XV*E[VR]*I")
 _UP_TO_A_READ = re.compile(rf"[^{re.escape(_STOP)}]*I")
 
 
-@dataclass(frozen=True, slots=True)
-class Stretches:
+class Stretches(Struct, frozen=True):
     """Operators of the training thread that follow one another.
 
     Attributes:
@@ -66,8 +65,7 @@ class Stretches:
     where: Intervals
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostics:
+class Diagnostics(Struct, frozen=True):
     """Statistics and checks that the program reads in its steps.
 
     Attributes:
@@ -81,8 +79,7 @@ class Diagnostics:
     hooked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """The outermost operators of the training thread outside backward, in time order.
 
     Attributes:

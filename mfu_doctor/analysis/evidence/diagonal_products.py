@@ -6,9 +6,9 @@ The factor is known where the matmul follows the making of the matrix at once, a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
@@ -23,8 +23,7 @@ _MAKING = re.compile(r"^aten::diag(_embed)?$")
 _PRODUCT = re.compile(r"^aten::(matmul|mm|bmm)$")
 
 
-@dataclass(frozen=True, slots=True)
-class DiagonalProducts:
+class DiagonalProducts(Struct, frozen=True):
     """Such matmuls of all steps.
 
     Attributes:

@@ -8,10 +8,10 @@ than a number, no hook of a gradient, no step of an optimizer, and only one opti
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import inherited
 from mfu_doctor.analysis.evidence.backward import maker_of
@@ -28,8 +28,7 @@ _STEP, _RESET = re.compile(r"^Optimizer\.step#"), re.compile(r"^Optimizer\.zero_
 _HANDING = re.compile(r"^(aten::)?(detach|add_?|clone|copy_|empty\w*|new_empty\w*)$")
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardedPasses:
+class DiscardedPasses(Struct, frozen=True):
     """Such passes of all steps.
 
     Attributes:
@@ -51,8 +50,7 @@ class DiscardedPasses:
     resets: Rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
+class _Pass(Struct, frozen=True):
     """One backward pass that writes gradients, with the forward operators that it and its inner gradients consume.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.steady_steps import Mask
@@ -22,8 +22,7 @@ _COPY = re.compile(r"^aten::copy_$")
 _FP64 = "fp64"
 
 
-@dataclass(frozen=True, slots=True)
-class DoublePrecision:
+class DoublePrecision(Struct, frozen=True):
     """Device work in float64.
 
     Attributes:

@@ -7,11 +7,11 @@ the table concerns rows that the batch does not use. Adding up the rows of the b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
 from mfu_doctor.analysis.evidence.backward import in_backward
@@ -30,8 +30,7 @@ _PRODUCT = re.compile(r"^aten::(mm|addmm|linear|matmul)$")
 _ROWS_IN_TABLE = {"aten::embedding_dense_backward": 2, "aten::_embedding_bag_dense_backward": 5}
 
 
-@dataclass(frozen=True, slots=True)
-class DenseTables:
+class DenseTables(Struct, frozen=True):
     """Tables with dense gradients in a run.
 
     Attributes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import owner_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask
@@ -23,8 +23,7 @@ CONVOLUTIONS = re.compile(r"^aten::convolution(_backward)?$")
 EFFICIENCIES = (0.25, 0.5, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class InOneDNN:
+class InOneDNN(Struct, frozen=True):
     """Convolutions as whole calls: the copies, slices and products of PyTorch's own kernels are all part of one.
 
     Attributes:

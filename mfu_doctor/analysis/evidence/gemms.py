@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.run import Run
@@ -17,8 +16,7 @@ from mfu_doctor.units import NS_PER_S
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Gemms:
+class Gemms(Struct, frozen=True):
     """Entries that compute one matmul whose peak is known; arrays of shape (n,).
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.copies import Copies
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost
@@ -26,8 +26,7 @@ MAKER = re.compile(
 _USUAL_ISSUE_NS = 20 * NS_PER_US
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(Struct, frozen=True):
     """One operator of those that compute on the CPU, by its name: its rows in the steady steps and nanoseconds per step."""
 
     name: str

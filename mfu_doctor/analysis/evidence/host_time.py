@@ -5,9 +5,8 @@ A short gap between two operators is the cost of dispatching from Python. In a l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Steady, part_of
 from mfu_doctor.analysis.run import Run
@@ -29,8 +28,7 @@ _LITTLE = 0.01  # of the step: less is no part of what is waited for
 GRAPH_LEAST = 0.05  # share of the host time that stays: inputs must be copied and Python must call the graph
 
 
-@dataclass(frozen=True, slots=True)
-class HostTime:
+class HostTime(Struct, frozen=True):
     """Host time of the recorded steps, disjoint sets in nanoseconds, without waits and operators that compute.
 
     Attributes:
@@ -87,8 +85,7 @@ def longest_pause(pauses: Intervals, steady: Steady) -> tuple[int, int] | None:
     return int(inside.start[at]), int(inside.end[at])
 
 
-@dataclass(frozen=True, slots=True)
-class LongGaps:
+class LongGaps(Struct, frozen=True):
     """Time between operators on a CPU-only run, in nanoseconds per step where nothing else is said.
 
     Attributes:

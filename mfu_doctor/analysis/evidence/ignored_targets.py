@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, nodes_numbered
@@ -14,8 +13,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts.wasted_work import IgnoredTargets
 
 
-@dataclass(frozen=True, slots=True)
-class IgnoredRows:
+class IgnoredRows(Struct, frozen=True):
     """The losses of a run that ignore targets.
 
     Attributes:

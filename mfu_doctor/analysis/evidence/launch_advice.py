@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.evidence.forward_only import generates, is_forward_only
 from mfu_doctor.analysis.evidence.graphs import (
@@ -39,8 +40,7 @@ _GRAPH = Ends(low="filling the graph's inputs takes 30 % of launching", high="th
 _TOKENS = Ends(low="it only fuses kernels", high="the whole step can be a CUDA graph")
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchAdvice:
+class LaunchAdvice(Struct, frozen=True):
     """What to do about launching.
 
     Attributes:

@@ -7,10 +7,10 @@ operator accepts strides, so the copy was not needed. A view does not.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
 from mfu_doctor.analysis.evidence.backward import in_backward
@@ -34,8 +34,7 @@ _TAKES_STRIDES = re.compile(
 NEEDED, PERHAPS, NEEDLESS = range(3)
 
 
-@dataclass(frozen=True, slots=True)
-class LayoutCopies:
+class LayoutCopies(Struct, frozen=True):
     """The copies of a run.
 
     Attributes:

@@ -7,7 +7,8 @@ only old versions did: then what the fix needs is said.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.optimizers import Version
 from mfu_doctor.analysis.run import Run
@@ -16,8 +17,7 @@ _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 _TORCH, _TRANSFORMERS = "torch", "transformers"
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(Struct, frozen=True):
     """Something that fixes ask for.
 
     Attributes:

@@ -7,9 +7,8 @@ worker waits for a disk, workers cost nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.loading import Loading, Reading, loader_facts, read_again
 from mfu_doctor.analysis.evidence.loading_lines import loading_lines
@@ -32,8 +31,7 @@ CHEAPER_LOADING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LoaderCores:
+class LoaderCores(Struct, frozen=True):
     """Who needs which CPU time; nanoseconds per step.
 
     Attributes:

@@ -7,9 +7,9 @@ Workers are a pipeline beside the step. One worker needs `batch_ns` for a batch,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Part, Rows, Steady, part_of, steady_of
 from mfu_doctor.analysis.names.vocabulary import FETCH_MARK
@@ -38,8 +38,7 @@ _SEARCH_STEPS = 9  # most tries of the search for a fetch time
 _FOUND = 0.001  # it ends when the step is so close to the wanted one
 
 
-@dataclass(frozen=True, slots=True)
-class Loading:
+class Loading(Struct, frozen=True):
     """The data path of the steady steps; times in nanoseconds.
 
     Attributes:
@@ -127,8 +126,7 @@ def _rest(run: Run, workers: int) -> bool:
     return most is not None and most < _RESTING * workers
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What loading reads for a batch, in bytes: by calls that read files, and what the batch has at most."""
 
     read: float

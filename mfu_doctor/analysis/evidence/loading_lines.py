@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import FrameSample
@@ -32,8 +32,7 @@ _DRAWING = re.compile(r"^(random|torchvision|albumentations|imgaug|kornia)$")
 _FETCH = "torch.fetch"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadingLines:
+class LoadingLines(Struct, frozen=True):
     """Where loading takes its time; shares are of the time in fetches.
 
     Attributes:

@@ -9,10 +9,10 @@ Writing its result into its part of a tensor that was new before the loop looks 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
@@ -45,8 +45,7 @@ _GATE = re.compile(r"aten::sigmoid_? |aten::add_? aten::tanh_? ")  # of a cell; 
 _FIRST_AXIS_OF_ONE = 1
 
 
-@dataclass(frozen=True, slots=True)
-class SmallOps:
+class SmallOps(Struct, frozen=True):
     """A loop that could be fewer operators.
 
     Attributes:
@@ -63,8 +62,7 @@ class SmallOps:
     nodes: Rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Nodes:
+class _Nodes(Struct, frozen=True):
     """Nodes of backward that belong to loops, in the time order of each thread.
 
     Attributes:

@@ -6,10 +6,9 @@ input is used and that of its weight is not, one of two products is needless, or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import inherited, lessened, without_host, work_in
 from mfu_doctor.analysis.evidence.backward import node_calls
@@ -37,8 +36,7 @@ PRODUCTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Nodes:
+class Nodes(Struct, frozen=True):
     """Calls of nodes that compute unused gradients, in time order; arrays of shape (k,).
 
     Attributes:
@@ -52,8 +50,7 @@ class Nodes:
     needed: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class NeedlessBackward:
+class NeedlessBackward(Struct, frozen=True):
     """What nodes do for unused gradients.
 
     Attributes:

@@ -6,10 +6,10 @@ An optimizer is memory-bound: at best it reads parameters, gradients and state o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.optimizers import optimizer_class
@@ -36,8 +36,7 @@ _PER_TENSOR = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Optimizer:
+class Optimizer(Struct, frozen=True):
     """The optimizer of the steady steps.
 
     Attributes:

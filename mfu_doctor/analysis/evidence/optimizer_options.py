@@ -7,10 +7,10 @@ class is taken for one of the user's own if its step does not run what the class
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.library_versions import needs, version_of
 from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optimizer
@@ -39,8 +39,7 @@ _SETTLED: Version = (2, 0)  # what came up to here needs no remark in a trace wi
 _MANY = 1.5  # device operations per tensor from which on one kernel could make them in one pass
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(Struct, frozen=True):
     """How the optimizer could run with fewer operations.
 
     Attributes:

@@ -7,10 +7,10 @@ profile() looks at the data that the model reads first, in the step with shapes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import owner_of
 from mfu_doctor.analysis.run import Run
@@ -26,8 +26,7 @@ _PARAMETERS = re.compile(
 _LEAST, _BORDER = 0.1, 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Padding:
+class Padding(Struct, frozen=True):
     """The padding of a run's batches.
 
     Attributes:

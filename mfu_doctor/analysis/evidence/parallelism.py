@@ -7,7 +7,8 @@ itself. Each framework writes spans or operators of its own into the trace; with
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
@@ -33,8 +34,7 @@ _TORCHREC = re.compile(
 _SPARSE_PIPELINE = re.compile(r"^## (start_|wait_|wait_for_)?sparse_data_dist|^## sdd_")
 
 
-@dataclass(frozen=True, slots=True)
-class Parallelism:
+class Parallelism(Struct, frozen=True):
     """Which frameworks of parallel training the trace shows; False if it does not.
 
     Attributes:

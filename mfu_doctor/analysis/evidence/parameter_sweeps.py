@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import shapes_of, spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
@@ -30,8 +30,7 @@ _LEAST_SIZE = 1024  # elements of a parameter: smaller ones take no time worth a
 _PASSES, _ADAPTIVE_PASSES = 3, 7
 
 
-@dataclass(frozen=True, slots=True)
-class Sweeps:
+class Sweeps(Struct, frozen=True):
     """The operators on parameters.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost, under
@@ -32,8 +33,7 @@ LEAST_IN_A_ROW = 4
 _SHORTEST_BODY = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(Struct, frozen=True):
     """One loop.
 
     Attributes:

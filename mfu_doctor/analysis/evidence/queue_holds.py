@@ -7,9 +7,9 @@ for have happened. If the device is idle meanwhile, what was waited for is not a
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of, under
 from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP, GRAPH_LAUNCH, WAIT_EVENT, rows_matching
@@ -22,8 +22,7 @@ from mfu_doctor.trace import CALL_CATEGORIES
 COLLECTIVE, EVENT, GRAPH, UNKNOWN = "collective", "event", "graph", "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class QueueHolds:
+class QueueHolds(Struct, frozen=True):
     """The holds of the steady steps; times are means per step in nanoseconds.
 
     Attributes:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import shapes_of, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
@@ -33,8 +33,7 @@ _POSITIVE = re.compile(r"0?\.\d*[1-9]\d*")  # a probability as an argument is pr
 _ATTENTION = re.compile(r"^aten::(scaled_dot_product_attention|_scaled_dot_product_\w+)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(Struct, frozen=True):
     """Calls that need not be made.
 
     Attributes:
@@ -50,8 +49,7 @@ class Repeated:
     work: NeedlessBackward
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
+class _Copy(Struct, frozen=True):
     """One of several equal calls in one step, with what follows it and is equal too.
 
     Attributes:

@@ -6,10 +6,10 @@ Excluded steps (see `step_kinds`) and the work around the steps would change eve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
@@ -25,8 +25,7 @@ Mask = npt.NDArray[np.bool_]
 _EVEN = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Steady:
+class Steady(Struct, frozen=True):
     """The steady steps of a run as sets of time, in nanoseconds.
 
     Attributes:
@@ -76,8 +75,7 @@ class Steady:
         return share(per_step_ns, self.step_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A bucket or an idle cause (or several) of the mean step.
 
     Attributes:

@@ -6,9 +6,9 @@ One `.item()` is three events (an operator, a copy, a synchronisation). Rules co
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, under
 from mfu_doctor.analysis.names.vocabulary import FETCH, TO_DEVICE, ids_matching
@@ -25,8 +25,7 @@ _REASON = re.compile(
 _ANY_OP = re.compile(r"^(aten|torchvision|torch|c10d)::")
 
 
-@dataclass(frozen=True, slots=True)
-class Syncs:
+class Syncs(Struct, frozen=True):
     """Calls on the host that waited for the device in the steady steps; all of shape (n,).
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
@@ -52,8 +53,7 @@ def _compiled(found: re.Match[str]) -> str:
     return _training_arguments(f"torch_compile=True{mode}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Library:
+class _Library(Struct, frozen=True):
     """A library whose trainer runs loops: the frame that a step is in, and how it spells what fixes say."""
 
     frame: re.Pattern[str]

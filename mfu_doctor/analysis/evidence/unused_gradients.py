@@ -9,9 +9,8 @@ networks take turns), and throws this gradient away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.backward import nodes_numbered
@@ -26,8 +25,7 @@ from mfu_doctor.facts import UnusedGradients
 _ALL = (1 << 8) - 1  # all inputs of a layer's node as bits
 
 
-@dataclass(frozen=True, slots=True)
-class Unused:
+class Unused(Struct, frozen=True):
     """Gradients that are computed for nothing.
 
     Attributes:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import owner_of
 from mfu_doctor.analysis.evidence.backward import in_backward
@@ -37,8 +37,7 @@ LEAST_VOCABULARY = 16_384
 _MOST_OF = 0.1  # of the logits that an operator touches at the least
 
 
-@dataclass(frozen=True, slots=True)
-class VocabLoss:
+class VocabLoss(Struct, frozen=True):
     """The loss over a large vocabulary.
 
     Attributes:

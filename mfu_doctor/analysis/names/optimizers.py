@@ -6,7 +6,8 @@ A live run asks the class itself (`OptimizerFacts.options`). This table is for t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Version = tuple[int, int]
 
@@ -16,8 +17,7 @@ SEARCHES = "LBFGS"
 STEP_OF_CLASS = re.compile(r"^Optimizer\.step#(?P<name>\w+)\.step")
 
 
-@dataclass(frozen=True, slots=True)
-class TorchOptimizer:
+class TorchOptimizer(Struct, frozen=True):
     """One class of torch.optim.
 
     Attributes:

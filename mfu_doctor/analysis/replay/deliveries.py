@@ -8,10 +8,10 @@ recorded time passes. Only a fix that shortens the wait itself changes that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.model import Calls, Delivery
 from mfu_doctor.analysis.views.host import Host

@@ -8,10 +8,10 @@ twice has the effect of one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import (
     AsyncCopies,

@@ -6,11 +6,11 @@ faster, these waits are removed). Rows are event rows of the trace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.arrays.intervals import Intervals
 
@@ -18,8 +18,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleHost:
+class ScaleHost(Struct, frozen=True):
     """Host work inside `where` takes `factor` of its time (0 removes it); its waits for the device stay: add DropWaits for those.
 
     Without waits to stop it, the host reaches the next wait sooner and waits there for work that the device still has.
@@ -29,8 +28,7 @@ class ScaleHost:
     factor: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ShortenHost:
+class ShortenHost(Struct, frozen=True):
     """Each host interval keeps only `keep_ns` of its length (start, end, keep: shape (k,)); for per-fetch floors."""
 
     start: npt.NDArray[np.int64]
@@ -38,54 +36,47 @@ class ShortenHost:
     keep_ns: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class PaceWorkers:
+class PaceWorkers(Struct, frozen=True):
     """Workers that training waits for need `factor` of the time for a batch: they no longer hold a quicker training back."""
 
     factor: float
 
 
-@dataclass(frozen=True, slots=True)
-class DropWaits:
+class DropWaits(Struct, frozen=True):
     """These runtime calls no longer block the host (they keep their own small cost)."""
 
     calls: Rows
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseHolds:
+class ReleaseHolds(Struct, frozen=True):
     """Nothing but what the trace shows holds these device rows in their queues any longer; `left` of each hold remains."""
 
     rows: Rows
     left: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleDevice:
+class ScaleDevice(Struct, frozen=True):
     """These device rows (kernels, copies; on a CPU: ops) take `factor` (shape of rows) of their time."""
 
     rows: Rows
     factor: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class SetDevice:
+class SetDevice(Struct, frozen=True):
     """These device rows take exactly `duration_ns` (shape of rows)."""
 
     rows: Rows
     duration_ns: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class AsyncCopies:
+class AsyncCopies(Struct, frozen=True):
     """These copy rows no longer block their launch call, and take `duration_ns` each."""
 
     rows: Rows
     duration_ns: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class MergeLaunches:
+class MergeLaunches(Struct, frozen=True):
     """In each group (shape of rows: group number) the device rows become one operation.
 
     The first row of a group takes `device_ns[group]`; the others take none and need no launch. Host time inside `where` is
@@ -99,13 +90,11 @@ class MergeLaunches:
     host_factor: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TwoWayLink:
+class TwoWayLink(Struct, frozen=True):
     """The link between host and device carries both directions at full speed; else large copies take turns on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class MoveToStream:
+class MoveToStream(Struct, frozen=True):
     """These device rows run on a stream of their own, starting as soon as they are launched (overlap)."""
 
     rows: Rows
@@ -126,8 +115,7 @@ Edit: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One fix as edits at its low, mid and high end (low: what this run shows it can reach; high: all of it gone)."""
 
     low: tuple[Edit, ...]

@@ -6,10 +6,9 @@ So a faster device makes it shorter, and a removed wait removes it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.names.vocabulary import (
     ASYNC_COPY,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import ScaleHost

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 MARK = -1  # row of a host-side step mark among the calls
 NO_LINK, TO_DEVICE, TO_HOST = 0, 1, 2  # how an operation uses the link between host and device
 STAND_IN = -2  # row of an operator's start that stands in for launch calls that were not recorded
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A batch that workers delivered: `call`, the first one with it, begins no sooner than `after_ns` after `previous` did."""
 
     call: int
@@ -23,8 +21,7 @@ class Delivery:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(Struct, frozen=True):
     """Host calls in order of their start, shape (m,). A CPU-only run has its operators' self time here.
 
     A call starts when the call that ended last before it (`after`, any thread) has ended and `gap` of host work has passed,
@@ -43,8 +40,7 @@ class Calls:
     deliveries: tuple[Delivery, ...] = ()  # batches that are waited for, in order
 
 
-@dataclass(frozen=True, slots=True)
-class Operations:
+class Operations(Struct, frozen=True):
     """Device operations in issue order, shape (k,); times in nanoseconds.
 
     An operation starts at the latest of: its call's start + `latency`, the end of the one before it on its stream + `gap`, and
@@ -62,8 +58,7 @@ class Operations:
     link: npt.NDArray[np.int8]  # how it uses the link to the host: NO_LINK, TO_DEVICE or TO_HOST
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
+class Boundary(Struct, frozen=True):
     """Where a step begins: the start of a device operation, or a host mark (and the end of all device work before it).
 
     With neither an operation nor a call it is the end of all device work.
@@ -74,8 +69,7 @@ class Boundary:
     drained: bool = False  # the step also ends only when the device has finished
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """Calls, operations and the boundaries of the replayed steps (steady ones only)."""
 
     calls: Calls

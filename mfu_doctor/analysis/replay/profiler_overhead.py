@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.model import Calls, Timeline
 from mfu_doctor.analysis.replay.walk import walk
@@ -30,8 +31,7 @@ _MOST_NS = 10_000.0
 _MOST_QUICKER = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Boundaries:
+class Boundaries(Struct, frozen=True):
     """Starts and ends of everything recorded on the host, each sorted; the profiler's work is outside of them."""
 
     start: npt.NDArray[np.int64]

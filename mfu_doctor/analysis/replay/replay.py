@@ -9,10 +9,11 @@ waits and blocking.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
@@ -25,8 +26,7 @@ WIDEN_ABOVE = 0.03  # replay errors above this widen predictions by as much
 WITHHOLD_ABOVE = 0.10  # above this, predictions are not given at all
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(Struct, frozen=True):
     """Savings of a change in nanoseconds per step of the trace, low to high; each at least 0."""
 
     low_ns: float

@@ -6,10 +6,11 @@ If two fixes remove the same time, it is removed once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.deliveries import after_edits, quicker
 from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches, PaceWorkers, ScaleHost, ShortenHost
@@ -36,8 +37,7 @@ def shortened(calls: Calls, edits: Sequence[Edit]) -> Calls:
     return replace(calls, gap=gap, cost=cost, deliveries=after_edits(paced, kept.lost))
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """How much of each nanosecond of host time stays: `share` from each `edge` to the next, 1 outside; shape (k,)."""
 
     edge: Rows

@@ -6,10 +6,9 @@ which operation waits for which, what is work and what is waiting). Replay simul
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.names.vocabulary import WAIT_EVENT, rows_matching
 from mfu_doctor.analysis.replay.deliveries import with_deliveries

@@ -8,10 +8,10 @@ used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.latest import Latest
 from mfu_doctor.analysis.replay.model import MARK, Calls, Operations
@@ -33,8 +33,7 @@ LAST_WAVE_NS = 200 * NS_PER_US
 MOST_NEAR = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """What the inference looks at; `wait_rows` are the rows of cudaStreamWaitEvent calls."""
 
     trace: Trace

@@ -6,11 +6,11 @@ than a vectorised running maximum between blocking points. `walk_core` is the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.replay.model import NO_LINK, TO_HOST, Boundary, Timeline
 from mfu_doctor.analysis.views.groups import groups
@@ -35,8 +35,7 @@ def walk(timeline: Timeline, *, by_completion: bool = False) -> float:
     return sum((b - a) * often for (a, b), often in zip(pairwise(edges), weight, strict=True)) / sum(weight)
 
 
-@dataclass(frozen=True, slots=True)
-class Walked:
+class Walked(Struct, frozen=True):
     """When each call returned, shape (m,), and each operation started and ended, shape (k,), in nanoseconds."""
 
     call_end: Floats

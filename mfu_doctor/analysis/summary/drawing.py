@@ -7,10 +7,10 @@ Narrower events are merged with their neighbours; the merged block states their 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.kernel_names import KINDS
@@ -31,8 +31,7 @@ _OWNERS = ("compute", "communication", "memory_copy", "data_loading", *IDLE_CAUS
 OWNER_LANE = "device time by activity"
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(Struct, frozen=True):
     """Events of one lane to be drawn: arrays of shape (k,), sorted by start and inside the step; times in nanoseconds.
 
     `exact`: the events tile their span without gaps (an exclusive split), so merged ones are laid side by side, areas kept.

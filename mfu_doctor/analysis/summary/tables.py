@@ -7,10 +7,10 @@ own dtype.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
@@ -33,8 +33,7 @@ TOP = 30
 _MODULE = re.compile(r"^nn\.Module: ")
 
 
-@dataclass(frozen=True, slots=True)
-class _Steady:
+class _Steady(Struct, frozen=True):
     """What of each entry of `Activity` lies in the steady windows, each as often as it stands in the mean step."""
 
     steps: int

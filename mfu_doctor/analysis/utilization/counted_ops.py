@@ -6,10 +6,10 @@ calls with a known cost inside which no other call has one. Costs are computed o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
@@ -30,8 +30,7 @@ PHASES = ("forward", "backward", "recompute")
 STOPPED = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class CountedOps:
+class CountedOps(Struct, frozen=True):
     """Counted operator calls in time order; arrays of shape (m,)."""
 
     row: Rows  # event row

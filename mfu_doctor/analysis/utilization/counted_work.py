@@ -5,18 +5,16 @@ MFU, its losses and the waterfall are calculated from this value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.utilization.flops import FlopCount
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.devices import Peaks
 
 
-@dataclass(frozen=True, slots=True)
-class CountedWork:
+class CountedWork(Struct, frozen=True):
     """The work of a run and the two sides of its roofline."""
 
     work: Work

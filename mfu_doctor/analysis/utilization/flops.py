@@ -6,10 +6,9 @@ Every operator call is counted once. Its FLOPs are divided among the matmul-like
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.utilization.counted_ops import (
     BACKWARD,
@@ -33,8 +32,7 @@ MODEL, CAUSAL, EXECUTED, SKIPPED = range(4)  # last axis of every count (see OpF
 MEASURES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class FlopCount:
+class FlopCount(Struct, frozen=True):
     """FLOPs per step and per entry of `Activity` (shape (n,)); the unit is FLOP, one multiply-accumulate being two."""
 
     ops: CountedOps
@@ -124,8 +122,7 @@ def _counted_weight(steps: Steps, unknown_ns: Int64) -> Int64:
     return np.where(steps.long & (unknown_ns > 0), 0, steps.weight)
 
 
-@dataclass(frozen=True, slots=True)
-class _Calls:
+class _Calls(Struct, frozen=True):
     """The counted calls with the dtype that each ran in."""
 
     ops: CountedOps

@@ -7,11 +7,11 @@ term is larger than what remains, so the terms always sum to the time of the ker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.kernel_names import is_persistent, tile_of
 from mfu_doctor.analysis.utilization.counted_work import CountedWork
@@ -30,8 +30,7 @@ LARGE_TILE = 128 * 128  # one block of this size fills the registers of an SM; s
 BUSY_UTILIZATION = 50.0  # percent; clocks are averaged over samples in which the device worked
 
 
-@dataclass(frozen=True, slots=True)
-class MatmulSplit:
+class MatmulSplit(Struct, frozen=True):
     """Nanoseconds of each entry that bears FLOPs, arrays of shape (k,); the rows sum to its exclusive time."""
 
     entry: Int64  # index into `Activity`

@@ -12,9 +12,9 @@ that MFU stays below 100 %.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.utilization.above_peak import why_above_peak
 from mfu_doctor.analysis.utilization.counted_ops import BACKWARD, FORWARD
@@ -36,8 +36,7 @@ CAUSAL_SHARE = 0.05  # masked attention beyond this share of the FLOPs is worth 
 MYSTERY_SHARE = 0.02  # custom operators above this share of the time make MFU a lower bound
 
 
-@dataclass(frozen=True, slots=True)
-class MfuResult:
+class MfuResult(Struct, frozen=True):
     """MFU of a run as the report states it, and its denominator."""
 
     report: Mfu

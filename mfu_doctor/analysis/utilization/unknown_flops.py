@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.utilization.counted_ops import CountedOps
 from mfu_doctor.analysis.views.activity import COMPUTE
@@ -19,8 +19,7 @@ NAMED = 3  # names in one sentence
 _NO_SHAPES = "operator shapes were not recorded: record with record_shapes=True, or pass --model-flops"
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownOp:
+class UnknownOp(Struct, frozen=True):
     """Operators (or kernels without one) of one name whose FLOPs are unknown, inside the analysed windows."""
 
     name: str

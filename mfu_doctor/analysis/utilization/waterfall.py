@@ -7,10 +7,9 @@ modelled. The sum is exact in both cases, because every division leaves its rest
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.exclusive import exclusive_in, whole_nanoseconds
@@ -44,8 +43,7 @@ _MEMORY_BOUND = ("elementwise", "reduction", "normalization", "softmax", "embedd
 _UNKNOWN_FLOPS = "matmuls with unknown FLOPs"
 
 
-@dataclass(frozen=True, slots=True)
-class Waterfall:
+class Waterfall(Struct, frozen=True):
     """Bars of the mean step, top (achieved) to bottom; `nanoseconds` are integers: those of `count` mean steps together."""
 
     bars: tuple[Bar, ...]
@@ -55,8 +53,7 @@ class Waterfall:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """A bar before rounding."""
 
     name: str
@@ -85,8 +82,7 @@ def build_waterfall(counted: CountedWork, mfu: MfuResult, split: Split) -> Water
     return Waterfall(bars, tuple(ns for _, ns in kept), split.total, count, _note(counted, mfu))
 
 
-@dataclass(frozen=True, slots=True)
-class LeastTimes:
+class LeastTimes(Struct, frozen=True):
     """Lower bounds of the mean step in nanoseconds: only the model's matmuls, and all current kernels at their roofline."""
 
     products: float  # without recomputation, at the peak of their own dtype

@@ -5,10 +5,9 @@ Steps, time breakdown, FLOPs and replay all use this one table, so that the same
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import (
     COMMUNICATION_KERNEL,
@@ -33,8 +32,7 @@ COMPUTE, COMMUNICATION, COPY = 0, 1, 2
 _PAUSE_NS = 100 * NS_PER_US
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(Struct, frozen=True):
     """Device operations sorted by start; arrays of shape (n,).
 
     On a device each entry is one kernel, memcpy or memset. On a CPU-only trace each entry is one stretch of an operator's

@@ -6,10 +6,9 @@ thread was loading a batch, else to the cause that delayed the next operation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Activity
 from mfu_doctor.analysis.views.host import Host
@@ -24,8 +23,7 @@ from mfu_doctor.units import NS_PER_US
 SYNC_REACH_NS = 50 * NS_PER_US
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(Struct, frozen=True):
     """The time of one step, or of several together, in nanoseconds; the five buckets sum to `total`, the causes to `idle`."""
 
     total: int
@@ -41,8 +39,7 @@ class Split:
         return self.causes[owner] if owner in self.causes else int(getattr(self, owner))
 
 
-@dataclass(frozen=True, slots=True)
-class Breakdowns:
+class Breakdowns(Struct, frozen=True):
     """The time breakdown of every step window, and the interval sets of each owner over all steps."""
 
     steps: tuple[Split, ...]

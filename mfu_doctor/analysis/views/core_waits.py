@@ -6,7 +6,7 @@ slowest thread is: so a step is longer by the time for which a thread waits that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.facts import Facts, HostFacts
 from mfu_doctor.facts.core_turns import CoreTurns
@@ -33,8 +33,7 @@ _TOO_SHORT_S = 0.1
 Shares = tuple[float, float, float]  # least, likely and most
 
 
-@dataclass(frozen=True, slots=True)
-class CoreWaits:
+class CoreWaits(Struct, frozen=True):
     """Waiting for a core over the steps without the profiler.
 
     Attributes:

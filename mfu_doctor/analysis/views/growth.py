@@ -7,10 +7,11 @@ becomes slower makes all lines of a program slower alike. What grows in the prog
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.facts import Facts
 from mfu_doctor.facts.whole_run import LineTime, StepCourse
@@ -26,8 +27,7 @@ _WORTH = 0.05  # of the mean step: parts of a run differ by this without a reaso
 _OWN = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(Struct, frozen=True):
     """A growing step; seconds.
 
     Attributes:
@@ -87,8 +87,7 @@ def _rising(course: StepCourse) -> Growth | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """A line from the beginning of each rise; `phase` counts the parts since then, `left` is the sum of squares beside it."""
 
     phase: Floats

@@ -5,10 +5,9 @@ The idle time of the device is explained by these interval sets, and the rules t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import (
     ALLOCATOR,
@@ -25,8 +24,7 @@ from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 _NONE = np.zeros(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """Interval sets and rows of the host side; intervals in nanoseconds, rows are event rows in time order."""
 
     main_track: int | None  # the thread that trains

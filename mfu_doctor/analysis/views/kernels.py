@@ -5,10 +5,9 @@ Both are determined once per distinct (name, operator) pair: a trace has million
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.kernel_names import KINDS, MATMUL_LIKE, dtype_of, kind_of
 from mfu_doctor.analysis.names.op_names import kind_of_op
@@ -29,8 +28,7 @@ MATMUL_LIKE_CODES = tuple(KIND_CODE[kind] for kind in MATMUL_LIKE)
 _GENERIC = tuple(KIND_CODE[kind] for kind in ("elementwise", "reduction", "layout", "copy", "other"))
 
 
-@dataclass(frozen=True, slots=True)
-class KernelTable:
+class KernelTable(Struct, frozen=True):
     """For each entry of `Activity`, shape (n,): code of its kind and of the dtype it computes in."""
 
     kind: npt.NDArray[np.uint8]  # index into KINDS

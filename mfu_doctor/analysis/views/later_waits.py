@@ -6,8 +6,9 @@ there only. Steps without the profiler, which are timed to the end of the run, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import fmean
+
+from msgspec import Struct
 
 from mfu_doctor.analysis.views.growth import growth_of
 from mfu_doctor.analysis.views.host import Host
@@ -21,8 +22,7 @@ from mfu_doctor.units import NS_PER_S
 _MATTERS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class LaterWaits:
+class LaterWaits(Struct, frozen=True):
     """Waits for data per step: nanoseconds of the training thread, in the analysed steps and in the later ones.
 
     Attributes:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import TO_HOST, ids_matching
 from mfu_doctor.analysis.views.activity import COPY, Activity
@@ -21,8 +20,7 @@ _GRAPH_NODE_NS = 1 * NS_PER_US
 _MAX_DEPTH = 64  # deeper than operators nest in any trace seen (54); bounds the walk
 
 
-@dataclass(frozen=True, slots=True)
-class Launches:
+class Launches(Struct, frozen=True):
     """For each entry of `Activity`, shape (n,): event rows, -1 if the trace does not say.
 
     On a CPU-only trace `call` is -1 and `op` is the entry's own row.

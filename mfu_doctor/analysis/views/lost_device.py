@@ -10,10 +10,10 @@ alone does not decide: it needs a sign that operators ran on the GPU, or a missi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
@@ -54,8 +54,7 @@ _CUPTI = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LostDevice:
+class LostDevice(Struct, frozen=True):
     """Why the trace of a GPU run has nothing of the GPU.
 
     Attributes:

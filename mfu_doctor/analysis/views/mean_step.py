@@ -10,11 +10,12 @@ often such steps come: the recorded ones count here too, without the cost of rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from statistics import fmean, median_low
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.growth import growth_of
 from mfu_doctor.analysis.views.step_windows import Steps
@@ -26,8 +27,7 @@ from mfu_doctor.units import NS_PER_S
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class MeanStep:
+class MeanStep(Struct, frozen=True):
     """What a step of a run takes; times in nanoseconds.
 
     Attributes:

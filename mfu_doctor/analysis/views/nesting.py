@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.compiled import STACKS, core
@@ -20,8 +19,7 @@ DEEPEST = 512
 _SLACK_NS = 2 * NS_PER_US  # old traces have whole microseconds; a child may outlive its parent by what rounding adds
 
 
-@dataclass(frozen=True, slots=True)
-class OpTree:
+class OpTree(Struct, frozen=True):
     """`parent[row]` is the event row of the enclosing operator, annotation or call on the same thread, else -1.
 
     Shape (number of events,). Python frames, overhead and device events are not nested (parent -1).

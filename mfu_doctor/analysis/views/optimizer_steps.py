@@ -8,10 +8,10 @@ gradients are recorded has a sequence number; the optimizer updates its paramete
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.optimizers import SEARCHES, TORCH_OPTIMIZERS, TorchOptimizer, optimizer_class
@@ -31,8 +31,7 @@ _SCALE = re.compile(r"^aten::(_foreach_mul_|mul_)$")
 _CLAMP = re.compile(r"^aten::(_foreach_)?clamp(_min|_max)?_$")
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerSteps:
+class OptimizerSteps(Struct, frozen=True):
     """The optimizer steps of a trace.
 
     Attributes:
@@ -46,8 +45,7 @@ class OptimizerSteps:
     closures: Intervals
 
 
-@dataclass(frozen=True, slots=True)
-class _Children:
+class _Children(Struct, frozen=True):
     """What a step event calls directly, in time order: rows, and which of them belong to a closure for certain."""
 
     row: Rows

@@ -6,10 +6,9 @@ of a generator), a step is a turn. Optimizers of one class look alike; what tell
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
@@ -23,8 +22,7 @@ Int64 = npt.NDArray[np.int64]
 _REGULAR = 0.8  # share of the updates that must follow the cycle
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerTurns:
+class OptimizerTurns(Struct, frozen=True):
     """When steps end in nanoseconds, shape (k,), and how many updates each has."""
 
     ends: Int64

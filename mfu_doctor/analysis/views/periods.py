@@ -8,10 +8,10 @@ model has an embedding before its layers and a head after them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
@@ -32,8 +32,7 @@ _MODULE = "nn.Module: "
 _BASE = 0x9E3779B97F4A7C15
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
+class _Sequence(Struct, frozen=True):
     """The work of a trace in the order in which it was issued, shape (n,); on a CPU each operator once."""
 
     entry: Rows  # index into Activity, where the operation begins
@@ -43,8 +42,7 @@ class _Sequence:
     before: Rows  # (n + 1,) busy nanoseconds of the operations before each
 
 
-@dataclass(frozen=True, slots=True)
-class _Loop:
+class _Loop(Struct, frozen=True):
     """A repeating sequence: positions at which its rounds begin, which of the rounds are equal, and how long these are."""
 
     at: Rows

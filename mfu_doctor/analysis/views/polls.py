@@ -6,10 +6,9 @@ are no wait: PyTorch's allocator asks for the events of freed blocks whenever it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.vocabulary import QUERY, rows_matching
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
@@ -22,8 +21,7 @@ _LEAST_QUERIES = 5
 _LEAST_NS = 100 * NS_PER_US
 
 
-@dataclass(frozen=True, slots=True)
-class Polls:
+class Polls(Struct, frozen=True):
     """Waits by polling, in time order, shape (n,)."""
 
     row: Rows  # the last query: the one that was answered

@@ -7,10 +7,10 @@ They are the training step. What is worth naming is code that runs while no oper
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
@@ -51,8 +51,7 @@ def python_at(
     return None if thread is None else _in_frames(trace, where, frames, (thread, track), known or Known())
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """Code seen at another time: functions of the user that issue no operators, by where they begin, and sampled lines."""
 
     functions: frozenset[str] = frozenset()

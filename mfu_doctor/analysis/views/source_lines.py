@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.arrays.intervals import Intervals, union
@@ -28,8 +28,7 @@ _MOST = 0.5  # share of a time from which on it was spent in a function
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(Struct, frozen=True):
     """The user's frames of one thread, sorted by start.
 
     `latest` holds, level by level, the latest end in blocks of 1, 2, 4, ... frames, so that a search takes a few numpy calls.
@@ -73,8 +72,7 @@ class Thread:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """Where time was spent: file:line, and the function's name if the trace has its frame."""
 
     place: str
@@ -87,8 +85,7 @@ class Spot:
         return f"{self.function}() at {self.place}" if named else self.place
 
 
-@dataclass(frozen=True, slots=True)
-class UserFrames:
+class UserFrames(Struct, frozen=True):
     """The Python frames of the user's own code, nested once, so that many places can be looked up cheaply."""
 
     places: dict[int, str]  # name id -> file:line

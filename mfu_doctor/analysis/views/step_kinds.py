@@ -14,10 +14,9 @@ belongs to the run (a checkpoint, an evaluation, compilation): the mean step, wh
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.extra_work import extra_work, late_batches

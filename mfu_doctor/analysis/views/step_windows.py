@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.result.step import LONG
@@ -27,8 +27,7 @@ class StepKind(IntEnum):
         return None if self is StepKind.STEADY else self.name.lower().replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(Struct, frozen=True):
     """Step windows; arrays of shape (k,), windows are contiguous and half-open, in nanoseconds.
 
     `host_start`/`host_end` are the host-side marks (equal to the window on a CPU-only trace).

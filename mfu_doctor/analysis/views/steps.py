@@ -8,10 +8,10 @@ steps are analysed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.activity import COMPUTE, Activity
 from mfu_doctor.analysis.views.groups import groups
@@ -81,8 +81,7 @@ def issue_time(trace: Trace, activity: Activity, launches: Launches) -> npt.NDAr
     return np.where(launches.call >= 0, start[np.maximum(launches.call, 0)], by_op)
 
 
-@dataclass(frozen=True, slots=True)
-class _Marks:
+class _Marks(Struct, frozen=True):
     number: npt.NDArray[np.int64]
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]

@@ -5,10 +5,10 @@ Stacks are recorded in a window of their own, because they slow the run. Their l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines
 from mfu_doctor.analysis.views.host import host_view
@@ -20,8 +20,7 @@ from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Trace
 
 
-@dataclass(frozen=True, slots=True)
-class _Twins:
+class _Twins(Struct, frozen=True):
     """The window with stacks, and the row in it of each event of the trace that is analysed (-1: none)."""
 
     recorded: Trace
@@ -29,8 +28,7 @@ class _Twins:
     row: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class UserCode:
+class UserCode(Struct, frozen=True):
     """Where in the user's code the events of the analysed trace come from."""
 
     trace: Trace

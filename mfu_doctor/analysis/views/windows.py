@@ -8,10 +8,10 @@ operator that did not occur equally often in both is left without, which shows i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from mfu_doctor.analysis.views.training_thread import step_marks
 from mfu_doctor.arrays.intervals import Intervals, union
@@ -22,8 +22,7 @@ TIMING, SHAPES = "timing", "shapes"
 _HOST = (Category.CPU_OP, Category.ANNOTATION, *CALL_CATEGORIES)
 
 
-@dataclass(frozen=True, slots=True)
-class TimingView:
+class TimingView(Struct, frozen=True):
     """The trace to analyse, and for each of its events the row of its twin in the recorded trace's shapes window (-1: none)."""
 
     trace: Trace
@@ -44,7 +43,7 @@ def timing_view(recorded: Trace) -> TimingView:
     events = recorded.events
     args = np.where(twin >= 0, events.args[np.maximum(twin, 0)], events.args)
     args = np.where(events.args >= 0, events.args, args).astype(np.int32)
-    kept = {f.name: getattr(events, f.name)[rows] for f in fields(Events)} | {"args": args[rows]}
+    kept = {name: column[rows] for name, column in asdict(events).items()} | {"args": args[rows]}
     return TimingView(replace(recorded, events=Events(**kept)), twin[rows])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.kernels import KernelTable
@@ -12,8 +12,7 @@ from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.trace import Trace
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """One trace with its device work; `activity`, `launches` and `kernels` have one row per device operation."""
 
     trace: Trace

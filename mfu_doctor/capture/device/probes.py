@@ -7,8 +7,9 @@ one column. The schedule keeps a tick at five C calls: each call takes and drops
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from mfu_doctor.capture.device.nvml import Fault, Handle, Nvml, attempt, fault_of, field_values
 from mfu_doctor.units import MILLI
@@ -40,8 +41,7 @@ _MEMORY_EVERY_NS = 500_000_000
 _SLOW_EVERY_NS = 5_000_000_000  # processes and the PCIe link
 
 
-@dataclass(slots=True)
-class Probe:
+class Probe(Struct):
     """One reading of one device.
 
     `reads` holds the preferred call first and older names of the same call after it; empty: given up. `every_ns` 0

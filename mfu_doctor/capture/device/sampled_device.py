@@ -7,8 +7,9 @@ could not be read) is in one place and turns into one `DeviceSamples`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.device.gpm import CALLS as GPM_CALLS
 from mfu_doctor.capture.device.gpm import MIN_INTERVAL_NS, Gpm, open_gpm
@@ -54,8 +55,7 @@ MAX_ROWS = 12_000
 _CLOCK_SM = 1  # NVML_CLOCK_SM
 
 
-@dataclass(frozen=True, slots=True)
-class Handles:
+class Handles(Struct, frozen=True):
     """`own` is the device meant; `card` the physical GPU around it, the same unless `instance` names a MIG instance."""
 
     own: Handle
@@ -63,8 +63,7 @@ class Handles:
     instance: int | None = None
 
 
-@dataclass(slots=True, eq=False)
-class SampledDevice:
+class SampledDevice(Struct, eq=False):
     """State of one device; `target` is an NVML index or a UUID, with or without its prefix."""
 
     target: int | str

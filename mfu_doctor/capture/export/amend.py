@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import zlib
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.export.assemble import with_whole_run

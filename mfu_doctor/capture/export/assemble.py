@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.capture.capture import Capture
 from mfu_doctor.capture.facts.host import host_facts, with_shares
@@ -33,8 +35,7 @@ _MOST_TIMES = 1000  # in the file
 _DIGITS = 9  # nanoseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The recordings that go into the file; the first look stands in for a window that the run was too short for."""
 
     timing: Recording | None

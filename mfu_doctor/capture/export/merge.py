@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.units import NS_PER_US
 
@@ -44,8 +45,7 @@ class MergeError(Exception):
     """An exported window is not a whole file (the disk was full, or the export failed)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Struct, frozen=True):
     """One exported window.
 
     Attributes:
@@ -61,8 +61,7 @@ class Export:
         _split(self.path)
 
 
-@dataclass(slots=True)
-class _Parts:
+class _Parts(Struct):
     """Where the pieces of an exported file lie."""
 
     head: bytes  # from the brace to the events

@@ -11,9 +11,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from mfu_doctor.capture.facts.processor import cpu_model, processor_identity
 from mfu_doctor.facts import MeasuredPeak

@@ -12,8 +12,10 @@ several losses that it combines, an estimate of their size), or keeps other copi
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.capture.facts.backward_graph import MOST_NODES, BackwardGraph, Leaf, read_graph
 from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_parameters
@@ -26,8 +28,7 @@ _Node: TypeAlias = tuple[int, int, int]
 MOST_KEPT = 1_000_000
 
 
-@dataclass(slots=True)
-class _Pass:
+class _Pass(Struct):
     """One backward pass: its parameters, and which of their gradients were thrown away."""
 
     parameters: dict[int, int]  # elements by address
@@ -36,8 +37,7 @@ class _Pass:
     thrown: set[int] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class GradientFates:
+class GradientFates(Struct):
     """Follows the gradients over a few steps whose times are not used.
 
     Attributes:

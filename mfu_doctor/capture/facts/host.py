@@ -6,8 +6,10 @@ import os
 import platform
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.capture.facts.cores import CGROUP, core_facts, throttled_seconds
 from mfu_doctor.capture.facts.process_tree import process_tree
@@ -20,8 +22,7 @@ _PROC = Path("/proc")
 _NEARLY_ALL = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(Struct, frozen=True):
     """CPU seconds used and bytes read up to one moment; None if the system does not say."""
 
     wall_s: float
@@ -49,8 +50,7 @@ class Busy:
         return None if self.tree_s is None or self.machine_s is None else self.machine_s - self.tree_s
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A part of the run in which no profiler was attached.
 
     Attributes:

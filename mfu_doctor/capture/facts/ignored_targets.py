@@ -10,8 +10,9 @@ they have the numbers of the trace. Nothing of the program's is kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.facts.backward_graph import nodes_behind
 from mfu_doctor.capture.facts.saved_tensors import saved_tensor
@@ -34,8 +35,7 @@ _ROWWISE = (
 _ALIKE = ("ViewBackward0", "ReshapeAliasBackward0", "ToCopyBackward0", "SqueezeBackward0", "UnsqueezeBackward0")
 
 
-@dataclass(slots=True)
-class _Loss:
+class _Loss(Struct):
     """The losses of one position in their backward passes."""
 
     # Of each pass that was counted: its targets, and a tensor of ours with the number of the ignored ones.
@@ -44,8 +44,7 @@ class _Loss:
     masked: bool = False
 
 
-@dataclass(slots=True)
-class TargetCounts:
+class TargetCounts(Struct):
     """Counts over a few backward passes."""
 
     _losses: dict[int, _Loss] = field(default_factory=dict)

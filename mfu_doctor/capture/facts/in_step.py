@@ -8,8 +8,10 @@ readings say is what holds: a setting that is changed for a few steps, or for ev
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import astuple, replace
 
 from mfu_doctor.capture.facts.settings import autocast_now, precision
 from mfu_doctor.facts import PrecisionFacts
@@ -19,8 +21,7 @@ _BEST_FIRST: tuple[Moment, ...] = ("backward", "step", "autocast", "forward")
 _MOST = 16  # readings of each moment, 10 us each: enough for what most steps say
 
 
-@dataclass(slots=True)
-class StepSettings:
+class StepSettings(Struct):
     """Readings so far, of each moment on its own: settings and number of threads."""
 
     _seen: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
@@ -42,8 +43,7 @@ class StepSettings:
         usual = self._usual()
         if usual is None:
             return precision(autocast_dtype)
-        names = [known.name for known in fields(PrecisionFacts)]
-        facts = PrecisionFacts(**dict(zip(names, usual, strict=False)))
+        facts = PrecisionFacts(**dict(zip(PrecisionFacts.__struct_fields__, usual, strict=False)))
         return facts if autocast_dtype is None else replace(facts, autocast_dtype=autocast_dtype)
 
     @property

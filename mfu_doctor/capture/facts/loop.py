@@ -8,9 +8,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from mfu_doctor.capture.facts.in_step import StepSettings
 from mfu_doctor.capture.facts.iterators import has_batch, length_of, loader_settings, sample_place, workers_of

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
 from mfu_doctor.capture.loop.where import line_of
@@ -26,8 +27,7 @@ _FEWEST = 2  # samples of a batch, values of a sample
 _TOKENS, _PLACES = slice(1, None), slice(2, None)  # axes that may be of any length: those of time or space
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     """Data that a module was called with."""
 
     data: Any
@@ -36,8 +36,7 @@ class _Read:
     place: str | None
 
 
-@dataclass(slots=True)
-class PaddedInputs:
+class PaddedInputs(Struct):
     """Notes what modules read, until there is enough; looks at it when told to.
 
     Attributes:

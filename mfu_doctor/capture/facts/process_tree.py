@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.capture.facts.system_files import text_of
 
 _MAX_PROCESSES = 20_000  # more than this is a machine on which a walk over /proc takes too long
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessTree:
+class ProcessTree(Struct, frozen=True):
     """CPU ticks of processes and of the children that they have waited for.
 
     Attributes:

@@ -14,8 +14,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.dynamo import before_compiling, leave_alone
 from mfu_doctor.capture.loop.outermost import anything_compiled
@@ -28,8 +29,7 @@ _States = tuple[tuple[int, int], ...]  # addresses of tensors and their versions
 Key = tuple[int, bool, _States, _States]  # address of a module, its mode, what it is given, and its parameters
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
+class _Call(Struct, eq=False):
     """A call of a module, and when it was."""
 
     name: str
@@ -39,8 +39,7 @@ class _Call:
     again: list[_Call] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """A call that may come again, and its module and tensors: an address is used again once its object has died."""
 
     call: _Call
@@ -51,8 +50,7 @@ class _Known:
         return all(known() is now for known, now in zip(self.objects, objects, strict=True))
 
 
-@dataclass(slots=True)
-class RepeatedCalls:
+class RepeatedCalls(Struct):
     """Watches the calls of all modules of one thread while it is on."""
 
     _known: dict[Key, _Known] = field(default_factory=dict)

@@ -10,8 +10,9 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from mfu_doctor.capture.facts.optimizers import short
 from mfu_doctor.capture.loop.living import living
@@ -21,8 +22,7 @@ from mfu_doctor.facts import CompileFacts, MemoryFacts, PrecisionFacts
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """This process in its job; None if it is alone."""
 
     rank: int | None = None
@@ -108,8 +108,7 @@ def _asked(getter: Callable[[], T]) -> T | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(Struct, frozen=True):
     """Dynamo's counters at one moment."""
 
     unique_graphs: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mfu_doctor.capture.facts.system_files import text_of
 from mfu_doctor.facts.core_turns import CoreTurns
@@ -22,8 +23,7 @@ _OURS = "mfu-doctor-"  # begins the names of the recorder's own threads
 _PLAIN = ("Thread", "Timer", "_MainThread", "_DummyThread")
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
+class Threads(Struct, frozen=True):
     """The threads of this process at one moment.
 
     Attributes:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.flops.op_flops import OpFlops
 
 FORWARD, BACKWARD, RECOMPUTE = "forward", "backward", "recompute"
 
 
-@dataclass(frozen=True, slots=True)
-class CallKind:
+class CallKind(Struct, frozen=True):
     """Calls that are added up: the innermost module, the phase, the dtype of the factors and the operator."""
 
     module: str
@@ -24,8 +24,7 @@ class CallKind:
     op: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Struct, frozen=True):
     """FLOPs of several calls (see `OpFlops`)."""
 
     model: int = 0
@@ -37,8 +36,7 @@ class Sums:
         return Sums(self.model + call.model, self.causal + call.causal, self.executed + call.executed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlopReport:
+class FlopReport(Struct, frozen=True, kw_only=True):
     """FLOPs of one step; one multiply-accumulate is two FLOP.
 
     Attributes:

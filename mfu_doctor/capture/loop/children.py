@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.patches import patch
@@ -22,8 +23,7 @@ _SPAWN = "torch.multiprocessing.spawn"  # its target is a wrapper, the user's fu
 _MOST_NAMED = 3
 
 
-@dataclass(slots=True)
-class Children:
+class Children(Struct):
     """Notes which processes are started until stopped; only their names are kept.
 
     Args:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.steps import StepDetector
@@ -31,8 +32,7 @@ class Sign:
     EXPLICIT = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(Struct, frozen=True):
     """The detector between two steps, without what only counts."""
 
     detector: StepDetector
@@ -47,8 +47,7 @@ class _State:
         return cls(copied, ended, since)
 
 
-@dataclass(slots=True)
-class Cycle:
+class Cycle(Struct):
     """The iteration that the loop repeats, once one is known.
 
     Attributes:

@@ -8,11 +8,11 @@ backward pass in between is a visitor: its fetches belong to no step.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(slots=True)
-class Feeding:
+class Feeding(Struct):
     """Learns from fetches and backward passes which loaders feed the loop.
 
     Attributes:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(slots=True)
-class Identities:
+class Identities(Struct):
     """Gives numbers to objects."""
 
     _numbers: dict[int, tuple[int, weakref.ref[object] | None]] = field(default_factory=dict)  # by address

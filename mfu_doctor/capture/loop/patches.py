@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
 
@@ -20,8 +21,7 @@ def _nothing() -> None:
     """There is nothing to put back."""
 
 
-@dataclass(slots=True)
-class _Patched:
+class _Patched(Struct):
     """One function with our layers around it."""
 
     owner: Any

@@ -9,8 +9,9 @@ it belonged to is over.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 # Others may come so often before the anchor returns for the first time: a GAN may step its generator twice for each step of
 # its critic.
@@ -28,8 +29,7 @@ class Beat(Enum):
     MOVED = "moved"  # of the new anchor: the former one has been given up
 
 
-@dataclass(slots=True)
-class Rhythm:
+class Rhythm(Struct):
     """Follows the beats of a loop.
 
     Attributes:

@@ -6,7 +6,8 @@ A pure state machine beside the step detector, fed with the same edges. It reads
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.edges import CUT, Edge
 from mfu_doctor.capture.loop.step_times import StepTimes
@@ -14,8 +15,7 @@ from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, LONG, LONG_STEP, Elsewhe
 from mfu_doctor.units import NS_PER_S
 
 
-@dataclass(slots=True)
-class RunClock:
+class RunClock(Struct):
     """The account of one block; all times are `perf_counter_ns`.
 
     Attributes:

@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+
+from msgspec.structs import replace
 
 from mfu_doctor.capture.loop.edges import Edge
 from mfu_doctor.capture.loop.run_clock import RunClock

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec
+
+from msgspec.structs import replace
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.edges import Edge

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _MOST_BYTES = 1 << 20  # of a file: what a person writes is shorter
 _MOST_FILES = 64
@@ -25,8 +26,7 @@ _ABOUT = {
 _OFTEN = (re.compile(r"every|steps|interval|freq|period"), re.compile(r"strategy|epoch"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
+class _Option(Struct, frozen=True):
     """An argument by name in a call: "file", line, name of what is called, name of the argument."""
 
     file: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.awaited import forward_work, optimizer_exists
@@ -24,8 +25,7 @@ _WITH_LOOPS = 16  # optimizers: a loop with one for each parameter steps them al
 _TRAINS = (Source.BACKWARD, Source.OPTIMIZER, Source.EXPLICIT)
 
 
-@dataclass(slots=True)
-class Signs:
+class Signs(Struct):
     """The signs of one loop; each method returns what the step detector answers.
 
     Attributes:

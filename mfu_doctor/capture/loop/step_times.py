@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import median
+
+from msgspec import Struct, field
 
 from mfu_doctor.facts.whole_run import LONG_STEP
 from mfu_doctor.units import NS_PER_S
@@ -20,8 +21,7 @@ _USUAL_OF = 64  # latest steps that say what a usual one takes; also how often t
 _FIRST_USUAL = 4
 
 
-@dataclass(slots=True)
-class StepTimes:
+class StepTimes(Struct):
     """Everything known about the un-profiled steps so far.
 
     Attributes:

@@ -11,7 +11,8 @@ optimizer step. Fetches of a loader that does not feed the loop (evaluation) are
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.edges import Edge, Source
 from mfu_doctor.capture.loop.feeding import Feeding
@@ -26,8 +27,7 @@ _MOST_MICRO_BATCHES = 2000
 _RANK = {source: rank for rank, source in enumerate(Source)}
 
 
-@dataclass(slots=True)
-class StepDetector:
+class StepDetector(Struct):
     """Turns what the loop does into step edges.
 
     Attributes:

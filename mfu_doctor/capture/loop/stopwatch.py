@@ -7,8 +7,9 @@ and read much later. CUDA is never initialised here.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from mfu_doctor.units import NS_PER_S
 
@@ -29,8 +30,7 @@ def capturing_graph() -> bool:
     return cuda_in_use() and bool(torch.cuda.is_current_stream_capturing())
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A moment on the main thread: host nanoseconds, and a CUDA event if CUDA is in use."""
 
     host_ns: int

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(slots=True)
-class TrainingThread:
+class TrainingThread(Struct):
     """Which thread is watched.
 
     Attributes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.arrays.cycles import LONGEST_CYCLE, cycle_at_end
 from mfu_doctor.capture.loop.loops import Loop
@@ -17,8 +18,7 @@ from mfu_doctor.capture.loop.loops import Loop
 _PATIENCE = 4 * LONGEST_CYCLE  # beats; a loop that has not repeated itself by then is not looked at any more
 
 
-@dataclass(slots=True)
-class Turns:
+class Turns(Struct):
     """Follows the optimizers of a loop until it has repeated itself.
 
     Attributes:

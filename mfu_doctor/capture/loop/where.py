@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import CodeType, FrameType
+
+from msgspec import Struct
 
 from mfu_doctor.facts.whole_run import TRAINING
 
@@ -44,8 +45,7 @@ _TORCH = "torch"
 _STEP = re.compile(r"/torch/(_tensor\.py|functional\.py|autograd/|amp/|optim/|nn/)")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One frame of a stack.
 
     Attributes:
@@ -68,8 +68,7 @@ class Call:
         return self.file, self.function
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Struct, frozen=True):
     """A place to name, as in `Elsewhere`."""
 
     place: str | None = None
@@ -78,8 +77,7 @@ class Where:
     library: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """The innermost line of the user's code, and what it called: a function, and the package of it."""
 
     place: str

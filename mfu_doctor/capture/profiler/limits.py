@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
@@ -30,8 +31,7 @@ _STACKS_SAFE = (2, 8)  # torch before 2.8 on Python 3.13 segfaults with stacks (
 _SESSIONS_SAFE = (12, 6)  # CUDA graphs before this CUDA crash when a second session attaches (pytorch#75504, #150957)
 
 
-@dataclass(frozen=True, slots=True)
-class StepSize:
+class StepSize(Struct, frozen=True):
     """What is known of a step before it is recorded; None: unknown.
 
     Attributes:

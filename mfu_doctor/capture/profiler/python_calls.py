@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
+
+from msgspec import Struct
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
 
 _CALLS = ("call", "c_call")
 
 
-@dataclass(slots=True, eq=False)
-class PythonCalls:
+class PythonCalls(Struct, eq=False):
     """Counts the calls of one thread in one step.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stopwatch import Mark, seconds_between
@@ -14,8 +15,7 @@ from mfu_doctor.capture.profiler.session import Session, State
 from mfu_doctor.facts import Window
 
 
-@dataclass(frozen=True, slots=True)
-class StepRow:
+class StepRow(Struct, frozen=True):
     """One whole step that was seen."""
 
     phase: Phase
@@ -31,8 +31,7 @@ class StepRow:
         return seconds_between(self.start, self.end)
 
 
-@dataclass(slots=True)
-class Recording:
+class Recording(Struct):
     """One session and the steps in it."""
 
     session: Session

@@ -14,10 +14,11 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.profiler import other_profilers as foreign
@@ -40,8 +41,7 @@ class State(Enum):
     LOST = "lost"  # ended by another profiler or program: must be neither stopped nor exported
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What a session records."""
 
     cuda: bool
@@ -53,8 +53,7 @@ def _nothing() -> None:
     """The default of `before_yield`."""
 
 
-@dataclass(slots=True, eq=False)
-class Session:
+class Session(Struct, eq=False):
     """A profiler session with a lease on the process's one profiler.
 
     Attributes:

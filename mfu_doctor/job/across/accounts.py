@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.table import Floats, Ints, Mask
 from mfu_doctor.job.summary import Ledger, RankSummary
@@ -14,8 +14,7 @@ COMMUNICATION = "communication"
 BEFORE_OWNER = "before the recording"
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
+class Accounts(Struct, frozen=True):
     """The ledgers of all ranks.
 
     Attributes:

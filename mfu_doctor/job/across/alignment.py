@@ -9,10 +9,10 @@ time, for ranks leave a collective together; and where clocks do not allow that,
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.table import UNKNOWN, Ints
 
@@ -30,8 +30,7 @@ _MOST_COMPARED = 1 << 24
 _MOST_PAIRS = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True):
     """What one rank did in one group, in order, shape (n,) each.
 
     Attributes:

@@ -8,9 +8,9 @@ may be from before the recording: the begin of their accounts is a part of the d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.accounts import BEFORE_OWNER, Accounts
 from mfu_doctor.job.across.clock import Clocks
@@ -23,8 +23,7 @@ _LONGEST_TRAIL = 3  # a question is passed on through two to the power of so man
 _MOST_OPEN = 64  # collectives of one group that are under way at once
 
 
-@dataclass(frozen=True, slots=True)
-class Lateness:
+class Lateness(Struct, frozen=True):
     """Of each collective: who came last, what it took longer for, and what the others waited.
 
     Attributes:

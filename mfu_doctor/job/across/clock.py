@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.matching import Matched
 from mfu_doctor.job.across.messages import Room, rooms_of
@@ -26,8 +27,7 @@ _ENOUGH = 8  # ends for a line
 _BETTER = 2.0  # a line must leave so many times less than a constant
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True):
     """What to add to the times of each rank.
 
     Attributes:
@@ -82,8 +82,7 @@ def disproved(table: Table, matched: Matched, clocks: Clocks) -> Mask:
     return wrong
 
 
-@dataclass(frozen=True, slots=True)
-class _Tie:
+class _Tie(Struct, frozen=True):
     """How far the clock of `other` is behind that of `one`, by the ends of their collectives."""
 
     one: int
@@ -157,8 +156,7 @@ def _ties(table: Table, matched: Matched, telling: Ints) -> list[_Tie]:
     return [_Tie(*part) for part in parts]
 
 
-@dataclass(frozen=True, slots=True)
-class _Solved:
+class _Solved(Struct, frozen=True):
     """Offset and drift of each rank against the lowest one that it is tied to, whether there is one, and in which part it is."""
 
     offset: Floats

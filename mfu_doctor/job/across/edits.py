@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from functools import reduce as folded
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.table import Floats
 from mfu_doctor.job.summary import Reach
 
 
-@dataclass(frozen=True, slots=True)
-class JobEdit:
+class JobEdit(Struct, frozen=True):
     """What is different in a replay.
 
     Attributes:
@@ -29,8 +29,7 @@ class JobEdit:
     shorter: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class JobChange:
+class JobChange(Struct, frozen=True):
     """A change at the low, middle and high end of its saving."""
 
     low: JobEdit

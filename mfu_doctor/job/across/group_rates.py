@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.table import Floats, Ints, one_key
@@ -14,8 +13,7 @@ _SLOWER, _SISTERS = 1.5, 2
 _LEAST_BYTES = 1 << 20  # small messages take a latency, which is restless
 
 
-@dataclass(frozen=True, slots=True)
-class SlowGroup:
+class SlowGroup(Struct, frozen=True):
     """The group that loses most against its sisters.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.accounts import Accounts, accounts_of, own_time
 from mfu_doctor.job.across.blame import Lateness, lateness_of

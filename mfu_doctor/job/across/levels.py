@@ -7,9 +7,8 @@ that left before the last one came (it sent without waiting) goes on alone, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.matching import Matched
 from mfu_doctor.job.across.points import Points
@@ -19,8 +18,7 @@ from mfu_doctor.job.across.waits import Waits
 _STEPS = 1 << 20  # points between two levels of collectives, at most
 
 
-@dataclass(frozen=True, slots=True)
-class Meetings:
+class Meetings(Struct, frozen=True):
     """How rows of the table meet in the replay.
 
     Attributes:
@@ -84,8 +82,7 @@ def _levels(table: Table, matched: Matched, waits: Waits, together: Mask, alone:
     return np.array(level, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+class Together(Struct, frozen=True):
     """Of a level of collectives: which one each point is in, the points that they wait for, and where each begins there."""
 
     collective: Ints
@@ -93,8 +90,7 @@ class Together:
     begins: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True):
     """Points that can be worked off at once: all of collectives, or all between them."""
 
     points: Ints

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.alignment import NOWHERE, Sequence, places_in
 from mfu_doctor.job.across.table import RECEIVE, SEND, TO_ONE, UNKNOWN, UNREAD, Ints, Mask, Table, one_key
@@ -22,8 +23,7 @@ BY_PAIR = "order between two ranks"
 _EVEN = ("allreduce", "reducescatter", "broadcast", "reduce")
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
+class Matched(Struct, frozen=True):
     """Collectives that at least two ranks recorded, in order of their ends.
 
     Attributes:
@@ -88,8 +88,7 @@ class Matched:
         return self.row[self.start[collective] : self.start[collective + 1]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Channel:
+class _Channel(Struct, frozen=True):
     """Rows that can only be matched with each other: of a group, or of one direction between two ranks."""
 
     rows: Ints  # in order of rank, and of arrival within a rank
@@ -97,8 +96,7 @@ class _Channel:
     method: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Matched:
+class _Matched(Struct, frozen=True):
     """The keys of a channel: those from `first` up to the next one's."""
 
     first: int

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.matching import Matched
 from mfu_doctor.job.across.table import RECEIVE, SEND, Table
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """How far the clock of `other` is behind that of `one`: by `behind_ns`, give or take `unsure_ns`."""
 
     one: int

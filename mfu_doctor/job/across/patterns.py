@@ -7,9 +7,9 @@ sums what the other ranks wait.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.once import once
 from mfu_doctor.job.across.blame import longer_than, rows_since
@@ -36,8 +36,7 @@ _OF_HOST = 0.8  # of the ranks of a machine must be slow, and of the slow ones b
 _UNEVEN = ("alltoall", "allgather", "gather", "scatter")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """One kind of waiting.
 
     Attributes:
@@ -59,8 +58,7 @@ class Pattern:
     follows: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     """Waiting of the judged steps by the collective and the step; shape (c,) and the judged steps."""
 
     collective: Ints

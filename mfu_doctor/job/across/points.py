@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Table
 from mfu_doctor.job.summary import Reach
 
 
-@dataclass(frozen=True, slots=True)
-class Points:
+class Points(Struct, frozen=True):
     """The replays of all ranks (`Reach`), one after the other.
 
     Attributes:
@@ -52,8 +51,7 @@ def points_of(table: Table, reaches: Sequence[Reach], begin: Ints) -> Points:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Struct, frozen=True):
     """Some points with their sources side by side, ready to be reached again and again."""
 
     since: Floats

@@ -8,10 +8,11 @@ the step of each rank; how far it is off is part of the report.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, WITHHOLD_ABOVE
 from mfu_doctor.job.across.edits import JobChange, JobEdit
@@ -25,8 +26,7 @@ from mfu_doctor.job.summary import Reach
 from mfu_doctor.quantities import signed_percent
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(Struct, frozen=True):
     """Savings of a change as shares of the job's step."""
 
     low: float

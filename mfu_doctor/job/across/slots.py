@@ -7,17 +7,16 @@ different programs, so each has its own. Time of a rank since its collective bef
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.accounts import Accounts
 from mfu_doctor.job.across.matching import Matched
 from mfu_doctor.job.across.table import RECEIVE, SEND, UNKNOWN, Floats, Ints, Mask, Table, one_key
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(Struct, frozen=True):
     """Rows of the table by their place in the program.
 
     Attributes:

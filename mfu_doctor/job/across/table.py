@@ -7,10 +7,11 @@ on these columns at once, so that a thousand ranks cost little more than eight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.job.summary import Group, RankSummary
 
@@ -24,8 +25,7 @@ _DENSE = 1 << 20  # of several columns the product must fit into 63 bits
 TO_ONE = (SEND, RECEIVE, "sendrecv")  # between two ranks; "sendrecv" is a kernel of NCCL that does not say which
 
 
-@dataclass(frozen=True, slots=True)
-class JobGroup:
+class JobGroup(Struct, frozen=True):
     """A process group of the job.
 
     Attributes:
@@ -56,8 +56,7 @@ class JobGroup:
         return self.description or self.name or "all ranks"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """All collectives of all ranks, rank by rank and in order of their arrival; columns of shape (n,).
 
     Attributes:

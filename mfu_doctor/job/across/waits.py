@@ -6,9 +6,8 @@ can wait at once; such time is counted with the one that it came to first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.job.across.clock import Clocks
 from mfu_doctor.job.across.matching import Matched
@@ -18,8 +17,7 @@ from mfu_doctor.job.across.table import SEND, Ints, Mask, Table
 _LEFT_EARLY = (SEND, "broadcast", "reduce", "gather", "scatter")
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """Arrivals on the common clock, and what each rank waits.
 
     Attributes:

@@ -6,8 +6,9 @@ If a late rank's own finding names why it is late, both are one: the fault betwe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from statistics import median
+
+from msgspec import Struct
 
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.job.across.edits import JobChange, JobEdit
@@ -29,8 +30,7 @@ _OTHERWISE = (Family.HOST,)
 _MORE = 2.0  # times as much as on the others: then it is what a late rank has and they have not
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A finding without its price, and what it changes; None: it has no price, and the finding says why.
 
     Attributes:
@@ -44,8 +44,7 @@ class Candidate:
     everywhere: JobChange | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True):
     """All of them, one caveat for each rule that crashed, and the codes of those that found nothing, by name."""
 
     found: tuple[Candidate, ...]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from mfu_doctor.devices.links import ONE_MACHINE, algorithm_bytes, bus_bytes, link_rate
 from mfu_doctor.job.across.job import Job

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean
 
 import numpy as np
+from msgspec.structs import replace
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.across.job import Job

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.edits import JobChange, JobEdit, together
 from mfu_doctor.job.across.job import Job
@@ -14,8 +16,7 @@ from mfu_doctor.result.job import JobFinding
 from mfu_doctor.rules.contract import WORTH_SHARE
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(Struct, frozen=True):
     """A finding with what it saves, and its change for the plan."""
 
     found: JobFinding

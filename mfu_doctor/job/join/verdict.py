@@ -7,7 +7,8 @@ for themselves, what limits them comes first, then the fix, and who waits for wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mfu_doctor.diagnosis.verdict import limits_of
 from mfu_doctor.job.across.job import Job

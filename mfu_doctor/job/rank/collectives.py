@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.collectives import Collectives as Evidence
 from mfu_doctor.analysis.evidence.collectives import collectives_of
@@ -23,8 +23,7 @@ _BACK_END = re.compile(r"^(nccl|gloo|mpi|ucc):")
 _THREADS_OF_GLOO = 2  # per group: torch/csrc/distributed/c10d/ProcessGroupGloo.cpp, Options::threads
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The collectives of a run, and which entry of its activity table each of them is, shape (n,)."""
 
     entry: Ints

@@ -11,10 +11,11 @@ One thing is not of this form: which of two copies has the link first. Here they
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.model import Boundary, Timeline
 from mfu_doctor.analysis.replay.walk import Walk
@@ -44,16 +45,14 @@ When: TypeAlias = tuple[Base, float]
 """A node's time: so much after its base."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where the collectives are in a timeline."""
 
     position: Ints  # of the operation (CPU-only: of the call) of each, -1 if it is outside of the timeline; shape (n,)
     on_device: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """What the times of a replay are."""
 
     origin: int  # unix nanoseconds of its zero

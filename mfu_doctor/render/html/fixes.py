@@ -6,7 +6,8 @@ The text under "How the gain is predicted" and "When it is wrong" is the docstri
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words import labels, wording
@@ -21,8 +22,7 @@ from mfu_doctor.rules.contract import HEADINGS
 SHOWN_HEADINGS = ("Why it costs", "How the gain is predicted", "When it is wrong")
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(Struct, frozen=True):
     """One finding with everything that a reader needs to decide about it."""
 
     diagnosis: Diagnosis
@@ -45,8 +45,7 @@ class Fix:
         return any(place for _, _, place in self.evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class PlanLine:
+class PlanLine(Struct, frozen=True):
     """One row of the plan's table."""
 
     number: int

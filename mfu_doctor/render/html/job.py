@@ -6,10 +6,10 @@ It is a page like that of one run: a single file without network, script or serv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from mfu_doctor.quantities import duration, percent
 from mfu_doctor.render.html import page

@@ -6,9 +6,9 @@ Templates do not calculate. They only decide whether there is something to show.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.render.html.pictures.split import pieces
@@ -34,16 +34,14 @@ _KINDS_IN_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LegendEntry:
+class LegendEntry(Struct, frozen=True):
     """A colour or pattern and its meaning."""
 
     swatch: Markup
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class SplitLine:
+class SplitLine(Struct, frozen=True):
     """One row of the step time breakdown: a bucket, or (indented) a cause of idle time."""
 
     swatch: Markup

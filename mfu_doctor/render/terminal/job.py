@@ -5,7 +5,7 @@ The panels that a job has in common with one run are those of one run.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.render.terminal import fixes as panel_fixes
 from mfu_doctor.render.terminal import panels, top

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import StringIO
 from typing import TextIO
+
+from msgspec import Struct
 
 from mfu_doctor.render.terminal.screen import Line, plain
 from mfu_doctor.render.words.text import WIDTH
@@ -30,8 +31,7 @@ STYLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+class Abilities(Struct, frozen=True):
     """What a stream can show."""
 
     width: int = WIDTH

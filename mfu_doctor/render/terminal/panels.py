@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
@@ -31,8 +32,7 @@ _SUFFIX = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")  # nearly every trace's
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How the screen is.
 
     Attributes:

@@ -6,8 +6,10 @@ A line has its text and the role of each piece, but no colour. Output with and w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 ALL = "  (-v lists all)"
 
@@ -33,8 +35,7 @@ def plain(row: Line) -> str:
     return "".join(span.text for span in row).rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """Lines that belong together.
 
     Attributes:

@@ -6,7 +6,7 @@ much it brings and how sure that is, then the measurement behind it. The first t
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from mfu_doctor.render.terminal import fixes as panel_fixes
 from mfu_doctor.render.terminal import panels, top

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words.text import EM_DASH
@@ -16,8 +17,7 @@ RANK_HEADS = ("rank", "step", "MFU", "computes", "waits", "waited for", "its fir
 LEAST_SHARE = 0.005  # of the step: what is worth less is not in a table
 
 
-@dataclass(frozen=True, slots=True)
-class RankLine:
+class RankLine(Struct, frozen=True):
     """A rank in the table, and why it is one of the few that are shown."""
 
     row: RankRow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mfu_doctor.render.words.text import clean
 from mfu_doctor.result.job import JobReport
@@ -21,8 +22,7 @@ _TRACES = (".json", ".json.gz")
 _REPORT = "mfu-doctor report"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a report comes from.
 
     Attributes:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.json_text import readable
@@ -152,7 +154,7 @@ def whole_parts(text: str, width: int, lines: int) -> str:
 
 
 def each_text(value: Any, change: Callable[[str], str]) -> Any:
-    """A copy of a frozen dataclass (or tuple, dict, text) with `change` applied to every text in it.
+    """A copy of a frozen struct (or tuple, dict, text) with `change` applied to every text in it.
 
     A `fix` keeps its line breaks: it is code to paste, and each of its lines is changed alone.
     """
@@ -162,9 +164,9 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
         return tuple(each_text(item, change) for item in value)
     if isinstance(value, dict):
         return {each_text(key, change): each_text(item, change) for key, item in value.items()}
-    if not is_dataclass(value) or isinstance(value, type):
+    if not isinstance(value, Struct):
         return value
-    changed = {f.name: each_text(getattr(value, f.name), change) for f in fields(value) if f.name != "fix"}
+    changed = {name: each_text(part, change) for name, part in asdict(value).items() if name != "fix"}
     fix = getattr(value, "fix", None)
     if isinstance(fix, str):
         # Indentation is part of the code; everything else in a line is cleaned like any text.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.facts.whole_run import AFTER, BEFORE, BETWEEN, LONG, PARTS, TRAINING, WholeRun
@@ -17,8 +17,7 @@ _WORTH_TELLING = 0.01  # of the run
 _ALL_STEPS = 0.98  # of the run: more is told in one sentence
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """One row. `tenths` are tenths of a per cent; those of all rows sum to 1000."""
 
     label: str

@@ -6,8 +6,9 @@ Renderers only lay them out. The words stand here once, so that terminal, markdo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
@@ -26,8 +27,7 @@ _FEW_MATMULS = 0.05  # of the step
 _BOTH = 2  # dtypes that a sentence can name
 
 
-@dataclass(frozen=True, slots=True)
-class BucketRow:
+class BucketRow(Struct, frozen=True):
     """One row of the step time breakdown. `tenths` are tenths of a per cent; those of all rows sum to 1000."""
 
     label: str

@@ -38,10 +38,9 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.evidence.parallelism import overlap_fix, parallelism_of
@@ -92,8 +91,7 @@ def exposed_communication(run: Run) -> Outcome:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
+class Exposed(Struct, frozen=True):
     """Communication per step in nanoseconds.
 
     Attributes:

@@ -29,9 +29,9 @@ References
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.collectives import Collectives, collectives_of
 from mfu_doctor.analysis.evidence.optimizer import Optimizer, optimizer_of
@@ -54,8 +54,7 @@ _NEEDS_ALL = re.compile(
 _HIDDEN = (0.5, 0.8, 1.0)  # share of what can overlap with the exposed communication
 
 
-@dataclass(frozen=True, slots=True)
-class _Tail:
+class _Tail(Struct, frozen=True):
     """Mean nanoseconds per steady step: exposed reductions before the optimizer, its device time, and what can move."""
 
     exposed_ns: float

@@ -33,10 +33,10 @@ References
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.backward import in_backward, node_makers
 from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of, under
@@ -102,8 +102,7 @@ def _searches(run: Run) -> Rows:
     return rows[named | (under(run, rows, _SEARCH) >= 0)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stacks:
+class _Stacks(Struct, frozen=True):
     """Operators that added a node to the graph, shape (n,): their rows, and what each takes now and without a stack trace."""
 
     row: Rows

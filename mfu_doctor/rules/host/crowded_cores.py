@@ -36,7 +36,7 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.cheaper_loading import cheaper_ends, how_cheaper, told_of
 from mfu_doctor.analysis.evidence.given_back import busiest_thread, given_back
@@ -53,8 +53,7 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _Taker:
+class _Taker(Struct, frozen=True):
     """One who has the cores: in words, what to do about it, and what is left of its part of the delay at the three ends."""
 
     words: str

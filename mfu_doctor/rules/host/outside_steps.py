@@ -34,7 +34,7 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.rare_work import times_less
 from mfu_doctor.analysis.run import Run
@@ -94,8 +94,7 @@ def _at(whole: WholeRun, part: str) -> tuple[Elsewhere, ...]:
     return tuple(e for e in whole.elsewhere if e.part == part)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """A part of the run beside its steps, in seconds.
 
     Attributes:

@@ -35,9 +35,9 @@ References
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled
 from mfu_doctor.analysis.evidence.embeddings import DenseTables, dense_tables
@@ -51,8 +51,7 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.units import seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _SparseUpdate:
+class _SparseUpdate(Struct, frozen=True):
     """What a sparse update of one table takes.
 
     Attributes:

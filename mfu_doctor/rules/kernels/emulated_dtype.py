@@ -32,10 +32,10 @@ References
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import owner_of, removed
 from mfu_doctor.analysis.evidence.steady_steps import Mask, steady_of
@@ -60,8 +60,7 @@ _BEST_OF_DATA_SHEET = 0.8
 _TO_COPY = re.compile(r"^aten::_to_copy$")
 
 
-@dataclass(frozen=True, slots=True)
-class _Emulated:
+class _Emulated(Struct, frozen=True):
     """Dtypes without hardware support here, the one to use instead and its peak in FLOP/s."""
 
     formats: tuple[str, ...]

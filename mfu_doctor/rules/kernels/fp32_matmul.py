@@ -36,10 +36,9 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import scaled
 from mfu_doctor.analysis.evidence.backward import is_differentiated
@@ -75,8 +74,7 @@ _GPU_CASTS = ((10_000, 1.0), (5_000, 0.5), (0, 0.0))
 _LOG_SHARE = (0.5, 0.7, 1.0)  # without FLOPs: exponent of the ratio of the peaks that becomes speed
 
 
-@dataclass(frozen=True, slots=True)
-class _Slow:
+class _Slow(Struct, frozen=True):
     """The fp32 and TF32 matmuls: entries, their rows and durations (ns), FLOPs, bytes (NaN: unknown), current and 16-bit peak."""
 
     rows: Rows

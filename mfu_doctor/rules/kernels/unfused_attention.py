@@ -33,7 +33,7 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attention_chains import AttentionChains, attention_chains
 from mfu_doctor.analysis.evidence.forward_only import attends_in_transformers
@@ -66,8 +66,7 @@ _ARGUMENT = (
 _DIFFERS = "it scales by 1/sqrt(head size) unless scale= is given, and keeps scores where a boolean mask is True; "
 
 
-@dataclass(frozen=True, slots=True)
-class _Advice:
+class _Advice(Struct, frozen=True):
     """A line to paste, why it is that line, and what it changes."""
 
     fix: str

@@ -36,9 +36,8 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import first_place
 from mfu_doctor.analysis.evidence.needless_backward import needless_backward, together
@@ -55,8 +54,7 @@ from mfu_doctor.units import seconds
 _WORTH_SWITCHING = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class _Remedy:
+class _Remedy(Struct, frozen=True):
     """A line to paste, and why."""
 
     fix: str

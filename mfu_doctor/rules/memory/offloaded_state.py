@@ -38,9 +38,9 @@ References
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.copies import Copies, copies_matching
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
@@ -75,8 +75,7 @@ _ADAM_MOMENTS = 2
 _MOST_KEPT = 6
 
 
-@dataclass(frozen=True, slots=True)
-class _Optimizer:
+class _Optimizer(Struct, frozen=True):
     """The optimizer's steps on the host, its class if the span names it, and whether it updates on the host."""
 
     spans: Intervals
@@ -85,8 +84,7 @@ class _Optimizer:
     on_host: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Moved:
+class _Moved(Struct, frozen=True):
     """The copies of state of the whole run, and bytes per steady step in each direction."""
 
     up: Copies

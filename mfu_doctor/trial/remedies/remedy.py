@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.facts import Facts, PrecisionFacts
 from mfu_doctor.result.report import Report
@@ -26,8 +28,7 @@ class Numerics(StrEnum):
     CHANGES = "the results change"
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """What is known of the program and the machine: the recording of the unchanged program.
 
     Attributes:
@@ -61,8 +62,7 @@ class Circumstances:
         return (int(found[1]), int(found[2])) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Keywords:
+class Keywords(Struct, frozen=True):
     """The edit that gives keyword arguments to a call: each pair is a name and the expression for it.
 
     Attributes:
@@ -82,8 +82,7 @@ class Keywords:
     libraries: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AfterImports:
+class AfterImports(Struct, frozen=True):
     """The edit that puts lines after the imports of the program; "{setting}" stands for the setting.
 
     Attributes:
@@ -108,8 +107,7 @@ def _as_many(_: str | None) -> float:
     return 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(Struct, frozen=True):
     """One fix, as `mfu-doctor try` applies it.
 
     Attributes:
@@ -146,8 +144,7 @@ class Remedy:
     one_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """A remedy with its setting, as it is tried."""
 
     remedy: Remedy

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
-from dataclasses import asdict
+
+from msgspec.structs import asdict
 
 from mfu_doctor.capture.device.sampler import DeviceSampler
 from tests.capture.fake_nvml import Pace

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.matching import BY_NUMBER, BY_ORDER, BY_PAIR

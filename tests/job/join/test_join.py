@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.across.job import Job

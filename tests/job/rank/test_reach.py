@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.model import Timeline as Recorded
 from mfu_doctor.analysis.replay.walk import Walk, walk

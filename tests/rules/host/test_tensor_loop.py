@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.host.host_bound import host_bound

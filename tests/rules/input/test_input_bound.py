@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.evidence.loader_cores import LOW, MID, loader_cores, with_workers
 from mfu_doctor.analysis.evidence.loading import READY_FETCH_NS, loading_of

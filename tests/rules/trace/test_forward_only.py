@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.rules.contract import Skip

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.facts import (
     CompileFacts,
@@ -56,7 +55,7 @@ def test_what_is_about_a_gpu_needs_one(name: str) -> None:
 
 
 def unlike(**changes: object) -> Circumstances:
-    return ran(facts=replace(FACTS, **changes))  # type: ignore[arg-type]
+    return ran(facts=replace(FACTS, **changes))
 
 
 def precise(**settings: object) -> Facts:

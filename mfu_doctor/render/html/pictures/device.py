@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.quantities import percent, significant
@@ -29,8 +29,7 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """A measurement that gets a sparkline."""
 
     field: str
@@ -40,8 +39,7 @@ class Metric:
     scale: float = 1.0  # what one shown unit is in the stored unit
 
 
-@dataclass(frozen=True, slots=True)
-class Sparkline:
+class Sparkline(Struct, frozen=True):
     """One drawn measurement with its summary in words."""
 
     name: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from mfu_doctor.quantities import duration
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
@@ -39,8 +39,7 @@ _LINES = 40  # collectives drawn, those with the largest skew
 _THIN = 0.35  # narrower parts are seen only because they are this wide
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A row of the map: its name, its ranks, and (begin, end, kind) over the step."""
 
     name: str
@@ -49,8 +48,7 @@ class Row:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """Where a row is drawn."""
 
     top: float
@@ -61,8 +59,7 @@ class _Place:
         return self.top + self.height / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(Struct, frozen=True):
     """One map and what its rows are."""
 
     title: str

@@ -7,9 +7,9 @@ possible speedup (Williams, Waterman, Patterson 2009).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.devices.dtypes import shown_dtype
@@ -28,8 +28,7 @@ _HEIGHT = 362.0
 _FEW_DECADES = 2.5
 
 
-@dataclass(frozen=True, slots=True)
-class _Plane:
+class _Plane(Struct, frozen=True):
     """Logarithmic axes from (x0, y0) to (x1, y1), as powers of ten."""
 
     x0: float

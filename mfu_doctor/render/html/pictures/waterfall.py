@@ -5,9 +5,9 @@ Every bar starts where the bar above it ends, because the bars add up to the ste
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from markupsafe import Markup
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.quantities import duration, percent
 from mfu_doctor.render.html.svg import line, paint, picture, rect, tag, text
@@ -31,8 +31,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """One line of the picture; `start` and `end` are seconds on the step's axis."""
 
     name: str
