@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import select
 import stat
 import time
@@ -69,7 +68,7 @@ def replacing(path: str | os.PathLike[str], *, patient: bool = True) -> Iterator
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     stem = os.fsdecode(os.fsencode(target.name)[:_NAME])
-    partial = target.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+    partial = target.with_name(f".{stem}.{os.urandom(4).hex()}.part")
     try:
         unnamed = _without_a_name(target.parent)
         with partial.open("xb") if unnamed is None else open(unnamed, "wb") as stream:  # noqa: PTH123 - a descriptor

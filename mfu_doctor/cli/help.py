@@ -7,8 +7,9 @@ here does not depend on the version.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 from typer import BadParameter
@@ -29,6 +30,7 @@ class Verb(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words after the name of the verb."""
+        _leave_text(self.get_params(ctx))
         with _one_sentence(ctx):
             return super().parse_args(ctx, args)
 
@@ -51,6 +53,7 @@ class Verbs(TyperGroup):
         """Read the words before the verb; without any word, the help is shown by the error that says so."""
         if not args:
             return super().parse_args(ctx, args)
+        _leave_text(self.get_params(ctx))
         with _one_sentence(ctx):
             return super().parse_args(ctx, args)
 
@@ -65,6 +68,31 @@ class Verbs(TyperGroup):
         shown = [(name, verb) for name, verb in verbs if verb is not None and not verb.hidden]
         _section(formatter, "Commands", ((name, _first_sentence(verb.help)) for name, verb in shown))
         _section(formatter, "Options", ((name_of(p), _help_of(p)) for p in self.get_params(ctx)))
+
+
+class _Unchecked:
+    """Values of a parameter, checked by typer only if they are no text."""
+
+    def __init__(self, checked: Callable[[], Any]) -> None:
+        self._checked = checked
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The value for the verb: what typer makes of it."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if param.type_descriptor.annotation is str:
+            return value
+        if param.type_descriptor.annotation == list[str]:
+            return list(value)
+        return self._checked().coerce(value, param=param, ctx=ctx)
+
+
+def _leave_text(params: Iterable[Any]) -> None:
+    """Leave text, and no value, as they are: newer versions of typer check them by pydantic, which loads as long as numpy."""
+    for param in params:
+        checked = getattr(param, "get_runtime_param", None)
+        if checked is not None:
+            param.get_runtime_param = partial(_Unchecked, checked)
 
 
 def name_of(param: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from statistics import median
 
 from msgspec import Struct
@@ -51,7 +51,7 @@ _PCIE = {
 class DeviceRow(Struct, frozen=True):
     """One device: its dense peaks in FLOP/s by dtype and where they come from."""
 
-    pattern: re.Pattern[str]
+    pattern: str  # of its name, upper or lower case; compiled when a name is looked up
     vendor: str
     arch: str
     compute_capability: str  # "8.0", or the LLVM target of an AMD chip; "" if there is neither
@@ -62,6 +62,10 @@ class DeviceRow(Struct, frozen=True):
     confidence: str  # vendor (published figure), derived (units x clock x rate) or unverified
     source: str
     link: float | None = None  # NVLink or its like to other devices, both directions together, bytes/s
+
+    def is_named(self, name: str) -> bool:
+        """Whether a device of this name is of this row."""
+        return re.search(self.pattern, name, re.IGNORECASE) is not None
 
     @property
     def citation(self) -> str:
@@ -86,12 +90,12 @@ class DeviceRow(Struct, frozen=True):
     @property
     def rate_key(self) -> str:
         """Key into the table of rates; "" if the architecture has none."""
-        return rate_key(self.compute_capability, self.pattern.pattern)
+        return rate_key(self.compute_capability, self.pattern)
 
 
 def lookup(name: str) -> DeviceRow | None:
     """The row of exactly this device name, or None; a name that matches no row has no peak, never a neighbour's."""
-    return next((row for row in device_rows() if row.pattern.search(name)), None)
+    return next((row for row in device_rows() if row.is_named(name)), None)
 
 
 def rate_key(compute_capability: str, name: str) -> str:
@@ -137,7 +141,7 @@ def typical(key: str) -> tuple[float, tuple[DeviceRow, ...]] | None:
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    text = files("mfu_doctor.devices").joinpath(name).read_text(encoding="utf-8")
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -147,7 +151,7 @@ def _row(record: dict[str, str]) -> DeviceRow:
 
     dense = {d: number(f"{d}_tflops", TERA) for d in DTYPES}
     return DeviceRow(
-        pattern=re.compile(record["name_regex"], re.IGNORECASE),
+        pattern=record["name_regex"],
         vendor=record["vendor"],
         arch=record["arch"],
         compute_capability=record["compute_capability"],

@@ -6,7 +6,6 @@ the command line replace the values of the file, key by key.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +95,8 @@ def find_settings(start: Path) -> Settings:
 
 def _table(path: Path) -> dict[str, Any] | None:
     """Our table of one file, or None if it has none."""
+    import tomllib
+
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # not TOML, not UTF-8, or a number of more digits than Python reads

@@ -7,7 +7,6 @@ environment of processes, by their group.
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -45,7 +44,7 @@ class Child(Struct):
         (folder / STEPS).write_bytes(bytes(COUNT_BYTES))
         os.mkfifo(folder / ALIVE)
         pipe = os.open(folder / ALIVE, os.O_RDWR | os.O_CLOEXEC)  # for writing alone it would wait for a reader
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         with (folder / OUTPUT).open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - running the user's program is the purpose
                 command,

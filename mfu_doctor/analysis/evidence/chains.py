@@ -17,6 +17,7 @@ from mfu_doctor.analysis.replay.edits import Edit, MergeLaunches
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.once import once
+from mfu_doctor.arrays.distinct import numbered_together
 from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category
 from mfu_doctor.units import NS_PER_S, NS_PER_US
@@ -104,8 +105,8 @@ def _chains(run: Run, order: Rows, fits: Mask) -> Chains | None:
     mine = fits[order]
     breaks = np.concatenate((np.ones(1, np.bool_), (np.diff(activity.track[order]) != 0) | ~mine[:-1]))
     number = np.cumsum(breaks | ~mine) - 1
-    pairs = np.unique(np.stack((number[mine], _calls(run, order[mine]))), axis=1)
-    size = np.bincount(pairs[0], minlength=int(number.max()) + 1 if len(number) else 0)
+    pairs, _ = numbered_together(number[mine], _calls(run, order[mine]))
+    size = np.bincount(number[mine][pairs], minlength=int(number.max()) + 1 if len(number) else 0)
     keep = mine & (size[number] >= SHORTEST)
     if not keep.any():
         return None

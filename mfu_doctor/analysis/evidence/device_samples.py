@@ -15,6 +15,7 @@ from msgspec import Struct
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.facts import DeviceSamples
 from mfu_doctor.units import MEGA, NS_PER_S, seconds
 
@@ -125,7 +126,7 @@ def clocks_of(run: Run, samples: Sampled) -> Clocks | None:
 def at_full_clock(run: Run, clocks: Clocks) -> Change:
     """Matmuls, convolutions and attention at the target clock; half of that gain for the low estimate."""
     activity = run.activity
-    rows = np.unique(activity.row[(activity.kind == COMPUTE) & run.kernels.matmul_like])
+    rows = distinct(activity.row[(activity.kind == COMPUTE) & run.kernels.matmul_like])
 
     def scaled(part: float) -> tuple[ScaleDevice]:
         return (ScaleDevice(rows, np.full(len(rows), 1.0 - part * (1.0 - clocks.factor))),)

@@ -18,7 +18,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Category
 
@@ -164,7 +164,7 @@ def _top(run: Run, rows: Rows) -> Rows:
 def _differentiated(run: Run, rows: Rows) -> Mask:
     """Which of these operators are or contain one whose node backward runs."""
     makers = maker_of(run, node_calls(run, run.trace.rows(Category.CPU_OP)))
-    return np.isin(rows, _top(run, np.unique(makers[makers >= 0])))
+    return np.isin(rows, _top(run, distinct(makers[makers >= 0])))
 
 
 def _letters(run: Run) -> npt.NDArray[np.str_]:
@@ -185,7 +185,7 @@ def _borders(run: Run) -> Rows:
     """When a step begins, data is loaded, backward runs a node, or an optimizer begins to update."""
     start = run.trace.events.start
     nodes = node_calls(run, run.trace.rows(Category.CPU_OP))
-    return np.unique(
+    return distinct(
         np.concatenate((start[nodes], start[run.host.fetch_rows], run.optimizer_steps.own.start, run.steps.host_start))
     )
 

@@ -15,6 +15,7 @@ from mfu_doctor.analysis.evidence.backward import is_differentiated
 from mfu_doctor.analysis.evidence.steady_steps import Mask, steady_of
 from mfu_doctor.analysis.names.optimizers import SEARCHES, optimizer_class
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.quantities import share
 
 _FACTORIZATION = re.compile(
@@ -57,6 +58,6 @@ def double_on_purpose(run: Run, entries: Mask, least_ns: float) -> str | None:
     if is_differentiated(run):
         return "derivatives of derivatives are taken, which need the digits"
     marks = run.trace.events.name[run.optimizer_steps.marks]
-    if any(optimizer_class(run.trace.names[name]) == SEARCHES for name in np.unique(marks).tolist()):
+    if any(optimizer_class(run.trace.names[name]) == SEARCHES for name in distinct(marks).tolist()):
         return f"{SEARCHES} compares losses that differ little, which needs the digits"
     return None

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import Category
 
 DENSE = re.compile(r"^aten::(embedding_dense_backward|_embedding_bag_dense_backward)$")
@@ -108,7 +109,7 @@ def _optimizer(run: Run, steady: Steady, sizes: set[tuple[int, int]]) -> tuple[R
     entry = np.flatnonzero(optimizer.entries)
     rows, first = np.unique(run.activity.row[entry], return_index=True)
     args = run.trace.events.args[np.maximum(run.launches.op[entry[first]], 0)]
-    part_of = {int(a): _part(run, int(a), sizes) for a in np.unique(args).tolist()}
+    part_of = {int(a): _part(run, int(a), sizes) for a in distinct(args).tolist()}
     part = np.array([part_of[int(a)] for a in args.tolist()], np.float64)
     return rows[part > 0], part[part > 0]
 
@@ -127,6 +128,6 @@ def _part(run: Run, index: int, sizes: set[tuple[int, int]]) -> float:
 def _is_tied(run: Run, sizes: set[tuple[int, int]]) -> bool:
     either = sizes | {(width, rows) for rows, width in sizes}
     products = rows_matching(run.trace, _PRODUCT, run.trace.rows(Category.CPU_OP))
-    kinds = np.unique(run.trace.events.args[products])
+    kinds = distinct(run.trace.events.args[products])
     known = [run.trace.args[int(i)] for i in kinds.tolist() if i >= 0]
     return any(args.shape(position) in either for args in known for position in range(3))

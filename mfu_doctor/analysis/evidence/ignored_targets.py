@@ -10,6 +10,7 @@ from mfu_doctor.analysis.evidence.attribution import spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, nodes_numbered
 from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.facts.wasted_work import IgnoredTargets
 
 
@@ -39,7 +40,7 @@ def ignored_rows_of(run: Run) -> IgnoredRows | None:
     for loss in told:
         nodes, _ = nodes_numbered(run, loss.sequence)
         made = maker_of(run, nodes)
-        made = np.unique(made[made >= 0])
+        made = distinct(made[made >= 0])
         mine = work_in(run, spans_of_rows(run, np.concatenate((nodes, made))))
         share[mine] = np.maximum(share[mine], loss.ignored / loss.targets)
         least[mine] = np.maximum(least[mine], loss.least)

@@ -17,6 +17,7 @@ from mfu_doctor.analysis.evidence.optimizer import FOREACH, FUSED, SINGLE, Optim
 from mfu_doctor.analysis.names.optimizers import TORCH_OPTIMIZERS, TorchOptimizer, Version
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.facts import OptimizerFacts
 from mfu_doctor.trace import Category
 
@@ -99,7 +100,8 @@ def _ids_in(run: Run, optimizer: Optimizer, pattern: re.Pattern[str]) -> np.ndar
     """Ids of the names of operators in the optimizer's own time that match."""
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[optimizer.spans.contains(run.trace.events.start[rows])]
-    return np.intersect1d(run.trace.events.name[rows], ids_matching(run.trace, pattern))
+    names = distinct(run.trace.events.name[rows])
+    return names[np.isin(names, ids_matching(run.trace, pattern))]
 
 
 def _of_foreign(run: Run, optimizer: Optimizer, known: TorchOptimizer | None) -> Remedy | None:

@@ -14,6 +14,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, under
 from mfu_doctor.analysis.names.vocabulary import FETCH, TO_DEVICE, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.launches import blocking_reads
+from mfu_doctor.arrays.distinct import distinct, without
 
 # Operators whose result's shape or control flow depends on values: their wait cannot be dropped, only avoided.
 _DATA_DEPENDENT = re.compile(r"^aten::(nonzero|nonzero_numpy|masked_select|unique\w*|is_nonzero|equal|bincount)$")
@@ -46,7 +47,9 @@ class Syncs(Struct, frozen=True):
 
 def find_syncs(run: Run, steady: Steady) -> Syncs:
     """Blocking calls of the steady steps that read from or wait for the device, copies to the device left out."""
-    rows = steady.issued(run, np.union1d(run.host.blocking_rows, blocking_reads(run.trace, run.activity, run.launches)))
+    rows = steady.issued(
+        run, distinct(np.concatenate((run.host.blocking_rows, blocking_reads(run.trace, run.activity, run.launches))))
+    )
     rows = rows[~_belongs_to_upload(run, rows)]
     rows = rows[(under(run, rows, FETCH) < 0) & _followed_by_work(run, rows)]
     top = under(run, rows, _REASON)
@@ -64,11 +67,11 @@ def find_syncs(run: Run, steady: Steady) -> Syncs:
 def upload_syncs(run: Run, calls: Rows) -> Rows:
     """Synchronisations that PyTorch issues right after these blocking upload calls (-1: none), inside the same operator."""
     events = run.trace.events
-    calls = np.unique(calls[calls >= 0])
+    calls = distinct(calls[calls >= 0])
     parents = run.ops.parent[calls]
     rows = run.host.blocking_rows
     mine = rows[np.isin(run.ops.parent[rows], parents[parents >= 0])]
-    return np.setdiff1d(mine, calls).astype(np.int64) if len(events) else mine
+    return without(mine, calls).astype(np.int64) if len(events) else mine
 
 
 def _belongs_to_upload(run: Run, rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.facts import UnusedGradients
 
 _ALL = (1 << 8) - 1  # all inputs of a layer's node as bits
@@ -114,7 +115,7 @@ def _first_passes(run: Run, marks: Rows, passes: Passes) -> list[int]:
     """Number of the first backward pass after each optimizer step."""
     begins = run.trace.events.start[passes.nodes]
     at = np.searchsorted(begins, run.trace.events.end[marks])
-    return [int(number) for number in np.unique(passes.number[at[at < len(begins)]])]
+    return [int(number) for number in distinct(passes.number[at[at < len(begins)]])]
 
 
 def _name(run: Run, row: int) -> str:

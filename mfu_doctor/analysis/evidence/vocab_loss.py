@@ -19,6 +19,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Mask, Steady
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.dtypes import element_bytes
 from mfu_doctor.trace import Category, EventArgs
 
@@ -78,7 +79,7 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
     named = owner_of(run, LOSS) >= 0
     size = made.get(vocabulary, 4.0)
     # on a CPU an operator and those that it calls are entries: only the innermost ones move memory
-    calling = np.isin(run.launches.op, run.ops.parent[np.unique(run.launches.op[inside])])
+    calling = np.isin(run.launches.op, run.ops.parent[distinct(run.launches.op[inside])])
     moved = run.least_bytes[inside & ~calling]
     known = not np.isnan(moved).all()
     return VocabLoss(
@@ -108,7 +109,7 @@ def _largest(args: EventArgs) -> tuple[int, ...]:
 def _arguments(run: Run, pattern: re.Pattern[str]) -> list[int]:
     """Distinct recorded arguments of the operators with such names."""
     rows = rows_matching(run.trace, pattern, run.trace.rows(Category.CPU_OP))
-    found = np.unique(run.trace.events.args[rows])
+    found = distinct(run.trace.events.args[rows])
     return [int(index) for index in found if index >= 0]
 
 

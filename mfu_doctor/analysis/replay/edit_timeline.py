@@ -27,6 +27,7 @@ from mfu_doctor.analysis.replay.edits import (
 from mfu_doctor.analysis.replay.latest import MOST_STREAMS
 from mfu_doctor.analysis.replay.model import TO_DEVICE, TO_HOST, Operations, Timeline
 from mfu_doctor.analysis.replay.shortened_host import shortened
+from mfu_doctor.arrays.distinct import distinct
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -60,7 +61,7 @@ def _apart(merges: list[MergeLaunches], work: _Work) -> list[MergeLaunches]:
     taken = np.zeros(0, np.int64)
     kept = []
     for merge in sorted(merges, key=lambda m: (-_removed(m, work), int(m.rows.min(initial=0)), len(m.rows))):
-        clash = np.unique(merge.group[np.isin(merge.rows, taken)])
+        clash = distinct(merge.group[np.isin(merge.rows, taken)])
         free = ~np.isin(merge.group, clash)
         kept.append(replace(merge, rows=merge.rows[free], group=merge.group[free]))
         taken = np.concatenate((taken, merge.rows[free]))
@@ -208,7 +209,7 @@ def _merge(timeline: Timeline, edit: MergeLaunches, work: _Work) -> Timeline:
     """
     if not len(edit.rows):
         return timeline
-    if len(np.unique(edit.rows)) < len(edit.rows):
+    if len(distinct(edit.rows)) < len(edit.rows):
         raise ValueError("a row cannot be merged twice")
     at, which = _positions(work.row, edit.rows)
     ordered = np.lexsort((edit.rows, edit.group))

@@ -18,6 +18,7 @@ from mfu_doctor.analysis.replay.model import MARK, Calls, Operations
 from mfu_doctor.analysis.views.activity import COMMUNICATION, Activity
 from mfu_doctor.analysis.views.groups import groups, on_each
 from mfu_doctor.analysis.views.launches import longest_latency
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -239,7 +240,7 @@ def _around_collectives(waits: Waits) -> dict[int, tuple[int, ...]]:
     collectives, computations = Latest(ops.stream[at], at), np.flatnonzero(~collective)
     # operations are in issue order; those issued before the trace began sort first
     position = np.searchsorted(issued, trace.events.start[waits.wait_rows], side="left")
-    for k in np.unique(position[position < len(issued)]).tolist():
+    for k in distinct(position[position < len(issued)]).tolist():
         if collective[k]:
             found[k] = tuple(computations[: np.searchsorted(computations, k)][-1:].tolist())
         else:

@@ -12,6 +12,7 @@ from mfu_doctor.analysis.utilization.counted_ops import CountedOps
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.work import Work
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.flops.table import OWN_NAMESPACES
 from mfu_doctor.trace import Trace
 
@@ -51,7 +52,7 @@ def unknown_ops(
     for name, which in groups(shown):
         mine = entries[which]
         spent = int((activity.end - activity.start)[mine].sum())
-        calls = len(np.unique(np.where(op[mine] >= 0, op[mine], activity.row[mine])))
+        calls = len(distinct(np.where(op[mine] >= 0, op[mine], activity.row[mine])))
         multiplies, owned = bool(uncounted[mine].any()), bool((op[mine] >= 0).any())
         found.append(UnknownOp(trace.names[name], calls, spent, multiplies, owned))
     return tuple(sorted(found, key=lambda u: -u.duration_ns))

@@ -14,6 +14,7 @@ from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE, COPY, Act
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches, blocking_reads, longest_latency
 from mfu_doctor.analysis.views.step_windows import Steps
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.arrays.intervals import EMPTY, Intervals, complement, union
 from mfu_doctor.result.step import IDLE_CAUSES
 from mfu_doctor.trace import Trace
@@ -140,7 +141,7 @@ def _waits(
     trace: Trace, activity: Activity, launches: Launches, host: Host
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Start and end of every wait of the host for the device."""
-    reads = np.setdiff1d(blocking_reads(trace, activity, launches), host.blocking_rows)
+    reads = without(blocking_reads(trace, activity, launches), host.blocking_rows)
     rows = np.concatenate((host.blocking_rows, reads))
     return np.concatenate((host.blocking_start, trace.events.start[reads])), trace.events.end[rows]
 

@@ -25,6 +25,7 @@ from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.analysis.views.training_thread import training_threads
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -55,7 +56,7 @@ def host_computing(trace: Trace, ops: OpTree, activity: Activity, launches: Laun
     every = every[np.isin(events.track[every], training_threads(trace))]
     rows = every[events.end[every] - events.start[every] >= LEAST_NS]
     excluded = np.concatenate((ids_matching(trace, _NO_WORK), ids_matching(trace, COMMUNICATION_OP)))
-    rows = rows[np.isin(events.name[rows], np.setdiff1d(ids_matching(trace, _TENSOR_OP), excluded))]
+    rows = rows[np.isin(events.name[rows], without(ids_matching(trace, _TENSOR_OP), excluded))]
     rows = rows[~_around(trace, ops, launches)[rows]]
     rows = rows[events.end[rows] - events.start[rows] >= LEAST_NS * _operators_in(trace, every, rows)]
     above = np.isin(events.name, ids_matching(trace, FETCH))
@@ -80,7 +81,7 @@ def _around(trace: Trace, ops: OpTree, launches: Launches) -> npt.NDArray[np.boo
     marked = np.zeros(len(trace.events), np.bool_)
     up = np.concatenate((*inner, launches.op[launches.op >= 0]))
     while len(up):
-        up = np.unique(up)
+        up = distinct(up)
         up = up[~marked[up]]
         marked[up] = True
         up = ops.parent[up].astype(np.int64)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from mfu_doctor.analysis.names.vocabulary import TO_HOST, ids_matching
 from mfu_doctor.analysis.views.activity import COPY, Activity
 from mfu_doctor.analysis.views.nesting import OpTree
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import CALL_CATEGORIES, Category, Trace
 from mfu_doctor.units import NS_PER_US
 
@@ -87,7 +88,7 @@ def blocking_reads(trace: Trace, activity: Activity, launches: Launches) -> npt.
     to_host = (activity.kind == COPY) & np.isin(trace.events.name[activity.row], ids_matching(trace, TO_HOST))
     known = to_host & (launches.call >= 0)
     waited = trace.events.end[np.maximum(launches.call, 0)] >= activity.end
-    return np.unique(launches.call[known & waited]).astype(np.int64)
+    return distinct(launches.call[known & waited]).astype(np.int64)
 
 
 def longest_latency(call: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

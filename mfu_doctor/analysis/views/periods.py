@@ -18,6 +18,7 @@ from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_match
 from mfu_doctor.analysis.views.activity import Activity
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.analysis.views.launches import Launches
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import Category, Trace
 
@@ -132,7 +133,7 @@ def _regular(hashes: _WindowHashes, at: Rows) -> _Loop | None:
 def _is_apart(call: Rows) -> bool:
     """Whether each round was issued by a call of its own: repeats inside one graph launch are layers."""
     known = call[call >= 0]
-    return len(np.unique(known)) == len(known)
+    return len(distinct(known)) == len(known)
 
 
 def _is_loop(trace: Trace, activity: Activity, work: _Sequence, loop: _Loop) -> bool:
@@ -166,7 +167,7 @@ def _own_spans(trace: Trace, issuer: Rows) -> bool | None:
     frames = trace.rows(Category.PYTHON)
     module = np.array([name.startswith(_MODULE) for name in trace.names], np.bool_)
     around = _outermost_around(trace, frames[module[trace.events.name[frames]]], issuer)
-    if (around >= 0).all() and len(np.unique(around)) == len(around):
+    if (around >= 0).all() and len(distinct(around)) == len(around):
         return True
     spans = trace.rows(Category.ANNOTATION, Category.CPU_OP)
     spans = spans[~np.isin(trace.events.name[spans], ids_matching(trace, LABEL))]
@@ -174,7 +175,7 @@ def _own_spans(trace: Trace, issuer: Rows) -> bool | None:
     operators = spans[trace.events.category[spans] == Category.CPU_OP]
     for instance in (around, *(_outermost_around(trace, rows, issuer) for rows in (labels, operators))):
         inside = instance[instance >= 0]
-        if len(np.unique(inside)) < len(inside):
+        if len(distinct(inside)) < len(inside):
             return False
     labelled = _outermost_around(trace, labels, issuer)
     return True if (labelled >= 0).all() else None

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
 from mfu_doctor.analysis.views.source_lines import Spot, Thread, UserFrames, heaviest, spot_of
 from mfu_doctor.analysis.views.trainers import training_starts
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.trace import Category, Trace
@@ -69,7 +70,7 @@ def known_in(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
     if thread is None or track is None:
         return Known(lines=lines)
     own = _own_of(trace, (thread, track))
-    ran = np.unique(own.name[where.overlap_with(own.start, own.end) > 0])
+    ran = distinct(own.name[where.overlap_with(own.start, own.end) > 0])
     return Known(frozenset(frames.places[name] for name in ran.tolist()), lines)
 
 
@@ -82,7 +83,7 @@ def inside_only(trace: Trace, where: Intervals, apart: Intervals, frames: UserFr
     thread = frames.threads.get(track) if track is not None else None
     if thread is None:
         return None
-    ran = np.unique(thread.name[apart.overlap_with(thread.start, thread.end) > 0])
+    ran = distinct(thread.name[apart.overlap_with(thread.start, thread.end) > 0])
     own = thread.only(~np.isin(thread.name, ran))
     name = heaviest(own, where) if len(own.start) else None
     covered = where & union(own.start, own.end)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.result.step import LONG
 
@@ -95,7 +96,7 @@ class Steps(Struct, frozen=True):
     def overlap(self, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Nanoseconds of each ``[start, end)`` in analysed steps, each as often as it stands in the mean one."""
         inside = np.zeros(len(start))
-        for often in np.unique(self.weight[self.steady]).tolist():
+        for often in distinct(self.weight[self.steady]).tolist():
             mine = self.weight == often
             inside += often * union(self.start[mine], self.end[mine]).overlap_with(start, end)
         return inside

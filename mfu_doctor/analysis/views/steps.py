@@ -21,6 +21,7 @@ from mfu_doctor.analysis.views.periods import loop_openings
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.training_thread import step_marks
 from mfu_doctor.analysis.views.whole_trace import extent_of_work
+from mfu_doctor.arrays.distinct import distinct, numbered_together
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.reading.other_files import RECORD
 from mfu_doctor.trace import Trace
@@ -134,12 +135,12 @@ def _windows(marks: _Marks, activity: Activity, issued: npt.NDArray[np.int64]) -
 def _streams_by_compute(activity: Activity, inside: npt.NDArray[np.int64]) -> list[int]:
     """Streams with work in most steps first, of these the one that computes most; then those that only copy or communicate."""
     length = (activity.end - activity.start).astype(np.float64)
-    tracks = np.unique(activity.track)
+    tracks = distinct(activity.track)
     computing = np.bincount(activity.track, weights=length * (activity.kind == COMPUTE))[tracks]
     busy = np.bincount(activity.track, weights=length)[tracks]
     known = inside >= 0
-    of_step = np.unique(np.stack((activity.track[known].astype(np.int64), inside[known])), axis=1)
-    seen = np.bincount(of_step[0], minlength=int(tracks.max()) + 1)[tracks]
+    of_step, _ = numbered_together(activity.track[known], inside[known])
+    seen = np.bincount(activity.track[known][of_step], minlength=int(tracks.max()) + 1)[tracks]
     seldom = seen < _SELDOM * seen.max()
     ordered: list[int] = tracks[np.lexsort((-busy, -computing, (computing == 0), seldom))].tolist()
     return ordered

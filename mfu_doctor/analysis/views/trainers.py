@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.views.source_lines import FRAME
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.trace import Category, Trace
 
 Int64 = npt.NDArray[np.int64]
@@ -38,7 +39,7 @@ def trainers_of(trace: Trace) -> frozenset[str]:
     rows = rows[np.isin(trace.events.name[rows], np.array(list(known), np.int64))]
     starts = training_starts(trace)
     within = np.searchsorted(starts, trace.events.end[rows]) > np.searchsorted(starts, trace.events.start[rows])
-    return frozenset(call for name in np.unique(trace.events.name[rows[within]]).tolist() if (call := known[name]))
+    return frozenset(call for name in distinct(trace.events.name[rows[within]]).tolist() if (call := known[name]))
 
 
 def _call_of(frame: str) -> str | None:

@@ -20,6 +20,7 @@ from mfu_doctor.analysis.names.vocabulary import (
     rows_matching,
 )
 from mfu_doctor.analysis.views.groups import on_each
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.trace import CALL_CATEGORIES, DEVICE_CATEGORIES, Category, Trace
 
@@ -58,7 +59,7 @@ def training_threads(trace: Trace) -> Rows:
     backward = trace.events.track[rows_matching(trace, NODE_CALL, trace.rows(Category.CPU_OP))]
     kernels = _kernels_launched(trace)
     launching = np.flatnonzero(kernels > _ONLY_LOADS * kernels.max(initial=0))
-    found: Rows = np.unique(np.concatenate((backward, launching, [] if main is None else [main]))).astype(np.int64)
+    found: Rows = distinct(np.concatenate((backward, launching, [] if main is None else [main]))).astype(np.int64)
     return found
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.once import once
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.job.across.blame import longer_than, rows_since
 from mfu_doctor.job.across.chance import is_sure
 from mfu_doctor.job.across.job import Job
@@ -285,7 +286,7 @@ def _more(job: Job, waiting: _Waiting, chosen: Mask, mates: tuple[int, ...]) -> 
     late = job.lateness
     others = ~np.isin(job.table.rank[job.matched.row], mates)
     more = longer_than(others, job.matched, job.waits, late.spent) if len(mates) > 1 else late.more
-    cause = np.unique(waiting.cause[chosen])
+    cause = distinct(waiting.cause[chosen])
     order = cause[np.argsort(-late.late[cause], kind="stable")]
     channel = np.where(late.since[order] == UNKNOWN, -2 - job.matched.channel[order], late.since[order])
     first = order[np.unique(one_key(channel, job.table.rank[late.row[order]]), return_index=True)[1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from msgspec.structs import replace
 
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.links import ONE_MACHINE, algorithm_bytes, bus_bytes, link_rate
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.table import Ints, one_key
@@ -38,7 +39,7 @@ def collective_rows(job: Job) -> tuple[CollectiveRow, ...]:
 def _row(job: Job, mine: Ints, group: tuple[str, int | None], is_matched: bool) -> CollectiveRow:
     table, waits = job.table, job.waits
     kind, size = table.kinds[int(table.kind[mine[0]])], int(table.size[mine[0]])
-    per = len(np.unique(table.rank[mine])) * int(job.steady.sum())
+    per = len(distinct(table.rank[mine])) * int(job.steady.sum())
     took, waited = waits.end[mine] - waits.arrive[mine], waits.wait[mine]
     return CollectiveRow(
         group=group[0],
@@ -69,8 +70,8 @@ def _with_rates(job: Job, mine: Ints, size: int | None, row: CollectiveRow) -> C
 
 def _link(job: Job, mine: Ints, ranks: int) -> float | None:
     """What the link between these ranks carries: only inside a machine is it that of the device table."""
-    groups = [job.table.groups[group] for group in np.unique(job.table.group[mine]).tolist()]
+    groups = [job.table.groups[group] for group in distinct(job.table.group[mine]).tolist()]
     if ranks > ONE_MACHINE or not all(map(job.is_in_one_machine, groups)):
         return None
-    names = {job.summaries[rank].report.device.name for rank in np.unique(job.table.rank[mine]).tolist()}
+    names = {job.summaries[rank].report.device.name for rank in distinct(job.table.rank[mine]).tolist()}
     return link_rate(names.pop()) if len(names) == 1 else None

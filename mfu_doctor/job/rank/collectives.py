@@ -15,6 +15,7 @@ from msgspec import Struct
 from mfu_doctor.analysis.evidence.collectives import Collectives as Evidence
 from mfu_doctor.analysis.evidence.collectives import collectives_of
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.job.summary import Collectives, Floats, Group, Ints
 from mfu_doctor.trace import ProcessGroup
 
@@ -93,7 +94,7 @@ def _lanes(run: Run, entry: Ints) -> Ints:
     track = run.activity.track[entry].astype(np.int64)
     if run.activity.is_device:
         return track
-    own = np.unique(track[track != run.host.main_track])
+    own = distinct(track[track != run.host.main_track])
     own = own[np.argsort([_number(run.trace.tracks[t].tid) for t in own.tolist()], kind="stable")]
     lane = {t: i // _THREADS_OF_GLOO for i, t in enumerate(own.tolist())}
     return np.array([lane.get(t, -1) for t in track.tolist()], np.int64)
@@ -117,7 +118,7 @@ def _of_lanes(run: Run, lanes: Ints) -> dict[int, ProcessGroup]:
 def _order(group: Ints) -> Ints:
     """How many of the same group came before each."""
     order = np.zeros(len(group), np.int64)
-    for g in np.unique(group).tolist():
+    for g in distinct(group).tolist():
         mine = np.flatnonzero(group == g)
         order[mine] = np.arange(len(mine))
     return order

@@ -7,7 +7,7 @@ import numpy as np
 from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMMUNICATION, COMPUTE
-from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.job.rank.collectives import Found
 from mfu_doctor.job.summary import Collectives, Group, Ints, Ledger
@@ -42,7 +42,7 @@ def _by_kind(run: Run, compute: Intervals) -> dict[str, Intervals]:
     """Computing by class of kernel; where several run at once, the time is that of the first in `KINDS`, on every rank."""
     activity = run.activity
     parts = {}
-    for code in np.unique(run.kernels.kind[activity.kind == COMPUTE]).tolist():
+    for code in distinct(run.kernels.kind[activity.kind == COMPUTE]).tolist():
         mine = (activity.kind == COMPUTE) & (run.kernels.kind == code)
         parts[f"compute: {KINDS[code]}"] = union(activity.start[mine], activity.end[mine])
     return _apart(parts, compute)

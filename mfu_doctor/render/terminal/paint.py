@@ -19,6 +19,7 @@ WIDEST = 120  # longer lines are hard to read; $COLUMNS may ask for more
 # Least and most columns that $COLUMNS may set: the tables need the first, no line needs more than the second.
 NARROWEST, FARTHEST = 60, 400
 _LONGEST_WIDTH = 9  # characters of $COLUMNS that are read
+_FORCING = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which a pipe gets colour too
 
 # One colour for bars and code; the rest differs only in weight. Red is reserved for a failed check.
 STYLES = {
@@ -45,11 +46,14 @@ def abilities(stream: TextIO, environ: Mapping[str, str] | None = None) -> Abili
 
     Unicode needs a real terminal that says UTF-8; forcing colour does not turn it on. COLUMNS counts for a pipe as well.
     """
+    asked = dict(os.environ if environ is None else environ)
+    real = bool(getattr(stream, "isatty", lambda: False)())
+    if not real and not _FORCING & asked.keys():
+        return Abilities(width=_width(WIDTH, asked, real=False))  # to load rich would take longer than all the painting
     from rich.console import Console
 
-    console = Console(file=stream, _environ=dict(os.environ if environ is None else environ))
-    real = bool(getattr(stream, "isatty", lambda: False)())
-    width = _width(console.width, os.environ if environ is None else environ, real=real)
+    console = Console(file=stream, _environ=asked)
+    width = _width(console.width, asked, real=real)
     color = console.color_system is not None and not console.no_color and console.is_terminal
     unicode = real and (getattr(stream, "encoding", "") or "").lower().replace("-", "") == "utf8"
     return Abilities(width=width, color=color, unicode=unicode, terminal=real)

@@ -37,6 +37,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.quantities import share
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
@@ -80,7 +81,7 @@ def _change(run: Run, factor: float) -> Change:
     """Copies between host and device at the maximum bandwidth of the link."""
     activity = run.activity
     named = np.isin(run.trace.events.name[activity.row], ids_matching(run.trace, _OVER_THE_LINK))
-    rows = np.unique(activity.row[named & (activity.kind == COPY)])
+    rows = distinct(activity.row[named & (activity.kind == COPY)])
 
     def scaled(part: float) -> tuple[ScaleDevice]:
         return (ScaleDevice(rows, np.full(len(rows), 1.0 - part * (1.0 - factor))),)

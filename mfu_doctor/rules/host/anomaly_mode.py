@@ -46,6 +46,7 @@ from mfu_doctor.analysis.replay.edits import Change, ScaleDevice, SetDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.kernels import DTYPE_CODES
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.trace import Category
@@ -113,7 +114,7 @@ class _Stacks(Struct, frozen=True):
 
 def _searched_nodes(run: Run, searches: Rows, stacks: Rows) -> SetDevice:
     """The other operators of backward at the rates of the device."""
-    rows = np.setdiff1d(run.activity.row, np.concatenate((searches, stacks)))
+    rows = without(run.activity.row, np.concatenate((searches, stacks)))
     rows = rows[in_backward(run, rows)]
     now, work = _own_ns(run)[rows], _work_ns(run)[rows]
     known = work > 0

@@ -35,6 +35,7 @@ from mfu_doctor.analysis.evidence.loader_cores import taken_by_others
 from mfu_doctor.analysis.replay.edits import Change, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
@@ -85,11 +86,11 @@ def few_threads(run: Run) -> Outcome:
 
 def _change(run: Run, threads: int, cores: float) -> Change:
     compute = run.activity.kind == COMPUTE
-    products = np.unique(run.activity.row[compute & run.kernels.matmul_like])
+    products = distinct(run.activity.row[compute & run.kernels.matmul_like])
     moved = run.least_bytes
     large = compute & ~run.kernels.matmul_like & (moved > _OPERANDS * _GRAIN * _FLOAT_BYTES)
-    others = np.unique(run.activity.row[large])
-    everything = np.unique(run.activity.row[compute])
+    others = distinct(run.activity.row[large])
+    everything = distinct(run.activity.row[compute])
 
     def scaled(rows: np.ndarray[tuple[int], np.dtype[np.int64]], efficiency: float) -> ScaleDevice:
         speedup = 1.0 + (cores / threads - 1.0) * efficiency

@@ -37,6 +37,7 @@ from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, DropWaits, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import Spot
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import counted, number, share, time_of
 from mfu_doctor.result.findings import Ends
@@ -158,7 +159,7 @@ def _left(run: Run, extra: Intervals, pauses: Intervals, factor: float) -> tuple
     """The other work takes this share of its time."""
     host = joined(extra, pauses)
     edits: list[Edit] = [ScaleHost(host - run.activity.busy() if run.is_cpu else host, factor)]
-    rows = np.unique(run.activity.row[work_in(run, extra)])
+    rows = distinct(run.activity.row[work_in(run, extra)])
     if len(rows):
         edits.append(ScaleDevice(rows, np.full(len(rows), factor)))
     waits = run.host.blocking_rows[extra.contains(run.trace.events.start[run.host.blocking_rows])]

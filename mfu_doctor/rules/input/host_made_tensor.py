@@ -35,6 +35,7 @@ from mfu_doctor.analysis.evidence.syncs import upload_syncs
 from mfu_doctor.analysis.names.vocabulary import HOST_TO_DEVICE_PAGEABLE
 from mfu_doctor.analysis.replay.edits import Change, DropWaits
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -64,7 +65,7 @@ def host_made_tensor(run: Run) -> Outcome:
     blocked = len(steady.issued(run, waits.calls))
     gone = (waits, *removed(run, mask))
     issuers = every.only(inside).issuer(run)
-    spent = (run.trace.events.end - run.trace.events.start)[np.unique(issuers)].sum()
+    spent = (run.trace.events.end - run.trace.events.start)[distinct(issuers)].sum()
     return Finding(
         summary=f"CPU spends {steady.share(steady.per_step(float(spent)))} of the step on copies of "
         f"{counted(count, 'tensor' if large else 'small tensor')} to the GPU",

@@ -44,6 +44,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import EXECUTED
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.kernels import DTYPE_CODE
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.dtypes import short_dtype
 from mfu_doctor.devices.peaks import SIXTEEN_BITS
 from mfu_doctor.quantities import share
@@ -124,7 +125,7 @@ def _change(run: Run, mask: Mask, flops: npt.NDArray[np.float64], found: _Emulat
 def _casts(run: Run) -> Mask:
     """Copies between fp32 and 16 bits with all that they call, as autocast inserts them."""
     owner = owner_of(run, _TO_COPY)
-    copying = np.unique(run.launches.op[(owner >= 0) & (run.launches.op >= 0)])
+    copying = distinct(run.launches.op[(owner >= 0) & (run.launches.op >= 0)])
     casts = np.array([row for row in copying.tolist() if _is_cast(run, row)], np.int64)
     mine = owner[np.isin(run.launches.op, casts)]
     return np.isin(owner, mine[mine >= 0])

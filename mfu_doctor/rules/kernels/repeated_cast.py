@@ -33,6 +33,7 @@ from mfu_doctor.analysis.evidence.attribution import owner_of, scaled
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
@@ -52,7 +53,7 @@ def repeated_cast(run: Run) -> Outcome:
     if micro < 2:
         return None
     owner = owner_of(run, _COPY)
-    casts = np.array([row for row in np.unique(owner[owner >= 0]).tolist() if _is_weight_cast(run, row)], np.int64)
+    casts = np.array([row for row in distinct(owner[owner >= 0]).tolist() if _is_weight_cast(run, row)], np.int64)
     mask = np.isin(owner, casts)
     inside = mask & steady.entries(run)
     spent = steady.per_step(float((run.activity.end - run.activity.start)[inside].sum()))

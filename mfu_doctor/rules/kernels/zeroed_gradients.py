@@ -26,12 +26,11 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from mfu_doctor.analysis.evidence.attribution import calls_of, device_ns, scaled, without_host, work_in
 from mfu_doctor.analysis.evidence.steady_steps import spans, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
@@ -55,7 +54,7 @@ def zeroed_gradients(run: Run) -> Outcome:
     host_ns = steady.host_ns(where)
     gone: tuple[Edit, ...] = (*scaled(run, mask, 0.0), *without_host(run, where))
     half = tuple(ScaleHost(e.where, 0.5) if isinstance(e, ScaleHost) else e for e in gone)
-    launched = counted(steady.per_step(len(np.unique(run.activity.row[inside]))), "operation")
+    launched = counted(steady.per_step(len(distinct(run.activity.row[inside]))), "operation")
     return Finding(
         summary=f"zero_grad writes zeros with {launched} per step and takes {steady.share(host_ns)} of the step on the CPU",
         fix="optimizer.zero_grad(set_to_none=True)",

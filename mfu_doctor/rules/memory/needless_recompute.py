@@ -38,7 +38,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
-from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import share, size_of
 from mfu_doctor.result.findings import Ends
@@ -114,7 +114,7 @@ def _recomputing(run: Run) -> Intervals:
     ops, events = run.flops.ops, run.trace.events
     top = ops.row[ops.phase == RECOMPUTE].astype(np.int64)
     node = _node_of(run, top)
-    nodes = np.unique(node[node >= 0])
+    nodes = distinct(node[node >= 0])
     host = run.trace.rows(Category.CPU_OP)
     forward = host[(events.sequence[host] >= 0) & np.isin(run.ops.parent[host], nodes)]
     forward = without(forward, node_calls(run, forward))

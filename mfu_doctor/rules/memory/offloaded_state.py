@@ -49,6 +49,7 @@ from mfu_doctor.analysis.names.vocabulary import TO_DEVICE, TO_HOST, ids_matchin
 from mfu_doctor.analysis.replay.edits import AsyncCopies, Change, DropWaits, ScaleDevice
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
+from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import size_of
 from mfu_doctor.result.findings import Ends
@@ -214,7 +215,7 @@ def _recurring(run: Run, steady: Steady, copies: Copies) -> Copies:
     step = np.searchsorted(run.steps.start, start, side="right") - 1
     judged = steady.entries(run)[copies.entry]
     judged &= run.steps.steady[np.maximum(step, 0)] & (step >= 0)
-    of_each = np.unique(which[judged] * len(run.steps.start) + step[judged]) // len(run.steps.start)
+    of_each = distinct(which[judged] * len(run.steps.start) + step[judged]) // len(run.steps.start)
     always = np.bincount(of_each, minlength=len(sizes)) == steady.count
     return copies.only(always[which])
 
