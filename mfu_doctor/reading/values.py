@@ -49,6 +49,7 @@ _NAMES = {
     "call_stack": "Call stack",
 }
 _EMPTY = msgspec.Raw(b"")
+_DECODE = json.JSONDecoder(strict=False).decode
 
 
 class RawArgs(msgspec.Struct, gc=False, frozen=True, rename=_NAMES):
@@ -176,7 +177,7 @@ def _value(raw: msgspec.Raw, convert: Callable[[Any], T]) -> T | None:
     if not data or data == b"null":
         return None
     try:
-        return convert(json.loads(data.decode("utf-8", "replace"), strict=False))
+        return convert(_DECODE(data.decode("utf-8", "replace")))
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
 

@@ -16,6 +16,7 @@ from mfu_doctor.analysis.names.optimizers import optimizer_class
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
+from mfu_doctor.arrays.distinct import numbered_together
 from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category
 
@@ -115,14 +116,16 @@ def _size(run: Run, host: Rows, steps: int) -> tuple[int | None, int | None]:
     if facts and all(o.elements for o in facts):
         return sum(o.elements or 0 for o in facts), sum(o.parameters or 0 for o in facts) or None
     totals: dict[str, list[int]] = {}
-    for row in rows_matching(run.trace, _PER_TENSOR, host).tolist():
+    rows = rows_matching(run.trace, _PER_TENSOR, host)
+    first, which = numbered_together(run.trace.events.name[rows], run.trace.events.args[rows])  # many rows, few shapes
+    for row, times in zip(rows[first].tolist(), np.bincount(which).tolist(), strict=True):
         args = run.trace.args_of(row)
         if args is None or not args.dims:
             continue
         shapes = _tensors(args.dims[0])
         found = totals.setdefault(run.trace.name_of(row), [0, 0])
-        found[0] += sum(prod(s) for s in shapes)
-        found[1] += len(shapes)
+        found[0] += times * sum(prod(s) for s in shapes)
+        found[1] += times * len(shapes)
     if not totals:
         return None, None
     most = max(tensors for _, tensors in totals.values())

@@ -7,6 +7,7 @@ Narrower events are merged with their neighbours; the merged block states their 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from mfu_doctor.analysis.names.kernel_names import KINDS
 from mfu_doctor.analysis.names.short_names import short_name
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.arrays.intervals import union
+from mfu_doctor.arrays.distinct import distinct, numbered
 from mfu_doctor.result.step import IDLE_CAUSES, Block, Drawing
 from mfu_doctor.trace import CALL_CATEGORIES, Category
 from mfu_doctor.units import seconds
@@ -29,6 +30,9 @@ _HOST_LANES, _STREAM_LANES = 3, 6
 _LABEL_LENGTH = 48  # characters of a name kept in a block
 _OWNERS = ("compute", "communication", "memory_copy", "data_loading", *IDLE_CAUSES)
 OWNER_LANE = "device time by activity"
+
+_Grid: TypeAlias = tuple[int, int]  # where the step begins, and how wide a column is, in nanoseconds
+_Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 class _Layer(Struct, frozen=True):
@@ -56,12 +60,10 @@ def draw_step(run: Run) -> Drawing:
     index = run.steps.median
     start, end = int(run.steps.start[index]), int(run.steps.end[index])
     names, layers = _lanes(run, start, end)
-    blocks: list[Block] = []
-    for columns in _COLUMNS:
-        width = max((end - start) // columns, 1)
-        blocks = [block for layer in layers for block in _blocks(run, layer, start, width)]
-        if len(blocks) <= _AIM:
-            break
+    widths = [max((end - start) // columns, 1) for columns in _COLUMNS]
+    fitting = (w for w in widths if sum(_count(layer, (start, w)) for layer in layers) <= _AIM)
+    width = next(fitting, widths[-1])
+    blocks = [block for layer in layers for block in _blocks(run, layer, (start, width))]
     return Drawing(step=int(run.steps.number[index]), step_s=seconds(end - start), lanes=names, blocks=tuple(blocks))
 
 
@@ -176,13 +178,18 @@ def _device_layer(run: Run, entries: npt.NDArray[np.int64], lane: int, window: t
     return _Layer(lane, start, end, kind, names[activity.row[entries]].astype(np.int64), kinds)
 
 
-def _blocks(run: Run, layer: _Layer, origin: int, width: int) -> Iterable[Block]:
+def _count(layer: _Layer, grid: _Grid) -> int:
+    """How many blocks `_blocks` makes."""
+    wide, narrow = _by_width(layer, grid)
+    return len(wide) + len(distinct(_merged(layer, narrow, grid)))
+
+
+def _blocks(run: Run, layer: _Layer, grid: _Grid) -> Iterable[Block]:
     """Wide events as they are, narrow ones merged by column."""
-    length = layer.end - layer.start
-    wide = length >= width
-    for i in np.flatnonzero(wide).tolist():
+    wide, narrow = _by_width(layer, grid)
+    for i in wide.tolist():
         label = _label(run, layer, i)
-        times = int(layer.start[i]) - origin, int(layer.end[i]) - origin
+        times = int(layer.start[i]) - grid[0], int(layer.end[i]) - grid[0]
         yield Block(
             lane=layer.lane,
             start_s=seconds(times[0]),
@@ -190,48 +197,80 @@ def _blocks(run: Run, layer: _Layer, origin: int, width: int) -> Iterable[Block]
             kind=layer.kinds[layer.kind[i]],
             label=label,
         )
-    narrow = np.flatnonzero(~wide & (length > 0))
     if len(narrow):
         merge = _side_by_side if layer.exact else _by_column
-        yield from merge(run, layer, narrow, (origin, width))
+        yield from merge(run, layer, narrow, grid)
 
 
-def _by_column(run: Run, layer: _Layer, rows: npt.NDArray[np.int64], grid: tuple[int, int]) -> Iterable[Block]:
+def _by_width(layer: _Layer, grid: _Grid) -> tuple[_Indices, _Indices]:
+    """Events that are wider than a column, and others that have a width."""
+    length = layer.end - layer.start
+    wide = length >= grid[1]
+    return np.flatnonzero(wide), np.flatnonzero(~wide & (length > 0))
+
+
+def _merged(layer: _Layer, rows: _Indices, grid: _Grid) -> _Indices:
+    """Which block each narrow event becomes part of: one per column, in an exact layer one per column and kind."""
+    column = (layer.start[rows] - grid[0]) // grid[1]
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = column[1:] != column[:-1]
+    if not layer.exact:
+        return np.cumsum(new) - 1
+    new[1:] |= layer.start[rows][1:] != layer.end[rows][:-1]
+    return (np.cumsum(new) - 1) * len(layer.kinds) + layer.kind[rows]
+
+
+def _by_column(run: Run, layer: _Layer, rows: _Indices, grid: _Grid) -> Iterable[Block]:
     """One block per column: named and coloured after what took most of its time, with the time that was covered."""
-    column, took = (layer.start[rows] - grid[0]) // grid[1], layer.end - layer.start
-    first = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), column[1:] != column[:-1])))
-    for lo, hi in zip(first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
-        part = rows[lo:hi]
-        length = took[part]
-        kind = int(np.argmax(np.bincount(layer.kind[part], weights=length)))
-        longest = int(part[int(np.argmax(length))])
-        covered = union(layer.start[part], layer.end[part])
+    block = _merged(layer, rows, grid)
+    start, end = layer.start[rows], layer.end[rows]
+    first = np.flatnonzero(np.diff(block, prepend=-1))
+    count = np.diff(first, append=len(rows))
+    of_kind = np.bincount(block * len(layer.kinds) + layer.kind[rows], end - start, len(first) * len(layer.kinds))
+    kind = of_kind.reshape(len(first), -1).argmax(axis=1)
+    until, covered = _covered(start, end, block, 2 * grid[1])
+    for i, (lo, many) in enumerate(zip(first.tolist(), count.tolist(), strict=True)):
+        longest = int(rows[lo + int(np.argmax((end - start)[lo : lo + many]))])
         yield Block(
             lane=layer.lane,
-            start_s=seconds(int(covered.start[0]) - grid[0]),
-            end_s=seconds(int(covered.end[-1]) - grid[0]),
-            kind=layer.kinds[kind],
+            start_s=seconds(int(start[lo]) - grid[0]),
+            end_s=seconds(int(until[lo + many - 1]) - grid[0]),
+            kind=layer.kinds[int(kind[i])],
             label=_label(run, layer, longest),
-            count=hi - lo,
-            busy_s=seconds(covered.total_ns) if hi - lo > 1 else None,
+            count=many,
+            busy_s=seconds(int(covered[i])) if many > 1 else None,
         )
 
 
-def _side_by_side(run: Run, layer: _Layer, rows: npt.NDArray[np.int64], grid: tuple[int, int]) -> Iterable[Block]:
+def _covered(start: _Indices, end: _Indices, block: _Indices, longest: int) -> tuple[_Indices, _Indices]:
+    """How far the events of a block reach, up to each event, and how much time those of each block cover together.
+
+    Args:
+        start: of the events, sorted.
+        end: likewise.
+        block: number of each event's block, from 0 and in order.
+        longest: nanoseconds from the start of a block that none of its events reaches beyond.
+    """
+    first = start[np.flatnonzero(np.diff(block, prepend=-1))][block]
+    apart = longest * block - first  # no event reaches into those of the next block
+    until = np.maximum.accumulate(end + apart) - apart
+    before = np.where(np.diff(block, prepend=-1) > 0, first, np.concatenate((start[:1], until[:-1])))
+    own = np.maximum(end - np.maximum(start, before), 0)
+    return until, np.bincount(block, own).astype(np.int64)
+
+
+def _side_by_side(run: Run, layer: _Layer, rows: _Indices, grid: _Grid) -> Iterable[Block]:
     """One block per column and kind, laid next to each other: places shift by less than a column, areas stay exact."""
     del run
-    after_gap = np.concatenate((np.ones(1, np.bool_), layer.start[rows][1:] != layer.end[rows][:-1]))
-    column = (layer.start[rows] - grid[0]) // grid[1]
-    new = after_gap | np.concatenate((np.ones(1, np.bool_), column[1:] != column[:-1]))
-    group = np.cumsum(new) - 1
-    key = group * len(layer.kinds) + layer.kind[rows]
-    keys, which = np.unique(key, return_inverse=True)
+    block = _merged(layer, rows, grid)
+    piece = block // len(layer.kinds)
+    keys, which = numbered(block)
     total = np.bincount(which, weights=layer.end[rows] - layer.start[rows]).astype(np.int64)
     count = np.bincount(which)
     owner = keys // len(layer.kinds)
     before = np.cumsum(total) - total
     first = np.searchsorted(owner, owner, side="left")
-    start = layer.start[rows][np.flatnonzero(new)][owner] + before - before[first]
+    start = layer.start[rows][np.flatnonzero(np.diff(piece, prepend=-1))][owner] + before - before[first]
     for i in range(len(keys)):
         begin = int(start[i]) - grid[0]
         yield Block(
