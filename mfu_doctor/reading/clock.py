@@ -51,14 +51,18 @@ class Clock:
             return chunk
 
         def short(match: re.Match[bytes]) -> bytes:
-            prefix = int(match.group(2))
-            if prefix not in self._prefixes:
-                if len(self._prefixes) == _MAX_PREFIXES or prefix * _KEPT_US > _MAX_US:
-                    return match.group(0)
-                self._prefixes.append(prefix)
-            return match.group(1) + b"%d" % (self._prefixes.index(prefix) + 1)
+            digit = self.digit_for(int(match.group(2)))
+            return match.group(1) + b"%d" % digit if digit else match.group(0)
 
         return _EPOCH_PREFIX.sub(short, chunk)
+
+    def digit_for(self, leading: int) -> int:
+        """The digit that stands for the six leading ones of a time, 0 if none can."""
+        if leading not in self._prefixes:
+            if len(self._prefixes) == _MAX_PREFIXES or leading * _KEPT_US > _MAX_US:
+                return 0
+            self._prefixes.append(leading)
+        return self._prefixes.index(leading) + 1
 
     def nanoseconds(self, microseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Times in the file, shape (n,), as nanoseconds since the file's own zero."""

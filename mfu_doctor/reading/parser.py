@@ -101,7 +101,8 @@ class Parser:
 
     def run(self, until: float = math.inf) -> None:
         """Read the file, up to the first event that begins after this byte; a second call goes on from there."""
-        scanner = Scanner(self.columns, self.args)
+        self.prepare()
+        scanner = Scanner(self.columns, self.args, self.clock)
         for events, chunk in self._batches(self.clock.shorten, until, scanner):
             if isinstance(events, Scanned):
                 self._add_scanned(events, scanner)
@@ -116,18 +117,17 @@ class Parser:
     def _batches(
         self, prepare: Callable[[bytes], bytes], until: float, scanner: Scanner | None
     ) -> Iterator[tuple[list[Any] | Scanned, bytes]]:
-        """Each chunk that parses, or was mended until it did, with its events; `prepare` changes a chunk beforehand."""
+        """Each chunk that parses, or was mended until it did, with its events; `prepare` changes a chunk before it is decoded."""
         self.prepare()
         for cut in self.chunks.until(until):
             chunk = self.chunks.join(self._held, cut) if self._held else cut
-            chunk = prepare(chunk)
             scanned = scanner.scan(chunk) if scanner is not None else None
             if scanned is not None:
                 self.tail = b"" if self.chunks.is_last else None
                 self._held = b""
                 yield scanned, chunk
                 continue
-            events, chunk = self._decode(chunk)
+            events, chunk = self._decode(prepare(chunk))
             may_go_on = not self.chunks.is_last and (len(chunk) < _LONGEST_HELD or self.chunks.position >= until)
             if events is None and may_go_on and _is_open(chunk):
                 self._held = chunk  # the cut fell inside an event, between objects in its arguments

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.compiled import SCAN, core
+from mfu_doctor.reading.clock import Clock
 from mfu_doctor.reading.columns import Columns
 from mfu_doctor.reading.partial_decode import decoded
 from mfu_doctor.reading.schema import FAILURES, MEMORY_EVENTS, OTHER_PHASES, Instant, MemoryEvent
@@ -28,6 +29,7 @@ class Scanned(Struct, frozen=True):
 
     Attributes:
         chunk: the chunk.
+        clock: of the file: times of its events may need to be shortened before they are decoded.
         records: its duration events, as `schema.encode` makes them; they hold until the next chunk is scanned.
         begin, end: where each of them begins and ends in the chunk.
         arguments: where its arguments begin, -1 if it has none.
@@ -35,6 +37,7 @@ class Scanned(Struct, frozen=True):
     """
 
     chunk: bytes
+    clock: Clock
     records: npt.NDArray[np.void]
     begin: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
@@ -44,7 +47,7 @@ class Scanned(Struct, frozen=True):
     def memory_events(self, positions: npt.NDArray[np.int64]) -> list[MemoryEvent]:
         """The duration events at these positions as what the allocator says."""
         spans = zip(self.begin[positions].tolist(), self.end[positions].tolist(), strict=True)
-        return [decoded(self.chunk[begin:end], MEMORY_EVENTS) for begin, end in spans]
+        return [decoded(self.clock.shorten(self.chunk[begin:end]), MEMORY_EVENTS) for begin, end in spans]
 
 
 class Scanner:
@@ -53,15 +56,18 @@ class Scanner:
     Args:
         columns: has the numbers of its names, categories and identities.
         args: has those of its arguments.
+        clock: has read the file's first events.
     """
 
-    def __init__(self, columns: Columns, args: ArgsTable) -> None:
+    def __init__(self, columns: Columns, args: ArgsTable, clock: Clock) -> None:
+        self._clock = clock
         compiled = core(SCAN)
         self._core: Any = None
         if compiled is None:
             return
         asked = (_of_text(number) for number in (columns.name_code, columns.category_code, columns.tracks.code))
-        self._core = compiled.Scanner(*asked, args.index, KNOWN, OTHER_PHASES.encode())
+        leading = clock.digit_for if clock.decimal_epoch else None
+        self._core = compiled.Scanner(*asked, args.index, KNOWN, OTHER_PHASES.encode(), leading)
         self._record = np.dtype([(name, np.float64) for name in compiled.FIELD_NAMES])
 
     def scan(self, chunk: bytes) -> Scanned | None:
@@ -71,11 +77,13 @@ class Scanner:
             return None
         records, places, instants = found
         try:
-            points = [_INSTANT.decode(chunk[begin:end]) for begin, end in instants]
+            points = [_INSTANT.decode(self._clock.shorten(chunk[begin:end])) for begin, end in instants]
         except FAILURES:
             return None
         begin, end, arguments = places.T
-        return Scanned(chunk, records.view(self._record).reshape(len(records)), begin, end, arguments, points)
+        return Scanned(
+            chunk, self._clock, records.view(self._record).reshape(len(records)), begin, end, arguments, points
+        )
 
     def argument_codes(self, scanned: Scanned, positions: npt.NDArray[np.int64]) -> list[int]:
         """As `ArgsTable.codes`, of the duration events at these positions."""

@@ -19,7 +19,7 @@ import os
 
 import numpy as np
 
-AGREED = 1  # see compiled.py
+AGREED = 2  # see compiled.py
 
 ctypedef const char* Text
 
@@ -87,10 +87,12 @@ cdef class Scanner:
         arguments: the same for known arguments: a tuple of their values as they are written, in the order of `known`.
         known: names of the known arguments.
         phases: the phases whose events are skipped.
+        leading: asked which digit stands for the first six of a time of sixteen, 0 if none does; None: times are read as they are.
     """
 
     cdef Table names, categories, identities
-    cdef object name, category, identity
+    cdef object name, category, identity, leading
+    cdef int64_t[2] leads  # the last six digits that were asked about, and what stands for them
     cdef Arguments arguments
     cdef bint[128] skipped
     cdef double[:, ::1] records
@@ -98,8 +100,9 @@ cdef class Scanner:
     cdef Event event
     cdef Text last_word  # of the chunk that is scanned: not a global, because other threads scan other chunks
 
-    def __init__(self, name, category, identity, arguments, tuple known, bytes phases):
-        self.name, self.category, self.identity = name, category, identity
+    def __init__(self, name, category, identity, arguments, tuple known, bytes phases, leading):
+        self.name, self.category, self.identity, self.leading = name, category, identity, leading
+        self.leads = [-1, 0]
         self.names, self.categories, self.identities = Table(), Table(), Table()
         self.arguments = Arguments(arguments, known)
         memset(self.skipped, 0, sizeof(self.skipped))
@@ -153,7 +156,7 @@ cdef class Scanner:
             return None
         return np.asarray(self.records)[:count], np.asarray(self.places)[:count], instants
 
-    cdef Text read(self, Text p) noexcept:
+    cdef Text read(self, Text p) except? NULL:
         """One event, into `event`."""
         cdef Event* event = &self.event
         cdef Text after
@@ -192,7 +195,7 @@ cdef class Scanner:
             return NULL
         return p + 1
 
-    cdef Text read_arguments(self, Text p) noexcept:
+    cdef Text read_arguments(self, Text p) except? NULL:
         """The arguments of an event; of several ones the last."""
         cdef Event* event = &self.event
         cdef Text after
@@ -221,19 +224,35 @@ cdef class Scanner:
                 return NULL
             p = blank(p + 1)
 
-    cdef Text read_field(self, Text p, int which) noexcept:
+    cdef Text read_field(self, Text p, int which) except? NULL:
         """The value of a field of the record."""
         cdef Text end
         if p[0] == c'"':
             end = text(p, which != NAME, self.last_word)
             self.event.kinds[which], self.event.texts[which], self.event.sizes[which] = TEXT, p, end - p
             return end
-        end = number(p, &self.event.numbers[which])
+        end = self.time(p) if which == BEGIN and self.leading is not None else number(p, &self.event.numbers[which])
         self.event.kinds[which] = NUMBER
         if end == NULL:
             self.event.kinds[which] = ODD
             end = value(p, 2, self.last_word)
         return end
+
+    cdef Text time(self, Text p) except? NULL:
+        """A time of sixteen whole digits with one for its first six, as `Clock.shorten` writes it; others as they are."""
+        cdef int64_t first = 0
+        cdef int count = 0
+        while count < 17 and c"0" <= p[count] <= c"9":
+            if count < 6:
+                first = 10 * first + (p[count] - c"0")
+            count += 1
+        if count != 16:
+            return number(p, &self.event.numbers[BEGIN])
+        if first != self.leads[0]:
+            self.leads = [first, self.leading(first)]
+        if self.leads[1] == 0:
+            return number(p, &self.event.numbers[BEGIN])
+        return rest_of(p + 6, self.leads[1], 1, &self.event.numbers[BEGIN])
 
     cdef bint write(self, double* record) except -1:
         """Write the record of `event`; whether it is one that Python would write too."""

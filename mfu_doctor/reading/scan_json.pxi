@@ -66,21 +66,33 @@ cdef Text text(Text p, bint ascii, Text last_word) noexcept:
 
 cdef Text number(Text p, double* value) noexcept:
     """A number of at most 19 digits without an exponent, that fits a float64 exactly but for the place of its point."""
-    cdef uint64_t digits = 0
-    cdef int count = 0, decimals = 0
     cdef bint minus = p[0] == c"-"
     p += minus
     if p[0] == c"0":
-        p += 1
+        p = decimals_of(p + 1, 0, 0, value)
+    elif c"1" <= p[0] <= c"9":
+        p = rest_of(p, 0, 0, value)
     else:
-        if not c"1" <= p[0] <= c"9":
+        return NULL
+    if minus and p != NULL:
+        value[0] = -value[0]
+    return p
+
+
+cdef Text rest_of(Text p, uint64_t digits, int count, double* value) noexcept:
+    """A number without its sign, of which so many digits were read before."""
+    while c"0" <= p[0] <= c"9":
+        digits = 10 * digits + <uint64_t>(p[0] - c"0")
+        count += 1
+        if count > 19:
             return NULL
-        while c"0" <= p[0] <= c"9":
-            digits = 10 * digits + <uint64_t>(p[0] - c"0")
-            count += 1
-            if count > 19:
-                return NULL
-            p += 1
+        p += 1
+    return decimals_of(p, digits, count, value)
+
+
+cdef Text decimals_of(Text p, uint64_t digits, int count, double* value) noexcept:
+    """A number of which the whole digits were read."""
+    cdef int decimals = 0
     if p[0] == c".":
         p += 1
         while c"0" <= p[0] <= c"9":
@@ -95,8 +107,6 @@ cdef Text number(Text p, double* value) noexcept:
     if p[0] == c"e" or p[0] == c"E" or digits > <uint64_t>MOST_EXACT:
         return NULL
     value[0] = <double>digits / TENS[decimals]
-    if minus:
-        value[0] = -value[0]
     return p
 
 

@@ -37,6 +37,12 @@ TAKEN = {
     ),
     "of two arguments the last": EVENT.replace('"args"', '"args": {"stream": 3, "device": 1}, "args"'),
     "17 digits and a point": EVENT.replace("3.5", "900719925474.099"),
+    "a time since 1970": EVENT.replace("3.5", "1694128201446397.812"),
+    "times of two ages": ", ".join(EVENT.replace("3.5", f"{years}128201446397.812") for years in (1694, 1704, 1694)),
+    "a whole time since 1970 beside one with decimals": EVENT.replace("3.5", "1694128201446397")
+    + ', {"ph": "i", "ts": 1694128201446397.5, "name": "[memory]", "args": {"Device Type": 1}}',
+    "a time of 15 digits beside one of 16": f"{EVENT.replace('3.5', '169412820144639.5')}, "
+    + EVENT.replace("3.5", "1694128201446397.812"),
     "an instant": EVENT + ', {"ph": "i", "ts": 1, "name": "[memory]", "args": {"Device Type": 1}}',
     "a phase that is skipped": EVENT + ', {"ph": "M", "name": "process_name", "args": {"name": 1}}',
 }
@@ -45,6 +51,7 @@ LEFT = {
     "a time that is text": EVENT.replace("3.5", '"3.5"'),
     "a time of nothing": EVENT.replace("3.5", "null"),
     "more digits than a float has": EVENT.replace("3.5", "9007199254740993.25"),
+    "a time since 1970 with an exponent": EVENT.replace("3.5", "1694128201446397.8e0"),
     "an exponent": EVENT.replace("3.5", "3.5e3"),
     "a point at the end": EVENT.replace("3.5", "3."),
     "a zero before it": EVENT.replace("3.5", "03.5"),
@@ -69,7 +76,8 @@ LEFT = {
 
 def taken(chunk: bytes) -> bool:
     clock = Clock()
-    return Scanner(Columns(len(chunk), clock), ArgsTable()).scan(chunk) is not None
+    clock.look(chunk)
+    return Scanner(Columns(len(chunk), clock), ArgsTable(), clock).scan(chunk) is not None
 
 
 @pytest.mark.parametrize("events", TAKEN.values(), ids=TAKEN)
