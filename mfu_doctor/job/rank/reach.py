@@ -37,7 +37,7 @@ class Base:
     __slots__ = ("delays", "relay")
 
     def __init__(self, delays: Delays) -> None:
-        self.delays = delays
+        self.delays = delays  # of a relay, one of nothing since itself
         self.relay: int | None = None
 
 
@@ -152,6 +152,7 @@ class _Linear(Walk):
         self.as_op, self.as_call = (at, {}) if place.on_device else ({}, at)
         self.points: list[Delays] = []
         self.ways: list[Floats] = []
+        self.listed: list[list[float]] = []  # the same, for single ones are read sooner from a list
         self.collective: list[int] = []
         zero = Base({BEGIN: 0.0})
         self.zero, self.never = zero, (zero, _NEVER)
@@ -208,6 +209,7 @@ class _Linear(Walk):
         self.points.append(_since(at))
         self.collective.append(collective)
         self.ways.append(self._ways_to(len(self.points) - 1))
+        self.listed.append(self.ways[-1].tolist())
         return len(self.points) - 1
 
     def _ways_to(self, point: int) -> Floats:
@@ -224,32 +226,35 @@ class _Linear(Walk):
         """The later of two."""
         if a[0] is b[0]:
             return a if a[1] >= b[1] else b
-        mine, other = _since(a), _since(b)
-        other = {s: delay for s, delay in other.items() if not self._covers(mine, s, delay)}
+        other = self._uncovered(b, a[0].delays, a[1])
         if not other:
             return a
-        mine = {s: delay for s, delay in mine.items() if not self._covers(other, s, delay)}
+        mine = self._uncovered(a, other, 0.0)
         if not mine:
             return b
         if len(mine.keys() | other.keys()) > _MOST_SOURCES:
             mine, other = self._relayed(a), self._relayed(b)
         return Base(other | mine), 0.0
 
-    def _covers(self, delays: Delays, source: int, delay: float) -> bool:
-        """Whether a node is never reached sooner than so long after a source, even if what lies between took no time."""
-        if delay <= delays.get(source, _NEVER):
-            return True
-        ways = self.ways
-        return any(
-            0 < s - source <= _WINDOW and delay <= ways[s][source - s] + more
-            for s, more in delays.items()
-            if source != BEGIN
-        )
+    def _uncovered(self, at: When, covering: Delays, later: float) -> Delays:
+        """The delays to a node but for those never longer than others, so much later, even if what lies between took no time."""
+        found: Delays = {}
+        for source, since in at[0].delays.items():
+            delay = since + at[1]
+            if delay <= covering.get(source, _NEVER) + later:
+                continue
+            for s, least in covering.items() if source != BEGIN else ():
+                if 0 < s - source <= _WINDOW and delay <= self.listed[s][source - s] + (least + later):
+                    break
+            else:
+                found[source] = delay
+        return found
 
     def _relayed(self, at: When) -> Delays:
         base = at[0]
         if base.relay is None and len(base.delays) > 1:
             base.relay = self.point((base, 0.0))
+            base.delays = {base.relay: 0.0}
         return _since(at)
 
     def edge(self, boundary: Boundary) -> When:
@@ -274,7 +279,4 @@ def _plus(at: When, more: float) -> When:
 
 def _since(at: When) -> Delays:
     """The delays to a node."""
-    base, after = at
-    if base.relay is not None:
-        return {base.relay: after}
-    return {source: delay + after for source, delay in base.delays.items()}
+    return {source: delay + at[1] for source, delay in at[0].delays.items()}
