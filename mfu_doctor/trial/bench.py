@@ -25,6 +25,7 @@ OUT_OF_TIME = "out of time"
 
 _LOOKS_EVERY_S = 0.05
 _FEWEST_STEPS = 4
+_SLOW = 3.0  # times the unchanged steps: then fewer steps with a fix are enough
 _NO_MEMORY = ("outofmemoryerror", "out of memory", "can't allocate memory", "memoryerror", "cannot allocate memory")
 
 
@@ -84,6 +85,7 @@ class Bench(Struct):
         patience: how long a run may make no step.
         source: what its steps are found from; None before it was recorded.
         steps: steps that a run is measured for, the first ones included.
+        skipped: how many of these are its beginning.
         runs: how many there were.
     """
 
@@ -92,7 +94,9 @@ class Bench(Struct):
     patience: Patience = field(default_factory=Patience)
     source: str | None = None
     steps: int = 0
+    skipped: int = 0
     runs: int = 0
+    _measured_s: float | None = None  # the steps of the first unchanged run, without its beginning
     _took_s: list[float] = field(default_factory=list)  # each unchanged run
     _silence_s: float | None = None  # the longest time without a step in the first unchanged run
 
@@ -124,13 +128,15 @@ class Bench(Struct):
         """Run the program with these remedies."""
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="mfu-doctor-") as name:
-            orders = Orders(name, names, self.steps, self.source)
+            bound_s = _SLOW * self._measured_s if names and self._measured_s is not None else None
+            orders = Orders(name, names, self.steps, self.source, skipped=self.skipped, longest_s=bound_s)
             with self._child(orders) as child:
                 result, silence_s = self._answer(child)
         self.runs += 1
         if isinstance(result, Measured) and not names:
             self._took_s.append(time.monotonic() - began)
-            self._silence_s = silence_s if self._silence_s is None else self._silence_s
+            if self._silence_s is None:
+                self._silence_s, self._measured_s = silence_s, sum(result.steps_s[self.skipped :])
         return result
 
     def left(self) -> int:

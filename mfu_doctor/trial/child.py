@@ -29,6 +29,7 @@ from mfu_doctor.trial.orders import ALIVE, RESULT, STEPS, TRACE, Measured, Order
 from mfu_doctor.trial.remedies.catalogue import remedy_named
 from mfu_doctor.trial.remedies.effects import effects
 
+_FEWEST_OF_SLOW = 4  # steps of a run that is much slower than the unchanged program
 COUNT_BYTES = 8  # the number of steps so far, in the machine's byte order
 
 
@@ -105,19 +106,27 @@ class _Enough:
 
     def __init__(self, orders: Orders, run: ObservedRun) -> None:
         self._orders, self._run, self._began = orders, run, time.perf_counter()
-        self._first_s = 0.0
+        self._first_s, self._since = 0.0, self._began
         with (Path(orders.folder) / STEPS).open("r+b") as counter:
             self._counter = mmap.mmap(counter.fileno(), COUNT_BYTES)
 
     def stepped(self, count: int) -> None:
         """So many steps have ended."""
         self._counter[:] = count.to_bytes(COUNT_BYTES, sys.byteorder)
+        now = time.perf_counter()
         if count == 1:
-            self._first_s = time.perf_counter() - self._began
+            self._first_s = now - self._began
+        if count <= self._orders.skipped:
+            self._since = now
         known = self._orders.source
-        if count >= self._orders.steps and known in (None, self._run.source):
+        if self._are_enough(count, now - self._since) and known in (None, self._run.source):
             self.answer()
             _wait_for_the_end()
+
+    def _are_enough(self, count: int, took_s: float) -> bool:
+        orders = self._orders
+        is_slow = orders.longest_s is not None and took_s > orders.longest_s
+        return count >= orders.steps or (is_slow and count >= orders.skipped + _FEWEST_OF_SLOW)
 
     def answer(self) -> None:
         """Write what was measured."""

@@ -30,6 +30,8 @@ class Orders(Struct, frozen=True):
         steps: how many steps to see before the process is over.
         source: what the steps were found from when the program was recorded; None: not known.
         records: whether to record the program instead of measuring it.
+        skipped: leading steps that are its beginning.
+        longest_s: seconds after which the steps behind those are enough, though they are few; None: all are to be seen.
     """
 
     folder: str
@@ -37,6 +39,8 @@ class Orders(Struct, frozen=True):
     steps: int = 0
     source: str | None = None
     records: bool = False
+    skipped: int = 0
+    longest_s: float | None = None
 
     def write(self) -> Path:
         """Write them into their folder."""

@@ -137,6 +137,7 @@ def plan_runs(bench: Bench, report: Report) -> int:
     whole = report.whole_run
     skipped = max(DEFAULT.skip, whole.startup_steps if whole is not None else 0)
     step_s = report.step_time_s.stated if report.step_time_s is not None else _MEASURED_S
+    bench.skipped = skipped
     bench.steps = skipped + min(max(math.ceil(_MEASURED_S / step_s), _FEWEST), _MOST)
     return skipped
 

@@ -179,6 +179,11 @@ def test_what_a_fix_may_change_is_told_only_where_it_did() -> None:
     assert "to be expected of it: the order of random numbers may change" in beside(WORKERS)[0]
 
 
+def test_one_run_says_what_its_step_took() -> None:
+    one = replace(WORKERS, verdict=OPEN, runs=1, saving_low_s=None, saving_s=None, saving_high_s=None, step_s=7.63)
+    assert "its step took 7.63 s in one run" in beside(one)[0]
+
+
 def test_the_ends_of_a_range_have_the_digits_of_the_larger_one() -> None:
     assert (
         measured(replace(WORKERS, step_s=2.0, saving_low_s=-5.9, saving_s=-1.36, saving_high_s=0.0068))

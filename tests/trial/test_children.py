@@ -95,6 +95,16 @@ def test_a_run_ends_if_the_command_is_gone_before_it_begins(tmp_path: Path) -> N
     assert subprocess.run(command, start_new_session=True, timeout=120, check=False).returncode == -signal.SIGKILL
 
 
+def test_a_run_that_is_much_slower_is_ended_after_fewer_steps(tmp_path: Path) -> None:
+    at = bench(tmp_path, PLENTY)
+    at.skipped = 3
+    measured(at.measure())
+    slower = measured(
+        at.measure((own_fix(tmp_path, "import time\nreal = time.sleep\ntime.sleep = lambda _: real(2.0)\n"),))
+    )
+    assert len(slower.steps_s) == 3 + 4 < STEPS
+
+
 def test_the_time_for_all_ends_a_run(tmp_path: Path) -> None:
     assert failed(bench(tmp_path, PLENTY + "x", seconds=0.5).measure()).kind == OUT_OF_TIME
 

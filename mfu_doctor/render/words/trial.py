@@ -90,6 +90,8 @@ def beside(tried: Tried) -> list[str]:
     told = [_loss(tried)]
     if tried.loss not in (None, known.IDENTICAL, known.AS_UNCHANGED, known.NO_LOSS):
         told.append(f"to be expected of it: {tried.numerics}")
+    if tried.saving_s is None and tried.step_s is not None:
+        told.append(f"its step took {quantities.duration(tried.step_s)} in one run")
     if tried.samples != 1.0:
         told.append(f"saved of as many samples: a step has {quantities.number(tried.samples)} times as many")
     if tried.start_s is not None and tried.start_s > _LEAST_START_S:
