@@ -100,11 +100,10 @@ class Turns(Struct):
         if not self.unchanged:
             self._run_unchanged()
         self._for_set, self._planned = arms if then_together and len(arms) > 1 else (), self.bench.left()
-        rest = [arm for arm in arms if self.is_open(arm)]
-        while rest and self._has_time():
+        # asked anew after each group: what was settled is open again if later runs show that the machine is noisier
+        while (rest := [arm for arm in arms if self.is_open(arm)]) and self._has_time():
             at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
-            group, rest = rest[:at_once], rest[at_once:]
-            self._settle_group(group)
+            self._settle_group(rest[:at_once])
 
     def is_open(self, arm: Arm) -> bool:
         """Whether more runs would say more."""

@@ -22,6 +22,7 @@ from mfu_doctor.result.trial import (
 from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.estimate import FEWEST_PAIRS, MOST_PAIRS
 from mfu_doctor.trial.findings import tried
+from mfu_doctor.trial.orders import Measured
 from mfu_doctor.trial.remedies.remedy import Chosen, Numerics
 from mfu_doctor.trial.turns import Arm, Turns
 from tests.sample_report import full_report
@@ -67,6 +68,23 @@ def test_what_is_not_settled_stops_after_so_many_pairs() -> None:
     bench = Drawn({UNCHANGED: 0.1, ("it",): 0.095}, noise=0.2)
     (one,) = found(bench, fix("it"))
     assert (one.verdict, one.runs) == (OPEN, MOST_PAIRS)
+
+
+def test_what_was_settled_is_tried_again_when_the_machine_becomes_noisier() -> None:
+    """The second fix is tried beside other programs, which shows that the first one may have been luck."""
+
+    class Noisier(Drawn):
+        def measure(self, names: tuple[str, ...] = ()) -> Measured | Failure:
+            self.noise = 0.3 if len(self.ran) > 2 * FEWEST_PAIRS else 0.002
+            return super().measure(names)
+
+    bench = Noisier({UNCHANGED: 0.1, ("a",): 0.09, ("b",): 0.09}, most=70)
+    at_turns, arms = turns(bench), [Arm((fix("a"),)), Arm((fix("b"),))]
+    at_turns.settle(arms[:1])
+    assert len(arms[0].runs) == FEWEST_PAIRS
+    at_turns.settle(arms)
+    assert len(arms[0].runs) > FEWEST_PAIRS
+    assert not any(at_turns.is_open(arm) for arm in arms)
 
 
 def test_with_little_time_one_fix_is_settled_before_the_next_begins() -> None:
