@@ -32,18 +32,23 @@ class Notes(Struct):
 
     def guarded(self, what: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Call something that only a fact depends on; if it fails, say "<what>: <error>" and return None."""
-        results: list[T] = []
-        self.succeeds(what, lambda: results.append(call(*args, **kwargs)))
-        return results[0] if results else None
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the run is sacred: our failure must not become the user's
+            self._failed(what, error)
+            return None
 
     def succeeds(self, what: str, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Call something that all that follows depends on; if it fails, say so and return False."""
         try:
             call(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the run is sacred: our failure must not become the user's
-            self.say(f"{what}: {_named(error)}"[:_LONGEST])
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._failed(what, error)
             return False
         return True
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self.say(f"{what}: {_named(error)}"[:_LONGEST])
 
 
 def _named(error: Exception) -> str:

@@ -34,24 +34,23 @@ class StepCounter(Struct):
     Attributes:
         machine: what is stated about the device.
         notes: where a failure is said.
+        known: the work of each kind that was counted.
         latest: the work that was counted last.
         reason: why the work of a kind is not known, if it is not.
+        rests: whether nothing is recorded or sought while steps are of kinds whose work is known.
     """
 
     machine: Machine
     notes: Notes
+    known: dict[Hashable, StepWork] = field(default_factory=dict)
     latest: StepWork | None = None
     reason: str = NOT_YET
-    _known: dict[Hashable, StepWork] = field(default_factory=dict)
+    rests: bool = False
     _recorded: StepShapes | None = None
     _seeks: bool = True  # there was a step of a kind whose work is not known
     _pause: int = _SETTLING  # steps to wait before the next one may be recorded
     _patience: int = 1  # odd, so that of two kinds in turn it is not always the same that is recorded
     _places: list[str] = field(default_factory=lambda: list(sys.path))
-
-    def work_of(self, kind: Hashable) -> StepWork | None:
-        """The work of steps of this kind; None if none was counted, and `reason` says why."""
-        return self._known.get(kind)
 
     def between(self, kind: Hashable, *, usable: bool) -> bool:
         """A step of this kind has ended, and the next one has not begun.
@@ -64,19 +63,20 @@ class StepCounter(Struct):
             Whether this step was recorded.
         """
         recorded, self._recorded = self._recorded, None
-        self._seeks = self._seeks or kind not in self._known
+        self._seeks = self._seeks or kind not in self.known
         if recorded is not None:
             self._count(recorded, kind, usable=usable)
         elif self._pause:
             self._pause -= 1
         elif self._seeks:
             self._begin()
+        self.rests = self._recorded is None and not self._seeks
         return recorded is not None
 
     def again(self) -> None:
         """Count anew: the work has changed although no shape shows it."""
-        self._known.clear()
-        self._pause, self._patience, self._seeks, self.reason = 0, 1, True, NOT_YET
+        self.known.clear()
+        self._pause, self._patience, self._seeks, self.rests, self.reason = 0, 1, True, False, NOT_YET
 
     def drop(self) -> bool:
         """What is recorded is not one step of training: give it up; returns whether anything was."""
@@ -113,9 +113,9 @@ class StepCounter(Struct):
             self.notes.guarded(_FAILED, recorded.give_up)
             self._wait(f"{NOT_YET}: the step that was recorded held an evaluation")
             return
-        self._seeks = kind in self._known  # it was another kind that was sought
+        self._seeks = kind in self.known  # it was another kind that was sought
         why = self.notes.guarded(_FAILED, self._read, recorded, kind)
-        if kind in self._known:
+        if kind in self.known:
             self._wait(_OTHER_SHAPES)
         else:
             self._seeks = True
@@ -129,9 +129,9 @@ class StepCounter(Struct):
             path = folder / "step.json"
             why = recorded.end(path)
             if why is None:
-                if len(self._known) >= _MOST_KINDS:
-                    self._known.clear()
-                self.latest = self._known[kind] = count_recorded(path, self.machine)
+                if len(self.known) >= _MOST_KINDS:
+                    self.known.clear()
+                self.latest = self.known[kind] = count_recorded(path, self.machine)
             return why
 
     def _wait(self, reason: str) -> None:

@@ -28,6 +28,7 @@ WINDOW = 10
 
 _MEMORY_EVERY_NS = NS_PER_S // 2  # to ask the allocator takes longer than all the rest
 _FAILED = "a step could not be measured"
+_new = tuple.__new__  # what a named tuple's own calls, after a frame of Python
 
 
 class Meter:
@@ -91,19 +92,18 @@ class Meter:
             samples: rows of its batches; None: those of the DataLoader's.
             tokens: of its batches; None: as the meter was told or has seen.
         """
-        now = time.perf_counter_ns()
-        made: list[MeterReading] = []
-        if self._notes.succeeds(_FAILED, self._ended, now, samples, tokens, made):
-            return made[0]
-        self._since_ns = 0
-        self._notes.guarded(_FAILED, self._drop)
-        return MeterReading(step=self._step, _why=self._notes.said[-1])
+        reading = self._notes.guarded(_FAILED, self._ended, time.perf_counter_ns(), samples, tokens)
+        if reading is None:
+            self._since_ns = 0
+            self._notes.guarded(_FAILED, self._give_up)
+            reading = MeterReading(self._step, _why=self._notes.said[-1])
+        return reading
 
     def reset(self) -> None:
         """What came since the last step was no training (an evaluation, a checkpoint): the next step begins now."""
         self._notes.guarded(_FAILED, self._counter.afresh)
         self._since_ns = time.perf_counter_ns()
-        self._feed.clear()
+        self._feed.forget()
 
     def recount(self) -> None:
         """Count the FLOPs of a step again: the work has changed although no shape shows it."""
@@ -126,42 +126,33 @@ class Meter:
         """Close it."""
         self.close()
 
-    def _drop(self) -> None:
-        self._counter.drop()
-
-    def _ended(self, now: int, samples: int | None, tokens: int | None, made: list[MeterReading]) -> None:
+    def _ended(self, now: int, samples: int | None, tokens: int | None) -> MeterReading:
+        """In few calls and with few objects: see `step_feed` for what they cost here."""
         if self._forks != Process.forks:
             self._begin_in_child()
-        feed, since = self._feed, self._since_ns
+        feed, counter, work, since = self._feed, self._counter, self._stated, self._since_ns
         feed.thread = threading.get_ident()  # who calls this is the one that trains
-        kind = tuple(feed.shapes)
+        fed = feed.step_ended()
         self._step += 1
-        counted = self._stated is None and since and self._counter.between(kind, usable=not feed.evaluates)
-        if since and not counted and not feed.evaluates:
-            work = self._stated or self._counter.work_of(kind)
-            fed = samples or feed.samples, tokens or self._tokens or feed.tokens
-            self._steps.append(Step(now - since, feed.waited_ns, work, *fed))
-        made.append(self._reading(now - since if since else None, counted=bool(counted)))
-        feed.clear()
+        counted = False
+        if work is None and since:
+            work = counter.known.get(fed.shapes)
+            if work is None or not counter.rests:
+                counted = counter.between(fed.shapes, usable=not fed.evaluates)
+        if since and not counted and not fed.evaluates:
+            told = now - since, fed.waited_ns, work, samples or fed.samples, tokens or self._tokens or fed.tokens
+            self._steps.append(_new(Step, told))
+        if now - self._asked_ns > _MEMORY_EVERY_NS:
+            self._memory, self._asked_ns = memory_peak(), now
         self._since_ns = time.perf_counter_ns() if counted else now
-
-    def _reading(self, last_ns: int | None, *, counted: bool) -> MeterReading:
-        counter = self._counter
+        latest = self._stated or counter.latest
+        took = now - since if since else None
         return MeterReading(
-            step=self._step,
-            counted=counted,
-            memory_peak_bytes=self._memory_peak(),
-            _window=Window(tuple(self._steps)),
-            _last_ns=last_ns,
-            _fed=self._feed.fed,
-            _work=self._stated or counter.latest,
-            _why=counter.reason,
+            self._step, counted, self._memory, tuple(self._steps), took, feed.fed, latest, counter.reason
         )
 
-    def _memory_peak(self) -> int | None:
-        if self._since_ns - self._asked_ns > _MEMORY_EVERY_NS:
-            self._memory, self._asked_ns = memory_peak(), self._since_ns
-        return self._memory
+    def _give_up(self) -> None:
+        self._counter.drop()
 
     def _begin_in_child(self) -> None:
         """This process was forked: the hooks of the parent do not tell it anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mfu_doctor.meter.step_work import StepWork
-from mfu_doctor.meter.window import Window
+from mfu_doctor.meter.window import Step, Window
 from mfu_doctor.units import NS_PER_S, TERA
 
 _MS_PER_S = 1e3
@@ -24,7 +24,8 @@ _SCALARS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: one is made in every step, and to make a frozen one takes as long as all the rest.
+@dataclass(slots=True)
 class MeterReading:
     """One reading. Times are those of the host between two calls of `step()`: nothing waits for the device.
 
@@ -40,16 +41,20 @@ class MeterReading:
     step: int
     counted: bool = False
     memory_peak_bytes: int | None = None
-    _window: Window = field(default_factory=Window, repr=False)
+    _steps: tuple[Step, ...] = field(default=(), repr=False)
     _last_ns: int | None = field(default=None, repr=False)
-    _fed: bool = field(default=False, repr=False)
+    _fed: bool = field(default=False, repr=False)  # a loader has brought batches
     _work: StepWork | None = field(default=None, repr=False)  # of a step, as it was counted last
     _why: str = field(default=_NO_STEP, repr=False)  # why the work of steps is not known, if it is not
 
     @property
+    def _window(self) -> Window:
+        return Window(self._steps)
+
+    @property
     def window(self) -> int:
         """Steps that the means are over; 0 if there are none yet."""
-        return len(self._window.steps)
+        return len(self._steps)
 
     @property
     def smoothing(self) -> str:
@@ -118,7 +123,7 @@ class MeterReading:
     def _reason(self, name: str) -> str:
         if name == "memory_peak_bytes":
             return _NO_MEMORY
-        if not self._window.steps:
+        if not self._steps:
             return _NO_STEP
         if name in ("data_wait", "samples_per_second"):
             return _NO_LOADER if name == "data_wait" else f"{_NO_LOADER}: pass step(samples=...)"

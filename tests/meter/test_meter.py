@@ -53,6 +53,23 @@ for x, y in DataLoader(TensorDataset(inputs, torch.arange(480) % 4), batch_sampl
     read()
 """
 
+# The same two sizes in an irregular order, from a loop that has the next batch before it trains on one.
+AHEAD = """
+def one_ahead(batches):
+    following = next(batches)
+    for batch in batches:
+        current, following = following, batch
+        yield current
+    yield following
+
+meter = mfu_doctor.Meter(model, peak_flops=1e9, window=1)
+inputs = torch.arange(480 * 8, dtype=torch.float32).reshape(-1, 8).sin()
+sizes = [range(i * 8, i * 8 + (4 if i * i % 5 < 2 else 8)) for i in range(48)]
+for x, y in one_ahead(iter(DataLoader(TensorDataset(inputs, torch.arange(480) % 4), batch_sampler=sizes))):
+    train(x, y)
+    read(samples=len(x))
+"""
+
 BY_HAND = """
 meter = mfu_doctor.Meter(model, peak_flops=1e9, window=1)
 for i in range(30):
@@ -233,6 +250,15 @@ def test_mfu_is_the_ideal_time_over_the_time_of_steps_that_were_not_recorded(zyg
 def test_shapes_that_take_turns_are_both_counted(zygote: Zygote, tmp_path: Path) -> None:
     told = metered(zygote, tmp_path, IN_TURN)
     assert {reading["flops"] for reading in told.readings[-2:]} == {STEP, 2 * STEP}
+
+
+def test_a_step_has_the_work_of_its_own_batch_where_the_next_one_is_loaded_before_it(
+    zygote: Zygote, tmp_path: Path
+) -> None:
+    readings = metered(zygote, tmp_path, AHEAD).readings[-20:]
+    sizes = [round(reading["samples"] * reading["time"]) for reading in readings]
+    assert set(sizes) == {4, 8}
+    assert [reading["flops"] for reading in readings] == [STEP * size // 4 for size in sizes]
 
 
 def test_a_change_of_shapes_is_seen_without_a_loader(zygote: Zygote, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Which of the batches that a loop has fetched its step works on, where they are fetched some batches ahead.
+
+accelerate, and with it the Trainer of transformers, fetches the next batch before it hands one out, so that it knows the last
+one; other loops do so to copy it in time. The first step of a loader then fetches as many more than the others as it is ahead.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable
+from typing import Any, NamedTuple, TypeAlias
+
+Shape: TypeAlias = tuple[int, ...]
+
+_TELLING = 3  # steps: two of one number after the first one
+
+
+class Batch(NamedTuple):
+    """What is kept of a batch.
+
+    Attributes:
+        shapes: of its tensors, in order.
+        samples: its rows; None without tensors.
+        tokens: None if it does not name them.
+    """
+
+    shapes: Hashable
+    samples: int | None
+    tokens: int | None
+
+
+class FetchedAhead:
+    """Follows the loader that comes first, and those after it. What others bring meanwhile is of the step that they bring it in.
+
+    Attributes:
+        depth: how many batches it is ahead; None: not known yet.
+    """
+
+    def __init__(self) -> None:
+        self.depth: int | None = None
+        self._loader: weakref.ref[Any] | None = None
+        self._counts: list[int] = []  # of the first steps
+        self._fetched: list[Batch] = []  # and of no step yet
+        self._new = 0  # of these, since the last step
+        self._over = False
+
+    def fetched(self, loader: object, batch: Batch) -> bool:
+        """A loader brought a batch; returns whether it is kept here."""
+        if self._loader is None or self._loader() is None:  # else what it brought and nobody worked on is left over
+            self._loader, self._over = weakref.ref(loader), False
+            self._fetched.clear()
+        if self._loader() is not loader:
+            return False
+        self._fetched.append(batch)
+        self._new += 1
+        return True
+
+    def ended(self, loader: object) -> None:
+        """A loader brings no more."""
+        self._over = self._over or (self._loader is not None and self._loader() is loader)
+
+    def of_step(self) -> list[Batch]:
+        """A step has ended: the batches that it worked on."""
+        if self.depth is None:
+            self._learn()
+        kept = 0 if self._over else self.depth or 0
+        first = max(len(self._fetched) - kept, 0)
+        worked, self._fetched, self._new = self._fetched[:first], self._fetched[first:], 0
+        if self._over:
+            self._leave()
+        return worked
+
+    def forget(self) -> None:
+        """What came since the last step was none: what a loader brought that has ended is of no step."""
+        if self._over:
+            self._fetched.clear()
+            self._leave()
+
+    def _learn(self) -> None:
+        self._counts.append(self._new)
+        if len(self._counts) == _TELLING:
+            first, second, third = self._counts
+            self.depth = first - second if first > second == third > 0 else 0
+
+    def _leave(self) -> None:
+        """The next loader is followed, from its first step on."""
+        self._loader, self._over, self._new = None, False, 0
+        self._counts.clear()
