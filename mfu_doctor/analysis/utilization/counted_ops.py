@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.utilization.compiled_recompute import compiled_recompute
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.arrays.distinct import distinct, numbered_together
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
@@ -72,6 +73,7 @@ def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
     natural = np.array([c.backward for c in costs], np.bool_)
     phase = _phases(trace, tree, kept)
     phase[(phase == FORWARD) & natural[kept_cost]] = BACKWARD
+    phase[(phase == BACKWARD) & compiled_recompute(trace, tree, kept, costs, kept_cost)] = RECOMPUTE
     inside = CountedOps(kept, kept_cost, phase, costs, 0)
     missing = rows[cost < 0]
     uncounted = (inside.owners(tree, missing) < 0) & ~_encloses(tree, kept, len(trace.events))[missing]
@@ -174,7 +176,7 @@ def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
     """Forward, backward, or recomputation: an operator inside the backward pass that itself records for autograd.
 
     Gradient operators run with recording off and carry no sequence number; what checkpointing runs again carries one. So do
-    gradient operators whose own gradient is asked for (see `records_itself`).
+    gradient operators whose own gradient is asked for (see `records_itself`). Compiled code: see `compiled_recompute`.
     """
     events = trace.events
     node = np.zeros(len(trace.names) + 1, np.bool_)

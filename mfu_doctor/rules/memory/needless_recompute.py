@@ -109,7 +109,8 @@ def _recomputing(run: Run) -> Intervals:
     """Host time of recomputation: from the start of the backward node that asks for it to the last forward operator in it.
 
     What is not a matmul (casts, activations, the checkpoint's own Python) would not run either, so it counts. Forward operators
-    carry the number of the node that they make; those of the gradient itself carry none.
+    carry the number of the node that they make; those of the gradient itself carry none. In compiled code none does, and both are
+    mixed: there it is the matmuls alone.
     """
     ops, events = run.flops.ops, run.trace.events
     top = ops.row[ops.phase == RECOMPUTE].astype(np.int64)
@@ -122,7 +123,8 @@ def _recomputing(run: Run) -> Intervals:
     for row in forward.tolist():
         parent = int(run.ops.parent[row])
         last[parent] = max(last[parent], int(events.end[row]))
-    outside = top[node < 0]
+    numbered = np.isin(node, np.unique(run.ops.parent[forward]))
+    outside = top[~numbered]
     start = np.concatenate((events.start[nodes], events.start[outside]))
     return union(start, np.concatenate((np.array([last[n] for n in nodes.tolist()], np.int64), events.end[outside])))
 

@@ -57,7 +57,8 @@ def test_recomputation_goes_where_its_activations_are_known_to_fit() -> None:
         assert found(needless_recompute, run).fix.startswith(fix)
 
 
-SHAPES: dict[str, Any] = {"dims": [[64, 64], [64, 64]], "types": ["float", "float"]}
+FLOATS: dict[str, Any] = {"types": ["float", "float"]}
+SHAPES: dict[str, Any] = {"dims": [[64, 64], [64, 64]], **FLOATS}
 
 
 def test_casts_activations_and_python_of_the_recomputation_vanish_with_it() -> None:
@@ -79,3 +80,23 @@ def test_casts_activations_and_python_of_the_recomputation_vanish_with_it() -> N
     price = price_us(needless_recompute, run_of(drawn))
     assert price.high_ns == close(100 + 200 + 1_000 + 300)
     assert price.mid_ns == close((100 + 200 + 1_000 + 300) / 2)
+
+
+def test_products_of_a_compiled_pass_that_the_forward_pass_has_made_are_computed_again() -> None:
+    forward: dict[str, Any] = {"dims": [[64], [64, 64], [64, 64]], "strides": [[1], [64, 1], [1, 64]], **FLOATS}
+    gradient: dict[str, Any] = {"dims": [[64, 64], [64, 64]], "strides": [[64, 1], [64, 1]], **FLOATS}
+    drawn = Timeline(device=None)
+    for i in range(5):
+        with drawn.step():
+            with drawn.span("CompiledFunction", "cpu_op", sequence=i):
+                drawn.op("aten::addmm", host=1_000, **forward)
+            with (
+                drawn.span("autograd::engine::evaluate_function: CompiledFunctionBackward", "cpu_op", sequence=i),
+                drawn.span("CompiledFunctionBackward", "cpu_op", sequence=i),
+            ):
+                drawn.op("aten::addmm", host=900, **forward)
+                drawn.op("aten::mm", host=1_000, **gradient)
+                drawn.op("aten::mm", host=1_000, **gradient)
+    run = run_of(drawn)
+    assert price_us(needless_recompute, run).high_ns == close(900)
+    assert run.mfu.report.model_flops == 3 * 2 * 64**3
