@@ -69,7 +69,7 @@ FLOORS = (
     ("annotation", "api", "trial/remedies"),
     ("meter",),
     ("session",),
-    ("trial",),
+    ("integrations", "trial"),
     ("__init__",),
     ("cli",),
     ("__main__",),
@@ -85,6 +85,9 @@ HOMES = {
     "pandas": (),
     "torch_tb_profiler": (),
     "tensorboard": (),
+    "transformers": ("integrations/huggingface.py",),
+    "lightning": ("integrations/lightning.py",),
+    "pytorch_lightning": ("integrations/lightning.py",),
     "fsspec": ("reading/remote.py",),
     "distributed": ("job/executors.py",),
 }

@@ -12,6 +12,8 @@ from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.device.usage import memory_peak
 from mfu_doctor.capture.loop.forks import Process
 from mfu_doctor.capture.loop.step_feed import StepFeed
+from mfu_doctor.capture.profiler.session import any_live
+from mfu_doctor.capture.profiler.under_way import recording_here
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
 from mfu_doctor.inputs.settings import settings_here
@@ -36,6 +38,7 @@ class Meter:
 
     The FLOPs of a step are counted once, exactly, from one step that a profiler records with shapes; again when the shapes of
     the batches or of the loss change. A recorded step is slow and says so (`counted`). On a CPU its peak is measured then too.
+    Steps that `profile()` records, and those in which it stops the profiler and writes, are in no mean.
     Nothing is changed that the training computes, and nothing waits for the device.
 
     Args:
@@ -60,7 +63,7 @@ class Meter:
     ) -> None:
         check_model_flops(flops_per_step, "flops_per_step")
         check_peak_flops(peak_flops, "peak_flops")
-        _check_counts(tokens_per_step=tokens_per_step, window=window)
+        check_counts(tokens_per_step=tokens_per_step, window=window)
         self._tokens = tokens_per_step
         self._notes = Notes()
         self._machine = Machine.of(peak_flops, model)
@@ -69,6 +72,9 @@ class Meter:
         self._feed = StepFeed(self._notes)
         self._counter = StepCounter(self._machine, self._notes)
         self._step, self._since_ns = -1, 0
+        self._profiled = self._recording = (
+            False  # at the end of the last step: by a session of ours; a recording was under way
+        )
         self._memory, self._asked_ns = memory_peak(), 0
         self._forks = Process.forks
         self._feed.start()
@@ -132,14 +138,17 @@ class Meter:
             self._begin_in_child()
         feed, counter, work, since = self._feed, self._counter, self._stated, self._since_ns
         feed.thread = threading.get_ident()  # who calls this is the one that trains
-        fed = feed.step_ended()
+        fed, profiled, recording = feed.step_ended(), any_live(), recording_here()
         self._step += 1
         counted = False
         if work is None and since:
             work = counter.known.get(fed.shapes)
             if work is None or not counter.rests:
                 counted = counter.between(fed.shapes, usable=not fed.evaluates)
-        if since and not counted and not fed.evaluates:
+        # A session ends in the step after those that it records, and the recording is written in the one in which it ends.
+        disturbed = profiled or self._profiled or (self._recording and not recording)
+        self._profiled, self._recording = profiled and not counted, recording
+        if since and not (counted or disturbed or fed.evaluates):
             told = now - since, fed.waited_ns, work, samples or fed.samples, tokens or self._tokens or fed.tokens
             self._steps.append(_new(Step, told))
         if now - self._asked_ns > _MEMORY_EVERY_NS:
@@ -178,7 +187,12 @@ def _stated(flops: float | None, machine: Machine) -> StepWork | None:
     return stated(known, told(peaks, "fp32" if peaks.kind == "cpu" else peaks.best))
 
 
-def _check_counts(**counts: int | None) -> None:
+def check_counts(**counts: int | None) -> None:
+    """Refuse a count that is none, by the name of the argument.
+
+    Raises:
+        DoctorError: it is less than 1.
+    """
     for name, count in counts.items():
         if count is not None and count < 1:
             raise DoctorError(f"Meter({name}={count}) is not valid", "pass 1 or more")

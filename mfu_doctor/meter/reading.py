@@ -12,12 +12,12 @@ _MS_PER_S = 1e3
 _NO_STEP = "no whole step has ended yet: the first call of step() starts the clock"
 _NO_LOADER = "no batch of a torch DataLoader was seen"
 _NO_MEMORY = "the allocator does not tell"
-# Names under which a logger gets the numbers; units are in the names, because a curve has no other place for them.
-_SCALARS = {
+# Value by the name under which a logger gets it; units are in these, because a curve has no other place for them.
+SCALARS = {
     "mfu": "mfu",
     "tflops": "tflops",
-    "step_time": "step_time_s",
-    "data_wait": "data_wait_s",
+    "step_time_s": "step_time",
+    "data_wait_s": "data_wait",
     "samples_per_second": "samples_per_second",
     "tokens_per_second": "tokens_per_second",
     "memory_peak_bytes": "memory_peak_bytes",
@@ -112,13 +112,13 @@ class MeterReading:
     @property
     def scalars(self) -> dict[str, float]:
         """What is known, as numbers for a logger: `wandb.log`, `mlflow.log_metrics`, a scalar each for TensorBoard."""
-        told = ((shown, getattr(self, name)) for name, shown in _SCALARS.items())
+        told = ((shown, getattr(self, name)) for shown, name in SCALARS.items())
         return {shown: float(value) for shown, value in told if value is not None}
 
     @property
     def reasons(self) -> dict[str, str]:
         """Why a value is None, by its name."""
-        return {name: self._reason(name) for name in _SCALARS if getattr(self, name) is None}
+        return {name: self._reason(name) for name in SCALARS.values() if getattr(self, name) is None}
 
     def _reason(self, name: str) -> str:
         if name == "memory_peak_bytes":

@@ -149,6 +149,17 @@ with block() as doctor:
         read()
 """
 
+RECORDED = """
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+with block(skip=2, timed=2, warmup=2, active=2) as doctor:
+    for i, (x, y) in enumerate(loader(40)):
+        train(x, y)
+        if meter._profiled:
+            time.sleep(0.3)
+        read()
+        told[-1]["profiled"] = meter._profiled
+"""
+
 LEFT = """
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 def state():
@@ -288,6 +299,12 @@ def test_an_evaluation_after_every_step_is_not_counted_with_one(zygote: Zygote, 
 @pytest.mark.parametrize("body", [OTHER_PROFILER, THEIRS_STARTS_MEANWHILE, IN_A_BLOCK])
 def test_a_meter_waits_for_other_recordings(zygote: Zygote, tmp_path: Path, body: str) -> None:
     assert metered(zygote, tmp_path, body).last["flops"] == STEP
+
+
+def test_steps_that_are_recorded_are_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
+    readings = metered(zygote, tmp_path, RECORDED).readings
+    assert any(reading["profiled"] for reading in readings)
+    assert max(reading["time"] or 0.0 for reading in readings) < 0.3
 
 
 def test_a_meter_leaves_nothing_behind(zygote: Zygote, tmp_path: Path) -> None:

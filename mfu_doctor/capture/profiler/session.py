@@ -237,6 +237,11 @@ _of_thread = threading.local()
 _live: list[Session] = []  # the first one alone may attach; a forked child must switch its inherited recording off
 
 
+def any_live() -> bool:
+    """Whether a session of ours is attached: steps take longer then."""
+    return bool(_live)
+
+
 class _Silence:
     """Keep libkineto from writing to stderr; the variable is restored at once, so that no child process inherits it.
 

@@ -19,4 +19,4 @@ def ends(recording: object) -> None:
 
 def recording_here() -> bool:
     """Whether there is one: those of a parent process are not ours."""
-    return any(pid == os.getpid() for pid in _recordings.values())
+    return bool(_recordings) and any(pid == os.getpid() for pid in _recordings.values())

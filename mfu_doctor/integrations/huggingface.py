@@ -1,0 +1,90 @@
+"""mfu-doctor in the Trainer of Hugging Face transformers: `Trainer(..., callbacks=[MfuCallback()])`."""
+
+# ruff: noqa: ARG002 - the signatures are the library's
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from transformers import Trainer, TrainerCallback
+
+from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.capture.loop.patches import patch
+from mfu_doctor.integrations.watched import Watched
+
+_FAILED = "the numbers of a step could not be logged"
+
+
+class MfuCallback(TrainerCallback):
+    """Records the first training steps and prints the report; MFU and the times of steps go into the log, where the loss goes.
+
+    A step is one of the optimizer, after gradient accumulation. Evaluations and checkpoints between steps are in no mean.
+
+    Args:
+        record: whether steps are recorded, and the report printed.
+        log: which numbers are logged, and under what names, such as {"mfu": "mfu"}; None: all, under their own names.
+        tokens_per_step: tokens of one step of this process; None: those of batches that name them "input_ids".
+        **options: passed to `mfu_doctor.profile`, such as `path=` or `at_step=`; `model_flops` and `peak_flops` hold for the
+            log too.
+
+    Attributes:
+        recorder: what `profile()` returns, with the report; None without `record`.
+
+    Raises:
+        DoctorError: an option is not valid.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: bool = True,
+        log: Mapping[str, str] | None = None,
+        tokens_per_step: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._watched = Watched(options, record=record, log=log, tokens_per_step=tokens_per_step)
+        self.recorder = self._watched.recorder
+        self._notes = Notes()
+        self._leave: Callable[[], None] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Begin."""
+        self._end()
+        self._watched.begin(model)
+        # The Trainer tells its trackers of a log before it tells the callbacks of the user: numbers must be in it already.
+        self._leave = patch(Trainer, "log", self._logging)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An optimizer step was made."""
+        self._watched.step()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An evaluation was no training."""
+        self._watched.paused()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Nor was a checkpoint."""
+        self._watched.paused()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End."""
+        self._end()
+
+    def _end(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+        self._watched.end()
+
+    def _logging(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def log(trainer: Any, logs: dict[str, float], *args: Any, **kwargs: Any) -> Any:
+            self._notes.guarded(_FAILED, self._add, trainer, logs)
+            return original(trainer, logs, *args, **kwargs)
+
+        return log
+
+    def _add(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Numbers go where the loss of training steps is logged, if it is the training of this callback."""
+        if "loss" in logs and self in trainer.callback_handler.callbacks:
+            logs.update(self._watched.numbers)

@@ -1,0 +1,83 @@
+"""A training that a library runs: recorded at first if wished, and metered throughout. What all callbacks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mfu_doctor.errors import DoctorError
+from mfu_doctor.meter.meter import Meter, check_counts
+from mfu_doctor.meter.reading import SCALARS, MeterReading
+from mfu_doctor.session.profile import profile
+from mfu_doctor.session.recorder import Recorder
+
+
+class Watched:
+    """One training after another, each between `begin` and `end`.
+
+    Args:
+        options: of `profile()`; `model_flops` and `peak_flops` hold for the meter too.
+        record: whether steps are recorded, and the report printed.
+        log: which numbers of a reading are logged, and under what names; None: all, under their own.
+        tokens_per_step: as for `Meter`.
+
+    Raises:
+        DoctorError: an option is not valid.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        record: bool,
+        log: Mapping[str, str] | None,
+        tokens_per_step: int | None,
+    ) -> None:
+        check_counts(tokens_per_step=tokens_per_step)
+        unknown = [name for name in log or () if name not in SCALARS]
+        if unknown:
+            raise DoctorError(f"log={{{unknown[0]!r}: ...}} names no number of a reading", f"use {', '.join(SCALARS)}")
+        recorder = profile(**options)  # refuses what is not valid
+        self.recorder: Recorder | None = recorder if record else None
+        self.meter: Meter | None = None
+        self._names = {name: name for name in SCALARS} if log is None else log
+        self._given: dict[str, Any] = {
+            "flops_per_step": options.get("model_flops"),
+            "peak_flops": options.get("peak_flops"),
+            "tokens_per_step": tokens_per_step,
+        }
+        self._reading: MeterReading | None = None
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What is known after the last step, under the names for the log."""
+        known = {} if self._reading is None else self._reading.scalars
+        return {self._names[name]: value for name, value in known.items() if name in self._names}
+
+    def begin(self, model: object) -> None:
+        """A training begins. One that began and never ended has failed: libraries do not always tell."""
+        self.end()
+        if self.recorder is not None:
+            self.recorder.start()
+        self.meter = Meter(model, **self._given)
+
+    def step(self) -> None:
+        """A step of the training has ended."""
+        if self.meter is not None:
+            self._reading = self.meter.step()
+        if self.recorder is not None:
+            self.recorder.step()
+
+    def paused(self) -> None:
+        """What came since the last step was no training: an evaluation, a checkpoint."""
+        if self.meter is not None:
+            self.meter.reset()
+
+    def end(self) -> None:
+        """The training has ended; safe to call twice."""
+        meter, self.meter, self._reading = self.meter, None, None
+        if meter is None:
+            return
+        meter.close()
+        if self.recorder is not None:
+            self.recorder.stop()

@@ -1,0 +1,222 @@
+"""The callbacks in the real trainers: recorded, metered, and their numbers read back from the log of the library itself."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.capture.programs import read
+from tests.capture.zygote import Ended, Zygote
+
+FLOPS = 2 * 4 * 2 * (8 * 2 * 2)  # two micro-batches of four rows; the first layer's input needs no gradient
+
+HUGGING_FACE = """
+import os, warnings
+warnings.simplefilter("ignore")  # the library's own
+os.environ["TENSORBOARD_LOGGING_DIR"] = "board"
+import json
+import torch
+from mfu_doctor.integrations.huggingface import MfuCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 2)
+    def forward(self, x, labels):
+        return {"loss": torch.nn.functional.cross_entropy(self.linear(x), labels)}
+
+data = [{"x": torch.ones(8) * i, "labels": i % 2} for i in range(320)]
+def trainer(*callbacks, trackers=[]):
+    arguments = TrainingArguments("out", max_steps=40, per_device_train_batch_size=4, gradient_accumulation_steps=2,
+                                  logging_steps=5, eval_strategy="steps", eval_steps=10, save_strategy="no",
+                                  report_to=trackers, disable_tqdm=True, use_cpu=True)
+    return Trainer(Model(), arguments, train_dataset=data, eval_dataset=data[:8], callbacks=list(callbacks))
+"""
+
+LOGGED = """
+doctor = MfuCallback(path="cb.pt.trace.json.gz", print_report=False, peak_flops=1e9)
+before = Trainer.log
+trained = trainer(doctor, trackers=["tensorboard"])
+trained.train()
+assert Trainer.log is before
+other = trainer(MfuCallback(record=False, log={"mfu": "device/mfu"}, model_flops=1e6, peak_flops=1e12))
+other.train()
+print(json.dumps([trained.state.log_history, other.state.log_history]))
+"""
+
+FAILS_FIRST = """
+class Failing(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 4: raise ValueError("the user's own")
+doctor, failing = MfuCallback(path="cb.pt.trace.json.gz", print_report=False), Failing()
+trained = trainer(doctor, failing)
+try:
+    trained.train()
+except ValueError as error:
+    print(error)
+trained.remove_callback(failing)
+trained.train()
+"""
+
+LIGHTNING = """
+import warnings
+warnings.simplefilter("ignore")  # the library's own
+import torch
+from mfu_doctor.integrations.lightning import MfuCallback
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+class Model(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 2)
+    def training_step(self, batch, index):
+        loss = self.linear(batch).square().mean()
+        self.log("loss", loss)
+        if FAILS: raise ValueError("the user's own")
+        return loss
+    def validation_step(self, batch, index):
+        self.log("validated", self.linear(batch).square().mean())
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+data = torch.utils.data.DataLoader(torch.ones(320, 8), 4)
+doctor = MfuCallback(path="cb.pt.trace.json.gz", print_report=False, peak_flops=1e9)
+trainer = Trainer(max_steps=40, accumulate_grad_batches=2, accelerator="cpu", logger=CSVLogger("."), log_every_n_steps=5,
+                  enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[doctor])
+try:
+    trainer.fit(Model(), data, torch.utils.data.DataLoader(torch.ones(8, 8), 4))
+except ValueError as error:
+    print(error)
+assert doctor._watched.meter is None
+"""
+
+ACCELERATE = """
+import warnings
+warnings.simplefilter("ignore")  # the library's own
+from accelerate import Accelerator
+import mfu_doctor
+import torch
+accelerator = Accelerator(cpu=True, log_with="tensorboard", project_dir="board", gradient_accumulation_steps=2)
+accelerator.init_trackers("run")
+data = torch.utils.data.DataLoader(torch.ones(320, 8), 4)
+model = torch.nn.Linear(8, 2)
+model, optimizer, data = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.01), data)
+meter, step = mfu_doctor.Meter(model, peak_flops=1e9), 0
+for batch in data:
+    with accelerator.accumulate(model):
+        accelerator.backward(model(batch).square().mean())
+        optimizer.step()
+        optimizer.zero_grad()
+    if accelerator.sync_gradients:
+        step += 1
+        accelerator.log(meter.step().scalars, step)
+accelerator.end_training()
+"""
+
+
+def trained(zygote: Zygote, folder: Path, library: str, program: str) -> Ended:
+    """Run a program with a library."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    ran = zygote.run(program, folder)
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Every scalar of a folder as TensorBoard's reader has it, by step."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: dict[str, dict[int, float]] = {}
+    for file in folder.rglob("events.out.tfevents*"):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        for name in events.Tags()["scalars"]:
+            found.setdefault(name, {}).update({scalar.step: scalar.value for scalar in events.Scalars(name)})
+    return found
+
+
+def recorded_in(folder: Path) -> None:
+    """The trace is one of steps of two micro-batches that the library told."""
+    facts = read(folder / "cb.pt.trace.json.gz").facts
+    assert facts.step_source == "step()"
+    assert facts.micro_batches == pytest.approx(2.0, abs=0.1)
+    assert [(window.kind, window.steps) for window in facts.windows] == [("timing", 5), ("shapes", 1)]
+
+
+def test_the_trainer_of_transformers_logs_mfu_where_it_logs_the_loss(zygote: Zygote, tmp_path: Path) -> None:
+    ran = trained(zygote, tmp_path, "transformers", HUGGING_FACE + LOGGED)
+    recorded_in(tmp_path)
+    first, second = json.loads(ran.out.splitlines()[-1])
+    steps = {row["step"]: row for row in first if "loss" in row}
+    assert list(steps) == list(range(5, 41, 5))
+    assert "mfu" not in steps[5]  # not known yet, and so it is not there
+    last = steps[40]
+    assert last["mfu"] == pytest.approx(FLOPS / 1e9 / last["step_time_s"])
+    assert last["samples_per_second"] == pytest.approx(8 / last["step_time_s"])
+    assert not any("mfu" in row for row in first if "eval_loss" in row or "train_runtime" in row)
+    board = curves(tmp_path / "board")
+    assert board["train/mfu"][40] == pytest.approx(last["mfu"])
+    assert sorted(board["train/step_time_s"]) == sorted(board["train/loss"])
+    named = next(row for row in second if row.get("step") == 40 and "loss" in row)
+    assert named["device/mfu"] > 0
+    assert "step_time_s" not in named
+
+
+def test_a_training_that_failed_is_followed_by_one_that_is_recorded(zygote: Zygote, tmp_path: Path) -> None:
+    ran = trained(zygote, tmp_path, "transformers", HUGGING_FACE + FAILS_FIRST)
+    assert "the user's own" in ran.out
+    recorded_in(tmp_path)
+
+
+def test_the_trainer_of_lightning_logs_mfu_where_it_logs_the_loss(zygote: Zygote, tmp_path: Path) -> None:
+    trained(zygote, tmp_path, "lightning", "FAILS = False\n" + LIGHTNING)
+    recorded_in(tmp_path)
+    with next(tmp_path.glob("lightning_logs/*/metrics.csv")).open() as file:
+        rows = [row for row in csv.DictReader(file) if row["loss"]]
+    assert [int(row["step"]) for row in rows] == list(range(4, 40, 5))
+    assert not rows[0]["mfu"]
+    last = {name: float(value) for name, value in rows[-1].items() if value}
+    assert last["mfu"] == pytest.approx(FLOPS / 1e9 / last["step_time_s"])
+    assert last["samples_per_second"] == pytest.approx(8 / last["step_time_s"])
+
+
+def test_a_training_of_lightning_that_fails_leaves_nothing(zygote: Zygote, tmp_path: Path) -> None:
+    assert "the user's own" in trained(zygote, tmp_path, "lightning", "FAILS = True\n" + LIGHTNING).out
+
+
+def test_accelerate_logs_mfu_in_two_lines(zygote: Zygote, tmp_path: Path) -> None:
+    trained(zygote, tmp_path, "accelerate", ACCELERATE)
+    board = curves(tmp_path / "board")
+    step = max(board["step_time_s"])
+    assert step == 40
+    assert board["mfu"][step] == pytest.approx(FLOPS / 1e9 / board["step_time_s"][step])
+    assert min(board["mfu"]) > min(board["step_time_s"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"log": {"speed": "x"}}, "names no number of a reading"),
+        ({"tokens_per_step": 0}, "tokens_per_step=0"),
+        ({"peak_flops": -1.0, "record": False}, "peak_flops"),
+        ({"skip": -1}, "skip=-1"),
+    ],
+)
+def test_wrong_options_are_told_before_the_training(options: dict[str, object], said: str) -> None:
+    from mfu_doctor.errors import DoctorError
+    from mfu_doctor.integrations.watched import Watched
+
+    given = {"record": True, "log": None, "tokens_per_step": None}
+    ours = {name: options.pop(name) for name in given if name in options}
+    with pytest.raises(DoctorError, match=said):
+        Watched(options, **(given | ours))  # type: ignore[arg-type]
