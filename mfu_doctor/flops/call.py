@@ -22,11 +22,13 @@ class Operand(Struct, frozen=True):
         shape: its shape.
         type: its dtype as whoever saw the call spells it ("torch.bfloat16", "c10::BFloat16"); None if unknown.
         values: the content of a small integer tensor, if the adapter could look at it (offsets of packed sequences).
+        needed: whether a gradient of it is asked for; None if nothing tells.
     """
 
     shape: tuple[int, ...]
     type: str | None = None
     values: tuple[int, ...] | None = None
+    needed: bool | None = None
 
     @property
     def dtype(self) -> str | None:

@@ -22,6 +22,7 @@ class Operator(Struct, frozen=True):
             name operators without overload: an overload with other positions is a further signature, in full length.
         contents: arguments whose content the formula reads, and not only their shape.
         in_parent: a trace records the shapes that count in the enclosing operator; the signature is that operator's.
+        asks_for_input: a gradient whose arguments do not tell whether that of its input is asked for; others show it.
         needs_output: without printed arguments the size of the result decides; a trace finds it in the paired gradient.
     """
 
@@ -29,6 +30,7 @@ class Operator(Struct, frozen=True):
     signatures: tuple[tuple[str, ...], ...]
     contents: frozenset[str] = frozenset()
     in_parent: bool = False
+    asks_for_input: bool = False
     needs_output: bool = False
 
     def signature(self, arguments: int) -> tuple[str, ...]:

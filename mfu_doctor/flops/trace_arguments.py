@@ -7,6 +7,7 @@ contain the values of tensors.
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.flops.call import Argument, Call, Operand
 from mfu_doctor.flops.op_flops import OpFlops
@@ -20,14 +21,17 @@ class Surroundings(Struct, frozen=True):
     Attributes:
         output: shape of the result, from the gradient that its paired backward operator received.
         parent: arguments of the enclosing operator.
+        input_needed: whether the gradient of its input is asked for.
     """
 
     output: tuple[int, ...] | None = None
     parent: EventArgs | None = None
+    input_needed: bool | None = None
 
 
 NOTHING_AROUND = Surroundings()
 NEEDS_OUTPUT = frozenset(name for name, row in TABLE.items() if row.needs_output)
+ASKS_FOR_INPUT = frozenset(name for name, row in TABLE.items() if row.asks_for_input)
 NEEDS_PARENT = frozenset(name for name, row in TABLE.items() if row.in_parent)
 
 
@@ -44,7 +48,11 @@ def recorded_flops(name: str, args: EventArgs | None, around: Surroundings = NOT
     if row is None or given is None or given.dims is None:
         return None
     signature = row.signature(len(given.dims))
-    return row.formula(Call({name: _argument(given, i) for i, name in enumerate(signature)}, around.output))
+    arguments = {name: _argument(given, i) for i, name in enumerate(signature)}
+    first = arguments.get("input")
+    if around.input_needed is not None and isinstance(first, Operand):
+        arguments["input"] = replace(first, needed=around.input_needed)
+    return row.formula(Call(arguments, around.output))
 
 
 def _argument(args: EventArgs, index: int) -> Argument:

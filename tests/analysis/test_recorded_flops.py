@@ -188,3 +188,37 @@ def test_a_step_counts_the_same_live_and_recorded(tmp_path: Path) -> None:
     assert (seen.model, seen.causal, seen.executed) == tuple(flops_of(told, 1, m) for m in (MODEL, CAUSAL, EXECUTED))
     assert (seen.forward, seen.backward) == tuple(flops_of(told, 1, MODEL, phase) for phase in (FORWARD, BACKWARD))
     assert seen.causal < seen.model < seen.executed
+
+
+FIRST, SECOND, DIRECTION = (
+    80 * (10 + 20),
+    80 * (40 + 20),
+    80 * (20 + 20),
+)  # elements of a layer's matrices, by its input
+
+
+@pytest.mark.parametrize("needed", [False, True])
+@pytest.mark.parametrize(
+    ("options", "layers", "first_input"),
+    [
+        ({}, FIRST, 800),
+        ({"num_layers": 2}, FIRST + DIRECTION, 800),
+        ({"bidirectional": True}, 2 * FIRST, 1600),
+        ({"bidirectional": True, "num_layers": 2}, 2 * FIRST + 2 * SECOND, 1600),
+    ],
+)
+def test_an_input_whose_gradient_nobody_asks_for_has_none(
+    tmp_path: Path, options: dict[str, int], layers: int, first_input: int, needed: bool
+) -> None:
+    """What a loader brings needs no gradient: of the first layer that is one product of four fewer."""
+    torch.manual_seed(0)
+    lstm, stem, x = nn.LSTM(10, 20, **options), nn.Linear(10, 10), torch.randn(5, 3, 10)
+
+    def step() -> None:
+        torch.autograd.backward(lstm(stem(x) if needed else x)[0].sum())
+
+    count = recorded(step, tmp_path / "lstm.json").flops
+    stem_only = 2 * 15 * 100 if needed else 0  # its weight alone
+    expected = 2 * 15 * (2 * layers - (0 if needed else first_input)) + stem_only
+    assert [flops_of(count, step, MODEL, BACKWARD) for step in range(2)] == [expected] * 2
+    assert count_flops(step).backward == expected

@@ -74,6 +74,16 @@ def test_matrix_products(name: str, values: tuple[Any, ...], flops: int) -> None
     assert (found.model, found.executed, found.causal) == (flops, flops, flops)
 
 
+@pytest.mark.parametrize(
+    ("mask", "flops"), [("[True, True, True, True]", 144_000), ("[False, False, False, True]", 120_000)]
+)
+def test_cudnn_is_asked_for_the_gradient_of_its_input_or_not(mask: str, flops: int) -> None:
+    weights = [(80, 10), (80, 20), (80,), (80,)]
+    tensors = ((5, 3, 10), weights, 4, (2560,), (1, 3, 20), (1, 3, 20), (5, 3, 20), (5, 3, 20), None, None)
+    rest = (2, 20, 0, 1, False, 0.0, True, False, None, None, (100,), mask)
+    assert cost("_cudnn_rnn_backward", *tensors, *rest).model == flops
+
+
 def test_a_complex_product_is_four_real_ones() -> None:
     """(a + bi)(c + di) takes four multiplications."""
     assert cost("mm", (8, 16), (16, 32), dtype="c10::complex<float>").model == 32_768

@@ -14,12 +14,19 @@ from msgspec.structs import replace
 from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.utilization.compiled_recompute import compiled_recompute
+from mfu_doctor.analysis.utilization.input_gradients import input_gradients
 from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.arrays.distinct import distinct, numbered_together
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
 from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import TABLE
-from mfu_doctor.flops.trace_arguments import NEEDS_OUTPUT, NEEDS_PARENT, Surroundings, recorded_flops
+from mfu_doctor.flops.trace_arguments import (
+    ASKS_FOR_INPUT,
+    NEEDS_OUTPUT,
+    NEEDS_PARENT,
+    Surroundings,
+    recorded_flops,
+)
 from mfu_doctor.trace import Category, Trace
 
 Rows = npt.NDArray[np.int64]
@@ -138,6 +145,10 @@ def _surroundings(trace: Trace, tree: OpTree, rows: Rows) -> tuple[npt.NDArray[n
         if up >= 0 and (parent := trace.args_of(up)) is not None:
             index[at] = len(known)
             known.append(Surroundings(parent=parent))
+    asked = np.flatnonzero(np.isin(events.name[rows], trace.name_ids(ASKS_FOR_INPUT)))
+    for at, needed in zip(asked.tolist(), input_gradients(trace, tree, rows[asked]), strict=True):
+        index[at] = len(known)
+        known.append(Surroundings(input_needed=needed))
     silent = np.array([a.concrete is None for a in trace.args] + [True], np.bool_)
     forward = np.isin(events.name[rows], trace.name_ids(NEEDS_OUTPUT)) & silent[events.args[rows]]
     outputs = _outputs(trace, tree) if forward.any() else {}

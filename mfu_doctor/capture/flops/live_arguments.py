@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from mfu_doctor.flops.call import Argument, Call, Operand
 from mfu_doctor.flops.operators import Operator
 
@@ -26,8 +28,18 @@ def live_call(func: Any, row: Operator, args: Sequence[Any], kwargs: dict[str, A
     names = [argument.name for argument in schema.arguments] if schema is not None else row.signatures[0]
     given = dict(zip(names, args, strict=False)) | kwargs
     arguments = {name: _argument(value, read=name in row.contents) for name, value in given.items()}
+    if row.asks_for_input and _in_backward():
+        arguments["input"] = replace(_operand(given["input"], read=False), needed=given["input"].requires_grad)
     shape = getattr(out, "shape", None)
     return Call(arguments, None if shape is None else tuple(shape))
+
+
+def _in_backward() -> bool:
+    """Whether autograd runs a node: what the node has saved tells then whether its gradient is asked for."""
+    import torch
+
+    current = getattr(torch._C, "_current_graph_task_id", None)  # noqa: SLF001 - nothing public tells
+    return current is not None and current() != -1
 
 
 def _argument(value: Any, *, read: bool) -> Argument:
