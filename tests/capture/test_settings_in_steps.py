@@ -111,3 +111,36 @@ def test_inference_mode_is_seen_where_the_model_is_called() -> None:
         settings.note("forward")
     assert settings.precision(None).inference_mode is True
     assert noted(False).precision(None).inference_mode is False
+
+
+AUTOCAST = """
+with block() as doctor:
+    for x, y in loader(24):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = forward(x, y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+
+INFERENCE = """
+with block() as doctor:
+    for _ in range(24):
+        with torch.inference_mode():
+            model(torch.ones(4, 8))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "autocast", "inference"),
+    [(AUTOCAST, "bfloat16", False), (INFERENCE, None, True)],
+    ids=["autocast", "inference"],
+)
+def test_a_region_around_the_forward_pass_of_each_step_is_seen(
+    zygote: Zygote, tmp_path: Path, body: str, autocast: str | None, inference: bool
+) -> None:
+    ran = zygote.run(PRELUDE + body, tmp_path)
+    assert ran.code == 0, ran.err
+    precision = read(tmp_path / TRACE).facts.precision
+    assert precision is not None
+    assert (precision.autocast_dtype, precision.inference_mode) == (autocast, inference)
