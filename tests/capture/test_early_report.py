@@ -6,11 +6,17 @@ import fcntl
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
+from mfu_doctor.facts import Facts
+from mfu_doctor.facts.whole_run import WholeRun
+from mfu_doctor.session.early import EarlyReport
+from mfu_doctor.session.report_process import Made
 from tests.capture.programs import PRELUDE, TRACE, read
 from tests.capture.zygote import Ended, Zygote
 
@@ -52,17 +58,6 @@ with block(print_report=True) as doctor:
     until = time.monotonic() + 0.6
     while time.monotonic() < until:
         train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
-"""
-
-SLOWER_LATER = """
-early.UNLIKE = 0.1
-with block(print_report=True) as doctor:
-    begin = time.time()
-    train_until_heard()
-    now = time.time()
-    while time.time() < now + (now - begin) / 4:
-        train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
-        time.sleep(0.3)
 """
 
 FAILING = """
@@ -218,13 +213,23 @@ def test_a_report_that_comes_early_leaves_how_long_training_waited_for_a_core(zy
         assert host.turns.training_ran > 0.05
 
 
-def test_a_run_whose_steps_took_otherwise_later_has_its_own_report(zygote: Zygote, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("long_s", "again"), [(0.0, False), (0.3, False), (0.6, True)])
+def test_a_run_whose_steps_took_otherwise_later_has_its_own_report(long_s: float, again: bool) -> None:
     """What only the whole run shows (a growing step, a late evaluation) would else be said to nobody."""
-    ended = heard(zygote, tmp_path, SLOWER_LATER)
-    assert ended.code == 0, ended.err
-    assert ended.err.count(HEAD) == 2
-    assert "in the whole run, and " in ended.err
-    assert "not to its end" not in ended.err.rpartition("here is that of the whole run")[2]
+    said: list[str] = []
+    capture: Any = SimpleNamespace(
+        phase_runner=SimpleNamespace(enter=None),
+        samplers=SimpleNamespace(look_on=lambda: None),
+        watch=SimpleNamespace(clock=SimpleNamespace(times=SimpleNamespace(count=100, total_ns=1))),
+        facts=Facts(whole_run=WholeRun(wall_s=6.0, ended=True, steps=100, steps_s=5.0, long_s=long_s)),
+    )
+    report = EarlyReport(capture, said.append, None, ())
+    report._made(Made(text="the report", step_s=0.05))
+    told = report.told_more
+    assert (told is None) is again
+    assert said[0] == "the report"
+    assert [text for text in said[1:] if "a step took 56.0 ms in the whole run, and 50.0 ms until" in text] == said[1:]
+    assert len(said) == 1 + again
 
 
 def test_a_failing_process_leaves_the_report_to_the_end(zygote: Zygote, tmp_path: Path) -> None:
