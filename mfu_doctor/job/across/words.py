@@ -56,10 +56,8 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
         return f"Stages of the pipeline wait {wait} for each other."
     if pattern.kind == BEFORE:
         began = f"{duration(pattern.wait_ns / job.second_ns)} ({share(pattern.wait_ns, step_ns)} of the step)"
-        return (
-            f"Ranks wait {began} for {ranks_named(late)}, which came late into the recording: what held it lies before "
-            "and need not come again."
-        )
+        held = "it" if len(late) == 1 else "them"
+        return f"Ranks wait {began} for {ranks_named(late)}: what held {held} up was before the recording."
     if pattern.kind == UNREAD_RANK:
         return f"Ranks wait {wait} for those that share collectives with a rank without a trace: they may wait for it there."
     if pattern.kind == JITTER:
