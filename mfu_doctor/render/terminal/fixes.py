@@ -111,7 +111,7 @@ def _named(name: str, report: Report, found: Diagnosis, look: Look) -> list[str]
     beside = f"{name} ({after})" if after else name
     if cells(beside) < look.width - SAVES - SURE:
         return [beside]
-    return [name] if look.is_tight else [name, after]
+    return [name] if look.tight > 1 else [name, after]
 
 
 def _columns(left: str, saves: str, sure: str, look: Look) -> str:
@@ -129,7 +129,7 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
     told = "; ".join(text for text in ("" if is_short else found.summary, *below) if text)
-    rows += [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(2 - look.is_tight))]
+    rows += [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(1 if look.tight > 1 else 2))]
     rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
     rows += _tried(report, found, room)
     decides, note = wording.decided_by(report, found), wording.remarks(found)
@@ -168,7 +168,7 @@ def _plan(report: Report, look: Look) -> list[Block]:
     text = plan_wording.in_order(report)
     blocks = []
     if text:
-        rows = wrap(text, look.width - len(INDENT), lines=look.at_most(3 - look.is_tight))
+        rows = wrap(text, look.width - len(INDENT), lines=look.at_most(2 if look.tight else 3))
         blocks.append(Block(tuple(line(INDENT + t, "" if i else "head") for i, t in enumerate(rows))))
     if look.verbose:
         blocks.append(Block(tuple(line(t) for t in _plan_rows(report, look))))

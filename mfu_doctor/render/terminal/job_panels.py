@@ -62,7 +62,7 @@ def number(job: JobReport, look: Look) -> Block:
     rows = [(label, text), (step_label, step_text), ("ranks wait", words.waiting(job, brief=not look.verbose))]
     shares = [f"{row.label} {quantities.share(row.tenths, 1000)}" for row in wording.buckets(run)]
     rows += [("mean rank", ", ".join(shares))] if shares and not look.verbose else []
-    told = [(name, wrap(value, room, lines=look.at_most(2 - look.is_tight))) for name, value in rows]
+    told = [(name, wrap(value, room, lines=look.at_most(1 if look.tight > 1 else 2))) for name, value in rows]
     return Block(tuple(labelled(told, max(len(name) for name, _ in rows) + 2)), gap=True)
 
 

@@ -42,7 +42,8 @@ class Look(Struct, frozen=True):
         origin: where the report comes from.
         fixes: fixes to show in full on the first screen.
         whole: sentences take the lines that they need; otherwise the first screen cuts them.
-        tight: 1: not even one fix fits so, and sentences are cut sooner; 2: the first one too.
+        tight: not even one fix fits so. 1: cautions and the plan are cut sooner; 2: what fixes are about too; 3: also the
+            first sentence.
     """
 
     width: int = 80
@@ -52,11 +53,6 @@ class Look(Struct, frozen=True):
     fixes: int = 3
     whole: bool = True
     tight: int = 0
-
-    @property
-    def is_tight(self) -> bool:
-        """Whether sentences are cut sooner."""
-        return self.tight > 0
 
     def at_most(self, lines: int) -> int | None:
         """Lines that a sentence may take; None: as many as it needs."""
@@ -286,7 +282,7 @@ def caution(report: Report, look: Look) -> list[Block]:
     if not texts:
         return []
     room = look.width - len(INDENT) - LABEL
-    rows = [wrap(text, room, lines=look.at_most(1 if look.is_tight else 2)) or [""] for text in texts]
+    rows = [wrap(text, room, lines=look.at_most(1 if look.tight else 2)) or [""] for text in texts]
     head = tuple(labelled([("Caution" if len(texts) == 1 else "Cautions", rows[0])]))
     entries = tuple(tuple(line(" " * (len(INDENT) + LABEL) + t) for t in row) for row in rows[1:])
     return [Block(head, entries, gap=True, urgency=0, hint=False)]

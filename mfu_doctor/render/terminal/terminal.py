@@ -21,7 +21,10 @@ from mfu_doctor.result.report import Report
 
 SCREEN_LINES = 34
 # Fixes shown in full, whether sentences are whole, how tight it is: the first of these that fits on the screen.
-TRIES = (*((most, whole, 0) for whole in (True, False) for most in (3, 2, 1)), (1, False, 1), (1, False, 2))
+TRIES = (
+    *((most, whole, 0) for whole in (True, False) for most in (3, 2, 1)),
+    *((1, False, tight) for tight in (1, 2, 3)),
+)
 
 
 def render_terminal(

@@ -11,6 +11,7 @@ from mfu_doctor.result.report import Report
 MOST = 3  # caveats that stand first; the rest stands with the cautions
 LINES = 2  # of each on the first screen; one alone may take one more
 VERDICT_LINES, LEAST_LINES = 6, 3  # all other sentences are cut before this one
+_OF_FIXES = 2  # see `Look.tight`
 
 
 def caveats(report: Report, look: Look) -> list[Block]:
@@ -37,6 +38,6 @@ def verdict(report: Report, look: Look) -> list[Block]:
     """What limits the run, and what to do first."""
     if report.verdict is None:
         return []
-    lines = look.at_most(VERDICT_LINES if look.tight <= 1 else LEAST_LINES)
+    lines = look.at_most(LEAST_LINES if look.tight > _OF_FIXES else VERDICT_LINES)
     rows = wrap(report.verdict.sentence, look.width - len(INDENT), lines=lines)
     return [Block(tuple(line(INDENT + row, "head") for row in rows))]
