@@ -23,13 +23,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from boards import KEEP_HEAP, machine, spread_of
+from msgspec.structs import replace
 
 import mfu_doctor
 from mfu_doctor.quantities import counted
