@@ -108,6 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--block", type=int, default=128, help="characters in a sample")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
     parser.add_argument("--text", type=Path, default=Path(__file__).with_name("lighthouse.txt"))
     return parser.parse_args()
 
@@ -129,7 +130,8 @@ def main() -> None:
     for step, (x, target) in enumerate(DataLoader(data, batch, shuffle=True)):
         if step == options.steps:
             break
-        loss = model(x.to(device), target.to(device))
+        with torch.autocast(device, torch.bfloat16, enabled=options.bf16):
+            loss = model(x.to(device), target.to(device))
         optimizer.zero_grad()
         loss.backward()
         if options.fault == "python":
@@ -140,7 +142,7 @@ def main() -> None:
                     row.item()
         optimizer.step()
         if step % 10 == 0:
-            print(f"step {step}: loss {loss.item():.4f}, {time.perf_counter() - start:.1f} s")
+            print(f"step {step}: loss {loss.item():.4f}, {time.perf_counter() - start:.2f} s")
     print(f"loss {loss.item():.6f}")
     estimate = nanogpt_estimate(model, batch, (time.perf_counter() - start) / options.steps)
     print(f"nanoGPT would log mfu {estimate:.4%}: 6N + 12LHQT over 312 TFLOP/s, whatever it runs on")

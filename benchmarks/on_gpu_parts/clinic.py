@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PATIENTS = Path(__file__).resolve().parents[2] / "examples" / "clinic" / "patients"
+from on_gpu_parts.job import Job, bounded
 
-# What a GPU has and a CPU has not comes first; controls are among them.
-ORDER = ("fp32_matmul", "healthy_gpt", "unfused_optimizer", "unfused_attention", "slow_loader", "unfused_elementwise")
-ORDER += ("needless_recompute", "contiguous_copies", "healthy_mlp", "indexing_loop", "python_step", "healthy_loader")
+MOST_S = {True: 120.0, False: 60.0}  # that one patient may take, by whether it is a rehearsal
 
 
-def found(rehearse: bool) -> Iterator[dict[str, Any]]:
-    """One line per patient; one that fails is told and does not end the others."""
-    for name in ("healthy_mlp",) if rehearse else ORDER:
-        with tempfile.TemporaryDirectory() as scratch:
-            faulty, mended = (side(name, choice, Path(scratch)) for choice in ("--fault", "--fix"))
-        yield {"fact": name.replace("_", "-"), **compared(faulty, mended)}
+def found(job: Job) -> Iterator[dict[str, Any]]:
+    """One line per patient, in order of value, until the time is over; one that fails is told and does not end the others."""
+    from on_gpu_parts.patients import ORDER, PATIENTS
+
+    for name in job.patients or ORDER:
+        if job.left_s < 1.0:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            told = treated(job, name, Path(folder))
+            for trace in sorted(Path(folder).glob("*.gz")):
+                told.setdefault("kept", []).append([trace.name, job.keep(trace, trace.name)])
+        yield {"fact": name, "expects": PATIENTS[name].expects, **told}
 
 
-def side(name: str, choice: str, folder: Path) -> dict[str, Any]:
-    """One run of a patient; `failed` where it did not end well."""
-    trace = folder / f"{name}{choice}.pt.trace.json.gz"
-    command = [sys.executable, str(PATIENTS / f"{name}.py"), choice, "--json", "--trace", str(trace)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {"failed": done.stderr[-500:]}
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
-
-
-def compared(faulty: dict[str, Any], mended: dict[str, Any]) -> dict[str, Any]:
-    """What the scoreboard has of a pair; why there is none."""
-    for why in ("failed", "absent"):
-        if why in faulty or why in mended:
-            return {why: faulty.get(why) or mended.get(why)}
-    expects = faulty["expects"]
-    savings = {finding["rule"]: finding["saving_s"] for finding in faulty["findings"]}
-    saving = savings.get(expects)
-    predicted = faulty["step_s"] - saving[1] if saving else None
-    error = predicted / mended["step_s"] - 1.0 if predicted else None
-    steps = {"faulty_step_s": faulty["step_s"], "predicted_step_s": predicted, "mended_step_s": mended["step_s"]}
-    left = [finding["rule"] for finding in mended["findings"]]
-    return {"expects": expects, "found": list(savings), "left": left, **steps, "error": error}
+def treated(job: Job, name: str, folder: Path) -> dict[str, Any]:
+    """What a patient's process told, as far as it came."""
+    command = [sys.executable, "-m", "on_gpu_parts.patient", name, str(folder), *["--rehearse"] * job.rehearse]
+    done = bounded(command, min(job.left_s, MOST_S[job.rehearse]), folder)
+    lines = [json.loads(line) for line in done.out.splitlines() if line.startswith('{"on_gpu"')]
+    told = {line["on_gpu"]: line["told"] for line in lines}
+    steps = told.pop("steps", {})
+    sides = {side: steps[side] | told.pop(side, {}) for side in steps}
+    failed = {"failed": done.failure} if done.failure is not None else {}
+    return told | sides | failed

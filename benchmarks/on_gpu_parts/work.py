@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -20,16 +21,21 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def rate(a: torch.Tensor, b: torch.Tensor, seconds: float) -> float:
-    """FLOP/s of the product of two matrices, repeated for so long; the first product is left out."""
-    wait_for = a.device
-    out = a @ b
-    wait(wait_for)
+def rate(a: torch.Tensor, b: torch.Tensor, seconds: float, product: Callable[..., object] | None = None) -> float:
+    """FLOP/s of the product of two matrices, repeated for so long; the first products are left out.
+
+    The second product tells how many are given to the device at once: a format that a card computes slowly takes one at a time.
+    """
+    multiply = product or torch.matmul
+    multiply(a, b)  # loads the library and picks a kernel
+    begin = time.perf_counter()
+    multiply(a, b)
+    wait(a.device)
+    at_once = max(min(int(seconds / 8 / (time.perf_counter() - begin)), 64), 1)
     begin, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - begin < seconds:
-        for _ in range(8):
-            torch.matmul(a, b, out=out)
-        wait(wait_for)
-        done += 8
-    flops = 2.0 * a.shape[0] * a.shape[1] * b.shape[1]
-    return done * flops / (time.perf_counter() - begin)
+        for _ in range(at_once):
+            multiply(a, b)
+        wait(a.device)
+        done += at_once
+    return done * 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (time.perf_counter() - begin)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,15 +12,11 @@ from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="no C compiler on this machine"),
-    pytest.mark.skipif(sys.platform != "linux", reason="libnvidia-ml.so.1 is the library's name on Linux"),
-]
+from tests.capture.nvml_standin.build import NEWEST, build, needs_compiler
 
-NEWEST = 580
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = needs_compiler
+
 CARD = "GPU-00000000-aaaa-bbbb-cccc-dddddddddddd"
 INSTANCE = "MIG-00000000-aaaa-bbbb-cccc-eeeeeeeeeeee"
 
@@ -36,11 +31,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
     def library(driver: int) -> Path:
         if driver not in built:
-            built[driver] = tmp_path_factory.mktemp(f"driver-{driver}")
-            target = built[driver] / "libnvidia-ml.so.1"
-            source = HERE / "nvml_standin" / "standin.c"
-            flags = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-DDRIVER={driver}"]
-            subprocess.run([str(COMPILER), *flags, "-o", str(target), str(source)], check=True)
+            built[driver] = build(tmp_path_factory.mktemp(f"driver-{driver}"), driver)
         return built[driver]
 
     def run(script: str = "", *targets: str, driver: int = NEWEST, ticks: int = 40) -> Told:
