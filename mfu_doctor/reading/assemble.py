@@ -10,10 +10,10 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.errors import NotATraceError
-from mfu_doctor.reading.clock import clamp
+from mfu_doctor.reading.clock import clamp, without_start
 from mfu_doctor.reading.columns import Columns
 from mfu_doctor.reading.order import Key, order_by, ranks, renumbered
-from mfu_doctor.trace import Category, EventArgs, Events, Track
+from mfu_doctor.trace import DEVICE_CATEGORIES, Category, EventArgs, Events, Track
 from mfu_doctor.units import MOST_NS, NS_PER_S
 
 
@@ -25,6 +25,7 @@ class Assembled(Struct, frozen=True):
         names, tracks, args: what the codes in their columns stand for.
         origin: the file's time that became 0, in nanoseconds.
         clamped: how many events had impossible times.
+        untimed: how many operations of a device had no time at all, and were left out: nothing tells when they ran.
     """
 
     events: Events
@@ -33,6 +34,7 @@ class Assembled(Struct, frozen=True):
     args: tuple[EventArgs, ...]
     origin: int
     clamped: int
+    untimed: int
 
 
 def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
@@ -44,13 +46,16 @@ def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
         NotATraceError: the events last longer than a sum of times can be.
     """
     start, end = columns.take("start"), columns.take("end")
-    clamped = clamp(start, end)
+    lost = without_start(start)
+    untimed = lost & np.isin(columns.look("category"), DEVICE_CATEGORIES)
+    clamped = clamp(start, end, lost)
     total = float(np.sum(end, dtype=np.float64) - np.sum(start, dtype=np.float64))
     if total > MOST_NS:
         raise NotATraceError(f"its events last {total / NS_PER_S:.2g} s together", "record the run again")
     origin = int(start.min()) if len(start) else 0
     names, tracks = columns.names, columns.tracks.tracks()
     order = order_by(start, lambda: -end, *_ties(columns, names, tracks, args))
+    order = order[~untimed[order]]
     start = start[order]  # one after the other, so that the first is freed before the second exists twice
     end = end[order]
     start -= origin
@@ -75,7 +80,8 @@ def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
         sequence=sorted_column("sequence"),
         args=arg,
     )
-    return Assembled(events, names, tracks, args, origin, clamped)
+    counts = int(np.count_nonzero(clamped & ~untimed)), int(np.count_nonzero(untimed))
+    return Assembled(events, names, tracks, args, origin, *counts)
 
 
 def _ties(columns: Columns, names: Sequence[str], tracks: Sequence[Track], args: Sequence[EventArgs]) -> list[Key]:

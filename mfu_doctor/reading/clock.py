@@ -99,24 +99,30 @@ def is_time(microseconds: float) -> bool:
     return _MIN_US <= microseconds <= _MAX_US
 
 
-def clamp(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> int:
-    """Repair impossible times in place; how many events were touched.
+def without_start(start: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which events have lost their start, shape (n,): it is at or before zero while everything else is hours later.
 
-    An end before its start becomes the start. A start at or before zero while everything else is hours later is a start
-    that was lost (Kineto writes 0 for a time before its base): it becomes the first real start.
+    Kineto writes 0 for a time before its base, and CUPTI for an operation that it could not time.
     """
     lost = start <= 0
-    if lost.any() and not lost.all():
-        first = int(start[~lost].min())
-        if first > _LOST_START_NS:
-            start[lost] = first
-        else:
-            lost[:] = False
-    else:
-        lost[:] = False
+    if not lost.any() or lost.all() or int(start[~lost].min()) <= _LOST_START_NS:
+        return np.zeros(len(start), np.bool_)
+    return lost
+
+
+def clamp(
+    start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], lost: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Repair impossible times in place; which events were touched, shape (n,).
+
+    An end before its start becomes the start. A start that was lost becomes the first real one.
+    """
+    if lost.any():
+        start[lost] = start[~lost].min()
     backwards = end < start
     end[backwards] = start[backwards]
-    return int(np.count_nonzero(lost | backwards))
+    touched: npt.NDArray[np.bool_] = lost | backwards
+    return touched
 
 
 def recover_base(first_ns: int, last_ns: int, *, seen_ns: tuple[int, int]) -> int | None:

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.quantities import counted
-from mfu_doctor.reading.assemble import assemble
+from mfu_doctor.reading.assemble import Assembled, assemble
 from mfu_doctor.reading.clock import EPOCH_US, recover_base
 from mfu_doctor.reading.dialects.kineto_2021 import OPERATOR
 from mfu_doctor.reading.header import Header, read_header
@@ -70,7 +70,7 @@ def read_trace(
             recorded=header.recorded,
             memory=parser.memory.samples(origin),
             facts=header.facts,
-            problems=(*_problems(source, parser, base=base, clamped=found.clamped), *header.problems),
+            problems=(*_problems(source, parser, base), *_impossible_times(found), *header.problems),
             origin_ns=0 if base is None else base + origin,
             file_origin_ns=origin,
             label=source.label,
@@ -112,7 +112,7 @@ def _base(header: Header, first: int, last: int) -> int | None:
     return recover_base(first, last, seen_ns=(windows[0].start_ns, windows[-1].end_ns)) if windows else None
 
 
-def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int) -> Iterator[Problem]:
+def _problems(source: Source, parser: Parser, base: int | None) -> Iterator[Problem]:
     damage, unclosed = parser.damage, parser.tail is None
     if source.truncated or parser.cut_event or (unclosed and not parser.chunks.is_bare):
         how = "Its gzip stream is cut off or damaged" if source.truncated else "It was cut off"
@@ -135,9 +135,15 @@ def _problems(source: Source, parser: Parser, *, base: int | None, clamped: int)
         )
     if base is None:
         yield Problem("no-base-time", "The file has no base time (baseTimeNanoseconds), so absolute times are unknown")
-    if clamped:
+
+
+def _impossible_times(found: Assembled) -> Iterator[Problem]:
+    if found.untimed:
+        text = f"{counted(found.untimed, 'operation')} of the device without a time, left out: the profiler could not take it"
+        yield Problem("events-dropped", text, found.untimed)
+    if found.clamped:
         yield Problem(
             "clamped-times",
-            f"{counted(clamped, 'event')} with an impossible time (start at 0, or end before start), corrected",
-            clamped,
+            f"{counted(found.clamped, 'event')} with an impossible time (start at 0, or end before start), corrected",
+            found.clamped,
         )

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, under
-from mfu_doctor.analysis.names.vocabulary import FETCH, TO_DEVICE, ids_matching
+from mfu_doctor.analysis.names.vocabulary import FETCH, TO_DEVICE, ids_matching, plain_call
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.launches import blocking_reads
 from mfu_doctor.arrays.distinct import distinct, without
@@ -32,7 +32,7 @@ class Syncs(Struct, frozen=True):
     Attributes:
         calls: event rows of the blocking calls (a synchronisation, or a copy that blocks).
         owner: event row of the operator that explains each, -1 if the program called the runtime itself.
-        reason: its name, or the name of the call.
+        reason: its name, or the name of the call without its variant.
     """
 
     calls: Rows
@@ -60,7 +60,8 @@ def find_syncs(run: Run, steady: Steady) -> Syncs:
             break
         outer = np.where(higher >= 0, higher, outer)
     owner = np.where(outer >= 0, outer, under(run, rows, _ANY_OP))
-    reason = tuple(run.trace.name_of(o if o >= 0 else r) for o, r in zip(owner.tolist(), rows.tolist(), strict=True))
+    named = (run.trace.name_of(o if o >= 0 else r) for o, r in zip(owner.tolist(), rows.tolist(), strict=True))
+    reason = tuple(plain_call(name) for name in named)
     return Syncs(rows, owner, reason)
 
 

@@ -30,24 +30,27 @@ COMPILE = re.compile(
     r"\(dynamo_timed\)|_compile\.compile_inner|compile_fx|inductor_compile|backend_compile|async_compile"
 )
 
+# How the name of a call may end: `_v2` is the version of a driver call, `_ptsz` and `_ptds` mark programs built with a default
+# stream for each thread (CUPTI names every variant of a call).
+_END = r"(_v\d+)?(_pt(sz|ds))?$"
 BLOCKING = re.compile(
-    r"^(cuda|hip)(Stream|Device|Event)Synchronize$|^cu(Ctx|Stream|Event)Synchronize$|^(cuda|hip)Memcpy(WithStream)?$"
-    r"|^cuMemcpy[HD]to[HD]$|^cuda(Memcpy|Memset)$"
+    r"^((cuda|hip)(Stream|Device|Event)Synchronize|cu(Ctx|Stream|Event)Synchronize|(cuda|hip)Memcpy(WithStream)?"
+    rf"|cuMemcpy[HD]to[HD]|cudaMemset){_END}"
 )
-SYNC_ALL = re.compile(r"DeviceSynchronize$|^cuCtxSynchronize$")
-QUERY = re.compile(r"^(cuda|hip)(Event|Stream)Query$|^cu(Event|Stream)Query$")
-EVENT_SYNC = re.compile(r"EventSynchronize$")
-ASYNC_COPY = re.compile(r"^(cuda|hip)Memcpy.*Async|^cuMemcpy.*Async|^hipMemcpyWithStream$|^cudaMemcpy$|^hipMemcpy$")
+SYNC_ALL = re.compile(rf"DeviceSynchronize{_END}|^cuCtxSynchronize{_END}")
+QUERY = re.compile(rf"^(cuda|hip)(Event|Stream)Query{_END}|^cu(Event|Stream)Query{_END}")
+EVENT_SYNC = re.compile(rf"EventSynchronize{_END}")
+ASYNC_COPY = re.compile(rf"^(cuda|hip)Memcpy.*Async|^cuMemcpy.*Async|^(hipMemcpyWithStream|cudaMemcpy|hipMemcpy){_END}")
 TO_HOST = re.compile(r"DtoH|Device -> (Pageable|Pinned|Host)")
 TO_DEVICE = re.compile(r"HtoD|(Pageable|Pinned|Host) -> Device")
 HOST_TO_DEVICE_PAGEABLE = re.compile(r"HtoD.*Pageable")
 DEVICE_TO_HOST_PAGEABLE = re.compile(r"DtoH.*Pageable")
 ALLOCATOR = re.compile(
-    r"^(cuda|hip)(Malloc|Free|HostAlloc|MallocHost|FreeHost|HostFree|HostMalloc|ExtMallocWithFlags)$"
-    r"|^cuMem(Create|Map|Unmap|Release|AddressReserve|SetAccess)$"
+    rf"^(cuda|hip)(Malloc|Free|HostAlloc|MallocHost|FreeHost|HostFree|HostMalloc|ExtMallocWithFlags){_END}"
+    rf"|^cuMem(Create|Map|Unmap|Release|AddressReserve|SetAccess){_END}"
 )
 LAUNCH = re.compile(r"Launch(Kernel|CooperativeKernel|HostFunc)|LaunchKernel|GraphLaunch|Memcpy|Memset")
-GRAPH_LAUNCH = re.compile(r"GraphLaunch$")
+GRAPH_LAUNCH = re.compile(rf"GraphLaunch{_END}")
 EVENT_RECORD = re.compile(r"EventRecord")
 WAIT_EVENT = re.compile(r"StreamWaitEvent")
 
@@ -63,6 +66,11 @@ VIEW = re.compile(
 
 # Operators that read a device value on the host, which stops the host until the device has it.
 SYNCING_OP = re.compile(r"^aten::(item|_local_scalar_dense|nonzero|is_nonzero|equal|unique\w*|masked_select|bincount)$")
+
+
+def plain_call(name: str) -> str:
+    """The name of a call of CUDA or HIP without its variant; another name as it is."""
+    return re.sub(_END, "", name) if re.match(r"(cu|hip)[A-Za-z]\w*$", name) else name
 
 
 def ids_matching(trace: Trace, pattern: re.Pattern[str]) -> npt.NDArray[np.int64]:

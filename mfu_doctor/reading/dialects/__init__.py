@@ -1,7 +1,8 @@
 """The dialects of the format: each says what its categories mean; together they are one table.
 
 They are looked up by content, never by a file's age: the same category names went away and came back between releases.
-To add one: a file beside this one with a `CATEGORIES` table, and its line in `DIALECTS`.
+To add one: a file beside this one with a `CATEGORIES` table, and its line in `DIALECTS`. What else the generations of torch,
+CUPTI and roctracer write in ways of their own, and how each is read, stands in GENERATIONS.md beside this file.
 """
 
 from __future__ import annotations
