@@ -42,9 +42,11 @@ class Pair:
 
     @property
     def predicted_s(self) -> float | None:
-        """The step that the report promises (mid); None where the planted fault was not found."""
+        """The step that the report promises (mid), by the share of its own step; None without the planted fault."""
         found = next((found for found in self.faulty["findings"] if found["rule"] == self.expects), None)
-        return None if found is None or not found["saving_s"] else self.faulty["step_s"] - found["saving_s"][1]
+        if found is None or not found["saving_s"]:
+            return None
+        return float(self.faulty["step_s"] * (1.0 - found["saving_s"][1] / self.faulty["report_step_s"]))
 
     @property
     def error(self) -> float | None:

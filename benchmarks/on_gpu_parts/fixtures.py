@@ -12,6 +12,7 @@ from typing import Any
 import mfu_doctor
 from mfu_doctor.annotation.annotate import annotate
 from mfu_doctor.annotation.perfetto import PID
+from mfu_doctor.reading import read_trace
 from on_gpu_parts.job import ROOT, TRACES, Job, add, latest
 
 FIXTURES, PROVES = "fixtures.zip", "PROVES.md"
@@ -57,17 +58,10 @@ def cut(whole: Path) -> tuple[dict[str, Any], bytes]:
     small = whole.with_name("small.pt.trace.json.gz")
     small.write_bytes(packed)
     again = mfu_doctor.diagnose(small)
-    versions = dict(mfu_doctor_trace_versions(small))
-    kernels = sum(kernel.count for kernel in again.kernels) if again.kernels else 0
+    versions = dict(read_trace(small).versions)
+    kernels = round(sum(kernel.count for kernel in again.kernels))
     rules = {"finds": [d.rule for d in again.failed], "whole_finds": [d.rule for d in report.failed]}
     return {"bytes": len(packed), "steps": len(again.steps), "kernels": kernels, "versions": versions, **rules}, packed
-
-
-def mfu_doctor_trace_versions(path: Path) -> tuple[tuple[str, str], ...]:
-    """CUDA and CUPTI versions that the trace names."""
-    from mfu_doctor.reading import read_trace
-
-    return read_trace(path).versions
 
 
 def proves(fact: dict[str, Any]) -> str:
