@@ -46,3 +46,18 @@ UNCOUNTED = frozenset(
         "aten::_transformer_encoder_layer_fwd",
     )
 )
+
+# Products of sparse tensors. Inside of them, and also without them, run operators that have the names of dense ones.
+SPARSE_PRODUCTS = frozenset(
+    (
+        "aten::_sparse_addmm",
+        "aten::_sparse_mm",
+        "aten::_sparse_sparse_matmul",
+        "aten::sparse_sampled_addmm",
+        "aten::smm",
+    )
+)
+# What is asked only of a sparse tensor: a product that asks for it multiplies one.
+OF_SPARSE = SPARSE_PRODUCTS | frozenset(
+    ("aten::_nnz", "aten::sparse_dim", "aten::_indices", "aten::crow_indices", "aten::ccol_indices")
+)

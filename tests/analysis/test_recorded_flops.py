@@ -222,3 +222,26 @@ def test_an_input_whose_gradient_nobody_asks_for_has_none(
     expected = 2 * 15 * (2 * layers - (0 if needed else first_input)) + stem_only
     assert [flops_of(count, step, MODEL, BACKWARD) for step in range(2)] == [expected] * 2
     assert count_flops(step).backward == expected
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.parametrize("product", [torch.sparse.mm, torch.matmul])
+def test_a_sparse_product_is_not_counted_by_its_shape(
+    tmp_path: Path, layout: torch.layout, product: Callable[..., torch.Tensor]
+) -> None:
+    """Of a matrix of 400 x 400 only some numbers are there: how many, no shape tells."""
+    torch.manual_seed(0)
+    graph = torch.eye(400).to_sparse(layout=layout)
+    dense = nn.Linear(30, 20)
+
+    def step() -> None:
+        dense(product(graph, torch.ones(400, 30))).sum().backward()
+
+    told = recorded(step, tmp_path / "sparse.json").flops
+    known = 2 * 400 * 30 * 20
+    assert [flops_of(told, at, MODEL, FORWARD) for at in range(2)] == [known] * 2
+    assert told.unknown
+    seen = count_flops(step)
+    assert seen.forward == known
+    assert seen.unknown

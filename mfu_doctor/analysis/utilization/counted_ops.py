@@ -19,7 +19,7 @@ from mfu_doctor.analysis.views.nesting import OpTree
 from mfu_doctor.arrays.distinct import distinct, numbered_together
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
 from mfu_doctor.flops.op_flops import OpFlops
-from mfu_doctor.flops.table import TABLE
+from mfu_doctor.flops.table import OF_SPARSE, SPARSE_PRODUCTS, TABLE
 from mfu_doctor.flops.trace_arguments import (
     ASKS_FOR_INPUT,
     NEEDS_OUTPUT,
@@ -33,6 +33,8 @@ Rows = npt.NDArray[np.int64]
 
 FORWARD, BACKWARD, RECOMPUTE = 0, 1, 2
 PHASES = ("forward", "backward", "recompute")
+
+_UNKNOWN = -1  # no cost
 
 # A recomputed operator that took less than this part of the fastest forward call with the same arguments did not run to its end.
 STOPPED = 0.5
@@ -73,7 +75,9 @@ def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
     wanted = np.zeros(len(trace.names) + 1, np.bool_)
     wanted[trace.name_ids(frozenset(TABLE))] = True
     rows = rows[wanted[trace.events.name[rows]]]
+    sparse = _of_sparse(trace, tree, rows)
     cost, costs = _costs(trace, tree, rows)
+    cost[sparse] = _UNKNOWN
     known = rows[cost >= 0]
     leaf = ~_encloses(tree, known, len(trace.events))[known]
     kept, kept_cost = known[leaf], cost[cost >= 0][leaf]
@@ -82,7 +86,7 @@ def find_counted_ops(trace: Trace, tree: OpTree) -> CountedOps:
     phase[(phase == FORWARD) & natural[kept_cost]] = BACKWARD
     phase[(phase == BACKWARD) & compiled_recompute(trace, tree, kept, costs, kept_cost)] = RECOMPUTE
     inside = CountedOps(kept, kept_cost, phase, costs, 0)
-    missing = rows[cost < 0]
+    missing = rows[(cost < 0) & ~sparse]
     uncounted = (inside.owners(tree, missing) < 0) & ~_encloses(tree, kept, len(trace.events))[missing]
     return CountedOps(kept, kept_cost, phase, costs, int(uncounted.sum()))
 
@@ -104,6 +108,23 @@ def without_stopped(ops: CountedOps, trace: Trace) -> CountedOps:
     nothing = OpFlops(model=0, executed=0, causal=0)
     cost = np.where(stopped, len(ops.costs), ops.cost)
     return replace(ops, cost=cost, costs=(*ops.costs, nothing))
+
+
+def _of_sparse(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Whether each of these calls multiplies a sparse tensor: its shape says nothing about how much is multiplied."""
+    asked = trace.rows(Category.CPU_OP)
+    asked = asked[np.isin(trace.events.name[asked], trace.name_ids(OF_SPARSE))]
+    if not len(asked):
+        return np.zeros(len(rows), np.bool_)
+    around = _encloses(tree, asked, len(trace.events))
+    around[asked] = True
+    found = around[rows]
+    current = tree.parent[rows].astype(np.int64)
+    inside = np.isin(trace.events.name, trace.name_ids(SPARSE_PRODUCTS))
+    while (current >= 0).any():
+        found |= (current >= 0) & inside[current]
+        current = np.where(current >= 0, tree.parent[current], -1)
+    return found
 
 
 def _encloses(tree: OpTree, rows: Rows, count: int) -> npt.NDArray[np.bool_]:

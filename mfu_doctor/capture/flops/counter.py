@@ -128,7 +128,8 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(isinstance(tensor, self._fake) for tensor in tensors):
             return out  # shape propagation multiplies nothing
         name = operator_name(func)
-        flops = formula(args, kwargs, out) if formula is not None else None
+        dense = all(tensor.layout is torch.strided for tensor in tensors)  # other shapes do not tell what is multiplied
+        flops = formula(args, kwargs, out) if formula is not None and dense else None
         if flops is not None:
             self._add(name, flops, tensors)
             self._notes |= dict.fromkeys(_notes_on(name, tensors))
