@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
+from mfu_doctor.analysis.evidence.cell_inputs import CELL, are_given
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
@@ -31,7 +32,6 @@ Kind: TypeAlias = Literal["parts", "layers-per-part", "cells", "backward-per-par
 _LAYER = re.compile(
     r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|rnn\w*|embedding|scaled_dot_product_attention)$"
 )
-_CELL = re.compile(r"^aten::\w*(lstm|gru|rnn_tanh|rnn_relu)_cell\w*$")
 # Puts a result into its part of a tensor: what it does more in later rounds is the gradient of the other parts.
 _WRITE = re.compile(
     rf"{NODE_CALL.pattern}(torch::autograd::CopySlices"
@@ -102,7 +102,11 @@ def small_ops(run: Run) -> list[SmallOps]:
             out.append(SmallOps(loop, "backward-per-part", within, nodes.row[:0]))
             continue
         trained = _parameters_within(nodes, all_nodes)
-        kind = None if trained >= rounds else _kind(loop, _all_names(run, loop, rows), nodes, mine, trained)
+        kind = (
+            None
+            if trained >= rounds or not are_given(run, loop)
+            else _kind(loop, _all_names(run, loop, rows), nodes, mine, trained)
+        )
         if kind is not None and (loop.again < 0 or kind != "layers-per-part" or _takes_one(run, loop)):
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
@@ -140,7 +144,7 @@ def _kind(loop: Loop, names: list[str], nodes: _Nodes, mine: Rows, trained: int)
     layered = any(_LAYER.match(name) for name in names)
     collects = nodes.writes if layered else nodes.writes | nodes.lengthens
     continues = _continues(nodes, mine[~collects[mine]], loop.rounds)
-    if any(_CELL.match(name) for name in names):
+    if any(CELL.match(name) for name in names):
         return "cells"
     if not layered:
         return None if continues else "parts"

@@ -203,6 +203,14 @@ def test_cells_become_one_layer_whose_products_of_the_state_stay() -> None:
     assert price.mid_ns < 20 * (40 + 4) + 100 < price.high_ns
 
 
+def test_cells_that_are_fed_what_was_just_joined_stay_a_loop() -> None:
+    """A decoder that is fed its own predictions: no layer can run ahead of them."""
+    fed_back = ("aten::lstm_cell", "aten::linear", "aten::select", "aten::where", "aten::unsqueeze", "aten::cat")
+    silent(tensor_loop, recurrence(body=fed_back))
+    given = ("aten::lstm_cell", "aten::linear", "aten::select", "aten::linear")
+    assert "nn.LSTM" in found(tensor_loop, recurrence(body=given)).fix
+
+
 @pytest.mark.parametrize("gate", ["aten::tanh", "aten::relu"])
 def test_a_cell_written_out_is_known_by_its_gate_or_by_its_first_round(gate: str) -> None:
     finding = found(tensor_loop, recurrence(body=("aten::select", "aten::addmm", gate)))
