@@ -44,7 +44,7 @@ def timing_view(recorded: Trace) -> TimingView:
     args = np.where(twin >= 0, events.args[np.maximum(twin, 0)], events.args)
     args = np.where(events.args >= 0, events.args, args).astype(np.int32)
     kept = {name: column[rows] for name, column in asdict(events).items()} | {"args": args[rows]}
-    return TimingView(replace(recorded, events=Events(**kept)), twin[rows])
+    return TimingView(replace(recorded, events=Events(**kept), _rows={}), twin[rows])
 
 
 def recorded_window(trace: Trace, kind: str) -> Intervals:
