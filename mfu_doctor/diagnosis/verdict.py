@@ -26,7 +26,7 @@ _NAMED_SHARE, _MOST_NAMED = 0.10, 3
 _MOST = 0.5  # of what the kernels take at full rates: kernels whose rates are not known may not have more of it
 # The rules that price what an owner of the step takes: if none of them did, one of them says why.
 _PRICED_BY = {
-    "data_loading": ("input-bound", "cold-workers", "slow-sample"),
+    "data_loading": ("input-bound", "cold-workers", "slow-sample", "restarted-loader"),
     "communication": ("exposed-communication", "slow-link"),
     "memory_copy": ("pageable-copy", "blocking-copy", "pageable-read"),
     HOST: ("host-bound", "ungraphed-steps"),

@@ -98,6 +98,7 @@ def test_the_first_fetch_of_an_epoch_waits_for_the_workers_and_is_told_apart() -
             loop.fetched(iterator, 0, wait_ms * MS, plain=True)
     (loader,) = loop.loaders
     assert loader.first_wait_s == pytest.approx(0.8)
+    assert (loader.begun, loader.fetches) == (3, 9)
     assert loader.wait_s == pytest.approx(0.005)
 
 

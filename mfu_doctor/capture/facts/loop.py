@@ -39,6 +39,7 @@ class _Loader:
     epoch: int = 0  # number of its latest iterator
     workers: tuple[int, ...] = ()  # processes of this iterator
     fetches: int = 0
+    begun: int = 0  # iterators
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
     cpus_ns: list[int] = field(default_factory=list)
@@ -104,7 +105,9 @@ class LoopFacts:
         loader.fetches += 1
         if epoch != loader.epoch:
             loader.epoch, loader.workers = epoch, workers_of(iterator)
-            loader.firsts_ns.append(wait_ns)
+            loader.begun += 1
+            if len(loader.firsts_ns) < _MAX_WAITS:
+                loader.firsts_ns.append(wait_ns)
         elif plain and len(loader.waits_ns) < _MAX_WAITS:
             loader.waits_ns.append(wait_ns)
             if cpu_ns is not None:
@@ -168,8 +171,9 @@ class LoopFacts:
         """The loop's loaders, most used first; those with equal settings (of several epochs or folds) are one."""
         merged: dict[tuple[Any, ...], _Loader] = {}
         for loader in self._of_loop(self.feeding.trained):
-            one = merged.setdefault(tuple(loader.facts.values()), _Loader(loader.facts))
+            one = merged.setdefault(tuple(loader.facts.values()), _Loader(loader.facts, length=loader.length))
             one.fetches += loader.fetches
+            one.begun += loader.begun
             one.waits_ns += loader.waits_ns
             one.firsts_ns += loader.firsts_ns
             one.cpus_ns += loader.cpus_ns
@@ -211,6 +215,8 @@ def _summary(loader: _Loader) -> LoaderFacts:
     return LoaderFacts(
         **loader.facts,
         fetches=loader.fetches,
+        begun=loader.begun,
+        length=loader.length,
         wait_s=statistics.median(loader.waits_ns) / NS_PER_S if loader.waits_ns else None,
         cpu_s=statistics.median(loader.cpus_ns) / NS_PER_S if loader.cpus_ns else None,
         ready_share=statistics.fmean(loader.ready) if loader.ready else None,

@@ -66,9 +66,11 @@ from mfu_doctor.analysis.evidence.host_time import (
     parts_of_wait,
 )
 from mfu_doctor.analysis.evidence.launch_advice import cheaper_launches, launch_advice
-from mfu_doctor.analysis.evidence.loop_kinds import owns_most, small_ops
+from mfu_doctor.analysis.evidence.loader_restarts import is_of_restarts
+from mfu_doctor.analysis.evidence.loop_kinds import small_ops
 from mfu_doctor.analysis.evidence.loop_kinds import time_of as time_in_loops
 from mfu_doctor.analysis.evidence.rare_work import roots_of_rare_work
+from mfu_doctor.analysis.evidence.roots_on_cpu import roots_on_cpu
 from mfu_doctor.analysis.evidence.steady_steps import Part, Steady, part_of, steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
@@ -158,16 +160,8 @@ def _roots(run: Run, steady: Steady, idle: Part) -> tuple[str, ...]:
     rare = ("long-steps",) if not idle.is_even else ()
     loops = small_ops(run)
     looping = loops and _idle_in(run, time_in_loops(loops), steady) > idle.mean_ns / 2
-    return (*rare, *read, "tensor-loop") if looping else (*rare, *read)
-
-
-def _roots_on_cpu(run: Run, where: Intervals) -> tuple[str, ...]:
-    """What explains this time between operators of a CPU-only run."""
-    return (
-        *roots_of_rare_work(run, where),
-        *(("diagnostics-in-step",) if takes_most(run, where) else ()),
-        *(("tensor-loop",) if owns_most(run, where) else ()),
-    )
+    begun = ("restarted-loader",) if is_of_restarts(run, late(run) & steady.device) else ()
+    return (*rare, *read, *begun, "tensor-loop") if looping else (*rare, *read, *begun)
 
 
 def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
@@ -238,7 +232,7 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
         risk="rounding",
         confidence="hint",
         withhold=obstacle_to_compile(run),
-        symptom_of=_roots_on_cpu(run, python & steady.host),
+        symptom_of=roots_on_cpu(run, python & steady.host),
     )
 
 
@@ -266,7 +260,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding | 
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
         place=spot.place if spot else None,
-        symptom_of=_roots_on_cpu(run, pauses & steady.host),
+        symptom_of=roots_on_cpu(run, pauses & steady.host),
     )
 
 

@@ -7,6 +7,7 @@ from mfu_doctor.rules.input.host_made_tensor import host_made_tensor
 from mfu_doctor.rules.input.input_bound import input_bound
 from mfu_doctor.rules.input.padded_batch import padded_batch
 from mfu_doctor.rules.input.pageable_copy import pageable_copy
+from mfu_doctor.rules.input.restarted_loader import restarted_loader
 from mfu_doctor.rules.input.slow_sample import slow_sample
 from mfu_doctor.rules.input.wide_batch import wide_batch
 
@@ -15,6 +16,7 @@ RULES: tuple[Rule, ...] = (
     pageable_copy,
     blocking_copy,
     cold_workers,
+    restarted_loader,
     slow_sample,
     host_made_tensor,
     wide_batch,

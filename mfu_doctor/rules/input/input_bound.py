@@ -132,6 +132,7 @@ def input_bound(run: Run) -> Outcome:
         change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
         evidence=_evidence(loading, storage, cores),
         place=_place(run, loading, lines, again),
+        symptom_of=("restarted-loader",),
         effort="refactor" if cheaper else "line",
         confidence=_confidence(loading, cores, cheaper_ends(lines, again), wanted=wanted, cheaper=cheaper),
     )

@@ -32,6 +32,7 @@ BEYOND: dict[str, str] = {
     "blocking-copy": "the copy has to start one batch ahead, in the loop of the program",
     "host-made-tensor": _CODE,
     "padded-batch": "only the program knows which of a batch is padding",
+    "restarted-loader": _CODE,
     "wide-batch": "only the program knows where its images are normalised",
     "broadcast-product": _CODE,
     "contiguous-copies": _CODE,

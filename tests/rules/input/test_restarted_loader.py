@@ -1,0 +1,55 @@
+"""restarted-loader: a loop that begins its DataLoader anew for each batch pays for what surrounds each fetch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mfu_doctor.facts import LoaderFacts
+from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.input.restarted_loader import restarted_loader
+from tests.rules.drawing import WORKERS
+from tests.rules.judging import close, found, price_us, run_of, silent
+from tests.timeline import Timeline
+
+STEPS, MAKE, FETCH, END = 6, 3_000, 2_000, 1_000
+
+
+def run_with(**facts: Any) -> Any:
+    """Steps of 10 ms of computing; workers are started before a fetch and ended after it."""
+    drawn = Timeline(device=None)
+    for _ in range(STEPS):
+        with drawn.step():
+            drawn.op("aten::mm", host=100)
+            drawn.python(MAKE // 2)
+            drawn.op("aten::random_", host=0)  # the seed of the workers
+            drawn.python(MAKE // 2)
+            drawn.fetch(FETCH, WORKERS)
+            drawn.python(END)
+            drawn.op("aten::mm", host=10_000)
+    loader: dict[str, Any] = {
+        "class_name": "DataLoader",
+        "num_workers": 2,
+        "fetches": 20,
+        "begun": 20,
+        "length": 40,
+    } | facts
+    return run_of(drawn, loaders=(LoaderFacts(**loader),))
+
+
+def test_all_around_the_fetch_goes_where_each_batch_has_an_iterator_of_its_own() -> None:
+    price = price_us(restarted_loader, run_with())
+    assert price.mid_ns == close(MAKE + FETCH + END)
+    assert price.low_ns == close((MAKE + FETCH + END) / 2)
+    finding = found(restarted_loader, run_with())
+    assert "2 workers" in finding.summary
+    assert "iter(loader)" in finding.fix
+    assert "restarted-loader" in found(host_bound, run_with()).symptom_of
+
+
+@pytest.mark.parametrize(
+    "facts", [{"begun": 1}, {"begun": 10}, {"length": 1}, {"length": None}, {"fetches": 4, "begun": 4}]
+)
+def test_epochs_loaders_of_one_batch_and_streams_are_no_finding(facts: dict[str, Any]) -> None:
+    silent(restarted_loader, run_with(**facts))
