@@ -1,11 +1,14 @@
 """What the runs of a fix say about its gain: pure functions of step times.
 
 Each run is one value: what its steps take. Each run with the fix is compared with the unchanged runs just before and after it, so
-that a machine that becomes slower does not count for or against it. The differences give an interval by Student's t, whose
-spread is never taken as less than that of the unchanged runs among themselves: a few differences that happen to be alike prove
-nothing. What is shorter is averaged as a share of the unchanged step: of a step that nothing is left of, the rest may vary by any
-factor. Where single runs were disturbed, that interval is wide, and the ranks of the runs say more: the shift of one set against
-another by Mann and Whitney. The narrower of the two is used; a test draws how often both together claim what is not there.
+that a machine that becomes slower does not count for or against it. The differences give an interval by Student's t: the wider
+one of that of their own spread, known from so many of them alone, because a fix may make runs noisier, and that of the unchanged
+runs among themselves, because a few differences that happen to be alike prove nothing. What is shorter is averaged as a share of
+the unchanged step: of a step that nothing is left of, the rest may vary by any factor. Where single runs were disturbed, that
+interval is wide, and the ranks of the runs say more: the shift of one set against another by Mann and Whitney. That holds for
+sets of one spread, so it is not used where the runs with the fix are wider apart than the others. The narrower of the two is
+used; a test draws how often both together claim what is not there. Of several fixes each may be wrong the more seldom, so that a
+trial is not wrong more often than one fix would be.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from mfu_doctor.result.trial import BETTER, OPEN, SAME, WORSE
 
 FEWEST_PAIRS = 3
 MOST_PAIRS = 12
-# Of each look at the interval. It is looked at after each of ten pairs at most: together some claim is then wrong in 5 of 100
-# (Pocock, Group sequential methods, Biometrika 64, 1977, table 1: 0.0106 for ten looks).
+# Of each look at the interval of the only fix. It is looked at after each of ten pairs at most: together some claim is then wrong
+# in 5 of 100 (Pocock, Group sequential methods, Biometrika 64, 1977, table 1: 0.0106 for ten looks).
 _WRONG = 0.01
 # Two runs with a fix that follow each other share the unchanged run between them. For equal noise in each run, the mean of such
 # differences varies by a third more than their own variance says (1.5 + 2 / 4 of a run's, not 1.5).
 _SHARED = math.sqrt(4 / 3)
+_ALIKE_SPREAD = 2.0  # times: sets of one spread seldom differ by more
 _BLOCKS = 5
 SMALLEST = 0.01  # of the step: a smaller difference is none
 _ALIKE = 0.03  # of the step: an interval within it says that there is no difference
@@ -86,31 +90,49 @@ def noise_of(unchanged: Sequence[float]) -> float:
     return abs(logs[1] - logs[0]) if len(logs) == 2 else 0.0
 
 
-def interval(unchanged: Sequence[float], changed: Sequence[tuple[int, float]]) -> Interval:
+def wrong_of(fixes: int) -> float:
+    """How often one look at one of so many fixes may be wrong, so that some claim of a trial is in 5 of 100 as with one fix.
+
+    Errors that seldom happen seldom happen twice: of many fixes each of the ten looks counts fully, that is 0.05 / 10 / fixes.
+    """
+    return _WRONG / (2 * fixes - 1)
+
+
+def interval(unchanged: Sequence[float], changed: Sequence[tuple[int, float]], fixes: int = 1) -> Interval:
     """What the fix does to the step.
 
     Args:
         unchanged: step times of the unchanged runs in their order.
         changed: of two or more runs with the fix, the number of the unchanged run before it, and its step time.
+        fixes: how many are tried, this one included.
     """
-    by_mean = of_mean(differences(unchanged, changed), noise_of(unchanged), len(unchanged))
-    beside = sorted({i for before, _ in changed for i in (before, before + 1) if i < len(unchanged)})
-    by_rank = of_ranks([unchanged[i] for i in beside], [step for _, step in changed])
+    wrong = wrong_of(fixes)
+    by_mean = of_mean(differences(unchanged, changed), noise_of(unchanged), len(unchanged), wrong)
+    # One for each run with the fix: the more unchanged ones there are, the more a wider spread of the others looks like a shift.
+    beside = sorted({min(before + 1, len(unchanged) - 1) for before, _ in changed})
+    set_beside, with_it = [unchanged[i] for i in beside], [step for _, step in changed]
+    if _spread(with_it) > _ALIKE_SPREAD * _spread(set_beside):
+        return by_mean
+    by_rank = of_ranks(set_beside, with_it, wrong / 2)  # it is a second chance to be wrong
     return by_mean if by_rank is None or _width(by_mean) <= _width(by_rank) else by_rank
 
 
-def of_mean(values: Sequence[float], noise: float, unchanged: int) -> Interval:
+def of_mean(values: Sequence[float], noise: float, unchanged: int, wrong: float = _WRONG) -> Interval:
     """Student's interval for the mean of these differences.
 
     Args:
         values: two or more.
         noise: as of `noise_of`.
         unchanged: of so many runs.
+        wrong: how often it may be.
     """
     shares = [_share(value) for value in values]
     middle = fmean(shares)
     floor = noise * min(1.0 + middle, 1.0)  # the noise of a run is a share of its own step
-    half = half_width(max(stdev(shares), floor), len(shares), unchanged)
+    half = max(
+        half_width(stdev(shares), len(shares), wrong=wrong),
+        half_width(floor, len(shares), unchanged, wrong),
+    )
     return Interval(_change(middle - half), _change(middle), _change(middle + half))
 
 
@@ -130,13 +152,20 @@ def _width(interval: Interval) -> float:
     return _share(interval.high) - _share(interval.low)
 
 
-def of_ranks(unchanged: Sequence[float], changed: Sequence[float]) -> Interval | None:
+def of_ranks(unchanged: Sequence[float], changed: Sequence[float], wrong: float = _WRONG) -> Interval | None:
     """The interval for the shift between two sets of runs, of which only the order counts; None of too few runs for any."""
     shifts = sorted(math.log(step / other) for step in changed for other in unchanged)
     every, orders, out = math.comb(len(unchanged) + len(changed), len(changed)), 0, 0
-    while (orders := orders + _orders(len(unchanged), len(changed), out)) <= every * _WRONG / 2:
+    while (orders := orders + _orders(len(unchanged), len(changed), out)) <= every * wrong / 2:
         out += 1  # so many of the smallest and of the largest shifts may be left out
     return Interval(shifts[out - 1], median(shifts), shifts[-out]) if out else None
+
+
+def _spread(steps: Sequence[float]) -> float:
+    """How far the usual run is from the middle of its set; single disturbed runs do not count."""
+    logs = [math.log(step) for step in steps]
+    middle = median(logs)
+    return median(abs(value - middle) for value in logs)
 
 
 @cache
@@ -149,17 +178,18 @@ def _orders(first: int, second: int, pairs: int) -> int:
     return _orders(first - 1, second, pairs - second) + _orders(first, second - 1, pairs)
 
 
-def half_width(spread: float, count: int, unchanged: int) -> float:
+def half_width(spread: float, count: int, unchanged: int = 0, wrong: float = _WRONG) -> float:
     """Half of the interval for the mean of so many values of this standard deviation.
 
     Args:
         spread: known from the values, and from the unchanged runs: of these each is compared with both neighbours, so that two
             comparisons say about as much as an independent one.
         count: the values.
-        unchanged: the unchanged runs.
+        unchanged: the unchanged runs; 0 if the spread is that of the values alone.
+        wrong: how often it may be.
     """
     freedom = count - 1 + max(unchanged - 2, 0) // 2
-    return _SHARED * student(1 - _WRONG / 2, freedom) * spread / math.sqrt(count)
+    return _SHARED * student(1 - wrong / 2, freedom) * spread / math.sqrt(count)
 
 
 def judged(change: Interval) -> str:

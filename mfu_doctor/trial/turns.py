@@ -23,6 +23,7 @@ from mfu_doctor.trial.estimate import (
     judged,
     noise_of,
     step_of,
+    wrong_of,
 )
 from mfu_doctor.trial.losses import LossChange, loss_change, not_a_number
 from mfu_doctor.trial.orders import Measured
@@ -84,6 +85,7 @@ class Turns(Struct):
     unchanged: list[Measured] = field(default_factory=list)
     ended: str | None = None  # why it was over before all was settled
     _failed: bool = False  # the unchanged program cannot be measured any more
+    _fixes: int = 1  # that are tried, each alone; sets are made of those that help, so they add few claims
     _for_set: Sequence[Arm] = ()  # of these, those that help will be tried together
     _planned: int = 0  # runs that there was time for when they began
 
@@ -99,6 +101,7 @@ class Turns(Struct):
         """
         if not self.unchanged:
             self._run_unchanged()
+        self._fixes = max(self._fixes, len(arms))
         self._for_set, self._planned = arms if then_together and len(arms) > 1 else (), self.bench.left()
         # asked anew after each group: what was settled is open again if later runs show that the machine is noisier
         while (rest := [arm for arm in arms if self.is_open(arm)]) and self._has_time():
@@ -120,7 +123,7 @@ class Turns(Struct):
         steps = [(before, self._step(run) / arm.samples) for before, run in arm.runs if before < len(self.unchanged)]
         if len(steps) < 2:
             return None
-        return interval([self._step(run) for run in self.unchanged], steps)
+        return interval([self._step(run) for run in self.unchanged], steps, self._fixes)
 
     def verdict(self, arm: Arm) -> str:
         """The word for it, as far as time goes."""
@@ -142,7 +145,7 @@ class Turns(Struct):
         noise = self.noise
         if noise is None or len(arm.runs) < 2:
             return None
-        return half_width(noise, len(arm.runs), len(self.unchanged)) * self.step_s
+        return half_width(noise, len(arm.runs), len(self.unchanged), wrong_of(self._fixes)) * self.step_s
 
     def losses(self, arm: Arm) -> LossChange | None:
         """What it does to the losses; of larger batches, whose losses are others, only whether they are numbers."""

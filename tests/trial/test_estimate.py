@@ -24,12 +24,12 @@ from mfu_doctor.trial.estimate import (
 )
 
 
-def verdict(times: random.Random, ratio: float, noise: float, drift: float = 0.0) -> str:
-    """Runs in turns, as `Turns` does them, until it is settled."""
+def verdict(times: random.Random, ratio: float, noise: float, drift: float = 0.0, with_it: float = 1.0) -> str:
+    """Runs in turns, as `Turns` does them, until it is settled; with the fix their noise is so many times as large."""
     unchanged, changed, now = [_drawn(times, noise)], list[tuple[int, float]](), 0.0
     while len(changed) < MOST_PAIRS:
         now += drift
-        changed.append((len(unchanged) - 1, ratio * _drawn(times, noise) * math.exp(now)))
+        changed.append((len(unchanged) - 1, ratio * _drawn(times, with_it * noise) * math.exp(now)))
         now += drift
         unchanged.append(_drawn(times, noise) * math.exp(now))
         if len(changed) >= FEWEST_PAIRS:
@@ -39,9 +39,43 @@ def verdict(times: random.Random, ratio: float, noise: float, drift: float = 0.0
     return OPEN
 
 
+def verdicts(times: random.Random, fixes: int, noise: float, with_them: float) -> set[str]:
+    """What is said of fixes that do nothing, in one trial of all."""
+    unchanged, arms, said = [times.gauss(0, noise)], [list[tuple[int, float]]() for _ in range(fixes)], set[str]()
+    rest = list(range(fixes))
+    for pairs in range(1, MOST_PAIRS + 1):
+        for i in rest:
+            arms[i].append((len(unchanged) - 1, times.gauss(0, with_them)))
+            unchanged.append(times.gauss(0, noise))
+        around = [math.exp(step) for step in unchanged]
+        for i in rest if pairs >= FEWEST_PAIRS else []:
+            now = judged(interval(around, [(before, math.exp(step)) for before, step in arms[i]], fixes))
+            said.add(now)
+            rest = [other for other in rest if other != i or now == OPEN]
+    return said
+
+
 def _drawn(times: random.Random, noise: float) -> float:
     """A step time; one run in ten is disturbed by three times the usual noise."""
     return math.exp(times.gauss(0.0, noise * (3 if times.random() < 0.1 else 1)))
+
+
+@pytest.mark.parametrize("fixes", [1, 8])
+@pytest.mark.parametrize(("noise", "with_them"), [(0.01, 0.01), (0.01, 0.05), (0.05, 0.01)])
+def test_a_trial_of_fixes_that_do_nothing_claims_a_difference_at_most_once_in_twenty(
+    fixes: int, noise: float, with_them: float
+) -> None:
+    """However many there are, and however noisy the runs with them are."""
+    times, trials = random.Random(11), 160 // fixes
+    claims = sum(not verdicts(times, fixes, noise, with_them).isdisjoint((BETTER, WORSE)) for _ in range(trials))
+    assert claims <= trials / 20
+
+
+@pytest.mark.parametrize("with_it", [0.2, 5.0])
+def test_a_fix_that_only_changes_the_noise_is_said_to_differ_at_most_once_in_twenty(with_it: float) -> None:
+    times, trials = random.Random(13), 400
+    claims = sum(verdict(times, 1.0, 0.01, with_it=with_it) in (BETTER, WORSE) for _ in range(trials))
+    assert claims <= trials / 20
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.01, 0.05, 0.2])
