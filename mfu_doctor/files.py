@@ -228,6 +228,30 @@ def refuse_inputs(path: str | os.PathLike[str], inputs: Sequence[str | os.PathLi
         raise DoctorError(f"{os.fspath(path)} is an input file and would be overwritten", "write to another file")
 
 
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that is written only after long work, as far as that is known now.
+
+    Raises:
+        DoctorError: it is a folder, or it has none that takes a file.
+    """
+    try:
+        given = possible(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if is_stream(given):
+        return
+    folder = Path(os.path.realpath(given)).parent
+    if given.is_dir():
+        number = errno.EISDIR
+    elif not folder.is_dir():
+        number = errno.ENOENT
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    else:
+        return
+    raise _unwritable(path, OSError(number, os.strerror(number)))
+
+
 def is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether two names are one regular file: by inode, so through links too. A device or a pipe is never lost by writing."""
     try:

@@ -36,6 +36,9 @@ def try_(
         write_patch=write_patch,
         board=board,
     )
-    text = listed() if list_ else run_try(program or (), chosen, abilities(sys.stdout), streams.write_line)
+    shown = (listed(), None) if list_ else run_try(program or (), chosen, abilities(sys.stdout), streams.write_line)
+    text, failed = shown
     if text:
         streams.write_result(text)
+    if failed is not None:
+        raise failed

@@ -12,7 +12,8 @@ Options of the verb:
     --write-patch FILE          write the changes of the answer as a patch
     --board FILE                write all that was ever tried on this machine as a table (markdown)
 
-Exit codes: 0 if the fixes were tried, whatever the result is; 2 if an option is invalid or the program cannot be measured.
+Exit codes: 0 if the fixes were tried, whatever the result is; 2 if an option is invalid, the program cannot be measured, or a
+file cannot be written (the table is shown all the same).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from msgspec import Struct
 
 from mfu_doctor import quantities
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.files import write_file
+from mfu_doctor.files import is_stream, possible, refuse_unwritable, write_file
 from mfu_doctor.inputs.protect import protect
 from mfu_doctor.render import format_for, render
 from mfu_doctor.render.board import board_markdown
@@ -64,14 +65,19 @@ class TryOptions(Struct, frozen=True, kw_only=True):
     board: str | None = None
 
 
-def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: Callable[[str], None]) -> str:
-    """Try the fixes; returns the text for standard output (empty if it went to a file).
+def run_try(
+    words: Sequence[str], options: TryOptions, screen: Abilities, tell: Callable[[str], None]
+) -> tuple[str, DoctorError | None]:
+    """Try the fixes.
 
     Args:
         words: the program and its arguments.
         options: what the user asked for.
         screen: what the stream that shows the text can do.
         tell: is told what runs, a line each.
+
+    Returns:
+        The text for standard output, and what could not be written: minutes of runs are not lost for a file.
 
     Raises:
         DoctorError: a wrong option, or a program that cannot be measured (exit code 2).
@@ -82,9 +88,9 @@ def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: 
     program = Program.of(words)
     read_from = [str(program.script)] if program.script is not None else []
     read_from += [name for name in options.fixes if name.endswith(SUFFIX)]
-    for path in (options.output, options.write_patch, options.board):
-        if path is not None:
-            protect(path, read_from)
+    _check_outputs(
+        [path for path in (options.output, options.write_patch, options.board) if path is not None], read_from
+    )
     for name in options.fixes:
         if name != ALL:
             remedy_named(name)
@@ -92,23 +98,56 @@ def run_try(words: Sequence[str], options: TryOptions, screen: Abilities, tell: 
     tell(_told_first(program, options))
     if options.dry_run:
         tell("--dry-run: nothing was run.")
-        return ""
+        return "", None
     with ended_as_by_a_person():
         report = try_out(Asked(program, options.minutes, options.fixes), tell, _Progress(tell).ran)
     _remember(report, tell)
+    text = _on_screen(report, chosen, options, screen)
+    return text, _saved(report, chosen, options, tell)
+
+
+def _check_outputs(paths: Sequence[str], read_from: Sequence[str]) -> None:
+    """Refuse what cannot be written before anything runs.
+
+    Raises:
+        DoctorError: an output is an input, or another output, or has no folder.
+    """
+    for i, path in enumerate(paths):
+        protect(path, read_from)
+        refuse_unwritable(path)
+        if not is_stream(possible(path)) and os.path.realpath(path) in map(os.path.realpath, paths[:i]):
+            raise DoctorError(f"{path} is named for two outputs", "pass a file for each")
+
+
+def _saved(report: Report, chosen: str, options: TryOptions, tell: Callable[[str], None]) -> DoctorError | None:
+    """Write each file that was asked for, also after one that cannot be written; returns the first error."""
+    failed: DoctorError | None = None
+    for path, content in _files(report, chosen, options):
+        try:
+            write_file(path, content)
+        except DoctorError as error:
+            failed = failed or error
+            continue
+        if path == options.write_patch:
+            tell(f"{path} has the lines to change: git apply or patch -p1 applies it")
+    if options.write_patch is not None and _patch(report) is None:
+        tell(f"{options.write_patch} is not written: no fix helped whose lines can be changed with certainty")
+    return failed
+
+
+def _files(report: Report, chosen: str, options: TryOptions) -> Iterator[tuple[str, str]]:
+    """Each file with its content."""
+    if options.output is not None:
+        yield options.output, render(_shown(report, chosen), chosen)
     if options.board is not None:
-        write_file(options.board, board_markdown(read(record_file())))
-    if options.write_patch is not None:
-        tell(_with_patch(report.trial, options.write_patch))
-    return _written(report, chosen, options, screen)
+        yield options.board, board_markdown(read(record_file()))
+    patch = _patch(report)
+    if options.write_patch is not None and patch is not None:
+        yield options.write_patch, patch
 
 
-def _with_patch(trial: Trial | None, path: str) -> str:
-    """Write the patch; returns what became of it."""
-    if trial is None or trial.patch is None:
-        return f"{path} is not written: no fix helped whose lines can be changed with certainty"
-    write_file(path, trial.patch)
-    return f"{path} has the lines to change: git apply or patch -p1 applies it"
+def _patch(report: Report) -> str | None:
+    return report.trial.patch if report.trial is not None else None
 
 
 def _remember(report: Report, tell: Callable[[str], None]) -> None:
@@ -177,14 +216,16 @@ def _told_first(program: Program, options: TryOptions) -> str:
     )
 
 
-def _written(report: Report, chosen: str, options: TryOptions, screen: Abilities) -> str:
-    trial = report.trial
-    shown = report if chosen in _WHOLE or trial is None else trial
-    on_screen = {"screen": screen} if chosen == "terminal" else {}
-    if options.output is None:
-        return render(shown, chosen, **on_screen)
-    write_file(options.output, render(shown, chosen))
-    return render(trial, "terminal", screen=screen) if trial is not None else ""
+def _shown(report: Report, chosen: str) -> Report | Trial:
+    """What a format shows."""
+    return report if chosen in _WHOLE or report.trial is None else report.trial
+
+
+def _on_screen(report: Report, chosen: str, options: TryOptions, screen: Abilities) -> str:
+    """The text for standard output: the table, if the chosen format goes to a file."""
+    if options.output is not None:
+        return render(report.trial, "terminal", screen=screen) if report.trial is not None else ""
+    return render(_shown(report, chosen), chosen, **({"screen": screen} if chosen == "terminal" else {}))
 
 
 @contextmanager

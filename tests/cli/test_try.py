@@ -12,9 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from mfu_doctor.cli.trying import ended_as_by_a_person
+from mfu_doctor.cli.trying import TryOptions, ended_as_by_a_person, run_try
+from mfu_doctor.render.terminal.paint import Abilities
+from mfu_doctor.result.report import Report
+from mfu_doctor.result.trial import Trial
 from mfu_doctor.trial.remedies.catalogue import REMEDIES
+from tests.sample_report import full_report
 from tests.traces import ROOT
 from tests.trial.programs import PLENTY, TRAIN, own_fix
 
@@ -72,6 +77,9 @@ def test_the_list_has_every_fix(tmp_path: Path) -> None:
         (["--fix", "missing.py", "train.py"], "error: there is no file missing.py"),
         (["-o", "x.pdf", "train.py"], "error: no output format is known for the file name x.pdf"),
         (["--epochs", "train.py"], "error: unknown option --epochs"),
+        (["-o", "missing/x.json", "train.py"], "error: missing/x.json cannot be written (No such file or directory)"),
+        (["--board", ".", "train.py"], "error: . cannot be written (Is a directory)"),
+        (["--board", "x.md", "-o", "./x.md", "train.py"], "error: x.md is named for two outputs: pass a file for each"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
@@ -91,6 +99,28 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
             assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_file_that_cannot_be_written_at_the_end_takes_nothing_else_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the report goes while the program runs: the table is shown, and the board is written."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    trial = Trial(program="train.py", budget_s=60, spent_s=60, runs=3, steps=9, unchanged_s=0.1)
+
+    def while_it_runs(*_: object) -> Report:
+        folder.rmdir()
+        return replace(full_report(), trial=trial)
+
+    monkeypatch.setattr("mfu_doctor.cli.trying.try_out", while_it_runs)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    options = TryOptions(output=str(folder / "x.json"), board=str(tmp_path / "board.md"))
+    text, failed = run_try([str(script(tmp_path))], options, Abilities(), lambda _: None)
+    assert "The unchanged step takes 100 ms" in text
+    assert failed is not None
+    assert "x.json cannot be written" in str(failed)
+    assert (tmp_path / "board.md").exists()
 
 
 @needs_torch
