@@ -1,19 +1,23 @@
 """The fixes that helped, written into the user's program: a diff, and the lines whose place is not certain. No file is changed.
 
-An edit is certain if the syntax tree shows one place for it: the call at the line of the finding, or the only such call of the
-program. An argument that is computed (`num_workers=args.workers`) is the user's to change.
+An edit is certain if the syntax tree shows one place for it: the call at the line of the finding, or what all ways to write the
+fix have in common, a single call in the program. A finding in another file, a loop over what comes from another file, a call of
+another package's class of the same name: there the user knows more. So with an argument that is computed
+(`num_workers=args.workers`).
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
+from mfu_doctor.trial.imports import Origins, bound_by, import_block, loops_over_foreign, origins_of, root_of
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 
 _CONTEXT = 3  # lines around a change
@@ -31,30 +35,39 @@ class Patch(Struct, frozen=True):
     by_hand: tuple[str, ...] = ()
 
 
-def patch_of(fixes: Sequence[tuple[Chosen, str | None]], script: Path | None) -> Patch:
+def patch_of(fixes: Sequence[tuple[Chosen, str | None]], script: Path | None, *, on_gpu: bool = True) -> Patch:
     """The changes for these fixes.
 
     Args:
         fixes: each with the place of its finding ("train.py:41"), if that is known.
         script: the file of the program; None if it is not known.
+        on_gpu: whether the steps ran on an accelerator.
     """
     source = _text_of(script)
     if source is None or script is None:
         return Patch(by_hand=tuple(fix.line for fix, _ in fixes))
-    new, by_hand = source, list[str]()
-    for fix, place in fixes:
-        edited = _edited(new, fix, _line_in(place, script) if new == source else None)
-        if edited is None:
-            by_hand.append(fix.line)
-        else:
+    new, written = source, set[Chosen]()
+    # lines are added last: a place is a line of the unchanged program
+    for fix, place in sorted(fixes, key=lambda each: any(isinstance(edit, AfterImports) for edit in each[0].edits)):
+        edited = _edited(new, [edit for edit in fix.edits if _is_for(edit, on_gpu=on_gpu)], _place_in(place, script))
+        if edited is not None:
             new = edited
+            written.add(fix)
     named = _named(script)
-    rows = difflib.unified_diff(
-        source.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{named}", f"b/{named}", n=_CONTEXT
-    )
+    rows = difflib.unified_diff(_rows(source), _rows(new), f"a/{named}", f"b/{named}", n=_CONTEXT)
     return Patch(
-        "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows), tuple(by_hand)
+        "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows),
+        tuple(fix.line for fix, _ in fixes if fix not in written),
     )
+
+
+def _rows(source: str) -> list[str]:
+    """Its lines as Python counts them, each with its end: a form feed is none."""
+    return io.StringIO(source, newline="").readlines()
+
+
+def _is_for(edit: Edit, *, on_gpu: bool) -> bool:
+    return on_gpu or not (isinstance(edit, Keywords) and edit.on_gpu)
 
 
 def _named(script: Path) -> str:
@@ -70,41 +83,28 @@ def _text_of(script: Path | None) -> str | None:
         return None
 
 
-def _line_in(place: str | None, script: Path) -> int | None:
-    """The line of a place, if it is in this file."""
+def _place_in(place: str | None, script: Path) -> int | None:
+    """The line of a place in this file; 0 if it is in another one, None if it is not known."""
     file, _, line = (place or "").rpartition(":")
-    return int(line) if line.isdecimal() and file and Path(file).name == script.name else None
+    if not file or not line.isdecimal():
+        return None
+    path = Path(file)
+    if path.name == file and not path.exists():  # outside the working directory files have their names only
+        return int(line) if file == script.name else 0
+    return int(line) if path.resolve() == script.resolve() else 0
 
 
-def _edited(source: str, fix: Chosen, line: int | None) -> str | None:
-    """The program with one fix; None if its place is not certain."""
+def _edited(source: str, edits: Sequence[Edit], line: int | None) -> str | None:
+    """The program with one of these; None if its place is not certain."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return None
-    ways = (_with_edit(source, tree, edit, line) for edit in fix.edits)
-    return next((edited for edited in ways if edited is not None and _parses(edited)), None)
-
-
-def _with_edit(source: str, tree: ast.Module, edit: Edit, line: int | None) -> str | None:
-    match edit:
-        case Keywords():
-            meant = not edit.libraries or not _packages(tree).isdisjoint(edit.libraries)
-            return _with_keywords(source, _the_call(tree, edit.of, line), edit) if meant else None
-        case AfterImports():
-            return _after_imports(source, tree, edit) if not _calls(tree, edit.unless) else None
-
-
-def _packages(tree: ast.Module) -> set[str]:
-    """The packages that the program imports from."""
-    names = set[str]()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=found):
-                names |= {alias.name for alias in found}
-            case ast.ImportFrom(module=str(module), level=0):
-                names.add(module)
-    return {name.partition(".")[0] for name in names}
+    edited = next((_after_imports(source, tree, edit) for edit in edits if isinstance(edit, AfterImports)), None)
+    if edited is None and line != 0:
+        found = _the_call(tree, [edit for edit in edits if isinstance(edit, Keywords)], line)
+        edited = _with_keywords(source, *found) if found is not None else None
+    return edited if edited is not None and _parses(edited) else None
 
 
 def _parses(source: str) -> bool:
@@ -115,12 +115,42 @@ def _parses(source: str) -> bool:
     return True
 
 
-def _the_call(tree: ast.Module, names: Sequence[str], line: int | None) -> ast.Call | None:
-    """The one call of something with one of these names: at this line, else in all of the program."""
-    calls = _calls(tree, names)
-    here = [call for call in calls if line is not None and call.lineno <= line <= (call.end_lineno or call.lineno)]
+def _the_call(tree: ast.Module, edits: Sequence[Keywords], line: int | None) -> tuple[ast.Call, Keywords] | None:
+    """The one call that one of these edits changes: at this line, else in all of the program."""
+    origins = origins_of(tree)
+    calls = [
+        (call, edit)
+        for edit in edits
+        for call in _calls(tree, edit.of)
+        if _is_meant(call, edit, origins) and _has_needed(call, edit)
+    ]
+    here = [(call, edit) for call, edit in calls if line is not None and _covers(call, line)]
+    if not here and line is not None and loops_over_foreign(tree, line, origins):
+        return None
     chosen = here or calls
-    return chosen[0] if len(chosen) == 1 else None
+    if len(chosen) != 1 or any(_calls(tree, edit.against) for _, edit in chosen):
+        return None
+    return chosen[0]
+
+
+def _is_meant(call: ast.Call, edit: Keywords, origins: Origins) -> bool:
+    """Whether it is torch's, or of one of the libraries of the edit, as far as the imports tell."""
+    packages = origins.get(root_of(call.func))
+    if edit.libraries:
+        known = packages if packages is not None else set().union(*origins.values())
+        return not known.isdisjoint(edit.libraries)
+    return packages is None or packages <= {"torch"}
+
+
+def _has_needed(call: ast.Call, edit: Keywords) -> bool:
+    """Whether it has the arguments without which those of the edit would do nothing, or fail."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    written = {name for name, _ in edit.words}
+    return all(name in given and (name in written or not _is_off(given[name])) for name in edit.needs)
+
+
+def _covers(call: ast.Call, line: int) -> bool:
+    return call.lineno <= line <= (call.end_lineno or call.lineno)
 
 
 def _calls(tree: ast.Module, names: Sequence[str]) -> list[ast.Call]:
@@ -141,12 +171,16 @@ def _takes(call: ast.Call, keywords: Keywords) -> bool:
     if keywords.most is not None and count > keywords.most:
         return False
     others = [keyword.value for keyword in call.keywords if keyword.arg in keywords.unless]
-    return all(isinstance(value, ast.Constant) and not value.value for value in others)
+    return all(_is_off(value) for value in others)
 
 
-def _with_keywords(source: str, call: ast.Call | None, keywords: Keywords) -> str | None:
+def _is_off(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and not value.value
+
+
+def _with_keywords(source: str, call: ast.Call, keywords: Keywords) -> str | None:
     """The source with these arguments in this call; None if it does not take them, or one of them is computed there."""
-    if call is None or not _takes(call, keywords):
+    if not _takes(call, keywords):
         return None
     data, edits = source.encode(), list[tuple[int, int, str]]()
     words = dict(keywords.words)
@@ -181,14 +215,17 @@ def _span(data: bytes, node: ast.expr | ast.keyword) -> tuple[int, int]:
 
 
 def _after_imports(source: str, tree: ast.Module, edit: AfterImports) -> str | None:
-    """The source with these statements after its last import of the outermost level."""
-    at = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    if not at:
+    """The source with these statements after the first imports of what they need; None if these stand nowhere for certain."""
+    block = import_block(tree, edit.imports)
+    if not block or _calls(tree, edit.unless):
         return None
-    known = {alias.asname or alias.name for node in at if isinstance(node, ast.Import) for alias in node.names}
-    rows = source.splitlines(keepends=True)
-    end = at[-1].end_lineno or at[-1].lineno
-    if not rows[end - 1].endswith("\n"):
-        rows[end - 1] += "\n"
-    needed = [f"import {name}\n" for name in edit.imports if name not in known]
-    return "".join([*rows[:end], *needed, "\n", *(f"{row}\n" for row in edit.lines), *rows[end:]])
+    end = block[-1].end_lineno or block[-1].lineno
+    if any(node.lineno <= end <= (node.end_lineno or end) for node in tree.body if node not in block):
+        return None  # import torch; text = """...
+    rows = _rows(source)
+    mark = "\r\n" if rows[end - 1].endswith("\r\n") else "\n"
+    if not rows[end - 1].endswith(("\n", "\r")):
+        rows[end - 1] += mark
+    known = bound_by([node for node in tree.body if node.lineno <= end])
+    added = [*(f"import {name}" for name in edit.imports if name not in known), "", *edit.lines]
+    return "".join([*rows[:end], *(f"{row}{mark}" for row in added), *rows[end:]])

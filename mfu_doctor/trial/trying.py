@@ -175,7 +175,7 @@ def _with_patch(trial: Trial, choice: Choice, report: Report, script: Path | Non
     if best is None:
         return trial
     fixes = [fix for arm in choice.arms for fix in arm.fixes if fix.name in best.fixes]
-    patch = patch_of([(fix, _place(fix, report)) for fix in fixes], script)
+    patch = patch_of([(fix, _place(fix, report)) for fix in fixes], script, on_gpu=report.device.kind == "gpu")
     return replace(trial, patch=patch.diff or None, by_hand=patch.by_hand)
 
 

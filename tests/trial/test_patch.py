@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfu_doctor.trial.patch import Patch, patch_of
+from mfu_doctor.trial.remedies.catalogue import remedy_named
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 from tests.trial.drawn import fix
 
@@ -109,6 +110,105 @@ def test_the_place_of_the_finding_chooses_among_several(tmp_path: Path) -> None:
     source = "a = AdamW(p)\nb = AdamW(q)\n"
     assert patched(tmp_path, source, edit(FUSED), "train.py:2") == "a = AdamW(p)\nb = AdamW(q, fused=True)\n"
     assert patched(tmp_path, source, edit(FUSED), "other.py:2") is None
+
+
+TORCH_LOADER = "from torch.utils.data import DataLoader\n"
+HF = "from transformers import TrainingArguments\n"
+BOTH = f"{HF}{TORCH_LOADER}args = TrainingArguments('x')\nloader = DataLoader(data)\n"
+
+
+def test_of_several_ways_the_one_at_the_finding_is_taken(tmp_path: Path) -> None:
+    """A loop of the program's own loads from the DataLoader; the arguments of a trainer are for other things."""
+    fixed = patched(tmp_path, BOTH, remedy_named("loader-workers=4"), "train.py:4")
+    assert fixed == BOTH.replace("(data)", "(data, num_workers=4, persistent_workers=True)")
+    assert patched(tmp_path, BOTH, remedy_named("loader-workers=4")) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "place"),
+    [
+        (f"from data import loader\n{TORCH_LOADER}val = DataLoader(d)\n", "loader-workers=4", "data.py:7"),
+        (f"from lib.train import make\n{TORCH_LOADER}val = DataLoader(d)\n", "loader-workers=4", "lib/train.py:3"),
+        (
+            f"from data import train\n{TORCH_LOADER}val = DataLoader(d)\nfor x in tqdm(train):\n    pass\n",
+            "loader-workers=4",
+            "train.py:4",
+        ),
+        (
+            f"from .data import train\n{TORCH_LOADER}val = DataLoader(d)\nfor x in train:\n    pass\n",
+            "loader-workers=4",
+            "train.py:4",
+        ),
+        ("from bitsandbytes.optim import AdamW\no = AdamW(p)\n", "fused-optimizer", None),
+        ("import bitsandbytes as bnb\no = bnb.optim.AdamW(p)\n", "fused-optimizer", "train.py:2"),
+        ("class AdamW:\n    pass\no = AdamW(p)\n", "fused-optimizer", None),
+        (f"{HF}model.gradient_checkpointing_enable()\na = TrainingArguments('x')\n", "no-checkpointing", None),
+        (
+            f"{HF}model.gradient_checkpointing_enable()\na = TrainingArguments('x', gradient_checkpointing=True)\n",
+            "no-checkpointing",
+            None,
+        ),
+        (f"{HF}a = TrainingArguments('x')\n", "no-checkpointing", None),
+        ("import lightning as L\nt = L.Trainer()\n", "anomaly-off", None),
+        (f"{TORCH_LOADER}val = DataLoader(d)\n", "persistent-workers", None),
+        (f"{TORCH_LOADER}val = DataLoader(d, num_workers=0)\n", "prefetch-factor=4", None),
+        ("if True:\n    import torch\n", "tf32", None),
+        ('import torch; text = """\n"""\n', "tf32", None),
+    ],
+)
+def test_what_would_do_nothing_or_stop_the_program_is_left(
+    tmp_path: Path, source: str, name: str, place: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "train.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert patched(tmp_path, source, remedy_named(name), place) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "old", "new"),
+    [
+        (f"{HF}a = TrainingArguments('x', gradient_checkpointing=True)\n", "no-checkpointing", "=True", "=False"),
+        (
+            f"{TORCH_LOADER}l = DataLoader(d, num_workers=n)\n",
+            "persistent-workers",
+            "=n",
+            "=n, persistent_workers=True",
+        ),
+        ("import torch.optim as optim\no = optim.AdamW(p)\n", "fused-optimizer", "(p", "(p, fused=True"),
+    ],
+)
+def test_what_does_something_is_written(tmp_path: Path, source: str, name: str, old: str, new: str) -> None:
+    assert patched(tmp_path, source, remedy_named(name)) == source.replace(old, new)
+
+
+def test_a_line_stands_before_the_training_and_after_the_import_that_it_needs(tmp_path: Path) -> None:
+    """However late other imports come; what is set before torch is imported stays before it."""
+    source = "import os\nos.environ['OMP_NUM_THREADS'] = '2'\nimport torch\nmodel.train()\nimport plots\n"
+    line = "torch.set_num_threads(4)"
+    after = patched(tmp_path, source, remedy_named("threads=4"))
+    assert after == source.replace("import torch\n", f"import torch\n\n{line}\n")
+
+
+def test_a_form_feed_ends_no_line(tmp_path: Path) -> None:
+    source = '"""Doc."""\n\x0c\nimport os\nimport torch\nx = 1\n'
+    after = patched(tmp_path, source, edit(TF32))
+    assert after == source.replace("torch\n", f"torch\n\n{TF32.lines[0]}\n")
+
+
+def test_lines_end_as_those_of_the_program(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_bytes(b"import torch\r\nx = 1\r\n")
+    assert f"+{TF32.lines[0]}\r\n" in patch_of([(edit(TF32), None)], script).diff
+
+
+def test_a_place_is_a_line_of_the_unchanged_program(tmp_path: Path) -> None:
+    """Lines that another fix adds do not move it."""
+    script = tmp_path / "train.py"
+    script.write_text("import torch\na = AdamW(p)\nb = AdamW(q)\n")
+    patch = patch_of([(edit(TF32), None), (edit(FUSED), "train.py:3")], script)
+    assert "+b = AdamW(q, fused=True)" in patch.diff
+    assert patch.by_hand == ()
 
 
 def test_a_line_comes_after_the_imports(tmp_path: Path) -> None:

@@ -39,5 +39,5 @@ ANOMALY_OFF = Remedy(
     numerics=Numerics.SAME,
     why_not=_why_not,
     apply=_apply,
-    edits=(lightning_trainer(("detect_anomaly", "False")),),
+    edits=(lightning_trainer(("detect_anomaly", "False"), needs=("detect_anomaly",)),),
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.outermost_calls import Call, around_training_calls, each_tensor
@@ -72,7 +74,7 @@ BF16_AUTOCAST = Remedy(
     why_not=_why_not,
     apply=_apply,
     edits=(
-        training_arguments(("bf16", "True")),
+        replace(training_arguments(("bf16", "True")), on_gpu=True),  # without one, transformers refuses it
         lightning_trainer(("precision", '"bf16-mixed"')),
     ),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace as replace_struct
+
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import replace
@@ -37,5 +39,11 @@ NO_CHECKPOINTING = Remedy(
     numerics=Numerics.SAME,
     why_not=whether.always,
     apply=_apply,
-    edits=(training_arguments(("gradient_checkpointing", "False")),),
+    edits=tuple(
+        replace_struct(
+            training_arguments((name, "False"), needs=(name,)),
+            against=("gradient_checkpointing_enable", "checkpoint", "checkpoint_sequential"),
+        )
+        for name in ("gradient_checkpointing", "activation_checkpointing")  # the second one from transformers 5 on
+    ),
 )

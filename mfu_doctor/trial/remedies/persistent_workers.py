@@ -33,7 +33,7 @@ PERSISTENT_WORKERS = Remedy(
     why_not=whether.with_loader(lambda loader: loader.num_workers > 0, "no DataLoader has workers"),
     apply=_apply,
     edits=(
-        training_arguments(("dataloader_persistent_workers", "True")),
-        Keywords(("DataLoader",), (("persistent_workers", "True"),)),
+        training_arguments(("dataloader_persistent_workers", "True"), needs=("dataloader_num_workers",)),
+        Keywords(("DataLoader",), (("persistent_workers", "True"),), needs=("num_workers",)),
     ),
 )

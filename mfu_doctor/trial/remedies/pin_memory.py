@@ -27,7 +27,7 @@ PIN_MEMORY = Remedy(
     ),
     apply=_apply,
     edits=(
-        training_arguments(("dataloader_pin_memory", "True")),
+        training_arguments(("dataloader_pin_memory", "True"), needs=("dataloader_pin_memory",)),
         Keywords(("DataLoader",), (("pin_memory", "True"),), most=7),
     ),
 )

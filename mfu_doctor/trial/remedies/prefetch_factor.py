@@ -44,7 +44,7 @@ PREFETCH_FACTOR = Remedy(
     settings=COUNT,
     setting=_setting,
     edits=(
-        training_arguments(("dataloader_prefetch_factor", "{setting}")),
-        Keywords(("DataLoader",), (("prefetch_factor", "{setting}"),)),
+        training_arguments(("dataloader_prefetch_factor", "{setting}"), needs=("dataloader_num_workers",)),
+        Keywords(("DataLoader",), (("prefetch_factor", "{setting}"),), needs=("num_workers",)),
     ),
 )

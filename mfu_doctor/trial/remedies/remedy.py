@@ -72,7 +72,11 @@ class Keywords(Struct, frozen=True):
         most: positional arguments that a call may have: with more, one of `words` may be among them. None: any number, because
             `words` are taken by their names only.
         unless: arguments that exclude these, unless they are False or None.
-        libraries: packages of which the program imports one, if only a call of theirs is meant: "lightning".
+        libraries: packages of which the program imports one, if only a call of theirs is meant: "lightning". Else torch's is.
+        needs: arguments that the call has already, without which these would do nothing, or fail; one that is not among `words`
+            is not switched off there.
+        against: names of calls in the program beside which these arguments would do nothing.
+        on_gpu: whether the call takes them only where there is an accelerator.
     """
 
     of: tuple[str, ...]
@@ -80,6 +84,9 @@ class Keywords(Struct, frozen=True):
     most: int | None = None
     unless: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    on_gpu: bool = False
 
 
 class AfterImports(Struct, frozen=True):

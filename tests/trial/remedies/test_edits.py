@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def test_no_argument_is_given_twice(tmp_path: Path, remedy: Remedy, edit: Keywor
     """However many arguments the call has by position."""
     for name, call in calls(edit):
         for count in range(positional(call) + 1):
-            new = edited(tmp_path, remedy, f"{name}({', '.join('a' * count)})\n")
+            needed = [f"{word}=n" for word in edit.needs]
+            if any(list(inspect.signature(call).parameters).index(word) < count for word in edit.needs):
+                continue  # it is given by position
+            new = edited(tmp_path, remedy, f"{name}({', '.join(['a'] * count + needed)})\n")
             assert new or count, f"{name}() is left"
             if new is not None:
                 (made,) = [node for node in ast.walk(ast.parse(new)) if isinstance(node, ast.Call)]
@@ -70,12 +74,46 @@ def test_arguments_of_trainers_are_theirs(tmp_path: Path, remedy: Remedy, edit: 
     name = edit.of[0]
     library = pytest.importorskip(edit.libraries[0], reason="the arguments are those of the trainer")
     script = tmp_path / "train.py"
-    script.write_text(f"import {edit.libraries[0]} as l\nx = l.{name}(max_steps=9)\n")
+    needed = "".join(f", {word}=2" for word in edit.needs)
+    script.write_text(f"import {edit.libraries[0]} as l\nx = l.{name}(max_steps=9{needed})\n")
     change = patch_of([(Chosen(remedy, "2"), None)], script)
     (row,) = [row[1:] for row in change.diff.splitlines()[2:] if row.startswith("+")]
     (made,) = [node for node in ast.walk(ast.parse(row)) if isinstance(node, ast.Call)]
     assert {str(word.arg) for word in made.keywords} <= set(inspect.signature(getattr(library, name)).parameters)
     assert change.by_hand == ()
+
+
+def test_a_trainer_that_refuses_bf16_without_a_gpu_is_left(tmp_path: Path) -> None:
+    """TrainingArguments(bf16=True) raises ValueError there."""
+    script = tmp_path / "train.py"
+    script.write_text("from transformers import TrainingArguments\na = TrainingArguments('x')\n")
+    (bf16,) = [
+        remedy for remedy, edit in TRAINERS if remedy.name == "bf16-autocast" and "transformers" in edit.libraries
+    ]
+    assert patch_of([(Chosen(bf16), None)], script, on_gpu=True).diff
+    assert patch_of([(Chosen(bf16), None)], script, on_gpu=False).by_hand == (bf16.line,)
+
+
+@pytest.mark.parametrize(("remedy", "edit"), TRAINERS, ids=lambda it: getattr(it, "name", ""))
+def test_the_arguments_make_a_trainer_here(tmp_path: Path, remedy: Remedy, edit: Keywords) -> None:
+    """The call is run on this machine, with what the patch makes of it."""
+    if "transformers" not in edit.libraries:
+        pytest.skip("a Trainer of Lightning looks for the machine's devices")
+    library = pytest.importorskip("transformers", reason="the arguments are those of the trainer")
+    on_gpu = torch.cuda.is_available()
+    script = tmp_path / "train.py"
+    words = dict(edit.words)
+    needed = "".join(f", {word}={words.get(word) != 'True' and 1}" for word in edit.needs)
+    script.write_text(f"import transformers\nx = transformers.TrainingArguments('x'{needed})\n")
+    setting = "default" if remedy.name == "compile" else "2"
+    patch = patch_of([(Chosen(remedy, setting), None)], script, on_gpu=on_gpu)
+    if not patch.diff:
+        assert edit.on_gpu
+        return
+    (row,) = [row[1:] for row in patch.diff.splitlines()[2:] if row.startswith("+")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that will go
+        exec(row, {"transformers": library})
 
 
 def test_a_class_of_this_name_that_is_not_the_librarys_is_left(tmp_path: Path) -> None:
