@@ -19,7 +19,8 @@ def together(turns: Turns, helping: Sequence[Arm]) -> Arm | None:
         helping: those that help alone, each of one remedy.
 
     Returns:
-        The set that shortens the step most, which may be one of them alone; None if there are fewer than two to try.
+        The set that shortens the step most, which may be one of them alone; the set that failed, if no smaller one could be
+        measured; None if there are fewer than two to try.
     """
     known = {frozenset(arm.names): arm for arm in helping}
     best = _best_of_each(turns, helping)
@@ -29,8 +30,8 @@ def together(turns: Turns, helping: Sequence[Arm]) -> Arm | None:
     while len(present.fixes) > 1 and _disturbed(turns, known, present):
         smaller = [_tried(turns, known, _without(known, present, name)) for name in present.names]
         least = min(smaller, key=lambda arm: _middle(turns, arm))
-        if _middle(turns, least) > _middle(turns, present) + math.log1p(SMALLEST):
-            break  # none of them can be spared
+        if math.isinf(_middle(turns, least)) or _middle(turns, least) > _middle(turns, present) + math.log1p(SMALLEST):
+            break  # none of them is known to be spared
         present = least
     return present
 

@@ -92,6 +92,8 @@ def try_out(asked: Asked, tell: Callable[[str], None], ran: Callable[[str, float
         turns.settle(choice.arms, then_together=True)
         helping = [arm for arm in choice.arms if tried(turns, arm, report).verdict == BETTER]
         set_of_all = together(turns, helping)
+        if set_of_all is None:
+            turns.settle_rest(choice.arms)
     except KeyboardInterrupt:
         turns.ended = "it was interrupted"
     trial = replace(trial, spent_s=bench.budget.spent_s, runs=bench.runs, steps=bench.steps, ended=turns.ended)
@@ -159,14 +161,15 @@ def _found(trial: Trial, turns: Turns, choice: Choice, all_of: Arm | None, repor
     each = tuple(tried(turns, arm, report) for arm in choice.arms)
     several = tried(turns, all_of, report) if all_of is not None and len(all_of.fixes) > 1 else None
     helping = [found.name for found in each if found.verdict == BETTER]
-    return replace(
+    trial = replace(
         trial,
         unchanged_s=turns.step_s,
         noise=turns.noise,
         tried=(*each, *choice.left_out),
         together=several,
-        without=tuple(name for name in helping if all_of is not None and name not in all_of.names),
     )
+    kept = trial.answer.fixes if trial.answer is not None else ()
+    return replace(trial, without=tuple(name for name in helping if all_of is not None and name not in kept))
 
 
 def _with_patch(trial: Trial, choice: Choice, report: Report, script: Path | None) -> Trial:

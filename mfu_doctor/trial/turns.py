@@ -108,6 +108,12 @@ class Turns(Struct):
             at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
             self._settle_group(rest[:at_once])
 
+    def settle_rest(self, arms: Sequence[Arm]) -> None:
+        """Spend on these what was left for a set of fixes, where there is none to try."""
+        if self.ended == _NO_TIME:
+            self.ended = None
+        self.settle(arms)
+
     def is_open(self, arm: Arm) -> bool:
         """Whether more runs would say more."""
         if arm.failure is not None or len(arm.runs) >= MOST_PAIRS:
@@ -186,9 +192,9 @@ class Turns(Struct):
         return True
 
     def _spare(self) -> int:
-        """Runs that are left for the set once a fix is known to help: the fewest that settle it, at most a quarter of all."""
-        helps = any(self.verdict(arm) == BETTER for arm in self._for_set)
-        return min(2 * FEWEST_PAIRS, self._planned // 4) if helps else 0
+        """Runs left for the set once two fixes are known to help: the fewest that settle it, at most a quarter of all."""
+        helping = sum(arm.failure is None and self.verdict(arm) == BETTER for arm in self._for_set)
+        return min(2 * FEWEST_PAIRS, self._planned // 4) if helping > 1 else 0
 
     def _pair(self, arm: Arm) -> None:
         """One run with the fix, and the unchanged one after it."""
