@@ -62,7 +62,9 @@ class Seen(Struct):
 
     def backward(self, roots: Sequence[Any], recorded: bool, differentiable: bool) -> None:
         """A backward pass begins from these tensors, in a step whose time is not used and that is `recorded` or not."""
-        if not differentiable:
+        if differentiable:
+            self.calls.differentiated()
+        else:
             self.calls.forget()
         self.gradients.begins(roots, recorded)
         self.targets.begins(roots, recorded)

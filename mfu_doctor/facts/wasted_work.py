@@ -32,3 +32,4 @@ class RepeatedCall(Struct, frozen=True, kw_only=True):
 
     module: str  # its class
     spans: tuple[tuple[int, int], ...] = ()  # start and end of each call, unix nanoseconds
+    compared: bool = False  # what they gave was read, and is equal

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mfu_doctor.capture.facts.call_result import result_of
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -65,6 +66,39 @@ def test_parameters_that_stand_in_for_others_make_another_call() -> None:
     assert repeated(program) == ()
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_gradient_that_is_differentiated_leaves_a_call_as_it_is(device: str) -> None:
+    """As where the derivatives of an equation are taken one by one."""
+
+    def program(calls: RepeatedCalls, net: Any, x: Any) -> None:
+        net, x = net.to(device), x.to(device).requires_grad_(True)
+        for _derivative in range(2):
+            loss = net(x).sum()
+            calls.differentiated()
+            torch.autograd.grad(loss, x, create_graph=True)
+        assert [one.compared for one in calls.found()] == [device == "cpu"]
+
+    assert repeated(program) == (("Sequential", 2),)
+
+
+def test_a_graph_tells_calls_apart_where_values_cannot_be_read() -> None:
+    given = torch.ones(2, 3, device="meta")
+    net, other = nn.Linear(3, 3, device="meta"), nn.Linear(3, 3, device="meta")
+    mine, again, its = (result_of(one(given), (given,)) for one in (net, net, other))
+    assert mine.differs_from(again) is False
+    assert mine.differs_from(its) is True
+    with torch.no_grad():
+        assert mine.differs_from(result_of(net(given), (given,))) is None
+
+
+def test_large_results_are_told_apart_and_those_of_no_tensors_are_unknown() -> None:
+    large = torch.arange(1_000_000)
+    assert result_of(large, ()).differs_from(result_of((large + 1,), ())) is True
+    assert result_of({"out": large}, ()).differs_from(result_of([large.clone()], ())) is False
+    assert result_of((large, 1), ()).differs_from(result_of((large, 1), ())) is None
+    assert result_of(torch.empty(0), ()).differs_from(result_of(torch.empty(0), ())) is False
+
+
 def written(_: RepeatedCalls, net: Any, x: Any) -> None:
     net(x)
     x.add_(1)
@@ -90,6 +124,43 @@ def other_mode(_: RepeatedCalls, net: Any, x: Any) -> None:
 def other_module(_: RepeatedCalls, net: Any, x: Any) -> None:
     net(x)
     nn.Linear(3, 3)(x)
+
+
+class Adapted(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Computes with what is no parameter of it: weights that stand in for others, or an adapter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 3))
+        self.other: Any = None
+
+    def forward(self, x: Any) -> Any:
+        return x @ (self.weight if self.other is None else self.other)
+
+
+def weights_made_by_a_gradient(calls: RepeatedCalls, _: Any, x: Any) -> None:
+    """The inner steps of MAML, with weights that are plain attributes."""
+    net = Adapted()
+    for _inner in range(3):
+        loss = net(x).square().sum()
+        calls.differentiated()
+        now = net.weight if net.other is None else net.other
+        net.other = now - 0.1 * torch.autograd.grad(loss, now, create_graph=True)[0]
+
+
+def unseen_results_around_a_gradient(calls: RepeatedCalls, net: Any, x: Any) -> None:
+    net, x = net.to("meta"), x.to("meta")
+    with torch.no_grad():
+        net(x)
+        calls.differentiated()
+        net(x)
+
+
+def switched_adapter(_: RepeatedCalls, __: Any, x: Any) -> None:
+    net = Adapted()
+    net(x)
+    net.other = 2 * net.weight.detach()
+    net(x)
 
 
 def temporary_modules(_: RepeatedCalls, __: Any, x: Any) -> None:
@@ -122,6 +193,9 @@ def too_many(calls: RepeatedCalls, net: Any, x: Any) -> None:
 
 
 OTHERS = (
+    weights_made_by_a_gradient,
+    unseen_results_around_a_gradient,
+    switched_adapter,
     written,
     equal_but_another,
     after_backward,

@@ -21,7 +21,7 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
-from mfu_doctor.arrays.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts.wasted_work import RepeatedCall
 from mfu_doctor.trace import Category
@@ -40,12 +40,14 @@ class Repeated(Struct, frozen=True):
         modules: classes of the modules that are called.
         rows: outermost operators of these calls, all steps.
         derived: whether a gradient of their output is computed again with them.
+        compared: whether what all of them gave was read, and is equal.
         work: their forward pass, and their backward pass where they have one beside that of the call that stays.
     """
 
     modules: tuple[str, ...]
     rows: Rows
     derived: bool
+    compared: bool
     work: NeedlessBackward
 
 
@@ -65,6 +67,20 @@ class _Copy(Struct, frozen=True):
     last: int
 
 
+class _Engine(Struct, frozen=True):
+    """Calls of the nodes of backward, by autograd's number.
+
+    Attributes:
+        nodes: rows of the calls, shape (n,).
+        numbers: of each, in order, shape (n,).
+        passes: operators of the training thread that begin before it: equal within one backward pass, shape (n,).
+    """
+
+    nodes: Rows
+    numbers: Rows
+    passes: Rows
+
+
 def repeated_calls_of(run: Run) -> Repeated | None:
     """The calls that could be left out; None if there are none, or if the calls of modules were not watched."""
     told = run.facts.repeated_calls if run.facts is not None else None
@@ -73,20 +89,21 @@ def repeated_calls_of(run: Run) -> Repeated | None:
     operators = run.trace.rows(Category.CPU_OP)
     nodes = node_calls(run, operators)
     makers, track = maker_of(run, nodes), _main_track(run, operators, nodes)
-    modules: list[str] = []
+    engine = _engine(run, nodes, track)
+    counted: list[RepeatedCall] = []
     needless: list[_Copy] = []
     again: list[Rows] = []
     for call in told:
         made = _calls(run, call, operators)
         if min(map(len, made), default=0) == 0 or any(_is_random(run, one) for one in made):
             continue
-        modules.append(call.module)
+        counted.append(call)
         live = [bool(np.isin(makers, one).any()) for one in made]
         made.insert(0, made.pop(live.index(True) if any(live) else 0))  # the one that stays
         for copies in _by_step(run, made):
             whole = _with_what_follows(run, copies, track)
             needless += whole[1:]
-            again.append(_nodes_again(run, whole, nodes, track))
+            again.append(_nodes_again(run, whole, engine))
     if not needless:
         return None
     forward = outermost(run, np.sort(np.concatenate([copy.rows for copy in needless])))
@@ -96,7 +113,11 @@ def repeated_calls_of(run: Run) -> Repeated | None:
     share = work_in(run, where).astype(np.float64)
     derived = bool(spans.contains(run.trace.events.start[nodes]).any())
     return Repeated(
-        tuple(dict.fromkeys(modules)), forward, derived, NeedlessBackward(where, share, share, backward.handed)
+        modules=tuple(dict.fromkeys(call.module for call in counted)),
+        rows=forward,
+        derived=derived,
+        compared=all(call.compared for call in counted),
+        work=NeedlessBackward(where, share, share, backward.handed),
     )
 
 
@@ -126,29 +147,31 @@ def _with_what_follows(run: Run, copies: list[Rows], track: Rows) -> list[_Copy]
     """
     events = run.trace.events
     begins = events.start[track]
-    after = [int(np.searchsorted(begins, events.end[rows].max())) for rows in copies]
-    same = [_alike(run, track, after[0], at) for at in after[1:]]
+    after = np.searchsorted(begins, [events.end[rows].max() for rows in copies])
+    calls = np.sort(np.searchsorted(begins, [events.start[rows].min() for rows in copies]))
+    until = np.append(calls, len(track))[
+        np.searchsorted(calls, after)
+    ]  # what follows one call ends where the next begins
+    rest = [track[at:end] for at, end in zip(after, until, strict=True)]
+    same = [_alike(run, rest[0], one) for one in rest[1:]]
     whole = []
-    for rows, at, count in zip(copies, after, (max(same), *same), strict=True):
-        inside = np.concatenate((rows, track[at : at + count]))
+    for rows, at, its, count in zip(copies, after, rest, (max(same), *same), strict=True):
+        inside = np.concatenate((rows, its[:count]))
         numbers = events.sequence[inside].astype(np.int64)
         numbers = numbers[numbers >= 0]
         following = track[at + count :][:1]
-        end = int(events.start[following[0]]) if len(following) and count else int(events.end[rows].max())
+        end = int(events.end[inside].max())
         last = max(int(events.sequence[following].max(initial=-1)), int(numbers.max(initial=-1)) + 1)
         first = int(numbers.min(initial=last))
         whole.append(_Copy(rows, int(events.start[rows].min()), end, first, last))
     return whole
 
 
-def _alike(run: Run, track: Rows, one: int, other: int) -> int:
-    """How many operators from two positions on are alike."""
-    count = 0
-    for a, b in zip(track[one:].tolist(), track[other:].tolist(), strict=False):
-        if a == b or not _is_alike(run, a, b):
-            break
-        count += 1
-    return count
+def _alike(run: Run, one: Rows, other: Rows) -> int:
+    """How many operators of two sequences are alike, from the first on."""
+    most = min(len(one), len(other))
+    pairs = zip(one[:most].tolist(), other[:most].tolist(), strict=True)
+    return next((count for count, (a, b) in enumerate(pairs) if not _is_alike(run, a, b)), most)
 
 
 def _is_alike(run: Run, one: int, other: int) -> bool:
@@ -164,27 +187,35 @@ def _is_alike(run: Run, one: int, other: int) -> bool:
     return (mine.dims, mine.concrete) == (its.dims, its.concrete) and len(shapes_of(run, one)) <= 1
 
 
-def _nodes_again(run: Run, copies: list[_Copy], nodes: Rows, track: Rows) -> Rows:
-    """Calls of nodes that compute what another copy's node computes in the same backward pass: all but the first."""
+def _engine(run: Run, nodes: Rows, track: Rows) -> _Engine:
     events = run.trace.events
-    operators = events.start[np.setdiff1d(track, nodes, assume_unique=True)]
-    number, passes = events.sequence[nodes], np.searchsorted(np.sort(operators), events.start[nodes])
+    nodes = nodes[np.argsort(events.sequence[nodes], kind="stable")]
+    operators = np.sort(events.start[without(track, nodes)])
+    return _Engine(nodes, events.sequence[nodes].astype(np.int64), np.searchsorted(operators, events.start[nodes]))
+
+
+def _nodes_again(run: Run, copies: list[_Copy], engine: _Engine) -> Rows:
+    """Calls of nodes that compute what another copy's node computes in the same backward pass: all but the first."""
     found, place = [], []
     for copy in copies:
-        mine = np.flatnonzero((number >= copy.first) & (number < copy.last) & (events.start[nodes] >= copy.start))
+        lo, hi = np.searchsorted(engine.numbers, (copy.first, copy.last))
+        mine = lo + np.flatnonzero(run.trace.events.start[engine.nodes[lo:hi]] >= copy.start)
         found.append(mine)
-        place.append(np.stack((passes[mine], number[mine] - copy.first)))
+        place.append(np.stack((engine.passes[mine], engine.numbers[mine] - copy.first)))
     which = np.concatenate(found)
     _, kept = np.unique(np.concatenate(place, axis=1), axis=1, return_index=True)
-    return nodes[np.delete(which, kept)]
+    again: Rows = engine.nodes[np.delete(which, kept)]
+    return again
 
 
 def _calls(run: Run, call: RepeatedCall, operators: Rows) -> list[Rows]:
     """For each call of a module its operators in the analysed trace, of all steps."""
     twins = run.recorded_rows(operators)
     start = np.where(twins >= 0, run.recorded.events.start[np.maximum(twins, 0)], -1)
-    spans = [union(*np.array([[a], [b]], np.int64) - run.recorded.origin_ns) for a, b in call.spans if b > a]
-    return [operators[span.contains(start)] for span in spans]
+    order = np.argsort(start, kind="stable")
+    spans = np.array([span for span in call.spans if span[1] > span[0]], np.int64).reshape(-1, 2)
+    at = np.searchsorted(start[order], spans - run.recorded.origin_ns)
+    return [np.sort(operators[order[lo:hi]]) for lo, hi in at.tolist()]
 
 
 def _is_random(run: Run, rows: Rows) -> bool:

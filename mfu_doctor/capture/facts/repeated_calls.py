@@ -1,9 +1,11 @@
 """Modules that are called again with the very tensors of a call before, in the step that is recorded with shapes.
 
-A call is the same if its tensors and its parameters are the same objects, not written in between, and neither an optimizer came
-in between nor a backward pass that ends the graph: one with `create_graph=True` leaves it as it is. The tensors are referred to
-weakly, until then: one that has died was another one. A parameter is not, since torch refuses to swap or convert what anybody
-refers to; calls that get one as an argument are not compared. Whether the module draws random numbers is seen in the trace.
+A call is the same if its tensors and its parameters are the same objects, not written in between, if neither an optimizer came
+in between nor a backward pass that ends the graph, and if it gave the same: a module may compute with more than what it was given
+and its parameters (adapters that are switched, weights that stand in for others). Where nothing tells what it gave, a pass with
+`create_graph=True` in between makes it another call. The tensors are referred to weakly, until then: one that has died was
+another one. A parameter is not, since torch refuses to swap or convert what anybody refers to; calls that get one as an argument
+are not compared. Whether the module draws random numbers is seen in the trace.
 Nothing is watched once a function is to be compiled: Dynamo would warn of hooks on all modules, and break graphs.
 """
 
@@ -18,6 +20,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from mfu_doctor.capture.facts.call_result import CallResult, result_of
 from mfu_doctor.capture.loop.dynamo import before_compiling, leave_alone
 from mfu_doctor.capture.loop.outermost import anything_compiled
 from mfu_doctor.facts.wasted_work import RepeatedCall
@@ -34,9 +37,16 @@ class _Call(Struct, eq=False):
 
     name: str
     start_ns: int
+    after: int  # differentiated backward passes that had begun before it
     end_ns: int = 0
     is_plain: bool = True  # nothing but these tensors was given
+    result: CallResult = field(default_factory=CallResult)
     again: list[_Call] = field(default_factory=list)
+
+    def is_like(self, first: _Call) -> bool:
+        """Whether it gave what the first one gave, as far as that is known."""
+        differs = self.result.differs_from(first.result)
+        return self.after == first.after if differs is None else not differs
 
 
 class _Known(Struct, frozen=True):
@@ -58,6 +68,7 @@ class RepeatedCalls(Struct):
     _repeated: list[_Call] = field(default_factory=list)
     _removals: list[Callable[[], None]] = field(default_factory=list)
     _left: int = _MOST
+    _passes: int = 0  # differentiated backward passes
 
     def watch(self, guarded: Callable[..., None], thread: int, called: Callable[[Any, tuple[Any, ...]], None]) -> None:
         """Begin to watch this thread; our functions are called through `guarded`, and so is `called` with each call."""
@@ -76,11 +87,11 @@ class RepeatedCalls(Struct):
             else:
                 self._open.append(None)
 
-        def after(_module: Any, _args: object, *rest: Any) -> None:
+        def after(_module: Any, args: tuple[Any, ...], *rest: Any) -> None:
             if self._open and threading.get_ident() == thread and os.getpid() == process:
-                guarded(
-                    self._after, len(rest) < _WITH_NAMES or bool(rest[0])
-                )  # after an exception torch leaves them out
+                # after an exception torch leaves both out
+                names, output = rest if len(rest) == _WITH_NAMES else (True, None)
+                guarded(self._after, args, bool(names), output)
 
         for ours in (before, after):
             leave_alone(ours, inside=True)
@@ -108,15 +119,20 @@ class RepeatedCalls(Struct):
         """What comes now is no repetition: parameters may have changed, or a graph is gone."""
         self._known.clear()
 
+    def differentiated(self) -> None:
+        """A backward pass begins that leaves the graph: the program may compute with the gradients, and replace what it likes."""
+        self._passes += 1
+
     def found(self) -> tuple[RepeatedCall, ...]:
         """The calls that were made more than once."""
-        same = ([first, *first.again] for first in self._repeated if first.is_plain)
-        plain = ([call for call in calls if call.is_plain] for calls in same)
-        return tuple(
-            RepeatedCall(module=calls[0].name, spans=tuple((one.start_ns, one.end_ns) for one in calls))
-            for calls in plain
-            if len(calls) > 1
-        )
+        found = []
+        for first in self._repeated:
+            calls = [call for call in (first, *first.again) if call.is_plain and call.is_like(first)]
+            if first.is_plain and len(calls) > 1:
+                spans = tuple((one.start_ns, one.end_ns) for one in calls)
+                compared = all(one.result.values is not None for one in calls)
+                found.append(RepeatedCall(module=first.name, spans=spans, compared=compared))
+        return tuple(found)
 
     def _before(self, module: Any, args: tuple[Any, ...]) -> None:
         import torch
@@ -135,7 +151,7 @@ class RepeatedCalls(Struct):
             *filter(_is_comparable, parameters),
         )  # functional_call puts other tensors in their place
         key = id(module), module.training, _states(args), _states(parameters)
-        call = _Call(type(module).__name__, time.time_ns())
+        call = _Call(type(module).__name__, time.time_ns(), self._passes)
         self._open[-1] = call
         known = self._known.get(key)
         if known is None or not known.is_of(objects):
@@ -147,11 +163,12 @@ class RepeatedCalls(Struct):
             self._repeated.append(first)
         first.again.append(call)
 
-    def _after(self, has_names: bool) -> None:
+    def _after(self, args: tuple[Any, ...], has_names: bool, output: Any) -> None:
         call = self._open.pop() if self._open else None  # another thread may have ended the block
         if call is not None:
             call.end_ns = time.time_ns()
             call.is_plain = not has_names
+            call.result = result_of(output, args)
 
 
 def _is_comparable(tensor: Any) -> bool:

@@ -3,8 +3,9 @@
 What it measures
     Calls of a module with the very tensors of a call before it, if nothing has written them and no optimizer step came in
     between, nor a backward pass but one that is itself differentiated (create_graph=True); and what is computed in the same way
-    from their output alone, such as a gradient of it. profile() watches the calls in the step that it records with shapes. A call
-    that draws random numbers (dropout, sampling) and one in another mode (eval) do not count.
+    from their output alone, such as a gradient of it. profile() watches the calls in the step that it records with shapes, and
+    compares what they give: on the CPU the values, elsewhere the graph of its gradient. A call that gives something else is
+    another one, and so is one that draws random numbers (dropout, sampling) or is in another mode (eval).
 
 Why it costs
     A second forward pass for a metric or a log line costs as much as the first one, and if a loss uses both, backward runs twice.
@@ -60,7 +61,8 @@ def repeated_forward(run: Run) -> Outcome:
     return Finding(
         summary=f"{names} is called again with the same tensors, which takes {steady.share(spent)} of the step",
         fix=f"out = model(x)  # {names}: once, {_DERIVED if found.derived else _MEASURED}",
-        detail="nothing was written and nothing was updated in between, so each call computes the same",
+        detail="nothing was written and nothing was updated in between"
+        + (", and each call gave the same" * found.compared),
         confidence="measured",
         decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
         change=found.work.removed(run),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from mfu_doctor.analysis.evidence import repeated_calls
+from mfu_doctor.analysis.evidence.repeated_calls import repeated_calls_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts.wasted_work import RepeatedCall
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
@@ -115,3 +119,46 @@ def test_of_two_calls_with_a_backward_one_pass_is_left() -> None:
 def test_calls_that_differ_are_no_finding() -> None:
     silent(repeated_forward, called_twice(random=True))
     silent(repeated_forward, called_twice(told=False))
+
+
+def calls_in_a_row(count: int, *, waits_us: int = 0, compared: bool = False) -> Run:
+    """So many equal calls of 1 ms, each with 20 us for a metric after it; then a wait for the next batch."""
+    ends: list[tuple[int, int]] = []
+
+    def body(drawn: Timeline) -> None:
+        for _ in range(count):
+            start = drawn.now
+            drawn.op("aten::mm", host=1_000, **SQUARE)
+            ends.append((start * 1_000, drawn.now * 1_000))
+            drawn.op("aten::argmax", host=20, dims=[[64, 64], [], []])
+        drawn.python(waits_us)
+
+    drawn = steps(body, device=False)
+    origin = run_of(drawn).trace.origin_ns
+    spans = tuple((origin + a, origin + b) for a, b in ends)
+    each = (spans[at : at + count] for at in range(0, len(ends), count))
+    told = tuple(RepeatedCall(module="Net", spans=one, compared=compared) for one in each)
+    return run_of(drawn, repeated_calls=told)
+
+
+def test_what_the_step_waits_after_the_last_call_is_no_part_of_it() -> None:
+    assert price_us(repeated_forward, calls_in_a_row(2, waits_us=20_000)).high_ns == close(1_020)
+
+
+def test_each_operator_is_compared_once_however_many_calls_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[int, int]] = []
+    alike = repeated_calls._is_alike
+
+    def counting(run: Run, one: int, other: int) -> bool:
+        compared.append((one, other))
+        return alike(run, one, other)
+
+    monkeypatch.setattr(repeated_calls, "_is_alike", counting)
+    run = calls_in_a_row(40)
+    assert repeated_calls_of(run) is not None
+    assert len(compared) <= len(run.trace.events)
+
+
+def test_calls_are_said_to_give_the_same_only_where_that_was_compared() -> None:
+    assert "gave the same" not in (found(repeated_forward, calls_in_a_row(2)).detail or "")
+    assert "each call gave the same" in (found(repeated_forward, calls_in_a_row(2, compared=True)).detail or "")
