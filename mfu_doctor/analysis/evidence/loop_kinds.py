@@ -42,7 +42,7 @@ _WRITE = re.compile(
 _LENGTHEN = re.compile(rf"{NODE_CALL.pattern}(Cat|Stack)Backward\d+$")
 _COLLECTS = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
 _GATE = re.compile(r"aten::sigmoid_? |aten::add_? aten::tanh_? ")  # of a cell; a layer's own tanh follows its product
-_FIRST_AXIS_OF_ONE = 1
+_ONE = 1  # sample in a batch
 
 
 class SmallOps(Struct, frozen=True):
@@ -107,7 +107,7 @@ def small_ops(run: Run) -> list[SmallOps]:
             if trained >= rounds or not are_given(run, loop)
             else _kind(loop, _all_names(run, loop, rows), nodes, mine, trained)
         )
-        if kind is not None and (loop.again < 0 or kind != "layers-per-part" or _takes_one(run, loop)):
+        if kind is not None and (loop.again < 0 or _is_surely_one(run, loop, kind)):
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
 
@@ -126,10 +126,16 @@ def _key(loop: Loop, at: int) -> int:
     return loop.again if loop.again >= 0 else -1 - at
 
 
-def _takes_one(run: Run, loop: Loop) -> bool:
-    """Whether a layer of the loop gets a batch of one, as far as shapes tell: layers in a row have whole batches."""
-    layers = rows_matching(run.trace, _LAYER, loop.rows[: len(loop.rows) // loop.rounds])
-    return any(shapes[0][0] == 1 for row in layers.tolist() if (shapes := shapes_of(run, row)))
+def _is_surely_one(run: Run, loop: Loop, kind: Kind) -> bool:
+    """Whether a loop of few rounds goes over equal parts, one by one, as far as shapes tell.
+
+    The levels of a pyramid have few rounds as well, and differ in size: no one call takes all of them. Layers in a row have
+    whole batches.
+    """
+    sizes = _sizes(run, loop)
+    layers = rows_matching(run.trace, _LAYER, loop.rows[: len(loop.rows) // loop.rounds]).tolist()
+    takes_one = any(shapes[0][0] == _ONE for row in layers if (shapes := shapes_of(run, row)))
+    return max(sizes, default=0) == 1 and (kind != "layers-per-part" or takes_one)
 
 
 def _all_names(run: Run, loop: Loop, rows: Rows) -> list[str]:
@@ -223,16 +229,20 @@ def _inside(run: Run, loop: Loop, nodes: _Nodes, mine: Rows) -> Intervals:
 
 def is_uneven(run: Run, loop: Loop) -> bool:
     """Whether recorded shapes show rounds of different sizes; what collects results grows in any loop."""
+    return max(_sizes(run, loop), default=0) > 1
+
+
+def _sizes(run: Run, loop: Loop) -> list[int]:
+    """How many recorded shapes each operator of a round has over all rounds, without those that collect results."""
     body = len(loop.rows) // loop.rounds
+    counts = []
     for position in range(body):
         rows = loop.rows[position::body]
-        if _COLLECTS.match(run.trace.name_of(int(rows[0]))):
-            continue
-        _, first = np.unique(run.trace.events.args[rows], return_index=True)
-        sizes = {args.dims for row in rows[first] if (args := run.trace.args_of(int(row))) is not None}
-        if len(sizes - {None}) > 1:
-            return True
-    return False
+        if not _COLLECTS.match(run.trace.name_of(int(rows[0]))):
+            _, first = np.unique(run.trace.events.args[rows], return_index=True)
+            sizes = {args.dims for row in rows[first] if (args := run.trace.args_of(int(row))) is not None}
+            counts.append(len(sizes - {None}))
+    return counts
 
 
 def time_of(loops: list[SmallOps]) -> Intervals:

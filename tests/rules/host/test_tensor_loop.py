@@ -289,6 +289,27 @@ def test_few_rounds_of_whole_batches_or_of_own_weights_are_layers() -> None:
     silent(tensor_loop, environments(times=2))
 
 
+def levels(sizes: tuple[int, ...]) -> Run:
+    """Six layers of attention, each of which samples the levels of a pyramid one after another (20 us an operator)."""
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step():
+            for _ in range(6):
+                drawn.op("aten::linear", host=20)
+                drawn.op("aten::split", host=20)
+                for size in sizes:
+                    for name in ("flatten", "transpose", "reshape", "select", "grid_sampler"):
+                        drawn.op(f"aten::{name}", host=20, dims=[[2, size, 16]], types=["float"])
+                drawn.op("aten::stack", host=20)
+                drawn.python(50)
+    return run_of(drawn)
+
+
+def test_levels_of_a_pyramid_differ_in_size_and_are_no_loop() -> None:
+    silent(tensor_loop, levels((1024, 256, 64, 16)))
+    found(tensor_loop, levels((64, 64, 64, 64)))
+
+
 def test_layers_get_their_gradients_round_by_round_and_are_no_loop() -> None:
     silent(tensor_loop, recurrence(body=("aten::select", "aten::addmm", "aten::tanh"), own_weights=True))
 
