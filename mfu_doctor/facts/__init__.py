@@ -252,7 +252,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     profiled_steps_s: tuple[float, ...] = ()  # the same, inside the timing window
     after_steps_s: tuple[float, ...] = ()  # un-profiled, after the windows (does the profiler linger?)
     micro_batches: float | None = None  # fetches per update of the optimizer that steps most often
-    batch_shape: tuple[int, ...] | None = None
+    batch_shape: tuple[int, ...] | None = None  # of its first tensor
+    batch_elements: int | None = None  # numbers in all of its tensors; None: it holds something else besides
     windows: tuple[Window, ...] = ()
     precision: PrecisionFacts | None = None
     loaders: tuple[LoaderFacts, ...] = ()

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="torch is not installed")
-
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.settings import Compiled, compile_facts
 from mfu_doctor.capture.profiler.limits import EVENT_BUDGET, StepSize, steps_within_budget
 from mfu_doctor.capture.profiler.session import Options
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
 MS = 1_000_000
 
@@ -31,6 +31,29 @@ def test_the_wait_for_a_batch_is_that_of_fetches_which_nothing_recorded() -> Non
     (loader,) = loop.loaders
     assert loader.fetches == 7
     assert loader.wait_s == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    ("batch", "elements"),
+    [
+        (torch.zeros(2, 3), 6),
+        (
+            {
+                "input_ids": torch.zeros(2, 77),
+                "pixel_values": [torch.zeros(2, 3, 8, 8), torch.zeros(2)],
+                "path": "a.png",
+            },
+            545,
+        ),
+        ((torch.zeros(2), 1.0, None), 4),
+        ((torch.zeros(2), object()), None),
+        ([1] * 100_000, None),
+    ],
+)
+def test_a_batch_is_as_large_as_all_that_it_holds(batch: Any, elements: int | None) -> None:
+    loop = LoopFacts()
+    loop.fetched(batches(), batch, 1, plain=True)
+    assert loop.batch_elements == elements
 
 
 def test_the_cpu_time_of_a_batch_is_that_of_the_thread_and_not_its_wait() -> None:
@@ -144,7 +167,6 @@ def test_calls_from_python_count_where_source_lines_are_recorded() -> None:
 
 def test_an_optimizer_says_which_options_its_class_takes() -> None:
     """Advice that the class does not take is a TypeError for the user."""
-    torch = pytest.importorskip("torch")
 
     def home_made(self: Any, params: Any, lr: float) -> None:
         torch.optim.Optimizer.__init__(self, params, {"lr": lr})
@@ -168,7 +190,6 @@ def test_an_optimizer_says_which_options_its_class_takes() -> None:
 
 
 def test_sparse_gradients_are_told() -> None:
-    torch = pytest.importorskip("torch")
     loop, table = LoopFacts(), torch.nn.Embedding(4, 2, sparse=True)
     table(torch.tensor([1])).sum().backward()
     loop.stepped(torch.optim.SparseAdam(table.parameters()))

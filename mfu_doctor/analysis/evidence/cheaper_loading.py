@@ -18,8 +18,8 @@ _REMEDIES = {
     RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
 }
 _KEPT_OPEN = (
-    "in __getitem__ of the dataset: read each file once and keep it (a dict of opened files, or arrays in .npy files: "
-    "np.load(file, mmap_mode='r')); or draw the samples of a file one after another"
+    "in __getitem__ of the dataset: read each file once and keep it, or store only what batches take of it (smaller samples, "
+    "arrays in .npy files: np.load(file, mmap_mode='r')); or draw the samples of a file one after another"
 )
 
 
@@ -40,7 +40,4 @@ def cheaper_ends(lines: LoadingLines | None, again: Reading | None) -> Ends:
 
 def told_of(again: Reading) -> str:
     """What is read for a batch, as a clause."""
-    return (
-        f"{size_of(again.read)} are read for a batch that has {size_of(again.batch)} at most: files or archives are opened and "
-        "read anew for each sample"
-    )
+    return f"{size_of(again.read)} are read for a batch that has {size_of(again.batch)} at most: most of it is dropped"

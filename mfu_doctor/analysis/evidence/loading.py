@@ -139,15 +139,15 @@ class Reading(Struct, frozen=True):
 
 
 def read_again(run: Run, loading: Loading) -> Reading | None:
-    """What is read for a batch, if that is so much more than the batch has that the rest was read for nothing; else None.
+    """What is read for a batch, if that is so much more than the batch has that most of it is dropped; else None.
 
-    A file or an archive of many samples is then opened and read anew for each of them.
+    Why it is dropped is not known: a file of many samples is read anew for each of them, or a sample is cut out of a larger one.
     """
-    host, shape = (run.facts.host, run.facts.batch_shape) if run.facts is not None else (None, None)
-    if host is None or not host.loading_read_bytes_s or not shape:
+    host, elements = (run.facts.host, run.facts.batch_elements) if run.facts is not None else (None, None)
+    if host is None or not host.loading_read_bytes_s or not elements:
         return None
     read = host.loading_read_bytes_s * seconds(run.mean_step.stated_ns) / loading.fetches
-    found = Reading(read, math.prod(shape) * _WIDEST)
+    found = Reading(read, elements * _WIDEST)
     return found if found.share < _FOR_NOTHING else None
 
 

@@ -111,6 +111,7 @@ def _optional(capture: Capture) -> dict[str, Any]:
     readers: dict[str, Callable[[], Any]] = {
         "versions": versions,
         "batch_shape": lambda: loop.batch_shape,
+        "batch_elements": lambda: loop.batch_elements,
         "precision": lambda: loop.settings.precision(loop.autocast_dtype),
         "loaders": lambda: loop.loaders,
         "optimizers": lambda: loop.optimizers,

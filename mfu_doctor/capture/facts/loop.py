@@ -5,6 +5,7 @@ Only plain values are kept, never a reference to a loader, batch, optimizer or p
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Hashable
@@ -28,6 +29,7 @@ _MAX_LOADERS = 256  # a new one for each epoch or fold
 _MAX_OPTIMIZERS = 16  # one optimizer per parameter would otherwise fill the file
 _AWAY = 2  # an optimizer that stays away more than so many times as long as ever before has been given up
 _MAX_WAITS = 1000
+_MOST_PARTS = 10_000  # of a batch's containers that are counted
 _DEPTH = 3  # how far into a batch's containers to look for its first tensor
 
 
@@ -36,6 +38,7 @@ class _Loader:
     facts: dict[str, Any]
     shape: tuple[int, ...] | None = None  # of the first tensor of its first batch
     length: int | None = None
+    elements: int | None = None  # of all tensors of its first batch
     epoch: int = 0  # number of its latest iterator
     workers: tuple[int, ...] = ()  # processes of this iterator
     fetches: int = 0
@@ -100,7 +103,9 @@ class LoopFacts:
             if len(self._loaders) >= _MAX_LOADERS:
                 return
             settings = loader_settings(iterator) | {"sample_place": sample_place(iterator, self._files)}
-            self._loaders[number] = _Loader(settings, _first_shape(batch, _DEPTH), length_of(iterator))
+            self._loaders[number] = _Loader(
+                settings, _first_shape(batch, _DEPTH), length_of(iterator), _elements(batch, _DEPTH)
+            )
         loader, epoch = self._loaders[number], self.known.of(iterator)
         loader.fetches += 1
         if epoch != loader.epoch:
@@ -167,6 +172,12 @@ class LoopFacts:
         return max(used, key=lambda loader: loader.fetches).shape if used else None
 
     @property
+    def batch_elements(self) -> int | None:
+        """Numbers in such a batch, of all its tensors; None if it holds something else besides."""
+        used = self._of_loop(self.feeding.trained)
+        return max(used, key=lambda loader: loader.fetches).elements if used else None
+
+    @property
     def loaders(self) -> tuple[LoaderFacts, ...]:
         """The loop's loaders, most used first; those with equal settings (of several epochs or folds) are one."""
         merged: dict[tuple[Any, ...], _Loader] = {}
@@ -231,12 +242,32 @@ def _first_shape(batch: Any, depth: int) -> tuple[int, ...] | None:
         return tuple(int(n) for n in shape)
     if depth == 0:
         return None
-    if isinstance(batch, dict) or (hasattr(batch, "values") and hasattr(batch, "keys")):
-        parts = list(batch.values())
-    else:
-        parts = list(batch) if isinstance(batch, list | tuple) else []
-    for part in parts:
+    for part in _parts(batch) or ():
         found = _first_shape(part, depth - 1)
         if found is not None:
             return found
     return None
+
+
+def _elements(batch: Any, depth: int) -> int | None:
+    """Numbers in all tensors and arrays of a batch, and characters of its texts; None if it holds something else."""
+    shape = getattr(batch, "shape", None)
+    if shape is not None:
+        return math.prod(int(n) for n in shape)
+    if isinstance(batch, str | bytes):
+        return len(batch)
+    if batch is None or isinstance(batch, int | float):
+        return 1
+    parts = _parts(batch) if depth else None
+    if parts is None or len(parts) > _MOST_PARTS:
+        return None
+    each = [_elements(part, depth - 1) for part in parts]
+    known = [one for one in each if one is not None]
+    return sum(known) if len(known) == len(each) else None
+
+
+def _parts(batch: Any) -> list[Any] | None:
+    """What a dictionary, a list or a tuple holds; None: it is none of them."""
+    if isinstance(batch, dict) or (hasattr(batch, "values") and hasattr(batch, "keys")):
+        return list(batch.values())
+    return list(batch) if isinstance(batch, list | tuple) else None

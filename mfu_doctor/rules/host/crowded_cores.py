@@ -67,7 +67,7 @@ class _Taker(Struct, frozen=True):
 # What is left of the workers' CPU time at the three ends: how much can be saved in it is not known. Keeping decoded images left
 # 0.2 % of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
 _LEFT = (0.75, 0.25, 0.0)
-_HALF = 0.5  # stays at the low end where files are read anew, as in input-bound
+_HALF = 0.5  # stays at the low end where most of what is read is dropped, as in input-bound
 _CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="loading takes no core any more")
 _LESS_ENDS = Ends(low="a quarter of this goes", high="all of it runs at another time")
 _THREADS_ENDS = Ends(low="half of it goes", high="all idle time of the cores goes")

@@ -24,8 +24,8 @@ How the gain is predicted
     If workers remove less than half of the wait, cheaper loading is advised instead: low a quarter less CPU time per batch, mid
     half of it, high none left. How much can really be saved depends on the transforms. If the training thread loads itself and
     samples of its stack show that it reads, decodes or tokenizes, that part is gone at all ends; putting batches together stays.
-    If more than four times of what a batch has is read for it, loading is advised to read it once: low half of loading stays,
-    mid the part that the batch needs at most. Running workers then also give back to training what it waits for their cores.
+    If more than four times of what a batch has is read for it, cheaper loading reads less: low half of loading stays, mid the
+    part that the batch needs at most. Running workers then also give back to training what it waits for their cores.
 
 How to fix
     DataLoader(num_workers=N, persistent_workers=True), with pin_memory=True if a GPU trains. If all cores are already busy,
@@ -117,7 +117,7 @@ def input_bound(run: Run) -> Outcome:
     wanted, cores = _recommended(loading), loader_cores(run, loading)
     few = _fewer(loading, wanted)
     again = read_again(run, loading)
-    cheaper = again is not None or _workers_do_little(run, loading, cores, wanted)
+    cheaper = _workers_do_little(run, loading, cores, wanted)
     who = "Training" if run.is_cpu else "GPU"
     lines = loading_lines(run) if loading.workers == 0 else None
     storage = _from_storage(run)
@@ -127,11 +127,11 @@ def input_bound(run: Run) -> Outcome:
         detail=_detail(loading, storage)
         + (f"; {lines.takes}" if lines is not None else "")
         + (f"; {told_of(again)}" if again is not None else "")
-        + (f"; {_no_core(run, loading, cores)}" if cheaper and again is None else ""),
+        + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
         decides=cheaper_ends(lines, again) if cheaper else _WORKER_ENDS,
         change=_cheaper_change(run, loading, cores) if cheaper else _change(run, loading, cores, (few, wanted)),
         evidence=_evidence(loading, storage, cores),
-        place=_place(run, loading, lines, again),
+        place=_place(run, loading, lines, again if cheaper else None),
         symptom_of=("restarted-loader",),
         effort="refactor" if cheaper else "line",
         confidence=_confidence(loading, cores, cheaper_ends(lines, again), wanted=wanted, cheaper=cheaper),

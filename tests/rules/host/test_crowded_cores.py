@@ -77,7 +77,7 @@ def test_workers_that_read_files_anew_are_to_read_them_once() -> None:
             drawn.fetch(300)
             drawn.op("aten::mm", host=99_700)
     host = replace(loads(0.69), turns=WAITING, loading_read_bytes_s=10 * 256e3 / 0.1)
-    finding = found(crowded_cores, run_of(drawn, host=host, loaders=(WORKER,), batch_shape=(32, 1_000)))
+    finding = found(crowded_cores, run_of(drawn, host=host, loaders=(WORKER,), batch_elements=32_000))
     assert "read each file once and keep it" in finding.fix
     assert "2.44 MiB are read for a batch that has 250 KiB at most" in finding.summary
 

@@ -99,12 +99,16 @@ def test_batches_that_come_from_storage_are_said_to() -> None:
     )
 
 
-def reading(rate: float, *, workers: int = 1) -> Run:
-    """Steps of 8 ms, 5 of them waits for batches of 256 kB at most, for which so many bytes a second are read."""
+def reading(rate: float, *, workers: int = 1, idle: bool = False) -> Run:
+    """Steps of 8 ms, 5 of them waits for batches of 256 kB at most, for which so many bytes a second are read.
+
+    All cores are busy, or it is not known that they are.
+    """
     told = LoaderFacts(class_name="DataLoader", num_workers=workers, fetches=6, sample_place="data.py:12")
-    host = HostFacts(cores=4, affinity=4, loading_read_bytes_s=rate)
+    busy = HostFacts(cores=2, affinity=2, cpu_share=0.4 if workers else 2.0, worker_cpu_share=1.6 if workers else 0.0)
+    host = replace(HostFacts(cores=4, affinity=4) if idle else busy, loading_read_bytes_s=rate)
     name = WORKERS if workers else SINGLE
-    return run_of(loop(5_000, 3_000, name=name), loaders=(told,), host=host, batch_shape=(32, 1_000))
+    return run_of(loop(5_000, 3_000, name=name), loaders=(told,), host=host, batch_elements=32_000)
 
 
 def test_a_file_that_is_read_anew_for_each_sample_is_to_be_kept() -> None:
@@ -122,7 +126,18 @@ def test_a_file_that_is_read_anew_for_each_sample_is_to_be_kept() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 256e3 / 8e-3, 3 * 256e3 / 8e-3])
 def test_reading_about_what_a_batch_has_is_no_fault(rate: float) -> None:
-    assert "num_workers" in found(input_bound, reading(rate)).fix
+    finding = found(input_bound, reading(rate, idle=True))
+    assert "num_workers" in finding.fix
+    assert "are read for a batch" not in (finding.detail or "")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_are_advised_where_cores_are_free_however_much_is_read(workers: int) -> None:
+    """Large photos that are made smaller are read in full as well: that much is read is told, and no more."""
+    finding = found(input_bound, reading(10 * 256e3 / 8e-3, workers=workers, idle=True))
+    assert "num_workers" in finding.fix
+    assert "at most: most of it is dropped" in (finding.detail or "")
+    assert "anew" not in (finding.detail or "")
 
 
 def test_training_gets_back_the_cores_of_workers_that_do_less() -> None:
@@ -147,8 +162,8 @@ def test_training_gets_back_the_cores_of_workers_that_do_less() -> None:
         turns=turns,
     )
     told = (LoaderFacts(class_name="DataLoader", num_workers=1, fetches=6),)
-    alone = price_us(input_bound, run_of(drawn, loaders=told, host=replace(host, turns=None), batch_shape=(32, 1_000)))
-    price = price_us(input_bound, run_of(drawn, loaders=told, host=host, batch_shape=(32, 1_000)))
+    alone = price_us(input_bound, run_of(drawn, loaders=told, host=replace(host, turns=None), batch_elements=32_000))
+    price = price_us(input_bound, run_of(drawn, loaders=told, host=host, batch_elements=32_000))
     assert alone.mid_ns == close(4_000 - READY)
     assert price.mid_ns == close(4_000 - READY + 0.9 * 0.2 * 8_000)
 
