@@ -7,6 +7,7 @@ the table concerns rows that the batch does not use. Adding up the rows of the b
 from __future__ import annotations
 
 import re
+from collections import Counter
 from math import prod
 
 import numpy as np
@@ -14,9 +15,9 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of, owner_of
-from mfu_doctor.analysis.evidence.backward import in_backward
 from mfu_doctor.analysis.evidence.optimizer import optimizer_of
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, under
+from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COPY
@@ -26,6 +27,10 @@ from mfu_doctor.trace import Category
 DENSE = re.compile(r"^aten::(embedding_dense_backward|_embedding_bag_dense_backward)$")
 _ZEROING = re.compile(r"^aten::(zero_|fill_|zeros)$")
 _SUM = re.compile(r"^aten::add_?$")
+# The engine adds what a second lookup of a table gives while it calls that lookup's node, or adds it to what is in .grad.
+# A weight of a product that has the shape of a table has an AccumulateGrad too.
+_IN_LOOKUP = re.compile(rf"{NODE_CALL.pattern}Embedding\w*Backward\d+$")
+_IN_TABLE = re.compile(rf"{_IN_LOOKUP.pattern}|{ACCUMULATE_CALL.pattern}")
 _PRODUCT = re.compile(r"^aten::(mm|addmm|linear|matmul)$")
 # Position of num_weights among the arguments (native_functions.yaml of PyTorch).
 _ROWS_IN_TABLE = {"aten::embedding_dense_backward": 2, "aten::_embedding_bag_dense_backward": 5}
@@ -41,6 +46,7 @@ class DenseTables(Struct, frozen=True):
         summing: entries that add whole gradients of a table which is looked up several times, shape (n,).
         tables: (rows of the table, width, indices of the batch) of each size of table; empty if shapes were not recorded. Several
             lookups per step in tables of one size count as lookups in one table: a table that is used twice is the usual case.
+        lookups: per step in all tables.
         optimizer_rows: device rows of the optimizer that walk over a table.
         in_tables: for each of them the part of its elements that belongs to these tables.
         tied: whether a matmul has the shape of a table too, so that its weight may be shared with the output layer.
@@ -51,6 +57,7 @@ class DenseTables(Struct, frozen=True):
     adding: Mask
     summing: Mask
     tables: tuple[tuple[int, int, int], ...]
+    lookups: float
     optimizer_rows: Rows
     in_tables: npt.NDArray[np.float64]
     tied: bool
@@ -74,17 +81,30 @@ def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
         return None
     owned = owner_of(run, DENSE) >= 0
     zeroing = owned & ((owner_of(run, _ZEROING) >= 0) | (run.activity.kind == COPY))  # a memset is of kind copy
-    lookups = {t for row in calls.tolist() if (t := _lookup(run, row)) is not None}
-    sizes = {(rows, width) for rows, width, _ in lookups}
-    tables = tuple((*size, sum(batch for *of, batch in lookups if tuple(of) == size)) for size in sorted(sizes))
-    rows, part = _optimizer(run, steady, sizes)
-    return DenseTables(calls, zeroing, owned & ~zeroing, _summing(run, sizes), tables, rows, part, _is_tied(run, sizes))
+    each = steady.issued(run, calls)
+    known = [t for row in each.tolist() if (t := _lookup(run, row)) is not None]
+    often = Counter((rows, width) for rows, width, _ in known)
+    tables = tuple((*size, sum(batch for *of, batch in set(known) if tuple(of) == size)) for size in sorted(often))
+    rows, part = _optimizer(run, steady, set(often))
+    tied = _is_tied(run, set(often))
+    again = {size for size, count in often.items() if steady.per_step(count) > 1}
+    return DenseTables(
+        calls=calls,
+        zeroing=zeroing,
+        adding=owned & ~zeroing,
+        summing=_summing(run, again, _IN_LOOKUP if tied else _IN_TABLE),
+        tables=tables,
+        lookups=steady.per_step(len(each)),
+        optimizer_rows=rows,
+        in_tables=part,
+        tied=tied,
+    )
 
 
-def _summing(run: Run, sizes: set[tuple[int, int]]) -> Mask:
-    """Entries of additions in backward whose tensors have the shape of a table."""
+def _summing(run: Run, sizes: set[tuple[int, int]], within: re.Pattern[str]) -> Mask:
+    """Entries of additions of tensors with the shape of a table, inside of these calls of nodes."""
     adds = rows_matching(run.trace, _SUM, run.trace.rows(Category.CPU_OP))
-    adds = adds[in_backward(run, adds)]
+    adds = adds[under(run, adds, within) >= 0]
     told = run.trace.events.args[adds]
     of_table = [i for i in np.unique(told).tolist() if i >= 0 and run.trace.args[i].shape(0) in sizes]
     return np.isin(owner_of(run, _SUM), adds[np.isin(told, of_table)])
