@@ -79,7 +79,12 @@ class WholeRun(Struct, frozen=True, kw_only=True):
     def step_s(self) -> float | None:
         """What a step took in all, with what comes between steps; without the beginning of the run, and without a profiler."""
         steps = self.steps - self.profiled_steps
-        return (self.steps_s - self.profiled_s + self.long_s + self.between_s) / steps if steps > 0 else None
+        return (self.steps_s - self.profiled_s + self.long_s) / steps + self.pause_s if steps > 0 else None
+
+    @property
+    def pause_s(self) -> float:
+        """What comes between a step and the next, for each step: there is as much of it beside profiled ones."""
+        return self.between_s / self.steps if self.steps else 0.0
 
     def seconds_of(self, part: str) -> float:
         """Seconds of one of PARTS."""

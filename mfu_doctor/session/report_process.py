@@ -69,8 +69,7 @@ def main() -> None:
 
 def _step_s(report: Report) -> float | None:
     run, step = report.whole_run, report.step_time_s
-    between_s = run.between_s / run.steps if run is not None and run.steps else 0.0
-    return None if step is None else step.stated + between_s
+    return None if step is None else step.stated + (0.0 if run is None else run.pause_s)
 
 
 def _end_with_the_reader(pipe: int) -> None:

@@ -304,3 +304,9 @@ def test_a_notebook_shows_the_report_once_and_nothing_else(zygote: Zygote, tmp_p
 def test_who_wants_no_report_hears_nothing(zygote: Zygote, tmp_path: Path) -> None:
     ended = heard(zygote, tmp_path, SILENT)
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_step_takes_its_part_of_what_comes_between_all_steps() -> None:
+    """40 steps of a second, ten of them with a profiler, and a second after each: every step took two."""
+    run = WholeRun(wall_s=80, ended=True, steps=40, steps_s=40, profiled_steps=10, profiled_s=10, between_s=40, gaps=40)
+    assert run.step_s == pytest.approx(2.0)
