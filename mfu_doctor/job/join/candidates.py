@@ -122,13 +122,20 @@ def _saving(own: Diagnosis | None) -> float:
     return own.saving.mid if own is not None and own.saving is not None else 0.0
 
 
+def _stands_out(savings: dict[int, float], most_on: int) -> bool:
+    """Whether a rank is known to have clearly more of it than the others: 0 is a saving that is not known."""
+    others = [saving for place, saving in savings.items() if place != most_on]
+    return bool(others) and min(others) > 0 and savings[most_on] > _MORE * median(others)
+
+
 def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[int]]) -> Iterator[Candidate]:
     """The ranks' own findings; those that are named as the cause of a lateness, only if other ranks have them too."""
     for rule, having in where.items():
         if not set(having) - said.get(rule, set()):
             continue
         places = tuple(sorted(having))
-        most_on = max(places, key=lambda place: _saving(job.summaries[place].report.diagnosis(rule)))
+        savings = {place: _saving(job.summaries[place].report.diagnosis(rule)) for place in places}
+        most_on = max(savings, key=lambda place: savings[place])
         told = job.summaries[most_on].report.diagnosis(rule)
         if told is None:
             continue
@@ -139,7 +146,7 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
             fix=told.fix,
             place=told.place,
             ranks=() if len(places) == len(job) else tuple(job.ranks[place] for place in places),
-            most_on=job.ranks[most_on] if len(places) > 1 else None,
+            most_on=job.ranks[most_on] if _stands_out(savings, most_on) else None,
             confidence=told.confidence or "modelled",
             evidence=told.evidence,
         )
