@@ -99,7 +99,8 @@ with block(model_flops=1e6) as doctor, torch.autocast("cpu", torch.bfloat16, ena
     assert optimizer.options == ("foreach", "fused")
     assert optimizer.sparse_gradients is False
     assert facts.batch_shape == (4, 8)
-    assert facts.batch_elements is not None and facts.batch_elements >= 4 * 8
+    assert facts.batch_elements is not None
+    assert facts.batch_elements >= 4 * 8
     assert facts.micro_batches == 1.0
     assert facts.precision is not None
     assert facts.host is not None
