@@ -71,6 +71,11 @@ def step_of(steps_s: Sequence[float], skipped: int) -> float:
     return median(fmean(kept[a:b]) for a, b in pairwise(edges))
 
 
+def mean_of(steps_s: Sequence[float], skipped: int) -> float:
+    """What a step takes with all that comes seldom, such as the start of an epoch, and with all that disturbed the run."""
+    return fmean(steps_s[min(skipped, len(steps_s) // 3) :])
+
+
 def differences(unchanged: Sequence[float], changed: Sequence[tuple[int, float]]) -> list[float]:
     """The logarithm of the ratio of each changed run to the unchanged ones beside it.
 
@@ -201,6 +206,18 @@ def judged(change: Interval) -> str:
     if max(-change.low, change.high) <= _ALIKE:
         return SAME
     return OPEN
+
+
+def agrees(said: str, with_all: Sequence[float]) -> bool:
+    """Whether the whole means do not contradict a word that was said of the usual steps: a fix may act once in an epoch only.
+
+    Args:
+        said: the word.
+        with_all: differences of `mean_of`.
+    """
+    middle = fmean(with_all)
+    fits = {BETTER: middle < 0, WORSE: middle > 0, SAME: abs(middle) <= _ALIKE}
+    return fits.get(said, True)
 
 
 @cache

@@ -18,9 +18,12 @@ from mfu_doctor.trial.estimate import (
     FEWEST_PAIRS,
     MOST_PAIRS,
     Interval,
+    agrees,
+    differences,
     half_width,
     interval,
     judged,
+    mean_of,
     noise_of,
     step_of,
     wrong_of,
@@ -121,12 +124,11 @@ class Turns(Struct):
         losses = self.losses(arm)
         if losses is not None and losses.kind in (NOT_A_NUMBER, DIVERGES):
             return False
-        change = self.change(arm)
-        return len(arm.runs) < FEWEST_PAIRS or change is None or judged(change) == OPEN
+        return self.verdict(arm) == OPEN
 
     def change(self, arm: Arm) -> Interval | None:
         """What it does to the step, per sample; None if there are too few runs to say."""
-        steps = [(before, self._step(run) / arm.samples) for before, run in arm.runs if before < len(self.unchanged)]
+        steps = self._steps(arm, self._step)
         if len(steps) < 2:
             return None
         return interval([self._step(run) for run in self.unchanged], steps, self._fixes)
@@ -134,7 +136,14 @@ class Turns(Struct):
     def verdict(self, arm: Arm) -> str:
         """The word for it, as far as time goes."""
         change = self.change(arm)
-        return OPEN if change is None or len(arm.runs) < FEWEST_PAIRS else judged(change)
+        if change is None or len(arm.runs) < FEWEST_PAIRS:
+            return OPEN
+        said, with_all = judged(change), self._steps(arm, self._mean)
+        return said if agrees(said, differences([self._mean(run) for run in self.unchanged], with_all)) else OPEN
+
+    def _steps(self, arm: Arm, step: Callable[[Measured], float]) -> list[tuple[int, float]]:
+        """Of each run with it, the number of the unchanged one before it, and its step per sample."""
+        return [(before, step(run) / arm.samples) for before, run in arm.runs if before < len(self.unchanged)]
 
     @property
     def step_s(self) -> float:
@@ -175,6 +184,9 @@ class Turns(Struct):
 
     def _step(self, run: Measured) -> float:
         return step_of(run.steps_s, self.skipped)
+
+    def _mean(self, run: Measured) -> float:
+        return mean_of(run.steps_s, self.skipped)
 
     def _settle_group(self, group: Sequence[Arm]) -> None:
         while group and self._has_time():

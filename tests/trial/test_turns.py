@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.result.trial import (
@@ -62,6 +63,20 @@ def test_the_verdict_is_that_of_the_step_times(step_s: float, verdict: str) -> N
     assert one.saving_low_s is not None
     assert one.saving_high_s is not None
     assert one.saving_low_s <= 0.1 - step_s <= one.saving_high_s
+
+
+@pytest.mark.parametrize(("seldom_s", "usual_s"), [(0.0, 0.1), (4.0, 0.08)])
+def test_what_acts_once_in_an_epoch_is_not_judged_by_the_other_steps(seldom_s: float, usual_s: float) -> None:
+    """One step of twenty begins an epoch: without that nothing is said to be no different, and with it nothing better."""
+
+    class Epochs(Drawn):
+        def measure(self, names: tuple[str, ...] = ()) -> Measured | Failure:
+            run = super().measure(names)
+            assert isinstance(run, Measured)
+            return replace(run, steps_s=(*run.steps_s[:10], seldom_s if names else 2.0, *run.steps_s[11:]))
+
+    (one,) = found(Epochs({UNCHANGED: 0.1, ("it",): usual_s}), fix("it"))
+    assert one.verdict == OPEN
 
 
 def test_what_is_not_settled_stops_after_so_many_pairs() -> None:
