@@ -103,13 +103,13 @@ def estimate(low: float, middle: float, high: float, *, about: str, dash: str = 
         low: seconds.
         middle: the best estimate.
         high: seconds.
-        about: what stands before it ("about", "up to"); empty: the ends are not far apart.
+        about: what stands before it ("about", "up to"); empty: it is the figure.
         dash: between the ends.
     """
     scale, unit = time_unit(max(abs(high), SMALLEST_TIME_S), 2)
     best = duration_range(middle, middle)
     if not about or best == duration_range(low, high):
-        return best
+        return f"{about} {best}".lstrip()
     ends = _ends(low / scale, high / scale, 2, dash)
     return f"{about} {best} ({ends}{'' if best.endswith(f' {unit}') else f' {unit}'})"
 

@@ -144,7 +144,7 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     if finding.at_most is not None:
         price = price.within(finding.at_most * replay.measured_ns)
     then = scale.after(finding)
-    saving = _saving(price, then)
+    saving = replace(_saving(price, then), at_best=finding.at_best)
     enough = saving.low >= WORTH_SHARE * scale.step_s
     noise = scale.noise if enough and saving.mid < scale.least_s else None
     worth = enough and noise is None and finding.withhold is None

@@ -13,7 +13,7 @@ from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import part_of, percent_range, share
 from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, bound_by, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE
-from mfu_doctor.result.findings import FAILED, GUESSED, NOT_MEASURED, WITHHELD, Diagnosis, Saving
+from mfu_doctor.result.findings import FAILED, GUESSED, NOT_MEASURED, WITHHELD, Diagnosis, Saving, result_words
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import OTHER_KERNELS, Breakdown
@@ -37,6 +37,7 @@ _PRICED_BY = {
     "gc": ("gc-pause",),
     "queue": ("held-queue",),
 }
+_AT_STAKE = "are at stake; which change gets them back, another report tells"
 _FORWARD_ONLY = "forward-only"  # the rule that finds it; its summary begins with what it calls the run
 
 
@@ -61,7 +62,12 @@ def limits_of(report: Report) -> str:
     """
     split = _in_the_run(report)
     owners = owners_of(split)
-    return _shares(report, owners, split.step_s, bound_by(split)) if owners else ""
+    return _shares(report, owners, split.step_s, _bound(report, split)) if owners else ""
+
+
+def _bound(report: Report, split: Breakdown) -> str | None:
+    """What the run is called; None also where the recording is no guide to it: what that has most of limits no step."""
+    return None if _no_advice(report) is not None else bound_by(split)
 
 
 def _verdict_of(report: Report) -> RunVerdict:
@@ -71,7 +77,7 @@ def _verdict_of(report: Report) -> RunVerdict:
     owners = owners_of(split)
     if not owners:
         return RunVerdict(sentence="This trace has no step whose time could be divided.")
-    name, first = bound_by(split), owners[0]
+    name, first = _bound(report, split), owners[0]
     limit = Limit(owner=first.owner, seconds=first.seconds, share=first.seconds / split.step_s, bound=name)
     top = next(iter(report.failed), None)
     shares = _shares(report, owners, split.step_s, name)
@@ -134,20 +140,23 @@ def _mfu(report: Report) -> list[str]:
     if mfu.value is None:
         return []
     value = share(mfu.value, 1.0) if mfu.upper is None else percent_range(mfu.value, mfu.upper)
-    return [f"MFU{'*' if report.device.peak_measured else ''} {value}"]
+    return [f"MFU* {value} (* of a peak measured here)" if report.device.peak_measured else f"MFU {value}"]
 
 
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
     where = f"{_about(report, top)} ({_where(top)})"
-    first = "Try first" if top.sure == GUESSED else "Fix first"
+    first = "Look first" if top.is_question else "Try first" if top.sure == GUESSED else "Fix first"
     begin = "No fault was found. A choice that trades exactness" if top.trades else first
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"{begin}: {where}; {gain} more samples a second ({top.sure})"
     saved = _saved(report, top.saving)
-    told = "what it saves could not be predicted" if saved is None else f"saves {saved} ({top.sure})"
-    return f"{begin}: {where}; {told}"
+    if saved is None:
+        return f"{begin}: {where}; what it saves could not be predicted"
+    if top.is_question:
+        return f"{begin}: {where}; {saved} {_AT_STAKE} ({top.sure})"
+    return f"{begin}: {where}; saves {saved} ({result_words(top.saving, report.step_s, top.sure)})"
 
 
 def _outside(top: Diagnosis) -> str:
@@ -172,7 +181,10 @@ def _had_back(report: Report, top: Diagnosis) -> str:
     saved = _saved(report, top.saving)
     if saved is None:
         return f"How much of it can be saved could not be predicted ({_where(top)})"
-    return f"{saved[:1].upper()}{saved[1:]} can be saved ({_where(top)}; {top.sure})"
+    begin = f"{saved[:1].upper()}{saved[1:]}"
+    if top.is_question:
+        return f"{begin} {_AT_STAKE} ({_where(top)}; {top.sure})"
+    return f"{begin} can be saved ({_where(top)}; {result_words(top.saving, report.step_s, top.sure)})"
 
 
 def _where(top: Diagnosis) -> str:
@@ -220,15 +232,15 @@ def _unpriced(report: Report, owner: str) -> str:
     """Why nothing could be priced although the step does not compute, and what would tell."""
     no_advice = _no_advice(report)
     if no_advice is not None:
-        return f"Nothing can be priced: {no_advice}."
+        return f"No saving can be predicted: {no_advice}."
     if not report.replay.trusted and report.replay.reason:
-        return f"Nothing can be priced: {report.replay.reason}."
+        return f"No saving can be predicted: {report.replay.reason}."
     said = [report.diagnosis(name) for name in _PRICED_BY.get(owner, ())]
     why = next((d.reason for d in said if d is not None and d.status in (NOT_MEASURED, WITHHELD) and d.reason), None)
     if why is not None:
-        return f"Nothing of it could be priced: {why}."
+        return f"How much of it could be saved is not known: {why}."
     if report.run.steps_source == WHOLE:
-        return "Nothing of it could be priced, because the trace has no steps."
+        return "How much of it could be saved is not known, because the trace has no steps."
     return "No rule found what causes it."
 
 

@@ -41,7 +41,7 @@ def _title(report: Report) -> list[str]:
     rows = [f"### mfu-doctor: {wording.headline(report)[0]}, {wording.step_time(report)[0]}", ""]
     device = report.device.name or ("CPU" if report.device.kind == "cpu" else "GPU")
     many = f"{report.device.count} × " if report.device.count > 1 else ""  # noqa: RUF001 - the sign meant
-    about = [inline(report.run.trace), quantities.counted(report.run.steps, "step"), f"{many}{inline(device)}"]
+    about = [inline(report.run.trace), wording.steps(report), f"{many}{inline(device)}"]
     if "torch" in report.run.versions:
         about.append(f"torch {inline(report.run.versions['torch'])}")
     return [*rows, " · ".join(about)]

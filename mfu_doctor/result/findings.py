@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from mfu_doctor.quantities import significant
+
 FAILED = "failed"
 PASSED = "passed"
 NOT_MEASURED = "not measured"
@@ -16,6 +18,8 @@ WIDE = 1.3
 SAME_END = 1.05  # a best estimate this near to the high end is that end
 # Ends further apart than this leave open whether a fix is worth its work: only trying it tells.
 VERY_WIDE = 3.0
+NO_STEP = 0.05  # of the step: a step predicted to be shorter is an error of prediction as much as a step
+WORTH_TELLING = 1.05  # a step that many times as fast is worth the words
 MEASURED, MODELLED, GUESSED = "measured", "modelled", "guessed"
 # How the amount of a saving is known, in every output. What the run loses now is measured in all three.
 SURE = {
@@ -54,16 +58,27 @@ class Saving(Struct, frozen=True, kw_only=True):
     step_high_s: float | None = None
     mfu_low: float | None = None
     mfu_high: float | None = None
+    at_best: bool = False  # it takes all of a loss away, and its fix leaves open how much goes: "cheaper, or elsewhere"
 
     @property
     def is_wide(self) -> bool:
         """Whether the best estimate (`mid`) alone would hide how far apart the ends are."""
-        return bool(self.about)
+        return bool(about(self.low, self.mid, self.high))
 
     @property
     def about(self) -> str:
-        """What stands before the best estimate of a wide range: "up to" if it is the high end; empty if it is not wide."""
-        return about(self.low, self.mid, self.high)
+        """What stands before the best estimate: "about" of a wide range, "up to" if it is the high end; else empty."""
+        return about(self.low, self.mid, self.high) or ("up to" if self.at_best else "")
+
+    def times(self, step_s: float) -> float | None:
+        """How many times as fast a step of so many seconds then is; None if that says nothing.
+
+        That is so of less than a twentieth, of ends so far apart that only trying tells, and where hardly any step is left.
+        """
+        after = step_s - self.mid
+        if self.high >= VERY_WIDE * self.low or after < NO_STEP * step_s or step_s < WORTH_TELLING * after:
+            return None
+        return step_s / after if after > 0 else None
 
     @property
     def expected(self) -> float:
@@ -75,14 +90,27 @@ class Saving(Struct, frozen=True, kw_only=True):
         return min(self.mid, (self.low + self.mid + self.high) / 3)
 
 
+def asks(fix: str | None) -> bool:
+    """Whether a fix is another report, which tells what to change and changes nothing itself."""
+    return (fix or "").startswith("mfu-doctor report ")
+
+
 def how_known(confidence: str | None, saving: Saving | None) -> str:
     """How the amount of a saving is known, one of `SURE`, by how sure its rule is and how wide it is.
 
-    A range that is told is never measured: something decides within it that this run does not show.
+    A range that is told, or a bound, is never measured: something decides within it that this run does not show.
     """
     if confidence == "hint" or (saving is not None and saving.high >= VERY_WIDE * saving.low):
         return GUESSED
-    return MEASURED if confidence == MEASURED and not (saving is not None and saving.is_wide) else MODELLED
+    return MEASURED if confidence == MEASURED and not (saving is not None and saving.about) else MODELLED
+
+
+def result_words(saving: Saving | None, step_s: float, sure: str) -> str:
+    """What a fix makes of the step and how that is known, as they stand in brackets: "1.4x, modelled"."""
+    times = saving.times(step_s) if saving is not None else None
+    if saving is None or times is None:
+        return sure
+    return f"{saving.about} {significant(times, 2)}x, {sure}".lstrip()
 
 
 class Ends(Struct, frozen=True, kw_only=True):
@@ -115,6 +143,11 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     explained_by: str | None = None
     caution: bool = False  # TR rules: no saving; see `Report.caveats`
     spoils: str | None = None  # TR rules: what it makes wrong, as in `Caveat`
+
+    @property
+    def is_question(self) -> bool:
+        """Whether its fix changes nothing, but is another report that tells what to change: its saving is what is at stake."""
+        return asks(self.fix)
 
     @property
     def sure(self) -> str:

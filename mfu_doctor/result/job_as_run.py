@@ -19,6 +19,7 @@ JOB_STEP, WAIT, SPREAD = "job_step_time", "wait_for_ranks", "rank_spread"
 """Names of what only a job has, in `Report.structure`."""
 
 _LISTED = 4  # ranks that are named one by one
+_HOST = "HO"  # letters of the rules' codes that are about waiting for the CPU
 _MORE = 1.05  # times the saving on its own ranks: less is the same figure
 
 
@@ -35,7 +36,7 @@ def as_run(job: JobReport) -> Report:
         breakdown=job.breakdown,
         verdict=job.verdict,
         caveats=job.caveats,
-        diagnoses=(*map(_diagnosis, job.findings), *_passed(job)),
+        diagnoses=(*(_diagnosis(found, job) for found in job.findings), *_passed(job)),
         plan=job.plan,
         replay=job.replay,
         structure=_measures(job),
@@ -94,13 +95,14 @@ def _passed(job: JobReport) -> Iterator[Diagnosis]:
             yield Diagnosis(rule=rule, code=code, status=PASSED, summary="not found on any rank")
 
 
-def _diagnosis(found: JobFinding) -> Diagnosis:
+def _diagnosis(found: JobFinding, job: JobReport) -> Diagnosis:
     """A finding of the job; one whose saving is not known says why instead."""
-    where, more = rank_words(found.ranks), found.everywhere
+    where = rank_words(found.ranks)
     if found.most_on is not None:
-        where = f"{where}, most on rank {found.most_on}" if found.ranks else f"most on rank {found.most_on}"
+        where = (
+            f"{where}, most on rank {found.most_on}" if found.ranks else f"on all ranks, most on rank {found.most_on}"
+        )
     is_told = where.lower() in found.summary.lower() or (not found.ranks and found.most_on is None)
-    is_more = found.saving is not None and more is not None and more.mid > _MORE * found.saving.mid
     return Diagnosis(
         rule=found.rule,
         code=found.code,
@@ -108,9 +110,20 @@ def _diagnosis(found: JobFinding) -> Diagnosis:
         summary=found.summary if is_told else f"{where[:1].upper()}{where[1:]}: {found.summary}",
         reason=found.reason,
         fix=found.fix,
-        detail=f"mended on all ranks it saves {duration(more.mid, 2)}" if more is not None and is_more else None,
+        detail="; ".join(_detail(found, job)) or None,
         confidence=found.confidence,
         saving=found.saving,
         evidence=found.evidence,
         place=found.place,
     )
+
+
+def _detail(found: JobFinding, job: JobReport) -> Iterator[str]:
+    """What it saves elsewhere, and why it can save more than the mean rank loses to it."""
+    saving, more, split = found.saving, found.everywhere, job.breakdown
+    if saving is None:
+        return
+    if more is not None and more.mid > _MORE * saving.mid:
+        yield f"mended on all ranks it saves {duration(more.mid, 2)}"
+    if found.code.startswith(_HOST) and saving.high > _MORE * (split.idle + split.data_loading):
+        yield f"{duration(saving.high, 2)} are more than the mean rank is idle: the ranks wait less for each other too"

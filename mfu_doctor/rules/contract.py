@@ -52,6 +52,7 @@ class Finding(Struct, frozen=True, kw_only=True):
         throughput_gain: relative gain in samples per second, for advice that changes the work of a step.
         outside_share: what the fix saves at least outside of the recorded steps, over the time in steps: it is ranked by this.
         at_most: the share of the step that it names as lost, where its fix can get nothing else back: no saving is larger.
+        at_best: whether it takes all of a loss away although its fix leaves open how much goes: its saving is "up to".
         step_share: the share of the step that it is about: it ranks a finding among those without a predicted saving.
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
@@ -81,6 +82,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     withhold: str | None = None
     throughput_gain: float | None = None
     outside_share: float | None = None
+    at_best: bool = False
     at_most: float | None = None
     step_share: float | None = None
     needless_flops: float = 0.0

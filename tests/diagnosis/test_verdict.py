@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from mfu_doctor.api.report import Report
 from mfu_doctor.diagnosis.concluded import concluded
+from mfu_doctor.diagnosis.verdict import verdict_of
 from mfu_doctor.render import render
 from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by, owners_of
-from mfu_doctor.result.caveats import ADVICE
+from mfu_doctor.result.caveats import ADVICE, Caveat
 from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Plan, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, ReplayInfo, RunInfo
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, OTHER_KERNELS, Bar, Breakdown, step_time_of
@@ -94,7 +95,7 @@ def test_no_dominant_loss_names_the_shares_and_the_fix() -> None:
     said = sentence(split(communication=0.19, launch=0.15), fix(place="model.py:38", confidence="measured"))
     assert said == (
         "66 % computing, 19 % communication, 15 % waiting for the CPU, MFU 1.4 %. Fix first: "
-        "the device waits for the CPU (host-bound, model.py:38); saves 12 of 100 ms (measured)."
+        "the device waits for the CPU (host-bound, model.py:38); saves 12 of 100 ms (1.1x, measured)."
     )
 
 
@@ -208,8 +209,8 @@ def test_only_what_shows_that_it_is_inference_is_called_so() -> None:
     def caution(text: str) -> Diagnosis:
         return Diagnosis(rule="forward-only", code="TR011", status="failed", summary=text, caution=True)
 
-    said = sentence(split(launch=0.3), PASSED, caution("Forward only: nothing runs backward in this trace"))
-    assert said.startswith("Forward only, 70 % computing")
+    said = sentence(split(launch=0.3), PASSED, caution("No backward pass: nothing runs backward in this trace"))
+    assert said.startswith("No backward pass, 70 % computing")
     said = sentence(split(launch=0.3), PASSED, caution("Inference: nothing runs backward in this trace"))
     assert said.startswith("Inference, 70 % computing")
 
@@ -221,7 +222,7 @@ def test_a_lost_step_is_never_called_fine() -> None:
     )
     said = sentence(split(launch=0.995), skipped)
     assert said == (
-        "Host-bound: waiting for the CPU takes 100 % of the step (launching). Nothing of it could be priced: "
+        "Host-bound: waiting for the CPU takes 100 % of the step (launching). How much of it could be saved is not known: "
         "the trace has no step events: call prof.step()."
     )
     unknown = sentence(split(other=0.8), PASSED)
@@ -240,7 +241,7 @@ def test_where_advice_would_be_wrong_the_sentence_gives_none() -> None:
         spoils=ADVICE,
     )
     said = sentence(split(allocator=0.7), start)
-    assert said.endswith("Nothing can be priced: This recording is start-up.")
+    assert said.endswith("No saving can be predicted: This recording is start-up.")
     assert render(report(split(allocator=0.7), start), "terminal").splitlines()[1].startswith("  ! This recording is")
 
 
@@ -331,7 +332,7 @@ def test_waiting_for_the_cpu_has_one_name_and_its_parts_stand_beside_it() -> Non
     said = sentence(split(launch=0.66, python=0.11), fix("host-bound", (30, 33, 36)))
     assert said == (
         "Host-bound: waiting for the CPU takes 77 % of the step (66 % launching, 11 % Python). 33 of 100 ms can be saved "
-        "(host-bound; modelled)."
+        "(host-bound; 1.5x, modelled)."
     )
     assert "waiting for the CPU takes 58 % of the step (Python)" in sentence(split(python=0.58), fix())
 
@@ -345,3 +346,30 @@ def test_on_a_cpu_nothing_waits_for_the_cpu() -> None:
 def test_a_guess_is_told_as_a_guess() -> None:
     said = sentence(split(communication=0.3), fix(ms=(3, 12, 13)))
     assert "Try first: the device waits for the CPU (host-bound); saves about 12 of 100 ms (guessed)." in said
+
+
+def test_an_answer_is_asked_first_where_the_fix_is_another_report() -> None:
+    """ "63 % communication. About 6.4 of 19 ms can be saved (slow-link)" had a report of all ranks as its fix."""
+    asks = replace(fix("slow-link", (3.1, 6.4, 8)), fix="mfu-doctor report DIR  # the traces of all ranks")
+    tells = "are at stake; which change gets them back, another report tells"
+    assert f"About 6.4 of 100 ms {tells} (slow-link; modelled)." in sentence(split(communication=0.6), asks)
+    said = sentence(split(communication=0.3), asks)
+    assert said.endswith(f"(slow-link); about 6.4 of 100 ms {tells} (modelled).")
+    assert "Look first: " in said
+    for form in ("terminal", "markdown"):
+        assert "at stake: a question first" in render(report(split(communication=0.3), asks), form)
+
+
+def test_what_a_recording_of_the_start_has_most_of_does_not_limit_the_run() -> None:
+    """ "allocator-bound" was the verdict on a program of which only the first allocations were recorded."""
+    start = Caveat(kind="startup-recording", text="This recording is start-up", spoils=ADVICE)
+    known = verdict_of(replace(report(split(allocator=0.7)), caveats=(start,)))
+    assert known.limit is not None
+    assert (known.limit.owner, known.limit.bound) == ("allocator", None)
+    assert known.sentence.startswith("Waiting for memory to be allocated takes 70 % of the step. No saving")
+
+
+def test_the_star_of_a_measured_peak_is_explained_beside_it() -> None:
+    made = report(split())
+    measured = concluded(replace(made, device=replace(made.device, peak_measured=True)))
+    assert "MFU* 1.4 % (* of a peak measured here)" in str(measured.verdict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor.render.words.change import LONGEST_PLACE, change_rows
+from mfu_doctor.render.words.change import change_rows
 from mfu_doctor.render.words.text import whole_parts
 
 
@@ -37,9 +37,10 @@ def test_code_that_does_not_fit_beside_its_place_stands_below_it_and_is_whole() 
 
 def test_a_long_place_keeps_its_file_and_line() -> None:
     place = "transformers/models/videomae/image_processing_videomae.py:178"
-    (row,) = change_rows("x = 1", place, 76)
-    assert row.endswith("_processing_videomae.py:178  x = 1")
-    assert len(row) <= LONGEST_PLACE + len("  x = 1")
+    assert change_rows("x = 1", place, 76) == [f"{place}  x = 1"]
+    assert change_rows("# move it", place, 76) == [place, "  move it"]
+    assert change_rows("# move it", place, 50) == [".../videomae/image_processing_videomae.py:178", "  move it"]
+    assert change_rows("# move it", place, 40)[0].startswith(".../image_processing_videomae.py:178")
 
 
 def test_words_are_wrapped_and_code_is_not() -> None:

@@ -89,7 +89,7 @@ def test_the_first_ten_lines_stand_alone() -> None:
         "run.json.gz",
         "H100",
         "57 % computing, 21 % waiting for data",
-        "the device waits for data (input-bound, train.py:41); saves 81 of 412 ms (modelled)",
+        "the device waits for data (input-bound, train.py:41); saves 81 of 412 ms (1.2x, modelled)",
         "1 input-bound: GPU waits for data 21 % 81 ms modelled",
         "train.py:41 DataLoader(num_workers=12",
     ):
@@ -507,3 +507,13 @@ def test_what_the_marks_of_amounts_mean_stands_on_every_screen(name: str) -> Non
 def test_the_marks_of_amounts_take_one_line_of_80_columns() -> None:
     assert all(len(marks_in_a_line(used)) <= 78 for many in (1, 2, 3) for used in combinations(SURE, many))
     assert marks_in_a_line(()) == ""
+
+
+def test_a_trace_without_marks_has_no_step_in_its_head() -> None:
+    """ "1 step" stood above "the whole trace is treated as one step"."""
+    report = loader_bound()
+    whole = replace(report, run=replace(report.run, steps=1, steps_source="whole trace"))
+    for form in ("terminal", "markdown"):
+        shown = render(whole, form)
+        assert "no steps marked" in shown
+        assert "1 step " not in shown

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mfu_doctor.render.words.labels import fix_tags
-from mfu_doctor.result.findings import FAILED, GUESSED, MEASURED, MODELLED, SURE, Diagnosis, Saving
+from mfu_doctor.render.words.wording import time_saved
+from mfu_doctor.result.findings import FAILED, GUESSED, MEASURED, MODELLED, SURE, Diagnosis, Saving, result_words
 
 
 def found(confidence: str, low: float, high: float) -> Diagnosis:
@@ -37,3 +38,29 @@ def test_a_finding_without_a_saving_has_no_mark() -> None:
         rule="exposed-communication", code="CO001", status=FAILED, confidence="measured", effort="line"
     )
     assert not any(tag.startswith(tuple(SURE)) for tag in fix_tags(unpriced))
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [
+        ((48, 48, 48), "1.4x, modelled"),
+        ((40, 48, 100), "about 1.4x, modelled"),
+        ((10, 48, 100), "modelled"),  # ends so far apart that the factor between them says nothing
+        ((3, 3, 3), "modelled"),  # 1.02 times as fast
+        ((176, 176, 176), "modelled"),  # no step is left
+    ],
+)
+def test_a_saving_is_told_with_what_becomes_of_the_step(ms: tuple[float, float, float], words: str) -> None:
+    low, mid, high = (value / 1000 for value in ms)
+    assert result_words(Saving(low=low, mid=mid, high=high), 0.176, MODELLED) == words
+
+
+def test_a_saving_whose_fix_leaves_open_how_much_goes_is_a_bound() -> None:
+    """ "220 of 383 ms can be saved": all of a wait, by "make it cheaper, or move it"."""
+    bound = Saving(low=0.22, mid=0.22, high=0.22, at_best=True)
+    assert time_saved(bound) == "up to 220 ms"
+    assert not bound.is_wide  # it has no range that anything decides within
+    assert result_words(bound, 0.383, GUESSED) == "up to 2.3x, guessed"
+    known = Diagnosis(rule="a", code="HO001", status=FAILED, confidence="measured", saving=bound)
+    assert known.sure == MODELLED
+    assert time_saved(Saving(low=0.05, mid=0.1, high=0.22, at_best=True)) == "about 100 ms (50-220)"

@@ -37,7 +37,7 @@ def test_it_is_the_first_word_of_the_verdict() -> None:
     served, trained = (diagnose_run(run_of(drawn)).report.verdict for drawn in (requests(), training(requests())))
     assert served is not None
     assert trained is not None
-    assert served.sentence.startswith("Forward only, ")
+    assert served.sentence.startswith("No backward pass, ")
     assert "Inference" not in trained.sentence
 
 

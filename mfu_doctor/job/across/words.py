@@ -56,8 +56,8 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
         return f"Stages of the pipeline wait {wait} for each other."
     if pattern.kind == BEFORE:
         began = f"{duration(pattern.wait_ns / job.second_ns)} ({share(pattern.wait_ns, step_ns)} of the step)"
-        held = "it" if len(late) == 1 else "them"
-        return f"Ranks wait {began} for {ranks_named(late)}: what held {held} up was before the recording."
+        was = "was" if len(late) == 1 else "were"
+        return f"Ranks wait {began} for {ranks_named(late)}, which {was} late before the recording began: why is not in it."
     if pattern.kind == UNREAD_RANK:
         return f"Ranks wait {wait} for those that share collectives with a rank without a trace: they may wait for it there."
     if pattern.kind == JITTER:

@@ -15,7 +15,7 @@ from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.summary import Mended, RankSummary
 from mfu_doctor.result.caveats import Caveat
-from mfu_doctor.result.findings import FAILED, Diagnosis
+from mfu_doctor.result.findings import FAILED, Diagnosis, asks
 from mfu_doctor.result.job import JobFinding
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.job_contract import JobFault, JobRule
@@ -37,11 +37,13 @@ class Candidate(Struct, frozen=True):
         found: without a saving.
         change: on the ranks that it names.
         everywhere: on all ranks that have it; None: the same.
+        at_best: as in `Saving`.
     """
 
     found: JobFinding
     change: JobChange | None
     everywhere: JobChange | None = None
+    at_best: bool = False
 
 
 class Candidates(Struct, frozen=True):
@@ -98,7 +100,8 @@ def _between(
         evidence=fault.evidence,
         reason=fault.reason,
     )
-    return Candidate(finding, fault.change, _mended(having) if set(having) - set(fault.late) else None)
+    everywhere = _mended(having) if set(having) - set(fault.late) else None
+    return Candidate(finding, fault.change, everywhere, at_best=_is_bound(own) if own is not None else asks(fault.fix))
 
 
 def _own_cause(job: Job, fault: JobFault) -> Diagnosis | None:
@@ -116,6 +119,10 @@ def _own_cause(job: Job, fault: JobFault) -> Diagnosis | None:
             if family_of(own.code) in about and _saving(own) > _MORE * median(others or [0.0]):
                 return own
     return None
+
+
+def _is_bound(own: Diagnosis | None) -> bool:
+    return own is not None and own.saving is not None and own.saving.at_best
 
 
 def _saving(own: Diagnosis | None) -> float:
@@ -150,7 +157,7 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
             confidence=told.confidence or "modelled",
             evidence=told.evidence,
         )
-        yield Candidate(found, _mended(having))
+        yield Candidate(found, _mended(having), at_best=_is_bound(told))
 
 
 def _where(job: Job) -> dict[str, dict[int, JobChange]]:

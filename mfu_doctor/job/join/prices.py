@@ -37,20 +37,28 @@ def priced(job: Job, candidates: Sequence[Candidate], mfu: float | None) -> list
         here = job.replay.price(one.change)
         there = here if one.everywhere is None else job.replay.price(one.everywhere)
         if here.low >= WORTH_SHARE:
-            everywhere = _saving(job, there, mfu) if one.everywhere is not None else None
-            found = replace(one.found, saving=_saving(job, here, mfu), everywhere=everywhere)
+            everywhere = _saving(job, there, mfu, at_best=one.at_best) if one.everywhere is not None else None
+            found = replace(one.found, saving=_saving(job, here, mfu, at_best=one.at_best), everywhere=everywhere)
             out.append(Priced(found, one.change))
         elif there.low >= WORTH_SHARE:
-            out.append(Priced(replace(one.found, ranks=(), saving=_saving(job, there, mfu)), one.everywhere))
+            saving = _saving(job, there, mfu, at_best=one.at_best)
+            out.append(Priced(replace(one.found, ranks=(), saving=saving), one.everywhere))
     return sorted(out, key=lambda one: -(one.found.saving.mid if one.found.saving is not None else -1.0))
 
 
-def _saving(job: Job, price: Price, mfu: float | None) -> Saving:
+def _saving(job: Job, price: Price, mfu: float | None, *, at_best: bool) -> Saving:
     low, mid, high = (share * job.step_s for share in (price.low, price.mid, price.high))
     ends = [job.step_s - low, job.step_s - high]
     rates = [mfu * job.step_s / end if mfu is not None and end > 0 else None for end in ends]
     return Saving(
-        low=low, mid=mid, high=high, step_low_s=ends[0], step_high_s=ends[1], mfu_low=rates[0], mfu_high=rates[1]
+        low=low,
+        mid=mid,
+        high=high,
+        step_low_s=ends[0],
+        step_high_s=ends[1],
+        mfu_low=rates[0],
+        mfu_high=rates[1],
+        at_best=at_best,
     )
 
 

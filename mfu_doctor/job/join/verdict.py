@@ -16,7 +16,7 @@ from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.job.across.words import ranks_named, sentence_of
 from mfu_doctor.quantities import counted, part_of
 from mfu_doctor.result.bottleneck import bound_by, owners_of
-from mfu_doctor.result.findings import GUESSED, how_known
+from mfu_doctor.result.findings import GUESSED, how_known, result_words
 from mfu_doctor.result.job import NOTHING, JobFinding, JobReport
 from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
@@ -64,13 +64,13 @@ def _sentence(job: Job, most: Pattern, first: JobFinding | None, mean: JobReport
 def _saved(job: Job, first: JobFinding) -> str:
     """What of the waiting that was told can be saved; empty if that is not known."""
     saved = _part(job, first)
-    return f"{saved[:1].upper()}{saved[1:]} can be saved ({_where(job, first)}; {_sure(first)})." if saved else ""
+    return f"{saved[:1].upper()}{saved[1:]} can be saved ({_where(job, first)}; {_known(job, first)})." if saved else ""
 
 
 def _fix(job: Job, first: JobFinding) -> str:
     """The first fix: what it is about, where, and what it saves."""
     saved = _part(job, first)
-    told = f"saves {saved} ({_sure(first)})" if saved else "what it saves could not be predicted"
+    told = f"saves {saved} ({_known(job, first)})" if saved else "what it saves could not be predicted"
     return (
         f"{'Try' if _sure(first) == GUESSED else 'Fix'} first: {find(first.rule).title} ({_where(job, first)}); {told}."
     )
@@ -78,6 +78,10 @@ def _fix(job: Job, first: JobFinding) -> str:
 
 def _part(job: Job, first: JobFinding) -> str:
     return f"{first.saving.about} {part_of(first.saving.mid, job.step_s)}".lstrip() if first.saving is not None else ""
+
+
+def _known(job: Job, first: JobFinding) -> str:
+    return result_words(first.saving, job.step_s, _sure(first))
 
 
 def _sure(first: JobFinding) -> str:

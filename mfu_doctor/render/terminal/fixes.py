@@ -17,7 +17,7 @@ from mfu_doctor.result.findings import WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
 
 SAVES, SURE = 22, 10  # columns of what a fix saves, and of how that amount is known
-AMOUNT = "amount"
+KNOWN = "how sure"
 ROWS = 5  # fixes with a row of their own on the first screen, those shown in full included
 BRIEF = 2  # lines below the name of a fix that is not shown in full
 MOST_CODE = 4  # lines of code of one fix on the first screen; -v shows all
@@ -29,7 +29,7 @@ def fixes(report: Report, look: Look) -> list[Block]:
     found = report.failed
     if not found:
         return [*_trial(report, look), *_plan(report, look), *_withheld(report, look)]
-    rows = [line(_columns(f"{INDENT}fix", f"saves {wording.per(report)}", AMOUNT, look), "head")]
+    rows = [line(_columns(f"{INDENT}fix", f"saves {wording.per(report)}", KNOWN, look), "head")]
     blocks = [Block((*rows, *(_about_replay(report, look) if look.verbose else ())), gap=True)]
     most = len(found) if look.verbose else look.fixes
     blocks += [_finding(report, i, f, look) for i, f in enumerate(found[:most], 1)]
@@ -59,7 +59,7 @@ def one(report: Report, rule: str, look: Look) -> list[Block]:
     """What one rule said: its finding, or why it has none here."""
     found = report.diagnosis(rule)
     listed = {d.rule: index for index, d in enumerate(report.failed, 1)}
-    head = line(_columns(f"{INDENT}In {report.run.trace}", f"saves {wording.per(report)}", AMOUNT, look), "head")
+    head = line(_columns(f"{INDENT}In {report.run.trace}", f"saves {wording.per(report)}", KNOWN, look), "head")
     if found is not None and rule in listed:
         return [Block((head,)), _finding(report, listed[rule], found, look)]
     if found is None:
@@ -129,8 +129,10 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
     told = "; ".join(text for text in ("" if is_short else found.summary, *below) if text)
-    rows += [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(1 if look.tight > 1 else 2))]
-    rows += [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
+    about = [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(1 if look.tight > 1 else 2))]
+    change = [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
+    # What is wrong in a job is told in the sentence above already: who is late and why, or what limits each rank.
+    rows += [*change, *about] if labels.is_job(report) else [*about, *change]
     rows += _tried(report, found, room)
     decides, note = wording.decided_by(report, found), wording.remarks(found)
     if decides:

@@ -68,7 +68,7 @@ def header(report: Report, look: Look) -> Block:
     )
     kind = f"{device.count} x {name}" if device.count > 1 and not rank else name
     torch = f"torch {run.versions['torch'].split('+')[0]}" if "torch" in run.versions else ""
-    steps = quantities.counted(run.steps, "step")
+    steps = wording.steps(report)
     fixed = [f"{report.tool} {report.version}".strip(), steps, rank, torch]
     if sum(cells(part) + 3 for part in [*fixed, run.trace, kind] if part) - 3 > look.width:
         fixed[3] = ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mfu_doctor.render.words.pasteable import shown_code, wrap_code
-from mfu_doctor.render.words.text import cells, shorten, wrap
+from mfu_doctor.render.words.text import cells, shorten_path, wrap
 
-LONGEST_PLACE = 44  # columns of a place before its change; a longer one is cut in its middle
+LONGEST_PLACE = 44  # columns of a place beside its change; a longer one has a line of its own
 
 
 def change_rows(fix: str, place: str | None, room: int, *, lines: int | None = None) -> list[str]:
@@ -19,8 +19,10 @@ def change_rows(fix: str, place: str | None, room: int, *, lines: int | None = N
         room: columns.
         lines: the most lines for the change; None: any number.
     """
-    where = shorten(place or "", LONGEST_PLACE, middle=True)
+    where = shorten_path(place or "", room)
     words = _words(fix, place or "")
+    if words is not None and cells(where) > LONGEST_PLACE:
+        return [where, *("  " + row for row in wrap(words, room - 2, lines=2 if lines else None))]
     if words is not None:
         first, *rest = wrap("  ".join(part for part in (where, words) if part), room - 2, lines=2 if lines else None)
         return [first, *("  " + row for row in rest)]

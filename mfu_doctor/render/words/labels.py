@@ -35,11 +35,15 @@ def replayed(found: Sequence[Diagnosis]) -> str:
     return f"{REPLAY} Amounts: {'; '.join(used)}." if used else REPLAY
 
 
+def is_job(report: Report) -> bool:
+    """Whether it is of all ranks; the reports of its ranks tell more."""
+    return report.run.rank is None and (report.run.world_size or 1) > 1
+
+
 def no_lines(report: Report) -> str:
     """Why no fix has a file and line, and what would tell; empty if one has, or if the stacks that were recorded name none."""
     run = report.run
-    is_job = run.rank is None and (run.world_size or 1) > 1  # the reports of its ranks tell
-    if is_job or not report.failed or any(found.place for found in report.failed) or report.code_lines:
+    if is_job(report) or not report.failed or any(found.place for found in report.failed) or report.code_lines:
         return ""
     if run.captured or run.settings.get("with_stack"):
         return f"lines of code: no line stands out in the program that recorded at {run.site}" if run.site else ""

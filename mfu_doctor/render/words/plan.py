@@ -6,16 +6,22 @@ from collections.abc import Sequence
 
 from mfu_doctor import quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.findings import WIDE, Diagnosis, Plan, PlanStep, about
+from mfu_doctor.result.findings import WIDE, WORTH_TELLING, Diagnosis, Plan, PlanStep, about
 from mfu_doctor.result.report import Report
 
 LARGE = 0.05  # of the step: a fix that saves as much is never only named
+AT_STAKE = "at stake: a question first"
 _LEAST_MFU = 0.001  # a run that hardly multiplies matrices is not judged by it
-_TOLD = 1.05  # a step that many times as fast is worth the words
 
 
 def _about(plan: Plan) -> str:
     return about(plan.saving_low_s, plan.saving_s, plan.saving_high_s)
+
+
+def _bound(report: Report, step: PlanStep) -> str:
+    """What stands before a saving of the plan whose fix leaves open how much of a loss goes."""
+    found = report.diagnosis(step.rule)
+    return "up to " if found is not None and found.saving is not None and found.saving.at_best else ""
 
 
 def in_order(report: Report, dash: str = "-") -> str:
@@ -44,11 +50,12 @@ def _share_saved(report: Report) -> str:
 def _then(report: Report, dash: str) -> str:
     """The step before and after, and how many times as fast that is; the range of the step where it is wide."""
     before, plan = report.step_s, report.plan
-    after, kind = plan.steps[-1].step_s, _about(plan)
+    after, wide = plan.steps[-1].step_s, _about(plan)
+    kind = wide or next((bound.strip() for step in plan.steps if (bound := _bound(report, step))), "")
     ends = quantities.duration_range(before - plan.saving_high_s, before - plan.saving_low_s, dash=dash)
     to = {"about": "to about", "up to": "down to"}.get(kind, "to")
-    steps = f"{quantities.duration(before)} {to} {quantities.duration(after, 2)}" + (f" ({ends})" if kind else "")
-    is_faster = after > 0 and before >= _TOLD * after
+    steps = f"{quantities.duration(before)} {to} {quantities.duration(after, 2)}" + (f" ({ends})" if wide else "")
+    is_faster = after > 0 and before >= WORTH_TELLING * after
     kind += " " if kind else ""
     return steps + (f", {kind}{quantities.number(before / after, 2)} times as fast" if is_faster else "")
 
@@ -59,15 +66,17 @@ def plan_names(report: Report) -> str:
     for index, step in enumerate(report.plan.steps):
         as_share = report.savings_are_shares
         saves = quantities.share(step.saving_s, whole) if as_share else quantities.duration(step.saving_s, 2)
-        told.append(f"{step.rule} {saves}{' more' if index else ''}{_why_more(report, step)}")
+        told.append(f"{step.rule} {_bound(report, step)}{saves}{' more' if index else ''}{_why_more(report, step)}")
     return ", ".join(told)
 
 
 def after_others(report: Report, found: Diagnosis) -> str:
     """What a fix adds to those listed above it, if that is much less than what it saves alone; empty if it is not.
 
-    Savings that overlap, one under the other, read as a sum.
+    Savings that overlap, one under the other, read as a sum. What is a question saves nothing by itself.
     """
+    if found.saving is not None and found.is_question:
+        return AT_STAKE
     if found.saving is None or not report.plan.steps:
         return ""  # the row of a fix without an estimate says so
     if found.rule not in {step.rule for step in report.plan.steps}:

@@ -106,6 +106,15 @@ def shorten(text: str, width: int, *, middle: bool = False) -> str:
     return _prefix(text, width - 3).rstrip() + "..."
 
 
+def shorten_path(path: str, width: int) -> str:
+    """The end of a path in at most `width` columns: a file that is named in part cannot be opened, its folders can be found."""
+    if cells(path) <= width:
+        return path
+    parts = path.split("/")
+    ends = (".../" + "/".join(parts[i:]) for i in range(1, len(parts)))
+    return next((end for end in ends if cells(end) <= width), shorten(parts[-1], width, middle=True))
+
+
 def kernel_name(name: str, width: int) -> str:
     """The own name of a kernel and as many template arguments as fit. These distinguish it from others; its namespaces do not.
 

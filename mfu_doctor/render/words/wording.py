@@ -101,6 +101,12 @@ def _unknown(report: Report) -> str:
     )
 
 
+def steps(report: Report) -> str:
+    """How many steps were analysed; where none is marked, the trace is no step either."""
+    whole = report.run.steps_source == "whole trace"
+    return "no steps marked" if whole else quantities.counted(report.run.steps, "step")
+
+
 def basis(report: Report) -> str:
     """The numerator: FLOP per step, their source, and the share of the matmul time that they cover."""
     mfu = report.mfu

@@ -40,7 +40,6 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.devices.links import linked_row
 from mfu_doctor.quantities import bandwidth, share
 from mfu_doctor.result.findings import Ends
-from mfu_doctor.rules.communication.exposed_communication import ALL_RANKS
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import GIGA, NS_PER_S
@@ -56,6 +55,8 @@ _FOUND = (
 )  # of that gain: one rank cannot distinguish a slow link from a late rank, so the low estimate takes half
 # What keeps NCCL (RCCL) from the link is not in a trace, but in its log.
 _LOOK = "NCCL_DEBUG=INFO  # 'via P2P' is the link; if 'via SHM' or 'via NET': unset NCCL_P2P_DISABLE NCCL_P2P_LEVEL"
+# From one rank it is not known whether the link is slow or another rank late: what has both is asked first.
+_ASK = "mfu-doctor report DIR  # the traces of all ranks: is one of them late, or is the link slow?"
 # What the link is called, and what shows how devices are connected, by vendor.
 _NAMES = {"NVIDIA": ("NVLink", "nvidia-smi topo -m"), "AMD": ("Infinity Fabric", "rocm-smi --showtopo")}
 
@@ -100,8 +101,9 @@ def slow_link(run: Run) -> Outcome:
     waiting += "late, NCCL_DEBUG=INFO names what is used"
     unsure = waiting if rate < SLOWEST else "collectives that wait for a late rank look slow too"
     return Finding(
-        summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth",
-        fix=ALL_RANKS if rate < SLOWEST else _LOOK,
+        summary=f"Collectives run at {bandwidth(rate)}, {share(rate, link)} of the {called} bandwidth: "
+        f"{'a late rank or a slow link' if rate < SLOWEST else 'a slow link, if no rank is late'}",
+        fix=_ASK if rate < SLOWEST else _LOOK,
         detail=f"the saving is that of a link in use, and what is used was not recorded; {tool} shows how the GPUs are "
         f"connected; {unsure}",
         decides=Ends(low="they reach 40 %", high="messages reach 90 % of the link's rate"),

@@ -27,6 +27,7 @@ How the gain is predicted
     The same if each gap is short, but most gaps are longer than dispatch takes (0.2 ms).
     Other short gaps are ordinary dispatch: mid halves them, and low saves nothing, because compiled small models were measured at
     0.8 to 1.2 times their eager step on a CPU. Where the thread waits at a line of its own, this wait is removed.
+    A fix that is to make Python cheaper or to move it may leave some of it: its saving says "up to".
 
 How to fix
     model = torch.compile(model), with mode="reduce-overhead" if a CUDA graph is possible. Larger batches. If there are long
@@ -190,6 +191,7 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
             shown("long gaps of the CPU", seconds(steady.per_step(pauses.total_ns)), "s"),
         ),
         effort="refactor",
+        at_best=True,
         at_most=_lost(run, steady),
         place=spot.place if spot else None,
         symptom_of=roots_of_rare_work(run, pauses),
@@ -209,12 +211,8 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     least = CPU_EXCESS_SHARE * steady.step_ns
     middling = long_gaps(run, steady, host, python, 0.0)
     if gaps.excess_ns * awake >= least:
-        return _python(
-            run,
-            steady,
-            middling if at_one_line(run, gaps.pauses & steady.host, middling.pauses & steady.host) else gaps,
-            idle,
-        )
+        same_line = at_one_line(run, gaps.pauses & steady.host, middling.pauses & steady.host)
+        return _python(run, steady, middling if same_line else gaps, idle)
     if gaps.excess_ns >= least and awake < _AWAKE:
         return _asleep(run, steady, gaps)
     if idle < CPU_DISPATCH_SHARE * steady.step_ns:
@@ -259,6 +257,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding | 
         change=Change((low,), (mid, *freed[:1]), (ScaleHost(python, 1 - likely), *freed[1:])),
         evidence=(shown("Python", seconds(idle - off), "s"), shown("in long gaps", seconds(gaps.excess_ns), "s")),
         effort="refactor",
+        at_best=True,
         place=spot.place if spot else None,
         symptom_of=roots_on_cpu(run, pauses & steady.host),
     )
@@ -282,6 +281,7 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
         change=Change((half,), (whole,), (whole,)),
         evidence=(shown("waiting", seconds(spent), "s"), shown("work on a CPU", gaps.awake, "share")),
         effort="refactor",
+        at_best=True,
         place=spot.place,
     )
 

@@ -125,6 +125,7 @@ def input_bound(run: Run) -> Outcome:
         summary=f"{who} waits for data {loading.waiting.of_step}",
         fix=how_cheaper(lines, again) if cheaper else _fix(run, loading, wanted),
         detail=_detail(loading, storage)
+        + ("" if cheaper else _stays(loading, cores, wanted))
         + (f"; {lines.takes}" if lines is not None else "")
         + (f"; {told_of(again)}" if again is not None else "")
         + (f"; {_no_core(run, loading, cores)}" if cheaper else ""),
@@ -269,6 +270,14 @@ def _detail(loading: Loading, storage: float | None) -> str:
     ready = f"; {share(1.0 - loading.starved, 1.0)} of the batches were ready: workers bring none of those sooner"
     told = f"{by} a batch every {time_of(loading.step_ns / loading.fetches)}; {needed}"
     return told + (ready if loading.starved < 1.0 else "")
+
+
+def _stays(loading: Loading, cores: LoaderCores, wanted: int) -> str:
+    """What of the wait so many workers leave: they take from the cores of training, or deliver too slowly still."""
+    left = with_workers(loading, cores, wanted, MID) - loading.free_ns
+    if loading.batch_ns is None or left < WORTH_SHARE * loading.step_ns:
+        return ""
+    return f", and {counted(wanted, 'worker')} {'leaves' if wanted == 1 else 'leave'} {time_of(left)} of the wait"
 
 
 def _evidence(loading: Loading, storage: float | None, cores: LoaderCores) -> tuple[Evidence, ...]:

@@ -14,7 +14,7 @@ How the gain is predicted
     (the optimizer, clipping) stays. If other inputs have no padding, only operators whose shapes have the length count.
     Low: four fifths of the saving of mid: shorter batches are less efficient.
     Mid: batches as long as their longest sample, of the batches that were looked at the one with the least padding.
-    High: batches of samples of one length.
+    High: batches of samples of one length, if samples are sorted by length as well: the padding of the others goes too.
 
 How to fix
     Pad in collate_fn to the longest sample of the batch (pad_sequence; DataCollatorWithPadding; padding="longest"), and not in
@@ -72,8 +72,11 @@ def padded_batch(run: Run) -> Outcome:
         summary=f"Batches are {length} long and their longest sample {longest}: computing padding takes {steady.share(spent)} "
         "of the step",
         fix="pad_sequence(samples, batch_first=True)  # in collate_fn: to the longest of the batch",
-        detail=f"{share(told.mean, 1)} of what the model reads is padding; sort samples by length to save the rest too",
-        decides=Ends(low="shorter batches are less efficient", high="a batch has samples of one length"),
+        detail=f"{share(told.mean, 1)} of what the model reads is padding, that of shorter samples of a batch included",
+        decides=Ends(
+            low="shorter batches are less efficient",
+            high="samples are also sorted by length, a further change",
+        ),
         change=Change(lessened(run, _LOW * found.least), lessened(run, found.least), lessened(run, found.mean)),
         evidence=(
             shown("padding that no sample needs", told.least, "share"),

@@ -9,7 +9,7 @@ Why it costs
 
 How the gain is predicted
     No gain is predicted. This is a caution: it shows what was recorded. The sentence at the top begins with "Inference" if
-    the trace shows that gradients are off, or that a server or pipeline runs; else with "Forward only".
+    the trace shows that gradients are off, or that a server or pipeline runs; else with "No backward pass".
 
 How to fix
     If training was meant: record whole steps, with loss.backward() and optimizer.step().
@@ -40,7 +40,7 @@ def forward_only(run: Run) -> Outcome:
         return None
     operators = run.trace.rows(Category.CPU_OP)
     return Finding(
-        summary=f"{'Inference' if is_inference(run) else 'Forward only'}: nothing runs backward in this trace and no "
+        summary=f"{'Inference' if is_inference(run) else 'No backward pass'}: nothing runs backward in this trace and no "
         "optimizer steps",
         fix="# if training was meant, record whole steps, with loss.backward() and optimizer.step()",
         evidence=(shown("operators", len(operators), "count"), shown("of a backward pass", counted(0, "operator"))),

@@ -30,6 +30,14 @@ def test_what_no_link_explains_is_left_to_the_late_rank_but_at_the_high_end() ->
     assert "waiting for a late rank" in (found(slow_link, run).detail or "")
 
 
+def test_from_one_rank_it_is_asked_whether_one_is_late_or_the_link_slow() -> None:
+    """The row said "collectives run at 2.43 GB/s" and told which rank to look for: a reader took the link for the fault."""
+    slow, late = (found(slow_link, run_of(communicating((16 * MILLION, us)))) for us in (3_900, 39_000))
+    assert slow.summary.endswith("a slow link, if no rank is late")
+    assert late.summary.endswith("a late rank or a slow link")
+    assert late.fix.startswith("mfu-doctor report DIR ")
+
+
 def test_a_fast_link_is_no_finding_and_a_network_is_not_judged() -> None:
     silent(slow_link, run_of(communicating((16 * MILLION, 600))))
     assert isinstance(slow_link.judge(run_of(communicating((16 * MILLION, 3_900), ranks=64))), Skip)

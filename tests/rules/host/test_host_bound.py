@@ -268,8 +268,11 @@ def test_dispatch_in_pytorch_is_not_the_line_that_called_it() -> None:
 
 def test_a_line_takes_its_whole_gap_with_it() -> None:
     """Half of it once stayed in the best estimate: a program whose line took 22 of 34 ms was promised 12."""
-    price = price_us(host_bound, sampled("train.py:41", cpu=1.0))
+    run = sampled("train.py:41", cpu=1.0)
+    price = price_us(host_bound, run)
     assert price.low_ns == price.mid_ns == close(4_000)
+    assert found(host_bound, run).at_best  # "make it cheaper, or move it" leaves open how much goes
+    assert not found(host_bound, run_of(launching())).at_best
 
 
 def test_a_line_takes_its_short_gaps_with_it_too() -> None:

@@ -59,6 +59,13 @@ def test_no_more_workers_than_cores_are_advised() -> None:
         assert "num_workers=2," in found(input_bound, run_of(loop(12_000, 2_000), host=host)).fix
 
 
+def test_what_the_advised_workers_leave_of_the_wait_is_said() -> None:
+    """57 ms of waiting and a saving of 48 left a reader to ask for the rest. Here two workers deliver every 6 ms."""
+    few = found(input_bound, run_of(loop(12_000, 2_000), host=HostFacts(cores=64, affinity=2)))
+    assert "and 2 workers leave 3.98 ms of the wait" in (few.detail or "")
+    assert "of the wait" not in (found(input_bound, run_of(loop(12_000, 5_000))).detail or "")
+
+
 def test_starved_workers_are_priced_by_their_throughput() -> None:
     # two workers deliver a batch every 8 ms (16 ms each); the step could take one every 3 ms, so six are needed
     facts = (LoaderFacts(class_name="DataLoader", num_workers=2, fetches=6),)

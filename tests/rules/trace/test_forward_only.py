@@ -25,7 +25,7 @@ def requests(*, also: str = "") -> Timeline:
 
 
 def test_a_forward_pass_alone_is_named() -> None:
-    assert caution(forward_only, run_of(requests())).startswith("Forward only: nothing runs backward")
+    assert caution(forward_only, run_of(requests())).startswith("No backward pass: nothing runs backward")
 
 
 @pytest.mark.parametrize(

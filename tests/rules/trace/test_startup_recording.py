@@ -39,7 +39,7 @@ def test_no_advice_is_given_on_it() -> None:
     assert report.plan.steps == ()
     assert report.caveats[0].spoils == ADVICE
     assert report.verdict is not None
-    assert "Nothing can be priced: only the start of the program was recorded." in report.verdict.sentence
+    assert "No saving can be predicted: only the start of the program was recorded." in report.verdict.sentence
     assert "wait=10" in str(report.caveats[0].remedy)
 
 
