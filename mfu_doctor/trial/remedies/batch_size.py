@@ -2,19 +2,19 @@
 
 Every BatchSampler of torch makes them, also the one inside a DataLoader, so that a loader built from another one (accelerate,
 Lightning) is not enlarged twice. A batch sampler that is not derived from torch's keeps its size. So does one with too few
-samples to fill such batches: its steps would not have as many times more samples.
+samples to fill such batches: its steps would not have as many times more samples. It takes effect where a model that trains is
+given such a batch whole: a program that trains on parts of a fixed size has as many times more steps instead.
 """
 
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from mfu_doctor.trial.remedies import whether
-from mfu_doctor.trial.remedies.effects import took_effect
-from mfu_doctor.trial.remedies.patches import change_arguments, replace
+from mfu_doctor.trial.remedies.effects import effects, took_effect
+from mfu_doctor.trial.remedies.outermost_calls import Call, around_training_calls, each_tensor
+from mfu_doctor.trial.remedies.patches import change_arguments
 from mfu_doctor.trial.remedies.remedy import COUNT, Numerics, Remedy
 
 _NAME = "batch-size"
@@ -23,27 +23,29 @@ _NEAR = 0.9  # of as many times fewer batches: the last one of an epoch may be s
 
 
 def _apply(setting: str | None) -> None:
-    import torch
     from torch.utils.data import BatchSampler
 
-    times = int(setting or _TWICE)
-    enlarged: weakref.WeakSet[Any] = weakref.WeakSet()
+    times, sizes = int(setting or _TWICE), set[int]()
 
     def enlarge(given: dict[str, Any]) -> None:
         if _fills(given, times):
             given["batch_size"] *= times
-            enlarged.add(given["self"])
+            sizes.add(given["batch_size"])
 
-    def begun(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def __iter__(sampler: Any) -> Iterator[Any]:  # noqa: N807 - it stands in for one
-            if sampler in enlarged and torch.is_grad_enabled():  # not for an evaluation
-                took_effect(_NAME)
-            return original(sampler)
-
-        return __iter__
+    def look(_module: Any, call: Call, *args: Any, **kwargs: Any) -> Any:
+        if sizes and _NAME not in effects() and not sizes.isdisjoint(_rows((args, kwargs))):
+            took_effect(_NAME)
+        return call(*args, **kwargs)
 
     change_arguments(BatchSampler, enlarge)
-    replace(BatchSampler, "__iter__", begun)
+    around_training_calls(look)
+
+
+def _rows(given: Any) -> set[int]:
+    """The rows of each tensor that a model is given."""
+    found = set[int]()
+    each_tensor(given, lambda tensor: found.add(tensor.shape[0]) if tensor.dim() else None)
+    return found
 
 
 def _fills(given: dict[str, Any], times: int) -> bool:

@@ -150,7 +150,22 @@ said["last one dropped"] = sizes(DataLoader(data(), batch_size=20, drop_last=Tru
     )
     assert ran.said["size"] == ran.said["sampler"] == ran.said["built from another"] == [16, 16, 16]
     assert ran.said["last one dropped"] == [40]
-    assert ran.effects == ["batch-size"]
+    assert ran.effects == []  # nothing was trained
+
+
+@pytest.mark.parametrize(("part", "effects"), [(8, []), (16, ["batch-size"])])
+def test_larger_batches_count_where_the_model_is_given_them_whole(tried: Try, part: int, effects: list[str]) -> None:
+    """A program that trains on parts of a fixed size has twice as many steps, none of which has more samples."""
+    ran = tried(
+        f"""
+model = torch.nn.Linear(3, 1)
+for _ in DataLoader(data(), batch_size=8):
+    for rows in torch.zeros(16, 3).split({part}):
+        model(rows).sum().backward()
+""",
+        "batch-size=2",
+    )
+    assert ran.effects == effects
 
 
 def test_loaders_without_batches_keep_their_size(tried: Try) -> None:
@@ -192,8 +207,9 @@ said["sizes"] = [len(batch) for batch in DataLoader(Stream(), batch_size=8)]
         "batch-size=2",
     )
     assert ran.said["sizes"] == [16, 16, 16, 16]
-    assert ran.effects == ["batch-size"]
 
 
 def test_larger_batches_change_training(tried: Try) -> None:
-    assert len(tried(TRAINING, "batch-size=2").losses) == len(tried(TRAINING).losses) // 2
+    larger = tried(TRAINING, "batch-size=2")
+    assert len(larger.losses) == len(tried(TRAINING).losses) // 2
+    assert larger.effects == ["batch-size"]
