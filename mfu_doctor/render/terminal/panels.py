@@ -99,13 +99,15 @@ def number(report: Report, look: Look) -> Block:
     step_label, step_text = wording.step_time(report, brief=not look.verbose)
     room = look.width - len(INDENT) - max(LABEL, len(label) + 2, len(step_label) + 2)
     base = wrap(wording.basis(report), room, lines=look.at_most(1))
-    besides = [("also", base)] if base and report.mfu.value is None else []
+    change = wording.baseline(report) if report.baseline else None
+    apart = report.mfu.value is None or change is not None  # who passed a baseline asked for that line first
+    besides = [("also", base)] if base and apart else []
     if report.mfu.value is None:
         # Both ends of a long reason are kept, because the option that helps stands at its end.
         head = wrap(text if look.at_most(3) is None else shorten(text, 3 * room - 30, middle=True), room)
     else:
         head, short = (wrap(wording.headline(report, brief=brief)[1], room) for brief in (False, True))
-        head = [*(head if look.verbose or len(head) <= len(short) else short), *base]
+        head = [*(head if look.verbose or len(head) <= len(short) else short), *(() if apart else base)]
     rows = [
         (label, head),
         (step_label, wrap(step_text, room, lines=look.at_most(2))),
@@ -113,12 +115,11 @@ def number(report: Report, look: Look) -> Block:
     star = wording.footnote(report)
     if star:
         besides.append(("*", wrap(star.removeprefix("* "), room, lines=look.at_most(2))))
-    change = wording.baseline(report)
     if change and report.baseline:
         against = shorten(
             _named(report.baseline.trace, room - len(change) - 3), max(room - len(change) - 3, 8), middle=True
         )
-        besides.insert(0, ("baseline", [shorten(f"{change} ({against})", room)]))
+        rows.append(("baseline", [shorten(f"{change} ({against})", room)]))
     column = max([LABEL, *(len(label) + 2 for label, _ in rows)])
     extra = tuple(tuple(labelled([row], column)) for row in besides)
     return Block(tuple(labelled(rows, column)), extra, gap=True, urgency=0, hint=False)
