@@ -37,7 +37,7 @@ _PRICED_BY = {
     "gc": ("gc-pause",),
     "queue": ("held-queue",),
 }
-_AT_STAKE = "are at stake; which change gets them back, another report tells"
+_AT_STAKE = "are at stake; what gets them back is not known yet"
 _FORWARD_ONLY = "forward-only"  # the rule that finds it; its summary begins with what it calls the run
 
 

@@ -351,13 +351,13 @@ def test_a_guess_is_told_as_a_guess() -> None:
 def test_an_answer_is_asked_first_where_the_fix_is_another_report() -> None:
     """ "63 % communication. About 6.4 of 19 ms can be saved (slow-link)" had a report of all ranks as its fix."""
     asks = replace(fix("slow-link", (3.1, 6.4, 8)), fix="mfu-doctor report DIR  # the traces of all ranks")
-    tells = "are at stake; which change gets them back, another report tells"
+    tells = "are at stake; what gets them back is not known yet"
     assert f"About 6.4 of 100 ms {tells} (slow-link; modelled)." in sentence(split(communication=0.6), asks)
     said = sentence(split(communication=0.3), asks)
     assert said.endswith(f"(slow-link); about 6.4 of 100 ms {tells} (modelled).")
     assert "Look first: " in said
     for form in ("terminal", "markdown"):
-        assert "at stake: a question first" in render(report(split(communication=0.3), asks), form)
+        assert "at stake: find out first" in render(report(split(communication=0.3), asks), form)
 
 
 def test_what_a_recording_of_the_start_has_most_of_does_not_limit_the_run() -> None:

@@ -10,7 +10,7 @@ from mfu_doctor.result.findings import WIDE, WORTH_TELLING, Diagnosis, Plan, Pla
 from mfu_doctor.result.report import Report
 
 LARGE = 0.05  # of the step: a fix that saves as much is never only named
-AT_STAKE = "at stake: a question first"
+AT_STAKE = "at stake: find out first"
 _LEAST_MFU = 0.001  # a run that hardly multiplies matrices is not judged by it
 
 
