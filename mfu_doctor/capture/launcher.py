@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 
@@ -18,10 +19,13 @@ def split_launch(args: Sequence[str]) -> tuple[list[str], list[str]]:
         args: what stands after `torchrun`.
 
     Raises:
-        DoctorError: torchrun does not take these words, or starts no Python program with them.
+        DoctorError: torchrun does not take these words, or starts no Python program with them; torch is not installed.
     """
-    from torch.distributed.run import get_args_parser
-
+    try:
+        from torch.distributed.run import get_args_parser
+    except ImportError:
+        what = f"torch is not installed for {sys.executable}, so torchrun starts nothing"
+        raise DoctorError(what, "install torch there") from None
     said = io.StringIO()
     try:
         with redirect_stderr(said):

@@ -3,7 +3,7 @@
 python -m mfu_doctor.result.schema        writes report.schema.json and job.schema.json again
 
 It is the same whichever version of msgspec generates it: some versions write the default of an empty mapping and some do not, so
-none is kept.
+none is kept, and alternatives stand in different orders, so they are sorted.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ def job_schema() -> bytes:
 
 def _schema(kind: type, title: str) -> bytes:
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
-    schema = head | _without_empty_defaults(msgspec.json.schema(kind))
+    schema = head | _as_any_version(msgspec.json.schema(kind))
     return msgspec.json.format(msgspec.json.encode(schema), indent=1) + b"\n"
 
 
-def _without_empty_defaults(node: Any) -> Any:
-    """The same schema without `"default": {}`, at any depth."""
+def _as_any_version(node: Any) -> Any:
+    """The same schema without `"default": {}` and with its alternatives sorted, at any depth."""
     if isinstance(node, dict):
-        return {key: _without_empty_defaults(value) for key, value in node.items() if (key, value) != ("default", {})}
-    return [_without_empty_defaults(item) for item in node] if isinstance(node, list) else node
+        kept = {key: _as_any_version(value) for key, value in node.items() if (key, value) != ("default", {})}
+        return kept | {"anyOf": sorted(kept["anyOf"], key=msgspec.json.encode)} if "anyOf" in kept else kept
+    return [_as_any_version(item) for item in node] if isinstance(node, list) else node
 
 
 if __name__ == "__main__":

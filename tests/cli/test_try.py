@@ -24,6 +24,7 @@ from tests.traces import ROOT
 from tests.trial.programs import PLENTY, TRAIN, own_fix
 
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
+AS_TORCHRUN = "error: train.py is an input" if find_spec("torch") else "error: torch is not installed for "
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the programs train with torch")
 
 
@@ -71,7 +72,7 @@ def test_the_list_has_every_fix(tmp_path: Path) -> None:
         ),
         (["--fix", "compile=fast", "train.py"], "error: compile does not take the setting 'fast': it takes default, "),
         (["--fix", "tf32=2", "train.py"], "error: tf32 takes no setting: write --fix tf32"),
-        (["--board", "train.py", "torchrun", "train.py"], "error: train.py is an input"),
+        (["--board", "train.py", "torchrun", "train.py"], AS_TORCHRUN),
         (["--write-patch", "mine.py", "--fix", "mine.py", "-m", "json"], "error: mine.py is an input"),
         (["--fix", "missing.py", "train.py"], "error: there is no file missing.py"),
         (["-o", "x.pdf", "train.py"], "error: no output format is known for the file name x.pdf"),
