@@ -33,6 +33,7 @@ from boards import KEEP_HEAP, machine, spread_of
 from msgspec.structs import replace
 
 import mfu_doctor
+from mfu_doctor.errors import DoctorError
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.trial import BETTER, WORSE, Trial, Tried
 from mfu_doctor.result.trial_entry import Entry
@@ -208,10 +209,11 @@ def summary(cases: dict[str, Case]) -> list[str]:
     return lines
 
 
-def scoreboard(cases: dict[str, Case], absent: dict[str, str], minutes: float, *, again: bool = False) -> str:
-    """The markdown that is committed; `again`: of runs that were kept and have been judged by the present code."""
-    command = f"python examples/clinic/run.py --minutes {minutes:g}"
-    judged_again = ", its kept traces judged again" if again else ""
+def scoreboard(cases: dict[str, Case], absent: dict[str, str], given: argparse.Namespace) -> str:
+    """The markdown that is committed; with `--again` of runs that were kept and have been judged by the present code."""
+    only = "" if set(given.only) == set(patients()) else f" --only {' '.join(given.only)}"
+    command = f"python examples/clinic/run.py --minutes {given.minutes:g}{only}"
+    judged_again = ", its kept traces judged again" if given.again is not None else ""
     head = [
         "# Scoreboard of the clinic",
         "",
@@ -240,7 +242,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(patients()), help="names of patients")
     parser.add_argument("--minutes", type=float, default=3.0, help="for each patient at most (3)")
-    parser.add_argument("--output", type=Path, help="of the scoreboard (default: SCOREBOARD.md beside this file)")
+    parser.add_argument(
+        "--output", type=Path, help="of the scoreboard (default: SCOREBOARD.md beside this file, for all)"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every trace and what was measured here")
     parser.add_argument("--again", type=Path, metavar="DIR", help="only judge again what was kept here")
     parser.add_argument("--record", type=Path, help="only write one trace per patient into this folder")
@@ -257,9 +261,10 @@ def main() -> None:
         cases, absent = all_of(given, folder)
     if not cases:
         return  # nothing of it can run on this machine: a scoreboard that is there stays
-    if given.again is None or given.output is not None:
+    whole = given.again is None and set(given.only) == set(patients())
+    if whole or given.output is not None:
         output = given.output or HERE / "SCOREBOARD.md"
-        board = scoreboard(cases, absent, given.minutes, again=given.again is not None)
+        board = scoreboard(cases, absent, given)
         output.write_text(board, encoding="utf-8")
     print(*summary(cases), sep="\n")
 
@@ -277,7 +282,11 @@ def all_of(given: argparse.Namespace, folder: Path) -> tuple[dict[str, Case], di
             absent[name] = about["absent"]
             print(f"{name}: not run: {about['absent']}", flush=True)
         else:
-            cases[name] = treat(name, about["expects"], given.minutes, folder)
+            try:
+                cases[name] = treat(name, about["expects"], given.minutes, folder)
+            except DoctorError as error:  # the others are measured all the same
+                absent[name] = error.problem
+                print(f"{name}: not measured: {error.problem}", flush=True)
         if name in cases:
             print(row(name, cases[name]), flush=True)
     return cases, absent

@@ -4,49 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
-from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.patches import patch
-from mfu_doctor.integrations.watched import Watched
+from mfu_doctor.integrations.watched import Watching
 
 _FAILED = "the numbers of a step could not be logged"
 
 
-class MfuCallback(TrainerCallback):
+class MfuCallback(Watching, TrainerCallback):
     """Records the first training steps and prints the report; MFU and the times of steps go into the log, where the loss goes.
 
     A step is one of the optimizer, after gradient accumulation. Evaluations and checkpoints between steps are in no mean.
 
-    Args:
-        record: whether steps are recorded, and the report printed.
-        log: which numbers are logged, and under what names, such as {"mfu": "mfu"}; None: all, under their own names.
-        tokens_per_step: tokens of one step of this process; None: those of batches that name them "input_ids".
-        **options: passed to `mfu_doctor.profile`, such as `path=` or `at_step=`; `model_flops` and `peak_flops` hold for the
-            log too.
-
-    Attributes:
-        recorder: what `profile()` returns, with the report; None without `record`.
-
-    Raises:
-        DoctorError: an option is not valid.
+    What it takes and tells: `watched.Watching`.
     """
 
-    def __init__(
-        self,
-        *,
-        record: bool = True,
-        log: Mapping[str, str] | None = None,
-        tokens_per_step: int | None = None,
-        **options: Any,
-    ) -> None:
-        self._watched = Watched(options, record=record, log=log, tokens_per_step=tokens_per_step)
-        self.recorder = self._watched.recorder
-        self._notes = Notes()
-        self._leave: Callable[[], None] | None = None
+    _leave: Callable[[], None] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Begin."""
@@ -79,7 +56,7 @@ class MfuCallback(TrainerCallback):
 
     def _logging(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def log(trainer: Any, logs: dict[str, float], *args: Any, **kwargs: Any) -> Any:
-            self._notes.guarded(_FAILED, self._add, trainer, logs)
+            self._watched.notes.guarded(_FAILED, self._add, trainer, logs)
             return original(trainer, logs, *args, **kwargs)
 
         return log

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.meter.meter import Meter, check_counts
 from mfu_doctor.meter.reading import SCALARS, MeterReading
@@ -47,6 +48,12 @@ class Watched:
             "tokens_per_step": tokens_per_step,
         }
         self._reading: MeterReading | None = None
+        self.notes = Notes()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What could not be measured or logged, and why."""
+        return (*self.notes.said, *(self.meter.notes if self.meter is not None else ()))
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -81,3 +88,37 @@ class Watched:
         meter.close()
         if self.recorder is not None:
             self.recorder.stop()
+
+
+class Watching:
+    """What the callbacks of all libraries are made with.
+
+    Args:
+        record: whether steps are recorded, and the report printed.
+        log: which numbers are logged, and under what names, such as {"mfu": "mfu"}; None: all, under their own names.
+        tokens_per_step: tokens of one step of this process; None: those of batches that name them "input_ids".
+        **options: passed to `mfu_doctor.profile`, such as `path=` or `at_step=`; `model_flops` and `peak_flops` hold for the
+            log too.
+
+    Attributes:
+        recorder: what `profile()` returns, with the report; None without `record`.
+
+    Raises:
+        DoctorError: an option is not valid.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: bool = True,
+        log: Mapping[str, str] | None = None,
+        tokens_per_step: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._watched = Watched(options, record=record, log=log, tokens_per_step=tokens_per_step)
+        self.recorder = self._watched.recorder
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be measured or logged, and why."""
+        return self._watched.told

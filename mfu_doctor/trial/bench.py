@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import tempfile
 import time
@@ -27,6 +28,7 @@ _LOOKS_EVERY_S = 0.05
 _FEWEST_STEPS = 4
 _SLOW = 3.0  # times the unchanged steps: then fewer steps with a fix are enough
 _NO_MEMORY = ("outofmemoryerror", "out of memory", "can't allocate memory", "memoryerror", "cannot allocate memory")
+_ERROR = re.compile(r"(\[rank\d+\]: ?)?[\w.]*(Error|Exception)\b")
 
 
 class Failure(Struct, frozen=True):
@@ -98,6 +100,7 @@ class Bench(Struct):
     runs: int = 0
     _measured_s: float | None = None  # the steps of the first unchanged run, without its beginning
     _took_s: list[float] = field(default_factory=list)  # each unchanged run
+    _made: list[int] = field(default_factory=list)  # steps of each unchanged run
     _silence_s: float | None = None  # the longest time without a step in the first unchanged run
 
     @contextmanager
@@ -135,9 +138,15 @@ class Bench(Struct):
         self.runs += 1
         if isinstance(result, Measured) and not names:
             self._took_s.append(time.monotonic() - began)
+            self._made.append(len(result.steps_s))
             if self._silence_s is None:
                 self._silence_s, self._measured_s = silence_s, sum(result.steps_s[self.skipped :])
         return result
+
+    @property
+    def made(self) -> int:
+        """Steps of the usual unchanged run: a short program has fewer than are asked for."""
+        return int(median(self._made)) if self._made else self.steps
 
     def left(self) -> int:
         """How many more runs there is time for.
@@ -190,8 +199,8 @@ def _too_short(result: Measured) -> Failure:
 
 def _failure(child: Child) -> Failure:
     printed, status = child.printed(), child.status or 0
-    if any(word in printed.lower() for word in _NO_MEMORY):
-        return Failure(NO_MEMORY, _line_about_memory(printed))
+    if memory := _error_about_memory(printed):
+        return Failure(NO_MEMORY, memory)
     said = _last_line(printed)
     if status == -signal.SIGKILL:
         return Failure(NO_MEMORY, "the system ended it, as it does when memory is short")
@@ -204,6 +213,7 @@ def _last_line(printed: str) -> str:
     return next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "")
 
 
-def _line_about_memory(printed: str) -> str:
-    lines = [line.strip() for line in printed.splitlines() if any(word in line.lower() for word in _NO_MEMORY)]
-    return lines[-1] if lines else ""
+def _error_about_memory(printed: str) -> str | None:
+    """The last error that memory ran out, as Python ends a traceback with it; a program may print such words besides."""
+    errors = [line.strip() for line in printed.splitlines() if _ERROR.match(line)]
+    return next((line for line in reversed(errors) if any(word in line.lower() for word in _NO_MEMORY)), None)

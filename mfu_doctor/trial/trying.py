@@ -96,7 +96,7 @@ def try_out(asked: Asked, tell: Callable[[str], None], ran: Callable[[str, float
             turns.settle_rest(choice.arms)
     except KeyboardInterrupt:
         turns.ended = "it was interrupted"
-    trial = replace(trial, spent_s=bench.budget.spent_s, runs=bench.runs, steps=bench.steps, ended=turns.ended)
+    trial = replace(trial, spent_s=bench.budget.spent_s, runs=bench.runs, steps=bench.made, ended=turns.ended)
     found = _found(trial, turns, choice, set_of_all, report)
     return replace(report, trial=_with_patch(found, choice, report, asked.program.script))
 
@@ -149,8 +149,8 @@ def plan_told(bench: Bench, arms: Sequence[Arm]) -> str:
     names = ", ".join(" + ".join(arm.names) for arm in arms)
     left = math.ceil(bench.budget.left_s / 60)
     return (
-        f"trying {names}: each in turns with the unchanged program, {bench.steps} steps a run, until it is settled, "
-        f"for {counted(left, 'minute')} at most"
+        f"trying {names}: each in turns with the unchanged program, at most {bench.steps} steps a run, until it is "
+        f"settled, for {counted(left, 'minute')} at most"
     )
 
 

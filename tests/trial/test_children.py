@@ -64,6 +64,7 @@ def test_a_program_of_few_steps_is_too_short(tmp_path: Path) -> None:
     [
         ("raise ValueError('no such thing')", CRASHED, "ValueError: no such thing"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", CRASHED, "SIGSEGV"),
+        ("print('halve the batch if out of memory')\nraise KeyError('lr')", CRASHED, "KeyError: 'lr'"),
         ("raise MemoryError('out of memory: 8 GiB')", NO_MEMORY, "MemoryError: out of memory: 8 GiB"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", NO_MEMORY, "the system ended it"),
     ],
@@ -82,7 +83,7 @@ def test_a_fix_that_hangs_is_ended_after_a_bound_of_the_unchanged_run(tmp_path: 
     failure = failed(at.measure((own_fix(tmp_path, stuck),)))
     assert failure.kind == HUNG
     assert failure.reason.endswith("waiting for ever")
-    assert at.left() > before // 2  # it is not taken for a usual run
+    assert at.left() > 0.95 * before  # it is not taken for a usual run
 
 
 def test_a_run_ends_if_the_command_is_gone_before_it_begins(tmp_path: Path) -> None:
