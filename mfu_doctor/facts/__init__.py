@@ -49,7 +49,7 @@ class LoaderFacts(Struct, frozen=True, kw_only=True):
     prefetch_factor: int | None = None
     batch_size: int | None = None
     fetches: int = 0
-    begun: int = 0  # iterators that these fetches were of
+    begun: int = 0  # iterators of one loader that these fetches were of
     length: int | None = None  # batches of an iterator, where it tells
     wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
     cpu_s: float | None = None  # median CPU seconds of the main thread per fetch, un-profiled steps

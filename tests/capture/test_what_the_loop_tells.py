@@ -121,8 +121,18 @@ def test_the_first_fetch_of_an_epoch_waits_for_the_workers_and_is_told_apart() -
             loop.fetched(iterator, 0, wait_ms * MS, plain=True)
     (loader,) = loop.loaders
     assert loader.first_wait_s == pytest.approx(0.8)
-    assert (loader.begun, loader.fetches) == (3, 9)
     assert loader.wait_s == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(("order", "begun"), [((0, 0, 1, 1, 2), 3), ((0, 1, 0, 1, 0), 2), ((0, 1, 2, 3, 4), 5)])
+def test_iterators_of_a_loader_are_counted_once_each(order: tuple[int, ...], begun: int) -> None:
+    """Epochs, zip(loader, loader), and next(iter(loader)) in each step."""
+    data = torch.utils.data.DataLoader(torch.ones(8, 1), batch_size=2)
+    loop, iterators = LoopFacts(), [iter(data) for _ in range(5)]
+    for number in order:
+        loop.fetched(iterators[number], 0, MS, plain=True)
+    (loader,) = loop.loaders
+    assert (loader.begun, loader.fetches, loader.length) == (begun, 5, 4)
 
 
 def test_what_was_compiled_before_the_block_is_not_counted_in_it() -> None:

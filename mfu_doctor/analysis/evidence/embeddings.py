@@ -84,7 +84,10 @@ def dense_tables(run: Run, steady: Steady) -> DenseTables | None:
     each = steady.issued(run, calls)
     known = [t for row in each.tolist() if (t := _lookup(run, row)) is not None]
     often = Counter((rows, width) for rows, width, _ in known)
-    tables = tuple((*size, sum(batch for *of, batch in set(known) if tuple(of) == size)) for size in sorted(often))
+    looked_up = Counter[tuple[int, int]]()
+    for *size, batch in known:
+        looked_up[size[0], size[1]] += batch
+    tables = tuple((*table, round(steady.per_step(looked_up[table]))) for table in sorted(often))
     rows, part = _optimizer(run, steady, set(often))
     tied = _is_tied(run, set(often))
     again = {size for size, count in often.items() if steady.per_step(count) > 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.loading import loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import Rows, steady_of
@@ -21,33 +22,52 @@ _MOSTLY = 0.9  # of the batches come from an iterator of their own
 _BEGINS = re.compile(
     r"^aten::(empty|random_|item|_local_scalar_dense|randperm|scalar_tensor|resize_|resolve_conj|resolve_neg)$"
 )
+_DRAWS = re.compile(r"^aten::(empty|random_)$")
 _SEVERAL = 2  # batches: a loader of one begins anew for each of course
 
 
+class Restarts(Struct, frozen=True):
+    """Where a loader begins anew.
+
+    Attributes:
+        begins: from where each iterator draws its first seed to the end of its fetch.
+        ends: from there to the first operator after it, in which its workers end, if the program does nothing else.
+    """
+
+    begins: Intervals
+    ends: Intervals
+
+
 @once
-def loader_restarts(run: Run) -> Intervals | None:
-    """From the last operator before each fetch of the steady steps to the first one after it; None if the loader goes on."""
+def loader_restarts(run: Run) -> Restarts | None:
+    """Those of the steady steps; None if the loader goes on, or has no workers to start."""
     loader = loader_facts(run)
-    if loader is None or loader.begun < _MOSTLY * loader.fetches or loader.fetches < _FEWEST:
+    if loader is None or not loader.num_workers or (loader.length or 1) < _SEVERAL:
         return None
-    if (loader.length or 1) < _SEVERAL:
+    if loader.begun < _MOSTLY * loader.fetches or loader.fetches < _FEWEST:
         return None
     return _around(run, steady_of(run).issued(run, run.host.fetch_rows))
 
 
 def is_of_restarts(run: Run, where: Intervals) -> bool:
     """Whether most of this host time is that of a loader that begins anew."""
-    around = loader_restarts(run)
-    return around is not None and 2 * (around & where).total_ns > where.total_ns
+    restarts = loader_restarts(run)
+    return restarts is not None and 2 * (restarts.begins & where).total_ns > where.total_ns
 
 
-def _around(run: Run, rows: Rows) -> Intervals:
+def _around(run: Run, rows: Rows) -> Restarts:
     events = run.trace.events
     ops = run.trace.rows(Category.CPU_OP)
-    ops = without(ops[events.track[ops] == run.host.main_track], rows_matching(run.trace, _BEGINS, ops))
-    begins, ends = events.start[ops], np.maximum.accumulate(events.end[ops])
-    before = np.searchsorted(begins, events.start[rows], side="left") - 1
-    after = np.searchsorted(begins, events.end[rows], side="left")
-    sound = (before >= 0) & (after < len(ops))
-    start, end = ends[before[sound]], begins[after[sound]]
-    return union(start, np.maximum(start, end))
+    ops = ops[events.track[ops] == run.host.main_track]
+    seeds, others = rows_matching(run.trace, _DRAWS, ops), without(ops, rows_matching(run.trace, _BEGINS, ops))
+    fetched, over = events.start[rows], events.end[rows]
+    # The first seed is drawn after the last operator of the program before the fetch.
+    before = np.searchsorted(events.start[others], fetched) - 1
+    since = np.where(before >= 0, events.start[others[np.maximum(before, 0)]], np.iinfo(np.int64).min)
+    first = np.searchsorted(events.start[seeds], since, side="right")
+    drawn = first < np.searchsorted(events.start[seeds], fetched)
+    begin = np.where(drawn, events.start[seeds[np.minimum(first, len(seeds) - 1)]] if len(seeds) else fetched, fetched)
+    after = np.searchsorted(events.start[ops], over)
+    sound = after < len(ops)
+    end = np.where(sound, events.start[ops[np.minimum(after, len(ops) - 1)]] if len(ops) else over, over)
+    return Restarts(union(begin, over), union(over, np.maximum(over, end)))

@@ -22,6 +22,8 @@ from mfu_doctor.trace import Category
 
 _GRADIENT = re.compile(r"^torch::autograd::AccumulateGrad$")
 _ROOT = re.compile(r"^aten::r?sqrt_?$")
+# A product of square matrices has tensors of one shape only, and is no pass over them.
+_PRODUCTS = re.compile(r"^aten::(mm|addmm|bmm|baddbmm|matmul|linear|einsum)$")
 _VIEWS = re.compile(r"^aten::(detach_?|alias|view|t|result_type|empty\w*|requires_grad_|is_\w+|resolve_\w+)$")
 _FLOAT_BYTES = 4
 _LEAST_SIZE = 1024  # elements of a parameter: smaller ones take no time worth a word
@@ -70,6 +72,7 @@ def parameter_sweeps_of(run: Run, steady: Steady) -> Sweeps | None:
 def _sweeping(run: Run, rows: Rows, parameters: set[tuple[int, ...]]) -> Rows:
     """Operators all of whose tensors have the shape of one parameter, and that neither autograd nor an optimizer runs."""
     rows = without(rows, rows_matching(run.trace, _VIEWS, rows))
+    rows = without(rows, rows_matching(run.trace, _PRODUCTS, rows))
     first, kind = numbered_together(run.trace.events.args[rows])  # many rows, few shapes
     alike = [len(shapes := set(shapes_of(run, row))) == 1 and shapes <= parameters for row in rows[first].tolist()]
     rows = rows[np.array(alike, np.bool_)[kind]]

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 _BLOCKS, _BLOCK = 64, 1024  # that are read of a large output, evenly spaced, and bytes of each
+_WHOLE = 4 << 20  # bytes of an output that are all read: some milliseconds, in the step that is recorded with shapes
 _MOST_NODES = 4096  # of a graph
 
 
@@ -23,6 +24,7 @@ class CallResult(Struct, frozen=True):
 
     values: int | None = None
     graph: int | None = None
+    is_whole: bool = False  # whether all of the bytes were read
 
     def differs_from(self, other: CallResult) -> bool | None:
         """Whether two calls are known to have given something else; None: nothing tells."""
@@ -40,7 +42,9 @@ def result_of(output: Any, given: tuple[Any, ...]) -> CallResult:
     if not tensors or not all(type(one) in (torch.Tensor, torch.nn.Parameter) for one in tensors):
         return CallResult()
     values = _values(tensors)
-    return CallResult(values) if values is not None else CallResult(graph=_graph(tensors, given))
+    if values is None:
+        return CallResult(graph=_graph(tensors, given))
+    return CallResult(values, is_whole=all(one.numel() * one.element_size() <= _WHOLE for one in tensors))
 
 
 def _tensors_in(output: Any) -> Iterator[Any]:
@@ -81,7 +85,7 @@ def _bytes_of(tensor: Any) -> memoryview | None:
 
 
 def _blocks(data: memoryview) -> Iterator[memoryview]:
-    if len(data) <= _BLOCKS * _BLOCK:
+    if len(data) <= _WHOLE:
         yield data
         return
     for i in range(_BLOCKS):

@@ -43,6 +43,7 @@ class _Loader:
     workers: tuple[int, ...] = ()  # processes of this iterator
     fetches: int = 0
     begun: int = 0  # iterators
+    newest: int = 0  # the highest number of one
     waits_ns: list[int] = field(default_factory=list)
     firsts_ns: list[int] = field(default_factory=list)
     cpus_ns: list[int] = field(default_factory=list)
@@ -110,7 +111,8 @@ class LoopFacts:
         loader.fetches += 1
         if epoch != loader.epoch:
             loader.epoch, loader.workers = epoch, workers_of(iterator)
-            loader.begun += 1
+            if epoch > loader.newest:  # two iterators can take turns: zip(loader, loader)
+                loader.newest, loader.begun = epoch, loader.begun + 1
             if len(loader.firsts_ns) < _MAX_WAITS:
                 loader.firsts_ns.append(wait_ns)
         elif plain and len(loader.waits_ns) < _MAX_WAITS:
@@ -184,7 +186,7 @@ class LoopFacts:
         for loader in self._of_loop(self.feeding.trained):
             one = merged.setdefault(tuple(loader.facts.values()), _Loader(loader.facts, length=loader.length))
             one.fetches += loader.fetches
-            one.begun += loader.begun
+            one.begun = max(one.begun, loader.begun)  # a loader that is made anew is another fault
             one.waits_ns += loader.waits_ns
             one.firsts_ns += loader.firsts_ns
             one.cpus_ns += loader.cpus_ns

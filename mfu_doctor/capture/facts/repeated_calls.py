@@ -130,7 +130,7 @@ class RepeatedCalls(Struct):
             calls = [call for call in (first, *first.again) if call.is_plain and call.is_like(first)]
             if first.is_plain and len(calls) > 1:
                 spans = tuple((one.start_ns, one.end_ns) for one in calls)
-                compared = all(one.result.values is not None for one in calls)
+                compared = all(one.result.is_whole for one in calls)
                 found.append(RepeatedCall(module=first.name, spans=spans, compared=compared))
         return tuple(found)
 

@@ -1,15 +1,15 @@
 """The training loop begins its DataLoader anew for each batch.
 
 What it measures
-    How often an iterator of the loader was begun, as the recorder saw it, beside how many batches were fetched; and the time
-    from the last operator before each fetch to the first one after it.
+    How many iterators of the loader were begun, as the recorder saw it, beside how many batches were fetched; and the time from
+    where each of them draws its first seed to the end of its fetch. Only loaders with workers.
 
 Why it costs
     `next(iter(loader))` starts the workers, has each of them load batches ahead, takes one batch, and ends the workers again.
-    Without workers it shuffles the whole data set for one batch.
 
 How the gain is predicted
-    Low: half of that time goes. Mid and high: all of it goes, since workers load the next batch while a step runs.
+    Low: half of that time goes. Mid: all of it goes, since workers load the next batch while a step runs. High: what follows
+    the fetch up to the next operator goes too, in which the workers end.
 
 How to fix
     batches = iter(loader) before the loop, and next(batches) in it; begin anew where it ends.
@@ -45,27 +45,29 @@ from mfu_doctor.units import seconds
 )
 def restarted_loader(run: Run) -> Outcome:
     """Judge how often the loader begins."""
-    loader, around = loader_facts(run), loader_restarts(run)
+    loader, restarts = loader_facts(run), loader_restarts(run)
     if loader is None:
         return Skip("no DataLoader was used during the recording")
-    if around is None:
+    if restarts is None:
         return None
     steady = steady_of(run)
-    takes_ns = steady.per_step(around.total_ns)
+    takes_ns = steady.per_step(restarts.begins.total_ns)
     if takes_ns < WORTH_SHARE * steady.step_ns:
         return None
-    half, none = ((ScaleHost(around, left), PaceWorkers(left)) for left in (0.5, 0.0))
-    does = f"starts {counted(loader.num_workers, 'worker')}" if loader.num_workers else "draws a new order"
+    half, begun, all_of_it = (
+        (ScaleHost(where, left), PaceWorkers(left))
+        for where, left in ((restarts.begins, 0.5), (restarts.begins, 0.0), (restarts.begins | restarts.ends, 0.0))
+    )
     return Finding(
-        summary=f"Each batch comes from a new iterator of the DataLoader, which {does}: "
+        summary=f"Each batch comes from a new iterator of the DataLoader, which starts {counted(loader.num_workers, 'worker')}: "
         f"that takes {steady.share(takes_ns)} of the step",
         fix="batches = iter(loader) # before the loop; then next(batches), and iter(loader) again where it ends",
         detail="what was loaded ahead is thrown away with each iterator",
-        decides=Ends(low="half of it is loading the batch", high="batches are ready in time"),
-        change=Change(half, none, none),
+        decides=Ends(low="half of it is loading the batch", high="what follows the fetch is the end of the workers"),
+        change=Change(half, begun, all_of_it),
         evidence=(
             shown("iterators begun", loader.begun, "count"),
-            shown("around a fetch", seconds(takes_ns), "s"),
+            shown("from the first seed to the batch", seconds(takes_ns), "s"),
         ),
         place=run.places(steady.issued(run, run.host.fetch_rows)[:1])[0],
         effort="line",

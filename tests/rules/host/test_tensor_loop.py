@@ -207,6 +207,8 @@ def test_cells_that_are_fed_what_was_just_joined_stay_a_loop() -> None:
     """A decoder that is fed its own predictions: no layer can run ahead of them."""
     fed_back = ("aten::lstm_cell", "aten::linear", "aten::select", "aten::where", "aten::unsqueeze", "aten::cat")
     silent(tensor_loop, recurrence(body=fed_back))
+    chosen = ("aten::lstm_cell", "aten::lstm_cell", "aten::linear", "aten::topk", "aten::squeeze", "aten::embedding")
+    silent(tensor_loop, recurrence(body=chosen))
     given = ("aten::lstm_cell", "aten::linear", "aten::select", "aten::linear")
     assert "nn.LSTM" in found(tensor_loop, recurrence(body=given)).fix
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ def loop(
     shapes: bool = True,
     tied: bool = False,
     again: int = 0,
+    growing: int = 0,
 ) -> Run:
     """Per step: 2 ms of products, a gradient of 900 us of zeros and 100 ns for each row of the batch, and 600 us of updates."""
 
@@ -34,10 +36,13 @@ def loop(
     def op(drawn: Timeline, name: str, us: int, **args: Any) -> None:
         drawn.op(name, kernel=us if device else None, host=10 if device else us, kernel_name=POINTWISE, **args)
 
+    number = itertools.count()
+
     def body(drawn: Timeline) -> None:
         head = {"dims": [[batch, WIDTH], [WIDTH, ROWS]]} if tied else {}
         op(drawn, "aten::mm", 2_000, **head)
-        for indices in [batch, again] if again else [batch]:
+        now = batch + growing * next(number)
+        for indices in [now, again] if again else [now]:
             dims, concrete = [[indices, WIDTH], [indices], [], [], []], ["", "", str(ROWS), "-1", "False"]
             with drawn.span("aten::embedding_dense_backward", "cpu_op", **told(dims=dims, concrete=concrete)):
                 op(drawn, "aten::fill_", 900, **told(dims=[[ROWS, WIDTH], []]))
@@ -81,6 +86,12 @@ def test_a_table_that_is_used_twice_is_touched_by_both_lookups() -> None:
     assert tables.tables == ((ROWS, WIDTH, 40_500),)
     assert tables.touched == pytest.approx(0.405)
     silent(dense_embedding_grad, both)
+
+
+def test_batches_of_several_steps_are_not_those_of_one() -> None:
+    tables = dense_tables(drawn := loop(batch=5_000, growing=10), steady_of(drawn))
+    assert tables is not None
+    assert tables.touched == pytest.approx(0.05, rel=0.02)
 
 
 def test_gradients_of_two_lookups_are_added_whole() -> None:

@@ -56,6 +56,10 @@ def test_an_average_in_many_operators_becomes_one_pass() -> None:
     assert "foreach_lerp_" in found(parameter_sweeps, run).fix
 
 
+def test_a_product_of_square_matrices_is_no_pass_over_a_parameter() -> None:
+    silent(parameter_sweeps, drawn("aten::mm", WEIGHT))
+
+
 def test_copies_of_the_memory_of_a_parameter_count() -> None:
     assert price_us(parameter_sweeps, drawn("aten::copy_", [SIDE * SIDE * 4])).high_ns == close(
         5 * 2000 - ONE_PASS_US + 4 * 100
