@@ -25,7 +25,8 @@ class Calls(Struct, frozen=True):
     """Host calls in order of their start, shape (m,). A CPU-only run has its operators' self time here.
 
     A call starts when the call that ended last before it (`after`, any thread) has ended and `gap` of host work has passed,
-    never before the previous call of its own thread (`own`). It takes `cost`, plus what it waits.
+    never before the previous call of its own thread (`own`). It takes `cost`, plus what it waits. If `after` is a collective that
+    it waited for and that was written down as over only later, `gap` is negative.
     """
 
     row: npt.NDArray[np.int64]  # event row, MARK for step marks, STAND_IN for unrecorded calls

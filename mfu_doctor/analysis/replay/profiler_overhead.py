@@ -145,6 +145,6 @@ def _counts(calls: Calls, edges: Boundaries) -> tuple[npt.NDArray[np.int64], npt
 
 
 def _reduced(calls: Calls, counts: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], cost: float) -> Calls:
-    gap = np.maximum(calls.gap - counts[0] * cost, 0.0)
+    gap = np.maximum(calls.gap - counts[0] * cost, np.minimum(calls.gap, 0.0))
     spent = np.maximum(calls.cost - counts[1] * cost, 0.0)
     return replace(calls, gap=gap, cost=spent)

@@ -16,7 +16,7 @@ from mfu_doctor.analysis.replay.host_waits import find_host_waits
 from mfu_doctor.analysis.replay.links import link_use
 from mfu_doctor.analysis.replay.model import MARK, STAND_IN, Boundary, Calls, Operations, Timeline
 from mfu_doctor.analysis.replay.waits import Waits, find_device_waits
-from mfu_doctor.analysis.views.activity import Activity
+from mfu_doctor.analysis.views.activity import COMMUNICATION, Activity
 from mfu_doctor.analysis.views.groups import groups, on_each
 from mfu_doctor.analysis.views.host import Host
 from mfu_doctor.analysis.views.launches import Launches
@@ -166,6 +166,32 @@ def _chain(
     return Calls(row, start, end, after, own, gap, cost, np.zeros(len(row)), ())
 
 
+def _resumed(calls: Calls, collectives: npt.NDArray[np.int64]) -> Calls:
+    """Link calls to the collective that their thread waited for, if it went on before that was written down as over.
+
+    On a busy machine gloo's own thread writes the end milliseconds late. What ended last before the call is then the work before
+    the wait, and the wait would be host work. So a call whose gap and a collective are mostly the same time waited for that one,
+    and comes as long before the written end as it did.
+
+    Args:
+        calls: linked to what ended last before them.
+        collectives: event rows of collectives that run on threads of their own.
+    """
+    known = np.flatnonzero(np.isin(calls.row, collectives))
+    if not len(known):
+        return calls
+    known = known[np.argsort(calls.end[known], kind="stable")]
+    place = np.searchsorted(calls.end[known], calls.start, side="right")
+    under_way = known[np.minimum(place, len(known) - 1)]  # the first that ends after the call began
+    begin, end = calls.start[under_way], calls.end[under_way]
+    idle = calls.start - calls.gap.astype(np.int64)
+    both = calls.start - np.maximum(begin, idle)
+    either = end - np.minimum(begin, idle)
+    waited = (place < len(known)) & (begin < calls.start) & (2 * both > either)
+    after, slack = np.where(waited, under_way, calls.after), (calls.start - end).astype(np.float64)
+    return replace(calls, after=after, gap=np.where(waited, slack, calls.gap))
+
+
 def _issuing_calls(
     activity: Activity,
     launches: Launches,
@@ -231,7 +257,8 @@ def _cpu_timeline(activity: Activity, steps: Steps, replayed: tuple[int, int, in
     start = np.concatenate((activity.start[keep], at))
     end = np.concatenate((activity.end[keep], at))
     thread = np.concatenate((activity.track[keep].astype(np.int64), np.full(len(at), -1)))
-    calls = _chain(row, start, end, thread)
+    apart = (activity.kind == COMMUNICATION) & ~np.isin(activity.track, activity.track[activity.kind != COMMUNICATION])
+    calls = _resumed(_chain(row, start, end, thread), activity.row[apart])
     none = np.zeros(0, np.int64)
     empty = np.zeros(0)
     ops = Operations(none, none, none, none, empty, empty, empty, (), none.astype(np.int8))
