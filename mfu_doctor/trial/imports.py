@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import TypeAlias
 
 Origins: TypeAlias = dict[str, set[str]]
 """The packages that each name of a program is imported from; "" for what it defines, "." for what stands beside it."""
-
-_AROUND_LOADERS = sys.stdlib_module_names | {
-    "",
-    "torch",
-    "tqdm",
-    "rich",
-}  # functions of these go over what they are given
 
 _Import: TypeAlias = ast.Import | ast.ImportFrom
 
@@ -44,15 +36,6 @@ def root_of(called: ast.expr) -> str:
     while isinstance(called, ast.Attribute):
         called = called.value
     return called.id if isinstance(called, ast.Name) else ""
-
-
-def loops_over_foreign(tree: ast.Module, line: int, origins: Origins) -> bool:
-    """Whether a loop at this line goes over something that is imported, and not from torch: it was made in another file."""
-    loops = (
-        node for node in ast.walk(tree) if isinstance(node, ast.For) and node.lineno <= line <= node.body[0].lineno
-    )
-    names = {name.id for loop in loops for name in ast.walk(loop.iter) if isinstance(name, ast.Name)}
-    return any(not origins.get(name, {""}) <= _AROUND_LOADERS for name in names)
 
 
 def import_block(tree: ast.Module, needed: Sequence[str]) -> list[_Import]:

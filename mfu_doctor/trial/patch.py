@@ -1,9 +1,9 @@
 """The fixes that helped, written into the user's program: a diff, and the lines whose place is not certain. No file is changed.
 
-An edit is certain if the syntax tree shows one place for it: the call at the line of the finding, or what all ways to write the
-fix have in common, a single call in the program. A finding in another file, a loop over what comes from another file, a call of
-another package's class of the same name: there the user knows more. So with an argument that is computed
-(`num_workers=args.workers`).
+An edit is certain if the syntax tree shows one place for it: the call at the line of the finding, or what makes that over which
+the loop there goes, or what all ways to write the fix have in common, a single call in the program. A finding in another file, a
+loop over what is made elsewhere, a call of another package's class of the same name: there the user knows more. So with an
+argument that is computed (`num_workers=args.workers`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfu_doctor.trial.imports import Origins, bound_by, import_block, loops_over_foreign, origins_of, root_of
+from mfu_doctor.trial.goes_over import covers, is_made_by, iterables_at, last_name
+from mfu_doctor.trial.imports import Origins, bound_by, import_block, origins_of, root_of
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 
 _CONTEXT = 3  # lines around a change
+_LOADER = "DataLoader"
 
 
 class Patch(Struct, frozen=True):
@@ -116,7 +118,7 @@ def _parses(source: str) -> bool:
 
 
 def _the_call(tree: ast.Module, edits: Sequence[Keywords], line: int | None) -> tuple[ast.Call, Keywords] | None:
-    """The one call that one of these edits changes: at this line, else in all of the program."""
+    """The one call that one of these edits changes: at this line or of the loop there, else in all of the program."""
     origins = origins_of(tree)
     calls = [
         (call, edit)
@@ -124,13 +126,21 @@ def _the_call(tree: ast.Module, edits: Sequence[Keywords], line: int | None) -> 
         for call in _calls(tree, edit.of)
         if _is_meant(call, edit, origins) and _has_needed(call, edit)
     ]
-    here = [(call, edit) for call, edit in calls if line is not None and _covers(call, line)]
-    if not here and line is not None and loops_over_foreign(tree, line, origins):
-        return None
-    chosen = here or calls
+    if line is None:
+        chosen = _single(tree, calls)
+    else:
+        here = [(call, edit) for call, edit in calls if covers(call, line)]
+        iterables = iterables_at(tree, line, around=any(_LOADER in edit.of for _, edit in calls))
+        looped = [found for found in calls if any(is_made_by(tree, iterable, found[0]) for iterable in iterables)]
+        chosen = here or looped or ([] if iterables else _single(tree, calls))
     if len(chosen) != 1 or any(_calls(tree, edit.against) for _, edit in chosen):
         return None
     return chosen[0]
+
+
+def _single(tree: ast.Module, calls: Sequence[tuple[ast.Call, Keywords]]) -> list[tuple[ast.Call, Keywords]]:
+    """Those beside which nothing of their name is called, be it of another package or without what the edit needs."""
+    return [(call, edit) for call, edit in calls if len(_calls(tree, edit.of)) == 1]
 
 
 def _is_meant(call: ast.Call, edit: Keywords, origins: Origins) -> bool:
@@ -139,7 +149,9 @@ def _is_meant(call: ast.Call, edit: Keywords, origins: Origins) -> bool:
     if edit.libraries:
         known = packages if packages is not None else set().union(*origins.values())
         return not known.isdisjoint(edit.libraries)
-    return packages is None or packages <= {"torch"}
+    if packages is None:
+        return not edit.is_function
+    return packages <= {"torch"}
 
 
 def _has_needed(call: ast.Call, edit: Keywords) -> bool:
@@ -149,10 +161,6 @@ def _has_needed(call: ast.Call, edit: Keywords) -> bool:
     return all(name in given and (name in written or not _is_off(given[name])) for name in edit.needs)
 
 
-def _covers(call: ast.Call, line: int) -> bool:
-    return call.lineno <= line <= (call.end_lineno or call.lineno)
-
-
 def _calls(tree: ast.Module, names: Sequence[str]) -> list[ast.Call]:
     """All calls of something with one of these names."""
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and not _names(node.func).isdisjoint(names)]
@@ -160,7 +168,7 @@ def _calls(tree: ast.Module, names: Sequence[str]) -> list[ast.Call]:
 
 def _names(called: ast.expr) -> set[str]:
     """The last name of what is called, and the whole one."""
-    return {getattr(called, "attr", getattr(called, "id", "")), ast.unparse(called)}
+    return {last_name(called), ast.unparse(called)}
 
 
 def _takes(call: ast.Call, keywords: Keywords) -> bool:

@@ -99,7 +99,7 @@ def test_a_call_that_would_not_take_the_argument_is_left(tmp_path: Path, keyword
         (replace(FUSED, unless=("foreach",)), "o = AdamW(p, foreach=None)\n"),
         (replace(FUSED, most=1), "o = AdamW(p)\n"),
         (FUSED, "o = AdamW(*given)\n"),
-        (replace(FUSED, of=("torch.compile",)), "o = torch.compile(p)\n"),
+        (replace(FUSED, of=("torch.compile",), is_function=True), "import torch\no = torch.compile(p)\n"),
     ],
 )
 def test_a_call_that_takes_the_argument_gets_it(tmp_path: Path, keywords: Keywords, source: str) -> None:
@@ -113,6 +113,9 @@ def test_the_place_of_the_finding_chooses_among_several(tmp_path: Path) -> None:
 
 
 TORCH_LOADER = "from torch.utils.data import DataLoader\n"
+VAL = "val = DataLoader(v)\n"
+WORKERS_4 = "loader-workers=4"
+AT_5 = (WORKERS_4, "train.py:5")
 HF = "from transformers import TrainingArguments\n"
 BOTH = f"{HF}{TORCH_LOADER}args = TrainingArguments('x')\nloader = DataLoader(data)\n"
 
@@ -139,6 +142,37 @@ def test_of_several_ways_the_one_at_the_finding_is_taken(tmp_path: Path) -> None
             "loader-workers=4",
             "train.py:4",
         ),
+        (f"from data import make\n{TORCH_LOADER}train = make()\n{VAL}for x in train:\n    pass\n", *AT_5),
+        (
+            f"{TORCH_LOADER}def fit(loader):\n    for x in loader:\n        pass\n{VAL}fit(make())\n",
+            WORKERS_4,
+            "train.py:3",
+        ),
+        (
+            f"from pyg import NeighborLoader\n{TORCH_LOADER}train = NeighborLoader(g)\n{VAL}for x in train:\n    pass\n",
+            *AT_5,
+        ),
+        (f"import data\n{TORCH_LOADER}it = iter(data.train)\n{VAL}x = next(it)\n", *AT_5),
+        (
+            f"{TORCH_LOADER}train = DataLoader(t, **options)\nval = DataLoader(v, num_workers=2)\nfor x in train:\n    pass\n",
+            "persistent-workers",
+            "train.py:4",
+        ),
+        (
+            f"{TORCH_LOADER}train = DataLoader(t, **options)\nval = DataLoader(v, num_workers=2)\n",
+            "persistent-workers",
+            None,
+        ),
+        (
+            f"from data import make\n{TORCH_LOADER}train = make()\n{VAL}for x in train:\n    x = 1\n    x = x.to(0)\n",
+            "pin-memory",
+            "train.py:7",
+        ),
+        ("accelerator.clip_grad_norm_(model.parameters(), 1.0)\n", "foreach-clipping", "train.py:1"),
+        ("import torch\nmodel.clip_grad_norm_(1.0)\n", "foreach-clipping", None),
+        ("import fsdp\nfsdp.clip_grad_norm_(1.0)\n", "foreach-clipping", None),
+        ("engine.init_process_group()\n", "nccl-backend", None),
+        ("engine.zero_grad()\n", "zero-grad-to-none", "train.py:1"),
         ("from bitsandbytes.optim import AdamW\no = AdamW(p)\n", "fused-optimizer", None),
         ("import bitsandbytes as bnb\no = bnb.optim.AdamW(p)\n", "fused-optimizer", "train.py:2"),
         ("class AdamW:\n    pass\no = AdamW(p)\n", "fused-optimizer", None),
@@ -180,6 +214,49 @@ def test_what_would_do_nothing_or_stop_the_program_is_left(
 )
 def test_what_does_something_is_written(tmp_path: Path, source: str, name: str, old: str, new: str) -> None:
     assert patched(tmp_path, source, remedy_named(name)) == source.replace(old, new)
+
+
+def test_a_loop_around_the_finding_that_takes_no_batches_does_not_count(tmp_path: Path) -> None:
+    inside = "for fold in folds:\n    trainer.train()\n"
+    source = f"{HF}a = TrainingArguments('x')\n{inside}"
+    assert patched(tmp_path, source, remedy_named(WORKERS_4), "train.py:4") is not None
+    source = f"{TORCH_LOADER}l = DataLoader(d)\nfor epoch in range(9):\n    fit(l)\n"
+    assert patched(tmp_path, source, remedy_named(WORKERS_4), "train.py:4") is not None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "for x in enumerate(tqdm(DataLoader(t))):\n    pass\n",
+        "train = DataLoader(t)\nfor x in tqdm.auto.tqdm(train, total=9):\n    pass\n",
+        "train = DataLoader(t)\ntrain = prepare(train)\nwith tqdm(train) as bar:\n    for x in bar:\n        pass\n",
+        "model, train = Net(), DataLoader(t)\nmodel, train = prepare(model, train)\nfor x in train:\n    pass\n",
+        "train, val = DataLoader(t), DataLoader(v)\nfor x in train:\n    pass\n",
+        "def make():\n    return DataLoader(t)\ntrain: Any = make()\nfor x in train:\n    pass\n",
+        "def fit(model, loader):\n    for x in loader:\n        pass\nfit(m, DataLoader(t))\n",
+        "class T:\n    def a(self):\n        self.l = DataLoader(t)\n    def b(self):\n        for x in self.l:\n            0\n",
+        "class T:\n    def fit(self, l):\n        for x in l:\n            pass\nT().fit(l=DataLoader(t))\n",
+        "class T:\n    def fit(self, l):\n        for x in l:\n            pass\nT().fit(DataLoader(t))\n",
+    ],
+)
+def test_what_the_loop_at_the_finding_goes_over_is_changed(tmp_path: Path, source: str) -> None:
+    rows = [number for number, row in enumerate(source.splitlines(), 2) if row.lstrip().startswith("for")]
+    after = patched(tmp_path, TORCH_LOADER + source, remedy_named("persistent-workers"), f"train.py:{rows[0]}")
+    assert after is None  # it needs workers
+    after = patched(tmp_path, TORCH_LOADER + source, remedy_named("loader-workers=4"), f"train.py:{rows[0]}")
+    assert after == TORCH_LOADER + source.replace("(t)", "(t, num_workers=4, persistent_workers=True)")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from torch.nn.utils import clip_grad_norm_\nclip_grad_norm_(p, 1.0)\n",
+        "from torch import nn\nnn.utils.clip_grad_norm_(p, 1.0)\n",
+        "import torch\ntorch.nn.utils.clip_grad_norm_(p, 1.0)\n",
+    ],
+)
+def test_a_function_of_torch_gets_its_argument(tmp_path: Path, source: str) -> None:
+    assert patched(tmp_path, source, remedy_named("foreach-clipping")) == source.replace("1.0", "1.0, foreach=True")
 
 
 def test_a_line_stands_before_the_training_and_after_the_import_that_it_needs(tmp_path: Path) -> None:

@@ -35,5 +35,5 @@ DYNAMIC_SHAPES = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=_why_not,
     apply=_apply,
-    edits=(Keywords(("torch.compile",), (("dynamic", "True"),)),),
+    edits=(Keywords(("torch.compile",), (("dynamic", "True"),), is_function=True),),
 )

@@ -26,5 +26,5 @@ FOREACH_CLIPPING = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=whether.always,
     apply=_apply,
-    edits=(Keywords(("clip_grad_norm_",), (("foreach", "True"),), most=4),),
+    edits=(Keywords(("clip_grad_norm_",), (("foreach", "True"),), most=4, is_function=True),),
 )

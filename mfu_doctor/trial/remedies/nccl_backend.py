@@ -32,5 +32,5 @@ NCCL_BACKEND = Remedy(
     numerics=Numerics.ROUNDING,
     why_not=whether.both(whether.on_gpu, whether.on_many_ranks),
     apply=_apply,
-    edits=(Keywords(("init_process_group",), (("backend", '"cpu:gloo,cuda:nccl"'),), most=0),),
+    edits=(Keywords(("init_process_group",), (("backend", '"cpu:gloo,cuda:nccl"'),), most=0, is_function=True),),
 )

@@ -77,6 +77,8 @@ class Keywords(Struct, frozen=True):
             is not switched off there.
         against: names of calls in the program beside which these arguments would do nothing.
         on_gpu: whether the call takes them only where there is an accelerator.
+        is_function: whether a function is called. Methods of other libraries bear such names too (`accelerator.clip_grad_norm_`),
+            so it must begin with a name that the program imports from torch.
     """
 
     of: tuple[str, ...]
@@ -87,6 +89,7 @@ class Keywords(Struct, frozen=True):
     needs: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     on_gpu: bool = False
+    is_function: bool = False
 
 
 class AfterImports(Struct, frozen=True):

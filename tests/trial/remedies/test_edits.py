@@ -59,10 +59,11 @@ def test_no_argument_is_given_twice(tmp_path: Path, remedy: Remedy, edit: Keywor
     """However many arguments the call has by position."""
     for name, call in calls(edit):
         for count in range(positional(call) + 1):
-            needed = [f"{word}=n" for word in edit.needs]
+            needed = [f"{word}={False if word in dict(edit.words) else 'n'}" for word in edit.needs]
             if any(list(inspect.signature(call).parameters).index(word) < count for word in edit.needs):
                 continue  # it is given by position
-            new = edited(tmp_path, remedy, f"{name}({', '.join(['a'] * count + needed)})\n")
+            imports = f"from torch import {name.partition('.')[0]}\n"  # all that counts is that it is torch's
+            new = edited(tmp_path, remedy, f"{imports}{name}({', '.join(['a'] * count + needed)})\n")
             assert new or count, f"{name}() is left"
             if new is not None:
                 (made,) = [node for node in ast.walk(ast.parse(new)) if isinstance(node, ast.Call)]
