@@ -162,6 +162,14 @@ def test_a_comparison_shows_what_was_tried_of_the_fixes_that_were_applied() -> N
     [
         (FUSED, "tried fused-optimizer: 0.900 ms (-1.0 to 3.0) measured, 1.2 ms predicted: no difference"),
         (COMPILED, "tried compiled-model: crashed (InductorError: no compiler)"),
+        (
+            replace(COMPILED, runs=2),
+            "tried compiled-model: nothing measured: crashed (InductorError: no compiler)",
+        ),
+        (
+            replace(BF16, reason="the loss rises"),
+            "tried bf16-autocast: 0.900 ms (-1.0 to 3.0) measured: refused (the loss rises)",
+        ),
     ],
 )
 def test_what_did_not_help_says_so(tried: Tried, told: str) -> None:
@@ -217,6 +225,37 @@ def test_the_answer_is_the_set_that_helps_else_the_best_alone_else_nothing() -> 
     assert answer(replace(TRIAL, together=None, tried=(FUSED,))) == "No fix that was tried makes the step shorter."
     open_fix = replace(FUSED, verdict=OPEN)
     assert answer(replace(TRIAL, together=None, tried=(open_fix,))) == "No fix is known to make the step shorter yet."
+
+
+def twice(tried: Tried) -> Tried:
+    return replace(tried, fixes=("batch-size=2",), samples=2.0)
+
+
+TWICE_TOLD = "as many samples take 118 ms instead of 176 ms (33 % less); a step has 2 times as many"
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        replace(TRIAL, together=None, tried=(twice(WORKERS),)),
+        replace(TRIAL, together=replace(twice(BOTH), saving_s=0.0581)),
+    ],
+)
+@pytest.mark.parametrize("format_", ["terminal", "markdown", "html"])
+def test_of_a_larger_batch_as_many_samples_are_told(trial: Trial, format_: str) -> None:
+    """Its step is longer, not shorter."""
+    assert answer(trial) == f"batch-size=2: {TWICE_TOLD}."
+    for shown in (trial, replace(tried_report(), trial=trial)):
+        if isinstance(shown, Trial) and format_ == "html":
+            continue  # a page is of a whole report
+        text = " ".join(render(shown, format_).replace("\\", "").split())
+        assert TWICE_TOLD in text
+        assert "the step goes from" not in text
+
+
+def test_a_report_says_what_a_saving_is_for() -> None:
+    told = "tried batch-size=2: 58.1 ms (55 to 61) measured for as many samples, 55-62 ms predicted"
+    assert in_report(twice(WORKERS)).replace(EN_DASH, "-") == told
 
 
 def test_what_helps_alone_and_is_not_in_the_set_is_left_out() -> None:

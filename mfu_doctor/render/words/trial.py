@@ -93,7 +93,7 @@ def beside(tried: Tried) -> list[str]:
     if tried.saving_s is None and tried.step_s is not None:
         told.append(f"its step took {quantities.duration(tried.step_s)} in one run")
     if tried.samples != 1.0:
-        told.append(f"saved of as many samples: a step has {quantities.number(tried.samples)} times as many")
+        told.append(f"saved of as many samples: {_more_samples(tried)}")
     if tried.start_s is not None and tried.start_s > _LEAST_START_S:
         told.append(f"its first steps take {quantities.duration(tried.start_s, 2)} more, once")
     failed = [tried.reason] if tried.reason else []
@@ -102,11 +102,14 @@ def beside(tried: Tried) -> list[str]:
 
 def in_report(tried: Tried) -> str:
     """A trial in a report: "tried: 14.1 ms measured, 13-16 ms predicted"."""
+    verdict = tried.verdict + (f" ({tried.reason})" if tried.reason else "")
     if not tried.runs:
-        return f"tried {tried.name}: {tried.verdict}" + (f" ({tried.reason})" if tried.reason else "")
+        return f"tried {tried.name}: {verdict}"
     ahead = predicted(tried)
-    told = f"tried {tried.name}: {measured(tried) or 'nothing'} measured" + (f", {ahead} predicted" if ahead else "")
-    return told if tried.verdict == known.BETTER else f"{told}: {tried.verdict}"
+    told = f"tried {tried.name}: {measured(tried) or 'nothing'} measured"
+    told += " for as many samples" if tried.samples != 1.0 else ""
+    told += f", {ahead} predicted" if ahead else ""
+    return told if verdict == known.BETTER else f"{told}: {verdict}"
 
 
 def tried_for(report: Report, rule: str) -> list[str]:
@@ -140,11 +143,19 @@ def answer(trial: Trial) -> str:
         return _no_answer(trial)
     after = trial.unchanged_s - best.saving_s
     share = quantities.percent(best.saving_s / trial.unchanged_s, 0)
-    times = f"{quantities.duration(trial.unchanged_s)} to {quantities.duration(after)}, {share} shorter"
-    told = f"{best.name}: the step goes from {times}."
+    old, new = quantities.duration(trial.unchanged_s), quantities.duration(after)
+    told = (
+        f"{best.name}: the step goes from {old} to {new}, {share} shorter."
+        if best.samples == 1.0
+        else f"{best.name}: as many samples take {new} instead of {old} ({share} less); {_more_samples(best)}."
+    )
     if trial.without:
         told += f" Left out: {', '.join(trial.without)}."
     return told
+
+
+def _more_samples(tried: Tried) -> str:
+    return f"a step has {quantities.number(tried.samples)} times as many"
 
 
 def _no_answer(trial: Trial) -> str:
