@@ -163,7 +163,8 @@ def _remember(report: Report, tell: Callable[[str], None]) -> None:
 
 def listed() -> str:
     """Every fix that can be tried: its name, what it changes, and the rules that it answers; then the rules without one."""
-    rows = wrap("Each fix, what it changes, and the findings that it answers; --fix NAME tries it on any program.", 80)
+    told = "Each fix, what it changes, and the findings that it answers; --fix NAME tries it without a finding, where it applies."
+    rows = wrap(told, 80)
     rows.append("")
     for remedy in REMEDIES:
         answers = ", ".join(remedy.answers) or "no finding"

@@ -56,6 +56,7 @@ def test_a_dry_run_says_what_would_run_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_the_list_has_every_fix(tmp_path: Path) -> None:
     done = call("--list", cwd=tmp_path)
+    assert "--fix NAME tries it without a finding, where it applies." in " ".join(done.stdout.split())
     assert done.returncode == 0
     assert all(remedy.name in done.stdout for remedy in REMEDIES)
 
