@@ -9,6 +9,8 @@ from typing import TypeAlias
 _NUMBERS = ("range", "trange", "count")
 _PASSING_ON = ("enumerate", "iter", "tqdm", "track", "islice", "cycle")  # they hand out what their first argument does
 
+_OWN = ("self", "cls")  # a call of a method does not give it
+
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -18,34 +20,65 @@ def covers(node: ast.stmt | ast.expr, line: int) -> bool:
 
 
 def iterables_at(tree: ast.Module, line: int, *, around: bool) -> list[ast.expr]:
-    """What loops and `next()` at this line take from; with `around`, also the loops that the line is inside of.
+    """What loops, `next()` and the `fit()` of a trainer at this line take batches from.
 
-    A loop over numbers takes no batches, and does not count.
+    With `around`, also the loops that the line is inside of. A loop over numbers takes no batches: what counts of it is the
+    `next()` inside, where there is no other loop.
     """
-    found = []
-    for node in ast.walk(tree):
-        match node:
-            case ast.For(iter=ast.Call(func=called)) if last_name(called) in _NUMBERS:
-                continue
-            case ast.For() if covers(node, line) if around else node.lineno <= line <= (node.iter.end_lineno or 0):
-                found.append(node.iter)
-            case ast.Call(func=ast.Name("next"), args=[first, *_]) if covers(node, line):
-                found.append(first)
-    return found
+    loops = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.For | ast.While) and (covers(node, line) if around else _begins_at(node, line))
+    ]
+    found = [loop.iter for loop in loops if isinstance(loop, ast.For) and not _counts(loop.iter)]
+    innermost = list(ast.walk(loops[-1])) if loops and not found else []
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    taking = [call for call in calls if covers(call, line) or (call in innermost and _is_next(call))]
+    return found + [taken for call in taking if (taken := _taken_by(call)) is not None]
+
+
+def lines_of_backward(tree: ast.Module) -> list[int]:
+    """Where the program trains, if it has a loop of its own."""
+    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and last_name(node.func) == "backward"]
+
+
+def _begins_at(loop: ast.For | ast.While, line: int) -> bool:
+    return loop.lineno <= line < max(loop.body[0].lineno, loop.lineno + 1)
+
+
+def _counts(iterable: ast.expr) -> bool:
+    return isinstance(iterable, ast.Call) and last_name(iterable.func) in _NUMBERS
+
+
+def _is_next(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "next"
+
+
+def _taken_by(call: ast.Call) -> ast.expr | None:
+    """What `next(it)` and `trainer.fit(model, loader)` take batches from."""
+    if _is_next(call):
+        return call.args[0] if call.args else None
+    if last_name(call.func) != "fit":
+        return None
+    named = (keyword.value for keyword in call.keywords if keyword.arg == "train_dataloaders")
+    return next(named, call.args[1] if len(call.args) > 1 else None)
 
 
 def is_made_by(tree: ast.Module, expression: ast.expr, call: ast.Call) -> bool:
     """Whether this call makes the value of the expression, and nothing else in the file does."""
-    return _makers(tree, expression, frozenset()) == {call}
+    return _makers(tree, expression) == {call}
 
 
-def _makers(tree: ast.Module, expression: ast.expr, seen: frozenset[ast.expr]) -> set[ast.expr]:
+def _makers(tree: ast.Module, expression: ast.expr) -> set[ast.expr]:
     """What the value is made by, as far as this file tells; an expression that cannot be followed stands for itself."""
-    if expression in seen:
-        return set()
-    values = list(_values(tree, expression))
-    followed = [_makers(tree, value, seen | {expression}) for value in values]
-    return set().union(*followed) if followed else {expression}
+    makers, seen, left = set[ast.expr](), {expression}, [expression]
+    while left:
+        values = list(_values(tree, present := left.pop()))
+        if not values:
+            makers.add(present)
+        left += [value for value in values if value not in seen]
+        seen.update(values)
+    return makers
 
 
 def _values(tree: ast.Module, expression: ast.expr) -> Iterator[ast.expr]:
@@ -57,8 +90,8 @@ def _values(tree: ast.Module, expression: ast.expr) -> Iterator[ast.expr]:
             yield first
         case ast.Call():
             yield from _returned(tree, last_name(expression.func))
-        case ast.Name(id=name) if any(name in _parameters(function) for function in _around(tree, expression)[-1:]):
-            yield from _passed(tree, _around(tree, expression)[-1], name)
+        case ast.Name(id=name) if taking := [each for each in _around(tree, expression) if name in _parameters(each)]:
+            yield from _passed(tree, taking[-1], name)
         case ast.Name() | ast.Attribute():
             yield from _assigned(tree, ast.unparse(expression))
 
@@ -87,7 +120,7 @@ def _passed(tree: ast.Module, function: _Function, name: str) -> Iterator[ast.ex
         if not isinstance(node, ast.Call) or last_name(node.func) != function.name:
             continue
         names: Sequence[str] = _parameters(function)
-        names = names[1:] if isinstance(node.func, ast.Attribute) and names[0] == "self" else names
+        names = names[1:] if isinstance(node.func, ast.Attribute) and names[0] in _OWN else names
         yield from (value for parameter, value in zip(names, node.args, strict=False) if parameter == name)
         yield from (keyword.value for keyword in node.keywords if keyword.arg == name)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfu_doctor.trial.goes_over import covers, is_made_by, iterables_at, last_name
+from mfu_doctor.trial.goes_over import covers, is_made_by, iterables_at, last_name, lines_of_backward
 from mfu_doctor.trial.imports import Origins, bound_by, import_block, origins_of, root_of
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 
@@ -126,16 +126,24 @@ def _the_call(tree: ast.Module, edits: Sequence[Keywords], line: int | None) -> 
         for call in _calls(tree, edit.of)
         if _is_meant(call, edit, origins) and _has_needed(call, edit)
     ]
-    if line is None:
-        chosen = _single(tree, calls)
-    else:
-        here = [(call, edit) for call, edit in calls if covers(call, line)]
-        iterables = iterables_at(tree, line, around=any(_LOADER in edit.of for _, edit in calls))
-        looped = [found for found in calls if any(is_made_by(tree, iterable, found[0]) for iterable in iterables)]
-        chosen = here or looped or ([] if iterables else _single(tree, calls))
+    here = [(call, edit) for call, edit in calls if line is not None and covers(call, line)]
+    iterables = _iterables(tree, edits, calls, line)
+    looped = [found for found in calls if any(is_made_by(tree, iterable, found[0]) for iterable in iterables)]
+    chosen = here or looped or ([] if iterables else _single(tree, calls))
     if len(chosen) != 1 or any(_calls(tree, edit.against) for _, edit in chosen):
         return None
     return chosen[0]
+
+
+def _iterables(
+    tree: ast.Module, edits: Sequence[Keywords], calls: Sequence[tuple[ast.Call, Keywords]], line: int | None
+) -> list[ast.expr]:
+    """What the training takes its batches from, as far as the file shows it; nothing if these edits are not about that."""
+    if not any(_LOADER in edit.of for edit in edits):
+        return []
+    around = any(_LOADER in edit.of for _, edit in calls)
+    lines = [line] if line is not None else lines_of_backward(tree)
+    return [found for each in lines for found in iterables_at(tree, each, around=around)]
 
 
 def _single(tree: ast.Module, calls: Sequence[tuple[ast.Call, Keywords]]) -> list[tuple[ast.Call, Keywords]]:

@@ -168,6 +168,20 @@ def test_of_several_ways_the_one_at_the_finding_is_taken(tmp_path: Path) -> None
             "pin-memory",
             "train.py:7",
         ),
+        (f"from data import make\n{TORCH_LOADER}{VAL}for x in make():\n    loss(x).backward()\n", WORKERS_4, None),
+        (
+            f"{TORCH_LOADER}it = iter(make())\n{VAL}for step in range(9):\n    x = next(it)\n    x = x.to(0)\n",
+            "pin-memory",
+            "train.py:6",
+        ),
+        (f"{TORCH_LOADER}{VAL}it = iter(make())\nwhile True:\n    loss(next(it)).backward()\n", WORKERS_4, None),
+        (f"{TORCH_LOADER}{VAL}trainer.fit(model, make(), val)\n", WORKERS_4, "train.py:3"),
+        (f"{TORCH_LOADER}{VAL}trainer.fit(model, train_dataloaders=make())\n", WORKERS_4, "train.py:3"),
+        (
+            f"{TORCH_LOADER}l = DataLoader(v)\ndef a(l):\n    def b():\n        for x in l:\n            pass\na(make())\n",
+            WORKERS_4,
+            "train.py:5",
+        ),
         ("accelerator.clip_grad_norm_(model.parameters(), 1.0)\n", "foreach-clipping", "train.py:1"),
         ("import torch\nmodel.clip_grad_norm_(1.0)\n", "foreach-clipping", None),
         ("import fsdp\nfsdp.clip_grad_norm_(1.0)\n", "foreach-clipping", None),
@@ -237,6 +251,7 @@ def test_a_loop_around_the_finding_that_takes_no_batches_does_not_count(tmp_path
         "class T:\n    def a(self):\n        self.l = DataLoader(t)\n    def b(self):\n        for x in self.l:\n            0\n",
         "class T:\n    def fit(self, l):\n        for x in l:\n            pass\nT().fit(l=DataLoader(t))\n",
         "class T:\n    def fit(self, l):\n        for x in l:\n            pass\nT().fit(DataLoader(t))\n",
+        "class T:\n    @classmethod\n    def go(cls, l):\n        for x in l:\n            pass\nT.go(DataLoader(t))\n",
     ],
 )
 def test_what_the_loop_at_the_finding_goes_over_is_changed(tmp_path: Path, source: str) -> None:
@@ -245,6 +260,29 @@ def test_what_the_loop_at_the_finding_goes_over_is_changed(tmp_path: Path, sourc
     assert after is None  # it needs workers
     after = patched(tmp_path, TORCH_LOADER + source, remedy_named("loader-workers=4"), f"train.py:{rows[0]}")
     assert after == TORCH_LOADER + source.replace("(t)", "(t, num_workers=4, persistent_workers=True)")
+
+
+def test_a_loop_at_the_finding_says_nothing_about_other_calls(tmp_path: Path) -> None:
+    source = "from torch.optim import AdamW\nfrom data import loader\no = AdamW(p)\nfor x in loader: step(x)\n"
+    assert patched(tmp_path, source, remedy_named("fused-optimizer"), "train.py:4") == source.replace(
+        "p)", "p, fused=True)"
+    )
+
+
+def test_without_a_place_the_loader_of_the_training_loop_is_changed(tmp_path: Path) -> None:
+    ends = "for x in DataLoader(t):\n    loss(x).backward()\nfor x in make(): pass\n"
+    after = patched(tmp_path, TORCH_LOADER + ends, remedy_named("pin-memory"))
+    assert after == TORCH_LOADER + ends.replace("(t)", "(t, pin_memory=True)")
+
+
+def test_names_that_are_given_to_each_other_end(tmp_path: Path) -> None:
+    """Of so many ways to go from name to name, each name is looked at once."""
+    names = [f"loader{i}" for i in range(12)]
+    rows = [f"{one} = {other}\n" for one in names for other in names if one != other]
+    source = f"{TORCH_LOADER}{''.join(rows)}loader0 = DataLoader(t)\nfor x in loader5: pass\n"
+    line = len(source.splitlines())
+    after = patched(tmp_path, source, remedy_named("pin-memory"), f"train.py:{line}")
+    assert after == source.replace("(t)", "(t, pin_memory=True)")
 
 
 @pytest.mark.parametrize(
