@@ -7,6 +7,8 @@ worker waits for a disk, workers cost nothing.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from msgspec import Struct
 
@@ -20,6 +22,7 @@ from mfu_doctor.units import NS_PER_S
 # What is taken where the capture did not measure it, at the low, mid and high end of a prediction.
 _UNKNOWN = (1.0, 0.5, 0.0)
 LOW, MID, HIGH = 0, 1, 2
+_FEWEST = 2  # workers: with one alone each slow batch is waited for
 # Beside workers the training thread of a GPU run is slower: they share memory, caches and the clock with it. Measured on the
 # pair of V100 ResNet-50 traces with 0 and with 4 workers: its operators take 1.18 times as long in the median, 1.23 in the mean.
 _BESIDE_WORKERS = 1.2
@@ -85,6 +88,27 @@ def loader_cores(run: Run, loading: Loading) -> LoaderCores:
     beside, reading = _beside(run, loading), read_again(run, loading)
     cheaper = _cheaper(run, loading, reading)
     return LoaderCores(count, trains, loads, displaced, beside, measured, cheaper, reading is not None)
+
+
+def busy_share(loading: Loading, cores: LoaderCores) -> float:
+    """The share of a core that a worker keeps busy; all of it where nothing tells that it waits."""
+    takes = loading.fetches * (loading.batch_ns or 0.0)
+    return min(cores.loading_ns[LOW] / takes, 1.0) if takes else 1.0
+
+
+def workers_wanted(loading: Loading, cores: LoaderCores) -> int:
+    """Workers that deliver a batch as fast as the step and the cores allow, not more than find a core for what they compute.
+
+    2 if it is unknown how many there are.
+    """
+    if loading.batch_ns is None:
+        return _FEWEST
+    allowed = max(loading.free_ns, cores.least_ns(LOW), 1.0)
+    needed = max(math.ceil(loading.fetches * loading.batch_ns / allowed), _FEWEST)
+    if loading.workers:
+        needed = max(needed, loading.workers + 1)
+    busy = busy_share(loading, cores)
+    return min(needed, max(int(loading.cores / busy), 1)) if loading.cores and busy else needed
 
 
 def with_workers(loading: Loading, cores: LoaderCores, workers: int, end: int) -> float:

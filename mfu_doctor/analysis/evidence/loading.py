@@ -6,8 +6,6 @@ Workers are a pipeline beside the step. One worker needs `batch_ns` for a batch,
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from msgspec import Struct
 
@@ -69,13 +67,6 @@ class Loading(Struct, frozen=True):
     def least_ns(self) -> float:
         """The step without the waits in which no batch was ready; taking a ready batch costs what it costs."""
         return self.step_ns - self.starved * (self.step_ns - self.free_ns)
-
-    @property
-    def workers_needed(self) -> int | None:
-        """Workers that deliver a batch as fast as the step could take one; None if `batch_ns` is unknown."""
-        if self.batch_ns is None:
-            return None
-        return max(math.ceil(self.batch_ns * self.fetches / max(self.free_ns, 1.0)), 2)
 
 
 @once

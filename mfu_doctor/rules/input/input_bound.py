@@ -16,8 +16,9 @@ How the gain is predicted
     time, the step without any waiting, and (CPU time of training + CPU time of loading) / cores. Replay finds the step without
     waiting: it simulates the recorded timeline again with the wait removed. Loading that overlaps with GPU work saves nothing.
     Low: two workers, or half of the additional workers.
-    Mid: as many workers as the step needs, but not more than there are cores. Where the training thread of a GPU run then limits
-    the step, it is slower beside new workers (1.2 times, measured once), at the low end and in the middle.
+    Mid: as many workers as the step needs, but not more than find a core: workers that mostly wait, for a disk or a network, can
+    be more than there are cores. Where nothing tells what loading computes, each takes a core. Where the training thread of a
+    GPU run then limits the step, it is slower beside new workers (1.2 times, measured once), at the low end and in the middle.
     High: every batch is ready in time, as far as the cores allow.
     In a CPU-only run whose operators use all cores, the step also becomes longer by a part of the CPU time of loading: the part
     of the time in which training uses more than one core (low: half-way between this and all of it; high: none).
@@ -54,10 +55,12 @@ from mfu_doctor.analysis.evidence.loader_cores import (
     LOW,
     MID,
     LoaderCores,
+    busy_share,
     loader_cores,
     taken_by_others,
     with_cheaper_loading,
     with_workers,
+    workers_wanted,
 )
 from mfu_doctor.analysis.evidence.loading import (
     STORAGE_MATTERS,
@@ -114,7 +117,8 @@ def input_bound(run: Run) -> Outcome:
         )
     if loading.starved * loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
         return None
-    wanted, cores = _recommended(loading), loader_cores(run, loading)
+    cores = loader_cores(run, loading)
+    wanted = workers_wanted(loading, cores)
     few = _fewer(loading, wanted)
     again = read_again(run, loading)
     cheaper = _workers_do_little(run, loading, cores, wanted)
@@ -154,16 +158,6 @@ def _confidence(loading: Loading, cores: LoaderCores, ends: Ends, *, wanted: int
     # what more workers deliver is calculated where nothing tells how many there are now, and what stays where cores are few
     all_goes = loading.batch_ns is not None and with_workers(loading, cores, wanted, MID) <= loading.free_ns
     return "measured" if all_goes and not cores.slows else "modelled"
-
-
-def _recommended(loading: Loading) -> int:
-    """Workers that the step needs, but not more than there are cores; 2 if the number of workers is unknown."""
-    needed = loading.workers_needed
-    if needed is None:
-        return 2
-    if loading.workers:
-        needed = max(needed, loading.workers + 1)
-    return min(needed, max(int(loading.cores), 1)) if loading.cores else needed
 
 
 def _workers_do_little(run: Run, loading: Loading, cores: LoaderCores, wanted: int) -> bool:
@@ -274,10 +268,15 @@ def _detail(loading: Loading, storage: float | None) -> str:
 
 def _stays(loading: Loading, cores: LoaderCores, wanted: int) -> str:
     """What of the wait so many workers leave: they take from the cores of training, or deliver too slowly still."""
-    left = with_workers(loading, cores, wanted, MID) - loading.free_ns
-    if loading.batch_ns is None or left < WORTH_SHARE * loading.step_ns:
+    if loading.batch_ns is None:
         return ""
-    return f", and {counted(wanted, 'worker')} {'leaves' if wanted == 1 else 'leave'} {time_of(left)} of the wait"
+    busy, left = busy_share(loading, cores), with_workers(loading, cores, wanted, MID) - loading.free_ns
+    said = ""
+    if loading.cores and wanted > loading.cores:
+        said = f"; a worker computes {share(busy, 1.0)} of the time, so there can be more of them than cores"
+    if left >= WORTH_SHARE * loading.step_ns:
+        said += f", and {counted(wanted, 'worker')} {'leaves' if wanted == 1 else 'leave'} {time_of(left)} of the wait"
+    return said
 
 
 def _evidence(loading: Loading, storage: float | None, cores: LoaderCores) -> tuple[Evidence, ...]:
