@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.job.across.edits import JobChange, JobEdit
@@ -17,6 +18,7 @@ from mfu_doctor.job.summary import Mended, RankSummary
 from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.findings import FAILED, Diagnosis, asks
 from mfu_doctor.result.job import JobFinding
+from mfu_doctor.rules.contract import WORTH_SHARE
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.job_contract import JobFault, JobRule
 
@@ -87,7 +89,10 @@ def _passed(job: Job) -> dict[str, str]:
 def _between(
     job: Job, rule: JobRule, fault: JobFault, own: Diagnosis | None, where: dict[str, dict[int, JobChange]]
 ) -> Candidate:
-    """A fault between ranks, with the fix of the finding that names its cause."""
+    """A fault between ranks, with the fix of the finding that names its cause.
+
+    If that fix leaves some of the lateness, or it is not known what it does, all of the lateness is the most that is saved.
+    """
     having = where.get(own.rule, {}) if own is not None else {}
     finding = JobFinding(
         rule=rule.name,
@@ -101,7 +106,13 @@ def _between(
         reason=fault.reason,
     )
     everywhere = _mended(having) if set(having) - set(fault.late) else None
-    return Candidate(finding, fault.change, everywhere, at_best=_is_bound(own) if own is not None else asks(fault.fix))
+    if own is None or fault.change is None:
+        return Candidate(finding, fault.change, everywhere, at_best=asks(finding.fix))
+    fix = _mended({place: having[place] for place in fault.late if place in having})
+    saved = job.replay.price(fix)
+    short = job.replay.price(fault.change).mid - saved.mid >= WORTH_SHARE
+    change = replace(fault.change, low=fix.low) if short and saved.low >= WORTH_SHARE else fault.change
+    return Candidate(finding, change, everywhere, at_best=short or _is_bound(own))
 
 
 def _own_cause(job: Job, fault: JobFault) -> Diagnosis | None:

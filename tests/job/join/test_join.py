@@ -37,9 +37,9 @@ def told(drawn: DrawnJob) -> JobReport:
     return join(drawn.summaries(), source="runs/7")
 
 
-def with_finding(summaries: list[RankSummary]) -> list[RankSummary]:
-    """Rank 1 has found its loader, and replayed itself without the wait."""
-    quick = plain_reach(slow_loader(0).summaries()[1])
+def with_finding(summaries: list[RankSummary], left_us: float = 0) -> list[RankSummary]:
+    """Rank 1 has found its loader, and replayed itself with what its fix leaves of the wait."""
+    quick = plain_reach(slow_loader(left_us).summaries()[1])
     slow = summaries[1]
     saving = Saving(low=300e-6, mid=300e-6, high=300e-6)
     found = Diagnosis(
@@ -78,6 +78,24 @@ def test_a_late_ranks_own_finding_gives_its_fix() -> None:
     assert [(one.rule, one.ranks, one.fix, one.place) for one in report.findings] == [
         ("straggler-rank", (1,), "DataLoader(num_workers=4)", "train.py:7")
     ]
+
+
+@pytest.mark.parametrize(("left_us", "low_us", "at_best"), [(0, 300, False), (240, 60, True)])
+def test_a_fix_that_leaves_some_of_the_lateness_saves_at_most_all_of_it(
+    left_us: float, low_us: float, at_best: bool
+) -> None:
+    """A job promised 130 ms with a fix, one loader worker on one core, that saves 24."""
+    saving = join(with_finding(slow_loader().summaries(), left_us), source="runs/7").findings[0].saving
+    assert saving is not None
+    assert (saving.low, saving.mid, saving.high) == pytest.approx((low_us * 1e-6, 300e-6, 300e-6))
+    assert saving.at_best == at_best
+
+
+def test_a_fix_that_was_not_replayed_saves_at_most_all_of_the_lateness() -> None:
+    ranks = with_finding(slow_loader().summaries())
+    saving = join([replace(one, mended=()) for one in ranks], source="runs/7").findings[0].saving
+    assert saving is not None
+    assert saving.at_best
 
 
 def test_a_finding_that_helps_no_other_rank_saves_nothing() -> None:
