@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,10 @@ class MfuCallback(Watching, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Begin."""
-        self._end()
+        self.ended()
         self._watched.begin(model)
+        if not self._watched.enabled:
+            return
         # The Trainer tells its trackers of a log before it tells the callbacks of the user: numbers must be in it already.
         self._leave = patch(Trainer, "log", self._logging)
 
@@ -46,13 +49,21 @@ class MfuCallback(Watching, TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End."""
-        self._end()
+        self.ended()
 
-    def _end(self) -> None:
+    def ended(self, error: BaseException | None = None) -> None:
+        """The training is over, or this error ended it; safe to call twice."""
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
-        self._watched.end()
+        self._watched.end(error)
+
+    def _made(self) -> None:
+        """The Trainer tells nobody that a training failed or was interrupted, and a call that runs cannot be replaced.
+
+        So it is replaced before, for as long as a callback exists.
+        """
+        weakref.finalize(self, patch(Trainer, "train", _ending))
 
     def _logging(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def log(trainer: Any, logs: dict[str, float], *args: Any, **kwargs: Any) -> Any:
@@ -65,3 +76,19 @@ class MfuCallback(Watching, TrainerCallback):
         """Numbers go where the loss of training steps is logged, if it is the training of this callback."""
         if "loss" in logs and self in trainer.callback_handler.callbacks:
             logs.update(self._watched.numbers)
+
+
+def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The Trainer's `train`, and a training that it leaves by an error is over for its callbacks."""
+
+    def train(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(trainer, *args, **kwargs)
+        except BaseException as error:
+            handler = getattr(trainer, "callback_handler", None)
+            for callback in tuple(getattr(handler, "callbacks", ())):
+                if isinstance(callback, MfuCallback):
+                    callback.ended(error)
+            raise
+
+    return train

@@ -51,7 +51,7 @@ class MfuCallback(Watching, Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The training failed."""
-        self._watched.end()
+        self._watched.end(exception)
 
 
 def _is_logged(trainer: Any) -> bool:

@@ -7,10 +7,14 @@ from typing import Any
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.errors import DoctorError
+from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.meter.meter import Meter, check_counts
 from mfu_doctor.meter.reading import SCALARS, MeterReading
 from mfu_doctor.session.profile import profile
 from mfu_doctor.session.recorder import Recorder
+
+_NO_NUMBERS = "the training has no numbers of its steps"
+_NOT_CLOSED = "the hooks of the meter could not be removed"
 
 
 class Watched:
@@ -22,8 +26,11 @@ class Watched:
         log: which numbers of a reading are logged, and under what names; None: all, under their own.
         tokens_per_step: as for `Meter`.
 
+    Attributes:
+        enabled: if False, no method does anything, as with `profile()`.
+
     Raises:
-        DoctorError: an option is not valid.
+        DoctorError: an option is not valid, or a setting of pyproject.toml.
     """
 
     def __init__(
@@ -39,6 +46,9 @@ class Watched:
         if unknown:
             raise DoctorError(f"log={{{unknown[0]!r}: ...}} names no number of a reading", f"use {', '.join(SCALARS)}")
         recorder = profile(**options)  # refuses what is not valid
+        settings_here()  # likewise: the meter reads them, and by then the model is loaded
+        self.enabled = bool(options.get("enabled", True))
+        self._begun = False
         self.recorder: Recorder | None = recorder if record else None
         self.meter: Meter | None = None
         self._names = {name: name for name in SCALARS} if log is None else log
@@ -64,9 +74,12 @@ class Watched:
     def begin(self, model: object) -> None:
         """A training begins. One that began and never ended has failed: libraries do not always tell."""
         self.end()
+        if not self.enabled:
+            return
+        self._begun = True
         if self.recorder is not None:
             self.recorder.start()
-        self.meter = Meter(model, **self._given)
+        self.meter = self.notes.guarded(_NO_NUMBERS, Meter, model, **self._given)
 
     def step(self) -> None:
         """A step of the training has ended."""
@@ -80,14 +93,14 @@ class Watched:
         if self.meter is not None:
             self.meter.reset()
 
-    def end(self) -> None:
-        """The training has ended; safe to call twice."""
+    def end(self, error: BaseException | None = None) -> None:
+        """The training has ended, or this error ended it; safe to call twice."""
         meter, self.meter, self._reading = self.meter, None, None
-        if meter is None:
-            return
-        meter.close()
-        if self.recorder is not None:
-            self.recorder.stop()
+        if meter is not None:
+            self.notes.guarded(_NOT_CLOSED, meter.close)
+        begun, self._begun = self._begun, False
+        if begun and self.recorder is not None:
+            self.recorder.__exit__(None if error is None else type(error), error, None)
 
 
 class Watching:
@@ -98,13 +111,13 @@ class Watching:
         log: which numbers are logged, and under what names, such as {"mfu": "mfu"}; None: all, under their own names.
         tokens_per_step: tokens of one step of this process; None: those of batches that name them "input_ids".
         **options: passed to `mfu_doctor.profile`, such as `path=` or `at_step=`; `model_flops` and `peak_flops` hold for the
-            log too.
+            log too, and with `enabled=False` nothing is recorded, measured or logged.
 
     Attributes:
         recorder: what `profile()` returns, with the report; None without `record`.
 
     Raises:
-        DoctorError: an option is not valid.
+        DoctorError: an option is not valid, or a setting of pyproject.toml.
     """
 
     def __init__(
@@ -117,6 +130,11 @@ class Watching:
     ) -> None:
         self._watched = Watched(options, record=record, log=log, tokens_per_step=tokens_per_step)
         self.recorder = self._watched.recorder
+        if self._watched.enabled:
+            self._made()
+
+    def _made(self) -> None:
+        """The callback exists, and it is enabled: for a library that does not tell its callbacks of a failure."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -16,6 +16,14 @@ from tests.capture.zygote import Ended, Zygote
 
 FLOPS = 2 * 4 * 2 * (8 * 2 * 2)  # two micro-batches of four rows; the first layer's input needs no gradient
 
+STANDS = """
+import torch
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+def standing(*more):
+    \"\"\"The functions that a recorder, a meter and a callback replace while they look.\"\"\"
+    return _BaseDataLoaderIter.__next__, torch.autograd._engine_run_backward, *more
+"""
+
 HUGGING_FACE = """
 import os, warnings
 warnings.simplefilter("ignore")  # the library's own
@@ -51,18 +59,83 @@ other.train()
 print(json.dumps([trained.state.log_history, other.state.log_history]))
 """
 
-FAILS_FIRST = """
+FAILING = """
 class Failing(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 4: raise ValueError("the user's own")
+        if state.global_step == 4: raise FAILURE
+def fails(trained):
+    try:
+        trained.train()
+    except type(FAILURE) as error:
+        assert error is FAILURE
+        return
+    raise AssertionError
+"""
+
+FAILS_FIRST = """
 doctor, failing = MfuCallback(path="cb.pt.trace.json.gz", print_report=False), Failing()
+before = standing(Trainer.log)
 trained = trainer(doctor, failing)
-try:
-    trained.train()
-except ValueError as error:
-    print(error)
+fails(trained)
+assert standing(Trainer.log) == before
+assert doctor.notes == ()
 trained.remove_callback(failing)
 trained.train()
+assert standing(Trainer.log) == before
+"""
+
+# As in a notebook: the cell is run again, and later another one.
+INTERRUPTED = """
+import gc
+import mfu_doctor
+before = standing(Trainer.log, Trainer.train)
+first = MfuCallback(path="first.pt.trace.json.gz", print_report=False)
+fails(trainer(first, Failing()))
+assert standing(Trainer.log) == before[:-1]
+assert first.recorder.report is not None
+second = MfuCallback(path="cb.pt.trace.json.gz", print_report=False)
+trainer(second).train()
+assert second.recorder.report is not None, second.notes
+with mfu_doctor.profile("own.pt.trace.json.gz", print_report=False) as own:
+    fails(trainer(Failing()))
+assert own.report is not None, own.notes
+del first, second, FAILURE  # and the frames that its traceback holds
+gc.collect()
+assert standing(Trainer.log, Trainer.train) == before
+"""
+
+DISABLED = """
+before = standing(Trainer.log, Trainer.train)
+class Looking(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        assert standing(Trainer.log, Trainer.train) == before
+for record in (True, False):
+    doctor = MfuCallback(enabled=False, record=record)
+    trained = trainer(doctor, Looking())
+    trained.train()
+    assert not any("step_time_s" in row for row in trained.state.log_history)
+    assert doctor.notes == ()
+"""
+
+UNREADABLE = """
+from pathlib import Path
+from mfu_doctor.errors import DoctorError
+WRONG = "[tool.mfu-doctor]\\npeek-flops = 1\\n"
+Path("pyproject.toml").write_text(WRONG)
+try:
+    MfuCallback()
+    raise AssertionError
+except DoctorError as error:
+    assert "peek-flops" in str(error)
+Path("pyproject.toml").unlink()
+doctor = MfuCallback(path="cb.pt.trace.json.gz", print_report=False)
+Path("pyproject.toml").write_text(WRONG)
+before = standing(Trainer.log)
+trainer(doctor).train()
+assert standing(Trainer.log) == before
+assert any("peek-flops" in note for note in doctor.notes), doctor.notes
+Path("pyproject.toml").unlink()
+assert doctor.recorder.report is not None
 """
 
 LIGHTNING = """
@@ -80,7 +153,7 @@ class Model(LightningModule):
     def training_step(self, batch, index):
         loss = self.linear(batch).square().mean()
         self.log("loss", loss)
-        if FAILS: raise ValueError("the user's own")
+        if index == FAILS_AT: raise ValueError("the user's own")
         return loss
     def validation_step(self, batch, index):
         self.log("validated", self.linear(batch).square().mean())
@@ -91,11 +164,23 @@ data = torch.utils.data.DataLoader(torch.ones(320, 8), 4)
 doctor = MfuCallback(path="cb.pt.trace.json.gz", print_report=False, peak_flops=1e9)
 trainer = Trainer(max_steps=40, accumulate_grad_batches=2, accelerator="cpu", logger=CSVLogger("."), log_every_n_steps=5,
                   enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[doctor])
+before = standing()
 try:
     trainer.fit(Model(), data, torch.utils.data.DataLoader(torch.ones(8, 8), 4))
 except ValueError as error:
     print(error)
-assert doctor._watched.meter is None
+assert standing() == before
+"""
+
+PROFILED_LATER = """
+import mfu_doctor
+with mfu_doctor.profile("own.pt.trace.json.gz", print_report=False) as own:
+    model = torch.nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for batch in data:
+        model(batch).square().mean().backward()
+        optimizer.step()
+assert own.report is not None, own.notes
 """
 
 ACCELERATE = """
@@ -172,14 +257,27 @@ def test_the_trainer_of_transformers_logs_mfu_where_it_logs_the_loss(zygote: Zyg
     assert "step_time_s" not in named
 
 
-def test_a_training_that_failed_is_followed_by_one_that_is_recorded(zygote: Zygote, tmp_path: Path) -> None:
-    ran = trained(zygote, tmp_path, "transformers", HUGGING_FACE + FAILS_FIRST)
-    assert "the user's own" in ran.out
+@pytest.mark.parametrize("failure", ["ValueError", "KeyboardInterrupt"])
+@pytest.mark.parametrize("after", [FAILS_FIRST, INTERRUPTED], ids=["the_same_callback", "others"])
+def test_a_training_that_failed_is_followed_by_one_that_is_recorded(
+    zygote: Zygote, tmp_path: Path, after: str, failure: str
+) -> None:
+    program = STANDS + HUGGING_FACE + f"FAILURE = {failure}()\n" + FAILING + after
+    trained(zygote, tmp_path, "transformers", program)
+    recorded_in(tmp_path)
+
+
+def test_a_disabled_callback_does_nothing(zygote: Zygote, tmp_path: Path) -> None:
+    trained(zygote, tmp_path, "transformers", STANDS + HUGGING_FACE + DISABLED)
+
+
+def test_wrong_settings_are_told_before_the_training_and_never_end_it(zygote: Zygote, tmp_path: Path) -> None:
+    trained(zygote, tmp_path, "transformers", STANDS + HUGGING_FACE + UNREADABLE)
     recorded_in(tmp_path)
 
 
 def test_the_trainer_of_lightning_logs_mfu_where_it_logs_the_loss(zygote: Zygote, tmp_path: Path) -> None:
-    trained(zygote, tmp_path, "lightning", "FAILS = False\n" + LIGHTNING)
+    trained(zygote, tmp_path, "lightning", STANDS + "FAILS_AT = None\n" + LIGHTNING)
     recorded_in(tmp_path)
     with next(tmp_path.glob("lightning_logs/*/metrics.csv")).open() as file:
         rows = [row for row in csv.DictReader(file) if row["loss"]]
@@ -191,7 +289,8 @@ def test_the_trainer_of_lightning_logs_mfu_where_it_logs_the_loss(zygote: Zygote
 
 
 def test_a_training_of_lightning_that_fails_leaves_nothing(zygote: Zygote, tmp_path: Path) -> None:
-    assert "the user's own" in trained(zygote, tmp_path, "lightning", "FAILS = True\n" + LIGHTNING).out
+    program = STANDS + "FAILS_AT = 5\n" + LIGHTNING + PROFILED_LATER
+    assert "the user's own" in trained(zygote, tmp_path, "lightning", program).out
 
 
 def test_accelerate_logs_mfu_in_two_lines(zygote: Zygote, tmp_path: Path) -> None:
