@@ -11,9 +11,7 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from mfu_doctor.capture.loop.patches import patch
-from mfu_doctor.integrations.watched import Watching
-
-_FAILED = "the numbers of a step could not be logged"
+from mfu_doctor.integrations.watched import FAILED, Watching
 
 
 class MfuCallback(Watching, TrainerCallback):
@@ -67,7 +65,7 @@ class MfuCallback(Watching, TrainerCallback):
 
     def _logging(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def log(trainer: Any, logs: dict[str, float], *args: Any, **kwargs: Any) -> Any:
-            self._watched.notes.guarded(_FAILED, self._add, trainer, logs)
+            self._watched.notes.guarded(FAILED, self._add, trainer, logs)
             return original(trainer, logs, *args, **kwargs)
 
         return log

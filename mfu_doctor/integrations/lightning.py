@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mfu_doctor.integrations.watched import Watching
+from mfu_doctor.integrations.watched import FAILED, Watching
 
 # Two packages have the same classes, and a trainer of one knows the callbacks of its own.
 if not TYPE_CHECKING and "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
@@ -27,10 +27,14 @@ class MfuCallback(Watching, Callback):
 
     _steps = 0  # of the trainer's optimizers
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin."""
-        self._steps = trainer.global_step
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin: a loader whose length is not known brings its first batch before the training starts."""
         self._watched.begin(pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """What came until here was no step."""
+        self._steps = trainer.global_step
+        self._watched.paused()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         """A batch was trained on: with gradient accumulation not each of them ends a step."""
@@ -39,7 +43,13 @@ class MfuCallback(Watching, Callback):
         self._steps = trainer.global_step
         self._watched.step()
         if _is_logged(trainer):
-            pl_module.log_dict(self._watched.numbers, on_step=True, on_epoch=False)
+            self._watched.notes.guarded(FAILED, self._log, trainer)
+
+    def _log(self, trainer: Any) -> None:
+        """Straight to the loggers: what a module logs stays in Lightning's results, and is logged again when it is not known."""
+        numbers = self._watched.numbers
+        for logger in trainer.loggers if numbers else ():
+            logger.log_metrics(numbers, step=_step(trainer))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """A validation was no training."""
@@ -49,12 +59,22 @@ class MfuCallback(Watching, Callback):
         """End."""
         self._watched.end()
 
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """There may have been nothing left to train."""
+        self._watched.end()
+
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The training failed."""
         self._watched.end(exception)
 
 
 def _is_logged(trainer: Any) -> bool:
-    """Whether the trainer writes what is logged in this step: to log takes longer than all the rest."""
+    """Whether the trainer writes what the model logged in this step: to log takes longer than all the rest."""
     connector = getattr(trainer, "_logger_connector", None)
     return bool(getattr(connector, "should_update_logs", True))
+
+
+def _step(trainer: Any) -> int:
+    """The step under which the trainer logs now: those of several optimizers in one batch are one."""
+    loop = getattr(trainer.fit_loop, "epoch_loop", None)
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step - 1))

@@ -13,6 +13,7 @@ from mfu_doctor.meter.reading import SCALARS, MeterReading
 from mfu_doctor.session.profile import profile
 from mfu_doctor.session.recorder import Recorder
 
+FAILED = "the numbers of a step could not be logged"
 _NO_NUMBERS = "the training has no numbers of its steps"
 _NOT_CLOSED = "the hooks of the meter could not be removed"
 
@@ -41,7 +42,7 @@ class Watched:
         log: Mapping[str, str] | None,
         tokens_per_step: int | None,
     ) -> None:
-        check_counts(tokens_per_step=tokens_per_step)
+        check_counts("MfuCallback", tokens_per_step=tokens_per_step)
         unknown = [name for name in log or () if name not in SCALARS]
         if unknown:
             raise DoctorError(f"log={{{unknown[0]!r}: ...}} names no number of a reading", f"use {', '.join(SCALARS)}")
@@ -98,6 +99,8 @@ class Watched:
         meter, self.meter, self._reading = self.meter, None, None
         if meter is not None:
             self.notes.guarded(_NOT_CLOSED, meter.close)
+            for note in meter.notes:
+                self.notes.say(note)
         begun, self._begun = self._begun, False
         if begun and self.recorder is not None:
             self.recorder.__exit__(None if error is None else type(error), error, None)

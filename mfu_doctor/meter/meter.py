@@ -63,7 +63,7 @@ class Meter:
     ) -> None:
         check_model_flops(flops_per_step, "flops_per_step")
         check_peak_flops(peak_flops, "peak_flops")
-        check_counts(tokens_per_step=tokens_per_step, window=window)
+        check_counts("Meter", tokens_per_step=tokens_per_step, window=window)
         self._tokens = tokens_per_step
         self._notes = Notes()
         self._machine = Machine.of(peak_flops, model)
@@ -187,12 +187,12 @@ def _stated(flops: float | None, machine: Machine) -> StepWork | None:
     return stated(known, told(peaks, "fp32" if peaks.kind == "cpu" else peaks.best))
 
 
-def check_counts(**counts: int | None) -> None:
-    """Refuse a count that is none, by the name of the argument.
+def check_counts(taker: str, **counts: int | None) -> None:
+    """Refuse a count that is none, by the name of the argument and of what takes it.
 
     Raises:
         DoctorError: it is less than 1.
     """
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise DoctorError(f"Meter({name}={count}) is not valid", "pass 1 or more")
+            raise DoctorError(f"{taker}({name}={count}) is not valid", "pass 1 or more")

@@ -160,9 +160,13 @@ class Model(LightningModule):
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
-data = torch.utils.data.DataLoader(torch.ones(320, 8), 4)
+class Batches(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        for i in range(MOST):
+            yield torch.ones(4 if i < GROW_AT else i, 8)
+data = torch.utils.data.DataLoader(Batches(), batch_size=None)
 doctor = MfuCallback(path="cb.pt.trace.json.gz", print_report=False, peak_flops=1e9)
-trainer = Trainer(max_steps=40, accumulate_grad_batches=2, accelerator="cpu", logger=CSVLogger("."), log_every_n_steps=5,
+trainer = Trainer(max_steps=MOST // 2, accumulate_grad_batches=2, accelerator="cpu", logger=CSVLogger("."), log_every_n_steps=5,
                   enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[doctor])
 before = standing()
 try:
@@ -230,6 +234,17 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
+def logged_in(folder: Path) -> dict[str, dict[int, float]]:
+    """Every curve that Lightning's CSVLogger wrote, by step."""
+    found: dict[str, dict[int, float]] = {}
+    with next(folder.glob("lightning_logs/*/metrics.csv")).open() as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if value:
+                    found.setdefault(name, {})[int(row["step"])] = float(value)
+    return found
+
+
 def recorded_in(folder: Path) -> None:
     """The trace is one of steps of two micro-batches that the library told."""
     facts = read(folder / "cb.pt.trace.json.gz").facts
@@ -277,19 +292,27 @@ def test_wrong_settings_are_told_before_the_training_and_never_end_it(zygote: Zy
 
 
 def test_the_trainer_of_lightning_logs_mfu_where_it_logs_the_loss(zygote: Zygote, tmp_path: Path) -> None:
-    trained(zygote, tmp_path, "lightning", STANDS + "FAILS_AT = None\n" + LIGHTNING)
+    trained(zygote, tmp_path, "lightning", STANDS + "FAILS_AT, GROW_AT, MOST = None, 80, 80\n" + LIGHTNING)
     recorded_in(tmp_path)
-    with next(tmp_path.glob("lightning_logs/*/metrics.csv")).open() as file:
-        rows = [row for row in csv.DictReader(file) if row["loss"]]
-    assert [int(row["step"]) for row in rows] == list(range(4, 40, 5))
-    assert not rows[0]["mfu"]
-    last = {name: float(value) for name, value in rows[-1].items() if value}
+    curve = logged_in(tmp_path)
+    assert sorted(curve["loss"]) == sorted(curve["step_time_s"]) == list(range(4, 40, 5))
+    assert 4 not in curve["mfu"]
+    last = {name: values[39] for name, values in curve.items() if 39 in values}
     assert last["mfu"] == pytest.approx(FLOPS / 1e9 / last["step_time_s"])
     assert last["samples_per_second"] == pytest.approx(8 / last["step_time_s"])
 
 
+def test_what_is_not_known_any_more_is_not_logged_in_lightning(zygote: Zygote, tmp_path: Path) -> None:
+    """From the thirtieth step on no two have the same shapes, so that none of them is counted."""
+    trained(zygote, tmp_path, "lightning", STANDS + "FAILS_AT, GROW_AT, MOST = None, 60, 100\n" + LIGHTNING)
+    curve = logged_in(tmp_path)
+    assert sorted(curve["step_time_s"]) == list(range(4, 50, 5))
+    assert {29, 34} <= curve["mfu"].keys()
+    assert 49 not in curve["mfu"]
+
+
 def test_a_training_of_lightning_that_fails_leaves_nothing(zygote: Zygote, tmp_path: Path) -> None:
-    program = STANDS + "FAILS_AT = 5\n" + LIGHTNING + PROFILED_LATER
+    program = STANDS + "FAILS_AT, GROW_AT, MOST = 5, 80, 80\n" + LIGHTNING + PROFILED_LATER
     assert "the user's own" in trained(zygote, tmp_path, "lightning", program).out
 
 
@@ -306,7 +329,7 @@ def test_accelerate_logs_mfu_in_two_lines(zygote: Zygote, tmp_path: Path) -> Non
     ("options", "said"),
     [
         ({"log": {"speed": "x"}}, "names no number of a reading"),
-        ({"tokens_per_step": 0}, "tokens_per_step=0"),
+        ({"tokens_per_step": 0}, r"MfuCallback\(tokens_per_step=0"),
         ({"peak_flops": -1.0, "record": False}, "peak_flops"),
         ({"skip": -1}, "skip=-1"),
     ],
@@ -319,3 +342,14 @@ def test_wrong_options_are_told_before_the_training(options: dict[str, object], 
     ours = {name: options.pop(name) for name in given if name in options}
     with pytest.raises(DoctorError, match=said):
         Watched(options, **(given | ours))  # type: ignore[arg-type]
+
+
+def test_what_the_meter_could_not_measure_is_told_after_the_training() -> None:
+    from mfu_doctor.integrations.watched import Watched
+
+    watched = Watched({}, record=False, log=None, tokens_per_step=None)
+    watched.begin(None)
+    assert watched.meter is not None
+    watched.meter._feed.notes.say("it was the meter's")
+    watched.end()
+    assert watched.told == ("it was the meter's",)
