@@ -15,7 +15,7 @@ import pytest
 from mfu_doctor.cli.main import main
 from mfu_doctor.inputs.settings import parse_settings
 from tests.job.drawn_traces import write_job
-from tests.traces import ROOT
+from tests.traces import ROOT, SUFFIX, real_trace
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIXTURE = ROOT / "tests" / "fixtures" / "torch213_cpu.json.gz"
@@ -99,6 +99,17 @@ def test_the_commands_of_the_readme_work(
 
 def test_the_list_of_exceptions_names_only_commands_of_the_readme() -> None:
     assert set(NOT_RUN) <= set(_commands())
+
+
+def test_the_report_shown_is_what_the_tool_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "resnet50.json.gz").write_bytes(real_trace(f"v100_resnet50_workers0{SUFFIX}").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mfu-doctor", "report", "resnet50.json.gz"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.strip() in README
 
 
 def test_the_settings_shown_are_valid() -> None:

@@ -24,12 +24,12 @@ MEASURED, MODELLED, GUESSED = "measured", "modelled", "guessed"
 # How the amount of a saving is known, in every output. What the run loses now is measured in all three.
 SURE = {
     MEASURED: "all of the measured loss goes",
-    MODELLED: "what stays is calculated; without a range, its ends are within 30 %",
+    MODELLED: 'what stays is calculated; a range or "up to" if over 30 % is open',
     GUESSED: "how much of the measured loss goes is uncertain, try it",
 }
 
 # The same in a line that has room for all three. The 30 % are those of `WIDE`.
-SURE_IN_SHORT = {MEASURED: "all goes", MODELLED: "calculated, range if over 30 %", GUESSED: "try it"}
+SURE_IN_SHORT = {MEASURED: "all goes", MODELLED: 'range or "up to" if over 30 %', GUESSED: "try it"}
 
 
 def about(low: float, middle: float, high: float) -> str:
