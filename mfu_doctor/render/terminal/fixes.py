@@ -37,8 +37,9 @@ def fixes(report: Report, look: Look) -> list[Block]:
     blocks += [_brief(report, i, f, look) for i, f in enumerate(brief, most + 1)]
     rest = [f for f in found[most:] if f not in brief]
     if rest:
-        alone = {f.rule: " alone" for f in rest if plan_wording.after_others(report, f)}
-        names = ", ".join(f"{f.rule} {wording.saving(report, f)}{alone.get(f.rule, '')}" for f in rest)
+        after = [plan_wording.in_short(plan_wording.after_others(report, f)) for f in rest]
+        saves = [wording.saving(report, f) for f in rest]
+        names = ", ".join(f"{f.rule} {s} {a}".rstrip() for f, s, a in zip(rest, saves, after, strict=True))
         others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
     blocks += [*_notes(report, [*found[:most], *brief], look), *_trial(report, look)]
@@ -106,12 +107,19 @@ def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
 
 
 def _named(name: str, report: Report, found: Diagnosis, look: Look) -> list[str]:
-    """The name of a fix with what it adds to those above it, which takes a line of its own where both do not fit."""
+    """The name of a fix with what it adds to those above it, which takes a line of its own where both do not fit.
+
+    On a full screen it is one word beside the name: without it the savings read as a sum.
+    """
     after = plan_wording.after_others(report, found)
     beside = f"{name} ({after})" if after else name
-    if cells(beside) < look.width - SAVES - SURE:
+    room = look.width - SAVES - SURE
+    if cells(beside) < room:
         return [beside]
-    return [name] if look.tight > 1 else [name, after]
+    if look.tight <= 1:
+        return [name, after] if after else [name]
+    word = f" ({plan_wording.in_short(after)})" if after else ""
+    return [shorten(name, room - 1 - cells(word)) + word]
 
 
 def _columns(left: str, saves: str, sure: str, look: Look) -> str:
@@ -128,7 +136,7 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     left = whole if is_short else name
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
-    told = "; ".join(text for text in ("" if is_short else found.summary, *below) if text)
+    told = "; ".join(text for text in (*below, "" if is_short else found.summary) if text)
     about = [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(1 if look.tight > 1 else 2))]
     change = [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
     # What is wrong in a job is told in the sentence above already: who is late and why, or what limits each rank.

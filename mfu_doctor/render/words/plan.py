@@ -80,8 +80,9 @@ def after_others(report: Report, found: Diagnosis) -> str:
     if found.saving is None or not report.plan.steps:
         return ""  # the row of a fix without an estimate says so
     if found.rule not in {step.rule for step in report.plan.steps}:
-        cause = next((overlap.covered_by for overlap in report.plan.overlaps if overlap.rule == found.rule), None)
-        return f"alone; too little after {cause or 'the others'}"
+        overlap = next((overlap for overlap in report.plan.overlaps if overlap.rule == found.rule), None)
+        # Without one it was never simulated after the others: the notes of the plan say why.
+        return f"alone; too little after {overlap.covered_by or 'the others'}" if overlap is not None else ""
     step = next((step for step in report.plan.steps[1:] if step.rule == found.rule), None)
     if step is None or found.saving.mid <= WIDE * step.saving_s:
         return ""
@@ -89,6 +90,11 @@ def after_others(report: Report, found: Diagnosis) -> str:
     if report.savings_are_shares:
         more = quantities.share(step.saving_s, report.step_s)
     return f"alone; {more} after those above"
+
+
+def in_short(after: str) -> str:
+    """The same where there is room for a word or two: "alone", "at stake"."""
+    return after.partition(";")[0].partition(":")[0]
 
 
 def _why_more(report: Report, step: PlanStep) -> str:
