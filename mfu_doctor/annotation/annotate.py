@@ -30,6 +30,7 @@ from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser
 from mfu_doctor.reading.schema import FAILURES
 from mfu_doctor.reading.source import Source
+from mfu_doctor.render.words.plan import AT_STAKE
 from mfu_doctor.render.words.wording import saving as saving_words
 from mfu_doctor.units import NS_PER_US
 
@@ -122,6 +123,7 @@ def _remarks(run: Run) -> tuple[Remark, ...]:
         if change is None:
             continue
         saves = "" if saving is None else saving_words(diagnosed.report, found)
+        saves += f" ({AT_STAKE})" if saving is not None and found.is_question else ""
         spots = worst_spots(run.trace, change, run.steps.extent)
         out.append(Remark(found.rule, found.code, found.summary, found.fix or "", saves, spots))
     return tuple(out)

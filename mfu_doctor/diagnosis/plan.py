@@ -18,7 +18,7 @@ from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, why_lower
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import duration, number
-from mfu_doctor.result.findings import Overlap, Plan, PlanStep
+from mfu_doctor.result.findings import Overlap, Plan, PlanStep, asks, not_added
 from mfu_doctor.rules.contract import WORTH_SHARE
 
 
@@ -39,10 +39,11 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
 
     A fix is applied if its low estimate is worth it (`WORTH_SHARE`), and its best one can be told from chance (`Scale.least_s`).
     No predicted step is below the floor of `scale`. A listed fix that is not applied is an `Overlap`; a change that cannot be
-    replayed after the others is left out, and the plan says so.
+    replayed after the others is left out, and so is a question, which changes nothing; the plan says so.
     """
     folded = causes(ranked)
-    waiting = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
+    priced = [p for p in ranked if p.price is not None and p.finding.withhold is None and p.rule.name not in folded]
+    waiting = [p for p in priced if not asks(p.finding.fix)]
     broken: dict[str, str] = {}
     steps: list[PlanStep] = []
     now = _Now((), replay.measured_ns, scale.step_s)
@@ -55,10 +56,11 @@ def make_plan(replay: Replay, ranked: list[Priced], scale: Scale) -> Plan:
         )
         waiting = [p for p in waiting if p is not picked and p.rule.name not in broken]
         now = then
-    notes = tuple(f"{name} could not be simulated with the other fixes: {error}" for name, error in broken.items())
+    asked = [not_added(p.rule.name) for p in priced if p.worth and asks(p.finding.fix)]
+    failed = [f"{name} could not be simulated with the other fixes: {error}" for name, error in broken.items()]
     left = [p for p in waiting if p.worth and p.rule.name not in broken] if steps else []
     overlaps = tuple(_overlap(replay, now.chosen, p) for p in left)
-    return _whole(replay, now, Plan(steps=tuple(steps), overlaps=overlaps, notes=notes), scale)
+    return _whole(replay, now, Plan(steps=tuple(steps), overlaps=overlaps, notes=(*asked, *failed)), scale)
 
 
 def _next(replay: Replay, scale: Scale, now: _Now, waiting: list[Priced], broken: dict[str, str]) -> _Now | None:

@@ -13,7 +13,16 @@ from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.quantities import part_of, percent_range, share
 from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, bound_by, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE
-from mfu_doctor.result.findings import FAILED, GUESSED, NOT_MEASURED, WITHHELD, Diagnosis, Saving, result_words
+from mfu_doctor.result.findings import (
+    AT_STAKE,
+    FAILED,
+    NOT_MEASURED,
+    WITHHELD,
+    Diagnosis,
+    Saving,
+    first_words,
+    result_words,
+)
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
 from mfu_doctor.result.step import OTHER_KERNELS, Breakdown
@@ -37,7 +46,6 @@ _PRICED_BY = {
     "gc": ("gc-pause",),
     "queue": ("held-queue",),
 }
-_AT_STAKE = "are at stake; what gets them back is not known yet"
 _FORWARD_ONLY = "forward-only"  # the rule that finds it; its summary begins with what it calls the run
 
 
@@ -146,8 +154,7 @@ def _mfu(report: Report) -> list[str]:
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
     where = f"{_about(report, top)} ({_where(top)})"
-    first = "Look first" if top.is_question else "Try first" if top.sure == GUESSED else "Fix first"
-    begin = "No fault was found. A choice that trades exactness" if top.trades else first
+    begin = "No fault was found. A choice that trades exactness" if top.trades else first_words(top.fix, top.sure)
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"{begin}: {where}; {gain} more samples a second ({top.sure})"
@@ -155,7 +162,7 @@ def _recovered(report: Report, top: Diagnosis) -> str:
     if saved is None:
         return f"{begin}: {where}; what it saves could not be predicted"
     if top.is_question:
-        return f"{begin}: {where}; {saved} {_AT_STAKE} ({top.sure})"
+        return f"{begin}: {where}; {saved} {AT_STAKE} ({top.sure})"
     return f"{begin}: {where}; saves {saved} ({result_words(top.saving, report.step_s, top.sure)})"
 
 
@@ -183,7 +190,7 @@ def _had_back(report: Report, top: Diagnosis) -> str:
         return f"How much of it can be saved could not be predicted ({_where(top)})"
     begin = f"{saved[:1].upper()}{saved[1:]}"
     if top.is_question:
-        return f"{begin} {_AT_STAKE} ({_where(top)}; {top.sure})"
+        return f"{begin} {AT_STAKE} ({_where(top)}; {top.sure})"
     return f"{begin} can be saved ({_where(top)}; {result_words(top.saving, report.step_s, top.sure)})"
 
 

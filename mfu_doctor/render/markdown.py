@@ -134,10 +134,12 @@ def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     saves = wording.saving(report, diagnosis, EN_DASH)
     others = plan_wording.after_others(report, diagnosis)
     alone = f" ({others})" if others else ""
-    price = f"saves {saves} {wording.per(report)}{alone}, {diagnosis.sure}" if diagnosis.saving is not None else saves
+    if diagnosis.saving is not None:
+        promise = "" if diagnosis.is_question else "saves "
+        saves = f"{promise}{saves} {wording.per(report)}{alone}, {diagnosis.sure}"
     at = f" at {inline(diagnosis.place)}" if diagnosis.place else ""
     rows = [
-        f"{index}. **{inline(diagnosis.rule)}**{at}: {inline(diagnosis.summary)}; {price}"
+        f"{index}. **{inline(diagnosis.rule)}**{at}: {inline(diagnosis.summary)}; {saves}"
         + (f" (MFU {after})" if after else "")
     ]
     indent = " " * (len(str(index)) + 2)

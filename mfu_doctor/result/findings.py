@@ -31,6 +31,8 @@ SURE = {
 # The same in a line that has room for all three. The 30 % are those of `WIDE`.
 SURE_IN_SHORT = {MEASURED: "all goes", MODELLED: 'range or "up to" if over 30 %', GUESSED: "try it"}
 
+AT_STAKE = "are at stake; what gets them back is not known yet"  # said of the saving of a fix that `asks`
+
 
 def about(low: float, middle: float, high: float) -> str:
     """What stands before the best estimate of a range: "about", or "up to" if it is the high end; empty if it is not wide."""
@@ -93,6 +95,16 @@ class Saving(Struct, frozen=True, kw_only=True):
 def asks(fix: str | None) -> bool:
     """Whether a fix is another report, which tells what to change and changes nothing itself."""
     return (fix or "").startswith("mfu-doctor report ")
+
+
+def first_words(fix: str | None, sure: str) -> str:
+    """How the first fix is introduced, by what it is and how its saving is known (one of `SURE`)."""
+    return "Look first" if asks(fix) else "Try first" if sure == GUESSED else "Fix first"
+
+
+def not_added(rule: str) -> str:
+    """Why a question is no step of a plan."""
+    return f"{rule} is not added: find out first what gets its time back"
 
 
 def how_known(confidence: str | None, saving: Saving | None) -> str:
@@ -185,7 +197,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     stop: str | None = None  # sentence: where the plan stops and why
     at_floor: bool = False  # the plan ends at the shortest step that is predicted at all; `stop` says which
     lower_mfu: str | None = None  # why MFU can be lower after the plan than today
-    notes: tuple[str, ...] = ()  # fixes that could not be replayed after the others
+    notes: tuple[str, ...] = ()  # the fixes left out: questions, and what could not be replayed
 
     @property
     def saving_s(self) -> float:

@@ -252,6 +252,19 @@ def test_a_choice_counts_with_the_least_that_it_saves() -> None:
     assert [p.rule.name for p in planned(run, rules)[0]] == ["choice", "fault"]
 
 
+def test_a_question_is_no_step_of_the_plan() -> None:
+    """ "All together: 19.0 ms to about 12 ms: slow-link 6.4 ms" promised what the sentence above called not known yet."""
+    run = drawn()
+    asks = Finding(summary="slow", fix="mfu-doctor report DIR  # the traces of all ranks", change=halved(run))
+    question = Rule("question", "CO099", "question", (), lambda run: asks, "")
+    ranked, plan = planned(run, [question, rule_with("loader", halved(run, 0.8))])
+    assert [p.rule.name for p in ranked] == ["question", "loader"]
+    assert [step.rule for step in plan.steps] == ["loader"]
+    assert plan.overlaps == ()
+    assert plan.notes == ("question is not added: find out first what gets its time back",)
+    assert planned(run, [question])[1].notes == plan.notes
+
+
 def test_a_listed_fix_that_saves_nothing_more_says_which_one_has_its_time() -> None:
     """It once had a row, and "all together" did not tell why it was not in it."""
     run = drawn(150, fetch=1000)

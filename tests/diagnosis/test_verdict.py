@@ -357,7 +357,9 @@ def test_an_answer_is_asked_first_where_the_fix_is_another_report() -> None:
     assert said.endswith(f"(slow-link); about 6.4 of 100 ms {tells} (modelled).")
     assert "Look first: " in said
     for form in ("terminal", "markdown"):
-        assert "at stake: find out first" in render(report(split(communication=0.3), asks), form)
+        shown = render(report(split(communication=0.3), asks), form)
+        assert "at stake: find out first" in shown
+        assert "saves about" not in shown
 
 
 def test_what_a_recording_of_the_start_has_most_of_does_not_limit_the_run() -> None:

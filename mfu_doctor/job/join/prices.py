@@ -11,7 +11,7 @@ from mfu_doctor.job.across.edits import JobChange, JobEdit, together
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.replay import Price
 from mfu_doctor.job.join.candidates import Candidate
-from mfu_doctor.result.findings import Plan, PlanStep, Saving
+from mfu_doctor.result.findings import Overlap, Plan, PlanStep, Saving, asks, not_added
 from mfu_doctor.result.job import JobFinding
 from mfu_doctor.rules.contract import WORTH_SHARE
 
@@ -63,8 +63,9 @@ def _saving(job: Job, price: Price, mfu: float | None, *, at_best: bool) -> Savi
 
 
 def plan_of(job: Job, ranked: Sequence[Priced], mfu: float | None) -> Plan:
-    """The best fix first, then the best after it, and so on while one saves enough."""
-    waiting = [one for one in ranked if one.change is not None]
+    """The best fix first, then the best after it, and so on while one saves enough; a question is none."""
+    waiting = [one for one in ranked if one.change is not None and not asks(one.found.fix)]
+    notes = tuple(not_added(one.found.rule) for one in ranked if one.change is not None and asks(one.found.fix))
     chosen: list[JobChange] = []
     steps: list[PlanStep] = []
     now = 1.0
@@ -82,17 +83,29 @@ def plan_of(job: Job, ranked: Sequence[Priced], mfu: float | None) -> Plan:
         steps.append(PlanStep(rule=picked.found.rule, step_s=step_s, saving_s=(now - after) * job.step_s, mfu=rate))
         now = after
     if not steps:
-        return Plan()
+        return Plan(notes=notes)
     saved = sorted(max(1.0 - _left(job, chosen, end), 0.0) for end in ("low", "mid", "high"))
     low, high = saved[0] * (1 - job.replay.widening), min(saved[-1] * (1 + job.replay.widening), 1.0)
     return Plan(
         steps=tuple(steps),
+        overlaps=tuple(_overlap(job, chosen, steps, one) for one in waiting),
         saving_low_s=low * job.step_s,
         saving_high_s=high * job.step_s,
         mfu_low=mfu / (1 - low) if mfu is not None and low < 1 else None,
         mfu_high=mfu / (1 - high) if mfu is not None and high < 1 else None,
         stop="after these fixes, no other fix saves 1 % of the job's step",
+        notes=notes,
     )
+
+
+def _overlap(job: Job, chosen: Sequence[JobChange], steps: Sequence[PlanStep], left: Priced) -> Overlap:
+    """Which fix of the plan saves what this one would."""
+    covering = (
+        step.rule
+        for change, step in zip(chosen, steps, strict=True)
+        if _left(job, [change], "mid") - _left(job, [change, left.change], "mid") < WORTH_SHARE
+    )
+    return Overlap(rule=left.found.rule, covered_by=next(covering, None))
 
 
 def _left(job: Job, changes: Sequence[JobChange | None], end: str) -> float:

@@ -16,7 +16,7 @@ from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.job.across.words import ranks_named, sentence_of
 from mfu_doctor.quantities import counted, part_of
 from mfu_doctor.result.bottleneck import bound_by, owners_of
-from mfu_doctor.result.findings import GUESSED, how_known, result_words
+from mfu_doctor.result.findings import AT_STAKE, asks, first_words, how_known, result_words
 from mfu_doctor.result.job import NOTHING, JobFinding, JobReport
 from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
@@ -62,18 +62,26 @@ def _sentence(job: Job, most: Pattern, first: JobFinding | None, mean: JobReport
 
 
 def _saved(job: Job, first: JobFinding) -> str:
-    """What of the waiting that was told can be saved; empty if that is not known."""
+    """What of the waiting that was told can be saved, or is at stake; empty if that is not known."""
     saved = _part(job, first)
-    return f"{saved[:1].upper()}{saved[1:]} can be saved ({_where(job, first)}; {_known(job, first)})." if saved else ""
+    if not saved:
+        return ""
+    begin = f"{saved[:1].upper()}{saved[1:]}"
+    if asks(first.fix):
+        return f"{begin} {AT_STAKE} ({_where(job, first)}; {_sure(first)})."
+    return f"{begin} can be saved ({_where(job, first)}; {_known(job, first)})."
 
 
 def _fix(job: Job, first: JobFinding) -> str:
-    """The first fix: what it is about, where, and what it saves."""
+    """The first fix: what it is about, where, and what it saves; of a question what is at stake."""
     saved = _part(job, first)
-    told = f"saves {saved} ({_known(job, first)})" if saved else "what it saves could not be predicted"
-    return (
-        f"{'Try' if _sure(first) == GUESSED else 'Fix'} first: {find(first.rule).title} ({_where(job, first)}); {told}."
-    )
+    if not saved:
+        told = "what it saves could not be predicted"
+    elif asks(first.fix):
+        told = f"{saved} {AT_STAKE} ({_sure(first)})"
+    else:
+        told = f"saves {saved} ({_known(job, first)})"
+    return f"{first_words(first.fix, _sure(first))}: {find(first.rule).title} ({_where(job, first)}); {told}."
 
 
 def _part(job: Job, first: JobFinding) -> str:

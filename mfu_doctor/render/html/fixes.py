@@ -88,6 +88,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
     after = ""
     if (
         not report.savings_are_shares
+        and not found.is_question
         and saved is not None
         and saved.step_low_s is not None
         and saved.step_high_s is not None

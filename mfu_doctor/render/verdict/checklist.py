@@ -15,6 +15,7 @@ from mfu_doctor.render.verdict.saves import saves
 from mfu_doctor.render.words.escape import code, inline
 from mfu_doctor.render.words.pasteable import shown_code
 from mfu_doctor.render.words.text import cells, clean, each_text, pad, shorten, wrap
+from mfu_doctor.result.findings import asks
 from mfu_doctor.result.verdict import (
     FAILED,
     INCONCLUSIVE,
@@ -186,7 +187,7 @@ def _saving(check: Check, dash: str) -> str:
     if saving is None:
         return ""
     text = saves(check, dash)
-    if saving.mfu_low is None or saving.mfu_high is None:
+    if asks(check.fix) or saving.mfu_low is None or saving.mfu_high is None:
         return text
     return f"{text} (MFU {quantities.percent_range(saving.mfu_low, saving.mfu_high, dash=dash)})"
 

@@ -255,9 +255,9 @@ def decided_by(report: Report, diagnosis: Diagnosis) -> str:
 
 
 def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
-    """The MFU after the fix; empty if it is not known."""
+    """The MFU after the fix; empty if it is not known, and of a question, which changes nothing."""
     found = diagnosis.saving
-    if found is None or found.mfu_low is None or found.mfu_high is None:
+    if diagnosis.is_question or found is None or found.mfu_low is None or found.mfu_high is None:
         return ""
     return quantities.percent_range(found.mfu_low, found.mfu_high, dash=dash)
 

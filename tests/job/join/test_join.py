@@ -61,7 +61,12 @@ def test_the_first_sentence_is_the_answer() -> None:
     assert report.verdict is not None
     assert report.verdict.sentence == (
         "All other ranks wait 300 us a step (22 %) for rank 1: waiting for data takes 300 us there, 0 ms on the others. "
-        "Up to 0.30 of 1.35 ms can be saved (straggler-rank, rank 1; up to 1.3x, modelled)."
+        "Up to 0.30 of 1.35 ms are at stake; what gets them back is not known yet (straggler-rank, rank 1; modelled)."
+    )
+    mended = join(with_finding(slow_loader().summaries()), source="runs/7").verdict
+    assert mended is not None
+    assert mended.sentence.endswith(
+        " 0.30 of 1.35 ms can be saved (straggler-rank, rank 1, train.py:7; 1.3x, modelled)."
     )
     assert report.wait_s == pytest.approx(225e-6)
     assert [row.waited_for_s for row in report.ranks] == pytest.approx([0, 300e-6, 0, 0])
@@ -190,13 +195,71 @@ def test_the_line_that_computes_longer_on_the_late_rank_is_named() -> None:
 
 
 def test_the_plan_is_the_jobs() -> None:
-    report = told(slow_loader())
+    report = join(with_finding(slow_loader().summaries()), source="runs/7")
     assert [step.rule for step in report.plan.steps] == ["straggler-rank"]
     assert report.plan.steps[0].step_s == pytest.approx(1050e-6)
+    assert report.plan.notes == ()
     assert [(one.name, round(one.saving_s * 1e6)) for one in report.what_ifs] == [
         ("rank 1 like the others", 300),
         ("no skew", 225),
     ]
+
+
+def test_a_late_rank_whose_own_report_is_the_fix_is_a_question_and_not_in_the_plan() -> None:
+    """ "Up to 0.30 of 1.35 ms can be saved" had `mfu-doctor report runs/7 --rank 1` as its fix."""
+    report = told(slow_loader())
+    assert [one.fix for one in report.findings] == ["mfu-doctor report runs/7 --rank 1"]
+    assert report.plan.steps == ()
+    assert report.plan.notes == ("straggler-rank is not added: find out first what gets its time back",)
+
+
+def test_a_question_that_is_not_about_the_waiting_is_looked_into_first() -> None:
+    drawn, quick = DrawnJob(2), DrawnJob(2)
+    for job, us in ((drawn, 1000), (quick, 500)):
+        for _ in range(5):
+            job.step()
+            job.work({0: us, 1: us})
+            job.collective(50)
+    found = Diagnosis(rule="held-queue", code="DV006", status=FAILED, fix="mfu-doctor report TRACES/")
+    found = replace(found, saving=Saving(low=500e-6, mid=500e-6, high=500e-6))
+    ranks = []
+    for one, after in zip(drawn.summaries(), quick.summaries(), strict=True):
+        reach = plain_reach(after)
+        mended = (Mended(found.rule, reach, reach, reach),)
+        own = replace(one.report, diagnoses=(found,))
+        ranks.append(replace(one, report=own, reach=plain_reach(one), mended=mended))
+    verdict = join(ranks, source="runs/7").verdict
+    assert verdict is not None
+    assert "Look first: " in verdict.sentence
+    assert "0.50 of 1.05 ms are at stake; what gets them back is not known yet (modelled)." in verdict.sentence
+
+
+def test_a_fix_that_another_one_covers_is_an_overlap_of_the_jobs_plan() -> None:
+    """Two rows of 500 us stood under each other, and nothing said that both are the same 500."""
+    ranks, quick = slow_loader(0).summaries(), DrawnJob(4, hosts=["a"] * 4)
+    for _ in range(5):
+        quick.step()
+        quick.work(dict.fromkeys(range(4), 500))
+        quick.collective(50)
+    saving = Saving(low=500e-6, mid=500e-6, high=500e-6)
+    names = {"host-bound": "HO001", "device-sync": "HO002"}
+    found = tuple(
+        Diagnosis(rule=name, code=code, status=FAILED, summary=f"{name} here", fix="pass", saving=saving)
+        for name, code in names.items()
+    )
+    both = []
+    for one, after in zip(ranks, quick.summaries(), strict=True):
+        reach = plain_reach(after)
+        mended = tuple(Mended(name, reach, reach, reach) for name in names)
+        own = replace(one.report, diagnoses=found)
+        both.append(replace(one, report=own, reach=plain_reach(one), mended=mended))
+    report = join(both, source="runs/7")
+    (step,), (overlap,) = report.plan.steps, report.plan.overlaps
+    assert {step.rule, overlap.rule} == set(names)
+    assert overlap.covered_by == step.rule
+    screen = " ".join(render(report, "terminal").split())
+    assert f"alone; too little after {step.rule}" in screen
+    assert f"All together: no more than {step.rule} alone" in screen
 
 
 def test_what_is_missing_is_said() -> None:
