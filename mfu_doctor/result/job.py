@@ -117,7 +117,7 @@ class Blame(Struct, frozen=True, kw_only=True):
     causes: dict[str, float] = field(
         default_factory=dict
     )  # seconds per step more than on the others; sums to the lateness
-    cause: str | None = None  # the largest of them
+    cause: str | None = None  # the largest of them if it has most, else what several are parts of: "compute"
     steps: int = 0  # recorded steps in which it is so
     place: str | None = None  # the user's file:line on the late rank
     sentence: str = ""

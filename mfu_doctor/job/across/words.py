@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mfu_doctor.job.across.accounts import BEFORE_OWNER, COMMUNICATION
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
@@ -34,10 +36,22 @@ def owner_words(owner: str) -> str:
 
 
 def main_cause(more: dict[str, float]) -> str | None:
-    """The owner that has most of a lateness; None if nothing stands out."""
-    late = sum(more.values())
-    first = max(more, key=lambda owner: more[owner], default=None)
-    return first if first is not None and more[first] > _MAIN * max(late, 0.0) and more[first] > 0 else None
+    """The owner that has most of a lateness, else the bucket whose owners have it together; None if nothing stands out.
+
+    A rank with longer sequences is late for its products, its attention and its copies: none of them has most, computing has.
+    """
+    late, buckets = sum(more.values()), dict.fromkeys(map(_bucket, more), 0.0)
+    for owner, ns in more.items():
+        buckets[_bucket(owner)] += ns
+    for found in (more, buckets):
+        first = max(found, key=lambda owner: found[owner], default=None)
+        if first is not None and found[first] > _MAIN * max(late, 0.0) and found[first] > 0:
+            return first
+    return None
+
+
+def _bucket(owner: str) -> str:
+    return owner.partition(": ")[0]
 
 
 def sentence_of(job: Job, pattern: Pattern) -> str:
@@ -71,21 +85,22 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
 def _compared(job: Job, pattern: Pattern) -> str:
     """What takes longer on the late ranks, beside the same on the others."""
     cause = main_cause(pattern.more_ns)
-    if cause is None or cause == BEFORE_OWNER or cause not in job.accounts.owners:
+    if cause is None or cause == BEFORE_OWNER:
         return ""
     theirs, others = owner_times(job, cause, pattern.late)
     if theirs <= others:
-        return f": {owner_words(cause)} takes {duration(pattern.more_ns[cause] / job.second_ns)} longer there"
+        more = sum(ns for owner, ns in pattern.more_ns.items() if cause in (owner, _bucket(owner)))
+        return f": {owner_words(cause)} takes {duration(more / job.second_ns)} longer there"
     return f": {owner_words(cause)} takes {duration(theirs)} there, {duration(others)} on the others"
 
 
 def owner_times(job: Job, owner: str, late: Sequence[int]) -> tuple[float, float]:
-    """Seconds per step that an owner has on these ranks (their mean), and on the median of the others."""
-    column = job.accounts.owners.index(owner)
+    """Seconds per step that an owner, or all of a bucket, has on these ranks (their mean), and on the median of the others."""
+    mine = np.array([owner in (one, _bucket(one)) for one in job.accounts.owners], np.bool_)
     per_rank = []
     for place, summary in enumerate(job.summaries):
         judged = job.accounts.step[place][summary.steady]
-        per_rank.append(float(judged[:, column].mean()) / job.second_ns if len(judged) else 0.0)
+        per_rank.append(float(judged[:, mine].sum(axis=1).mean()) / job.second_ns if len(judged) else 0.0)
     rest = sorted(value for place, value in enumerate(per_rank) if place not in late)
     theirs = [per_rank[place] for place in late]
     middle = (rest[(len(rest) - 1) // 2] + rest[len(rest) // 2]) / 2 if rest else 0.0

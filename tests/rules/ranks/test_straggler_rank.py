@@ -28,6 +28,20 @@ def test_the_rank_and_what_takes_longer_there_are_named() -> None:
     assert (fault.late, fault.cause, fault.fix) == ((1,), "data_loading", "mfu-doctor report DIR --rank 1")
 
 
+def test_a_rank_late_for_kernels_of_many_kinds_is_late_for_computing() -> None:
+    """No kind of kernel has most of it, as with longer sequences, and nothing was named."""
+    drawn = DrawnJob(4)
+    for _ in range(6):
+        drawn.step()
+        drawn.work({0: 500, 1: 640, 2: 500, 3: 500})
+        drawn.work({0: 300, 1: 400, 2: 300, 3: 300}, "compute: attention")
+        drawn.work({0: 200, 1: 260, 2: 200, 3: 200}, "compute: elementwise")
+        drawn.collective(50)
+    fault = found(straggler_rank, job_of(drawn))
+    assert fault.cause == "compute"
+    assert fault.summary.endswith("for rank 1: computing takes 1.30 ms there, 1.00 ms on the others")
+
+
 def test_all_of_its_lateness_is_saved() -> None:
     assert saved_us(straggler_rank, job_of(one_late())) == pytest.approx((300, 300))
 
