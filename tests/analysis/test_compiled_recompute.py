@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -14,10 +16,16 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mfu_doctor import count_flops
+from mfu_doctor.analysis.utilization.compiled_recompute import compiled_recompute
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
 from mfu_doctor.analysis.utilization.flops import EXECUTED, MODEL
+from mfu_doctor.analysis.views.nesting import nest_ops
+from mfu_doctor.flops.op_flops import OpFlops
+from mfu_doctor.trace import Category, EventArgs, Trace
 from tests.analysis.test_recorded_flops import recorded
+from tests.rules.judging import run_of
 from tests.steps import flops_of
+from tests.timeline import Timeline
 
 # Its partition of forward and backward is that of the default compiler, which would take half a minute to make code of it.
 COMPILER = "aot_eager_decomp_partition"
@@ -62,6 +70,17 @@ class WithoutBias(nn.Module):
         return torch.as_tensor(torch.tanh(self.one(x)) @ self.other)
 
 
+class Tied(nn.Module):
+    """A square layer, then a matrix and the same one transposed: the gradient of one looks like the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.both = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.randn(WIDTH, WIDTH) / WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(x + torch.tanh(self.one(x) @ self.both) @ self.both.t())
+
+
 class LowRank(nn.Module):
     """A frozen layer without bias, and two small trained ones beside it."""
 
@@ -89,11 +108,12 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "fused attention": Fused,
     "attention by hand": ByHand,
     "a matrix and a transposed one": WithoutBias,
+    "a matrix and itself transposed": Tied,
     "low rank": LowRank,
     "convolutions": Convolving,
 }
 # In these a gradient has the shapes and strides of a product of the forward pass.
-LOOK_ALIKE = ("attention by hand", "a matrix and a transposed one")
+LOOK_ALIKE = ("attention by hand", "a matrix and a transposed one", "a matrix and itself transposed")
 
 
 class Model(nn.Module):
@@ -141,3 +161,34 @@ def test_a_compiled_block_that_is_checkpointed_from_outside(tmp_path: Path) -> N
     count = recorded(lambda: torch.autograd.backward(model(x)), tmp_path / "step.json").flops
     assert flops_of(count, 1, MODEL) == exact.model
     assert flops_of(count, 1, EXECUTED, RECOMPUTE)
+
+
+PRODUCT: dict[str, Any] = {"dims": [[8, 4], [4, 6]], "strides": [[4, 1], [1, 4]], "types": ["float", "float"]}
+
+
+def test_the_arguments_of_alike_calls_are_read_once_and_only_in_compiled_functions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Steps of thousands of calls are usual."""
+    drawn = Timeline()
+    for number in range(4):
+        with drawn.step():
+            for name in ("CompiledFunction", "CompiledFunctionBackward"):
+                with drawn.span(name, "cpu_op", sequence=number):
+                    for _ in range(20):
+                        drawn.op("aten::mm", **PRODUCT)
+            for _ in range(20):
+                drawn.op("aten::mm", **PRODUCT)
+    trace = run_of(drawn).trace
+    tree, rows = nest_ops(trace), trace.rows(Category.CPU_OP)
+    rows = rows[np.isin(trace.events.name[rows], trace.name_ids(frozenset({"aten::mm"})))]
+    read, args_of = [], Trace.args_of
+
+    def reading(trace: Trace, row: int) -> EventArgs | None:
+        read.append(row)
+        return args_of(trace, row)
+
+    monkeypatch.setattr(Trace, "args_of", reading)
+    cost = OpFlops(model=384, executed=384, causal=384, gemm=(1, 8, 6, 4))
+    assert not compiled_recompute(trace, tree, rows, (cost,), np.zeros(len(rows), np.int64)).any()
+    assert len(read) == 1

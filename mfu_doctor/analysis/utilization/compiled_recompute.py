@@ -5,25 +5,26 @@ Compiled code records nothing for autograd, so its calls carry no number that te
 - An operator whose gradient is an operator of its own (fused attention, a convolution, an LSTM) is no gradient.
 - A product of two matrices is one of the forward pass if both have the same shapes and strides as there: in each of the two
   gradients of a product one factor is transposed.
-- In batches of products (attention by hand) a gradient can look like a forward product. A product has two gradients at most,
-  so what is more than that is computed again.
+- In batches of products (attention by hand) a gradient can look like a forward product, and so it can where a program multiplies
+  with a square matrix and with its transpose: then one occurs more often than the forward pass has made it. A product has two
+  gradients at most, so what is more than that is computed again.
 
-Products of the second kind count only in a pass that computes something again for certain: where a program multiplies with a
-square matrix and with its transpose, a gradient of one looks like the other.
+Products of the second kind count only in a pass that computes something again for certain.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from mfu_doctor.analysis.utilization.input_gradients import is_made, node_calls
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.arrays.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct, numbered_together
 from mfu_doctor.flops.attention import ATTENTION
 from mfu_doctor.flops.convolution import CONVOLUTION
 from mfu_doctor.flops.op_flops import OpFlops
@@ -52,44 +53,41 @@ _FIRST = {
 _GRADIENTS = 2  # of a product
 
 
-class Call(Struct, frozen=True):
-    """A counted call.
+class Kind(Struct, frozen=True):
+    """What calls of one operator with equal arguments have in common.
 
     Attributes:
-        at: its index among them.
-        name: of the operator.
-        cost: its FLOPs.
-        args: as recorded.
+        no_gradient: whether its gradient is an operator of its own, and this is not it.
+        matrices: what it multiplies; None if that is no product of matrices, or was not recorded.
+        size: of the product; None without one.
+        in_batches: whether it is many products at once.
+        has_bias: whether it adds a vector to each row, as no gradient does.
     """
 
+    no_gradient: bool
+    matrices: Matrices | None
+    size: Size | None
+    in_batches: bool
+    has_bias: bool
+
+    @classmethod
+    def of(cls, name: str, cost: OpFlops, args: EventArgs | None) -> Kind:
+        """The kind of a call with this cost and these arguments."""
+        gemm, dims = cost.gemm, None if args is None else args.dims
+        return cls(
+            no_gradient=name in _OWN_GRADIENT and not cost.backward,
+            matrices=None if args is None else _matrices(name, args),
+            size=None if gemm is None else (gemm[0], tuple(sorted(gemm[1:]))),
+            in_batches=gemm is not None and gemm[0] > 1,
+            has_bias=_FIRST.get(name) == 1 and dims is not None and len((dims or ((),))[0]) == 1,
+        )
+
+
+class Call(NamedTuple):
+    """A counted call: its index among them, and its kind."""
+
     at: int
-    name: str
-    cost: OpFlops
-    args: EventArgs | None
-
-    @property
-    def matrices(self) -> Matrices | None:
-        """What it multiplies; None if that is no product of matrices, or was not recorded."""
-        first = _FIRST.get(self.name)
-        if first is None or self.args is None or self.args.dims is None or self.args.strides is None:
-            return None
-        both = slice(first, first + 2)
-        return tuple(tuple(map(int, flat)) for flat in (*self.args.dims[both], *self.args.strides[both]))  # type: ignore[arg-type]
-
-    @property
-    def size(self) -> Size | None:
-        """Of the product; None without one."""
-        return None if self.cost.gemm is None else (self.cost.gemm[0], tuple(sorted(self.cost.gemm[1:])))
-
-    @property
-    def in_batches(self) -> bool:
-        """Whether it is many products at once."""
-        return self.cost.gemm is not None and self.cost.gemm[0] > 1
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether it adds a vector to each row, as no gradient does."""
-        return _FIRST.get(self.name) == 1 and self.args is not None and len((self.args.dims or ((),))[0]) == 1
+    kind: Kind
 
 
 def compiled_recompute(
@@ -108,55 +106,92 @@ def compiled_recompute(
     passes = _within(trace, tree, rows, _BACKWARD)
     if not (passes >= 0).any():
         return found
-    calls = [
-        Call(at, trace.name_of(row), costs[which], trace.args_of(row))
-        for at, (row, which) in enumerate(zip(rows.tolist(), cost.tolist(), strict=True))
-    ]
-    forward: defaultdict[int, list[Call]] = defaultdict(list)
-    for at, region in enumerate(_within(trace, tree, rows, _FORWARD).tolist()):
-        if region >= 0 and passes[at] < 0:
-            forward[int(trace.events.sequence[region])].append(calls[at])
-    for node in distinct(passes[passes >= 0]).tolist():
+    compiled = np.where(passes >= 0, passes, _within(trace, tree, rows, _FORWARD))
+    inside = np.flatnonzero(compiled >= 0)
+    calls: defaultdict[int, list[Call]] = defaultdict(list)  # by the event around them
+    for call, around in zip(_calls(trace, rows, costs, cost, inside), compiled[inside].tolist(), strict=True):
+        calls[around].append(call)
+    forward: defaultdict[int, list[Call]] = defaultdict(list)  # by the number of the function
+    nodes = set(distinct(passes[passes >= 0]).tolist())
+    for around, made in calls.items():
+        if around not in nodes:
+            forward[int(trace.events.sequence[around])] += made
+    nodes_called = node_calls(trace)
+    for node in nodes:
         before = forward.get(int(trace.events.sequence[node]))
         if before:
-            mine = [calls[at] for at in np.flatnonzero(passes == node).tolist()]
-            found[[call.at for call in _again(before, mine)]] = True
+            again = _again(before, calls[node], of_data=not is_made(trace, node, nodes_called))
+            found[[call.at for call in again]] = True
     return found
 
 
-def _again(forward: Sequence[Call], backward: Sequence[Call]) -> list[Call]:
-    """The calls of a backward pass that its forward pass has made."""
+def _calls(trace: Trace, rows: Rows, costs: Sequence[OpFlops], cost: Rows, inside: Rows) -> list[Call]:
+    """Those of the counted calls that are inside of compiled functions."""
+    events, mine = trace.events, rows[inside]
+    first, which = numbered_together(events.name[mine], events.args[mine], cost[inside])
+    kinds = [
+        Kind.of(trace.name_of(row), costs[of], trace.args_of(row))
+        for row, of in zip(mine[first].tolist(), cost[inside][first].tolist(), strict=True)
+    ]
+    return [Call(at, kinds[kind]) for at, kind in zip(inside.tolist(), which.tolist(), strict=True)]
+
+
+def _matrices(name: str, args: EventArgs) -> Matrices | None:
+    first = _FIRST.get(name)
+    if first is None or args.dims is None or args.strides is None:
+        return None
+    both = slice(first, first + 2)
+    return tuple(tuple(map(int, flat)) for flat in (*args.dims[both], *args.strides[both]))  # type: ignore[arg-type]
+
+
+def _again(forward: Sequence[Call], backward: Sequence[Call], *, of_data: bool) -> list[Call]:
+    """The calls of a backward pass that its forward pass has made.
+
+    Args:
+        forward: calls of the forward pass, in time order.
+        backward: likewise.
+        of_data: whether nobody asks for the gradient of the function's input.
+    """
     alike = _alike(forward, backward)
-    no_gradient = [call for call in backward if call.name in _OWN_GRADIENT and not call.cost.backward]
+    no_gradient = [call for call in backward if call.kind.no_gradient]
     surplus = _surplus(forward, backward)
-    certain = bool(no_gradient or surplus) or any(call.has_bias for call in alike)
-    if not certain:
+    if not (no_gradient or +surplus or any(call.kind.has_bias for call in alike)):
         return []
-    again = [*no_gradient, *(call for call in alike if not call.in_batches)]
-    for call in alike:
-        if call.in_batches and call.size is not None and surplus[call.size] > 0:
-            surplus[call.size] -= 1
+    if of_data:  # then the first product has one gradient less
+        surplus[next((call.kind.size for call in forward if call.kind.size is not None), None)] += 1
+    unsure = _sizes_of_gradients_alike(forward, backward)
+    again = no_gradient
+    for call in sorted(alike, key=lambda call: not call.kind.has_bias):  # it takes its part of the surplus first
+        kind = call.kind
+        if kind.has_bias or not (kind.in_batches or kind.size in unsure) or surplus[kind.size] > 0:
+            surplus[kind.size] -= 1
             again.append(call)
     return again
 
 
 def _alike(forward: Iterable[Call], backward: Iterable[Call]) -> list[Call]:
     """Products of the backward pass like one of the forward pass, each of those once."""
-    left = Counter(call.matrices for call in forward)
+    left = Counter(call.kind.matrices for call in forward)
     alike = []
     for call in backward:
-        if call.matrices is not None and left[call.matrices] > 0:
-            left[call.matrices] -= 1
+        if call.kind.matrices is not None and left[call.kind.matrices] > 0:
+            left[call.kind.matrices] -= 1
             alike.append(call)
     return alike
 
 
-def _surplus(forward: Iterable[Call], backward: Iterable[Call]) -> Counter[Size]:
-    """How many products of each size are more than gradients."""
-    counted = Counter(call.size for call in backward if call.size is not None and call.matrices is not None)
-    needed = Counter(call.size for call in forward if call.size is not None)
-    more = {size: number - _GRADIENTS * needed[size] for size, number in counted.items()}
-    return Counter({size: number for size, number in more.items() if number > 0 and needed[size]})
+def _surplus(forward: Iterable[Call], backward: Iterable[Call]) -> Counter[Size | None]:
+    """How many products of each size of the forward pass are more than gradients; below 0 where some have not both."""
+    made = Counter(call.kind.size for call in forward if call.kind.size is not None)
+    later = Counter(call.kind.size for call in backward if call.kind.matrices is not None)
+    return Counter({size: later[size] - _GRADIENTS * number for size, number in made.items()})
+
+
+def _sizes_of_gradients_alike(forward: Iterable[Call], backward: Iterable[Call]) -> set[Size | None]:
+    """Sizes of which some gradient looks like a product of the forward pass: one occurs more often than it can be made again."""
+    made = Counter(call.kind.matrices for call in forward)
+    later = Counter((call.kind.matrices, call.kind.size) for call in backward if call.kind.matrices is not None)
+    return {size for (matrices, size), number in later.items() if 0 < made[matrices] < number}
 
 
 def _within(trace: Trace, tree: OpTree, rows: Rows, name: str) -> Rows:

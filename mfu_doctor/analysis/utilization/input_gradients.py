@@ -2,6 +2,9 @@
 
 The nodes of a graph are numbered in the order in which the forward pass made them. So a node that made the input has a smaller
 number, and runs later. If none such does, and no gradient of the input's shape is kept either, nobody asked.
+
+The numbers do not tell what a node made: behind another branch of the model that comes first (a tower beside an LSTM on data) the
+gradient of the input is counted although nobody asked, which is 18 to 20 % of such a layer too much.
 """
 
 from __future__ import annotations
@@ -30,16 +33,29 @@ def input_gradients(trace: Trace, tree: OpTree, rows: Rows) -> list[bool]:
     events = trace.events
     is_node = np.isin(events.name, ids_matching(trace, NODE)) & (events.sequence >= 0)
     nodes = [next((up for up in tree.ancestors(row) if is_node[up]), -1) for row in rows.tolist()]
-    calls = np.flatnonzero(np.isin(events.name, ids_matching(trace, NODE_CALL)) & (events.sequence >= 0))
+    calls = node_calls(trace)
     kept = np.flatnonzero(np.isin(events.name, ids_matching(trace, ACCUMULATE)))
     return [
-        node < 0 or _is_made(trace, node, calls, _other_direction(trace, row, node)) or _is_kept(trace, row, kept)
+        node < 0 or is_made(trace, node, calls, _other_direction(trace, row, node)) or _is_kept(trace, row, kept)
         for row, node in zip(rows.tolist(), nodes, strict=True)
     ]
 
 
-def _is_made(trace: Trace, node: int, calls: Rows, but: int) -> bool:
-    """Whether a node that may have made the input runs after this one."""
+def node_calls(trace: Trace) -> Rows:
+    """Event rows of the calls of nodes that carry a number."""
+    events = trace.events
+    return np.flatnonzero(np.isin(events.name, ids_matching(trace, NODE_CALL)) & (events.sequence >= 0))
+
+
+def is_made(trace: Trace, node: int, calls: Rows, but: int = -1) -> bool:
+    """Whether a node that may have made the input of this one runs after it.
+
+    Args:
+        trace: the trace.
+        node: event row of the node.
+        calls: of all nodes.
+        but: number of one that has not made it.
+    """
     events = trace.events
     later = events.sequence[calls[events.start[calls] > events.start[node]]]
     return bool(((later < events.sequence[node]) & (later != but)).any())
