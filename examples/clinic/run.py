@@ -218,7 +218,7 @@ def scoreboard(cases: dict[str, Case], absent: dict[str, str], given: argparse.N
         "# Scoreboard of the clinic",
         "",
         f"Written by `{command}`{judged_again} on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
-        f"Times are milliseconds a step, with the 99 % range and the noise of as many equal runs; {TARGETS}.",
+        f"Times are milliseconds a step, with the 99 % range and how far noise alone moves it; {TARGETS}.",
         "",
         "| patient | planted fault | ranked | step with fault | predicted | measured with fix | noise | error | verdict |",
         "|---|---|---|---:|---:|---:|---:|---:|---|",

@@ -32,7 +32,7 @@ class Tried(Struct, frozen=True, kw_only=True):
     saving_low_s: float | None = None  # measured, per step of the unchanged program's size; negative: it costs time
     saving_s: float | None = None
     saving_high_s: float | None = None
-    noise_s: float | None = None  # what as many unchanged runs would differ from unchanged ones, at most
+    noise_s: float | None = None  # how far chance alone moves the saving, by the unchanged runs
     step_s: float | None = None  # with it
     samples: float = 1.0  # of a step, in multiples of the unchanged program's
     runs: int = 0

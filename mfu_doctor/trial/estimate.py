@@ -20,6 +20,7 @@ from itertools import pairwise
 from statistics import fmean, median, stdev
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.result.trial import BETTER, OPEN, SAME, WORSE
 
@@ -44,11 +45,14 @@ class Interval(Struct, frozen=True):
         low: the end at which it shortens the step most.
         middle: the estimate.
         high: the other end.
+        noise: how far chance moves the estimate to both sides by the unchanged runs alone, as a share of the step; None if not
+            known.
     """
 
     low: float
     middle: float
     high: float
+    noise: float | None = None
 
     def of(self, step_s: float) -> tuple[float, float, float]:
         """The seconds that it saves of a step: least, estimate, most; negative where it costs time."""
@@ -119,7 +123,10 @@ def interval(unchanged: Sequence[float], changed: Sequence[tuple[int, float]], f
     if _spread(with_it) > _ALIKE_SPREAD * _spread(set_beside):
         return by_mean
     by_rank = of_ranks(set_beside, with_it, wrong / 2)  # it is a second chance to be wrong
-    return by_mean if by_rank is None or _width(by_mean) <= _width(by_rank) else by_rank
+    if by_rank is None or _width(by_mean) <= _width(by_rank):
+        return by_mean
+    by_chance = of_ranks(set_beside, set_beside, wrong / 2)
+    return replace(by_rank, noise=by_chance.high * _noisy_part(by_rank.middle) if by_chance is not None else None)
 
 
 def of_mean(values: Sequence[float], noise: float, unchanged: int, wrong: float = _WRONG) -> Interval:
@@ -133,12 +140,14 @@ def of_mean(values: Sequence[float], noise: float, unchanged: int, wrong: float 
     """
     shares = [_share(value) for value in values]
     middle = fmean(shares)
-    floor = noise * min(1.0 + middle, 1.0)  # the noise of a run is a share of its own step
-    half = max(
-        half_width(stdev(shares), len(shares), wrong=wrong),
-        half_width(floor, len(shares), unchanged, wrong),
-    )
-    return Interval(_change(middle - half), _change(middle), _change(middle + half))
+    by_chance = half_width(noise * _noisy_part(_change(middle)), len(shares), unchanged, wrong)
+    half = max(half_width(stdev(shares), len(shares), wrong=wrong), by_chance)
+    return Interval(_change(middle - half), _change(middle), _change(middle + half), by_chance)
+
+
+def _noisy_part(change: float) -> float:
+    """What the noise of a run is a share of, in unchanged steps: its own step, if that is shorter."""
+    return min(math.exp(change), 1.0)
 
 
 def _share(change: float) -> float:

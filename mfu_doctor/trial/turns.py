@@ -20,13 +20,11 @@ from mfu_doctor.trial.estimate import (
     Interval,
     agrees,
     differences,
-    half_width,
     interval,
     judged,
     mean_of,
     noise_of,
     step_of,
-    wrong_of,
 )
 from mfu_doctor.trial.losses import LossChange, loss_change, not_a_number
 from mfu_doctor.trial.orders import Measured
@@ -156,11 +154,9 @@ class Turns(Struct):
         return noise_of([self._step(run) for run in self.unchanged]) if len(self.unchanged) > 1 else None
 
     def noise_s(self, arm: Arm) -> float | None:
-        """What as many unchanged runs would differ from unchanged ones at most, in seconds."""
-        noise = self.noise
-        if noise is None or len(arm.runs) < 2:
-            return None
-        return half_width(noise, len(arm.runs), len(self.unchanged), wrong_of(self._fixes)) * self.step_s
+        """How far chance alone moves what it saves, by the unchanged runs, in seconds; None if there are too few."""
+        change = self.change(arm)
+        return change.noise * self.step_s if change is not None and change.noise is not None else None
 
     def losses(self, arm: Arm) -> LossChange | None:
         """What it does to the losses; of larger batches, whose losses are others, only whether they are numbers."""
@@ -172,11 +168,12 @@ class Turns(Struct):
     def start_s(self, arm: Arm) -> float | None:
         """Seconds that its first run needed more than the unchanged program before its steps were as usual.
 
-        What is compiled is kept on disk, so that later runs are ready sooner.
+        0 if an unchanged run needed as long. What is compiled is kept on disk, so that later runs are ready sooner.
         """
         if not arm.runs:
             return None
-        return arm.runs[0][1].ready_s(self.skipped) - median(run.ready_s(self.skipped) for run in self.unchanged)
+        ready_s, usual = arm.runs[0][1].ready_s(self.skipped), [run.ready_s(self.skipped) for run in self.unchanged]
+        return ready_s - median(usual) if ready_s > max(usual) else 0.0
 
     def step_with(self, arm: Arm) -> float | None:
         """The step with it."""

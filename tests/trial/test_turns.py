@@ -162,6 +162,19 @@ def test_the_same_losses_are_identical_and_a_later_start_is_told() -> None:
     assert one.start_s == pytest.approx(12.0 - FIRST_S - 4 * 0.05, abs=0.01)
 
 
+def test_a_later_start_is_not_told_where_unchanged_runs_start_as_late() -> None:
+    """The machine was busy: once the unchanged program needed 20 s before its first step."""
+
+    class Busy(Drawn):
+        def measure(self, names: tuple[str, ...] = ()) -> Measured | Failure:
+            run = super().measure(names)
+            assert isinstance(run, Measured)
+            return replace(run, first_s=20.0) if len(self.ran) == 3 else run
+
+    (one,) = found(Busy({UNCHANGED: 0.1, ("it",): 0.05}, first_s={("it",): 12.0}), fix("it"))
+    assert one.start_s == 0.0
+
+
 def test_one_run_whose_loss_is_no_number_is_enough() -> None:
     """The others are fine, and one of them differs more."""
     runs = 0

@@ -79,7 +79,7 @@ def _ends(low: float, high: float) -> str:
 
 
 def noise(tried: Tried) -> str:
-    """What as many unchanged runs differ by at most: "1.9 ms"."""
+    """How far chance alone moves the figure: "1.9 ms"."""
     return "" if tried.noise_s is None else quantities.duration(tried.noise_s, 2)
 
 
