@@ -106,7 +106,7 @@ def _edited(source: str, edits: Sequence[Edit], line: int | None) -> str | None:
     if edited is None and line != 0:
         found = _the_call(tree, [edit for edit in edits if isinstance(edit, Keywords)], line)
         edited = _with_keywords(source, *found) if found is not None else None
-    return edited if edited is not None and _parses(edited) else None
+    return edited if edited is not None and edited != source and _parses(edited) else None
 
 
 def _parses(source: str) -> bool:
@@ -142,8 +142,10 @@ def _iterables(
     if not any(_LOADER in edit.of for edit in edits):
         return []
     around = any(_LOADER in edit.of for _, edit in calls)
-    lines = [line] if line is not None else lines_of_backward(tree)
-    return [found for each in lines for found in iterables_at(tree, each, around=around)]
+    here = iterables_at(tree, line, around=around) if line is not None else []
+    if here or not around:
+        return here
+    return [found for each in lines_of_backward(tree) for found in iterables_at(tree, each, around=True)]
 
 
 def _single(tree: ast.Module, calls: Sequence[tuple[ast.Call, Keywords]]) -> list[tuple[ast.Call, Keywords]]:
@@ -164,9 +166,14 @@ def _is_meant(call: ast.Call, edit: Keywords, origins: Origins) -> bool:
 
 def _has_needed(call: ast.Call, edit: Keywords) -> bool:
     """Whether it has the arguments without which those of the edit would do nothing, or fail."""
-    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    given = _given(call, edit)
     written = {name for name, _ in edit.words}
     return all(name in given and (name in written or not _is_off(given[name])) for name in edit.needs)
+
+
+def _given(call: ast.Call, edit: Keywords) -> dict[str | None, ast.expr]:
+    """Its arguments by their names, as far as these are known."""
+    return dict(zip(edit.places, call.args, strict=False)) | {word.arg: word.value for word in call.keywords}
 
 
 def _calls(tree: ast.Module, names: Sequence[str]) -> list[ast.Call]:
@@ -200,7 +207,7 @@ def _with_keywords(source: str, call: ast.Call, keywords: Keywords) -> str | Non
         return None
     data, edits = source.encode(), list[tuple[int, int, str]]()
     words = dict(keywords.words)
-    present = {keyword.arg: keyword.value for keyword in call.keywords}
+    present = _given(call, keywords)
     for name, value in words.items():
         old = present.get(name)
         if old is not None and not isinstance(old, ast.Constant):

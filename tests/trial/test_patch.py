@@ -182,6 +182,15 @@ def test_of_several_ways_the_one_at_the_finding_is_taken(tmp_path: Path) -> None
             WORKERS_4,
             "train.py:5",
         ),
+        ("import torch\ntorch.autograd.set_detect_anomaly(args.debug)\n", "anomaly-off", None),
+        ("import torch\ntorch.autograd.set_detect_anomaly(False)\n", "anomaly-off", None),
+        (
+            "import torch\ntorch.autograd.set_detect_anomaly(True)\nwith torch.autograd.detect_anomaly():\n    step()\n",
+            "anomaly-off",
+            None,
+        ),
+        ("import torch\ntorch.set_num_threads(*given)\n", "threads=2", None),
+        ("o.zero_grad(keep)\n", "zero-grad-to-none", None),
         ("accelerator.clip_grad_norm_(model.parameters(), 1.0)\n", "foreach-clipping", "train.py:1"),
         ("import torch\nmodel.clip_grad_norm_(1.0)\n", "foreach-clipping", None),
         ("import fsdp\nfsdp.clip_grad_norm_(1.0)\n", "foreach-clipping", None),
@@ -223,6 +232,11 @@ def test_what_would_do_nothing_or_stop_the_program_is_left(
             "=n",
             "=n, persistent_workers=True",
         ),
+        ("import torch\ntorch.autograd.set_detect_anomaly(True)\n", "anomaly-off", "True", "False"),
+        ("import torch\nwith torch.autograd.set_detect_anomaly(mode=True): pass\n", "anomaly-off", "True", "False"),
+        ("import torch\ntorch.set_num_threads(1)\n", "threads=2", "1", "2"),
+        ("o.zero_grad(False)\n", "zero-grad-to-none", "False", "True"),
+        ("o.zero_grad(set_to_none=False)\n", "zero-grad-to-none", "False", "True"),
         ("import torch.optim as optim\no = optim.AdamW(p)\n", "fused-optimizer", "(p", "(p, fused=True"),
     ],
 )
@@ -267,6 +281,16 @@ def test_a_loop_at_the_finding_says_nothing_about_other_calls(tmp_path: Path) ->
     assert patched(tmp_path, source, remedy_named("fused-optimizer"), "train.py:4") == source.replace(
         "p)", "p, fused=True)"
     )
+
+
+def test_a_finding_inside_of_the_data_is_about_the_training_loop(tmp_path: Path) -> None:
+    """Its place is the slow line of a data set, and the validation has a loader too."""
+    source = (
+        f"{TORCH_LOADER}class D:\n    def __getitem__(self, i):\n        sleep(1)\ntrain = DataLoader(D(0))\n{VAL}"
+        "for epoch in range(9):\n    for x in train:\n        loss(x).backward()\n"
+    )
+    after = patched(tmp_path, source, remedy_named("loader-workers=2"), "train.py:4")
+    assert after == source.replace("(D(0)", "(D(0), num_workers=2, persistent_workers=True")
 
 
 def test_without_a_place_the_loader_of_the_training_loop_is_changed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mfu_doctor.trial.remedies.effects import took_effect
 from mfu_doctor.trial.remedies.patches import replace
-from mfu_doctor.trial.remedies.remedy import Circumstances, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import Circumstances, Keywords, Numerics, Remedy
 from mfu_doctor.trial.remedies.trainers import lightning_trainer
 
 _NAME = "anomaly-off"
@@ -39,5 +39,15 @@ ANOMALY_OFF = Remedy(
     numerics=Numerics.SAME,
     why_not=_why_not,
     apply=_apply,
-    edits=(lightning_trainer(("detect_anomaly", "False"), needs=("detect_anomaly",)),),
+    edits=(
+        lightning_trainer(("detect_anomaly", "False"), needs=("detect_anomaly",)),
+        Keywords(
+            ("set_detect_anomaly",),
+            (("mode", "False"),),
+            needs=("mode",),
+            against=("detect_anomaly",),
+            places=("mode",),
+            is_function=True,
+        ),
+    ),
 )

@@ -76,6 +76,7 @@ class Keywords(Struct, frozen=True):
         needs: arguments that the call has already, without which these would do nothing, or fail; one that is not among `words`
             is not switched off there.
         against: names of calls in the program beside which these arguments would do nothing.
+        places: names of its first arguments, where one of `words` may be given by position.
         on_gpu: whether the call takes them only where there is an accelerator.
         is_function: whether a function is called. Methods of other libraries bear such names too (`accelerator.clip_grad_norm_`),
             so it must begin with a name that the program imports from torch.
@@ -88,6 +89,7 @@ class Keywords(Struct, frozen=True):
     libraries: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     on_gpu: bool = False
     is_function: bool = False
 

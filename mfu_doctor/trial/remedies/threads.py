@@ -9,7 +9,7 @@ from typing import Any
 from mfu_doctor.trial.remedies import whether
 from mfu_doctor.trial.remedies.effects import takes_effect_while
 from mfu_doctor.trial.remedies.patches import replace
-from mfu_doctor.trial.remedies.remedy import COUNT, AfterImports, Circumstances, Numerics, Remedy
+from mfu_doctor.trial.remedies.remedy import COUNT, AfterImports, Circumstances, Keywords, Numerics, Remedy
 
 _NAME = "threads"
 _RULES = ("few-threads", "crowded-cores")
@@ -49,5 +49,10 @@ THREADS = Remedy(
     apply=_apply,
     settings=COUNT,
     setting=_setting,
-    edits=(AfterImports(("torch.set_num_threads({setting})",), unless=("set_num_threads",)),),
+    edits=(
+        AfterImports(("torch.set_num_threads({setting})",), unless=("set_num_threads",)),
+        Keywords(
+            ("set_num_threads",), (("count", "{setting}"),), needs=("count",), places=("count",), is_function=True
+        ),
+    ),
 )

@@ -24,5 +24,5 @@ ZERO_GRAD_TO_NONE = Remedy(
     numerics=Numerics.CHANGES,  # only with such parameters
     why_not=whether.always,
     apply=_apply,
-    edits=(Keywords(("zero_grad",), (("set_to_none", "True"),), most=0, needs=("set_to_none",)),),
+    edits=(Keywords(("zero_grad",), (("set_to_none", "True"),), needs=("set_to_none",), places=("set_to_none",)),),
 )

@@ -18,18 +18,19 @@ from mfu_doctor.trial.remedies.remedy import Chosen, Keywords, Remedy
 torch = pytest.importorskip("torch", reason="the calls are those of torch")
 
 EDITS = [(remedy, edit) for remedy in REMEDIES for edit in remedy.edits if isinstance(edit, Keywords)]
-KEYWORDS = [(remedy, edit) for remedy, edit in EDITS if not edit.libraries]
+KEYWORDS = [(remedy, edit) for remedy, edit in EDITS if not edit.libraries and not edit.places]
+BY_PLACE = [(remedy, edit) for remedy, edit in EDITS if edit.places]
 TRAINERS = [(remedy, edit) for remedy, edit in EDITS if edit.libraries]
 
 
 def called(name: str) -> list[Callable[..., Any]]:
     """What torch has of this name."""
-    from torch import distributed, nn, optim
+    from torch import autograd, distributed, nn, optim
     from torch.nn import parallel, utils
     from torch.utils import data
 
     full = {"DDP": "DistributedDataParallel"}.get(name, name.rpartition(".")[2])
-    owners = (torch, torch.amp, torch.cuda.amp, data, distributed, nn, optim, parallel, utils)
+    owners = (torch, autograd, torch.amp, torch.cuda.amp, data, distributed, nn, optim, parallel, utils)
     methods = [getattr(kind, full).__get__(object()) for kind in (nn.Module, optim.Optimizer) if hasattr(kind, full)]
     return [*methods, *(getattr(owner, full) for owner in owners if hasattr(owner, full))]
 
@@ -52,6 +53,18 @@ def calls(edit: Keywords) -> Iterator[tuple[str, Callable[..., Any]]]:
         found = called(name)
         assert found, name
         yield from ((name, call) for call in found)
+
+
+@pytest.mark.parametrize(("remedy", "edit"), BY_PLACE, ids=lambda it: getattr(it, "name", ""))
+def test_an_argument_that_is_given_by_its_place_is_replaced_there(
+    tmp_path: Path, remedy: Remedy, edit: Keywords
+) -> None:
+    for name, call in calls(edit):
+        if not inspect.isbuiltin(call):  # their names are not known
+            assert tuple(inspect.signature(call).parameters)[: len(edit.places)] == edit.places
+        ((_, value),) = edit.words
+        new = edited(tmp_path, remedy, f"import torch\ntorch.{name}({0})\n")
+        assert new == f"torch.{name}({value.replace('{setting}', '2')})"
 
 
 @pytest.mark.parametrize(("remedy", "edit"), KEYWORDS, ids=lambda it: getattr(it, "name", ""))
