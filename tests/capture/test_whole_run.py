@@ -335,6 +335,20 @@ def test_a_library_that_steps_for_the_user_trains() -> None:
     assert place_of(inner, [(LOOP[0].name, ("/lib/torch/optim/optimizer.py", "step"))], shown).kind == "training"
 
 
+def test_a_trainer_that_calls_the_model_by_its_own_methods_trains() -> None:
+    """Samples of varying lengths: Trainer.training_step() was taken for other work in the long steps."""
+    package = "/lib/python3.11/site-packages/trainers/trainer.py"
+    loop = Call(package, "_loop", 9, owner="Trainer")
+    ways = [(LOOP[0].name, loop.name)]
+    model = Call("/lib/python3.11/site-packages/torch/nn/modules/module.py", "_call_impl", 1700)
+    step = (Call(package, "training_step", 20, owner="Trainer"), Call(package, "compute_loss", 30, owner="Trainer"))
+    assert place_of((LOOP[0], loop, *step, model), ways, shown).kind == "training"
+    evaluates = Call(package, "evaluate", 40, owner="Trainer")
+    assert place_of((LOOP[0], loop, evaluates, *step[1:], model), ways, shown).kind == "evaluation"
+    plots = Call(package, "plot", 50, owner="Trainer")
+    assert place_of((LOOP[0], loop, plots), ways, shown).kind is None
+
+
 def test_before_the_first_step_the_innermost_line_of_the_user_is_named() -> None:
     stack = (Call("run.py", "<module>", 60), Call("data.py", "tokenize", 12), Call("/lib/json.py", "loads", 3))
     assert place_of(stack, [], shown) == Where("data.py:12", "loads", None)

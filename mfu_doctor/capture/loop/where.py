@@ -168,8 +168,13 @@ def _is_by_library(call: Call) -> bool:
 
 
 def _in_library(inward: Sequence[Call], kind: str | None) -> Where:
-    """What a library does besides the steps that it makes: its own name for it, since no line of the user's calls it."""
-    kind = _or_training(kind, inward[:1]) or _or_training(kind, inward[1:])
+    """What a library does besides the steps that it makes: its own name for it, since no line of the user's calls it.
+
+    Where it has no word for what it does, and calls a model, a backward pass or an optimizer, that is the training: a step of
+    longer samples has no other work in it.
+    """
+    if kind is None and any(_STEP.search(call.file) for call in inward):
+        kind = TRAINING
     by_word = next((call for call in inward[1:] if _is_by_library(call)), None)
     told = by_word or next((call for call in inward[1:] if _is_told(call)), None)
     if told is None:
