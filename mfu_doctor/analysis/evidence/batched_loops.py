@@ -5,7 +5,8 @@ the sum of the rounds', at the rates of the device. What takes or writes its par
 whole in each round, and once in one call. A recurrent layer projects its inputs and computes the gradients of its weights in one
 matmul for all rounds, but the matmuls of its state run one after another. The engine walks the graph of all nodes when backward
 begins, and the graph is freed after it: that time goes with the nodes. Rounds that call backward each read all weights and add to
-all gradients; one pass over all parts does that once.
+all gradients; one pass over all parts does that once. Networks beside each other have one tensor for each weight of one network,
+which the optimizer then takes at once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mfu_doctor.analysis.evidence.attribution import work_in_each
 from mfu_doctor.analysis.evidence.gemms import gemms_of
 from mfu_doctor.analysis.evidence.graph_walks import graph_walks
 from mfu_doctor.analysis.evidence.loop_kinds import SmallOps
+from mfu_doctor.analysis.evidence.stacked_weights import fewer_tensors
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import ids_matching
@@ -71,7 +73,9 @@ def batched(run: Run, loops: list[SmallOps]) -> Change:
     """Each loop as few large operators, at the low, mid and high end."""
     state, mine = _state_products(run), work_in_each(run, [found.inside for found in loops])
     low, mid, high = (_edits(run, list(zip(loops, mine, strict=True)), end, state) for end in _ENDS)
-    return Change(low, mid, high)
+    networks = [found for found in loops if found.kind == "networks"]
+    fewer = fewer_tensors(run, networks) if networks else ()
+    return Change(low, (*mid, *fewer), (*high, *fewer))
 
 
 def _edits(run: Run, loops: list[tuple[SmallOps, Rows]], end: _End, state: Mask) -> tuple[Edit, ...]:

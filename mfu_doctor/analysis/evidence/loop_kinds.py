@@ -1,9 +1,10 @@
 """What a loop of small operators could become: one call for all rounds, one recurrent layer, or neither.
 
 Its backward tells. Autograd gives an operator and its node in backward the same sequence number. If each round has weights of
-its own, they get their gradients round by round: the rounds are the layers of a network. If the first round's nodes do less than
-those of the others, then only the first one's input needs no gradient, and every other round continues from the one before.
-Writing its result into its part of a tensor that was new before the loop looks the same, but no round needs what others wrote.
+its own, they get their gradients round by round: the rounds are the layers of a network, or networks beside each other. If the
+first round's nodes do less than those of the others, then only the first one's input needs no gradient, and every other round
+continues from the one before. Writing its result into its part of a tensor that was new before the loop looks the same, but no
+round needs what others wrote.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.cell_inputs import CELL, are_given
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
+from mfu_doctor.analysis.evidence.separate_rounds import are_separate
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
@@ -28,7 +30,7 @@ from mfu_doctor.arrays.distinct import without
 from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
 
-Kind: TypeAlias = Literal["parts", "layers-per-part", "cells", "backward-per-part"]
+Kind: TypeAlias = Literal["parts", "layers-per-part", "cells", "backward-per-part", "networks"]
 _LAYER = re.compile(
     r"^aten::(linear|addmm|mm|bmm|matmul|conv\w*|lstm\w*|gru\w*|rnn\w*|embedding|scaled_dot_product_attention)$"
 )
@@ -60,6 +62,7 @@ class SmallOps(Struct, frozen=True):
     kind: Kind
     inside: Intervals
     nodes: Rows
+    weights: int = 0
 
 
 class _Nodes(Struct, frozen=True):
@@ -101,12 +104,14 @@ def small_ops(run: Run) -> list[SmallOps]:
             within = union(np.array([loop.start]), np.array([loop.end]))
             out.append(SmallOps(loop, "backward-per-part", within, nodes.row[:0]))
             continue
-        trained = _parameters_within(nodes, all_nodes)
-        kind = (
-            None
-            if trained >= rounds or not are_given(run, loop)
-            else _kind(loop, _all_names(run, loop, rows), nodes, mine, trained)
-        )
+        handed = _handed_within(nodes, all_nodes)
+        trained = len(handed)
+        if trained >= rounds:
+            if loop.again < 0 and max(_sizes(run, loop), default=0) == 1 and are_separate(run, loop):
+                whole = np.union1d(mine, handed)
+                out.append(SmallOps(loop, "networks", _inside(run, loop, nodes, whole), nodes.row[whole], trained))
+            continue
+        kind = _kind(loop, _all_names(run, loop, rows), nodes, mine, trained) if are_given(run, loop) else None
         if kind is not None and (loop.again < 0 or _is_surely_one(run, loop, kind)):
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
@@ -159,14 +164,14 @@ def _kind(loop: Loop, names: list[str], nodes: _Nodes, mine: Rows, trained: int)
     return "cells" if continues or _GATE.search(" ".join((*names, ""))) else "layers-per-part"
 
 
-def _parameters_within(nodes: _Nodes, mine: Rows) -> int:
-    """Parameters that get their gradient while these nodes run, or right after them."""
+def _handed_within(nodes: _Nodes, mine: Rows) -> Rows:
+    """The nodes that hand a parameter its gradient while these nodes run, or right after them."""
     if not len(mine):
-        return 0
+        return mine
     last = int(mine[-1]) + 1
     while last < len(nodes.row) and nodes.hands_over[last]:
         last += 1
-    return int(nodes.hands_over[mine[0] : last].sum())
+    return int(mine[0]) + np.flatnonzero(nodes.hands_over[mine[0] : last])
 
 
 def _continues(nodes: _Nodes, mine: Rows, rounds: int) -> bool:

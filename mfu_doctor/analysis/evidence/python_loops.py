@@ -45,6 +45,7 @@ class Loop(Struct, frozen=True):
         after: the one after it.
         backward: whether each round has a backward pass of its own.
         again: number of the loop that the step runs again and again; -1: this is all of it.
+        join: row of what joins the results right after the loop (stack, cat), -1 if nothing does.
     """
 
     names: tuple[str, ...]
@@ -56,6 +57,7 @@ class Loop(Struct, frozen=True):
     after: str = ""
     backward: bool = False
     again: int = -1
+    join: int = -1
 
     @property
     def row(self) -> int:
@@ -196,7 +198,8 @@ def _loop(run: Run, among: Rows, repeats: tuple[int, int], body: int) -> Loop:
         end = joined + min(_idle_after(run, joined), max(between, 0))
     backward = int(np.isin(events.name[rows], ids_matching(run.trace, _SEED)).sum()) >= len(rows) // body
     end = _pass_after(run, end) if backward else end
-    return Loop(names, len(rows) // body, rows, start, end, before, after, backward)
+    join = around[1] if _JOIN.match(after) else -1
+    return Loop(names, len(rows) // body, rows, start, end, before, after, backward, join=join)
 
 
 def _pass_after(run: Run, at: int) -> int:

@@ -6,8 +6,10 @@ What it measures
     with layers count only if the layers get a batch of one. It
     indexes a tensor, goes through its pieces, or joins the results of its rounds (stack, cat). Rounds may differ in size (masks,
     graphs, segments). Backward tells what it is: if the weights get their gradients round by round, the rounds are layers of a
-    network, and the rule is silent. If the first round's backward does less than the others', each round continues from the last
-    one. Writing the results into one tensor (out[i] = ...) does not count: no round needs what others wrote.
+    network, and the rule is silent, unless shapes prove that they are networks beside each other (one for each column, an
+    ensemble): equal chains of operators, each from a part of its own or to a result of another size, all results collected. If
+    the first round's backward does less than the others', each round continues from the last one. Writing the results into one
+    tensor (out[i] = ...) does not count: no round needs what others wrote.
     Rounds that take their part by a mask and go over the whole tensor count too, and rounds that call backward for their part of
     a batch that is there as a whole.
 
@@ -25,6 +27,8 @@ How the gain is predicted
     High: the work at the full rates.
     A loop of cells (LSTM, GRU, RNN) becomes one recurrent layer: its inputs and its weights' gradients become one matmul each,
     but the matmuls of the state still run one after another. They keep their time; at the high end they reach the peak.
+    Small networks become products of stacked weights. An optimizer that goes from tensor to tensor then has as many fewer of them
+    (mid and high).
     The walk of autograd's engine over the graph, and freeing the graph, shrink with the number of nodes.
     A torch.stack or torch.cat after the loop is part of it, and so is freeing the tensors that it joins: the gap after it counts,
     but not longer than all gaps inside the loop together.
@@ -34,7 +38,8 @@ How to fix
     Tensor.unfold or F.unfold for windows, or torch.vmap. Call backward once for the batch; for the gradient of each sample use
     torch.func.vmap(torch.func.grad(...)). For graphs and segments of different sizes, use index_add_ or
     scatter_reduce_ with the number of the group, torch.segment_reduce, or padding with a mask. For cells, call nn.LSTM, nn.GRU or
-    nn.RNN on the whole sequence.
+    nn.RNN on the whole sequence. For networks of their own weights, keep the weights of all as one tensor (torch.stack, once, or
+    torch.func.stack_module_state), and multiply with torch.baddbmm, torch.einsum or torch.vmap.
 
 When it is wrong
     A trace does not always show whether a round needs the result of the one before. If it does, and no layer computes it, only
@@ -105,6 +110,10 @@ _WHOLE_BATCH = (
 _EACH_GRADIENT = (
     "grads = torch.func.vmap(torch.func.grad(loss_of), in_dims=(None, 0, 0))(params, xs, ys)  # of all samples"
 )
+_STACKED = (
+    "h = torch.baddbmm(b, h, w)  # all networks: w[n, in, out], b[n, 1, out] are parameters, h[n, batch, in]; "
+    "or torch.func.stack_module_state(nets) and torch.vmap"
+)
 _CLIPS = re.compile(r"^aten::(linalg_vector_norm|norm|_foreach_norm|frobenius_norm|linalg_norm)$")
 _SHOWN_NAMES = 4
 
@@ -162,6 +171,8 @@ def _is_uneven(run: Run, longest: SmallOps, inside: list[SmallOps]) -> bool:
 def _fix(found: SmallOps, *, uneven: bool) -> str:
     if found.kind == "layers-per-part":
         return _PADDED if uneven else _LAYERS
+    if found.kind == "networks":
+        return _STACKED
     if found.kind == "backward-per-part":
         return _EACH_GRADIENT if any(_CLIPS.match(name) for name in found.loop.names) else _WHOLE_BATCH
     if found.loop.masks:
@@ -183,6 +194,11 @@ def _question(found: SmallOps, *, compiles: bool) -> str:
         case "backward-per-part":
             return (
                 "each round calls backward; for the gradient of each sample: torch.func.vmap(torch.func.grad(loss_of))"
+            )
+        case "networks":
+            return (
+                f"each round has {number(found.weights / found.loop.rounds)} weights of its own and uses no other's result; "
+                "stacked, all are one call, and fewer tensors for the optimizer"
             )
     return "one call for all rounds, if none of them needs the result of the one before"
 
