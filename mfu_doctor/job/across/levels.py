@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfu_doctor.job.across.matching import Matched
-from mfu_doctor.job.across.points import Points
+from mfu_doctor.job.across.points import Points, Sources, sources_of
 from mfu_doctor.job.across.table import UNKNOWN, Ints, Mask, Table
 from mfu_doctor.job.across.waits import Waits
 
@@ -94,6 +94,7 @@ class Level(Struct, frozen=True):
     """Points that can be worked off at once: all of collectives, or all between them."""
 
     points: Ints
+    sources: Sources
     together: Together | None = None
 
 
@@ -107,13 +108,14 @@ def levels_of(points: Points, meetings: Meetings) -> tuple[Level, ...]:
     cuts = np.flatnonzero(np.diff(when[order])) + 1
     point_of = np.full(len(meetings.item), UNKNOWN)
     point_of[points.row[is_row]] = np.flatnonzero(is_row)
+    level_of = np.zeros(len(meetings.item) + int(meetings.item.max(initial=0)), np.int64)
+    level_of[meetings.item] = meetings.level
     ahead: dict[int, list[tuple[int, int]]] = {}
     for row, collective in zip(meetings.ahead.tolist(), meetings.awaited_by.tolist(), strict=True):
-        members = np.flatnonzero(meetings.item == collective)[:1]
-        if len(members) and point_of[row] != UNKNOWN:
-            ahead.setdefault(int(meetings.level[members[0]]) * _STEPS, []).append((int(point_of[row]), collective))
+        if level_of[collective] and point_of[row] != UNKNOWN:
+            ahead.setdefault(int(level_of[collective]) * _STEPS, []).append((int(point_of[row]), collective))
     return tuple(
-        Level(mine) if item[mine[0]] == UNKNOWN else _level(mine, item[mine], ahead.get(int(when[mine[0]]), []))
+        Level(mine, sources_of(points, mine), _together(item[mine], mine, ahead.get(int(when[mine[0]]), [])))
         for mine in np.split(order, cuts)
         if len(mine)
     )
@@ -122,21 +124,23 @@ def levels_of(points: Points, meetings: Meetings) -> tuple[Level, ...]:
 def _when(points: Points, when: Ints, between: Mask) -> Ints:
     """When each point is worked off: those between collectives one step after the last of their sources."""
     chosen = np.flatnonzero(between & (np.diff(points.pointer) > 0))
-    begin, count = points.pointer[chosen], np.diff(points.pointer)[chosen]
-    begins = np.cumsum(count) - count
-    source = points.source[np.repeat(begin - begins, count) + np.arange(int(count.sum()))]
+    sources = sources_of(points, chosen)
+    source = points.source[sources.place]
     while len(chosen):
-        then = np.maximum.reduceat(when[source], begins) + 1
+        then = np.maximum.reduceat(when[source], sources.begins) + 1
         if np.array_equal(then, when[chosen]):
             break
         when[chosen] = then
     return when
 
 
-def _level(mine: Ints, item: Ints, ahead: list[tuple[int, int]]) -> Level:
+def _together(item: Ints, mine: Ints, ahead: list[tuple[int, int]]) -> Together | None:
+    """How the points of a level meet; None of those between collectives."""
+    if item[0] == UNKNOWN:
+        return None
     awaited = np.concatenate([mine, np.array([point for point, _ in ahead], np.int64)])
     of_awaited = np.concatenate([item, np.array([collective for _, collective in ahead], np.int64)])
     order = np.argsort(of_awaited, kind="stable")
     collective = np.cumsum(np.diff(item, prepend=item[0]) != 0)
     begins = np.flatnonzero(np.diff(of_awaited[order], prepend=-1))
-    return Level(mine, Together(collective, awaited[order], begins))
+    return Together(collective, awaited[order], begins)

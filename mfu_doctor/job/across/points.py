@@ -30,6 +30,17 @@ class Points(Struct, frozen=True):
     delay: Floats
     row: Ints
 
+    def go_like(self, other: Points) -> bool:
+        """Whether each point has the same sources as there, and is the same collective."""
+        return all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in (
+                (self.pointer, other.pointer),
+                (self.source, other.source),
+                (self.row, other.row),
+            )
+        )
+
 
 def points_of(table: Table, reaches: Sequence[Reach], begin: Ints) -> Points:
     """The points of these replays, each of which begins at `begin`."""
@@ -51,28 +62,25 @@ def points_of(table: Table, reaches: Sequence[Reach], begin: Ints) -> Points:
     )
 
 
-class Gathered(Struct, frozen=True):
-    """Some points with their sources side by side, ready to be reached again and again."""
+class Sources(Struct, frozen=True):
+    """The sources of some points side by side.
 
-    since: Floats
-    source: Ints
-    delay: Floats
+    Attributes:
+        place: of each in `Points.source` and `Points.delay`.
+        begins: where those of the next point that has any begin.
+        sourced: which of the points have any.
+    """
+
+    place: Ints
     begins: Ints
     sourced: Ints
 
-    def reached(self, left: Floats) -> Floats:
-        """When they are reached, given when all earlier points were left; shape of `since`."""
-        at = self.since.copy()
-        if len(self.source):
-            latest = np.maximum.reduceat(left[self.source] + self.delay, self.begins)
-            at[self.sourced] = np.maximum(at[self.sourced], latest)
-        return at
 
-
-def gathered(points: Points, chosen: Ints) -> Gathered:
-    """These points with their sources."""
-    begin, count = points.pointer[chosen], np.diff(points.pointer)[chosen]
+def sources_of(points: Points, chosen: Ints) -> Sources:
+    """The sources of these points."""
+    begin = points.pointer[chosen]
+    count = points.pointer[chosen + 1] - begin
     sourced = np.flatnonzero(count)
     begins = np.cumsum(count) - count
-    flat = np.repeat(begin - begins, count) + np.arange(int(count.sum()))
-    return Gathered(points.since[chosen], points.source[flat], points.delay[flat], begins[sourced], sourced)
+    place = np.repeat(begin - begins, count) + np.arange(int(count.sum()))
+    return Sources(place, begins[sourced], sourced)

@@ -18,7 +18,7 @@ from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, WITHHOLD_ABOVE
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.levels import Level, levels_of, meetings_of
 from mfu_doctor.job.across.matching import Matched
-from mfu_doctor.job.across.points import Points, gathered, points_of
+from mfu_doctor.job.across.points import Points, points_of
 from mfu_doctor.job.across.slots import Slots
 from mfu_doctor.job.across.table import UNKNOWN, Floats, Ints, Table
 from mfu_doctor.job.across.waits import Waits
@@ -101,13 +101,13 @@ class JobReplay:
 
     def steps_ns(self, edit: JobEdit) -> Floats:
         """Mean step of each rank with this edit, in nanoseconds of the recorded run, shape (ranks,)."""
-        points, levels, times = self._points, self._levels, (self._at, self._left)
+        points, levels = self._points, self._levels
         reaches = tuple(edit.reach.get(rank, reach) for rank, reach in enumerate(self._reaches))
         if edit.reach:
             points = points_of(self._table, reaches, self._begin)
-            levels = levels_of(points, self._meetings)
-            times = _walked(points, levels, self.transfer)
+            levels = levels if points.go_like(self._points) else levels_of(points, self._meetings)
         if edit.saved is not None:
+            times = _walked(points, levels, self.transfer) if edit.reach else (self._at, self._left)
             points = self._sooner(points, times, edit.saved)
         at, _ = _walked(points, levels, self.transfer if edit.transfer is None else edit.transfer)
         return _steps(reaches, points, at)
@@ -187,9 +187,13 @@ def _walked(points: Points, levels: Sequence[Level], transfer: Floats) -> tuple[
     """When each point is reached, and when it is left, shape (p,)."""
     at, left = np.zeros(len(points.since)), np.zeros(len(points.since))
     for level in levels:
-        mine = level.points
-        at[mine] = gathered(points, mine).reached(left)
-        meeting = level.together
+        mine, sources, meeting = level.points, level.sources, level.together
+        reached = points.since[mine]
+        if len(sources.place):
+            come = left[points.source[sources.place]] + points.delay[sources.place]
+            latest = np.maximum.reduceat(come, sources.begins)
+            reached[sources.sourced] = np.maximum(reached[sources.sourced], latest)
+        at[mine] = reached
         if meeting is None:
             left[mine] = at[mine]
             continue
