@@ -19,7 +19,7 @@ SCAN = "mfu_doctor.reading.scan_core"
 MODULES = (WALK, STACKS, SCAN)
 # What Python and a module of the core have agreed on. One that was built from an older source, as an editable installation can
 # leave it behind, says another number and is not used.
-AGREED = 2
+AGREED = 3
 
 
 @cache

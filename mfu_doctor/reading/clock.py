@@ -20,8 +20,8 @@ _MAX_PREFIXES = 9
 EPOCH_US = 1e15  # times from here on are microseconds since 1970 (this is 2001)
 # Before and after these no time is one (three years before the clock's zero, and 2096). The sum of two times that are counted
 # from the first event stays inside an int64 of nanoseconds.
-_MIN_US, _MAX_US = -1e14, 4e15
-_LONGEST_US = 3.2e13  # nothing in a recording lasts longer (a year)
+MIN_US, MAX_US = -1e14, 4e15
+LONGEST_US = 3.2e13  # nothing in a recording lasts longer (a year)
 
 # Kineto counts relative times from a multiple of this (a "trimonth"), libkineto/src/ApproximateClock.h
 TRIMONTH_NS = 7_889_238 * 1_000_000_000
@@ -59,10 +59,15 @@ class Clock:
     def digit_for(self, leading: int) -> int:
         """The digit that stands for the six leading ones of a time, 0 if none can."""
         if leading not in self._prefixes:
-            if len(self._prefixes) == _MAX_PREFIXES or leading * _KEPT_US > _MAX_US:
+            if len(self._prefixes) == _MAX_PREFIXES or leading * _KEPT_US > MAX_US:
                 return 0
             self._prefixes.append(leading)
         return self._prefixes.index(leading) + 1
+
+    @property
+    def prefixes(self) -> npt.NDArray[np.int64]:
+        """What the digits 1, 2, ... stand for where they lead a time."""
+        return np.array(self._prefixes, np.int64)
 
     def nanoseconds(self, microseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Times in the file, shape (n,), as nanoseconds since the file's own zero."""
@@ -82,21 +87,22 @@ class Clock:
         start = self.nanoseconds(microseconds)
         end = start + _split(duration)[1]
         first, last = np.minimum(start, end), np.maximum(start, end)
-        shown = (np.abs(microseconds) <= _MAX_US) & (np.abs(duration) <= _LONGEST_US)
-        return start, end, shown & (first >= _MIN_US * NS_PER_US) & (last <= _MAX_US * NS_PER_US)
+        shown = (np.abs(microseconds) <= MAX_US) & (np.abs(duration) <= LONGEST_US)
+        return start, end, shown & (first >= MIN_US * NS_PER_US) & (last <= MAX_US * NS_PER_US)
 
 
 def _split(microseconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Whole microseconds, and nanoseconds. Apart, because a product with 1000 would pass the 53 bits of a float64."""
-    bounded = np.clip(microseconds, -_MAX_US, _MAX_US)  # what lies outside is left out, see `is_possible`
+    bounded = np.clip(microseconds, -MAX_US, MAX_US)  # what lies outside is left out, see `spans`
     whole = np.floor(bounded)
     ns = whole.astype(np.int64) * NS_PER_US + np.rint((bounded - whole) * NS_PER_US).astype(np.int64)
     return whole, ns
 
 
-def is_time(microseconds: float) -> bool:
-    """Whether a time in the file can be one."""
-    return _MIN_US <= microseconds <= _MAX_US
+def can_be(microseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether times in the file can be such, shape (n,)."""
+    possible: npt.NDArray[np.bool_] = (microseconds >= MIN_US) & (microseconds <= MAX_US)
+    return possible
 
 
 def without_start(start: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

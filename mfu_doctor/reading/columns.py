@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from mfu_doctor.reading.arguments import KEPT_CATEGORIES, keeps_arguments
+from mfu_doctor.reading.arguments import keeps_arguments
 from mfu_doctor.reading.clock import Clock
+from mfu_doctor.reading.codes import DROPPED, KEEPS, ON_DEVICE, UNSAID, CategoryCodes, NameCodes
 from mfu_doctor.reading.dialects import CATEGORIES
 from mfu_doctor.reading.memory import MEMORY
 from mfu_doctor.reading.schema import ABSENT, Args, Complete, encode
@@ -35,47 +36,6 @@ _TYPES: dict[str, type[np.generic]] = {
 COLUMNS = tuple(_TYPES)
 _BYTES_PER_EVENT = 100  # no layout writes a duration event in fewer
 _GROWTH = 1.5
-
-# Codes beside those of `Category`: the span of the whole recording, which is no activity, and "has no category".
-_DROPPED, _UNSAID = 255, 254
-_CODES = 256
-
-
-def _lookup(*categories: Category) -> npt.NDArray[np.bool_]:
-    table = np.zeros(_CODES, np.bool_)
-    table[list(categories)] = True
-    return table
-
-
-_ON_DEVICE = _lookup(Category.KERNEL, Category.MEMCPY, Category.MEMSET, Category.SYNC, Category.GPU_ANNOTATION)
-_KEPT = _lookup(*KEPT_CATEGORIES)
-
-# Characters of a name that are read. Names of kernels hold their template arguments: some thousand characters.
-LONGEST_NAME = 20_000
-
-
-class _Codes(dict[Any, float]):
-    """Float codes in order of appearance; a long name has the code of its beginning."""
-
-    def __missing__(self, key: Any) -> float:
-        if isinstance(key, str) and len(key) > LONGEST_NAME:
-            return self[key[:LONGEST_NAME]]
-        code = self[key] = float(len(self))
-        return code
-
-
-class _CategoryCodes(dict[Any, float]):
-    """The code of a `Category` for each spelling met."""
-
-    def __missing__(self, key: Any) -> float:
-        code = self[key] = float(_special(str(key)))
-        return code
-
-
-def _special(text: str) -> int:
-    if text == "Trace":
-        return _DROPPED
-    return CATEGORIES.get(text.lower(), Category.OTHER) if text else _UNSAID
 
 
 class Added(Struct, frozen=True):
@@ -98,8 +58,8 @@ class Columns:
         self._capacity = max(1024, expected_bytes // _BYTES_PER_EVENT)
         self._arrays: dict[str, npt.NDArray[Any]] = {k: np.empty(self._capacity, t) for k, t in _TYPES.items()}
         self._clock = clock
-        self._names = _Codes()
-        self._categories = _CategoryCodes()
+        self._names = NameCodes()
+        self._categories = CategoryCodes()
         self._tracks = TrackTable()
         self._kept_names = np.zeros(0, np.bool_)
         self._mixed = False
@@ -126,9 +86,9 @@ class Columns:
         names = records["name"].astype(np.int32)
         wanted = self._wanted(names, categories)
         memory = self._is_memory(names)
-        keep = (categories != _DROPPED) & ~memory
+        keep = (categories != DROPPED) & ~memory
         start, end, possible = self._clock.spans(records["ts"].astype(np.float64), records["dur"].astype(np.float64))
-        possible &= ~self._tracks.on_unknown_device(records, _ON_DEVICE[categories])
+        possible &= ~self._tracks.on_unknown_device(records, ON_DEVICE[categories])
         self.refused += int(np.count_nonzero(keep & ~possible))
         keep &= possible
         if not keep.all():
@@ -139,7 +99,27 @@ class Columns:
         positions = np.flatnonzero(wanted & keep)
         return Added(positions, rows[positions], np.flatnonzero(memory))
 
-    def set_args(self, rows: npt.NDArray[np.int64], codes: list[int]) -> None:
+    def fill(self, records: npt.NDArray[np.float64], core: Any) -> Added | None:
+        """As `add_records`, by the compiled core; None if a record is unusual: then nothing was added.
+
+        Args:
+            records: as a scan found them.
+            core: its `Filler`.
+        """
+        self._look_at_names()
+        first, last = self.count, self.count + len(records)
+        self._reserve(last)
+        wanted, memory = self._kept_names.view(np.uint8), int(self._names.get(MEMORY, -1))
+        into = tuple(array[first:last] for array in self._arrays.values())
+        filled = core.fill(records, wanted, memory, self._clock.prefixes, into)
+        if filled is None:
+            return None
+        count, refused, kept, rows, moved = filled
+        self.count += count
+        self.refused += refused
+        return Added(kept, first + rows, moved)
+
+    def set_args(self, rows: npt.NDArray[np.int64], codes: list[int] | npt.NDArray[np.int32]) -> None:
         """Say which kept arguments belong to these rows."""
         self._arrays["args"][rows] = codes
 
@@ -194,7 +174,7 @@ class Columns:
         into = {key: array[first:last] for key, array in self._arrays.items()}
         for key, column in known.items():
             into[key][:] = column
-        into["track"][:] = self._tracks.assign(records, _ON_DEVICE[known["category"]])
+        into["track"][:] = self._tracks.assign(records, ON_DEVICE[known["category"]])
         into["correlation"][:] = _ids(records["correlation"], np.int64)
         external = np.where(records["external"] == -1, records["external_2021"], records["external"])
         number = np.where(known["category"] == Category.PYTHON, records["python"], external)
@@ -248,17 +228,21 @@ class Columns:
     def _category_codes(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
         """Category of each record; without one it is what the process id says (see dialects/autograd.py)."""
         categories = records["cat"].astype(np.uint8)
-        for i in np.flatnonzero(categories == _UNSAID).tolist():
+        for i in np.flatnonzero(categories == UNSAID).tolist():
             process = self._tracks.text(int(records["pid"][i]))
             categories[i] = CATEGORIES.get(process.lower(), Category.OTHER)
         return categories
 
-    def _wanted(self, names: npt.NDArray[np.int32], categories: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    def _look_at_names(self) -> None:
+        """Find out which of the names that are new keep their arguments."""
         known = len(self._kept_names)
         if known < len(self._names):
             new = [keeps_arguments(str(name)) for name in list(self._names)[known:]]
             self._kept_names = np.append(self._kept_names, np.array(new, np.bool_))
-        wanted: npt.NDArray[np.bool_] = self._kept_names[names] | _KEPT[categories]
+
+    def _wanted(self, names: npt.NDArray[np.int32], categories: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        self._look_at_names()
+        wanted: npt.NDArray[np.bool_] = self._kept_names[names] | KEEPS[categories]
         return wanted
 
     def _is_memory(self, names: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

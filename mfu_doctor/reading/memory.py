@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
-from mfu_doctor.reading.clock import Clock, is_time
-from mfu_doctor.reading.schema import MemoryArgs, MemoryEvent
+from mfu_doctor.reading.clock import Clock, can_be
+from mfu_doctor.reading.schema import MemoryEvent
 from mfu_doctor.trace import MemorySamples
 
 MEMORY = "[memory]"
@@ -31,15 +32,22 @@ class MemoryTable:
 
     def add(self, events: Iterable[MemoryEvent]) -> None:
         """Append the `[memory]` events that state a total (those of 2021 state none, only their own size)."""
-        named = ((e.ts, e.args) for e in events if e.name == MEMORY and is_time(e.ts))
-        picked = [(ts, args) for ts, args in named if args is not None and _is_sound(args)]
-        if not picked:
+        named = ((e.ts, e.args) for e in events if e.name == MEMORY)
+        moments = [
+            (ts, args.type, args.device, args.allocated, args.reserved) for ts, args in named if args is not None
+        ]
+        if moments:
+            self.add_moments(np.array(moments, np.float64))
+
+    def add_moments(self, moments: npt.NDArray[np.float64]) -> None:
+        """The same of `[memory]` events as numbers: time, type and number of the device, allocated and reserved bytes."""
+        moments = moments[_are_sound(moments)]
+        if not len(moments):
             return
-        rows = np.empty((len(picked), _COLUMNS), np.int64)
-        rows[:, 0] = self._clock.nanoseconds(np.array([ts for ts, _ in picked]))
-        rows[:, 1] = [_HOST_DEVICE if args.type == _CPU else int(args.device) for _, args in picked]
-        rows[:, 2] = [int(args.allocated) for _, args in picked]
-        rows[:, 3] = [int(args.reserved) for _, args in picked]
+        rows = np.empty((len(moments), _COLUMNS), np.int64)
+        rows[:, 0] = self._clock.nanoseconds(moments[:, 0])
+        rows[:, 1] = np.where(moments[:, 1] == _CPU, _HOST_DEVICE, moments[:, 2])
+        rows[:, 2:] = moments[:, 3:]
         self._rows.append(rows)
 
     def to_bytes(self) -> bytes:
@@ -72,5 +80,8 @@ class MemoryTable:
         )
 
 
-def _is_sound(args: MemoryArgs) -> bool:
-    return 0 <= args.allocated < _MOST_BYTES and abs(args.reserved) < _MOST_BYTES and -1 <= args.device < _MOST_DEVICES
+def _are_sound(moments: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    time, _, device, allocated, reserved = moments.T
+    sound: npt.NDArray[np.bool_] = can_be(time) & (allocated >= 0) & (allocated < _MOST_BYTES)
+    sound &= (np.abs(reserved) < _MOST_BYTES) & (device >= -1) & (device < _MOST_DEVICES)
+    return sound

@@ -102,10 +102,10 @@ class Parser:
     def run(self, until: float = math.inf) -> None:
         """Read the file, up to the first event that begins after this byte; a second call goes on from there."""
         self.prepare()
-        scanner = Scanner(self.columns, self.args, self.clock)
+        scanner = Scanner(self.columns, self.args, self.memory, self.clock)
         for events, chunk in self._batches(self.clock.shorten, until, scanner):
             if isinstance(events, Scanned):
-                self._add_scanned(events, scanner)
+                scanner.add(events)
             else:
                 self._add(events, chunk)
 
@@ -185,16 +185,6 @@ class Parser:
             self.columns.set_args(added.rows, self.args.codes(look.decode(added.kept, ARGUMENTS)))
         if len(added.memory):
             self.memory.add(look.decode(added.memory, MEMORY_EVENTS))
-
-    def _add_scanned(self, scanned: Scanned, scanner: Scanner) -> None:
-        self.memory.add(scanned.instants)
-        if not len(scanned.records):
-            return
-        added = self.columns.add_records(scanned.records)
-        if len(added.kept):
-            self.columns.set_args(added.rows, scanner.argument_codes(scanned, added.kept))
-        if len(added.memory):
-            self.memory.add(scanned.memory_events(added.memory))
 
 
 def _decoded(chunk: bytes) -> list[Any] | None:

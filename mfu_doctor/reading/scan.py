@@ -14,13 +14,15 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.compiled import SCAN, core
-from mfu_doctor.reading.clock import Clock
+from mfu_doctor.reading.clock import LONGEST_US, MAX_US, MIN_US, Clock
+from mfu_doctor.reading.codes import KINDS
 from mfu_doctor.reading.columns import Columns
+from mfu_doctor.reading.memory import MEMORY, MemoryTable
 from mfu_doctor.reading.partial_decode import decoded
-from mfu_doctor.reading.schema import FAILURES, MEMORY_EVENTS, OTHER_PHASES, Instant, MemoryEvent
+from mfu_doctor.reading.schema import FAILURES, MEMORY_EVENTS, OTHER_PHASES
+from mfu_doctor.reading.tracks import MOST_DEVICES
 from mfu_doctor.reading.values import KNOWN, ArgsTable
 
-_INSTANT = msgspec.json.Decoder(Instant)
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -29,45 +31,39 @@ class Scanned(Struct, frozen=True):
 
     Attributes:
         chunk: the chunk.
-        clock: of the file: times of its events may need to be shortened before they are decoded.
-        records: its duration events, as `schema.encode` makes them; they hold until the next chunk is scanned.
+        records: its duration events, a row of numbers each; they hold until the next chunk is scanned.
         begin, end: where each of them begins and ends in the chunk.
         arguments: where its arguments begin, -1 if it has none.
-        instants: its instant events.
+        moments: the instants of the allocator, see `MemoryTable.add_moments`.
     """
 
     chunk: bytes
-    clock: Clock
-    records: npt.NDArray[np.void]
+    records: npt.NDArray[np.float64]
     begin: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     arguments: npt.NDArray[np.int64]
-    instants: list[Instant]
-
-    def memory_events(self, positions: npt.NDArray[np.int64]) -> list[MemoryEvent]:
-        """The duration events at these positions as what the allocator says."""
-        spans = zip(self.begin[positions].tolist(), self.end[positions].tolist(), strict=True)
-        return [decoded(self.clock.shorten(self.chunk[begin:end]), MEMORY_EVENTS) for begin, end in spans]
+    moments: npt.NDArray[np.float64]
 
 
 class Scanner:
-    """Scans the chunks of one file.
+    """Scans the chunks of one file, and adds what they hold to its tables.
 
     Args:
-        columns: has the numbers of its names, categories and identities.
-        args: has those of its arguments.
+        columns, args, memory: the tables.
         clock: has read the file's first events.
     """
 
-    def __init__(self, columns: Columns, args: ArgsTable, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, columns: Columns, args: ArgsTable, memory: MemoryTable, clock: Clock) -> None:
+        self._columns, self._memory, self._clock = columns, memory, clock
         compiled = core(SCAN)
         self._core: Any = None
         if compiled is None:
             return
         asked = (_of_text(number) for number in (columns.name_code, columns.category_code, columns.tracks.code))
         leading = clock.digit_for if clock.decimal_epoch else None
-        self._core = compiled.Scanner(*asked, args.index, KNOWN, OTHER_PHASES.encode(), leading)
+        named = msgspec.json.encode(MEMORY)
+        self._core = compiled.Scanner(*asked, args.index, KNOWN, OTHER_PHASES.encode(), named, leading)
+        self._filler = compiled.Filler(columns.tracks.track, KINDS, MAX_US, MIN_US, LONGEST_US, MOST_DEVICES)
         self._record = np.dtype([(name, np.float64) for name in compiled.FIELD_NAMES])
 
     def scan(self, chunk: bytes) -> Scanned | None:
@@ -75,20 +71,26 @@ class Scanner:
         found = self._core.scan(chunk) if self._core is not None else None
         if found is None:
             return None
-        records, places, instants = found
-        try:
-            points = [_INSTANT.decode(self._clock.shorten(chunk[begin:end])) for begin, end in instants]
-        except FAILURES:
-            return None
+        records, places, moments = found
         begin, end, arguments = places.T
-        return Scanned(
-            chunk, self._clock, records.view(self._record).reshape(len(records)), begin, end, arguments, points
-        )
+        return Scanned(chunk, records, begin, end, arguments, moments)
 
-    def argument_codes(self, scanned: Scanned, positions: npt.NDArray[np.int64]) -> list[int]:
-        """As `ArgsTable.codes`, of the duration events at these positions."""
-        codes: list[int] = self._core.argument_codes(scanned.chunk, scanned.arguments[positions])
-        return codes
+    def add(self, scanned: Scanned) -> None:
+        """Add the events of a chunk to the tables."""
+        if len(scanned.moments):
+            self._memory.add_moments(scanned.moments)
+        if not len(scanned.records):
+            return
+        added = self._columns.fill(scanned.records, self._filler)
+        if added is None:
+            added = self._columns.add_records(scanned.records.view(self._record).reshape(-1))
+        if len(added.kept):
+            codes = self._core.argument_codes(scanned.chunk, scanned.arguments[added.kept])
+            self._columns.set_args(added.rows, codes)
+        if len(added.memory):
+            spans = zip(scanned.begin[added.memory].tolist(), scanned.end[added.memory].tolist(), strict=True)
+            written = (self._clock.shorten(scanned.chunk[begin:end]) for begin, end in spans)
+            self._memory.add(decoded(text, MEMORY_EVENTS) for text in written)
 
 
 def _of_text(number: Callable[[str], float]) -> Callable[[bytes], float | None]:

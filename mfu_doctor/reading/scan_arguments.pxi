@@ -1,8 +1,8 @@
 # Numbers of the known arguments of events, for scan_core.pyx: equal ones have one number, however long they are.
 
-cdef inline int key_of(Table table, Text p, Py_ssize_t size) noexcept:
+cdef inline int key_of(Table* table, Text p, Py_ssize_t size) noexcept nogil:
     """The number of a key of so many bytes, which begins at its quote; -1 if it is none of these."""
-    cdef Entry* entry = table.find(p + 1, size)
+    cdef Entry* entry = find(table, p + 1, size)
     return <int>entry.value if entry.text != NULL else UNKNOWN
 
 
@@ -25,23 +25,27 @@ cdef class Arguments:
         if len(known) > MOST_KNOWN:
             raise ValueError("more arguments than there is room for")
         self.asked, self.count = asked, len(known)
-        self.known, self.codes = table_of({key: i for i, key in enumerate(known)}), Table()
+        number_texts(&self.known, {key: i for i, key in enumerate(known)})
+        make_table(&self.codes)
 
     def __dealloc__(self):
         free(self.key)
+        free_table(&self.known)
+        free_table(&self.codes)
 
-    cdef object code_of(self, Text p, Text last_word):
+    cdef int64_t code_of(self, Text p, Text last_word) except? -2 nogil:
         """The number of the arguments of a sound event, which begin here."""
         cdef Text[MOST_KNOWN] at, end
         cdef Text after
-        cdef int which, i
+        cdef int which
         cdef Py_ssize_t size = 0, length = 0
         cdef Entry* entry
+        cdef int64_t code
         memset(at, 0, sizeof(at))
         p = blank(p + 1)
         while p[0] != c"}":
             after = key_end(p, &length)
-            which = key_of(self.known, p, length)
+            which = key_of(&self.known, p, length)
             p = value(after, 2, last_word)
             if which != UNKNOWN:
                 at[which], end[which] = after, p
@@ -51,17 +55,19 @@ cdef class Arguments:
         for which in range(self.count):
             if at[which] != NULL:
                 size = self.append(size, which, at[which], end[which] - at[which])
-        entry = self.codes.find(self.key, size)
+        entry = find(&self.codes, self.key, size)
         if entry.text != NULL:
             return <int64_t>entry.value
-        code = self.asked(
-            tuple([at[i][: end[i] - at[i]] if at[i] != NULL else b"" for i in range(self.count)])
-        )
+        code = self.ask(at, end)
         if size <= LONGEST_KEPT:
-            self.codes.put(self.key, size, code)
+            put(&self.codes, self.key, size, <double>code)
         return code
 
-    cdef Py_ssize_t append(self, Py_ssize_t size, int which, Text at, Py_ssize_t length) except -1:
+    cdef int64_t ask(self, Text* at, Text* end) except? -2 with gil:
+        cdef int i
+        return self.asked(tuple([at[i][: end[i] - at[i]] if at[i] != NULL else b"" for i in range(self.count)]))
+
+    cdef Py_ssize_t append(self, Py_ssize_t size, int which, Text at, Py_ssize_t length) except -1 nogil:
         """Add an argument to the key: its number, its length and its text."""
         cdef Py_ssize_t needed = size + 1 + sizeof(Py_ssize_t) + length
         cdef char* larger

@@ -3,13 +3,13 @@
 # Each of these begins at a value (or, the first, anywhere), and returns what follows it: NULL if it is not what it should be.
 
 
-cdef inline Text blank(Text p) noexcept:
+cdef inline Text blank(Text p) noexcept nogil:
     while p[0] == c" " or p[0] == c"\n" or p[0] == c"\r" or p[0] == c"\t":
         p += 1
     return p
 
 
-cdef inline Text plain(Text p) noexcept:
+cdef inline Text plain(Text p) noexcept nogil:
     """A text of ASCII without escapes."""
     if p[0] != c'"':
         return NULL
@@ -19,7 +19,7 @@ cdef inline Text plain(Text p) noexcept:
     return p + 1 if p[0] == c'"' else NULL
 
 
-cdef inline Text over_words(Text p, Text last_word) noexcept:
+cdef inline Text over_words(Text p, Text last_word) noexcept nogil:
     """Step over eight bytes at once as long as all are ASCII, and none ends a text or begins an escape.
 
     `last_word`, here and below, is where the last eight bytes of the chunk begin.
@@ -36,11 +36,11 @@ cdef inline Text over_words(Text p, Text last_word) noexcept:
     return p
 
 
-cdef inline bint is_hex(char c) noexcept:
+cdef inline bint is_hex(char c) noexcept nogil:
     return c"0" <= c <= c"9" or c"a" <= c <= c"f" or c"A" <= c <= c"F"
 
 
-cdef Text text(Text p, bint ascii, Text last_word) noexcept:
+cdef Text text(Text p, bint ascii, Text last_word) noexcept nogil:
     """Any text; of other characters than ASCII only if that is not asked for, and never with half a character escaped."""
     cdef unsigned char c
     if p[0] != c'"':
@@ -64,7 +64,7 @@ cdef Text text(Text p, bint ascii, Text last_word) noexcept:
         p += 1
 
 
-cdef Text number(Text p, double* value) noexcept:
+cdef Text number(Text p, double* value) noexcept nogil:
     """A number of at most 19 digits without an exponent, that fits a float64 exactly but for the place of its point."""
     cdef bint minus = p[0] == c"-"
     p += minus
@@ -79,7 +79,7 @@ cdef Text number(Text p, double* value) noexcept:
     return p
 
 
-cdef Text rest_of(Text p, uint64_t digits, int count, double* value) noexcept:
+cdef Text rest_of(Text p, uint64_t digits, int count, double* value) noexcept nogil:
     """A number without its sign, of which so many digits were read before."""
     while c"0" <= p[0] <= c"9":
         digits = 10 * digits + <uint64_t>(p[0] - c"0")
@@ -90,7 +90,7 @@ cdef Text rest_of(Text p, uint64_t digits, int count, double* value) noexcept:
     return decimals_of(p, digits, count, value)
 
 
-cdef Text decimals_of(Text p, uint64_t digits, int count, double* value) noexcept:
+cdef Text decimals_of(Text p, uint64_t digits, int count, double* value) noexcept nogil:
     """A number of which the whole digits were read."""
     cdef int decimals = 0
     if p[0] == c".":
@@ -110,7 +110,7 @@ cdef Text decimals_of(Text p, uint64_t digits, int count, double* value) noexcep
     return p
 
 
-cdef Text any_number(Text p) noexcept:
+cdef Text any_number(Text p) noexcept nogil:
     """A number that nobody reads."""
     cdef int digits
     p += p[0] == c"-"
@@ -139,7 +139,7 @@ cdef Text any_number(Text p) noexcept:
     return p
 
 
-cdef Text value(Text p, int depth, Text last_word) noexcept:
+cdef Text value(Text p, int depth, Text last_word) noexcept nogil:
     """Any value."""
     cdef char closing
     cdef Py_ssize_t size
@@ -175,7 +175,7 @@ cdef Text value(Text p, int depth, Text last_word) noexcept:
         p = blank(p + 1)
 
 
-cdef inline Text key_end(Text p, Py_ssize_t* size) noexcept:
+cdef inline Text key_end(Text p, Py_ssize_t* size) noexcept nogil:
     """A key, of so many bytes without its quotes; what is returned is where its value begins."""
     cdef Text end = plain(p)
     if end == NULL:

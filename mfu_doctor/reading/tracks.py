@@ -21,7 +21,7 @@ _LONGEST_NUMBER = 18  # digits: what fits 64 bits
 _NUMBER = re.compile(rf"0|[1-9][0-9]{{,{_LONGEST_NUMBER - 1}}}")
 LARGEST_ID = 2.0**53  # larger ones are damage, and not exact
 # Views have a row for each device. Some files write the process id instead, which Linux counts up to here.
-_MOST_DEVICES = 2**22
+MOST_DEVICES = 2**22
 _MAX_TRACKS = np.iinfo(np.int16).max
 _HOST = np.int64(np.iinfo(np.int64).min)  # "not on a device", where a device index would be
 
@@ -62,7 +62,7 @@ class TrackTable:
         index = _devices_of(records)
         unknown = on_device & (index > FIRST_TEXT) & ~_can_be(index)
         for i in np.flatnonzero(on_device & (index <= FIRST_TEXT)).tolist():
-            unknown[i] = self._device(int(index[i]), _stream_of(records[i])) > _MOST_DEVICES
+            unknown[i] = self._device(int(index[i]), _stream_of(records[i])) > MOST_DEVICES
         return unknown
 
     def assign(self, records: npt.NDArray[np.void], on_device: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
@@ -84,10 +84,7 @@ class TrackTable:
         # Neighbours mostly share their track, so only the first of each run is looked up.
         first = np.flatnonzero(changed)
         runs = zip(*(key[first].tolist() for key in keys), strict=True)
-        found = np.array([self._known.get(run, -1) for run in runs], np.int64)
-        for i in np.flatnonzero(found < 0).tolist():
-            run = tuple(int(key[first[i]]) for key in keys)
-            found[i] = self._add((run[0], run[1], run[2]))
+        found = np.array([self.track(*run) for run in runs], np.int64)
         return np.repeat(found, np.diff(np.append(first, len(records)))).astype(np.int16)
 
     def tracks(self) -> tuple[Track, ...]:
@@ -98,8 +95,12 @@ class TrackTable:
         """Index of each of these tracks, which another table met in a later part of the file."""
         return [self._index(track) for track in tracks]
 
-    def _add(self, run: tuple[int, int, int]) -> int:
-        pid, tid, device = run
+    def track(self, pid: int, tid: int, device: int) -> int:
+        """Index of the track of these numbers or codes; `device` says if there is none."""
+        run = pid, tid, device
+        index = self._known.get(run)
+        if index is not None:
+            return index
         number = None if device == int(_HOST) else device if device > FIRST_TEXT else self._device(device, tid)
         index = self._index(Track(self.text(pid), self.text(tid), number))
         self._known[run] = index
@@ -134,7 +135,7 @@ def _devices_of(records: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
 
 
 def _can_be(index: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    return (index >= -1) & (index <= _MOST_DEVICES)
+    return (index >= -1) & (index <= MOST_DEVICES)
 
 
 def _stream_of(record: np.void) -> int:

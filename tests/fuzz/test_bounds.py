@@ -14,7 +14,7 @@ from mfu_doctor.analysis.views.nesting import DEEPEST
 from mfu_doctor.analysis.views.steps import MOST_STEPS
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading import chunks, read_trace, source, tracks
-from mfu_doctor.reading.columns import LONGEST_NAME
+from mfu_doctor.reading.codes import LONGEST_NAME
 from tests.fuzz.command import LONGEST_ERROR, run
 from tests.fuzz.crafted import op, steps, trace
 from tests.fuzz.judge import HELD_MB, MB_PER_MB, SECONDS, SECONDS_PER_MB

@@ -11,7 +11,7 @@ import pytest
 
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.clock import TRIMONTH_NS, recover_base
-from mfu_doctor.reading.columns import LONGEST_NAME
+from mfu_doctor.reading.codes import LONGEST_NAME
 from mfu_doctor.trace import Trace, Track
 from tests.reading.layouts import native
 from tests.reading.test_damage import COUNT, NATIVE, drawn, numbers

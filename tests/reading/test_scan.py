@@ -10,6 +10,7 @@ import pytest
 
 from mfu_doctor.reading.clock import Clock
 from mfu_doctor.reading.columns import Columns
+from mfu_doctor.reading.memory import MemoryTable
 from mfu_doctor.reading.scan import Scanner
 from mfu_doctor.reading.values import ArgsTable
 from tests.both_ways import difference, needs_core, read
@@ -77,7 +78,7 @@ LEFT = {
 def taken(chunk: bytes) -> bool:
     clock = Clock()
     clock.look(chunk)
-    return Scanner(Columns(len(chunk), clock), ArgsTable(), clock).scan(chunk) is not None
+    return Scanner(Columns(len(chunk), clock), ArgsTable(), MemoryTable(clock), clock).scan(chunk) is not None
 
 
 @pytest.mark.parametrize("events", TAKEN.values(), ids=TAKEN)

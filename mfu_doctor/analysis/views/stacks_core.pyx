@@ -8,7 +8,7 @@ from array import array
 
 from libc.stdint cimport int64_t
 
-AGREED = 2  # see compiled.py
+AGREED = 3  # see compiled.py
 
 
 def parents(
