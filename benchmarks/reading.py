@@ -49,7 +49,7 @@ CONTENDERS = (
     Contender(
         "reading only",
         "import sys; from mfu_doctor.reading import read_trace; from mfu_doctor.inputs.load import processors\n"
-        "read_trace(sys.argv[1], processes=processors())",
+        "read_trace(sys.argv[1], threads=processors())",
     ),
     Contender("reading, one process", "import sys; from mfu_doctor.reading import read_trace; read_trace(sys.argv[1])"),
     Contender("report", REPORT),

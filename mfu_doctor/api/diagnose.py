@@ -24,7 +24,7 @@ def diagnose(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     rank: int | None = None,
-    processes: int = 1,
+    threads: int = 1,
 ) -> Report:
     """Diagnose a run. Values under ``[tool.mfu-doctor]`` in pyproject.toml are used for arguments that are not passed.
 
@@ -36,7 +36,7 @@ def diagnose(
         select: run only these rules (names, codes or families).
         ignore: do not run these rules.
         rank: of a directory with several ranks of a run, this one; `diagnose_job` diagnoses all of them together.
-        processes: how many processes may read a large file together, including this one.
+        threads: how many threads may read a large file together, including this one.
 
     Raises:
         DoctorError: the file is not a trace, has no steps, or a rule name is unknown.
@@ -49,7 +49,7 @@ def diagnose(
         ignore=tuple(ignore),
         rank=rank,
     )
-    return Report.of(load_input(source, stated, processes=processes).report)
+    return Report.of(load_input(source, stated, threads=threads).report)
 
 
 def diagnose_job(

@@ -73,7 +73,7 @@ def _found_in(source: str, rule: AnyRule, format: str) -> str:  # noqa: A002
         raise DoctorError(
             f"a finding cannot be shown as {format}", "mfu-doctor report FILE -o report.json has all of them"
         )
-    loaded = load_input(source, processes=processors())
+    loaded = load_input(source, threads=processors())
     origin = origin_of(source, loaded.report, is_saved=loaded.is_saved)
     return f"{render_finding(loaded.report, rule.name, screen=abilities(sys.stdout), origin=origin).rstrip()}\n\n{_text(rule)}"
 

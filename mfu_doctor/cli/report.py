@@ -123,7 +123,7 @@ def _rendered(
 def _baseline(path: str, stated: Overrides) -> Baseline:
     """The baseline of the report. A peak that the user passed is used for it too, so that both MFUs have one peak."""
     numbers = Overrides(peak_flops=stated.peak_flops, model_flops=stated.model_flops)
-    before = load_input(path, numbers, processes=processors()).report
+    before = load_input(path, numbers, threads=processors()).report
     if before.step_time_s is None:
         raise DoctorError(f"the baseline {path} has no step time", "pass a report of a trace with steps")
     return Baseline(

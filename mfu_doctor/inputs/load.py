@@ -65,7 +65,7 @@ class Opened(Struct, frozen=True):
 
 
 def load_input(
-    source: Readable, overrides: Overrides | None = None, *, settings: Settings | None = None, processes: int = 1
+    source: Readable, overrides: Overrides | None = None, *, settings: Settings | None = None, threads: int = 1
 ) -> Loaded:
     """The report of whatever a user may name.
 
@@ -74,7 +74,7 @@ def load_input(
             "-" for a trace on standard input, an open binary stream, or a trace that was read already.
         overrides: what the user states.
         settings: what pyproject.toml says; None: the nearest one above the working directory.
-        processes: how many may read a large file at once, this one included.
+        threads: how many may read a large file at once, this one included.
 
     Raises:
         DoctorError: the source is none of these or has no step; a rule is unknown; an override needs the trace.
@@ -91,18 +91,18 @@ def load_input(
             )
         known_now = restated(saved, stated, known)
         return Loaded(known_now if known_now.verdict is not None else concluded(known_now), is_saved=True)
-    opened = open_trace(source, rank=stated.rank, processes=processes)
+    opened = open_trace(source, rank=stated.rank, threads=threads)
     run = Run(opened.trace, options_for(opened.trace, stated, known))
     return Loaded(diagnose_run(run, rules).report, opened.notes)
 
 
-def open_trace(source: Readable, *, rank: int | None = None, processes: int = 1, one_of_many: bool = False) -> Opened:
+def open_trace(source: Readable, *, rank: int | None = None, threads: int = 1, one_of_many: bool = False) -> Opened:
     """Read a trace.
 
     Args:
         source: the trace, or what holds it.
         rank: of several ranks the one to read.
-        processes: how many may read a large file at once.
+        threads: how many may read a large file at once.
         one_of_many: of several ranks read the lowest one, if none was named; otherwise that is an error.
 
     Raises:
@@ -118,14 +118,14 @@ def open_trace(source: Readable, *, rank: int | None = None, processes: int = 1,
     if not isinstance(source, str | os.PathLike):
         return Opened(read_trace(source))
     if not names_many([source]):
-        return Opened(read_trace(source, processes=processes), os.fspath(source))
+        return Opened(read_trace(source, threads=threads), os.fspath(source))
     chosen = choose_trace([source], rank)
     if chosen.of > 1 and rank is None and not one_of_many:
         raise DoctorError(
             f"{os.fspath(source)} holds {chosen.of} ranks of one run",
             "mfu_doctor.diagnose_job(...) reads all of them, rank=0 only that one",
         )
-    return Opened(read_trace(chosen.location, processes=processes), chosen.location, chosen.notes)
+    return Opened(read_trace(chosen.location, threads=threads), chosen.location, chosen.notes)
 
 
 def options_for(trace: Trace, stated: Overrides, settings: Settings) -> Options:
@@ -182,7 +182,7 @@ def _saved(source: PathLike | BinaryIO, kind: type[R]) -> R | None:
 
 
 def processors() -> int:
-    """Processes that may read at once: a command has its cores to itself while it reads."""
+    """Threads that may read at once: a command has its cores to itself while it reads."""
     return processes_at_once()
 
 

@@ -118,6 +118,6 @@ def _job(sources: Sequence[str], reader: Reader) -> Loaded:
 
 def _rank(source: str, reader: Reader, others: tuple[str, ...] = ()) -> Loaded:
     known = settings_here() if reader.settings is None else reader.settings
-    loaded = load_input(source, reader.stated, settings=known, processes=processors())
+    loaded = load_input(source, reader.stated, settings=known, threads=processors())
     chosen = (f"reporting on {source}",) if others else ()
     return Loaded(loaded.report, (*loaded.notes, *chosen, *others), loaded.is_saved)

@@ -6,7 +6,6 @@ resident, and there is no second copy to join parts at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -123,30 +122,30 @@ class Columns:
         """Say which kept arguments belong to these rows."""
         self._arrays["args"][rows] = codes
 
-    def extend(self, count: int, fill: Callable[[npt.NDArray[Any]], None], codes: dict[str, list[int]]) -> None:
-        """Append events of a later part of the file.
+    def extend(self, later: Columns, args: list[int]) -> None:
+        """Append the events of a later part of the file, which is then empty.
 
         Args:
-            count: how many.
-            fill: writes their values into the array it is given, once for each column in order of `COLUMNS`.
-            codes: for the columns that hold codes of another table, what each code is here.
+            later: the part.
+            args: what the codes of its arguments are here.
         """
-        first, last = self.count, self.count + count
+        codes = {
+            "name": [int(self._names[name]) for name in later.names],
+            "track": [self._tracks.index(track) for track in later.tracks.tracks()],
+            "args": args,
+        }
+        first, last = self.count, self.count + later.count
         self._reserve(last)
         for key in COLUMNS:
-            fill(self._arrays[key][first:last])
-        for key, here in codes.items():
-            part = self._arrays[key][first:last]
-            part[:] = np.array([*here, -1], part.dtype)[part]  # -1, which is none, stays what it is
+            part = later.take(key)
+            self._arrays[key][first:last] = np.array([*codes[key], -1], part.dtype)[part] if key in codes else part
         self.count = last
+        for spelled in later.spellings:
+            self.category_code(spelled)
 
     def name_code(self, name: str) -> float:
         """Code of this name."""
         return self._names[name]
-
-    def name_codes(self, names: Iterable[str]) -> list[int]:
-        """Code of each of these names."""
-        return [int(self._names[name]) for name in names]
 
     def category_code(self, category: str) -> float:
         """Code of this spelling of a category."""

@@ -50,14 +50,9 @@ class MemoryTable:
         rows[:, 2:] = moments[:, 3:]
         self._rows.append(rows)
 
-    def to_bytes(self) -> bytes:
-        """What was collected, for `extend`."""
-        return b"".join(rows.tobytes() for rows in self._rows)
-
-    def extend(self, collected: bytes) -> None:
+    def extend(self, later: MemoryTable) -> None:
         """Append what another table collected from a later part of the file."""
-        if collected:
-            self._rows.append(np.frombuffer(collected, np.int64).reshape(-1, _COLUMNS))
+        self._rows += later._rows
 
     def samples(self, origin: int) -> MemorySamples | None:
         """All samples in time order: those of accelerators if there are any, else those of the host.

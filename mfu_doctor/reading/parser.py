@@ -109,6 +109,12 @@ class Parser:
             else:
                 self._add(events, chunk)
 
+    def absorb(self, later: Parser) -> None:
+        """Append what another parser read of a later part of the file, where nothing is damaged; that one is then empty."""
+        self.columns.extend(later.columns, self.args.extend(later.args))
+        self.memory.extend(later.memory)
+        self.tail = later.tail
+
     def lists(self) -> Iterator[bytes]:
         """The events as JSON lists that parse, mended if needed and otherwise byte for byte; the tables stay empty."""
         for _, chunk in self._batches(bytes, math.inf, None):

@@ -27,7 +27,7 @@ def read_trace(
     *,
     progress: Callable[[float], None] | None = None,
     max_expansion: float = MAX_EXPANSION,
-    processes: int = 1,
+    threads: int = 1,
 ) -> Trace:
     """Read a trace written by torch.profiler, in any layout and from any of its years.
 
@@ -37,7 +37,7 @@ def read_trace(
         path: a `.json` or gzip file (distinguished by content), its address in a store (`s3://...`), or an open binary stream.
         progress: called now and then with the fraction of the input read, 0 to 1; not for streams.
         max_expansion: how many times its own size a gzip file may grow: a guard against decompression bombs.
-        processes: how many may read at once, where the file is large enough for that to be quicker; not for streams.
+        threads: how many may read at once, where the file is large enough for that to be quicker; not for streams.
 
     Raises:
         NotATraceError: the input is not a trace, holds no events, or cannot be opened.
@@ -45,10 +45,10 @@ def read_trace(
     with Source(path, progress, max_expansion=max_expansion) as source, _no_collection():
         parser = Parser(source)
         is_file = isinstance(path, (str, os.PathLike)) and not is_address(path)
-        if processes > 1 and is_file and max_expansion == MAX_EXPANSION:
+        if threads > 1 and is_file and max_expansion == MAX_EXPANSION:
             from mfu_doctor.reading.parts import read_in_parts
 
-            read_in_parts(parser, source, cast("str | os.PathLike[str]", path), processes)
+            read_in_parts(parser, source, cast("str | os.PathLike[str]", path), threads)
         else:
             parser.run()
         header = read_header(parser.chunks.head, parser.tail)

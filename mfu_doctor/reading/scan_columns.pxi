@@ -139,7 +139,7 @@ cdef class Filler:
         cdef Known* known
         if kind & ON_DEVICE and record[STREAM] != ABSENT:
             thread = whole_id(record[STREAM])
-        known = &self.known[(process * 31 + thread * 7 + device) & (TRACKS_KEPT - 1)]
+        known = &self.known[(<uint64_t>process * 31u + <uint64_t>thread * 7u + <uint64_t>device) & (TRACKS_KEPT - 1u)]
         if not (known.is_known and known.process == process and known.thread == thread and known.device == device):
             known.track = self.ask(process, thread, device)
             known.process, known.thread, known.device, known.is_known = process, thread, device, True

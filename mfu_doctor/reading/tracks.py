@@ -7,7 +7,6 @@ of one number are the same track.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -91,10 +90,6 @@ class TrackTable:
         """All tracks, in order of their index."""
         return tuple(self._tracks)
 
-    def indices(self, tracks: Iterable[Track]) -> list[int]:
-        """Index of each of these tracks, which another table met in a later part of the file."""
-        return [self._index(track) for track in tracks]
-
     def track(self, pid: int, tid: int, device: int) -> int:
         """Index of the track of these numbers or codes; `device` says if there is none."""
         run = pid, tid, device
@@ -102,11 +97,12 @@ class TrackTable:
         if index is not None:
             return index
         number = None if device == int(_HOST) else device if device > FIRST_TEXT else self._device(device, tid)
-        index = self._index(Track(self.text(pid), self.text(tid), number))
+        index = self.index(Track(self.text(pid), self.text(tid), number))
         self._known[run] = index
         return index
 
-    def _index(self, track: Track) -> int:
+    def index(self, track: Track) -> int:
+        """Index of a track, a new one if it was not met before."""
         index = self._tracks.setdefault(track, len(self._tracks))
         if index > _MAX_TRACKS:
             raise NotATraceError(

@@ -112,17 +112,9 @@ class ArgsTable:
         """All distinct arguments, in order of their index."""
         return tuple(self._by_value)
 
-    @property
-    def keys(self) -> tuple[tuple[bytes, ...], ...]:
-        """One spelling of all distinct arguments, in order of their index."""
-        spelled: dict[int, tuple[bytes, ...]] = {}
-        for key, code in self._by_bytes.items():
-            spelled.setdefault(code, key)
-        return tuple(spelled[code] for code in range(len(self._by_value)))
-
-    def indices(self, keys: Iterable[tuple[bytes, ...]]) -> list[int]:
-        """Index of each of these arguments, which another table met in a later part of the file."""
-        return [self.index(key) for key in keys]
+    def extend(self, later: ArgsTable) -> list[int]:
+        """Index of each of the arguments that another table met in a later part of the file."""
+        return [self._by_value.setdefault(value, len(self._by_value)) for value in later.values]
 
     def _code(self, raw: RawArgs) -> int:
         return self.index(tuple(map(bytes, msgspec.structs.astuple(raw))))

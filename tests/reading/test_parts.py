@@ -1,11 +1,10 @@
-"""A file that several processes read gives what one gives, damaged or not."""
+"""A file that several threads read gives what one gives, damaged or not."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +15,16 @@ import pytest
 
 from mfu_doctor.reading.columns import COLUMNS
 from mfu_doctor.reading.parser import Parser
-from mfu_doctor.reading.parts import read_in_parts
+from mfu_doctor.reading.parts import _Reader, read_in_parts
 from mfu_doctor.reading.source import Source
+from tests.both_ways import in_python, needs_core
 from tests.reading.layouts import LAYOUTS, native
 from tests.traces import ROOT
 
+pytestmark = needs_core
+
 EVENTS = 12_000
-HEAD_START = 400_000  # bytes: parts of a megabyte or less, so that a small file has several
+SMALLEST = 400_000  # bytes: parts of a megabyte or less, so that a small file has several
 FOOTER = {"with_stack": True, "baseTimeNanoseconds": 1_700_000_000_000_000_000}
 
 
@@ -41,11 +43,12 @@ def many(change: Callable[[int], dict[str, Any]] = lambda i: {}) -> dict[str, An
     return {"schemaVersion": 1, "traceEvents": [event(i, **change(i)) for i in range(EVENTS)], **FOOTER}
 
 
-def everything(path: Path, processes: int, head_start: int = HEAD_START) -> dict[str, Any]:
+def everything(path: Path, threads: int, smallest: int = SMALLEST) -> dict[str, Any]:
     """All that reading a file found out."""
     with Source(path) as source:
         parser = Parser(source)
-        absorbed = read_in_parts(parser, source, path, processes, head_start=head_start)
+        absorbed = read_in_parts(parser, source, path, threads, smallest=smallest)
+    samples = parser.memory.samples(0)
     found = {
         "absorbed": absorbed,
         "names": parser.columns.names,
@@ -56,15 +59,15 @@ def everything(path: Path, processes: int, head_start: int = HEAD_START) -> dict
         "cut": parser.cut_event,
         "unmatched": parser.pairs.unmatched,
         "truncated": source.truncated,
-        "memory": parser.memory.to_bytes(),
+        "memory": None if samples is None else [getattr(samples, key).tolist() for key in samples.__struct_fields__],
     }
     return found | {name: parser.columns.take(name) for name in COLUMNS}
 
 
-def assert_same_in_parts(path: Path, processes: tuple[int, ...] = (2, 3), *, sound: bool = True) -> dict[str, Any]:
-    """Compare with one process; of a sound file others must have read at least one part."""
+def assert_same_in_parts(path: Path, threads: tuple[int, ...] = (2, 3), *, sound: bool = True) -> dict[str, Any]:
+    """Compare with one thread; of a sound file others must have read at least one part."""
     alone = everything(path, 1)
-    for count in processes:
+    for count in threads:
         together = everything(path, count)
         assert together.pop("absorbed") >= sound
         for key, value in alone.items():
@@ -90,7 +93,7 @@ def test_every_layout(tmp_path: Path, layout: str) -> None:
     assert alone["tail"]
 
 
-def test_gzip_and_more_processes_than_parts(tmp_path: Path) -> None:
+def test_gzip_and_more_threads_than_parts(tmp_path: Path) -> None:
     path = tmp_path / "trace.json.gz"
     path.write_bytes(gzip.compress(native(many())))
     assert_same_in_parts(path, (2, 3))
@@ -135,7 +138,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_gzip_file_whose_events_are_whole_and_whose_end_is_not(tmp_path: Path) -> None:
-    """The process that reads the last part finds its list closed, and the stream cut off after it."""
+    """The thread that reads the last part finds its list closed, and the stream cut off after it."""
     packed = tmp_path / "cut.json.gz"
     whole = gzip.compress(native(many()))
     packed.write_bytes(whole[:-8] + whole[-4:])  # the checksum is lost, the stated size is not
@@ -158,41 +161,19 @@ def test_a_part_that_begins_inside_an_event(tmp_path: Path) -> None:
     path = written(tmp_path, LAYOUTS["compact"](data))
     alone = everything(path, 1)
     assert "no event" not in alone["names"]
-    for head_start in range(
-        HEAD_START, HEAD_START + 3000, 300
-    ):  # the second part begins in an event and in the next ones
-        together = everything(path, 2, head_start)
+    for smallest in range(SMALLEST, SMALLEST + 3000, 300):  # the second part begins in an event and in the next ones
+        together = everything(path, 2, smallest)
         assert together["names"] == alone["names"]
         np.testing.assert_array_equal(together["start"], alone["start"])
 
 
-@pytest.mark.parametrize("interpreter", ["/no/such/python", "/bin/false"])
-def test_no_other_process_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
-    path = written(tmp_path, native(many()))
-    expected = everything(path, 1)
-    monkeypatch.setattr(sys, "executable", interpreter)
-    found = everything(path, 3)
-    assert found["absorbed"] == 0
-    assert found["names"] == expected["names"]
-    np.testing.assert_array_equal(found["start"], expected["start"])
-
-
-def test_what_lies_in_the_users_directory_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, native(many()))
-    for name in ("numpy", "msgspec", "trace", "gc", "mfu_doctor"):
-        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
-    monkeypatch.chdir(tmp_path)
-    assert_same_in_parts(path)
-    assert not (tmp_path / "imported").exists()
-
-
 def test_a_cut_inside_an_event_that_is_given_up_is_no_beginning(tmp_path: Path) -> None:
-    """Where this process had to mend something, another one could begin anywhere."""
+    """Where this thread had to mend something, another one could begin anywhere."""
     nested = [{"ph": "X", "ts": j, "cat": "kernel", "name": "no event"} for j in range(40)]
     path = written(tmp_path, LAYOUTS["one line"](many(lambda i: {"args": {"list": nested}} if i % 5 else {})))
     alone = everything(path, 1)
-    for head_start in range(HEAD_START, HEAD_START + 2000, 400):
-        together = everything(path, 3, head_start)
+    for smallest in range(SMALLEST, SMALLEST + 2000, 400):
+        together = everything(path, 3, smallest)
         assert together["damage"] == alone["damage"]
         np.testing.assert_array_equal(together["start"], alone["start"])
 
@@ -203,16 +184,6 @@ def test_a_name_that_is_not_text(tmp_path: Path) -> None:
     assert_same_in_parts(path)
 
 
-def test_an_interpreter_that_greets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sitecustomize that prints: what it says is not taken for events."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text("print('welcome to this cluster', flush=True)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    path = written(tmp_path, native(many()))
-    assert everything(path, 2)["absorbed"] == 0
-    assert_same_in_parts(path, (2,), sound=False)
-
-
 def test_a_file_that_was_replaced_meanwhile(tmp_path: Path) -> None:
     path = written(tmp_path, native(many()))
     expected = everything(path, 1)
@@ -220,40 +191,49 @@ def test_a_file_that_was_replaced_meanwhile(tmp_path: Path) -> None:
         parser = Parser(source)
         (tmp_path / "new.json").write_bytes(native(many()).replace(b"kernel_", b"KERNEL_"))
         (tmp_path / "new.json").replace(path)
-        assert read_in_parts(parser, source, path, 2, head_start=HEAD_START) == 0
+        assert read_in_parts(parser, source, path, 2, smallest=SMALLEST) == 0
     assert parser.columns.names == expected["names"]
 
 
-# A process that wants a part of a file without end, and is killed.
-KILLED = """
-import os
-from mfu_doctor.reading.parser import PartOf
-from mfu_doctor.reading.parts import Order, _start
-from mfu_doctor.reading.source import Source
-order = Order(os.getpid(), b"huge.json", Source("huge.json").identity, PartOf(1 << 20, b",\\n", False), None)
-print(_start(order).pid, flush=True)
-os.kill(os.getpid(), 9)
-"""
+def test_a_part_that_cannot_be_read_is_read_by_the_first_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, native(many()))
+    expected = everything(path, 1)
+
+    def failing(reader: _Reader) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(_Reader, "_read", failing)
+    found = everything(path, 3)
+    assert found["absorbed"] == 0
+    assert found["names"] == expected["names"]
+    np.testing.assert_array_equal(found["start"], expected["start"])
 
 
-def test_a_process_that_reads_a_part_ends_with_the_one_that_wants_it(tmp_path: Path) -> None:
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("processes are looked at in /proc")
-    with (tmp_path / "huge.json").open("wb") as file:
-        file.write(b'{"traceEvents": [\n')
-        file.truncate(1 << 36)  # a hole: nobody reads that far in the time of this test
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environ, capture_output=True, timeout=60)
-    assert killed.returncode == -9
-    until = time.monotonic() + 30
-    while time.monotonic() < until and _runs(int(killed.stdout)):
-        time.sleep(0.05)
-    assert not _runs(int(killed.stdout))
+def test_no_thread_outlives_the_reading_of_a_file_that_nobody_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first thread stops with an error while another has far to go."""
+
+    def endless(reader: _Reader) -> None:
+        while True:
+            reader._go_on(0.5)
+            time.sleep(0.01)
+
+    def stop(fraction: float) -> None:
+        if fraction > 0.2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Reader, "_read", endless)
+    path = written(tmp_path, native(many()))
+    before = threading.active_count()
+    with Source(path, stop) as source, pytest.raises(KeyboardInterrupt):
+        read_in_parts(Parser(source), source, path, 2, smallest=SMALLEST)
+    assert threading.active_count() == before
 
 
-def _runs(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"  # it has ended, and nobody asked how
+def test_python_alone_reads_with_one_thread(tmp_path: Path) -> None:
+    path = written(tmp_path, native(many()))
+    with in_python():
+        assert everything(path, 3)["absorbed"] == 0
