@@ -30,6 +30,8 @@ def refusal(turns: Turns, arm: Arm) -> str | None:
 def tried(turns: Turns, arm: Arm, report: Report) -> Tried:
     """All that is known of it."""
     why, failure = refusal(turns, arm), arm.failure
+    if failure is None and not arm.runs:
+        return replace(described(arm, report), reason=turns.ended)
     change, losses = turns.change(arm), turns.losses(arm)
     low, middle, high = change.of(turns.step_s) if change is not None else (None, None, None)
     return replace(

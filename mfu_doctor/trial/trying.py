@@ -147,7 +147,7 @@ def plan_runs(bench: Bench, report: Report) -> int:
 def plan_told(bench: Bench, arms: Sequence[Arm]) -> str:
     """What will run, how often and for how long."""
     names = ", ".join(" + ".join(arm.names) for arm in arms)
-    left = math.ceil(bench.budget.left_s / 60)
+    left = math.floor(bench.budget.left_s / 6) / 10
     return (
         f"trying {names}: each in turns with the unchanged program, at most {bench.steps} steps a run, until it is "
         f"settled, for {counted(left, 'minute')} at most"

@@ -31,7 +31,7 @@ from mfu_doctor.trial.orders import Measured
 from mfu_doctor.trial.remedies.remedy import Chosen
 
 _NO_TIME = "the time was over"
-_USUAL_PAIRS = 5  # that settle a fix; so many are planned for
+_USUAL_PAIRS = 5  # that settle a fix; so many are planned for, and run before another one has its turn
 
 
 class Runs(Protocol):
@@ -107,6 +107,7 @@ class Turns(Struct):
         # asked anew after each group: what was settled is open again if later runs show that the machine is noisier
         while (rest := [arm for arm in arms if self.is_open(arm)]) and self._has_time():
             at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
+            rest.sort(key=lambda arm: len(arm.runs) // _USUAL_PAIRS)  # what noise keeps open comes again after all others
             self._settle_group(rest[:at_once])
 
     def settle_rest(self, arms: Sequence[Arm]) -> None:
@@ -186,7 +187,9 @@ class Turns(Struct):
         return mean_of(run.steps_s, self.skipped)
 
     def _settle_group(self, group: Sequence[Arm]) -> None:
-        while group and self._has_time():
+        for _ in range(_USUAL_PAIRS):
+            if not group or not self._has_time():
+                return
             for arm in group:
                 self._pair(arm)
             group = [arm for arm in group if self.is_open(arm)]

@@ -14,6 +14,7 @@ from mfu_doctor.result.trial import (
     IDENTICAL,
     NO_EFFECT,
     NOT_A_NUMBER,
+    NOT_TRIED,
     OPEN,
     REFUSED,
     SAME,
@@ -107,6 +108,22 @@ def test_with_little_time_one_fix_is_settled_before_the_next_begins() -> None:
     first, second = found(bench, fix("a"), fix("b"))
     assert (first.verdict, second.verdict) == (BETTER, OPEN)
     assert len(bench.ran) <= 12
+
+
+def test_what_noise_keeps_open_does_not_take_the_time_of_the_others() -> None:
+    class Noisy(Drawn):
+        def measure(self, names: tuple[str, ...] = ()) -> Measured | Failure:
+            self.noise = 0.5 if names == ("a",) else 0.002
+            return super().measure(names)
+
+    first, second = found(Noisy({UNCHANGED: 0.1, ("a",): 0.1, ("b",): 0.05}, most=19), fix("a"), fix("b"))
+    assert (first.verdict, second.verdict) == (OPEN, BETTER)
+
+
+def test_what_never_ran_was_not_tried() -> None:
+    first, second = found(Drawn({UNCHANGED: 0.1, ("a",): 0.05}, most=7), fix("a"), fix("b"))
+    assert first.verdict == BETTER
+    assert (second.verdict, second.reason) == (NOT_TRIED, "the time was over")
 
 
 def test_a_larger_batch_counts_per_sample() -> None:

@@ -161,7 +161,7 @@ def _more_samples(tried: Tried) -> str:
 def _no_answer(trial: Trial) -> str:
     if not trial.runs:
         return _NOTHING if trial.ended is None else _TOO_EARLY
-    is_open = any(tried.verdict == known.OPEN for tried in trial.tried)
+    is_open = trial.ended is not None or any(tried.verdict == known.OPEN for tried in trial.tried)
     return f"No fix {'is known to make' if is_open else 'that was tried makes'} the step shorter{' yet' if is_open else ''}."
 
 
