@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -115,12 +116,13 @@ def known_from(path: Path, bench: Bench) -> Circumstances:
 
 
 def chosen(circumstances: Circumstances, named: Sequence[Chosen], *, everything: bool) -> Choice:
-    """What to try: what was named, else what answers the findings, in the order of the plan."""
+    """What to try: what was named, else what answers the findings in the order of the plan; first one fix of each."""
     report = circumstances.report
     if everything:
         wanted = [*named, *(Chosen(remedy) for remedy in REMEDIES)]
     else:
-        wanted = list(named) or [Chosen(remedy) for rule in _rules_of(report) for remedy in remedies_for(rule)]
+        by_turns = zip_longest(*(remedies_for(rule) for rule in _rules_of(report)))
+        wanted = list(named) or [Chosen(remedy) for each in by_turns for remedy in each if remedy is not None]
     fixes = dict.fromkeys(settled_on(fix, circumstances) for fix in wanted)
     reasons = {fix: fix.remedy.why_not(circumstances) for fix in fixes}
     arms = tuple(Arm((fix,)) for fix, reason in reasons.items() if reason is None)

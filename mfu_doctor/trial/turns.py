@@ -107,7 +107,9 @@ class Turns(Struct):
         # asked anew after each group: what was settled is open again if later runs show that the machine is noisier
         while (rest := [arm for arm in arms if self.is_open(arm)]) and self._has_time():
             at_once = max(self.bench.left() // (2 * _USUAL_PAIRS), 1)
-            rest.sort(key=lambda arm: len(arm.runs) // _USUAL_PAIRS)  # what noise keeps open comes again after all others
+            rest.sort(
+                key=lambda arm: len(arm.runs) // _USUAL_PAIRS
+            )  # what noise keeps open comes again after all others
             self._settle_group(rest[:at_once])
 
     def settle_rest(self, arms: Sequence[Arm]) -> None:
