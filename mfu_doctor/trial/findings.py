@@ -30,12 +30,13 @@ def refusal(turns: Turns, arm: Arm) -> str | None:
 def tried(turns: Turns, arm: Arm, report: Report) -> Tried:
     """All that is known of it."""
     why, failure = refusal(turns, arm), arm.failure
+    known = described(arm, report, turns.step_s)
     if failure is None and not arm.runs:
-        return replace(described(arm, report), reason=turns.ended)
+        return replace(known, reason=turns.ended)
     change, losses = turns.change(arm), turns.losses(arm)
     low, middle, high = change.of(turns.step_s) if change is not None else (None, None, None)
     return replace(
-        described(arm, report),
+        known,
         verdict=failure.kind if failure is not None else REFUSED if why is not None else turns.verdict(arm),
         reason=failure.reason if failure is not None else why,
         saving_low_s=low,
@@ -57,12 +58,20 @@ def rule_of(chosen: Chosen, report: Report) -> str | None:
     return max(savings, key=lambda rule: savings[rule].expected, default=None)
 
 
-def described(arm: Arm, report: Report) -> Tried:
-    """What is known before any run."""
+def described(arm: Arm, report: Report, step_s: float | None = None) -> Tried:
+    """What is known before any run with it.
+
+    Args:
+        arm: what is tried.
+        report: of the recording.
+        step_s: the unchanged step, if it was measured: what a saving is a share of, where the recording tells only shares.
+    """
     alone = arm.fixes[0]
     rule = rule_of(alone, report) if len(arm.fixes) == 1 else None
     found = report.diagnosis(rule) if rule is not None else None
-    saving = found.saving if found is not None and not report.savings_are_shares else None
+    is_scaled = report.savings_are_shares
+    scale = step_s / report.step_s if is_scaled and step_s is not None else 1.0
+    saving = found.saving if found is not None and (step_s is not None or not is_scaled) else None
     return Tried(
         fixes=arm.names,
         rule=rule,
@@ -70,9 +79,9 @@ def described(arm: Arm, report: Report) -> Tried:
         line="\n".join(fix.line for fix in arm.fixes),
         numerics="; ".join(dict.fromkeys(fix.remedy.numerics.value for fix in arm.fixes)),
         samples=arm.samples,
-        predicted_low_s=saving.low if saving is not None else None,
-        predicted_s=saving.mid if saving is not None else None,
-        predicted_high_s=saving.high if saving is not None else None,
+        predicted_low_s=scale * saving.low if saving is not None else None,
+        predicted_s=scale * saving.mid if saving is not None else None,
+        predicted_high_s=scale * saving.high if saving is not None else None,
     )
 
 

@@ -25,8 +25,10 @@ from mfu_doctor.trial.bench import Failure
 from mfu_doctor.trial.estimate import FEWEST_PAIRS, MOST_PAIRS
 from mfu_doctor.trial.findings import tried
 from mfu_doctor.trial.orders import Measured
+from mfu_doctor.trial.remedies.catalogue import remedy_named
 from mfu_doctor.trial.remedies.remedy import Chosen, Numerics
 from mfu_doctor.trial.turns import Arm, Turns
+from tests.runs import finding, report_of, steady
 from tests.sample_report import full_report
 from tests.trial.drawn import FIRST_S, SKIPPED, Curves, Drawn, falling, fix
 
@@ -118,6 +120,20 @@ def test_what_noise_keeps_open_does_not_take_the_time_of_the_others() -> None:
 
     first, second = found(Noisy({UNCHANGED: 0.1, ("a",): 0.1, ("b",): 0.05}, most=19), fix("a"), fix("b"))
     assert (first.verdict, second.verdict) == (OPEN, BETTER)
+
+
+def test_of_a_recording_that_tells_shares_a_prediction_is_a_share_of_the_measured_step() -> None:
+    """The profiler made the recorded steps twice as long."""
+    report = report_of(steady(0.2), diagnoses=(finding(),), savings_are_shares=True)
+    at_turns, arm = (
+        turns(Drawn({UNCHANGED: 0.1, ("loader-workers=4",): 0.05})),
+        Arm((remedy_named("loader-workers=4"),)),
+    )
+    at_turns.settle([arm])
+    one = tried(at_turns, arm, report)
+    assert (one.predicted_low_s, one.predicted_s, one.predicted_high_s) == pytest.approx(
+        (0.037, 0.0405, 0.044), rel=0.01
+    )
 
 
 def test_what_never_ran_was_not_tried() -> None:
