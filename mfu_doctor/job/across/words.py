@@ -10,7 +10,7 @@ from mfu_doctor.job.across.accounts import BEFORE_OWNER, COMMUNICATION
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.quantities import counted, duration, share
-from mfu_doctor.result.bottleneck import VOCABULARY
+from mfu_doctor.result.bottleneck import HOST, HOST_PARTS, VOCABULARY
 from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
 
 _FEW = 4  # ranks that are named one by one
@@ -51,7 +51,7 @@ def main_cause(more: dict[str, float]) -> str | None:
 
 
 def _bucket(owner: str) -> str:
-    return owner.partition(": ")[0]
+    return HOST if owner in HOST_PARTS else owner.partition(": ")[0]
 
 
 def sentence_of(job: Job, pattern: Pattern) -> str:

@@ -42,6 +42,21 @@ def test_a_rank_late_for_kernels_of_many_kinds_is_late_for_computing() -> None:
     assert fault.summary.endswith("for rank 1: computing takes 1.30 ms there, 1.00 ms on the others")
 
 
+def test_a_rank_late_for_launching_and_python_waits_for_its_cpu() -> None:
+    drawn = DrawnJob(4)
+    for _ in range(6):
+        drawn.step()
+        drawn.work(1000)
+        drawn.work({1: 140}, "launch")
+        drawn.work({1: 120}, "python")
+        drawn.work({1: 40}, "sync")
+        drawn.work({1: 30}, "data_loading")
+        drawn.collective(50)
+    fault = found(straggler_rank, job_of(drawn))
+    assert fault.cause == "host"
+    assert fault.summary.endswith("for rank 1: waiting for the CPU takes 260 us there, 0 ms on the others")
+
+
 def test_all_of_its_lateness_is_saved() -> None:
     assert saved_us(straggler_rank, job_of(one_late())) == pytest.approx((300, 300))
 
