@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.table import Ints
+from mfu_doctor.job.across.table import Ints, Mask
 from mfu_doctor.result.job import Arrival, RankStrip
 from mfu_doctor.units import NS_PER_S
 
@@ -13,6 +13,8 @@ WAIT, COMMUNICATION = "wait", "communication"
 # What a page can hold: arrivals of all ranks together, and parts of all strips together.
 _MOST_ARRIVALS, _MOST_PARTS = 20_000, 60_000
 _LEAST_PARTS = 24  # of a rank
+# Where collectives are too short to be drawn, a piece of the step holds so many shortest parts: what has a tenth of it is seen.
+_PIECE = 10
 _SHOWN = 0.5  # a collective is drawn in the strip of a rank if so much of it is exposed
 
 
@@ -79,28 +81,43 @@ _Part = tuple[float, float, str]
 
 
 def _parts(job: Job, rank: int, window: tuple[int, int], least: float) -> list[_Part]:
-    """Parts of a rank's step, from its begin: what owns the time between its collectives; waiting and the transfer in them."""
+    """Parts of a rank's step, from its begin: what owns the time between its collectives; waiting and the transfer in them.
+
+    Collectives that are too short to be drawn one by one stand together, in pieces of the step.
+    """
     table, waits, accounts = job.table, job.waits, job.accounts
     begin, end = window
     rows = np.arange(table.first[rank], table.first[rank + 1])
     took = waits.end[rows] - waits.arrive[rows]
-    shown = (
-        (took >= least / 2)
-        & (table.exposed[rows] >= _SHOWN * took)
-        & (waits.end[rows] > begin)
-        & (waits.arrive[rows] < end)
-    )
+    inside = (waits.end[rows] > begin) & (waits.arrive[rows] < end)
+    rows = rows[inside & (table.exposed[rows] >= _SHOWN * took)]
+    shown = waits.end[rows] - waits.arrive[rows] >= least / 2
+    hidden = np.cumsum(np.where(shown, 0, waits.exposed[rows]))
     parts: list[_Part] = []
-    at, before = begin, _account_at(job, rank, begin)
-    for row in rows[shown].tolist():
+    at, before, told = begin, _account_at(job, rank, begin), 0
+    for i in np.flatnonzero(shown | _cuts(waits.end[rows], window, _PIECE * least)).tolist():
+        row = int(rows[i])
         arrive, leave = max(int(waits.arrive[row]), at), min(int(waits.end[row]), end)
         if leave <= at:
             continue
-        parts += _between(job, at - begin, arrive - begin, accounts.at_arrival[row] - before)
-        until = min(max(int(waits.arrive[row] + waits.wait[row]), arrive), leave)
-        parts += [(arrive - begin, until - begin, WAIT), (until - begin, leave - begin, COMMUNICATION)]
-        at, before = leave, accounts.at_end[row]
-    return [*parts, *_between(job, at - begin, end - begin, _account_at(job, rank, end) - before)]
+        until, account = (arrive, accounts.at_arrival[row]) if shown[i] else (leave, accounts.at_end[row])
+        parts += _between(job, (at - begin, until - begin), account - before, int(hidden[i]) - told)
+        if shown[i]:
+            there = min(max(int(waits.arrive[row] + waits.wait[row]), arrive), leave)
+            parts += [(arrive - begin, there - begin, WAIT), (there - begin, leave - begin, COMMUNICATION)]
+        at, before, told = leave, accounts.at_end[row], int(hidden[i])
+    rest = _account_at(job, rank, end) - before
+    return [*parts, *_between(job, (at - begin, end - begin), rest, int(hidden[-1]) - told if len(hidden) else 0)]
+
+
+def _cuts(ends: Ints, window: tuple[int, int], piece: float) -> Mask:
+    """Which collectives end a piece of the step: of those inside of it the first that ends in each such length."""
+    out = np.zeros(len(ends), np.bool_)
+    last = np.maximum.accumulate(ends) if len(ends) else ends
+    at = np.searchsorted(last, np.arange(window[0] + piece, window[1], piece))
+    at = at[at < len(ends)]
+    out[at[ends[at] <= window[1]]] = True
+    return out
 
 
 def _account_at(job: Job, rank: int, time: int) -> Ints:
@@ -112,19 +129,25 @@ def _account_at(job: Job, rank: int, time: int) -> Ints:
     return total
 
 
-def _between(job: Job, begin: int, end: int, spent: Ints) -> list[_Part]:
-    """The owners of a part of a rank's time, those with most first, in the time that they have together."""
-    total = int(np.maximum(spent, 0).sum())
+def _between(job: Job, window: tuple[int, int], spent: Ints, waited: int) -> list[_Part]:
+    """The owners of a part of a rank's time, those with most first, in the time that they have together.
+
+    Of communication so much was waiting.
+    """
+    begin, end = window
+    owned: dict[str, int] = {}
+    for owner, ns in zip(job.accounts.owners, np.maximum(spent, 0).tolist(), strict=True):
+        owned[bucket_of(owner)] = owned.get(bucket_of(owner), 0) + ns
+    total = sum(owned.values())
     if end <= begin or not total:
         return []
+    owned[WAIT] = min(waited, owned.get(COMMUNICATION, 0))
+    owned[COMMUNICATION] = owned.get(COMMUNICATION, 0) - owned[WAIT]
     parts: list[_Part] = []
     at, scale = float(begin), (end - begin) / total
-    for owner in np.argsort(-spent, kind="stable").tolist():
-        if spent[owner] <= 0:
-            break
-        until = at + float(spent[owner]) * scale
-        parts.append((at, until, bucket_of(job.accounts.owners[owner])))
-        at = until
+    for owner, ns in sorted(owned.items(), key=lambda item: -item[1]):
+        parts.append((at, at + ns * scale, owner))
+        at += ns * scale
     return parts
 
 
