@@ -19,6 +19,7 @@ from mfu_doctor.errors import DoctorError, suggest
 from mfu_doctor.result.findings import FAILED
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import RECORDED, Breakdown, StepTime, step_time_of
+from mfu_doctor.units import GIGA
 
 MIN_SAMPLES = 3  # steps: with fewer, a median absolute deviation says nothing
 NOISE_FACTOR = 2.0  # a change is real beyond this many joint spreads
@@ -140,11 +141,14 @@ _KEYS: dict[str, Callable[[Report], str | None]] = {
     DEVICE: lambda report: report.device.name,
     COUNT: _count,
     DTYPE: lambda report: report.device.dtype,
-    MODEL_FLOPS: lambda report: None if report.mfu.model_flops is None else f"{report.mfu.model_flops:.6g}",
+    MODEL_FLOPS: lambda report: (
+        None if report.mfu.model_flops is None else f"{report.mfu.model_flops / GIGA:,.6g} GFLOP"
+    ),
     TORCH: _torch_minor,
     TIMING: _timing,
 }
 KEYS = tuple(_KEYS)
+_MEANS = {COUNT: "the number of devices (count)", MODEL_FLOPS: "the work of a step (model-flops)"}
 
 
 def differing_keys(a: Report, b: Report) -> dict[str, tuple[str | None, str | None]]:
@@ -181,7 +185,7 @@ def require_alike(reports: Sequence[Report], *, allowed: Collection[str] = (), k
         for key, (left, right) in differing_keys(reports[0], other).items():
             if key in keys and key not in allowed:
                 raise DoctorError(
-                    f"{reports[0].run.trace} and {other.run.trace} cannot be compared: {key} is"
+                    f"{reports[0].run.trace} and {other.run.trace} cannot be compared: {_MEANS.get(key, key)} is"
                     f" {left or 'unknown'} and {right or 'unknown'}",
                     f"compare runs with the same {key}, or pass --allow-different {key}",
                 )

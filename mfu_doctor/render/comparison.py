@@ -9,7 +9,7 @@ from msgspec import Struct
 from mfu_doctor import quantities
 from mfu_doctor.analysis.summary.tables import TOP
 from mfu_doctor.comparison.compare import Change, Comparison
-from mfu_doctor.comparison.prediction import Prediction
+from mfu_doctor.comparison.prediction import HELD, Prediction
 from mfu_doctor.render.terminal.paint import Abilities, shown_on
 from mfu_doctor.render.terminal.screen import BLANK, Line, Span, line
 from mfu_doctor.render.words.escape import inline
@@ -159,8 +159,11 @@ def _prediction(prediction: Prediction) -> str:
     )
     error = quantities.signed_percent(prediction.error or 0.0)
     noise = f", noise: +-{quantities.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
+    came = prediction.outcome or ""
+    if came == HELD and not prediction.low_s <= (prediction.measured_s or 0.0) <= prediction.high_s:
+        came += " within the noise"
     return (
-        f"the prediction for {' and '.join(prediction.fixes)} {prediction.outcome}; predicted step: {span}, "
+        f"the prediction for {' and '.join(prediction.fixes)} {came}; predicted step: {span}, "
         f"measured step: {_time(prediction.measured_s)}, error{of}: {error}{noise}"
     )
 
