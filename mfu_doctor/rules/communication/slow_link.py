@@ -106,7 +106,10 @@ def slow_link(run: Run) -> Outcome:
         fix=_ASK if rate < SLOWEST else _LOOK,
         detail=f"the saving is that of a link in use, and what is used was not recorded; {tool} shows how the GPUs are "
         f"connected; {unsure}",
-        decides=Ends(low="they reach 40 %", high="messages reach 90 % of the link's rate"),
+        decides=Ends(
+            low="they reach 40 % and half of it is waiting",
+            high="messages reach 90 % of the link's rate and no rank is late",
+        ),
         change=Change(*ends),
         evidence=(shown("bus bandwidth", rate, "bytes/s"), shown("link", link, "bytes/s")),
         effort="setting",

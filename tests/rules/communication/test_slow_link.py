@@ -27,7 +27,11 @@ def test_what_no_link_explains_is_left_to_the_late_rank_but_at_the_high_end() ->
     assert price_us(slow_link, run).low_ns == close((by_host - moved / (0.4 * 300e9) * 1e6) / 2)
     assert price_us(slow_link, run).mid_ns == close(by_host - moved / (0.8 * 300e9) * 1e6)
     assert price_us(slow_link, run).high_ns == close(39_000 - moved / (0.9 * 300e9) * 1e6)
-    assert "waiting for a late rank" in (found(slow_link, run).detail or "")
+    told = found(slow_link, run)
+    assert "waiting for a late rank" in (told.detail or "")
+    assert told.decides is not None
+    assert told.decides.low.endswith("half of it is waiting")  # "if they reach 40 %" was said of half of that
+    assert told.decides.high.endswith("no rank is late")
 
 
 def test_from_one_rank_it_is_asked_whether_one_is_late_or_the_link_slow() -> None:
