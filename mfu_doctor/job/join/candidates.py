@@ -157,14 +157,18 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
         told = job.summaries[most_on].report.diagnosis(rule)
         if told is None:
             continue
+        stands_out = _stands_out(savings, most_on)
+        whose = (
+            "" if stands_out or len(places) == 1 else f" (on rank {job.ranks[most_on]})"
+        )  # the figures are of one rank
         found = JobFinding(
             rule=rule,
             code=told.code,
-            summary=told.summary,
+            summary=f"{told.summary}{whose}",
             fix=told.fix,
             place=told.place,
             ranks=() if len(places) == len(job) else tuple(job.ranks[place] for place in places),
-            most_on=job.ranks[most_on] if _stands_out(savings, most_on) else None,
+            most_on=job.ranks[most_on] if stands_out else None,
             confidence=told.confidence or "modelled",
             evidence=told.evidence,
         )

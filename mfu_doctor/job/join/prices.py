@@ -93,7 +93,7 @@ def plan_of(job: Job, ranked: Sequence[Priced], mfu: float | None) -> Plan:
         saving_high_s=high * job.step_s,
         mfu_low=mfu / (1 - low) if mfu is not None and low < 1 else None,
         mfu_high=mfu / (1 - high) if mfu is not None and high < 1 else None,
-        stop="after these fixes, no other fix saves 1 % of the job's step",
+        stop="after these fixes, no other fix is predicted to save 1 % of the job's step",
         notes=notes,
     )
 

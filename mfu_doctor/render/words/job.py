@@ -45,7 +45,8 @@ def waiting(job: JobReport, *, brief: bool = False) -> str:
     step = job.step_time_s.stated if job.step_time_s is not None else job.breakdown.step_s
     if job.wait_s is None:
         return f"not known: {job.matching.note or 'no collective could be matched'}"
-    text = f"{quantities.duration(job.wait_s)} of a step ({quantities.share(job.wait_s, step)}), mean over ranks"
+    wait = f"{quantities.duration(job.wait_s)} of a step ({quantities.share(job.wait_s, step)})"
+    text = f"{wait}, mean over all ranks, late ones too"
     if job.exposed_wait_s is not None and not brief:
         text += f"; {quantities.duration(job.exposed_wait_s)} of it with nothing else on the device"
     return text

@@ -254,6 +254,7 @@ def test_a_fix_that_another_one_covers_is_an_overlap_of_the_jobs_plan() -> None:
         own = replace(one.report, diagnoses=found)
         both.append(replace(one, report=own, reach=plain_reach(one), mended=mended))
     report = join(both, source="runs/7")
+    assert all(one.summary.endswith("here (on rank 0)") for one in report.findings)  # the figures of one of four
     (step,), (overlap,) = report.plan.steps, report.plan.overlaps
     assert {step.rule, overlap.rule} == set(names)
     assert overlap.covered_by == step.rule
