@@ -178,5 +178,5 @@ def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bo
         floor = "all matmuls at peak FLOP/s" if scale.floor_s == scale.products_s else "MFU 100 %"
         return f"no step shorter than {duration(scale.floor_s)} is predicted: this is {floor}{why if replaced else ''}"
     if roofline_s is None or replaced:
-        return f"after these fixes, no other fix saves 1 % of the step{why if replaced else ''}"
+        return f"after these fixes, no other fix is predicted to save 1 % of the step{why if replaced else ''}"
     return f"after these fixes, the step is {number(step_s / roofline_s)}x the lower bound of {duration(roofline_s)}"

@@ -14,7 +14,7 @@ from mfu_doctor.diagnosis.rule_runner import Examined
 from mfu_doctor.quantities import duration, duration_range, percent
 from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.step import LONG
-from mfu_doctor.rules.contract import Finding, Skip
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Skip
 
 # A count of so many is known to half of itself (two standard deviations, the square root each).
 ENOUGH_LONG = 16
@@ -41,7 +41,7 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], run: Run) -> Diagno
         return Diagnosis(rule=rule.name, code=rule.code, status=CRASHED, summary=finding.summary, reason=priced.error)
     reason = finding.withhold
     if not priced.worth and reason is None and saving is not None:
-        reason = _too_little(saving, priced.noise)
+        reason = _too_little(saving, priced.noise, WORTH_SHARE * run.mfu.step_s)
     if saving is None and finding.change is not None and run.replay.distrust is not None:
         reason = f"no saving predicted: {run.replay.distrust}"
     return Diagnosis(
@@ -80,10 +80,13 @@ def _with(detail: str | None, why: str | None) -> str | None:
     return f"{detail.rstrip('.')}; {why}" if detail else why
 
 
-def _too_little(saving: Saving, noise: float | None) -> str:
+def _too_little(saving: Saving, noise: float | None, least_s: float) -> str:
+    """Why a saving is not worth its fix; `least_s` is what would be."""
     found = duration_range(saving.low, saving.high)
     if noise is not None:
         return f"the predicted saving is {found} per step, and two runs like this one differ by {percent(noise)} anyway"
+    if saving.high >= least_s:
+        return f"the predicted saving is {found} per step: at its low end too little"
     return "no saving is predicted" if found == duration(0.0) else f"the predicted saving is only {found} per step"
 
 

@@ -15,7 +15,6 @@ from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, b
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import (
     AT_STAKE,
-    FAILED,
     NOT_MEASURED,
     WITHHELD,
     Diagnosis,
@@ -46,7 +45,6 @@ _PRICED_BY = {
     "gc": ("gc-pause",),
     "queue": ("held-queue",),
 }
-_FORWARD_ONLY = "forward-only"  # the rule that finds it; its summary begins with what it calls the run
 
 
 def verdict_of(report: Report) -> RunVerdict:
@@ -55,8 +53,8 @@ def verdict_of(report: Report) -> RunVerdict:
     Args:
         report: all else of it, its caveats too.
     """
-    found, forward = _verdict_of(report), report.diagnosis(_FORWARD_ONLY)
-    if found.limit is None or forward is None or forward.status != FAILED:
+    found, forward = _verdict_of(report), report.forward_only
+    if found.limit is None or forward is None:
         return found
     said, called = found.sentence, forward.summary.partition(":")[0]
     return replace(found, sentence=f"{called}, {said[:1].lower()}{said[1:]}")
@@ -224,7 +222,8 @@ def _nothing(report: Report) -> str:
     least = report.plan.roofline_s
     told = least is not None and _is_counted(report, least)
     far = f". At full rates its kernels would take {part_of(least or 0.0, report.step_s)}" if told else ""
-    return f"no known fix saves 1 % of the {whole}{far}"
+    sure = " for sure" if report.unsure else ""
+    return f"no known fix saves 1 % of the {whole}{sure}{far}"
 
 
 def _is_counted(report: Report, least_s: float) -> bool:

@@ -40,8 +40,9 @@ def render_markdown(report: Report, *, origin: Origin | None = None) -> str:
 def _title(report: Report) -> list[str]:
     rows = [f"### mfu-doctor: {wording.headline(report)[0]}, {wording.step_time(report)[0]}", ""]
     device = report.device.name or ("CPU" if report.device.kind == "cpu" else "GPU")
-    many = f"{report.device.count} × " if report.device.count > 1 else ""  # noqa: RUF001 - the sign meant
-    about = [inline(report.run.trace), wording.steps(report), f"{many}{inline(device)}"]
+    rank = labels.rank(report)
+    many = f"{report.device.count} × " if report.device.count > 1 and not rank else ""  # noqa: RUF001 - the sign meant
+    about = [inline(report.run.trace), wording.steps(report), f"{many}{inline(device)}", *([rank] if rank else [])]
     if "torch" in report.run.versions:
         about.append(f"torch {inline(report.run.versions['torch'])}")
     return [*rows, " · ".join(about)]
@@ -94,7 +95,7 @@ def where(report: Report) -> list[str]:
 
 def _code(report: Report) -> list[str]:
     rows = code_lines.first_lines(report)
-    table = [f"| {code_lines.TITLE} | time | share | |", "| --- | ---: | ---: | --- |"]
+    table = [f"| {code_lines.title(report)} | time | share | |", "| --- | ---: | ---: | --- |"]
     for row in rows:
         time, part = quantities.duration(row.seconds), quantities.percent(row.share)
         table.append(f"| {inline(row.place)} | {time} | {part} | {code_lines.rate(row)} |")
@@ -103,15 +104,15 @@ def _code(report: Report) -> list[str]:
 
 def _cause(owner: str, seconds: float) -> str:
     name, _, means = meaning(owner).partition(": ")
-    return f"{inline(name)} {quantities.duration(seconds, 2)}{f' ({means})' if means else ''}"
+    return f"{inline(name)} {quantities.duration(seconds)}{f' ({means})' if means else ''}"
 
 
 def fixes(report: Report) -> list[str]:
-    """What to fix first, what all of it saves, and what saves too little here."""
+    """What to fix, what all of it saves, and what saves too little here."""
     found, rows = report.failed, []
     if found:
         error = wording.replay_error(report)
-        rows += [f"**Fix first**{f' ({error})' if error else ''}", ""]
+        rows += [f"**What to fix**{f' ({error})' if error else ''}", ""]
         rows += [labels.replayed(found[:MOST]), ""] if report.device.unseen is None else []
         for index, diagnosis in enumerate(found[:MOST], 1):
             rows += _fix(report, index, diagnosis)
@@ -123,7 +124,8 @@ def fixes(report: Report) -> list[str]:
     rows += ["", inline(tried)] if (tried := of_program(report)) else []
     held = report.withheld
     if held:
-        rows += ["", "Saves too little here:", ""]
+        told = plan_wording.held_back(report)
+        rows += ["", f"{told[:1].upper()}{told[1:]}:", ""]
         rows += [f"- {inline(d.rule)}: {inline(plan_wording.why_withheld(report, d))}" for d in held[:MOST]]
         rows += _left_out(held)
     return rows

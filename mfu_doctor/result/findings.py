@@ -18,6 +18,9 @@ WIDE = 1.3
 SAME_END = 1.05  # a best estimate this near to the high end is that end
 # Ends further apart than this leave open whether a fix is worth its work: only trying it tells.
 VERY_WIDE = 3.0
+# A fix is worth reporting if its low estimate saves at least this share of the step. It cannot save more than its fault takes,
+# so a rule finds nothing if the fault takes less. A rule that uses another share has another reason, and states it.
+WORTH_SHARE = 0.01
 NO_STEP = 0.05  # of the step: a step predicted to be shorter is an error of prediction as much as a step
 WORTH_TELLING = 1.05  # a step that many times as fast is worth the words
 MEASURED, MODELLED, GUESSED = "measured", "modelled", "guessed"

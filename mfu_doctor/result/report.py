@@ -16,6 +16,7 @@ from mfu_doctor.result.findings import (
     NOT_MEASURED,
     PASSED,
     WITHHELD,
+    WORTH_SHARE,
     Diagnosis,
     Ends,
     Evidence,
@@ -152,6 +153,18 @@ class Report(Struct, frozen=True, kw_only=True):
     def withheld(self) -> tuple[Diagnosis, ...]:
         """Advice that would save (almost) nothing here, each with its number."""
         return self.with_status(WITHHELD)
+
+    @property
+    def unsure(self) -> tuple[Diagnosis, ...]:
+        """Those of them that may save enough: only the low end of their saving is too little."""
+        least = WORTH_SHARE * self.step_s
+        return tuple(d for d in self.withheld if d.saving is not None and d.saving.high >= least > d.saving.low)
+
+    @property
+    def forward_only(self) -> Diagnosis | None:
+        """What says that nothing runs backward, if that was found; its summary begins with what it calls the run."""
+        found = self.diagnosis("forward-only")
+        return found if found is not None and found.status == FAILED else None
 
     def diagnosis(self, rule: str) -> Diagnosis | None:
         """What the rule of this name said, or None if it was not run."""

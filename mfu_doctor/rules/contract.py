@@ -13,13 +13,11 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.result.findings import WORTH_SHARE as WORTH_SHARE  # noqa: PLC0414 - rules take it from here
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.needs import Need
 
-# A fix is worth reporting if its low estimate saves at least this share of the step. It cannot save more than its fault takes,
-# so a rule finds nothing if the fault takes less. A rule that uses another share has another reason, and states it.
-WORTH_SHARE = 0.01
 Effort: TypeAlias = Literal["setting", "line", "refactor"]  # least first
 Risk: TypeAlias = Literal["none", "rounding", "convergence"]  # least first
 # How well a saving is known. `SURE` in `result.findings` says what each means to readers: measured is high, modelled medium, a

@@ -386,7 +386,7 @@ def test_a_vanishing_mfu_is_not_none() -> None:
 
 
 def test_withheld_advice_keeps_its_number_and_replay_its_error() -> None:
-    assert "idle by cause: launching 41 ms, sync 11 ms, Python 2.8 ms" in render(loader_bound(), "terminal")
+    assert "idle by cause: launching 41.2 ms, sync 11.0 ms, Python 2.75 ms" in render(loader_bound(), "terminal")
     text = " ".join(render(loader_bound(), "terminal", verbose=True).split())
     assert "removing them saves 0.0 ms" in text
     assert "replay error -0.4 %" in text
@@ -402,7 +402,7 @@ def test_the_first_screen_counts_what_was_checked_and_minus_v_lists_it() -> None
 def test_verbose_explains_the_words_of_the_first_screen() -> None:
     """Idle causes, replay, effort and confidence were codes that only the source explained."""
     text = " ".join(render(loader_bound(), "terminal", verbose=True).split())
-    assert "41 ms launching (host-bound): the CPU launches kernels too slowly" in text
+    assert "41.2 ms launching (host-bound): the CPU launches kernels too slowly" in text
     assert "Savings are predicted by replay: the recorded timeline is simulated again with the problem removed." in text
     assert "one-line change" in text
 

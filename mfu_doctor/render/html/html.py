@@ -33,7 +33,6 @@ from mfu_doctor.render.words import trial as trial_words
 from mfu_doctor.render.words.next_commands import Origin, commands, naming
 from mfu_doctor.render.words.text import EN_DASH, clean, each_text
 from mfu_doctor.render.words.trial import patch_lines
-from mfu_doctor.result.findings import CRASHED
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
 
@@ -136,10 +135,10 @@ def _page_context(report: Report, scope: str) -> dict[str, Any]:
         "ops": report.ops[:TABLE_ROWS],
         "modules": report.modules[:TABLE_ROWS],
         "code_lines": report.code_lines[:TABLE_ROWS],
-        "code_title": code_lines.TITLE,
+        "code_title": code_lines.title(report),
         "code_rate": code_lines.rate,
         "withheld": [(found, plan_wording.why_withheld(report, found)) for found in report.withheld],
-        "crashed": report.with_status(CRASHED),
+        "held_back": plan_wording.held_back(report),
         "unmeasured": wording.unmeasured(report),
         "baseline_rows": page.baseline_rows(report),
         "method": page.method_rows(report),

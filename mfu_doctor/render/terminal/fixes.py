@@ -81,8 +81,9 @@ def _brief(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     name, *below = _named(f"{index} {found.rule}" + (f": {place}" if place else ""), report, found, look)
     saves = _columns(name, wording.saving(report, found), wording.sure(found), look)
     room = look.width - len(TEXT)
-    change = [row for row in change_rows(found.fix or "", None, room) if not row.lstrip().startswith("#")]
-    told = change if change and len(change) <= BRIEF else wrap(found.summary, room, lines=BRIEF)
+    ask = found.is_question  # then the comment is what it asks
+    change = [row for row in change_rows(found.fix or "", None, room) if ask or not row.lstrip().startswith("#")]
+    told = change if change and len(change) <= BRIEF + ask else wrap(found.summary, room, lines=BRIEF)
     rows = (line(saves, "number"), *(line(TEXT + row) for row in below), *_tried(report, found, room))
     return Block(rows, (tuple(line(TEXT + row, "code") for row in told),), urgency=0, hint=False)
 
@@ -178,7 +179,8 @@ def _plan(report: Report, look: Look) -> list[Block]:
     text = plan_wording.in_order(report)
     blocks = []
     if text:
-        rows = wrap(text, look.width - len(INDENT), lines=look.at_most(2 if look.tight else 3))
+        room, most = look.width - len(INDENT), look.at_most(2 if look.tight else 3)
+        rows = wrap(text if most is None else whole_parts(text, room, most), room, lines=most)
         blocks.append(Block(tuple(line(INDENT + t, "" if i else "head") for i, t in enumerate(rows))))
     if look.verbose:
         blocks.append(Block(tuple(line(t) for t in _plan_rows(report, look))))
@@ -210,4 +212,5 @@ def _withheld(report: Report, look: Look) -> list[Block]:
     if not held or not look.verbose:
         return []
     entries = tuple(entry(d.rule, plan_wording.why_withheld(report, d), look) for d in held)
-    return [Block((line(f"{INDENT}Saves too little here {len(held)}", "head"),), entries, urgency=3)]
+    told = plan_wording.held_back(report)
+    return [Block((line(f"{INDENT}{told[:1].upper()}{told[1:]} {len(held)}", "head"),), entries, urgency=3)]

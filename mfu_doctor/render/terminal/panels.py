@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
 from mfu_doctor.render.words import caveats as caveat_words
-from mfu_doctor.render.words import code_lines, columns, whole_run, wording
+from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.bottleneck import meaning, named
@@ -63,9 +63,7 @@ def header(report: Report, look: Look) -> Block:
     """Version, trace, number of steps and device. The names of the trace and the device are cut last."""
     run, device = report.run, report.device
     name = device.name or ("CPU" if device.kind == "cpu" else "GPU")
-    rank = (
-        f"rank {run.rank} of {run.world_size}" if run.world_size and run.world_size > 1 and run.rank is not None else ""
-    )
+    rank = labels.rank(report)
     kind = f"{device.count} x {name}" if device.count > 1 and not rank else name
     torch = f"torch {run.versions['torch'].split('+')[0]}" if "torch" in run.versions else ""
     steps = wording.steps(report)
@@ -154,12 +152,18 @@ def whole(report: Report, look: Look) -> list[Block]:
         bar = Span(_bar(row.seconds / largest, longest, look).ljust(longest), "bar")
         left = f"{INDENT}{row.label.ljust(column)}"
         tail = f"{text:>7}{row.share:>8}"
-        note = shorten(row.note, look.width - cells(left) - longest - cells(tail) - 2, middle=True)
+        note = _beside(row.note, look.width - cells(left) - longest - cells(tail) - 2)
         lines.append((Span(left), bar, Span(tail + (f"  {note}" if note else ""))))
     if look.verbose:
         lines.append(line(INDENT + whole_run.besides(report), "quiet"))
     entries = (tuple(lines[:2]), *((row,) for row in lines[2:]))
     return [Block((), entries, gap=True, urgency=2, hint=False)]
+
+
+def _beside(note: str, room: int) -> str:
+    """A line and its call; where both do not fit the line alone, because a name with a hole cannot be opened."""
+    place = note.partition(", ")[0]
+    return note if cells(note) <= room else shorten(place, room, middle=True)
 
 
 def where(report: Report, look: Look) -> Block:
@@ -191,7 +195,7 @@ def code(report: Report, look: Look) -> list[Block]:
     rows = code_lines.first_lines(report)
     if look.verbose or not rows:
         return []
-    head = line(f"{INDENT}{code_lines.TITLE}", "head")
+    head = line(f"{INDENT}{code_lines.title(report)}", "head")
     entries = [line(f"{INDENT}{text}") for text in code_table(rows, look.width - len(INDENT))]
     return [Block((), ((head, entries[0]), *((entry,) for entry in entries[1:])), gap=True, hint=False)]
 
@@ -209,7 +213,7 @@ def code_table(rows: Sequence[CodeLine], room: int) -> list[str]:
 def _idle(report: Report, look: Look) -> list[Line]:
     """The causes of idle time: in one line, or with `-v` one a line with its meaning."""
     left, room = " " * (len(INDENT) + 15), look.width - len(INDENT) - 15
-    causes = [(name, quantities.duration(value, 2)) for name, value in wording.idle_causes(report)]
+    causes = [(name, quantities.duration(value)) for name, value in wording.idle_causes(report)]
     if not causes:
         return []
     if not look.verbose:
@@ -244,7 +248,7 @@ def judged(report: Report, look: Look) -> list[Block]:
         return [_passed(report, look), *_unmeasured(report, look)]
     counts = (
         (len(report.passed), "passed"),
-        (len(report.withheld), "too small"),
+        (len(report.withheld), "small or unsure" if report.unsure else "too small"),
         (sum(len(rules) for rules, _ in wording.unmeasured(report)), "not measured"),
     )
     told = ", ".join(f"{count} {what}" for count, what in counts if count)

@@ -25,7 +25,7 @@ def appendix(report: Report, look: Look) -> list[Block]:
     parts = (
         ("Why MFU is below 100 %: time per step by cause", _waterfall(report)),
         ("Steps", _steps(report)),
-        (code_lines.TITLE, code_table(report.code_lines, room)),
+        (code_lines.title(report), code_table(report.code_lines, room)),
         ("Kernels, per step", _kernels(report, room)),
         ("Operators, per step", _operators(report.ops, room)),
         ("Modules, per step", _operators(report.modules, room)),
@@ -106,7 +106,9 @@ def _operators(ops: tuple[OpRow, ...], room: int) -> list[str]:
 
 def _counts(report: Report) -> list[str]:
     rows = [f"{name.replace('_', ' ')}: {quantities.number(value)}" for name, value in report.structure.items()]
-    return rows + [f"{name}: {', '.join(places)}" for name, places in report.places.items() if places]
+    return rows + [
+        f"{name.replace('_', ' ')} at: {', '.join(places)}" for name, places in report.places.items() if places
+    ]
 
 
 def _run(report: Report) -> list[str]:
@@ -114,7 +116,7 @@ def _run(report: Report) -> list[str]:
     facts: list[tuple[str, object]] = [
         ("step boundaries from", labels.STEPS_FOUND_BY.get(run.steps_source, run.steps_source)),
         ("mfu_doctor.profile() called at", run.site),
-        ("created", report.created),
+        ("report made", report.created),
         *run.versions.items(),
         *run.settings.items(),
     ]

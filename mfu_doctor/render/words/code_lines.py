@@ -6,9 +6,13 @@ from mfu_doctor import quantities
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.step import CodeLine
 
-TITLE = "Your code: computing by function, with its backward"
 MOST = 3  # on the first screen
 _WORTH = 0.05  # of the step; a shorter line is in the table of all
+
+
+def title(report: Report) -> str:
+    """What the table of them is called."""
+    return f"Your code: computing by function{'' if report.forward_only else ', with its backward'}"
 
 
 def first_lines(report: Report) -> tuple[CodeLine, ...]:

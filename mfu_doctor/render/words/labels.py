@@ -40,6 +40,12 @@ def is_job(report: Report) -> bool:
     return report.run.rank is None and (report.run.world_size or 1) > 1
 
 
+def rank(report: Report) -> str:
+    """Which rank of how many it is of: "rank 0 of 8"; empty if it is of no rank of several."""
+    run = report.run
+    return f"rank {run.rank} of {run.world_size}" if (run.world_size or 1) > 1 and run.rank is not None else ""
+
+
 def no_lines(report: Report) -> str:
     """Why no fix has a file and line, and what would tell; empty if one has, or if the stacks that were recorded name none."""
     run = report.run
@@ -53,9 +59,10 @@ def no_lines(report: Report) -> str:
 
 def fix_tags(found: Diagnosis) -> tuple[str, ...]:
     """How a fix is meant, in words: how its saving is known, what it asks of the user, and whether results change."""
+    does = "" if found.is_question else RISKS.get(found.risk, UNCHANGED) if found.risk else ""
     known = (
         f"{found.sure}: {SURE[found.sure]}" if found.saving or found.throughput_gain is not None else "",
-        EFFORTS.get(found.effort, found.effort) if found.effort else "",
-        RISKS.get(found.risk, UNCHANGED) if found.risk else "",
+        EFFORTS.get(found.effort, found.effort) if found.effort and not found.is_question else "",
+        does,
     )
     return tuple(words for words in known if words)

@@ -118,7 +118,7 @@ def plan_notes(report: Report) -> list[str]:
 def lower_bound(roofline_s: float) -> str:
     """The step that the kernels of this run could reach at best."""
     best = quantities.duration(roofline_s, 2)
-    return f"lower bound (current kernels at their roofline, no idle time): {best} per step"
+    return f"lower bound (no idle time, current kernels at their roofline as far as it is known): {best} per step"
 
 
 def large(report: Report, found: Sequence[Diagnosis]) -> list[Diagnosis]:
@@ -132,6 +132,11 @@ def unlisted_fixes(report: Report) -> list[Diagnosis]:
     listed = {found.rule for found in report.failed}
     found = [report.diagnosis(step.rule) for step in report.plan.steps if step.rule not in listed]
     return [d for d in found if d is not None and d.fix]
+
+
+def held_back(report: Report) -> str:
+    """What is said of all fixes that are not recommended."""
+    return "saves too little here" + (", or may" if report.unsure else "")
 
 
 def why_withheld(report: Report, diagnosis: Diagnosis) -> str:
