@@ -9,6 +9,7 @@ from typing import TypeAlias
 _NUMBERS = ("range", "trange", "count")
 _PASSING_ON = ("enumerate", "iter", "tqdm", "track", "islice", "cycle")  # they hand out what their first argument does
 
+_FIT = "fit"  # of a trainer
 _OWN = ("self", "cls")  # a call of a method does not give it
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -37,9 +38,10 @@ def iterables_at(tree: ast.Module, line: int, *, around: bool) -> list[ast.expr]
     return found + [taken for call in taking if (taken := _taken_by(call)) is not None]
 
 
-def lines_of_backward(tree: ast.Module) -> list[int]:
-    """Where the program trains, if it has a loop of its own."""
-    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and last_name(node.func) == "backward"]
+def lines_of_training(tree: ast.Module) -> list[int]:
+    """Where the program trains: in a loop of its own, or in that of a trainer."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if last_name(call.func) in ("backward", _FIT)]
 
 
 def _begins_at(loop: ast.For | ast.While, line: int) -> bool:
@@ -58,7 +60,7 @@ def _taken_by(call: ast.Call) -> ast.expr | None:
     """What `next(it)` and `trainer.fit(model, loader)` take batches from."""
     if _is_next(call):
         return call.args[0] if call.args else None
-    if last_name(call.func) != "fit":
+    if last_name(call.func) != _FIT:
         return None
     named = (keyword.value for keyword in call.keywords if keyword.arg == "train_dataloaders")
     return next(named, call.args[1] if len(call.args) > 1 else None)

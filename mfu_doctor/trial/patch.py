@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfu_doctor.trial.goes_over import covers, is_made_by, iterables_at, last_name, lines_of_backward
+from mfu_doctor.trial.goes_over import covers, is_made_by, iterables_at, last_name, lines_of_training
 from mfu_doctor.trial.imports import Origins, bound_by, import_block, origins_of, root_of
 from mfu_doctor.trial.remedies.remedy import AfterImports, Chosen, Edit, Keywords
 
@@ -145,7 +145,7 @@ def _iterables(
     here = iterables_at(tree, line, around=around) if line is not None else []
     if here or not around:
         return here
-    return [found for each in lines_of_backward(tree) for found in iterables_at(tree, each, around=True)]
+    return [found for each in lines_of_training(tree) for found in iterables_at(tree, each, around=True)]
 
 
 def _single(tree: ast.Module, calls: Sequence[tuple[ast.Call, Keywords]]) -> list[tuple[ast.Call, Keywords]]:

@@ -16,6 +16,7 @@ from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.trial import (
     AS_UNCHANGED,
     BETTER,
+    CLOSE,
     CRASHED,
     DRIFTS,
     IDENTICAL,
@@ -195,9 +196,17 @@ def test_one_run_says_what_its_step_took() -> None:
 def test_the_ends_of_a_range_have_the_digits_of_the_larger_one() -> None:
     assert (
         measured(replace(WORKERS, step_s=2.0, saving_low_s=-5.9, saving_s=-1.36, saving_high_s=0.0068))
-        == "-1.36 s (-5.9 to 0.0)"
+        == "-1.36 s (-5.9 to 0.007)"
+    )
+    assert (
+        measured(replace(WORKERS, saving_low_s=0.00031, saving_s=0.0055, saving_high_s=0.011)) == "5.50 ms (0.3 to 11)"
     )
     assert measured(replace(WORKERS, saving_low_s=0.013, saving_s=0.191, saving_high_s=0.372)) == "191 ms (13 to 370)"
+
+
+def test_differences_in_the_last_bits_are_not_counted_out() -> None:
+    told = beside(replace(WORKERS, loss=CLOSE, loss_change=1e-16))[0]
+    assert told.startswith("the losses differ by 0.0001 % at most")
 
 
 def test_figures_that_are_too_wide_are_told_in_a_sentence() -> None:

@@ -293,6 +293,16 @@ def test_a_finding_inside_of_the_data_is_about_the_training_loop(tmp_path: Path)
     assert after == source.replace("(D(0)", "(D(0), num_workers=2, persistent_workers=True")
 
 
+@pytest.mark.parametrize("place", [None, "train.py:4"])
+def test_a_trainer_shows_which_loader_trains(tmp_path: Path, place: str | None) -> None:
+    source = (
+        f"{TORCH_LOADER}class D:\n    def __getitem__(self, i):\n        sleep(1)\ntrain = DataLoader(D(0))\n{VAL}"
+        "trainer.fit(Net(), train, val)\n"
+    )
+    after = patched(tmp_path, source, remedy_named("loader-workers=2"), place)
+    assert after == source.replace("(D(0)", "(D(0), num_workers=2, persistent_workers=True")
+
+
 def test_without_a_place_the_loader_of_the_training_loop_is_changed(tmp_path: Path) -> None:
     ends = "for x in DataLoader(t):\n    loss(x).backward()\nfor x in make(): pass\n"
     after = patched(tmp_path, TORCH_LOADER + ends, remedy_named("pin-memory"))

@@ -16,6 +16,7 @@ HEADS = ("fix", "predicted", "saves per step", "noise", "verdict")
 _SPACES = re.compile("([ \t]+)")
 _MANY_TIMES = 10.0  # of a loss
 _ANYTHING = 10  # steps: a range that is wider says nothing
+_LAST_BITS = 1e-6  # of a loss: smaller differences are of no interest
 _LEAST_START_S = 1.0  # less is not worth a word
 _NOTHING = "The recording shows no fault whose fix can be tried. --fix all tries every fix that applies here."
 _TOO_EARLY = "No fix has been measured."
@@ -69,13 +70,16 @@ def measured(tried: Tried) -> str:
 
 
 def _ends(low: float, high: float) -> str:
-    """Two ends to two digits of the larger one: "-5.9 to 0.0"."""
-    texts = [quantities.significant(end, 2) for end in (low, high)]
-    decimals = len(max(zip((abs(low), abs(high)), texts, strict=True))[1].partition(".")[2])
-    return " to ".join(
-        text if len(text.partition(".")[2]) <= decimals else f"{round(end, decimals) + 0.0:.{decimals}f}"
-        for text, end in zip(texts, (low, high), strict=True)
-    )
+    """Two ends to two digits of the larger one: "-5.9 to 2.1"; one that is not 0 is not shown as 0: "0.3 to 11"."""
+    decimals = len(quantities.significant(max(low, high, key=abs), 2).partition(".")[2])
+    return " to ".join(_end(end, decimals) for end in (low, high))
+
+
+def _end(end: float, decimals: int) -> str:
+    text = quantities.significant(end, 2)
+    if len(text.partition(".")[2]) <= decimals:
+        return text
+    return f"{end:.{decimals}f}" if round(end, decimals) else quantities.significant(end, 1)
 
 
 def noise(tried: Tried) -> str:
@@ -176,7 +180,8 @@ def stopped(trial: Trial) -> str:
 
 
 def share_of_loss(share: float) -> str:
-    """How far losses are apart: "0.04 %"."""
+    """How far losses are apart at most: "0.04 %"."""
+    share = max(share, _LAST_BITS)
     return f"{quantities.significant(100 * share, 1)} %" if share < _MANY_TIMES else "many times its size"
 
 
