@@ -31,7 +31,7 @@ _MOST_PAIRS = 1 << 22
 
 
 class Sequence(Struct, frozen=True):
-    """What one rank did in one group, in order, shape (n,) each.
+    """What one rank did in one group, in order (or rows to choose from), shape (n,) each.
 
     Attributes:
         sign: what must be equal in one collective: its kind, and its size where that is the same on all ranks.
@@ -45,6 +45,10 @@ class Sequence(Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.sign)
+
+    def of(self, rows: Ints) -> Sequence:
+        """These rows of it."""
+        return Sequence(self.sign[rows], self.step[rows], self.end[rows])
 
 
 def places_in(reference: Sequence, other: Sequence) -> Ints:

@@ -114,8 +114,9 @@ def match(table: Table, *, numbered_steps: bool) -> Matched:
     unmatched: Counter[str] = Counter()
     matched: list[_Matched] = []
     used = 0
+    sequence = _sequence(table, numbered_steps)
     for channel in _channels(table, unmatched):
-        found = _keys(table, channel, numbered_steps)
+        found = _keys(table, channel, sequence)
         known = found != NOWHERE
         unmatched["its place among the others of its group is not known"] += int((~known).sum())
         if not known.any():
@@ -156,7 +157,7 @@ def _split(rows: Ints, keys: Ints) -> Iterator[Ints]:
     yield from np.split(rows[order], np.flatnonzero(np.diff(keys[order])) + 1)
 
 
-def _keys(table: Table, channel: _Channel, numbered_steps: bool) -> Ints:
+def _keys(table: Table, channel: _Channel, sequence: Sequence) -> Ints:
     """For each row of a channel a number that is the same for the same collective."""
     rows = channel.rows
     if channel.method == BY_NUMBER:
@@ -169,17 +170,17 @@ def _keys(table: Table, channel: _Channel, numbered_steps: bool) -> Ints:
     ranks, begins = np.unique(table.rank[rows], return_index=True)
     each = np.split(rows, begins[1:])
     longest = max(each, key=len)
-    reference = _sequence(table, longest, numbered_steps)
-    found = [places_in(reference, _sequence(table, one, numbered_steps)) for one in each]
+    found = [places_in(sequence.of(longest), sequence.of(one)) for one in each]
     return np.concatenate(found) if len(ranks) > 1 else np.full(len(rows), NOWHERE)
 
 
-def _sequence(table: Table, rows: Ints, numbered_steps: bool) -> Sequence:
-    two_ended = table.is_kind(*TO_ONE)[rows]
-    even = table.is_kind(*_EVEN)[rows] | two_ended
-    sign = np.where(two_ended, len(table.kinds), table.kind[rows]) * (int(table.size.max()) + 2)
-    step = table.step[rows] if numbered_steps else np.full(len(rows), UNKNOWN)
-    return Sequence(sign + np.where(even, table.size[rows] + 1, 0), step, table.end[rows])
+def _sequence(table: Table, numbered_steps: bool) -> Sequence:
+    """What tells the rows of the table apart."""
+    two_ended = table.is_kind(*TO_ONE)
+    even = table.is_kind(*_EVEN) | two_ended
+    sign = np.where(two_ended, len(table.kinds), table.kind) * (int(table.size.max(initial=0)) + 2)
+    step = table.step if numbered_steps else np.full(len(table), UNKNOWN)
+    return Sequence(sign + np.where(even, table.size + 1, 0), step, table.end)
 
 
 def _collected(table: Table, key: Ints, matched: list[_Matched], unmatched: Counter[str]) -> Matched:

@@ -191,9 +191,10 @@ def _is_for_unread(job: Job) -> Mask:
     unsure = lacks[table.group] if len(table) else np.zeros(0, np.bool_)
     unsure[job.matched.complete_rows] = False
     took = np.where(unsure, np.minimum(job.waits.transfer, table.exposed), 0)
-    told: Mask = _is_communication(job) & (late.late > 0)
+    late_ns = late.late
+    told: Mask = _is_communication(job) & (late_ns > 0)
     for at in np.flatnonzero(told).tolist():
-        told[at] = took[rows_since(table, job.matched, late, at)].sum() > _MOST * late.late[at]
+        told[at] = took[rows_since(table, job.matched, late, at)].sum() > _MOST * late_ns[at]
     return told
 
 
