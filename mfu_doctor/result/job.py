@@ -153,6 +153,14 @@ class WhatIf(Struct, frozen=True, kw_only=True):
     saving_s: float
 
 
+class Unjudged(Struct, frozen=True, kw_only=True):
+    """A rule that could judge no rank, and why."""
+
+    rule: str
+    code: str
+    reason: str
+
+
 class JobReport(Struct, frozen=True, kw_only=True):
     """The diagnosis of all ranks of a run: everything that any screen, gate or file shows."""
 
@@ -182,6 +190,7 @@ class JobReport(Struct, frozen=True, kw_only=True):
     blames: tuple[Blame, ...] = ()  # most waiting first
     findings: tuple[JobFinding, ...] = ()  # best first
     passed: dict[str, str] = field(default_factory=dict)  # rule -> code: it looked, and found nothing on any rank
+    unjudged: tuple[Unjudged, ...] = ()
     what_ifs: tuple[WhatIf, ...] = ()
     plan: Plan = field(default_factory=Plan)
     replay: ReplayInfo = field(default_factory=ReplayInfo)

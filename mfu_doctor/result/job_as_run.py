@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from mfu_doctor.quantities import duration
-from mfu_doctor.result.findings import FAILED, PASSED, WITHHELD, Diagnosis
+from mfu_doctor.result.findings import FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.result.job import JobFinding, JobReport
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import DeviceInfo, Mfu, RunInfo
@@ -36,7 +36,7 @@ def as_run(job: JobReport) -> Report:
         breakdown=job.breakdown,
         verdict=job.verdict,
         caveats=job.caveats,
-        diagnoses=(*(_diagnosis(found, job) for found in job.findings), *_passed(job)),
+        diagnoses=(*(_diagnosis(found, job) for found in job.findings), *_passed(job), *_unjudged(job)),
         plan=job.plan,
         replay=job.replay,
         structure=_measures(job),
@@ -93,6 +93,11 @@ def _passed(job: JobReport) -> Iterator[Diagnosis]:
     for rule, code in job.passed.items():
         if rule not in found:
             yield Diagnosis(rule=rule, code=code, status=PASSED, summary="not found on any rank")
+
+
+def _unjudged(job: JobReport) -> Iterator[Diagnosis]:
+    for one in job.unjudged:
+        yield Diagnosis(rule=one.rule, code=one.code, status=NOT_MEASURED, reason=one.reason)
 
 
 def _diagnosis(found: JobFinding, job: JobReport) -> Diagnosis:

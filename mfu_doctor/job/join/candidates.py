@@ -16,9 +16,9 @@ from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.summary import Mended, RankSummary
 from mfu_doctor.result.caveats import Caveat
-from mfu_doctor.result.findings import FAILED, Diagnosis, asks
-from mfu_doctor.result.job import JobFinding
-from mfu_doctor.rules.contract import WORTH_SHARE
+from mfu_doctor.result.findings import CRASHED, FAILED, NOT_MEASURED, Diagnosis, asks
+from mfu_doctor.result.job import JobFinding, Unjudged
+from mfu_doctor.rules.contract import WORTH_SHARE, Skip
 from mfu_doctor.rules.families import Family, family_of
 from mfu_doctor.rules.job_contract import JobFault, JobRule
 
@@ -49,11 +49,12 @@ class Candidate(Struct, frozen=True):
 
 
 class Candidates(Struct, frozen=True):
-    """All of them, one caveat for each rule that crashed, and the codes of those that found nothing, by name."""
+    """All of them, one caveat for each rule that crashed, the codes of those that found nothing, and what nobody could judge."""
 
     found: tuple[Candidate, ...]
     crashed: tuple[Caveat, ...]
     passed: dict[str, str]
+    unjudged: tuple[Unjudged, ...]
 
 
 def candidates_of(job: Job, rules: Iterable[JobRule]) -> Candidates:
@@ -62,20 +63,22 @@ def candidates_of(job: Job, rules: Iterable[JobRule]) -> Candidates:
     found: list[Candidate] = []
     crashed: list[Caveat] = []
     said: dict[str, set[int]] = {}
-    passed = _passed(job)
+    passed, unjudged = _passed(job), _unjudged(job)
     for rule in rules:
         outcome, error = attempt(lambda rule=rule: rule.judge(job))  # type: ignore[misc]
         if error is not None:
             crashed.append(Caveat(kind=rule.name, text=f"The rule {rule.name} crashed: {error}"))
         if outcome is None and error is None:
             passed[rule.name] = rule.code
+        if isinstance(outcome, Skip):
+            unjudged.append(Unjudged(rule=rule.name, code=rule.code, reason=outcome.reason))
         if not isinstance(outcome, JobFault):
             continue
         own = _own_cause(job, outcome)
         if own is not None:
             said.setdefault(own.rule, set()).update(outcome.late)
         found.append(_between(job, rule, outcome, own, where))
-    return Candidates((*found, *_own(job, where, said)), tuple(crashed), passed)
+    return Candidates((*found, *_own(job, where, said)), tuple(crashed), passed, tuple(unjudged))
 
 
 def _passed(job: Job) -> dict[str, str]:
@@ -84,6 +87,14 @@ def _passed(job: Job) -> dict[str, str]:
     failed = {said.rule for report in reports for said in report.with_status(FAILED)}
     looked = (said for report in reports for said in (*report.passed, *report.withheld))
     return {said.rule: said.code for said in looked if said.rule not in failed}
+
+
+def _unjudged(job: Job) -> list[Unjudged]:
+    """The ranks' own rules that could judge none of them, each with the reason of the first rank."""
+    said = [one for summary in job.summaries for one in summary.report.diagnoses if not one.caution]
+    judged = {one.rule for one in said if one.status not in (NOT_MEASURED, CRASHED)}
+    first = {one.rule: one for one in reversed(said) if one.rule not in judged}
+    return [Unjudged(rule=one.rule, code=one.code, reason=one.reason or one.status) for one in reversed(first.values())]
 
 
 def _between(
@@ -158,9 +169,8 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
         if told is None:
             continue
         stands_out = _stands_out(savings, most_on)
-        whose = (
-            "" if stands_out or len(places) == 1 else f" (on rank {job.ranks[most_on]})"
-        )  # the figures are of one rank
+        # The figures are of one rank.
+        whose = "" if stands_out or len(places) == 1 else f" (on rank {job.ranks[most_on]})"
         found = JobFinding(
             rule=rule,
             code=told.code,

@@ -79,6 +79,7 @@ def join(
         blames=tuple(_blame(job, pattern, findings) for pattern in patterns),
         findings=findings,
         passed=candidates.passed,
+        unjudged=candidates.unjudged,
         what_ifs=_what_ifs(job, patterns),
         plan=plan_of(job, ranked, ranks.mfu),
         replay=_replay_info(job),
