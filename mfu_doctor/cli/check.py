@@ -26,7 +26,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from mfu_doctor.cli.origin import origin_of
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import append_file, write_file
 from mfu_doctor.gate.judge import judge
@@ -35,11 +37,11 @@ from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import files_of, protect
 from mfu_doctor.inputs.settings import Settings, find_settings, settings_here
 from mfu_doctor.job.executors import Progress
-from mfu_doctor.job.load import Reader, load_runs
+from mfu_doctor.job.load import LoadedRun, Reader, load_runs
 from mfu_doctor.render import format_for, render
 from mfu_doctor.render.terminal.paint import Abilities
-from mfu_doctor.result.report import Report
-from mfu_doctor.result.verdict import EXIT_OK
+from mfu_doctor.render.words.next_commands import naming
+from mfu_doctor.result.verdict import EXIT_OK, Verdict
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _EXAMPLES = {"--budget": "--budget step-time=+5%", "--level": "--level input-bound=error"}
@@ -98,8 +100,10 @@ def run_check(
         strict=options.strict,
         allow_different=options.allow_different,
     )
-    reports = _load([*traces, *options.baseline], options, settings)
+    loaded = _load([*traces, *options.baseline], options, settings)
+    reports = [one.report for one in loaded]
     verdict = judge(reports[: len(traces)], policy, baseline=reports[len(traces) :])
+    verdict = _named(verdict, traces[0], loaded[0])
     on_screen = {"screen": screen} if chosen == "terminal" and options.output is None else {}
     text = render(verdict, chosen, **on_screen)
     if target is not None:
@@ -110,7 +114,13 @@ def run_check(
     return text, EXIT_OK if options.exit_zero else verdict.exit_code
 
 
-def _load(paths: Sequence[str], options: CheckOptions, settings: Settings) -> list[Report]:
+def _named(verdict: Verdict, source: str, run: LoadedRun) -> Verdict:
+    """With the trace in the commands of its fixes; of several runs the first one."""
+    name = naming(run.report, origin_of(source, run.report, is_saved=run.is_saved))
+    return replace(verdict, checks=tuple(replace(c, fix=name(c.fix) if c.fix else c.fix) for c in verdict.checks))
+
+
+def _load(paths: Sequence[str], options: CheckOptions, settings: Settings) -> list[LoadedRun]:
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
     return load_runs(paths, Reader(stated, settings=settings, dask=options.dask, progress=options.progress))
 

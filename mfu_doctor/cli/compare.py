@@ -61,7 +61,7 @@ def run_compare(before: str, after: str, options: CompareOptions, screen: Abilit
         protect(options.output, [before, after])
     stated = Overrides(peak_flops=options.peak_flops, model_flops=options.model_flops)
     old, new = load_runs([before, after], Reader(stated, dask=options.dask, progress=options.progress))
-    comparison = compare(old, new, allow_different=options.allow_different, fixes=options.fixes)
+    comparison = compare(old.report, new.report, allow_different=options.allow_different, fixes=options.fixes)
     on_screen = {"screen": screen} if chosen == "terminal" and options.output is None else {}
     text = render(comparison, chosen, **on_screen)
     if options.output is None:

@@ -122,6 +122,20 @@ def folder_of_run(source: str) -> str | None:
     return folder if is_one_run and Path(source).name in {file.name for file in found.ranks} else None
 
 
+def pattern_of_run(source: str, rank: int | None) -> str | None:
+    """A pattern after the name of a trace, if other files have such a name; None if it is alone, or on another machine.
+
+    Args:
+        source: the trace of one rank.
+        rank: which.
+    """
+    folder, slash, name = source.rpartition("/")
+    numbered = re.sub(rf"(rank[_-]?){rank}(?!\d)", r"\1*", name, flags=re.IGNORECASE)
+    pattern = f"{glob.escape(folder)}{slash}{numbered}"
+    is_trace = source.endswith((".json", ".json.gz")) and numbered != name and not is_address(source)
+    return pattern if is_trace and len(matching(pattern)) > 1 else None
+
+
 def matching(pattern: str) -> list[str]:
     """What a pattern with `*` matches, in order."""
     try:

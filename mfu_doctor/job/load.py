@@ -58,6 +58,13 @@ class Loaded(Struct, frozen=True):
     ranks: dict[int, Report] = field(default_factory=dict)
 
 
+class LoadedRun(Struct, frozen=True):
+    """One run, or a job in the form of one, and whether it is a saved report."""
+
+    report: Report
+    is_saved: bool
+
+
 def load(sources: Sequence[str], reader: Reader) -> Loaded:
     """Read what the user named.
 
@@ -83,18 +90,18 @@ def load(sources: Sequence[str], reader: Reader) -> Loaded:
     return _rank(sources[0], reader)
 
 
-def load_runs(paths: Sequence[str], reader: Reader) -> list[Report]:
+def load_runs(paths: Sequence[str], reader: Reader) -> list[LoadedRun]:
     """Each of these inputs as one run, for what judges and compares runs: a job in the form of a run.
 
     Raises:
         DoctorError: one cannot be read, or one is a job and another is not.
     """
-    read = [load([path], reader).report for path in paths]
-    jobs = [path for path, report in zip(paths, read, strict=True) if isinstance(report, JobReport)]
+    read = [load([path], reader) for path in paths]
+    jobs = [path for path, one in zip(paths, read, strict=True) if isinstance(one.report, JobReport)]
     if jobs and len(jobs) < len(paths):
         other = next(path for path in paths if path not in jobs)
         raise DoctorError(f"{jobs[0]} is a job of several ranks, {other} is one rank", "pass all ranks of both runs")
-    return [as_run(report) if isinstance(report, JobReport) else report for report in read]
+    return [LoadedRun(as_run(it) if isinstance(it := one.report, JobReport) else it, one.is_saved) for one in read]
 
 
 def _saved_job(source: str, stated: Overrides) -> JobReport | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mfu_doctor.inputs.ranks import folder_of_run
+from mfu_doctor.inputs.ranks import folder_of_run, pattern_of_run
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -31,3 +31,13 @@ def test_one_rank_alone_is_no_folder_of_ranks(tmp_path: Path) -> None:
     assert folder_of_run(str(write(tmp_path, "rank0.json"))) is None
     assert folder_of_run(str(tmp_path / "gone.json")) is None
     assert folder_of_run("-") is None
+
+
+def test_a_pattern_names_the_ranks_only_where_it_finds_another(tmp_path: Path) -> None:
+    """A rank alone was told to report on `a_rank*of2.json`, and that gave the same report with the same advice."""
+    alone = write(tmp_path, "a_rank0of2.json", "b_rank1of2.json")
+    assert pattern_of_run(str(alone), 0) is None
+    write(tmp_path, "a_rank0of2.json", "a_rank1of2.json")
+    assert pattern_of_run(str(alone), 0) == f"{tmp_path}/a_rank*of2.json"
+    assert pattern_of_run(str(alone), 3) is None
+    assert pattern_of_run("s3://bucket/a_rank0of2.json", 0) is None

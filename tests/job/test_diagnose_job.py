@@ -245,3 +245,21 @@ def test_rules_are_chosen_by_name_and_a_wrong_name_fails_before_anything_is_read
 def test_what_was_looked_for_and_not_found_is_kept(folder: Path, job: JobReport) -> None:
     assert "slow-node" in job.passed
     assert not set(job.passed) & {found.rule for found in job.findings}
+
+
+def test_what_no_rank_could_judge_is_not_passed_in_silence(folder: Path, job: JobReport, tmp_path: Path) -> None:
+    """A job was "passed" at `--level gc-pause=error`, and no rank had recorded the collector."""
+    reasons = {one.rule: one.reason for one in job.unjudged}
+    assert reasons["gc-pause"].startswith("this is not in a torch.profiler trace")
+    assert not reasons.keys() & (job.passed.keys() | {found.rule for found in job.findings})
+    options = CheckOptions(levels=("gc-pause=error",), strict=True)
+    text, status = run_check([str(folder)], options, environ={}, folder=tmp_path)
+    assert (status, "UNSURE gc-pause" in text) == (1, True)
+    assert " not measured)" in text.replace("\n", " ")
+
+
+def test_a_check_of_one_rank_names_the_folder_of_all(folder: Path, tmp_path: Path) -> None:
+    """It said `mfu-doctor report DIR`, which the report of the same trace does not."""
+    text, _ = run_check([str(folder / "rank0.pt.trace.json.gz")], CheckOptions(), environ={}, folder=tmp_path)
+    assert "mfu-doctor report DIR" not in text
+    assert f"mfu-doctor report {folder}" in " ".join(text.replace("\\", "").split())

@@ -504,7 +504,8 @@ def ranked() -> Report:
     ("origin", "named"),
     [
         (Origin("runs/7/rank3.json.gz", folder="runs/7"), "mfu-doctor report runs/7"),
-        (Origin("runs/dlrm_rank3of8.json.gz"), "mfu-doctor report 'runs/dlrm_rank*of8.json.gz'"),
+        (Origin("runs/dlrm_rank3of8.json.gz"), "mfu-doctor report DIR"),
+        (Origin("a_rank3.json", ranks="a_rank*.json"), "mfu-doctor report 'a_rank*.json'"),
         (Origin("runs/host_12.json.gz"), "mfu-doctor report DIR"),
         (Origin("a.json", is_saved=True), "mfu-doctor report DIR"),
     ],
@@ -517,10 +518,11 @@ def test_all_ranks_are_named_by_a_folder_only_if_it_holds_one_run(form: str, ori
 
 
 def test_a_command_that_is_too_long_goes_on_in_a_fix_too() -> None:
-    origin = Origin("experiments/second_try/recommendation_model_dlrm_rank3.json.gz")
+    pattern = "experiments/second_try/recommendation_model_dlrm_rank*.json.gz"
+    origin = Origin(pattern.replace("*", "3"), ranks=pattern)
     rows = render(ranked(), "terminal", origin=origin).splitlines()
     begin = next(i for i, row in enumerate(rows) if row.strip() == "mfu-doctor report \\")
-    assert rows[begin + 1].strip() == "'experiments/second_try/recommendation_model_dlrm_rank*.json.gz'"
+    assert rows[begin + 1].strip() == f"'{pattern}'"
 
 
 def test_without_stacks_the_screen_says_why_no_fix_has_a_line() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 
@@ -18,7 +17,6 @@ PLACEHOLDER = "TRACE"
 _FOLDER = "DIR"  # likewise the folder with the traces of all ranks
 _LONGEST_NAME = 160
 _STREAM = "-"
-_TRACES = (".json", ".json.gz")
 _REPORT = "mfu-doctor report"
 
 
@@ -29,11 +27,13 @@ class Origin(Struct, frozen=True):
         source: the input as the user wrote it, "-" for standard input; None: only the name in the report is known.
         is_saved: whether that is a saved report.
         folder: where the traces of all ranks are; None: not known, or only one rank ran.
+        ranks: a pattern after the trace's name that other files have too, where their folder is not theirs alone.
     """
 
     source: str | None = None
     is_saved: bool = False
     folder: str | None = None
+    ranks: str | None = None
 
 
 def commands(report: Report, origin: Origin | None = None) -> list[tuple[str, str]]:
@@ -70,7 +70,8 @@ def naming(report: Report, origin: Origin | None = None) -> Callable[[str], str]
     """What puts the trace's name into the commands of a text. A stream and a saved report leave the placeholder."""
     known = origin or Origin()
     name = PLACEHOLDER if known.source == _STREAM or known.is_saved else _name(report, known)
-    traces = _all_ranks(report, known)
+    of_all = known.folder or known.ranks
+    traces = _FOLDER if of_all is None else _pasteable(of_all)
 
     def named(text: str) -> str:
         if _REPORT not in text:
@@ -79,17 +80,6 @@ def naming(report: Report, origin: Origin | None = None) -> Callable[[str], str]
         return text.replace(f"{_REPORT} {_FOLDER} ", f"{_REPORT} {traces} ")
 
     return named
-
-
-def _all_ranks(report: Report, origin: Origin) -> str:
-    """What names the traces of all ranks: their folder, else a pattern after the name of this one, else a word in their place."""
-    if origin.folder is not None:
-        return _pasteable(origin.folder)
-    source = origin.source or ""
-    folder, slash, name = source.rpartition("/")
-    numbered = re.sub(rf"(rank[_-]?){report.run.rank}(?!\d)", r"\1*", name, flags=re.IGNORECASE)
-    is_trace = not origin.is_saved and source.endswith(_TRACES) and numbered != name
-    return _pasteable(f"{folder}{slash}{numbered}") if is_trace else _FOLDER
 
 
 def _name(report: Report, origin: Origin) -> str:
