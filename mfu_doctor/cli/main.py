@@ -14,10 +14,10 @@ import typer
 
 from mfu_doctor.cli import options as given
 from mfu_doctor.cli import streams
-from mfu_doctor.cli.collecting import collect_seldom
 from mfu_doctor.cli.help import Verb, Verbs
 from mfu_doctor.cli.progress import count_ranks, watched
 from mfu_doctor.cli.run_verb import Begin, run
+from mfu_doctor.cli.sparing import spare
 from mfu_doctor.cli.try_verb import try_
 from mfu_doctor.errors import DoctorError
 
@@ -38,7 +38,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line. Every error of ours becomes one line on standard error."""
     streams.hold_places()
-    collect_seldom(sys.argv[1:])
+    spare(sys.argv[1:])
     try:
         try:
             app()

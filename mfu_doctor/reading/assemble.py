@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from msgspec import Struct
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.clock import clamp, without_start
 from mfu_doctor.reading.columns import Columns
-from mfu_doctor.reading.order import Key, order_by, ranks, renumbered
+from mfu_doctor.reading.order import Key, order_by, ranks, recode, renumbered
+from mfu_doctor.reading.values import ArgsTable
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, EventArgs, Events, Track
 from mfu_doctor.units import MOST_NS, NS_PER_S
 
@@ -37,8 +39,8 @@ class Assembled(Struct, frozen=True):
     untimed: int
 
 
-def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
-    """The events that were read; `args` are what their arguments' codes stand for.
+def assemble(columns: Columns, known: ArgsTable) -> Assembled:
+    """The events that were read; `known` has what their arguments' codes stand for.
 
     Columns are taken one at a time, so that only one of them exists twice at any moment.
 
@@ -47,15 +49,20 @@ def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
     """
     start, end = columns.take("start"), columns.take("end")
     lost = without_start(start)
-    untimed = lost & np.isin(columns.look("category"), DEVICE_CATEGORIES)
+    untimed = lost
+    if lost.any():
+        untimed = lost & np.isin(columns.look("category"), DEVICE_CATEGORIES)
     clamped = clamp(start, end, lost)
     total = float(np.sum(end, dtype=np.float64) - np.sum(start, dtype=np.float64))
     if total > MOST_NS:
         raise NotATraceError(f"its events last {total / NS_PER_S:.2g} s together", "record the run again")
     origin = int(start.min()) if len(start) else 0
     names, tracks = columns.names, columns.tracks.tracks()
-    order = order_by(start, lambda: -end, *_ties(columns, names, tracks, args))
-    order = order[~untimed[order]]
+    args, codes = known.parsed()
+    recode(columns.look("args"), np.array([*codes, -1], np.int32))
+    order = order_by(start, lambda rows: -end[rows], *_ties(columns, names, tracks, args))
+    if untimed.any():
+        order = order[~untimed[order]]
     start = start[order]  # one after the other, so that the first is freed before the second exists twice
     end = end[order]
     start -= origin
@@ -66,9 +73,8 @@ def assemble(columns: Columns, args: Sequence[EventArgs]) -> Assembled:
 
     category, external = sorted_column("category"), sorted_column("external_id")
     external[category == Category.PYTHON] = -1  # it was the frame's own number, which only its order needs
-    name, names = renumbered(sorted_column("name"), names)
-    track, tracks = renumbered(sorted_column("track"), tracks)
-    arg, args = renumbered(sorted_column("args"), args)
+    name, track, arg = sorted_column("name"), sorted_column("track"), sorted_column("args")
+    names, tracks, args = renumbered(name, names), renumbered(track, tracks), renumbered(arg, args)
     events = Events(
         start=start,
         end=end,
@@ -88,10 +94,11 @@ def _ties(columns: Columns, names: Sequence[str], tracks: Sequence[Track], args:
     """What orders events of equal start and end: the numbers that count what a profiler saw begin, then everything else."""
 
     def plain(name: str) -> Key:
-        return lambda: columns.look(name)
+        return lambda rows: columns.look(name)[rows]
 
     def ranked(name: str, values: Sequence[Any], key: Callable[[Any], Any]) -> Key:
-        return lambda: ranks(values, key)[columns.look(name)]
+        rank = cache(lambda: ranks(values, key))
+        return lambda rows: rank()[columns.look(name)[rows]]
 
     return [
         *map(plain, ("category", "external_id", "correlation", "sequence")),

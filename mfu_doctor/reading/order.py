@@ -16,28 +16,33 @@ from mfu_doctor.arrays.distinct import distinct
 
 T = TypeVar("T", bound=Hashable)
 
-Key = Callable[[], npt.NDArray[Any]]
+# The values of a key in some rows: of most keys few are ever looked at.
+Key = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+
+_AT_ONCE = 1 << 16  # rows: what is made of a whole column on the way to another one would be as large as that
 
 
 def order_by(first: npt.NDArray[np.int64], *others: Key) -> npt.NDArray[np.int64]:
     """Row order by the first key, among equal ones by the next, and so on; rows that are equal in all stay as they were.
 
     Files are nearly sorted by time, which a stable sort of one column uses. Few events share their times: only these are
-    sorted again, and the later keys are made only if there are any.
+    sorted again, and only their later keys are looked at.
     """
     order = np.argsort(first, kind="stable")
-    equal = first[order[1:]] == first[order[:-1]]  # to the row before, in all keys so far
+    equal = np.empty(max(len(order) - 1, 0), np.bool_)  # to the row before, in all keys so far
+    for at in range(0, len(equal), _AT_ONCE):
+        some = first[order[at : at + _AT_ONCE + 1]]
+        equal[at : at + _AT_ONCE] = some[1:] == some[:-1]
     for key in others:
         ends = np.flatnonzero(equal)
         if not len(ends):
             break
-        column = key()
         begins_run = np.ones(len(order), np.bool_)
         begins_run[1:] = ~equal
         tied = distinct(np.concatenate((ends, ends + 1)))
         rows = order[tied]
-        order[tied] = rows[np.lexsort((column[rows], np.cumsum(begins_run[tied])))]
-        equal[ends] = column[order[ends]] == column[order[ends + 1]]
+        order[tied] = rows[np.lexsort((key(rows), np.cumsum(begins_run, dtype=np.int32)[tied]))]
+        equal[ends] = key(order[ends]) == key(order[ends + 1])
     return order
 
 
@@ -49,12 +54,25 @@ def ranks(values: Iterable[T], key: Callable[[T], Any]) -> npt.NDArray[np.int64]
     return rank
 
 
-def renumbered(codes: npt.NDArray[Any], values: Sequence[T]) -> tuple[npt.NDArray[Any], tuple[T, ...]]:
-    """The same column with codes in order of their first row, -1 staying -1, and what these stand for."""
-    first = np.full(len(values) + 1, len(codes), np.int64)  # one more, for -1
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    first[-1] = len(codes)
-    used = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+def renumbered(codes: npt.NDArray[Any], values: Sequence[T]) -> tuple[T, ...]:
+    """Change the codes of a column to such in order of their first row, -1 staying -1; what they then stand for."""
+    is_new = np.ones(len(values) + 1, np.bool_)  # one more, for -1
+    is_new[-1] = False
+    used: list[int] = []
+    for at in range(0, len(codes), _AT_ONCE):
+        some = codes[at : at + _AT_ONCE]
+        found = some[is_new[some]]
+        if len(found):
+            is_new[found] = False
+            used += dict.fromkeys(found.tolist())
     new = np.full(len(values) + 1, -1, codes.dtype)
     new[used] = np.arange(len(used))
-    return new[codes], tuple(values[i] for i in used.tolist())
+    recode(codes, new)
+    return tuple(values[i] for i in used)
+
+
+def recode(codes: npt.NDArray[Any], new: npt.NDArray[Any]) -> None:
+    """Change each code of a column to what stands at its place among the new ones; at the last place is that of -1."""
+    for at in range(0, len(codes), _AT_ONCE):
+        some = codes[at : at + _AT_ONCE]
+        some[:] = new[some]

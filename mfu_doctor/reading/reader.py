@@ -56,7 +56,7 @@ def read_trace(
             if parser.chunks.is_bare and not is_list_of_events(source.begins):
                 raise not_a_trace(source.label, source.begins)
             raise _nothing_in(source.label, header)
-        found = assemble(parser.columns, parser.args.values)
+        found = assemble(parser.columns, parser.args)
         origin = found.origin
         base = _base(header, origin, origin + int(found.events.end.max()))
         return Trace(

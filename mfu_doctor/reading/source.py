@@ -52,7 +52,11 @@ class Source:
         self._taken = 0  # bytes of the input
         self.given = 0  # plain bytes handed out
         self.begins = b""  # the first of them, which tell what a file is
-        first = self._take()
+        try:
+            first = self._take()
+        except BaseException:  # of whoever is told of the progress
+            self.__exit__()
+            raise
         self._gzip = GzipStream(first, self._take, size=BLOCK) if first.startswith(MAGIC) else None
         self._pending = first
 

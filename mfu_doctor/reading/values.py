@@ -97,36 +97,35 @@ ARGUMENTS: msgspec.json.Decoder[ArgsOnly] = msgspec.json.Decoder(ArgsOnly)
 
 
 class ArgsTable:
-    """Interns arguments: equal ones are one `EventArgs`."""
+    """Numbers the arguments as they are written; what they say is looked at once, when all have been read."""
 
     def __init__(self) -> None:
-        self._by_bytes: dict[tuple[bytes, ...], int] = {}
-        self._by_value: dict[EventArgs, int] = {}
+        self._codes: dict[tuple[bytes, ...], int] = {}
 
     def codes(self, events: Iterable[ArgsOnly]) -> list[int]:
-        """Index of each event's arguments in `values`, -1 if it has none that are known."""
+        """Number of each event's arguments, -1 if it has none."""
         return [-1 if event.args is None else self._code(event.args) for event in events]
 
-    @property
-    def values(self) -> tuple[EventArgs, ...]:
-        """All distinct arguments, in order of their index."""
-        return tuple(self._by_value)
-
     def extend(self, later: ArgsTable) -> list[int]:
-        """Index of each of the arguments that another table met in a later part of the file."""
-        return [self._by_value.setdefault(value, len(self._by_value)) for value in later.values]
+        """Number of each of the arguments that another table met in a later part of the file."""
+        return [self.index(key) for key in later._codes]
 
     def _code(self, raw: RawArgs) -> int:
         return self.index(tuple(map(bytes, msgspec.structs.astuple(raw))))
 
     def index(self, key: tuple[bytes, ...]) -> int:
-        """Index of these arguments, -1 if there are none that are known."""
-        code = self._by_bytes.get(key)
-        if code is None:
+        """Number of these arguments."""
+        return self._codes.setdefault(key, len(self._codes))
+
+    def parsed(self) -> tuple[tuple[EventArgs, ...], list[int]]:
+        """All distinct arguments, and for each number which of them it is; -1 if nothing of them is known."""
+        found: dict[EventArgs, int] = {}
+        nothing = EventArgs()
+        which = []
+        for key in self._codes:
             args = _parse(RawArgs(*map(msgspec.Raw, key)))
-            code = -1 if args == EventArgs() else self._by_value.setdefault(args, len(self._by_value))
-            self._by_bytes[key] = code
-        return code
+            which.append(-1 if args == nothing else found.setdefault(args, len(found)))
+        return tuple(found), which
 
 
 def _parse(raw: RawArgs) -> EventArgs:

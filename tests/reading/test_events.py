@@ -73,12 +73,12 @@ def test_order_is_what_a_full_sort_gives() -> None:
     rng = np.random.default_rng(0)
     for spread in (1, 3, 50, 10_000):
         keys = [rng.integers(0, spread, 500) for _ in range(4)]
-        found = order_by(keys[0], *(lambda key=key: key for key in keys[1:]))
+        found = order_by(keys[0], *(lambda rows, key=key: key[rows] for key in keys[1:]))
         np.testing.assert_array_equal(found, np.lexsort(keys[::-1]))
 
 
 def test_later_keys_are_not_made_without_need() -> None:
-    def needless() -> Any:
+    def needless(rows: Any) -> Any:
         raise AssertionError
 
     assert order_by(np.array([3, 1, 2]), needless).tolist() == [1, 2, 0]
@@ -89,11 +89,20 @@ def test_ranks_are_those_of_the_sorted_values_and_none_is_before_all() -> None:
 
 
 def test_codes_are_counted_in_order_of_the_rows_and_unused_values_are_gone() -> None:
-    codes, values = renumbered(np.array([2, -1, 0, 2], np.int32), ("a", "b", "c"))
+    codes = np.array([2, -1, 0, 2], np.int32)
+    assert renumbered(codes, ("a", "b", "c")) == ("c", "a")
     assert codes.tolist() == [0, -1, 1, 0]
-    assert codes.dtype == np.int32
-    assert values == ("c", "a")
-    assert renumbered(np.zeros(0, np.int32), ())[1] == ()
+    assert renumbered(np.zeros(0, np.int32), ()) == ()
+
+
+def test_codes_of_many_rows_are_counted_likewise() -> None:
+    """What is done block by block is the same at the seams, wherever a code is met first."""
+    rng = np.random.default_rng(1)
+    codes = np.concatenate([rng.integers(-1, most, 50_000) for most in (5, 400, 30_000)]).astype(np.int32)
+    before, values = codes.copy(), tuple(range(30_000))
+    used = renumbered(codes, values)
+    assert used == tuple(code for code in dict.fromkeys(before.tolist()) if code >= 0)
+    assert np.array([*used, -1])[codes].tolist() == before.tolist()
 
 
 def test_memory_samples_have_the_clock_of_the_events() -> None:

@@ -144,3 +144,15 @@ def test_the_garbage_collector_is_on_again_afterwards() -> None:
     with pytest.raises(NotATraceError):
         read(b"[]")
     assert gc.isenabled()
+
+
+def test_a_file_is_closed_if_whoever_is_told_of_the_progress_gives_up(tmp_path: Path) -> None:
+    """Warnings are errors here: a file that was left open would be one."""
+    path = tmp_path / "trace.json"
+    path.write_bytes(NATIVE)
+
+    def give_up(fraction: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_trace(path, progress=give_up)

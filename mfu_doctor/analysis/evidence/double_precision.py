@@ -61,8 +61,14 @@ def _sizes(args: EventArgs) -> list[tuple[int, str | None]]:
     return [(prod(shape), kind) for shape, kind in shapes if shape is not None]
 
 
+def _has_double(args: EventArgs) -> bool:
+    return any(short_dtype(kind) == _FP64 for kind in args.types or ())
+
+
 def _is_double(args: EventArgs) -> bool:
     """Whether the largest tensor argument, or one of equal size, is in float64."""
+    if not _has_double(args):
+        return False
     sizes = _sizes(args)
     most = max((size for size, _ in sizes), default=0)
     return any(size == most and short_dtype(kind) == _FP64 for size, kind in sizes)
@@ -70,6 +76,8 @@ def _is_double(args: EventArgs) -> bool:
 
 def _casts(args: EventArgs) -> int:
     """Elements that `copy_(to, from)` converts between float64 and another float dtype: positive to float64, else negative."""
+    if not _has_double(args):
+        return 0
     sizes = _sizes(args)
     if len(sizes) < 2:
         return 0

@@ -189,9 +189,9 @@ def _host_self_time(run: Run) -> tuple[Int64, Int64, Int64]:
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[~np.isin(events.name[rows], ids_matching(run.trace, LABEL))]
     own = np.zeros(len(events) + 1, np.int64)  # the last one collects children of none
-    duration = events.end - events.start
-    own[rows] = duration[rows]
-    np.subtract.at(own, run.ops.parent[rows], duration[rows])
+    duration = events.end[rows] - events.start[rows]
+    own[rows] = duration
+    np.subtract.at(own, run.ops.parent[rows], duration)
     weight = _weight_at(run, events.start[rows])
     return rows[weight > 0], np.maximum(own[rows], 0)[weight > 0], weight[weight > 0]
 
