@@ -109,11 +109,13 @@ def _passes(run: Run, passes: Passes, calls: Rows) -> list[_Pass]:
     makers = maker_of(run, nodes)
     found: list[_Pass] = []
     before = -1  # the last node of the pass before
-    for number in distinct(passes.number[passes.fresh & _writes(run, nodes)]).tolist():
-        writing = np.arange(*np.searchsorted(passes.number, [number, number + 1]))
+    numbers = distinct(passes.number[passes.fresh & _writes(run, nodes)])
+    begins, ends = (np.searchsorted(passes.number, numbers, side=side).tolist() for side in ("left", "right"))
+    started = events.start[calls]
+    for writing in map(np.arange, begins, ends):
         mine = np.arange(before + 1, int(writing[-1]) + 1)
         made = distinct(makers[mine][makers[mine] >= 0])
-        at = np.searchsorted(events.start[calls], events.start[made], side="right") - 1
+        at = np.searchsorted(started, events.start[made], side="right") - 1
         found.append(
             _Pass(
                 calls[distinct(at[at >= 0])],

@@ -81,15 +81,15 @@ def _tails(passes: Passes, first: list[int]) -> tuple[Mask, bool]:
     Also whether passes without such a tail write as many new gradients: another optimizer resets and uses them.
     """
     found, elsewhere, largest = np.zeros(len(passes.nodes), np.bool_), 0, 0
-    for one in first:
-        within = passes.number == one
-        fresh = np.flatnonzero(within & passes.fresh)
+    edges = (np.searchsorted(passes.number, first, side=side).tolist() for side in ("left", "right"))
+    for begin, end in zip(*edges, strict=True):
+        fresh = np.flatnonzero(passes.fresh[begin:end])
         if not len(fresh):
             continue
-        tail = within & (np.arange(len(within)) > fresh[-1])
-        added = int((tail & passes.added).sum())
+        tail = slice(begin + int(fresh[-1]) + 1, end)
+        added = int(passes.added[tail].sum())
         if added:
-            found |= tail
+            found[tail] = True
             largest = max(largest, added)
         else:
             elsewhere = max(elsewhere, len(fresh))

@@ -101,10 +101,12 @@ def _first_pass(steps: Steps, host: Host) -> int:
     waits for them come again.
     """
     waits = host.fetch.overlap_with(steps.host_start, steps.host_end)
+    least, most = np.minimum.accumulate(waits), np.maximum.accumulate(waits[::-1])[::-1]
     for first in range(steps.count - _SETTLED, 1, -1):
-        slow, quick = int(waits[:first].min()), int(waits[first:].max())
-        usual = float(np.median(steps.duration[first:]))
-        if slow > _FALLS_OFF * quick and slow - quick > _MATTERS * usual:
+        slow, quick = int(least[first - 1]), int(most[first])
+        if slow <= _FALLS_OFF * quick:
+            continue
+        if slow - quick > _MATTERS * float(np.median(steps.duration[first:])):
             return first
     return 0
 
