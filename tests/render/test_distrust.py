@@ -160,3 +160,13 @@ def test_a_promise_that_only_the_noise_saves_came_true_within_it() -> None:
     for measured, told in ((0.330, "came true;"), (0.3385, "came true within the noise;")):
         after = report_of(steady(measured, 0.001), trace="after.json", diagnoses=(gone,))
         assert f"the prediction for input-bound {told}" in " ".join(render_comparison(compare(before, after)).split())
+
+
+def test_the_step_after_a_fix_is_the_step_less_what_it_saves() -> None:
+    """ "saves 48 of 176 ms" stood beside a step of 130 ms after it: two digits of 128."""
+    report = loader_bound()
+    first = replace(report.plan.steps[0], step_s=0.3312, saving_s=0.0808)
+    shown = replace(report, plan=replace(report.plan, steps=(first,)))
+    for form, options in (("terminal", {"verbose": True}), ("html", {})):
+        assert "331 ms" in render(shown, form, **options)
+        assert "330 ms" not in render(shown, form, **options)

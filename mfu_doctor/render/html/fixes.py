@@ -137,7 +137,7 @@ def _plan_line(step: PlanStep, number: int, unlisted: dict[str, str]) -> PlanLin
     return PlanLine(
         number=number,
         rule=step.rule,
-        step=quantities.duration(step.step_s, 2),
+        step=quantities.duration(step.step_s),
         saves=quantities.duration(step.saving_s, 2),
         mfu=EM_DASH if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
         note=f"saves time only after {step.pays_after}" if step.pays_after else "",

@@ -195,7 +195,7 @@ def _plan_rows(report: Report, look: Look) -> list[str]:
     for index, step in enumerate(() if report.savings_are_shares else report.plan.steps):
         mfu = f", MFU {quantities.percent_range(step.mfu, step.mfu)}" if step.mfu is not None else ""
         start = "and with" if index else "with"
-        rows.append(f"{INDENT * 2}{start} {step.rule} fixed: {quantities.duration(step.step_s, 2)} per step{mfu}")
+        rows.append(f"{INDENT * 2}{start} {step.rule} fixed: {quantities.duration(step.step_s)} per step{mfu}")
         found = report.diagnosis(step.rule)
         if step.rule not in listed and found is not None and found.fix:
             rows += [f"{TEXT}{row}" for row in _change(found, room, None)]

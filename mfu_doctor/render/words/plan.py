@@ -117,7 +117,7 @@ def plan_notes(report: Report) -> list[str]:
 
 def lower_bound(roofline_s: float) -> str:
     """The step that the kernels of this run could reach at best."""
-    best = quantities.duration(roofline_s, 2)
+    best = quantities.duration(roofline_s)
     return f"lower bound (no idle time, current kernels at their roofline as far as it is known): {best} per step"
 
 

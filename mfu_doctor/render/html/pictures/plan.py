@@ -6,7 +6,7 @@ import itertools
 
 from markupsafe import Markup
 
-from mfu_doctor.quantities import duration, percent, significant
+from mfu_doctor.quantities import duration, percent, percent_range
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
 from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
 from mfu_doctor.render.words.plan import lower_bound
@@ -32,9 +32,7 @@ def draw_plan(report: Report) -> Markup | None:
     spots = [(_x(i, len(times)), _y(t, top)) for i, t in enumerate(times)]
     drawn = [_axis(top), _curve(spots), *_roofline(plan, top)]
     drawn += [_point(spot, (names[i], times[i], shares[i]), i) for i, spot in enumerate(spots)]
-    words = "; ".join(
-        f"{name}: {duration(t, 2 if i else 3)}" for i, (name, t) in enumerate(zip(names, times, strict=True))
-    )
+    words = "; ".join(f"{name}: {duration(t)}" for name, t in zip(names, times, strict=True))
     return picture("Predicted step time, fix by fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
 
 
@@ -67,9 +65,8 @@ def _curve(spots: list[tuple[float, float]]) -> Markup:
 
 def _point(spot: tuple[float, float], values: tuple[str, float, float | None], index: int) -> Markup:
     (x, y), (name, seconds, share) = spot, values
-    digits = 3 if index == 0 else 2  # measured, then predicted
-    shown = duration(seconds, digits)
-    mfu = "" if share is None else percent(share) if index == 0 else f"{significant(share * 100, digits)} %"
+    shown = duration(seconds)  # as exact as the step that was measured: what a fix saves is their difference
+    mfu = "" if share is None else percent(share) if index == 0 else percent_range(share, share)
     hint = tag("title", f"{name}: {shown}" + (f", MFU {mfu}" if mfu else ""))
     label = name if index == 0 else f"{index}. {name}"
     parts = [
