@@ -20,6 +20,7 @@ from mfu_doctor.rules.kernels.parameter_sweeps import parameter_sweeps
 from mfu_doctor.rules.kernels.repeated_backward import repeated_backward
 from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
+from mfu_doctor.rules.kernels.slow_convolution_backward import slow_convolution_backward
 from mfu_doctor.rules.kernels.small_matmul import small_matmul
 from mfu_doctor.rules.kernels.tf32_off import tf32_off
 from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
@@ -52,6 +53,7 @@ RULES: tuple[Rule, ...] = (
     large_vocab_loss,
     unbenchmarked_convolution,
     fallback_convolution,
+    slow_convolution_backward,
     emulated_dtype,
     fp64_work,
     unused_gradients,

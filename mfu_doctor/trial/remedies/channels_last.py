@@ -52,7 +52,7 @@ def _last(tensor: Any) -> Any:
 
 CHANNELS_LAST = Remedy(
     name=_NAME,
-    answers=("layout-conversion",),
+    answers=("layout-conversion", "slow-convolution-backward"),
     words="the model and its images have the channels last in memory",
     line="model, images = (x.to(memory_format=torch.channels_last) for x in (model, images))",
     numerics=Numerics.ROUNDING,
