@@ -58,20 +58,25 @@ def rule_of(chosen: Chosen, report: Report) -> str | None:
     return max(savings, key=lambda rule: savings[rule].expected, default=None)
 
 
-def described(arm: Arm, report: Report, step_s: float | None = None) -> Tried:
+def left_out_for(fix: Chosen, report: Report, reason: str) -> Tried:
+    """What is known of a fix that is not tried; nothing is predicted of one that does not apply here."""
+    known = described(Arm((fix,)), report, 0.0)
+    return replace(known, reason=reason, predicted_low_s=None, predicted_s=None, predicted_high_s=None)
+
+
+def described(arm: Arm, report: Report, step_s: float) -> Tried:
     """What is known before any run with it.
 
     Args:
         arm: what is tried.
         report: of the recording.
-        step_s: the unchanged step, if it was measured: what a saving is a share of, where the recording tells only shares.
+        step_s: the unchanged step: what a saving is a share of, where the recording tells only shares.
     """
     alone = arm.fixes[0]
     rule = rule_of(alone, report) if len(arm.fixes) == 1 else None
     found = report.diagnosis(rule) if rule is not None else None
-    is_scaled = report.savings_are_shares
-    scale = step_s / report.step_s if is_scaled and step_s is not None else 1.0
-    saving = found.saving if found is not None and (step_s is not None or not is_scaled) else None
+    saving = found.saving if found is not None else None
+    scale = step_s / report.step_s if report.savings_are_shares else 1.0
     return Tried(
         fixes=arm.names,
         rule=rule,

@@ -19,7 +19,7 @@ from mfu_doctor.result.trial import BETTER, Trial, Tried
 from mfu_doctor.session.profile import DEFAULT
 from mfu_doctor.trial.bench import Bench, Budget, Failure, Patience
 from mfu_doctor.trial.command import Program
-from mfu_doctor.trial.findings import described, rule_of, tried
+from mfu_doctor.trial.findings import left_out_for, rule_of, tried
 from mfu_doctor.trial.patch import patch_of
 from mfu_doctor.trial.remedies.catalogue import REMEDIES, remedies_for, remedy_named, settled_on
 from mfu_doctor.trial.remedies.remedy import Chosen, Circumstances
@@ -126,7 +126,7 @@ def chosen(circumstances: Circumstances, named: Sequence[Chosen], *, everything:
     fixes = dict.fromkeys(settled_on(fix, circumstances) for fix in wanted)
     reasons = {fix: fix.remedy.why_not(circumstances) for fix in fixes}
     arms = tuple(Arm((fix,)) for fix, reason in reasons.items() if reason is None)
-    left_out = (replace(described(Arm((fix,)), report), reason=reason) for fix, reason in reasons.items() if reason)
+    left_out = (left_out_for(fix, report, reason) for fix, reason in reasons.items() if reason)
     return Choice(arms, tuple(left_out))
 
 
