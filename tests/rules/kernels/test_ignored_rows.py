@@ -52,7 +52,8 @@ def told(*losses: IgnoredTargets, device: bool = False) -> Run:
 @pytest.mark.parametrize("device", [False, True])
 def test_ignored_rows_are_priced_in_proportion(device: bool) -> None:
     price = price_us(ignored_rows, told(LOSS, device=device))
-    assert price.high_ns == close(0.8 * 4000)
+    assert price.mid_ns == close(0.8 * 4000)
+    assert price.high_ns == close(0.8 * 3000 + 1000)  # the loss itself does no products
     assert price.low_ns == close(0.75 * 0.8 * 4000)
     assert "ignores 80 % of its 1,000 targets" in found(ignored_rows, told(LOSS)).summary
 
