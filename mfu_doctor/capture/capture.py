@@ -151,9 +151,10 @@ class Capture:
                     recorded = self.phase_runner.recording
                     self.watch.aside("a graph was not read", self.seen.backward, roots, recorded, differentiable)
 
-    def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
+    def backward_ended(self, gradients: object, site: Callable[[], tuple[str, int]]) -> None:
         """See `Listener`."""
         if not self.over:
+            self.samplers.differentiated(gradients)
             self._safely("a backward pass could not be recorded", self._tell, self.signs.backward_ended, site())
 
     def autocast_entered(self, region: object) -> None:

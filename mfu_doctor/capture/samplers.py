@@ -82,6 +82,12 @@ class Samplers:
         with without_user_modes():
             self._seen.padded.called(module, args)
 
+    def differentiated(self, gradients: object) -> None:
+        """A backward pass gave these."""
+        if self._seen.derived.waits:
+            with without_user_modes():
+                self._watch.aside("gradients were not compared", self._seen.derived.ended, gradients)
+
     def look_on(self) -> None:
         """The recording is over and written; the block may go on. Again, in any thread, once its report is made."""
         training = (

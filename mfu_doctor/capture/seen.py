@@ -16,6 +16,7 @@ from mfu_doctor.capture.facts.ignored_targets import TargetCounts
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
+from mfu_doctor.capture.facts.repeated_gradients import RepeatedGradients
 from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
@@ -39,6 +40,7 @@ class Seen(Struct):
     loop: LoopFacts
     gradients: GradientFates = field(default_factory=GradientFates)
     calls: RepeatedCalls = field(default_factory=RepeatedCalls)
+    derived: RepeatedGradients = field(default_factory=RepeatedGradients)
     targets: TargetCounts = field(default_factory=TargetCounts)
     padded: PaddedInputs = field(default_factory=lambda: PaddedInputs(working_directory()))
     pauses: list[GcPause] = field(default_factory=list)
@@ -65,14 +67,20 @@ class Seen(Struct):
         if differentiable:
             self.calls.differentiated()
         else:
-            self.calls.forget()
+            self._forget()
         self.gradients.begins(roots, recorded)
         self.targets.begins(roots, recorded)
+        if differentiable and self.calls.watching:
+            self.derived.begins()
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped in such a step."""
-        self.calls.forget()
+        self._forget()
         self.gradients.stepped(optimizer)
+
+    def _forget(self) -> None:
+        self.calls.forget()
+        self.derived.forget()
 
     def steps_ahead(self, fetches: int) -> int | None:
         """Steps that one pass over the loader makes that lasts longest, as far as the loaders report their lengths.

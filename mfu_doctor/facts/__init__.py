@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from mfu_doctor.facts.core_turns import CoreTurns
-from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall
+from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall, RepeatedGradient
 from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
@@ -259,6 +259,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     loaders: tuple[LoaderFacts, ...] = ()
     optimizers: tuple[OptimizerFacts, ...] = ()
     repeated_calls: tuple[RepeatedCall, ...] | None = None  # None: not watched
+    repeated_gradients: tuple[RepeatedGradient, ...] | None = None  # None: not watched
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
     ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
     padded: tuple[PaddedInput, ...] | None = None  # what the model reads first; None: it was not looked at

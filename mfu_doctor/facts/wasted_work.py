@@ -33,3 +33,9 @@ class RepeatedCall(Struct, frozen=True, kw_only=True):
     module: str  # its class
     spans: tuple[tuple[int, int], ...] = ()  # start and end of each call, unix nanoseconds
     compared: bool = False  # what they gave was read, and is equal
+
+
+class RepeatedGradient(Struct, frozen=True, kw_only=True):
+    """A gradient that a step recorded in depth took several times (`create_graph=True`): the same numbers each time."""
+
+    spans: tuple[tuple[int, int], ...] = ()  # start and end of each pass, unix nanoseconds

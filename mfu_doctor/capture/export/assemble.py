@@ -116,6 +116,7 @@ def _optional(capture: Capture) -> dict[str, Any]:
         "loaders": lambda: loop.loaders,
         "optimizers": lambda: loop.optimizers,
         "repeated_calls": seen.calls.found,
+        "repeated_gradients": seen.derived.found,
         "unused_gradients": seen.gradients.unused,
         "ignored_targets": seen.targets.ignored,
         "padded": lambda: seen.padded.told,

@@ -66,8 +66,8 @@ class Listener(Protocol):
             differentiable: whether it makes a graph of its own and leaves the one that it goes through.
         """
 
-    def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
-        """It has ended; `site` tells the file and line that called it, if asked now."""
+    def backward_ended(self, gradients: object, site: Callable[[], tuple[str, int]]) -> None:
+        """It has ended and returns `gradients`; `site` tells the file and line that called it, if asked now."""
 
     def autocast_entered(self, region: object) -> None:
         """An autocast region was entered."""
@@ -173,7 +173,7 @@ class Hooks:
             finally:
                 self._backward_depth -= 1
             if self._here():
-                self._listener.backward_ended(_caller_outside_torch)
+                self._listener.backward_ended(result, _caller_outside_torch)
             return result
 
         return _engine_run_backward

@@ -110,7 +110,7 @@ class Onlooker:
         if self._cycle.answer(Sign.BACKWARD_BEGINS, None) is None:
             self._safely(self._backward_begins, roots)
 
-    def backward_ended(self, site: Callable[[], tuple[str, int]]) -> None:
+    def backward_ended(self, gradients: object, site: Callable[[], tuple[str, int]]) -> None:  # noqa: ARG002
         """See `Listener`."""
         place = None if self._signs.detector.source in _SITELESS else site()
         edge = self._cycle.answer(Sign.BACKWARD, place)

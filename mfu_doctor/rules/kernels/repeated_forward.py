@@ -1,14 +1,17 @@
-"""A module is called several times in a step with the same tensors: each call computes the same.
+"""A module is called several times in a step with the same tensors, or a gradient is taken again: each computes the same.
 
 What it measures
     Calls of a module with the very tensors of a call before it, if nothing has written them and no optimizer step came in
     between, nor a backward pass but one that is itself differentiated (create_graph=True); and what is computed in the same way
-    from their output alone, such as a gradient of it. profile() watches the calls in the step that it records with shapes, and
-    compares what they give: on the CPU the values, elsewhere the graph of its gradient. A call that gives something else is
-    another one, and so is one that draws random numbers (dropout, sampling) or is in another mode (eval).
+    from their output alone, such as a gradient of it. Gradients, too, that are taken again (torch.autograd.grad with
+    create_graph=True): on the CPU, where they gave the same numbers and went through the same nodes. profile() watches the calls
+    in the step that it records with shapes, and compares what they give: on the CPU the values, elsewhere the graph of its
+    gradient. A call that gives something else is another one, and so is one that draws random numbers (dropout, sampling) or is
+    in another mode (eval).
 
 Why it costs
     A second forward pass for a metric or a log line costs as much as the first one, and if a loss uses both, backward runs twice.
+    Derivatives that are written as functions of functions call the model, and differentiate it, for each term anew.
 
 How the gain is predicted
     The operators of all calls but one are removed, and the backward of calls beside that of the one that stays: what a node of
@@ -18,7 +21,7 @@ How the gain is predicted
     The MFU after the fix is of the FLOPs that are left.
 
 How to fix
-    Call the module once and use its output for both, with .detach() for what is only measured.
+    Call the module once and use its output for both, with .detach() for what is only measured. Take each gradient once.
 
 When it is wrong
     The rule is wrong if the module does something else than compute its output (it counts its calls, batch norm updates its
@@ -58,16 +61,20 @@ def repeated_forward(run: Run) -> Outcome:
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     names = " and ".join(found.modules)
+    what = f"{names} is called again with the same tensors" if names else "A gradient that the step has is taken again"
+    once = f"out = model(x)  # {names}: once, {_DERIVED if found.derived else _MEASURED}"
     return Finding(
-        summary=f"{names} is called again with the same tensors, which takes {steady.share(spent)} of the step",
-        fix=f"out = model(x)  # {names}: once, {_DERIVED if found.derived else _MEASURED}",
+        summary=f"{what}, which takes {steady.share(spent)} of the step",
+        fix=once
+        if names
+        else "torch.autograd.grad(out.sum(), x, create_graph=True)  # once, for all that is derived from it",
         detail="nothing was written and nothing was updated in between"
         + (", and each call gave the same" * found.compared),
         confidence="measured",
         decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
         change=found.work.removed(run),
         evidence=(
-            shown("module", names),
+            shown("module", names or "none: only gradients"),
             shown("repeated calls", seconds(spent), "s"),
         ),
         place=first_place(run, found.rows),
