@@ -11,6 +11,7 @@ processor time where the machine is shared: wall time is then mostly waiting. Th
 adds each file compressed.
 
 To measure the others: python -m venv peers && peers/bin/pip install torch HolisticTraceAnalysis torch-tb-profiler tensorboard
+and, where GitHub can be reached, git+https://github.com/AMD-AGI/TraceLens (`tracelens` on PyPI is another program).
 """
 
 from __future__ import annotations
