@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from mfu_doctor.capture.destination import Destination, working_directory
 from mfu_doctor.capture.device.current_devices import current_devices
+from mfu_doctor.capture.facts.backward_graph import nodes_behind
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy, Stretch
 from mfu_doctor.capture.facts.ignored_targets import TargetCounts
@@ -18,6 +19,8 @@ from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
 from mfu_doctor.capture.facts.repeated_gradients import RepeatedGradients
 from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
+from mfu_doctor.capture.facts.zero_operands import ZeroCounts
+from mfu_doctor.capture.loop.stopwatch import capturing_graph
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
 _MAX_PAUSES = 20_000  # garbage collections kept
@@ -42,6 +45,7 @@ class Seen(Struct):
     calls: RepeatedCalls = field(default_factory=RepeatedCalls)
     derived: RepeatedGradients = field(default_factory=RepeatedGradients)
     targets: TargetCounts = field(default_factory=TargetCounts)
+    zeros: ZeroCounts = field(default_factory=ZeroCounts)
     padded: PaddedInputs = field(default_factory=lambda: PaddedInputs(working_directory()))
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
@@ -69,9 +73,12 @@ class Seen(Struct):
         else:
             self._forget()
         self.gradients.begins(roots, recorded)
-        self.targets.begins(roots, recorded)
         if differentiable and self.calls.watching:
             self.derived.begins()
+        if not capturing_graph():
+            nodes = nodes_behind(roots) or ()
+            self.targets.begins(nodes, recorded)
+            self.zeros.begins(nodes, recorded)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped in such a step."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from mfu_doctor.facts.core_turns import CoreTurns
-from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall, RepeatedGradient
+from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall, RepeatedGradient, SparseOperand
 from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
@@ -262,6 +262,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     repeated_gradients: tuple[RepeatedGradient, ...] | None = None  # None: not watched
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
     ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
+    sparse_operands: tuple[SparseOperand, ...] | None = None  # None: no constant operand of a product was counted
     padded: tuple[PaddedInput, ...] | None = None  # what the model reads first; None: it was not looked at
     parameter_elements: int | None = None
     parameter_dtypes: tuple[str, ...] = ()

@@ -39,3 +39,13 @@ class RepeatedGradient(Struct, frozen=True, kw_only=True):
     """A gradient that a step recorded in depth took several times (`create_graph=True`): the same numbers each time."""
 
     spans: tuple[tuple[int, int], ...] = ()  # start and end of each pass, unix nanoseconds
+
+
+class SparseOperand(Struct, frozen=True, kw_only=True):
+    """A constant operand of a product, and how much of it is not zero, counted in steps beside the recorded ones."""
+
+    dims: tuple[int, ...] = ()
+    nonzero: float = 1.0  # share, at the most of all counts
+    one_each: bool = False  # each sum of the product has exactly one term that is not zero: a selection, one-hot rows
+    with_parameter: bool = False  # the other operand is a parameter
+    sequence: tuple[int, ...] = ()  # autograd's numbers of the product's nodes

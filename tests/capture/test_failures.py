@@ -127,7 +127,7 @@ FACTS = {
     "capture.facts.repeated_calls.RepeatedCalls.remove": "calls of modules could not be left alone",
     "capture.facts.in_step.precision": "the settings could not be read",
     "capture.facts.gradient_fates.read_graph": "a graph was not read",
-    "capture.facts.ignored_targets.nodes_behind": "a graph was not read",
+    "capture.seen.nodes_behind": "a graph was not read",
     "capture.loop.children.Children.watch": "child processes could not be noted",
     "capture.loop.children.Children.stop": "child processes could not be left alone",
     "capture.device.watch.DeviceWatch.stop": "the device sampler could not be stopped",

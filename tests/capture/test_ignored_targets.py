@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mfu_doctor.capture.facts.backward_graph import nodes_behind
 from mfu_doctor.capture.facts.ignored_targets import TargetCounts
 from mfu_doctor.facts.wasted_work import IgnoredTargets
 
@@ -24,7 +25,7 @@ def observed(loss: Loss, labels: Any = LABELS, passes: tuple[bool, ...] = (False
     known: dict[int, str] = {}
     for recorded in passes:
         root = loss(head(torch.ones(ROWS, HIDDEN)), labels)
-        counts.begins((root,), recorded)
+        counts.begins(nodes_behind((root,)) or (), recorded)
         if recorded:
             left = [root.grad_fn]
             while left:
@@ -105,7 +106,7 @@ def test_logits_of_a_convolution_are_not_told() -> None:
     labels[0, 0] = 1
     for recorded in (False, True):
         root = functional.cross_entropy(layer(torch.ones(1, 3, 4, 4)), labels, ignore_index=255)
-        counts.begins((root,), recorded)
+        counts.begins(nodes_behind((root,)) or (), recorded)
     assert counts.ignored() is None
 
 
@@ -128,7 +129,7 @@ def test_targets_behind_hooks_of_the_program_are_not_unpacked() -> None:
 
     counts, head = TargetCounts(), nn.Linear(HIDDEN, CLASSES)
     for recorded in (False, True):
-        counts.begins((loss(head(torch.ones(ROWS, HIDDEN)), LABELS),), recorded)
+        counts.begins(nodes_behind((loss(head(torch.ones(ROWS, HIDDEN)), LABELS),)) or (), recorded)
     assert counts.ignored() is None
     assert unpacked == []
 
@@ -147,7 +148,7 @@ def test_counting_does_not_wait_for_a_device() -> None:
     for recorded in (False, True):
         root = functional.cross_entropy(head(torch.ones(ROWS, HIDDEN)), LABELS)
         with Operators():  # type: ignore[no-untyped-call]
-            counts.begins((root,), recorded)
+            counts.begins(nodes_behind((root,)) or (), recorded)
     assert called == ["aten.eq.Scalar", "aten.sum.default"]
     assert only(counts.ignored()).ignored == 5
 
@@ -169,7 +170,7 @@ def test_targets_and_gradients_stay_as_they_are() -> None:
     version = labels._version
     root = functional.cross_entropy(head(torch.ones(ROWS, HIDDEN)), labels)
     plain = torch.autograd.grad(root, head.weight, retain_graph=True)[0]
-    TargetCounts().begins((root,), recorded=False)
+    TargetCounts().begins(nodes_behind((root,)) or (), recorded=False)
     root.backward()
     assert torch.equal(head.weight.grad, plain)
     assert (labels._version, labels.tolist()) == (version, LABELS.tolist())

@@ -119,6 +119,7 @@ def _optional(capture: Capture) -> dict[str, Any]:
         "repeated_gradients": seen.derived.found,
         "unused_gradients": seen.gradients.unused,
         "ignored_targets": seen.targets.ignored,
+        "sparse_operands": seen.zeros.found,
         "padded": lambda: seen.padded.told,
         "parameter_elements": lambda: loop.parameter_elements,
         "parameter_dtypes": lambda: loop.parameter_dtypes,

@@ -14,9 +14,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from mfu_doctor.capture.facts.backward_graph import nodes_behind
+from mfu_doctor.capture.facts.answers import read_answers
 from mfu_doctor.capture.facts.saved_tensors import saved_tensor
-from mfu_doctor.capture.loop.stopwatch import capturing_graph
 from mfu_doctor.facts.wasted_work import IgnoredTargets
 
 # Backward passes whose targets are counted; each count is a number in the memory of the device.
@@ -49,11 +48,8 @@ class TargetCounts(Struct):
 
     _losses: dict[int, _Loss] = field(default_factory=dict)
 
-    def begins(self, roots: Sequence[Any], recorded: bool) -> None:
-        """A pass begins from these tensors, in a step that is recorded or not."""
-        if capturing_graph():
-            return
-        nodes = nodes_behind(roots) or ()
+    def begins(self, nodes: Sequence[Any], recorded: bool) -> None:
+        """A pass begins through these nodes, in a step that is recorded or not."""
         masks = _masks(nodes)
         for position, node in enumerate(node for node in nodes if node.name() in _LOSSES):
             loss = self._losses.setdefault(position, _Loss())
@@ -73,7 +69,7 @@ class TargetCounts(Struct):
 
 
 def _told(loss: _Loss) -> IgnoredTargets:
-    targets, ignored = [count for count, _ in loss.counts], _read(loss.counts)
+    targets, ignored = [count for count, _ in loss.counts], read_answers([asked for _, asked in loss.counts])
     return IgnoredTargets(
         targets=sum(targets),
         ignored=sum(ignored),
@@ -93,15 +89,6 @@ def _masks(nodes: Sequence[Any]) -> dict[int, Any]:
             if loss is not None and loss.name() in _LOSSES and mask is not None:
                 found[id(loss)] = mask
     return found
-
-
-def _read(counts: list[tuple[int, Any]]) -> list[int]:
-    """The counts, whichever stream each was made on."""
-    import torch
-
-    for device in {counted.device for _, counted in counts if counted.is_cuda}:
-        torch.cuda.synchronize(device)
-    return [int(counted) for _, counted in counts]
 
 
 def _looked_through(node: Any) -> Any:

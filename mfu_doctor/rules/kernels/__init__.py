@@ -22,6 +22,7 @@ from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
 from mfu_doctor.rules.kernels.slow_convolution_backward import slow_convolution_backward
 from mfu_doctor.rules.kernels.small_matmul import small_matmul
+from mfu_doctor.rules.kernels.sparse_operand import sparse_operand
 from mfu_doctor.rules.kernels.tf32_off import tf32_off
 from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
 from mfu_doctor.rules.kernels.unfused_attention import unfused_attention
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     zeroed_gradients,
     ignored_rows,
     diagonal_product,
+    sparse_operand,
     broadcast_product,
     large_vocab_loss,
     unbenchmarked_convolution,
