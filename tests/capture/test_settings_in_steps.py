@@ -130,11 +130,31 @@ with block() as doctor:
             model(torch.ones(4, 8))
 """
 
+# The loader tells the steps.
+LOADED = """
+with block() as doctor:
+    for x, _ in loader(24):
+        with torch.inference_mode():
+            model(x)
+"""
+
+LOADED_AUTOCAST = """
+with block() as doctor:
+    for x, _ in loader(24):
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+            model(x)
+"""
+
 
 @pytest.mark.parametrize(
     ("body", "autocast", "inference"),
-    [(AUTOCAST, "bfloat16", False), (INFERENCE, None, True)],
-    ids=["autocast", "inference"],
+    [
+        (AUTOCAST, "bfloat16", False),
+        (INFERENCE, None, True),
+        (LOADED, None, True),
+        (LOADED_AUTOCAST, "bfloat16", True),
+    ],
+    ids=["autocast", "inference", "inference with a loader", "autocast and inference with a loader"],
 )
 def test_a_region_around_the_forward_pass_of_each_step_is_seen(
     zygote: Zygote, tmp_path: Path, body: str, autocast: str | None, inference: bool

@@ -1,8 +1,7 @@
 """Settings as they are while a step runs: a context manager around a part of the step has ended when the step has.
 
-They are read when a backward pass begins, or where none is seen, when an optimizer steps, an autocast region begins or a model is
-called. What most
-readings say is what holds: a setting that is changed for a few steps, or for evaluation, is not the loop's.
+They are read when a backward pass begins, or where none is seen, when an optimizer steps, a model is called or an autocast region
+begins. What most readings say is what holds: a setting that is changed for a few steps, or for evaluation, is not the loop's.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from mfu_doctor.capture.facts.settings import autocast_now, precision
 from mfu_doctor.facts import PrecisionFacts
 
 Moment: TypeAlias = Literal["backward", "step", "autocast", "forward"]
-_BEST_FIRST: tuple[Moment, ...] = ("backward", "step", "autocast", "forward")
+_BEST_FIRST: tuple[Moment, ...] = ("backward", "step", "forward", "autocast")
 _MOST = 16  # readings of each moment, 10 us each: enough for what most steps say
 
 

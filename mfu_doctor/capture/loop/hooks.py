@@ -39,6 +39,9 @@ _INSIDE = tuple(
 # Positions among the arguments of the engine, after the tensors: their gradients, retain_graph, create_graph, inputs.
 _CREATE_GRAPH, _INPUTS = 2, 3
 
+# Calls of outermost modules that are reported where a loader tells the steps: what holds inside of them is read there.
+_CALLS_WITH_LOADER = 16
+
 
 class Listener(Protocol):
     """The receiver of the events. Every call comes from the thread that trains, and none may raise."""
@@ -56,7 +59,7 @@ class Listener(Protocol):
         """An optimizer stepped, or a gradient scaler skipped its step."""
 
     def module_called(self, module: object) -> None:
-        """A module is called that no other module calls; not reported once anything else was."""
+        """A module is called that no other module calls; not reported once anything else was, with a loader only at first."""
 
     def backward_begins(self, roots: Sequence[Any], *, differentiable: bool) -> None:
         """A backward pass (or `torch.autograd.grad`) begins; from `roots`, if it gives a gradient to all that it reaches.
@@ -91,6 +94,7 @@ class Hooks:
         self._removals: list[Callable[[], None]] = []
         self._optimizer_calls = 0
         self._outermost = OutermostCalls(self._here, self._module_called)
+        self._fetches, self._calls_left = False, _CALLS_WITH_LOADER
         self._backward_depth = 0  # a checkpointed function runs a backward pass inside another one
 
     def install(self) -> None:
@@ -147,6 +151,10 @@ class Hooks:
 
     def _module_called(self, module: object) -> None:
         self._listener.module_called(module)
+        if self._fetches:
+            self._calls_left -= 1
+            if not self._calls_left:
+                self._outermost.remove()
 
     def _patched(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self._removals.append(patch(owner, name, wrap))
@@ -182,8 +190,7 @@ class Hooks:
         def __next__(iterator: Any) -> Any:  # noqa: N807 - it stands in for one
             if not self._here():
                 return original(iterator)
-            if self._outermost.watching:
-                self._outermost.remove()
+            self._fetches = True
             self._listener.fetch_begins(iterator)
             start, batch, exhausted = time.perf_counter_ns(), None, False
             try:

@@ -60,6 +60,8 @@ class Signs(Struct):
 
     def module_called(self, module: object) -> int:
         """A module is called that no other module calls; with an optimizer there it is an evaluation before the training."""
+        if self.detector.source is Source.FETCH:
+            return Edge.NOTHING
         self._calls += 1
         if self._calls in _LOOKS:
             self._inference = not self._optimizer_exists()
