@@ -8,14 +8,14 @@ import pytest
 
 from mfu_doctor.integrations.tensorboard import add_reading, add_report
 from mfu_doctor.meter.peak import DevicePeak
-from mfu_doctor.meter.reading import MeterReading
+from mfu_doctor.meter.reading import Measured, MeterReading
 from mfu_doctor.meter.step_work import StepWork
 from mfu_doctor.meter.window import Step
 from tests.runs import report_of, steady
 
 REPORT = report_of(steady(0.4))
 PEAK = DevicePeak(device="a card", dtype="bf16", flops=1e12, source="a datasheet")
-READING = MeterReading(7, _steps=(Step(33_270_000, 0, StepWork(flops=1e9, ideal_s=0.003537, peak=PEAK), 8),))
+READING = MeterReading(7, Measured(steps=(Step(33_270_000, 0, StepWork(flops=1e9, ideal_s=0.003537, peak=PEAK), 8),)))
 LOGGED = REPORT.metrics() | READING.scalars
 
 

@@ -37,7 +37,6 @@ class StepCounter(Struct):
         known: the work of each kind that was counted.
         latest: the work that was counted last.
         reason: why the work of a kind is not known, if it is not.
-        rests: whether nothing is recorded or sought while steps are of kinds whose work is known.
     """
 
     machine: Machine
@@ -45,19 +44,29 @@ class StepCounter(Struct):
     known: dict[Hashable, StepWork] = field(default_factory=dict)
     latest: StepWork | None = None
     reason: str = NOT_YET
-    rests: bool = False
     _recorded: StepShapes | None = None
     _seeks: bool = True  # there was a step of a kind whose work is not known
     _pause: int = _SETTLING  # steps to wait before the next one may be recorded
     _patience: int = 1  # odd, so that of two kinds in turn it is not always the same that is recorded
     _places: list[str] = field(default_factory=lambda: list(sys.path))
 
-    def between(self, kind: Hashable, *, usable: bool) -> bool:
-        """A step of this kind has ended, and the next one has not begun.
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is recorded or sought while steps are of kinds whose work is known."""
+        return self._recorded is None and not self._seeks
+
+    @property
+    def pause(self) -> int | None:
+        """How many steps nothing is decided after; None: after none before one is of a kind that is not known."""
+        return None if self.rests else self._pause
+
+    def between(self, kind: Hashable, *, usable: bool, is_now: bool = True) -> bool:
+        """A step of this kind has ended.
 
         Args:
             kind: of the step.
             usable: whether it was a step of training and nothing else.
+            is_now: whether the next one has not begun.
 
         Returns:
             Whether this step was recorded.
@@ -68,15 +77,14 @@ class StepCounter(Struct):
             self._count(recorded, kind, usable=usable)
         elif self._pause:
             self._pause -= 1
-        elif self._seeks:
+        elif self._seeks and is_now:
             self._begin()
-        self.rests = self._recorded is None and not self._seeks
         return recorded is not None
 
     def again(self) -> None:
         """Count anew: the work has changed although no shape shows it."""
         self.known.clear()
-        self._pause, self._patience, self._seeks, self.rests, self.reason = 0, 1, True, False, NOT_YET
+        self._pause, self._patience, self._seeks, self.reason = 0, 1, True, NOT_YET
 
     def drop(self) -> bool:
         """What is recorded is not one step of training: give it up; returns whether anything was."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.meter.step_work import StepWork
 from mfu_doctor.meter.window import Step, Window
 from mfu_doctor.units import NS_PER_S, TERA
@@ -11,6 +12,7 @@ from mfu_doctor.units import NS_PER_S, TERA
 _MS_PER_S = 1e3
 _NO_STEP = "no whole step has ended yet: the first call of step() starts the clock"
 _NO_LOADER = "no batch of a torch DataLoader was seen"
+_INTERRUPTED = "working it out was interrupted"
 _NO_MEMORY = "the allocator does not tell"
 # Value by the name under which a logger gets it; units are in these, because a curve has no other place for them.
 SCALARS = {
@@ -24,37 +26,96 @@ SCALARS = {
 }
 
 
-# Not frozen: one is made in every step, and to make a frozen one takes as long as all the rest.
-@dataclass(slots=True)
+class Measured(NamedTuple):
+    """What a reading tells.
+
+    Attributes:
+        counted: whether this step was recorded to count its FLOPs.
+        memory_peak_bytes: the most that was used.
+        steps: that the means are over.
+        last_ns: what this step took.
+        fed: whether a loader has brought batches.
+        work: of a step, as it was counted last.
+        why: why the work of steps is not known, if it is not.
+    """
+
+    counted: bool = False
+    memory_peak_bytes: int | None = None
+    steps: tuple[Step, ...] = ()
+    last_ns: int | None = None
+    fed: bool = False
+    work: StepWork | None = None
+    why: str = _NO_STEP
+
+
+class Working(Protocol):
+    """What works out readings."""
+
+    @property
+    def notes(self) -> Notes:
+        """Where it says why it could not."""
+
+    def work_out(self) -> None:
+        """Tell all readings what was measured."""
+
+
 class MeterReading:
     """One reading. Times are those of the host between two calls of `step()`: nothing waits for the device.
 
-    A GPU works behind the host, so a single step means little there and the mean over a window is right. The means are
-    calculated when they are asked for.
+    A GPU works behind the host, so a single step means little there and the mean over a window is right. All of it is worked out
+    when it is asked for, as it was when the step ended.
 
     Attributes:
         step: number of the step that ended, from 0.
-        counted: whether this step was recorded to count its FLOPs. That makes it slow, so it is in no mean.
-        memory_peak_bytes: the most that tensors took on the GPU so far; without a GPU, that the process had resident.
+        measured: what it tells, once it is worked out.
+        marked: when the step ended, and what samples and tokens the program states.
     """
 
-    step: int
-    counted: bool = False
-    memory_peak_bytes: int | None = None
-    _steps: tuple[Step, ...] = field(default=(), repr=False)
-    _last_ns: int | None = field(default=None, repr=False)
-    _fed: bool = field(default=False, repr=False)  # a loader has brought batches
-    _work: StepWork | None = field(default=None, repr=False)  # of a step, as it was counted last
-    _why: str = field(default=_NO_STEP, repr=False)  # why the work of steps is not known, if it is not
+    __slots__ = ("_ledger", "marked", "measured", "step")
+
+    def __init__(
+        self,
+        step: int,
+        measured: Measured | None = Measured(),  # noqa: B008 - it never changes
+        ledger: Working | None = None,
+        marked: tuple[int, int | None, int | None] = (0, None, None),
+    ) -> None:
+        self.step, self.measured, self._ledger, self.marked = step, measured, ledger, marked
+
+    def __repr__(self) -> str:
+        return f"MeterReading(step={self.step}, counted={self.counted}, {self})"
+
+    def __reduce__(self) -> tuple[type[MeterReading], tuple[int, Measured]]:
+        """A copy, and what another process gets, is what was measured."""
+        return MeterReading, (self.step, self._told)
+
+    @property
+    def _told(self) -> Measured:
+        if self.measured is None and self._ledger is not None:
+            self._ledger.work_out()
+            if self.measured is None:
+                self.measured = Measured(why=next(reversed(self._ledger.notes.said), _INTERRUPTED))
+        self._ledger = None
+        return self.measured or Measured()
+
+    @property
+    def counted(self) -> bool:
+        """Whether this step was recorded to count its FLOPs. That makes it slow, so it is in no mean."""
+        return self._told.counted
+
+    @property
+    def memory_peak_bytes(self) -> int | None:
+        """The most that tensors took on the GPU so far; without a GPU, that the process had resident."""
+        return self._told.memory_peak_bytes
 
     @property
     def _window(self) -> Window:
-        return Window(self._steps)
+        return Window(self._told.steps)
 
     @property
     def window(self) -> int:
         """Steps that the means are over; 0 if there are none yet."""
-        return len(self._steps)
+        return len(self._told.steps)
 
     @property
     def smoothing(self) -> str:
@@ -65,7 +126,8 @@ class MeterReading:
     @property
     def last_step_time(self) -> float | None:
         """Seconds of this step alone."""
-        return None if self._last_ns is None else self._last_ns / NS_PER_S
+        last_ns = self._told.last_ns
+        return None if last_ns is None else last_ns / NS_PER_S
 
     @property
     def step_time(self) -> float | None:
@@ -75,7 +137,7 @@ class MeterReading:
     @property
     def data_wait(self) -> float | None:
         """Mean seconds that a step waited for its batches."""
-        return self._window.wait_s if self._fed else None
+        return self._window.wait_s if self._told.fed else None
 
     @property
     def mfu(self) -> float | None:
@@ -107,7 +169,8 @@ class MeterReading:
     @property
     def lower_bound(self) -> tuple[str, ...]:
         """Operators that multiply and whose FLOPs are not known: with them MFU would be higher."""
-        return () if self._work is None else self._work.unknown
+        work = self._told.work
+        return () if work is None else work.unknown
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -123,18 +186,18 @@ class MeterReading:
     def _reason(self, name: str) -> str:
         if name == "memory_peak_bytes":
             return _NO_MEMORY
-        if not self._steps:
+        if not self._told.steps:
             return _NO_STEP
         if name in ("data_wait", "samples_per_second"):
             return _NO_LOADER if name == "data_wait" else f"{_NO_LOADER}: pass step(samples=...)"
         if name == "tokens_per_second":
             return "no batch of token ids was seen: pass tokens_per_step="
-        work, above = self._work, self._window.mfu
+        work, above = self._told.work, self._window.mfu
         if name == "mfu" and above is not None:
             return f"{above:.0%} of the peak is not possible: the peak is too low, or the FLOPs are too many"
         if name == "mfu" and work is not None and self._window.flops is not None and work.peak.reason is not None:
             return work.peak.reason
-        return (work.reason if work is not None else None) or self._why
+        return (work.reason if work is not None else None) or self._told.why
 
     def __str__(self) -> str:
         """As nanoGPT logs it: "time 33.27ms, mfu 10.63%"; "-" for what is not known."""

@@ -350,6 +350,6 @@ def test_what_the_meter_could_not_measure_is_told_after_the_training() -> None:
     watched = Watched({}, record=False, log=None, tokens_per_step=None)
     watched.begin(None)
     assert watched.meter is not None
-    watched.meter._feed.notes.say("it was the meter's")
+    watched.meter._ledger.notes.say("it was the meter's")
     watched.end()
     assert watched.told == ("it was the meter's",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from mfu_doctor.capture.loop.fetched_ahead import Batch, FetchedAhead
 
 
@@ -15,10 +17,10 @@ def drawn(*steps: int, loader: Loader | None = None, ahead: FetchedAhead | None 
     found, number = [], 0
     for step, count in enumerate(steps):
         for _ in range(count):
-            assert ahead.fetched(loader, Batch(number, 1, None))
+            assert ahead.fetched(weakref.ref(loader), Batch(number, 1, None))
             number += 1
         if step == len(steps) - 1:
-            ahead.ended(loader)
+            ahead.ended(weakref.ref(loader))
         found.append([batch.shapes for batch in ahead.of_step()])
     return found
 
@@ -43,16 +45,16 @@ def test_several_batches_in_a_step_and_one_ahead() -> None:
 
 
 def test_what_another_loader_brings_is_not_followed() -> None:
-    ahead, loader = FetchedAhead(), Loader()
-    assert ahead.fetched(loader, Batch(0, 1, None))
-    assert not ahead.fetched(Loader(), Batch(1, 1, None))
+    ahead, loader, other = FetchedAhead(), Loader(), Loader()
+    assert ahead.fetched(weakref.ref(loader), Batch(0, 1, None))
+    assert not ahead.fetched(weakref.ref(other), Batch(1, 1, None))
 
 
 def test_a_loader_that_was_left_early_leaves_nothing() -> None:
     ahead, first = FetchedAhead(), Loader()
     for count in (2, 1, 1):
         for _ in range(count):
-            ahead.fetched(first, Batch("first", 1, None))
+            ahead.fetched(weakref.ref(first), Batch("first", 1, None))
         ahead.of_step()
     del first
     assert drawn(2, 1, 1, ahead=ahead) == [[0], [1], [2, 3]]

@@ -154,10 +154,10 @@ meter = mfu_doctor.Meter(model, peak_flops=1e9)
 with block(skip=2, timed=2, warmup=2, active=2) as doctor:
     for i, (x, y) in enumerate(loader(40)):
         train(x, y)
-        if meter._profiled:
+        if meter._ledger.profiled:
             time.sleep(0.3)
         read()
-        told[-1]["profiled"] = meter._profiled
+        told[-1]["profiled"] = meter._ledger.profiled
 """
 
 LEFT = """
@@ -201,9 +201,37 @@ for x, y in loader(6):
     read()
 """
 
+# Nobody looks at a reading before the end.
+LOOKED_AT_LATER = """
+import copy
+from mfu_doctor.capture.loop.step_feed import StepFeed
+worked_out, of_step = [], StepFeed._step_ended
+StepFeed._step_ended = lambda feed: worked_out.append(None) or of_step(feed)
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+readings, before = [], []
+for epoch in range(2):
+    for x, y in loader(20):
+        train(x, y)
+        readings.append(meter.step())
+        before.append(len(worked_out))
+    with torch.no_grad():
+        for x, y in loader(100): forward(x, y)
+assert before[-1] == before[15] < 16, before
+copied = copy.deepcopy(readings[20])
+assert len(worked_out) == 40
+assert (copied.step, copied.last_step_time) == (20, readings[20].last_step_time)
+times = [reading.last_step_time for reading in readings[10:20]]
+assert abs(readings[19].step_time - sum(times) / 10) < 1e-12
+assert [reading.step for reading in readings] == list(range(40))
+assert [reading.flops_per_step for reading in readings[-10:]] == [FLOPS] * 10
+assert readings[20].window == readings[19].window == 10
+assert readings[20].step_time == readings[19].step_time  # an evaluation came between the two
+read()
+"""
+
 BROKEN = """
 meter = mfu_doctor.Meter(model, peak_flops=1e9)
-meter._counter = None
+meter._ledger.counter.known = None
 for i in range(3):
     train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
     read()
@@ -313,6 +341,10 @@ def test_a_meter_leaves_nothing_behind(zygote: Zygote, tmp_path: Path) -> None:
 
 def test_a_forked_child_has_a_meter_of_its_own(zygote: Zygote, tmp_path: Path) -> None:
     assert metered(zygote, tmp_path, FORKED).last["flops"] == STEP
+
+
+def test_steps_are_worked_out_when_a_reading_is_looked_at(zygote: Zygote, tmp_path: Path) -> None:
+    assert not metered(zygote, tmp_path, LOOKED_AT_LATER).notes
 
 
 def test_a_failing_meter_says_so_and_the_training_goes_on(zygote: Zygote, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mfu_doctor.meter.peak import DevicePeak
-from mfu_doctor.meter.reading import MeterReading
+from mfu_doctor.meter.reading import Measured, MeterReading
 from mfu_doctor.meter.step_work import StepWork
 from mfu_doctor.meter.window import Step, Window
 
@@ -26,23 +26,25 @@ def test_an_empty_window_knows_nothing() -> None:
 
 
 def test_a_reading_is_the_line_of_nanogpt() -> None:
-    reading = MeterReading(step=3820, _steps=(Step(33_270_000, 0, StepWork(flops=1.0, ideal_s=0.003537, peak=PEAK)),))
+    reading = MeterReading(
+        3820, Measured(steps=(Step(33_270_000, 0, StepWork(flops=1.0, ideal_s=0.003537, peak=PEAK)),))
+    )
     assert str(reading) == "time 33.27ms, mfu 10.63%"
     assert reading.smoothing == "plain mean of the last 1 step, by the host's clock"
     assert reading.scalars == {"mfu": reading.mfu, "tflops": reading.tflops, "step_time_s": 0.03327}
 
 
 def test_what_is_not_known_says_why() -> None:
-    nothing = MeterReading(step=0)
+    nothing = MeterReading(0)
     assert str(nothing) == "time -, mfu -"
     assert nothing.reasons["mfu"] == "no whole step has ended yet: the first call of step() starts the clock"
     no_peak = DevicePeak(device="a card", dtype=None, flops=None, reason="it has no row")
     unknown = StepWork(flops=2e9, ideal_s=None, peak=no_peak)
-    reading = MeterReading(step=1, _steps=(Step(MS, 0, unknown),), _work=unknown)
+    reading = MeterReading(1, Measured(steps=(Step(MS, 0, unknown),), work=unknown))
     assert (reading.mfu, reading.reasons["mfu"], reading.flops_per_step) == (None, "it has no row", 2e9)
 
 
 def test_more_than_the_peak_is_an_error_and_no_number() -> None:
-    reading = MeterReading(step=1, _steps=(Step(MS, 0, WORK),), _work=WORK)
+    reading = MeterReading(1, Measured(steps=(Step(MS, 0, WORK),), work=WORK))
     assert reading.mfu is None
     assert reading.reasons["mfu"].startswith("200% of the peak is not possible")

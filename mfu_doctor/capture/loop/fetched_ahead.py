@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple, TypeAlias
 
 Shape: TypeAlias = tuple[int, ...]
+Loader: TypeAlias = weakref.ref[Any]  # the iterator of one
 
 _TELLING = 3  # steps: two of one number after the first one
 
@@ -38,26 +39,26 @@ class FetchedAhead:
 
     def __init__(self) -> None:
         self.depth: int | None = None
-        self._loader: weakref.ref[Any] | None = None
+        self._loader: Loader | None = None
         self._counts: list[int] = []  # of the first steps
         self._fetched: list[Batch] = []  # and of no step yet
         self._new = 0  # of these, since the last step
         self._over = False
 
-    def fetched(self, loader: object, batch: Batch) -> bool:
+    def fetched(self, loader: Loader, batch: Batch) -> bool:
         """A loader brought a batch; returns whether it is kept here."""
         if self._loader is None or self._loader() is None:  # else what it brought and nobody worked on is left over
-            self._loader, self._over = weakref.ref(loader), False
+            self._loader, self._over = loader, False
             self._fetched.clear()
-        if self._loader() is not loader:
+        if self._loader != loader:
             return False
         self._fetched.append(batch)
         self._new += 1
         return True
 
-    def ended(self, loader: object) -> None:
+    def ended(self, loader: Loader) -> None:
         """A loader brings no more."""
-        self._over = self._over or (self._loader is not None and self._loader() is loader)
+        self._over = self._over or self._loader == loader
 
     def of_step(self) -> list[Batch]:
         """A step has ended: the batches that it worked on."""

@@ -1,29 +1,57 @@
 """What a loop does between two calls of the user's `step()`: how long it waits for batches, and the shapes that it works on.
 
 Shapes are those of the loaders' batches. Where no loader brings one, they are those of what the loss is made of, read off the
-first nodes of its graph. Only numbers are kept. Of torch's functions two are watched. After a step of a training, which has
-filled the caches of the core with its tensors, each function and object of ours costs several times what it costs in a loop of
-its own: so there are few.
+first nodes of its graph. Only numbers are kept. Of torch's functions two are watched.
+
+After a step of a training, which has filled the caches of the core with its tensors, each function and object of ours costs
+several times what it costs in a loop of its own. So in a step only what happens is written down, in one log, and what it means is
+worked out for many steps at once.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.loop.fetched_ahead import Batch, FetchedAhead, Shape
+from mfu_doctor.capture.loop.fetched_ahead import Batch, FetchedAhead, Loader, Shape
 from mfu_doctor.capture.loop.patches import patch
 
 _DEPTH = 3  # how far into a batch's containers its tensors are looked for
 _MOST = 16  # shapes of one batch
 _NODES = 8  # from the loss on
+_SEQUENCE = (list, tuple)
 _IDS = "input_ids"  # the name that tokenizers give to a matrix of tokens
 _UNSEEN = "shapes could not be seen"
 _NOTHING = Batch((), None, None)
 _new = tuple.__new__  # what a named tuple's own calls, after a frame of Python
+
+
+class _Other(Enum):
+    """What a fetch brought that is no batch to train on."""
+
+    EVALUATION = 0  # a batch, without gradients
+    END = 1
+    UNKNOWN = 2  # it failed, or could not be seen
+
+
+class _Fetch(NamedTuple):
+    """The loop has asked a loader for a batch."""
+
+    waited_ns: int
+    loader: Loader
+    brought: Batch | _Other
+
+
+class _Loss(NamedTuple):
+    """A backward pass has begun, and no batch tells its shapes."""
+
+    shapes: Hashable
 
 
 class Fed(NamedTuple):
@@ -35,6 +63,7 @@ class Fed(NamedTuple):
         tokens: of its batches, if they name them; None otherwise.
         waited_ns: how long the loop waited for batches in it.
         evaluates: whether a batch was loaded without gradients in it.
+        parts: the shapes of each batch, or of what each loss was made of.
     """
 
     shapes: Hashable
@@ -42,6 +71,7 @@ class Fed(NamedTuple):
     tokens: int | None
     waited_ns: int
     evaluates: bool
+    parts: tuple[Hashable, ...]
 
 
 class StepFeed:
@@ -49,20 +79,31 @@ class StepFeed:
 
     Attributes:
         thread: which one; a forked child has one of the same number, so a meter there stops this and begins anew.
-        fed: whether a loader has ever brought a batch.
+        log: what happened, in order; who knows where steps end adds a mark there, of any other type.
+        told: whether a batch told the shapes of this step; who adds a mark resets it.
+        known: parts of steps whose work is known; whoever knows adds them.
+        unusual: whether there is another one in the log.
+        moved: whether there are batches of another loader in it: if one was left for good must be seen before others are, too.
+        fed: whether a loader has ever brought a batch, as far as the log is worked out.
         notes: what could not be seen.
     """
 
     def __init__(self, notes: Notes) -> None:
         import torch
 
-        self.notes, self.fed = notes, False
+        self.notes, self.fed, self.told = notes, False, False
+        self.unusual = self.moved = False
         self.thread = threading.get_ident()
+        self.log: deque[Any] = deque()
+        self.known: set[Hashable] = set()
         self._training, self._unseen = torch.is_grad_enabled, torch._C.DisableTorchFunction  # noqa: SLF001
+        self._tensor, self._modes = torch.Tensor, torch._C._len_torch_function_stack  # noqa: SLF001
         self._fetching = False
         self._removals: list[Callable[[], None]] = []
+        self._last = _Fetch(0, weakref.ref(self), _Other.UNKNOWN)  # of no loader
+        # Since the last mark, as far as the log is worked out.
         self._ahead: FetchedAhead | None = FetchedAhead()  # None: no batch is fetched before its step
-        self._waited_ns, self._evaluates = 0, False  # since the last step
+        self._waited_ns, self._evaluates = 0, False
         self._batches: list[Batch] = []
         self._losses: list[Hashable] = []
 
@@ -75,27 +116,53 @@ class StepFeed:
         while self._removals:
             self._removals.pop()()
 
-    def step_ended(self) -> Fed:
-        """A step has ended, and the next one begins: what it worked on."""
+    def ended_steps(self) -> Iterator[tuple[Any, Fed]]:
+        """Work out the log: each mark in it, and what the step worked on that ended there."""
+        log, self.unusual, self.moved = self.log, False, False
+        while log:
+            entry = log.popleft()
+            if isinstance(entry, _Fetch):
+                self._fetched(entry)
+            elif isinstance(entry, _Loss):
+                self._losses.append(entry.shapes)
+            else:
+                yield entry, self._step_ended()
+
+    def forget(self) -> None:
+        """What came since the last mark was no step; the log has been worked out."""
+        if self._ahead is not None:
+            self._ahead.forget()
+        self._waited_ns, self._evaluates, self._batches, self._losses = 0, False, [], []
+
+    def _fetched(self, fetch: _Fetch) -> None:
+        brought, ahead = fetch.brought, self._ahead
+        self._waited_ns += fetch.waited_ns
+        if brought is _Other.END:
+            if ahead is not None:
+                ahead.ended(fetch.loader)
+        elif brought is _Other.EVALUATION:
+            self.fed = self._evaluates = True
+        elif isinstance(brought, Batch):
+            self.fed = True
+            if ahead is None or not ahead.fetched(fetch.loader, brought):
+                self._batches.append(brought)
+
+    def _step_ended(self) -> Fed:
         batches, losses, ahead = self._batches, self._losses, self._ahead
         waited_ns, evaluates = self._waited_ns, self._evaluates
-        self._waited_ns, self._evaluates, self._batches = 0, False, []
-        if losses:
-            self._losses = []
+        self._waited_ns, self._evaluates, self._batches, self._losses = 0, False, [], []
         if ahead is not None:
             batches = [*ahead.of_step(), *batches]
             self._ahead = ahead if ahead.depth != 0 else None
         if len(batches) == 1:
             shapes, samples, tokens = batches[0]
+            parts: tuple[Hashable, ...] = (shapes,)
         else:
             shapes, samples, tokens = _together(batches)
-        return _new(Fed, (shapes or tuple(losses), samples, tokens, waited_ns, evaluates))
-
-    def forget(self) -> None:
-        """What came since the last step was none."""
-        if self._ahead is not None:
-            self._ahead.forget()
-        self._waited_ns, self._evaluates, self._batches, self._losses = 0, False, [], []
+            parts = tuple(batch.shapes for batch in batches)
+        if not shapes:
+            shapes = parts = tuple(losses)
+        return _new(Fed, (shapes, samples, tokens, waited_ns, evaluates, parts))
 
     def _install(self) -> None:
         import torch
@@ -113,18 +180,15 @@ class StepFeed:
             self._fetching, began = True, clock()
             try:
                 batch = original(iterator)
-            except StopIteration:
-                if self._ahead is not None:
-                    self._ahead.ended(iterator)
+            except BaseException as error:
+                ended = isinstance(error, StopIteration)
+                self._note(clock() - began, iterator, _Other.END if ended else _Other.UNKNOWN)
                 raise
             finally:
                 self._fetching = False
-                self._waited_ns += clock() - began
-            self.fed = True
-            if self._training():
-                self.notes.guarded(_UNSEEN, self._look_at_batch, iterator, batch)
-            else:
-                self._evaluates = True
+            waited_ns = clock() - began
+            seen = self.notes.guarded(_UNSEEN, self._look_at, batch) if self._training() else _Other.EVALUATION
+            self._note(waited_ns, iterator, _Other.UNKNOWN if seen is None else seen)
             return batch
 
         return __next__
@@ -133,25 +197,47 @@ class StepFeed:
         here = threading.get_ident
 
         def _engine_run_backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            if here() == self.thread and not (self._batches and self._batches[-1].samples):
+            if not self.told and here() == self.thread:
                 self.notes.guarded(_UNSEEN, self._look_at_loss, tensors)
             return original(tensors, *args, **kwargs)
 
         return _engine_run_backward
 
-    def _look_at_batch(self, loader: object, batch: Any) -> None:
-        found: list[Shape] = []
-        with self._unseen():  # no torch-function mode of the user's sees it
-            _gather(batch if isinstance(batch, list | tuple) else (batch,), found, _DEPTH)
-            ids = _shape(batch.get(_IDS)) if hasattr(batch, "get") else None
-        samples = found[0][0] if found and found[0] else None
-        kept = _new(Batch, (tuple(found), samples, ids[0] * ids[1] if ids is not None and len(ids) == 2 else None))
-        if self._ahead is None or not self._ahead.fetched(loader, kept):
-            self._batches.append(kept)
+    def _note(self, waited_ns: int, iterator: Any, brought: Batch | _Other) -> None:
+        log, loader, last = self.log, weakref.ref(iterator), self._last
+        self._last = fetch = _new(_Fetch, (waited_ns, loader, brought))
+        if brought is _Other.EVALUATION and log and log[-1] is last and last.brought is brought:
+            return  # one is enough, and there may be many
+        log.append(fetch)
+        if brought.__class__ is Batch:
+            self.told = bool(brought.samples)
+            self.unusual = self.unusual or brought.shapes not in self.known
+            self.moved = self.moved or (loader is not last.loader and self._ahead is not None)
+
+    def _look_at(self, batch: Any) -> Batch:
+        """What is kept of a batch; no torch-function mode or class of the user's sees that."""
+        parts, tensor = batch if isinstance(batch, _SEQUENCE) else _parts(batch) or (batch,), self._tensor
+        if not self._modes():
+            shapes = tuple([part.shape for part in parts if part.__class__ is tensor])
+            if len(shapes) == len(parts) <= _MOST:
+                return _kept(batch, shapes)
+        with self._unseen():
+            found: list[Shape] = []
+            _gather(parts, found, _DEPTH)
+            return _kept(batch, tuple(found))
 
     def _look_at_loss(self, roots: Sequence[Any]) -> None:
         with self._unseen():
-            self._losses.append(_made_of(roots[0]) if roots else None)
+            shapes = _made_of(roots[0]) if roots else None
+        self.log.append(_Loss(shapes))
+        self.unusual = self.unusual or shapes not in self.known
+
+
+def _kept(batch: Any, shapes: tuple[Shape, ...]) -> Batch:
+    """A batch whose tensors have these shapes."""
+    ids = None if isinstance(batch, _SEQUENCE) or not hasattr(batch, "get") else _shape(batch.get(_IDS))
+    samples = shapes[0][0] if shapes and shapes[0] else None
+    return _new(Batch, (shapes, samples, ids[0] * ids[1] if ids is not None and len(ids) == 2 else None))
 
 
 def _gather(parts: Sequence[Any], found: list[Shape], depth: int) -> None:

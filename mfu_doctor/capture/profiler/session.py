@@ -87,7 +87,7 @@ class Session(Struct, eq=False):
     def prepare(self) -> str | None:
         """Attach the profiler without recording; returns why not, if another profiler is there."""
         self._thread, self.state = threading.get_ident(), State.OPENING
-        _live.append(self)  # before it looks: of two that come at once the first in the list goes on
+        live_sessions.append(self)  # before it looks: of two that come at once the first in the list goes on
         self._patches = foreign.watch(self._other_starts)
         try:
             reason = _another_of_ours(self) or foreign.active_profiler() or self._asked_to_stop
@@ -213,8 +213,8 @@ class Session(Struct, eq=False):
         if self._spans is not None:
             self._spans.remove()
         atexit.unregister(self._at_exit)
-        if self in _live:
-            _live.remove(self)
+        if self in live_sessions:
+            live_sessions.remove(self)
         stopper: _Stopper | None = getattr(_of_thread, "stopper", None)
         if stopper is not None and stopper.session is self:
             _of_thread.stopper = None
@@ -234,12 +234,8 @@ class _Stopper:
 
 
 _of_thread = threading.local()
-_live: list[Session] = []  # the first one alone may attach; a forked child must switch its inherited recording off
-
-
-def any_live() -> bool:
-    """Whether a session of ours is attached: steps take longer then."""
-    return bool(_live)
+live_sessions: list[Session] = []
+"""Ours that are attached: steps take longer. The first one alone may attach; a forked child must switch its inherited one off."""
 
 
 class _Silence:
@@ -288,12 +284,12 @@ def _experimental(options: Options) -> Any:
 
 
 def _another_of_ours(session: Session) -> str | None:
-    return None if _live[0] is session else "another recording of mfu-doctor is under way"
+    return None if live_sessions[0] is session else "another recording of mfu-doctor is under way"
 
 
 def _forget_in_child() -> bool:
     """In a forked child: the parent's session is not ours to stop; returns whether it was live."""
-    inherited = tuple(_live)
+    inherited = tuple(live_sessions)
     for session in inherited:
         session.abandon()
     return bool(inherited)
