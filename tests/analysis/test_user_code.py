@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.source_lines import UserFrames
-from mfu_doctor.arrays.intervals import union
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.facts import Facts, FrameSample, Window
+from mfu_doctor.facts.whole_run import LineTime, StepCourse
 from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline
 
@@ -61,6 +64,88 @@ def test_a_sampled_line_outside_of_the_function_that_ran_is_wrong(sampled: str, 
     spot = run.python_at(union(run.steps.start, run.steps.end) - run.activity.busy())
     assert spot is not None
     assert spot.place == named
+
+
+def in_depth(*looks: LineTime) -> Trace:
+    """Short steps with 2 ms of `sample()` between two operators, which nobody looked at; stacks make all other Python long.
+
+    `looks` are at the steps of the whole run, which may not be known yet.
+    """
+    t = Timeline(device=None)
+
+    def step(*, deep: bool) -> None:
+        with t.step(), t.span("train.py(3): main", "python_function") if deep else nullcontext():
+            t.op("aten::mm", host=1_000)
+            with t.span("replay.py(53): sample", "python_function") if deep else nullcontext():
+                t.python(2_000)
+            for _ in range(10):
+                t.op("aten::addmm", host=100)
+                with (
+                    t.span("torch/nn/modules/module.py(1782): _call_impl", "python_function") if deep else nullcontext()
+                ):
+                    t.python(700 if deep else 20)
+
+    for _ in range(STEPS):
+        step(deep=False)
+    middle = t.now
+    t.python(5_000)
+    begin = t.now
+    step(deep=True)
+    at = ORIGIN_NS
+    windows = (
+        Window(kind="timing", start_ns=at, end_ns=at + middle * 1000, steps=STEPS),
+        Window(kind="shapes", start_ns=at + begin * 1000, end_ns=at + t.now * 1000, steps=1),
+    )
+    course = StepCourse(steps=1, parts_s=(0.004,) * 3, lines=looks) if looks else None
+    return replace(t.trace(), origin_ns=at, facts=Facts(windows=windows, course=course))
+
+
+def long_gaps(run: Run) -> Intervals:
+    between = union(run.steps.start, run.steps.end) - run.activity.busy()
+    return Intervals(between.start[between.lengths > 200_000], between.end[between.lengths > 200_000])
+
+
+def test_the_function_of_a_gap_is_that_of_the_like_gap_however_long_stacks_make_the_rest() -> None:
+    run = Run(in_depth())
+    spot = run.python_at(long_gaps(run))
+    assert spot is not None
+    assert (spot.function, spot.place) == ("sample", "replay.py:53")
+    assert run.spent_at(long_gaps(run)) == spot
+
+
+def test_what_the_stacks_name_has_the_line_that_was_seen_in_the_steps_of_the_run() -> None:
+    looks = (("train.py:9", 0.5), ("replay.py:54", 1.9), ("replay.py:56", 0.4))
+    run = Run(in_depth(*(LineTime(place=place, short_s=took, long_s=took) for place, took in looks)))
+    spot = run.python_at(long_gaps(run))
+    assert spot is not None
+    assert spot.spelled == "sample() at replay.py:54"
+
+
+def test_a_function_whose_time_is_on_many_lines_keeps_its_own() -> None:
+    run = Run(in_depth(*(LineTime(place=f"replay.py:{n}", short_s=1.0, long_s=1.0) for n in (54, 55, 56))))
+    spot = run.python_at(long_gaps(run))
+    assert spot is not None
+    assert spot.place == "replay.py:53"
+
+
+def test_a_gap_around_the_border_of_two_steps_is_at_both_ends_of_the_one_with_stacks() -> None:
+    t = Timeline(device=None)
+    for deep in (False, False, True):
+        with t.step():
+            with t.span("env.py(7): act", "python_function") if deep else nullcontext():
+                t.python(900)
+            t.op("aten::mm", host=1_000)
+            with t.span("log.py(5): write", "python_function") if deep else nullcontext():
+                t.python(100)
+    at = ORIGIN_NS
+    windows = (
+        Window(kind="timing", start_ns=at, end_ns=at + 4_000_000 - 1, steps=2),
+        Window(kind="shapes", start_ns=at + 4_000_000, end_ns=at + t.now * 1000, steps=1),
+    )
+    run = Run(replace(t.trace(), origin_ns=at, facts=Facts(windows=windows)))
+    spot = run.python_at(long_gaps(run))
+    assert spot is not None
+    assert spot.place == "env.py:7"
 
 
 def called(*lines: str, operators: tuple[str, ...]) -> Run:

@@ -1,4 +1,4 @@
-"""The line of an operator within the function that the stacks name: they only know where a function begins.
+"""The line of an operator, or of Python, within the function that the stacks name: they only know where a function begins.
 
 A sample of the thread has the line itself. It is taken for all calls of an operator in a function if all samples of it there
 agree, so that an operator that stands on two lines of a function keeps the function's own.
@@ -6,18 +6,21 @@ agree, so that an operator that stands on two lines of a function keeps the func
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
-from mfu_doctor.analysis.views.source_lines import UserFrames, places_of
+from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of
 from mfu_doctor.trace import Category, Trace
 
 Rows = npt.NDArray[np.int64]
 PlacesOf = Callable[[Rows], tuple[str | None, ...]]
 Lines = dict[tuple[str, int], str]
 _AGREEING = 2  # samples; one alone can be chance
+_MOST = 0.5  # of the time that was seen in a function
 
 
 def exact_lines(trace: Trace, frames: UserFrames, functions: PlacesOf) -> Lines:
@@ -35,6 +38,19 @@ def exact_lines(trace: Trace, frames: UserFrames, functions: PlacesOf) -> Lines:
         if line is not None and begin is not None and frames.is_within(line, begin):
             found.setdefault((begin, int(trace.events.name[row])), []).append(line)
     return {key: told[0] for key, told in found.items() if len(told) >= _AGREEING and len(set(told)) == 1}
+
+
+def line_within(trace: Trace, spot: Spot, frames: UserFrames) -> Spot:
+    """The function with the line that it is at for most of its time in the whole run, if that was looked at; else as it is."""
+    course = trace.facts.course if trace.facts is not None else None
+    if course is None or spot.function is None:
+        return spot
+    seen: defaultdict[str, float] = defaultdict(float)
+    for line in course.lines:
+        if frames.is_within(line.place, spot.place):
+            seen[line.place] += line.short_s + line.long_s
+    place = max(seen, key=lambda line: seen[line], default=None)
+    return replace(spot, place=place) if place and seen[place] >= _MOST * sum(seen.values()) else spot
 
 
 def _sampled_rows(trace: Trace) -> Rows:

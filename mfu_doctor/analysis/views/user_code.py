@@ -10,11 +10,12 @@ import numpy.typing as npt
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines
+from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines, line_within
 from mfu_doctor.analysis.views.host import host_view
 from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_only, known_in, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.trainers import trainers_of
+from mfu_doctor.analysis.views.twin_gaps import twin_gaps
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
 from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Trace
@@ -70,15 +71,23 @@ class UserCode(Struct, frozen=True):
     def spent_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The user's code in which most of this host time went by on a thread.
 
-        Where the time was not sampled, the time outside operators in the window with stacks is used.
+        Where the time was not sampled, the like time outside operators in the window with stacks is used.
         """
         spot = spent_at(self.trace, where, self.frames, track)
         if spot is not None or self.twins is None:
             return spot
-        recorded = self.twins.recorded
-        host = host_view(recorded)
-        outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
-        return spent_at(recorded, outside, self.twins.frames, host.main_track)
+        main = host_view(self.twins.recorded).main_track
+        return spent_at(self.twins.recorded, self._with_stacks(where, track), self.twins.frames, main)
+
+    def _with_stacks(self, where: Intervals, track: int | None) -> Intervals:
+        """The like of this time in the window with stacks; all Python there where nothing is like it."""
+        assert self.twins is not None
+        recorded, host = self.twins.recorded, host_view(self.twins.recorded)
+        window = recorded_window(recorded, SHAPES)
+        outside = window - host.busy - host.fetch
+        mine = np.where(self.trace.events.track == track, self.twins.row, -1)
+        like = twin_gaps(self.trace, mine, recorded, where, window) & outside
+        return like if like.count else outside
 
     def inside_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The same from what was seen in this time alone: what only this time has is in no other window."""
@@ -108,11 +117,11 @@ class UserCode(Struct, frozen=True):
         if self.twins is None:
             return spot
         recorded, frames = self.twins.recorded, self.twins.frames
-        host = host_view(recorded)
-        outside = recorded_window(recorded, SHAPES) - host.busy - host.fetch
-        function = function_at(recorded, outside, frames, host.main_track)
+        like, main = self._with_stacks(where, track), host_view(recorded).main_track
+        function = function_at(recorded, like, frames, main)
         if spot is None or spot.function is not None:
-            return spot if spot is not None else python_at(recorded, outside, frames, host.main_track)
+            found = spot if spot is not None else python_at(recorded, like, frames, main)
+            return None if found is None else line_within(self.trace, found, frames)
         return spot if function is None or frames.is_within(spot.place, function.place) else function
 
 
