@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mfu_doctor.capture.loop import stack_sampler
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.where import package_of
 from mfu_doctor.facts import FrameSample
@@ -31,11 +32,16 @@ def test_the_package_of_a_file(file: str, package: str | None) -> None:
     assert package_of(file) == package
 
 
-def sampled(body: str) -> tuple[FrameSample, ...]:
-    """Samples of this thread while it runs a program of the user, until there are three."""
+def sampled(body: str, place: str, library: str | None = None) -> tuple[FrameSample, ...]:
+    """Samples of this thread while it runs a program of the user, until three of them saw it here."""
     sampler = StackSampler(threading.get_ident(), Path("/home/me"))
     until = time.monotonic() + _PATIENCE_S
-    scope = {"enough": lambda: len(sampler._samples) >= 3 or time.monotonic() > until, "json": json}
+
+    def enough() -> bool:
+        here = sum(s.place == place and s.library == library for s in sampler._samples)
+        return here >= 3 or time.monotonic() > until
+
+    scope = {"enough": enough, "json": json}
     code = compile(body, "/home/me/train.py", "exec")
     sampler.start()
     exec(code, scope)
@@ -43,7 +49,7 @@ def sampled(body: str) -> tuple[FrameSample, ...]:
 
 
 def test_a_line_of_the_users_own_has_no_library_and_its_thread_has_a_clock() -> None:
-    samples = sampled("while not enough():\n    sum(range(10_000))\n")
+    samples = sampled("while not enough():\n    sum(range(10_000))\n", "train.py:2")
     assert any(s.place == "train.py:2" and s.library is None for s in samples)
     clock = [s.cpu_ns for s in samples]
     assert all(ns is not None for ns in clock) or all(ns is None for ns in clock)  # some systems have no such clock
@@ -53,5 +59,34 @@ def test_a_line_of_the_users_own_has_no_library_and_its_thread_has_a_clock() -> 
 
 def test_the_library_that_runs_for_a_line_is_told() -> None:
     body = "big = list(range(200_000))\nwhile not enough():\n    json.dumps(big, indent=1)\n"
-    samples = sampled(body)
+    samples = sampled(body, "train.py:3", "json")
     assert any(s.place == "train.py:3" and s.library == "json" for s in samples)
+
+
+def looked(monkeypatch: pytest.MonkeyPatch, times: int) -> tuple[list[float], int]:
+    """The waits before so many samples, in seconds, and how many samples are kept."""
+    sampler, waits = StackSampler(threading.get_ident(), None), list[float]()
+
+    def at_once(period_s: float) -> float:
+        waits.append(period_s)
+        if len(waits) > times:
+            sampler._stop.set()
+        return 0.0
+
+    monkeypatch.setattr(stack_sampler, "irregular", at_once)
+    sampler._run()
+    return waits[:times], len(sampler._samples)
+
+
+def test_a_window_of_a_few_short_steps_has_some_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, kept = looked(monkeypatch, times=10)
+    assert sum(waits) <= 0.030  # five steps of 6 ms
+    assert kept == 10
+
+
+def test_a_long_window_is_sampled_evenly_and_fifty_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, kept = looked(monkeypatch, times=200)
+    assert waits == sorted(waits)
+    assert waits[-1] == 0.02
+    assert kept < len(waits)  # of the quick ones only as many as come at that rate
+    assert kept * 0.02 == pytest.approx(sum(waits), rel=0.1)

@@ -1,7 +1,8 @@
 """The position of the main thread in the user's code, sampled from another thread while the timing window is open.
 
 The stacks of the profiler slow the loop by half. One sample costs ten microseconds, fifty times a second, and long waits
-(`.item()`, a slow transform) get most samples.
+(`.item()`, a slow transform) get most samples. A window of short steps is over soon, so sampling begins at a higher rate; when
+there are enough samples every second one is dropped, and the rate is halved.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from mfu_doctor.capture.loop.where import line_of, package_of
 from mfu_doctor.facts import FrameSample
 
 _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms step
+_FIRST_S = _PERIOD_S / 8
+_ENOUGH = 20  # samples: a half of them is then known to a fifth
 _JOIN_S = 0.5
 _CHANCE = random.Random(0)  # noqa: S311 - not the program's own, whose state is not ours to change
 _MAX_SAMPLES = 30_000  # ten minutes
@@ -51,21 +54,28 @@ class StackSampler:
         return tuple(self._samples)
 
     def _run(self) -> None:
-        while not self._stop.wait(irregular(_PERIOD_S)) and len(self._samples) < _MAX_SAMPLES:
-            frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
-            line = line_of(frame, self._own, self._files.shown)
-            if frame is not None and line is not None:
-                library = None if self._is_users(frame) else package_of(frame.f_code.co_filename)
-                self._samples.append(
-                    FrameSample(
-                        time_ns=time.time_ns(),
-                        place=line.place,
-                        library=library,
-                        cpu_ns=self._cpu_ns(),
-                        call=line.call,
-                    )
+        period_s = _FIRST_S
+        while not self._stop.wait(irregular(period_s)) and len(self._samples) < _MAX_SAMPLES:
+            self._look()
+            if period_s < _PERIOD_S and len(self._samples) >= 2 * _ENOUGH:
+                self._samples = self._samples[1::2]
+                period_s *= 2
+
+    def _look(self) -> None:
+        frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
+        line = line_of(frame, self._own, self._files.shown)
+        if frame is not None and line is not None:
+            library = None if self._is_users(frame) else package_of(frame.f_code.co_filename)
+            self._samples.append(
+                FrameSample(
+                    time_ns=time.time_ns(),
+                    place=line.place,
+                    library=library,
+                    cpu_ns=self._cpu_ns(),
+                    call=line.call,
                 )
-            del frame  # it holds what the program holds
+            )
+        del frame  # it holds what the program holds
 
     def _is_users(self, frame: FrameType) -> bool:
         return self._files.shown(frame.f_code.co_filename) is not None
