@@ -13,6 +13,7 @@ from mfu_doctor.capture.loop.run_watch import RunWatch
 from mfu_doctor.capture.loop.schedule import Phase
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.training_thread import TrainingThread
+from mfu_doctor.capture.loop.worker_looks import WorkerLooks
 from mfu_doctor.capture.profiler import under_way
 from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.seen import Request, Seen
@@ -38,6 +39,7 @@ class Samplers:
         self.devices = DeviceWatch(watch.notes, request.nvml, request.current_devices)
         self._seen, self._watch, self._thread, self._base = seen, watch, thread, working_directory()
         self.children = Children(self._base, watch.notes)
+        self._workers = WorkerLooks(self._base)
         self._frames: StackSampler | None = None
         self._rest: tuple[Busy, int] | None = (
             None  # when the rest of the run began, and the nanoseconds of steps until then
@@ -51,6 +53,7 @@ class Samplers:
         self._seen.rest = self._rest = None
         self._guarded("the device sampler could not start", self.devices.start)
         self._guarded("child processes could not be noted", self.children.watch)
+        self._guarded("the loader's workers could not be looked at", self._workers.start)
 
     def enter(self, phase: Phase) -> None:
         """A phase begins."""
@@ -103,6 +106,9 @@ class Samplers:
         self._remove_calls()
         self._seen.padded.forget()
         self._guarded("child processes could not be left alone", self.children.stop)
+        self._seen.worker_frames += (
+            self._guarded("the loader's workers could not be left alone", self._workers.stop) or ()
+        )
         sampled = self._guarded("the device sampler could not be stopped", self.devices.stop)
         if sampled is not None:
             self._seen.samples, self._seen.sampler_status = sampled

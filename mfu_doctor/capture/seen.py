@@ -49,6 +49,7 @@ class Seen(Struct):
     padded: PaddedInputs = field(default_factory=lambda: PaddedInputs(working_directory()))
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
+    worker_frames: tuple[FrameSample, ...] = ()  # of the loader's worker processes, since the first recording began
     samples: tuple[DeviceSamples, ...] = ()
     sampler_status: str | None = None
     busy: tuple[Busy | None, Busy | None] = (None, None)  # when the timed steps began, and ended

@@ -171,7 +171,7 @@ class GcPause(Struct, frozen=True, kw_only=True):
 
 
 class FrameSample(Struct, frozen=True, kw_only=True):
-    """Where the main thread was, in the user's own code, at one moment."""
+    """Where the main thread (or that of a worker) was, in the user's own code, at one moment."""
 
     time_ns: int
     place: str  # "train.py:41"
@@ -271,6 +271,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     host: HostFacts | None = None
     gc_pauses: tuple[GcPause, ...] = ()
     frames: tuple[FrameSample, ...] = ()
+    worker_frames: tuple[FrameSample, ...] = ()  # of the loader's worker processes while they loaded
     given: GivenNumbers | None = None
     measured_peaks: tuple[MeasuredPeak, ...] = ()
     samples: tuple[DeviceSamples, ...] = ()

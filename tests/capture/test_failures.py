@@ -130,6 +130,8 @@ FACTS = {
     "capture.seen.nodes_behind": "a graph was not read",
     "capture.loop.children.Children.watch": "child processes could not be noted",
     "capture.loop.children.Children.stop": "child processes could not be left alone",
+    "capture.loop.worker_looks.WorkerLooks.start": "the loader's workers could not be looked at",
+    "capture.loop.worker_looks.WorkerLooks.stop": "the loader's workers could not be left alone",
     "capture.device.watch.DeviceWatch.stop": "the device sampler could not be stopped",
     "capture.seen.compiled_now": "the settings could not be read",
     "capture.seen.Seen.steps_ahead": "the length of the run is not known",

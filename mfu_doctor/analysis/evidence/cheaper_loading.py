@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
 from mfu_doctor.analysis.evidence.loading import Reading
-from mfu_doctor.analysis.evidence.loading_lines import COLLATING, RANDOM, READING, TOKENIZING, LoadingLines
+from mfu_doctor.analysis.evidence.loading_lines import COLLATING, OTHER, RANDOM, READING, TOKENIZING, LoadingLines
 from mfu_doctor.quantities import size_of
 from mfu_doctor.result.findings import Ends
 
@@ -17,6 +17,7 @@ _REMEDIES = {
     COLLATING: "take whole batches out of tensors: DataLoader(..., sampler=BatchSampler(...), batch_size=None)",
     RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
 }
+_UNKNOWN = "make it cheaper, or do it once and keep it (samples = [dataset[i] for i in range(len(dataset))])"
 _KEPT_OPEN = (
     "in __getitem__ of the dataset: read each file once and keep it, or store only what batches take of it (smaller samples, "
     "arrays in .npy files: np.load(file, mmap_mode='r')); or draw the samples of a file one after another"
@@ -27,9 +28,10 @@ def how_cheaper(lines: LoadingLines | None, again: Reading | None) -> str:
     """How loading gets cheaper, by what takes most of it."""
     if again is not None and (lines is None or lines.kind not in _REMEDIES):
         return f"# {_KEPT_OPEN}"
-    if lines is None or lines.kind not in _REMEDIES:
-        return CHEAPER_LOADING if lines is None or RANDOM not in lines.kinds else f"# {lines.told}: {_REMEDIES[RANDOM]}"
-    return f"# {lines.told}: {_REMEDIES[lines.kind]}"
+    if lines is None:
+        return CHEAPER_LOADING
+    kind = lines.kind if lines.kind in _REMEDIES else RANDOM if RANDOM in lines.kinds else OTHER
+    return f"# {lines.told}: {_REMEDIES.get(kind, _UNKNOWN)}"
 
 
 def cheaper_ends(lines: LoadingLines | None, again: Reading | None) -> Ends:

@@ -86,7 +86,7 @@ def loader_cores(run: Run, loading: Loading) -> LoaderCores:
     measured = host is not None and host.cpu_share is not None
     displaced = _displaced(run, loading, count, trains)
     beside, reading = _beside(run, loading), read_again(run, loading)
-    cheaper = _cheaper(run, loading, reading)
+    cheaper = _cheaper(run, reading)
     return LoaderCores(count, trains, loads, displaced, beside, measured, cheaper, reading is not None)
 
 
@@ -150,9 +150,9 @@ def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:
     return (share * most,) * 3 if share is not None else (_UNKNOWN[LOW] * most, _UNKNOWN[MID] * most, _UNKNOWN[HIGH])
 
 
-def _cheaper(run: Run, loading: Loading, reading: Reading | None) -> tuple[float, float, float]:
-    """What cheaper loading leaves: the training thread that loads itself was seen at its lines, else what was read tells."""
-    lines = loading_lines(run) if loading.workers == 0 else None
+def _cheaper(run: Run, reading: Reading | None) -> tuple[float, float, float]:
+    """What cheaper loading leaves: whoever loads was seen at its lines, else what was read tells."""
+    lines = loading_lines(run)
     if lines is None and reading is not None:
         return max(reading.share, _CHEAPER[MID]), reading.share, 0.0
     if lines is None:

@@ -1,4 +1,4 @@
-"""What the training thread does while it loads a batch itself: at which lines of the program, and of what kind their work is.
+"""What the training thread or the loader's workers do while they load a batch: at which lines, and of what kind their work is.
 
 What is read, decoded or tokenized is the same each time, so that keeping it removes nearly all of it. What draws random numbers
 has to be done again. Of all else only its author knows.
@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 from msgspec import Struct
 
+from mfu_doctor.analysis.evidence.loading import is_pipelined
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.quantities import share
@@ -74,7 +75,7 @@ class LoadingLines(Struct, frozen=True):
 
 def loading_lines(run: Run) -> LoadingLines | None:
     """The lines of the program that load its batches, by the samples that capture took in fetches; None if they are too few."""
-    samples = _in_fetches(run)
+    samples = _of_workers(run) if is_pipelined(run) else _in_fetches(run)
     if len(samples) < _FEWEST:
         return None
     by_line: dict[str, list[FrameSample]] = {}
@@ -86,6 +87,11 @@ def loading_lines(run: Run) -> LoadingLines | None:
     top = max(by_line, key=lambda place: len(by_line[place]))
     parts = {kind: count / len(samples) for kind, count in kinds.most_common()}
     return LoadingLines(parts, top, _call(by_line[top]), len(by_line[top]) / len(samples))
+
+
+def _of_workers(run: Run) -> list[FrameSample]:
+    """They load: the training thread only waits in its fetches."""
+    return list(run.facts.worker_frames) if run.facts is not None else []
 
 
 def _in_fetches(run: Run) -> list[FrameSample]:

@@ -96,6 +96,7 @@ def assemble(capture: Capture, chosen: Chosen, peaks: tuple[MeasuredPeak, ...]) 
         windows=chosen.windows,
         gc_pauses=tuple(seen.pauses),
         frames=seen.frames,
+        worker_frames=seen.worker_frames,
         given=capture.request.given,
         measured_peaks=peaks,
         samples=seen.samples,

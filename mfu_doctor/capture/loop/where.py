@@ -90,11 +90,16 @@ class Line(Struct, frozen=True):
         return f"{self.library}.{self.function}" if self.function and self.library else None
 
 
-def line_of(frame: FrameType | None, own: str, shown: Callable[[str], str | None]) -> Line | None:
-    """The innermost line of the user's code on a stack, whatever this package adds to the stack; None if there is none."""
+def line_of(
+    frame: FrameType | None, own: str, shown: Callable[[str], str | None], root: CodeType | None = None
+) -> Line | None:
+    """The innermost line of the user's code on a stack, whatever this package adds to the stack; None if there is none.
+
+    A forked process has the stack of the one that started it below the function that it began with, `root`.
+    """
     below: list[Call] = []
     for _ in range(_MAX_DEPTH):
-        if frame is None:
+        if frame is None or frame.f_code is root:
             return None
         code = frame.f_code
         file = shown(code.co_filename)

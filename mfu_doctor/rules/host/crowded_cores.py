@@ -40,8 +40,8 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.cheaper_loading import cheaper_ends, how_cheaper, told_of
 from mfu_doctor.analysis.evidence.given_back import busiest_thread, given_back
-from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
 from mfu_doctor.analysis.evidence.loading import Reading, loader_facts, loading_of, read_again
+from mfu_doctor.analysis.evidence.loading_lines import loading_lines
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, PaceWorkers
 from mfu_doctor.analysis.run import Run
@@ -89,11 +89,11 @@ def crowded_cores(run: Run) -> Outcome:
     delay = waits.because_of(who)
     if delay[1] < WORTH_SHARE:
         return None
-    taker, facts, steady = _taker(run, waits, who), loader_facts(run), steady_of(run)
+    taker, steady = _taker(run, waits, who), steady_of(run)
     return Finding(
         summary=f"Waiting for a core takes {share(delay[1], 1.0)} of the step: {taker.words}",
         fix=taker.fix,
-        detail=_detail(waits),
+        detail=_detail(run, waits, who),
         decides=taker.decides,
         change=_change(run, delay, taker.left, loads=who == LOADER),
         evidence=(
@@ -101,7 +101,7 @@ def crowded_cores(run: Run) -> Outcome:
             *(shown(_NAMES[one], had, "cores") for one, had in waits.had.items() if had and one != OWN),
             shown("usable cores", waits.cores, "count"),
         ),
-        place=facts.sample_place if who == LOADER and facts is not None else None,
+        place=_place(run) if who == LOADER else None,
         effort=taker.effort,
         risk=taker.risk,
     )
@@ -120,11 +120,13 @@ def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
     cores = number(waits.cores)
     if who == LOADER:
         words = f"the loader's workers use {significant(waits.had[who], 2)} of {cores} cores"
-        again = _read_again(run)
+        again, lines = _read_again(run), loading_lines(run)
+        fix = how_cheaper(lines, again)
         if again is None:
-            return _Taker(words, CHEAPER_LOADING, _LEFT, _CHEAPER_ENDS)
+            low, mid, high = (left if lines is None else lines.left(left) for left in _LEFT)
+            return _Taker(words, fix, (low, mid, high), _CHEAPER_ENDS)
         left = max(again.share, _HALF), again.share, 0.0
-        return _Taker(f"{words}; {told_of(again)}", how_cheaper(None, again), left, cheaper_ends(None, again))
+        return _Taker(f"{words}; {told_of(again)}", fix, left, cheaper_ends(None, again))
     if who == CHILDREN:
         words = f"processes that the program started use {significant(waits.had[who], 2)} of {cores} cores"
         return _Taker(words, "# run these processes before or after training, or on other cores", _LEFT, _LESS_ENDS)
@@ -144,9 +146,16 @@ def _read_again(run: Run) -> Reading | None:
     return None if loading is None else read_again(run, loading)
 
 
-def _detail(waits: CoreWaits) -> str:
+def _place(run: Run) -> str | None:
+    """The line that the workers are at for most of their time; if nobody saw it, where the dataset begins to make a sample."""
+    lines, facts = loading_lines(run), loader_facts(run)
+    return lines.place if lines is not None else facts.sample_place if facts is not None else None
+
+
+def _detail(run: Run, waits: CoreWaits, who: str) -> str:
     least, _, most = waits.delay
-    return (
+    lines = loading_lines(run) if who == LOADER else None
+    return (f"{lines.takes}; " if lines is not None else "") + (
         f"in all, {percent_range(least, most)} of the step; operators look slow because of it, and the savings of other fixes "
         "are predicted as if it stayed"
     )

@@ -123,7 +123,7 @@ def input_bound(run: Run) -> Outcome:
     again = read_again(run, loading)
     cheaper = _workers_do_little(run, loading, cores, wanted)
     who = "Training" if run.is_cpu else "GPU"
-    lines = loading_lines(run) if loading.workers == 0 else None
+    lines = loading_lines(run)
     storage = _from_storage(run)
     return Finding(
         summary=f"{who} waits for data {loading.waiting.of_step}",
@@ -144,7 +144,7 @@ def input_bound(run: Run) -> Outcome:
 
 
 def _place(run: Run, loading: Loading, lines: LoadingLines | None, again: Reading | None) -> str | None:
-    """The line that loads; of workers, whose lines nobody saw, the dataset's if what it reads is the fault."""
+    """The line that loads; if nobody saw it in workers, the dataset's where what it reads is the fault."""
     facts = loader_facts(run)
     if lines is not None:
         return lines.place

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import HostFacts, LoaderFacts
+from mfu_doctor.facts import FrameSample, HostFacts, LoaderFacts
 from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.crowded_cores import crowded_cores
@@ -68,6 +68,16 @@ def test_the_workers_of_the_loader_are_to_do_less_and_it_is_said_where() -> None
     assert "the loader's workers use 0.69 of 2 cores" in finding.summary
     assert "decode once and keep it" in finding.fix
     assert finding.place == "data.py:63"
+
+
+def test_the_line_of_the_workers_is_named_with_what_it_calls() -> None:
+    at = ("data.py:60", "numpy.convolve"), ("data.py:60", "numpy.convolve"), ("data.py:70", None)
+    seen = tuple(FrameSample(time_ns=n, place=at[n % 3][0], call=at[n % 3][1]) for n in range(30))
+    finding = found(crowded_cores, run_with(WAITING, host=loads(0.69), loaders=(WORKER,), worker_frames=seen))
+    assert finding.place == "data.py:60"
+    assert finding.fix.startswith("# data.py:60 numpy.convolve(): make it cheaper, or do it once and keep it")
+    assert finding.detail is not None
+    assert "data.py:60 numpy.convolve() takes 67 % of loading" in finding.detail
 
 
 def test_workers_that_read_files_anew_are_to_read_them_once() -> None:

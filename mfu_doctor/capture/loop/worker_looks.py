@@ -1,0 +1,143 @@
+"""Where worker processes of a DataLoader are in the program while they load: looked at from a thread of their own.
+
+Torch starts a worker with a function that loads until there is no more to load. Until the recording ends, that function has this
+thread beside it. What it sees goes through a pipe of small messages, which nobody ever waits for: if it is full or closed, the
+looking ends. Started anew (spawn, forkserver), a worker gets the same by its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mfu_doctor.capture.loop.patches import patch
+from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
+from mfu_doctor.capture.loop.where import line_of, package_of
+from mfu_doctor.facts import FrameSample
+
+_PERIOD_S = 0.01
+_MOST = 500  # looks that saw the program, of one worker: five seconds of loading
+_LONGEST_S = 60.0  # a worker that rests is not looked at for good
+_MOST_BYTES = 4096  # a longer message could be torn, and the program's paths can be any length
+
+
+class WorkerLooks:
+    """Looks at the workers that are started until stopped.
+
+    Args:
+        base: directory that places are shown relative to.
+    """
+
+    def __init__(self, base: Path | None) -> None:
+        self._base = base
+        self._pipe: tuple[Connection, Connection] | None = None
+        self._removal: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Workers that are started from now on are looked at."""
+        from torch.utils.data._utils import worker
+
+        if self._pipe is None:
+            self._pipe = Pipe(duplex=False)
+            for end in self._pipe:
+                os.set_blocking(end.fileno(), False)
+            pipe, base = self._pipe[1], self._base
+            self._removal = patch(worker, "_worker_loop", lambda original: LookedAt(original, pipe, base, os.getpid()))
+
+    def stop(self) -> tuple[FrameSample, ...]:
+        """Start no more, and return what was seen; safe to call twice."""
+        removal, self._removal = self._removal, None
+        pipe, self._pipe = self._pipe, None
+        if removal is not None:
+            removal()
+        if pipe is None:
+            return ()
+        try:
+            return tuple(sorted(_read(pipe[0]), key=lambda sample: sample.time_ns))
+        finally:
+            for end in pipe:
+                end.close()
+
+
+class LookedAt:
+    """A worker's own function, and a thread that looks at it.
+
+    Args:
+        original: that function.
+        pipe: where to tell what was seen.
+        base: directory that places are shown relative to.
+        made_in: the process that trains, in which nothing is looked at; None: another one than this.
+    """
+
+    def __init__(self, original: Callable[..., Any], pipe: Connection, base: Path | None, made_in: int | None) -> None:
+        self._original, self._pipe, self._base, self._made_in = original, pipe, base, made_in
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Load until there is no more."""
+        over = threading.Event()
+        if os.getpid() != self._made_in:
+            with suppress(Exception):  # the worker's batches are the program's: without a thread it is not looked at
+                watched = threading.get_ident(), self._pipe, self._base, over
+                threading.Thread(target=_look, args=watched, name="mfu-doctor-worker", daemon=True).start()
+        try:
+            return self._original(*args, **kwargs)
+        finally:
+            over.set()
+
+    def __reduce__(self) -> tuple[Callable[..., LookedAt], tuple[Any, ...]]:
+        """By name, for a worker that is started anew; nothing is looked at if the pipe cannot be handed to it."""
+        return _anew, (self._pipe, self._base)
+
+
+def _anew(pipe: Connection, base: Path | None) -> LookedAt:
+    from torch.utils.data._utils import worker
+
+    return LookedAt(worker._worker_loop, pipe, base, None)  # noqa: SLF001 - no public name exists
+
+
+def _look(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
+    """Tell where the thread is until it has ended, or enough was seen."""
+    with suppress(Exception):  # likewise: nobody reads any more, or the interpreter ends
+        files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
+        while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
+            sample = _sample(thread, files, own)
+            if sample is not None:
+                message = msgspec.json.encode(sample)
+                if len(message) < _MOST_BYTES:
+                    pipe.send_bytes(message)
+                seen += 1
+
+
+def _sample(thread: int, files: UserFiles, own: str) -> FrameSample | None:
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way
+    line = line_of(frame, own, files.shown, LookedAt.__call__.__code__)
+    if frame is None or line is None:
+        return None
+    file = frame.f_code.co_filename
+    library = None if files.shown(file) is not None else package_of(file)
+    return FrameSample(time_ns=time.time_ns(), place=line.place, library=library, call=line.call)
+
+
+def _read(pipe: Connection) -> list[FrameSample]:
+    found: list[FrameSample] = []
+    while pipe.poll(0):
+        try:
+            found.append(msgspec.json.decode(pipe.recv_bytes(), type=FrameSample))
+        except (EOFError, msgspec.DecodeError):
+            break
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+                raise
+            break
+    return found

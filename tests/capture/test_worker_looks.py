@@ -1,0 +1,107 @@
+"""Worker processes of a loader are looked at while they load: their own lines, however they are started, and no batch changes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import worker
+
+from mfu_doctor.capture.loop import worker_looks
+from mfu_doctor.capture.loop.worker_looks import LookedAt, WorkerLooks
+
+THIS = "test_worker_looks.py"
+
+
+def slow(x: int) -> float:
+    """A hundredth of a second or so on one line."""
+    until = time.perf_counter() + 0.02
+    while time.perf_counter() < until:
+        sum(range(1000))
+    return float(x)
+
+
+class Slow(Dataset[torch.Tensor]):
+    """Makes each sample in `slow`."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([slow(index)])
+
+
+def batches(method: str, workers: int = 2) -> list[Any]:
+    loader = DataLoader(Slow(), batch_size=4, num_workers=workers, multiprocessing_context=method)
+    return [batch.tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_the_lines_of_workers_are_seen(method: str) -> None:
+    looks, before = WorkerLooks(None), worker._worker_loop
+    looks.start()
+    try:
+        found = batches(method)
+    finally:
+        seen = looks.stop()
+    assert found == [[[float(4 * i + k)] for k in range(4)] for i in range(8)]
+    assert worker._worker_loop is before
+    lines = {sample.place for sample in seen}
+    begin = slow.__code__.co_firstlineno
+    assert lines & {f"{THIS}:{begin + n}" for n in (2, 3, 4)}
+    # not the loop of the process that a forked one comes from
+    made = batches.__code__.co_firstlineno
+    assert not lines & {f"{THIS}:{made + n}" for n in range(3)}
+    assert looks.stop() == ()
+
+
+def test_a_worker_whose_looks_nobody_reads_loads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.0005)
+    looks = WorkerLooks(None)
+    looks.start()
+    loader = iter(DataLoader(Slow(), batch_size=4, num_workers=1, multiprocessing_context="fork"))
+    first = next(loader)
+    looks.stop()
+    assert first.tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert len(list(loader)) == 7
+
+
+def test_a_full_pipe_ends_the_looking_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.0)
+    looks = WorkerLooks(None)
+    looks.start()
+    assert looks._pipe is not None
+    with suppress(BlockingIOError):
+        while True:
+            looks._pipe[1].send_bytes(b"x" * 1000)
+    assert len(batches("fork", workers=1)) == 8
+    assert looks.stop() == ()
+
+
+def test_the_process_that_trains_is_not_looked_at() -> None:
+    began: list[str] = []
+
+    def names() -> None:
+        began.extend(t.name for t in threading.enumerate())
+
+    LookedAt(names, None, None, os.getpid())()  # type: ignore[arg-type]
+    assert "mfu-doctor-worker" not in began
+
+
+def test_what_a_worker_raises_is_what_it_raised() -> None:
+    def broken() -> None:
+        raise ValueError("theirs")
+
+    with pytest.raises(ValueError, match="theirs"):
+        LookedAt(broken, None, None, None)()  # type: ignore[arg-type]
+
+
+def test_it_is_started_anew_by_its_name() -> None:
+    make, args = LookedAt(lambda: None, None, None, os.getpid()).__reduce__()  # type: ignore[arg-type]
+    assert make(*args)._original is worker._worker_loop
