@@ -66,18 +66,19 @@ def test_a_sampled_line_outside_of_the_function_that_ran_is_wrong(sampled: str, 
     assert spot.place == named
 
 
-def in_depth(*looks: LineTime) -> Trace:
-    """Short steps with 2 ms of `sample()` between two operators, which nobody looked at; stacks make all other Python long.
+def in_depth(*looks: LineTime, main: str = "train.py(3): main", works: str = "replay.py(53): sample") -> Trace:
+    """Short steps with 2 ms of `works` between two operators, which nobody looked at; stacks make all other Python long.
 
     `looks` are at the steps of the whole run, which may not be known yet.
     """
     t = Timeline(device=None)
 
     def step(*, deep: bool) -> None:
-        with t.step(), t.span("train.py(3): main", "python_function") if deep else nullcontext():
+        with t.step(), t.span(main, "python_function") if deep else nullcontext():
             t.op("aten::mm", host=1_000)
-            with t.span("replay.py(53): sample", "python_function") if deep else nullcontext():
+            with t.span(works, "python_function") if deep else nullcontext():
                 t.python(2_000)
+            t.op("Optimizer.step#SGD.step", host=10)
             for _ in range(10):
                 t.op("aten::addmm", host=100)
                 with (
@@ -119,6 +120,14 @@ def test_what_the_stacks_name_has_the_line_that_was_seen_in_the_steps_of_the_run
     spot = run.python_at(long_gaps(run))
     assert spot is not None
     assert spot.spelled == "sample() at replay.py:54"
+
+
+def test_what_a_library_that_trains_does_besides_is_not_named() -> None:
+    fit = LineTime(place="train.py:9", short_s=1.0, long_s=1.0, function="fit", library="lightning")
+    names = {"main": "lightning/loops/fit.py(3): fit", "works": "lightning/loader.py(72): __next__"}
+    run = Run(in_depth(fit, **names))
+    assert run.trainers == {"lightning.fit"}
+    assert run.python_at(long_gaps(run)) is None
 
 
 def test_a_function_whose_time_is_on_many_lines_keeps_its_own() -> None:

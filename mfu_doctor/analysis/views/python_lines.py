@@ -166,10 +166,14 @@ def _sampled(trace: Trace, where: Intervals, operators: Intervals, frames: UserF
 
 
 def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thread, int], known: Known) -> Spot | None:
-    """The function in which this time went by, of those that issue no operators and take no part of the step."""
-    own = _own_of(trace, of)
-    if known.functions:
-        own = own.only(~np.isin(own.name, [name for name, place in frames.places.items() if place in known.functions]))
+    """The function in which this time went by, of those that issue no operators and take no part of the step.
+
+    A library that trains does other things besides, which are not the user's to change either.
+    """
+    own, training = _own_of(trace, of), tuple(f"{call.partition('.')[0]}/" for call in frames.trainers)
+    unwanted = [n for n, place in frames.places.items() if place in known.functions or place.startswith(training)]
+    if unwanted:
+        own = own.only(~np.isin(own.name, unwanted))
     covered = where & union(own.start, own.end)
     if not len(own.start) or covered.total_ns < _MOST * where.total_ns:
         return None
