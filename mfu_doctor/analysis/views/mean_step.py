@@ -6,6 +6,9 @@ step counts as what it is, one of so many. Only warm-up and disturbed steps (see
 Steps that profile() timed without the profiler say how long a step takes. Recorded ones are longer by what recording costs: that
 is seen beside the recording, by steps that are not long. If a long step is among the recorded ones, all steps together say how
 often such steps come: the recorded ones count here too, without the cost of recording.
+
+Where many steps are long, all recorded ones can be: they are not slow because they were recorded. The quickest step beside the
+recording and the quickest with the profiler then say what recording costs, and the recorded steps stand for the mean step.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class MeanStep(Struct, frozen=True):
         every: a long step comes every so many steps; None: not regularly, or not known.
         pace: how long such steps as were recorded take in the run, over what they take beside the recording; 1 if the usual step
             grows, by work of its own.
+        all_long: whether every recorded step is a long one of the run.
     """
 
     stated_ns: float
@@ -46,6 +50,7 @@ class MeanStep(Struct, frozen=True):
     count: int
     every: int | None = None
     pace: float = 1.0
+    all_long: bool = False
 
     def without_recording(self, recorded_ns: float) -> float:
         """A mean of recorded steps without what recording adds, but more than nothing."""
@@ -79,12 +84,28 @@ def mean_step(steps: Steps, facts: Facts | None) -> MeanStep:
     recording = float(recorded[~slow].mean()) - usual_beside
     pace = usual / usual_beside if growth_of(facts) is None else 1.0
     if not slow.any():
-        return MeanStep(mean_timed, recording, int(slow_timed.sum()), len(timed), pace=pace)
+        found = MeanStep(mean_timed, recording, int(slow_timed.sum()), len(timed), pace=pace)
+        quickest = _quickest_recorded(facts)
+        if quickest is None or not _all_long(recorded, beside, quickest):
+            return found
+        found = replace(found, recording_ns=max(quickest - float(beside.min()), 0.0), all_long=True)
+        return replace(found, pace=mean_timed / found.without_recording(steps.mean_ns))
     many = len(timed) + len(recorded)
     total = mean_timed * len(timed) + usual * float((~slow).sum()) + float((recorded[slow] - recording).sum())
     found = MeanStep(total / many, recording, int(slow_timed.sum() + slow.sum()), many, _period(steps), pace)
     # what is long by other work is not longer at another pace: recorded steps take what the mean step says, and no more
     return found if pace == 1.0 else replace(found, pace=found.stated_ns / found.without_recording(steps.mean_ns))
+
+
+def _quickest_recorded(facts: Facts | None) -> float | None:
+    """The quickest step with the profiler, analysed or not."""
+    return min(facts.profiled_steps_s) * NS_PER_S if facts is not None and facts.profiled_steps_s else None
+
+
+def _all_long(recorded: Floats, beside: Floats, quickest: float) -> bool:
+    """Whether the recorded steps are among the long ones: there are such, and the profiler leaves a usual step a usual one."""
+    slow, most = are_long(beside), LONG * median_low(beside.tolist())
+    return bool(slow.any()) and quickest <= most and bool((recorded > most).all())
 
 
 def are_long(took: Floats) -> npt.NDArray[np.bool_]:

@@ -43,15 +43,18 @@ def profiler_inflation(run: Run) -> Outcome:
     """Compare profiled and un-profiled steps, or look at what was recorded."""
     facts = run.facts
     if facts is not None and facts.beside_s and facts.profiled_steps_s:
-        return _measured(statistics.median(facts.beside_s), statistics.median(facts.profiled_steps_s))
+        middle = min if run.mean_step.all_long else statistics.median
+        return _measured(
+            middle(facts.beside_s), middle(facts.profiled_steps_s), "medians" if middle is not min else "quickest"
+        )
     return _suspected(run)
 
 
-def _measured(plain: float, profiled: float) -> Outcome:
+def _measured(plain: float, profiled: float, of: str) -> Outcome:
     if profiled <= plain * (1 + INFLATED):
         return None
     return Finding(
-        summary=f"The profiler slowed the step from {time_of(plain * NS_PER_S)} to {time_of(profiled * NS_PER_S)} (medians, "
+        summary=f"The profiler slowed the step from {time_of(plain * NS_PER_S)} to {time_of(profiled * NS_PER_S)} ({of}, "
         f"{share(profiled - plain, plain)}); percentages are of the profiled step",
         fix="mfu_doctor.profile()  # the step time and MFU are already those without the profiler",
         evidence=(shown("step without profiler", plain, "s"), shown("step with profiler", profiled, "s")),
