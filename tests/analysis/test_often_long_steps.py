@@ -42,7 +42,7 @@ def test_what_only_un_profiled_steps_show_is_stated_and_a_saving_is_not_larger_f
 
 
 def bursts(profiled_us: tuple[int, ...], beside_us: tuple[int, ...]) -> Run:
-    """Steps of 40 ms whose batch is ready, and of 200 ms in turns; all recorded ones are of 200 ms, 5 ms for recording in them."""
+    """Steps of 40 and of 200 ms in turns; all recorded ones are of 200 ms, and 5 ms for recording."""
     t = Timeline(device=None)
     for _ in range(6):
         with t.step():

@@ -187,13 +187,22 @@ def _batch_ns(workers: int | None, fetch_ns: float, period_ns: float) -> float |
     return fetch_ns if workers == 0 else workers * period_ns
 
 
-def deliver_every(run: Run, loading: Loading, period_ns: float) -> tuple[Edit, ...]:
-    """The edit after which a batch is ready every `period_ns`: each fetch keeps just the wait that this leaves."""
-    wanted = max(loading.fetches * period_ns, loading.free_ns)
+def deliver_every(run: Run, loading: Loading, period_ns: float, beside: tuple[Edit, ...] = ()) -> tuple[Edit, ...]:
+    """The edits after which a batch is ready every `period_ns`: each fetch keeps just the wait that this leaves.
+
+    Args:
+        run: the run.
+        loading: its data path.
+        period_ns: the time from one batch to the next.
+        beside: edits that change the rest of the step too; they are among the result.
+    """
+    free = run.replay.step_ns((*beside, ScaleHost(run.host.fetch))) if beside else loading.free_ns
+    wanted = max(loading.fetches * period_ns, free)
     keep = float(READY_FETCH_NS)
-    if wanted > loading.free_ns:
-        keep = max(_search(run, loading, wanted), keep)
-    return (_keeping(run, keep),)
+    if wanted > free:
+        step = run.replay.step_ns(beside) if beside else loading.step_ns
+        keep = max(_search(run, beside, wanted, (free, step)), keep)
+    return (*beside, _keeping(run, keep))
 
 
 def _keeping(run: Run, keep_ns: float) -> ShortenHost:
@@ -201,18 +210,18 @@ def _keeping(run: Run, keep_ns: float) -> ShortenHost:
     return ShortenHost(fetch.start, fetch.end, np.minimum(fetch.lengths, int(keep_ns)))
 
 
-def _search(run: Run, loading: Loading, wanted_ns: float) -> float:
-    """The time that each fetch must keep for the step to take `wanted_ns`.
+def _search(run: Run, beside: tuple[Edit, ...], wanted_ns: float, ends: tuple[float, float]) -> float:
+    """The time that each fetch must keep for the step to take `wanted_ns`, of `ends` with no fetch and with all of it.
 
     The step grows with it, in straight lines that bend where a wait hides, so following a line finds it in a few tries.
     """
-    least, most = (0.0, loading.free_ns), (float(run.host.fetch.lengths.max()), loading.step_ns)  # kept, step
+    least, most = (0.0, ends[0]), (float(run.host.fetch.lengths.max()), ends[1])  # kept, step
     middle = least[0]
     for _ in range(_SEARCH_STEPS):
         if wanted_ns >= most[1]:
             return most[0]
         middle = least[0] + (wanted_ns - least[1]) / (most[1] - least[1]) * (most[0] - least[0])
-        step = run.replay.step_ns((_keeping(run, middle),))
+        step = run.replay.step_ns((*beside, _keeping(run, middle)))
         if abs(step - wanted_ns) <= _FOUND * wanted_ns:
             break
         least, most = ((middle, step), most) if step < wanted_ns else (least, (middle, step))

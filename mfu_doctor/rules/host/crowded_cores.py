@@ -17,7 +17,8 @@ How the gain is predicted
     Loader, other children, other threads of the program: low a quarter less CPU time, mid three quarters less, high none left.
     Workers that read far more than a batch has: low half, mid the part that a batch needs.
     More threads than cores: low a half, mid 85 %, high all of the cores' time in which none of them runs.
-    Replay gives the new step time: host time and operators become shorter by this share, waits for data and for a GPU do not.
+    Replay gives the new step time: host time and operators become shorter by this share, waits for a GPU do not. Workers that
+    have less to do deliver as much sooner: what training waits for a batch then goes as far as it is ready in time.
 
 How to fix
     Give the workers less to do: decode and resize each sample once and keep it, store smaller files, let the decoder scale
@@ -40,7 +41,7 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.cheaper_loading import cheaper_ends, how_cheaper, told_of
 from mfu_doctor.analysis.evidence.given_back import busiest_thread, given_back
-from mfu_doctor.analysis.evidence.loading import Reading, loader_facts, loading_of, read_again
+from mfu_doctor.analysis.evidence.loading import Reading, deliver_every, loader_facts, loading_of, read_again
 from mfu_doctor.analysis.evidence.loading_lines import loading_lines
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, Edit, PaceWorkers
@@ -162,10 +163,16 @@ def _detail(run: Run, waits: CoreWaits, who: str) -> str:
 
 
 def _change(run: Run, delay: tuple[float, float, float], left: tuple[float, float, float], *, loads: bool) -> Change:
-    """Workers that compute less also deliver as much sooner."""
+    """Workers that compute less also deliver as much sooner: waits for a batch go together with waits for a core."""
+    loading = loading_of(run) if loads else None
 
     def end(longer: float, kept: float) -> tuple[Edit, ...]:
         back = given_back(run, (1.0 - kept) * longer)
-        return (back, PaceWorkers(kept)) if loads else (back,)
+        if not loads:
+            return (back,)
+        sooner = back, PaceWorkers(kept)
+        if loading is None or loading.batch_ns is None:
+            return sooner
+        return deliver_every(run, loading, kept * loading.batch_ns / max(loading.workers or 1, 1), sooner)
 
     return Change(*map(end, delay, left))

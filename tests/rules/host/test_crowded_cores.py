@@ -70,6 +70,25 @@ def test_the_workers_of_the_loader_are_to_do_less_and_it_is_said_where() -> None
     assert finding.place == "data.py:63"
 
 
+def test_waits_for_a_batch_go_with_the_workers_load() -> None:
+    """Steps of 60 ms after a wait of 40 ms: workers with a quarter of their work left are never waited for."""
+    drawn = Timeline(device=None)
+    for number in range(6):
+        with drawn.step():
+            drawn.fetch(40_000)
+            drawn.op("aten::mm", host=60_000 - number)
+            for _ in range(number):
+                drawn.op("aten::relu", host=1)
+    run = run_of(drawn, host=replace(loads(0.69), turns=WAITING), loaders=(WORKER,))
+    price, crowded = price_us(crowded_cores, run), run.core_waits
+    assert not isinstance(crowded, str)
+    least, likely, most = crowded.because_of("loader")
+    assert price.low_ns == pytest.approx(25_000, rel=0.01)  # they deliver every 75 ms
+    assert price.mid_ns == pytest.approx(40_000 + 0.75 * likely * 100_000, rel=0.01)
+    assert price.high_ns == pytest.approx(40_000 + most * 100_000, rel=0.01)
+    assert least < likely < most
+
+
 def test_the_line_of_the_workers_is_named_with_what_it_calls() -> None:
     at = ("data.py:60", "numpy.convolve"), ("data.py:60", "numpy.convolve"), ("data.py:70", None)
     seen = tuple(FrameSample(time_ns=n, place=at[n % 3][0], call=at[n % 3][1]) for n in range(30))
