@@ -11,22 +11,16 @@ import string
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
-from mfu_doctor.analysis.evidence.attribution import inherited, of_events
-from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
+from mfu_doctor.analysis.evidence.as_matmuls import AsMatmuls, Replaced, as_matmuls_of
+from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.arrays.distinct import without
 from mfu_doctor.devices.dtypes import DTYPES, element_bytes, short_dtype
 from mfu_doctor.trace import Category
-from mfu_doctor.units import NS_PER_S
-
-Floats = npt.NDArray[np.float64]
 
 _BROADCASTING = re.compile(r"^aten::(mul|multiply|sub|subtract)$")
 _DIFFERENCE = ("aten::sub", "aten::subtract")
@@ -38,8 +32,6 @@ _SOFTMAX = re.compile(r"^aten::_?softmax$")
 _TIMES_LARGER = 4
 # Dropout, a mask and casts may stand between a softmax and the product with its result.
 _NEAR = 4
-# Backward is a matmul for the gradient of each operand.
-_BACKWARD = 2.0
 
 
 class BroadcastProduct(Struct, frozen=True):
@@ -67,33 +59,8 @@ class BroadcastProduct(Struct, frozen=True):
     size: float
 
 
-class BroadcastProducts(Struct, frozen=True):
-    """Those of all steps, with their work: of each product its forward and its backward is a group.
-
-    Attributes:
-        found: the products.
-        mask: all their entries of the activity table, shape (n,).
-        entry, group: one entry of each event (index into the activity table), and the number of its group, shape (k,).
-        now_ns: what each group takes without recording, shape (groups,).
-        flops, bytes: what matmuls need instead, shape (groups,).
-    """
-
-    found: tuple[BroadcastProduct, ...]
-    mask: Mask
-    entry: Rows
-    group: Rows
-    now_ns: Floats
-    flops: Floats
-    bytes: Floats
-
-    def as_matmuls(self, run: Run, rate: float) -> npt.NDArray[np.int64]:
-        """Nanoseconds of each group as matmuls at this many FLOP/s, never more than it takes now."""
-        moving = self.bytes / run.peaks.bandwidth * NS_PER_S if run.peaks.bandwidth else np.zeros(len(self.bytes))
-        return np.minimum(np.maximum(self.flops / rate * NS_PER_S, moving), self.now_ns).astype(np.int64)
-
-
-def broadcast_products_of(run: Run) -> BroadcastProducts | None:
-    """The products of forward that are summed at once, with their backward; None if there are none."""
+def broadcast_products_of(run: Run) -> tuple[tuple[BroadcastProduct, ...], AsMatmuls] | None:
+    """The products of forward that are summed at once, and matmuls in their place; None if there are none."""
     calls = run.trace.rows(Category.CPU_OP)
     calls = outermost(run, without(calls, rows_matching(run.trace, LABEL, calls)))
     calls = without(calls, rows_matching(run.trace, VIEW, calls))
@@ -102,7 +69,8 @@ def broadcast_products_of(run: Run) -> BroadcastProducts | None:
     for _, mine in on_each(track[wanted], track[calls]):
         here = calls[mine]
         found += _on_thread(run, here[np.argsort(run.trace.events.start[here], kind="stable")])
-    return _with_work(run, found) if found else None
+    work = as_matmuls_of(run, [Replaced(x.rows, 2.0 * x.stored, x.size * _moved(x)) for x in found])
+    return None if work is None else (tuple(found), work)
 
 
 def _on_thread(run: Run, calls: Rows) -> list[BroadcastProduct]:
@@ -214,30 +182,6 @@ def _subscripts(left: tuple[int, ...], right: tuple[int, ...], summed: tuple[int
         return "".join(letter for letter, own, whole in sizes if own == whole)
 
     return f"{of(left)},{of(right)}->{''.join(x for at, x in enumerate(letters) if at not in summed)}"
-
-
-def _with_work(run: Run, found: list[BroadcastProduct]) -> BroadcastProducts | None:
-    """What these products are now, forward and backward, and what their matmuls must do."""
-    number = np.zeros(len(run.trace.events) + 1)
-    calls = node_calls(run, run.trace.rows(Category.CPU_OP))
-    makers = maker_of(run, calls)
-    for at, one in enumerate(found):
-        number[list(one.rows)] = 1 + at
-    made = number[makers]  # the last place stands for "no maker"
-    number[calls[made > 0]] = made[made > 0] + len(found)
-    group = inherited(run, run.launches.op, number).astype(np.int64) - 1
-    mask = (group >= 0) & (run.activity.kind == COMPUTE)
-    if not mask.any():
-        return None
-    entries = np.flatnonzero(mask)
-    _, first = np.unique(run.activity.row[entries], return_index=True)  # on a CPU an operator has several stretches
-    entry = entries[first]
-    which, of_entry = np.unique(group[entry], return_inverse=True)
-    passes = np.where(which >= len(found), _BACKWARD, 1.0)
-    flops = np.array([2.0 * one.stored for one in found])[which % len(found)]
-    moved = np.array([one.size * _moved(one) for one in found])[which % len(found)]
-    now = np.bincount(of_entry, of_events(run, entry, run.unrecorded_ns)).astype(np.float64)
-    return BroadcastProducts(tuple(found), mask, entry, of_entry.astype(np.int64), now, flops * passes, moved * passes)
 
 
 def _moved(one: BroadcastProduct) -> float:

@@ -32,26 +32,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.as_matmuls import usual_rates
 from mfu_doctor.analysis.evidence.attribution import device_ns
-from mfu_doctor.analysis.evidence.broadcast_products import (
-    BroadcastProduct,
-    BroadcastProducts,
-    broadcast_products_of,
-)
+from mfu_doctor.analysis.evidence.broadcast_products import BroadcastProduct, broadcast_products_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
-from mfu_doctor.analysis.replay.edits import Change, MergeLaunches
+from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.utilization.flops import EXECUTED
-from mfu_doctor.analysis.views.kernels import DTYPE_CODE
-from mfu_doctor.arrays.intervals import EMPTY
 from mfu_doctor.quantities import counted, number
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule, shown
 from mfu_doctor.rules.needs import Need
-from mfu_doctor.units import NS_PER_S, seconds
-
-_CAUTIOUS = 0.5  # low end: share of the mean rate of the other matmuls
-_OF_PEAK = 0.5  # share of the peak that matmuls reach where this run has none
+from mfu_doctor.units import seconds
 
 
 @rule(
@@ -63,18 +54,19 @@ _OF_PEAK = 0.5  # share of the peak that matmuls reach where this run has none
 )
 def broadcast_product(run: Run) -> Outcome:
     """Judge products that are stored only to be summed."""
-    products = broadcast_products_of(run)
-    if products is None:
+    found = broadcast_products_of(run)
+    if found is None:
         return None
+    products, work = found
     steady = steady_of(run)
-    spent = device_ns(run, steady, products.mask)
+    spent = device_ns(run, steady, work.mask)
     if spent < WORTH_SHARE * steady.step_ns:
         return None
-    largest = max(products.found, key=lambda one: one.stored)
-    rates = _rates(run, largest)
+    largest = max(products, key=lambda one: one.stored)
+    rates = usual_rates(run, largest.dtype)
     if rates is None:
         return Skip("how fast matmuls are here is unknown: the run has none, and the peak is unknown (--peak-flops)")
-    first = np.array([one.rows[0] for one in products.found], np.int64)
+    first = np.array([one.rows[0] for one in products], np.int64)
     count = steady.per_step(len(steady.issued(run, first)))
     return Finding(
         summary=f"{counted(count, 'product')} per step made by broadcasting and then summed: {steady.share(spent)} of the step "
@@ -83,7 +75,7 @@ def broadcast_product(run: Run) -> Outcome:
         detail=f"{_shown(largest.left)} with {_shown(largest.right)} makes {number(largest.stored)} elements that are written to "
         "memory and read again; a matmul never stores them",
         decides=Ends(low="only half of their usual one", high="matmuls reach the rate of the fastest one here"),
-        change=Change(*(_as_matmuls(run, products, rate) for rate in rates)),
+        change=Change(*(work.edit(run, rate) for rate in rates)),
         evidence=(
             shown("broadcast products", count, "per step"),
             shown("their time", seconds(spent), "s"),
@@ -94,26 +86,8 @@ def broadcast_product(run: Run) -> Outcome:
     )
 
 
-def _rates(run: Run, product: BroadcastProduct) -> tuple[float, float, float] | None:
-    """FLOP/s of matmuls: low, mid, high; None if nothing tells."""
-    flops, length = run.flops.per_entry(EXECUTED), run.unrecorded_ns
-    known = run.kernels.matmul_like & (flops > 0) & (length > 0)
-    known &= run.kernels.dtype == DTYPE_CODE[product.dtype]
-    peak = run.peaks.of(product.dtype)
-    if known.any():
-        mean = float(flops[known].sum() / length[known].sum()) * NS_PER_S
-        best = float((flops[known] / length[known]).max()) * NS_PER_S
-        return _CAUTIOUS * mean, mean, best if peak is None else max(min(best, peak), mean)
-    return None if peak is None else (_CAUTIOUS * _OF_PEAK * peak, _OF_PEAK * peak, peak)
-
-
-def _as_matmuls(run: Run, products: BroadcastProducts, rate: float) -> tuple[MergeLaunches]:
-    rows = run.activity.row[products.entry]
-    return (MergeLaunches(rows, products.group, products.as_matmuls(run, rate), EMPTY, 1.0),)
-
-
-def _fix(products: BroadcastProducts, largest: BroadcastProduct) -> str:
-    if any(one.after_softmax for one in products.found):
+def _fix(products: tuple[BroadcastProduct, ...], largest: BroadcastProduct) -> str:
+    if any(one.after_softmax for one in products):
         return "y = F.scaled_dot_product_attention(q, k, v)  # without unsqueeze(), instead of products, softmax and products"
     if largest.is_distance:
         return "torch.cdist(a, b)  # instead of differences of all pairs; .square() for squared distances"

@@ -93,8 +93,9 @@ def _multiplied(run: Run, entries: Rows) -> tuple[str, ...]:
     products = broadcast_products_of(run)
     if products is None:
         return ()
+    _, work = products
     length = (run.activity.end - run.activity.start)[entries]
-    return ("broadcast-product",) if 2 * length[products.mask[entries]].sum() > length.sum() else ()
+    return ("broadcast-product",) if 2 * length[work.mask[entries]].sum() > length.sum() else ()
 
 
 def _looped(run: Run, ops: Rows) -> tuple[str, ...]:
