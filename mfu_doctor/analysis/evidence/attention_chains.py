@@ -10,6 +10,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import of_events, work_in
+from mfu_doctor.analysis.evidence.query_bias import has_query_bias
 from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
@@ -77,13 +78,15 @@ class AttentionChains(Struct, frozen=True):
 
 
 def attention_chains(run: Run) -> AttentionChains | None:
-    """Find the written-out attentions of a run; None if there are none with known shapes."""
+    """Find the written-out attentions of a run; None if there are none with known shapes that a fused kernel could compute."""
     links = rows_matching(run.trace, _LINKS, run.trace.rows(Category.CPU_OP))
     found = []
     for _, here in groups(run.trace.events.track[links]):
         mine = links[here].tolist()
         names = [run.trace.name_of(row) for row in mine]
         found += [c for i in range(len(mine)) if (c := _chain(run, mine, names, i)) is not None]
+    biased = has_query_bias(run, np.array([c.row for c in found], np.int64))
+    found = [c for c, is_biased in zip(found, biased.tolist(), strict=True) if not is_biased]
     if not found:
         return None
     start = np.array([c.start for c in found], np.int64)

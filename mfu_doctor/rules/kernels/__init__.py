@@ -8,6 +8,7 @@ from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
 from mfu_doctor.rules.kernels.diagonal_product import diagonal_product
 from mfu_doctor.rules.kernels.discarded_pass import discarded_pass
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
+from mfu_doctor.rules.kernels.expanded_table import expanded_table
 from mfu_doctor.rules.kernels.fallback_convolution import fallback_convolution
 from mfu_doctor.rules.kernels.fp32_matmul import fp32_matmul
 from mfu_doctor.rules.kernels.fp64_work import fp64_work
@@ -51,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     ignored_rows,
     diagonal_product,
     sparse_operand,
+    expanded_table,
     broadcast_product,
     large_vocab_loss,
     unbenchmarked_convolution,

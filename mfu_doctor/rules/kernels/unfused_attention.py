@@ -24,7 +24,8 @@ How to fix
     CPU that is most often dropout of the scores, which no fused CPU kernel has.
 
 When it is wrong
-    The rule is wrong if the model needs the scores themselves, or a bias that fused kernels do not support. Short sequences gain
+    The rule is wrong if the model needs the scores themselves, or a bias that fused kernels do not support. Scores to which a
+    second product with the queries is added (relative positions) are left out: no fused kernel computes it. Short sequences gain
     little.
 
 References

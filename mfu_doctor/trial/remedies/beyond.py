@@ -39,6 +39,7 @@ BEYOND: dict[str, str] = {
     "conv-bias-before-norm": "the model has to be built without these parameters",
     "diagonal-product": _CODE,
     "discarded-pass": _CODE,
+    "expanded-table": _CODE,
     "idle-tensor-cores": "it is a doubt about the count, not a fault",
     "ignored-rows": _CODE,
     "large-vocab-loss": _CODE,
