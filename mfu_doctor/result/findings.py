@@ -72,8 +72,12 @@ class Saving(Struct, frozen=True, kw_only=True):
 
     @property
     def about(self) -> str:
-        """What stands before the best estimate: "about" of a wide range, "up to" if it is the high end; else empty."""
-        return about(self.low, self.mid, self.high) or ("up to" if self.at_best else "")
+        """What stands before the best estimate: "about" of a wide range, "up to" if it is the high end; else empty.
+
+        Of what is saved at best a high end stands beside it: that is "about", too.
+        """
+        wide = about(self.low, self.mid, self.high)
+        return wide or (("up to" if self.high <= SAME_END * self.mid else "about") if self.at_best else "")
 
     def times(self, step_s: float) -> float | None:
         """How many times as fast a step of so many seconds then is; None if that says nothing.

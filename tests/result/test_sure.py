@@ -64,3 +64,5 @@ def test_a_saving_whose_fix_leaves_open_how_much_goes_is_a_bound() -> None:
     known = Diagnosis(rule="a", code="HO001", status=FAILED, confidence="measured", saving=bound)
     assert known.sure == MODELLED
     assert time_saved(Saving(low=0.05, mid=0.1, high=0.22, at_best=True)) == "about 100 ms (50-220)"
+    # "up to 3 ms (3-3.7)" would contradict itself
+    assert time_saved(Saving(low=0.003, mid=0.003, high=0.0037, at_best=True)) == "about 3.0 ms (3.0-3.7)"
