@@ -157,6 +157,29 @@ def test_a_gap_around_the_border_of_two_steps_is_at_both_ends_of_the_one_with_st
     assert spot.place == "env.py:7"
 
 
+def test_what_the_recorder_does_in_the_window_with_stacks_fills_no_gap_of_the_program() -> None:
+    """A gap around the border of two steps has our hook of the optimizer in it, which calls what the program gave to it."""
+    t, own, given = Timeline(device=None), "mfu_doctor/capture/loop/hooks.py(159): _after", "train.py(30): lr"
+    for deep in (False, False, True):
+        with t.step(), t.span("train.py(3): main", "python_function") if deep else nullcontext():
+            with t.span("replay.py(53): sample", "python_function") if deep else nullcontext():
+                t.python(300)
+            t.op("aten::mm", host=1_000)
+            with t.span(own, "python_function") if deep else nullcontext():
+                t.python(600 if deep else 10)
+                with t.span(given, "python_function") if deep else nullcontext():
+                    t.python(20)
+    at, length = ORIGIN_NS, 2 * (300 + 1_000 + 30)
+    windows = (
+        Window(kind="timing", start_ns=at, end_ns=at + length * 1000 - 1, steps=2),
+        Window(kind="shapes", start_ns=at + length * 1000, end_ns=at + t.now * 1000, steps=1),
+    )
+    run = Run(replace(t.trace(), origin_ns=at, facts=Facts(windows=windows)))
+    spot = run.python_at(long_gaps(run))
+    assert spot is not None
+    assert spot.spelled == "sample() at replay.py:53"
+
+
 def called(*lines: str, operators: tuple[str, ...]) -> Run:
     """Steps of these operators in a function whose stacks have its begin; each is seen at its line in the middle."""
     t, at = Timeline(device=None), ORIGIN_NS

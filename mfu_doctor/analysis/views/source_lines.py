@@ -112,12 +112,13 @@ def user_frames(trace: Trace, trainers: frozenset[str] = frozenset()) -> UserFra
     places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
     frames = trace.rows(Category.PYTHON)
     frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
-    threads = {track: _thread(trace, frames[mine]) for track, mine in groups(trace.events.track[frames])}
+    threads = {track: thread_of(trace, frames[mine]) for track, mine in groups(trace.events.track[frames])}
     calls = tuple(_line_of(args.call_stack) if args.call_stack else None for args in trace.args)
     return UserFrames(places, threads, trainers, calls if any(calls) else ())
 
 
-def _thread(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
+def thread_of(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
+    """These rows of Python frames of one thread, nested."""
     return _nested(trace.events.name[rows], trace.events.start[rows], trace.events.end[rows])
 
 
@@ -281,7 +282,7 @@ def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> n
     forward = np.array([i for i, name in enumerate(trace.names) if name.endswith(": forward")], np.int64)
     python = trace.rows(Category.PYTHON)
     for track in frames.threads if len(called) else ():
-        every = _thread(trace, python[trace.events.track[python] == track])
+        every = thread_of(trace, python[trace.events.track[python] == track])
         around = every.around(np.arange(len(every.name)))
         by_module = (around >= 0) & np.isin(every.name[np.maximum(around, 0)], called)
         own = np.isin(every.name, np.array(list(frames.places), np.int64))

@@ -9,10 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.arrays.intervals import Intervals, union
-from mfu_doctor.trace import Trace
+from mfu_doctor.analysis.views.source_lines import UserFrames, thread_of
+from mfu_doctor.arrays.distinct import distinct
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
+from mfu_doctor.trace import Category, Trace
 
 Int64 = npt.NDArray[np.int64]
+
+_OURS = "mfu_doctor/"
 
 
 def twin_gaps(trace: Trace, twin: Int64, recorded: Trace, where: Intervals, within: Intervals) -> Intervals:
@@ -29,7 +33,7 @@ def twin_gaps(trace: Trace, twin: Int64, recorded: Trace, where: Intervals, with
     """
     rows = np.flatnonzero(twin >= 0)
     if not len(rows) or not where.count or not within.count:
-        return union(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return EMPTY
     by_end = rows[np.argsort(trace.events.end[rows], kind="stable")]
     by_start = rows[np.argsort(trace.events.start[rows], kind="stable")]
     before = np.searchsorted(trace.events.end[by_end], where.start, side="right") - 1
@@ -42,3 +46,18 @@ def twin_gaps(trace: Trace, twin: Int64, recorded: Trace, where: Intervals, with
     starts = np.concatenate((begin, np.full(int(around.sum()), lo, np.int64)))
     ends = np.concatenate((np.where(around, hi, end), end[around]))
     return union(starts, ends)
+
+
+def recorders_own(trace: Trace, frames: UserFrames, track: int) -> Intervals:
+    """When a function of ours runs on the thread, or what it calls, and no function of the program that is called by it."""
+    ours = np.array([n for n, name in enumerate(trace.names) if name.startswith(_OURS)], np.int64)
+    rows = trace.rows(Category.PYTHON)
+    rows = rows[trace.events.track[rows] == track]
+    named = trace.events.name[rows]
+    thread = thread_of(trace, rows[np.isin(named, ours) | np.isin(named, np.array(list(frames.places), np.int64))])
+    if not len(ours) or not len(thread.start):
+        return EMPTY
+    edges = distinct(np.concatenate((thread.start, thread.end)))
+    inner = thread.innermost(edges[:-1])
+    mine = (inner >= 0) & np.isin(thread.name[inner], ours)
+    return union(edges[:-1][mine], edges[1:][mine])

@@ -15,7 +15,7 @@ from mfu_doctor.analysis.views.host import host_view
 from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_only, known_in, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.trainers import trainers_of
-from mfu_doctor.analysis.views.twin_gaps import twin_gaps
+from mfu_doctor.analysis.views.twin_gaps import recorders_own, twin_gaps
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
 from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Trace
@@ -85,6 +85,8 @@ class UserCode(Struct, frozen=True):
         recorded, host = self.twins.recorded, host_view(self.twins.recorded)
         window = recorded_window(recorded, SHAPES)
         outside = window - host.busy - host.fetch
+        if host.main_track is not None:
+            outside = outside - recorders_own(recorded, self.twins.frames, host.main_track)
         mine = np.where(self.trace.events.track == track, self.twins.row, -1)
         like = twin_gaps(self.trace, mine, recorded, where, window) & outside
         return like if like.count else outside
