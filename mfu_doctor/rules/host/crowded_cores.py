@@ -105,6 +105,7 @@ def crowded_cores(run: Run) -> Outcome:
         place=_place(run) if who == LOADER else None,
         effort=taker.effort,
         risk=taker.risk,
+        confidence="hint" if taker.decides is _CHEAPER_ENDS else "modelled",
     )
 
 

@@ -68,6 +68,7 @@ def test_the_workers_of_the_loader_are_to_do_less_and_it_is_said_where() -> None
     assert "the loader's workers use 0.69 of 2 cores" in finding.summary
     assert "decode once and keep it" in finding.fix
     assert finding.place == "data.py:63"
+    assert finding.confidence == "hint"  # how much cheaper loading gets is not known, as in input-bound
 
 
 def test_waits_for_a_batch_go_with_the_workers_load() -> None:
