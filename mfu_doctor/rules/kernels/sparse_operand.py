@@ -71,7 +71,7 @@ def sparse_operand(run: Run) -> Outcome:
     calls = steady.per_step(len(steady.issued(run, found.rows)))
     one = max(found.told, key=lambda operand: _elements(operand) * len(operand.sequence))
     return Finding(
-        summary=f"Matmuls with a matrix that is {percent(1 - one.nonzero)} zeros take {steady.share(spent)} of the step, "
+        summary=f"Matmuls with a matrix of which {percent(one.nonzero)} is not zero take {steady.share(spent)} of the step, "
         f"{counted(calls, 'time')} per step and in backward",
         fix=_fix(one),
         detail=f"of {' x '.join(map(number, one.dims))} elements {number(round(one.nonzero * _elements(one)))} are not zero, and "

@@ -65,7 +65,7 @@ def test_products_shrink_to_what_must_be_moved() -> None:
     assert price.mid_ns == close(40_000 - moved_us(5))
     assert price.low_ns == close(40_000 - moved_us(10))
     finding = found(sparse_operand, told(GRAPH))
-    assert "99.9 % zeros" in finding.summary
+    assert "of which 0.10 % is not zero" in finding.summary
     assert "5,760 are not zero" in (finding.detail or "")
 
 
