@@ -14,7 +14,8 @@ How the gain is predicted
     waits when it has nothing to do. Mid: by what operators take more than in the steps in which each of them was quick, but by
     45 % of what the pool waits at least. High: by 1.25 times the waits of all threads, because a thread that gets its core back
     finds other data in the caches. It is divided by what each of those who have the cores used of them.
-    Loader, other children, other threads of the program: low a quarter less CPU time, mid three quarters less, high none left.
+    Loader, other children, other threads of the program: low a quarter less CPU time, mid three quarters less, high none left;
+    what workers were seen to read, decode or tokenize is gone at all ends.
     Workers that read far more than a batch has: low half, mid the part that a batch needs.
     More threads than cores: low a half, mid 85 %, high all of the cores' time in which none of them runs.
     Replay gives the new step time: host time and operators become shorter by this share, waits for a GPU do not. Workers that

@@ -23,8 +23,9 @@ How the gain is predicted
     In a CPU-only run whose operators use all cores, the step also becomes longer by a part of the CPU time of loading: the part
     of the time in which training uses more than one core (low: half-way between this and all of it; high: none).
     If workers remove less than half of the wait, cheaper loading is advised instead: low a quarter less CPU time per batch, mid
-    half of it, high none left. How much can really be saved depends on the transforms. If the training thread loads itself and
-    samples of its stack show that it reads, decodes or tokenizes, that part is gone at all ends; putting batches together stays.
+    half of it, high none left. How much can really be saved depends on the transforms. If samples of the stacks of what loads
+    (workers, else the training thread) show that it reads, decodes or tokenizes, that part is gone at all ends; putting batches
+    together stays.
     If more than four times of what a batch has is read for it, cheaper loading reads less: low half of loading stays, mid the
     part that the batch needs at most. Running workers then also give back to training what it waits for their cores.
 
