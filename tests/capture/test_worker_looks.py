@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import worker
