@@ -162,6 +162,17 @@ def test_matrices_behind_hooks_of_the_program_are_not_unpacked() -> None:
     assert unpacked == []
 
 
+def test_an_operand_whose_memory_the_program_has_freed_is_not_read() -> None:
+    """As where activations are dropped after forward and computed again before backward."""
+    matrix, weight = adjacency(), learned()
+    root = (matrix @ weight).sum()
+    matrix.untyped_storage().resize_(0)
+    counts = ZeroCounts()
+    for recorded in (False, True):
+        counts.begins(nodes_behind((root,)) or [], recorded)
+    assert counts.found() is None
+
+
 def test_operands_and_gradients_stay_as_they_are() -> None:
     matrix, hidden = adjacency(), learned()
     version, state = matrix._version, torch.random.get_rng_state()

@@ -6,7 +6,10 @@ from typing import Any
 
 
 def saved_tensor(node: Any, name: str) -> Any:
-    """A tensor that a node has saved under this raw name; None if hooks of the program keep it, or it is not in plain memory."""
+    """A tensor that a node has saved under this raw name; None if hooks of the program keep it, or it is not in plain memory.
+
+    The program may have freed its storage, to fill it again before backward comes: what has no bytes is not read.
+    """
     import torch
 
     saved = getattr(node, name, None)
@@ -14,4 +17,7 @@ def saved_tensor(node: Any, name: str) -> Any:
     if saved is None or getattr(saved, "unpack_hook", saved) is not None:
         return None
     tensor = saved.data
-    return None if type(tensor) is not torch.Tensor or tensor.is_meta or not tensor.numel() else tensor
+    if type(tensor) is not torch.Tensor or tensor.is_meta or tensor.layout is not torch.strided or not tensor.numel():
+        return None
+    last = tensor.storage_offset() + sum((n - 1) * by for n, by in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor if tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size() else None
