@@ -237,6 +237,18 @@ for i in range(3):
     read()
 """
 
+# A class of the program's may call a shape what cannot be looked up, or is no number.
+ODD = """
+class Pair:
+    shape = SHAPE
+    def __init__(self, rows): self.x, self.y = map(torch.stack, zip(*rows))
+meter = mfu_doctor.Meter(model, peak_flops=1e9)
+data = TensorDataset(torch.ones(24, 8), torch.zeros(24, dtype=torch.long))
+for pair in DataLoader(data, 4, collate_fn=Pair):
+    train(pair.x, pair.y)
+    read()
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -352,3 +364,11 @@ def test_a_failing_meter_says_so_and_the_training_goes_on(zygote: Zygote, tmp_pa
     assert len(told.losses) == 3
     assert told.notes
     assert told.last["text"] == "time -, mfu -"
+
+
+@pytest.mark.parametrize("shape", ["([4, 8], [4])", '("rows", 8)'])
+def test_a_batch_with_an_odd_shape_is_one_of_unknown_rows(zygote: Zygote, tmp_path: Path, shape: str) -> None:
+    told = metered(zygote, tmp_path, f"SHAPE = {shape}\n{ODD}")
+    assert len(told.losses) == 6
+    assert told.notes
+    assert told.last["flops"] == STEP

@@ -234,9 +234,13 @@ class StepFeed:
 
 
 def _kept(batch: Any, shapes: tuple[Shape, ...]) -> Batch:
-    """A batch whose tensors have these shapes."""
+    """A batch whose tensors have these shapes; raises if one is none, as a class of the program's may have it.
+
+    This is guarded, and `_note` is not.
+    """
+    hash(shapes)
     ids = None if isinstance(batch, _SEQUENCE) or not hasattr(batch, "get") else _shape(batch.get(_IDS))
-    samples = shapes[0][0] if shapes and shapes[0] else None
+    samples = int(shapes[0][0]) if shapes and shapes[0] else None
     return _new(Batch, (shapes, samples, ids[0] * ids[1] if ids is not None and len(ids) == 2 else None))
 
 
