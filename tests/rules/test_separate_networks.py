@@ -27,7 +27,12 @@ ADAM = OptimizerFacts(class_name="Adam", parameters=100, elements=1_000, module=
 
 
 def networks(
-    body: tuple[Op, ...] = NET, *, join: str = "cat", results: list[list[int]] | None = None, optimizer: int = 0
+    body: tuple[Op, ...] = NET,
+    *,
+    join: str = "cat",
+    results: list[list[int]] | None = None,
+    optimizer: int = 0,
+    ladder: bool = False,
 ) -> Run:
     """Per step a network (20 us an operator) for each of 20 columns, then a backward with four weights of its own for each.
 
@@ -36,6 +41,7 @@ def networks(
         join: what comes after the loop.
         results: shapes of what it joins; None: not recorded, as of more than 30.
         optimizer: operators of a step of the optimizer.
+        ladder: whether the part that each round takes has a gradient.
     """
     drawn, number = Timeline(device=None), 0
     joined: dict[str, Any] = {"types": ["TensorList", "Scalar"], "dims": [[] if results is None else results, []]}
@@ -44,7 +50,10 @@ def networks(
             drawn.op("aten::rand", host=1_000)
             first = number
             for _ in range(ROUNDS):
-                for name, dims in body:
+                if ladder:
+                    drawn.op("aten::select", host=20, sequence=number)
+                    number += 1
+                for name, dims in body[1:] if ladder else body:
                     sized: dict[str, Any] = {"dims": dims, "types": ["float"] * len(dims)} if dims else {}
                     drawn.op(f"aten::{name}", host=20, sequence=number, **sized)
                 number += 1
@@ -52,6 +61,9 @@ def networks(
             drawn.op("aten::ones_like", host=10)
             node(drawn, "CatBackward0", number, (("aten::narrow", 1),) * ROUNDS)
             for i in range(number - 1, first - 1, -1):
+                if ladder and (i - first) % 2 == 0:
+                    node(drawn, "SelectBackward0", i, (("aten::zeros", 5),))
+                    continue
                 node(drawn, "AddmmBackward0", i, (("aten::mm", 28),))
                 for _ in range(4):
                     node(drawn, ACCUMULATE, ops=())
@@ -101,6 +113,7 @@ def test_results_that_are_joined_or_added_up_are_collected() -> None:
         networks((TAKE, INTO, ("add", [[BATCH, HIDDEN], [BATCH, HIDDEN]]), OUT)),  # a state goes from round to round
         networks((INTO, TANH, TAKE, OUT)),  # a part of something else enters
         networks((TAKE, ("linear", []), TANH, OUT)),  # sizes are not known
+        networks(ladder=True),  # a part of what the round before made
         networks((TAKE, INTO, ("tanh", [[BATCH, 2 * HIDDEN]]), OUT)),  # of something else than the layer before made
     ],
 )

@@ -3,8 +3,8 @@
 Rounds with weights of their own are the layers of one network, or one network for each column, head or member of an ensemble. A
 trace tells names and shapes and not which tensor it was, so this is said only where nothing else is possible. Each operator of a
 round takes one tensor besides weights, of the size that the one before it made: the round is a chain. Its first tensor is a part
-of something else, or does not have the size of what a round makes, so that it is not the result of the round before. And the
-results are collected: added up one by one, or joined after the loop, one from each round.
+of data, which has no gradient, or does not have the size of what a round makes, so that it is not the result of the round before.
+And the results are collected: added up one by one, or joined after the loop, one from each round.
 """
 
 from __future__ import annotations
@@ -50,9 +50,15 @@ def are_separate(run: Run, loop: Loop) -> bool:
     if sizes is None:
         return False
     given, made = sizes
-    if given == made and not takes:
+    if _of_a_result(run, loop) if takes else given == made:
         return False
     return prod(chain[-1][1][0]) == made if adds_up else _joins(run, loop, made)
+
+
+def _of_a_result(run: Run, loop: Loop) -> bool:
+    """Whether what a round takes its part from may be a result: it has a gradient, or no backward tells that it has none."""
+    makers = _pieces(run)
+    return not makers or any(row in makers for row in rows_matching(run.trace, _TAKES, loop.rows).tolist())
 
 
 def _chain(chain: list[tuple[str, _Shapes]]) -> tuple[bool, tuple[int, int] | None]:
