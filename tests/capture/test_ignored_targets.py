@@ -22,6 +22,9 @@ LABELS = torch.tensor([1, 2, -100, 3, -100, -100, 4, 5, -100, -100])
 def observed(loss: Loss, labels: Any = LABELS, passes: tuple[bool, ...] = (False, True, False)) -> Any:
     """What is told of passes, of which some are recorded, and the names of the nodes of the last one by their number."""
     counts, head = TargetCounts(), nn.Linear(HIDDEN, CLASSES)
+    with torch.no_grad():
+        head.bias.copy_(torch.arange(float(CLASSES)))  # the lower a label, the greater its loss
+        head.weight.zero_()
     known: dict[int, str] = {}
     for recorded in passes:
         root = loss(head(torch.ones(ROWS, HIDDEN)), labels)
@@ -87,6 +90,20 @@ def test_targets_whose_loss_is_multiplied_by_zero_are_ignored_too(before: bool) 
     one = only(told)
     assert (one.targets, one.ignored, one.masked) == (20, 12, True)
     assert "AddmmBackward0" in {known[n] for n in one.sequence}
+
+
+@pytest.mark.parametrize("kept", [slice(2, None), slice(None, 3)])
+def test_a_mask_that_the_losses_make_is_none(kept: slice) -> None:
+    """The hardest targets alone, or the easiest: which these are is known once all logits are."""
+
+    def loss(logits: Any, labels: Any) -> Any:
+        each = functional.cross_entropy(logits, labels, reduction="none")
+        mask = torch.zeros(ROWS)
+        mask[each.detach().argsort(descending=True)[kept]] = 1.0
+        return (each * mask).sum()
+
+    told, _ = observed(loss, LABELS.clamp(min=0) + torch.arange(ROWS) % 2)
+    assert told == ()
 
 
 def test_a_weight_of_all_targets_is_no_mask() -> None:

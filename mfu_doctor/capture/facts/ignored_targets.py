@@ -1,6 +1,7 @@
 """How many targets of a classification loss are ignored, and the nodes of autograd that compute it, from its logits on.
 
 A target is ignored if it is the loss's `ignore_index`, or if the loss of each target is multiplied by a mask that is zero there.
+If the losses themselves make the mask (the hardest targets, weights that vanish) it is none: all have to be computed before.
 
 The targets are counted in steps that are not recorded, since a count is work of its own. A device is only asked to count: the
 program does not wait for the answer, which is read when the recording is over. The nodes are read in the recorded step, where
@@ -37,8 +38,9 @@ _ALIKE = ("ViewBackward0", "ReshapeAliasBackward0", "ToCopyBackward0", "SqueezeB
 class _Loss(Struct):
     """The losses of one position in their backward passes."""
 
-    # Of each pass that was counted: its targets, and a tensor of ours with the number of the ignored ones.
-    counts: list[tuple[int, Any]] = field(default_factory=list)
+    # Of each pass that was counted: its targets, and tensors of ours with the number of the ignored ones, and whether the losses
+    # make the mask, if there is one.
+    counts: list[tuple[int, Any, Any]] = field(default_factory=list)
     sequence: set[int] = field(default_factory=set)  # of the passes that were recorded
     masked: bool = False
 
@@ -69,7 +71,10 @@ class TargetCounts(Struct):
 
 
 def _told(loss: _Loss) -> IgnoredTargets:
-    targets, ignored = [count for count, _ in loss.counts], read_answers([asked for _, asked in loss.counts])
+    targets, ignored = [count for count, *_ in loss.counts], read_answers([asked for _, asked, _ in loss.counts])
+    made = read_answers([by_loss for *_, by_loss in loss.counts if by_loss is not None])
+    if len(made) == len(targets) and all(made):
+        ignored = [0] * len(targets)
     return IgnoredTargets(
         targets=sum(targets),
         ignored=sum(ignored),
@@ -98,17 +103,34 @@ def _looked_through(node: Any) -> Any:
     return node
 
 
-def _count(node: Any, mask: Any) -> tuple[int, Any] | None:
-    """Targets, and how many are ignored, as a tensor; None if that cannot be told."""
+def _count(node: Any, mask: Any) -> tuple[int, Any, Any] | None:
+    """Targets, and as tensors how many are ignored and whether the losses make the mask; None if that cannot be told."""
     target = saved_tensor(node, "_raw_saved_target")
     if target is None:
         return None
     ignored = node._saved_ignore_index  # noqa: SLF001 - no public name exists
     signed = ignored - (1 << 64) if ignored >= 1 << 63 else ignored
     without = target == signed
+    by_loss = None
     if mask is not None and mask.numel() == target.numel():
-        without = without | (mask == 0).view_as(target)
-    return int(target.numel()), without.sum()
+        zeros = (mask == 0).view_as(target)
+        by_loss = _makes(saved_tensor(node, "_raw_saved_self"), target, zeros, without)
+        without = without | zeros
+    return int(target.numel()), without.sum(), by_loss
+
+
+def _makes(log_probabilities: Any, target: Any, zeros: Any, ignored: Any) -> Any:
+    """Whether a mask is zero just where losses are the least, or the greatest: a tensor, as the device tells it, or None."""
+    import torch
+
+    if log_probabilities is None:
+        return None
+    with torch.no_grad():
+        each = -log_probabilities.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
+        least, most = each.masked_fill(ignored, torch.inf), each.masked_fill(ignored, -torch.inf)
+        easy = most.masked_fill(~zeros, -torch.inf).amax() <= least.masked_fill(zeros, torch.inf).amin()
+        hard = least.masked_fill(~zeros, torch.inf).amin() >= most.masked_fill(zeros, -torch.inf).amax()
+        return easy | hard
 
 
 def _made_of(loss: Any) -> set[int]:
