@@ -138,6 +138,22 @@ with block() as doctor:
             model(x)
 """
 
+# torch.jit.script could not read a function that stands in for the class's `forward`.
+OWN_FORWARD = """
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 4)
+    def forward(self, x):
+        return nn.functional.relu(self.inner(x))
+plain, own = Plain(), Plain.forward
+with block() as doctor:
+    for x, _ in loader(24):
+        with torch.inference_mode():
+            plain(x)
+        assert Plain.forward is own
+"""
+
 LOADED_AUTOCAST = """
 with block() as doctor:
     for x, _ in loader(24):
@@ -152,9 +168,16 @@ with block() as doctor:
         (AUTOCAST, "bfloat16", False),
         (INFERENCE, None, True),
         (LOADED, None, True),
+        (OWN_FORWARD, None, True),
         (LOADED_AUTOCAST, "bfloat16", True),
     ],
-    ids=["autocast", "inference", "inference with a loader", "autocast and inference with a loader"],
+    ids=[
+        "autocast",
+        "inference",
+        "inference with a loader",
+        "a class that stays as it is",
+        "autocast and inference with a loader",
+    ],
 )
 def test_a_region_around_the_forward_pass_of_each_step_is_seen(
     zygote: Zygote, tmp_path: Path, body: str, autocast: str | None, inference: bool

@@ -190,7 +190,7 @@ class Hooks:
         def __next__(iterator: Any) -> Any:  # noqa: N807 - it stands in for one
             if not self._here():
                 return original(iterator)
-            self._fetches = True
+            self._fetches, self._outermost.in_place = True, False
             self._listener.fetch_begins(iterator)
             start, batch, exhausted = time.perf_counter_ns(), None, False
             try:

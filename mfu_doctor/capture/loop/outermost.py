@@ -25,11 +25,12 @@ class OutermostCalls:
 
     Attributes:
         watching: whether there is anything to remove.
+        in_place: whether a module's class may get another `forward`, which `torch.jit.script` cannot read.
     """
 
     def __init__(self, here: Callable[[], bool], called: Callable[[object], None]) -> None:
         self._here, self._called = here, called
-        self.watching = False
+        self.watching, self.in_place = False, True
         self._depth = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
         self._removals: list[Callable[[], None]] = []
@@ -68,7 +69,7 @@ class OutermostCalls:
             self._depth -= 1
 
     def _outermost(self, module: Any) -> None:
-        if module in self._seen:
+        if module in self._seen and self.in_place:
             self._watch_class(type(module))
         self._seen.add(module)
         self._called(module)
