@@ -96,6 +96,12 @@ def test_low_precision_is_counted_beyond_what_it_can_count() -> None:
     assert only(lambda: matrix @ weight).nonzero == 0.5
 
 
+def test_double_precision_is_counted_and_complex_numbers_are_not() -> None:
+    assert only(lambda: adjacency().double() @ learned().double()).nonzero == 2 / ROWS
+    wide = torch.complex64
+    assert observed(lambda: torch.abs(adjacency().to(wide) @ learned().to(wide)))[0] is None
+
+
 def test_what_learns_and_what_is_small_is_not_looked_at() -> None:
     frozen = nn.Linear(ROWS, ROWS).requires_grad_(False)
     frozen.weight.zero_()

@@ -102,7 +102,8 @@ class ZeroCounts(Struct):
         self._left -= elements
         with torch.no_grad():
             # the norm of order 0 counts in one pass, without a mask in memory
-            each = torch.linalg.vector_norm(matrix, 0, dim=one.summed, dtype=torch.float32)
+            wide = torch.float64 if matrix.dtype is torch.float64 else torch.float32
+            each = torch.linalg.vector_norm(matrix, 0, dim=one.summed, dtype=wide)
             self._counts.append((elements, torch.stack((each.sum(), each.amax(), each.amin()))))
         return len(self._counts) - 1
 
@@ -116,7 +117,7 @@ def _constant(node: Any) -> _Constant | None:
         return None
     position, name, summed = without[0]
     matrix = saved_tensor(node, name)
-    if matrix is None or matrix.numel() < _FEWEST_ELEMENTS or _is_parameter(matrix):
+    if matrix is None or matrix.numel() < _FEWEST_ELEMENTS or matrix.is_complex() or _is_parameter(matrix):
         return None
     (other,) = (inputs[at][0] for at, *_ in factors if at != position)
     return _Constant(node, matrix, summed, any(one.name().endswith(_PARAMETER) for one in _seen_through(other)))
