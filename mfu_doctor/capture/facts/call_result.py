@@ -47,13 +47,20 @@ def result_of(output: Any, given: tuple[Any, ...]) -> CallResult:
     return CallResult(values, is_whole=all(one.numel() * one.element_size() <= _WHOLE for one in tensors))
 
 
-def says_little(output: Any) -> bool:
-    """Whether all numbers of each tensor on the CPU are one and the same: such results are equal by accident."""
-    return all(
-        data is not None and _is_uniform(data, one.element_size())
-        for one in _tensors_in(output)
-        for data in (_bytes_of(one),)
-    )
+def whole_values(output: Any) -> int | None:
+    """A number of all bytes of an output on the CPU; None if they cannot all be read, or say little.
+
+    Where all numbers of each tensor are one and the same, results are equal by accident.
+    """
+    import torch
+
+    tensors = list(_tensors_in(output))
+    if not all(type(one) is torch.Tensor and one.numel() * one.element_size() <= _WHOLE for one in tensors):
+        return None
+    read = [(_bytes_of(one), one.element_size()) for one in tensors]
+    if all(data is None or _is_uniform(data, size) for data, size in read):
+        return None
+    return _values(tensors)
 
 
 def _is_uniform(data: memoryview, size: int) -> bool:

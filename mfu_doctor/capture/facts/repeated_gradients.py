@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from mfu_doctor.capture.facts.call_result import result_of, says_little
+from mfu_doctor.capture.facts.call_result import whole_values
 from mfu_doctor.facts.wasted_work import RepeatedGradient
 
 _MOST = 1024  # passes that are looked at: none before it is found again later than that
@@ -44,10 +44,10 @@ class RepeatedGradients(Struct):
         if begun is None:
             return
         self._left -= 1
-        result = result_of(gradients, ())
-        if result.values is None or not result.is_whole or says_little(gradients):
+        values = whole_values(gradients)
+        if values is None:
             return
-        spans = self._known.setdefault(result.values, [])
+        spans = self._known.setdefault(values, [])
         spans.append((begun, end_ns))
         if len(spans) == 2:
             self._again.append(spans)
