@@ -54,12 +54,13 @@ class StackSampler:
         return tuple(self._samples)
 
     def _run(self) -> None:
-        period_s = _FIRST_S
+        period_s, looks = _FIRST_S, 0  # looks at this period's rate; many find no line that is the user's
         while not self._stop.wait(irregular(period_s)) and len(self._samples) < _MAX_SAMPLES:
             self._look()
-            if period_s < _PERIOD_S and len(self._samples) >= 2 * _ENOUGH:
+            looks += 1
+            if period_s < _PERIOD_S and looks >= 2 * _ENOUGH:
                 self._samples = self._samples[1::2]
-                period_s *= 2
+                period_s, looks = 2 * period_s, _ENOUGH
 
     def _look(self) -> None:
         frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - the documented way
