@@ -44,6 +44,7 @@ from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Skip, rule,
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
+_TWO_AXES = 2  # of one matrix; more are a batch of them
 # How much longer a non-zero takes than in a matmul, and how often its row is moved: low, mid, high.
 _ENDS = ((40.0, 10.0), (10.0, 5.0), (1.0, 1.0))
 
@@ -104,15 +105,21 @@ def _elements(operand: SparseOperand) -> int:
 
 def _fix(operand: SparseOperand) -> str:
     if operand.one_each and operand.with_parameter:
-        return "y = F.embedding(index, weight)  # instead of one_hot @ weight (weight.t() of an nn.Linear, and + bias)"
+        return (
+            "y = F.embedding(index, weight)  # instead of one_hot @ weight (weight.t() of an nn.Linear, and + bias); times the "
+            "values, if they are not 1"
+        )
+    rows, columns = operand.dims[-2:]
     if operand.one_each:
-        return "y = h[index]  # instead of selection @ h"
+        scaled = "; values[:, None] * h if it is a diagonal" if rows == columns else ""
+        return f"y = h[index]  # instead of selection @ h{scaled}; times values[:, None] if they are not 1"
     if operand.with_parameter:
         return 'y = F.embedding_bag(index, weight, offsets, mode="sum")  # with per_sample_weights=values if they are not 1'
-    rows, columns = operand.dims[-2:]
     if rows == columns:
+        alone = len(operand.dims) == _TWO_AXES
+        instead = "; or adjacency.to_sparse_csr() @ h, or bmm of padded blocks" if alone else ", of all blocks together"
         return (
-            "y = torch.zeros_like(h).index_add_(0, to, h[source])  # over the edges, instead of adjacency @ h; or "
-            "adjacency.to_sparse_csr() @ h, or bmm of padded blocks"
+            "y = torch.zeros_like(h).index_add_(0, to, values[:, None] * h[source])  # over the edges, instead of adjacency @ h"
+            f"{instead}"
         )
     return "y = matrix.to_sparse_csr() @ h  # instead of matrix @ h; or index_add_ over its non-zeros"
