@@ -60,7 +60,7 @@ class Signs(Struct):
 
     def module_called(self, module: object) -> int:
         """A module is called that no other module calls; with an optimizer there it is an evaluation before the training."""
-        if self.detector.source is Source.FETCH:
+        if self.detector.source not in (Source.BLOCK, Source.MODULE):
             return Edge.NOTHING
         self._calls += 1
         if self._calls in _LOOKS:
