@@ -26,7 +26,9 @@ _BACKWARD = re.compile(r"^aten::convolution_backward$")
 # Backward of usual layers took 1.9 to 3.3 times their forward, that of depthwise ones with windows of 5 x 5 to 9 x 9 took 5.5 to
 # 35 times (torch 2.13, AVX-512).
 _FAR_MORE = 5.0
-_PLAIN = 2  # dimensions beside those of pixels: batch and channels
+_AXES = 4  # of an image: `channels_last` takes no others
+_TRANSPOSED = 6  # argument of forward; where they are transposed, how much the layout gives depends on the size
+_FALSE = ("False", "0", "")
 
 
 class SlowBackwards(Struct, frozen=True):
@@ -73,7 +75,10 @@ def slow_backwards_of(run: Run) -> SlowBackwards | None:
 def _layer(args: EventArgs | None, first: int) -> _Layer | None:
     """Shapes of input and weight, which begin at this argument, of a depthwise layer; None for others, and if not recorded."""
     image, weight = (args.shape(first), args.shape(first + 1)) if args is not None else (None, None)
-    if image is None or weight is None or len(image) != len(weight) or len(image) <= _PLAIN:
+    if args is None or image is None or weight is None or len(image) != _AXES or len(weight) != _AXES:
+        return None
+    told = args.concrete or ()
+    if len(told) > _TRANSPOSED + first and told[_TRANSPOSED + first] not in _FALSE:
         return None
     return (image, weight) if weight[1] == 1 < image[1] else None
 
@@ -83,4 +88,4 @@ def _channels_first(args: EventArgs | None) -> bool:
     if args is None or args.strides is None or len(args.strides) <= 1:
         return False
     strides = [stride for stride in args.strides[1] if isinstance(stride, int)]
-    return len(strides) > _PLAIN and strides[-1] == 1 < strides[1]
+    return len(strides) == _AXES and strides[-1] == 1 < strides[1]

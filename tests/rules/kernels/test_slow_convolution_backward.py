@@ -11,21 +11,37 @@ IMAGE, WEIGHT = [16, 48, 32, 32], [48, 1, 7, 7]
 FIRST, LAST = [49152, 1024, 32, 1], [49152, 1, 1536, 48]
 
 
-def convolution(backward: int, *, strides: list[int] | None = None, weight: list[int] = WEIGHT) -> Run:
+def convolution(
+    backward: int,
+    *,
+    strides: list[int] | None = None,
+    image: list[int] = IMAGE,
+    weight: list[int] = WEIGHT,
+    transposed: bool | None = None,
+) -> Run:
     """Per step a depthwise convolution of 100 us and its backward, and two of another size that are as usual."""
     drawn = Timeline(device=None)
     floats = ["float"] * 3
     for _ in range(6):
         with drawn.step():
-            drawn.op("aten::convolution", host=100, dims=[IMAGE, weight], types=floats[:2], strides=[FIRST, []])
+            told = [] if transposed is None else ["", "", "", "[1, 1]", "[0, 0]", "[1, 1]", str(transposed)]
+            drawn.op(
+                "aten::convolution",
+                host=100,
+                dims=[image, weight],
+                types=floats[:2],
+                strides=[FIRST, []],
+                concrete=told,
+            )
             drawn.op("aten::convolution", host=100, dims=[IMAGE, [96, 48, 1, 1]], types=floats[:2], strides=[FIRST, []])
-            sizes = [IMAGE, IMAGE, weight]
+            sizes = [image, image, weight]
             drawn.op(
                 "aten::convolution_backward",
                 host=backward,
                 dims=sizes,
                 types=floats,
                 strides=[FIRST, strides or FIRST, []],
+                concrete=["", *told],
             )
             drawn.op(
                 "aten::convolution_backward",
@@ -48,6 +64,20 @@ def test_a_backward_of_many_times_its_forward_is_priced() -> None:
     assert "20 times" in finding.summary
     assert "channels_last" in finding.fix
     assert "48x1x7x7" in (finding.detail or "")
+
+
+def test_layers_that_channels_last_is_not_for_are_silent() -> None:
+    """It raises on sounds and volumes, and of transposed layers it is not known."""
+    silent(
+        slow_convolution_backward, convolution(2_000, image=[16, 48, 1024], weight=[48, 1, 9], strides=[49152, 1024, 1])
+    )
+    volume = [16, 48, 8, 8, 16]
+    silent(
+        slow_convolution_backward,
+        convolution(2_000, image=volume, weight=[48, 1, 5, 5, 5], strides=[49152, 1024, 128, 16, 1]),
+    )
+    silent(slow_convolution_backward, convolution(2_000, transposed=True))
+    found(slow_convolution_backward, convolution(2_000, transposed=False))
 
 
 def test_a_usual_backward_is_no_finding() -> None:
