@@ -25,7 +25,8 @@ from mfu_doctor.trace import Category
 
 _LOOKUP = re.compile(r"^aten::(embedding|index_select|index)$")
 _PRODUCT = re.compile(r"^aten::(einsum|matmul|bmm|mm)$")
-_MATMUL = re.compile(r"^aten::(bmm|mm)$")
+# A layer's product of looked-up rows (`table[x] @ w`) is none of these: its rows are the model's input, and used elsewhere.
+_MATMUL = re.compile(r"^aten::bmm$")
 _TIMES_ROWS = 4  # so many more indices than rows: a lookup of fewer is not what takes the time
 _NEAR = 8  # calls between the lookup and what reads it, which make the other factor
 # The product with the table may be so many times the FLOPs: a table of 2 T distances, of which each position meets T.
