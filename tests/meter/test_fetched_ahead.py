@@ -58,3 +58,18 @@ def test_a_loader_that_was_left_early_leaves_nothing() -> None:
         ahead.of_step()
     del first
     assert drawn(2, 1, 1, ahead=ahead) == [[0], [1], [2, 3]]
+
+
+def test_a_loader_that_is_gone_when_its_batches_are_told_is_still_one_loader() -> None:
+    ahead, loader = FetchedAhead(), Loader()
+    of_dead = weakref.ref(loader)
+    del loader
+    found = []
+    for count in (2, 1, 1, 1, 0):
+        for _ in range(count):
+            assert ahead.fetched(of_dead, Batch(0, 1, None))
+        if not count:
+            ahead.ended(of_dead)
+        found.append(len(ahead.of_step()))
+    assert found == [2, 1, 0, 1, 1]
+    assert drawn(2, 1, 0, ahead=ahead) == [[0], [1], [2]]

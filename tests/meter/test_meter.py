@@ -53,15 +53,34 @@ for x, y in DataLoader(TensorDataset(inputs, torch.arange(480) % 4), batch_sampl
     read()
 """
 
-# The same two sizes in an irregular order, from a loop that has the next batch before it trains on one.
-AHEAD = """
+# A loop that has the next batch before it trains on one.
+ONE_AHEAD = """
 def one_ahead(batches):
     following = next(batches)
     for batch in batches:
         current, following = following, batch
         yield current
     yield following
+"""
 
+# Nothing is looked at before the end, when the iterators of all epochs are gone.
+EPOCHS_AHEAD = (
+    ONE_AHEAD
+    + """
+meter = mfu_doctor.Meter(flops_per_step=1e6, peak_flops=1e9, window=30)
+for epoch in range(4):
+    for x, y in one_ahead(iter(loader(10))):
+        train(x, y)
+        meter.step()
+assert [step.samples for step in meter._ledger.steps] == [4] * 30
+read()
+"""
+)
+
+# The same two sizes in an irregular order, from a loop that has the next batch before it trains on one.
+AHEAD = (
+    ONE_AHEAD
+    + """
 meter = mfu_doctor.Meter(model, peak_flops=1e9, window=1)
 inputs = torch.arange(480 * 8, dtype=torch.float32).reshape(-1, 8).sin()
 sizes = [range(i * 8, i * 8 + (4 if i * i % 5 < 2 else 8)) for i in range(48)]
@@ -69,6 +88,7 @@ for x, y in one_ahead(iter(DataLoader(TensorDataset(inputs, torch.arange(480) % 
     train(x, y)
     read(samples=len(x))
 """
+)
 
 BY_HAND = """
 meter = mfu_doctor.Meter(model, peak_flops=1e9, window=1)
@@ -310,6 +330,10 @@ def test_a_step_has_the_work_of_its_own_batch_where_the_next_one_is_loaded_befor
     sizes = [round(reading["samples"] * reading["time"]) for reading in readings]
     assert set(sizes) == {4, 8}
     assert [reading["flops"] for reading in readings] == [STEP * size // 4 for size in sizes]
+
+
+def test_no_batch_is_lost_of_epochs_that_are_worked_out_when_they_are_over(zygote: Zygote, tmp_path: Path) -> None:
+    assert not metered(zygote, tmp_path, EPOCHS_AHEAD).notes
 
 
 def test_a_change_of_shapes_is_seen_without_a_loader(zygote: Zygote, tmp_path: Path) -> None:

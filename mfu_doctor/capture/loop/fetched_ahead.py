@@ -46,19 +46,22 @@ class FetchedAhead:
         self._over = False
 
     def fetched(self, loader: Loader, batch: Batch) -> bool:
-        """A loader brought a batch; returns whether it is kept here."""
-        if self._loader is None or self._loader() is None:  # else what it brought and nobody worked on is left over
+        """A loader brought a batch; returns whether it is kept here.
+
+        By the time that this is told it may be gone itself, with the epoch that it was of: only another one takes its place.
+        """
+        if self._loader is not loader:
+            if self._loader is not None and self._loader() is not None:
+                return False
             self._loader, self._over = loader, False
-            self._fetched.clear()
-        if self._loader != loader:
-            return False
+            self._fetched.clear()  # else what is left over of a loader that nobody has any more is of the next step
         self._fetched.append(batch)
         self._new += 1
         return True
 
     def ended(self, loader: Loader) -> None:
         """A loader brings no more."""
-        self._over = self._over or self._loader == loader
+        self._over = self._over or self._loader is loader
 
     def of_step(self) -> list[Batch]:
         """A step has ended: the batches that it worked on."""
