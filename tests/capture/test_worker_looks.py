@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
+from multiprocessing import Pipe
 from typing import Any
 
 import pytest
@@ -37,6 +39,22 @@ class Slow(Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return torch.tensor([slow(index)])
+
+
+class Unwatched(Slow):
+    """Whether the worker is looked at no more: each sample but the first waits for that."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        watching = [thread for thread in threading.enumerate() if thread.name == "mfu-doctor-worker"]
+        if index:
+            for thread in watching:
+                thread.join(10.0 if index == 1 else 0.0)
+        return torch.tensor([not any(thread.is_alive() for thread in watching)])
+
+
+def ends_by_a_broken_pipe(_: int) -> None:
+    """As programs do that are made to be piped into `head`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def batches(method: str, workers: int = 2) -> list[Any]:
@@ -74,6 +92,27 @@ def test_a_worker_whose_looks_nobody_reads_loads_on(monkeypatch: pytest.MonkeyPa
     assert len(list(loader)) == 7
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_worker_is_not_looked_at_after_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.1)
+    looks = WorkerLooks(None)
+    looks.start()
+    data = DataLoader(Unwatched(), num_workers=1, multiprocessing_context="fork", worker_init_fn=ends_by_a_broken_pipe)
+    loader = iter(data)
+    assert next(loader).tolist() == [[False]]
+    looks.stop()
+    assert [batch.item() for batch in loader] == [True] * 31
+
+
+def test_a_worker_that_is_started_anew_after_the_recording_is_the_programs_own() -> None:
+    looks = WorkerLooks(None)
+    looks.start()
+    kept: Any = worker._worker_loop
+    looks.stop()
+    make, args = kept.__reduce__()
+    assert make(*args) is worker._worker_loop
+
+
 def test_a_full_pipe_ends_the_looking_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.0)
     looks = WorkerLooks(None)
@@ -105,5 +144,7 @@ def test_what_a_worker_raises_is_what_it_raised() -> None:
 
 
 def test_it_is_started_anew_by_its_name() -> None:
-    make, args = LookedAt(lambda: None, None, None, os.getpid()).__reduce__()  # type: ignore[arg-type]
+    read_end, pipe = Pipe(duplex=False)
+    with read_end, pipe:
+        make, args = LookedAt(lambda: None, pipe, None, os.getpid()).__reduce__()
     assert make(*args)._original is worker._worker_loop

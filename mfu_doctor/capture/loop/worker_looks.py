@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import threading
 import time
@@ -52,8 +53,10 @@ class WorkerLooks:
             self._pipe = Pipe(duplex=False)
             for end in self._pipe:
                 os.set_blocking(end.fileno(), False)
-            pipe, base = self._pipe[1], self._base
-            self._removal = patch(worker, "_worker_loop", lambda original: LookedAt(original, pipe, base, os.getpid()))
+            (read_end, pipe), base, made_in = self._pipe, self._base, os.getpid()
+            self._removal = patch(
+                worker, "_worker_loop", lambda original: LookedAt(original, pipe, base, made_in, read_end)
+            )
 
     def stop(self) -> tuple[FrameSample, ...]:
         """Start no more, and return what was seen; safe to call twice."""
@@ -78,16 +81,27 @@ class LookedAt:
         pipe: where to tell what was seen.
         base: directory that places are shown relative to.
         made_in: the process that trains, in which nothing is looked at; None: another one than this.
+        read_end: of the pipe. A forked worker has it, too, and as long as it is open there what is told there never fails.
     """
 
-    def __init__(self, original: Callable[..., Any], pipe: Connection, base: Path | None, made_in: int | None) -> None:
+    def __init__(
+        self,
+        original: Callable[..., Any],
+        pipe: Connection,
+        base: Path | None,
+        made_in: int | None,
+        read_end: Connection | None = None,
+    ) -> None:
         self._original, self._pipe, self._base, self._made_in = original, pipe, base, made_in
+        self._read_end = read_end
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Load until there is no more."""
         over = threading.Event()
         if os.getpid() != self._made_in:
             with suppress(Exception):  # the worker's batches are the program's: without a thread it is not looked at
+                if self._read_end is not None:
+                    self._read_end.close()
                 watched = threading.get_ident(), self._pipe, self._base, over
                 threading.Thread(target=_look, args=watched, name="mfu-doctor-worker", daemon=True).start()
         try:
@@ -95,20 +109,27 @@ class LookedAt:
         finally:
             over.set()
 
-    def __reduce__(self) -> tuple[Callable[..., LookedAt], tuple[Any, ...]]:
-        """By name, for a worker that is started anew; nothing is looked at if the pipe cannot be handed to it."""
-        return _anew, (self._pipe, self._base)
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """By name, for a worker that is started anew; nothing is looked at if the recording has ended meanwhile."""
+        return (_named, ()) if self._pipe.closed else (_anew, (self._pipe, self._base))
+
+
+def _named() -> Callable[..., Any]:
+    from torch.utils.data._utils import worker
+
+    return worker._worker_loop  # noqa: SLF001 - no public name exists
 
 
 def _anew(pipe: Connection, base: Path | None) -> LookedAt:
-    from torch.utils.data._utils import worker
-
-    return LookedAt(worker._worker_loop, pipe, base, None)  # noqa: SLF001 - no public name exists
+    return LookedAt(_named(), pipe, base, None)
 
 
 def _look(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
-    """Tell where the thread is until it has ended, or enough was seen."""
-    with suppress(Exception):  # likewise: nobody reads any more, or the interpreter ends
+    """Tell where the thread is until it has ended, enough was seen, or nobody reads any more."""
+    with suppress(Exception), pipe:  # likewise: nobody reads any more, or the interpreter ends
+        # A program may have it that to write where nobody reads ends the process: not for what this thread writes.
+        if hasattr(signal, "SIGPIPE"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
         while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
             sample = _sample(thread, files, own)
