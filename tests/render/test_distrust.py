@@ -82,7 +82,7 @@ def test_a_question_is_no_change_of_a_line_and_is_not_to_be_fixed_first() -> Non
 def test_a_question_in_a_short_row_says_what_it_asks() -> None:
     """The row was "exposed-communication, no estimate" and a command, and nothing said what for."""
     report = loader_bound()
-    long = ASK.replace("DIR", "'/shared/traces/of/a/long/experiment/run_rank*of2.pt.trace.json.gz'")
+    long = ASK.replace("DIR", "'/scratch/runs/of/a/long/experiment/run_rank*of2.pt.trace.json.gz'")
     ask = replace(report.failed[2], rule="exposed-communication", fix=long, saving=None)
     blocks = fixes(replace(report, diagnoses=(*report.failed[:2], ask)), Look(fixes=2))
     rows = [plain(row) for block in blocks for group in block.extra for row in group]
