@@ -39,7 +39,7 @@ class Samplers:
         self.devices = DeviceWatch(watch.notes, request.nvml, request.current_devices)
         self._seen, self._watch, self._thread, self._base = seen, watch, thread, working_directory()
         self.children = Children(self._base, watch.notes)
-        self._workers = WorkerLooks(self._base)
+        self._workers = WorkerLooks(self._base, watch.notes)
         self._frames: StackSampler | None = None
         self._rest: tuple[Busy, int] | None = (
             None  # when the rest of the run began, and the nanoseconds of steps until then

@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import worker
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop import worker_looks
 from mfu_doctor.capture.loop.worker_looks import LookedAt, WorkerLooks
 
@@ -64,7 +65,7 @@ def batches(method: str, workers: int = 2) -> list[Any]:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_lines_of_workers_are_seen(method: str) -> None:
-    looks, before = WorkerLooks(None), worker._worker_loop
+    looks, before = WorkerLooks(None, Notes()), worker._worker_loop
     looks.start()
     try:
         found = batches(method)
@@ -83,7 +84,7 @@ def test_the_lines_of_workers_are_seen(method: str) -> None:
 
 def test_a_worker_whose_looks_nobody_reads_loads_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.0005)
-    looks = WorkerLooks(None)
+    looks = WorkerLooks(None, Notes())
     looks.start()
     loader = iter(DataLoader(Slow(), batch_size=4, num_workers=1, multiprocessing_context="fork"))
     first = next(loader)
@@ -95,7 +96,7 @@ def test_a_worker_whose_looks_nobody_reads_loads_on(monkeypatch: pytest.MonkeyPa
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 def test_a_forked_worker_is_not_looked_at_after_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.1)
-    looks = WorkerLooks(None)
+    looks = WorkerLooks(None, Notes())
     looks.start()
     data = DataLoader(Unwatched(), num_workers=1, multiprocessing_context="fork", worker_init_fn=ends_by_a_broken_pipe)
     loader = iter(data)
@@ -105,7 +106,7 @@ def test_a_forked_worker_is_not_looked_at_after_the_recording(monkeypatch: pytes
 
 
 def test_a_worker_that_is_started_anew_after_the_recording_is_the_programs_own() -> None:
-    looks = WorkerLooks(None)
+    looks = WorkerLooks(None, Notes())
     looks.start()
     kept: Any = worker._worker_loop
     looks.stop()
@@ -115,7 +116,7 @@ def test_a_worker_that_is_started_anew_after_the_recording_is_the_programs_own()
 
 def test_a_full_pipe_ends_the_looking_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.0)
-    looks = WorkerLooks(None)
+    looks = WorkerLooks(None, Notes())
     looks.start()
     assert looks._pipe is not None
     with suppress(BlockingIOError):
@@ -123,6 +124,19 @@ def test_a_full_pipe_ends_the_looking_and_nothing_else(monkeypatch: pytest.Monke
             looks._pipe[1].send_bytes(b"x" * 1000)
     assert len(batches("fork", workers=1)) == 8
     assert looks.stop() == ()
+
+
+def test_what_fails_in_a_worker_is_said_and_costs_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise LookupError("no such line")
+
+    monkeypatch.setattr(worker_looks, "line_of", fails)
+    notes = Notes()
+    looks = WorkerLooks(None, notes)
+    looks.start()
+    assert len(batches("fork", workers=1)) == 8
+    assert looks.stop() == ()
+    assert notes.said == ["a worker could not be looked at: LookupError: no such line"]
 
 
 def test_the_process_that_trains_is_not_looked_at() -> None:
@@ -139,8 +153,9 @@ def test_what_a_worker_raises_is_what_it_raised() -> None:
     def broken() -> None:
         raise ValueError("theirs")
 
-    with pytest.raises(ValueError, match="theirs"):
-        LookedAt(broken, None, None, None)()  # type: ignore[arg-type]
+    read_end, pipe = Pipe(duplex=False)
+    with read_end, pipe, pytest.raises(ValueError, match="theirs"):
+        LookedAt(broken, pipe, None, None)()
 
 
 def test_it_is_started_anew_by_its_name() -> None:

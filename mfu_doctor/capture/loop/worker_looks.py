@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.where import line_of, package_of
@@ -30,7 +31,7 @@ from mfu_doctor.facts import FrameSample
 _PERIOD_S = 0.01
 _MOST = 500  # looks that saw the program, of one worker: five seconds of loading
 _LONGEST_S = 60.0  # a worker that rests is not looked at for good
-_MOST_BYTES = 4096  # a longer message could be torn, and the program's paths can be any length
+_MOST_BYTES = 4092  # with its length, 4096: a longer message could be torn, and the program's paths can be any length
 
 
 class WorkerLooks:
@@ -38,10 +39,11 @@ class WorkerLooks:
 
     Args:
         base: directory that places are shown relative to.
+        notes: where to say what failed in a worker.
     """
 
-    def __init__(self, base: Path | None) -> None:
-        self._base = base
+    def __init__(self, base: Path | None, notes: Notes) -> None:
+        self._base, self._notes = base, notes
         self._pipe: tuple[Connection, Connection] | None = None
         self._removal: Callable[[], None] | None = None
 
@@ -67,7 +69,12 @@ class WorkerLooks:
         if pipe is None:
             return ()
         try:
-            return tuple(sorted(_read(pipe[0]), key=lambda sample: sample.time_ns))
+            told = _read(pipe[0])
+            for sentence in told:
+                if isinstance(sentence, str):
+                    self._notes.say(sentence)
+            samples = [sample for sample in told if isinstance(sample, FrameSample)]
+            return tuple(sorted(samples, key=lambda sample: sample.time_ns))
         finally:
             for end in pipe:
                 end.close()
@@ -99,7 +106,8 @@ class LookedAt:
         """Load until there is no more."""
         over = threading.Event()
         if os.getpid() != self._made_in:
-            with suppress(Exception):  # the worker's batches are the program's: without a thread it is not looked at
+            # No thread, or no end to close: this worker is not looked at, and its batches are the program's.
+            with suppress(RuntimeError, OSError):
                 if self._read_end is not None:
                     self._read_end.close()
                 watched = threading.get_ident(), self._pipe, self._base, over
@@ -125,19 +133,31 @@ def _anew(pipe: Connection, base: Path | None) -> LookedAt:
 
 
 def _look(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
-    """Tell where the thread is until it has ended, enough was seen, or nobody reads any more."""
-    with suppress(Exception), pipe:  # likewise: nobody reads any more, or the interpreter ends
+    """Tell where the thread is, and what failed in telling it, until nobody reads any more."""
+    with suppress(OSError), pipe:
         # A program may have it that to write where nobody reads ends the process: not for what this thread writes.
         if hasattr(signal, "SIGPIPE"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
-        files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
-        while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
-            sample = _sample(thread, files, own)
-            if sample is not None:
-                message = msgspec.json.encode(sample)
-                if len(message) < _MOST_BYTES:
-                    pipe.send_bytes(message)
-                seen += 1
+        notes = Notes()
+        notes.guarded("a worker could not be looked at", _tell, thread, pipe, base, over)
+        for sentence in notes.said:
+            pipe.send_bytes(msgspec.json.encode(sentence))
+
+
+def _tell(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
+    """Tell where the thread is until it has ended, enough was seen, or the pipe takes no more."""
+    files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
+    while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
+        sample = _sample(thread, files, own)
+        if sample is None:
+            continue
+        message = msgspec.json.encode(sample)
+        seen += 1
+        try:
+            if len(message) < _MOST_BYTES:
+                pipe.send_bytes(message)
+        except OSError:  # full, or closed
+            return
 
 
 def _sample(thread: int, files: UserFiles, own: str) -> FrameSample | None:
@@ -150,11 +170,12 @@ def _sample(thread: int, files: UserFiles, own: str) -> FrameSample | None:
     return FrameSample(time_ns=time.time_ns(), place=line.place, library=library, call=line.call)
 
 
-def _read(pipe: Connection) -> list[FrameSample]:
-    found: list[FrameSample] = []
+def _read(pipe: Connection) -> list[FrameSample | str]:
+    """What workers have told: samples, and sentences of what failed."""
+    found: list[FrameSample | str] = []
     while pipe.poll(0):
         try:
-            found.append(msgspec.json.decode(pipe.recv_bytes(), type=FrameSample))
+            found.append(msgspec.json.decode(pipe.recv_bytes(), type=FrameSample | str))
         except (EOFError, msgspec.DecodeError):
             break
         except OSError as error:
