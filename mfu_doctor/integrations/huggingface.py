@@ -56,6 +56,10 @@ class MfuCallback(Watching, TrainerCallback):
             leave()
         self._watched.end(error)
 
+    def failed(self, error: BaseException) -> None:
+        """This error ended the training; it is the one to raise, whatever becomes of ours."""
+        self._watched.notes.guarded("the training was not left alone", self.ended, error)
+
     def _made(self) -> None:
         """The Trainer tells nobody that a training failed or was interrupted, and a call that runs cannot be replaced.
 
@@ -86,7 +90,7 @@ def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
             handler = getattr(trainer, "callback_handler", None)
             for callback in tuple(getattr(handler, "callbacks", ())):
                 if isinstance(callback, MfuCallback):
-                    callback.ended(error)
+                    callback.failed(error)
             raise
 
     return train
