@@ -22,6 +22,8 @@ from mfu_doctor.units import NS_PER_S
 
 Floats = npt.NDArray[np.float64]
 
+# Where `usual_rates` has none.
+NO_RATES = "how fast matmuls are here is unknown: no matmul was counted, and the peak is unknown (--peak-flops)"
 # Backward is a matmul for the gradient of each operand.
 _BACKWARD = 2.0
 _CAUTIOUS = 0.5  # low end: share of the mean rate of the other matmuls

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.as_matmuls import usual_rates
+from mfu_doctor.analysis.evidence.as_matmuls import NO_RATES, usual_rates
 from mfu_doctor.analysis.evidence.attribution import device_ns
 from mfu_doctor.analysis.evidence.broadcast_products import BroadcastProduct, broadcast_products_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
@@ -65,7 +65,7 @@ def broadcast_product(run: Run) -> Outcome:
     largest = max(products, key=lambda one: one.stored)
     rates = usual_rates(run, largest.dtype)
     if rates is None:
-        return Skip("how fast matmuls are here is unknown: the run has none, and the peak is unknown (--peak-flops)")
+        return Skip(NO_RATES)
     first = np.array([one.rows[0] for one in products], np.int64)
     count = steady.per_step(len(steady.issued(run, first)))
     return Finding(

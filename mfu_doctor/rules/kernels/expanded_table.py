@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.as_matmuls import usual_rates
+from mfu_doctor.analysis.evidence.as_matmuls import NO_RATES, usual_rates
 from mfu_doctor.analysis.evidence.attribution import device_ns
 from mfu_doctor.analysis.evidence.expanded_tables import ExpandedTable, expanded_tables_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
@@ -69,9 +69,7 @@ def expanded_table(run: Run) -> Outcome:
     largest = max(tables, key=lambda one: one.indices)
     rates = usual_rates(run, largest.dtype)
     if rates is None:
-        return Skip(
-            "how fast matmuls are here is unknown: no matmul was counted, and the peak is unknown (--peak-flops)"
-        )
+        return Skip(NO_RATES)
     count = steady.per_step(len(steady.issued(run, np.array([one.rows[0] for one in tables], np.int64))))
     rows, width = largest.table
     return Finding(
