@@ -39,6 +39,32 @@ def test_growth_that_is_reset_with_each_epoch_is_no_flat_run() -> None:
     assert found.last_s == pytest.approx(0.0756, abs=0.001)
 
 
+@pytest.mark.parametrize("shape", [0.7, 2.0], ids=["less and less", "more and more"])
+def test_what_does_not_grow_in_a_straight_line_begins_where_its_first_steps_are(shape: float) -> None:
+    found = growth(0.010 + 0.040 * (PARTS / 128) ** shape + NOISE / 8)
+    assert found is not None
+    assert found.first_s == pytest.approx(0.010, abs=0.001)
+
+
+def test_the_beginning_is_that_of_any_rise_one_of_them_may_be_disturbed() -> None:
+    disturbed = np.where(PARTS < 6, 0.020, 0.0)
+    found = growth(0.015 + 0.003 * (PARTS % 64) ** 0.7 + NOISE / 8 + disturbed)
+    assert found is not None
+    assert found.rises == 2
+    assert found.first_s == pytest.approx(0.015, abs=0.0015)  # its line begins at 20
+
+
+def test_without_its_line_the_step_has_nothing_of_what_grows() -> None:
+    """The line takes 5 ms of the first step already."""
+    level = 0.030 + 0.001 * np.arange(126)
+    thirds = [float(part.mean()) for part in np.split(level, 3)]
+    line = LineTime(place="train.py:9", short_s=thirds[0] - 0.025, long_s=thirds[2] - 0.025)
+    model = LineTime(place="train.py:5", short_s=0.025, long_s=0.025)
+    found = growth(level, (model, line))
+    assert found is not None
+    assert found.without_s(line) == pytest.approx(0.025)
+
+
 def test_a_burst_of_noise_is_no_reset() -> None:
     burst = np.where((PARTS > 100) & (PARTS < 105), 0.06, 0.0)
     found = growth(0.026 + 0.0004 * PARTS + NOISE + burst)

@@ -22,6 +22,11 @@ _FEWEST = 16  # parts of a run; in fewer a line and a step up look alike
 _BESIDE = 3  # parts whose median is compared with that of as many before: one odd part is no fall
 _FALL = 0.5  # of the range of the run: a fall back to the beginning is about all of it
 _EXPLAINED = 0.5  # of the variance, by the line
+_AT_FIRST = 8  # parts at the beginning of a rise
+# The deviation of a line through so many parts at the first of them, in those of a part: sqrt(1 / 8 + 3.5 ** 2 / 42).
+_ERROR_OF_BEGIN = 0.65
+_DEVIATION_OF_CHANGES = 1.05  # of one part, from the median of the changes from part to part: 1.4826 / sqrt(2)
+_CLEARLY = 3  # deviations
 _WORTH = 0.05  # of the mean step: parts of a run differ by this without a reason
 # Of what the growth would be beyond an even one: see `_own`.
 _OWN = 0.5
@@ -36,6 +41,7 @@ class Growth(Struct, frozen=True):
         step_s: what each step takes more than the one before.
         error_s: the standard error of that.
         mean_s: the mean of the usual steps.
+        short_s: the mean of the shortest third of them, which lines were looked at in.
         rises: how often the step rises from its beginning.
         lines: that grow, the most first; empty if too little was seen to tell.
     """
@@ -45,6 +51,7 @@ class Growth(Struct, frozen=True):
     step_s: float
     error_s: float
     mean_s: float
+    short_s: float
     rises: int
     lines: tuple[LineTime, ...]
 
@@ -52,6 +59,10 @@ class Growth(Struct, frozen=True):
     def excess_s(self) -> float:
         """What the mean step takes more than the first one."""
         return self.mean_s - self.first_s
+
+    def without_s(self, line: LineTime) -> float:
+        """The step without this line: nothing of what grows in it is left, not even what the first steps have of it."""
+        return min(self.short_s - line.short_s, self.first_s)
 
 
 def growth_of(facts: Facts | None) -> Growth | None:
@@ -77,21 +88,42 @@ def _rising(course: StepCourse) -> Growth | None:
     if best.left >= _left_by_a_step(level[np.argsort(best.phase, kind="stable")]):
         return None
     return Growth(
-        first_s=best.first,
+        first_s=_first(level, best),
         last_s=best.first + best.slope * float(best.phase.max()),
         step_s=best.slope / course.steps,
         error_s=best.error / course.steps,
         mean_s=float(level.mean()),
-        rises=best.rises,
+        short_s=float(np.sort(level)[: len(level) // 3].mean()),
+        rises=len(best.begins),
         lines=(),
     )
+
+
+def _first(level: Floats, line: _Line) -> float:
+    """The step at the beginning of a rise: the line's, or what its first parts have, where these are clearly elsewhere.
+
+    What grows less and less begins below its line, and what grows more and more begins above it. Of all rises the lowest counts:
+    in another one something else took time.
+    """
+    begins = [_begin(level[at : at + _AT_FIRST]) for at in line.begins if at + _AT_FIRST <= len(level)]
+    first, noise = min(begins, default=line.first), float(np.median(np.abs(np.diff(level)))) * _DEVIATION_OF_CHANGES
+    elsewhere = abs(first - line.first) > _CLEARLY * _ERROR_OF_BEGIN * noise
+    return max(first if elsewhere else line.first, float(level.min()))
+
+
+def _begin(level: Floats) -> float:
+    """Where the line through these parts begins; the median of the lines through any two of them, whatever odd ones do."""
+    place = np.arange(len(level))
+    early, late = np.triu_indices(len(level), 1)
+    slope = np.median((level[late] - level[early]) / (late - early))
+    return float(np.median(level - slope * place))
 
 
 class _Line(Struct, frozen=True):
     """A line from the beginning of each rise; `phase` counts the parts since then, `left` is the sum of squares beside it."""
 
     phase: Floats
-    rises: int
+    begins: list[int]
     first: float
     slope: float
     error: float
@@ -106,7 +138,7 @@ def _line(level: Floats, begins: list[int]) -> _Line:
     slope = float((spread * level).sum()) / moved
     first = float(level.mean() - slope * phase.mean())
     left = float(((level - first - slope * phase) ** 2).sum())
-    return _Line(phase, len(begins), first, slope, float(np.sqrt(left / (len(level) - 2) / moved)), left)
+    return _Line(phase, begins, first, slope, float(np.sqrt(left / (len(level) - 2) / moved)), left)
 
 
 def _begins(level: Floats) -> list[int]:

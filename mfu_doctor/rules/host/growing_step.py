@@ -12,8 +12,9 @@ Why it costs
 
 How the gain is predicted
     Nothing is replayed: this time was measured. The gain is that of a step that stays as it is at the beginning of a rise,
-    against the mean of this run. A longer run gains more. A metric leaves the step as a whole: if its line takes more in the
-    mean than the growth, the gain is that of a step without the line.
+    against the mean of this run. A longer run gains more. What steps took at the beginning is measured where a rise is not a
+    straight line. A metric leaves the step as a whole, with what the first steps have of it: the gain is that of the shortest
+    third of the steps without its line, if that is less than the first step.
 
 How to fix
     Compute metrics over an epoch when it ends. Keep numbers and not tensors with their graph: loss.item(), or loss.detach().
@@ -96,12 +97,9 @@ def growing_step(run: Run) -> Outcome:
 
 def _saved_s(growth: Growth, top: LineTime) -> float:
     """What the mean step of the run is spared."""
-    whole = (top.short_s + top.long_s) / 2  # of the line in the mean: in its short steps and in its long ones
-    return (
-        max(growth.excess_s, min(whole, growth.mean_s - _LEAST_STEP * growth.mean_s))
-        if _leaves(top)
-        else growth.excess_s
-    )
+    if not _leaves(top):
+        return growth.excess_s
+    return growth.mean_s - max(growth.without_s(top), _LEAST_STEP * growth.mean_s)
 
 
 def _leaves(line: LineTime) -> bool:
