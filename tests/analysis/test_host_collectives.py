@@ -23,6 +23,11 @@ def spans(*, waited: int, goes_on: int, waits_again: int = 0, ends: int) -> list
         drawn.op("aten::add_", host=goes_on)
         drawn.python(waits_again)
         drawn.op("aten::mm", host=2000)
+    return collectives_in(drawn, begin)
+
+
+def collectives_in(drawn: Timeline, begin: int) -> list[tuple[int, int]]:
+    """Start and end of the collectives that run on threads of their own, in us from a moment."""
     activity = Run(drawn.trace()).activity
     mine = (activity.kind == COMMUNICATION) & (activity.track != activity.track[0])
     found = zip(activity.start[mine].tolist(), activity.end[mine].tolist(), strict=True)
@@ -43,3 +48,25 @@ def spans(*, waited: int, goes_on: int, waits_again: int = 0, ends: int) -> list
 )
 def test_a_collective_is_over_when_training_goes_on(drawn: dict[str, int], over: int) -> None:
     assert spans(**drawn) == [(0, over)]
+
+
+@pytest.mark.parametrize(
+    ("waits_again", "second_over"),
+    [
+        (500, 3800),  # training went on after the first, and waited for the second
+        (0, 3000),  # both were over when it went on
+    ],
+)
+def test_training_waits_for_one_bucket_after_the_other(waits_again: int, second_over: int) -> None:
+    """Both were written down late: the long pause is the first one's, and the second ends with a pause of its own."""
+    drawn = Timeline(device=None)
+    with drawn.step():
+        drawn.op("aten::mm", host=500)
+        begin = drawn.now
+        drawn.add("user_annotation", "gloo:all_reduce", begin, 3100, tid=900)
+        drawn.add("user_annotation", "gloo:all_reduce", begin + 1, 4799, tid=901)
+        drawn.python(3000)
+        drawn.op("aten::add_", host=300)
+        drawn.python(waits_again)
+        drawn.op("aten::mm", host=2000)
+    assert collectives_in(drawn, begin) == [(0, 3000), (1, second_over)]

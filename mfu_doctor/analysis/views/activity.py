@@ -30,6 +30,7 @@ Rows = npt.NDArray[np.int64]
 COMPUTE, COMMUNICATION, COPY = 0, 1, 2
 # Between two operators of a thread that waits for nothing, with Python between them.
 _PAUSE_NS = 100 * NS_PER_US
+_MOST_OPEN = 64  # collectives that are under way at once
 
 
 class Activity(Struct, frozen=True):
@@ -107,17 +108,24 @@ def _given_back(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], busy: 
 
     On a busy machine that thread goes on while the other one waits for a core to write down that it is done. So if training was
     at work when a collective ended, it was over where the longest pause inside of it ends, unless that is the smaller part.
+    Of several under way at once training waits for the one that began first, goes on, and pauses again for the next.
     """
     over = end.copy()
     first, last = np.searchsorted(busy.start, start, side="right"), np.searchsorted(busy.start, end, side="left")
-    for i in np.flatnonzero(last > first).tolist():
+    order = np.argsort(start, kind="stable")
+    for place in np.flatnonzero((last > first)[order]).tolist():
+        i = order[place]
+        if end[i] - busy.end[last[i] - 1] >= _PAUSE_NS:
+            continue
         resumed = busy.start[first[i] : last[i]]
         stopped = busy.end[np.maximum(np.arange(first[i], last[i]) - 1, 0)]
         paused = resumed - np.clip(stopped, start[i], resumed)
-        longest = int(np.argmax(paused))
-        at_work = end[i] - busy.end[last[i] - 1] < _PAUSE_NS
-        if at_work and paused[longest] >= end[i] - resumed[longest]:
-            over[i] = resumed[longest]
+        before = over[order[max(place - _MOST_OPEN, 0) : place]]
+        before = before[(before > start[i]) & (before < end[i])]
+        again = np.where(resumed > before.max(initial=-1), paused, 0)
+        ended = int(np.argmax(again if again.max() >= _PAUSE_NS else paused))
+        if paused[: ended + 1].max() >= end[i] - resumed[ended]:
+            over[i] = resumed[ended]
     return over
 
 
