@@ -54,6 +54,7 @@ class LoaderFacts(Struct, frozen=True, kw_only=True):
     wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
     cpu_s: float | None = None  # median CPU seconds of the main thread per fetch, un-profiled steps
     ready_share: float | None = None  # un-profiled fetches for which workers had a batch ready; None without workers
+    ready_wait_s: float | None = None  # median seconds of these fetches: taking a batch costs it
     first_wait_s: float | None = None  # first fetch: workers starting
     sample_place: str | None = None  # "train.py:41": where the user's code that makes a sample begins
 

@@ -95,8 +95,9 @@ def test_a_batch_is_ready_if_it_is_in_the_queue_or_came_out_of_order() -> None:
     for queued, kept in ((1, ()), (0, ()), (3, (0,)), (0, (0, 1)), (0, (0,))):  # the first fetch is told apart
         iterator._data_queue.batches, iterator._task_info = queued, {0: kept}
         loop.fetching(iterator)
-        loop.fetched(iterator, 0, 4 * MS, plain=True)
+        loop.fetched(iterator, 0, (2 if queued or len(kept) > 1 else 40) * MS, plain=True)
     assert loop.loaders[0].ready_share == pytest.approx(2 / 4)
+    assert loop.loaders[0].ready_wait_s == pytest.approx(0.002), "of these alone"
 
 
 def test_without_workers_no_batch_can_be_ready() -> None:

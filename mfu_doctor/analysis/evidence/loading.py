@@ -15,7 +15,7 @@ from mfu_doctor.analysis.replay.edits import Edit, ScaleHost, ShortenHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
 from mfu_doctor.facts import LoaderFacts
-from mfu_doctor.units import NS_PER_US, seconds
+from mfu_doctor.units import NS_PER_S, NS_PER_US, seconds
 
 # What fetching a ready batch from a worker costs the main thread: queue, unpickling, pinning. Measured on real traces:
 # 100 to 300 us (V100 ResNet-50 with 4 workers: median 0.2 ms).
@@ -49,7 +49,8 @@ class Loading(Struct, frozen=True):
         free_ns: the step if every batch were ready when asked for (by replay).
         batch_ns: what one batch costs one worker; None if the number of workers is unknown.
         cores: cores that this process may use, None if unknown.
-        starved: share of the fetches for which no batch was ready; 1 without workers, or if nothing tells.
+        ready: share of the fetches for which a batch was ready; 0 without workers, or if nothing tells.
+        least_ns: the step if no fetch waited: taking a batch that is ready costs what it costs (by replay).
     """
 
     rows: Rows
@@ -61,12 +62,8 @@ class Loading(Struct, frozen=True):
     free_ns: float
     batch_ns: float | None
     cores: float | None
-    starved: float
-
-    @property
-    def least_ns(self) -> float:
-        """The step without the waits in which no batch was ready; taking a ready batch costs what it costs."""
-        return self.step_ns - self.starved * (self.step_ns - self.free_ns)
+    ready: float
+    least_ns: float
 
 
 @once
@@ -81,7 +78,7 @@ def loading_of(run: Run) -> Loading | None:
     workers = workers_of(run)
     fetches = steady.per_step(len(rows))
     free = run.replay.step_ns((ScaleHost(run.host.fetch),))
-    fetching = fetches * float(length.mean()) / run.replay.measured_ns
+    ready = _ready(run, workers, fetches * float(length.mean()) / run.replay.measured_ns)
     return Loading(
         rows=rows,
         workers=workers,
@@ -92,18 +89,33 @@ def loading_of(run: Run) -> Loading | None:
         free_ns=free,
         batch_ns=_batch_ns(workers, float(length.mean()), run.replay.measured_ns / fetches),
         cores=run.facts.host.usable_cores if run.facts and run.facts.host else None,
-        starved=_starved(run, workers, fetching),
+        ready=ready,
+        least_ns=run.replay.step_ns((_keeping(run, _taking_ns(run, ready, length, fetches)),)) if ready else free,
     )
 
 
-def _starved(run: Run, workers: int | None, fetching: float) -> float:
-    """Share of the fetches that waited: as recorded, else none of them if the workers rest and fetches take a small share."""
+def _ready(run: Run, workers: int | None, fetching: float) -> float:
+    """Share of the fetches that found a batch: as recorded, else all of them if the workers rest and fetches are short."""
     facts = loader_facts(run)
     if not workers or facts is None:
-        return 1.0
+        return 0.0
     if facts.ready_share is not None:
-        return 1.0 - facts.ready_share
-    return 0.0 if fetching < _SHORT_SHARE and _rest(run, workers) else 1.0
+        return facts.ready_share
+    return 1.0 if fetching < _SHORT_SHARE and _rest(run, workers) else 0.0
+
+
+def _taking_ns(run: Run, ready: float, length: Rows, fetches: float) -> float:
+    """What a fetch takes that finds a batch: as recorded, else the median of the shortest fetches, as many as found one.
+
+    All or none of a few recorded ones may have waited; those of the whole run are known where a step fetches once.
+    """
+    facts = loader_facts(run)
+    if ready >= 1.0:
+        return float(length.max())
+    if facts is not None and facts.ready_wait_s is not None:
+        return facts.ready_wait_s * NS_PER_S
+    waits = run.facts.timed_waits_s if run.facts is not None and round(fetches) == 1 else ()
+    return float(np.quantile(np.array(waits) * NS_PER_S if waits else length, ready / 2))
 
 
 def _rest(run: Run, workers: int) -> bool:

@@ -48,6 +48,7 @@ class _Loader:
     firsts_ns: list[int] = field(default_factory=list)
     cpus_ns: list[int] = field(default_factory=list)
     ready: list[bool] = field(default_factory=list)
+    ready_ns: list[int] = field(default_factory=list)  # waits of those that were
 
 
 @dataclass(slots=True)
@@ -121,6 +122,7 @@ class LoopFacts:
                 loader.cpus_ns.append(cpu_ns)
             if cpu_ns is not None and self._ready is not None:
                 loader.ready.append(self._ready)
+                loader.ready_ns += [wait_ns] if self._ready else []
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer stepped."""
@@ -191,6 +193,7 @@ class LoopFacts:
             one.firsts_ns += loader.firsts_ns
             one.cpus_ns += loader.cpus_ns
             one.ready += loader.ready
+            one.ready_ns += loader.ready_ns
         used = sorted(merged.values(), key=lambda loader: -loader.fetches)
         return tuple(_summary(loader) for loader in used)
 
@@ -233,6 +236,7 @@ def _summary(loader: _Loader) -> LoaderFacts:
         wait_s=statistics.median(loader.waits_ns) / NS_PER_S if loader.waits_ns else None,
         cpu_s=statistics.median(loader.cpus_ns) / NS_PER_S if loader.cpus_ns else None,
         ready_share=statistics.fmean(loader.ready) if loader.ready else None,
+        ready_wait_s=statistics.median(loader.ready_ns) / NS_PER_S if loader.ready_ns else None,
         first_wait_s=statistics.median(loader.firsts_ns) / NS_PER_S if loader.firsts_ns else None,
     )
 

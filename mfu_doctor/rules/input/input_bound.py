@@ -2,7 +2,8 @@
 
 What it measures
     The time in which the device is idle while the main thread loads a batch. In a CPU-only run: the time of loading itself.
-    Taking a batch that workers have ready is no wait: mfu_doctor.profile() records how often one was ready. Where that is not
+    Taking a batch that workers have ready is no wait: mfu_doctor.profile() records how often one was ready, and how long taking
+    it took. That much stays of each fetch; what is more counts with its time, however few batches are late. Where that is not
     recorded, short fetches from workers that neither compute nor read from storage are no wait either.
     And the number of worker processes, as mfu_doctor.profile() recorded it or from the name of the DataLoader event.
 
@@ -116,7 +117,7 @@ def input_bound(run: Run) -> Outcome:
             if is_forward_only(run)
             else "no loading of a batch was recorded: use a DataLoader, or wrap the loader in doctor.batches(loader)"
         )
-    if loading.starved * loading.waiting.mean_ns < WORTH_SHARE * loading.step_ns:
+    if min(loading.waiting.mean_ns, loading.step_ns - loading.least_ns) < WORTH_SHARE * loading.step_ns:
         return None
     cores = loader_cores(run, loading)
     wanted = workers_wanted(loading, cores)
@@ -262,9 +263,9 @@ def _detail(loading: Loading, storage: float | None) -> str:
     by = "the DataLoader delivers"
     if loading.workers:
         by = f"{counted(loading.workers, 'worker')} {'delivers' if loading.workers == 1 else 'deliver'}"
-    ready = f"; {share(1.0 - loading.starved, 1.0)} of the batches were ready: workers bring none of those sooner"
+    ready = f"; {share(loading.ready, 1.0)} of the batches were ready: workers bring none of those sooner"
     told = f"{by} a batch every {time_of(loading.step_ns / loading.fetches)}; {needed}"
-    return told + (ready if loading.starved < 1.0 else "")
+    return told + (ready if loading.ready else "")
 
 
 def _stays(loading: Loading, cores: LoaderCores, wanted: int) -> str:

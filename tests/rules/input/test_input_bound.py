@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -297,26 +299,43 @@ def test_a_starved_worker_that_mostly_waits_is_priced_by_what_two_deliver() -> N
     assert 131 - price.mid_ns / 1_000 == pytest.approx(95, rel=0.1)
 
 
-@pytest.mark.parametrize("device", [True, False])
-def test_taking_a_batch_that_is_ready_is_no_wait(device: bool) -> None:
-    """On a CPU, unpickling a ready batch takes as long as many a wait: how often the queue was empty tells them apart."""
-    drawn = loop(1_000, 9_000, name=WORKERS) if device else Timeline(device=None)
-    for _ in range(0 if device else 6):
+ROOM = HostFacts(cores=8, affinity=8, torch_threads=2, cpu_share=1.7, worker_cpu_share=0.1)
+
+
+def bursty(*waits: int, device: bool = True, ready: float | None = None, **more: Any) -> Run:
+    """A step for each of these fetches from one worker, with 15 ms of work beside it; `ready`: share that found a batch."""
+    drawn = Timeline() if device else Timeline(device=None)
+    for wait in waits:
         with drawn.step():
-            drawn.fetch(1_000, WORKERS)
-            drawn.op("aten::mm", host=15_000)
-    host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=1.7, worker_cpu_share=0.1)
+            drawn.fetch(wait, WORKERS)
+            if device:
+                drawn.op("aten::mm", kernel=15_000)
+                drawn.sync()
+            else:
+                drawn.op("aten::mm", host=15_000)
+    facts = LoaderFacts(class_name="DataLoader", num_workers=1, fetches=len(waits), ready_share=ready, **more)
+    return run_of(drawn, loaders=(facts,), host=ROOM)
 
-    def loader(ready: float | None) -> LoaderFacts:
-        return LoaderFacts(class_name="DataLoader", num_workers=1, fetches=6, ready_share=ready)
 
-    silent(input_bound, run_of(drawn, loaders=(loader(1.0),), host=host))
-    silent(input_bound, run_of(drawn, loaders=(loader(0.9),), host=host))
-    half = run_of(drawn, loaders=(loader(0.5),), host=host)
-    assert price_us(input_bound, half).mid_ns == close(500)
-    told = found(input_bound, half)
-    assert "50 % of the batches were ready: workers bring none of those sooner" in (told.detail or "")
-    assert told.confidence == "modelled", "half of the measured wait stays: not all of it goes"
+@pytest.mark.parametrize("device", [True, False])
+@pytest.mark.parametrize("ready", [1.0, 0.9, 0.5])
+def test_taking_a_batch_that_is_ready_is_no_wait(device: bool, ready: float) -> None:
+    """On a CPU, unpickling a ready batch takes as long as many a wait: how often the queue was empty tells them apart."""
+    silent(input_bound, bursty(*(1_000,) * 6, device=device, ready=ready))
+
+
+@pytest.mark.parametrize(("device", "judged"), [(True, 7), (False, 8)])
+def test_late_batches_are_priced_by_the_time_of_their_wait_however_few_they_are(device: bool, judged: int) -> None:
+    run = bursty(*(1_000,) * 3, 41_000, *(1_000,) * 4, 41_000, device=device, ready=0.75)
+    assert price_us(input_bound, run).high_ns == close(2 * 40_000 / judged)
+    told = found(input_bound, run)
+    assert "75 % of the batches were ready: workers bring none of those sooner" in (told.detail or "")
+    assert told.confidence == "modelled", "taking a batch stays: not all of the fetch goes"
+
+
+def test_what_taking_a_batch_costs_is_known_where_all_recorded_ones_were_waited_for() -> None:
+    run = bursty(*(41_000,) * 6, ready=0.75, ready_wait_s=0.001)
+    assert price_us(input_bound, run).high_ns == close(40_000)
 
 
 @pytest.mark.parametrize(
