@@ -35,7 +35,7 @@ from mfu_doctor.analysis.views.mean_step import MeanStep, mean_step
 from mfu_doctor.analysis.views.nesting import OpTree, nest_ops
 from mfu_doctor.analysis.views.optimizer_steps import OptimizerSteps, optimizer_steps
 from mfu_doctor.analysis.views.python_lines import awake_share
-from mfu_doctor.analysis.views.quickest import held_up
+from mfu_doctor.analysis.views.quickest import Quickest, quickest
 from mfu_doctor.analysis.views.run_noise import run_noise
 from mfu_doctor.analysis.views.source_lines import Spot
 from mfu_doctor.analysis.views.step_kinds import recorded_steps
@@ -214,9 +214,13 @@ class Run:
     def core_waits(self) -> CoreWaits | str:
         """How long threads of training waited for a core, and who had the cores; or why that is not known."""
         host = self.facts.host if self.facts is not None else None
-        counted = host is not None and host.turns is not None and self.is_cpu
-        longer = held_up(self.trace, self.activity, self.steps) if counted else None
-        return core_waits(self.facts, is_cpu=self.is_cpu, held_up=longer)
+        quick = self.quickest if host is not None and host.turns is not None else None
+        return core_waits(self.facts, is_cpu=self.is_cpu, held_up=None if quick is None else quick.held_up)
+
+    @cached_property
+    def quickest(self) -> Quickest | None:
+        """How quick the operators of a step can be; None if a device runs them, or too few steps are alike."""
+        return quickest(self.trace, self.activity, self.steps) if self.is_cpu else None
 
     @cached_property
     def breakdown(self) -> Breakdowns:

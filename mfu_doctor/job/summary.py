@@ -144,6 +144,22 @@ class Mended(Struct, frozen=True):
     high: Reach
 
 
+class Cores(Struct, frozen=True):
+    """What a rank had of the cores of its processor, which it may share with other ranks.
+
+    Attributes:
+        owners: those of the ledger that need a core.
+        held_up_ns: nanoseconds of a judged step for which it stood in line for a core, or for which its operators took longer
+            than in the steps in which each was quick, whichever is more; 0 if nothing tells.
+        needed_s: seconds of a step without the profiler in which training had a core or stood in line for one; None if that was
+            not recorded.
+    """
+
+    owners: tuple[str, ...] = ()
+    held_up_ns: float = 0.0
+    needed_s: float | None = None
+
+
 class RankSummary(Struct, frozen=True):
     """One rank, ready to be joined.
 
@@ -164,6 +180,7 @@ class RankSummary(Struct, frozen=True):
         flops: model FLOP of each step window, shape (steps,). NaN if not counted, or if only one step was recorded with shapes:
             how steps differ is then not known.
         options: settings that may differ between ranks: versions, environment, precision, threads, ...
+        cores: what it had of the cores.
     """
 
     rank: int | None
@@ -182,3 +199,4 @@ class RankSummary(Struct, frozen=True):
     mended: tuple[Mended, ...]
     flops: Floats
     options: dict[str, str]
+    cores: Cores = Cores()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mfu_doctor.job.summary import Collectives, Group, Ledger, RankSummary
+from mfu_doctor.job.summary import Collectives, Cores, Group, Ledger, RankSummary
 from mfu_doctor.result.report import Report, RunInfo
 from mfu_doctor.result.step import RECORDED, step_time_of
 
@@ -60,6 +60,7 @@ class DrawnJob:
         self.clock = {rank: round(US * us) for rank, us in (clock_us or {}).items()}
         self.numbered = numbered
         self.options: dict[int, dict[str, str]] = {}
+        self.cores: dict[int, Cores] = {}
         self.numbers: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def step(self) -> None:
@@ -154,6 +155,7 @@ class DrawnJob:
             mended=(),
             flops=np.array(rank.flops or [np.nan] * len(rank.steps)),
             options=self.options.get(number, {}),
+            cores=self.cores.get(number, Cores()),
         )
 
 

@@ -16,7 +16,9 @@ from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.job.across.blame import longer_than, rows_since
 from mfu_doctor.job.across.chance import is_sure
 from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.across.own_work import computes_unevenly, excess_ns, follows_work
 from mfu_doctor.job.across.table import TO_ONE, UNKNOWN, Floats, Ints, Mask, one_key
+from mfu_doctor.job.across.turns import may_be_turns
 from mfu_doctor.result.job import BEFORE, JITTER, NOTHING, PIPELINE, SLOW_NODE, STRAGGLER, UNEVEN_WORK, UNREAD_RANK
 
 # Waiting of less than this share of a step is what any two ranks differ by.
@@ -27,14 +29,7 @@ _MOST = 0.5
 _NEARLY_ALL = 0.8
 # Ranks are slow together with the slowest one if they do half as much more for themselves.
 _ALSO_SLOW = 0.5
-# Work decides who is late if the two follow each other so well, over so many ranks and steps.
-_FOLLOWS, _ENOUGH = 0.7, 6
-# Without counted work: most of the lateness is computing, and that changes from step to step by this share of its mean. The same
-# work takes the same time to within a tenth on a machine of its own, and a quarter where others use its cores.
-_COMPUTE, _COMPUTED, _RESTLESS = "compute", 0.7, 0.3
 _OF_HOST = 0.8  # of the ranks of a machine must be slow, and of the slow ones be on it
-# Kinds of which each rank puts in what its own tokens need.
-_UNEVEN = ("alltoall", "allgather", "gather", "scatter")
 
 
 class Pattern(Struct, frozen=True):
@@ -48,6 +43,7 @@ class Pattern(Struct, frozen=True):
         more_ns: per step, what takes longer on the late ranks, by owner; sums to the lateness.
         steps: judged steps in which it is so.
         follows: what the lateness follows, of uneven work: "FLOPs", "bytes", or "computing" where neither is known.
+        by_turns: places of ranks that are late in most steps, but maybe only for their turns on the cores.
     """
 
     kind: str
@@ -57,6 +53,7 @@ class Pattern(Struct, frozen=True):
     more_ns: dict[str, float]
     steps: int
     follows: str | None = None
+    by_turns: tuple[int, ...] = ()
 
 
 class _Waiting(Struct, frozen=True):
@@ -86,14 +83,17 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
     slow = _slow_ranks(job, waiting, known, known & ~between)
     kind = SLOW_NODE if _is_node(job, slow) else STRAGGLER
     for_slow = known & np.isin(waiting.late, slow)
-    if slow:
-        found.append(_pattern(job, kind, waiting, for_slow, slow))
+    for_them = _pattern(job, kind, waiting, for_slow, slow)
+    by_turns = bool(slow) and may_be_turns(job, slow, for_them.more_ns)
+    if slow and not by_turns:
+        found.append(for_them)
+    for_slow &= not by_turns
     found.append(_pattern(job, PIPELINE, waiting, between & ~for_slow, ()))
     rest = known & ~between & ~for_slow
     rest_of_it = _pattern(job, JITTER, waiting, rest, ())
-    follows = follows_work(job) or _computes_unevenly(job, rest_of_it)
+    follows = follows_work(job) or computes_unevenly(job, rest_of_it.more_ns)
     rest_of_it = rest_of_it if follows is None else replace(rest_of_it, kind=UNEVEN_WORK)
-    found.append(replace(rest_of_it, follows=follows))
+    found.append(replace(rest_of_it, follows=follows, by_turns=slow if by_turns and follows is None else ()))
     told = [one for one in found if one.wait_ns >= _TOLD_SHARE * job.recorded_ns]
     told.sort(key=lambda one: -one.wait_ns)
     return tuple(told) or (Pattern(NOTHING, (), total / waiting.steps / len(job), 1.0, {}, waiting.steps),)
@@ -102,67 +102,6 @@ def patterns_of(job: Job) -> tuple[Pattern, ...]:
 def pattern_of(job: Job, kind: str) -> Pattern | None:
     """The waiting of one kind, if it is worth telling."""
     return next((one for one in patterns_of(job) if one.kind == kind), None)
-
-
-def excess_ns(job: Job) -> Floats:
-    """What each rank does for itself beyond the median rank of its stage, in each judged step; shape (ranks, judged steps)."""
-    own = job.own_ns[:, job.steady]
-    out = np.zeros_like(own)
-    for stage in range(job.slots.stages):
-        mine = job.slots.stage == stage
-        if mine.any() and own.shape[1]:
-            out[mine] = own[mine] - np.nanmedian(own[mine], axis=0)
-    return np.nan_to_num(out)
-
-
-def follows_work(job: Job) -> str | None:
-    """Whether it changes with the work of a step who is slow: "FLOPs", "bytes", or None if it does not, or is not known."""
-    for name, work in (("FLOPs", job.flops), ("bytes", given_bytes(job, *_UNEVEN))):
-        if goes_with(job, work[:, job.steady], changing=True):
-            return name
-    return None
-
-
-def goes_with(job: Job, work: Floats, *, changing: bool = False) -> bool:
-    """Whether ranks that have more of this work in a judged step do more for themselves there.
-
-    Args:
-        job: the job.
-        work: of each rank in each judged step, NaN or 0 where it is not known, shape (ranks, judged steps).
-        changing: only what changes from step to step; what a rank always has more is no uneven work.
-    """
-    known = (work > 0).all(axis=0)
-    if int(known.sum()) * len(job) < _ENOUGH:
-        return False
-    each = [excess_ns(job)[:, known], work[:, known] - np.median(work[:, known], axis=0)]
-    if changing:
-        each = [values - values.mean(axis=1, keepdims=True) for values in each]
-    if min(float(values.std()) for values in each) == 0:
-        return False
-    return bool(np.corrcoef(each[0].ravel(), each[1].ravel())[0, 1] >= _FOLLOWS)
-
-
-def _computes_unevenly(job: Job, rest: Pattern) -> str | None:
-    """Whether computing makes ranks late, and changes between the steps of a rank by more than a machine does: "computing"."""
-    is_compute = np.array([owner.startswith(_COMPUTE) for owner in job.accounts.owners], np.bool_)
-    more = sum(ns for owner, ns in rest.more_ns.items() if owner.startswith(_COMPUTE))
-    each = [
-        steps[one.steady][:, is_compute].sum(axis=1)
-        for steps, one in zip(job.accounts.step, job.summaries, strict=True)
-    ]
-    if more < _COMPUTED * sum(rest.more_ns.values()) or min((len(one) for one in each), default=0) < 2:
-        return None
-    changes = [float(one.std() / one.mean()) if one.any() else 0.0 for one in each]
-    return "computing" if float(np.median(changes)) >= _RESTLESS and not more <= 0 else None
-
-
-def given_bytes(job: Job, *kinds: str) -> Floats:
-    """What each rank puts into collectives of these kinds, in each step; 0 where that is none, or not known."""
-    table = job.table
-    out = np.zeros((len(job), len(table.steps)))
-    rows = np.flatnonzero(table.is_kind(*kinds) & (table.size >= 0) & (table.step != UNKNOWN))
-    np.add.at(out, (table.rank[rows], table.step[rows]), table.size[rows])
-    return out
 
 
 def _waiting(job: Job) -> _Waiting:

@@ -74,6 +74,11 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
         return f"Ranks wait {began} for {ranks_named(late)}, which {was} late before the recording began: why is not in it."
     if pattern.kind == UNREAD_RANK:
         return f"Ranks wait {wait} for those that share collectives with a rank without a trace: they may wait for it there."
+    if pattern.kind == JITTER and pattern.by_turns:
+        held_up = ranks_named([job.ranks[place] for place in pattern.by_turns])
+        one = "it" if len(pattern.by_turns) == 1 else "them"
+        cause = f"turns on the cores hold {one} up for longer than that, so no cause stands out"
+        return f"Ranks wait {wait} for each other, most for {held_up}; {cause}."
     if pattern.kind == JITTER:
         return f"Ranks wait {wait} for each other by turns; no cause stands out."
     assert pattern.kind == NOTHING

@@ -13,6 +13,7 @@ from mfu_doctor.job.rank.collectives import Found
 from mfu_doctor.job.summary import Collectives, Group, Ints, Ledger
 
 OUTSIDE = "outside"  # of the recorded steps
+ISSUING = "communication: issuing"
 
 
 def ledger_of(run: Run, found: Found) -> Ledger:
@@ -56,7 +57,7 @@ def _by_group(run: Run, found: Found, exposed: Intervals) -> dict[str, Intervals
         mine = found.entry[columns.group == number]
         parts[name] = union(activity.start[mine], activity.end[mine])
     rest = without(np.flatnonzero(activity.kind == COMMUNICATION), found.entry)
-    parts["communication: issuing"] = union(activity.start[rest], activity.end[rest])
+    parts[ISSUING] = union(activity.start[rest], activity.end[rest])
     return {name: where for name, where in _apart(parts, exposed).items() if where.count}
 
 

@@ -15,6 +15,7 @@ from mfu_doctor.diagnosis.diagnose import Diagnosed, diagnose_run
 from mfu_doctor.diagnosis.pricing import Priced, change_of, scale_of
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.rank.collectives import Found, find_collectives
+from mfu_doctor.job.rank.cores import cores_of
 from mfu_doctor.job.rank.ledger import ledger_of
 from mfu_doctor.job.rank.machine import host_of, options_of
 from mfu_doctor.job.rank.reach import Scale, place_collectives, reach_of
@@ -42,7 +43,7 @@ def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULE
         raise DoctorError(lost.reason, lost.remedy)
     diagnosed = diagnose_run(run, rules, drawn=False)
     found = find_collectives(run)
-    about = diagnosed.report.run
+    about, ledger = diagnosed.report.run, ledger_of(run, found)
     reach, reason, mended = _replayed(run, diagnosed, found)
     steps = run.steps
     return RankSummary(
@@ -55,13 +56,14 @@ def summarize(run: Run, *, rank: int | None = None, rules: Sequence[Rule] = RULE
         step_start=np.append(steps.start, steps.end[-1]) + run.trace.origin_ns,
         steady=steps.steady,
         collectives=found.collectives,
-        ledger=ledger_of(run, found),
+        ledger=ledger,
         reach=reach,
         reach_reason=reason,
         transfer_ns=found.transfer_ns,
         mended=mended,
         flops=_flops(run),
         options=options_of(run, diagnosed.report),
+        cores=cores_of(run, ledger.owners),
     )
 
 

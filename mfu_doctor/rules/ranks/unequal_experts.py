@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
-from mfu_doctor.job.across.patterns import given_bytes, goes_with
+from mfu_doctor.job.across.own_work import given_bytes, goes_with
 from mfu_doctor.job.across.what_if import no_skew
 from mfu_doctor.quantities import share
 from mfu_doctor.rules.contract import shown
