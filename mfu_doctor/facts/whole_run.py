@@ -11,7 +11,9 @@ BEFORE, BETWEEN, LONG, AFTER = "before", "between", "long", "after"
 PARTS = (BEFORE, BETWEEN, LONG, AFTER)
 
 TRAINING = "training"
-"""The kind of a line that calls a model, a backward pass or an optimizer: a step can be long without other work in it."""
+"""The kind of what usual steps do too, and of a line that calls a model, a backward pass or an optimizer.
+
+A step can be long for a longer batch, without other work in it."""
 
 # What a step can be long for without other work in it: a late batch, a busy machine, a second kind of step.
 _OF_A_STEP = ("data loading", TRAINING)
@@ -67,8 +69,12 @@ class WholeRun(Struct, frozen=True, kw_only=True):
 
     @property
     def other_work(self) -> tuple[Elsewhere, ...]:
-        """What long steps do besides training, as far as it is known."""
-        return tuple(e for e in self.elsewhere if e.part == LONG and e.function and e.kind not in _OF_A_STEP)
+        """What long steps do besides training, as far as it is known.
+
+        What a library does without a word for it, and at no line of the program, may be the training itself.
+        """
+        long = (e for e in self.elsewhere if e.part == LONG and e.function and (e.place or e.kind))
+        return tuple(e for e in long if e.kind not in _OF_A_STEP)
 
     @property
     def own_s(self) -> float:

@@ -260,6 +260,17 @@ def test_the_way_to_an_evaluation_is_not_a_way_to_the_steps() -> None:
     assert "evaluate" not in ways
 
 
+def test_what_usual_steps_do_too_is_no_other_work_in_long_ones() -> None:
+    """Batches of varying lengths, and a function of the user's that makes a step of each; plots come every twentieth step."""
+    sampler = RunSampler(0, None, RunClock(0), lambda call: call())
+    step, loss, plot = (Where(f"run.py:{n}", name) for n, name in ((30, "one_step"), (31, "regularizer"), (32, "plot")))
+    sampler._seen = {(LONG, step): 70 * MS, (LONG, loss): 10 * MS, (LONG, plot): 20 * MS}
+    sampler._seen |= {("usual", step): 700 * MS, ("usual", loss): 290 * MS, ("usual", plot): 10 * MS}
+    account = WholeRun(wall_s=100.0, ended=True, steps=100, steps_s=50.0, long_steps=20, long_s=10.0)
+    kinds = {e.function: e.kind for e in sampler.elsewhere(account)}
+    assert kinds == {"one_step": "training", "regularizer": "training", "plot": None}
+
+
 def test_a_logarithm_is_not_logging() -> None:
     def kind(function: str) -> str | None:
         stack = (LOOP[0], Call("run.py", "fit", 40), Call("/lib/python3.11/site-packages/x/y.py", function, 1))

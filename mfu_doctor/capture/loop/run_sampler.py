@@ -1,7 +1,8 @@
 """Where the training thread is, looked at from another thread for the whole block: outside of usual steps, and in all of them.
 
-Fifty times a second in the first minute, ten times afterwards: a look takes some ten microseconds. In steps only the innermost
-lines are looked at (`StepLines`). The thread is a daemon and is joined when the block ends.
+Fifty times a second in the first minute, ten times afterwards: a look takes some ten microseconds. In usual steps the innermost
+lines are looked at (`StepLines`), and now and then the way to them: what they do too is no other work in a long one. The thread
+is a daemon and is joined when the block ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mfu_doctor.capture.loop.set_up import set_up_at
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.step_lines import StepLines
 from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
-from mfu_doctor.facts.whole_run import PARTS, Elsewhere, WholeRun
+from mfu_doctor.facts.whole_run import LONG, PARTS, TRAINING, Elsewhere, WholeRun
 
 _PERIOD_S, _LATER_S = 0.02, 0.1
 _LATER_AFTER_S = 60.0
@@ -31,6 +32,11 @@ _MAX_PLACES = 512  # kept
 _MAX_EDGES = 32  # steps whose way is remembered
 _MAX_WAYS = 8
 _MOST = 8  # places of a part in the file
+_USUAL = "usual"  # beside PARTS: in a usual step
+_USUAL_EACH = 8  # looks in usual steps for one at the whole stack, which takes some hundred microseconds
+# A longer batch makes all of a step longer, some lines more than others: what has half the share of usual steps that it has of
+# the long part of long ones is what every step does.
+_AS_USUAL = 0.5
 
 
 class RunSampler:
@@ -59,6 +65,7 @@ class RunSampler:
         self._edges = 0
         self._way: tuple[Call, ...] = ()  # to the step that runs, while such ways are remembered
         self._seen: dict[tuple[str, Where], int] = {}
+        self._usual = 0  # looks in usual steps
         self.lines = StepLines(self._files.shown, self._own)
 
     def start(self) -> None:
@@ -112,6 +119,8 @@ class RunSampler:
         seen = dict(self._seen)  # the thread may still be at its last look
         for part in PARTS:
             looks = {where: ns for (at, where), ns in seen.items() if at == part}
+            if part == LONG:
+                looks = _without_usual(looks, {where: ns for (at, where), ns in seen.items() if at == _USUAL})
             total, seconds = sum(looks.values()), account.seconds_of(part)
             most = sorted(looks.items(), key=lambda item: -item[1])[:_MOST]
             found += [self._told(w, part, seconds * ns / total) for w, ns in most if seconds > 0]
@@ -145,11 +154,17 @@ class RunSampler:
                     self._look(frame, part, for_ns)
                 if step is not None:
                     self.lines.look(frame, step, now - last)
+                    self._look_as_usual(frame, part, for_ns)
                 del frame  # it holds what the program holds
             last = now
 
     def _period(self) -> float:
         return _PERIOD_S if time.perf_counter() - self._began < _LATER_AFTER_S else _LATER_S
+
+    def _look_as_usual(self, frame: FrameType | None, part: str | None, for_ns: int) -> None:
+        self._usual += part is None
+        if part is None and self._usual % _USUAL_EACH == 0:
+            self._look(frame, _USUAL, for_ns)
 
     def _look(self, frame: FrameType | None, part: str, for_ns: int) -> None:
         stack = stack_of(frame, self._own)
@@ -161,3 +176,14 @@ class RunSampler:
         key = (part, where)
         if key in self._seen or len(self._seen) < _MAX_PLACES:
             self._seen[key] = self._seen.get(key, 0) + for_ns
+
+
+def _without_usual(long: dict[Where, int], usual: dict[Where, int]) -> dict[Where, int]:
+    """The looks in long steps, where what usual steps do too is called training: there is only more of it."""
+    of_long, of_usual = sum(long.values()), sum(usual.values())
+    found: dict[Where, int] = {}
+    for where, ns in long.items():
+        same = usual.get(where, 0) * of_long >= _AS_USUAL * ns * of_usual > 0
+        told = replace(where, kind=TRAINING) if where.kind is None and same else where
+        found[told] = found.get(told, 0) + ns
+    return found

@@ -139,6 +139,17 @@ def test_steps_that_a_busy_machine_made_long_are_not_other_work() -> None:
     silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=lines)))
 
 
+def test_what_a_library_does_without_a_word_for_it_may_be_the_step() -> None:
+    """Longer batches: `Trainer.training_step()` has most of the long steps, and what a library names is still other work."""
+    step = Elsewhere(part=LONG, seconds=80.0, function="Trainer.training_step", library="transformers")
+    silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=200, elsewhere=(step,))))
+    saves = replace(step, function="Saver.write", kind="checkpoint")
+    assert isinstance(
+        found(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=200, elsewhere=(saves,)))),
+        Finding,
+    )
+
+
 def test_a_batch_that_comes_late_is_part_of_its_step() -> None:
     late = Elsewhere(part=LONG, seconds=80.0, place="train.py:9", kind="data loading")
     silent(outside_steps, run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=(late,))))
