@@ -23,8 +23,9 @@ from mfu_doctor.result.findings import (
     result_words,
 )
 from mfu_doctor.result.report import Report
+from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
-from mfu_doctor.result.step import OTHER_KERNELS, Breakdown
+from mfu_doctor.result.step import LONG, OTHER_KERNELS, Breakdown, StepRow, mean_of
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.host.growing_step import GROWS, growing_step
 from mfu_doctor.rules.host.outside_steps import outside_steps
@@ -66,7 +67,7 @@ def limits_of(report: Report) -> str:
     Args:
         report: its split, its MFU and its device count.
     """
-    split = _in_the_run(report)
+    split = _in_the_run(report, report.breakdown)
     owners = owners_of(split)
     return _shares(report, owners, split.step_s, _bound(report, split)) if owners else ""
 
@@ -79,7 +80,7 @@ def _bound(report: Report, split: Breakdown) -> str | None:
 def _verdict_of(report: Report) -> RunVerdict:
     if report.device.unseen is not None:
         return RunVerdict(sentence="Nothing of the GPU is in this trace, so what limits the run is not known.")
-    split = _in_the_run(report)
+    split = _in_the_run(report, report.breakdown)
     owners = owners_of(split)
     if not owners:
         return RunVerdict(sentence="This trace has no step whose time could be divided.")
@@ -91,11 +92,7 @@ def _verdict_of(report: Report) -> RunVerdict:
         loss = Loss(rule=top.rule, place=top.place, saving_s=top.saving.mid if top.saving else None, sure=top.sure)
         is_of_first = first.seconds > BOUND_SHARE * split.step_s and top.rule in _PRICED_BY.get(first.owner, ())
         if top.rule == outside_steps.name:
-            return RunVerdict(
-                sentence=f"{_outside(top)}. In the steps: {shares[:1].lower()}{shares[1:]}.",
-                limit=limit,
-                loss=loss,
-            )
+            return _beside_the_steps(report, top, RunVerdict(sentence=shares, limit=limit, loss=loss))
         told = _had_back(report, top) if is_of_first else _recovered(report, top)
         return RunVerdict(sentence=f"{shares}. {told}.", limit=limit, loss=loss)
     computing = first.owner == "compute" and first.seconds > BOUND_SHARE * split.step_s
@@ -103,9 +100,34 @@ def _verdict_of(report: Report) -> RunVerdict:
     return RunVerdict(sentence=shares + told, limit=limit)
 
 
-def _in_the_run(report: Report) -> Breakdown:
-    """The split without the wait for data that the rest of the run does not have."""
-    split = report.breakdown
+def _beside_the_steps(report: Report, top: Diagnosis, found: RunVerdict) -> RunVerdict:
+    """What is not steps comes before what limits a step; what was just called other work is then no part of one.
+
+    Args:
+        report: the run.
+        top: the finding about what is not steps.
+        found: the verdict on the mean step, which has that part of the other work that lies in long steps.
+    """
+    said, shares = _outside(top), found.sentence
+    if report.whole_run is None or not report.whole_run.other_work:
+        return replace(found, sentence=f"{said}. In the steps: {shares[:1].lower()}{shares[1:]}.")
+    usual = [row.split for row in report.steps if row.steady and not _is_long(report, row)]
+    if not usual:
+        return replace(found, sentence=f"{said}. No usual step was recorded.", limit=None)
+    split = _in_the_run(report, mean_of(usual))
+    owners = owners_of(split)
+    # MFU is of the mean step and would stand beside shares of the usual one.
+    shares = _shares(replace(report, mfu=Mfu()), owners, split.step_s, None)
+    limit = Limit(owner=owners[0].owner, seconds=owners[0].seconds, share=owners[0].seconds / split.step_s)
+    return replace(found, sentence=f"{said}. In usual steps: {shares[:1].lower()}{shares[1:]}.", limit=limit)
+
+
+def _is_long(report: Report, row: StepRow) -> bool:
+    return report.step_time_s is not None and row.split.step_s > LONG * report.step_time_s.median
+
+
+def _in_the_run(report: Report, split: Breakdown) -> Breakdown:
+    """This split without the wait for data that the rest of the run does not have."""
     gone = split.data_loading * (1.0 - (1.0 if report.later_wait is None else report.later_wait))
     return replace(split, step_s=split.step_s - gone, data_loading=split.data_loading - gone) if gone else split
 

@@ -115,6 +115,15 @@ class Breakdown(Struct, frozen=True, kw_only=True):
         return value / self.step_s if self.step_s else 0.0
 
 
+def mean_of(splits: Sequence[Breakdown]) -> Breakdown:
+    """The split of the mean of these steps, or of this step over ranks; not empty."""
+    causes = sorted({cause for one in splits for cause in one.idle_causes})
+    return Breakdown(
+        **{name: fmean(getattr(one, name) for one in splits) for name in ("step_s", *BUCKETS)},
+        idle_causes={cause: fmean(one.idle_causes.get(cause, 0.0) for one in splits) for cause in causes},
+    )
+
+
 class Bar(Struct, frozen=True, kw_only=True):
     """One bar of the waterfall from peak to MFU: seconds of the step, and whether it is measured or modelled."""
 

@@ -14,12 +14,13 @@ from msgspec.structs import replace
 from mfu_doctor.api.report import Report
 from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.diagnosis.verdict import verdict_of
+from mfu_doctor.facts.whole_run import LONG, Elsewhere, WholeRun
 from mfu_doctor.render import render
 from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by, owners_of
 from mfu_doctor.result.caveats import ADVICE, Caveat
 from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Plan, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, ReplayInfo, RunInfo
-from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, OTHER_KERNELS, Bar, Breakdown, step_time_of
+from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, OTHER_KERNELS, Bar, Breakdown, StepRow, mean_of, step_time_of
 from tests.goldens import GOLDENS, healthy, loader_bound
 
 STEP = 0.1
@@ -190,6 +191,25 @@ def test_where_most_of_the_run_is_no_step_that_comes_before_what_limits_a_step()
         "(outside-steps, train.py:90); 170 % more samples a second (modelled). In the steps: host-bound: waiting for the CPU "
         "takes 65 % of the step (Python)."
     )
+
+
+def test_other_work_in_long_steps_is_not_what_limits_the_others() -> None:
+    """Checkpoints of a callback lie in steps: they had 65 % of the run, and "the step" was host-bound by the same 65 %."""
+    rest = Diagnosis(rule="outside-steps", code="HO034", status="failed", summary="65 % of the run is checkpoints")
+    saves = Elsewhere(part=LONG, seconds=18.0, place="train.py:90", function="save", kind="checkpoint")
+    usual, long = split(python=0.08), replace(split(), step_s=5 * STEP, idle=4 * STEP, idle_causes={"python": 4 * STEP})
+    rows = [StepRow(number=n, start_s=n, split=one) for n, one in enumerate((usual, long, usual, usual, long))]
+    shown = report(
+        mean_of([row.split for row in rows]),
+        rest,
+        steps=tuple(rows),
+        whole_run=WholeRun(wall_s=30.0, ended=True, steps=100, steps_s=10.0, long_s=18.0, elsewhere=(saves,)),
+    )
+    assert shown.verdict is not None
+    assert shown.verdict.sentence == "65 % of the run is checkpoints. In usual steps: 92 % computing."
+    assert shown.bound is None
+    without = report(long, rest, steps=(rows[1],), whole_run=shown.whole_run)
+    assert str(without.verdict) == "65 % of the run is checkpoints. No usual step was recorded."
 
 
 def test_a_run_whose_steps_grow_is_never_told_that_no_fix_is_known() -> None:

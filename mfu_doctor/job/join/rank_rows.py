@@ -6,10 +6,8 @@ import numpy as np
 
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.result.job import GroupRow, RankRow
-from mfu_doctor.result.step import BUCKETS, RECORDED, TIMED, Breakdown, StepTime, step_time_of
+from mfu_doctor.result.step import BUCKETS, RECORDED, TIMED, Breakdown, StepTime, mean_of, step_time_of
 from mfu_doctor.units import NS_PER_S
-
-_SPLIT = (*BUCKETS, "step_s")
 
 
 def rank_rows(job: Job) -> tuple[RankRow, ...]:
@@ -100,12 +98,7 @@ def step_time(job: Job) -> StepTime | None:
 
 def mean_breakdown(job: Job) -> Breakdown:
     """The split of the mean over ranks."""
-    each = [one.report.breakdown for one in job.summaries]
-    causes = sorted({cause for one in each for cause in one.idle_causes})
-    return Breakdown(
-        **{name: float(np.mean([getattr(one, name) for one in each])) for name in _SPLIT},
-        idle_causes={cause: float(np.mean([one.idle_causes.get(cause, 0.0) for one in each])) for cause in causes},
-    )
+    return mean_of([one.report.breakdown for one in job.summaries])
 
 
 def typical_rank(job: Job) -> int | None:

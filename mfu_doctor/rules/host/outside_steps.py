@@ -202,5 +202,5 @@ def _detail(steps: int, part: _Part) -> str:
     if part.start:
         return f"the {counted(steps, 'step')} after it take {duration(part.steps_s)}"
     half, all_of_it = (percent_range(gain, gain) for gain in (part.gain(_HALF), part.gain(0.0)))
-    each = f"{duration(part.spent_s / steps)} for each step of {duration(part.steps_s / steps)}"
+    each = f"{duration(part.spent_s / steps)} a step, beside {duration(part.steps_s / steps)} of training"
     return f"{each}; with half of it {half} faster, without it {all_of_it}"
