@@ -24,7 +24,7 @@ from mfu_doctor.capture.profiler.mode_isolation import without_user_modes
 from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
 from mfu_doctor.capture.samplers import Samplers
 from mfu_doctor.capture.seen import Request, Seen
-from mfu_doctor.facts import Facts, GcPause
+from mfu_doctor.facts import Facts
 from mfu_doctor.facts.whole_run import WholeRun
 
 P = ParamSpec("P")
@@ -162,10 +162,10 @@ class Capture:
         if not self.over:
             self.notes.guarded("an autocast region could not be recorded", self.seen.loop.autocast, region)
 
-    def collected(self, start_ns: int, duration_ns: int, generation: int) -> None:
+    def collected(self, *collection: int, asked: bool) -> None:
         """See `Listener`."""
         if not self.over:
-            self.seen.paused(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation))
+            self.notes.guarded("a collection was not noted", self.seen.collected, *collection, asked=asked)
 
     @property
     def listener(self) -> Listener | None:

@@ -20,6 +20,7 @@ from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
 from mfu_doctor.capture.facts.repeated_gradients import RepeatedGradients
 from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_now
 from mfu_doctor.capture.facts.zero_operands import ZeroCounts
+from mfu_doctor.capture.loop.stack_sampler import place_here
 from mfu_doctor.capture.loop.stopwatch import capturing_graph
 from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
 
@@ -62,10 +63,11 @@ class Seen(Struct):
         self.compiled = compiled_now()
         self.allocator = allocator_now()
 
-    def paused(self, pause: GcPause) -> None:
-        """Python's garbage collector ran."""
+    def collected(self, start_ns: int, duration_ns: int, generation: int, *, asked: bool) -> None:
+        """Python's garbage collector ran, by itself or because the program `asked` for it just here."""
         if len(self.pauses) < _MAX_PAUSES:
-            self.pauses.append(pause)
+            place = place_here(working_directory()) if asked else None
+            self.pauses.append(GcPause(start_ns=start_ns, duration_ns=duration_ns, generation=generation, place=place))
 
     def backward(self, roots: Sequence[Any], recorded: bool, differentiable: bool) -> None:
         """A backward pass begins from these tensors, in a step whose time is not used and that is `recorded` or not."""

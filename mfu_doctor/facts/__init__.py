@@ -169,6 +169,7 @@ class GcPause(Struct, frozen=True, kw_only=True):
     start_ns: int
     duration_ns: int
     generation: int
+    place: str | None = None  # "train.py:84", where the program asked for it; None: nobody did, or it is unknown
 
 
 class FrameSample(Struct, frozen=True, kw_only=True):

@@ -8,16 +8,12 @@ padded at their beginning instead.
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from msgspec import Struct, field
 
-from mfu_doctor.capture.loop.stack_sampler import UserFiles, own_directory
-from mfu_doctor.capture.loop.where import line_of
+from mfu_doctor.capture.loop.stack_sampler import place_here
 from mfu_doctor.facts.wasted_work import PaddedInput
 
 _MOST_ELEMENTS = 1 << 23  # of an input that is looked at: a few milliseconds, between steps whose time is not used
@@ -54,7 +50,7 @@ class PaddedInputs(Struct):
         axes = _axes(module)
         if axes is None or not args or len(self._read) >= _MOST_INPUTS or not _is_data(args[0]):
             return
-        self._read.append(_Read(args[0], args[0]._version, axes, self._place()))  # noqa: SLF001 - no public name exists
+        self._read.append(_Read(args[0], args[0]._version, axes, place_here(self.base)))  # noqa: SLF001 - no public name exists
 
     def look(self) -> None:
         """The step is over: look at what was read, and let go of it."""
@@ -86,11 +82,6 @@ class PaddedInputs(Struct):
             self._found[key] = PaddedInput(
                 dims=key[0], axis=axis, least=least, mean=mean, whole=whole, place=read.place
             )
-
-    def _place(self) -> str | None:
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
-        line = line_of(frame, own_directory() + os.sep, UserFiles(self.base).shown)
-        return None if line is None else line.place
 
 
 def _axes(module: Any) -> slice | None:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.loop.forks import Process
+from mfu_doctor.capture.loop.garbage import garbage_watch
 from mfu_doctor.capture.loop.outermost import OutermostCalls
 from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import own_directory
@@ -75,8 +76,8 @@ class Listener(Protocol):
     def autocast_entered(self, region: object) -> None:
         """An autocast region was entered."""
 
-    def collected(self, start_ns: int, duration_ns: int, generation: int) -> None:
-        """Python's garbage collector ran (unix nanoseconds); this one may come from any thread."""
+    def collected(self, start_ns: int, duration_ns: int, generation: int, *, asked: bool) -> None:
+        """Python's garbage collector ran (unix nanoseconds), or it was `asked` to; this may come from any thread."""
 
 
 class Hooks:
@@ -121,7 +122,7 @@ class Hooks:
         self._patched(_BaseDataLoaderIter, "__next__", self._fetching)
         self._patched(GradScaler, "step", self._scaling)
         self._patched(autocast, "__enter__", self._autocasting)
-        watch = self._garbage_watch()
+        watch = garbage_watch(lambda: self._listener.collected)
         gc.callbacks.append(watch)
         self._removals.append(lambda: gc.callbacks.remove(watch) if watch in gc.callbacks else None)
         self._removals.append(self._outermost.remove)
@@ -224,17 +225,6 @@ class Hooks:
             return original(region)
 
         return __enter__
-
-    def _garbage_watch(self) -> Callable[[str, dict[str, int]], None]:
-        started = [0, 0]  # unix nanoseconds, perf_counter nanoseconds; the collector never runs inside itself
-
-        def watch(phase: str, info: dict[str, int]) -> None:
-            if phase == "start":
-                started[:] = time.time_ns(), time.perf_counter_ns()
-            elif started[0] and Process.forks == self._forks:
-                self._listener.collected(started[0], time.perf_counter_ns() - started[1], info["generation"])
-
-        return watch
 
 
 def _methods(listener: Listener) -> list[Callable[..., Any]]:

@@ -122,7 +122,7 @@ class Onlooker:
     def autocast_entered(self, region: object) -> None:
         """See `Listener`."""
 
-    def collected(self, start_ns: int, duration_ns: int, generation: int) -> None:
+    def collected(self, start_ns: int, duration_ns: int, generation: int, *, asked: bool) -> None:
         """See `Listener`."""
 
     def stepped(self) -> None:

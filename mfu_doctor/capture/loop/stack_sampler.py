@@ -132,6 +132,12 @@ class UserFiles:
         return self._known[filename]
 
 
+def place_here(base: Path | None) -> str | None:
+    """The innermost line of the user's code that this thread is at; None if there is none."""
+    line = line_of(sys._getframe(1), own_directory() + os.sep, UserFiles(base).shown)  # noqa: SLF001 - the documented way
+    return None if line is None else line.place
+
+
 def shown_path(filename: str, base: Path | None) -> str:
     """A file as a report shows it: relative to the working directory where it lies below it, else its name."""
     path = Path(filename)

@@ -1,20 +1,21 @@
 """Python's garbage collector runs during the steps.
 
 What it measures
-    The garbage collections that mfu_doctor.profile() recorded (gc.callbacks) in the analysed steps.
+    The garbage collections that mfu_doctor.profile() recorded (gc.callbacks) in the analysed steps, and which line asked for them
+    (Python itself collects only above its thresholds).
 
 Why it costs
     A full collection visits every container object of the process. If Python objects hold a large data set, it takes tens of
     milliseconds. The main thread launches nothing in this time.
 
 How the gain is predicted
-    Low: half of the time of the collections is removed.
+    Low: half of the time of the collections is removed; of those that one line asks for, nine of ten are.
     Mid and high: all of it is removed.
     Replay gives the new step time: a collection during which the GPU is busy saves nothing.
 
 How to fix
-    gc.collect(); gc.freeze() after the model and the data are built: these objects are then never visited again. If the program
-    calls gc.collect() in each step, call it every few hundred steps instead.
+    If a line of the program calls gc.collect() in each step, remove it, or call it every hundred steps. Otherwise gc.collect();
+    gc.freeze() after the model and the data are built: these objects are then never visited again.
 
 When it is wrong
     The rule is wrong if the program makes many reference cycles per step: then it needs the collections, and memory grows until
@@ -26,7 +27,12 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.steady_steps import steady_of
+from collections import Counter
+
+import numpy as np
+from msgspec import Struct
+
+from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import counted, share, time_of
@@ -34,6 +40,18 @@ from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
+
+
+class _Kept(Struct, frozen=True):
+    """A fix, and what it leaves in the worst case: in words, and as a share of the time of collections."""
+
+    fix: str
+    low: str
+    share: float
+
+
+_OWN = _Kept("gc.collect(); gc.freeze()  # once, after building model and data", "it collects half as often", 0.5)
+_ASKED = _Kept("if step % 100 == 0: gc.collect()  # or never", "it collects in every tenth step", 0.1)
 
 
 @rule(
@@ -53,12 +71,15 @@ def gc_pause(run: Run) -> Outcome:
     times = steady.per_step(pauses.count)
     longest = float(pauses.lengths.max())
     gone = (ScaleHost(run.host.gc, 0.0),)
+    asker = _asker(run, steady)
+    kept = _OWN if asker is None else _ASKED
     return Finding(
         summary=f"Python's garbage collector takes {share(spent, steady.step_ns)} of the mean step",
-        fix="gc.collect(); gc.freeze()  # after building model and data; then gc.collect() every N steps outside the step",
+        fix=kept.fix,
         confidence="measured",
-        decides=Ends(low="it collects half as often", high="nothing is collected in the steps"),
-        change=Change((ScaleHost(run.host.gc, 0.5),), gone, gone),
+        decides=Ends(low=kept.low, high="nothing is collected in the steps"),
+        change=Change((ScaleHost(run.host.gc, kept.share),), gone, gone),
+        place=asker,
         detail=f"{counted(times, 'collection')} per step, the longest takes {time_of(longest)}",
         evidence=(
             shown("collections", times, "per step"),
@@ -66,3 +87,13 @@ def gc_pause(run: Run) -> Outcome:
             shown("longest", seconds(longest), "s"),
         ),
     )
+
+
+def _asker(run: Run, steady: Steady) -> str | None:
+    """The line that asks for most of the time of the collections in the steps; None if Python itself or many lines do."""
+    spent: Counter[str | None] = Counter()
+    for pause in run.facts.gc_pauses if run.facts is not None else ():
+        if steady.host.contains(np.array([pause.start_ns - run.trace.origin_ns])).item():
+            spent[pause.place] += pause.duration_ns
+    place, most = max(spent.items(), key=lambda item: item[1], default=(None, 0))
+    return place if 2 * most > spent.total() else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import GcPause
 from mfu_doctor.rules.host.gc_pause import gc_pause
@@ -11,7 +13,7 @@ from tests.timeline import Timeline
 BASE = 1_000_000_000  # unix nanoseconds of the drawn trace's beginning
 
 
-def loop(pause_us: int, *, kernel: int | None = None) -> Run:
+def loop(pause_us: int, *, kernel: int | None = None, asked: str | None = None) -> Run:
     """Steps of 1000 us of work and a collection."""
     drawn = Timeline(device=None) if kernel is None else Timeline()
     drawn.header["baseTimeNanoseconds"] = BASE
@@ -19,7 +21,8 @@ def loop(pause_us: int, *, kernel: int | None = None) -> Run:
     for _ in range(6):
         with drawn.step():
             drawn.op("aten::mm", host=1_000 if kernel is None else 20, kernel=kernel)
-            pauses.append(GcPause(start_ns=BASE + drawn.now * 1000, duration_ns=pause_us * 1000, generation=2))
+            start = BASE + drawn.now * 1000
+            pauses.append(GcPause(start_ns=start, duration_ns=pause_us * 1000, generation=2, place=asked))
             drawn.python(pause_us)
     return run_of(drawn, gc_pauses=tuple(pauses))
 
@@ -30,7 +33,21 @@ def test_collections_are_what_they_take_on_a_cpu() -> None:
     assert price.mid_ns == close(600)
     assert price.low_ns == close(300)
     assert "gc.freeze()" in found(gc_pause, loop(600)).fix
-    assert "every N steps" in found(gc_pause, loop(600)).fix  # frozen programs that still collect in each step
+
+
+def test_collections_that_a_line_asks_for_are_its_own() -> None:
+    finding = found(gc_pause, loop(600, asked="train.py:84"))
+    assert finding.place == "train.py:84"
+    assert "freeze" not in finding.fix
+    assert price_us(gc_pause, loop(600, asked="train.py:84")).low_ns == close(540)
+
+
+def test_what_was_collected_before_the_steps_is_not_theirs() -> None:
+    run = loop(600)
+    assert run.facts is not None
+    early = GcPause(start_ns=1, duration_ns=10**12, generation=2, place="data.py:3")
+    run = Run(structs.replace(run.recorded, facts=structs.replace(run.facts, gc_pauses=(early, *run.facts.gc_pauses))))
+    assert found(gc_pause, run).place is None
 
 
 def test_a_collection_behind_a_busy_device_is_worth_nothing() -> None:
