@@ -34,13 +34,13 @@ def garbage_watch(told: Callable[[], Told]) -> Watch:
 
     def watch(phase: str, info: dict[str, int]) -> None:
         if phase == "start":
-            started[:] = time.time_ns(), time.perf_counter_ns(), _asked(info["generation"])
+            started[:] = time.time_ns(), time.perf_counter_ns(), _asked()
         elif started[0] and Process.forks == forks:
             told()(started[0], time.perf_counter_ns() - started[1], info["generation"], asked=bool(started[2]))
 
     return watch
 
 
-def _asked(generation: int) -> bool:
-    """Whether `gc.collect()` began it: by itself Python collects a generation only if its count is above its threshold."""
-    return gc.get_count()[generation] <= gc.get_threshold()[generation] or not gc.isenabled()
+def _asked() -> bool:
+    """Whether `gc.collect()` began it: by itself Python collects only when its youngest generation is above its threshold."""
+    return gc.get_count()[0] <= gc.get_threshold()[0] or not gc.isenabled()
