@@ -57,7 +57,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 def test_without_the_late_loader_no_rank_waits(job: Job) -> None:
     assert job.replay.base_ns == pytest.approx(job.replay.measured_ns, rel=1e-6)
-    assert job.replay.steps_ns(like_the_others(job, [1]).mid) == pytest.approx([ALIKE * US] * 2, rel=0.02)
+    assert job.replay.steps_ns(like_the_others(job, (1,)).mid) == pytest.approx([ALIKE * US] * 2, rel=0.02)
 
 
 def test_a_wait_is_no_host_work_whenever_its_end_is_written_down() -> None:

@@ -69,6 +69,6 @@ def test_what_runs_beside_a_collective_takes_as_long_as_it_did(make_job: Any, tm
 def test_waiting_ends_with_the_lateness(make_job: Any, tmp_path: Path) -> None:
     late, healthy = (drawn_job(make_job, tmp_path, factor) for factor in (2.0, 0.0))
     costs = late.replay.measured_ns.mean() - healthy.replay.measured_ns.mean()
-    saved = late.replay.measured_ns - late.replay.steps_ns(like_the_others(late, [SLOW]).mid)
+    saved = late.replay.measured_ns - late.replay.steps_ns(like_the_others(late, (SLOW,)).mid)
     assert costs > healthy.replay.measured_ns.mean()
     assert saved == pytest.approx(np.full(RANKS, costs), rel=0.05)

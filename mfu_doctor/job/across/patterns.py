@@ -164,7 +164,7 @@ def _slow_ranks(job: Job, waiting: _Waiting, every: Mask, chosen: Mask) -> tuple
     excess = excess_ns(job)
     mean = excess.mean(axis=1)
     much = (mean > 0) & (mean >= _ALSO_SLOW * mean.max(initial=0.0))
-    slow = np.flatnonzero(much & np.array([is_sure(of_rank, among=len(job)) for of_rank in excess], np.bool_))
+    slow = np.array([rank for rank in np.flatnonzero(much).tolist() if is_sure(excess[rank], among=len(job))], np.int64)
     if waiting.steps == 1 and not _is_node(job, tuple(slow.tolist())):
         slow = slow[:0]
     alone = _by_step(job, waiting, chosen)

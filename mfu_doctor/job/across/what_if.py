@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.devices.links import ONE_MACHINE, bus_bytes, link_rate
 from mfu_doctor.job.across.edits import JobChange, JobEdit
 from mfu_doctor.job.across.job import Job
@@ -17,24 +16,27 @@ from mfu_doctor.units import NS_PER_S
 _REACHED = 0.8  # of the link by large messages: ring all-reduces of NCCL tests reach 0.7 to 0.8, its best kernels 0.9
 
 
-def like_the_others(job: Job, late: Collection[int]) -> JobChange:
+@once
+def like_the_others(job: Job, late: tuple[int, ...]) -> JobChange:
     """These ranks do no more for themselves than the others at the same place of the program.
 
     Low: not more than the slowest of the others. Mid and high: as much as the median of them.
     """
-    is_late = np.isin(job.table.rank, list(late))
+    is_late = np.isin(job.table.rank, late)
     middle = _less(job, usual(job.slots, ~is_late)) * is_late
     slowest = _less(job, usual(job.slots, ~is_late, at=1.0)) * is_late
     edit = JobEdit(saved=middle)
     return JobChange(JobEdit(saved=np.clip(slowest, 0.0, None)), edit, edit)
 
 
+@once
 def no_skew(job: Job) -> JobEdit:
     """Every rank does as much for itself as all do on average at the same place of the program."""
     everybody = np.ones(len(job.table), np.bool_)
     return JobEdit(saved=_less(job, usual(job.slots, everybody, mean=True)))
 
 
+@once
 def stages_alike(job: Job) -> JobEdit:
     """Every stage of the pipeline takes as long for its own work as the stages do on average."""
     stage, total = job.slots.stage, stage_times(job)

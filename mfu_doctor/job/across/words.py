@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.job.across.accounts import BEFORE_OWNER, COMMUNICATION
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
@@ -99,7 +100,8 @@ def _compared(job: Job, pattern: Pattern) -> str:
     return f": {owner_words(cause)} takes {duration(theirs)} there, {duration(others)} on the others"
 
 
-def owner_times(job: Job, owner: str, late: Sequence[int]) -> tuple[float, float]:
+@once
+def owner_times(job: Job, owner: str, late: tuple[int, ...]) -> tuple[float, float]:
     """Seconds per step that an owner, or all of a bucket, has on these ranks (their mean), and on the median of the others."""
     mine = np.array([owner in (one, _bucket(one)) for one in job.accounts.owners], np.bool_)
     per_rank = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfu_doctor.analysis.views.once import once
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.table import Ints, Mask
 from mfu_doctor.result.job import Arrival, RankStrip
@@ -136,8 +137,8 @@ def _between(job: Job, window: tuple[int, int], spent: Ints, waited: int) -> lis
     """
     begin, end = window
     owned: dict[str, int] = {}
-    for owner, ns in zip(job.accounts.owners, np.maximum(spent, 0).tolist(), strict=True):
-        owned[bucket_of(owner)] = owned.get(bucket_of(owner), 0) + ns
+    for bucket, ns in zip(_buckets(job), np.maximum(spent, 0).tolist(), strict=True):
+        owned[bucket] = owned.get(bucket, 0) + ns
     total = sum(owned.values())
     if end <= begin or not total:
         return []
@@ -149,6 +150,12 @@ def _between(job: Job, window: tuple[int, int], spent: Ints, waited: int) -> lis
         parts.append((at, at + ns * scale, owner))
         at += ns * scale
     return parts
+
+
+@once
+def _buckets(job: Job) -> tuple[str, ...]:
+    """The bucket of each owner of the accounts."""
+    return tuple(bucket_of(owner) for owner in job.accounts.owners)
 
 
 def bucket_of(owner: str) -> str:
