@@ -1,7 +1,8 @@
 """The loss over a large vocabulary, found by what it does: all work on tensors of the width of the logits.
 
 A loss can be one operator (cross_entropy) or written out: one-hot, log_softmax, exp and sums, products in float64. All of them
-read and write tensors with one column per class, as the last matmul of the model makes them.
+read and write tensors with one column per class, as the last matmul of the model makes them. Where each row of the targets has
+a column per class too, into which one value is scattered, a loss over fewer classes is found as well.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ _PRODUCTS = (
     (re.compile(r"^aten::addmm$"), 2, -1),
     (re.compile(r"^aten::linear$"), 1, 0),
 )
+_LOG_SOFTMAX = re.compile(r"^aten::_log_softmax$")
+_SCATTER, _FILL = re.compile(r"^aten::scatter_?$"), re.compile(r"^aten::(fill_|full|full_like)$")
+_ZERO = ("aten::zero_", "aten::zeros", "aten::zeros_like")
+_INDEX = 2  # position of the indices among what is scattered
 _LOGITS_DIMS = 2
 # Vocabularies of language models; classifiers have fewer classes.
 LEAST_VOCABULARY = 16_384
@@ -49,6 +54,7 @@ class VocabLoss(Struct, frozen=True):
         row: the longest operator, of the forward pass if it is recorded there.
         passes: how often a step reads or writes all logits, in elements of this size; None if shapes do not say.
         is_written_out: whether other operators than those of cross_entropy do most of it.
+        is_smoothed: whether targets with a column per class are filled with a value before one is scattered into each row.
     """
 
     entries: Mask
@@ -58,6 +64,7 @@ class VocabLoss(Struct, frozen=True):
     row: int
     passes: float | None
     is_written_out: bool
+    is_smoothed: bool
 
 
 def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
@@ -66,7 +73,9 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
     direct = {s[-1] for s in _shapes(run, largest, LOSS) if len(s) == _LOGITS_DIMS}
     losing = _shapes(run, largest, _OF_A_LOSS)
     made = dict(_made(run))
+    dense = _dense_targets(run)
     wide = [v for v in direct | ({s[-1] for s in losing} & set(made)) if v >= LEAST_VOCABULARY]
+    wide += [s[-1] for s in dense]
     if not wide:
         return None
     vocabulary = max(wide)
@@ -82,6 +91,9 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
     calling = np.isin(run.launches.op, run.ops.parent[distinct(run.launches.op[inside])])
     moved = run.least_bytes[inside & ~calling]
     known = not np.isnan(moved).all()
+    is_written_out = bool(length[inside & ~named].sum() > length[inside & named].sum())
+    if vocabulary < LEAST_VOCABULARY and not is_written_out:
+        return None
     return VocabLoss(
         entries=entries,
         tokens=tokens,
@@ -89,8 +101,31 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
         element_bytes=size,
         row=_longest(run, inside),
         passes=steady.per_step(float(np.nansum(moved))) / (tokens * vocabulary * size) if known else None,
-        is_written_out=bool(length[inside & ~named].sum() > length[inside & named].sum()),
+        is_written_out=is_written_out,
+        is_smoothed=any(s[-1] == vocabulary for s in dense & _filled(run)),
     )
+
+
+def _dense_targets(run: Run) -> set[tuple[int, ...]]:
+    """Sizes of logits, of which log_softmax is taken, into tensors of whose size one value in each row is scattered."""
+    logits = {run.trace.args[index].shape(0) for index in _arguments(run, _LOG_SOFTMAX)}
+    found = set()
+    for index in _arguments(run, _SCATTER):
+        target, at = (run.trace.args[index].shape(position) for position in (0, _INDEX))
+        if target and at == (*target[:-1], 1) and target in logits:
+            found.add(target)
+    return found
+
+
+def _filled(run: Run) -> set[tuple[int, ...] | None]:
+    """Sizes of tensors that are filled with a value, not with zeros: those are filled by an operator inside of `zero_`."""
+    rows = rows_matching(run.trace, _FILL, run.trace.rows(Category.CPU_OP))
+    outer = run.ops.parent[rows]
+    zeros = np.array([run.trace.names[name] in _ZERO for name in run.trace.events.name[outer].tolist()], np.bool_) & (
+        outer >= 0
+    )
+    args = distinct(run.trace.events.args[rows[~zeros]])
+    return {run.trace.args[index].shape(0) for index in args.tolist() if index >= 0}
 
 
 def _longest(run: Run, entries: Mask) -> int:

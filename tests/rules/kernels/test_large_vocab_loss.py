@@ -60,3 +60,41 @@ def test_wide_activations_are_no_loss() -> None:
     silent(large_vocab_loss, run_of(written_out(product=False)))
     silent(large_vocab_loss, run_of(written_out(target=False)))
     silent(large_vocab_loss, run_of(written_out(width=1_024)))
+
+
+def dense_target(*, fill: str = "aten::fill_", index: int = 1, classes: int = 4_000, worth: int = 3_000) -> Timeline:
+    """Label smoothing with a target of a column per class, around a matmul of 1 ms."""
+    logits = [N, classes]
+
+    def body(t: Timeline) -> None:
+        t.op("aten::mm", kernel=1_000, kernel_name=SGEMM, dims=[[N, 64], [64, classes]], types=["float", "float"])
+        t.op(
+            "aten::_log_softmax", kernel=200, kernel_name="softmax_fwd", dims=[logits, [], []], types=["float", "", ""]
+        )
+        with t.span(fill, dims=[logits, []], types=["float", ""]):
+            t.op("aten::fill_", kernel=100, kernel_name=POINTWISE, dims=[logits, []], types=["float", ""])
+        t.op(
+            "aten::scatter_",
+            kernel=20,
+            kernel_name=POINTWISE,
+            dims=[logits, [], [N, index], []],
+            types=["float", "", "long int", ""],
+        )
+        for name in ("aten::xlogy", "aten::mul", "aten::sub"):
+            t.op(name, kernel=worth // 3, kernel_name=POINTWISE, dims=[logits, logits], types=["float", "float"])
+        t.sync()
+
+    return steps(body)
+
+
+def test_targets_with_a_column_per_class_are_found_over_few_classes() -> None:
+    finding = found(large_vocab_loss, run_of(dense_target()))
+    assert "label_smoothing" in finding.fix
+    assert "needs about 11" in (finding.detail or "")
+    plain = found(large_vocab_loss, run_of(dense_target(fill="aten::zero_")))
+    assert "label_smoothing" not in plain.fix
+
+
+def test_a_classifiers_own_loss_is_no_finding() -> None:
+    silent(large_vocab_loss, run_of(dense_target(index=5)))  # the five best of each row are marked: no target
+    silent(large_vocab_loss, run_of(dense_target(worth=30)))
