@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -99,9 +100,9 @@ class EventArgs(Struct, frozen=True):
         """Shape of the tensor argument at a position; None for scalars, lists of tensors and what was not recorded."""
         if self.dims is None or index >= len(self.dims):
             return None
-        sizes = tuple(size for size in self.dims[index] if isinstance(size, int))
-        if not sizes:
+        if not self.dims[index] or isinstance(self.dims[index][0], tuple):
             return None
+        sizes = cast("tuple[int, ...]", self.dims[index])
         return sizes if min(sizes) >= 0 else None  # jagged dimensions are printed as negative numbers
 
     def shapes(self, index: int) -> tuple[tuple[int, ...], ...]:

@@ -22,9 +22,10 @@ from mfu_doctor.annotation.remarks import Annotations, Remark, annotate_run, wor
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import refuse_inputs, saving
-from mfu_doctor.inputs.load import load_saved, open_trace, options_for
+from mfu_doctor.inputs.load import load_saved, open_trace
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import files_of
+from mfu_doctor.inputs.report_on import options_for
 from mfu_doctor.inputs.settings import settings_here
 from mfu_doctor.reading.header import known_texts
 from mfu_doctor.reading.parser import Parser

@@ -5,6 +5,8 @@ Peaks, kernels and FLOPs are kept per dtype, so "c10::BFloat16", "bfloat16" and 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 DTYPES = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4")  # dtypes that have a peak, widest first
 
 _NAMES = {
@@ -47,6 +49,7 @@ _SIZES = {
 _INTEGER_SIZES = {"long int": 8, "int64": 8, "int": 4, "int32": 4, "short int": 2, "int16": 2, "bool": 1}
 
 
+@lru_cache(256)  # of a trace a handful is asked about again and again
 def short_dtype(name: str | None) -> str | None:
     """Short name of a dtype, or None for what no matmul unit computes in ("long int", "Scalar", ...)."""
     if not name:

@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import BinaryIO, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mfu_doctor.analysis.run import Options, Run
 from mfu_doctor.capture.facts.cores import processes_at_once
-from mfu_doctor.diagnosis.concluded import concluded
-from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.errors import DoctorError, NotATraceError
 from mfu_doctor.files import possible
 from mfu_doctor.inputs.choose import choose_trace
 from mfu_doctor.inputs.overrides import Overrides
 from mfu_doctor.inputs.protect import STDIN
 from mfu_doctor.inputs.ranks import names_many
-from mfu_doctor.inputs.restate import restated
 from mfu_doctor.inputs.settings import Settings, settings_here
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.remote import is_address
 from mfu_doctor.result.job import JobReport
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.stored import HEAD_BYTES, from_json, is_of_job, is_report, json_in_page
-from mfu_doctor.rules.catalogue import RULES, choose
 from mfu_doctor.trace import Trace
 
 R = TypeVar("R", bound=Report | JobReport)
@@ -80,7 +79,10 @@ def load_input(
         DoctorError: the source is none of these or has no step; a rule is unknown; an override needs the trace.
     """
     stated = overrides or Overrides()
-    rules = choose(RULES, select=stated.select, ignore=stated.ignore)  # a wrong name fails before a gigabyte is read
+    if stated.select or stated.ignore:
+        from mfu_doctor.inputs.report_on import rules_of
+
+        rules_of(stated)  # a wrong name fails before a gigabyte is read
     known = settings_here() if settings is None else settings
     saved = None if isinstance(source, Trace) else load_saved(source)
     if saved is not None:
@@ -89,11 +91,30 @@ def load_input(
             raise DoctorError(
                 f"{source} is a saved report, which cannot be used with {named}", "pass the trace instead"
             )
-        known_now = restated(saved, stated, known)
-        return Loaded(known_now if known_now.verdict is not None else concluded(known_now), is_saved=True)
-    opened = open_trace(source, rank=stated.rank, threads=threads)
-    run = Run(opened.trace, options_for(opened.trace, stated, known))
-    return Loaded(diagnose_run(run, rules).report, opened.notes)
+        from mfu_doctor.inputs.report_on import report_again
+
+        return Loaded(report_again(saved, stated, known), is_saved=True)
+    with _analysis_imported(beside=threads > 1):
+        opened = open_trace(source, rank=stated.rank, threads=threads)
+    from mfu_doctor.inputs.report_on import report_on
+
+    return Loaded(report_on(opened.trace, stated, known), opened.notes)
+
+
+@contextmanager
+def _analysis_imported(*, beside: bool) -> Iterator[None]:
+    """Import the analysis and all rules, in a thread beside what is done here, where another thread may run.
+
+    The compiled core reads without the interpreter's lock. Reading a trace of 35 MB takes about as long as these imports.
+    """
+    importing = Thread(target=import_module, args=["mfu_doctor.inputs.report_on"], daemon=True)
+    if beside:
+        importing.start()
+    try:
+        yield
+    finally:
+        if beside:
+            importing.join()
 
 
 def open_trace(source: Readable, *, rank: int | None = None, threads: int = 1, one_of_many: bool = False) -> Opened:
@@ -126,17 +147,6 @@ def open_trace(source: Readable, *, rank: int | None = None, threads: int = 1, o
             "mfu_doctor.diagnose_job(...) reads all of them, rank=0 only that one",
         )
     return Opened(read_trace(chosen.location, threads=threads), chosen.location, chosen.notes)
-
-
-def options_for(trace: Trace, stated: Overrides, settings: Settings) -> Options:
-    """What holds for a trace: stated now, else stated when it was recorded (`Run` asks its facts), else in pyproject.toml."""
-    given = trace.facts.given if trace.facts is not None else None
-    peak, flops = stated.peak_flops, stated.model_flops
-    if peak is None and (given is None or given.peak_flops is None):
-        peak = settings.peak_flops
-    if flops is None and (given is None or given.model_flops is None):
-        flops = settings.model_flops
-    return Options(peak_flops=peak, model_flops=flops, steps=stated.steps)
 
 
 def load_saved(source: PathLike | BinaryIO) -> Report | None:

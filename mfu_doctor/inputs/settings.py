@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from mfu_doctor.comparison.measures import MEASURES, Budget, parse_budgets
 from mfu_doctor.comparison.samples import KEYS
 from mfu_doctor.errors import DoctorError, suggest
-from mfu_doctor.gate.judge import Policy
-from mfu_doctor.gate.levels import parse_levels
 from mfu_doctor.inputs.overrides import check_model_flops, check_peak_flops
+
+if TYPE_CHECKING:
+    from mfu_doctor.gate.judge import Policy
 
 FILE = "pyproject.toml"
 TABLE = "mfu-doctor"
@@ -56,6 +57,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Raises:
             DoctorError: an option is not a budget.
         """
+        from mfu_doctor.gate.judge import Policy
+
         given = parse_budgets({name: value for name, value in budgets.items() if value is not None})
         named = {budget.measure.name for budget in given}
         return Policy(
@@ -129,7 +132,7 @@ def parse_settings(table: Mapping[str, Any], path: Path) -> Settings:
             budgets=parse_budgets({key: value for key, value in check.items() if key not in _CHECK_KEYS}),
             strict=_flag(check, "strict"),
             allow_different=_keys(check, "allow-different"),
-            levels=parse_levels(levels),
+            levels=_levels(levels),
         )
     except DoctorError as error:
         raise DoctorError(f"{path}: {error.problem}", error.remedy) from error
@@ -146,6 +149,15 @@ def _section(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(section, dict):
         raise DoctorError(f"{name} must be a TOML table", f"write [tool.{TABLE}.{name}]")
     return section
+
+
+def _levels(given: Mapping[str, object]) -> dict[str, str]:
+    """Levels of rules. They are named by their names, so only a file that sets levels needs to import the rules."""
+    if not given:
+        return {}
+    from mfu_doctor.gate.levels import parse_levels
+
+    return parse_levels(given)
 
 
 def _number(table: Mapping[str, Any], key: str, check: Callable[[float | None, str], None]) -> float | None:

@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.errors import DoctorError
-from mfu_doctor.inputs.load import options_for
 from mfu_doctor.inputs.overrides import Overrides
+from mfu_doctor.inputs.report_on import options_for
 from mfu_doctor.inputs.settings import Settings
 from mfu_doctor.job.rank.summarize import summarize
 from mfu_doctor.job.summary import RankSummary

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -48,6 +49,7 @@ _NAMES = {
     "wait_record": "wait_on_cuda_event_record_corr_id",
     "call_stack": "Call stack",
 }
+_REMEMBERED = 1 << 12  # values: more different ones than a model has shapes
 _EMPTY = msgspec.Raw(b"")
 _DECODE = json.JSONDecoder(strict=False).decode
 
@@ -165,7 +167,12 @@ def _first(value: int | None, other: int | None) -> int | None:
 def _value(raw: msgspec.Raw, convert: Callable[[Any], T]) -> T | None:
     """A known argument, or None if it is absent, null or not what its name promises (it is then unknown)."""
     data = bytes(raw)
-    if not data or data == b"null":
+    return _converted(data, convert) if data else None
+
+
+@lru_cache(_REMEMBERED)  # few different shapes and types make up many different arguments
+def _converted(data: bytes, convert: Callable[[Any], T]) -> T | None:
+    if data == b"null":
         return None
     try:
         return convert(_DECODE(data.decode("utf-8", "replace")))

@@ -65,8 +65,8 @@ def work_of(path: Path, folder: Path | None) -> tuple[float | None, float | None
         DoctorError: it holds no step.
     """
     from mfu_doctor.analysis.run import Run
-    from mfu_doctor.inputs.load import options_for
     from mfu_doctor.inputs.overrides import Overrides
+    from mfu_doctor.inputs.report_on import options_for
     from mfu_doctor.inputs.settings import Settings, find_settings
     from mfu_doctor.reading import read_trace
 

@@ -54,6 +54,17 @@ def test_help_loads_nothing_heavy() -> None:
     assert not imported(code) & {"torch", "pandas", "numpy", "rich.console", "jinja2", "pynvml"}
 
 
+def test_a_trace_is_read_before_the_analysis_is_loaded() -> None:
+    # So that a thread can load it while the trace is read.
+    code = "import mfu_doctor.cli.report\nfrom mfu_doctor.inputs.settings import settings_here\nsettings_here()\n"
+    code += "from mfu_doctor.reading import read_trace\n"
+    assert not imported(code) & {
+        "mfu_doctor.analysis.run",
+        "mfu_doctor.rules.catalogue",
+        "mfu_doctor.diagnosis.diagnose",
+    }
+
+
 def test_reading_a_trace_loads_neither_torch_nor_pandas() -> None:
     code = (
         f"import sys; sys.argv = ['mfu-doctor', 'report', {str(TRACE)!r}]\nfrom mfu_doctor.cli.main import main\nmain()"

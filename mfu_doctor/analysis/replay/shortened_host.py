@@ -28,8 +28,9 @@ def shortened(calls: Calls, edits: Sequence[Edit]) -> Calls:
     if not len(kept.edge):
         return replace(calls, deliveries=paced)
     before = np.where(calls.after >= 0, calls.end[np.maximum(calls.after, 0)], calls.start)
-    lost_gap = kept.lost(np.minimum(before, calls.start), calls.start)
-    lost_cost = kept.lost(calls.start, calls.start + calls.cost.astype(np.int64))
+    gone = kept.gone_before(calls.start)
+    lost_gap = gone - kept.gone_before(np.minimum(before, calls.start))
+    lost_cost = kept.gone_before(calls.start + calls.cost.astype(np.int64)) - gone
     recorded_gap = np.maximum(calls.start - before, 1)
     recorded_cost = np.maximum(calls.cost, 1.0)
     gap = calls.gap * np.clip(1.0 - lost_gap / recorded_gap, 0.0, 1.0)
@@ -45,17 +46,17 @@ class _Kept(Struct, frozen=True):
 
     def lost(self, start: Rows, end: Rows) -> Floats:
         """Nanoseconds that go from each ``[start, end)``."""
+        return self.gone_before(end) - self.gone_before(start)
+
+    def gone_before(self, time: Rows) -> Floats:
+        """Nanoseconds that go before each time."""
         if not len(self.edge):
-            return np.zeros(len(start))
-        gone = np.concatenate((np.zeros(1), np.cumsum(np.diff(self.edge) * (1.0 - self.share[:-1]))))
-
-        def before(time: Rows) -> Floats:
-            at = np.maximum(np.searchsorted(self.edge, time, side="right") - 1, 0)
-            inside = np.clip(time - self.edge[at], 0, None)
-            removed: Floats = gone[at] + inside * (1.0 - self.share[at])
-            return removed
-
-        return before(end) - before(start)
+            return np.zeros(len(time))
+        goes = 1.0 - self.share
+        gone = np.concatenate((np.zeros(1), np.cumsum(np.diff(self.edge) * goes[:-1])))
+        at = np.maximum(np.searchsorted(self.edge, time, side="right") - 1, 0)
+        removed: Floats = gone[at] + np.maximum(time - self.edge[at], 0) * goes[at]
+        return removed
 
 
 def _kept(edits: Sequence[Edit]) -> _Kept:

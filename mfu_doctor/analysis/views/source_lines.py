@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ _INSTALLED = re.compile(
 )
 _CALLS_MODULE = re.compile(r"(^|/)torch/nn/modules/module\.py\(\d+\): (_call_impl|inner|__call__)$")
 _AT_ONCE = 1 << 16  # frames
+_REMEMBERED = 1 << 12  # names of frames: the stacks of many calls have the same ones
 _MOST = 0.5  # share of a time from which on it was spent in a function
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
 
@@ -142,7 +144,7 @@ def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | No
     found = _from_stacks(trace, rows, known)
     sampled = _from_samples(trace, rows, known)
     called = _from_call_stacks(trace, rows, known)
-    return tuple(next((place for place in told if place), None) for told in zip(found, sampled, called, strict=True))
+    return tuple(first or second or third for first, second, third in zip(found, sampled, called, strict=True))
 
 
 def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | None) -> Spot | None:
@@ -207,6 +209,7 @@ def _sampled_in(trace: Trace, where: Intervals, frames: UserFrames) -> str | Non
     return hits.most_common(1)[0][0] if hits else None
 
 
+@lru_cache(_REMEMBERED)
 def user_place(frame: str) -> str | None:
     """file:line of a Python frame's name in a trace, or None for frames of the framework and of Python itself."""
     match = FRAME.match(frame)
