@@ -26,7 +26,7 @@ This page is written from the code: `python -m tests.evidence_page`. A test fail
 Words that all of it uses:
 
 - A **row** is an index into `run.trace.events`: an operator, an annotation, a runtime call, a kernel, a Python frame.
-- A **category** is the kind of a row. `rows_matching(run.trace, pattern, run.trace.rows(Category.PYTHON))` finds Python frames by
+- A **category** is the kind of a row. `run.trace.frames(ids_matching(run.trace, pattern))` finds Python frames by
   name ("train.py(41): forward"). A trace has them only if stacks were recorded.
 - An **entry** is an index into `run.activity`, the device's work: kernels and copies. On a CPU-only trace it is a stretch of an
   operator's own time, so one row can have several entries. Its `run.activity.kind` is `COMPUTE`, `COMMUNICATION` or `COPY`.

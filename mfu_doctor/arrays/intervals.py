@@ -64,23 +64,32 @@ class Intervals(Struct, frozen=True):
 
         The queries need not be sorted or disjoint.
         """
-        covered = self.covered_before(end)
-        covered -= self.covered_before(np.minimum(start, end))
-        return covered
+        overlap = np.zeros(len(end), np.int64)
+        before = self._before()
+        for at in range(0, len(end) if self.count else 0, _AT_ONCE):
+            part = slice(at, at + _AT_ONCE)
+            overlap[part] = self._covered(end[part], before)
+            overlap[part] -= self._covered(np.minimum(start[part], end[part]), before)
+        return overlap
 
     def covered_before(self, time: Int64) -> Int64:
         """Total length of the set before each time, in nanoseconds (the cumulative measure of the set)."""
         covered = np.zeros(len(time), np.int64)
-        if not self.count:
-            return covered
-        before = np.concatenate((np.zeros(1, np.int64), np.cumsum(self.lengths)))
-        for at in range(0, len(time), _AT_ONCE):
-            some = time[at : at + _AT_ONCE]
-            index = np.searchsorted(self.start, some, side="right")
-            last = np.maximum(index - 1, 0)
-            inside = np.minimum(some, self.end[last]) - self.start[last]
-            covered[at : at + _AT_ONCE] = np.where(index > 0, before[last] + np.maximum(inside, 0), 0)
+        before = self._before()
+        for at in range(0, len(time) if self.count else 0, _AT_ONCE):
+            covered[at : at + _AT_ONCE] = self._covered(time[at : at + _AT_ONCE], before)
         return covered
+
+    def _before(self) -> Int64:
+        """Length of the set before each of its intervals."""
+        return np.concatenate((np.zeros(1, np.int64), np.cumsum(self.lengths)))
+
+    def _covered(self, time: Int64, before: Int64) -> Int64:
+        """Length of the set, which is not empty, before each of a few times."""
+        index = np.searchsorted(self.start, time, side="right")
+        last = np.maximum(index - 1, 0)
+        inside = np.minimum(time, self.end[last]) - self.start[last]
+        return np.where(index > 0, before[last] + np.maximum(inside, 0), 0)
 
     def contains(self, time: Int64) -> npt.NDArray[np.bool_]:
         """Whether each time lies inside the set."""

@@ -159,7 +159,7 @@ def _device_in_use(trace: Trace) -> DeviceProperties | None:
     if len(rows):
         on = index[trace.events.track[rows]]
         known = on >= 0
-        spent = (trace.events.end - trace.events.start)[rows]
+        spent = trace.events.lasting(rows)
         busiest = int(np.bincount(on[known], weights=spent[known]).argmax()) if known.any() else -1
         found = next((d for d in trace.devices if d.index == busiest), None)
         if found is not None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from mfu_doctor.errors import NotATraceError
 from mfu_doctor.reading.clock import clamp, without_start
 from mfu_doctor.reading.columns import Columns
-from mfu_doctor.reading.order import Key, order_by, ranks, recode, renumbered
+from mfu_doctor.reading.order import Key, narrowed, order_by, ranks, recode, renumbered, taken
 from mfu_doctor.reading.values import ArgsTable
 from mfu_doctor.trace import DEVICE_CATEGORIES, Category, EventArgs, Events, Track
 from mfu_doctor.units import MOST_NS, NS_PER_S
@@ -60,16 +60,19 @@ def assemble(columns: Columns, known: ArgsTable) -> Assembled:
     names, tracks = columns.names, columns.tracks.tracks()
     args, codes = known.parsed()
     recode(columns.look("args"), np.array([*codes, -1], np.int32))
+    for wide in ("correlation", "sequence"):
+        columns.put(wide, narrowed(columns.take(wide)))
     order = order_by(start, lambda rows: -end[rows], *_ties(columns, names, tracks, args))
     if untimed.any():
         order = order[~untimed[order]]
-    start = start[order]  # one after the other, so that the first is freed before the second exists twice
-    end = end[order]
+    order = narrowed(order)
+    start = taken(start, order)  # one after the other, so that the first is freed before the second exists twice
+    end = taken(end, order)
     start -= origin
     end -= origin
 
     def sorted_column(name: str) -> npt.NDArray[Any]:
-        return columns.take(name)[order]
+        return taken(columns.take(name), order)
 
     category, external = sorted_column("category"), sorted_column("external_id")
     external[category == Category.PYTHON] = -1  # it was the frame's own number, which only its order needs
@@ -82,9 +85,9 @@ def assemble(columns: Columns, known: ArgsTable) -> Assembled:
         category=category,
         track=track,
         correlation=sorted_column("correlation"),
-        external_id=external,
+        external_id=narrowed(external),
         sequence=sorted_column("sequence"),
-        args=arg,
+        args=narrowed(arg),
     )
     counts = int(np.count_nonzero(clamped & ~untimed)), int(np.count_nonzero(untimed))
     return Assembled(events, names, tracks, args, origin, *counts)

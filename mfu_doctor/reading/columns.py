@@ -164,6 +164,10 @@ class Columns:
         """Hand out one column, shape (count,), and forget it."""
         return self._arrays.pop(name)[: self.count]
 
+    def put(self, name: str, column: npt.NDArray[Any]) -> None:
+        """Take back a column that was handed out; no event can be added then."""
+        self._arrays[name] = column
+
     def _write(self, records: npt.NDArray[np.void], known: dict[str, npt.NDArray[Any]]) -> int:
         """Append these records, whose columns `known` are worked out; the row of the first."""
         first, last = self.count, self.count + len(records)

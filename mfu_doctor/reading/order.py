@@ -71,6 +71,25 @@ def renumbered(codes: npt.NDArray[Any], values: Sequence[T]) -> tuple[T, ...]:
     return tuple(values[i] for i in used)
 
 
+def narrowed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column of whole numbers in as little memory as holds them: half of it, or that of one value if all are equal."""
+    if len(column) and (column == column[0]).all():
+        return np.broadcast_to(column[:1].copy(), column.shape)
+    fits = np.iinfo(np.int32)
+    is_narrow = fits.min <= column.min(initial=0) and column.max(initial=0) <= fits.max
+    return column.astype(np.int32, copy=False) if is_narrow else column
+
+
+def taken(column: npt.NDArray[Any], rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """These rows of a column; of one in which all are equal, too, no copy is made."""
+    if column.strides == (0,):
+        return column[: len(rows)]
+    found = np.empty(len(rows), column.dtype)
+    for at in range(0, len(rows), _AT_ONCE):
+        found[at : at + _AT_ONCE] = column[rows[at : at + _AT_ONCE]]
+    return found
+
+
 def recode(codes: npt.NDArray[Any], new: npt.NDArray[Any]) -> None:
     """Change each code of a column to what stands at its place among the new ones; at the last place is that of -1."""
     for at in range(0, len(codes), _AT_ONCE):

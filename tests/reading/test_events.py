@@ -11,8 +11,8 @@ import pytest
 
 from mfu_doctor.reading import read_trace
 from mfu_doctor.reading.arguments import keeps_arguments
-from mfu_doctor.reading.order import order_by, ranks, renumbered
-from mfu_doctor.trace import Trace
+from mfu_doctor.reading.order import narrowed, order_by, ranks, renumbered, taken
+from mfu_doctor.trace import Category, Trace
 from tests.reading.layouts import native
 
 
@@ -103,6 +103,34 @@ def test_codes_of_many_rows_are_counted_likewise() -> None:
     used = renumbered(codes, values)
     assert used == tuple(code for code in dict.fromkeys(before.tolist()) if code >= 0)
     assert np.array([*used, -1])[codes].tolist() == before.tolist()
+
+
+def test_a_column_takes_the_memory_that_its_values_need() -> None:
+    some, wide = np.array([-1, 7, 2**31 - 1]), np.array([-1, 7, 2**31])
+    assert narrowed(some).dtype == np.int32
+    assert narrowed(wide).dtype == np.int64
+    for column in (some, wide):
+        assert taken(narrowed(column), np.array([2, 0, 0])).tolist() == column[[2, 0, 0]].tolist()
+    same = narrowed(np.full(1000, -1))
+    assert same.tolist() == [-1] * 1000
+    assert same.strides == taken(same, np.arange(999)).strides == (0,)
+    assert taken(same, np.arange(999)).tolist() == [-1] * 999
+    assert narrowed(np.zeros(0, np.int64)).tolist() == []
+
+
+def test_ids_beyond_32_bits_are_kept() -> None:
+    for most in (2**31 - 1, 2**31, 2**40):
+        trace = read(op("a", 1, 1, {"correlation": most}), op("b", 3, 1, {"correlation": 5}))
+        assert trace.events.correlation.tolist() == [most, 5]
+
+
+def test_frames_are_the_python_rows_of_some_names() -> None:
+    made = [op(name, at, 1) | {"cat": cat} for at, name, cat in ((1, "f", "python_function"), (3, "f", "cpu_op"))]
+    trace = read(*made, op("g", 5, 1) | {"cat": "python_function"}, op("f", 7, 1) | {"cat": "python_function"})
+    wanted = trace.name_ids({"f"})
+    assert trace.frames(wanted).tolist() == [0, 3]
+    assert trace.frames(np.arange(len(trace.names))).tolist() == trace.rows(Category.PYTHON).tolist() == [0, 2, 3]
+    assert trace.frames(wanted[:0]).tolist() == []
 
 
 def test_memory_samples_have_the_clock_of_the_events() -> None:

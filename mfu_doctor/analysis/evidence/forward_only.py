@@ -42,7 +42,7 @@ def generates(run: Run) -> bool:
 def attends_in_transformers(run: Run) -> bool:
     """Whether the stacks show a softmax inside a model of Hugging Face transformers."""
     events, trace = run.recorded.events, run.recorded
-    frames = rows_matching(trace, _MODEL_OF_TRANSFORMERS, trace.rows(Category.PYTHON))
+    frames = trace.frames(ids_matching(trace, _MODEL_OF_TRANSFORMERS))
     softmax = rows_matching(trace, _SOFTMAX, trace.rows(Category.CPU_OP))
     inside = union(events.start[frames], events.end[frames]).contains(events.start[softmax])
     return bool(inside.any())

@@ -43,7 +43,7 @@ def computed_of(run: Run, steady: Steady) -> list[Computed]:
     """What computes on the CPU in the steady steps, the longest first."""
     rows = steady.issued(run, run.host.computing_rows)
     events = run.trace.events
-    length = (events.end - events.start)[rows]
+    length = events.lasting(rows)
     found = [
         Computed(run.trace.names[i], rows[mine], steady.per_step(float(length[mine].sum())))
         for i, mine in groups(events.name[rows])
@@ -55,7 +55,7 @@ def issued_instead(run: Run, rows: Rows) -> ShortenHost:
     """Host time if these operators only launched what they compute."""
     events = run.trace.events
     ops = distinct(run.launches.op[run.launches.op >= 0])
-    usual = float(np.median((events.end - events.start)[ops])) if len(ops) else float(_USUAL_ISSUE_NS)
+    usual = float(np.median(events.lasting(ops))) if len(ops) else float(_USUAL_ISSUE_NS)
     start, end = events.start[rows], events.end[rows]
     return ShortenHost(start, end, np.minimum(end - start, int(usual)))
 

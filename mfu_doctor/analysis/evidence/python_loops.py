@@ -217,6 +217,6 @@ def _pass_after(run: Run, at: int) -> int:
 def _idle_after(run: Run, at: int) -> int:
     """Nanoseconds from `at` until the main thread starts the next event; 0 after the last."""
     events = run.trace.events
-    starts = events.start[events.track == run.host.main_track]
-    later = starts[starts >= at]
-    return int(later.min()) - at if len(later) else 0
+    first = int(np.searchsorted(events.start, at))
+    mine = events.track[first:] == run.host.main_track
+    return int(events.start[first + int(mine.argmax())]) - at if mine.any() else 0

@@ -108,7 +108,7 @@ def _host_tracks(run: Run, start: int, end: int) -> list[int]:
     """The main thread and the busiest others."""
     rows = _outermost(run, start, end)
     events = run.trace.events
-    busy = np.bincount(events.track[rows], weights=(events.end - events.start)[rows], minlength=1)
+    busy = np.bincount(events.track[rows], weights=events.lasting(rows), minlength=1)
     ranked = sorted(np.flatnonzero(busy).tolist(), key=lambda t: (t != run.host.main_track, -busy[t]))
     return [int(track) for track in ranked[:_HOST_LANES]]
 

@@ -88,10 +88,7 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
     Times include submodules. Only what a module's `forward` launches is its own: gradients run on autograd's thread.
     """
     trace, steps = run.trace, run.steps
-    frames = trace.rows(Category.PYTHON)
-    named = np.zeros(len(trace.names) + 1, np.bool_)
-    named[ids_matching(trace, _MODULE)] = True
-    frames = frames[named[trace.events.name[frames]]]
+    frames = trace.frames(ids_matching(trace, _MODULE))
     often = _weight_at(run, trace.events.start[frames])
     frames, often = frames[often > 0], often[often > 0]
     if not len(frames):
@@ -99,7 +96,7 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
     device, flops = _launched_inside(run, frames)
     size, n = len(trace.names), int(steps.weight.sum())
     of = trace.events.name[frames]
-    host = np.bincount(of, (trace.events.end - trace.events.start)[frames] * often, minlength=size)
+    host = np.bincount(of, trace.events.lasting(frames) * often, minlength=size)
     count = np.bincount(of, often, minlength=size)
     on_device = np.bincount(of, device * often, minlength=size)
     done = np.bincount(of, flops * often, minlength=size)
@@ -188,12 +185,13 @@ def _host_self_time(run: Run) -> tuple[Int64, Int64, Int64]:
     events = run.trace.events
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[~np.isin(events.name[rows], ids_matching(run.trace, LABEL))]
-    own = np.zeros(len(events) + 1, np.int64)  # the last one collects children of none
-    duration = events.end[rows] - events.start[rows]
-    own[rows] = duration
-    np.subtract.at(own, run.ops.parent[rows], duration)
+    duration = events.lasting(rows)
+    own, around = duration.copy(), run.ops.parent[rows]
+    at = np.minimum(np.searchsorted(rows, around), len(rows) - 1)
+    inside = rows[at] == around
+    np.subtract.at(own, at[inside], duration[inside])
     weight = _weight_at(run, events.start[rows])
-    return rows[weight > 0], np.maximum(own[rows], 0)[weight > 0], weight[weight > 0]
+    return rows[weight > 0], np.maximum(own, 0)[weight > 0], weight[weight > 0]
 
 
 def _launched_inside(run: Run, frames: Int64) -> tuple[Floats, Floats]:

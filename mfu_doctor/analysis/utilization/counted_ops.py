@@ -97,7 +97,7 @@ def without_stopped(ops: CountedOps, trace: Trace) -> CountedOps:
     Recomputation ends as soon as all tensors that backward needs exist. This can be inside the last operator: its inputs are
     kept before it computes. Its forward call had the same arguments and shows how long it takes.
     """
-    length = (trace.events.end - trace.events.start)[ops.row]
+    length = trace.events.lasting(ops.row)
     usual = np.full(len(ops.costs), np.iinfo(np.int64).max)
     first = ops.phase == FORWARD
     np.minimum.at(usual, ops.cost[first], length[first])

@@ -31,7 +31,7 @@ def reached_rates(trace: Trace) -> dict[str, float]:
     events = trace.events
     rows = trace.rows(Category.CPU_OP)
     kept = np.isin(events.name[rows], trace.name_ids(_MATMULS))
-    kept &= (events.end - events.start)[rows] >= LEAST_NS
+    kept &= events.lasting(rows) >= LEAST_NS
     best: dict[str, float] = {}
     rows = rows[kept]
     for row in _fastest_of_each(trace, rows[~_recomputed(trace, rows)]):

@@ -69,7 +69,7 @@ def device_activity(trace: Trace, ops: OpTree) -> Activity:
     events = trace.events
     of_track = np.array([-1 if t.device is None else t.device for t in trace.tracks], np.int64)
     device_of = of_track[events.track[rows]]
-    busy = np.bincount(np.maximum(device_of, 0), weights=(events.end - events.start)[rows])
+    busy = np.bincount(np.maximum(device_of, 0), weights=events.lasting(rows))
     device = int(np.argmax(busy))
     rows = rows[device_of == device]
     category = events.category[rows]

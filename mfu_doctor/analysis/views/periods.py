@@ -164,9 +164,8 @@ def _own_spans(trace: Trace, issuer: Rows) -> bool | None:
     """
     if (issuer < 0).any():
         return None
-    frames = trace.rows(Category.PYTHON)
-    module = np.array([name.startswith(_MODULE) for name in trace.names], np.bool_)
-    around = _outermost_around(trace, frames[module[trace.events.name[frames]]], issuer)
+    modules = np.array([i for i, name in enumerate(trace.names) if name.startswith(_MODULE)], np.int64)
+    around = _outermost_around(trace, trace.frames(modules), issuer)
     if (around >= 0).all() and len(distinct(around)) == len(around):
         return True
     spans = trace.rows(Category.ANNOTATION, Category.CPU_OP)

@@ -7,6 +7,7 @@ They are the training step. What is worth naming is code that runs while no oper
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -170,10 +171,9 @@ def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thr
 
     A library that trains does other things besides, which are not the user's to change either.
     """
-    own, training = _own_of(trace, of), tuple(f"{call.partition('.')[0]}/" for call in frames.trainers)
+    training = tuple(f"{call.partition('.')[0]}/" for call in frames.trainers)
     unwanted = [n for n, place in frames.places.items() if place in known.functions or place.startswith(training)]
-    if unwanted:
-        own = own.only(~np.isin(own.name, unwanted))
+    own = _own_of(trace, of, unwanted)
     covered = where & union(own.start, own.end)
     if not len(own.start) or covered.total_ns < _MOST * where.total_ns:
         return None
@@ -181,13 +181,16 @@ def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thr
     return None if name is None else spot_of(trace, frames, name)
 
 
-def _own_of(trace: Trace, of: tuple[Thread, int]) -> Thread:
-    """The functions on a thread that issue no operators and take no part of the step."""
+def _own_of(trace: Trace, of: tuple[Thread, int], unwanted: Sequence[int] = ()) -> Thread:
+    """The functions on a thread that issue no operators and take no part of the step, without those of these names."""
     thread, track = of
-    length = np.maximum(thread.end - thread.start, 1)
-    issues = _operators(trace, track).overlap_with(thread.start, thread.end) > _ISSUES * length
-    trains = _begin_inside(training_starts(trace), thread)
-    return thread.only(~(issues | trains))
+    operators, starts = _operators(trace, track), training_starts(trace)
+    own = [np.zeros(0, np.bool_)]
+    for part in thread.parts():
+        length = np.maximum(part.end - part.start, 1)
+        issues = operators.overlap_with(part.start, part.end) > _ISSUES * length
+        own.append(~(issues | _begin_inside(starts, part) | np.isin(part.name, unwanted)))
+    return thread.only(np.concatenate(own))
 
 
 def _begin_inside(starts: Int64, thread: Thread) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.arrays.intervals import Intervals, union
-from mfu_doctor.trace import Category, Trace
+from mfu_doctor.trace import Trace
 
 FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d{1,9})\): (?P<function>.*)")
 _INSTALLED = re.compile(
@@ -31,20 +32,30 @@ _MOST = 0.5  # share of a time from which on it was spent in a function
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
 
 
-class Thread(Struct, frozen=True):
-    """The user's frames of one thread, sorted by start.
-
-    `latest` holds, level by level, the latest end in blocks of 1, 2, 4, ... frames, so that a search takes a few numpy calls.
-    """
+class Thread(Struct, frozen=True, dict=True):
+    """The user's frames of one thread, sorted by start."""
 
     name: npt.NDArray[np.int32]
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
-    latest: tuple[npt.NDArray[np.int64], ...]
+
+    @cached_property
+    def latest(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Level by level, the latest end in blocks of 1, 2, 4, ... frames, so that a search takes a few numpy calls."""
+        levels = [self.end]
+        while len(levels[-1]) > 1:
+            below = levels[-1] if len(levels[-1]) % 2 == 0 else np.append(levels[-1], np.iinfo(np.int64).min)
+            levels.append(np.maximum(below[::2], below[1::2]))
+        return tuple(levels)
 
     def only(self, wanted: npt.NDArray[np.bool_]) -> Thread:
         """The same thread with those of its frames that are wanted."""
-        return _nested(self.name[wanted], self.start[wanted], self.end[wanted])
+        return Thread(self.name[wanted], self.start[wanted], self.end[wanted])
+
+    def parts(self) -> Iterator[Thread]:
+        """The same frames, some at a time: what is worked out of all of them would take the memory of several columns."""
+        for at in range(0, len(self.name), _AT_ONCE):
+            yield Thread(self.name[at : at + _AT_ONCE], self.start[at : at + _AT_ONCE], self.end[at : at + _AT_ONCE])
 
     def innermost(self, time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Index of the innermost frame that covers each time, or -1."""
@@ -112,24 +123,15 @@ class UserFrames(Struct, frozen=True):
 def user_frames(trace: Trace, trainers: frozenset[str] = frozenset()) -> UserFrames:
     """Collect and nest the user's frames of a trace; `trainers` as in `UserFrames`."""
     places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
-    frames = trace.rows(Category.PYTHON)
-    frames = frames[np.isin(trace.events.name[frames], np.array(list(places), np.int64))]
+    frames = trace.frames(np.array(list(places), np.int64))
     threads = {track: thread_of(trace, frames[mine]) for track, mine in groups(trace.events.track[frames])}
     calls = tuple(_line_of(args.call_stack) if args.call_stack else None for args in trace.args)
     return UserFrames(places, threads, trainers, calls if any(calls) else ())
 
 
 def thread_of(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
-    """These rows of Python frames of one thread, nested."""
-    return _nested(trace.events.name[rows], trace.events.start[rows], trace.events.end[rows])
-
-
-def _nested(name: npt.NDArray[np.int32], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Thread:
-    levels = [end]
-    while len(levels[-1]) > 1:
-        below = levels[-1] if len(levels[-1]) % 2 == 0 else np.append(levels[-1], np.iinfo(np.int64).min)
-        levels.append(np.maximum(below[::2], below[1::2]))
-    return Thread(name, start, end, tuple(levels))
+    """These rows of Python frames of one thread."""
+    return Thread(trace.events.name[rows], trace.events.start[rows], trace.events.end[rows])
 
 
 def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | None = None) -> tuple[str | None, ...]:
@@ -283,7 +285,7 @@ def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> n
     found = np.zeros(len(rows), np.bool_)
     called = np.array([i for i, name in enumerate(trace.names) if _CALLS_MODULE.search(name)], np.int64)
     forward = np.array([i for i, name in enumerate(trace.names) if name.endswith(": forward")], np.int64)
-    python = trace.rows(Category.PYTHON)
+    python = trace.frames(np.arange(len(trace.names) if len(called) and frames.threads else 0))
     for track in frames.threads if len(called) else ():
         every = thread_of(trace, python[trace.events.track[python] == track])
         around = every.around(np.arange(len(every.name)))

@@ -35,8 +35,7 @@ def trainers_of(trace: Trace) -> frozenset[str]:
     if facts is not None and facts.course is not None:
         called |= {line.call for line in facts.course.lines}
     known = {name: call for name, frame in enumerate(trace.names) if (call := _call_of(frame)) in called}
-    rows = trace.rows(Category.PYTHON)
-    rows = rows[np.isin(trace.events.name[rows], np.array(list(known), np.int64))]
+    rows = trace.frames(np.array(list(known), np.int64))
     starts = training_starts(trace)
     within = np.searchsorted(starts, trace.events.end[rows]) > np.searchsorted(starts, trace.events.start[rows])
     return frozenset(call for name in distinct(trace.events.name[rows[within]]).tolist() if (call := known[name]))

@@ -92,7 +92,7 @@ def optimizer_marks(trace: Trace) -> Rows:
 def fetch_marks(trace: Trace) -> Rows:
     """Rows of the fetches of batches on any thread: the loader's own spans, else its frames if stacks were recorded."""
     found = rows_matching(trace, FETCH, _host_rows(trace))
-    return found if len(found) else rows_matching(trace, FETCH_FRAME, trace.rows(Category.PYTHON))
+    return found if len(found) else trace.frames(ids_matching(trace, FETCH_FRAME))
 
 
 def _step_marks_anywhere(trace: Trace) -> Rows:

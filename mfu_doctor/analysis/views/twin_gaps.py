@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mfu_doctor.analysis.views.source_lines import UserFrames, thread_of
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
-from mfu_doctor.trace import Category, Trace
+from mfu_doctor.trace import Trace
 
 Int64 = npt.NDArray[np.int64]
 
@@ -51,10 +51,8 @@ def twin_gaps(trace: Trace, twin: Int64, recorded: Trace, where: Intervals, with
 def recorders_own(trace: Trace, frames: UserFrames, track: int) -> Intervals:
     """When a function of ours runs on the thread, or what it calls, and no function of the program that is called by it."""
     ours = np.array([n for n, name in enumerate(trace.names) if name.startswith(_OURS)], np.int64)
-    rows = trace.rows(Category.PYTHON)
-    rows = rows[trace.events.track[rows] == track]
-    named = trace.events.name[rows]
-    thread = thread_of(trace, rows[np.isin(named, ours) | np.isin(named, np.array(list(frames.places), np.int64))])
+    rows = trace.frames(np.concatenate((ours, np.array(list(frames.places), np.int64))))
+    thread = thread_of(trace, rows[trace.events.track[rows] == track])
     if not len(ours) or not len(thread.start):
         return EMPTY
     edges = distinct(np.concatenate((thread.start, thread.end)))

@@ -65,7 +65,7 @@ def allocator_churn(run: Run) -> Outcome:
     if count < RARE:
         return None
     frees = len(rows_matching(run.trace, _FREE, inside))
-    spent = steady.per_step(float((run.trace.events.end - run.trace.events.start)[inside].sum()))
+    spent = steady.per_step(float(run.trace.events.lasting(inside).sum()))
     gone = (ScaleHost(run.host.allocator, 0.0), DropWaits(rows))
     return Finding(
         summary=f"Allocating and freeing GPU memory takes {steady.share(spent)} of the step "

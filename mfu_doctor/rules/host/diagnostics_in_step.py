@@ -96,7 +96,8 @@ def diagnostics_in_step(run: Run) -> Outcome:
 def _may_be_hooked(run: Run, steady: Steady) -> bool:
     """Whether values are read in steps that train, and no stacks tell whether hooks do that."""
     operators = run.trace.rows(Category.CPU_OP)
-    if len(run.recorded.rows(Category.PYTHON)) or not len(node_calls(run, operators)):
+    has_stacks = bool((run.recorded.events.category == Category.PYTHON).any())
+    if has_stacks or not len(node_calls(run, operators)):
         return False
     return bool(len(steady.issued(run, rows_matching(run.trace, _READ, operators))))
 

@@ -65,7 +65,7 @@ def host_made_tensor(run: Run) -> Outcome:
     blocked = len(steady.issued(run, waits.calls))
     gone = (waits, *removed(run, mask))
     issuers = every.only(inside).issuer(run)
-    spent = (run.trace.events.end - run.trace.events.start)[distinct(issuers)].sum()
+    spent = run.trace.events.lasting(distinct(issuers)).sum()
     return Finding(
         summary=f"CPU spends {steady.share(steady.per_step(float(spent)))} of the step on copies of "
         f"{counted(count, 'tensor' if large else 'small tensor')} to the GPU",
