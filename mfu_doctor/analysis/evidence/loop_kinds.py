@@ -19,6 +19,7 @@ from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.cell_inputs import CELL, are_given
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
+from mfu_doctor.analysis.evidence.round_weights import weights_of_rounds
 from mfu_doctor.analysis.evidence.separate_rounds import are_separate
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.names.autograd import ACCUMULATE_CALL, NODE, NODE_CALL
@@ -53,16 +54,18 @@ class SmallOps(Struct, frozen=True):
     Attributes:
         loop: the loop in forward.
         kind: "parts": its rounds have no weights; "layers-per-part": they share weights, and nothing shows that one needs the one
-            before; "cells": each continues from the one before; "backward-per-part": each calls backward for its part.
+            before; "cells": each continues from the one before; "backward-per-part": each calls backward for its part;
+            "networks": each has weights of its own, and needs no other.
         inside: its host time in nanoseconds, forward and backward.
         nodes: rows of its nodes in backward (the engine's calls), shape (n,).
+        weights: of all networks together; 0 if rounds share them, or have none, None if nothing tells.
     """
 
     loop: Loop
     kind: Kind
     inside: Intervals
     nodes: Rows
-    weights: int = 0
+    weights: int | None = 0
 
 
 class _Nodes(Struct, frozen=True):
@@ -101,8 +104,7 @@ def small_ops(run: Run) -> list[SmallOps]:
     out = []
     for loop, mine, (all_nodes, rounds) in zip(loops, mine_of, together, strict=True):
         if loop.backward:
-            within = union(np.array([loop.start]), np.array([loop.end]))
-            out.append(SmallOps(loop, "backward-per-part", within, nodes.row[:0]))
+            out += _with_backward(run, loop)
             continue
         handed = _handed_within(nodes, all_nodes)
         trained = len(handed)
@@ -115,6 +117,15 @@ def small_ops(run: Run) -> list[SmallOps]:
         if kind is not None and (loop.again < 0 or _is_surely_one(run, loop, kind)):
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
+
+
+def _with_backward(run: Run, loop: Loop) -> list[SmallOps]:
+    """A loop that calls backward in each round: the parts of a batch, or networks, which differ in size if no call takes all."""
+    weights = weights_of_rounds(run, loop)
+    if weights and is_uneven(run, loop):
+        return []
+    within = union(np.array([loop.start]), np.array([loop.end]))
+    return [SmallOps(loop, "networks" if weights else "backward-per-part", within, np.empty(0, np.int64), weights)]
 
 
 def _together(loops: list[Loop], mine: list[Rows]) -> list[tuple[Rows, int]]:

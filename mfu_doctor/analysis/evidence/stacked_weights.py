@@ -24,7 +24,7 @@ def fewer_tensors(run: Run, loops: list[SmallOps]) -> tuple[Edit, ...]:
     if optimizer.style != SINGLE and not (optimizer.style == FOREACH and run.is_cpu):
         return ()
     inside = [found for found in loops if steady.host.contains(found.inside.start[:1])[0]]
-    less = steady.per_step(sum(found.weights * (1.0 - 1.0 / found.loop.rounds) for found in inside))
+    less = steady.per_step(sum((found.weights or 0) * (1.0 - 1.0 / found.loop.rounds) for found in inside))
     spent = steady.per_step(float(run.unrecorded_ns[optimizer.entries & steady.entries(run)].sum()))
     moving = optimizer.bytes / run.peaks.bandwidth * NS_PER_S / max(spent, 1.0)
     left = min(max(1.0 - less / optimizer.tensors, moving, 0.0), 1.0)

@@ -11,7 +11,7 @@ What it measures
     the first round's backward does less than the others', each round continues from the last one. Writing the results into one
     tensor (out[i] = ...) does not count: no round needs what others wrote.
     Rounds that take their part by a mask and go over the whole tensor count too, and rounds that call backward for their part of
-    a batch that is there as a whole.
+    a batch that is there as a whole: if every round makes new gradients, and none adds to another's, they are networks.
 
 Why it costs
     A small operator takes what dispatching it takes, a few microseconds on the CPU, in forward and again in backward; on a GPU it
@@ -148,7 +148,7 @@ def tensor_loop(run: Run) -> Outcome:
         place=_place(run, loop),
         effort="refactor",
         risk="none" if longest.kind == "parts" and fix != _GROUPS else "rounding",  # groups are summed in another order
-        confidence="hint" if longest.kind in ("layers-per-part", "backward-per-part") else "modelled",
+        confidence="hint" if longest.kind == "layers-per-part" or loop.backward else "modelled",
     )
 
 
@@ -192,13 +192,17 @@ def _question(found: SmallOps, *, compiles: bool) -> str:
         case "layers-per-part":
             return f"does a round need the result of the one before? the trace does not show it; then {helps}"
         case "backward-per-part":
+            unknown = "; if each has a network of its own, stack them: torch.func.stack_module_state(nets)"
             return (
                 "each round calls backward; for the gradient of each sample: torch.func.vmap(torch.func.grad(loss_of))"
+                + (unknown if found.weights is None else "")
             )
         case "networks":
+            alone = "calls backward for them" if found.loop.backward else "uses no other's result"
+            one = "one call and one backward" if found.loop.backward else "one call"
             return (
-                f"each round has {number(found.weights / found.loop.rounds)} weights of its own and uses no other's result; "
-                "stacked, all are one call, and fewer tensors for the optimizer"
+                f"each round has {number((found.weights or 0) / found.loop.rounds)} weights of its own and {alone}; "
+                f"stacked, all are {one}, and fewer tensors for the optimizer"
             )
     return "one call for all rounds, if none of them needs the result of the one before"
 

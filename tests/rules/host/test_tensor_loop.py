@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import OptimizerFacts
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
@@ -480,13 +481,24 @@ def test_taking_a_part_by_a_mask_goes_over_the_whole_once_in_one_call() -> None:
     assert price_us(tensor_loop, run).high_ns == close(ROUNDS * 40 - 2 * 20 - 8)
 
 
-def per_sample(*, taking: str = "aten::select", fetches: bool = False, clips: bool = False, rounds: int = 16) -> Run:
-    """Per step rounds of a forward of 60 us and a backward of 90, of which 30 add to the gradient of the weights."""
+def per_sample(
+    *,
+    taking: str = "aten::select",
+    fetches: bool = False,
+    clips: bool = False,
+    rounds: int = 16,
+    fresh: int = 0,
+    parameters: int | None = None,
+) -> Run:
+    """Per step rounds of a forward of 60 us and a backward of 90, of which 30 add to the gradient of the weights.
+
+    In the first `fresh` rounds the weight has no gradient yet. The optimizer has so many `parameters`.
+    """
     drawn, number = Timeline(device=None), 0
     for _ in range(6):
         with drawn.step():
             drawn.op("aten::linear", host=500)
-            for _ in range(rounds):
+            for i in range(rounds):
                 if fetches:
                     drawn.fetch(5)
                 drawn.op(taking, host=10)
@@ -495,13 +507,14 @@ def per_sample(*, taking: str = "aten::select", fetches: bool = False, clips: bo
                 drawn.op("aten::ones_like", host=5)
                 node(drawn, "NllLossBackward0", number + 1, (("aten::nll_loss_backward", 20),))
                 node(drawn, "AddmmBackward0", number, (("aten::mm", 40),))
-                node(drawn, ACCUMULATE, ops=(("aten::add_", 30),))
+                node(drawn, ACCUMULATE, ops=(("aten::detach" if i < fresh else "aten::add_", 30),))
                 if clips:
                     drawn.op("aten::linalg_vector_norm", host=10)
                 number += 2
             with drawn.span("Optimizer.step#SGD.step"):
                 drawn.op("aten::add_", host=50)
-    return run_of(drawn)
+    one = OptimizerFacts(class_name="SGD", parameters=parameters, elements=parameters)
+    return run_of(drawn, optimizers=(one,)) if parameters else run_of(drawn)
 
 
 def test_a_backward_pass_for_each_sample_is_one_pass_for_all() -> None:
@@ -516,6 +529,28 @@ def test_a_backward_pass_for_each_sample_is_one_pass_for_all() -> None:
 
 def test_gradients_that_are_looked_at_one_by_one_are_computed_by_vmap() -> None:
     assert "torch.func.vmap(torch.func.grad" in found(tensor_loop, per_sample(clips=True)).fix
+
+
+def test_rounds_that_all_make_new_gradients_are_networks_and_no_samples() -> None:
+    """An ensemble whose members each call backward was told to use one model."""
+    finding = found(tensor_loop, per_sample(fresh=16, parameters=16))
+    assert "baddbmm" in finding.fix
+    assert finding.detail is not None
+    assert finding.detail.startswith("each round has 1 weights of its own and calls backward for them")
+    assert finding.confidence == "hint"
+
+
+def test_rounds_share_weights_if_one_adds_to_them_or_more_gradients_are_made_than_there_are_weights() -> None:
+    for run in (per_sample(fresh=1, parameters=16), per_sample(fresh=16, parameters=1)):
+        finding = found(tensor_loop, run)
+        assert finding.fix.startswith("loss = criterion(model(xs), ys)")
+        assert "stack" not in (finding.detail or "")
+
+
+def test_gradients_that_add_up_over_steps_do_not_tell_whose_they_are() -> None:
+    assert "if each has a network of its own, stack them" in (
+        found(tensor_loop, per_sample(parameters=16)).detail or ""
+    )
 
 
 def test_micro_batches_are_no_loop_over_samples() -> None:
