@@ -44,6 +44,15 @@ def test_what_is_read_again_for_each_sample_goes_nearly_all() -> None:
     assert price.mid_ns == close(60_000 * (0.9 + 0.1 * 0.5))
 
 
+def test_what_was_encoded_before_it_is_decoded_need_not_be_the_same() -> None:
+    """JPEG as an augmentation was told to decode once, and nearly all of it was promised."""
+    run = loading(*[("data.py:8", "PIL.convert", "PIL")] * 9, ("data.py:7", "PIL.save", None))
+    assert "decodes what is encoded there" in found(input_bound, run).fix
+    assert price_us(input_bound, run).low_ns == close(60_000 * 0.25)
+    other = loading(*[("data.py:8", "PIL.convert", "PIL")] * 9, ("data.py:7", "numpy.save", None))
+    assert "read and decode it once" in found(input_bound, other).fix
+
+
 def test_a_batch_that_is_put_together_is_no_work_of_the_dataset() -> None:
     run = loading(*[COLLATES] * 3, ROLLS)
     assert "BatchSampler" in found(input_bound, run).fix

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.loader_cores import CHEAPER_LOADING
 from mfu_doctor.analysis.evidence.loading import Reading
-from mfu_doctor.analysis.evidence.loading_lines import COLLATING, OTHER, RANDOM, READING, TOKENIZING, LoadingLines
+from mfu_doctor.analysis.evidence.loading_lines import (
+    COLLATING,
+    ENCODED,
+    OTHER,
+    RANDOM,
+    READING,
+    TOKENIZING,
+    LoadingLines,
+)
 from mfu_doctor.quantities import size_of
 from mfu_doctor.result.findings import Ends
 
@@ -15,6 +23,7 @@ _REMEDIES = {
     READING: "read and decode it once, in __init__, and keep it (arrays in .npy files: np.load(file, mmap_mode='r'))",
     TOKENIZING: "tokenize once before training, and keep the ids",
     COLLATING: "take whole batches out of tensors: DataLoader(..., sampler=BatchSampler(...), batch_size=None)",
+    ENCODED: "it decodes what is encoded there: do both to smaller or fewer samples, or keep the result if it does not change",
     RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
 }
 _UNKNOWN = "make it cheaper, or do it once and keep it (samples = [dataset[i] for i in range(len(dataset))])"

@@ -1,7 +1,7 @@
 """What the training thread or the loader's workers do while they load a batch: at which lines, and of what kind their work is.
 
 What is read, decoded or tokenized is the same each time, so that keeping it removes nearly all of it. What draws random numbers
-has to be done again. Of all else only its author knows.
+has to be done again, and so has what is decoded after it was encoded there (an augmentation). Of all else only its author knows.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mfu_doctor.facts import FrameSample
 from mfu_doctor.quantities import share
 
 READING, TOKENIZING, COLLATING, RANDOM, OTHER = "reading", "tokenizing", "collating", "random", "other"
+ENCODED = "encoded"  # read from what was written while the sample was loaded
 
 _FEWEST = 10  # samples in fetches: the share of a half is then known to a third of itself
 _MOST = 0.5  # of the samples, from which on a line or a kind is named
@@ -26,6 +27,7 @@ _FORMATS = re.compile(
     r"|nibabel|pydicom|rasterio|netCDF4|xarray|safetensors|sqlite3|fsspec|boto3|botocore|s3fs)$"
 )
 _READS = re.compile(r"^_?(read|load|open|decode|imread|parse|from_?file|memmap|unpack|extract)|^convert$")
+_WRITES = re.compile(r"^_?(save|encode|imencode|imwrite|write|dump|compress|pack|to_?(bytes|buffer))")
 _TOKENIZERS = re.compile(r"^(transformers|tokenizers|sentencepiece|tiktoken|nltk|spacy)$")
 _DRAWS = re.compile(r"rand|shuffle|choice|permut|noise|jitter|augment|flip|crop|rotat|mixup|cutout")
 _DRAWING = re.compile(r"^(random|torchvision|albumentations|imgaug|kornia)$")
@@ -81,9 +83,10 @@ def loading_lines(run: Run) -> LoadingLines | None:
     by_line: dict[str, list[FrameSample]] = {}
     for sample in samples:
         by_line.setdefault(sample.place, []).append(sample)
+    written = {package for package, function in map(_called, samples) if _WRITES.search(function)}
     kinds: Counter[str] = Counter()
     for here in by_line.values():
-        kinds[_kind(here)] += len(here)
+        kinds[_kind(here, written)] += len(here)
     top = max(by_line, key=lambda place: len(by_line[place]))
     parts = {kind: count / len(samples) for kind, count in kinds.most_common()}
     return LoadingLines(parts, top, _call(by_line[top]), len(by_line[top]) / len(samples))
@@ -102,22 +105,28 @@ def _in_fetches(run: Run) -> list[FrameSample]:
     return [frames[i] for i in np.flatnonzero(run.host.fetch.contains(at)).tolist()]
 
 
-def _kind(samples: list[FrameSample]) -> str:
-    """What one line does: what most of its samples show."""
-    seen = Counter(_kind_of(sample) for sample in samples)
+def _kind(samples: list[FrameSample], written: set[str]) -> str:
+    """What one line does: what most of its samples show; `written`: packages that write while samples are loaded."""
+    seen = Counter(_kind_of(sample, written) for sample in samples)
     kind, count = seen.most_common(1)[0]
     return kind if count >= _MOST * len(samples) else OTHER
 
 
-def _kind_of(sample: FrameSample) -> str:
+def _called(sample: FrameSample) -> tuple[str, str]:
+    """The package and the function that a line calls, "" if none is known."""
+    package, _, function = (sample.call or "").rpartition(".")
+    return package, function
+
+
+def _kind_of(sample: FrameSample, written: set[str]) -> str:
     if sample.call == _FETCH:
         return COLLATING
-    package, _, function = (sample.call or "").rpartition(".")
+    package, function = _called(sample)
     packages = (package, sample.library or "")
     if any(map(_TOKENIZERS.search, packages)):
         return TOKENIZING
     if any(map(_FORMATS.search, packages)) or _READS.search(function):
-        return READING
+        return ENCODED if package in written else READING
     return RANDOM if any(map(_DRAWING.search, packages)) or _DRAWS.search(function) else OTHER
 
 
