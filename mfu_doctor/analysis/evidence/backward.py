@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.steady_steps import Rows, under
+from mfu_doctor.analysis.evidence.steady_steps import Rows, topmost, under
 from mfu_doctor.analysis.names.autograd import COPY_SLICES_CALL, NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import records_itself
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.arrays.distinct import without
+from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.trace import Category
 
 
@@ -69,6 +69,12 @@ def maker_of(run: Run, nodes: Rows) -> Rows:
     number = sequence[nodes] - np.isin(nodes, rows_matching(run.trace, COPY_SLICES_CALL, nodes))
     at = np.minimum(np.searchsorted(sequence[makers], number), len(makers) - 1)
     return np.where(sequence[makers[at]] == number, makers[at], -1)
+
+
+def in_graph(run: Run, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which of these outermost operators are or contain one whose node backward runs; shape of `rows`."""
+    makers = maker_of(run, node_calls(run, run.trace.rows(Category.CPU_OP)))
+    return np.isin(rows, topmost(run, distinct(makers[makers >= 0])))
 
 
 def is_differentiated(run: Run) -> bool:

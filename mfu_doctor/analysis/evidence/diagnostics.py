@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
+from mfu_doctor.analysis.evidence.backward import in_backward, in_graph, node_calls
+from mfu_doctor.analysis.evidence.steady_steps import Rows, topmost
 from mfu_doctor.analysis.names.vocabulary import LABEL, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
@@ -102,7 +102,7 @@ class _Line(Struct, frozen=True):
 def diagnostics_of(run: Run) -> Diagnostics | None:
     """Statistics and checks of a run that trains; None if it has none."""
     rows = _outermost_operators(run)
-    needed = _differentiated(run, rows)
+    needed = in_graph(run, rows)
     if not needed.any():
         return None
     names = run.trace.events.name[rows]
@@ -144,27 +144,8 @@ def _outermost_operators(run: Run) -> Rows:
     rows = rows[~in_backward(run, rows)]
     rows = without(rows, node_calls(run, rows))
     rows = rows[~run.optimizer_steps.own.contains(run.trace.events.start[rows])]
-    outer: Rows = rows[_top(run, rows) == rows]
+    outer: Rows = rows[topmost(run, rows) == rows]
     return outer
-
-
-def _top(run: Run, rows: Rows) -> Rows:
-    """The outermost operator that each row is or is inside of."""
-    events = run.trace.events
-    operator = events.category == Category.CPU_OP
-    operator[rows_matching(run.trace, LABEL, run.trace.rows(Category.CPU_OP))] = False
-    top, up = rows.copy(), rows.astype(np.int64)
-    while (up >= 0).any():
-        here = (up >= 0) & operator[np.maximum(up, 0)]
-        top[here] = up[here]
-        up = np.where(up >= 0, run.ops.parent[np.maximum(up, 0)], -1)
-    return top
-
-
-def _differentiated(run: Run, rows: Rows) -> Mask:
-    """Which of these operators are or contain one whose node backward runs."""
-    makers = maker_of(run, node_calls(run, run.trace.rows(Category.CPU_OP)))
-    return np.isin(rows, _top(run, distinct(makers[makers >= 0])))
 
 
 def _letters(run: Run) -> npt.NDArray[np.str_]:

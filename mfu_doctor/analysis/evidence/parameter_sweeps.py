@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import shapes_of, spans_of_rows, work_in
-from mfu_doctor.analysis.evidence.backward import in_backward, maker_of, node_calls
+from mfu_doctor.analysis.evidence.backward import in_backward, in_graph
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
@@ -76,6 +76,5 @@ def _sweeping(run: Run, rows: Rows, parameters: set[tuple[int, ...]]) -> Rows:
     first, kind = numbered_together(run.trace.events.args[rows])  # many rows, few shapes
     alike = [len(shapes := set(shapes_of(run, row))) == 1 and shapes <= parameters for row in rows[first].tolist()]
     rows = rows[np.array(alike, np.bool_)[kind]]
-    made = maker_of(run, node_calls(run, run.trace.rows(Category.CPU_OP)))
-    rows = rows[~np.isin(rows, made) & ~in_backward(run, rows)]
+    rows = rows[~in_graph(run, rows) & ~in_backward(run, rows)]
     return rows[~run.optimizer_steps.own.contains(run.trace.events.start[rows])]

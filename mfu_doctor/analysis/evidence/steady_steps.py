@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.once import once
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import share
+from mfu_doctor.trace import Category
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -149,6 +150,19 @@ def outermost(run: Run, rows: Rows) -> Rows:
         reach = np.maximum.accumulate(run.trace.events.end[rows[mine]])
         kept[mine[1:]] = run.trace.events.start[rows[mine]][1:] >= reach[:-1]
     return rows[kept]
+
+
+def topmost(run: Run, rows: Rows) -> Rows:
+    """The outermost operator that each row is or is inside of."""
+    events = run.trace.events
+    operator = events.category == Category.CPU_OP
+    operator[rows_matching(run.trace, LABEL, run.trace.rows(Category.CPU_OP))] = False
+    top, up = rows.copy(), rows.astype(np.int64)
+    while (up >= 0).any():
+        here = (up >= 0) & operator[np.maximum(up, 0)]
+        top[here] = up[here]
+        up = np.where(up >= 0, run.ops.parent[np.maximum(up, 0)], -1)
+    return top
 
 
 def spans(run: Run, rows: Rows) -> Intervals:

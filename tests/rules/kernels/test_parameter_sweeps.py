@@ -79,3 +79,24 @@ def test_tensors_of_other_shapes_and_the_optimizer_alone_are_no_finding() -> Non
 
 def test_without_a_bandwidth_it_is_not_judged() -> None:
     assert isinstance(parameter_sweeps.judge(drawn("aten::mul", WEIGHT, peaks=())), Skip)
+
+
+def test_an_update_that_backward_goes_through_is_none_by_hand() -> None:
+    """MAML in torch.func: vmap runs the operator of autograd inside of another with the same number."""
+
+    def body(drawn: Timeline, number: int) -> None:
+        with drawn.span("aten::mul", "cpu_op", sequence=number, **floats(WEIGHT, WEIGHT)):
+            drawn.python(1)
+            drawn.op("aten::mul", host=2000, sequence=number, **floats([64, *WEIGHT], WEIGHT))
+        with drawn.span("autograd::engine::evaluate_function: MulBackward0", "cpu_op", sequence=number):
+            drawn.op("aten::mul", host=2000, **floats([64, *WEIGHT], WEIGHT))
+        with drawn.span("autograd::engine::evaluate_function: torch::autograd::AccumulateGrad", "cpu_op"):
+            drawn.op("torch::autograd::AccumulateGrad", host=5, **floats(WEIGHT))
+        with drawn.span("Optimizer.step#SGD.step", "user_annotation"):
+            drawn.op("aten::add_", host=700, **floats(WEIGHT, WEIGHT))
+
+    drawn = Timeline(device=None)
+    for number in range(6):
+        with drawn.step():
+            body(drawn, number)
+    silent(parameter_sweeps, run_of(drawn, measured_peaks=(PEAK,)))
