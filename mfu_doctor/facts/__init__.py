@@ -88,6 +88,13 @@ class UnusedGradients(Struct, frozen=True, kw_only=True):
     needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
 
 
+class GraphDepths(Struct, frozen=True, kw_only=True):
+    """How deep nodes of autograd lie in the graphs of the recorded steps: the longest way to a leaf, in nodes."""
+
+    sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
+    depth: tuple[int, ...] = ()
+
+
 class PrecisionFacts(Struct, frozen=True, kw_only=True):
     """Precision settings in force during the recorded steps."""
 
@@ -102,6 +109,7 @@ class PrecisionFacts(Struct, frozen=True, kw_only=True):
     cudnn: bool | None = None
     anomaly_mode: bool | None = None
     inference_mode: bool | None = None
+    default_dtype: str | None = None  # of tensors that a program makes without naming one
 
 
 class CompileFacts(Struct, frozen=True, kw_only=True):
@@ -263,6 +271,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     repeated_calls: tuple[RepeatedCall, ...] | None = None  # None: not watched
     repeated_gradients: tuple[RepeatedGradient, ...] | None = None  # None: not watched
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
+    graph_depths: GraphDepths | None = None  # None: the graphs of the recorded steps were not read
     ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
     sparse_operands: tuple[SparseOperand, ...] | None = None  # None: no constant operand of a product was counted
     padded: tuple[PaddedInput, ...] | None = None  # what the model reads first; None: it was not looked at

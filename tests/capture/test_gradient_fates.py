@@ -88,6 +88,30 @@ def test_both_branches_of_a_frozen_network_are_found_and_the_way_to_the_input_is
     assert sorted(nodes["AddmmBackward0"]) == [(1 | 4, 0), (1 | 4, 2), (1 | 4, 2), (1 | 2 | 4, 0)]
 
 
+def test_the_depth_of_a_node_is_its_longest_way_to_a_leaf() -> None:
+    """Of a chain each round lies deeper; of rounds beside each other only the sum of their results does."""
+    watched, weight = Watched(), nn.Parameter(torch.ones(3))
+    known: dict[int, str] = {}
+
+    def step() -> None:
+        state = weight
+        for _ in range(3):
+            state = torch.tanh(state * 2)
+        loss = state.sum() + torch.sin(weight).sum() + torch.sin(weight * 3).sum()
+        known.update(names(loss))
+        watched.backward(loss)
+
+    for watched.recorded in (False, True, False):
+        step()
+    deep = watched.fates.depths()
+    assert deep is not None
+    depths: dict[str, list[int]] = {}
+    for number, depth in zip(deep.sequence, deep.depth, strict=True):
+        depths.setdefault(known[number], []).append(depth)
+    assert sorted(depths["TanhBackward0"]) == [2, 4, 6]
+    assert sorted(depths["SinBackward0"]) == [1, 2]
+
+
 def gan(watched: Watched, *, detached: bool, frozen: bool = False) -> tuple[UnusedGradients, ...]:
     generator, critic = network(), network()
     first, second = sgd(critic), sgd(generator)

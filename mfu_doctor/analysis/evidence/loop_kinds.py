@@ -19,6 +19,7 @@ from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.cell_inputs import CELL, are_given
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
+from mfu_doctor.analysis.evidence.round_chains import need_each_other
 from mfu_doctor.analysis.evidence.round_weights import weights_of_rounds
 from mfu_doctor.analysis.evidence.separate_rounds import are_separate
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
@@ -108,12 +109,15 @@ def small_ops(run: Run) -> list[SmallOps]:
             continue
         handed = _handed_within(nodes, all_nodes)
         trained = len(handed)
+        chained = need_each_other(run, nodes.row[mine], nodes.round[mine])
         if trained >= rounds:
-            if loop.again < 0 and max(_sizes(run, loop), default=0) == 1 and are_separate(run, loop):
+            if loop.again < 0 and not chained and max(_sizes(run, loop), default=0) == 1 and are_separate(run, loop):
                 whole = np.union1d(mine, handed)
                 out.append(SmallOps(loop, "networks", _inside(run, loop, nodes, whole), nodes.row[whole], trained))
             continue
-        kind = _kind(loop, _all_names(run, loop, rows), nodes, mine, trained) if are_given(run, loop) else None
+        names = _all_names(run, loop, rows)
+        continues = _continues(nodes, mine, loop, names) if chained is None else chained
+        kind = _kind(loop, names, trained, continues=continues) if are_given(run, loop) else None
         if kind is not None and (loop.again < 0 or _is_surely_one(run, loop, kind)):
             out.append(SmallOps(loop, kind, _inside(run, loop, nodes, mine), nodes.row[mine]))
     return out
@@ -162,17 +166,22 @@ def _all_names(run: Run, loop: Loop, rows: Rows) -> list[str]:
     return [run.trace.name_of(int(row)) for row in rows[lo:hi]]
 
 
-def _kind(loop: Loop, names: list[str], nodes: _Nodes, mine: Rows, trained: int) -> Kind | None:
-    layered = any(_LAYER.match(name) for name in names)
-    collects = nodes.writes if layered else nodes.writes | nodes.lengthens
-    continues = _continues(nodes, mine[~collects[mine]], loop.rounds)
+def _kind(loop: Loop, names: list[str], trained: int, *, continues: bool) -> Kind | None:
     if any(CELL.match(name) for name in names):
         return "cells"
-    if not layered:
+    if not _has_layers(names):
         return None if continues else "parts"
     if not trained:  # the layers of a network that is not trained repeat themselves too
         return None
-    return "cells" if continues or _GATE.search(" ".join((*names, ""))) else "layers-per-part"
+    if _GATE.search(" ".join((*names, ""))):
+        return "cells"
+    if continues:  # without a part of a sequence in each round it is no recurrent layer: an integrator, an iteration
+        return "cells" if loop.takes_each else None
+    return "layers-per-part"
+
+
+def _has_layers(names: list[str]) -> bool:
+    return any(_LAYER.match(name) for name in names)
 
 
 def _handed_within(nodes: _Nodes, mine: Rows) -> Rows:
@@ -185,12 +194,14 @@ def _handed_within(nodes: _Nodes, mine: Rows) -> Rows:
     return int(mine[0]) + np.flatnonzero(nodes.hands_over[mine[0] : last])
 
 
-def _continues(nodes: _Nodes, mine: Rows, rounds: int) -> bool:
-    """Whether the nodes of the first round do less than those of every other round."""
+def _continues(nodes: _Nodes, mine: Rows, loop: Loop, names: list[str]) -> bool:
+    """Whether the nodes of the first round do less than those of every other one; of the last one not all may be needed."""
+    collects = nodes.writes if _has_layers(names) else nodes.writes | nodes.lengthens
+    mine = mine[~collects[mine]]
     if not len(mine):
         return False
-    work = np.bincount(nodes.round[mine], nodes.work[mine], minlength=rounds)
-    return bool(work[0] < work[1:].min())
+    work = np.bincount(nodes.round[mine], nodes.work[mine], minlength=loop.rounds)
+    return bool(work[0] < work[1:-1].min())
 
 
 def _nodes_of(run: Run, loops: list[Loop]) -> _Nodes:

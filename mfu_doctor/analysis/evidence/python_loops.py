@@ -67,9 +67,13 @@ class Loop(Struct, frozen=True):
     @property
     def takes_parts(self) -> bool:
         """Whether it goes over the parts of a tensor: by index or mask, piece by piece, or joining what its rounds made."""
-        indexes = any(_INDEXING.match(name) for name in self.names)
-        pieces = bool(_SPLIT.match(self.before)) or (len(self.names) > 1 and bool(_JOIN.match(self.after)))
-        return indexes or pieces or self.masks
+        joins = len(self.names) > 1 and bool(_JOIN.match(self.after))
+        return self.takes_each or joins or self.masks
+
+    @property
+    def takes_each(self) -> bool:
+        """Whether each round takes a part of a tensor by an index, or a piece that the tensor was cut into before."""
+        return any(_INDEXING.match(name) for name in self.names) or bool(_SPLIT.match(self.before))
 
     @property
     def masks(self) -> bool:

@@ -119,6 +119,7 @@ def _optional(capture: Capture) -> dict[str, Any]:
         "repeated_calls": seen.calls.found,
         "repeated_gradients": seen.derived.found,
         "unused_gradients": seen.gradients.unused,
+        "graph_depths": seen.gradients.depths,
         "ignored_targets": seen.targets.ignored,
         "sparse_operands": seen.zeros.found,
         "padded": lambda: seen.padded.told,

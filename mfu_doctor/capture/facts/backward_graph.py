@@ -49,10 +49,7 @@ class BackwardGraph(Struct, frozen=True):
 
     def leading_to(self, wanted: Iterable[int]) -> set[int]:
         """These nodes, and all from which a gradient reaches one of them."""
-        makers: list[list[int]] = [[] for _ in self.edges]
-        for node, edges in enumerate(self.edges):
-            for _, child in edges:
-                makers[child].append(node)
+        makers = self._makers()
         found = set(wanted)
         left = list(found)
         while left:
@@ -60,6 +57,26 @@ class BackwardGraph(Struct, frozen=True):
             found.update(new)
             left += new
         return found
+
+    def depths(self) -> list[int]:
+        """The longest way from each node to one that hands its gradients to none, in nodes."""
+        makers, open_edges, depth = self._makers(), list(map(len, self.edges)), [0] * len(self.edges)
+        done = [node for node, count in enumerate(open_edges) if not count]
+        for node in done:  # grows
+            for maker in makers[node]:
+                depth[maker] = max(depth[maker], depth[node] + 1)
+                open_edges[maker] -= 1
+                if not open_edges[maker]:
+                    done.append(maker)
+        return depth
+
+    def _makers(self) -> list[list[int]]:
+        """For each node those that hand it a gradient, once for each edge."""
+        makers: list[list[int]] = [[] for _ in self.edges]
+        for node, edges in enumerate(self.edges):
+            for _, child in edges:
+                makers[child].append(node)
+        return makers
 
 
 def nodes_behind(roots: Iterable[Any]) -> list[Any] | None:

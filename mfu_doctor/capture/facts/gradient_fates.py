@@ -19,10 +19,12 @@ from msgspec.structs import replace
 
 from mfu_doctor.capture.facts.backward_graph import MOST_NODES, BackwardGraph, Leaf, read_graph
 from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_parameters
-from mfu_doctor.facts import UnusedGradients
+from mfu_doctor.facts import GraphDepths, UnusedGradients
 
 # Number of a node, bits of its inputs whose gradient nobody uses, and of the others.
 _Node: TypeAlias = tuple[int, int, int]
+
+_LEAF = -1  # the number of a leaf in a graph
 
 # Numbers that are kept of all passes, some 60 bytes each: sixty micro-batches of a large model, or thousands of a small one.
 MOST_KEPT = 1_000_000
@@ -137,6 +139,17 @@ class GradientFates(Struct):
             nodes.setdefault(thrown, set()).update(_needless(one.graph, without | thrown) - mine)
         groups = [("frozen", sizes.keys() - self._owned, frozen), *(("thrown", k, found) for k, found in nodes.items())]
         return tuple(_told(fate, {n: sizes[n] for n in of}, found) for fate, of, found in groups if found)
+
+    def depths(self) -> GraphDepths | None:
+        """How deep the nodes of the recorded passes lie; None if they were not all read."""
+        graphs = [one.graph for one in self._passes if one.graph is not None]
+        if self.gave_up is not None or not graphs:
+            return None
+        known: dict[int, int] = {}
+        for graph in graphs:
+            known |= zip(graph.sequence, graph.depths(), strict=True)
+        known.pop(_LEAF, None)
+        return GraphDepths(sequence=tuple(known), depth=tuple(known.values()))
 
     def _judged(self) -> list[_Pass]:
         """Passes of which an optimizer uses a gradient."""

@@ -8,8 +8,10 @@ What it measures
     graphs, segments). Backward tells what it is: if the weights get their gradients round by round, the rounds are layers of a
     network, and the rule is silent, unless shapes prove that they are networks beside each other (one for each column, an
     ensemble): equal chains of operators, each from a part of its own or to a result of another size, all results collected. If
-    the first round's backward does less than the others', each round continues from the last one. Writing the results into one
-    tensor (out[i] = ...) does not count: no round needs what others wrote.
+    the first round's backward does less than the others', each round continues from the last one. Where profile() read the graph
+    of autograd, that tells instead: in a chain each round lies deeper. Writing the results into one tensor (out[i] = ...) does
+    not count: no round needs what others wrote. What continues and has no sequence as its input (an integrator) is no recurrent
+    layer, and the rule is silent.
     Rounds that take their part by a mask and go over the whole tensor count too, and rounds that call backward for their part of
     a batch that is there as a whole: if every round makes new gradients, and none adds to another's, they are networks.
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import OptimizerFacts
+from mfu_doctor.facts import GraphDepths, OptimizerFacts
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
@@ -551,6 +551,40 @@ def test_gradients_that_add_up_over_steps_do_not_tell_whose_they_are() -> None:
     assert "if each has a network of its own, stack them" in (
         found(tensor_loop, per_sample(parameters=16)).detail or ""
     )
+
+
+def dynamic_program(*deeper: int, depths: bool = True) -> Run:
+    """Per step 12 rounds of a select, an add and a logsumexp with equal nodes, which lie so much deeper from round to round."""
+    drawn, known = Timeline(device=None), GraphDepths()
+    body = ("aten::select", "aten::add", "aten::logsumexp")
+    with drawn.step():
+        drawn.op("aten::linear", host=500)
+        numbers = iter(range(1, 100))
+        rounds = [[(name, next(numbers)) for name in body] for _ in range(12)]
+        for name, number in (one for each in rounds for one in each):
+            drawn.op(name, host=20, sequence=number)
+        drawn.op("aten::linear", host=500, sequence=99)
+        for name, number in (one for each in reversed(rounds) for one in reversed(each)):
+            node(drawn, f"{name.removeprefix('aten::').capitalize()}Backward0", number)
+    told = [
+        (number, 5 + i * more) for i, each in enumerate(rounds) for (_, number), more in zip(each, deeper, strict=True)
+    ]
+    known = GraphDepths(sequence=tuple(n for n, _ in told), depth=tuple(d for _, d in told))
+    return run_of(drawn, graph_depths=known) if depths else run_of(drawn)
+
+
+def test_rounds_that_lie_deeper_from_one_to_the_next_need_each_other() -> None:
+    """A dynamic program whose first state is learned does the same in all rounds: it was told to be groups of a sum."""
+    silent(tensor_loop, dynamic_program(0, 3, 3))
+    found(tensor_loop, dynamic_program(0, 0, 0))
+    found(tensor_loop, dynamic_program(0, 0, 1))  # a sum of all results
+    found(tensor_loop, dynamic_program(0, 3, 3, depths=False))
+
+
+def test_an_iteration_without_a_sequence_is_no_recurrent_layer() -> None:
+    """An integrator whose step calls a network: each round needs the last one, and takes no input of its own."""
+    silent(tensor_loop, recurrence(body=("aten::linear", "aten::tanh", "aten::linear", "aten::add")))
+    found(tensor_loop, recurrence(body=("aten::select", "aten::linear", "aten::mul", "aten::linear")))
 
 
 def test_micro_batches_are_no_loop_over_samples() -> None:
