@@ -10,7 +10,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import of_events, work_in
-from mfu_doctor.analysis.evidence.query_bias import has_query_bias
+from mfu_doctor.analysis.evidence.score_bias import has_own_bias
 from mfu_doctor.analysis.evidence.steady_steps import Rows, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
@@ -85,7 +85,7 @@ def attention_chains(run: Run) -> AttentionChains | None:
         mine = links[here].tolist()
         names = [run.trace.name_of(row) for row in mine]
         found += [c for i in range(len(mine)) if (c := _chain(run, mine, names, i)) is not None]
-    biased = has_query_bias(run, np.array([c.row for c in found], np.int64))
+    biased = has_own_bias(run, np.array([c.row for c in found], np.int64))
     found = [c for c, is_biased in zip(found, biased.tolist(), strict=True) if not is_biased]
     if not found:
         return None

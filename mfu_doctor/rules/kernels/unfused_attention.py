@@ -25,8 +25,8 @@ How to fix
 
 When it is wrong
     The rule is wrong if the model needs the scores themselves, or a bias that fused kernels do not support. Scores to which a
-    second product with the queries is added (relative positions) are left out: no fused kernel computes it. Short sequences gain
-    little.
+    second product with the queries is added (relative positions) are left out: no fused kernel computes it. On a CPU so are those
+    with a bias that is learned: no fused kernel takes a mask that needs a gradient. Short sequences gain little.
 
 References
     Dao, FlashAttention-2, ICLR 2024.
