@@ -57,6 +57,9 @@ def double_on_purpose(run: Run, entries: Mask, least_ns: float) -> str | None:
         return found
     if is_differentiated(run):
         return "derivatives of derivatives are taken, which need the digits"
+    precision = run.facts.precision if run.facts is not None else None
+    if precision is not None and precision.default_dtype == "float64":
+        return "the program makes float64 its default dtype: it is meant to be"
     marks = run.trace.events.name[run.optimizer_steps.marks]
     if any(optimizer_class(run.trace.names[name]) == SEARCHES for name in distinct(marks).tolist()):
         return f"{SEARCHES} compares losses that differ little, which needs the digits"

@@ -87,6 +87,7 @@ def precision(autocast_dtype: str | None) -> PrecisionFacts:
         cudnn=_asked(lambda: bool(cudnn.enabled)),
         anomaly_mode=_asked(torch.is_anomaly_enabled),
         inference_mode=_asked(torch.is_inference_mode_enabled),
+        default_dtype=_asked(lambda: short(torch.get_default_dtype())),
     )
 
 

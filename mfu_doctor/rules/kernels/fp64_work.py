@@ -28,7 +28,8 @@ How to fix
 When it is wrong
     The rule is wrong if the program needs float64: solvers of differential equations, some models in physics and finance. It is
     not recommended where the run shows such a need: matrices in float64 are factorized or systems solved, derivatives of
-    derivatives are taken, or LBFGS is used. The results change in the 8th digit, and sums of many small numbers can change more.
+    derivatives are taken, LBFGS is used, or float64 is the default dtype. The results change in the 8th digit, and sums of many
+    small numbers can change more.
 
 References
     https://pytorch.org/docs/stable/tensor_attributes.html#torch-dtype; NVIDIA, CUDA C programming guide, arithmetic instructions

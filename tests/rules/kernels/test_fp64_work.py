@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mfu_doctor.facts import FrameSample, MeasuredPeak
+from mfu_doctor.facts import FrameSample, MeasuredPeak, PrecisionFacts
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.kernels.fp64_work import fp64_work
 from mfu_doctor.rules.kernels.large_vocab_loss import large_vocab_loss
@@ -60,6 +60,13 @@ def test_on_a_cpu_half_of_the_vectors_and_of_the_bytes_remains() -> None:
     assert price.low_ns == close(0.40 * 4_000)
     assert price.mid_ns == close(0.55 * 4_000)
     assert price.high_ns == close(0.70 * 4_000)
+
+
+@pytest.mark.parametrize("default", ["float32", "float64"])
+def test_a_program_that_makes_float64_its_default_means_it(default: str) -> None:
+    """model.double() may only make dtypes match; who sets the default wants every number in it (an integrator of orbits)."""
+    finding = found(fp64_work, run_of(work(device=None), precision=PrecisionFacts(default_dtype=default)))
+    assert bool(finding.withhold) is (default == "float64")
 
 
 def test_on_a_cpu_a_convolution_is_priced_as_a_whole_by_what_onednn_takes_in_float32() -> None:
