@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.as_matmuls import AsMatmuls, Replaced, as_matmuls_of
+from mfu_doctor.analysis.evidence.read_again import is_read_again
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
 from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
 from mfu_doctor.analysis.run import Run
@@ -80,8 +81,19 @@ def _on_thread(run: Run, calls: Rows) -> list[BroadcastProduct]:
         before = calls[max(at - _NEAR, 0) : at]
         weights = {prod(_shape(run, row)) for row in rows_matching(run.trace, _SOFTMAX, before).tolist()}
         one = _product(run, calls[at : at + 3].tolist(), weights)
-        found += [] if one is None else [one]
+        if one is not None and not _is_read_again(run, calls[at + len(one.rows) :], one):
+            found.append(one)
     return found
+
+
+def _is_read_again(run: Run, later: Rows, one: BroadcastProduct) -> bool:
+    """Whether what the first operator makes is needed for something else as well: differences of positions, say."""
+
+    def makes(row: int) -> bool:
+        named = len(rows_matching(run.trace, _BROADCASTING, np.array([row]))) > 0
+        return named and (_shape(run, row), _shape(run, row, 1)) == (one.left, one.right)
+
+    return is_read_again(run, later, one.stored, makes)
 
 
 def _product(run: Run, calls: list[int], weights: set[int]) -> BroadcastProduct | None:

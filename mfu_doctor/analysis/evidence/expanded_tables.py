@@ -8,6 +8,7 @@ belong to one row are added up first (weights of an attention).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -15,8 +16,9 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.as_matmuls import AsMatmuls, Replaced, as_matmuls_of
 from mfu_doctor.analysis.evidence.attribution import shapes_of
+from mfu_doctor.analysis.evidence.read_again import is_read_again
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
-from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
+from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.arrays.distinct import without
@@ -87,8 +89,15 @@ def _on_thread(run: Run, calls: Rows) -> list[ExpandedTable]:
             continue
         reader = _reader(run, calls[at + 1 : at + 1 + _NEAR], lookup.elements)
         one = _product(run, row, reader, lookup) if reader is not None else None
-        found += [] if one is None else [one]
+        later = calls[run.trace.events.start[calls] > run.trace.events.start[reader]] if one is not None else calls[:0]
+        if one is not None and not is_read_again(run, later, lookup.elements, _is_lookup(run)):
+            found.append(one)
     return found
+
+
+def _is_lookup(run: Run) -> Callable[[int], bool]:
+    names = ids_matching(run.trace, _LOOKUP)
+    return lambda row: bool(np.isin(run.trace.events.name[row], names))
 
 
 def _lookup(run: Run, row: int) -> _Lookup | None:

@@ -1,7 +1,8 @@
-"""Attentions whose scores get a bias that is itself a product with the queries: relative positions.
+"""Attentions whose scores get a bias that no fused kernel takes: relative positions.
 
-The scores are the sum of two products of one size. No fused kernel computes the second one: it would have to be given as a mask
-of the full size, with a gradient.
+The scores are the sum of two products of one size, one of them with the queries: it would have to be given as a mask of the full
+size, with a gradient. Or the bias is learned, for all samples alike: no fused kernel of a CPU takes a mask that needs a gradient.
+Backward sums the gradient of the scores for such a bias.
 """
 
 from __future__ import annotations
@@ -20,19 +21,25 @@ from mfu_doctor.trace import Category
 
 _SUM = re.compile(r"^aten::add_?$")
 _PRODUCT = re.compile(r"^aten::(bmm|baddbmm)$")
+_SUM_NODE = re.compile(rf"{NODE_CALL.pattern}AddBackward0$")
+_TOTAL = re.compile(r"^aten::sum$")
 _SOFTMAX = re.compile(r"^aten::_softmax(_backward_data)?$")
 
 
-def has_query_bias(run: Run, softmax: Rows) -> Mask:
+def has_own_bias(run: Run, softmax: Rows) -> Mask:
     """Whether each of these softmaxes, of forward or of backward, reads such a sum; shape of `softmax`."""
     made = maker_of(run, under(run, softmax, NODE_CALL))
     forward = np.where(made >= 0, made, softmax)
     ops = run.trace.rows(Category.CPU_OP)
-    sums = _whole(run, rows_matching(run.trace, _SUM, ops), {_shape(run, row, 0) for row in set(forward.tolist())})
-    if not len(sums):
+    scores = {_shape(run, row, 0) for row in set(forward.tolist())}
+    sums, learned = _whole(run, rows_matching(run.trace, _SUM, ops), scores), _learned(run, scores)
+    if not len(sums) and not len(learned):
         return np.zeros(len(softmax), np.bool_)
     others = rows_matching(run.trace, _PRODUCT, ops), rows_matching(run.trace, _SOFTMAX, ops)
-    known = {row: _is_biased(run, row, (sums, *others)) for row in set(forward.tolist())}
+    known = {
+        row: len(_since(run, row, learned, others[1])[0]) > 0 or _is_biased(run, row, (sums, *others))
+        for row in set(forward.tolist())
+    }
     return np.array([known[row] for row in forward.tolist()], np.bool_)
 
 
@@ -47,15 +54,33 @@ def _whole(run: Run, sums: Rows, scores: set[tuple[int, ...] | None]) -> Rows:
 
 def _is_biased(run: Run, softmax: int, ops: tuple[Rows, Rows, Rows]) -> bool:
     """Whether two products with as many elements on the left make what this softmax reads; `ops`: sums, products, softmaxes."""
-    start, track = run.trace.events.start, run.trace.events.track
-    sums, products, others = (rows[(start[rows] < start[softmax]) & (track[rows] == track[softmax])] for rows in ops)
-    since = start[others].max() if len(others) else -1
-    sums = sums[start[sums] > since]
+    start = run.trace.events.start
+    sums, since = _since(run, softmax, ops[0], ops[2])
     if not len(sums):
         return False
+    products = ops[1][run.trace.events.track[ops[1]] == run.trace.events.track[softmax]]
     between = products[(start[products] > since) & (start[products] < start[sums].min())]
     sizes = [prod(shape) for row in between.tolist() if (shape := _left(run, row)) is not None]
     return max((sizes.count(size) for size in sizes), default=0) > 1
+
+
+def _since(run: Run, softmax: int, rows: Rows, others: Rows) -> tuple[Rows, int]:
+    """Those rows of its thread between the softmax before this one and itself, and when that one began (-1: there is none)."""
+    start, track = run.trace.events.start, run.trace.events.track
+    rows, others = (x[(start[x] < start[softmax]) & (track[x] == track[softmax])] for x in (rows, others))
+    since = int(start[others].max(initial=-1))
+    return rows[start[rows] > since], since
+
+
+def _learned(run: Run, scores: set[tuple[int, ...] | None]) -> Rows:
+    """Sums that add a smaller tensor to scores, for which backward sums the gradient; none where a fused kernel takes it."""
+    ops = run.trace.rows(Category.CPU_OP)
+    nodes = rows_matching(run.trace, _SUM_NODE, ops) if run.is_cpu else ops[:0]
+    totals = under(run, rows_matching(run.trace, _TOTAL, ops), NODE_CALL)
+    made = maker_of(run, nodes[np.isin(nodes, totals)])
+    made = made[made >= 0]
+    added = [row for row in made.tolist() if scores & {_shape(run, row, 0), _shape(run, row, 1)}]
+    return np.array([row for row in added if _shape(run, row, 0) != _shape(run, row, 1)], np.int64)
 
 
 def _left(run: Run, product: int) -> tuple[int, ...] | None:

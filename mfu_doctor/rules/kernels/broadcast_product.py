@@ -21,8 +21,9 @@ How to fix
     F.scaled_dot_product_attention for all of it. For distances of all pairs use torch.cdist.
 
 When it is wrong
-    The sum is known by the order of the calls and by its size. If the products are used elsewhere too, they must still be made.
-    cdist computes distances from matmuls: points that are close to each other lose digits.
+    The sum is known by the order of the calls and by its size. Products that something else reads too (directions beside
+    distances) are left alone: they must still be made. cdist computes distances from matmuls: points that are close to each
+    other lose digits.
 
 References
     https://pytorch.org/docs/stable/generated/torch.einsum.html

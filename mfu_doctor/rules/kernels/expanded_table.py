@@ -23,8 +23,8 @@ How to fix
     without it: pad, view, slice ("skewing").
 
 When it is wrong
-    The product is known by the order of the calls and by its size. If the looked-up rows are used elsewhere too, they must still
-    be looked up.
+    The product is known by the order of the calls and by its size. Rows that something else may read too are left alone: they
+    must still be looked up.
 
 References
     Huang et al., Music Transformer, ICLR 2019 (skewing).

@@ -153,6 +153,19 @@ def test_a_mean_over_all_squared_differences_is_no_distance() -> None:
     silent(broadcast_product, drawing(draw))
 
 
+def test_differences_that_something_else_needs_too_are_made_all_the_same() -> None:
+    """A force, or a network of positions: distance and direction of each pair."""
+
+    def draw(one: Drawing) -> None:
+        one.op("aten::sub", 2000, Q, K)
+        one.op("aten::square", 1000, ALL)
+        one.op("aten::sum", 1000, ALL, concrete=["[-1]", "False", ""])
+        one.op("aten::rsqrt", 10, [HEADS, N, N])
+        one.drawn.op("aten::einsum", dims=[[], [[HEADS, N, N], ALL]], types=["", "TensorList"], host=3000)
+
+    silent(broadcast_product, drawing(draw))
+
+
 def test_a_sum_over_everything_has_no_subscripts() -> None:
     finding = found(broadcast_product, following("aten::mul", Q, K, dims=""))
     assert "torch.einsum(...)" in finding.fix

@@ -159,6 +159,18 @@ def test_rows_that_something_else_reads_first_are_left_alone() -> None:
     silent(expanded_table, drawing(Drawing.lookup))
 
 
+def test_rows_that_something_else_may_read_later_are_left_alone() -> None:
+    """As many heads as positions: the product of queries and keys has the size of the rows, which it does not read."""
+
+    def draw(one: Drawing) -> None:
+        one.lookup()
+        one.op("aten::bmm", 5_000, (T, T, D), (T, D, T))
+        one.op("aten::tanh", 10, EXPANDED)
+        one.op("aten::mv", 10, (T * T, D), (D,))
+
+    silent(expanded_table, drawing(draw))
+
+
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_bias_that_is_a_product_with_the_queries_is_not_promised_to_a_fused_kernel(backward: bool) -> None:
     heads = BATCH * HEADS
@@ -182,3 +194,22 @@ def test_a_bias_that_is_a_product_with_the_queries_is_not_promised_to_a_fused_ke
 
     found(unfused_attention, run_of_one(lambda one: attention(one, biased=False)))
     silent(unfused_attention, run_of_one(lambda one: attention(one, biased=True)))
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_no_fused_kernel_of_a_cpu_takes_a_bias_that_is_learned(learned: bool) -> None:
+    """Backward sums the gradient of the scores over samples and heads: the bias needs one."""
+    heads = BATCH * HEADS
+
+    def attention(one: Drawing) -> None:
+        one.op("aten::bmm", 3_000, (heads, T, D), (heads, D, T))
+        one.op("aten::add", 1_000, (heads, T, T), (T, T), sequence=6)
+        one.op("aten::_softmax", 1_000, (heads, T, T), sequence=7)
+        one.op("aten::bmm", 3_000, (heads, T, T), (heads, T, D))
+        with one.drawn.span(f"{ENGINE}AddBackward0", "cpu_op", sequence=6):
+            one.drawn.python(1)
+            if learned:
+                one.op("aten::sum", 1_000, (heads, T, T))
+
+    judge = silent if learned else found
+    judge(unfused_attention, run_of_one(attention))
