@@ -237,6 +237,19 @@ def figure(value: float | None, unit: str) -> str:
     return f"{_trimmed(significant(value / scale, COMPARED_DIGITS))} {name}"
 
 
+def figure_beside(value: float | None, limit: float | None, unit: str) -> str:
+    """A figure beside its limit: with as many digits as it takes to tell that it is another one, 10.02 % beside 10.0 %."""
+    text = figure(value, unit)
+    if value is None or limit is None or text != figure(limit, unit):
+        return text
+    scale, name = (0.01, "%") if unit == "share" else time_unit(value, COMPARED_DIGITS) if unit == "s" else (1.0, "")
+    texts = (
+        (significant(value / scale, digits), significant(limit / scale, digits))
+        for digits in range(COMPARED_DIGITS, 18)
+    )
+    return next((f"{own} {name}".rstrip() for own, other in texts if own != other), text)
+
+
 def change_of(change: float | None, unit: str) -> str:
     """A change by the name of the unit: relative for seconds (+8.6 %), else a difference (+6.5 points, +1)."""
     if change is None:

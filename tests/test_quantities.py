@@ -143,6 +143,23 @@ def test_evidence_reads_in_units_for_people(value: float | str, unit: str, text:
 
 
 @pytest.mark.parametrize(
+    ("value", "limit", "unit", "text"),
+    [
+        (0.10018, 0.1, "share", "10.02 %"),
+        (0.1, 0.1, "share", "10.0 %"),
+        (0.3000004, 0.3, "s", "300.0004 ms"),
+        (0.16, 0.1, "share", "16.0 %"),
+        (3.0, 3.0, "count", "3"),
+        (None, 0.1, "share", "unknown"),
+    ],
+)
+def test_a_figure_that_is_not_its_limit_does_not_read_like_it(
+    value: float | None, limit: float, unit: str, text: str
+) -> None:
+    assert quantities.figure_beside(value, limit, unit) == text
+
+
+@pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
         (0.4476, "s", "447.6 ms"),

@@ -22,7 +22,7 @@ from mfu_doctor.comparison.samples import (
 )
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.rule_checks import rule_checks
-from mfu_doctor.quantities import change_of, figure, percent, spread_of
+from mfu_doctor.quantities import change_of, figure, figure_beside, percent, spread_of
 from mfu_doctor.result.job_as_run import JOB_STEP
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import (
@@ -183,7 +183,7 @@ def _blind(budget: Budget, before: Sample | None, spread: float | None) -> str:
 def _sentence(budget: Budget, now: Sample, before: Sample | None, limit: float, why: str) -> str:
     measure = budget.measure
     side = "at least" if measure.at_least else "at most"
-    text = f"{measure.title} {'is' if measure.unit != COUNT else 'are'} {figure(now.value, measure.unit)}"
+    text = f"{measure.title} {'is' if measure.unit != COUNT else 'are'} {figure_beside(now.value, limit, measure.unit)}"
     if now.spread and measure.unit != COUNT:
         text += f" +-{spread_of(now.spread, now.value, measure.unit)}"
     if before is not None:

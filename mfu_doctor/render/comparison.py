@@ -27,6 +27,8 @@ SMALLEST = 0.001  # of the step: a bucket that is shorter, or a kernel that chan
 LEAST_NAME = 24  # columns of the first column in a row that is not folded
 FULL_NAME = 120  # columns of a kernel's name in markdown
 TWO_DECIMALS = 9.995  # a larger ratio has three digits, as all numbers
+PROVES_LITTLE = 2.0  # a predicted step whose ends are so far apart comes true nearly whatever happens
+SUMS = 0.005  # of the step: parts that differ less from it add up to it
 SMALLEST_RATIO = 1.005  # less would be "1.00x faster"
 
 
@@ -151,20 +153,18 @@ def _prediction(prediction: Prediction) -> str:
     """Whether the predicted gain came true."""
     if prediction.predicted_s is None or prediction.low_s is None or prediction.high_s is None:
         return f"no prediction was checked: {prediction.reason}"
-    span = quantities.duration_range(prediction.low_s, prediction.high_s, 3)
-    of = (
-        ""
-        if quantities.duration(prediction.low_s) == quantities.duration(prediction.high_s)
-        else " of the middle of the range"
-    )
+    low, best, high = prediction.low_s, prediction.predicted_s, prediction.high_s
+    span = "" if _time(low) == _time(high) else f" ({quantities.duration_range(low, high, 3)})"
     error = quantities.signed_percent(prediction.error or 0.0)
     noise = f", noise: +-{quantities.duration(prediction.noise_s, 2)}" if prediction.noise_s else ""
     came = prediction.outcome or ""
-    if came == HELD and not prediction.low_s <= (prediction.measured_s or 0.0) <= prediction.high_s:
+    if came == HELD and not low <= (prediction.measured_s or 0.0) <= high:
         came += " within the noise"
+    elif came == HELD and high > PROVES_LITTLE * low:
+        came += ", but its range is too wide to prove much"
     return (
-        f"the prediction for {' and '.join(prediction.fixes)} {came}; predicted step: {span}, "
-        f"measured step: {_time(prediction.measured_s)}, error{of}: {error}{noise}"
+        f"the prediction for {' and '.join(prediction.fixes)} {came}; predicted step: {_time(best)}{span}, "
+        f"measured step: {_time(prediction.measured_s)}, error: {error}{noise}"
     )
 
 
@@ -180,12 +180,25 @@ def _tables(comparison: Comparison) -> list[Table]:
     ]
     sides = ("before", "after")
     tables = [
-        Table("Step time breakdown", ("", *sides, "change", ""), [_time_row(row) for row in moved]),
+        Table(
+            f"Step time breakdown{_profiled(comparison)}", ("", *sides, "change", ""), [_time_row(row) for row in moved]
+        ),
         Table("Kernels that changed most", ("", *sides, "change"), [_kernel_row(row) for row in kernels], True),
         Table("Counts per step", ("", *sides, "change"), counts),
         Table("Settings", ("", *sides), settings),
     ]
     return [table for table in tables if table.rows]
+
+
+def _profiled(comparison: Comparison) -> str:
+    """What the parts add up to, where that is another step than the one above: the profiled one."""
+    parts = [row for row in comparison.buckets if ":" not in row.name]
+    whole = [
+        sum(side or 0.0 for side in sides) for sides in zip(*((row.before, row.after) for row in parts), strict=True)
+    ]
+    steps = comparison.step.before, comparison.step.after
+    alike = all(abs(all_of - (step or 0.0)) <= SUMS * all_of for all_of, step in zip(whole, steps, strict=False))
+    return "" if alike else f" (profiled: {_time(whole[0])} to {_time(whole[1])})"
 
 
 def _time_row(row: Change) -> tuple[str, ...]:

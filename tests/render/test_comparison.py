@@ -80,3 +80,17 @@ def test_a_change_that_the_noise_hides_is_none() -> None:
     assert "no change beyond the noise (1.37x faster): step" in render(hidden, "terminal")
     unsure = replace(told, step=replace(told.step, real=None))
     assert "1.37x faster (too few steps to know the noise): step" in render(unsure, "terminal")
+
+
+def test_parts_that_are_of_another_step_say_of_which() -> None:
+    """On a CPU the profiled step is another one than the step without the profiler."""
+    assert "Step time breakdown  " in render(compared(), "terminal")
+    profiled = replace(compared(), step=Change(name="step", before=0.5, after=0.29))
+    assert "Step time breakdown (profiled: 412 ms to 300 ms)" in render(profiled, "terminal")
+
+
+def test_a_prediction_of_nearly_any_step_proves_little() -> None:
+    told = compared(0.331)
+    assert "came true;" in render(told, "terminal")
+    wide = replace(told, prediction=replace(told.prediction, low_s=0.1, high_s=0.4))
+    assert "came true, but its range is too wide to prove much" in " ".join(render(wide, "terminal").split())

@@ -114,7 +114,7 @@ def _row(check: Check, *, plus: str) -> tuple[str, ...]:
     return (
         check.status,
         check.name,
-        _with_spread(check.value, check.spread, check.unit, plus),
+        _with_spread(check.value, check.spread, check.unit, plus, limit=check.limit),
         f"{side} {check.budget if is_relative else quantities.figure(check.limit, check.unit)}",
         "" if check.baseline is None else _with_spread(check.baseline, check.baseline_spread, check.unit, plus),
         quantities.change_of(check.change, check.unit),
@@ -129,8 +129,8 @@ def _terminal_row(check: Check) -> tuple[str, ...]:
     return status, name, value, budget, baseline, change
 
 
-def _with_spread(value: float | None, spread: float | None, unit: str, plus: str) -> str:
-    text = quantities.figure(value, unit)
+def _with_spread(value: float | None, spread: float | None, unit: str, plus: str, *, limit: float | None = None) -> str:
+    text = quantities.figure_beside(value, limit, unit)
     told = quantities.spread_of(spread, value, unit) if spread and value is not None else ""
     return f"{text} {plus}{told}" if told.strip("0.") else text
 
