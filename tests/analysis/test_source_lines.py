@@ -42,6 +42,41 @@ def test_time_is_laid_to_the_innermost_function_that_covers_most_of_it() -> None
     assert str(HOST) == trace.tracks[track].tid
 
 
+def test_a_function_that_ran_already_when_the_recording_began_has_no_line() -> None:
+    """`opt.step()` started the recorder: all that the loop did stood at its line, "67 % of peak"."""
+    t = Timeline()
+    t.add("python_function", "worker.py(33): pump", 0, 1000, tid=999)  # another thread, written down with its own stack
+    t.add("python_function", "train.py(91): <module>", 1, 1000)
+    t.add("python_function", "loop.py(40): run", 2, 900)
+    t.add("python_function", "loop.py(12): one", 3, 100)
+    t.add("python_function", "torch/optim/optimizer.py(538): wrapper", 4, 30)
+    t.add("python_function", "torch/autograd/profiler.py(414): _start_trace", 5, 10)
+    for start in (10, 200, 300):
+        if start > 10:
+            t.add("python_function", "loop.py(12): one", start, 50)  # its line is where it begins: it is called again
+        t.add("cpu_op", "aten::mm", start + 40, 5)
+    t.add("cpu_op", "aten::mm", 950, 5)
+    t.add("cpu_op", "aten::mm", 400, 5)
+    t.add("cpu_op", "aten::mm", 400, 5, tid=999)
+    trace = t.trace()
+    frames = user_frames(trace)
+    rows = trace.rows(Category.CPU_OP)
+    assert sorted({place or "" for place in places_of(trace, rows, frames)}) == [
+        "loop.py, run()",
+        "loop.py:12",
+        "train.py",
+        "worker.py, pump()",
+    ]
+    spot = spent_at(trace, Intervals(np.array([500 * US]), np.array([800 * US])), frames, int(trace.events.track[1]))
+    assert spot is not None
+    assert spot.spelled == "loop.py, run()"
+    assert frames.is_within(
+        "loop.py:38", spot.place
+    )  # no function is known to begin between this line and the one it was at
+    assert not frames.is_within("loop.py:10", spot.place)
+    assert not frames.is_within("train.py:38", spot.place)
+
+
 def test_the_line_of_work_in_backward_is_that_of_its_operator() -> None:
     """Every backward operator runs at `loss.backward()`; autograd's sequence number leads to the forward pass."""
     t = Timeline(device=None)

@@ -1,7 +1,7 @@
 """Where in the user's code something happened: the file and line behind an event.
 
 "A sync at train.py:41" is more useful than "4 syncs per step". Two sources, in order: Python frames in a trace (their line is
-the first line of the function; the profiler records no other) and the positions of the main thread that profile() sampled
+the first line of the function, unless it ran already: see `opened`) and the positions of the main thread that profile() sampled
 (exact lines, but only for what took long enough to be sampled).
 """
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.analysis.views.opened import opened
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Trace
 
@@ -25,7 +26,6 @@ FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d{1,9})\): (?P<function>.*)")
 _INSTALLED = re.compile(
     r"(^|/)(site-packages|dist-packages)/(torch|numpy|triton|mfu_doctor)\w*/|/lib/python3[^/]*/(?!site-)"
 )
-_CALLS_MODULE = re.compile(r"(^|/)torch/nn/modules/module\.py\(\d+\): (_call_impl|inner|__call__)$")
 _AT_ONCE = 1 << 16  # frames
 _REMEMBERED = 1 << 12  # names of frames: the stacks of many calls have the same ones
 _MOST = 0.5  # share of a time from which on it was spent in a function
@@ -102,31 +102,44 @@ class Spot(Struct, frozen=True):
 class UserFrames(Struct, frozen=True):
     """The Python frames of the user's own code, nested once, so that many places can be looked up cheaply."""
 
-    places: dict[int, str]  # name id -> file:line
+    places: dict[int, str]  # name id -> file:line, or as in `opened`
     threads: dict[int, Thread]  # track -> its frames
     # Functions of libraries inside of which the steps run ("lightning.fit"). Where the thread was seen at a line that calls one,
     # the library was at work, and the line is not what to change.
     trainers: frozenset[str] = frozenset()
     # The innermost line of the user in the stack that an event's arguments carry, by their id; empty: none carries one.
     calls: tuple[str | None, ...] = ()
+    # Functions that ran already when the recording began, "train.py, main()", and a line inside: nobody knows where they begin.
+    opened: dict[str, str] = {}
 
     def is_within(self, line: str, function: str) -> bool:
-        """Whether a line is in the function that begins at this place: no other one of the file begins between them."""
+        """Whether a line is in this function: no other one of the file begins between its known line and this one."""
         file, _, number = line.rpartition(":")
-        begin_file, _, begin = function.rpartition(":")
-        if file != begin_file or int(begin) > int(number):
+        known_file, _, known = self.opened.get(function, function).rpartition(":")
+        if file != known_file or (function not in self.opened and int(known) > int(number)):
             return False
-        others = (place.rpartition(":") for place in self.places.values())
-        return not any(name == file and int(begin) < int(first) <= int(number) for name, _, first in others)
+        first, last = sorted((int(known), int(number)))
+        others = (place.rpartition(":") for place in self.places.values() if place not in self.opened)
+        return not any(name == file and first < int(begin) <= last for name, _, begin in others)
 
 
 def user_frames(trace: Trace, trainers: frozenset[str] = frozenset()) -> UserFrames:
     """Collect and nest the user's frames of a trace; `trainers` as in `UserFrames`."""
-    places = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
-    frames = trace.frames(np.array(list(places), np.int64))
+    lines = {i: place for i, name in enumerate(trace.names) if (place := user_place(name)) is not None}
+    frames = trace.frames(np.array(list(lines), np.int64))
+    without = {i: _without_line(trace.names[i]) for i in opened(trace, frames)}
+    places = lines | without
     threads = {track: thread_of(trace, frames[mine]) for track, mine in groups(trace.events.track[frames])}
     calls = tuple(_line_of(args.call_stack) if args.call_stack else None for args in trace.args)
-    return UserFrames(places, threads, trainers, calls if any(calls) else ())
+    known = {place: lines[i] for i, place in without.items()}
+    return UserFrames(places, threads, trainers, calls if any(calls) else (), known)
+
+
+def _without_line(frame: str) -> str:
+    """A frame as it is named where its line says nothing: "train.py" for its outermost code, "train.py, main()"."""
+    match = FRAME.match(frame)
+    assert match is not None
+    return match["file"] if match["function"] == "<module>" else f"{match['file']}, {match['function']}()"
 
 
 def thread_of(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
@@ -171,8 +184,8 @@ def spent_at(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
 
 def spot_of(trace: Trace, frames: UserFrames, name: int) -> Spot:
     """The place and the function of a user's frame, by the id of its name."""
-    match = FRAME.match(trace.names[name])
-    return Spot(frames.places[name], match["function"] if match else None)
+    place, match = frames.places[name], FRAME.match(trace.names[name])
+    return Spot(place, match["function"] if match and place not in frames.opened else None)
 
 
 def heaviest(thread: Thread, where: Intervals) -> int | None:
@@ -275,26 +288,3 @@ def _from_samples(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames)
     known[known] &= times[index[known]] < trace.events.end[rows[known]]
     first = [samples[i] if ok else None for i, ok in zip(index.tolist(), known.tolist(), strict=True)]
     return [None if sample is None or sample.call in frames.trainers else sample.place for sample in first]
-
-
-def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> npt.NDArray[np.bool_]:
-    """Whether each event row is inside a function of the user that a module calls beside its forward(); shape of `rows`.
-
-    A function that a module calls and that runs a forward() is no hook: it is wrapped around it.
-    """
-    found = np.zeros(len(rows), np.bool_)
-    called = np.array([i for i, name in enumerate(trace.names) if _CALLS_MODULE.search(name)], np.int64)
-    forward = np.array([i for i, name in enumerate(trace.names) if name.endswith(": forward")], np.int64)
-    python = trace.frames(np.arange(len(trace.names) if len(called) and frames.threads else 0))
-    for track in frames.threads if len(called) else ():
-        every = thread_of(trace, python[trace.events.track[python] == track])
-        around = every.around(np.arange(len(every.name)))
-        by_module = (around >= 0) & np.isin(every.name[np.maximum(around, 0)], called)
-        own = np.isin(every.name, np.array(list(frames.places), np.int64))
-        begins = every.start[np.isin(every.name, forward)]
-        runs_one = np.searchsorted(begins, every.end) > np.searchsorted(begins, every.start)
-        hooks = every.only(by_module & own & ~runs_one)
-        mine = trace.events.track[rows] == track
-        if len(hooks.name):
-            found[mine] = hooks.innermost(trace.events.start[rows[mine]]) >= 0
-    return found

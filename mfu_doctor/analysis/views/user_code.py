@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines, line_within
 from mfu_doctor.analysis.views.host import host_view
+from mfu_doctor.analysis.views.module_hooks import in_hooks
 from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_only, known_in, python_at
-from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, in_hooks, places_of, spent_at, user_frames
+from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.trainers import trainers_of
 from mfu_doctor.analysis.views.twin_gaps import recorders_own, twin_gaps
 from mfu_doctor.analysis.views.windows import SHAPES, TimingView, recorded_window
