@@ -28,6 +28,10 @@ class Window(Struct, frozen=True, kw_only=True):
     steps: int
 
 
+TOO_LARGE = "a step has about"
+"""In the note of a recording with fewer steps than asked for, because steps have too many events."""
+
+
 class Schedule(Struct, frozen=True, kw_only=True):
     """Phases in steps: as asked for and as they really happened."""
 
@@ -49,7 +53,7 @@ class LoaderFacts(Struct, frozen=True, kw_only=True):
     prefetch_factor: int | None = None
     batch_size: int | None = None
     fetches: int = 0
-    begun: int = 0  # iterators of one loader that these fetches were of
+    begun: int | None = None  # iterators of one loader that these fetches were of; None: not counted
     length: int | None = None  # batches of an iterator, where it tells
     wait_s: float | None = None  # median seconds the main thread waited per fetch, un-profiled steps
     cpu_s: float | None = None  # median CPU seconds of the main thread per fetch, un-profiled steps

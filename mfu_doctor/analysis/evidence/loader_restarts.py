@@ -14,6 +14,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
 from mfu_doctor.arrays.distinct import without
 from mfu_doctor.arrays.intervals import Intervals, union
+from mfu_doctor.facts import LoaderFacts
 from mfu_doctor.trace import Category
 
 _FEWEST = 5  # batches: fewer may be those of short epochs
@@ -38,13 +39,24 @@ class Restarts(Struct, frozen=True):
     ends: Intervals
 
 
+def unknown_restarts(loader: LoaderFacts) -> str | None:
+    """Why it is not known whether a loader with workers begins anew for each batch; None if it is."""
+    if not loader.num_workers or loader.fetches < _FEWEST:
+        return None
+    if loader.begun is None:
+        return "an earlier version recorded this, which did not count how often a loader begins: record it again"
+    if loader.length is None and loader.begun >= _MOSTLY * loader.fetches:
+        return "the DataLoader begins for nearly each batch, and how many batches it has is not known"
+    return None
+
+
 @once
 def loader_restarts(run: Run) -> Restarts | None:
-    """Those of the steady steps; None if the loader goes on, or has no workers to start."""
+    """Those of the steady steps; None if the loader goes on, has no workers to start, or nothing tells."""
     loader = loader_facts(run)
     if loader is None or not loader.num_workers or (loader.length or 1) < _SEVERAL:
         return None
-    if loader.begun < _MOSTLY * loader.fetches or loader.fetches < _FEWEST:
+    if loader.begun is None or loader.begun < _MOSTLY * loader.fetches or loader.fetches < _FEWEST:
         return None
     return _around(run, steady_of(run).issued(run, run.host.fetch_rows))
 

@@ -24,7 +24,7 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.loader_restarts import loader_restarts
+from mfu_doctor.analysis.evidence.loader_restarts import loader_restarts, unknown_restarts
 from mfu_doctor.analysis.evidence.loading import loader_facts
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change, PaceWorkers, ScaleHost
@@ -49,7 +49,8 @@ def restarted_loader(run: Run) -> Outcome:
     if loader is None:
         return Skip("no DataLoader was used during the recording")
     if restarts is None:
-        return None
+        unknown = unknown_restarts(loader)
+        return Skip(unknown) if unknown is not None else None
     steady = steady_of(run)
     takes_ns = steady.per_step(restarts.begins.total_ns)
     if takes_ns < WORTH_SHARE * steady.step_ns:
@@ -66,7 +67,7 @@ def restarted_loader(run: Run) -> Outcome:
         decides=Ends(low="half of it is loading the batch", high="what follows the fetch is the end of the workers"),
         change=Change(half, begun, all_of_it),
         evidence=(
-            shown("iterators begun", loader.begun, "count"),
+            shown("iterators begun", loader.begun or 0, "count"),
             shown("from the first seed to the batch", seconds(takes_ns), "s"),
         ),
         place=run.places(steady.issued(run, run.host.fetch_rows)[:1])[0],

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.facts import LoaderFacts
+from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.input.restarted_loader import restarted_loader
 from tests.rules.drawing import WORKERS
@@ -59,7 +60,20 @@ def test_what_the_program_does_before_a_fetch_is_its_own() -> None:
 
 @pytest.mark.parametrize(
     "facts",
-    [{"begun": 1}, {"begun": 10}, {"length": 1}, {"length": None}, {"fetches": 4, "begun": 4}, {"num_workers": 0}],
+    [
+        {"begun": 1},
+        {"begun": 10},
+        {"length": 1},
+        {"begun": 1, "length": None},
+        {"fetches": 4, "begun": 4},
+        {"num_workers": 0},
+    ],
 )
 def test_epochs_loaders_of_one_batch_streams_and_loaders_without_workers_are_no_finding(facts: dict[str, Any]) -> None:
     silent(restarted_loader, run_with(**facts))
+
+
+@pytest.mark.parametrize("facts", [{"begun": None}, {"length": None}])
+def test_what_was_not_counted_is_not_passed(facts: dict[str, Any]) -> None:
+    """Recordings of an earlier version have no number of iterators: 0 of them was taken for a loader that goes on."""
+    assert isinstance(restarted_loader.judge(run_with(**facts)), Skip)
