@@ -99,12 +99,16 @@ def unused_gradients(run: Run) -> Outcome:
     told = sum(group.parameters or 0 for group in groups)
     count = told or steady.per_step(len(steady.issued(run, found[remedy].handed)))
     modules = tuple(dict.fromkeys(name for group in groups for name in group.modules))
+    whole = run.facts is not None and run.facts.unused_gradients is not None
+    least = "" if whole else "at least "
     small = remedy is _PASS_THROUGH and spent < _WORTH_SWITCHING * steady.step_ns
     return Finding(
-        summary=f"{counted(count, 'gradient')} per step are computed but never used; the needless part of backward takes "
-        f"{steady.share(spent)} of the step",
+        summary=f"{least.capitalize()}{counted(count, 'gradient')} per step are computed but never used; the needless part of "
+        f"backward takes {least}{steady.share(spent)} of the step",
         fix=remedy.fix.format(of=f"{' and '.join(modules)}: " if modules else ""),
-        detail=remedy.detail,
+        detail=remedy.detail
+        if whole
+        else f"{remedy.detail}; the trace alone need not show all of them: it saves at least this",
         confidence="measured",
         decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
         change=found[remedy].removed(run),

@@ -60,7 +60,9 @@ def test_backward_beyond_the_last_used_gradient_vanishes() -> None:
         run = loop(3, device=device)
         handing = 0 if device else 3 * 8  # on a CPU the additions take device time too
         assert price_us(unused_gradients, run).low_ns == close(3 * 500 + handing)
-    assert "3 gradients per step" in found(unused_gradients, run).summary
+    said = found(unused_gradients, run)
+    assert said.summary.startswith("At least 3 gradients per step")  # 47 of 73 were said, and 52 ms where 133 went
+    assert "at least" in said.summary.partition("backward takes")[2]
 
 
 def test_what_is_removed_is_no_work_of_the_model() -> None:
@@ -98,7 +100,7 @@ def test_gradients_that_another_optimizer_resets_are_those_of_a_missing_detach()
 
     run = run_of(steps(body, device=False))
     finding = found(unused_gradients, run)
-    assert finding.summary.startswith("3 gradients per step")
+    assert finding.summary.startswith("At least 3 gradients per step")
     assert ".detach()" in finding.fix
     assert finding.detail is not None
     assert "another optimizer resets" in finding.detail
