@@ -29,7 +29,9 @@ def caveats_of(report: Report) -> tuple[Caveat, ...]:
     found += [Caveat(kind="note", text=text) for text in (*report.cautions, *notes, *report.mfu.notes)]
     repeated = {told[rule].summary for rule in _SAID_BY_HEADLINE if rule in told and report.mfu.value is None}
     if "few-steps" in told:
-        repeated |= set(notes) & {told["few-steps"].detail}  # the summary of the rule says the same
+        few = told["few-steps"]
+        repeated |= set(notes) & {few.detail}  # the summary of the rule says the same
+        repeated |= {text for text in report.cautions if f"; {text}" in few.summary}
     once: dict[str, Caveat] = {}
     for caveat in found:
         if caveat.text not in repeated:

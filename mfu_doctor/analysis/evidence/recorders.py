@@ -23,19 +23,25 @@ def record_again(run: Run, *, active: int, skip: int | None = None) -> str:
     return again_with(run.facts, active=active, skip=skip)
 
 
-def again_with(facts: Facts, *, active: int | None = None, skip: int | None = None) -> str:
+def again_with(facts: Facts, *, active: int | None = None, skip: int | None = None, at_step: int | None = None) -> str:
     """The same for a trace that mfu-doctor recorded.
 
     Args:
         facts: what the recorder wrote.
         active: steps to record; None: as many as usual.
         skip: steps to skip first; None: as many as usual.
+        at_step: the first recorded step; None: as soon as the others have passed.
     """
-    asked = [(name, count) for name, count in (("skip", skip), ("active", active)) if count is not None]
+    given = (("skip", skip), ("active", active), ("at_step", at_step))
+    asked = [(name, count) for name, count in given if count is not None]
     if _is_profile(facts):
         return f"mfu_doctor.profile({', '.join(f'{name}={count}' for name, count in asked)})"
     return " ".join(
-        ["mfu-doctor run", *(f"--{name} {count}" for name, count in asked), _program(facts.site or "train.py")]
+        [
+            "mfu-doctor run",
+            *(f"--{name.replace('_', '-')} {count}" for name, count in asked),
+            _program(facts.site or "train.py"),
+        ]
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.stopwatch import cuda_in_use
 from mfu_doctor.capture.profiler.session import Options
+from mfu_doctor.facts import TOO_LARGE
 
 # Stopping and exporting a window holds the GIL for about 4 us per event and needs 1.5 kB of memory for each: 300 000
 # events are about a second and half a gigabyte (measured, torch 2.13).
@@ -89,7 +90,7 @@ def steps_within_budget(steps: int, step: StepSize, options: Options, notes: Not
     allowed = max(1, int(EVENT_BUDGET / max(events, 1.0)))
     if allowed < steps:
         notes.say(
-            f"{allowed} of {steps} steps recorded{_with(options)}: a step has about {int(events)} events, "
+            f"{allowed} of {steps} steps recorded{_with(options)}: {TOO_LARGE} {int(events)} events, "
             f"at most {EVENT_BUDGET} are recorded"
         )
     return min(steps, allowed)

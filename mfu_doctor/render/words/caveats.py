@@ -14,7 +14,7 @@ def first_caveats(report: Report) -> list[tuple[str, str]]:
     Where advice would be wrong, nothing else matters.
     """
     told = [c for c in report.caveats if c.spoils == ADVICE] or [c for c in report.caveats if c.spoils is not None]
-    return [(c.text, (c.remedy or "").removeprefix("# ").partition(" #")[0].rstrip()) for c in told]
+    return [(c.text, (c.remedy or "").removeprefix("# ")) for c in told]
 
 
 def caveat(text: str, remedy: str) -> str:

@@ -75,7 +75,7 @@ def _finding(run: Run, summary: str) -> Finding:
     attached = not run.is_cpu and later > beside
     return Finding(
         summary=summary,
-        fix=f"{again_with(facts, skip=_later(len(facts.timed_steps_s)))}  # record later",
+        fix=again_with(facts, skip=_later(len(facts.timed_steps_s))),
         detail="the profiler can stay attached to a GPU and slow later steps by 10 to 20 %" if attached else None,
         evidence=(
             shown("step beside the recording", beside, "s"),

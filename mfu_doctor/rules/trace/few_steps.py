@@ -12,7 +12,8 @@ How the gain is predicted
 
 How to fix
     Record at least four steps. With torch.profiler, call prof.step() once per iteration so that the trace has step events; with
-    mfu-doctor, let the program make enough steps, or record more of them (--active N).
+    mfu-doctor, let the program make enough steps, or record more of them (--active N). Where an epoch is shorter than what is
+    recorded, name the first step to record (--at-step N). Steps with too many events are not recorded again and again.
 
 When it is wrong
     The rule is wrong if a step takes minutes and was recorded only once for this reason.
@@ -23,10 +24,11 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.recorders import record_again
+from mfu_doctor.analysis.evidence.recorders import again_with, record_again
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.analysis.views.whole_trace import left_out
+from mfu_doctor.facts import TOO_LARGE
 from mfu_doctor.quantities import counted, time_of
 from mfu_doctor.rules.contract import Finding, Outcome, rule, shown
 
@@ -43,11 +45,13 @@ def few_steps(run: Run) -> Outcome:
     count = int(run.steps.steady.sum())
     if count >= ENOUGH:
         return None
+    notes = run.facts.notes if run.facts is not None else ()
+    large = next((note for note in notes if TOO_LARGE in note), None)
     return Finding(
         summary=_whole_trace(run)
         if run.steps.source == WHOLE
-        else f"Only {counted(count, 'analysed step')}{_alone(count)}",
-        fix=_remedy(run),
+        else f"Only {counted(count, 'analysed step')}{_alone(count)}{f'; {large}' if large else ''}",
+        fix="" if large else _remedy(run),
         detail=run.steps.note or "the step time may be an outlier",
         evidence=(shown("analysed steps", count, "count"), shown("steps from", run.steps.source)),
         effort="setting",
@@ -61,12 +65,22 @@ def _alone(count: int) -> str:
 
 
 def _remedy(run: Run) -> str:
-    """Record more steps. A program that ended before all were recorded has to make more."""
-    asked, done = (run.facts.asked, run.facts.recorded) if run.facts is not None else (None, None)
-    if asked is not None and done is not None and asked.active > ENOUGH >= done.active:
-        every = asked.skip + asked.timed + asked.warmup + asked.active + asked.shapes
+    """Record more steps. A program that ended before all were recorded has to make more.
+
+    Where it made enough of them in epochs that are shorter than the recording, a step has to be named at which it begins.
+    """
+    facts = run.facts
+    if facts is None or facts.asked is None or facts.recorded is None:
+        return record_again(run, active=_PROPOSED)
+    asked, done = facts.asked, facts.recorded
+    if asked.at_step is not None or not asked.active > ENOUGH >= done.active:
+        return record_again(run, active=_PROPOSED)
+    first = asked.skip + asked.timed + asked.warmup
+    every = first + asked.active + asked.shapes
+    made = facts.whole_run.steps if facts.whole_run is not None else 0
+    if made < every:
         return f"# let the program make more steps: with {every} or more, {asked.active} are recorded"
-    return record_again(run, active=_PROPOSED)
+    return again_with(facts, at_step=first)
 
 
 def _whole_trace(run: Run) -> str:
