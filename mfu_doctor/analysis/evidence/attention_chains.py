@@ -18,7 +18,7 @@ from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.devices.dtypes import element_bytes, short_dtype
-from mfu_doctor.trace import Category
+from mfu_doctor.trace import Category, EventArgs
 from mfu_doctor.units import NS_PER_S
 
 _LINKS = re.compile(r"^aten::(bmm|baddbmm|_softmax|_softmax_backward_data)$")
@@ -118,6 +118,9 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
     if scores is None or left is None or len(scores) < 3 or min(scores[-2:]) < _SHORTEST_SEQUENCE:
         return None
     queries, keys = scores[-2:]
+    after = (run.trace.args_of(row) for row in rows[i + 1 : i + reach + 1])
+    if not (_makes(product, prod(scores)) and all(_reads(args, prod(scores)) for args in after)):
+        return None  # scores that are sums of a part for each query and one for each key, as in graph attention
     width = left[-1] if names[i] == _FORWARD else _head_width(run, rows[i + 1], (queries, keys))
     if width is None:
         return None
@@ -136,6 +139,17 @@ def _chain(run: Run, rows: list[int], names: list[str], i: int) -> _Chain | None
         run.peaks.of(dtype) or 0.0,
         scores,
     )
+
+
+def _makes(product: EventArgs, elements: int) -> bool:
+    """Whether a product gives so many elements."""
+    last = [s for i in range(3) if (s := product.shape(i)) is not None and len(s) > 1][-2:]
+    return len(last) == 2 and prod(last[0][:-1]) * last[1][-1] == elements
+
+
+def _reads(product: EventArgs | None, elements: int) -> bool:
+    """Whether an operand of a product has so many elements."""
+    return product is not None and any(prod(product.shape(i) or ()) == elements for i in range(3))
 
 
 def _head_width(run: Run, row: int, sides: tuple[int, int]) -> int | None:

@@ -2,7 +2,7 @@
 
 A trace does not say which operator reads whose result. Three things together do: the operators have no node that backward runs,
 although operators around them have; they end in a read (item()); and either what is read can be nothing else (a NaN check, a
-standard deviation, an accuracy), or all of it happens in a hook of a module.
+standard deviation, an accuracy), or all of it happens in a hook of a module, where a histogram or a quantile is an end, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _STOP, _OTHER = "|", "O"
 _LETTERS = (
     ("I", re.compile(r"^aten::(item|is_nonzero|_local_scalar_dense)$")),
     ("C", re.compile(r"^aten::(isnan|isinf|isfinite|isposinf|isneginf)$")),
-    ("S", re.compile(r"^aten::((nan)?(median|quantile)|kthvalue|histc|histogram|(std|var)(_mean)?)$")),
+    ("H", re.compile(r"^aten::((nan)?(median|quantile)|kthvalue|histc|histogram)$")),
+    ("S", re.compile(r"^aten::(std|var)(_mean)?$")),
     ("A", re.compile(r"^aten::(any|all|logical_\w*[a-z]|bitwise_(not|or|and)|__(or|and)__)$")),
     ("R", re.compile(r"^aten::(sum|mean)$")),
     ("X", re.compile(r"^aten::(argmax|topk)$")),
@@ -47,8 +48,9 @@ _LAYER = re.compile(
     r"|scaled_dot_product_attention|\w*(layer|batch|group)_norm)$"
 )
 # A spread, a check or an accuracy that is read at once: what is computed for it is needed for nothing else.
-_READ_AT_ONCE = re.compile(r"SV*I|C[CAVR]*I|XV*E[VR]*I")
-_UP_TO_A_READ = re.compile(rf"[^{re.escape(_STOP)}]*I")
+_READ_AT_ONCE = re.compile(r"[SH]V*I|C[CAVR]*I|XV*E[VR]*I")
+# What a hook reads, or how its values are distributed: kept for the program, as no layer needs it.
+_FOR_THE_PROGRAM = re.compile(rf"[^{re.escape(_STOP)}]*[IH]")
 
 
 class Stretches(Struct, frozen=True):
@@ -69,7 +71,7 @@ class Diagnostics(Struct, frozen=True):
     """Statistics and checks that the program reads in its steps.
 
     Attributes:
-        sure: what a read value certainly is computed from, or all that a hook does up to its last read.
+        sure: what a read value certainly is computed from, or all that a hook does up to its last read or histogram.
         likely: this, and what the same functions compute before.
         hooked: whether hooks of modules do most of it.
     """
@@ -117,7 +119,7 @@ def diagnostics_of(run: Run) -> Diagnostics | None:
         return None
     places = np.array([place or "" for place in run.places(rows)])
     pure = (places != "") & ~np.isin(places, places[needed])
-    hooks = _line(run, rows, np.where(hooked & pure & ~needed, letter, _STOP)).found(_UP_TO_A_READ)
+    hooks = _line(run, rows, np.where(hooked & pure & ~needed, letter, _STOP)).found(_FOR_THE_PROGRAM)
     sure = _joined(len(rows), [*read, *hooks])
     if not sure:
         return None

@@ -81,6 +81,12 @@ def test_what_a_hook_computes_after_its_last_read_stays() -> None:
     assert price.high_ns == close(LAYERS * len(STATISTICS) * 50)
 
 
+def test_a_histogram_in_a_hook_is_kept_for_the_program() -> None:
+    run = training(hook(*STATISTICS, "aten::abs", "aten::histc"))
+    assert price_us(diagnostics_in_step, run).low_ns == close(LAYERS * (len(STATISTICS) + 2) * 50)
+    assert "histc" in found(diagnostics_in_step, training(hook("aten::item", "aten::histc"))).summary
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -111,3 +111,24 @@ def test_a_written_out_attention_on_a_cpu_counts_all_stretches_of_an_operator() 
     run = run_of(drawn, measured_peaks=(peak,))
     now = 2 * 1_002 + 400
     assert price_us(unfused_attention, run).mid_ns == close(now - 500 / 0.4)
+
+
+def test_scores_that_are_sums_are_no_attention_of_products() -> None:
+    """Graph attention: a score is a part for the one node and one for the other, which no fused kernel computes."""
+    scores, nodes = [4, 512, 512], [4, 512, 16]
+
+    def body(drawn: Timeline) -> None:
+        drawn.op("aten::bmm", dims=[nodes, [4, 16, 1]], types=["float", "float"], kernel=20)
+        drawn.op("aten::add", dims=[[4, 1, 512], [4, 512, 1]], types=["float", "float"], kernel=300)
+        drawn.op("aten::_softmax", dims=[scores, [], []], types=["float", "", ""], kernel=300)
+        drawn.op("aten::bmm", dims=[scores, nodes], types=["float", "float"], kernel=300)
+        # backward, in which the product of the next layer follows the softmax
+        drawn.op("aten::bmm", dims=[nodes, [4, 16, 512]], types=["float", "float"], kernel=300)
+        drawn.op(
+            "aten::_softmax_backward_data", dims=[scores, scores, [], []], types=["float", "float", "", ""], kernel=300
+        )
+        drawn.op("aten::bmm", dims=[scores, nodes], types=["float", "float"], kernel=300)
+        drawn.op("aten::bmm", dims=[nodes, [4, 16, 512]], types=["float", "float"], kernel=300)
+        drawn.sync()
+
+    silent(unfused_attention, run_of(steps(body)))
