@@ -91,7 +91,8 @@ def _is_read_again(run: Run, later: Rows, one: BroadcastProduct) -> bool:
 
     def makes(row: int) -> bool:
         named = len(rows_matching(run.trace, _BROADCASTING, np.array([row]))) > 0
-        return named and (_shape(run, row), _shape(run, row, 1)) == (one.left, one.right)
+        left, right = _shape(run, row), _shape(run, row, 1)
+        return named and max(prod(left), prod(right)) < prod(_broadcast(left, right)) == one.stored
 
     return is_read_again(run, later, one.stored, makes)
 

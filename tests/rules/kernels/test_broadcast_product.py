@@ -166,6 +166,15 @@ def test_differences_that_something_else_needs_too_are_made_all_the_same() -> No
     silent(broadcast_product, drawing(draw))
 
 
+def test_another_product_of_the_same_size_is_none_of_its_readers() -> None:
+    def draw(one: Drawing) -> None:
+        one.product()
+        one.op("aten::mul", 3000, [HEADS, N, N, 1], K)
+        one.op("aten::sum", 1000, ALL, concrete=["[2]", "False", ""])
+
+    assert "2 products per step" in found(broadcast_product, drawing(draw)).summary
+
+
 def test_a_sum_over_everything_has_no_subscripts() -> None:
     finding = found(broadcast_product, following("aten::mul", Q, K, dims=""))
     assert "torch.einsum(...)" in finding.fix
