@@ -19,7 +19,6 @@ from mfu_doctor.result.findings import (
     WITHHELD,
     Diagnosis,
     Saving,
-    first_words,
     result_words,
 )
 from mfu_doctor.result.report import Report
@@ -174,7 +173,7 @@ def _mfu(report: Report) -> list[str]:
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
     where = f"{_about(report, top)} ({_where(top)})"
-    begin = "No fault was found. A choice that trades exactness" if top.trades else first_words(top.fix, top.sure)
+    begin = top.begins
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"{begin}: {where}; {gain} more samples a second ({top.sure})"

@@ -151,7 +151,7 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     detail: str | None = None  # one more sentence under the fix
     effort: str | None = None  # setting, line, refactor
     risk: str | None = None  # none, rounding, convergence
-    trades: bool = False  # a choice, no fault: it gives up exactness of results for time
+    trades: bool = False  # a choice, no fault: it gives up exactness of results, or changes what is learned, for time
     confidence: str | None = None  # measured, modelled, hint
     saving: Saving | None = None
     decides: Ends | None = None  # what decides between the ends of a wide saving
@@ -172,6 +172,14 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     def sure(self) -> str:
         """How the amount of the saving is known, one of `SURE`."""
         return how_known(self.confidence, self.saving)
+
+    @property
+    def begins(self) -> str:
+        """How it is introduced as the first fix."""
+        if self.trades:
+            gives_up = "changes what is learned" if self.risk == "convergence" else "trades exactness"
+            return f"No fault was found. A choice that {gives_up}"
+        return first_words(self.fix, self.sure)
 
 
 class PlanStep(Struct, frozen=True, kw_only=True):

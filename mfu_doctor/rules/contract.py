@@ -54,7 +54,8 @@ class Finding(Struct, frozen=True, kw_only=True):
         step_share: the share of the step that it is about: it ranks a finding among those without a predicted saving.
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
-        trades: whether it is a choice and no fault: exactness of results for time. It is ranked by the low end of its saving.
+        trades: whether it is a choice and no fault: exactness, or what is learned (by its risk), for time. It is ranked by the
+            low end of its saving.
         confidence: how well the saving is known; see `Confidence`.
         decides: what decides between the ends of the saving, for a rule whose ends can be far apart.
         spoils: of a rule about the trace: whether it makes all advice wrong, or figures (`result.caveats`).

@@ -142,6 +142,8 @@ def test_a_choice_is_not_called_a_fault() -> None:
         in said
     )
     assert "Fix first" not in said
+    other = replace(choice, risk="convergence")
+    assert "No fault was found. A choice that changes what is learned: " in sentence(split(), other)
 
 
 def test_where_nothing_helps_the_sentence_says_how_far_the_kernels_are_from_their_least_time() -> None:

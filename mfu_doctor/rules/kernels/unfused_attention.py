@@ -109,6 +109,7 @@ def unfused_attention(run: Run) -> Outcome:
         ),
         place=run.places(chains.softmax[:1])[0],
         risk=advice.risk,
+        trades=advice.risk == "convergence",  # without dropout something else is learned
         confidence=advice.confidence,
     )
 
