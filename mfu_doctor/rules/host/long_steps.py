@@ -20,7 +20,8 @@ How to fix
 
 When it is wrong
     The rule is wrong if the recording contains such a step by chance. With one or two long steps the real cost is known only
-    roughly.
+    roughly. Work that usual steps may learn from (a rollout) is not advised against: it draws random numbers and keeps what it
+    makes, and usual steps take rows by an index.
 
 References
     https://pytorch.org/docs/stable/distributed.checkpoint.html (async_save)
@@ -31,6 +32,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import work_in
+from mfu_doctor.analysis.evidence.collected_data import may_be_learned_from
 from mfu_doctor.analysis.evidence.host_time import at_one_line, host_time_of, joined, longest_pause
 from mfu_doctor.analysis.evidence.rare_work import in_long_steps, times_less, told_of_the_run
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
@@ -49,6 +51,10 @@ _SIGMA, _TO_SIGMA = 3.0, 1.4826
 # One long step and two that say what a usual one takes: a default recording has three or four analysed steps.
 ENOUGH = 3
 _HALF = 0.5
+_NEEDED = (
+    "it draws random numbers and keeps what it makes, and usual steps take rows of tensors: they may learn from it, as from a "
+    "rollout"
+)
 
 
 @rule(
@@ -100,6 +106,7 @@ def long_steps(run: Run) -> Outcome:
         place=at.place if (at := rare or spot) else None,
         symptom_of=("outside-steps",) if told_of_the_run(run) else (),
         confidence="hint",
+        withhold=_NEEDED if may_be_learned_from(run, extra) else None,
     )
 
 

@@ -108,6 +108,30 @@ def test_a_function_of_all_steps_is_not_what_an_evaluation_calls_less_often() ->
     )
 
 
+def acting(*, draws: bool = True, keeps: bool = True, takes: bool = True) -> Run:
+    """One step in five acts eight times before it learns: at random, into a buffer that all steps take rows of."""
+    drawn = Timeline(device=None)
+    for step in range(10):
+        with drawn.step():
+            for _ in range(8 if step % 5 == 4 else 0):
+                drawn.op("aten::linear", host=200)
+                drawn.op("aten::normal" if draws else "aten::argmax", host=50)
+                drawn.op("aten::select", host=5)
+                drawn.op("aten::copy_" if keeps else "aten::item", host=5)
+            drawn.op("aten::index" if takes else "aten::unbind", host=20)
+            for name in ("aten::linear", "aten::mse_loss", "aten::add_"):
+                drawn.op(name, host=200)
+    return run_of(drawn)
+
+
+def test_what_usual_steps_may_learn_from_is_not_called_less_often() -> None:
+    """PPO was told to do its rollouts 37 times less often: it would learn from nothing."""
+    assert found(long_steps, acting()).withhold
+    assert not any(
+        found(long_steps, run).withhold for run in (acting(draws=False), acting(keeps=False), acting(takes=False))
+    )
+
+
 def test_equal_steps_are_not_long() -> None:
     silent(long_steps, run_of(saving(0)))
 
