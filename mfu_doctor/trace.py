@@ -246,9 +246,10 @@ class Trace(Struct, frozen=True):
     def rows(self, *categories: Category) -> npt.NDArray[np.int64]:
         """Row numbers of the events of these categories, in time order, shape (k,); not to be written to: all get the same."""
         if categories not in self._rows:
-            wanted = np.zeros(256, np.bool_)
-            wanted[list(categories)] = True
-            found = np.flatnonzero(wanted[self.events.category])
+            wanted = np.zeros(len(self.events), np.bool_)
+            for category in categories:
+                wanted |= self.events.category == category
+            found = np.flatnonzero(wanted)
             found.flags.writeable = False
             self._rows[categories] = found
         return self._rows[categories]
@@ -256,17 +257,18 @@ class Trace(Struct, frozen=True):
     def frames(self, names: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Row numbers of the Python frames that have one of these names, in time order, shape (k,).
 
-        Frames are nine tenths of a trace with stacks. They are looked through a part at a time: all rows of them, which `rows`
-        would keep, take more memory than any column.
+        Frames are nine tenths of a trace with stacks: all their rows, which `rows` would keep, take more memory than any column.
         """
+        return np.flatnonzero(self.named(names) & (self.events.category == Category.PYTHON))
+
+    def named(self, names: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each event has one of these names, shape (number of events,)."""
         wanted = np.zeros(len(self.names), np.bool_)
         wanted[names] = True
-        found = [np.zeros(0, np.int64)]
-        for at in range(0, len(self.events) if len(names) else 0, _AT_ONCE):
-            part = slice(at, at + _AT_ONCE)
-            is_frame = self.events.category[part] == Category.PYTHON
-            found.append(np.flatnonzero(is_frame & wanted[self.events.name[part]]) + at)
-        return np.concatenate(found)
+        found = np.zeros(len(self.events), np.bool_)
+        for at in range(0, len(found) if len(names) else 0, _AT_ONCE):
+            found[at : at + _AT_ONCE] = wanted[self.events.name[at : at + _AT_ONCE]]
+        return found
 
     def name_of(self, row: int) -> str:
         """Name of one event."""

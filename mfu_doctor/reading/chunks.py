@@ -80,7 +80,7 @@ class EventChunks:
                 return
             cut = block.rfind(self.separator)
             if cut >= 0:
-                chunk = b"".join((b"[", self._rest, block[: cut + 1], b"]"))
+                chunk = b"".join((b"[", self._rest, memoryview(block)[: cut + 1], b"]"))
                 self._rest = block[cut + self._gap :]
                 yield chunk
                 continue

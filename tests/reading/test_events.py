@@ -128,6 +128,7 @@ def test_frames_are_the_python_rows_of_some_names() -> None:
     made = [op(name, at, 1) | {"cat": cat} for at, name, cat in ((1, "f", "python_function"), (3, "f", "cpu_op"))]
     trace = read(*made, op("g", 5, 1) | {"cat": "python_function"}, op("f", 7, 1) | {"cat": "python_function"})
     wanted = trace.name_ids({"f"})
+    assert trace.named(wanted).tolist() == [True, True, False, True]
     assert trace.frames(wanted).tolist() == [0, 3]
     assert trace.frames(np.arange(len(trace.names))).tolist() == trace.rows(Category.PYTHON).tolist() == [0, 2, 3]
     assert trace.frames(wanted[:0]).tolist() == []

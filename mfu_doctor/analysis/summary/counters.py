@@ -94,7 +94,7 @@ def _per_step(run: Run, rows: Rows) -> float:
 
 def _inside(run: Run, rows: Rows, pattern: re.Pattern[str]) -> npt.NDArray[np.bool_]:
     """Whether each row has an ancestor on its thread whose name matches."""
-    named = np.isin(run.trace.events.name, ids_matching(run.trace, pattern))
+    named = run.trace.named(ids_matching(run.trace, pattern))
     found = np.zeros(len(rows), np.bool_)
     up = run.ops.parent[rows].astype(np.int64)
     while (up >= 0).any():

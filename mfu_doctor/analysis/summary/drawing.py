@@ -95,9 +95,7 @@ def _outermost(run: Run, start: int, end: int) -> npt.NDArray[np.int64]:
     """Operators and runtime calls in the step that no other operator encloses."""
     trace = run.trace
     rows = _inside(run, trace.rows(Category.CPU_OP, *CALL_CATEGORIES), start, end)
-    label = np.zeros(len(trace.names) + 1, np.bool_)
-    label[ids_matching(trace, LABEL)] = True
-    is_label = label[trace.events.name] | (trace.events.category == Category.ANNOTATION)
+    is_label = trace.named(ids_matching(trace, LABEL)) | (trace.events.category == Category.ANNOTATION)
     rows = rows[~is_label[rows]]
     parent = run.ops.parent[rows]
     outermost: npt.NDArray[np.int64] = rows[(parent < 0) | is_label[np.maximum(parent, 0)]]

@@ -196,7 +196,7 @@ def _sizes_of_gradients_alike(forward: Iterable[Call], backward: Iterable[Call])
 
 def _within(trace: Trace, tree: OpTree, rows: Rows, name: str) -> Rows:
     """The event of this name around each row, -1 without one."""
-    wanted = np.append(np.isin(trace.events.name, trace.name_ids(frozenset({name}))), False)
+    wanted = np.append(trace.named(trace.name_ids(frozenset({name}))), False)
     up = tree.parent[rows].astype(np.int64)
     while (climbing := (up >= 0) & ~wanted[up]).any():
         up[climbing] = tree.parent[up[climbing]]

@@ -120,7 +120,7 @@ def _of_sparse(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.bool_]:
     around[asked] = True
     found = around[rows]
     current = tree.parent[rows].astype(np.int64)
-    inside = np.isin(trace.events.name, trace.name_ids(SPARSE_PRODUCTS))
+    inside = trace.named(trace.name_ids(SPARSE_PRODUCTS))
     while (current >= 0).any():
         found |= (current >= 0) & inside[current]
         current = np.where(current >= 0, tree.parent[current], -1)
@@ -215,7 +215,7 @@ def _phases(trace: Trace, tree: OpTree, rows: Rows) -> npt.NDArray[np.uint8]:
     node[ids_matching(trace, NODE)] = True
     evaluate = node.copy()
     evaluate[ids_matching(trace, NODE_CALL)] = True
-    records = (events.sequence >= 0) & ~evaluate[events.name] & (events.category == Category.CPU_OP)
+    records = (events.sequence >= 0) & ~trace.named(np.flatnonzero(evaluate)) & (events.category == Category.CPU_OP)
     in_backward = np.zeros(len(rows), np.bool_)
     recorded = records[rows]
     innermost = np.full(len(rows), -1, np.int64)

@@ -31,10 +31,10 @@ def input_gradients(trace: Trace, tree: OpTree, rows: Rows) -> list[bool]:
         rows: event rows of the calls.
     """
     events = trace.events
-    is_node = np.isin(events.name, ids_matching(trace, NODE)) & (events.sequence >= 0)
+    is_node = trace.named(ids_matching(trace, NODE)) & (events.sequence >= 0)
     nodes = [next((up for up in tree.ancestors(row) if is_node[up]), -1) for row in rows.tolist()]
     calls = node_calls(trace)
-    kept = np.flatnonzero(np.isin(events.name, ids_matching(trace, ACCUMULATE)))
+    kept = np.flatnonzero(trace.named(ids_matching(trace, ACCUMULATE)))
     return [
         node < 0 or is_made(trace, node, calls, _other_direction(trace, row, node)) or _is_kept(trace, row, kept)
         for row, node in zip(rows.tolist(), nodes, strict=True)
@@ -44,7 +44,7 @@ def input_gradients(trace: Trace, tree: OpTree, rows: Rows) -> list[bool]:
 def node_calls(trace: Trace) -> Rows:
     """Event rows of the calls of nodes that carry a number."""
     events = trace.events
-    return np.flatnonzero(np.isin(events.name, ids_matching(trace, NODE_CALL)) & (events.sequence >= 0))
+    return np.flatnonzero(trace.named(ids_matching(trace, NODE_CALL)) & (events.sequence >= 0))
 
 
 def is_made(trace: Trace, node: int, calls: Rows, but: int = -1) -> bool:

@@ -85,7 +85,7 @@ def _cpu_activity(trace: Trace, ops: OpTree) -> Activity:
     rows = training_ops(trace)
     label = ids_matching(trace, LABEL)
     rows = rows[~np.isin(trace.events.name[rows], label)]
-    rows = rows[~ops.below(rows, np.isin(trace.events.name, ids_matching(trace, FETCH)))]
+    rows = rows[~ops.below(rows, trace.named(ids_matching(trace, FETCH)))]
     started, ended = trace.events.start[rows], trace.events.end[rows]
     pieces = [self_time(rows[mine], started[mine], ended[mine]) for _, mine in groups(trace.events.track[rows])]
     pieces.append(_host_collectives(trace, union(trace.events.start[rows], trace.events.end[rows])))

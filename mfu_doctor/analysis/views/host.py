@@ -62,12 +62,11 @@ def host_view(trace: Trace, computing: npt.NDArray[np.int64] = _NONE) -> Host:
     main = training_thread(trace)
     fetch_rows = _fetches(trace, main)
     threads = training_threads(trace)
-    trains = np.isin(events.track, threads)
     polls = find_polls(trace, threads)
     waiting = rows_matching(trace, BLOCKING, calls)
-    blocking, blocking_start = _waits(trace, waiting[trains[waiting]], polls)
+    blocking, blocking_start = _waits(trace, waiting[np.isin(events.track[waiting], threads)], polls)
     working = np.concatenate((trace.rows(Category.CPU_OP), calls))
-    working = working[trains[working] & ~np.isin(working, fetch_rows)]
+    working = working[np.isin(events.track[working], threads) & ~np.isin(working, fetch_rows)]
     return Host(
         main_track=main,
         fetch_rows=fetch_rows,

@@ -59,7 +59,7 @@ def host_computing(trace: Trace, ops: OpTree, activity: Activity, launches: Laun
     rows = rows[np.isin(events.name[rows], without(ids_matching(trace, _TENSOR_OP), excluded))]
     rows = rows[~_around(trace, ops, launches)[rows]]
     rows = rows[events.end[rows] - events.start[rows] >= LEAST_NS * _operators_in(trace, every, rows)]
-    above = np.isin(events.name, ids_matching(trace, FETCH))
+    above = trace.named(ids_matching(trace, FETCH))
     above[rows] = True
     return rows[~ops.below(rows, above)]
 

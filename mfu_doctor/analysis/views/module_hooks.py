@@ -7,7 +7,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.views.source_lines import UserFrames, thread_of
+from mfu_doctor.analysis.views.frame_threads import thread_of
+from mfu_doctor.analysis.views.source_lines import UserFrames
 from mfu_doctor.trace import Trace
 
 _CALLS_MODULE = re.compile(r"(^|/)torch/nn/modules/module\.py\(\d+\): (_call_impl|inner|__call__)$")
@@ -24,13 +25,13 @@ def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> n
     python = trace.frames(np.arange(len(trace.names) if len(called) and frames.threads else 0))
     for track in frames.threads if len(called) else ():
         every = thread_of(trace, python[trace.events.track[python] == track])
-        around = every.around(np.arange(len(every.name)))
-        by_module = (around >= 0) & np.isin(every.name[np.maximum(around, 0)], called)
+        around = every.around(np.arange(every.count))
+        by_module = (around >= 0) & np.isin(every.named(around), called)
         own = np.isin(every.name, np.array(list(frames.places), np.int64))
         begins = every.start[np.isin(every.name, forward)]
         runs_one = np.searchsorted(begins, every.end) > np.searchsorted(begins, every.start)
         hooks = every.only(by_module & own & ~runs_one)
         mine = trace.events.track[rows] == track
-        if len(hooks.name):
+        if hooks.count:
             found[mine] = hooks.innermost(trace.events.start[rows[mine]]) >= 0
     return found

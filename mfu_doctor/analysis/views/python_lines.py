@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import FETCH, LABEL, ids_matching
-from mfu_doctor.analysis.views.source_lines import Spot, Thread, UserFrames, heaviest, spot_of
+from mfu_doctor.analysis.views.frame_threads import Thread
+from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, heaviest, spot_of
 from mfu_doctor.analysis.views.trainers import training_starts
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import Intervals, union
@@ -70,8 +71,7 @@ def known_in(trace: Trace, where: Intervals, frames: UserFrames, track: int | No
     thread = frames.threads.get(track) if track is not None else None
     if thread is None or track is None:
         return Known(lines=lines)
-    own = _own_of(trace, (thread, track))
-    ran = distinct(own.name[where.overlap_with(own.start, own.end) > 0])
+    ran = distinct(_own_of(trace, where, (thread, track)).name)
     return Known(frozenset(frames.places[name] for name in ran.tolist()), lines)
 
 
@@ -84,9 +84,9 @@ def inside_only(trace: Trace, where: Intervals, apart: Intervals, frames: UserFr
     thread = frames.threads.get(track) if track is not None else None
     if thread is None:
         return None
-    ran = distinct(thread.name[apart.overlap_with(thread.start, thread.end) > 0])
-    own = thread.only(~np.isin(thread.name, ran))
-    name = heaviest(own, where) if len(own.start) else None
+    own = thread.touching(where)
+    own = own.only(~np.isin(own.name, distinct(thread.touching(apart).name)))
+    name = heaviest(own, where)
     covered = where & union(own.start, own.end)
     return None if name is None or covered.total_ns < _MOST * where.total_ns else spot_of(trace, frames, name)
 
@@ -173,24 +173,24 @@ def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thr
     """
     training = tuple(f"{call.partition('.')[0]}/" for call in frames.trainers)
     unwanted = [n for n, place in frames.places.items() if place in known.functions or place.startswith(training)]
-    own = _own_of(trace, of, unwanted)
+    own = _own_of(trace, where, of, unwanted)
     covered = where & union(own.start, own.end)
-    if not len(own.start) or covered.total_ns < _MOST * where.total_ns:
+    if not own.count or covered.total_ns < _MOST * where.total_ns:
         return None
     name = heaviest(own, where)
     return None if name is None else spot_of(trace, frames, name)
 
 
-def _own_of(trace: Trace, of: tuple[Thread, int], unwanted: Sequence[int] = ()) -> Thread:
-    """The functions on a thread that issue no operators and take no part of the step, without those of these names."""
+def _own_of(trace: Trace, where: Intervals, of: tuple[Thread, int], unwanted: Sequence[int] = ()) -> Thread:
+    """What ran at this time on a thread, issues no operators, takes no part of the step and has none of these names."""
     thread, track = of
-    operators, starts = _operators(trace, track), training_starts(trace)
+    ran, operators, starts = thread.touching(where), _operators(trace, track), training_starts(trace)
     own = [np.zeros(0, np.bool_)]
-    for part in thread.parts():
+    for part in ran.parts():
         length = np.maximum(part.end - part.start, 1)
         issues = operators.overlap_with(part.start, part.end) > _ISSUES * length
         own.append(~(issues | _begin_inside(starts, part) | np.isin(part.name, unwanted)))
-    return thread.only(np.concatenate(own))
+    return ran.only(np.concatenate(own))
 
 
 def _begin_inside(starts: Int64, thread: Thread) -> npt.NDArray[np.bool_]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from mfu_doctor.analysis.views.frame_threads import Thread, thread_of
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.opened import opened
 from mfu_doctor.arrays.intervals import Intervals, union
@@ -30,60 +30,6 @@ _AT_ONCE = 1 << 16  # frames
 _REMEMBERED = 1 << 12  # names of frames: the stacks of many calls have the same ones
 _MOST = 0.5  # share of a time from which on it was spent in a function
 _FRAMEWORKS = frozenset({"torch", "torchgen", "torchvision", "torchaudio", "numpy", "triton", "mfu_doctor"})
-
-
-class Thread(Struct, frozen=True, dict=True):
-    """The user's frames of one thread, sorted by start."""
-
-    name: npt.NDArray[np.int32]
-    start: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-
-    @cached_property
-    def latest(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """Level by level, the latest end in blocks of 1, 2, 4, ... frames, so that a search takes a few numpy calls."""
-        levels = [self.end]
-        while len(levels[-1]) > 1:
-            below = levels[-1] if len(levels[-1]) % 2 == 0 else np.append(levels[-1], np.iinfo(np.int64).min)
-            levels.append(np.maximum(below[::2], below[1::2]))
-        return tuple(levels)
-
-    def only(self, wanted: npt.NDArray[np.bool_]) -> Thread:
-        """The same thread with those of its frames that are wanted."""
-        return Thread(self.name[wanted], self.start[wanted], self.end[wanted])
-
-    def parts(self) -> Iterator[Thread]:
-        """The same frames, some at a time: what is worked out of all of them would take the memory of several columns."""
-        for at in range(0, len(self.name), _AT_ONCE):
-            yield Thread(self.name[at : at + _AT_ONCE], self.start[at : at + _AT_ONCE], self.end[at : at + _AT_ONCE])
-
-    def innermost(self, time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Index of the innermost frame that covers each time, or -1."""
-        return self._last_open(time, np.searchsorted(self.start, time, side="right"))
-
-    def around(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Index of the frame around each of these frames, or -1."""
-        return self._last_open(self.start[index], index)
-
-    def _last_open(self, time: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Of the frames 0..before that have not ended at a time, the one that began last; -1 if there is none."""
-        found = np.full(len(time), -1, np.int64)
-        level, block = np.zeros(len(time), np.int64), before.astype(np.int64)
-        # upwards: the last block of those left of `before` with a frame that has not ended
-        for height, latest in enumerate(self.latest):
-            odd = (found < 0) & ((block & 1) == 1)
-            here = odd & (latest[np.maximum(block - 1, 0)] > time)
-            found[here], level[here] = block[here] - 1, height
-            block >>= 1
-        # downwards: in that block the last such frame
-        for height in range(len(self.latest) - 1, 0, -1):
-            inside = (found >= 0) & (level == height)
-            right = found[inside] * 2 + 1
-            lower = self.latest[height - 1]
-            held = lower[np.minimum(right, len(lower) - 1)] > time[inside]
-            found[inside] = np.where(held & (right < len(lower)), right, right - 1)
-            level[inside] = height - 1
-        return found
 
 
 class Spot(Struct, frozen=True):
@@ -142,11 +88,6 @@ def _without_line(frame: str) -> str:
     return match["file"] if match["function"] == "<module>" else f"{match['file']}, {match['function']}()"
 
 
-def thread_of(trace: Trace, rows: npt.NDArray[np.int64]) -> Thread:
-    """These rows of Python frames of one thread."""
-    return Thread(trace.events.name[rows], trace.events.start[rows], trace.events.end[rows])
-
-
 def places_of(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames | None = None) -> tuple[str | None, ...]:
     """For each event row the user's file:line that issued it ("train.py:41"), or None if the trace does not say.
 
@@ -190,20 +131,19 @@ def spot_of(trace: Trace, frames: UserFrames, name: int) -> Spot:
 
 def heaviest(thread: Thread, where: Intervals) -> int | None:
     """Name id of the innermost frame that covers half of what frames cover of this time, else of the largest own time."""
-    covered = (where & union(thread.start, thread.end)).total_ns
-    if not covered:
+    ran = thread.touching(where)
+    if not ran.count:
         return None
-    overlap = where.overlap_with(thread.start, thread.end)
-    total = _by_name(thread.name, overlap)
+    name, covered = ran.name, (where & union(ran.start, ran.end)).total_ns
+    overlap = where.overlap_with(ran.start, ran.end)
+    total = _by_name(name, overlap)
     spans = total >= covered * _MOST
-    inner = np.flatnonzero(spans[thread.name] & (overlap > 0))[::-1]
+    inner = name[spans[name]][::-1]
     if len(inner):  # of equal ones the last to begin lies deepest
-        name = thread.name[inner]
-        return int(name[np.argmin(total[name])])
-    frames = np.flatnonzero(overlap)
-    own, around = overlap.copy(), thread.around(frames)
-    np.subtract.at(own, around[around >= 0], overlap[frames[around >= 0]])
-    return int(np.argmax(_by_name(thread.name, own)))
+        return int(inner[np.argmin(total[inner])])
+    own, around = overlap.copy(), ran.around(np.arange(ran.count))
+    np.subtract.at(own, around[around >= 0], overlap[around >= 0])
+    return int(np.argmax(_by_name(name, own)))
 
 
 def _by_name(name: npt.NDArray[np.int32], ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -247,8 +187,9 @@ def _from_stacks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) 
     for track, thread in frames.threads.items():
         mine = np.flatnonzero(tracks == track)
         inside = thread.innermost(trace.events.start[rows[mine]])
-        for index, frame in zip(mine.tolist(), inside.tolist(), strict=True):
-            out[index] = frames.places[int(thread.name[frame])] if frame >= 0 else None
+        name = thread.named(inside)
+        for index, frame, named in zip(mine.tolist(), inside.tolist(), name.tolist(), strict=True):
+            out[index] = frames.places[named] if frame >= 0 else None
     return out
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mfu_doctor.analysis.views.source_lines import UserFrames, thread_of
+from mfu_doctor.analysis.views.frame_threads import thread_of
+from mfu_doctor.analysis.views.source_lines import UserFrames
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Trace
@@ -53,9 +54,9 @@ def recorders_own(trace: Trace, frames: UserFrames, track: int) -> Intervals:
     ours = np.array([n for n, name in enumerate(trace.names) if name.startswith(_OURS)], np.int64)
     rows = trace.frames(np.concatenate((ours, np.array(list(frames.places), np.int64))))
     thread = thread_of(trace, rows[trace.events.track[rows] == track])
-    if not len(ours) or not len(thread.start):
+    if not len(ours) or not thread.count:
         return EMPTY
     edges = distinct(np.concatenate((thread.start, thread.end)))
     inner = thread.innermost(edges[:-1])
-    mine = (inner >= 0) & np.isin(thread.name[inner], ours)
+    mine = (inner >= 0) & np.isin(thread.named(inner), ours)
     return union(edges[:-1][mine], edges[1:][mine])

@@ -107,7 +107,7 @@ def _fix(first: Computed) -> str:
 
 
 def _change(run: Run, computed: list[Computed]) -> Change:
-    names = np.isin(run.trace.events.name, [run.trace.names.index(c.name) for c in computed if c.makes])
+    names = run.trace.named(run.trace.name_ids({c.name for c in computed if c.makes}))
     rows = run.host.computing_rows
     makes = names[rows]
     instead = issued_instead(run, rows)

@@ -131,7 +131,7 @@ def _recomputing(run: Run) -> Intervals:
 
 def _node_of(run: Run, rows: Rows) -> Rows:
     """Row of the innermost node of the autograd graph around each operator, -1 without one."""
-    named = np.append(np.isin(run.trace.events.name, ids_matching(run.trace, NODE)), False)
+    named = np.append(run.trace.named(ids_matching(run.trace, NODE)), False)
     up = run.ops.parent[rows].astype(np.int64)
     while (climbing := (up >= 0) & ~named[up]).any():
         up[climbing] = run.ops.parent[up[climbing]]
