@@ -101,7 +101,6 @@ class Capture:
         return self.watch.account(self.phase_runner.plan.skip)
 
     # What the loop does: the Listener of `Hooks`.
-
     def fetch_begins(self, iterator: object) -> None:
         """See `Listener`."""
         self._fetching += 1
@@ -116,6 +115,7 @@ class Capture:
         self._fetching -= 1
         if self.over:
             return
+        self.samplers.fetched()
         if batch is not None:
             plain, tell = not self.phase_runner.recording, self.seen.loop.fetched
             with without_user_modes():

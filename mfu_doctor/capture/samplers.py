@@ -91,6 +91,10 @@ class Samplers:
             with without_user_modes():
                 self._watch.aside("gradients were not compared", self._seen.derived.ended, gradients)
 
+    def fetched(self) -> None:
+        """The loop has got a batch."""
+        self._guarded("what the loader's workers told could not be read", self._workers.read)
+
     def look_on(self) -> None:
         """The recording is over and written; the block may go on. Again, in any thread, once its report is made."""
         training = (

@@ -131,6 +131,7 @@ FACTS = {
     "capture.loop.children.Children.watch": "child processes could not be noted",
     "capture.loop.children.Children.stop": "child processes could not be left alone",
     "capture.loop.worker_looks.WorkerLooks.start": "the loader's workers could not be looked at",
+    "capture.loop.worker_looks.WorkerLooks.read": "what the loader's workers told could not be read",
     "capture.loop.worker_looks.WorkerLooks.stop": "the loader's workers could not be left alone",
     "capture.device.watch.DeviceWatch.stop": "the device sampler could not be stopped",
     "capture.seen.compiled_now": "the settings could not be read",

@@ -8,20 +8,25 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.data._utils import worker
 
+import mfu_doctor
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop import worker_looks
 from mfu_doctor.capture.loop.worker_looks import LookedAt, WorkerLooks
+from mfu_doctor.facts import FrameSample
 
 THIS = "test_worker_looks.py"
+LOOK = msgspec.json.encode(FrameSample(time_ns=1, place="a.py:1")) + b"\n"
 
 
 def slow(x: int) -> float:
@@ -114,16 +119,70 @@ def test_a_worker_that_is_started_anew_after_the_recording_is_the_programs_own()
     assert make(*args) is worker._worker_loop
 
 
-def test_a_full_pipe_ends_the_looking_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def filled(looks: WorkerLooks) -> int:
+    """Fill the pipe; returns with how many lines."""
+    assert looks._pipe is not None
+    with suppress(BlockingIOError):
+        for count in range(1 << 16):
+            os.write(looks._pipe[1].fileno(), b'"full"\n' if count else LOOK)
+    return count
+
+
+def test_a_full_pipe_costs_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_looks, "_PERIOD_S", 0.0)
     looks = WorkerLooks(None, Notes())
     looks.start()
-    assert looks._pipe is not None
-    with suppress(BlockingIOError):
-        while True:
-            looks._pipe[1].send_bytes(b"x" * 1000)
+    filled(looks)
     assert len(batches("fork", workers=1)) == 8
-    assert looks.stop() == ()
+    assert len(looks.stop()) == 1
+
+
+def test_a_pipe_that_was_full_is_used_again_once_it_is_read() -> None:
+    looks = WorkerLooks(None, Notes())
+    looks.start()
+    filled(looks)
+    loader = iter(DataLoader(Slow(), batch_size=4, num_workers=1, multiprocessing_context="fork"))
+    next(loader)
+    looks.read()
+    read_ns = time.time_ns()
+    assert len(list(loader)) == 7
+    assert any(sample.time_ns > read_ns for sample in looks.stop())
+
+
+def test_many_workers_fill_the_pipe_often_and_all_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_looks, "_READ_EVERY_NS", 0)
+    notes = Notes()
+    looks = WorkerLooks(None, notes)
+    looks.start()
+    for _ in range(5):
+        filled(looks)
+        looks.read()
+    assert len(looks.stop()) == 5
+    assert notes.said == ["full"]
+
+
+def test_batches_that_come_fast_are_no_reason_to_read_each_time() -> None:
+    looks = WorkerLooks(None, Notes())
+    looks.start()
+    filled(looks)
+    looks.read()
+    count = filled(looks)
+    looks.read()
+    assert filled(looks) == 0
+    assert count > 1
+    assert len(looks.stop()) == 2
+
+
+def test_a_recording_reads_what_workers_tell_while_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read: list[None] = []
+    monkeypatch.setattr(WorkerLooks, "read", lambda _: read.append(None))
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with mfu_doctor.profile(tmp_path / "out.pt.trace.json.gz", print_report=False):
+        for (x,) in DataLoader(TensorDataset(torch.ones(24, 1)), 4):
+            model(x).sum().backward()
+            optimizer.step()
+    assert len(read) >= 6
 
 
 def test_what_fails_in_a_worker_is_said_and_costs_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:

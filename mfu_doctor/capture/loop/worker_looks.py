@@ -1,14 +1,15 @@
 """Where worker processes of a DataLoader are in the program while they load: looked at from a thread of their own.
 
 Torch starts a worker with a function that loads until there is no more to load. Until the recording ends, that function has this
-thread beside it. What it sees goes through a pipe of small messages, which nobody ever waits for: if it is full or closed, the
-looking ends. Started anew (spawn, forkserver), a worker gets the same by its name.
+thread beside it. What it sees goes through one pipe for all workers, a line each, which nobody ever waits for: the process that
+trains takes out what there is when it gets a batch; what comes while the pipe is full is left out; if it is closed, the looking
+ends. Started anew (spawn, forkserver), a worker gets the same by its name.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -27,11 +28,15 @@ from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.where import line_of, package_of
 from mfu_doctor.facts import FrameSample
+from mfu_doctor.units import NS_PER_S
 
 _PERIOD_S = 0.01
 _MOST = 500  # looks that saw the program, of one worker: five seconds of loading
 _LONGEST_S = 60.0  # a worker that rests is not looked at for good
-_MOST_BYTES = 4092  # with its length, 4096: a longer message could be torn, and the program's paths can be any length
+_MOST_BYTES = getattr(select, "PIPE_BUF", 512)  # a longer line could be torn, and the program's paths can be any length
+_READ_EVERY_NS = NS_PER_S // 10  # workers need longer than that to fill the pipe: at a look each 10 ms, 200 do
+_PIPE_BYTES = 1 << 16
+_LINE = msgspec.json.Decoder(FrameSample | str)
 
 
 class WorkerLooks:
@@ -46,6 +51,7 @@ class WorkerLooks:
         self._base, self._notes = base, notes
         self._pipe: tuple[Connection, Connection] | None = None
         self._removal: Callable[[], None] | None = None
+        self._told, self._read_ns = bytearray(), 0
 
     def start(self) -> None:
         """Workers that are started from now on are looked at."""
@@ -60,6 +66,13 @@ class WorkerLooks:
                 worker, "_worker_loop", lambda original: LookedAt(original, pipe, base, made_in, read_end)
             )
 
+    def read(self) -> None:
+        """Make room in the pipe, if that was some time ago: this is called for each batch, and takes some microseconds then."""
+        now_ns = time.monotonic_ns()
+        if self._pipe is not None and now_ns - self._read_ns >= _READ_EVERY_NS:
+            self._read_ns = now_ns
+            self._take(self._pipe[0])
+
     def stop(self) -> tuple[FrameSample, ...]:
         """Start no more, and return what was seen; safe to call twice."""
         removal, self._removal = self._removal, None
@@ -69,15 +82,22 @@ class WorkerLooks:
         if pipe is None:
             return ()
         try:
-            told = _read(pipe[0])
-            for sentence in told:
-                if isinstance(sentence, str):
-                    self._notes.say(sentence)
-            samples = [sample for sample in told if isinstance(sample, FrameSample)]
-            return tuple(sorted(samples, key=lambda sample: sample.time_ns))
+            self._take(pipe[0])
         finally:
             for end in pipe:
                 end.close()
+        lines, self._told = bytes(self._told).splitlines(), bytearray()
+        told = [_LINE.decode(line) for line in lines]
+        for sentence in told:
+            if isinstance(sentence, str):
+                self._notes.say(sentence)
+        samples = [sample for sample in told if isinstance(sample, FrameSample)]
+        return tuple(sorted(samples, key=lambda sample: sample.time_ns))
+
+    def _take(self, read_end: Connection) -> None:
+        """What is in the pipe now: no more, as workers go on to fill it."""
+        with suppress(BlockingIOError):
+            self._told += os.read(read_end.fileno(), _PIPE_BYTES)
 
 
 class LookedAt:
@@ -141,22 +161,28 @@ def _look(thread: int, pipe: Connection, base: Path | None, over: threading.Even
         notes = Notes()
         notes.guarded("a worker could not be looked at", _tell, thread, pipe, base, over)
         for sentence in notes.said:
-            pipe.send_bytes(msgspec.json.encode(sentence))
+            _write(pipe, sentence)
+
+
+def _write(pipe: Connection, told: FrameSample | str) -> None:
+    """A line at once, or nothing: lines of several workers would mix."""
+    line = msgspec.json.encode(told) + b"\n"
+    if len(line) <= _MOST_BYTES:
+        with suppress(BlockingIOError):  # full
+            os.write(pipe.fileno(), line)
 
 
 def _tell(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
-    """Tell where the thread is until it has ended, enough was seen, or the pipe takes no more."""
+    """Tell where the thread is until it has ended, enough was seen, or nobody reads."""
     files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
     while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
         sample = _sample(thread, files, own)
         if sample is None:
             continue
-        message = msgspec.json.encode(sample)
         seen += 1
         try:
-            if len(message) < _MOST_BYTES:
-                pipe.send_bytes(message)
-        except OSError:  # full, or closed
+            _write(pipe, sample)
+        except OSError:  # closed
             return
 
 
@@ -168,18 +194,3 @@ def _sample(thread: int, files: UserFiles, own: str) -> FrameSample | None:
     file = frame.f_code.co_filename
     library = None if files.shown(file) is not None else package_of(file)
     return FrameSample(time_ns=time.time_ns(), place=line.place, library=library, call=line.call)
-
-
-def _read(pipe: Connection) -> list[FrameSample | str]:
-    """What workers have told: samples, and sentences of what failed."""
-    found: list[FrameSample | str] = []
-    while pipe.poll(0):
-        try:
-            found.append(msgspec.json.decode(pipe.recv_bytes(), type=FrameSample | str))
-        except (EOFError, msgspec.DecodeError):
-            break
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
-                raise
-            break
-    return found
