@@ -105,16 +105,16 @@ class Loop:
 
             theirs.clear()
             self.train(stepping)
-            each = [] if meter is None else [worked_out(meter) for _ in range(TOGETHER)]
+            each = [] if meter is None else [worked_out(meter, self.width) for _ in range(TOGETHER)]
         return statistics.median(spent), statistics.median(each or [0.0])
 
     def _layer(self) -> torch.nn.Linear:
         return torch.nn.Linear(self.width, self.width)
 
 
-def worked_out(meter: mfu_doctor.Meter) -> float:
+def worked_out(meter: mfu_doctor.Meter, width: int) -> float:
     """Seconds for each of some steps that waited, worked out at once."""
-    for _ in range(TOGETHER):
+    for _ in DataLoader(TensorDataset(torch.zeros(BATCH * TOGETHER, width)), BATCH):
         meter.step()
     began = time.perf_counter()
     _ = meter.peak

@@ -26,6 +26,7 @@ from mfu_doctor.units import NS_PER_S
 _MOST = 64  # steps that wait: to work out more at once would be felt
 _MEMORY_EVERY_NS = NS_PER_S // 2  # to ask the allocator takes longer than all the rest
 _FAILED = "a step could not be measured"
+_clock = time.perf_counter_ns
 _new = tuple.__new__  # what a named tuple's own calls, after a frame of Python
 
 
@@ -36,7 +37,7 @@ class Ledger:
         machine: what is stated about the device.
         stated: the work of a step; None: counted.
         tokens: of a step; None: as batches tell.
-        window: steps that are kept.
+        window: the latest steps that are kept; of them, those that ran as usual.
         notes: where a failure is said.
 
     Attributes:
@@ -48,7 +49,8 @@ class Ledger:
         self, machine: Machine, stated: StepWork | None, tokens: int | None, window: int, notes: Notes
     ) -> None:
         self._machine, self._stated, self._tokens, self.notes = machine, stated, tokens, notes
-        self._steps: deque[Step] = deque(maxlen=window)
+        self._steps: deque[Step] = deque()
+        self._window = window
         self._step, self._since_ns = -1, 0
         self.profiled = self._recording = False
         self._memory, self._asked_ns = memory_peak(), 0
@@ -72,12 +74,16 @@ class Ledger:
         if self._forks != Process.forks:
             self.notes.guarded(_FAILED, self._begin_in_child)
         feed = self.feed
-        self._step += 1
-        self._left -= 1
-        reading = MeterReading(self._step, None, self, (time.perf_counter_ns(), samples, tokens))
+        self._step = step = self._step + 1
+        reading = MeterReading(step, None, self, (_clock(), samples, tokens))
         feed.log.append(reading)
-        feed.told, feed.thread = False, threading.get_ident()  # who calls this is the one that trains
+        if feed.told:
+            feed.told = False
+        elif feed.blind:
+            feed.look_at_losses()
+        self._left -= 1
         if self._left < 0 or (feed.unusual and self._alert) or feed.moved or live_sessions or recordings:
+            feed.thread = threading.get_ident()  # who calls this is the one that trains
             self.work_out(reading)
         return reading
 
@@ -142,14 +148,18 @@ class Ledger:
             work = counter.known.get(fed.shapes)
             if work is None or not counter.rests:
                 counted = counter.between(fed.shapes, usable=not fed.evaluates, is_now=is_now)
-        if work is not None:
+        if work is not None or (counted and fed.shapes in counter.known):
             self.feed.known.update(fed.parts)
         # A session ends in the step after those that it records, and the recording is written in the one in which it ends.
         disturbed = profiled or self.profiled or (self._recording and not recording)
         self.profiled, self._recording = profiled and not counted, recording
+        steps, first = self._steps, reading.step - self._window
+        while steps and steps[0].number <= first:
+            steps.popleft()
         if since and not (counted or disturbed or fed.evaluates):
-            told = ended_ns - since, fed.waited_ns, work, samples or fed.samples, tokens or self._tokens or fed.tokens
-            self._steps.append(_new(Step, told))
+            tokens = tokens or self._tokens or fed.tokens
+            told = ended_ns - since, fed.waited_ns, work, samples or fed.samples, tokens, reading.step
+            steps.append(_new(Step, told))
         if ended_ns - self._asked_ns > _MEMORY_EVERY_NS:
             self._memory, self._asked_ns = memory_peak(), ended_ns
         self._since_ns = time.perf_counter_ns() if counted else ended_ns

@@ -17,7 +17,7 @@ from mfu_doctor.meter.step_work import StepWork, stated
 from mfu_doctor.meter.window import Window
 
 WINDOW = 10
-"""Steps that the means of a reading are over."""
+"""The latest steps that the means of a reading are over."""
 
 
 class Meter:
@@ -25,7 +25,8 @@ class Meter:
 
     The FLOPs of a step are counted once, exactly, from one step that a profiler records with shapes; again when the shapes of
     the batches or of the loss change. A recorded step is slow and says so (`counted`). On a CPU its peak is measured then too.
-    Steps that `profile()` records, and those in which it stops the profiler and writes, are in no mean.
+    Steps that `profile()` records, and those in which it stops the profiler and writes, are in no mean. Where all steps of the
+    window are such, there is no mean.
     Nothing is changed that the training computes, and nothing waits for the device.
 
     Args:
@@ -33,7 +34,7 @@ class Meter:
         flops_per_step: model FLOP of one step of this process; None: counted.
         tokens_per_step: tokens of one step of this process; None: those of batches that name them "input_ids".
         peak_flops: dense peak of one device in FLOP/s; None: as `device_peak()` tells.
-        window: steps that the means of a reading are over.
+        window: the latest steps that the means of a reading are over.
 
     Raises:
         DoctorError: a number is not valid.
@@ -72,7 +73,7 @@ class Meter:
         """A step of the training has ended.
 
         Args:
-            samples: rows of its batches; None: those of the DataLoader's.
+            samples: of its batches; None: those of the DataLoader's.
             tokens: of its batches; None: as the meter was told or has seen.
         """
         return self._ledger.mark(samples, tokens)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.meter.step_work import StepWork
 from mfu_doctor.meter.window import Step, Window
+from mfu_doctor.quantities import counted
 from mfu_doctor.units import NS_PER_S, TERA
 
 _MS_PER_S = 1e3
 _NO_STEP = "no whole step has ended yet: the first call of step() starts the clock"
+_DISTURBED = "no step of the window ran as usual: they were recorded, or held an evaluation"
 _NO_LOADER = "no batch of a torch DataLoader was seen"
+_NO_SAMPLES = "neither the loader nor the rows of its tensors tell the samples of a batch"
 _INTERRUPTED = "working it out was interrupted"
 _NO_MEMORY = "the allocator does not tell"
 # Value by the name under which a logger gets it; units are in these, because a curve has no other place for them.
@@ -59,7 +64,7 @@ class Working(Protocol):
         """Tell all readings what was measured."""
 
 
-class MeterReading:
+class MeterReading(Struct, eq=False):
     """One reading. Times are those of the host between two calls of `step()`: nothing waits for the device.
 
     A GPU works behind the host, so a single step means little there and the mean over a window is right. All of it is worked out
@@ -71,16 +76,10 @@ class MeterReading:
         marked: when the step ended, and what samples and tokens the program states.
     """
 
-    __slots__ = ("_ledger", "marked", "measured", "step")
-
-    def __init__(
-        self,
-        step: int,
-        measured: Measured | None = Measured(),  # noqa: B008 - it never changes
-        ledger: Working | None = None,
-        marked: tuple[int, int | None, int | None] = (0, None, None),
-    ) -> None:
-        self.step, self.measured, self._ledger, self.marked = step, measured, ledger, marked
+    step: int
+    measured: Measured | None = Measured()
+    _ledger: Working | None = None
+    marked: tuple[int, int | None, int | None] = (0, None, None)
 
     def __repr__(self) -> str:
         return f"MeterReading(step={self.step}, counted={self.counted}, {self})"
@@ -114,14 +113,18 @@ class MeterReading:
 
     @property
     def window(self) -> int:
-        """Steps that the means are over; 0 if there are none yet."""
+        """Steps that the means are over; 0 if there are none: none has ended, or none of the latest ran as usual."""
         return len(self._told.steps)
 
     @property
     def smoothing(self) -> str:
         """How the means are made, in words."""
-        steps = "step" if self.window == 1 else "steps"
-        return f"plain mean of the last {self.window} {steps}, by the host's clock"
+        if not self.window:
+            return "no mean: no step to take it of"
+        latest = self.step - self._told.steps[0].number + 1
+        of = "" if latest == self.window else f"{self.window} of "
+        why = "" if latest == self.window else ", those without a recording or an evaluation"
+        return f"plain mean of {of}the last {counted(latest, 'step')}{why}, by the host's clock"
 
     @property
     def last_step_time(self) -> float | None:
@@ -158,7 +161,7 @@ class MeterReading:
 
     @property
     def samples_per_second(self) -> float | None:
-        """Rows of the batches."""
+        """As many as the loaders put together, else the rows that all tensors of a batch share."""
         return self._window.samples_s
 
     @property
@@ -187,9 +190,11 @@ class MeterReading:
         if name == "memory_peak_bytes":
             return _NO_MEMORY
         if not self._told.steps:
-            return _NO_STEP
-        if name in ("data_wait", "samples_per_second"):
-            return _NO_LOADER if name == "data_wait" else f"{_NO_LOADER}: pass step(samples=...)"
+            return _NO_STEP if self._told.last_ns is None else _DISTURBED
+        if name == "samples_per_second":
+            return f"{_NO_SAMPLES if self._told.fed else _NO_LOADER}: pass step(samples=...)"
+        if name == "data_wait":
+            return _NO_LOADER
         if name == "tokens_per_second":
             return "no batch of token ids was seen: pass tokens_per_step="
         work, above = self._told.work, self._window.mfu

@@ -20,6 +20,7 @@ class Step(NamedTuple):
         work: what it computed.
         samples: rows of its batches.
         tokens: of its batches.
+        number: of the step.
     """
 
     took_ns: int
@@ -27,6 +28,7 @@ class Step(NamedTuple):
     work: StepWork | None = None
     samples: int | None = None
     tokens: int | None = None
+    number: int = 0
 
 
 class Window(Struct, frozen=True):

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
+from mfu_doctor.meter.meter import WINDOW
 from tests.capture.programs import read
 from tests.capture.zygote import Ended, Zygote
 
@@ -266,7 +267,9 @@ def test_the_trainer_of_transformers_logs_mfu_where_it_logs_the_loss(zygote: Zyg
     assert not any("mfu" in row for row in first if "eval_loss" in row or "train_runtime" in row)
     board = curves(tmp_path / "board")
     assert board["train/mfu"][40] == pytest.approx(last["mfu"])
-    assert sorted(board["train/step_time_s"]) == sorted(board["train/loss"])
+    assert board["train/loss"].keys() - board["train/step_time_s"].keys() == {
+        20
+    }  # the ten steps until then were recorded
     named = next(row for row in second if row.get("step") == 40 and "loss" in row)
     assert named["device/mfu"] > 0
     assert "step_time_s" not in named
@@ -309,6 +312,31 @@ def test_what_is_not_known_any_more_is_not_logged_in_lightning(zygote: Zygote, t
     assert sorted(curve["step_time_s"]) == list(range(4, 50, 5))
     assert {29, 34} <= curve["mfu"].keys()
     assert 49 not in curve["mfu"]
+
+
+# So many steps are recorded that for some steps no mean of the latest ten is left.
+RECORDS = 'path="cb.pt.trace.json.gz"', 'path="cb.pt.trace.json.gz", skip=2, timed=2, active=14'
+
+
+def test_a_step_that_was_recorded_logs_no_older_time_with_transformers(zygote: Zygote, tmp_path: Path) -> None:
+    often = HUGGING_FACE.replace("logging_steps=5", "logging_steps=1")
+    ran = trained(zygote, tmp_path, "transformers", often + LOGGED.replace(*RECORDS))
+    rows = [row for row in json.loads(ran.out.splitlines()[-1])[0] if "loss" in row]
+    no_time_stays([row.get("step_time_s") for row in rows])
+
+
+def test_a_step_that_was_recorded_logs_no_older_time_with_lightning(zygote: Zygote, tmp_path: Path) -> None:
+    program = LIGHTNING.replace(*RECORDS).replace("log_every_n_steps=5", "log_every_n_steps=1")
+    trained(zygote, tmp_path, "lightning", STANDS + "FAILS_AT, GROW_AT, MOST = None, 80, 80\n" + program)
+    curve = logged_in(tmp_path)
+    no_time_stays([curve["step_time_s"].get(step) for step in sorted(curve["loss"])])
+
+
+def no_time_stays(times: list[float | None]) -> None:
+    """A time is told while it is of one of the latest ten steps, and then there is none until a step runs as usual again."""
+    assert all(times.count(time) <= WINDOW for time in times if time is not None)
+    assert None in times[WINDOW:]
+    assert times[-1] is not None
 
 
 def test_a_training_of_lightning_that_fails_leaves_nothing(zygote: Zygote, tmp_path: Path) -> None:

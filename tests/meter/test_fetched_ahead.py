@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import weakref
 
-from mfu_doctor.capture.loop.fetched_ahead import Batch, FetchedAhead
+from mfu_doctor.capture.loop.batches import Batch, Loader
+from mfu_doctor.capture.loop.fetched_ahead import FetchedAhead
 
 
-class Loader:
-    """Stands for the iterator of one."""
+class Iterator:
+    """Stands for that of a loader."""
+
+
+def of(iterator: Iterator) -> Loader:
+    """What is known of it."""
+    return Loader(weakref.ref(iterator))
 
 
 def drawn(*steps: int, loader: Loader | None = None, ahead: FetchedAhead | None = None) -> list[list[object]]:
     """The batches of each step of an epoch, by the number of those that are fetched in it; then the loader ends."""
-    loader, ahead = loader or Loader(), ahead or FetchedAhead()
+    alive = Iterator()
+    loader, ahead = loader or of(alive), ahead or FetchedAhead()
     found, number = [], 0
     for step, count in enumerate(steps):
         for _ in range(count):
-            assert ahead.fetched(weakref.ref(loader), Batch(number, 1, None))
+            assert ahead.fetched(loader, Batch(number, 1, None))
             number += 1
         if step == len(steps) - 1:
-            ahead.ended(weakref.ref(loader))
+            ahead.ended(loader)
         found.append([batch.shapes for batch in ahead.of_step()])
     return found
 
@@ -45,25 +52,26 @@ def test_several_batches_in_a_step_and_one_ahead() -> None:
 
 
 def test_what_another_loader_brings_is_not_followed() -> None:
-    ahead, loader, other = FetchedAhead(), Loader(), Loader()
-    assert ahead.fetched(weakref.ref(loader), Batch(0, 1, None))
-    assert not ahead.fetched(weakref.ref(other), Batch(1, 1, None))
+    ahead, first, second = FetchedAhead(), Iterator(), Iterator()
+    assert ahead.fetched(of(first), Batch(0, 1, None))
+    assert not ahead.fetched(of(second), Batch(1, 1, None))
 
 
 def test_a_loader_that_was_left_early_leaves_nothing() -> None:
-    ahead, first = FetchedAhead(), Loader()
+    ahead, first = FetchedAhead(), Iterator()
+    loader = of(first)
     for count in (2, 1, 1):
         for _ in range(count):
-            ahead.fetched(weakref.ref(first), Batch("first", 1, None))
+            ahead.fetched(loader, Batch("first", 1, None))
         ahead.of_step()
     del first
     assert drawn(2, 1, 1, ahead=ahead) == [[0], [1], [2, 3]]
 
 
 def test_a_loader_that_is_gone_when_its_batches_are_told_is_still_one_loader() -> None:
-    ahead, loader = FetchedAhead(), Loader()
-    of_dead = weakref.ref(loader)
-    del loader
+    ahead, dead = FetchedAhead(), Iterator()
+    of_dead = of(dead)
+    del dead
     found = []
     for count in (2, 1, 1, 1, 0):
         for _ in range(count):

@@ -27,11 +27,32 @@ def test_an_empty_window_knows_nothing() -> None:
 
 def test_a_reading_is_the_line_of_nanogpt() -> None:
     reading = MeterReading(
-        3820, Measured(steps=(Step(33_270_000, 0, StepWork(flops=1.0, ideal_s=0.003537, peak=PEAK)),))
+        3820, Measured(steps=(Step(33_270_000, 0, StepWork(flops=1.0, ideal_s=0.003537, peak=PEAK), number=3820),))
     )
     assert str(reading) == "time 33.27ms, mfu 10.63%"
     assert reading.smoothing == "plain mean of the last 1 step, by the host's clock"
     assert reading.scalars == {"mfu": reading.mfu, "tflops": reading.tflops, "step_time_s": 0.03327}
+
+
+def test_a_mean_says_which_steps_it_is_of() -> None:
+    steps = (Step(MS, 0, number=5), Step(MS, 0, number=7))
+    smoothing = MeterReading(8, Measured(steps=steps, last_ns=MS)).smoothing
+    assert (
+        smoothing
+        == "plain mean of 2 of the last 4 steps, those without a recording or an evaluation, by the host's clock"
+    )
+
+
+def test_a_window_in_which_no_step_ran_as_usual_has_no_mean() -> None:
+    reading = MeterReading(20, Measured(last_ns=5 * MS, work=WORK, fed=True))
+    assert (reading.window, reading.step_time, reading.mfu, reading.scalars) == (0, None, None, {})
+    assert reading.last_step_time == 0.005
+    assert reading.reasons["mfu"] == "no step of the window ran as usual: they were recorded, or held an evaluation"
+
+
+def test_samples_that_nothing_tells_have_a_reason() -> None:
+    reading = MeterReading(3, Measured(steps=(Step(MS, 0, WORK),), last_ns=MS, fed=True))
+    assert reading.reasons["samples_per_second"].endswith("tell the samples of a batch: pass step(samples=...)")
 
 
 def test_what_is_not_known_says_why() -> None:

@@ -6,28 +6,9 @@ one; other loops do so to copy it in time. The first step of a loader then fetch
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Hashable
-from typing import Any, NamedTuple, TypeAlias
-
-Shape: TypeAlias = tuple[int, ...]
-Loader: TypeAlias = weakref.ref[Any]  # the iterator of one
+from mfu_doctor.capture.loop.batches import Batch, Loader
 
 _TELLING = 3  # steps: two of one number after the first one
-
-
-class Batch(NamedTuple):
-    """What is kept of a batch.
-
-    Attributes:
-        shapes: of its tensors, in order.
-        samples: its rows; None without tensors.
-        tokens: None if it does not name them.
-    """
-
-    shapes: Hashable
-    samples: int | None
-    tokens: int | None
 
 
 class FetchedAhead:
@@ -51,7 +32,7 @@ class FetchedAhead:
         By the time that this is told it may be gone itself, with the epoch that it was of: only another one takes its place.
         """
         if self._loader is not loader:
-            if self._loader is not None and self._loader() is not None:
+            if self._loader is not None and self._loader.iterator() is not None:
                 return False
             self._loader, self._over = loader, False
             self._fetched.clear()  # else what is left over of a loader that nobody has any more is of the next step
