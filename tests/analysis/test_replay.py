@@ -20,6 +20,7 @@ from mfu_doctor.analysis.replay.edits import (
     ScaleHost,
     SetDevice,
     ShortenHost,
+    TwoWayLink,
 )
 from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.run import Options, Run
@@ -481,3 +482,35 @@ def test_v100_loader_prediction_against_the_run_with_workers() -> None:
     really = float(np.median(after.steps.duration[after.steps.steady])) / 1e6
     assert predicted == pytest.approx(118.7, abs=0.1)
     assert abs(predicted / really - 1) < 0.08
+
+
+def test_a_step_is_not_shorter_than_what_one_stream_does_in_it() -> None:
+    """300 us of kernels beside 800 us of copies on another stream: without the wait for both, copies follow each other."""
+    t = Timeline()
+    for _ in range(8):
+        with t.step():
+            t.op("aten::mm", kernel=300)
+            name = "Memcpy DtoH (Device -> Pinned)"
+            t.op("aten::copy_", kernel=800, kernel_name=name, cat="gpu_memcpy", stream=20)
+            t.sync("cudaDeviceSynchronize")
+            t.python(100)
+    run = Run(t.trace())
+    freed: Edit = DropWaits(run.host.blocking_rows)
+    assert run.replay.step_ns([freed]) == pytest.approx(800 * US, rel=0.01)
+    faster: Edit = ScaleDevice(run.activity.row, np.full(len(run.activity.row), 0.5))
+    assert run.replay.step_ns([freed, faster]) == pytest.approx(400 * US, rel=0.01)
+
+
+def test_copies_on_two_streams_share_one_link() -> None:
+    """400 us of copies on each of two streams: 800 us of the link, unless it carries both ways at once."""
+    t = Timeline()
+    for _ in range(8):
+        with t.step():
+            t.op("aten::mm", kernel=100)
+            for way, stream in (("HtoD (Pinned -> Device)", 20), ("DtoH (Device -> Pinned)", 21)):
+                t.op("aten::copy_", kernel=400, kernel_name=f"Memcpy {way}", cat="gpu_memcpy", stream=stream)
+                t.sync(stream=stream)
+    run = Run(t.trace())
+    freed: Edit = DropWaits(run.host.blocking_rows)
+    assert run.replay.step_ns([freed]) == pytest.approx(800 * US, rel=0.01)
+    assert run.replay.step_ns([freed, TwoWayLink()]) == pytest.approx(400 * US, rel=0.01)

@@ -69,7 +69,10 @@ def test_a_thread_goes_on_when_its_own_wait_is_over_whatever_another_one_does() 
 
 
 def test_a_wait_that_the_recorded_times_contradict_is_not_believed() -> None:
-    """The wait call before the addition was for something else: the addition ran beside the collective, and still does."""
+    """The wait call before the addition was for something else: the addition ran beside the collective, and still does.
+
+    Then the collective is the longest part of the step, which cannot be shorter than it.
+    """
     t = Timeline()
     for _ in range(8):
         with t.step():
@@ -80,7 +83,7 @@ def test_a_wait_that_the_recorded_times_contradict_is_not_believed() -> None:
     run = Run(t.trace())
     assert run.replay.measured_ns == pytest.approx(1100 * US, rel=0.01)
     assert run.replay.error == pytest.approx(0, abs=0.02)
-    assert step_with(run, "aten::add", 0.5) == pytest.approx(650, rel=0.02)
+    assert step_with(run, "aten::add", 0.5) == pytest.approx(900, rel=0.02)
 
 
 def device_bound() -> Run:

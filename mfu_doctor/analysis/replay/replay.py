@@ -15,6 +15,7 @@ import numpy.typing as npt
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mfu_doctor.analysis.replay.busiest import busiest_ns
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.replay.model import Timeline
@@ -77,6 +78,8 @@ class Replay:
         self.base_ns = walk(self.timeline)
         self.model_ns = walk(replace(recorded, operations=recorded.modelled))
         self.released_ns = walk(replace(recorded, operations=recorded.released))
+        # Work on both sides of an edge can make a stream look busier than its steps are long.
+        self._busy_share = min(self.measured_ns / max(busiest_ns(self.timeline), 1.0), 1.0)
 
     @property
     def error(self) -> float:
@@ -158,7 +161,7 @@ class Replay:
             after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
         else:
             after, before = walk(changed), self.base_ns
-        return after * self.measured_ns / before
+        return max(after * self.measured_ns / before, busiest_ns(changed) * self._busy_share)
 
     def runs_ahead(self, changed: Timeline) -> bool:
         """Whether an edit moved an operation that begins a step to a stream of its own."""
