@@ -1,8 +1,8 @@
 """How quantities read, in every sentence and on every screen: one function for each kind, with its rounding.
 
-What was measured has three significant digits (412 ms, 12.4 GB/s), what is predicted has two (74-88 ms), and a figure that is
-compared with a limit has up to four. A percentage has one decimal in a table and is whole from 10 % on in a sentence; below 1 %
-it has two significant digits. Rates and FLOP have SI units, sizes of memory binary ones.
+What was measured has three significant digits (412 ms, 12.4 GB/s), what is predicted has two (74-88 ms; see `parts`), and a
+figure that is compared with a limit has up to four. A percentage has one decimal in a table and is whole from 10 % on in a
+sentence; below 1 % it has two significant digits. Rates and FLOP have SI units, sizes of memory binary ones.
 
 Arguments are seconds, bytes, FLOP and fractions of one. The analysis counts in nanoseconds: `time_of` and `span_of` take those
 and are the only place where they are converted to be printed.
@@ -93,31 +93,7 @@ def duration_range(low: float, high: float, digits: int = 2, dash: str = "-") ->
     if widest < SMALLEST_TIME_S:
         return "0 ms"
     scale, unit = time_unit(widest, digits)
-    return f"{_ends(low / scale, high / scale, digits, dash)} {unit}"
-
-
-def estimate(low: float, middle: float, high: float, *, about: str, dash: str = "-") -> str:
-    """A predicted time: its best estimate, and where the ends are far apart, the range behind it: about 30 ms (6-67).
-
-    Args:
-        low: seconds.
-        middle: the best estimate.
-        high: seconds.
-        about: what stands before it ("about", "up to"); empty: it is the figure.
-        dash: between the ends.
-    """
-    scale, unit = time_unit(max(abs(high), SMALLEST_TIME_S), 2)
-    best = duration_range(middle, middle)
-    if not about or best == duration_range(low, high):
-        return f"{about} {best}".lstrip()
-    ends = _ends(low / scale, high / scale, 2, dash)
-    return f"{about} {best} ({ends}{'' if best.endswith(f' {unit}') else f' {unit}'})"
-
-
-def part_of(part: float, whole: float) -> str:
-    """A predicted part of a measured time, in the unit of the whole: 57 of 176 ms."""
-    scale, unit = time_unit(whole)
-    return f"{significant(part / scale, 2)} of {significant(whole / scale)} {unit}"
+    return f"{ends_of(low / scale, high / scale, (digits, digits), dash)} {unit}"
 
 
 def span_of(low_ns: float, high_ns: float) -> str:
@@ -157,7 +133,19 @@ def percent_range(low: float, high: float, digits: int = 2, dash: str = "-") -> 
     """A predicted range of fractions as percentages: 38-40 %."""
     if 0 < high * 100 < SMALLEST_PERCENT:
         return f"<{SMALLEST_PERCENT} %"
-    return f"{_ends(low * 100, high * 100, digits, dash)} %"
+    return f"{ends_of(low * 100, high * 100, (digits, digits), dash)} %"
+
+
+def ends_of(low: float, high: float, digits: tuple[int, int], dash: str) -> str:
+    """Two ends of a range with so many digits each; the smaller one has at most one decimal more than the larger one."""
+    large = significant(*max(zip((abs(low), abs(high)), digits, strict=True)))
+    decimals = len(large.partition(".")[2]) + 1
+    ends = []
+    for end, shown in zip((low, high), digits, strict=True):
+        own, short = significant(end, shown), round(end, decimals)
+        fits = len(own.partition(".")[2]) <= decimals
+        ends.append(own if fits else f"{short:.{decimals}f}" if short else "0")
+    return ends[0] if ends[0] == ends[1] else dash.join(ends)
 
 
 def signed_percent(fraction: float) -> str:
@@ -264,18 +252,6 @@ def spread_of(spread: float, middle: float, unit: str) -> str:
     if unit == "s":
         return time_spread(spread, middle, COMPARED_DIGITS).partition(" ")[0]
     return significant(spread, 2)
-
-
-def _ends(low: float, high: float, digits: int, dash: str) -> str:
-    """Two ends of a range with the larger one's digits; the smaller may have one decimal more."""
-    large = significant(max(abs(low), abs(high)), digits)
-    decimals = len(large.partition(".")[2]) + 1
-    ends = []
-    for end in (low, high):
-        own, short = significant(end, digits), round(end, decimals)
-        fits = len(own.partition(".")[2]) <= decimals
-        ends.append(own if fits else f"{short:.{decimals}f}" if short else "0")
-    return ends[0] if ends[0] == ends[1] else dash.join(ends)
 
 
 def _unit_of(value: float, units: _Units, digits: int) -> tuple[float, str]:

@@ -24,6 +24,7 @@ FLOORS = (
     ("errors", "facts", "json_text", "version"),
     ("files", "trace", "units"),
     ("quantities",),
+    ("parts",),
     ("devices", "reading/dialects"),
     ("flops", "reading", "result"),
     ("capture/boundary", "capture/flops"),

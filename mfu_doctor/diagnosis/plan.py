@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
-from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, why_lower
+from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, mfu_then_of
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import duration, number
 from mfu_doctor.result.findings import Overlap, Plan, PlanStep, asks, not_added
@@ -149,34 +149,41 @@ def _whole(replay: Replay, now: _Now, plan: Plan, scale: Scale) -> Plan:
     at_floor = then.floor_s > 0 and steps[-1].step_s <= then.floor_s * (1 + WORTH_SHARE)
     low = min([middle, *(then.possible_s(ns * (1 - replay.widening)) for ns in saved)])
     high = max([middle, *(then.possible_s(ns * (1 + replay.widening)) for ns in saved)])
-    mfu_low = then.mfu_at(scale.step_s - low)
     return replace(
         plan,
         saving_low_s=low,
         saving_high_s=high,
-        mfu_low=mfu_low,
+        mfu_low=then.mfu_at(scale.step_s - low),
         mfu_high=then.mfu_at(scale.step_s - high),
         roofline_s=roofline_s,
-        stop=_stop(then, roofline_s, step_s=min(steps[-1].step_s, scale.step_s - high), at_floor=at_floor),
+        stop=_stop(
+            then, roofline_s, steps=(steps[-1].step_s, min(steps[-1].step_s, scale.step_s - high)), at_floor=at_floor
+        ),
         at_floor=at_floor,
-        lower_mfu=why_lower(mfu_low, scale, then),
+        lower_mfu=mfu_then_of(scale, then),
     )
 
 
-def _stop(scale: Scale, roofline_s: float | None, *, step_s: float, at_floor: bool) -> str:
+def _stop(scale: Scale, roofline_s: float | None, *, steps: tuple[float, float], at_floor: bool) -> str:
     """Where the plan stops and why, and why it can be below what is stated as a lower bound.
 
     Args:
         scale: after all fixes.
         roofline_s: the bound.
-        step_s: the shortest step that the plan states.
+        steps: the step that the plan states, and the shortest one of its range.
         at_floor: whether nothing shorter is ever predicted.
     """
-    replaced = roofline_s is not None and step_s < roofline_s
-    why = f"; it is below the lower bound of {duration(roofline_s or 0.0)}, because a fix replaces or removes kernels"
+    step_s, best_s = steps
+    bound = duration(roofline_s or 0.0)
     if at_floor:
         floor = "all matmuls at peak FLOP/s" if scale.floor_s == scale.products_s else "MFU 100 %"
-        return f"no step shorter than {duration(scale.floor_s)} is predicted: this is {floor}{why if replaced else ''}"
-    if roofline_s is None or replaced:
-        return f"after these fixes, no other fix is predicted to save 1 % of the step{why if replaced else ''}"
-    return f"after these fixes, the step is {number(step_s / roofline_s)}x the lower bound of {duration(roofline_s)}"
+        told = f"no step shorter than {duration(scale.floor_s)} is predicted: this is {floor}"
+    elif roofline_s is not None and step_s >= roofline_s:
+        told, bound = f"after these fixes, the step is {number(step_s / roofline_s)}x the lower bound of {bound}", ""
+    else:
+        told = "after these fixes, no other fix is predicted to save 1 % of the step"
+    if roofline_s is None or best_s >= roofline_s:
+        return told
+    it_is = "it is" if step_s < roofline_s else "at best it is"
+    below = f"below the lower bound of {bound}" if bound else "below that"
+    return f"{told}; {it_is} {below}, because a fix replaces or removes kernels"

@@ -116,7 +116,7 @@ class Priced(Struct, frozen=True):
     """A finding with its price; `worth` is False for advice that replay shows to save too little.
 
     `noise` is set to the run's own where only that makes it too little. `error` is set if its change could not be replayed: the
-    rule is broken. `lower_mfu` says why MFU after the fix is lower than today's, although the step is shorter.
+    rule is broken. `then_of` is what MFU after the fix is of, if not of what it is today.
     """
 
     rule: Rule
@@ -125,7 +125,7 @@ class Priced(Struct, frozen=True):
     saving: Saving | None
     worth: bool
     error: str | None = None
-    lower_mfu: str | None = None
+    then_of: str | None = None
     noise: float | None = None
 
 
@@ -148,18 +148,19 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     enough = saving.low >= WORTH_SHARE * scale.step_s
     noise = scale.noise if enough and saving.mid < scale.least_s else None
     worth = enough and noise is None and finding.withhold is None
-    return Priced(rule, finding, price, saving, worth, lower_mfu=why_lower(saving.mfu_low, scale, then), noise=noise)
+    return Priced(rule, finding, price, saving, worth, then_of=mfu_then_of(scale, then), noise=noise)
 
 
-def why_lower(mfu: float | None, now: Scale, then: Scale) -> str | None:
-    """Why this MFU after a fix is lower than today's; None if it is not."""
-    if mfu is None or now.mfu is None or mfu >= now.mfu:
+def mfu_then_of(now: Scale, then: Scale) -> str | None:
+    """What MFU after a fix is of, if not of what it is of today: it can then be lower although the step is shorter."""
+    if now.mfu is None:
         return None
-    if now.flops and then.flops is not None and then.flops < now.flops:
-        return f"MFU then leaves out the removed work, {share(now.flops - then.flops, now.flops)} of the FLOPs"
+    told = []
     if then.peak_flops is not None and then.peak_flops != now.peak_flops:
-        return f"MFU is then of a peak of {peak_rate(then.peak_flops)}"
-    return None
+        told.append(f"of a peak of {peak_rate(then.peak_flops)}")
+    if now.flops and then.flops is not None and then.flops < now.flops:
+        told.append(f"without the removed {share(now.flops - then.flops, now.flops)} of the FLOPs")
+    return ", ".join(told) or None
 
 
 def _saving(price: Price, scale: Scale) -> Saving:
@@ -199,7 +200,7 @@ def rank(priced: list[Priced], step_s: float) -> list[Priced]:
 def _saved(p: Priced, step_s: float) -> float:
     """What a finding is ranked by, in seconds; of one without a prediction its share, below every saving."""
     if p.saving is not None:
-        return p.saving.low if p.finding.trades else p.saving.expected
+        return p.saving.low if p.finding.is_choice else p.saving.expected
     outside = p.finding.outside_share
     return (p.finding.step_share or 0.0) - 1.0 if outside is None else outside * step_s
 

@@ -51,10 +51,10 @@ def _priced_diagnosis(priced: Priced, roots: dict[str, str], run: Run) -> Diagno
         summary=finding.summary,
         reason=reason,
         fix=finding.fix,
-        detail=_with(finding.detail, priced.lower_mfu),
+        detail=_with(finding.detail, priced.then_of),
         effort=finding.effort,
         risk=finding.risk,
-        trades=finding.trades,
+        trades=finding.is_choice,
         confidence=_confidence(finding, run),
         saving=saving,
         decides=finding.decides,
@@ -73,10 +73,11 @@ def _confidence(finding: Finding, run: Run) -> str:
     return known
 
 
-def _with(detail: str | None, why: str | None) -> str | None:
-    """The detail with the reason why MFU is lower after the fix although the step is shorter."""
-    if why is None:
+def _with(detail: str | None, then_of: str | None) -> str | None:
+    """The detail with what MFU after the fix is of, if not of what it is today."""
+    if then_of is None:
         return detail
+    why = f"MFU is then {then_of}"
     return f"{detail.rstrip('.')}; {why}" if detail else why
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.steps import WHOLE
-from mfu_doctor.quantities import part_of, percent_range, share
+from mfu_doctor.parts import part_of
+from mfu_doctor.quantities import percent_range, share
 from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, bound_by, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import (
@@ -19,6 +20,7 @@ from mfu_doctor.result.findings import (
     WITHHELD,
     Diagnosis,
     Saving,
+    first_words,
     result_words,
 )
 from mfu_doctor.result.report import Report
@@ -173,7 +175,7 @@ def _mfu(report: Report) -> list[str]:
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
     where = f"{_about(report, top)} ({_where(top)})"
-    begin = top.begins
+    begin = _choice(report, top) if top.trades else first_words(top.fix, top.sure)
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"{begin}: {where}; {gain} more samples a second ({top.sure})"
@@ -185,6 +187,13 @@ def _recovered(report: Report, top: Diagnosis) -> str:
     return f"{begin}: {where}; saves {saved} ({result_words(top.saving, report.step_s, top.sure)})"
 
 
+def _choice(report: Report, top: Diagnosis) -> str:
+    """How a choice is introduced that saves more than every fault, if there is any."""
+    gives_up = "changes what is learned" if top.risk == "convergence" else "trades exactness"
+    no_fault = all(found.trades for found in report.failed)
+    return f"No fault was found. A choice that {gives_up}" if no_fault else f"Most is saved by a choice that {gives_up}"
+
+
 def _outside(top: Diagnosis) -> str:
     """What is not steps has most of the run: that limits it, and comes before what limits a step."""
     if top.throughput_gain is None:
@@ -194,7 +203,12 @@ def _outside(top: Diagnosis) -> str:
 
 
 def _about(report: Report, top: Diagnosis) -> str:
-    """What the first fix is about in a few words. On a CPU nothing waits for a device: there it is what takes the time."""
+    """What the first fix is about in a few words. On a CPU nothing waits for a device: there it is what takes the time.
+
+    Of a choice that changes what is learned it is what is chosen, and not what that costs.
+    """
+    if top.trades and top.risk == "convergence":
+        return f"{top.summary[:1].lower()}{top.summary[1:].partition(':')[0]}"
     title = _title(top.rule, top.summary)
     owner = next((owner for owner, rules in _PRICED_BY.items() if top.rule in rules), None)
     if report.device.kind != "cpu" or owner is None or "device" not in title:

@@ -148,7 +148,7 @@ def _fix(report: Report, index: int, diagnosis: Diagnosis) -> list[str]:
     if diagnosis.fix:
         rows += ["", *(f"{indent}{row}" for row in code(diagnosis.fix))]
     parts = (*tried_for(report, diagnosis.rule), wording.decided_by(report, diagnosis), wording.remarks(diagnosis))
-    note = "; ".join(part for part in parts if part)
+    note = "; ".join(part for part in (*parts, labels.risk(diagnosis)) if part)
     return [*rows, "", f"{indent}{inline(note)}"] if note else rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from mfu_doctor.parts import left_of, times_as_fast
 from mfu_doctor.quantities import significant
 
 FAILED = "failed"
@@ -34,6 +35,7 @@ SURE = {
 # The same in a line that has room for all three. The 30 % are those of `WIDE`.
 SURE_IN_SHORT = {MEASURED: "all goes", MODELLED: 'range or "up to" if over 30 %', GUESSED: "try it"}
 
+ABOUT, UP_TO = "about", "up to"  # see `about`
 AT_STAKE = "are at stake; what gets them back is not known yet"  # said of the saving of a fix that `asks`
 
 
@@ -41,7 +43,12 @@ def about(low: float, middle: float, high: float) -> str:
     """What stands before the best estimate of a range: "about", or "up to" if it is the high end; empty if it is not wide."""
     if high <= WIDE * low:
         return ""
-    return "up to" if high <= SAME_END * middle else "about"
+    return UP_TO if high <= SAME_END * middle else ABOUT
+
+
+def told_high(middle: float, high: float) -> float:
+    """The high end of a range as it is told: a best estimate near it is that end, since "up to" bears no figure above it."""
+    return middle if high <= SAME_END * middle else high
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -66,6 +73,11 @@ class Saving(Struct, frozen=True, kw_only=True):
     at_best: bool = False  # it takes all of a loss away, and its fix leaves open how much goes: "cheaper, or elsewhere"
 
     @property
+    def whole_s(self) -> float:
+        """The step that it is a part of; 0 if that is not known."""
+        return 0.0 if self.step_low_s is None else self.step_low_s + self.low
+
+    @property
     def is_wide(self) -> bool:
         """Whether the best estimate (`mid`) alone would hide how far apart the ends are."""
         return bool(about(self.low, self.mid, self.high))
@@ -77,17 +89,24 @@ class Saving(Struct, frozen=True, kw_only=True):
         Of what is saved at best a high end stands beside it: that is "about", too.
         """
         wide = about(self.low, self.mid, self.high)
-        return wide or (("up to" if self.high <= SAME_END * self.mid else "about") if self.at_best else "")
+        return wide or ((UP_TO if self.high <= SAME_END * self.mid else ABOUT) if self.at_best else "")
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The range that is told beside the best estimate; None if they are near each other."""
+        if not self.about or (self.about == UP_TO and not self.is_wide):
+            return None
+        return self.low, told_high(self.mid, self.high)
 
     def times(self, step_s: float) -> float | None:
-        """How many times as fast a step of so many seconds then is; None if that says nothing.
+        """How many times as fast a step of so many seconds then is, by the figures that are told; None if that says nothing.
 
         That is so of less than a twentieth, of ends so far apart that only trying tells, and where hardly any step is left.
         """
-        after = step_s - self.mid
+        after = left_of(step_s, [self.mid])
         if self.high >= VERY_WIDE * self.low or after < NO_STEP * step_s or step_s < WORTH_TELLING * after:
             return None
-        return step_s / after if after > 0 else None
+        return times_as_fast(step_s, after) if after > 0 else None
 
     @property
     def expected(self) -> float:
@@ -173,14 +192,6 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
         """How the amount of the saving is known, one of `SURE`."""
         return how_known(self.confidence, self.saving)
 
-    @property
-    def begins(self) -> str:
-        """How it is introduced as the first fix."""
-        if self.trades:
-            gives_up = "changes what is learned" if self.risk == "convergence" else "trades exactness"
-            return f"No fault was found. A choice that {gives_up}"
-        return first_words(self.fix, self.sure)
-
 
 class PlanStep(Struct, frozen=True, kw_only=True):
     """The step after this fix and all before it, re-replayed (savings are never summed)."""
@@ -211,7 +222,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     roofline_s: float | None = None  # the step if every current kernel ran at its roofline and nothing else cost time
     stop: str | None = None  # sentence: where the plan stops and why
     at_floor: bool = False  # the plan ends at the shortest step that is predicted at all; `stop` says which
-    lower_mfu: str | None = None  # why MFU can be lower after the plan than today
+    lower_mfu: str | None = None  # what MFU after the plan is of, if not of what it is today: it can be lower for that
     notes: tuple[str, ...] = ()  # the fixes left out: questions, and what could not be replayed
 
     @property

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from statistics import fmean
 
+from mfu_doctor.parts import part_alone
 from mfu_doctor.quantities import duration
 from mfu_doctor.result.findings import FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.result.job import JobFinding, JobReport
@@ -129,6 +130,6 @@ def _detail(found: JobFinding, job: JobReport) -> Iterator[str]:
     if saving is None:
         return
     if more is not None and more.mid > _MORE * saving.mid:
-        yield f"mended on all ranks it saves {duration(more.mid, 2)}"
+        yield f"mended on all ranks it saves {part_alone(more.mid, saving.whole_s)}"
     if found.code.startswith(_HOST) and saving.high > _MORE * (split.idle + split.data_loading):
         yield f"{duration(saving.high, 2)} are more than the mean rank is idle: the ranks wait less for each other too"

@@ -54,8 +54,7 @@ class Finding(Struct, frozen=True, kw_only=True):
         step_share: the share of the step that it is about: it ranks a finding among those without a predicted saving.
         effort: how much work the fix is; of two equal savings the one with less effort comes first.
         risk: what the fix may change apart from the time.
-        trades: whether it is a choice and no fault: exactness, or what is learned (by its risk), for time. It is ranked by the
-            low end of its saving.
+        trades: whether it is a choice and no fault: exactness of results for time. See `is_choice`.
         confidence: how well the saving is known; see `Confidence`.
         decides: what decides between the ends of the saving, for a rule whose ends can be far apart.
         spoils: of a rule about the trace: whether it makes all advice wrong, or figures (`result.caveats`).
@@ -86,6 +85,11 @@ class Finding(Struct, frozen=True, kw_only=True):
     step_share: float | None = None
     needless_flops: float = 0.0
     raised_peak: float | None = None
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is no fault but a choice that trades exactness, or what is trained: its low end is what it is ranked by."""
+        return self.trades or self.risk == "convergence"
 
 
 class Skip(Struct, frozen=True):

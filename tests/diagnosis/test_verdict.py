@@ -146,6 +146,23 @@ def test_a_choice_is_not_called_a_fault() -> None:
     assert "No fault was found. A choice that changes what is learned: " in sentence(split(), other)
 
 
+def test_a_choice_that_changes_training_says_what_is_chosen() -> None:
+    """ "Fix first: attention is computed with separate matmuls and softmax" stood before `attention_dropout = 0.0`."""
+    dropout = replace(
+        fix("unfused-attention", (12, 12, 12)),
+        summary="Dropout of the scores keeps attention from its fused kernel: unfused attention takes 30 % of the step",
+        risk="convergence",
+        trades=True,
+    )
+    alone = sentence(split(), dropout, device=DeviceInfo(kind="cpu"))
+    told = "A choice that changes what is learned: dropout of the scores keeps attention from its fused kernel (unfused-attention);"
+    assert f"No fault was found. {told} saves 12 of 100 ms" in alone
+    fault = fix("gc-pause", (5, 5, 5))
+    said = sentence(split(), dropout, fault)
+    assert "Most is saved by a choice that changes what is learned: dropout of the scores" in said
+    assert "No fault" not in said
+
+
 def test_where_nothing_helps_the_sentence_says_how_far_the_kernels_are_from_their_least_time() -> None:
     """ "Healthy" once stood there or not, by a bound that no reader could see."""
     near = {"plan": Plan(roofline_s=0.05)}
@@ -163,7 +180,7 @@ def test_the_least_time_is_of_the_step_that_is_stated() -> None:
     """A profiled step of 112 ms stood there under a step of 90 ms: "83 of 112 ms"."""
     quick = step_time_of([0.09] * 5, "timed")
     said = sentence(split(launch=0.06), PASSED, plan=Plan(roofline_s=0.05), step_time_s=quick)
-    assert said.endswith("At full rates its kernels would take 50 of 90.0 ms.")
+    assert said.endswith("At full rates its kernels would take 50.0 of 90.0 ms.")
 
 
 @pytest.mark.parametrize(("unknown_s", "is_told"), [(0.02, True), (0.03, False)])

@@ -66,3 +66,16 @@ def test_a_saving_whose_fix_leaves_open_how_much_goes_is_a_bound() -> None:
     assert time_saved(Saving(low=0.05, mid=0.1, high=0.22, at_best=True)) == "about 100 ms (50-220)"
     # "up to 3 ms (3-3.7)" would contradict itself
     assert time_saved(Saving(low=0.003, mid=0.003, high=0.0037, at_best=True)) == "about 3.0 ms (3.0-3.7)"
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [
+        ((15, 17, 17.6), "up to 17 ms"),  # "up to 17 ms (15-18)" was below what stood beside it
+        ((53, 54, 54), "up to 54 ms"),  # a range of 53 to 54 decides nothing
+        ((12, 21, 22), "up to 21 ms (12-21)"),
+    ],
+)
+def test_up_to_is_the_highest_figure_that_is_told(ms: tuple[float, float, float], words: str) -> None:
+    low, mid, high = (value / 1000 for value in ms)
+    assert time_saved(Saving(low=low, mid=mid, high=high, at_best=True)) == words

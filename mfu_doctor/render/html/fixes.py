@@ -9,12 +9,12 @@ import textwrap
 
 from msgspec import Struct
 
-from mfu_doctor import quantities
+from mfu_doctor import parts, quantities
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.text import EM_DASH, EN_DASH
 from mfu_doctor.render.words.trial import tried_for
-from mfu_doctor.result.findings import FAILED, Diagnosis, PlanStep
+from mfu_doctor.result.findings import FAILED, Diagnosis
 from mfu_doctor.result.report import Report
 from mfu_doctor.rules.contract import HEADINGS
 
@@ -68,7 +68,19 @@ def plan_lines(report: Report) -> tuple[PlanLine, ...]:
     if report.savings_are_shares:
         return ()
     unlisted = {found.rule: found.fix or "" for found in plan_wording.unlisted_fixes(report)}
-    return tuple(_plan_line(step, index, unlisted) for index, step in enumerate(report.plan.steps, 1))
+    steps = zip(report.plan.steps, plan_wording.steps_after(report), strict=True)
+    return tuple(
+        PlanLine(
+            number=number,
+            rule=step.rule,
+            step=parts.part_alone(after, report.step_s),
+            saves=parts.part_alone(step.saving_s, report.step_s),
+            mfu=EM_DASH if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
+            note=f"saves time only after {step.pays_after}" if step.pays_after else "",
+            fix=unlisted.get(step.rule, ""),
+        )
+        for number, (step, after) in enumerate(steps, 1)
+    )
 
 
 def paragraphs(document: str) -> tuple[tuple[bool, str], ...]:
@@ -85,16 +97,7 @@ def paragraphs(document: str) -> tuple[tuple[bool, str], ...]:
 
 def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dict[str, str]]) -> Fix:
     saved = found.saving
-    after = ""
-    if (
-        not report.savings_are_shares
-        and not found.is_question
-        and saved is not None
-        and saved.step_low_s is not None
-        and saved.step_high_s is not None
-    ):
-        ends = sorted((saved.step_low_s, saved.step_high_s))
-        after = quantities.duration_range(ends[0], ends[1], dash=EN_DASH)
+    is_told = saved is not None and not report.savings_are_shares and not found.is_question
     document = documents.get(found.rule, {})
     return Fix(
         diagnosis=found,
@@ -105,7 +108,7 @@ def _fix(report: Report, found: Diagnosis, number: int, documents: dict[str, dic
         tried=tried_for(report, found.rule),
         mfu_after=wording.mfu_after(found, EN_DASH),
         after_others=plan_wording.after_others(report, found),
-        step_after=after,
+        step_after=plan_wording.step_after(report, saved, EN_DASH) if is_told and saved is not None else "",
         tags=labels.fix_tags(found),
         evidence=tuple((e.name, quantities.measure(e.value, e.unit), e.place or "") for e in found.evidence),
         sections=tuple((name, paragraphs(document[name])) for name in SHOWN_HEADINGS if document.get(name)),
@@ -131,15 +134,3 @@ def _headed(document: str) -> dict[str, str]:
         elif set(row.strip()) not in ({"-"}, {"="}):
             current.append(row)
     return {heading: textwrap.dedent("\n".join(rows)) for heading, rows in out.items()}
-
-
-def _plan_line(step: PlanStep, number: int, unlisted: dict[str, str]) -> PlanLine:
-    return PlanLine(
-        number=number,
-        rule=step.rule,
-        step=quantities.duration(step.step_s),
-        saves=quantities.duration(step.saving_s, 2),
-        mfu=EM_DASH if step.mfu is None else quantities.percent_range(step.mfu, step.mfu),
-        note=f"saves time only after {step.pays_after}" if step.pays_after else "",
-        fix=unlisted.get(step.rule, ""),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mfu_doctor import quantities
+from mfu_doctor import parts, quantities
 from mfu_doctor.render.terminal.panels import INDENT, Look, entry
 from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words import labels, wording
@@ -108,19 +108,25 @@ def _about_replay(report: Report, look: Look) -> tuple[Line, ...]:
 
 
 def _named(name: str, report: Report, found: Diagnosis, look: Look) -> list[str]:
-    """The name of a fix with what it adds to those above it, which takes a line of its own where both do not fit.
+    """The name of a fix with what it adds to those above it, and what it risks, which no screen is too full for.
 
-    On a full screen it is one word beside the name: without it the savings read as a sum.
+    Where both do not fit beside the name, the plan tells what is added: one word of that must do, since savings read as a sum. If
+    not even that fits, it has a line of its own, or on a full screen the name is cut.
     """
-    after = plan_wording.after_others(report, found)
-    beside = f"{name} ({after})" if after else name
-    room = look.width - SAVES - SURE
-    if cells(beside) < room:
+    after, room = plan_wording.after_others(report, found), look.width - SAVES - SURE
+    whole, short = (
+        "; ".join(part for part in (added, labels.risk(found)) if part)
+        for added in (after, plan_wording.in_short(after))
+    )
+    if not whole:
+        return [shorten(name, room - 1)] if look.tight > 1 else [name]
+    is_told = found.rule in {step.rule for step in report.plan.steps}
+    words = (whole, short) if is_told or not after else (whole,)
+    beside = next((f"{name} ({told})" for told in words if cells(f"{name} ({told})") < room), None)
+    if beside is not None:
         return [beside]
-    if look.tight <= 1:
-        return [name, after] if after else [name]
-    word = f" ({plan_wording.in_short(after)})" if after else ""
-    return [shorten(name, room - 1 - cells(word)) + word]
+    word = f" ({short})"
+    return [shorten(name, room - 1 - cells(word)) + word] if look.tight > 1 else [name, whole]
 
 
 def _columns(left: str, saves: str, sure: str, look: Look) -> str:
@@ -192,10 +198,11 @@ def _plan_rows(report: Report, look: Look) -> list[str]:
     listed = {found.rule for found in report.failed}
     room = look.width - len(TEXT)
     rows, notes = [], list[str]()
-    for index, step in enumerate(() if report.savings_are_shares else report.plan.steps):
+    after = () if report.savings_are_shares else plan_wording.steps_after(report)
+    for index, (step, left) in enumerate(zip(report.plan.steps, after, strict=False)):
         mfu = f", MFU {quantities.percent_range(step.mfu, step.mfu)}" if step.mfu is not None else ""
         start = "and with" if index else "with"
-        rows.append(f"{INDENT * 2}{start} {step.rule} fixed: {quantities.duration(step.step_s)} per step{mfu}")
+        rows.append(f"{INDENT * 2}{start} {step.rule} fixed: {parts.part_alone(left, report.step_s)} per step{mfu}")
         found = report.diagnosis(step.rule)
         if step.rule not in listed and found is not None and found.fix:
             rows += [f"{TEXT}{row}" for row in _change(found, room, None)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from mfu_doctor import quantities
+from mfu_doctor import parts, quantities
 from mfu_doctor.render.words.text import EM_DASH
 from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.job import Blame, CollectiveRow, JobReport, RankRow
@@ -117,11 +117,13 @@ def worth_showing(job: JobReport) -> list[CollectiveRow]:
 
 def what_ifs(job: JobReport) -> list[str]:
     """What the replay of the job answers: "no skew between ranks: 369 ms a step (43 ms less)"."""
-    return [
-        f"{what.name}: {quantities.duration(what.step_s, 2)} a step ({quantities.duration(what.saving_s, 2)} less)"
-        for what in job.what_ifs
-        if what.saving_s > 0
-    ]
+    told = []
+    for what in job.what_ifs:
+        if what.saving_s > 0:
+            whole = what.step_s + what.saving_s
+            then = parts.part_alone(parts.left_of(whole, [what.saving_s]), whole)
+            told.append(f"{what.name}: {then} a step ({parts.part_alone(what.saving_s, whole)} less)")
+    return told
 
 
 def left_out(job: JobReport) -> list[str]:

@@ -57,9 +57,14 @@ def no_lines(report: Report) -> str:
     return f"lines of code: stacks were not recorded (with_stack=True, or mfu-doctor run){modules}"
 
 
+def risk(found: Diagnosis) -> str:
+    """What a fix changes apart from the time; empty if it changes nothing else, or is a question."""
+    return "" if found.is_question else RISKS.get(found.risk or "", "")
+
+
 def fix_tags(found: Diagnosis) -> tuple[str, ...]:
     """How a fix is meant, in words: how its saving is known, what it asks of the user, and whether results change."""
-    does = "" if found.is_question else RISKS.get(found.risk, UNCHANGED) if found.risk else ""
+    does = risk(found) or (UNCHANGED if found.risk and not found.is_question else "")
     known = (
         f"{found.sure}: {SURE[found.sure]}" if found.saving or found.throughput_gain is not None else "",
         EFFORTS.get(found.effort, found.effort) if found.effort and not found.is_question else "",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mfu_doctor import quantities
+from mfu_doctor import parts, quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.findings import WIDE, WORTH_TELLING, Diagnosis, Plan, PlanStep, about
+from mfu_doctor.result.findings import ABOUT, UP_TO, WIDE, WORTH_TELLING, Diagnosis, PlanStep, Saving, told_high
 from mfu_doctor.result.report import Report
 
 LARGE = 0.05  # of the step: a fix that saves as much is never only named
@@ -14,14 +14,36 @@ AT_STAKE = "at stake: find out first"
 _LEAST_MFU = 0.001  # a run that hardly multiplies matrices is not judged by it
 
 
-def _about(plan: Plan) -> str:
-    return about(plan.saving_low_s, plan.saving_s, plan.saving_high_s)
+def _is_wide(report: Report) -> bool:
+    """Whether the best estimate alone would hide how far apart the ends are, of what is saved or of what is left."""
+    plan, whole = report.plan, report.step_s
+    high = told_high(plan.saving_s, plan.saving_high_s)
+    return high > WIDE * plan.saving_low_s or whole - plan.saving_low_s > WIDE * (whole - high)
 
 
-def _bound(report: Report, step: PlanStep) -> str:
-    """What stands before a saving of the plan whose fix leaves open how much of a loss goes."""
-    found = report.diagnosis(step.rule)
-    return "up to " if found is not None and found.saving is not None and found.saving.at_best else ""
+def _kind(report: Report) -> str:
+    """What stands before the best estimate: as of a saving alone, or as in the row of a fix that leaves open how much goes."""
+    plan = report.plan
+    if _is_wide(report):
+        return UP_TO if told_high(plan.saving_s, plan.saving_high_s) == plan.saving_s else ABOUT
+    savings = [found.saving for step in plan.steps if (found := report.diagnosis(step.rule)) is not None]
+    words = {saving.about for saving in savings if saving is not None and saving.at_best}
+    return next((word for word in (ABOUT, UP_TO) if word in words), "")
+
+
+def steps_after(report: Report) -> list[float]:
+    """The step after each fix and all before it, by the figures that are told: a reader who subtracts gets the same."""
+    steps = report.plan.steps
+    saved = [step.saving_s for step in steps]
+    left = [parts.left_of(report.step_s, saved[: i + 1]) for i in range(len(steps))]
+    return [told if told > 0 else step.step_s for told, step in zip(left, steps, strict=True)]
+
+
+def step_after(report: Report, found: Saving, dash: str = "-") -> str:
+    """The step after a fix, by the figures that are told of its saving."""
+    whole, ends = report.step_s, found.ends or (found.mid, found.mid)
+    shortest, longest = (max(parts.left_of(whole, [end]), 0.0) for end in reversed(ends))
+    return parts.part_range(shortest, longest, whole, dash)
 
 
 def in_order(report: Report, dash: str = "-") -> str:
@@ -36,11 +58,20 @@ def in_order(report: Report, dash: str = "-") -> str:
     if len(plan.steps) == 1 and first in {found.rule for found in report.failed}:
         return f"All together: no more than {first} alone" if plan.overlaps else ""
     told = f"saves {_share_saved(report)}" if report.savings_are_shares else _then(report, dash)
-    mfu = (plan.mfu_low, plan.mfu_high)
-    is_told = (mfu[1] or 0.0) >= _LEAST_MFU
-    after = f", MFU {quantities.percent_range(mfu[0] or 0.0, mfu[1] or 0.0, dash=dash)}" if is_told else ""
-    why = (plan.lower_mfu, plan.stop if plan.at_floor else None)
-    return "; ".join([f"All together: {told}{after}: {plan_names(report)}", *(text for text in why if text)])
+    why = f"; {plan.stop}" if plan.at_floor and plan.stop else ""
+    return f"All together: {told}{_mfu_then(report, dash)}: {plan_names(report)}{why}"
+
+
+def _mfu_then(report: Report, dash: str) -> str:
+    """MFU after all fixes, with its range where that of the step is told, and what it is of if not of what it is today."""
+    plan, last = report.plan, report.plan.steps[-1].mfu
+    low, high = last or 0.0, last or 0.0
+    if _is_wide(report):
+        low, high = plan.mfu_low or 0.0, high if _kind(report) == UP_TO else plan.mfu_high or 0.0
+    if high < _LEAST_MFU:
+        return ""
+    of = f" ({plan.lower_mfu})" if plan.lower_mfu else ""
+    return f", MFU {quantities.percent_range(low, high, dash=dash)}{of}"
 
 
 def _share_saved(report: Report) -> str:
@@ -49,15 +80,16 @@ def _share_saved(report: Report) -> str:
 
 def _then(report: Report, dash: str) -> str:
     """The step before and after, and how many times as fast that is; the range of the step where it is wide."""
-    before, plan = report.step_s, report.plan
-    after, wide = plan.steps[-1].step_s, _about(plan)
-    kind = wide or next((bound.strip() for step in plan.steps if (bound := _bound(report, step))), "")
-    ends = quantities.duration_range(before - plan.saving_high_s, before - plan.saving_low_s, dash=dash)
-    to = {"about": "to about", "up to": "down to"}.get(kind, "to")
-    steps = f"{quantities.duration(before)} {to} {quantities.duration(after, 2)}" + (f" ({ends})" if wide else "")
-    is_faster = after > 0 and before >= WORTH_TELLING * after
-    kind += " " if kind else ""
-    return steps + (f", {kind}{quantities.number(before / after, 2)} times as fast" if is_faster else "")
+    before, plan, kind = report.step_s, report.plan, _kind(report)
+    after = steps_after(report)[-1]
+    shortest = after if kind == UP_TO else max(parts.left_of(before, [plan.saving_high_s]), 0.0)
+    ends = parts.part_range(shortest, parts.left_of(before, [plan.saving_low_s]), before, dash=dash)
+    to = {ABOUT: "to about", UP_TO: "down to"}.get(kind, "to")
+    steps = f"{quantities.duration(before)} {to} {parts.part_alone(after, before)}"
+    steps += f" ({ends})" if _is_wide(report) else ""
+    times = parts.times_as_fast(before, after) if after > 0 else 0.0
+    faster = f"{kind} {quantities.number(times, 2)} times as fast".lstrip()
+    return f"{steps}, {faster}" if times >= WORTH_TELLING else steps
 
 
 def plan_names(report: Report) -> str:
@@ -65,8 +97,8 @@ def plan_names(report: Report) -> str:
     whole, told = report.step_s, []
     for index, step in enumerate(report.plan.steps):
         as_share = report.savings_are_shares
-        saves = quantities.share(step.saving_s, whole) if as_share else quantities.duration(step.saving_s, 2)
-        told.append(f"{step.rule} {_bound(report, step)}{saves}{' more' if index else ''}{_why_more(report, step)}")
+        saves = quantities.share(step.saving_s, whole) if as_share else parts.part_alone(step.saving_s, whole)
+        told.append(f"{step.rule} {saves}{' more' if index else ''}{_why_more(report, step)}")
     return ", ".join(told)
 
 
@@ -86,7 +118,7 @@ def after_others(report: Report, found: Diagnosis) -> str:
     step = next((step for step in report.plan.steps[1:] if step.rule == found.rule), None)
     if step is None or found.saving.mid <= WIDE * step.saving_s:
         return ""
-    more = quantities.duration(step.saving_s, 2)
+    more = parts.part_alone(step.saving_s, report.step_s)
     if report.savings_are_shares:
         more = quantities.share(step.saving_s, report.step_s)
     return f"alone; {more} after those above"
@@ -104,7 +136,7 @@ def _why_more(report: Report, step: PlanStep) -> str:
     found = report.diagnosis(step.rule)
     if found is None or found.saving is None or step.saving_s <= WIDE * found.saving.mid or report.savings_are_shares:
         return ""
-    return f" ({quantities.duration(found.saving.mid, 2)} alone)"
+    return f" ({parts.part_alone(found.saving.mid, report.step_s)} alone)"
 
 
 def plan_notes(report: Report) -> list[str]:
@@ -112,7 +144,7 @@ def plan_notes(report: Report) -> list[str]:
     plan = report.plan
     if not plan.steps:
         return list(plan.notes)
-    return [*(text for text in (plan.stop, plan.lower_mfu) if text), *plan.notes]
+    return [*([plan.stop] if plan.stop else []), *plan.notes]
 
 
 def lower_bound(roofline_s: float) -> str:

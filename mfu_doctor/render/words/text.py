@@ -161,10 +161,15 @@ def wrap(text: str, width: int, *, lines: int | None = None) -> list[str]:
 
 
 def whole_parts(text: str, width: int, lines: int) -> str:
-    """The first parts of a text (at "; ") that fit in so many lines: no sentence is cut, unless the first alone is too long."""
-    parts = text.split("; ")
-    kept = ["; ".join(parts[: i + 1]) for i in range(len(parts))]
-    return next((told for told in reversed(kept) if len(wrap(told, width)) <= lines), kept[0])
+    """The first parts of a text (at "; ") that fit in so many lines; if not even one does, as much of its list (at ", ")."""
+    for mark, end in (("; ", ""), (", ", ", ...")):
+        parts = text.split(mark)
+        kept = [text, *(mark.join(parts[:i]) + end for i in range(len(parts) - 1, 0, -1))]
+        fits = next((told for told in kept if len(wrap(told, width)) <= lines), None)
+        if fits is not None:
+            return fits
+        text = text.partition("; ")[0]
+    return text
 
 
 def each_text(value: Any, change: Callable[[str], str]) -> Any:

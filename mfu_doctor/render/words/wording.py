@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from mfu_doctor import quantities
+from mfu_doctor import parts, quantities
 from mfu_doctor.devices.dtypes import shown_dtype
 from mfu_doctor.render.words import columns, labels
 from mfu_doctor.result.bottleneck import BUCKET_OF, named
@@ -238,18 +238,18 @@ def sure(diagnosis: Diagnosis) -> str:
 
 def time_saved(found: Saving, dash: str = "-") -> str:
     """The best estimate of a saving, with the range where it is wide: about 30 ms (5.7-67)."""
-    return quantities.estimate(found.low, found.mid, found.high, about=found.about, dash=dash)
+    return parts.estimate(found.ends, found.mid, found.whole_s, about=found.about, dash=dash)
 
 
 def decided_by(report: Report, diagnosis: Diagnosis) -> str:
     """What decides between the ends of a wide saving: "67 ms if the step can be a CUDA graph; 5.7 ms if it only fuses"."""
     found, ends = diagnosis.saving, diagnosis.decides
-    if found is None or ends is None or not found.is_wide:
+    if found is None or ends is None or found.ends is None or not found.is_wide:
         return ""
     whole = report.step_s
-    high, low = (
-        quantities.share(end, whole) if report.savings_are_shares else quantities.duration(end, 2)
-        for end in (found.high, found.low)
+    low, high = (
+        quantities.share(end, whole) if report.savings_are_shares else parts.part_alone(end, whole)
+        for end in found.ends
     )
     return f"{high} if {ends.high}; {low} if {ends.low}"
 
@@ -263,12 +263,10 @@ def mfu_after(diagnosis: Diagnosis, dash: str = "-") -> str:
 
 
 def remarks(diagnosis: Diagnosis) -> str:
-    """The line under a fix: its detail, findings with the same cause, and its risk."""
+    """The line under a fix: its detail, and findings with the same cause. What it risks stands where nothing is cut."""
     parts = [diagnosis.detail.rstrip(".")] if diagnosis.detail else []
     if diagnosis.explains:
         parts.append(f"same cause: {', '.join(diagnosis.explains)}")
-    if diagnosis.risk in labels.RISKS:
-        parts.append(labels.RISKS[diagnosis.risk])
     return "; ".join(parts)
 
 

@@ -6,10 +6,11 @@ import itertools
 
 from markupsafe import Markup
 
-from mfu_doctor.quantities import duration, percent, percent_range
+from mfu_doctor.parts import part_alone
+from mfu_doctor.quantities import percent, percent_range
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
 from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
-from mfu_doctor.render.words.plan import lower_bound
+from mfu_doctor.render.words.plan import lower_bound, steps_after
 from mfu_doctor.render.words.text import shorten
 from mfu_doctor.result.findings import Plan
 from mfu_doctor.result.report import Report
@@ -24,15 +25,15 @@ def draw_plan(report: Report) -> Markup | None:
     plan = report.plan
     if not plan.steps or report.step_s <= 0:
         return None
-    before = plan.steps[0].step_s + plan.steps[0].saving_s
-    top = max(before, *(step.step_s for step in plan.steps)) * 1.02
-    times = [before, *(step.step_s for step in plan.steps[:MOST_POINTS])]
+    times = [report.step_s, *steps_after(report)[:MOST_POINTS]]
+    top = max(times) * 1.02
     shares = [report.mfu.value, *(step.mfu for step in plan.steps[:MOST_POINTS])]
     names = ["now", *(step.rule for step in plan.steps[:MOST_POINTS])]
     spots = [(_x(i, len(times)), _y(t, top)) for i, t in enumerate(times)]
     drawn = [_axis(top), _curve(spots), *_roofline(plan, top)]
-    drawn += [_point(spot, (names[i], times[i], shares[i]), i) for i, spot in enumerate(spots)]
-    words = "; ".join(f"{name}: {duration(t)}" for name, t in zip(names, times, strict=True))
+    shown = [part_alone(t, times[0]) for t in times]
+    drawn += [_point(spot, (names[i], shown[i], shares[i]), i) for i, spot in enumerate(spots)]
+    words = "; ".join(f"{name}: {told}" for name, told in zip(names, shown, strict=True))
     return picture("Predicted step time, fix by fix", f"Predicted step time. {words}.", _HEIGHT, *drawn, class_="plan")
 
 
@@ -63,9 +64,8 @@ def _curve(spots: list[tuple[float, float]]) -> Markup:
     return tag("path", d=area, class_="area") + tag("path", d=path, class_="curve")
 
 
-def _point(spot: tuple[float, float], values: tuple[str, float, float | None], index: int) -> Markup:
-    (x, y), (name, seconds, share) = spot, values
-    shown = duration(seconds)  # as exact as the step that was measured: what a fix saves is their difference
+def _point(spot: tuple[float, float], values: tuple[str, str, float | None], index: int) -> Markup:
+    (x, y), (name, shown, share) = spot, values
     mfu = "" if share is None else percent(share) if index == 0 else percent_range(share, share)
     hint = tag("title", f"{name}: {shown}" + (f", MFU {mfu}" if mfu else ""))
     label = name if index == 0 else f"{index}. {name}"
