@@ -47,7 +47,7 @@ from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHos
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.quantities import number
 from mfu_doctor.result.findings import Ends
-from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
+from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, Risk, rule, shown
 from mfu_doctor.units import seconds
 
 
@@ -103,10 +103,20 @@ def dense_embedding_grad(run: Run) -> Outcome:
             *([shown("rows with a gradient", tables.touched, "share")] if tables.tables else []),
         ),
         place=run.places(tables.calls[:1])[0],
-        risk="convergence",
+        risk=_risk(run, steady),
         effort="refactor",
         confidence="modelled" if tables.tables and not tables.tied else "hint",
     )
+
+
+def _risk(run: Run, steady: Steady) -> Risk:
+    """What sparse gradients change apart from the time.
+
+    SparseAdam leaves rows without a gradient as they are, which Adam does not. The other optimizers that take sparse gradients
+    leave them with dense ones, too, unless they decay weights.
+    """
+    optimizer = optimizer_of(run, steady)
+    return "rounding" if optimizer is not None and optimizer.name in _UPDATES else "convergence"
 
 
 def _updating_ns(run: Run, steady: Steady, tables: DenseTables) -> float:

@@ -68,10 +68,11 @@ _DIFFERS = "it scales by 1/sqrt(head size) unless scale= is given, and keeps sco
 
 
 class _Advice(Struct, frozen=True):
-    """A line to paste, why it is that line, and what it changes."""
+    """A line to paste, why it is that line, what it changes, and what keeps attention from a fused kernel."""
 
     fix: str
     why: str = ""
+    cause: str = ""
     risk: Risk = "rounding"
     confidence: Confidence = "modelled"
 
@@ -95,9 +96,9 @@ def unfused_attention(run: Run) -> Outcome:
         return None
     count = steady.per_step(len(set(chains.group[inside].tolist())))
     advice = _advice(run, chains)
+    takes = f"takes {steady.share(spent)} of the step, {counted(count, 'time')} per step"
     return Finding(
-        summary=f"Unfused attention (matmul, softmax, matmul) takes {steady.share(spent)} of the step, "
-        f"{counted(count, 'time')} per step",
+        summary=f"{advice.cause}{'u' if advice.cause else 'U'}nfused attention (matmul, softmax, matmul) {takes}",
         fix=advice.fix,
         detail=f"{advice.why}scores of shape {chains.shape} are written to memory and read again",
         decides=Ends(low="it reaches 30 %", high="the fused kernel reaches 70 % of the peak and skips masked scores"),
@@ -109,7 +110,6 @@ def unfused_attention(run: Run) -> Outcome:
         ),
         place=run.places(chains.softmax[:1])[0],
         risk=advice.risk,
-        trades=advice.risk == "convergence",  # without dropout something else is learned
         confidence=advice.confidence,
     )
 
@@ -126,7 +126,8 @@ def _advice(run: Run, chains: AttentionChains) -> _Advice:
         return _Advice(
             _CONFIG if attends_in_transformers(run) else _ARGUMENT,
             "scaled_dot_product_attention is in use, but no fused CPU kernel drops scores; other dropout can stay; ",
-            "convergence",
+            "Dropout of the scores keeps attention from its fused kernel: ",
+            risk="convergence",
         )
     return _Advice(
         "with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):  "

@@ -163,3 +163,9 @@ def test_sgd_takes_sparse_gradients_as_it_is() -> None:
 
 def test_no_embedding_is_no_finding() -> None:
     silent(dense_embedding_grad, run_of(steps(lambda drawn: compute(drawn, 1_000))))
+
+
+def test_what_an_optimizer_does_with_dense_zeros_decides_whether_sparse_ones_change_training() -> None:
+    """Adam moves rows without a gradient by their momentum, SparseAdam does not; for SGD they stay as they are either way."""
+    assert found(dense_embedding_grad, small_tables(4, optimizer="Adam")).is_choice
+    assert not found(dense_embedding_grad, small_tables(4, optimizer="SGD")).is_choice

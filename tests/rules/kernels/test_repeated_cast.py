@@ -6,7 +6,7 @@ from typing import Any
 
 from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from tests.rules.drawing import BF16, POINTWISE, compute, steps
-from tests.rules.judging import close, price_us, run_of, silent
+from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
 
@@ -23,3 +23,11 @@ def casts(micro: int) -> Any:
 def test_weights_cast_in_each_of_four_micro_batches_need_one_cast() -> None:
     assert price_us(repeated_cast, casts(4)).mid_ns == close(300)
     silent(repeated_cast, casts(1))
+
+
+def test_the_fix_changes_nothing_that_is_trained() -> None:
+    """The only fix that was shown stored the weights in 16 bits, which can change convergence."""
+    finding = found(repeated_cast, casts(4))
+    assert finding.fix.startswith("with torch.autocast(")
+    assert finding.risk == "none"
+    assert price_us(repeated_cast, casts(4)).high_ns == close(300)

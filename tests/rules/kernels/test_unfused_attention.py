@@ -81,7 +81,8 @@ def test_attention_that_is_called_already_is_not_advised_again() -> None:
     on_cpu = found(unfused_attention, called(dropout=True, device=False))
     assert on_cpu.fix.startswith("y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)")
     assert on_cpu.risk == "convergence"
-    assert on_cpu.trades  # BERT's defaults drop scores: that is no fault of who trains it
+    assert on_cpu.is_choice  # BERT's defaults drop scores: that is no fault of who trains it
+    assert on_cpu.summary.startswith("Dropout of the scores keeps attention from its fused kernel: ")
     for run in (called(dropout=False, device=False), called(dropout=True, device=True)):
         other = found(unfused_attention, run)
         assert other.fix.startswith("with sdpa_kernel(")
