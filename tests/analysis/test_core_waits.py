@@ -44,6 +44,12 @@ def test_the_delay_is_of_those_who_have_the_cores() -> None:
     assert found.because_of(OWN) == (0, 0, 0)
 
 
+def test_workers_that_ended_are_not_other_processes_of_the_program() -> None:
+    """A loader begun anew in each step has new workers each time: none of them was there before and after."""
+    assert waits(replace(HOST, loader_cpu_share=0.0)).had[LOADER] == 0.6
+    assert waits(replace(HOST, loader_cpu_share=0.4)).had[CHILDREN] == pytest.approx(0.2)
+
+
 def test_waits_for_each_other_are_nobody_elses() -> None:
     """Six threads on two cores wait 1.6 of each second, 0.8 of them for others."""
     many = replace(HOST, torch_threads=6, turns=replace(TURNS, pool_waited=1.4))

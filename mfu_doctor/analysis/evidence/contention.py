@@ -13,7 +13,7 @@ from mfu_doctor.analysis.views.once import once
 OTHERS_SHARE = 0.25
 # Cores are contended for if all processes together use this share of them.
 BUSY_SHARE = 0.9
-# A step longer by this share is off by more than steps differ anyway.
+# A step is off by more than steps differ anyway if training waits for so much of it.
 WAITED_SHARE = 0.05
 # A device that waits for the host for less than this share of the step hides whatever the host suffers.
 CRITICAL_SHARE = 0.01
@@ -26,19 +26,21 @@ class Contention(Struct, frozen=True):
         cores: that this process may use.
         own: used by this process.
         others: used by other processes and other virtual machines on these cores, at least.
-        waited: share of the step for which training waited for a core because of them; None if it is not known.
+        waited: share of the time for which the training thread waited for a core, as Linux counted it; None if it did not.
+        longer: share of the step by which it is likely longer because of them; None if `waited` is not known.
     """
 
     cores: float
     own: float
     others: float
     waited: float | None = None
+    longer: float | None = None
 
     @property
     def is_contended(self) -> bool:
-        """Whether training waited for others, or where that is not known, whether they took a good part of cores all busy."""
-        if self.waited is not None:
-            return self.waited >= WAITED_SHARE
+        """Whether training waited and that was for others, or where it is not known, whether they took much of cores all busy."""
+        if self.waited is not None and self.longer is not None:
+            return min(self.waited, self.longer) >= WAITED_SHARE
         return self.others >= OTHERS_SHARE * self.cores and self.own + self.others >= BUSY_SHARE * self.cores
 
 
@@ -51,9 +53,11 @@ def contention_of(run: Run) -> Contention | str:
     cores, others = host.usable_cores, host.other_cores
     if host.cores is None or cores is None or others is None:
         return "the number of CPU cores was not recorded"
-    waits = run.core_waits
-    waited = None if isinstance(waits, str) else waits.because_of(OTHERS, MACHINES)[1]
-    return Contention(cores, host.cpu_share, others + (host.stolen_cpu_share or 0.0), waited)
+    waits, theirs = run.core_waits, others + (host.stolen_cpu_share or 0.0)
+    if isinstance(waits, str) or host.turns is None:
+        return Contention(cores, host.cpu_share, theirs)
+    longer = waits.because_of(OTHERS, MACHINES)[1]
+    return Contention(cores, host.cpu_share, theirs, host.turns.training_waited, longer)
 
 
 def host_is_critical(run: Run) -> bool:

@@ -93,7 +93,8 @@ def core_waits(facts: Facts | None, *, is_cpu: bool, held_up: float | None = Non
 def _others(facts: Facts, host: HostFacts) -> dict[str, float]:
     """What the loader's workers, other children, helper threads, other processes and virtual machines had of these cores."""
     children = host.worker_cpu_share or 0.0
-    loader = host.loader_cpu_share if host.loader_cpu_share is not None else children
+    # Workers that ended meanwhile, as those of a loader that is begun anew in each step, are not counted as workers any more.
+    loader = host.loader_cpu_share or children
     loader = min(loader, children) if any(used.num_workers for used in facts.loaders) else 0.0
     return {
         LOADER: loader,

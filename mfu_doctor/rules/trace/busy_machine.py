@@ -2,7 +2,8 @@
 
 What it measures
     CPU time of all other processes during the steps without the profiler, against the cores that this process may use. And how
-    long training's threads waited for a core meanwhile, which Linux counts: cores that nobody else wanted cost nothing.
+    long the training thread waited for a core meanwhile, which Linux counts: cores that nobody else wanted cost nothing. How much
+    longer a step is for it is not told here: threads of a pool wait too, and operators that share them are longer by more.
 
 Why it costs
     The effect can be zero or most of the step. Operators that waited for a core look slow, and every prediction from this trace
@@ -65,6 +66,7 @@ def busy_machine(run: Run) -> Outcome:
 
 
 def _effect(found: Contention) -> str:
-    if found.waited is None:
+    if found.waited is None or found.longer is None:
         return "the times may include waiting for a core"
-    return f"training waited for a core {percent(found.waited, 0)} of the step because of them"
+    part = ", part of it for them" if found.longer < found.waited else ""
+    return f"the training thread waited for a core {percent(found.waited, 0)} of the time{part}"

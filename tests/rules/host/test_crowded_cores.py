@@ -116,7 +116,7 @@ def test_processes_of_others_are_no_fault_of_the_program_and_a_caution_says_what
     run = run_with(WAITING, host=replace(TWO_CORES, other_cpu_share=0.8))
     silent(crowded_cores, run)
     assert "Other processes used 0.80 of the 2 cores" in caution(busy_machine, run)
-    assert "training waited for a core 29 % of the step because of them" in caution(busy_machine, run)
+    assert "the training thread waited for a core 20 % of the time" in caution(busy_machine, run)
 
 
 def test_others_that_take_what_nobody_wants_cost_nothing() -> None:

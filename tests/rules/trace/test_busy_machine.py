@@ -43,7 +43,18 @@ def test_who_hardly_ran_is_not_blamed_for_a_long_wait() -> None:
     turns = CoreTurns(training_ran=0.6, training_waited=0.3, pool_threads=1, pool_ran=0.5, pool_waited=0.4)
     silent(busy_machine, run_of(loop(), host=replace(machine(0.01, own=1.9), worker_cpu_share=0.0, turns=turns)))
     busy = run_of(loop(), host=replace(machine(0.06, own=1.9), worker_cpu_share=0.0, turns=turns))
-    assert "waited for a core 9 % of the step because of them" in found(busy_machine, busy).summary
+    assert (
+        "the training thread waited for a core 30 % of the time, part of it for them"
+        in found(busy_machine, busy).summary
+    )
+
+
+def test_what_linux_counted_is_told_and_not_how_much_longer_a_step_may_be() -> None:
+    """ "Training waited for a core 12 % of the step because of them" stood there, and Linux had counted 4.8 %."""
+    turns = CoreTurns(training_ran=0.95, training_waited=0.081, pool_threads=1, pool_ran=0.93, pool_waited=0.066)
+    host = replace(machine(0.14, own=1.86), worker_cpu_share=0.0, turns=turns)
+    assert "waited for a core 8 % of the time" in found(busy_machine, run_of(loop(), host=host)).summary
+    silent(busy_machine, run_of(loop(), host=replace(host, turns=replace(turns, training_waited=0.048))))
 
 
 def test_cores_to_spare_are_silent() -> None:
