@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -111,6 +112,12 @@ class EventArgs(Struct, frozen=True):
         if self.dims is None or index >= len(self.dims):
             return ()
         return tuple(shape for shape in self.dims[index] if isinstance(shape, tuple))
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """Shape of the largest tensor among the arguments; () if unknown."""
+        shapes = (shape for i in range(len(self.dims or ())) if (shape := self.shape(i)) is not None)
+        return max(shapes, key=prod, default=())
 
     def type_of(self, index: int) -> str | None:
         """The type of an argument as the trace prints it."""

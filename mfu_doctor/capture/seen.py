@@ -14,6 +14,7 @@ from mfu_doctor.capture.facts.backward_graph import nodes_behind
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy, Stretch
 from mfu_doctor.capture.facts.ignored_targets import TargetCounts
+from mfu_doctor.capture.facts.kept_scores import MaskCounts
 from mfu_doctor.capture.facts.loop import LoopFacts
 from mfu_doctor.capture.facts.padded_inputs import PaddedInputs
 from mfu_doctor.capture.facts.repeated_calls import RepeatedCalls
@@ -22,7 +23,8 @@ from mfu_doctor.capture.facts.settings import Compiled, allocator_now, compiled_
 from mfu_doctor.capture.facts.zero_operands import ZeroCounts
 from mfu_doctor.capture.loop.stack_sampler import place_here
 from mfu_doctor.capture.loop.stopwatch import capturing_graph
-from mfu_doctor.facts import DeviceSamples, FrameSample, GcPause, GivenNumbers, Schedule
+from mfu_doctor.facts import DeviceSamples, FrameSample, GivenNumbers, Schedule
+from mfu_doctor.facts.garbage import GcPause
 
 _MAX_PAUSES = 20_000  # garbage collections kept
 
@@ -47,6 +49,7 @@ class Seen(Struct):
     derived: RepeatedGradients = field(default_factory=RepeatedGradients)
     targets: TargetCounts = field(default_factory=TargetCounts)
     zeros: ZeroCounts = field(default_factory=ZeroCounts)
+    masks: MaskCounts = field(default_factory=MaskCounts)
     padded: PaddedInputs = field(default_factory=lambda: PaddedInputs(working_directory()))
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()
@@ -82,6 +85,7 @@ class Seen(Struct):
             nodes = nodes_behind(roots) or ()
             self.targets.begins(nodes, recorded)
             self.zeros.begins(nodes, recorded)
+            self.masks.begins(nodes, recorded)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped in such a step."""

@@ -9,7 +9,15 @@ from __future__ import annotations
 from msgspec import Struct
 
 from mfu_doctor.facts.core_turns import CoreTurns
-from mfu_doctor.facts.wasted_work import IgnoredTargets, PaddedInput, RepeatedCall, RepeatedGradient, SparseOperand
+from mfu_doctor.facts.garbage import GcPause
+from mfu_doctor.facts.wasted_work import (
+    IgnoredTargets,
+    KeptScores,
+    PaddedInput,
+    RepeatedCall,
+    RepeatedGradient,
+    SparseOperand,
+)
 from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
 FACTS_KEY = "mfu_doctor"
@@ -175,15 +183,6 @@ class HostFacts(Struct, frozen=True, kw_only=True):
         return max(self.other_cpu_share - ((self.cores or usable) - usable), 0.0)
 
 
-class GcPause(Struct, frozen=True, kw_only=True):
-    """One run of Python's garbage collector on any thread."""
-
-    start_ns: int
-    duration_ns: int
-    generation: int
-    place: str | None = None  # "train.py:84", where the program asked for it; None: nobody did, or it is unknown
-
-
 class FrameSample(Struct, frozen=True, kw_only=True):
     """Where the main thread (or that of a worker) was, in the user's own code, at one moment."""
 
@@ -278,6 +277,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     graph_depths: GraphDepths | None = None  # None: the graphs of the recorded steps were not read
     ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
     sparse_operands: tuple[SparseOperand, ...] | None = None  # None: no constant operand of a product was counted
+    kept_scores: tuple[KeptScores, ...] | None = None  # None: no mask before a softmax was counted
     padded: tuple[PaddedInput, ...] | None = None  # what the model reads first; None: it was not looked at
     parameter_elements: int | None = None
     parameter_dtypes: tuple[str, ...] = ()

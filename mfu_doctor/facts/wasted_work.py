@@ -49,3 +49,11 @@ class SparseOperand(Struct, frozen=True, kw_only=True):
     one_each: bool = False  # each sum of the product has exactly one term that is not zero: a selection, one-hot rows
     with_parameter: bool = False  # the other operand is a parameter
     sequence: tuple[int, ...] = ()  # autograd's numbers of the product's nodes
+
+
+class KeptScores(Struct, frozen=True, kw_only=True):
+    """A softmax of masked scores, and how much the mask keeps of them, counted in steps beside the recorded ones."""
+
+    dims: tuple[int, ...] = ()
+    kept: float = 1.0  # share, at the most of all counts
+    sequence: tuple[int, ...] = ()  # autograd's numbers of the softmax's nodes

@@ -16,7 +16,8 @@ from mfu_doctor.analysis.views.mean_step import mean_step
 from mfu_doctor.analysis.views.step_kinds import with_kinds
 from mfu_doctor.analysis.views.step_windows import StepKind, Steps
 from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
-from mfu_doctor.facts import Facts, GcPause
+from mfu_doctor.facts import Facts
+from mfu_doctor.facts.garbage import GcPause
 from mfu_doctor.render import render
 from mfu_doctor.result.step import LONG
 from tests.timeline import Timeline

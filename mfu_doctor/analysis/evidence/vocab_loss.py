@@ -22,7 +22,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.dtypes import element_bytes
-from mfu_doctor.trace import Category, EventArgs
+from mfu_doctor.trace import Category
 
 LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
 # Operators of which a loss over classes has at least one, however it is written.
@@ -69,7 +69,7 @@ class VocabLoss(Struct, frozen=True):
 
 def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
     """The loss over the widest vocabulary of the run, or None if there is none."""
-    largest = [_largest(args) for args in run.trace.args]
+    largest = [args.largest for args in run.trace.args]
     direct = {s[-1] for s in _shapes(run, largest, LOSS) if len(s) == _LOGITS_DIMS}
     losing = _shapes(run, largest, _OF_A_LOSS)
     made = dict(_made(run))
@@ -133,12 +133,6 @@ def _longest(run: Run, entries: Mask) -> int:
     rows = np.where(run.launches.op[entry] >= 0, run.launches.op[entry], run.activity.row[entry])
     length = (run.activity.end - run.activity.start)[entry] * np.where(in_backward(run, rows), 0.0, 1.0)
     return int(rows[np.argmax(length)])
-
-
-def _largest(args: EventArgs) -> tuple[int, ...]:
-    """Sizes of the largest tensor among the arguments of an operator; () if unknown."""
-    shapes = [s for i in range(len(args.dims or ())) if (s := args.shape(i)) is not None]
-    return max(shapes, key=prod, default=())
 
 
 def _arguments(run: Run, pattern: re.Pattern[str]) -> list[int]:

@@ -23,6 +23,7 @@ from mfu_doctor.rules.kernels.repeated_cast import repeated_cast
 from mfu_doctor.rules.kernels.repeated_forward import repeated_forward
 from mfu_doctor.rules.kernels.slow_convolution_backward import slow_convolution_backward
 from mfu_doctor.rules.kernels.small_matmul import small_matmul
+from mfu_doctor.rules.kernels.sparse_mask import sparse_mask
 from mfu_doctor.rules.kernels.sparse_operand import sparse_operand
 from mfu_doctor.rules.kernels.tf32_off import tf32_off
 from mfu_doctor.rules.kernels.unbenchmarked_convolution import unbenchmarked_convolution
@@ -53,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     diagonal_product,
     sparse_operand,
     expanded_table,
+    sparse_mask,
     broadcast_product,
     large_vocab_loss,
     unbenchmarked_convolution,

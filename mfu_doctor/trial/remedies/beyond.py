@@ -48,6 +48,7 @@ BEYOND: dict[str, str] = {
     "repeated-backward": _CODE,
     "repeated-cast": "the region of autocast has to be around all micro-batches, in the loop of the program",
     "repeated-forward": _CODE,
+    "sparse-mask": _CODE,
     "sparse-operand": _CODE,
     "offloaded-state": _JOB,
     "pipeline-bubble": _JOB,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import GcPause
+from mfu_doctor.facts.garbage import GcPause
 from mfu_doctor.rules.host.gc_pause import gc_pause
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
