@@ -6,6 +6,7 @@ On a GPU it breaks ties: a kernel whose own name says nothing does what the oper
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mfu_doctor.analysis.names.vocabulary import COMMUNICATION_OP
 
@@ -50,6 +51,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
+@lru_cache(1 << 12)  # names: each is asked about with every kernel that it launches
 def kind_of_op(name: str) -> str:
     """Class of an operator's own work (a kind of `kernel_names.KINDS`), "other" if its name says nothing."""
     return next((kind for kind, pattern in _RULES if pattern.search(name)), "other")
