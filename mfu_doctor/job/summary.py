@@ -148,15 +148,19 @@ class Cores(Struct, frozen=True):
     """What a rank had of the cores of its processor, which it may share with other ranks.
 
     Attributes:
-        owners: those of the ledger that need a core.
-        held_up_ns: nanoseconds of a judged step for which it stood in line for a core, or for which its operators took longer
-            than in the steps in which each was quick, whichever is more; 0 if nothing tells.
+        operators: owners of the ledger that are operators on the processor; none where a device runs them.
+        operators_held_up_ns: nanoseconds of a judged step for which they took longer than in the steps in which each was quick,
+            or for which training stood in line for a core, whichever is more; 0 if nothing tells.
+        host: the other owners that need a core.
+        host_held_up_ns: nanoseconds of a judged step for which training stood in line for a core; 0 if that was not recorded.
         needed_s: seconds of a step without the profiler in which training had a core or stood in line for one; None if that was
             not recorded.
     """
 
-    owners: tuple[str, ...] = ()
-    held_up_ns: float = 0.0
+    operators: tuple[str, ...] = ()
+    operators_held_up_ns: float = 0.0
+    host: tuple[str, ...] = ()
+    host_held_up_ns: float = 0.0
     needed_s: float | None = None
 
 

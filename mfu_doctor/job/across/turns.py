@@ -8,7 +8,8 @@ more, or whose cores are more crowded, needs more of that too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from statistics import fmean
 
 from mfu_doctor.job.across.job import Job
@@ -24,14 +25,21 @@ def may_be_turns(job: Job, late: Sequence[int], more_ns: Mapping[str, float]) ->
         late: places of the ranks that come last.
         more_ns: per step, what takes longer on them, by owner.
     """
-    cores = [one.cores for one in job.summaries]
-    on_cores = sum(more_ns.get(owner, 0.0) for owner in dict.fromkeys(o for place in late for o in cores[place].owners))
-    held_up = fmean(cores[place].held_up_ns for place in late)
-    if not _MOST * sum(more_ns.values()) < on_cores <= held_up:
+    theirs = [job.summaries[place].cores for place in late]
+    operators = _longer(more_ns, [one.operators for one in theirs], fmean(one.operators_held_up_ns for one in theirs))
+    host = _longer(more_ns, [one.host for one in theirs], fmean(one.host_held_up_ns for one in theirs))
+    doubted = operators + host
+    if doubted <= _MOST * sum(more_ns.values()):
         return False
-    needed = [one.needed_s for one in cores if one.needed_s is not None]
+    needed = [one.cores.needed_s for one in job.summaries if one.cores.needed_s is not None]
     others = [seconds for place, seconds in enumerate(needed) if place not in late]
-    if len(needed) < len(cores) or not others:
+    if len(needed) < len(job) or not others:
         return True
     more_s = min(needed[place] for place in late) - max(others)
-    return more_s * job.second_ns <= _MOST * on_cores
+    return more_s * job.second_ns <= _MOST * doubted
+
+
+def _longer(more_ns: Mapping[str, float], owners: Iterable[tuple[str, ...]], held_up_ns: float) -> float:
+    """What these owners take longer; 0 if that is more than they are held up."""
+    more = sum(more_ns.get(owner, 0.0) for owner in dict.fromkeys(chain.from_iterable(owners)))
+    return more if 0.0 < more <= held_up_ns else 0.0

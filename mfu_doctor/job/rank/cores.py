@@ -22,10 +22,12 @@ def cores_of(run: Run, owners: tuple[str, ...]) -> Cores:
     host = run.facts.host if run.facts is not None else None
     turns = host.turns if host is not None else None
     in_line = turns.training_waited * run.steps.mean_ns if turns is not None else 0.0
-    held_up = run.quickest.held_up_ns if run.quickest is not None else 0.0
+    longer = run.quickest.held_up_ns if run.quickest is not None else 0.0
     timed = run.timed_steps_s
     return Cores(
-        owners=tuple(one for one in owners if one in HOST_PARTS or (run.is_cpu and one.startswith(_OPERATORS))),
-        held_up_ns=max(in_line, held_up),
+        operators=tuple(one for one in owners if run.is_cpu and one.startswith(_OPERATORS)),
+        operators_held_up_ns=max(in_line, longer),
+        host=tuple(one for one in owners if one in HOST_PARTS),
+        host_held_up_ns=in_line,
         needed_s=(turns.training_ran + turns.training_waited) * fmean(timed) if turns is not None and timed else None,
     )

@@ -31,8 +31,9 @@ def drawn_steps() -> Timeline:
 
 def test_operators_are_held_up_and_waiting_for_ranks_is_not() -> None:
     found = cores_of(run_of(drawn_steps()), OWNERS)
-    assert found.held_up_ns == pytest.approx(3 * MS * 1000, rel=0.01)
-    assert found.owners == ("communication: issuing", "compute: matmul", "launch", "python")
+    assert found.operators_held_up_ns == pytest.approx(3 * MS * 1000, rel=0.01)
+    assert found.operators == ("communication: issuing", "compute: matmul")
+    assert (found.host, found.host_held_up_ns) == (("launch", "python"), 0.0)
     assert found.needed_s is None
 
 
@@ -40,7 +41,7 @@ def test_what_the_kernel_counted_is_of_the_steps_without_the_profiler() -> None:
     turns = CoreTurns(training_ran=0.5, training_waited=0.6)
     run = run_of(drawn_steps(), host=HostFacts(turns=turns), timed_steps_s=(0.008, 0.012))
     found = cores_of(run, OWNERS)
-    assert found.held_up_ns == pytest.approx(0.6 * run.steps.mean_ns)
+    assert found.operators_held_up_ns == found.host_held_up_ns == pytest.approx(0.6 * run.steps.mean_ns)
     assert found.needed_s == pytest.approx(1.1 * 0.010)
 
 
@@ -50,4 +51,4 @@ def test_a_device_needs_no_core() -> None:
         with drawn.step():
             drawn.op("aten::mm", kernel=100)
     found = cores_of(run_of(drawn), OWNERS)
-    assert (found.owners, found.held_up_ns) == (("launch", "python"), 0.0)
+    assert (found.operators, found.host) == ((), ("launch", "python"))
