@@ -57,6 +57,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     steps: int = 0  # of each run, the first ones included
     unchanged_s: float | None = None  # step of the unchanged program
     noise: float | None = None  # how far one unchanged run is from those beside it, as a share
+    disturbed_s: tuple[float, ...] = ()  # steps of unchanged runs that are far off all around them, and are left out
     tried: tuple[Tried, ...] = ()
     together: Tried | None = None  # the fixes that help, all at once
     without: tuple[str, ...] = ()  # of those that help alone, what is not in `together`

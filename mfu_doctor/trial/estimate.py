@@ -1,7 +1,9 @@
 """What the runs of a fix say about its gain: pure functions of step times.
 
 Each run is one value: what its steps take. Each run with the fix is compared with the unchanged runs just before and after it, so
-that a machine that becomes slower does not count for or against it. The differences give an interval by Student's t: the wider
+that a machine that becomes slower does not count for or against it. An unchanged run that is far off all those around it was
+disturbed: it is left out, as it would stand for the noise of all runs and beside two runs with a fix. Of the runs with a fix none
+is: there may be what the fix does. The differences give an interval by Student's t: the wider
 one of that of their own spread, known from so many of them alone, because a fix may make runs noisier, and that of the unchanged
 runs among themselves, because a few differences that happen to be alike prove nothing. What is shorter is averaged as a share of
 the unchanged step: of a step that nothing is left of, the rest may vary by any factor. Where single runs were disturbed, that
@@ -14,6 +16,7 @@ trial is not wrong more often than one fix would be.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -34,6 +37,13 @@ _WRONG = 0.01
 _SHARED = math.sqrt(4 / 3)
 _ALIKE_SPREAD = 2.0  # times: sets of one spread seldom differ by more
 _BLOCKS = 5
+# An unchanged run is disturbed if it is so many times as far from those around it as the usual one (a standard deviation, by the
+# median). By normal noise one is in 3 of 1,000 trials of ten runs, and in 1 of 2,000 of fifteen.
+_FAR = 8.0
+_AROUND = 2  # runs on each side that it is compared with
+_FEWEST_TO_TELL = 10  # runs
+_MOST_DISTURBED = 0.2  # of the runs: of more it is the noise of this machine
+_USUAL = 0.6745  # of the standard deviation of normal noise half of it lies within
 SMALLEST = 0.01  # of the step: a smaller difference is none
 _ALIKE = 0.03  # of the step: an interval within it says that there is no difference
 
@@ -80,19 +90,37 @@ def mean_of(steps_s: Sequence[float], skipped: int) -> float:
     return fmean(steps_s[min(skipped, len(steps_s) // 3) :])
 
 
+def undisturbed(unchanged: Sequence[float]) -> list[int]:
+    """The numbers of the unchanged runs that count, of their step times in order."""
+    logs = [math.log(step) for step in unchanged]
+    everything = list(range(len(logs)))
+    if len(logs) < _FEWEST_TO_TELL:
+        return everything
+    off = [abs(logs[i] - median(logs[max(i - _AROUND, 0) : i] + logs[i + 1 : i + 1 + _AROUND])) for i in everything]
+    far = max(_FAR * median(off) / _USUAL, _ALIKE)
+    kept = [i for i in everything if off[i] <= far]
+    return kept if len(logs) - len(kept) <= _MOST_DISTURBED * len(logs) else everything
+
+
 def differences(unchanged: Sequence[float], changed: Sequence[tuple[int, float]]) -> list[float]:
-    """The logarithm of the ratio of each changed run to the unchanged ones beside it.
+    """The logarithm of the ratio of each changed run to the unchanged ones beside it, of those that were not disturbed.
 
     Args:
         unchanged: step times of the unchanged runs in their order.
         changed: of each changed run, the number of the unchanged one before it, and its step time.
     """
-    return [math.log(step) - fmean(math.log(u) for u in unchanged[before : before + 2]) for before, step in changed]
+    kept = undisturbed(unchanged)
+
+    def beside(before: int) -> list[float]:
+        after = bisect_right(kept, before)
+        return [math.log(unchanged[i]) for i in kept[max(after - 1, 0) : after + 1]]
+
+    return [math.log(step) - fmean(beside(before)) for before, step in changed]
 
 
 def noise_of(unchanged: Sequence[float]) -> float:
     """How far an unchanged run is from those beside it by chance: a standard deviation, as of `differences`; 0 if not known."""
-    logs = [math.log(step) for step in unchanged]
+    logs = [math.log(unchanged[i]) for i in undisturbed(unchanged)]
     around = [logs[i] - (logs[i - 1] + logs[i + 1]) / 2 for i in range(1, len(logs) - 1)]
     if around:
         return math.sqrt(fmean(value * value for value in around))
@@ -115,10 +143,11 @@ def interval(unchanged: Sequence[float], changed: Sequence[tuple[int, float]], f
         changed: of two or more runs with the fix, the number of the unchanged run before it, and its step time.
         fixes: how many are tried, this one included.
     """
-    wrong = wrong_of(fixes)
-    by_mean = of_mean(differences(unchanged, changed), noise_of(unchanged), len(unchanged), wrong)
+    kept = undisturbed(unchanged)
+    wrong = wrong_of(fixes) / (1 if len(kept) == len(unchanged) else 2)  # to leave out is a second chance to be wrong
+    by_mean = of_mean(differences(unchanged, changed), noise_of(unchanged), len(kept), wrong)
     # One for each run with the fix: the more unchanged ones there are, the more a wider spread of the others looks like a shift.
-    beside = sorted({min(before + 1, len(unchanged) - 1) for before, _ in changed})
+    beside = sorted({min(before + 1, len(unchanged) - 1) for before, _ in changed}.intersection(kept))
     set_beside, with_it = [unchanged[i] for i in beside], [step for _, step in changed]
     if _spread(with_it) > _ALIKE_SPREAD * _spread(set_beside):
         return by_mean

@@ -167,6 +167,7 @@ def _found(trial: Trial, turns: Turns, choice: Choice, all_of: Arm | None, repor
         trial,
         unchanged_s=turns.step_s,
         noise=turns.noise,
+        disturbed_s=turns.disturbed_s,
         tried=(*each, *choice.left_out),
         together=several,
     )

@@ -25,6 +25,7 @@ from mfu_doctor.trial.estimate import (
     mean_of,
     noise_of,
     step_of,
+    undisturbed,
 )
 from mfu_doctor.trial.losses import LossChange, loss_change, not_a_number
 from mfu_doctor.trial.orders import Measured
@@ -155,6 +156,13 @@ class Turns(Struct):
     def noise(self) -> float | None:
         """How far one unchanged run is from those beside it, as a share; None of fewer than two."""
         return noise_of([self._step(run) for run in self.unchanged]) if len(self.unchanged) > 1 else None
+
+    @property
+    def disturbed_s(self) -> tuple[float, ...]:
+        """The steps of unchanged runs that are left out."""
+        steps = [self._step(run) for run in self.unchanged]
+        kept = undisturbed(steps)
+        return tuple(step for i, step in enumerate(steps) if i not in kept)
 
     def noise_s(self, arm: Arm) -> float | None:
         """How far chance alone moves what it saves, by the unchanged runs, in seconds; None if there are too few."""

@@ -10,7 +10,7 @@ from mfu_doctor.comparison.compare import compare
 from mfu_doctor.render import render
 from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.render.words.text import EN_DASH
-from mfu_doctor.render.words.trial import answer, beside, in_report, measured, untried
+from mfu_doctor.render.words.trial import answer, beside, headline, in_report, measured, untried
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.stored import from_json, to_json
 from mfu_doctor.result.trial import (
@@ -281,3 +281,10 @@ def test_who_interrupts_before_the_first_run_is_not_told_that_there_is_no_fault(
     begun = Trial(program="train.py", budget_s=600.0)
     assert "The recording shows no fault" in answer(begun)
     assert answer(replace(begun, ended="it was interrupted")) == "No fix has been measured."
+
+
+def test_an_unchanged_run_that_is_left_out_is_told() -> None:
+    trial = Trial(program="a.py", budget_s=60.0, spent_s=50.0, runs=29, steps=32, unchanged_s=0.103, noise=0.045)
+    assert headline(trial).endswith("a run differs from the next by 4.5 %")
+    told = headline(replace(trial, disturbed_s=(0.187,)))
+    assert told.endswith("by 4.5 %; disturbed, and left out: a run of 187 ms a step")

@@ -137,7 +137,9 @@ def headline(trial: Trial) -> str:
     told = f"{runs}, {trial.steps} steps each. The unchanged step takes {quantities.duration(trial.unchanged_s)}"
     if trial.noise is None:
         return told
-    return f"{told}; a run differs from the next by {quantities.percent(trial.noise)}"
+    left_out = ", ".join(quantities.duration(step_s) for step_s in trial.disturbed_s)
+    disturbed = f"; disturbed, and left out: a run of {left_out} a step" if left_out else ""
+    return f"{told}; a run differs from the next by {quantities.percent(trial.noise)}{disturbed}"
 
 
 def answer(trial: Trial) -> str:
