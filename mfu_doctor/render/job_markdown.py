@@ -62,11 +62,11 @@ def _figures(job: JobReport) -> list[str]:
 
 def _blames(job: JobReport) -> list[str]:
     rows = [
-        (words.blame_title(blame), quantities.duration(blame.wait_s), quantities.percent(blame.share, 0),
+        (words.blame_title(blame), words.blame_wait(job, blame), quantities.percent(blame.share, 0),
          ", ".join(words.blame_causes(blame)) or blame.sentence, blame.place or "")
         for blame in job.blames
     ]  # fmt: skip
-    return _table(("who is late", "others wait", "of waiting", "against the others", "where"), rows)
+    return _table(("who is late", "ranks wait", "of waiting", "against the others", "where"), rows)
 
 
 def _rest(job: JobReport) -> list[str]:

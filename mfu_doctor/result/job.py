@@ -19,6 +19,7 @@ _ABOUT_RANKS = "RA"  # codes of the rules about who waits for whom
 # What makes ranks wait for each other, over the steps of a job.
 STRAGGLER, SLOW_NODE, UNEVEN_WORK, PIPELINE = "straggler", "slow node", "uneven work", "pipeline"
 JITTER, BEFORE, UNREAD_RANK, NOTHING = "jitter", "before the recording", "a rank without a trace", "nothing"
+NO_SKEW = "no skew"  # a question to the replay: no rank is ever late
 
 
 class RankRow(Struct, frozen=True, kw_only=True):

@@ -72,7 +72,8 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
     if pattern.kind == BEFORE:
         began = f"{duration(pattern.wait_ns / job.second_ns)} ({share(pattern.wait_ns, step_ns)} of the step)"
         was = "was" if len(late) == 1 else "were"
-        return f"Ranks wait {began} for {ranks_named(late)}, which {was} late before the recording began: why is not in it."
+        before = f"which {was} late before the recording began: why is not in it"
+        return f"The other ranks wait {began} for {ranks_named(late)}, {before}."
     if pattern.kind == UNREAD_RANK:
         return f"Ranks wait {wait} for those that share collectives with a rank without a trace: they may wait for it there."
     if pattern.kind == JITTER and pattern.by_turns:

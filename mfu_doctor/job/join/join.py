@@ -24,6 +24,7 @@ from mfu_doctor.job.join.verdict import verdict_of
 from mfu_doctor.job.summary import RankSummary
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.job import (
+    NO_SKEW,
     SLOW_NODE,
     STRAGGLER,
     Blame,
@@ -176,7 +177,7 @@ def _what_ifs(job: Job, patterns: tuple[Pattern, ...]) -> tuple[WhatIf, ...]:
         for one in patterns
         if one.kind in (STRAGGLER, SLOW_NODE)
     ]
-    asked.append(("no skew", no_skew(job)))
+    asked.append((NO_SKEW, no_skew(job)))
     if job.slots.stages > 1:
         asked.append(("every stage like the mean", stages_alike(job)))
     link = at_link_rate(job)

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 from msgspec.structs import replace
 
-from mfu_doctor.quantities import duration, percent
+from mfu_doctor.quantities import percent
 from mfu_doctor.render.html import page
 from mfu_doctor.render.html.html import embedded_json, environment, scope_of, shared_context
 from mfu_doctor.render.html.page import LegendEntry
@@ -65,7 +65,7 @@ def _context(job: JobReport, pages: Mapping[int, str]) -> dict[str, Any]:
             (
                 words.blame_title(blame),
                 blame,
-                duration(blame.wait_s),
+                words.blame_wait(job, blame),
                 percent(blame.share, 0),
                 ", ".join(words.blame_causes(blame)),
             )

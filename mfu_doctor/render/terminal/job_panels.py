@@ -37,14 +37,14 @@ def blames(job: JobReport, look: Look) -> list[Block]:
     found = known if look.verbose else known[:BLAMES]
     if not found:
         return []
-    head = line(f"{INDENT}{pad('who is late', WHO)}{'others wait':>12}{'of waiting':>12}", "head")
-    first, *others = (tuple(_blame(blame, look)) for blame in found)
+    head = line(f"{INDENT}{pad('who is late', WHO)}{'ranks wait':>12}{'of waiting':>12}", "head")
+    first, *others = (tuple(_blame(job, blame, look)) for blame in found)
     return [Block((head, *first), tuple(others), gap=True, hint=False)]
 
 
-def _blame(blame: Blame, look: Look) -> list[Line]:
+def _blame(job: JobReport, blame: Blame, look: Look) -> list[Line]:
     who = shorten(words.blame_title(blame), WHO - 1)
-    figures = f"{quantities.duration(blame.wait_s):>12}{quantities.percent(blame.share, 0):>12}"
+    figures = f"{words.blame_wait(job, blame):>12}{quantities.percent(blame.share, 0):>12}"
     place = f"  {blame.place}" if blame.place else ""
     rows = [line(shorten(f"{INDENT}{pad(who, WHO)}{figures}{place}", look.width), "number")]
     causes, start = words.blame_causes(blame), "against the others: "

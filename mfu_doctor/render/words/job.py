@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from msgspec import Struct
 
 from mfu_doctor import parts, quantities
 from mfu_doctor.render.words.text import EM_DASH
 from mfu_doctor.result.bottleneck import named
-from mfu_doctor.result.job import Blame, CollectiveRow, JobReport, RankRow
+from mfu_doctor.result.job import NO_SKEW, Blame, CollectiveRow, JobReport, RankRow, WhatIf
 from mfu_doctor.result.job_as_run import rank_words
 
 COLLECTIVE_HEADS = ("collective", "size", "calls", "time", "wait", "transfer", "exposed", "bus bandwidth")
 RANK_HEADS = ("rank", "step", "MFU", "computes", "waits", "waited for", "its first finding")
 LEAST_SHARE = 0.005  # of the step: what is worth less is not in a table
+_NEARLY_ALL = 0.9  # of the waiting: what goes with it is then not worth a word of its own
 
 
 class RankLine(Struct, frozen=True):
@@ -46,16 +48,30 @@ def waiting(job: JobReport, *, brief: bool = False) -> str:
     if job.wait_s is None:
         return f"not known: {job.matching.note or 'no collective could be matched'}"
     wait = f"{quantities.duration(job.wait_s)} of a step ({quantities.share(job.wait_s, step)})"
-    text = f"{wait}, mean over all ranks, late ones too"
+    without = next((what for what in job.what_ifs if what.name == NO_SKEW), None)
+    gain = (
+        f", of which {quantities.duration(without.saving_s, 2)} can be gained" if _is_less(without, job.wait_s) else ""
+    )
+    text = f"{wait}{gain}; mean over all ranks, late ones too"
     if job.exposed_wait_s is not None and not brief:
         text += f"; {quantities.duration(job.exposed_wait_s)} of it with nothing else on the device"
     return text
+
+
+def _is_less(without: WhatIf | None, wait_s: float) -> TypeGuard[WhatIf]:
+    """Whether the step would be shorter without the waiting, but not by all of it."""
+    return without is not None and 0 < without.saving_s < _NEARLY_ALL * wait_s
 
 
 def blame_title(blame: Blame) -> str:
     """Who is late, in a few words: "rank 5 (straggler)"."""
     named = rank_words(blame.ranks) if blame.ranks else "no rank alone"
     return f"{named} ({blame.kind})"
+
+
+def blame_wait(job: JobReport, blame: Blame) -> str:
+    """What ranks wait for them, as a part of what `waiting` says: the mean over all ranks, late ones too."""
+    return quantities.duration(blame.share * job.wait_s if job.wait_s is not None else blame.wait_s)
 
 
 def blame_causes(blame: Blame) -> list[str]:
