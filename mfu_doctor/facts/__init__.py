@@ -101,10 +101,11 @@ class UnusedGradients(Struct, frozen=True, kw_only=True):
 
 
 class GraphDepths(Struct, frozen=True, kw_only=True):
-    """How deep nodes of autograd lie in the graphs of the recorded steps: the longest way to a leaf, in nodes."""
+    """How nodes of autograd lie in the graphs of the recorded steps."""
 
     sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
-    depth: tuple[int, ...] = ()
+    depth: tuple[int, ...] = ()  # the longest way to a leaf, in nodes
+    inputs: tuple[int, ...] = ()  # how many of its inputs get a gradient
 
 
 class PrecisionFacts(Struct, frozen=True, kw_only=True):

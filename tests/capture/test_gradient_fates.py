@@ -110,6 +110,8 @@ def test_the_depth_of_a_node_is_its_longest_way_to_a_leaf() -> None:
         depths.setdefault(known[number], []).append(depth)
     assert sorted(depths["TanhBackward0"]) == [2, 4, 6]
     assert sorted(depths["SinBackward0"]) == [1, 2]
+    inputs = {known[number]: count for number, count in zip(deep.sequence, deep.inputs, strict=True)}
+    assert (inputs["AddBackward0"], inputs["MulBackward0"]) == (2, 1)
 
 
 def gan(watched: Watched, *, detached: bool, frozen: bool = False) -> tuple[UnusedGradients, ...]:

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.backward import maker_of
+from mfu_doctor.analysis.evidence.backward import maker_of, nodes_numbered
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
@@ -28,7 +28,8 @@ _SOFTMAX = re.compile(r"^aten::_softmax(_backward_data)?$")
 
 def has_own_bias(run: Run, softmax: Rows) -> Mask:
     """Whether each of these softmaxes, of forward or of backward, reads such a sum; shape of `softmax`."""
-    made = maker_of(run, under(run, softmax, NODE_CALL))
+    node = under(run, softmax, NODE_CALL)
+    made = np.where(node >= 0, maker_of(run, np.maximum(node, 0)), -1)
     forward = np.where(made >= 0, made, softmax)
     ops = run.trace.rows(Category.CPU_OP)
     scores = {_shape(run, row, 0) for row in set(forward.tolist())}
@@ -73,14 +74,32 @@ def _since(run: Run, softmax: int, rows: Rows, others: Rows) -> tuple[Rows, int]
 
 
 def _learned(run: Run, scores: set[tuple[int, ...] | None]) -> Rows:
-    """Sums that add a smaller tensor to scores, for which backward sums the gradient; none where a fused kernel takes it."""
+    """Sums that add to scores what needs a gradient itself; none where a fused kernel takes it.
+
+    The graph tells, if it was read. Else only a smaller tensor is known to need one: backward sums the gradient of the scores.
+    """
     ops = run.trace.rows(Category.CPU_OP)
     nodes = rows_matching(run.trace, _SUM_NODE, ops) if run.is_cpu else ops[:0]
+    inputs = _inputs(run)[nodes]
     totals = under(run, rows_matching(run.trace, _TOTAL, ops), NODE_CALL)
-    made = maker_of(run, nodes[np.isin(nodes, totals)])
-    made = made[made >= 0]
-    added = [row for row in made.tolist() if scores & {_shape(run, row, 0), _shape(run, row, 1)}]
-    return np.array([row for row in added if _shape(run, row, 0) != _shape(run, row, 1)], np.int64)
+    made, summed = maker_of(run, nodes), np.isin(nodes, totals)
+    told = zip(made.tolist(), inputs.tolist(), summed.tolist(), strict=True)
+    return np.array([row for row, count, total in told if row >= 0 and _adds(run, row, scores, count, total)], np.int64)
+
+
+def _adds(run: Run, row: int, scores: set[tuple[int, ...] | None], inputs: int, total: bool) -> bool:
+    left, right = _shape(run, row, 0), _shape(run, row, 1)
+    return bool(scores & {left, right}) and (inputs > 1 if inputs >= 0 else total and left != right)
+
+
+def _inputs(run: Run) -> Rows:
+    """How many inputs get a gradient of the node that each event row is a call of; -1: of none, or not known."""
+    counts = np.full(len(run.trace.events.start), -1, np.int64)
+    told = run.facts.graph_depths if run.facts is not None else None
+    if told is not None and told.inputs:
+        rows, at = nodes_numbered(run, told.sequence)
+        counts[rows] = np.array(told.inputs, np.int64)[at]
+    return counts
 
 
 def _left(run: Run, product: int) -> tuple[int, ...] | None:

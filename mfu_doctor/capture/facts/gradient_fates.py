@@ -145,11 +145,15 @@ class GradientFates(Struct):
         graphs = [one.graph for one in self._passes if one.graph is not None]
         if self.gave_up is not None or not graphs:
             return None
-        known: dict[int, int] = {}
+        known: dict[int, tuple[int, int]] = {}
         for graph in graphs:
-            known |= zip(graph.sequence, graph.depths(), strict=True)
+            known |= zip(graph.sequence, zip(graph.depths(), map(len, graph.edges), strict=True), strict=True)
         known.pop(_LEAF, None)
-        return GraphDepths(sequence=tuple(known), depth=tuple(known.values()))
+        return GraphDepths(
+            sequence=tuple(known),
+            depth=tuple(depth for depth, _ in known.values()),
+            inputs=tuple(inputs for _, inputs in known.values()),
+        )
 
     def _judged(self) -> list[_Pass]:
         """Passes of which an optimizer uses a gradient."""

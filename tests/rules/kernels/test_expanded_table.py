@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import MeasuredPeak
+from mfu_doctor.facts import GraphDepths, MeasuredPeak
 from mfu_doctor.rules.kernels.expanded_table import expanded_table
 from mfu_doctor.rules.kernels.unfused_attention import unfused_attention
 from tests.rules.drawing import steps
@@ -101,7 +101,7 @@ def test_their_backward_goes_too() -> None:
     assert whole - forward == close(32_000 - moved_us(2))
 
 
-def run_of_one(draw: Any) -> Run:
+def run_of_one(draw: Any, **facts: Any) -> Run:
     """One step: numbers of autograd are not used again."""
     drawn = Timeline(device=None)
     with drawn.step():
@@ -109,7 +109,7 @@ def run_of_one(draw: Any) -> Run:
         one.op("aten::mm", 20_000, (MATMUL, MATMUL), (MATMUL, MATMUL), sequence=0)
         draw(one)
     peak = MeasuredPeak(dtype="fp32", flops=200e9, threads=2, bandwidth_bytes_s=BANDWIDTH, how="a test")
-    return run_of(drawn, measured_peaks=(peak,))
+    return run_of(drawn, measured_peaks=(peak,), **facts)
 
 
 def test_weights_of_an_attention_are_added_up_for_each_row() -> None:
@@ -213,3 +213,21 @@ def test_no_fused_kernel_of_a_cpu_takes_a_bias_that_is_learned(learned: bool) ->
 
     judge = silent if learned else found
     judge(unfused_attention, run_of_one(attention))
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_the_graph_tells_that_a_mask_of_the_full_size_is_learned(inputs: int) -> None:
+    """A mask that is padding and a bias at once has the size of the scores: backward sums nothing."""
+    heads = BATCH * HEADS
+
+    def attention(one: Drawing) -> None:
+        one.op("aten::bmm", 3_000, (heads, T, D), (heads, D, T))
+        one.op("aten::add", 1_000, (heads, T, T), (heads, T, T), sequence=6)
+        one.op("aten::_softmax", 1_000, (heads, T, T), sequence=7)
+        one.op("aten::bmm", 3_000, (heads, T, T), (heads, T, D))
+        with one.drawn.span(f"{ENGINE}AddBackward0", "cpu_op", sequence=6):
+            one.drawn.python(1)
+
+    graph = GraphDepths(sequence=(6,), depth=(3,), inputs=(inputs,))
+    judge = silent if inputs > 1 else found
+    judge(unfused_attention, run_of_one(attention, graph_depths=graph))
