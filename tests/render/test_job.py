@@ -16,8 +16,9 @@ from mfu_doctor.render.html.pictures.ranks import ALONE, MOST_ROWS, maps_of
 from mfu_doctor.render.html.pictures.skew import MOST_SHOWN, draw_rank_steps, draw_skew
 from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.render.terminal.terminal import SCREEN_LINES
+from mfu_doctor.render.words import job as words
 from mfu_doctor.render.words.next_commands import Origin
-from mfu_doctor.result.job import JobReport, RankLeftOut
+from mfu_doctor.result.job import NO_SKEW, JobReport, RankLeftOut, WhatIf
 from mfu_doctor.result.run_verdict import RunVerdict
 from tests.browser import open_page, running_browser
 from tests.sample_job import job
@@ -156,3 +157,18 @@ def test_the_page_in_a_browser(ranks: int, width: int, browser: Browser, tmp_pat
         assert not tab.seen.console + tab.seen.errors + tab.seen.dialogs
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         assert tab.page.locator("svg.ranks").count() == (1 if ranks <= ALONE else 2)
+
+
+def test_waiting_says_what_of_it_can_be_gained() -> None:
+    """Ranks that wait less for each other may wait as much for what comes next."""
+    told = replace(job(), wait_s=0.04, what_ifs=(WhatIf(name=NO_SKEW, step_s=0.36, saving_s=0.002),))
+    assert "of which 2.0 ms can be gained" in words.waiting(told)
+    assert "gained" not in words.waiting(replace(told, what_ifs=()))
+    all_of_it = replace(told, what_ifs=(WhatIf(name=NO_SKEW, step_s=0.33, saving_s=0.039),))
+    assert "gained" not in words.waiting(all_of_it)
+
+
+def test_rows_of_waiting_add_up_to_the_waiting() -> None:
+    told = replace(job(), wait_s=0.04)
+    (blame, *_) = told.blames
+    assert words.blame_wait(told, replace(blame, share=0.25)) == "10.0 ms"
