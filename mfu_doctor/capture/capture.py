@@ -51,8 +51,8 @@ class Capture:
         self.former: Facts | None = None  # the same of a recording that was not of the training
         self._finish, self._keep = finish, keep
         self._hooks: Hooks | None = None
-        self.samplers = Samplers(request, self.seen, self.watch, self.signs.thread)
-        self.phase_runner = PhaseRunner(request.asked, self.notes, self.samplers.enter, self.samplers.leave)
+        samplers = self.samplers = Samplers(request, self.seen, self.watch, self.signs.thread)
+        self.phase_runner = PhaseRunner(request.asked, self.notes, samplers.enter, samplers.leave, self.seen.results)
         self._held: Mark | None = None
         self._pid, self._fetching = os.getpid(), 0  # depth of fetches: a loader may be iterated by another
 

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from mfu_doctor.capture.destination import Destination, working_directory
 from mfu_doctor.capture.device.current_devices import current_devices
 from mfu_doctor.capture.facts.backward_graph import nodes_behind
+from mfu_doctor.capture.facts.constant_results import ConstantResults
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
 from mfu_doctor.capture.facts.host import Busy, Stretch
 from mfu_doctor.capture.facts.ignored_targets import TargetCounts
@@ -50,6 +51,7 @@ class Seen(Struct):
     targets: TargetCounts = field(default_factory=TargetCounts)
     zeros: ZeroCounts = field(default_factory=ZeroCounts)
     masks: MaskCounts = field(default_factory=MaskCounts)
+    results: ConstantResults = field(default_factory=lambda: ConstantResults(working_directory()))
     padded: PaddedInputs = field(default_factory=lambda: PaddedInputs(working_directory()))
     pauses: list[GcPause] = field(default_factory=list)
     frames: tuple[FrameSample, ...] = ()

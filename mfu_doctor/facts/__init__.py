@@ -11,12 +11,14 @@ from msgspec import Struct
 from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.facts.garbage import GcPause
 from mfu_doctor.facts.wasted_work import (
+    ConstantResult,
     IgnoredTargets,
     KeptScores,
     PaddedInput,
     RepeatedCall,
     RepeatedGradient,
     SparseOperand,
+    UnusedGradients,
 )
 from mfu_doctor.facts.whole_run import StepCourse, WholeRun
 
@@ -86,18 +88,6 @@ class OptimizerFacts(Struct, frozen=True, kw_only=True):
     options: tuple[str, ...] | None = None  # those of "foreach" and "fused" that its constructor takes
     per_step: float | None = None  # steps of it in a training step; None: one, or not known
     sparse_gradients: bool | None = None  # whether a gradient was sparse when it stepped first
-
-
-class UnusedGradients(Struct, frozen=True, kw_only=True):
-    """Gradients that nobody uses, and the nodes of autograd that compute them: inputs of a node are bits (1, 2, 4, ...)."""
-
-    fate: str  # "frozen": no optimizer has these parameters; "thrown": theirs resets these gradients before it uses its own
-    parameters: int = 0
-    elements: int = 0
-    modules: tuple[str, ...] = ()  # that consist of such parameters: "PerceptualLoss.net"
-    sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
-    unused: tuple[int, ...] = ()  # inputs whose gradient nobody uses
-    needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
 
 
 class GraphDepths(Struct, frozen=True, kw_only=True):
@@ -277,6 +267,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     unused_gradients: tuple[UnusedGradients, ...] | None = None  # None: the graphs of the recorded steps were not read
     graph_depths: GraphDepths | None = None  # None: the graphs of the recorded steps were not read
     ignored_targets: tuple[IgnoredTargets, ...] | None = None  # None: no classification loss was counted
+    constant_results: tuple[ConstantResult, ...] | None = None  # None: no results of functions were compared
     sparse_operands: tuple[SparseOperand, ...] | None = None  # None: no constant operand of a product was counted
     kept_scores: tuple[KeptScores, ...] | None = None  # None: no mask before a softmax was counted
     padded: tuple[PaddedInput, ...] | None = None  # what the model reads first; None: it was not looked at

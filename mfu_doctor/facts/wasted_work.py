@@ -5,6 +5,18 @@ from __future__ import annotations
 from msgspec import Struct
 
 
+class UnusedGradients(Struct, frozen=True, kw_only=True):
+    """Gradients that nobody uses, and the nodes of autograd that compute them: inputs of a node are bits (1, 2, 4, ...)."""
+
+    fate: str  # "frozen": no optimizer has these parameters; "thrown": theirs resets these gradients before it uses its own
+    parameters: int = 0
+    elements: int = 0
+    modules: tuple[str, ...] = ()  # that consist of such parameters: "PerceptualLoss.net"
+    sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
+    unused: tuple[int, ...] = ()  # inputs whose gradient nobody uses
+    needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
+
+
 class IgnoredTargets(Struct, frozen=True, kw_only=True):
     """A classification loss that ignores targets (`ignore_index`, or a mask), counted in steps beside the recorded ones."""
 
@@ -39,6 +51,15 @@ class RepeatedGradient(Struct, frozen=True, kw_only=True):
     """A gradient that a step recorded in depth took several times (`create_graph=True`): the same numbers each time."""
 
     spans: tuple[tuple[int, int], ...] = ()  # start and end of each pass, unix nanoseconds
+
+
+class ConstantResult(Struct, frozen=True, kw_only=True):
+    """A function of the program that gave the same numbers in all of a few steps, from the same arguments."""
+
+    place: str  # "train.py:12": where it begins
+    function: str
+    calls: int = 1  # in a step
+    steps: int = 0  # that were compared
 
 
 class SparseOperand(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.capture.facts.gradient_fates import GradientFates
-from mfu_doctor.facts import UnusedGradients
+from mfu_doctor.facts.wasted_work import UnusedGradients
 from tests.capture.programs import PRELUDE, TRACE, read
 from tests.capture.zygote import Zygote
 

@@ -13,11 +13,17 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, outermost, under
 from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
-from mfu_doctor.analysis.replay.edits import Edit, ScaleDevice, ScaleHost
+from mfu_doctor.analysis.replay.edits import Change, Edit, ScaleDevice, ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.arrays.distinct import distinct, numbered
 from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Category
+
+RANDOM = re.compile(
+    r"^aten::(\w*dropout\w*|bernoulli_?|normal_?|uniform_?|rand\w*|exponential_?|multinomial|poisson|rrelu\w*|_fused_dropout)$"
+)
+_POSITIVE = re.compile(r"0?\.\d*[1-9]\d*")  # a probability as an argument is printed
+_ATTENTION = re.compile(r"^aten::(scaled_dot_product_attention|_scaled_dot_product_\w+)$")
 
 
 def calls_of(run: Run, pattern: re.Pattern[str]) -> Rows:
@@ -105,6 +111,13 @@ def without_host(run: Run, where: Intervals) -> tuple[Edit, ...]:
     return (ScaleHost(host, 0.0),) if host.count else ()
 
 
+def removed_in(run: Run, where: Intervals, mask: Mask) -> Change:
+    """Without these entries and this host time: at the low end the device gains, else the CPU gains the launching too."""
+    device = scaled(run, mask, 0.0)
+    everything = (*device, *without_host(run, where))
+    return Change(device, everything, everything)
+
+
 def spans_of(run: Run, mask: Mask) -> Intervals:
     """Host time of the innermost operators that issued these entries."""
     ops = distinct(run.launches.op[mask])
@@ -158,3 +171,22 @@ def _outermost_around(run: Run, rows: Rows) -> Rows:
     while (up := np.where(is_operator[parent[rows]], parent[rows], rows)).tolist() != rows.tolist():
         rows = up
     return distinct(rows)
+
+
+def operators_in(run: Run, spans: tuple[tuple[int, int], ...], operators: Rows) -> list[Rows]:
+    """For each of these times of the step recorded in depth its operators in the analysed trace, of all steps."""
+    twins = run.recorded_rows(operators)
+    start = np.where(twins >= 0, run.recorded.events.start[np.maximum(twins, 0)], -1)
+    order = np.argsort(start, kind="stable")
+    edges = np.array([span for span in spans if span[1] > span[0]], np.int64).reshape(-1, 2)
+    at = np.searchsorted(start[order], edges - run.recorded.origin_ns)
+    return [np.sort(operators[order[lo:hi]]) for lo, hi in at.tolist()]
+
+
+def draws_random(run: Run, rows: Rows) -> bool:
+    """Whether random numbers are drawn: by an operator of its own, or as dropout inside of attention."""
+    if len(rows_matching(run.trace, RANDOM, rows)):
+        return True
+    given = [run.trace.args_of(row) for row in rows_matching(run.trace, _ATTENTION, rows).tolist()]
+    texts = [text for args in given if args is not None and args.concrete for text in args.concrete]
+    return any(_POSITIVE.fullmatch(text) for text in texts)

@@ -7,30 +7,23 @@ alone comes again with it: a gradient of its sum (`autograd.grad(..., create_gra
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterator
 
 import numpy as np
 from msgspec import Struct
 
-from mfu_doctor.analysis.evidence.attribution import shapes_of, work_in
+from mfu_doctor.analysis.evidence.attribution import RANDOM, draws_random, operators_in, shapes_of, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.needless_backward import NeedlessBackward, needless_backward, whole_nodes
 from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
 from mfu_doctor.analysis.names.autograd import NODE_CALL
-from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.arrays.distinct import distinct, without
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.facts.wasted_work import RepeatedCall, RepeatedGradient
 from mfu_doctor.trace import Category
-
-_RANDOM = re.compile(
-    r"^aten::(\w*dropout\w*|bernoulli_?|normal_?|uniform_?|rand\w*|exponential_?|multinomial|poisson|rrelu\w*|_fused_dropout)$"
-)
-_POSITIVE = re.compile(r"0?\.\d*[1-9]\d*")  # a probability as an argument is printed
-_ATTENTION = re.compile(r"^aten::(scaled_dot_product_attention|_scaled_dot_product_\w+)$")
 
 
 class Repeated(Struct, frozen=True):
@@ -101,8 +94,8 @@ def repeated_calls_of(run: Run) -> Repeated | None:
     passes: list[_Copy] = []
     again: list[Rows] = []
     for call in told:
-        made = _operators_in(run, call.spans, operators)
-        if min(map(len, made), default=0) == 0 or any(_is_random(run, one) for one in made):
+        made = operators_in(run, call.spans, operators)
+        if min(map(len, made), default=0) == 0 or any(draws_random(run, one) for one in made):
             continue
         if isinstance(call, RepeatedCall):
             counted.append(call)
@@ -222,7 +215,7 @@ def _kind(run: Run, row: int) -> Hashable:
     if NODE_CALL.match(name):
         return name
     args = run.trace.args_of(row)
-    if _RANDOM.match(name) or args is None or args.dims is None or len(shapes_of(run, row)) > 1:
+    if RANDOM.match(name) or args is None or args.dims is None or len(shapes_of(run, row)) > 1:
         return row
     return name, args.dims, args.concrete
 
@@ -248,22 +241,3 @@ def _nodes_again(run: Run, copies: list[_Copy], engine: _Engine) -> Rows:
     _, kept = np.unique(np.concatenate(place, axis=1), axis=1, return_index=True)
     again: Rows = engine.nodes[np.delete(which, kept)]
     return again
-
-
-def _operators_in(run: Run, spans: tuple[tuple[int, int], ...], operators: Rows) -> list[Rows]:
-    """For each of these times of the step recorded in depth its operators in the analysed trace, of all steps."""
-    twins = run.recorded_rows(operators)
-    start = np.where(twins >= 0, run.recorded.events.start[np.maximum(twins, 0)], -1)
-    order = np.argsort(start, kind="stable")
-    edges = np.array([span for span in spans if span[1] > span[0]], np.int64).reshape(-1, 2)
-    at = np.searchsorted(start[order], edges - run.recorded.origin_ns)
-    return [np.sort(operators[order[lo:hi]]) for lo, hi in at.tolist()]
-
-
-def _is_random(run: Run, rows: Rows) -> bool:
-    """Whether random numbers are drawn: by an operator of its own, or as dropout inside of attention."""
-    if len(rows_matching(run.trace, _RANDOM, rows)):
-        return True
-    given = [run.trace.args_of(row) for row in rows_matching(run.trace, _ATTENTION, rows).tolist()]
-    texts = [text for args in given if args is not None and args.concrete for text in args.concrete]
-    return any(_POSITIVE.fullmatch(text) for text in texts)

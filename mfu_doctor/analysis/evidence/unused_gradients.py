@@ -21,7 +21,7 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.arrays.distinct import distinct
-from mfu_doctor.facts import UnusedGradients
+from mfu_doctor.facts.wasted_work import UnusedGradients
 
 _ALL = (1 << 8) - 1  # all inputs of a layer's node as bits
 

@@ -123,6 +123,7 @@ def _optional(capture: Capture) -> dict[str, Any]:
         "ignored_targets": seen.targets.ignored,
         "sparse_operands": seen.zeros.found,
         "kept_scores": seen.masks.found,
+        "constant_results": seen.results.found,
         "padded": lambda: seen.padded.told,
         "parameter_elements": lambda: loop.parameter_elements,
         "parameter_dtypes": lambda: loop.parameter_dtypes,

@@ -47,6 +47,28 @@ def result_of(output: Any, given: tuple[Any, ...]) -> CallResult:
     return CallResult(values, is_whole=all(one.numel() * one.element_size() <= _WHOLE for one in tensors))
 
 
+def is_uniform(data: memoryview, size: int) -> bool:
+    """Whether all numbers, of so many bytes each, are one and the same."""
+    return len(data) <= size or bytes(data[size:]) == bytes(data[:-size])
+
+
+def memory_of(tensor: Any) -> memoryview | None:
+    """The memory from the first number of a tensor to its last one; None if it is not on the CPU, or has none of its own."""
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return None
+    if not tensor.numel():
+        return memoryview(b"")
+    try:
+        address = tensor.data_ptr()
+    except RuntimeError:  # no memory of its own: a tensor of torch.func
+        return None
+    numbers = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    size = numbers * tensor.element_size()
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B") if address else None
+
+
 def whole_values(output: Any) -> int | None:
     """A number of all bytes of an output on the CPU; None if they cannot all be read, or say little.
 
@@ -58,13 +80,9 @@ def whole_values(output: Any) -> int | None:
     if not all(type(one) is torch.Tensor and one.numel() * one.element_size() <= _WHOLE for one in tensors):
         return None
     read = [(_bytes_of(one), one.element_size()) for one in tensors]
-    if all(data is None or _is_uniform(data, size) for data, size in read):
+    if all(data is None or is_uniform(data, size) for data, size in read):
         return None
     return _values(tensors)
-
-
-def _is_uniform(data: memoryview, size: int) -> bool:
-    return len(data) <= size or bytes(data[size:]) == bytes(data[:-size])
 
 
 def _tensors_in(output: Any) -> Iterator[Any]:
@@ -92,16 +110,8 @@ def _values(tensors: list[Any]) -> int | None:
 def _bytes_of(tensor: Any) -> memoryview | None:
     import torch
 
-    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or not tensor.is_contiguous():
-        return None
-    try:
-        address = tensor.data_ptr()
-    except RuntimeError:  # no memory of its own: a tensor of torch.func
-        return None
-    size = tensor.numel() * tensor.element_size()
-    if not size:
-        return memoryview(b"")
-    return memoryview((ctypes.c_char * size).from_address(address)).cast("B") if address else None
+    is_dense = tensor.layout is torch.strided and tensor.is_contiguous()
+    return memory_of(tensor) if is_dense else None
 
 
 def _blocks(data: memoryview) -> Iterator[memoryview]:

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from mfu_doctor.capture.facts.backward_graph import MOST_NODES, BackwardGraph, Leaf, read_graph
 from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_parameters
-from mfu_doctor.facts import GraphDepths, UnusedGradients
+from mfu_doctor.facts import GraphDepths
+from mfu_doctor.facts.wasted_work import UnusedGradients
 
 # Number of a node, bits of its inputs whose gradient nobody uses, and of the others.
 _Node: TypeAlias = tuple[int, int, int]

@@ -1,8 +1,7 @@
 """Runs the schedule: at each step edge it decides the phase of the next step and opens or closes profiler sessions.
 
 All its work happens between steps. The clock is read first at the end of a step and last before the next one, so that no work of
-ours is inside a measured step. The second step is recorded early (the first look), in case the run ends early. Its number of
-events also decides how many steps may be recorded.
+ours is inside a measured step. The second step is recorded early (a look), in case the run ends; its events limit the others.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, in_turns, p
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
 from mfu_doctor.capture.profiler import limits
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
-from mfu_doctor.capture.profiler.python_calls import PythonCalls
+from mfu_doctor.capture.profiler.python_calls import PythonCalls, Watcher
 from mfu_doctor.capture.profiler.recording import Recording, StepRow, events_of_step, other_work
 from mfu_doctor.capture.profiler.session import Session, State
 from mfu_doctor.capture.profiler.step_marks import StepMarks
@@ -40,6 +39,7 @@ class PhaseRunner:
         notes: where to say what could not be done.
         enter: called with a phase when its first step is about to begin.
         leave: called with a phase when its last step has ended.
+        results: looks at the calls of steps whose times are not used.
         available: steps the run has, as far as known; read before the second and the third step.
         rows: whole steps seen so far.
     """
@@ -48,6 +48,7 @@ class PhaseRunner:
     notes: Notes
     enter: Callable[[Phase], None]
     leave: Callable[[Phase], None]
+    results: Watcher | None = None
     available: int | None = None
     plan: Schedule = field(init=False)
     rows: list[StepRow] = field(default_factory=list)
@@ -62,12 +63,13 @@ class PhaseRunner:
     _queue: list[tuple[Phase, int]] = field(default_factory=list)
     _running: Mark | None = None
     _current: Recording | None = None
-    _calls: PythonCalls = field(default_factory=lambda: PythonCalls(limits.MOST_CALLS))
+    _calls: PythonCalls = field(init=False)
     _marks: StepMarks = field(default_factory=StepMarks)
     _marked: bool = False  # the running step began with a mark in the trace
     _profiling: bool = True  # False once another profiler was met: the user's always wins
 
     def __post_init__(self) -> None:
+        self._calls = PythonCalls(limits.MOST_CALLS, self.results, self.notes)
         self._arrange(self.asked)
 
     @property

@@ -2,6 +2,7 @@
 
 from mfu_doctor.rules.contract import Rule
 from mfu_doctor.rules.kernels.broadcast_product import broadcast_product
+from mfu_doctor.rules.kernels.constant_work import constant_work
 from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
@@ -66,5 +67,6 @@ RULES: tuple[Rule, ...] = (
     repeated_backward,
     discarded_pass,
     repeated_forward,
+    constant_work,
     idle_tensor_cores,
 )

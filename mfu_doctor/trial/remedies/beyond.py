@@ -35,6 +35,7 @@ BEYOND: dict[str, str] = {
     "restarted-loader": _CODE,
     "wide-batch": "only the program knows where its images are normalised",
     "broadcast-product": _CODE,
+    "constant-work": _CODE,
     "contiguous-copies": _CODE,
     "conv-bias-before-norm": "the model has to be built without these parameters",
     "diagonal-product": _CODE,

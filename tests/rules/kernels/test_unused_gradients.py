@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import UnusedGradients
+from mfu_doctor.facts.wasted_work import UnusedGradients
 from mfu_doctor.rules.kernels.unused_gradients import unused_gradients
 from tests.rules.drawing import compute, steps
 from tests.rules.judging import close, found, price_us, run_of, silent

@@ -12,8 +12,8 @@ from mfu_doctor.facts import (
     LoaderFacts,
     OptimizerFacts,
     PrecisionFacts,
-    UnusedGradients,
 )
+from mfu_doctor.facts.wasted_work import UnusedGradients
 from mfu_doctor.result.run import DeviceInfo
 from mfu_doctor.rules.catalogue import EVERY_RULE
 from mfu_doctor.trial.remedies.beyond import BEYOND
