@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.facts import MeasuredPeak
 from mfu_doctor.facts.wasted_work import IgnoredTargets
 from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.kernels.ignored_rows import ignored_rows
@@ -27,18 +28,18 @@ def node(drawn: Timeline, name: str, us: int, sequence: int, *, device: bool) ->
         drawn.op("aten::mm", kernel=us if device else None, host=10 if device else us, **SQUARE)
 
 
-def masked_model(*, device: bool) -> Timeline:
+def masked_model(*, device: bool, loss: tuple[str, dict[str, Any]] = ("aten::nll_loss_forward", {})) -> Timeline:
     """An encoder of 3,000 us and a head with its loss of 4,000 us, forward and backward."""
 
     numbers = count()
 
     def body(drawn: Timeline) -> None:
-        encoder, head, loss = (next(numbers) for _ in range(3))
+        encoder, head, last = (next(numbers) for _ in range(3))
         times: dict[str, Any] = {"kernel": 1000, "host": 10} if device else {"host": 1000}
         drawn.op("aten::mm", sequence=encoder, **SQUARE, **times)
         drawn.op("aten::mm", sequence=head, **SQUARE, **times)
-        drawn.op("aten::nll_loss_forward", sequence=loss, **times)
-        node(drawn, "NllLossBackward0", 1000, loss, device=device)
+        drawn.op(loss[0], sequence=last, **loss[1], **times)
+        node(drawn, "NllLossBackward0", 1000, last, device=device)
         node(drawn, "AddmmBackward0", 1000, head, device=device)
         node(drawn, "AddmmBackward0", 2000, encoder, device=device)
 
@@ -76,3 +77,14 @@ def test_few_ignored_targets_are_no_finding() -> None:
 
 def test_a_run_in_which_nothing_was_counted_is_not_judged() -> None:
     assert isinstance(ignored_rows.judge(run_of(masked_model(device=False), site="train.py:1")), Skip)
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(1_024, 0.4), (512, 1.0), (8_192, 1.0)])
+def test_logits_that_are_no_longer_mapped_anew_move_at_the_bandwidth(rows: int, kept: float) -> None:
+    """Of 64 MiB a fifth is left, in memory that the process keeps; of 32 MiB it did so before, and of 512 MiB it never does."""
+    logits = {"dims": [[rows, 16_384], [], []], "types": ["float", "Scalar", "Scalar"]}
+    bandwidth = 2 * rows * 16_384 * 4 / 400e-6  # read and written in 400 of the 1,000 us
+    peak = MeasuredPeak(dtype="float32", flops=200e9, threads=2, bandwidth_bytes_s=bandwidth, how="a test")
+    drawn = masked_model(device=False, loss=("aten::_log_softmax", logits))
+    price = price_us(ignored_rows, run_of(drawn, ignored_targets=(LOSS,), measured_peaks=(peak,)))
+    assert price.mid_ns == close(0.8 * 3000 + (1.0 - 0.2 * kept) * 1000)
