@@ -1,4 +1,8 @@
-"""`Meter`: the honest log line of a training, for a few microseconds a step and without waiting for the device."""
+"""`Meter`: the honest log line of a training, for some microseconds a step and without waiting for the device.
+
+The wider the layers, the more of them: the code of a step is read from memory anew where tensors have filled the caches. See
+benchmarks/meter.py for what it takes on a machine.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Shapes are those of the loaders' batches. Where no loader brings one, they are t
 first nodes of its graph. Only numbers are kept. Of torch's functions one is watched, and a second where no batch tells.
 
 After a step of a training, which has filled the caches of the core with its tensors, each function and object of ours costs
-several times what it costs in a loop of its own: an empty method 2 to 5 us, not 0.1. So in a step only what happens is written
-down, in one log, by few functions, and what it means is worked out for many steps at once.
+several times what it costs in a loop of its own: what takes 9 us behind layers of 128 takes 15 to 24 behind those of 1,024.
+So in a step only what happens is written down, in one log, by few functions; what it means is worked out for many steps at once.
 """
 
 from __future__ import annotations
