@@ -13,7 +13,8 @@ How the gain is predicted
     High: all of it is removed.
 
 How to fix
-    Convert the model and the input once to torch.channels_last.
+    Convert the model and the input once to torch.channels_last. With MIOpen (AMD) set PYTORCH_MIOPEN_SUGGEST_NHWC=1 before torch
+    is imported, too: otherwise PyTorch hands it NCHW whatever the memory format is, and channels_last only adds copies.
 
 When it is wrong
     The rule promises too much if some layers have no channels_last kernel: they convert back, which can cost more than the
@@ -21,6 +22,7 @@ When it is wrong
 
 References
     https://pytorch.org/tutorials/intermediate/memory_format_tutorial.html
+    https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/ConvUtils.h
 """
 
 from __future__ import annotations
@@ -41,8 +43,11 @@ from mfu_doctor.units import seconds
 
 # cuDNN, MIOpen and oneDNN kernels that only change the order of dimensions around a convolution.
 _CONVERSION = re.compile(
-    r"nchwToNhwc|nhwcToNchw|batched_transpose|tensorTransformGeneric|SubTensorOpWithScalar|^aten::mkldnn_reorder|to_mkldnn"
+    r"nchwToNhwc|nhwcToNchw|batched_transpose|tensorTransformGeneric|^aten::mkldnn_reorder|to_mkldnn"
 )
+_MIOPEN = re.compile(r"batched_transpose")
+_FIX = "model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)"
+_FIX_MIOPEN = f'os.environ["PYTORCH_MIOPEN_SUGGEST_NHWC"] = "1"  # before torch is imported\n{_FIX}'
 
 
 @rule(
@@ -59,11 +64,11 @@ def layout_conversion(run: Run) -> Outcome:
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     inside = mask & steady.entries(run)
-    ops = run.launches.op[inside]
+    ops, by_miopen = run.launches.op[inside], ids_matching(run.trace, _MIOPEN)
     return Finding(
         summary=f"Layout conversion takes {steady.share(spent)} of the step "
         f"({counted(steady.per_step(int(inside.sum())), 'kernel')} per step)",
-        fix="model = model.to(memory_format=torch.channels_last); x = x.to(memory_format=torch.channels_last)",
+        fix=_FIX_MIOPEN if np.isin(run.trace.events.name[run.activity.row[inside]], by_miopen).any() else _FIX,
         risk="rounding",  # convolutions then run other kernels
         decides=Ends(low="half of the conversions stay", high="the whole model keeps one layout"),
         change=Change(scaled(run, mask, 0.5), scaled(run, mask, 0.1), scaled(run, mask, 0.0)),
