@@ -17,6 +17,7 @@ from mfu_doctor.errors import NotATraceError
 from mfu_doctor.render import render
 from mfu_doctor.render.html.html import render_html
 from mfu_doctor.render.html.notebook import render_notebook
+from mfu_doctor.render.html.pictures.waterfall import draw_waterfall
 from mfu_doctor.render.html.svg import tag
 from mfu_doctor.result.caveats import Caveat
 from mfu_doctor.result.run import RunInfo
@@ -316,3 +317,15 @@ def test_withheld_advice_says_after_which_fix_it_pays() -> None:
     steps = (*report.plan.steps, replace(report.plan.steps[0], rule=held.rule, pays_after="input-bound"))
     page = render(replace(report, plan=replace(report.plan, steps=steps)), "html")
     assert "removing it saves 0.3\u00a0ms; saves time after input-bound" in page
+
+
+def test_the_ideal_time_is_called_mfu_only_if_it_reads_like_it() -> None:
+    """ "Ideal time (= MFU) 6.0 %" stood under an MFU of 7.8 %, which is of the step without the profiler."""
+    report = full_report()
+    (achieved,) = [bar for bar in report.waterfall if bar.group == "achieved"]
+    share = achieved.seconds / report.breakdown.step_s
+    same = replace(report, mfu=replace(report.mfu, value=share))
+    assert "ideal time (= MFU)" in str(draw_waterfall(same, ""))
+    told = str(draw_waterfall(replace(report, mfu=replace(report.mfu, value=1.3 * share)), ""))
+    assert "= MFU" not in told
+    assert "ideal time of the profiled step" in told

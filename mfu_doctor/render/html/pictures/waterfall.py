@@ -76,7 +76,8 @@ def _rows(report: Report, step: float) -> list[_Row]:
         left -= bar.seconds
     rows = _gather_small(rows, step)
     rows += [
-        _Row(_achieved_name(bar, report), 0.0, bar.seconds, bar.seconds, "compute", total=True) for bar in achieved
+        _Row(_achieved_name(bar, report, step), 0.0, bar.seconds, bar.seconds, "compute", total=True)
+        for bar in achieved
     ]
     return rows
 
@@ -107,9 +108,12 @@ def _peak_name(report: Report) -> str:
     return "step time (100 %)" if report.device.peak_flops else "step time"
 
 
-def _achieved_name(bar: Bar, report: Report) -> str:
-    same = report.mfu.value is not None and report.mfu.causal in (None, report.mfu.value)
-    return "ideal time (= MFU)" if same else bar.name
+def _achieved_name(bar: Bar, report: Report, step: float) -> str:
+    """What the last bar is. MFU is of the step without the profiler, if that is known: then it can be another share."""
+    if report.mfu.value is not None and percent(bar.seconds / step) == percent(report.mfu.value):
+        return "ideal time (= MFU)"
+    timed = report.step_time_s is not None and report.step_time_s.source == "timed"
+    return "ideal time of the profiled step" if timed else bar.name
 
 
 def _kind(bar: Bar) -> str:
