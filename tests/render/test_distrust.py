@@ -170,3 +170,15 @@ def test_the_step_after_a_fix_is_the_step_less_what_it_saves() -> None:
     for form, options in (("terminal", {"verbose": True}), ("html", {})):
         assert "331 ms" in render(shown, form, **options)
         assert "330 ms" not in render(shown, form, **options)
+
+
+def test_a_guess_is_marked_wherever_its_saving_stands() -> None:
+    """A guessed saving without a row had no mark, and was half of "All together"."""
+    report = loader_bound()
+    guessed = replace(report.failed[-1], confidence="hint")
+    told = replace(report, diagnoses=tuple(guessed if d.rule == guessed.rule else d for d in report.diagnoses))
+    rows = " ".join(plain(row).strip() for block in fixes(told, Look(fixes=1)) for row in block.fixed)
+    assert f"{guessed.rule} 16 ms more (guessed)" in rows
+    small = replace(told, step_time_s=None, breakdown=replace(told.breakdown, step_s=10.0))  # too little for a row
+    rows = " ".join(plain(row).strip() for block in fixes(small, Look(fixes=1)) for row in block.fixed)
+    assert " guessed" in rows.partition(f"{guessed.rule} about")[2].partition("All together")[0]

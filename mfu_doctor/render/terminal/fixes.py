@@ -12,8 +12,8 @@ from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
 from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
 from mfu_doctor.render.words.trial import of_program, tried_for
+from mfu_doctor.result.findings import GUESSED, WITHHELD, Diagnosis
 from mfu_doctor.result.findings import SURE as MARKS
-from mfu_doctor.result.findings import WITHHELD, Diagnosis
 from mfu_doctor.result.report import Report
 
 SAVES, SURE = 22, 10  # columns of what a fix saves, and of how that amount is known
@@ -37,13 +37,23 @@ def fixes(report: Report, look: Look) -> list[Block]:
     blocks += [_brief(report, i, f, look) for i, f in enumerate(brief, most + 1)]
     rest = [f for f in found[most:] if f not in brief]
     if rest:
-        after = [plan_wording.in_short(plan_wording.after_others(report, f)) for f in rest]
-        saves = [wording.saving(report, f) for f in rest]
-        names = ", ".join(f"{f.rule} {s} {a}".rstrip() for f, s, a in zip(rest, saves, after, strict=True))
-        others = wrap(f"and {len(rest)} more: {names}", look.width - len(INDENT), lines=look.at_most(1))
+        others = wrap(
+            f"and {len(rest)} more: {_only_named(report, rest)}", look.width - len(INDENT), lines=look.at_most(1)
+        )
         blocks.append(Block(tuple(line(INDENT + row) for row in others)))
-    blocks += [*_notes(report, [*found[:most], *brief], look), *_trial(report, look)]
+    guesses = [f for f in rest if f.sure == GUESSED]
+    blocks += [*_notes(report, [*found[:most], *brief, *guesses], look), *_trial(report, look)]
     return [*blocks, *_plan(report, look), *_withheld(report, look)]
+
+
+def _only_named(report: Report, found: Sequence[Diagnosis]) -> str:
+    """Fixes without a row: what each saves, if that is a guess, and whether only alone."""
+    told = []
+    for one in found:
+        guessed = GUESSED if one.sure == GUESSED and one.saving is not None else ""
+        after = plan_wording.in_short(plan_wording.after_others(report, one))
+        told.append(" ".join(part for part in (one.rule, wording.saving(report, one), guessed, after) if part))
+    return ", ".join(told)
 
 
 def _notes(report: Report, shown: Sequence[Diagnosis], look: Look) -> list[Block]:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 from mfu_doctor import parts, quantities
 from mfu_doctor.render.words import wording
-from mfu_doctor.result.findings import ABOUT, UP_TO, WIDE, WORTH_TELLING, Diagnosis, PlanStep, Saving, told_high
+from mfu_doctor.result.findings import (
+    ABOUT,
+    GUESSED,
+    UP_TO,
+    WIDE,
+    WORTH_TELLING,
+    Diagnosis,
+    PlanStep,
+    Saving,
+    told_high,
+)
 from mfu_doctor.result.report import Report
 
 LARGE = 0.05  # of the step: a fix that saves as much is never only named
@@ -93,7 +103,7 @@ def _then(report: Report, dash: str) -> str:
 
 
 def plan_names(report: Report) -> str:
-    """The fixes of the plan in their order, each with what it adds, and how that comes if its row tells of much less."""
+    """The fixes of the plan in their order, each with what it adds, and what to know of that amount."""
     whole, told = report.step_s, []
     for index, step in enumerate(report.plan.steps):
         as_share = report.savings_are_shares
@@ -130,13 +140,16 @@ def in_short(after: str) -> str:
 
 
 def _why_more(report: Report, step: PlanStep) -> str:
-    """After which fix it saves time at all; or what it saves alone, where the fixes before it let it save much more."""
+    """That it is a guess; after which fix it saves time at all, or what it saves alone where others make it save more."""
+    found, told = report.diagnosis(step.rule), list[str]()
+    if found is not None and found.sure == GUESSED:
+        told.append(GUESSED)
+    saving = found.saving if found is not None and not report.savings_are_shares else None
     if step.pays_after:
-        return f" (only after {step.pays_after})"
-    found = report.diagnosis(step.rule)
-    if found is None or found.saving is None or step.saving_s <= WIDE * found.saving.mid or report.savings_are_shares:
-        return ""
-    return f" ({parts.part_alone(found.saving.mid, report.step_s)} alone)"
+        told.append(f"only after {step.pays_after}")
+    elif saving is not None and step.saving_s > WIDE * saving.mid:
+        told.append(f"{parts.part_alone(saving.mid, report.step_s)} alone")
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def plan_notes(report: Report) -> list[str]:
