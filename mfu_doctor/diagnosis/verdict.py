@@ -10,9 +10,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.steps import WHOLE
+from mfu_doctor.diagnosis.core_waiting import WAITING, bound_of, mostly_waits
 from mfu_doctor.parts import part_of
 from mfu_doctor.quantities import percent_range, share
-from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, bound_by, host_parts, owners_of
+from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import (
     AT_STAKE,
@@ -75,7 +76,7 @@ def limits_of(report: Report) -> str:
 
 def _bound(report: Report, split: Breakdown) -> str | None:
     """What the run is called; None also where the recording is no guide to it: what that has most of limits no step."""
-    return None if _no_advice(report) is not None else bound_by(split)
+    return None if _no_advice(report) is not None else bound_of(report, split)
 
 
 def _verdict_of(report: Report) -> RunVerdict:
@@ -152,6 +153,8 @@ def _shares(report: Report, owners: tuple[Owned, ...], step_s: float, bound: str
 
 def _takes(report: Report, own: Owned) -> str:
     """What takes the time. On a CPU nothing waits for the CPU: what a device waits for there is Python between operators."""
+    if own.owner == "compute" and mostly_waits(report):
+        return WAITING
     return VOCABULARY[own.parts[0].owner if own.parts and report.device.kind == "cpu" else own.owner].takes
 
 

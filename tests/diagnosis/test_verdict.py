@@ -18,7 +18,7 @@ from mfu_doctor.facts.whole_run import LONG, Elsewhere, WholeRun
 from mfu_doctor.render import render
 from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by, owners_of
 from mfu_doctor.result.caveats import ADVICE, Caveat
-from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Plan, Saving
+from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Evidence, Plan, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, ReplayInfo, RunInfo
 from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, OTHER_KERNELS, Bar, Breakdown, StepRow, mean_of, step_time_of
 from tests.goldens import GOLDENS, healthy, loader_bound
@@ -414,3 +414,13 @@ def test_the_star_of_a_measured_peak_is_explained_beside_it() -> None:
     made = report(split())
     measured = concluded(replace(made, device=replace(made.device, peak_measured=True)))
     assert "MFU* 1.4 % (* of a peak measured here)" in str(measured.verdict)
+
+
+def test_operators_that_wait_for_a_core_do_not_compute() -> None:
+    """ "80 % computing", "compute-bound" stood over "waiting for a core takes 67 % of the step"."""
+    longer = Evidence(name="longer step", value=0.067, unit="s")
+    crowded = replace(fix("crowded-cores", (40, 50, 60)), evidence=(longer,))
+    cpu = DeviceInfo(kind="cpu")
+    assert "80 % in operators, most of it waiting for a core" in sentence(split(python=0.2), crowded, device=cpu)
+    little = replace(crowded, evidence=(replace(longer, value=0.03),))
+    assert "80 % computing" in sentence(split(python=0.2), little, device=cpu)

@@ -9,7 +9,8 @@ from mfu_doctor.result.report import Report
 
 RISKS = {"rounding": "changes rounding", "convergence": "may change convergence"}
 EFFORTS = {"setting": "change of settings", "line": "one-line change", "refactor": "code restructuring"}
-UNCHANGED = "results unchanged"  # no risk
+# No risk; of code that is restructured it depends on how that is done (samples that are kept: whether they were drawn at random).
+UNCHANGED, MAY_STAY = "results unchanged", "results need not change"
 STEPS_FOUND_BY = {"optimizer": "optimizer steps", "periodicity": "repeated kernels"}
 
 REPLAY = "Savings are predicted by replay: the recorded timeline is simulated again with the problem removed."
@@ -64,7 +65,8 @@ def risk(found: Diagnosis) -> str:
 
 def fix_tags(found: Diagnosis) -> tuple[str, ...]:
     """How a fix is meant, in words: how its saving is known, what it asks of the user, and whether results change."""
-    does = risk(found) or (UNCHANGED if found.risk and not found.is_question else "")
+    same = MAY_STAY if found.effort == "refactor" else UNCHANGED
+    does = risk(found) or (same if found.risk and not found.is_question else "")
     known = (
         f"{found.sure}: {SURE[found.sure]}" if found.saving or found.throughput_gain is not None else "",
         EFFORTS.get(found.effort, found.effort) if found.effort and not found.is_question else "",

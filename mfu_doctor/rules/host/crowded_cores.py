@@ -69,6 +69,7 @@ class _Taker(Struct, frozen=True):
 # What is left of the workers' CPU time at the three ends: how much can be saved in it is not known. Keeping decoded images left
 # 0.2 % of it where a sample was only flipped afterwards, and 57 % where it was cropped, resized and normalized.
 _LEFT = (0.75, 0.25, 0.0)
+LONGER = "longer step"  # evidence: by how much
 _HALF = 0.5  # stays at the low end where most of what is read is dropped, as in input-bound
 _CHEAPER_ENDS = Ends(low="it gets a quarter cheaper", high="loading takes no core any more")
 _LESS_ENDS = Ends(low="a quarter of this goes", high="all of it runs at another time")
@@ -99,7 +100,7 @@ def crowded_cores(run: Run) -> Outcome:
         decides=taker.decides,
         change=_change(run, delay, taker.left, loads=who == LOADER),
         evidence=(
-            shown("longer step", delay[1] * seconds(steady.step_ns), "s"),
+            shown(LONGER, delay[1] * seconds(steady.step_ns), "s"),
             *(shown(_NAMES[one], had, "cores") for one, had in waits.had.items() if had and one != OWN),
             shown("usable cores", waits.cores, "count"),
         ),
