@@ -174,6 +174,8 @@ def test_an_exception_leaves_nothing_behind() -> None:
 def test_one_step_tells_nothing_nor_does_one_of_too_many_calls() -> None:
     assert found(lambda: mask(N)) is None
     assert found(lambda: mask(N), lambda: [mask(N) for _ in range(100)], most=100) is None
+    few = 4  # numbers
+    assert found(lambda: mask(N), lambda: [mask(few) for _ in range(6_000)], most=100_000) is None
 
 
 def test_no_tensor_is_kept() -> None:

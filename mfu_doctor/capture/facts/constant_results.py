@@ -29,6 +29,7 @@ from mfu_doctor.facts.wasted_work import ConstantResult
 _FEWEST_STEPS = 2
 _FEWEST_BYTES = 256
 _MOST_BYTES = 128 << 20  # that are read in a step: some hundredths of a second
+_MOST_LOOKS = 3_000  # in a step: a tenth of a second, at 15 to 45 us each
 _MOST_PARTS = 64  # of a result, or of what a function is given
 _DEEPEST = 3  # parts of a part of a part
 _PLAIN = (int, float, str, bool, type(None))
@@ -62,10 +63,12 @@ class ConstantResults(Struct):
     Attributes:
         base: directory that places are shown relative to.
         kinds: what is to be done with a call, by the address of its code; not there: not known yet.
+        tired: whether it has looked at enough of this step, which is then of no use.
     """
 
     base: Path | None = None
     kinds: dict[int, int] = field(default_factory=dict)
+    tired: bool = False
     _files: UserFiles | None = None
     _module: CodeType | None = None
     _steps: list[dict[_Function, list[int | None]]] = field(default_factory=list)
@@ -74,6 +77,7 @@ class ConstantResults(Struct):
     _modules: dict[int, bool] = field(default_factory=dict)  # whether they are trained, by address
     _trained: int = 0
     _left: int = 0
+    _looks: int = 0
 
     def begins(self) -> None:
         """A step begins."""
@@ -82,19 +86,21 @@ class ConstantResults(Struct):
         self._files = self._files or UserFiles(self.base)
         module: Any = torch.nn.Module
         self._module = getattr(getattr(module, "_wrapped_call_impl", module.__call__), "__code__", None)
-        self._left = _MOST_BYTES
+        self._left, self._looks, self.tired = _MOST_BYTES, 0, False
         for former in (self.kinds, self._now, self._open, self._modules):
             former.clear()
 
     def ended(self, *, whole: bool) -> None:
         """It has ended; `whole`: all of its calls were seen."""
-        if whole:
+        if whole and not self.tired:
             self._steps.append(dict(self._now))
         self._now, self._open = {}, []
 
     def look(self, frame: FrameType, event: str, value: Any) -> None:
         """A function is called, or returns."""
         code = frame.f_code
+        self._looks += 1
+        self.tired = self._looks > _MOST_LOOKS
         kind = self.kinds.get(id(code))
         if kind is None:
             kind = self.kinds[id(code)] = self._kind(code)

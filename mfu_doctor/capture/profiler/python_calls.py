@@ -29,9 +29,11 @@ class Watcher(Protocol):
 
     Attributes:
         kinds: of what is called, by the address of its code; 0: its calls need not be looked at.
+        tired: whether it has looked at enough of this step.
     """
 
     kinds: dict[int, int]
+    tired: bool
 
     def begins(self) -> None:
         """A step begins."""
@@ -91,6 +93,8 @@ class PythonCalls(Struct, eq=False):
             if self._seen > self.most or self._thread is None:
                 sys.setprofile(None)
                 return
-        if self.results is not None and event in _OF_PYTHON and self.results.kinds.get(id(frame.f_code)) != 0:
+        if self.results is None or self.results.tired or event not in _OF_PYTHON:
+            return
+        if self.results.kinds.get(id(frame.f_code)) != 0:
             with without_user_modes():
                 self.notes.guarded(_NOT_COMPARED, self.results.look, frame, event, value)
