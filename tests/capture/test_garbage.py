@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -46,13 +46,16 @@ def test_what_python_collects_by_itself_has_no_line(seen: Seen) -> None:
     assert {pause.place for pause in seen.pauses} == {None}
 
 
-def test_a_collection_of_a_disabled_collector_was_asked_for(seen: Seen) -> None:
-    kept = [[i] for i in range(20 * gc.get_threshold()[0])]
-    gc.disable()
+@pytest.mark.parametrize("off", [gc.disable, lambda: gc.set_threshold(0)])
+def test_a_collection_of_a_collector_that_is_off_was_asked_for(seen: Seen, off: Callable[[], None]) -> None:
+    threshold = gc.get_threshold()
+    off()
     try:
         with watched(seen):
-            kept += [[i] for i in range(20 * gc.get_threshold()[0])]
+            kept = [[i] for i in range(20 * threshold[0])]
             gc.collect(0)
     finally:
         gc.enable()
+        gc.set_threshold(*threshold)
+    assert kept
     assert [pause.place is None for pause in seen.pauses] == [False]

@@ -8,6 +8,7 @@ a column per class too, into which one value is scattered, a loss over fewer cla
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from math import prod
 
@@ -22,7 +23,7 @@ from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.dtypes import element_bytes
-from mfu_doctor.trace import Category
+from mfu_doctor.trace import Category, EventArgs
 
 LOSS = re.compile(r"^aten::_log_softmax(_backward_data)?$|^aten::nll_loss(_forward|_backward)$")
 # Operators of which a loss over classes has at least one, however it is written.
@@ -36,6 +37,7 @@ _PRODUCTS = (
 _LOG_SOFTMAX = re.compile(r"^aten::_log_softmax$")
 _SCATTER, _FILL = re.compile(r"^aten::scatter_?$"), re.compile(r"^aten::(fill_|full|full_like)$")
 _ZERO = ("aten::zero_", "aten::zeros", "aten::zeros_like")
+_PRODUCT = re.compile(r"^aten::(mm|bmm|addmm|baddbmm)$")
 _INDEX = 2  # position of the indices among what is scattered
 _LOGITS_DIMS = 2
 # Vocabularies of language models; classifiers have fewer classes.
@@ -73,7 +75,7 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
     direct = {s[-1] for s in _shapes(run, largest, LOSS) if len(s) == _LOGITS_DIMS}
     losing = _shapes(run, largest, _OF_A_LOSS)
     made = dict(_made(run))
-    dense = _dense_targets(run)
+    dense = _dense_targets(run, steady)
     wide = [v for v in direct | ({s[-1] for s in losing} & set(made)) if v >= LEAST_VOCABULARY]
     wide += [s[-1] for s in dense]
     if not wide:
@@ -106,15 +108,41 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
     )
 
 
-def _dense_targets(run: Run) -> set[tuple[int, ...]]:
-    """Sizes of logits, of which log_softmax is taken, into tensors of whose size one value in each row is scattered."""
+def _dense_targets(run: Run, steady: Steady) -> set[tuple[int, ...]]:
+    """Sizes of logits, of which log_softmax is taken, into tensors of whose size one value in each row is scattered.
+
+    Once in a step: targets of two samples each (mixup) are no class numbers. Nor may another product of forward make a result of
+    this size: then layers of this width cannot be told from the logits.
+    """
     logits = {run.trace.args[index].shape(0) for index in _arguments(run, _LOG_SOFTMAX)}
-    found = set()
-    for index in _arguments(run, _SCATTER):
-        target, at = (run.trace.args[index].shape(position) for position in (0, _INDEX))
-        if target and at == (*target[:-1], 1) and target in logits:
-            found.add(target)
-    return found
+    targets = Counter(_target(run.trace.args_of(row)) for row in _issued(run, steady, _SCATTER))
+    made = Counter(_result(run.trace.args_of(row)) for row in _issued(run, steady, _PRODUCT))
+    return {
+        target
+        for target, times in targets.items()
+        if target and target in logits and times == steady.count and made[target[-1], prod(target)] <= steady.count
+    }
+
+
+def _issued(run: Run, steady: Steady, pattern: re.Pattern[str]) -> list[int]:
+    """Operators with such names that forward issues in the steady steps."""
+    rows = steady.issued(run, rows_matching(run.trace, pattern, run.trace.rows(Category.CPU_OP)))
+    forward: list[int] = rows[~in_backward(run, rows)].tolist()
+    return forward
+
+
+def _target(args: EventArgs | None) -> tuple[int, ...] | None:
+    """What one value in each row is scattered into."""
+    target, at = (args.shape(position) if args is not None else None for position in (0, _INDEX))
+    return target if target and at == (*target[:-1], 1) else None
+
+
+def _result(args: EventArgs | None) -> tuple[int, int] | None:
+    """Columns and elements of what a product makes."""
+    factors = [s for i in range(_INDEX + 1) if args is not None and (s := args.shape(i)) and len(s) >= _LOGITS_DIMS][
+        -2:
+    ]
+    return (factors[1][-1], prod(factors[0][:-1]) * factors[1][-1]) if len(factors) == _LOGITS_DIMS else None
 
 
 def _filled(run: Run) -> set[tuple[int, ...] | None]:

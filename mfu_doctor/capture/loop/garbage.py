@@ -43,4 +43,5 @@ def garbage_watch(told: Callable[[], Told]) -> Watch:
 
 def _asked() -> bool:
     """Whether `gc.collect()` began it: by itself Python collects only when its youngest generation is above its threshold."""
-    return gc.get_count()[0] <= gc.get_threshold()[0] or not gc.isenabled()
+    threshold = gc.get_threshold()[0]  # 0: never by itself
+    return not threshold or gc.get_count()[0] <= threshold or not gc.isenabled()

@@ -52,7 +52,10 @@ _LEFT = (0.75, 0.5, 0.35)
 _PASSES, _SMOOTHED_PASSES, _FEWEST_PASSES = 6.0, 11.0, 3.0
 _SAVED_AT_LEAST = 0.7
 _CHUNKED = "loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()"
-_WHOLE = "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())  # class numbers as targets, no one-hot, no float64"
+_WHOLE = (
+    "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())  # class numbers as targets, no one-hot, no float64; "
+    "label_smoothing=0.1 if they are smoothed"
+)
 
 
 _SMOOTHED = (

@@ -62,24 +62,34 @@ def test_wide_activations_are_no_loss() -> None:
     silent(large_vocab_loss, run_of(written_out(width=1_024)))
 
 
-def dense_target(*, fill: str = "aten::fill_", index: int = 1, classes: int = 4_000, worth: int = 3_000) -> Timeline:
-    """Label smoothing with a target of a column per class, around a matmul of 1 ms."""
+def dense_target(
+    *,
+    fill: str = "aten::fill_",
+    index: int = 1,
+    classes: int = 4_000,
+    worth: int = 3_000,
+    scatters: int = 1,
+    products: int = 1,
+) -> Timeline:
+    """Label smoothing with a target of a column per class, after products of 1 ms."""
     logits = [N, classes]
 
     def body(t: Timeline) -> None:
-        t.op("aten::mm", kernel=1_000, kernel_name=SGEMM, dims=[[N, 64], [64, classes]], types=["float", "float"])
+        for _ in range(products):
+            t.op("aten::mm", kernel=1_000, kernel_name=SGEMM, dims=[[N, 64], [64, classes]], types=["float", "float"])
         t.op(
             "aten::_log_softmax", kernel=200, kernel_name="softmax_fwd", dims=[logits, [], []], types=["float", "", ""]
         )
         with t.span(fill, dims=[logits, []], types=["float", ""]):
             t.op("aten::fill_", kernel=100, kernel_name=POINTWISE, dims=[logits, []], types=["float", ""])
-        t.op(
-            "aten::scatter_",
-            kernel=20,
-            kernel_name=POINTWISE,
-            dims=[logits, [], [N, index], []],
-            types=["float", "", "long int", ""],
-        )
+        for _ in range(scatters):
+            t.op(
+                "aten::scatter_",
+                kernel=20,
+                kernel_name=POINTWISE,
+                dims=[logits, [], [N, index], []],
+                types=["float", "", "long int", ""],
+            )
         for name in ("aten::xlogy", "aten::mul", "aten::sub"):
             t.op(name, kernel=worth // 3, kernel_name=POINTWISE, dims=[logits, logits], types=["float", "float"])
         t.sync()
@@ -92,7 +102,15 @@ def test_targets_with_a_column_per_class_are_found_over_few_classes() -> None:
     assert "label_smoothing" in finding.fix
     assert "needs about 11" in (finding.detail or "")
     plain = found(large_vocab_loss, run_of(dense_target(fill="aten::zero_")))
-    assert "label_smoothing" not in plain.fix
+    assert "label_smoothing=0.1 if they are smoothed" in plain.fix
+
+
+def test_targets_of_two_classes_each_are_no_class_numbers() -> None:
+    silent(large_vocab_loss, run_of(dense_target(scatters=2)))  # mixup
+
+
+def test_layers_as_wide_as_the_logits_are_not_the_loss() -> None:
+    silent(large_vocab_loss, run_of(dense_target(products=3)))
 
 
 def test_a_classifiers_own_loss_is_no_finding() -> None:
