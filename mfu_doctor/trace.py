@@ -119,6 +119,12 @@ class EventArgs(Struct, frozen=True):
         shapes = (shape for i in range(len(self.dims or ())) if (shape := self.shape(i)) is not None)
         return max(shapes, key=prod, default=())
 
+    def has_no_strides(self, index: int) -> bool:
+        """Whether strides were recorded and this tensor, which has axes, has none: a sparse layout."""
+        if self.strides is None or self.dims is None or index >= min(len(self.strides), len(self.dims)):
+            return False
+        return bool(self.dims[index]) and not self.strides[index]
+
     def type_of(self, index: int) -> str | None:
         """The type of an argument as the trace prints it."""
         return self.types[index] if self.types is not None and index < len(self.types) else None

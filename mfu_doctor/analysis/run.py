@@ -10,9 +10,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.build_replay import build_replay
 from mfu_doctor.analysis.replay.replay import Replay
+from mfu_doctor.analysis.utilization.borrowed_shapes import misfit
 from mfu_doctor.analysis.utilization.counted_work import CountedWork
 from mfu_doctor.analysis.utilization.flops import FlopCount, count_flops
 from mfu_doctor.analysis.utilization.mfu import MfuResult, measure_mfu
@@ -42,7 +44,7 @@ from mfu_doctor.analysis.views.step_kinds import recorded_steps
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.timed_steps import timed_steps
 from mfu_doctor.analysis.views.user_code import UserCode, user_code
-from mfu_doctor.analysis.views.windows import TimingView, timing_view
+from mfu_doctor.analysis.views.windows import TimingView, timing_view, without_borrowed
 from mfu_doctor.analysis.views.work import Work
 from mfu_doctor.arrays.distinct import numbered
 from mfu_doctor.arrays.intervals import Intervals
@@ -83,8 +85,15 @@ class Run:
         return timed_steps(self.facts)
 
     @cached_property
+    def _fitted(self) -> tuple[TimingView, str | None]:
+        """The view, and what shows that the timed steps have other shapes than the one in depth, if anything does."""
+        view = timing_view(self.recorded)
+        other = misfit(self.recorded, view.trace) if view.twin is not None else None
+        return (view, None) if other is None else (without_borrowed(self.recorded, view), other)
+
+    @property
     def _view(self) -> TimingView:
-        return timing_view(self.recorded)
+        return self._fitted[0]
 
     @property
     def trace(self) -> Trace:
@@ -245,7 +254,8 @@ class Run:
     @cached_property
     def flops(self) -> FlopCount:
         """FLOPs of each device operation and per step."""
-        return count_flops(self.work)
+        count, misfitting = count_flops(self.work), self._fitted[1]
+        return count if misfitting is None else replace(count, reason=f"{misfitting}: pass --model-flops")
 
     @cached_property
     def least_bytes(self) -> npt.NDArray[np.float64]:
@@ -256,7 +266,7 @@ class Run:
     def peaks(self) -> Peaks:
         """Dense peaks of the device in use, or the reason that they are unknown."""
         on_cpu = self.is_cpu and self.lost_device is None
-        reached = reached_rates(self.trace) if on_cpu else {}
+        reached = reached_rates(self.recorded) if on_cpu else {}
         return resolve(self.trace, self.options.peak_flops, is_cpu=on_cpu, reached=reached)
 
     @cached_property

@@ -23,12 +23,14 @@ class Operand(Struct, frozen=True):
         type: its dtype as whoever saw the call spells it ("torch.bfloat16", "c10::BFloat16"); None if unknown.
         values: the content of a small integer tensor, if the adapter could look at it (offsets of packed sequences).
         needed: whether a gradient of it is asked for; None if nothing tells.
+        sparse: whether it keeps its zeros nowhere: its shape says nothing about how much is multiplied.
     """
 
     shape: tuple[int, ...]
     type: str | None = None
     values: tuple[int, ...] | None = None
     needed: bool | None = None
+    sparse: bool = False
 
     @property
     def dtype(self) -> str | None:

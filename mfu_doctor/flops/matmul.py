@@ -1,4 +1,4 @@
-"""FLOPs of matmuls: 2 M K N each (see `op_flops`)."""
+"""FLOPs of matmuls: 2 M K N each (see `op_flops`); unknown of sparse matrices, whose shapes do not tell what is multiplied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def matrices(first: str, second: str) -> Formula:
 
     def formula(call: Call) -> OpFlops | None:
         a, b = call.tensor(first), call.tensor(second)
-        if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2:
+        if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2 or a.sparse or b.sparse:
             return None
         return _product(a, (1, a.shape[0], b.shape[1], a.shape[1]))
 
@@ -38,7 +38,7 @@ def batches(first: str, second: str) -> Formula:
 
     def formula(call: Call) -> OpFlops | None:
         a, b = call.tensor(first), call.tensor(second)
-        if a is None or b is None or len(a.shape) != 3 or len(b.shape) != 3:
+        if a is None or b is None or len(a.shape) != 3 or len(b.shape) != 3 or a.sparse or b.sparse:
             return None
         return _product(a, (a.shape[0], a.shape[1], b.shape[2], a.shape[2]))
 
@@ -50,7 +50,7 @@ def matrix_vector(first: str, second: str) -> Formula:
 
     def formula(call: Call) -> OpFlops | None:
         a = call.tensor(first)
-        if a is None or call.tensor(second) is None or not 1 <= len(a.shape) <= 2:
+        if a is None or a.sparse or call.tensor(second) is None or not 1 <= len(a.shape) <= 2:
             return None
         return _product(a, (1, prod(a.shape[:-1]), 1, a.shape[-1]))
 

@@ -58,5 +58,5 @@ def recorded_flops(name: str, args: EventArgs | None, around: Surroundings = NOT
 def _argument(args: EventArgs, index: int) -> Argument:
     shape = args.shape(index)
     if shape is not None:
-        return Operand(shape, args.type_of(index))
+        return Operand(shape, args.type_of(index), sparse=args.has_no_strides(index))
     return tuple(map(Operand, args.shapes(index))) or args.printed(index)

@@ -45,7 +45,7 @@ def count_recorded(path: Path, machine: Machine) -> StepWork:
     run = Run(read_trace(path))
     count = run.flops
     dtypes = [dtype for dtype in count.by_dtype() if dtype is not None]
-    peaks = live_peaks(machine, dtypes, run.trace, reached=reached_rates(run.trace))
+    peaks = live_peaks(machine, dtypes, run.trace, reached=reached_rates(run.recorded))
     reference = reference_dtype(count, peaks)
     ideal = ideal_peaks(peaks, reference)
     flops = count.flops()

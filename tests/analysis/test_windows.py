@@ -9,14 +9,17 @@ from msgspec.structs import replace
 from mfu_doctor.analysis.replay.edits import ScaleHost
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.timed_steps import evened
-from mfu_doctor.facts import Facts, Window
+from mfu_doctor.facts import Facts, MeasuredPeak, Window
 from mfu_doctor.trace import Category, Trace
 from tests.timeline import Timeline
 
-SHAPES = {"aten::mm": [[8, 16], [16, 32]], "aten::addmm": [[32], [8, 16], [16, 32]]}
+SHAPES: dict[str, list[list[int]]] = {
+    "aten::mm": [[8, 16], [16, 32]],
+    "aten::addmm": [[32], [8, 16], [16, 32]],
+    "aten::bmm": [[1, 100, 1000], [1, 1000, 1000]],
+}
 
-
-PLAIN = ("aten::mm", "aten::addmm", "aten::mm")
+PLAIN, LARGE = ("aten::mm", "aten::addmm", "aten::mm"), ("aten::bmm",)
 
 
 def two_windows(
@@ -72,6 +75,24 @@ def test_steps_that_take_turns_get_the_shapes_of_their_like() -> None:
     rows = run.trace.rows(Category.CPU_OP)
     assert len(rows) == 13
     assert all(run.trace.args_of(int(r)) is not None for r in rows)
+
+
+def test_shapes_with_which_a_timed_matmul_would_beat_the_processor_are_not_borrowed() -> None:
+    """A longest batch was recorded with shapes: its FLOPs in shorter ones made "992 GFLOP/s" of a processor of 206."""
+    trace = two_windows(light=(LARGE,) * 3, deep=(LARGE,))
+    facts = trace.facts
+    assert facts is not None
+
+    def run_at(gflops: float) -> Run:
+        peak = MeasuredPeak(dtype="float32", flops=gflops * 1e9, threads=2, how="measured: best float32 matmul")
+        return Run(replace(trace, facts=replace(facts, measured_peaks=(peak,))))
+
+    fits, misfits = run_at(2_000.0), run_at(300.0)  # 200 MFLOP in 100 us, and in 900 us where they were recorded
+    assert fits.flops.flops() == 2 * 100 * 1000 * 1000
+    assert misfits.flops.flops() == 0
+    assert misfits.peaks.of("fp32") == 300e9
+    assert misfits.flops.reason is not None
+    assert "reached 2.00 TFLOP/s, where 300 GFLOP/s are possible: pass --model-flops" in misfits.flops.reason
 
 
 def test_a_trace_with_one_window_is_analysed_as_it_is() -> None:

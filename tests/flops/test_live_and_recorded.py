@@ -148,3 +148,9 @@ def test_signatures_are_those_of_torch(name: str) -> None:
     first, *others = TABLE[name].signatures
     assert any(tuple(names[: len(first)]) == first for names in known)
     assert {tuple(names) for names in known} >= set(others)
+
+
+def test_a_sparse_matrix_has_no_flops_by_its_shape_live_either() -> None:
+    dense = torch.ones(8, 8)
+    call = live_call(torch.ops.aten.mm.default, TABLE["aten::mm"], (dense.to_sparse(), dense), {}, None)
+    assert TABLE["aten::mm"].formula(call) is None

@@ -1,10 +1,13 @@
 """The FLOP/s that matmuls of a CPU run reached. A measured peak below this is too low.
 
 The peak of a CPU is measured beside the run. If the machine is busy at that moment, the peak is too low and MFU too high. The
-matmuls of the run are a measurement too: the processor can reach what one of them reached.
+matmuls of the run are a measurement too: the processor can reach what one of them reached, if its shapes are its own and not
+those of another step, and if none of its matrices is sparse.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,7 @@ from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.views.groups import on_each
 from mfu_doctor.arrays.intervals import union
 from mfu_doctor.devices.dtypes import is_complex
+from mfu_doctor.flops.table import OF_SPARSE
 from mfu_doctor.flops.trace_arguments import recorded_flops
 from mfu_doctor.trace import Category, Trace
 from mfu_doctor.units import NS_PER_S
@@ -27,14 +31,18 @@ LEAST_NS = 100_000
 
 
 def reached_rates(trace: Trace) -> dict[str, float]:
-    """FLOP/s of the fastest recorded matmul of each dtype; empty if shapes were not recorded."""
+    """FLOP/s of the fastest recorded matmul of each dtype; empty if shapes were not recorded.
+
+    Args:
+        trace: the trace as it was recorded.
+    """
     events = trace.events
     rows = trace.rows(Category.CPU_OP)
     kept = np.isin(events.name[rows], trace.name_ids(_MATMULS))
     kept &= events.lasting(rows) >= LEAST_NS
     best: dict[str, float] = {}
     rows = rows[kept]
-    for row in _fastest_of_each(trace, rows[~_recomputed(trace, rows)]):
+    for row in _fastest_of_each(trace, rows[~_recomputed(trace, rows) & ~_inside(trace, rows, _of_sparse)]):
         cost = recorded_flops(trace.name_of(row), trace.args_of(row))
         if cost is not None and cost.dtype is not None and not is_complex(cost.type):
             rate = cost.executed / int(events.end[row] - events.start[row]) * NS_PER_S
@@ -47,14 +55,23 @@ def _recomputed(trace: Trace, rows: Rows) -> npt.NDArray[np.bool_]:
 
     Checkpointing stops its recomputation inside an operator that has its inputs but has not computed yet.
     """
+    return _inside(trace, rows, lambda name: NODE_CALL.match(name) is not None) & (trace.events.sequence[rows] >= 0)
+
+
+def _of_sparse(name: str) -> bool:
+    return name in OF_SPARSE
+
+
+def _inside(trace: Trace, rows: Rows, named: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+    """Which rows began inside an operator with such a name on their thread, shape of `rows`."""
     events = trace.events
-    nodes = trace.rows(Category.CPU_OP)
-    is_node = np.array([NODE_CALL.match(name) is not None for name in trace.names], np.bool_)
-    nodes = nodes[is_node[events.name[nodes]]]
+    around = trace.rows(Category.CPU_OP)
+    is_named = np.array([named(name) for name in trace.names], np.bool_)
+    around = around[is_named[events.name[around]]]
     inside = np.zeros(len(rows), np.bool_)
-    for mine, own in on_each(events.track[rows], events.track[nodes]):
-        inside[mine] = union(events.start[nodes[own]], events.end[nodes[own]]).contains(events.start[rows[mine]])
-    return inside & (events.sequence[rows] >= 0)
+    for mine, own in on_each(events.track[rows], events.track[around]):
+        inside[mine] = union(events.start[around[own]], events.end[around[own]]).contains(events.start[rows[mine]])
+    return inside
 
 
 def _fastest_of_each(trace: Trace, rows: Rows) -> list[int]:

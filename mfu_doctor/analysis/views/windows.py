@@ -47,6 +47,14 @@ def timing_view(recorded: Trace) -> TimingView:
     return TimingView(replace(recorded, events=Events(**kept), _rows={}), twin[rows])
 
 
+def without_borrowed(recorded: Trace, view: TimingView) -> TimingView:
+    """The timing window with its own arguments alone: its twins are like it in all but their shapes."""
+    timing = _window(recorded, TIMING)
+    assert timing is not None
+    own = recorded.events.args[_rows_in(recorded, timing)]
+    return replace(view, trace=replace(view.trace, events=replace(view.trace.events, args=own), _rows={}))
+
+
 def recorded_window(trace: Trace, kind: str) -> Intervals:
     """When windows of this kind were recorded, on the clock of the trace."""
     windows = [w for w in trace.facts.windows if w.kind == kind] if trace.facts is not None else []

@@ -57,4 +57,4 @@ def _argument(value: Any, *, read: bool) -> Argument:
 def _operand(tensor: torch.Tensor, *, read: bool) -> Operand:
     """Contents cost a wait for the device, in a step that is not timed."""
     values = tuple(tensor.tolist()) if read and not tensor.is_meta and tensor.dim() == 1 else None
-    return Operand(tuple(tensor.shape), str(tensor.dtype), values)
+    return Operand(tuple(tensor.shape), str(tensor.dtype), values, sparse="sparse" in str(tensor.layout))
