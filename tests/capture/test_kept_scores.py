@@ -78,3 +78,29 @@ def test_nothing_is_told_of_what_was_not_counted() -> None:
     e = scores()
     assert observed(lambda: e.masked_fill(~ring(), float("-inf")).softmax(-1), (True,))[0] is None
     assert observed(lambda: (e * 2).softmax(-1))[0] is None
+
+
+def test_a_choice_among_many_is_no_pair() -> None:
+    """Legal moves of a policy, experts of a router."""
+    moves, legal = nn.Parameter(torch.randn(64, 4096)), torch.zeros(64, 4096, dtype=torch.bool)
+    legal[:, :9] = True
+    assert observed(lambda: (moves * 2).masked_fill(~legal, float("-inf")).softmax(-1))[0] is None
+
+
+def test_a_mask_of_the_best_scores_needs_all_scores() -> None:
+    e = scores()
+
+    def step() -> Tensor:
+        doubled = e * 2
+        least = doubled.topk(3, dim=-1).values[..., -1:]
+        return doubled.masked_fill(doubled < least, float("-inf")).softmax(-1)
+
+    assert observed(step)[0] is None
+
+
+def test_a_graph_has_one_mask_for_all_heads_or_one_head() -> None:
+    e = nn.Parameter(torch.randn(400, 400))
+    mask = torch.eye(400, dtype=torch.bool)
+    told, _ = observed(lambda: (e * 2).masked_fill(~mask, float("-inf")).softmax(-1))
+    assert told is not None
+    assert told[0].kept == pytest.approx(1 / 400)

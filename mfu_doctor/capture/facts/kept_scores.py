@@ -19,6 +19,7 @@ from mfu_doctor.facts.wasted_work import KeptScores
 _FEWEST_ELEMENTS = 1 << 16  # the softmax of fewer scores takes microseconds
 _MOST_ELEMENTS = 1 << 28  # of all counts together: one count reads a mask once, as the softmax does with the scores
 _MOST_COUNTS = 256  # each is a number in the memory of the device
+_PAIRS = 2  # axes
 # Of the node before a softmax: the name under which its mask is saved.
 _MASKS = {"WhereBackward0": "_raw_saved_condition", "MaskedFillBackward0": "_raw_saved_mask"}
 
@@ -98,10 +99,21 @@ def _masked(node: Any) -> _Masked | None:
     scores, mask = saved_tensor(node, "_raw_saved_result"), saved_tensor(before, _MASKS[before.name()])
     if scores is None or mask is None or mask.dtype != _bool() or scores.numel() < _FEWEST_ELEMENTS:
         return None
+    if not _is_of_pairs(scores, mask):
+        return None
     sides = [after is not None for after, _ in before.next_functions]
     if before.name() == "WhereBackward0" and sides.count(True) != 1:
         return None  # two kinds of scores: nothing is masked
     return _Masked(node, mask, before.name() == "WhereBackward0" and sides[0], tuple(scores.shape))
+
+
+def _is_of_pairs(scores: Any, mask: Any) -> bool:
+    """Whether each of N things has a score for each of them, behind a mask that is none of the scores' own.
+
+    A choice among many (legal moves, experts) is no pair, and what is kept of the best scores is known only when all are there.
+    """
+    pairs = scores.dim() >= _PAIRS and scores.shape[-1] == scores.shape[-2]
+    return pairs and (scores.dim() == _PAIRS or mask.numel() < scores.numel())
 
 
 def _bool() -> Any:

@@ -9,7 +9,8 @@ Why it costs
     milliseconds. The main thread launches nothing in this time.
 
 How the gain is predicted
-    Low: half of the time of the collections is removed; of those that one line asks for, nine of ten are.
+    Of the collections that one line asks for, if one asks for most, else of all. Low: half of their time is removed; if a line
+    asks in more than every fifth step, all but one in ten steps.
     Mid and high: all of it is removed.
     Replay gives the new step time: a collection during which the GPU is busy saves nothing.
 
@@ -30,28 +31,20 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.replay.edits import Change, ScaleHost
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import counted, share, time_of
 from mfu_doctor.result.findings import Ends
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
 from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
-
-class _Kept(Struct, frozen=True):
-    """A fix, and what it leaves in the worst case: in words, and as a share of the time of collections."""
-
-    fix: str
-    low: str
-    share: float
-
-
-_OWN = _Kept("gc.collect(); gc.freeze()  # once, after building model and data", "it collects half as often", 0.5)
-_ASKED = _Kept("if step % 100 == 0: gc.collect()  # or never", "it collects in every tenth step", 0.1)
+_OWN = "gc.collect(); gc.freeze()  # once, after building model and data"
+_ASKED = "if step % 100 == 0: gc.collect()  # more rarely than now, or never"
+_SELDOM = 0.1  # collections in a step, if every tenth one has one
 
 
 @rule(
@@ -64,21 +57,25 @@ _ASKED = _Kept("if step % 100 == 0: gc.collect()  # or never", "it collects in e
 def gc_pause(run: Run) -> Outcome:
     """Judge the time of collections."""
     steady = steady_of(run)
-    pauses = run.host.gc & steady.host
+    asker = _asker(run, steady)
+    every = run.host.gc if asker is None else _asked_by(run, asker)
+    pauses = every & steady.host
     spent = steady.host_ns(pauses)
     if spent < WORTH_SHARE * steady.step_ns:
         return None
     times = steady.per_step(pauses.count)
     longest = float(pauses.lengths.max())
-    gone = (ScaleHost(run.host.gc, 0.0),)
-    asker = _asker(run, steady)
-    kept = _OWN if asker is None else _ASKED
+    often = asker is not None and times > 2 * _SELDOM
+    gone = (ScaleHost(every, 0.0),)
     return Finding(
         summary=f"Python's garbage collector takes {share(spent, steady.step_ns)} of the mean step",
-        fix=kept.fix,
+        fix=_OWN if asker is None else _ASKED,
         confidence="measured",
-        decides=Ends(low=kept.low, high="nothing is collected in the steps"),
-        change=Change((ScaleHost(run.host.gc, kept.share),), gone, gone),
+        decides=Ends(
+            low="every tenth step collects" if often else "it collects half as often",
+            high="nothing is collected in the steps",
+        ),
+        change=Change((ScaleHost(every, _SELDOM / times if often else 0.5),), gone, gone),
         place=asker,
         detail=f"{counted(times, 'collection')} per step, the longest takes {time_of(longest)}",
         evidence=(
@@ -97,3 +94,10 @@ def _asker(run: Run, steady: Steady) -> str | None:
             spent[pause.place] += pause.duration_ns
     place, most = max(spent.items(), key=lambda item: item[1], default=(None, 0))
     return place if 2 * most > spent.total() else None
+
+
+def _asked_by(run: Run, place: str) -> Intervals:
+    """The collections that this line asked for."""
+    mine = [one for one in (run.facts.gc_pauses if run.facts is not None else ()) if one.place == place]
+    start = np.array([one.start_ns - run.trace.origin_ns for one in mine], np.int64)
+    return union(start, start + np.array([one.duration_ns for one in mine], np.int64)) & run.host.gc

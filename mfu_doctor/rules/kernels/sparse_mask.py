@@ -18,7 +18,8 @@ How to fix
     torch_geometric's softmax and its GATConv do so. For a window, use flex_attention with a block mask, or attention of blocks.
 
 When it is wrong
-    A mask that keeps more in other batches than in those that were counted. Masks that are added to the scores are not seen.
+    A mask that keeps more in other batches than in those that were counted. Masks that are added to the scores are not seen, and
+    neither are those that each head has of its own, as they may be made of the scores.
     Other tensors of exactly the same size are taken for scores.
 
 References

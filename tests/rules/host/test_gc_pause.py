@@ -42,6 +42,26 @@ def test_collections_that_a_line_asks_for_are_its_own() -> None:
     assert price_us(gc_pause, loop(600, asked="train.py:84")).low_ns == close(540)
 
 
+def test_what_python_collects_beside_them_stays() -> None:
+    """Three of the five judged steps have a collection that is asked for, two a shorter one of Python's own."""
+    run = loop(600)
+    assert run.facts is not None
+    pauses = [structs.replace(one, place="train.py:84" if i % 2 else None) for i, one in enumerate(run.facts.gc_pauses)]
+    longer = [structs.replace(one, duration_ns=one.duration_ns if one.place else 200_000) for one in pauses]
+    mixed = Run(structs.replace(run.recorded, facts=structs.replace(run.facts, gc_pauses=tuple(longer))))
+    assert price_us(gc_pause, mixed).high_ns == close(3 / 5 * 600)
+    assert price_us(gc_pause, mixed).low_ns == close(3 / 5 * 600 - 60)
+
+
+def test_collections_that_are_rare_already_get_half_as_many() -> None:
+    run = loop(6_000)
+    assert run.facts is not None
+    rare = tuple(structs.replace(one, place="train.py:84") for one in run.facts.gc_pauses[3:4])
+    seldom = Run(structs.replace(run.recorded, facts=structs.replace(run.facts, gc_pauses=rare)))
+    price = price_us(gc_pause, seldom)
+    assert price.low_ns == close(price.high_ns / 2)
+
+
 def test_what_was_collected_before_the_steps_is_not_theirs() -> None:
     run = loop(600)
     assert run.facts is not None
