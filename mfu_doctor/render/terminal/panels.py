@@ -14,6 +14,7 @@ from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
 from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
+from mfu_doctor.render.words.computing import of_computing
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
 from mfu_doctor.result.bottleneck import meaning, named
@@ -187,7 +188,9 @@ def where(report: Report, look: Look) -> Block:
         bar = Span(_bar(row.seconds / largest, longest, look).ljust(longest), "bar")
         tail = f"{text:>7}{row.share:>8}" + (f"  {row.note}" if row.note else "")
         lines.append((Span(INDENT + row.label.ljust(15)), bar, Span(tail)))
-    return Block((*lines, *_idle(report, look)), gap=True)
+    left = " " * (len(INDENT) + 15)
+    computing = tuple(line(left + row, "quiet") for row in wrap(of_computing(report), look.width - len(left)))
+    return Block((*lines, *_idle(report, look)), (computing,) if computing else (), gap=True, urgency=0, hint=False)
 
 
 def code(report: Report, look: Look) -> list[Block]:
