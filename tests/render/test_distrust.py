@@ -113,11 +113,11 @@ def test_a_run_without_backward_has_no_line_with_its_backward() -> None:
     forward = Diagnosis(rule="forward-only", code="TR011", status=FAILED, summary="No backward pass", caution=True)
     line = CodeLine(place="model.py:7", seconds=0.2, share=0.5)
     training = replace(loader_bound(), code_lines=(line,))
-    assert code_lines.title(training).endswith("with its backward")
+    assert code_lines.title(training).endswith("with backward where the trace links it")
     inference = replace(training, diagnoses=(*training.diagnoses, forward))
     assert code_lines.title(inference) == "Your code: computing by function"
     for told in everywhere(inference).values():
-        assert "with its backward" not in told
+        assert "with backward" not in told
 
 
 def test_one_rank_of_eight_is_not_eight_devices() -> None:

@@ -12,7 +12,9 @@ _WORTH = 0.05  # of the step; a shorter line is in the table of all
 
 def title(report: Report) -> str:
     """What the table of them is called."""
-    return f"Your code: computing by function{'' if report.forward_only else ', with its backward'}"
+    return (
+        f"Your code: computing by function{'' if report.forward_only else ', with backward where the trace links it'}"
+    )
 
 
 def first_lines(report: Report) -> tuple[CodeLine, ...]:
