@@ -113,7 +113,7 @@ def _is_of_pairs(scores: Any, mask: Any) -> bool:
     A choice among many (legal moves, experts) is no pair, and what is kept of the best scores is known only when all are there.
     """
     pairs = scores.dim() >= _PAIRS and scores.shape[-1] == scores.shape[-2]
-    return pairs and (scores.dim() == _PAIRS or mask.numel() < scores.numel())
+    return bool(pairs and (scores.dim() == _PAIRS or mask.numel() < scores.numel()))
 
 
 def _bool() -> Any:
