@@ -13,6 +13,7 @@ class UnusedGradients(Struct, frozen=True, kw_only=True):
     elements: int = 0
     modules: tuple[str, ...] = ()  # that consist of such parameters: "PerceptualLoss.net"
     sequence: tuple[int, ...] = ()  # autograd's number, as in the trace
+    root: tuple[int, ...] = ()  # of the first node of its pass: several may run a graph that is retained
     unused: tuple[int, ...] = ()  # inputs whose gradient nobody uses
     needed: tuple[int, ...] = ()  # other inputs with a gradient; 0: nothing that the node does is needed
 

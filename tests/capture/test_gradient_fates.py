@@ -114,6 +114,27 @@ def test_the_depth_of_a_node_is_its_longest_way_to_a_leaf() -> None:
     assert (inputs["AddBackward0"], inputs["MulBackward0"]) == (2, 1)
 
 
+def test_of_a_graph_that_is_retained_the_pass_is_told() -> None:
+    """The generator's nodes run in both passes: for the critic's step for nothing, in its own not."""
+    watched, generator, critic = Watched(), network(), network()
+    first, second, roots = sgd(critic), sgd(generator), list[list[int]]()
+
+    def step() -> None:
+        fake = generator(X)
+        first.zero_grad()
+        losses = [critic(fake).mean()]
+        watched.backward(losses[0], retain_graph=True)
+        watched.step(first)
+        second.zero_grad()
+        losses.append(critic(fake).mean())
+        watched.backward(losses[1])
+        watched.step(second)
+        roots.append([loss.grad_fn._sequence_nr() for loss in losses])
+
+    into_generator, into_critic = watched.run(step)
+    assert [set(group.root) for group in (into_generator, into_critic)] == [{root} for root in roots[1]]
+
+
 def gan(watched: Watched, *, detached: bool, frozen: bool = False) -> tuple[UnusedGradients, ...]:
     generator, critic = network(), network()
     first, second = sgd(critic), sgd(generator)

@@ -43,6 +43,42 @@ def nodes_numbered(run: Run, numbers: Sequence[int]) -> tuple[Rows, Rows]:
     return rows[mine], order[at[mine]]
 
 
+def nodes_of_passes(run: Run, numbers: Sequence[int], roots: Sequence[int]) -> tuple[Rows, Rows]:
+    """The same of nodes in certain passes: several may run a graph that is retained.
+
+    Args:
+        run: the run.
+        numbers: of the nodes.
+        roots: for each the number of the first node of its pass; empty where the recording does not tell: the first one is meant.
+    """
+    events = run.recorded.events
+    calls = rows_matching(run.recorded, NODE_CALL, run.recorded.rows(Category.CPU_OP))
+    number, start = events.sequence[calls].astype(np.int64), events.start[calls]
+    told = len(roots) == len(numbers)
+    index, root_of = np.array(numbers, np.int64), np.array(roots if told else np.full(len(numbers), -1), np.int64)
+    empty = np.zeros(0, np.int64)
+    found = [(empty, empty)]
+    for root in distinct(root_of).tolist():
+        entries = np.flatnonzero(root_of == root)
+        meant = calls[_first_after(number, start, start[number == root] if told else start[:1])]
+        rows, at = nodes_numbered(run, index[entries].tolist())
+        kept = np.isin(run.recorded_rows(rows), meant)
+        found.append((rows[kept], entries[at[kept]]))
+    rows, at = (np.concatenate(column) for column in zip(*found, strict=True))
+    return rows, at
+
+
+def _first_after(number: Rows, start: Rows, begins: Rows) -> npt.NDArray[np.bool_]:
+    """Which calls are the first of their number since one of these times."""
+    order = np.lexsort((start, number))
+    begun, same = np.searchsorted(begins, start[order], side="right"), np.diff(number[order]) == 0
+    before = np.zeros(len(order), np.int64)
+    before[1:] = np.where(same, begun[:-1], 0)
+    found = np.zeros(len(order), np.bool_)
+    found[order] = begun > before
+    return found
+
+
 def in_backward(run: Run, rows: Rows) -> npt.NDArray[np.bool_]:
     """Whether each row runs inside a node of backward; the outermost call of a node does not; shape of `rows`."""
     inside: npt.NDArray[np.bool_] = under(run, rows, NODE_CALL) >= 0

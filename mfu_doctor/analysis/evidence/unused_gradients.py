@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import calls_of
-from mfu_doctor.analysis.evidence.backward import nodes_numbered
+from mfu_doctor.analysis.evidence.backward import nodes_of_passes
 from mfu_doctor.analysis.evidence.backward_passes import Passes, passes_of
 from mfu_doctor.analysis.evidence.needless_backward import PRODUCTS, Nodes
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
@@ -53,7 +53,7 @@ def unused_gradients_of(run: Run) -> tuple[Unused, ...]:
 
 def _of_group(run: Run, group: UnusedGradients) -> Unused:
     """The recorder knows the graph: its nodes have the numbers of those in the step that was recorded in depth."""
-    rows, at = nodes_numbered(run, group.sequence)
+    rows, at = nodes_of_passes(run, group.sequence, group.root)
     nodes = Nodes(rows, np.array(group.unused, np.int64)[at], np.array(group.needed, np.int64)[at])
     return Unused(nodes, group.fate == "thrown", group.parameters, group.modules)
 

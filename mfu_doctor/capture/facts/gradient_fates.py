@@ -22,8 +22,8 @@ from mfu_doctor.capture.facts.process_objects import modules_of, optimizer_param
 from mfu_doctor.facts import GraphDepths
 from mfu_doctor.facts.wasted_work import UnusedGradients
 
-# Number of a node, bits of its inputs whose gradient nobody uses, and of the others.
-_Node: TypeAlias = tuple[int, int, int]
+# Number of a node and of the first one of its pass, bits of its inputs whose gradient nobody uses, and of the others.
+_Node: TypeAlias = tuple[int, int, int, int]
 
 _LEAF = -1  # the number of a leaf in a graph
 
@@ -163,13 +163,14 @@ class GradientFates(Struct):
 
 
 def _told(fate: str, elements: dict[int, int], nodes: set[_Node]) -> UnusedGradients:
-    sequence, unused, needed = zip(*sorted(nodes), strict=True)
+    sequence, root, unused, needed = zip(*sorted(nodes), strict=True)
     return UnusedGradients(
         fate=fate,
         parameters=len(elements),
         elements=sum(elements.values()),
         modules=modules_of(set(elements)),
         sequence=sequence,
+        root=root,
         unused=unused,
         needed=needed,
     )
@@ -181,10 +182,10 @@ def _needless(graph: BackwardGraph | None, unused: Set[int]) -> set[_Node]:
         return set()
     idle = {node for node, leaf in graph.leaves.items() if leaf.number in unused and not leaf.watched}
     needed = graph.leading_to((graph.leaves.keys() - idle) | graph.opaque)
-    found = set()
+    found, root = set(), max(graph.sequence)  # the engine runs the latest node first
     for node in graph.leading_to(idle) - idle - graph.opaque:
         bits = [(1 << position, child in needed) for position, child in graph.edges[node]]
         own = sum(bit for bit, is_needed in bits if not is_needed)
         if own:
-            found.add((graph.sequence[node], own, sum(bit for bit, is_needed in bits if is_needed)))
+            found.add((graph.sequence[node], root, own, sum(bit for bit, is_needed in bits if is_needed)))
     return found
