@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from mfu_doctor.facts.core_turns import CoreTurns
 from mfu_doctor.facts.garbage import GcPause
+from mfu_doctor.facts.user_functions import UserFunction
 from mfu_doctor.facts.wasted_work import (
     ConstantResult,
     IgnoredTargets,
@@ -182,6 +183,9 @@ class FrameSample(Struct, frozen=True, kw_only=True):
     library: str | None = None  # package that ran for this line ("torch", "json"); None: the line itself, or unknown
     cpu_ns: int | None = None  # CPU time of the thread so far
     call: str | None = None  # function of a library that this line called: "numpy.read_array"; None: none, or unknown
+    within: tuple[
+        UserFunction, ...
+    ] = ()  # the innermost functions that it was in, innermost first, inside of a DataLoader
 
 
 class DeviceSamples(Struct, frozen=True, kw_only=True):

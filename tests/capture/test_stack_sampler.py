@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mfu_doctor.capture.loop import stack_sampler
 from mfu_doctor.capture.loop.stack_sampler import StackSampler
+from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import package_of
 from mfu_doctor.facts import FrameSample
 
@@ -90,3 +93,36 @@ def test_a_long_window_is_sampled_evenly_and_fifty_times_a_second(monkeypatch: p
     assert waits[-1] == 0.02
     assert kept < len(waits)  # of the quick ones only as many as come at that rate
     assert kept * 0.02 == pytest.approx(sum(waits), rel=0.1)
+
+
+FUNCTIONS = """
+import random
+
+def draw():
+    return [random.random() for _ in range(2)]
+
+class Tiles:
+    def filters(self):
+        sum(range(10_000))
+
+    def __getitem__(self, index):
+        self.filters()
+
+while not enough():
+    Tiles()[0]
+"""
+
+
+def test_the_functions_around_a_line_are_told_innermost_first() -> None:
+    samples = sampled(FUNCTIONS, "train.py:9")
+    here = next(sample for sample in samples if sample.place == "train.py:9")
+    assert [(one.name, one.place, one.draws) for one in here.within[:2]] == [
+        ("Tiles.filters", "train.py:8", False),
+        ("Tiles.__getitem__", "train.py:11", False),
+    ]
+
+
+def test_a_function_that_names_what_draws_is_known_to_draw() -> None:
+    scope: dict[str, Any] = {"look": lambda: UserFunctions(lambda file: file).on(sys._getframe(1))}
+    exec(FUNCTIONS.partition("class")[0].replace("random.random()", "(random.random(), look())[1]"), scope)
+    assert [(one.name, one.draws) for one in scope["draw"]()[0]][:1] == [("draw", True)]

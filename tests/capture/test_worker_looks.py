@@ -81,6 +81,9 @@ def test_the_lines_of_workers_are_seen(method: str) -> None:
     lines = {sample.place for sample in seen}
     begin = slow.__code__.co_firstlineno
     assert lines & {f"{THIS}:{begin + n}" for n in (2, 3, 4)}
+    inside = {tuple(function.name for function in sample.within) for sample in seen if sample.within}
+    assert ("slow", "Slow.__getitem__") in inside
+    assert not any("batches" in names for names in inside)
     # not the loop of the process that a forked one comes from
     made = batches.__code__.co_firstlineno
     assert not lines & {f"{THIS}:{made + n}" for n in range(3)}

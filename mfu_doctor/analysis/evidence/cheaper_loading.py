@@ -26,7 +26,8 @@ _REMEDIES = {
     ENCODED: "it decodes what is encoded there: do both to smaller or fewer samples, or keep the result if it does not change",
     RANDOM: "make the random part cheaper (on whole batches, on tensors), and keep what comes before it",
 }
-_UNKNOWN = "make it cheaper, or do it once and keep it (samples = [dataset[i] for i in range(len(dataset))])"
+_UNKNOWN = "make it cheaper, or do it once and keep it, if it is the same each time"
+_FUNCTION = "make it cheaper, or compute it once and keep it, if its arguments are the same"
 _KEPT_OPEN = (
     "in __getitem__ of the dataset: read each file once and keep it, or store only what batches take of it (smaller samples, "
     "arrays in .npy files: np.load(file, mmap_mode='r')); or draw the samples of a file one after another"
@@ -39,14 +40,22 @@ def how_cheaper(lines: LoadingLines | None, again: Reading | None) -> str:
         return f"# {_KEPT_OPEN}"
     if lines is None:
         return CHEAPER_LOADING
+    if lines.function is not None:
+        return f"# {lines.told}: {_REMEDIES[RANDOM] if lines.function.draws else _FUNCTION}"
     kind = lines.kind if lines.kind in _REMEDIES else RANDOM if RANDOM in lines.kinds else OTHER
     return f"# {lines.told}: {_REMEDIES.get(kind, _UNKNOWN)}"
 
 
 def cheaper_ends(lines: LoadingLines | None, again: Reading | None) -> Ends:
     """What decides how much of loading goes."""
-    kept = again is not None if lines is None else lines.kind in (READING, TOKENIZING)
-    return _KEPT_ENDS if kept else CHEAPER_ENDS
+    if lines is not None and lines.function is not None:
+        return Ends(low=CHEAPER_ENDS.low, high=f"{lines.function.name}() costs nothing any more")
+    return _KEPT_ENDS if stays_known(lines, again) else CHEAPER_ENDS
+
+
+def stays_known(lines: LoadingLines | None, again: Reading | None) -> bool:
+    """Whether what cheaper loading leaves is known, as of what is the same each time."""
+    return again is not None if lines is None else lines.kind in (READING, TOKENIZING)
 
 
 def told_of(again: Reading) -> str:

@@ -29,9 +29,7 @@ _BESIDE_WORKERS = 1.2
 _MOSTLY = 0.5
 # What cheaper loading leaves of its CPU time at the three ends: how much can be saved in it is not known.
 _CHEAPER = (0.75, 0.5, 0.0)
-CHEAPER_LOADING = (
-    "samples = [dataset[i] for i in range(len(dataset))]  # decode once and keep it, or make the transforms cheaper"
-)
+CHEAPER_LOADING = "# decode once and keep it, or make the transforms cheaper"
 
 
 class LoaderCores(Struct, frozen=True):

@@ -16,12 +16,13 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import line_of, package_of
 from mfu_doctor.facts import FrameSample
 
 _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms step
 _FIRST_S = _PERIOD_S / 8
-_ENOUGH = 20  # samples: a half of them is then known to a fifth
+_ENOUGH = 40  # samples: of a half of them that load, a half is known to a fifth
 _JOIN_S = 0.5
 _CHANCE = random.Random(0)  # noqa: S311 - not the program's own, whose state is not ours to change
 _MAX_SAMPLES = 30_000  # ten minutes
@@ -38,6 +39,7 @@ class StackSampler:
     def __init__(self, thread: int, base: Path | None) -> None:
         self._watched = thread
         self._files, self._own = UserFiles(base), own_directory() + os.sep
+        self._functions = UserFunctions(self._files.shown)
         self._clock = _cpu_clock(thread)
         self._stop = threading.Event()
         self._samples: list[FrameSample] = []
@@ -74,6 +76,7 @@ class StackSampler:
                     library=library,
                     cpu_ns=self._cpu_ns(),
                     call=line.call,
+                    within=self._functions.on(frame),
                 )
             )
         del frame  # it holds what the program holds

@@ -26,6 +26,7 @@ import msgspec
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.patches import patch
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
+from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import line_of, package_of
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.units import NS_PER_S
@@ -175,8 +176,9 @@ def _write(pipe: Connection, told: FrameSample | str) -> None:
 def _tell(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
     """Tell where the thread is until it has ended, enough was seen, or nobody reads."""
     files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
+    functions = UserFunctions(files.shown, LookedAt.__call__.__code__)
     while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
-        sample = _sample(thread, files, own)
+        sample = _sample(thread, files, own, functions)
         if sample is None:
             continue
         seen += 1
@@ -186,11 +188,12 @@ def _tell(thread: int, pipe: Connection, base: Path | None, over: threading.Even
             return
 
 
-def _sample(thread: int, files: UserFiles, own: str) -> FrameSample | None:
+def _sample(thread: int, files: UserFiles, own: str, functions: UserFunctions) -> FrameSample | None:
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way
     line = line_of(frame, own, files.shown, LookedAt.__call__.__code__)
     if frame is None or line is None:
         return None
     file = frame.f_code.co_filename
     library = None if files.shown(file) is not None else package_of(file)
-    return FrameSample(time_ns=time.time_ns(), place=line.place, library=library, call=line.call)
+    within = functions.on(frame)
+    return FrameSample(time_ns=time.time_ns(), place=line.place, library=library, call=line.call, within=within)

@@ -107,7 +107,7 @@ def crowded_cores(run: Run) -> Outcome:
         place=_place(run) if who == LOADER else None,
         effort=taker.effort,
         risk=taker.risk,
-        confidence="hint" if taker.decides is _CHEAPER_ENDS else "modelled",
+        confidence="hint" if who == LOADER and _read_again(run) is None else "modelled",
     )
 
 
@@ -128,7 +128,8 @@ def _taker(run: Run, waits: CoreWaits, who: str) -> _Taker:
         fix = how_cheaper(lines, again)
         if again is None:
             low, mid, high = (left if lines is None else lines.left(left) for left in _LEFT)
-            return _Taker(words, fix, (low, mid, high), _CHEAPER_ENDS)
+            named = lines is not None and lines.function is not None
+            return _Taker(words, fix, (low, mid, high), cheaper_ends(lines, None) if named else _CHEAPER_ENDS)
         left = max(again.share, _HALF), again.share, 0.0
         return _Taker(f"{words}; {told_of(again)}", fix, left, cheaper_ends(None, again))
     if who == CHILDREN:

@@ -49,7 +49,7 @@ References
 
 from __future__ import annotations
 
-from mfu_doctor.analysis.evidence.cheaper_loading import CHEAPER_ENDS, cheaper_ends, how_cheaper, told_of
+from mfu_doctor.analysis.evidence.cheaper_loading import cheaper_ends, how_cheaper, stays_known, told_of
 from mfu_doctor.analysis.evidence.forward_only import is_forward_only
 from mfu_doctor.analysis.evidence.given_back import given_back
 from mfu_doctor.analysis.evidence.loader_cores import (
@@ -141,7 +141,7 @@ def input_bound(run: Run) -> Outcome:
         place=_place(run, loading, lines, again if cheaper else None),
         symptom_of=("restarted-loader",),
         effort="refactor" if cheaper else "line",
-        confidence=_confidence(loading, cores, cheaper_ends(lines, again), wanted=wanted, cheaper=cheaper),
+        confidence=_confidence(loading, cores, wanted, cheaper=cheaper, known=stays_known(lines, again)),
     )
 
 
@@ -154,9 +154,9 @@ def _place(run: Run, loading: Loading, lines: LoadingLines | None, again: Readin
     return (facts.sample_place if again is not None and facts is not None else None) or loop
 
 
-def _confidence(loading: Loading, cores: LoaderCores, ends: Ends, *, wanted: int, cheaper: bool) -> Confidence:
+def _confidence(loading: Loading, cores: LoaderCores, wanted: int, *, cheaper: bool, known: bool) -> Confidence:
     if cheaper:
-        return "hint" if ends is CHEAPER_ENDS else "modelled"
+        return "modelled" if known else "hint"
     # what more workers deliver is calculated where nothing tells how many there are now, and what stays where cores are few
     all_goes = loading.batch_ns is not None and with_workers(loading, cores, wanted, MID) <= loading.free_ns
     return "measured" if all_goes and not cores.slows else "modelled"
