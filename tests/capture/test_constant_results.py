@@ -119,6 +119,31 @@ def test_what_is_made_of_data_that_stays_is_constant_as_long_as_nothing_writes_i
     assert twice(step) == []
 
 
+def test_what_the_step_writes_into_is_needed_anew() -> None:
+    def step(kept: list[Any]) -> None:
+        kept[:] = [mask(N)]
+        kept[0].add_(1)
+
+    kept: list[Any] = []
+    assert twice(lambda: step(kept)) == []
+
+
+def test_memory_that_the_program_has_freed_is_not_read() -> None:
+    flat = torch.rand(4 * N)
+    part = flat[N:]
+
+    def freed() -> Any:
+        return part
+
+    flat.untyped_storage().resize_(0)
+    assert twice(freed) == []
+
+
+def test_nothing_is_looked_at_where_a_device_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert found(lambda: mask(N), lambda: mask(N)) is None
+
+
 def test_what_trained_modules_decide_is_not_constant() -> None:
     x, model, frozen = (
         torch.rand(N, N),

@@ -2,7 +2,7 @@
 
 A trace does not say which operator reads whose result. Three things together do: the operators have no node that backward runs,
 although operators around them have; they end in a read (item()); and either what is read can be nothing else (a NaN check, a
-standard deviation, an accuracy), or all of it happens in a hook of a module, where a histogram or a quantile is an end, too.
+standard deviation, an accuracy), or all of it happens in a hook of a module, where a histogram is an end, too.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _STOP, _OTHER = "|", "O"
 _LETTERS = (
     ("I", re.compile(r"^aten::(item|is_nonzero|_local_scalar_dense)$")),
     ("C", re.compile(r"^aten::(isnan|isinf|isfinite|isposinf|isneginf)$")),
-    ("H", re.compile(r"^aten::((nan)?(median|quantile)|kthvalue|histc|histogram)$")),
-    ("S", re.compile(r"^aten::(std|var)(_mean)?$")),
+    ("H", re.compile(r"^aten::(histc|histogram)$")),
+    ("S", re.compile(r"^aten::((nan)?(median|quantile)|kthvalue|(std|var)(_mean)?)$")),
     ("A", re.compile(r"^aten::(any|all|logical_\w*[a-z]|bitwise_(not|or|and)|__(or|and)__)$")),
     ("R", re.compile(r"^aten::(sum|mean)$")),
     ("X", re.compile(r"^aten::(argmax|topk)$")),
@@ -49,7 +49,7 @@ _LAYER = re.compile(
 )
 # A spread, a check or an accuracy that is read at once: what is computed for it is needed for nothing else.
 _READ_AT_ONCE = re.compile(r"[SH]V*I|C[CAVR]*I|XV*E[VR]*I")
-# What a hook reads, or how its values are distributed: kept for the program, as no layer needs it.
+# What a hook reads, or a histogram, which no layer needs. A quantile may be what its output is clipped to.
 _FOR_THE_PROGRAM = re.compile(rf"[^{re.escape(_STOP)}]*[IH]")
 
 
@@ -112,7 +112,7 @@ def diagnostics_of(run: Run) -> Diagnostics | None:
     layer = np.isin(rows, rows_matching(run.trace, _LAYER, rows))
     line = _line(run, rows, np.where(needed | layer, _STOP, letter))
     read = line.found(_READ_AT_ONCE)
-    if not (letter == "I").any():
+    if not np.isin(letter, ("I", "H")).any():
         return None
     hooked = run.in_hooks(rows)
     if not read and not hooked.any():

@@ -60,13 +60,15 @@ def memory_of(tensor: Any) -> memoryview | None:
         return None
     if not tensor.numel():
         return memoryview(b"")
-    try:
-        address = tensor.data_ptr()
-    except RuntimeError:  # no memory of its own: a tensor of torch.func
-        return None
     numbers = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    try:
+        address, held = tensor.data_ptr(), tensor.untyped_storage().nbytes()
+    except (RuntimeError, NotImplementedError):  # no memory of its own: a tensor of torch.func
+        return None
     size = numbers * tensor.element_size()
-    return memoryview((ctypes.c_char * size).from_address(address)).cast("B") if address else None
+    if not address or tensor.storage_offset() * tensor.element_size() + size > held:
+        return None  # the program has freed it, to fill it again
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
 
 def whole_values(output: Any) -> int | None:

@@ -3,7 +3,8 @@
 Masks, tables of positions, distances, a normalized adjacency matrix, products of constants: neither a parameter nor a batch is a
 part of them. What a function of the user's returns is compared between steps whose times are not used, and so are the tensors
 that it is given. Numbers of them are kept, and nothing else. They are read straight from memory: nothing that a profiler would
-see is run. Results on another device are not compared, since their bytes would have to be waited for.
+see is run. Results on another device are not compared, since their bytes would have to be waited for. Nor is anything where such
+a device is in use: until Python 3.13, to ask what a function was given keeps it in memory until the function returns.
 
 A result is not compared if it has a gradient, if a module was called for it whose parameters are trained, or if it is so short,
 or so uniform, that it may be equal by accident.
@@ -35,6 +36,7 @@ _DEEPEST = 3  # parts of a part of a part
 _PLAIN = (int, float, str, bool, type(None))
 _PAUSES = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
+_Known = list[tuple[weakref.ref[Any], int]]  # tensors with their versions
 _Function = tuple[str, str]  # where it begins, "train.py:12", and its name
 
 # What is to be done with the calls of a function: nothing, compare their results, or note that a module computes.
@@ -52,7 +54,7 @@ class _Call(Struct, eq=False):
     """
 
     frame: int
-    given: list[tuple[weakref.ref[Any], int]] | None
+    given: _Known | None
     trained: int
     of_trained: bool
 
@@ -63,7 +65,7 @@ class ConstantResults(Struct):
     Attributes:
         base: directory that places are shown relative to.
         kinds: what is to be done with a call, by the address of its code; not there: not known yet.
-        tired: whether it has looked at enough of this step, which is then of no use.
+        tired: whether it has looked at enough of this step, or must not look at it: it is then of no use.
     """
 
     base: Path | None = None
@@ -74,6 +76,9 @@ class ConstantResults(Struct):
     _steps: list[dict[_Function, list[int | None]]] = field(default_factory=list)
     _now: dict[_Function, list[int | None]] = field(default_factory=dict)
     _open: list[_Call] = field(default_factory=list)
+    _given: list[tuple[list[int | None], int, _Known]] = field(
+        default_factory=list
+    )  # results, one's place, its tensors
     _modules: dict[int, bool] = field(default_factory=dict)  # whether they are trained, by address
     _trained: int = 0
     _left: int = 0
@@ -85,22 +90,26 @@ class ConstantResults(Struct):
 
         self._files = self._files or UserFiles(self.base)
         module: Any = torch.nn.Module
+        cuda: Any = torch.cuda
         self._module = getattr(getattr(module, "_wrapped_call_impl", module.__call__), "__code__", None)
-        self._left, self._looks, self.tired = _MOST_BYTES, 0, False
-        for former in (self.kinds, self._now, self._open, self._modules):
+        self._left, self._looks, self.tired = _MOST_BYTES, 0, cuda.is_initialized()
+        for former in (self.kinds, self._now, self._open, self._given, self._modules):
             former.clear()
 
     def ended(self, *, whole: bool) -> None:
         """It has ended; `whole`: all of its calls were seen."""
+        for results, place, tensors in self._given:
+            if any((one := known()) is not None and _version(one) != version for known, version in tensors):
+                results[place] = None  # the step writes into it: it needs a new one each time
         if whole and not self.tired:
             self._steps.append(dict(self._now))
-        self._now, self._open = {}, []
+        self._now, self._open, self._given = {}, [], []
 
     def look(self, frame: FrameType, event: str, value: Any) -> None:
         """A function is called, or returns."""
         code = frame.f_code
         self._looks += 1
-        self.tired = self._looks > _MOST_LOOKS
+        self.tired = self.tired or self._looks > _MOST_LOOKS
         kind = self.kinds.get(id(code))
         if kind is None:
             kind = self.kinds[id(code)] = self._kind(code)
@@ -110,7 +119,11 @@ class ConstantResults(Struct):
             self._open.append(self._called(frame))
         elif kind is _COMPARE and event == "return" and self._open and self._open[-1].frame == id(frame):
             number = self._number(self._open.pop(), value)
-            self._now.setdefault(self._name(code), []).append(number)
+            results = self._now.setdefault(self._name(code), [])
+            results.append(number)
+            if number is not None:
+                tensors = [part for part in _parts(value) if isinstance(part, _tensor())]
+                self._given.append((results, len(results) - 1, [(weakref.ref(one), _version(one)) for one in tensors]))
 
     def found(self) -> tuple[ConstantResult, ...] | None:
         """The functions that gave the same in all steps, and were given the same; None if there were too few steps."""
@@ -149,7 +162,7 @@ class ConstantResults(Struct):
 
         code, values = frame.f_code, frame.f_locals
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + _rest(code)]
-        given: list[tuple[weakref.ref[Any], int]] | None = []
+        given: _Known | None = []
         of_trained = False
         for part in _parts([values.get(name) for name in names]):
             if isinstance(part, Module):
@@ -217,6 +230,13 @@ def _parts(value: Any) -> Iterator[Any]:
 def _rest(code: CodeType) -> int:
     """How many of `*args` and `**kwargs` a function takes."""
     return sum(bool(code.co_flags & flag) for flag in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
+
+
+def _tensor() -> type:
+    from torch import Tensor
+
+    kind: type = Tensor
+    return kind
 
 
 def _version(tensor: Any) -> int:

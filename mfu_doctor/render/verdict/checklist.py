@@ -114,7 +114,9 @@ def _row(check: Check, *, plus: str) -> tuple[str, ...]:
     return (
         check.status,
         check.name,
-        _with_spread(check.value, check.spread, check.unit, plus, limit=check.limit),
+        _with_spread(
+            check.value, check.spread, check.unit, plus, limit=check.limit if check.status == FAILED else None
+        ),
         f"{side} {check.budget if is_relative else quantities.figure(check.limit, check.unit)}",
         "" if check.baseline is None else _with_spread(check.baseline, check.baseline_spread, check.unit, plus),
         quantities.change_of(check.change, check.unit),

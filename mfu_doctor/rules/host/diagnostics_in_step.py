@@ -2,9 +2,10 @@
 
 What it measures
     Operators of the training thread without a gradient in backward, outside of data loading and the optimizer, whose result the
-    program reads (.item(), bool()). Two kinds count: what is read at once and can only be a check or a statistic (isnan and any,
-    std, median, kthvalue, histc, an accuracy), and all operators of a forward hook up to its last read. A hook is recognized if
-    stacks were recorded. Anything else without a gradient (targets, masks, preprocessing, a teacher, clipping) does not count.
+    program reads (.item(), bool()). Two kinds count: what is read at once and can only be a check or a statistic (isnan and
+    any, std, median, kthvalue, histc, an accuracy), and all operators of a forward hook up to its last read or histogram. A
+    hook is recognized if stacks were recorded. Anything else without a gradient (targets, masks, preprocessing, a teacher,
+    clipping) does not count.
 
 Why it costs
     Each statistic reads whole tensors again, and each read waits until the device has computed it. In a hook this happens for
@@ -76,7 +77,7 @@ def diagnostics_in_step(run: Run) -> Outcome:
         summary=f"Statistics and checks that training does not need take {steady.share(spent)} of the step: "
         f"{_longest(run, rows)}",
         fix=_HOOK if found.hooked else _RARELY,
-        detail=f"their {counted(reads, 'value')} per step are read by the program, and no gradient goes through them",
+        detail=f"{_read(reads)}no gradient goes through them",
         confidence="measured",
         decides=Ends(low="only their own operators go", high="all that is computed only for them goes too"),
         change=Change(
@@ -91,6 +92,10 @@ def diagnostics_in_step(run: Run) -> Outcome:
         ),
         place=place,
     )
+
+
+def _read(reads: float) -> str:
+    return f"their {counted(reads, 'value')} per step are read by the program, and " if reads else ""
 
 
 def _may_be_hooked(run: Run, steady: Steady) -> bool:

@@ -21,7 +21,7 @@ How to fix
 
 When it is wrong
     The rule is wrong if the result depends on something that only changes later in the run: a mask that follows an epoch, an
-    index of a batch that was equal by chance. A step that writes into the result needs a copy of it.
+    index of a batch that was equal by chance, a network whose weights are replaced now and then.
 
 References
     https://pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_buffer

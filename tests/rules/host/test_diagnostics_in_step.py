@@ -84,7 +84,9 @@ def test_what_a_hook_computes_after_its_last_read_stays() -> None:
 def test_a_histogram_in_a_hook_is_kept_for_the_program() -> None:
     run = training(hook(*STATISTICS, "aten::abs", "aten::histc"))
     assert price_us(diagnostics_in_step, run).low_ns == close(LAYERS * (len(STATISTICS) + 2) * 50)
-    assert "histc" in found(diagnostics_in_step, training(hook("aten::item", "aten::histc"))).summary
+    kept = found(diagnostics_in_step, training(hook("aten::abs", "aten::histc", "aten::histc")))
+    assert "histc" in kept.summary
+    assert (kept.detail or "").startswith("no gradient")
 
 
 @pytest.mark.parametrize(
@@ -216,3 +218,7 @@ def test_python_between_statistics_is_a_symptom() -> None:
 
     run = training(slow)
     assert found(host_bound, run).symptom_of == ("diagnostics-in-step",)
+
+
+def test_a_quantile_in_a_hook_may_be_what_its_output_is_clipped_to() -> None:
+    silent(diagnostics_in_step, training(hook("aten::abs", "aten::quantile", "aten::clamp")))
