@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mfu_doctor.analysis.evidence.fetching_functions import FetchingFunction, fetching_function
 from mfu_doctor.analysis.evidence.loading import is_pipelined
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.facts import FrameSample
@@ -112,9 +113,11 @@ class LoadingLines(Struct, frozen=True):
 
 def loading_lines(run: Run) -> LoadingLines | None:
     """The lines of the program that load its batches, by the samples that capture took in fetches; None if they are too few."""
-    samples, others = (_of_workers(run), []) if is_pipelined(run) else _in_fetches(run)
+    piped = is_pipelined(run)
+    samples, others = (_of_workers(run), []) if piped else _in_fetches(run)
+    stacks = None if piped else fetching_function(run)
     if len(samples) < _FEWEST:
-        return None
+        return None if stacks is None else LoadingLines({}, stacks.spot.place, None, 0.0, _by_stacks(stacks, [], 1.0))
     by_line: dict[str, list[FrameSample]] = {}
     for sample in samples:
         by_line.setdefault(sample.place, []).append(sample)
@@ -124,11 +127,23 @@ def loading_lines(run: Run) -> LoadingLines | None:
     top = max(by_line, key=lambda place: len(by_line[place]))
     parts = {kind: count / len(samples) for kind, count in kinds.most_common()}
     lines = LoadingLines(parts, top, _call(by_line[top]), len(by_line[top]) / len(samples))
-    function = _function(samples, others, kind_of)
-    stands_out = lines.part >= _MOST
+    own = 1.0 - sum(part for kind, part in parts.items() if kind in (*_SAME, COLLATING))
+    function = _function(samples, others, kind_of) if stacks is None else _by_stacks(stacks, samples, own)
+    stands_out = lines.part >= _MOST and stacks is None
     if function is None or lines.kind not in (RANDOM, OTHER) or (stands_out and lines.call is not None):
         return lines
     return replace(lines, place=top if stands_out else function.place, function=function)
+
+
+def _by_stacks(found: FetchingFunction, samples: list[FrameSample], own: float) -> LoadingFunction:
+    """The function that stacks name, at most `own` of loading; what it draws is known as far as samples saw it."""
+    inner: set[UserFunction] = set()
+    for sample in samples:
+        at = next((i for i, function in enumerate(sample.within) if function.place == found.spot.place), -1)
+        inner |= set(sample.within[: at + 1])
+    name = found.spot.function or found.spot.place
+    draws = any(function.draws for function in inner)
+    return LoadingFunction(name, found.spot.place, found.of, found.part, min(found.part, own), draws)
 
 
 def _function(samples: list[FrameSample], others: list[FrameSample], kind_of: dict[str, str]) -> LoadingFunction | None:
