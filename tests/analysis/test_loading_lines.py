@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mfu_doctor.analysis.evidence.loading_lines import OTHER, _function
@@ -130,18 +132,32 @@ def test_a_function_that_training_runs_in_too_is_not_one_of_loading() -> None:
     assert _function([fetching] * 10, [training] * 10, {"mel.py:40": OTHER}) is None
 
 
-def test_the_stacks_of_the_thread_that_loads_know_the_function_where_hardly_a_sample_was_taken() -> None:
-    """Looks get no turn in short Python: nine of ten in a fetch told nothing, and the line of the loop was named."""
+def by_stacks(**facts: Any) -> Run:
+    """A batch takes 60 ms to load, 45 of them in mel_filters() by the stacks; no samples were taken."""
     drawn = on_cpu(60_000, 40_000)
     fetches = [e for e in drawn.events if "DataLoader" in e["name"]]
     for fetch in fetches:
         for begin, us, name in ((0, 59_000, "mel.py(90): __getitem__"), (5_000, 45_000, "mel.py(38): mel_filters")):
             at = fetch["ts"] + 100 + begin
             drawn.events.append({**fetch, "cat": "python_function", "name": name, "ts": at, "dur": us})
-    host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=(60 + 2 * 40) / 100)
-    facts = (LoaderFacts(class_name="DataLoader", num_workers=0, fetches=6, cpu_s=0.060),)
-    run = run_of(drawn, loaders=facts, host=host)
-    finding = found(input_bound, run)
+    loaders = (LoaderFacts(class_name="DataLoader", num_workers=0, fetches=6, cpu_s=0.060),)
+    read = facts.pop("read", None)
+    host = HostFacts(cores=2, affinity=2, torch_threads=2, cpu_share=(60 + 2 * 40) / 100, loading_read_bytes_s=read)
+    return run_of(drawn, loaders=loaders, host=host, **facts)
+
+
+def test_the_stacks_of_the_thread_that_loads_know_the_function_where_hardly_a_sample_was_taken() -> None:
+    """Looks get no turn in short Python: nine of ten in a fetch told nothing, and the line of the loop was named."""
+    finding = found(input_bound, by_stacks())
     assert finding.place == "mel.py:38"
     assert finding.fix.startswith("# mel.py:38 mel_filters() of __getitem__: make it cheaper, or compute it once")
-    assert price_us(input_bound, run).high_ns == close(45_000)
+    assert price_us(input_bound, by_stacks()).high_ns == close(45_000)
+
+
+def test_a_function_of_loading_is_not_the_price_where_most_of_what_is_read_is_dropped() -> None:
+    """2.4 MiB are read for a batch of 250 KiB: a tenth of loading stays, whatever the function is that reads."""
+    run = by_stacks(read=10 * 256e3 / 0.1, batch_elements=32_000)
+    finding = found(input_bound, run)
+    assert "read each file once and keep it" in finding.fix
+    assert finding.confidence == "modelled"
+    assert price_us(input_bound, run).mid_ns == close(0.9 * 60_000)

@@ -36,7 +36,7 @@ _KEPT_OPEN = (
 
 def how_cheaper(lines: LoadingLines | None, again: Reading | None) -> str:
     """How loading gets cheaper, by what takes most of it."""
-    if again is not None and (lines is None or lines.kind not in _REMEDIES):
+    if again is not None and (lines is None or lines.kind == OTHER):
         return f"# {_KEPT_OPEN}"
     if lines is None:
         return CHEAPER_LOADING
@@ -48,14 +48,14 @@ def how_cheaper(lines: LoadingLines | None, again: Reading | None) -> str:
 
 def cheaper_ends(lines: LoadingLines | None, again: Reading | None) -> Ends:
     """What decides how much of loading goes."""
-    if lines is not None and lines.function is not None:
+    if lines is not None and lines.function is not None and not stays_known(lines, again):
         return Ends(low=CHEAPER_ENDS.low, high=f"{lines.function.name}() costs nothing any more")
     return _KEPT_ENDS if stays_known(lines, again) else CHEAPER_ENDS
 
 
 def stays_known(lines: LoadingLines | None, again: Reading | None) -> bool:
     """Whether what cheaper loading leaves is known, as of what is the same each time."""
-    return again is not None if lines is None else lines.kind in (READING, TOKENIZING)
+    return again is not None if lines is None or lines.kind == OTHER else lines.kind in (READING, TOKENIZING)
 
 
 def told_of(again: Reading) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.loading import Loading, Reading, loader_facts, read_again
-from mfu_doctor.analysis.evidence.loading_lines import loading_lines
+from mfu_doctor.analysis.evidence.loading_lines import OTHER, loading_lines
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.core_waits import OTHERS
@@ -149,9 +149,9 @@ def _loading_ns(run: Run, loading: Loading) -> tuple[float, float, float]:
 
 
 def _cheaper(run: Run, reading: Reading | None) -> tuple[float, float, float]:
-    """What cheaper loading leaves: whoever loads was seen at its lines, else what was read tells."""
+    """What cheaper loading leaves: where nobody was seen to do what is the same each time, what was read tells."""
     lines = loading_lines(run)
-    if lines is None and reading is not None:
+    if reading is not None and (lines is None or lines.kind == OTHER):
         return max(reading.share, _CHEAPER[MID]), reading.share, 0.0
     if lines is None:
         return _CHEAPER

@@ -125,7 +125,9 @@ class UserCode(Struct, frozen=True):
         if spot is None or spot.function is not None:
             found = spot if spot is not None else python_at(recorded, like, frames, main)
             return None if found is None else line_within(self.trace, found, frames)
-        return spot if function is None or frames.is_within(spot.place, function.place) else function
+        if function is None or not frames.is_within(spot.place, function.place):
+            return function or spot
+        return replace(spot, function=function.function)
 
 
 def user_code(recorded: Trace, view: TimingView) -> UserCode:
