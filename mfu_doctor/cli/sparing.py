@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 
 # Verbs of which nothing but our own code runs in this process.
 _OURS_ALONE = ("report", "check", "compare", "annotate", "explain")
@@ -21,4 +22,5 @@ def spare(words: list[str]) -> None:
     if words[:1] and words[0] in _OURS_ALONE:
         gc.set_threshold(_COLLECT_AFTER)
         atexit.register(gc.freeze)
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        if "numpy" not in sys.modules:  # it reads this when it is imported
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -101,6 +101,14 @@ def test_a_mask_of_the_best_scores_needs_all_scores() -> None:
 def test_a_graph_has_one_mask_for_all_heads_or_one_head() -> None:
     e = nn.Parameter(torch.randn(400, 400))
     mask = torch.eye(400, dtype=torch.bool)
-    told, _ = observed(lambda: (e * 2).masked_fill(~mask, float("-inf")).softmax(-1))
+    told, _ = observed(lambda: (e * 2).masked_fill(~mask, float("-inf")).softmax(-1), (False, False, True))
     assert told is not None
     assert told[0].kept == pytest.approx(1 / 400)
+
+
+def test_a_mask_of_one_head_that_changes_with_the_scores_is_its_own() -> None:
+    def step() -> Tensor:
+        e = nn.Parameter(torch.randn(400, 400)) * 2
+        return e.masked_fill(e < e.topk(3, dim=-1).values[..., -1:], float("-inf")).softmax(-1)
+
+    assert not observed(step, (False, False, True))[0]

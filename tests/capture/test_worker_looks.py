@@ -225,3 +225,14 @@ def test_it_is_started_anew_by_its_name() -> None:
     with read_end, pipe:
         make, args = LookedAt(lambda: None, pipe, None, os.getpid()).__reduce__()
     assert make(*args)._original is worker._worker_loop
+
+
+def test_a_line_that_is_not_ours_loses_no_other() -> None:
+    notes = Notes()
+    looks = WorkerLooks(None, notes)
+    looks.start()
+    assert looks._pipe is not None
+    for line in (LOOK, b"hello from another library\n", LOOK, b'{"time_ns": 1, "pla'):
+        os.write(looks._pipe[1].fileno(), line)
+    assert len(looks.stop()) == 2
+    assert notes.said == []

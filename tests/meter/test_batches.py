@@ -157,6 +157,12 @@ def test_a_loader_that_puts_samples_together_knows_them(kind: str) -> None:
     assert [samples for samples, _ in told] == [ROWS, ROWS, 4]
 
 
+def test_a_data_set_of_whole_batches_brings_their_rows() -> None:
+    """Batches that are ready, which a loader hands on one by one."""
+    whole = DataLoader(Numbers(), 1, collate_fn=lambda _: (X, Y))
+    assert set(fed(whole)) == {(ROWS, None)}
+
+
 def test_a_loader_that_leaves_the_rest_brings_full_batches() -> None:
     assert fed(DataLoader(Numbers(), ROWS, drop_last=True, collate_fn=list)) == [(ROWS, None)] * 2
 

@@ -42,6 +42,7 @@ _INDEX = 2  # position of the indices among what is scattered
 _LOGITS_DIMS = 2
 # Vocabularies of language models; classifiers have fewer classes.
 LEAST_VOCABULARY = 16_384
+_FEWEST_CLASSES = 256  # of a loss whose targets have a column per class
 _MOST_OF = 0.1  # of the logits that an operator touches at the least
 
 
@@ -82,7 +83,10 @@ def vocab_loss_of(run: Run, steady: Steady) -> VocabLoss | None:
         return None
     vocabulary = max(wide)
     tokens = max(prod(s) // vocabulary for s in losing if s[-1] == vocabulary)
-    entries = _entries(run, [_is_wide(s, tokens, vocabulary) for s in largest])
+    if vocabulary >= LEAST_VOCABULARY:
+        entries = _entries(run, [_is_wide(s, tokens, vocabulary) for s in largest])
+    else:  # other layers may be as wide: only what is of exactly this size
+        entries = _entries(run, [s[-1:] == (vocabulary,) and prod(s) == tokens * vocabulary for s in largest])
     inside = entries & steady.entries(run)
     if not inside.any():
         return None
@@ -115,12 +119,16 @@ def _dense_targets(run: Run, steady: Steady) -> set[tuple[int, ...]]:
     this size: then layers of this width cannot be told from the logits.
     """
     logits = {run.trace.args[index].shape(0) for index in _arguments(run, _LOG_SOFTMAX)}
-    targets = Counter(_target(run.trace.args_of(row)) for row in _issued(run, steady, _SCATTER))
+    into = (_target(run.trace.args_of(row)) for row in _issued(run, steady, _SCATTER))
+    targets = Counter(one for one in into if one is not None)
     made = Counter(_result(run.trace.args_of(row)) for row in _issued(run, steady, _PRODUCT))
     return {
         target
         for target, times in targets.items()
-        if target and target in logits and times == steady.count and made[target[-1], prod(target)] <= steady.count
+        if target in logits
+        and target[-1] >= _FEWEST_CLASSES
+        and times == steady.count
+        and made[target[-1], prod(target)] <= steady.count
     }
 
 

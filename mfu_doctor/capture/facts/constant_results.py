@@ -4,7 +4,7 @@ Masks, tables of positions, distances, a normalized adjacency matrix, products o
 part of them. What a function of the user's returns is compared between steps whose times are not used, and so are the tensors
 that it is given. Numbers of them are kept, and nothing else. They are read straight from memory: nothing that a profiler would
 see is run. Results on another device are not compared, since their bytes would have to be waited for. Nor is anything where such
-a device is in use: until Python 3.13, to ask what a function was given keeps it in memory until the function returns.
+a device is in use, or memory is short: until Python 3.13, to ask what a function was given keeps it until the function returns.
 
 A result is not compared if it has a gradient, if a module was called for it whose parameters are trained, or if it is so short,
 or so uniform, that it may be equal by accident.
@@ -13,6 +13,7 @@ or so uniform, that it may be equal by accident.
 from __future__ import annotations
 
 import inspect
+import sys
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from mfu_doctor.capture.device.usage import memory_peak
 from mfu_doctor.capture.facts.call_result import is_uniform, memory_of
+from mfu_doctor.capture.facts.host import memory_available
 from mfu_doctor.capture.loop.stack_sampler import UserFiles
 from mfu_doctor.facts.wasted_work import ConstantResult
 
@@ -92,7 +95,7 @@ class ConstantResults(Struct):
         module: Any = torch.nn.Module
         cuda: Any = torch.cuda
         self._module = getattr(getattr(module, "_wrapped_call_impl", module.__call__), "__code__", None)
-        self._left, self._looks, self.tired = _MOST_BYTES, 0, cuda.is_initialized()
+        self._left, self._looks, self.tired = _MOST_BYTES, 0, cuda.is_initialized() or not _has_room()
         for former in (self.kinds, self._now, self._open, self._given, self._modules):
             former.clear()
 
@@ -225,6 +228,14 @@ def _parts(value: Any) -> Iterator[Any]:
             yield _TOO_MANY
         else:
             left += [(part, depth + 1) for part in inner]
+
+
+def _has_room() -> bool:
+    """Whether the process could have as much memory again."""
+    if sys.version_info >= (3, 13):
+        return True
+    available, used = memory_available(), memory_peak()
+    return available is not None and used is not None and available > used
 
 
 def _rest(code: CodeType) -> int:

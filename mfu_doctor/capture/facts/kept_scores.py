@@ -67,13 +67,15 @@ class MaskCounts(Struct):
         if not known:
             return None
         answers = read_answers([asked for *_, asked in self._counts])
+        true = [sum(answer) if isinstance(answer, list) else answer for answer in answers]
         kept = [
             count / elements if keeps else 1 - count / elements
-            for (elements, keeps, _), count in zip(self._counts, answers, strict=True)
+            for (elements, keeps, _), count in zip(self._counts, true, strict=True)
         ]
         return tuple(
             KeptScores(dims=one.dims, kept=max(kept[at] for at in one.counts), sequence=tuple(sorted(one.sequence)))
             for one in known
+            if len(one.dims) > _PAIRS or _stays([answers[at] for at in one.counts])
         )
 
     def _count(self, one: _Masked) -> int | None:
@@ -85,7 +87,8 @@ class MaskCounts(Struct):
             return None
         self._left -= elements
         with torch.no_grad():
-            self._counts.append((elements, one.keeps, torch.count_nonzero(one.mask)))
+            asked = torch.count_nonzero(one.mask, dim=-2) if len(one.dims) == _PAIRS else torch.count_nonzero(one.mask)
+            self._counts.append((elements, one.keeps, asked))
         return len(self._counts) - 1
 
 
@@ -110,10 +113,16 @@ def _masked(node: Any) -> _Masked | None:
 def _is_of_pairs(scores: Any, mask: Any) -> bool:
     """Whether each of N things has a score for each of them, behind a mask that is none of the scores' own.
 
-    A choice among many (legal moves, experts) is no pair, and what is kept of the best scores is known only when all are there.
+    A choice among many (legal moves, experts) is no pair, and what is kept of the best scores is known only when all are there:
+    then each head has a mask of its own. Of one head `_stays` tells.
     """
     pairs = scores.dim() >= _PAIRS and scores.shape[-1] == scores.shape[-2]
     return bool(pairs and (scores.dim() == _PAIRS or mask.numel() < scores.numel()))
+
+
+def _stays(columns: list[list[int]]) -> bool:
+    """Whether a mask keeps as much of each column in all passes: one that is made of the scores changes with them."""
+    return len(columns) > 1 and all(one == columns[0] for one in columns)
 
 
 def _bool() -> Any:

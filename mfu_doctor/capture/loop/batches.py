@@ -57,7 +57,11 @@ class Loader(Struct, eq=False):
         from torch.utils.data import BatchSampler
 
         batches = getattr(iterator, "_index_sampler", None)
-        if type(batches) is BatchSampler and type(batches.sampler).__module__.startswith("torch."):
+        if (
+            type(batches) is not BatchSampler or batches.batch_size == 1
+        ):  # one: each may be a whole batch of the data set
+            return cls(weakref.ref(iterator))
+        if type(batches.sampler).__module__.startswith("torch."):
             try:
                 return cls(weakref.ref(iterator), batches.batch_size, len(batches.sampler))  # type: ignore[arg-type]
             except TypeError:  # of a dataset that only yields, it goes on without end

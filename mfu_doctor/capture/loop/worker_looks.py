@@ -88,7 +88,7 @@ class WorkerLooks:
             for end in pipe:
                 end.close()
         lines, self._told = bytes(self._told).splitlines(), bytearray()
-        told = [_LINE.decode(line) for line in lines]
+        told = [one for line in lines if (one := _read_line(line)) is not None]
         for sentence in told:
             if isinstance(sentence, str):
                 self._notes.say(sentence)
@@ -163,6 +163,14 @@ def _look(thread: int, pipe: Connection, base: Path | None, over: threading.Even
         notes.guarded("a worker could not be looked at", _tell, thread, pipe, base, over)
         for sentence in notes.said:
             _write(pipe, sentence)
+
+
+def _read_line(line: bytes) -> FrameSample | str | None:
+    """What a worker wrote; None if it wrote only a part of it, or if it is somebody else's."""
+    try:
+        return _LINE.decode(line)
+    except msgspec.DecodeError:
+        return None
 
 
 def _write(pipe: Connection, told: FrameSample | str) -> None:

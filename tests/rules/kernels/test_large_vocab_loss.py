@@ -70,6 +70,7 @@ def dense_target(
     worth: int = 3_000,
     scatters: int = 1,
     products: int = 1,
+    beside: tuple[int, ...] | None = None,
 ) -> Timeline:
     """Label smoothing with a target of a column per class, after products of 1 ms."""
     logits = [N, classes]
@@ -80,6 +81,8 @@ def dense_target(
         t.op(
             "aten::_log_softmax", kernel=200, kernel_name="softmax_fwd", dims=[logits, [], []], types=["float", "", ""]
         )
+        if beside is not None:
+            t.op("aten::mul", kernel=9_000, kernel_name=POINTWISE, dims=[list(beside)] * 2, types=["float", "float"])
         with t.span(fill, dims=[logits, []], types=["float", ""]):
             t.op("aten::fill_", kernel=100, kernel_name=POINTWISE, dims=[logits, []], types=["float", ""])
         for _ in range(scatters):
@@ -107,6 +110,15 @@ def test_targets_with_a_column_per_class_are_found_over_few_classes() -> None:
 
 def test_targets_of_two_classes_each_are_no_class_numbers() -> None:
     silent(large_vocab_loss, run_of(dense_target(scatters=2)))  # mixup
+
+
+def test_heads_as_wide_as_the_logits_are_not_charged_to_the_loss() -> None:
+    alone, beside = dense_target(classes=512), dense_target(classes=512, beside=(4, N, 512))
+    assert price_us(large_vocab_loss, run_of(beside)).mid_ns == close(price_us(large_vocab_loss, run_of(alone)).mid_ns)
+
+
+def test_a_few_classes_are_no_large_vocabulary() -> None:
+    silent(large_vocab_loss, run_of(dense_target(classes=10)))
 
 
 def test_layers_as_wide_as_the_logits_are_not_the_loss() -> None:
