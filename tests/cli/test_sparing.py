@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 
 import pytest
 
@@ -22,6 +23,7 @@ def test_only_verbs_of_our_own_spare_what_brings_nothing(
     monkeypatch.setattr(atexit, "register", at_end.append)
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "environ", dict(os.environ))  # nothing of this is left behind
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)  # as in a process that begins
     was = gc.get_threshold()
     gc.set_threshold(700, 10, 10)  # verbs that other tests ran in this process have left theirs
     before = gc.get_threshold()
@@ -41,3 +43,16 @@ def test_what_the_user_says_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     spare(["report"])
     assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+
+
+def test_the_environment_of_a_process_that_has_numpy_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's process, in which a verb is called: numpy has read it already."""
+    monkeypatch.setattr(atexit, "register", lambda _: None)
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", sys)
+    was = gc.get_threshold()
+    try:
+        spare(["report", "x.json"])
+    finally:
+        gc.set_threshold(*was)
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
