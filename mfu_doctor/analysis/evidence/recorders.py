@@ -19,7 +19,7 @@ def record_again(run: Run, *, active: int, skip: int | None = None) -> str:
         skip: steps to skip first; None: as many as usual.
     """
     if run.facts is None:
-        return f"torch.profiler.schedule(wait={skip or _WAIT}, warmup=2, active={active})  # and prof.step() after each iteration"
+        return f"torch.profiler.schedule(wait={skip or _WAIT}, warmup=2, active={active}), and prof.step() after each iteration"
     return again_with(run.facts, active=active, skip=skip)
 
 

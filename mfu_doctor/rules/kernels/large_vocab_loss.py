@@ -53,13 +53,14 @@ _PASSES, _SMOOTHED_PASSES, _FEWEST_PASSES = 6.0, 11.0, 3.0
 _SAVED_AT_LEAST = 0.7
 _CHUNKED = "loss = torch.stack([F.cross_entropy(head(h), t) for h, t in zip(hidden.chunk(8), target.chunk(8))]).mean()"
 _WHOLE = (
-    "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())  # class numbers as targets, no one-hot, no float64; "
-    "label_smoothing=0.1 if they are smoothed"
+    "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())  # class numbers as targets, no one-hot, no float64; with "
+    "the reduction, the ignore_index and the label_smoothing of yours"
 )
 
 
 _SMOOTHED = (
-    "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten(), label_smoothing=0.1)  # class numbers as targets"
+    "loss = F.cross_entropy(logits.flatten(0, -2), target.flatten(), label_smoothing=0.1)  # class numbers as targets; with the "
+    "smoothing, the reduction and the ignore_index of yours"
 )
 
 

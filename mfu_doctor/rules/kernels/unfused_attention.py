@@ -56,8 +56,8 @@ _CPU_EFFICIENCY = (0.25, 0.4, 0.6)
 _UNMASKED = (1.0, 0.75, 0.5)
 # How attention stops to drop scores: in a model of transformers, and elsewhere.
 _CONFIG = (
-    "config.attention_dropout = 0.0  # before the model is made; in some configurations attn_pdrop or "
-    "attention_probs_dropout_prob"
+    "config.attention_dropout = 0.0  # before the model is made; of BERT it is attention_probs_dropout_prob, of GPT-2 "
+    "attn_pdrop: any other name changes nothing"
 )
 _ARGUMENT = (
     "y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)  # in a library: its option for dropout of attention "

@@ -66,7 +66,7 @@ _FREEZE = _Remedy(
     "no optimizer has these parameters; if they should be trained, add them to the optimizer",
 )
 _DETACH = _Remedy(
-    "score = discriminator(fake.detach())  # {of}where this loss does not train the model that made `fake`",
+    "score = discriminator(fake.detach())  # in the update of the discriminator; the line named here is of what made `fake`",
     "another optimizer resets these gradients before it uses its own: this backward goes through its model for nothing",
 )
 _PASS_THROUGH = _Remedy(
