@@ -54,16 +54,18 @@ class Loader(Struct, eq=False):
     @classmethod
     def of(cls, iterator: Any) -> Loader:
         """Ask an iterator; nothing of the program's is called that the loader does not call itself."""
+        import torch
         from torch.utils.data import BatchSampler
 
         batches = getattr(iterator, "_index_sampler", None)
-        if (
-            type(batches) is not BatchSampler or batches.batch_size == 1
-        ):  # one: each may be a whole batch of the data set
+        # of one sample: each may be a whole batch of the data set
+        if type(batches) is not BatchSampler or batches.batch_size == 1:
             return cls(weakref.ref(iterator))
         if type(batches.sampler).__module__.startswith("torch."):
             try:
-                return cls(weakref.ref(iterator), batches.batch_size, len(batches.sampler))  # type: ignore[arg-type]
+                with torch._C.DisableTorchFunction():  # noqa: SLF001 - a length may be that of a tensor: no mode sees that we ask
+                    samples = len(batches.sampler)  # type: ignore[arg-type]
+                return cls(weakref.ref(iterator), batches.batch_size, samples)
             except TypeError:  # of a dataset that only yields, it goes on without end
                 pass
         return cls(weakref.ref(iterator))
