@@ -13,7 +13,7 @@ from mfu_doctor.capture.facts.constant_results import ConstantResults
 from mfu_doctor.capture.profiler.python_calls import PythonCalls
 from mfu_doctor.facts.wasted_work import ConstantResult
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
 N = 32
 

@@ -9,14 +9,12 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.backward import maker_of, nodes_numbered
+from mfu_doctor.analysis.evidence.sparse_operands import MOST_KEPT
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.facts.wasted_work import KeptScores
-
-# Share of scores up to which work on pairs is sure to be faster: a pair takes up to 40 times as long as a score in a matrix.
-_MOST_KEPT = 0.02
 
 
 class MaskedScores(Struct, frozen=True):
@@ -38,7 +36,7 @@ class MaskedScores(Struct, frozen=True):
 def masked_scores_of(run: Run) -> MaskedScores | None:
     """The scores of a run of which a mask keeps few; None if there are none, or if the run does not tell."""
     told = run.facts.kept_scores if run.facts is not None else None
-    told = tuple(one for one in told or () if 0 < one.kept <= _MOST_KEPT and _softmaxes(run, one).size)
+    told = tuple(one for one in told or () if 0 < one.kept <= MOST_KEPT and _softmaxes(run, one).size)
     if not told:
         return None
     sizes = {

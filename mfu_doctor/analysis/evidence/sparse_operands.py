@@ -19,8 +19,9 @@ from mfu_doctor.units import NS_PER_S
 
 Floats = npt.NDArray[np.float64]
 
-# Share of non-zeros up to which a sparse kernel is sure to be faster: per non-zero it takes up to 40 times as long as a matmul.
-_MOST_NONZERO = 0.02
+# How much longer what is kept of a matrix takes if it is looked up by its indices: at the most, as a rule, at the least.
+SLOWER_EACH = (40.0, 10.0, 1.0)
+MOST_KEPT = 0.02  # share of a matrix up to which that is sure to be faster
 _FLOP_EACH = 2  # a multiply-accumulate
 
 
@@ -63,7 +64,7 @@ def sparse_products_of(run: Run) -> SparseProducts | None:
     """The products with an operand that is almost all zeros; None if there are none, or if the run does not tell."""
     told = run.facts.sparse_operands if run.facts is not None else None
     # nothing but zeros is a stand-in: data of a benchmark, the state that a recurrent layer begins with
-    told = tuple(one for one in told or () if 0 < one.nonzero <= _MOST_NONZERO)
+    told = tuple(one for one in told or () if 0 < one.nonzero <= MOST_KEPT)
     nonzero, rows = np.ones(len(run.activity.row)), []
     for one in told:
         nodes, _ = nodes_numbered(run, one.sequence)

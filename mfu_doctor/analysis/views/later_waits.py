@@ -40,7 +40,8 @@ class LaterWaits(Struct, frozen=True):
     @property
     def share(self) -> float:
         """What is left of the recorded wait in the rest of the run, if it is much less there; else 1."""
-        later_ns = self.later_ns / self.pace  # at the pace of the recording
+        # At the pace of the recording. Where a busy machine slows the rest of a step, it need not slow loading.
+        later_ns = self.later_ns / min(self.pace, 1.0)
         if self.recorded_ns - later_ns < _MATTERS * self.step_ns or self.recorded_ns <= LONG_STEP * later_ns:
             return 1.0
         return later_ns / self.recorded_ns

@@ -14,6 +14,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from mfu_doctor.capture.facts.saved_tensors import is_held
+
 _BLOCKS, _BLOCK = 64, 1024  # that are read of a large output, evenly spaced, and bytes of each
 _WHOLE = 4 << 20  # bytes of an output that are all read: some milliseconds, in the step that is recorded with shapes
 _MOST_NODES = 4096  # of a graph
@@ -60,14 +62,14 @@ def memory_of(tensor: Any) -> memoryview | None:
         return None
     if not tensor.numel():
         return memoryview(b"")
-    numbers = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     try:
-        address, held = tensor.data_ptr(), tensor.untyped_storage().nbytes()
-    except (RuntimeError, NotImplementedError):  # no memory of its own: a tensor of torch.func
+        address = tensor.data_ptr() if is_held(tensor) else 0
+    except RuntimeError:  # no memory of its own: a tensor of torch.func
         return None
+    if not address:
+        return None
+    numbers = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     size = numbers * tensor.element_size()
-    if not address or tensor.storage_offset() * tensor.element_size() + size > held:
-        return None  # the program has freed it, to fill it again
     return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
 

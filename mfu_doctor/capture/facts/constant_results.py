@@ -125,7 +125,7 @@ class ConstantResults(Struct):
             results = self._now.setdefault(self._name(code), [])
             results.append(number)
             if number is not None:
-                tensors = [part for part in _parts(value) if isinstance(part, _tensor())]
+                tensors = [part for part in _parts(value) if not isinstance(part, _PLAIN)]
                 self._given.append((results, len(results) - 1, [(weakref.ref(one), _version(one)) for one in tensors]))
 
     def found(self) -> tuple[ConstantResult, ...] | None:
@@ -241,13 +241,6 @@ def _has_room() -> bool:
 def _rest(code: CodeType) -> int:
     """How many of `*args` and `**kwargs` a function takes."""
     return sum(bool(code.co_flags & flag) for flag in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
-
-
-def _tensor() -> type:
-    from torch import Tensor
-
-    kind: type = Tensor
-    return kind
 
 
 def _version(tensor: Any) -> int:

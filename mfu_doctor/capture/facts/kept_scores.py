@@ -45,9 +45,7 @@ class MaskCounts(Struct):
     """Counts over a few backward passes."""
 
     _softmaxes: dict[tuple[int, int], _Softmax] = field(default_factory=dict)
-    _counts: list[tuple[int, bool, Any]] = field(
-        default_factory=list
-    )  # elements, what is kept, a tensor of ours with the count
+    _counts: list[tuple[int, bool, Any]] = field(default_factory=list)  # elements, what is kept, a tensor of ours
     _left: int = _MOST_ELEMENTS
 
     def begins(self, nodes: Sequence[Any], recorded: bool) -> None:
@@ -94,13 +92,15 @@ class MaskCounts(Struct):
 
 def _masked(node: Any) -> _Masked | None:
     """The softmax of this node, if it is one of many scores behind a mask that autograd has kept."""
+    import torch
+
     if node.name() != "SoftmaxBackward0":
         return None
     before = node.next_functions[0][0]
     if before is None or before.name() not in _MASKS:
         return None
     scores, mask = saved_tensor(node, "_raw_saved_result"), saved_tensor(before, _MASKS[before.name()])
-    if scores is None or mask is None or mask.dtype != _bool() or scores.numel() < _FEWEST_ELEMENTS:
+    if scores is None or mask is None or mask.dtype != torch.bool or scores.numel() < _FEWEST_ELEMENTS:
         return None
     if not _is_of_pairs(scores, mask):
         return None
@@ -123,9 +123,3 @@ def _is_of_pairs(scores: Any, mask: Any) -> bool:
 def _stays(columns: list[list[int]]) -> bool:
     """Whether a mask keeps as much of each column in all passes: one that is made of the scores changes with them."""
     return len(columns) > 1 and all(one == columns[0] for one in columns)
-
-
-def _bool() -> Any:
-    import torch
-
-    return torch.bool

@@ -19,5 +19,10 @@ def saved_tensor(node: Any, name: str) -> Any:
     tensor = saved.data
     if type(tensor) is not torch.Tensor or tensor.is_meta or tensor.layout is not torch.strided or not tensor.numel():
         return None
+    return tensor if is_held(tensor) else None
+
+
+def is_held(tensor: Any) -> bool:
+    """Whether the storage of a dense tensor has all of its numbers: the program may have freed it, to fill it again."""
     last = tensor.storage_offset() + sum((n - 1) * by for n, by in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor if tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size() else None
+    return bool(tensor.untyped_storage().nbytes() >= (last + 1) * tensor.element_size())

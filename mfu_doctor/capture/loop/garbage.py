@@ -26,11 +26,8 @@ def garbage_watch(told: Callable[[], Told]) -> Watch:
         told: gives who is to be told now.
     """
     forks = Process.forks
-    started = [
-        0,
-        0,
-        False,
-    ]  # unix nanoseconds, perf_counter nanoseconds, asked for; the collector never runs inside itself
+    # Unix nanoseconds, perf_counter nanoseconds, asked for; the collector never runs inside itself.
+    started = [0, 0, False]
 
     def watch(phase: str, info: dict[str, int]) -> None:
         if phase == "start":

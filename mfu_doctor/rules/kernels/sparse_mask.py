@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, lessened
 from mfu_doctor.analysis.evidence.kept_scores import masked_scores_of
+from mfu_doctor.analysis.evidence.sparse_operands import SLOWER_EACH
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
@@ -44,7 +45,6 @@ from mfu_doctor.units import seconds
 
 Shares = npt.NDArray[np.float64]
 
-_SLOWER = (40.0, 10.0, 1.0)  # how much longer a pair takes than a score in a matrix: low, mid, high
 _FIX = (
     "to, source = mask.nonzero(as_tuple=True)  # scores for these pairs only; torch_geometric.utils.softmax(scores, to), then "
     "index_add_ of weights * h[source] to the rows `to`"
@@ -77,7 +77,7 @@ def sparse_mask(run: Run) -> Outcome:
         fix=_FIX,
         detail=f"of {' x '.join(map(number, one.dims))} scores {percent(1 - one.kept)} are computed, masked, and lost",
         decides=Ends(low="pairs are looked up at random", high="a pair takes no longer than a score in a matrix"),
-        change=Change(*(lessened(run, _less(found.kept, slower)) for slower in _SLOWER)),
+        change=Change(*(lessened(run, _less(found.kept, slower)) for slower in SLOWER_EACH)),
         evidence=(
             shown("scores kept", one.kept, "share"),
             shown("softmaxes of masked scores", calls, "per step"),

@@ -33,7 +33,7 @@ References
 from __future__ import annotations
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, lessened
-from mfu_doctor.analysis.evidence.sparse_operands import SparseProducts, sparse_products_of
+from mfu_doctor.analysis.evidence.sparse_operands import SLOWER_EACH, SparseProducts, sparse_products_of
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.replay.edits import Change
 from mfu_doctor.analysis.run import Run
@@ -45,8 +45,7 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.units import seconds
 
 _TWO_AXES = 2  # of one matrix; more are a batch of them
-# How much longer a non-zero takes than in a matmul, and how often its row is moved: low, mid, high.
-_ENDS = ((40.0, 10.0), (10.0, 5.0), (1.0, 1.0))
+_MOVED = (10.0, 5.0, 1.0)  # how often the row of a non-zero is moved: low, mid, high
 
 
 @rule(
@@ -78,7 +77,7 @@ def sparse_operand(run: Run) -> Outcome:
         detail=f"of {' x '.join(map(number, one.dims))} elements {number(round(one.nonzero * _elements(one)))} are not zero, and "
         "no gradient flows into them: keep their indices, make no matrix of them",
         decides=Ends(low="sparse kernels read rows at random", high="non-zeros take as long as in a matmul"),
-        change=Change(*(lessened(run, found.less(run, *end)) for end in _ENDS)),
+        change=Change(*(lessened(run, found.less(run, *end)) for end in zip(SLOWER_EACH, _MOVED, strict=True))),
         evidence=(
             shown("non-zeros", one.nonzero, "share"),
             shown("matmuls with such a matrix", calls, "per step"),
