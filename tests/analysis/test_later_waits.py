@@ -1,4 +1,4 @@
-"""Waits of the rest of a run: less of them is told, and a machine that is busy later is not taken for a loader that is quicker."""
+"""Waits of the rest of a run: less of them is told; a machine that is busy later is not taken for a quicker loader."""
 
 from __future__ import annotations
 
