@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.edits import Edit
 from mfu_doctor.analysis.replay.replay import Replay
-from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, mfu_then_of
+from mfu_doctor.diagnosis.pricing import Priced, Scale, causes, change_of, mfu_then_of, named_ns
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import duration, number
 from mfu_doctor.result.findings import Overlap, Plan, PlanStep, asks, not_added
@@ -90,8 +90,7 @@ def _with(replay: Replay, scale: Scale, now: _Now, p: Priced, broken: dict[str, 
         broken[p.rule.name] = mid_error or low_error
         return None
     chosen, after_ns = (*now.chosen, p), min(mid_ns, low_ns) + now.kept_ns
-    most_ns = (1.0 if p.finding.at_most is None else p.finding.at_most) * replay.measured_ns
-    more_kept_ns = max(now.step_ns - most_ns - after_ns, 0.0)
+    more_kept_ns = max(now.step_ns - named_ns(replay, p.finding) - after_ns, 0.0)
     after_ns += more_kept_ns
     then = _after(scale, chosen)
     after_s = then.step_s - then.possible_s(replay.measured_ns - after_ns)

@@ -141,14 +141,24 @@ def _price(replay: Replay, rule: Rule, finding: Finding, scale: Scale) -> Priced
     price, error = attempt(lambda: replay.price(change))
     if price is None:
         return Priced(rule, finding, None, None, False, f"pricing its fix: {error}")
-    if finding.at_most is not None:
-        price = price.within(finding.at_most * replay.measured_ns)
+    price = price.within(named_ns(replay, finding))
     then = scale.after(finding)
     saving = replace(_saving(price, then), at_best=finding.at_best)
     enough = saving.low >= WORTH_SHARE * scale.step_s
     noise = scale.noise if enough and saving.mid < scale.least_s else None
     worth = enough and noise is None and finding.withhold is None
     return Priced(rule, finding, price, saving, worth, then_of=mfu_then_of(scale, then), noise=noise)
+
+
+def most_ns(replay: Replay, finding: Finding, scale: Scale) -> float:
+    """What a fix saves at most, in nanoseconds of the replayed mean step: what is lost, and what leaves the step at its floor."""
+    then = scale.after(finding)
+    return max(min(named_ns(replay, finding), (then.step_s - then.floor_s) * then.second_ns), 0.0)
+
+
+def named_ns(replay: Replay, finding: Finding) -> float:
+    """What the rule names as lost, if its fix can get nothing else back; else the step."""
+    return (1.0 if finding.at_most is None else finding.at_most) * replay.measured_ns
 
 
 def mfu_then_of(now: Scale, then: Scale) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from mfu_doctor.analysis.replay.busiest import Busy
 from mfu_doctor.result.report import Report
 
 Ints = npt.NDArray[np.int64]
@@ -104,6 +105,7 @@ class Reach(Struct, frozen=True):
         second_ns: nanoseconds of the replay in one second of the run as the report states it.
         begin: what `since_ns` counts from, as a time of the rank's clock: only so can two ranks be replayed together.
         edge: when each of the k + 1 edges was in the recording, the profiler's time included, shape (k + 1,).
+        busy: what each stream has to do, its collectives apart; None: no device is replayed.
     """
 
     since_ns: Floats
@@ -119,6 +121,7 @@ class Reach(Struct, frozen=True):
     second_ns: float
     begin: int
     edge: Ints
+    busy: Busy | None = None
 
     def alone(self, lasts_ns: Floats) -> Floats:
         """When each point is reached if collectives last so long, whatever other ranks do; nanoseconds from `begin`."""

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from mfu_doctor.analysis.replay.busiest import busiest_ns
 from mfu_doctor.analysis.replay.edit_timeline import apply
 from mfu_doctor.analysis.replay.edits import Change, Edit
+from mfu_doctor.analysis.replay.limited import limited
 from mfu_doctor.analysis.replay.model import Timeline
 from mfu_doctor.analysis.replay.walk import walk
 from mfu_doctor.analysis.views.activity import Activity
@@ -154,6 +155,10 @@ class Replay:
     def edited(self, edits: Sequence[Edit]) -> Timeline:
         """The timeline with these edits made."""
         return apply(self.timeline, edits, self._row_of_entry, self._slowdown) if edits else self.timeline
+
+    def edited_within(self, edits: Sequence[Edit], most_ns: float) -> Timeline:
+        """The timeline with these edits made, or only so much of them as saves `most_ns` of the measured mean step."""
+        return limited(self.timeline, self.edited(edits), self.base_ns * (1.0 - most_ns / self.measured_ns))
 
     def _replayed(self, edits: Sequence[Edit]) -> float:
         changed = self.edited(edits)

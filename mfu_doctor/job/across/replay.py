@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from mfu_doctor.analysis.replay.replay import WIDEN_ABOVE, WITHHOLD_ABOVE
 from mfu_doctor.job.across.edits import JobChange, JobEdit
+from mfu_doctor.job.across.floors import Floors
 from mfu_doctor.job.across.levels import Level, levels_of, meetings_of
 from mfu_doctor.job.across.matching import Matched
 from mfu_doctor.job.across.points import Points, points_of
@@ -65,6 +66,7 @@ class JobReplay:
         self._at, self._left = _walked(self._points, self._levels, self.transfer)
         self.measured_ns = np.array([reach.measured_ns for reach in reaches])
         self.base_ns = _steps(self._reaches, self._points, self._at)
+        self._floors = Floors(table, self._meetings, self._reaches, self.transfer)
 
     @property
     def error(self) -> float:
@@ -109,8 +111,9 @@ class JobReplay:
         if edit.saved is not None:
             times = _walked(points, levels, self.transfer) if edit.reach else (self._at, self._left)
             points = self._sooner(points, times, edit.saved)
-        at, _ = _walked(points, levels, self.transfer if edit.transfer is None else edit.transfer)
-        return _steps(reaches, points, at)
+        transfer = self.transfer if edit.transfer is None else edit.transfer
+        at, _ = _walked(points, levels, transfer)
+        return self._floors.applied(_steps(reaches, points, at), reaches, transfer, edit.saved)
 
     def _sooner(self, points: Points, times: tuple[Floats, Floats], saved: Floats) -> Points:
         """The points with every delay shorter by the share that the rank saves of its own work in that time."""

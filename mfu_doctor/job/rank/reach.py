@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mfu_doctor.analysis.replay.busiest import Busy, busy
 from mfu_doctor.analysis.replay.model import Boundary, Timeline
 from mfu_doctor.analysis.replay.walk import Walk
 from mfu_doctor.job.rank.collectives import Found
@@ -107,7 +108,19 @@ def reach_of(timeline: Timeline, place: Place, found: Found, scale: Scale) -> Re
         second_ns=scale.second_ns,
         begin=scale.origin + zero,
         edge=scale.edge + scale.origin,
+        busy=_busy(timeline, place),
     )
+
+
+def _busy(timeline: Timeline, place: Place) -> Busy | None:
+    """What the streams do without the collectives; those that are not replayed take none of their time."""
+    if not place.on_device:
+        return None
+    inside = np.flatnonzero(place.position >= 0)
+    found = busy(timeline, place.position[inside])
+    stream, often = np.zeros(len(place.position), np.int64), np.zeros(len(place.position))
+    stream[inside], often[inside] = found.stream, found.often
+    return replace(found, stream=stream, often=often)
 
 
 def _earliest(points: list[Delays]) -> Floats:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from mfu_doctor.analysis.replay.model import Timeline
-from mfu_doctor.analysis.replay.replay import Replay
 from mfu_doctor.analysis.replay.timeline import replayed_steps
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.flops import MODEL
 from mfu_doctor.diagnosis.diagnose import Diagnosed, diagnose_run
-from mfu_doctor.diagnosis.pricing import Priced, change_of, scale_of
+from mfu_doctor.diagnosis.pricing import Priced, change_of, most_ns, scale_of
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.job.rank.collectives import Found, find_collectives
 from mfu_doctor.job.rank.cores import cores_of
@@ -79,21 +78,26 @@ def _replayed(run: Run, diagnosed: Diagnosed, found: Found) -> tuple[Reach | Non
     def reach(timeline: Timeline) -> Reach:
         return reach_of(timeline, place, found, scale)
 
-    return reach(run.replay.timeline), None, tuple(_mended(run.replay, diagnosed.ranked, reach))
+    return reach(run.replay.timeline), None, tuple(_mended(run, diagnosed.ranked, reach))
 
 
-def _mended(replay: Replay, ranked: Iterable[Priced], reach: Callable[[Timeline], Reach]) -> Iterator[Mended]:
-    """The findings that save most; one that lets a step's first operation run ahead has no place in the job's steps."""
+def _mended(run: Run, ranked: Iterable[Priced], reach: Callable[[Timeline], Reach]) -> Iterator[Mended]:
+    """The findings that save most, each so that alone it saves no more than the rank's own report says.
+
+    One that lets a step's first operation run ahead has no place in the job's steps.
+    """
+    replay, scale = run.replay, scale_of(run)
     worthwhile = [p for p in ranked if p.worth and p.price is not None]
     nodes = len(replay.timeline.calls.start) + len(replay.timeline.operations.start)
     for priced in worthwhile[: max(min(MOST_MENDED, _MOST_NODES // (3 * nodes + 1)), 1)]:
         change = change_of(priced)
-        low, mid, high = (replay.edited(edits) for edits in (change.low, change.mid, change.high))
-        if any(replay.runs_ahead(changed) for changed in (low, mid, high)):
+        most = most_ns(replay, priced.finding, scale)
+        ends = {id(edits): edits for edits in (change.low, change.mid, change.high)}
+        changed = {key: replay.edited_within(edits, most) for key, edits in ends.items()}
+        if any(replay.runs_ahead(timeline) for timeline in changed.values()):
             continue
-        first = reach(low)
-        second = first if change.mid is change.low else reach(mid)
-        yield Mended(priced.rule.name, first, second, second if change.high is change.mid else reach(high))
+        of = {key: reach(timeline) for key, timeline in changed.items()}
+        yield Mended(priced.rule.name, of[id(change.low)], of[id(change.mid)], of[id(change.high)])
 
 
 def _flops(run: Run) -> Floats:
