@@ -21,7 +21,7 @@ PACKAGE = read_package(ROOT / "mfu_doctor")
 # The longest entry that a module's path begins with is its place.
 FLOORS = (
     ("arrays", "compiled", "facts/whole_run"),
-    ("errors", "facts", "json_text", "version"),
+    ("errors", "facts", "json_text", "patience", "version"),
     ("files", "trace", "units"),
     ("quantities",),
     ("parts",),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from mfu_doctor.capture.boundary import Notes
+from mfu_doctor.patience import joined
 from mfu_doctor.session.report_process import CODE, Made
 
 # Set beside the program's own environment: one thread for each library that would take a core for each of its own.
@@ -69,8 +70,7 @@ class Beside:
 
     def finish(self, patience_s: float) -> bool:
         """Wait for it so long at most; returns whether it has ended. Ctrl-C ends the wait."""
-        self._waiter.join(patience_s)
-        return not self._waiter.is_alive()
+        return joined(self._waiter, patience_s)
 
     def stop(self) -> None:
         """Nobody wants it any more."""
@@ -78,7 +78,7 @@ class Beside:
         if self.took_s is None:  # else its number may be another one's by now
             with suppress(ProcessLookupError):
                 os.killpg(self._shell.pid, signal.SIGKILL)
-        self._waiter.join(_AT_MOST_S)  # a child that was forked meanwhile may hold the pipe open
+        joined(self._waiter, _AT_MOST_S)  # a child that was forked meanwhile may hold the pipe open
 
     def _wait(self) -> None:
         told = self._shell.stdout

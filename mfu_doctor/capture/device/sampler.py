@@ -17,6 +17,7 @@ from mfu_doctor.capture.device.nvml import Fault, Nvml, attempt, load, meaning, 
 from mfu_doctor.capture.device.sampled_device import SampledDevice
 from mfu_doctor.capture.device.visible_devices import visible_targets
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.patience import joined
 from mfu_doctor.quantities import duration
 from mfu_doctor.units import NS_PER_S
 
@@ -94,10 +95,8 @@ class DeviceSampler:
         if os.getpid() != self._pid:
             return (), "not started"
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
-            if self._thread.is_alive():
-                self._end("hung", f"a driver call did not return within {timeout:g} s; sampling was abandoned")
+        if self._thread is not None and not joined(self._thread, timeout):
+            self._end("hung", f"a driver call did not return within {timeout:g} s; sampling was abandoned")
         status, notes = self.status, tuple(self._all_notes())
         results, error = attempt(lambda: tuple(device.result(status, notes) for device in self._devices))
         if error is not None:

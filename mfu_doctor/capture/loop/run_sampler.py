@@ -24,10 +24,11 @@ from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_dire
 from mfu_doctor.capture.loop.step_lines import StepLines
 from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
 from mfu_doctor.facts.whole_run import LONG, PARTS, TRAINING, Elsewhere, WholeRun
+from mfu_doctor.patience import joined
 
 _PERIOD_S, _LATER_S = 0.02, 0.1
 _LATER_AFTER_S = 60.0
-_JOIN_S = 0.5
+_JOIN_S = 2.0  # its last look: a file that it names may lie on a slow disk
 _MAX_PLACES = 512  # kept
 _MAX_EDGES = 32  # steps whose way is remembered
 _MAX_WAYS = 8
@@ -81,7 +82,7 @@ class RunSampler:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stop.set()
-            thread.join(_JOIN_S)
+            joined(thread, _JOIN_S)
 
     def follow(self, thread: int) -> None:
         """Look at another thread from now on: the training goes on there."""

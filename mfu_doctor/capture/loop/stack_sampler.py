@@ -19,11 +19,12 @@ from types import FrameType
 from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import line_of, package_of
 from mfu_doctor.facts import FrameSample
+from mfu_doctor.patience import joined
 
 _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms step
 _FIRST_S = _PERIOD_S / 8
 _ENOUGH = 40  # samples: of a half of them that load, a half is known to a fifth
-_JOIN_S = 0.5
+_JOIN_S = 2.0  # its last look
 _CHANCE = random.Random(0)  # noqa: S311 - not the program's own, whose state is not ours to change
 _MAX_SAMPLES = 30_000  # ten minutes
 
@@ -52,7 +53,7 @@ class StackSampler:
     def stop(self) -> tuple[FrameSample, ...]:
         """Stop and return the samples in time order."""
         self._stop.set()
-        self._thread.join(_JOIN_S)
+        joined(self._thread, _JOIN_S)
         return tuple(self._samples)
 
     def _run(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
 from mfu_doctor.capture.profiler.session import WAIT_FOR_OWNER_S
+from mfu_doctor.patience import came
 
 if TYPE_CHECKING:
     from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
@@ -23,9 +23,9 @@ def between_steps(runner: PhaseRunner, lock: RLock, why: str) -> Iterator[bool]:
         lock: held by that thread whenever it does something of ours.
         why: what ended its recording, if one is open.
     """
-    until, free = time.monotonic() + WAIT_FOR_OWNER_S, False
+    free = False
     while not free and runner.ask_to_stop(why):
-        if not lock.acquire(timeout=max(until - time.monotonic(), 0.0)):
+        if not came(lambda longest_s: lock.acquire(timeout=longest_s), WAIT_FOR_OWNER_S):
             break
         free = not runner.attached_elsewhere
         if not free:  # the next one was opened meanwhile

@@ -24,6 +24,7 @@ from mfu_doctor.capture.loop.dynamo import leave_alone
 from mfu_doctor.capture.profiler import other_profilers as foreign
 from mfu_doctor.capture.profiler.forking import guard_children
 from mfu_doctor.capture.profiler.open_spans import OpenSpans
+from mfu_doctor.patience import came
 
 _LOG_LEVEL = "KINETO_LOG_LEVEL"
 _SILENT = "6"  # libkineto: above ERROR; read once, when the first session of the process is prepared
@@ -163,7 +164,7 @@ class Session(Struct, eq=False):
         if not self.elsewhere:
             return True
         self._asked_to_stop = reason
-        if not self._stopped.wait(WAIT_FOR_OWNER_S):
+        if not came(self._stopped.wait, WAIT_FOR_OWNER_S):
             self._asked_to_stop = None
         return self._stopped.is_set()
 

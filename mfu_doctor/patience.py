@@ -1,0 +1,37 @@
+"""Waiting for another thread of this process for so long of the process's own time, not of the clock's.
+
+A process that is stopped for seconds (a machine that swaps, a container that is paused, a debugger) has waited for nobody
+meanwhile: its threads were stopped, too. One long wait would be over when it goes on; of many short ones only one is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from threading import Thread
+
+_TURN_S = 0.05
+
+
+def came(wait: Callable[[float], bool], longest_s: float) -> bool:
+    """Wait in turns.
+
+    Args:
+        wait: waits so many seconds at most and returns whether it came, as `Event.wait` does.
+        longest_s: for all turns together.
+
+    Returns:
+        Whether it came.
+    """
+    turns = max(math.ceil(longest_s / _TURN_S), 1)
+    return any(wait(longest_s / turns) for _ in range(turns))
+
+
+def joined(thread: Thread, longest_s: float) -> bool:
+    """Wait for a thread to end; returns whether it has."""
+
+    def ended(longest_s: float) -> bool:
+        thread.join(longest_s)
+        return not thread.is_alive()
+
+    return came(ended, longest_s)
