@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -21,29 +22,52 @@ from torch.utils.data._utils import worker
 
 import mfu_doctor
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.capture.loop import worker_looks
+from mfu_doctor.capture.loop import pipe_end, worker_looks
+from mfu_doctor.capture.loop.pipe_end import pipe_ends
 from mfu_doctor.capture.loop.worker_looks import LookedAt, WorkerLooks
 from mfu_doctor.facts import FrameSample
+from mfu_doctor.patience import joined
+from tests.patience import LONGEST_S
 
 THIS = "test_worker_looks.py"
 LOOK = msgspec.json.encode(FrameSample(time_ns=1, place="a.py:1")) + b"\n"
 
 
+# In a worker: the looks at `slow` since it was called last.
+SEEN: list[FrameSample] = []
+
+
 def slow(x: int) -> float:
-    """A hundredth of a second or so on one line."""
+    """On one line for a hundredth of a second or so, and in a worker that is looked at until it was seen there."""
     until = time.perf_counter() + 0.02
-    while time.perf_counter() < until:
-        sum(range(1000))
+    while time.perf_counter() < until or is_to_be_seen():
+        sum(range(20_000))
+    SEEN.clear()
     return float(x)
 
 
+def is_to_be_seen() -> bool:
+    return not SEEN and any(thread.name == "mfu-doctor-worker" for thread in threading.enumerate())
+
+
+def telling(*args: Any, own: Callable[..., FrameSample | None] = worker_looks._sample) -> FrameSample | None:
+    """Look, and keep it if it is one at `slow` itself, in no function of its own."""
+    sample = own(*args)
+    if sample is not None and sample.within and sample.within[0].name == "slow":
+        SEEN.append(sample)
+    return sample
+
+
 class Slow(Dataset[torch.Tensor]):
-    """Makes each sample in `slow`."""
+    """Makes each sample in `slow`; in a worker each of them is seen, however busy the machine is."""
 
     def __len__(self) -> int:
         return 32
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        if torch.utils.data.get_worker_info() is not None:
+            looking: Any = worker_looks
+            looking._sample = telling
         return torch.tensor([slow(index)])
 
 
@@ -54,7 +78,7 @@ class Unwatched(Slow):
         watching = [thread for thread in threading.enumerate() if thread.name == "mfu-doctor-worker"]
         if index:
             for thread in watching:
-                thread.join(10.0 if index == 1 else 0.0)
+                thread.join(LONGEST_S if index == 1 else 0.0)
         return torch.tensor([not any(thread.is_alive() for thread in watching)])
 
 
@@ -127,7 +151,7 @@ def filled(looks: WorkerLooks) -> int:
     assert looks._pipe is not None
     with suppress(BlockingIOError):
         for count in range(1 << 16):
-            os.write(looks._pipe[1].fileno(), b'"full"\n' if count else LOOK)
+            os.write(looks._pipe[1].number, b'"full"\n' if count else LOOK)
     return count
 
 
@@ -164,7 +188,8 @@ def test_many_workers_fill_the_pipe_often_and_all_is_read(monkeypatch: pytest.Mo
     assert notes.said == ["full"]
 
 
-def test_batches_that_come_fast_are_no_reason_to_read_each_time() -> None:
+def test_batches_that_come_fast_are_no_reason_to_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_looks, "time", SimpleNamespace(monotonic_ns=lambda: 1 << 60))  # no time passes
     looks = WorkerLooks(None, Notes())
     looks.start()
     filled(looks)
@@ -215,16 +240,66 @@ def test_what_a_worker_raises_is_what_it_raised() -> None:
     def broken() -> None:
         raise ValueError("theirs")
 
-    read_end, pipe = Pipe(duplex=False)
-    with read_end, pipe, pytest.raises(ValueError, match="theirs"):
+    read_end, pipe = pipe_ends()
+    with read_end, pytest.raises(ValueError, match="theirs"):
         LookedAt(broken, pipe, None, None)()
+    looking = [thread for thread in threading.enumerate() if thread.name == "mfu-doctor-worker"]
+    assert all(joined(thread, LONGEST_S) for thread in looking)
+    assert pipe.closed  # by the thread that wrote to it
 
 
 def test_it_is_started_anew_by_its_name() -> None:
-    read_end, pipe = Pipe(duplex=False)
+    read_end, pipe = pipe_ends()
     with read_end, pipe:
         make, args = LookedAt(lambda: None, pipe, None, os.getpid()).__reduce__()
-    assert make(*args)._original is worker._worker_loop
+        assert make(*args)._original is worker._worker_loop
+    make, args = LookedAt(lambda: None, pipe, None, os.getpid()).__reduce__()
+    assert make(*args) is worker._worker_loop
+
+
+def test_a_program_that_closes_every_descriptor_keeps_what_it_opens_then(tmp_path: Path) -> None:
+    """Its files get the numbers of our pipe: nothing is read from them, and they are not closed."""
+    notes = Notes()
+    looks = WorkerLooks(None, notes)
+    looks.start()
+    kept: Any = worker._worker_loop
+    assert looks._pipe is not None
+    numbers = [end.number for end in looks._pipe]
+    (tmp_path / "mine").write_text("theirs")
+    with (tmp_path / "mine").open("rb") as mine:
+        for number in numbers:
+            os.dup2(mine.fileno(), number)
+    _, args = kept.__reduce__()
+    assert not args  # a worker that is started now is the program's own, and gets nothing of ours
+    assert looks.stop() == ()
+    assert os.read(numbers[0], 100) == b"theirs"
+    for number in numbers:
+        os.close(number)
+    assert notes.said == ["what the loader's workers told could not be read: OSError: [Errno 9] the pipe is closed"]
+
+
+def test_an_end_is_closed_once_by_however_many_threads() -> None:
+    """A second close would be that of whatever was opened in between."""
+    closed: list[int] = []
+    ends = [end for _ in range(200) for end in pipe_ends()]
+    together = threading.Barrier(2)
+
+    def close_all() -> None:
+        together.wait(LONGEST_S)
+        for end in ends:
+            end.close()
+
+    numbers = sorted(end.number for end in ends)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pipe_end, "os", SimpleNamespace(close=closed.append, fstat=os.fstat))
+        threads = [threading.Thread(target=close_all) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for number in closed:
+        os.close(number)
+    assert sorted(closed) == numbers
 
 
 def test_a_line_that_is_not_ours_loses_no_other() -> None:
@@ -233,6 +308,6 @@ def test_a_line_that_is_not_ours_loses_no_other() -> None:
     looks.start()
     assert looks._pipe is not None
     for line in (LOOK, b"hello from another library\n", LOOK, b'{"time_ns": 1, "pla'):
-        os.write(looks._pipe[1].fileno(), line)
+        os.write(looks._pipe[1].number, line)
     assert len(looks.stop()) == 2
     assert notes.said == []

@@ -16,8 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import msgspec
 
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.patches import patch
+from mfu_doctor.capture.loop.pipe_end import PipeEnd, pipe_ends
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import line_of, package_of
@@ -50,7 +49,7 @@ class WorkerLooks:
 
     def __init__(self, base: Path | None, notes: Notes) -> None:
         self._base, self._notes = base, notes
-        self._pipe: tuple[Connection, Connection] | None = None
+        self._pipe: tuple[PipeEnd, PipeEnd] | None = None  # to read and to write; closed here and nowhere else
         self._removal: Callable[[], None] | None = None
         self._told, self._read_ns = bytearray(), 0
 
@@ -59,9 +58,7 @@ class WorkerLooks:
         from torch.utils.data._utils import worker
 
         if self._pipe is None:
-            self._pipe = Pipe(duplex=False)
-            for end in self._pipe:
-                os.set_blocking(end.fileno(), False)
+            self._pipe = pipe_ends()
             (read_end, pipe), base, made_in = self._pipe, self._base, os.getpid()
             self._removal = patch(
                 worker, "_worker_loop", lambda original: LookedAt(original, pipe, base, made_in, read_end)
@@ -83,7 +80,7 @@ class WorkerLooks:
         if pipe is None:
             return ()
         try:
-            self._take(pipe[0])
+            self._notes.guarded("what the loader's workers told could not be read", self._take, pipe[0])
         finally:
             for end in pipe:
                 end.close()
@@ -95,14 +92,17 @@ class WorkerLooks:
         samples = [sample for sample in told if isinstance(sample, FrameSample)]
         return tuple(sorted(samples, key=lambda sample: sample.time_ns))
 
-    def _take(self, read_end: Connection) -> None:
+    def _take(self, read_end: PipeEnd) -> None:
         """What is in the pipe now: no more, as workers go on to fill it."""
         with suppress(BlockingIOError):
-            self._told += os.read(read_end.fileno(), _PIPE_BYTES)
+            self._told += os.read(read_end.number, _PIPE_BYTES)
 
 
 class LookedAt:
     """A worker's own function, and a thread that looks at it.
+
+    In a worker the ends of the pipe are nobody else's: the thread closes the one that it writes to, and nothing here does after
+    it has begun.
 
     Args:
         original: that function.
@@ -115,10 +115,10 @@ class LookedAt:
     def __init__(
         self,
         original: Callable[..., Any],
-        pipe: Connection,
+        pipe: PipeEnd,
         base: Path | None,
         made_in: int | None,
-        read_end: Connection | None = None,
+        read_end: PipeEnd | None = None,
     ) -> None:
         self._original, self._pipe, self._base, self._made_in = original, pipe, base, made_in
         self._read_end = read_end
@@ -149,11 +149,11 @@ def _named() -> Callable[..., Any]:
     return worker._worker_loop  # noqa: SLF001 - no public name exists
 
 
-def _anew(pipe: Connection, base: Path | None) -> LookedAt:
+def _anew(pipe: PipeEnd, base: Path | None) -> LookedAt:
     return LookedAt(_named(), pipe, base, None)
 
 
-def _look(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
+def _look(thread: int, pipe: PipeEnd, base: Path | None, over: threading.Event) -> None:
     """Tell where the thread is, and what failed in telling it, until nobody reads any more."""
     with suppress(OSError), pipe:
         # A program may have it that to write where nobody reads ends the process: not for what this thread writes.
@@ -173,15 +173,15 @@ def _read_line(line: bytes) -> FrameSample | str | None:
         return None
 
 
-def _write(pipe: Connection, told: FrameSample | str) -> None:
+def _write(pipe: PipeEnd, told: FrameSample | str) -> None:
     """A line at once, or nothing: lines of several workers would mix."""
     line = msgspec.json.encode(told) + b"\n"
     if len(line) <= _MOST_BYTES:
         with suppress(BlockingIOError):  # full
-            os.write(pipe.fileno(), line)
+            os.write(pipe.number, line)
 
 
-def _tell(thread: int, pipe: Connection, base: Path | None, over: threading.Event) -> None:
+def _tell(thread: int, pipe: PipeEnd, base: Path | None, over: threading.Event) -> None:
     """Tell where the thread is until it has ended, enough was seen, or nobody reads."""
     files, own, seen, until = UserFiles(base), own_directory() + os.sep, 0, time.monotonic() + _LONGEST_S
     functions = UserFunctions(files.shown, LookedAt.__call__.__code__)
